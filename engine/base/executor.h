@@ -1,0 +1,62 @@
+// The one compute executor of the process.
+//
+// oneDNN and our kernels run on OpenMP, and OpenMP gives each calling thread a team of its own: two
+// threads that compute at once would have twice as many workers as CPUs. So everything that computes is
+// submitted here and runs, one unit at a time, on the thread that owns the one team.
+#ifndef WHIPSNAKE_ENGINE_BASE_EXECUTOR_H_
+#define WHIPSNAKE_ENGINE_BASE_EXECUTOR_H_
+
+#include <array>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <thread>
+
+namespace whipsnake::engine {
+
+// In falling order of urgency.
+enum class Priority { kDecode, kPrefill, kTraining };
+inline constexpr int kPriorityCount = 3;
+
+// Thread-safe.
+class Executor {
+ public:
+  // threads >= 1: the size of the OpenMP team, the executor's own thread included.
+  explicit Executor(int threads);
+  // Runs what was submitted before, then stops.
+  ~Executor();
+  Executor(const Executor&) = delete;
+  Executor& operator=(const Executor&) = delete;
+
+  // Runs `unit` on the compute thread and returns when it is done. Units of one priority run in the
+  // order of submission. A call from inside a unit runs at once, on the spot.
+  void Run(Priority priority, const std::function<void()>& unit);
+
+  // Called from inside a unit at a point where it can be interrupted (between the layers of a model):
+  // runs the waiting units that are strictly more urgent than the caller's, then returns. Elsewhere it
+  // does nothing.
+  void Yield();
+
+  int threads() const { return threads_; }
+
+ private:
+  struct Task;
+  void Loop();
+  bool InsideUnit() const;
+  // The most urgent waiting task with a priority before `end`, or null. Requires mutex_ held.
+  Task* PopBefore(int end);
+  void Execute(Task& task);
+
+  const int threads_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::array<std::deque<Task*>, kPriorityCount> waiting_;
+  bool stopping_ = false;
+  int running_priority_ = kPriorityCount;  // touched by the compute thread alone
+  std::thread thread_;
+};
+
+}  // namespace whipsnake::engine
+
+#endif  // WHIPSNAKE_ENGINE_BASE_EXECUTOR_H_

@@ -1,0 +1,137 @@
+// Generation: from a request to a stream of text, one model's requests in one place.
+//
+// Generator is what the server sees. Today's implementation runs one request after another; a batcher
+// takes its place behind the same interface.
+#ifndef WHIPSNAKE_ENGINE_GENERATE_GENERATOR_H_
+#define WHIPSNAKE_ENGINE_GENERATE_GENERATOR_H_
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "engine/generate/sampling.h"
+#include "engine/models/model.h"
+#include "engine/tokenizer/tokenizer.h"
+
+namespace whipsnake::engine {
+
+using Clock = std::chrono::steady_clock;
+
+enum class FinishReason { kEos, kLength, kStop, kCancelled, kDeadline };
+std::string_view Name(FinishReason reason);  // "eos", "length", "stop", "cancelled", "deadline"
+
+struct GenerationRequest {
+  std::vector<int32_t> prompt;  // at least one token
+  SamplingParameters sampling;
+  int64_t max_new_tokens = 0;
+  std::vector<std::string> stop_texts;   // not returned
+  std::vector<int32_t> stop_token_ids;   // neither is their text
+  std::vector<int32_t> eos_token_ids;    // empty: eos is not looked for
+  int top_logprobs = -1;                 // < 0: no logprobs
+  Clock::time_point arrival = Clock::now();
+  Clock::time_point deadline = Clock::time_point::max();
+};
+
+// INVALID_ARGUMENT with the field for what cannot be served: an empty prompt, a token out of range, more tokens than the
+// model's positions, an empty or too long stop text, max_new_tokens below 1.
+absl::Status Validate(const GenerationRequest& request, const ModelInfo& model);
+
+// A piece of output: whole characters that can no longer be part of a stop text. A delta may carry ids
+// without text (bytes held back) and, at the end, text without ids.
+struct Delta {
+  std::string text;
+  std::vector<int32_t> token_ids;
+  std::vector<SampledToken> logprobs;  // parallel to token_ids when asked for, else empty
+};
+
+struct Usage {
+  int64_t prompt_tokens = 0;
+  int64_t cached_prompt_tokens = 0;
+  int64_t generated_tokens = 0;  // the token that ended it (eos, stop id) included
+};
+
+// Seconds on the monotonic clock.
+struct Timings {
+  double queue = 0;                  // arrival to the start of prefill
+  double prefill = 0;
+  double time_to_first_token = 0;    // arrival to the first token, queueing included
+  double decode = 0;                 // first token to last
+  double mean_inter_token = 0;       // 0 with fewer than two tokens
+};
+
+struct Finished {
+  FinishReason reason = FinishReason::kLength;
+  Usage usage;
+  Timings timings;
+};
+
+// One request in flight: the engine appends, one consumer takes. Thread-safe. What the consumer has not
+// taken is merged into one delta, so the buffer is bounded by max_new_tokens.
+class GenerationStream {
+ public:
+  virtual ~GenerationStream() = default;
+
+  struct Event {
+    bool started = false;       // prefill has begun; set at most once
+    Delta delta;                // what is new since the last Take, possibly nothing
+    bool done = false;          // the last event
+    absl::Status status;        // with done: OK and `finished` is set, or the failure
+    Finished finished;          // with done: also for cancelled and deadline
+  };
+
+  // What has happened since the last call; never blocks.
+  virtual Event Take() = 0;
+  // Asks the engine to stop; it looks between steps. The stream still ends with a done event.
+  virtual void Cancel() = 0;
+};
+
+// What the engine tells the metrics; called on the generator's thread, must not block.
+class GenerationObserver {
+ public:
+  virtual ~GenerationObserver() = default;
+  virtual void OnStarted(double queue_seconds) = 0;
+  // A forward pass: how many sequences and tokens, how long.
+  virtual void OnStep(bool prefill, int64_t sequences, int64_t tokens, double seconds) = 0;
+  virtual void OnFirstToken(double seconds) = 0;
+  virtual void OnInterToken(double seconds) = 0;
+  // status is not OK when the engine failed; finished.reason tells the rest.
+  virtual void OnFinished(const absl::Status& status, const Finished& finished, double seconds) = 0;
+};
+
+struct GeneratorOptions {
+  int64_t max_waiting = 256;          // requests in the queue; one more is RESOURCE_EXHAUSTED
+  int64_t prefill_chunk_tokens = 512; // cancellation and deadlines are looked at between chunks
+};
+
+// Thread-safe.
+class Generator {
+ public:
+  // Cancels what is in flight and waits for its end.
+  virtual ~Generator() = default;
+
+  // Queues a valid request. `on_ready` is called on the generator's thread whenever Take() has something new after it
+  // had nothing; it must not block. RESOURCE_EXHAUSTED when the queue is full, UNAVAILABLE when draining.
+  virtual absl::StatusOr<std::shared_ptr<GenerationStream>> Submit(
+      GenerationRequest request, std::function<void()> on_ready) = 0;
+
+  // Refuses new requests from now on; what was accepted goes on.
+  virtual void Drain() = 0;
+
+  virtual int64_t running() const = 0;
+  virtual int64_t waiting() const = 0;
+};
+
+// Runs requests one after another on a thread of its own. The model and the tokenizer outlive it; observer may
+// be null.
+std::unique_ptr<Generator> MakeSerialGenerator(Model* model, const Tokenizer* tokenizer,
+                                               const GeneratorOptions& options,
+                                               GenerationObserver* observer);
+
+}  // namespace whipsnake::engine
+
+#endif  // WHIPSNAKE_ENGINE_GENERATE_GENERATOR_H_

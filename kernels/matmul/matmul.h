@@ -1,0 +1,30 @@
+// Matrix product of activations with a checkpoint's weight.
+//
+//   y[m,n] = bias[n] + Σ_k x[m,k] · w[n,k]
+//
+// Letters: M rows of activations (tokens), N outputs, K inputs. The weight stays as it lies in the
+// checkpoint, [N,K] row-major, for every M: nothing is packed, so mapped weights are not copied.
+#ifndef WHIPSNAKE_KERNELS_MATMUL_MATMUL_H_
+#define WHIPSNAKE_KERNELS_MATMUL_MATMUL_H_
+
+#include "kernels/matrix.h"
+
+namespace whipsnake::kernels {
+
+// x[M,K] fp32; w[N,K] fp32 or bf16; bias[N] or null; y[M,N] fp32, may not alias x.
+//
+// fp32 weights: fp32 products and sums. bf16 weights: x is rounded to bf16 (half to even) first, the
+// products are exact and the sums fp32, for every M and on every ISA. The order of a sum depends on M (small M
+// streams the weight once through dot products, large M is oneDNN's) but not on the other rows' values.
+// Work is split over M and N only, never over K.
+//
+// Any thread; uses the OpenMP team of the caller. M = 0 is allowed.
+void Matmul(MatrixView<const float> x, WeightView w, const float* bias, MatrixView<float> y);
+
+namespace reference {
+void Matmul(MatrixView<const float> x, WeightView w, const float* bias, MatrixView<float> y);
+}  // namespace reference
+
+}  // namespace whipsnake::kernels
+
+#endif  // WHIPSNAKE_KERNELS_MATMUL_MATMUL_H_

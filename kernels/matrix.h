@@ -1,0 +1,54 @@
+// A row-major matrix in someone else's memory: the currency of every kernel.
+#ifndef WHIPSNAKE_KERNELS_MATRIX_H_
+#define WHIPSNAKE_KERNELS_MATRIX_H_
+
+#include <cstdint>
+#include <type_traits>
+
+#include "kernels/dtype.h"
+
+namespace whipsnake::kernels {
+
+// Rows may be wider apart than they are long (`stride` counts elements), so that a column range of a
+// larger matrix, such as z in [x|z], is a matrix too. Owns nothing.
+template <typename T>
+struct MatrixView {
+  T* data = nullptr;
+  int64_t rows = 0;
+  int64_t cols = 0;
+  int64_t stride = 0;
+
+  MatrixView() = default;
+  MatrixView(T* data, int64_t rows, int64_t cols) : MatrixView(data, rows, cols, cols) {}
+  MatrixView(T* data, int64_t rows, int64_t cols, int64_t stride)
+      : data(data), rows(rows), cols(cols), stride(stride) {}
+  // A mutable matrix is readable as a constant one.
+  template <typename U>
+    requires std::is_same_v<const U, T>
+  MatrixView(const MatrixView<U>& other)  // NOLINT: implicit on purpose
+      : MatrixView(other.data, other.rows, other.cols, other.stride) {}
+
+  T* row(int64_t r) const { return data + r * stride; }
+  bool empty() const { return rows == 0 || cols == 0; }
+
+  MatrixView Rows(int64_t begin, int64_t count) const {
+    return MatrixView(data + begin * stride, count, cols, stride);
+  }
+  MatrixView Columns(int64_t begin, int64_t count) const {
+    return MatrixView(data + begin, rows, count, stride);
+  }
+};
+
+// A weight matrix [N,K] in the layout of checkpoints: row-major and contiguous, one row per output.
+struct WeightView {
+  const void* data = nullptr;
+  DType dtype = DType::kF32;
+  int64_t n = 0;
+  int64_t k = 0;
+
+  int64_t bytes() const { return n * k * ByteSize(dtype); }
+};
+
+}  // namespace whipsnake::kernels
+
+#endif  // WHIPSNAKE_KERNELS_MATRIX_H_

@@ -1,0 +1,30 @@
+// RMSNorm over a residual stream, fused with the addition that precedes it.
+//
+//   r[t] += h[t]
+//   y[t] = gamma ∘ r[t] / sqrt(mean(r[t]²) + epsilon)
+//
+// Source: Mamba-1's block (Quamba, arXiv 2410.13229, section 3); Zhang & Sennrich, arXiv 1910.07467.
+//
+// Letters: T rows (tokens), D columns (d_model).
+#ifndef WHIPSNAKE_KERNELS_RMS_NORM_RMS_NORM_H_
+#define WHIPSNAKE_KERNELS_RMS_NORM_RMS_NORM_H_
+
+#include "kernels/matrix.h"
+
+namespace whipsnake::kernels {
+
+// h[T,D] or empty (then nothing is added); residual r[T,D], updated in place; gamma[D]; y[T,D].
+// y may not alias residual; h may alias y. All fp32; the sum of squares is accumulated in fp32 over
+// independent lanes, always in the same order, so that a row's result does not depend on T.
+// Any thread; uses the OpenMP team of the caller. T = 0 is allowed.
+void ResidualRmsNorm(MatrixView<const float> h, MatrixView<float> residual, const float* gamma,
+                     float epsilon, MatrixView<float> y);
+
+namespace reference {
+void ResidualRmsNorm(MatrixView<const float> h, MatrixView<float> residual, const float* gamma,
+                     float epsilon, MatrixView<float> y);
+}  // namespace reference
+
+}  // namespace whipsnake::kernels
+
+#endif  // WHIPSNAKE_KERNELS_RMS_NORM_RMS_NORM_H_
