@@ -1,0 +1,99 @@
+#include "engine/base/executor.h"
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+#include <algorithm>
+#include <utility>
+
+namespace whipsnake::engine {
+
+struct Executor::Task {
+  int priority = 0;
+  const std::function<void()>* unit = nullptr;
+  bool done = false;  // guarded by mutex_
+  std::condition_variable finished;
+};
+
+Executor::Executor(int threads) : threads_(std::max(threads, 1)), thread_([this] { Loop(); }) {}
+
+Executor::~Executor() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  wake_.notify_one();
+  thread_.join();
+}
+
+void Executor::Run(Priority priority, const std::function<void()>& unit) {
+  if (InsideUnit()) return unit();
+  Task task;
+  task.priority = static_cast<int>(priority);
+  task.unit = &unit;
+  std::unique_lock lock(mutex_);
+  waiting_[task.priority].push_back(&task);
+  wake_.notify_one();
+  task.finished.wait(lock, [&] { return task.done; });
+}
+
+void Executor::Yield() {
+  if (!InsideUnit()) return;
+  while (true) {
+    Task* task;
+    {
+      std::lock_guard lock(mutex_);
+      task = PopBefore(running_priority_);
+    }
+    if (task == nullptr) return;
+    Execute(*task);
+  }
+}
+
+int Executor::waiting() const {
+  std::lock_guard lock(mutex_);
+  int count = 0;
+  for (const auto& queue : waiting_) count += static_cast<int>(queue.size());
+  return count;
+}
+
+void Executor::Loop() {
+#ifdef _OPENMP
+  omp_set_num_threads(threads_);
+#endif
+  while (true) {
+    Task* task = nullptr;
+    {
+      std::unique_lock lock(mutex_);
+      wake_.wait(lock, [&] { return (task = PopBefore(kPriorityCount)) != nullptr || stopping_; });
+    }
+    if (task == nullptr) return;
+    Execute(*task);
+  }
+}
+
+bool Executor::InsideUnit() const { return std::this_thread::get_id() == thread_.get_id(); }
+
+Executor::Task* Executor::PopBefore(int end) {
+  for (int priority = 0; priority < end; ++priority) {
+    auto& queue = waiting_[priority];
+    if (queue.empty()) continue;
+    Task* task = queue.front();
+    queue.pop_front();
+    return task;
+  }
+  return nullptr;
+}
+
+void Executor::Execute(Task& task) {
+  const int interrupted = std::exchange(running_priority_, task.priority);
+  (*task.unit)();
+  running_priority_ = interrupted;
+  // The task lives on the waiting thread's stack: it may be gone once the lock is released.
+  std::lock_guard lock(mutex_);
+  task.done = true;
+  task.finished.notify_one();
+}
+
+}  // namespace whipsnake::engine

@@ -1,8 +1,8 @@
 // The one compute executor of the process.
 //
 // oneDNN and our kernels run on OpenMP, and OpenMP gives each calling thread a team of its own: two
-// threads that compute at once would have twice as many workers as CPUs. So everything that computes is
-// submitted here and runs, one unit at a time, on the thread that owns the one team.
+// threads that compute at once would have twice as many workers as CPUs. So everything that
+// computes is submitted here and runs, one unit at a time, on the thread that owns the one team.
 #ifndef WHIPSNAKE_ENGINE_BASE_EXECUTOR_H_
 #define WHIPSNAKE_ENGINE_BASE_EXECUTOR_H_
 
@@ -33,12 +33,14 @@ class Executor {
   // order of submission. A call from inside a unit runs at once, on the spot.
   void Run(Priority priority, const std::function<void()>& unit);
 
-  // Called from inside a unit at a point where it can be interrupted (between the layers of a model):
-  // runs the waiting units that are strictly more urgent than the caller's, then returns. Elsewhere it
-  // does nothing.
+  // Called from inside a unit at a point where it can be interrupted (between the layers of a
+  // model): runs the waiting units that are strictly more urgent than the caller's, then returns.
+  // Elsewhere it does nothing.
   void Yield();
 
   int threads() const { return threads_; }
+  // Units that wait for their turn.
+  int waiting() const;
 
  private:
   struct Task;
@@ -49,7 +51,7 @@ class Executor {
   void Execute(Task& task);
 
   const int threads_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable wake_;
   std::array<std::deque<Task*>, kPriorityCount> waiting_;
   bool stopping_ = false;

@@ -1,0 +1,97 @@
+#include "engine/base/memory.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <utility>
+
+#include "engine/base/status.h"
+
+namespace whipsnake::engine {
+namespace {
+
+constexpr size_t kAlignment = 64;
+
+absl::Status Exhausted(std::string_view what, int64_t bytes, int64_t used, int64_t limit) {
+  return absl::ResourceExhaustedError(absl::StrCat(ToAbsl(what), ": needs ", bytes,
+                                                   " bytes of memory, but ", used, " of the ",
+                                                   limit, " allowed are in use"));
+}
+
+}  // namespace
+
+std::string_view Name(Purpose purpose) {
+  switch (purpose) {
+    case Purpose::kWeights:
+      return "weights";
+    case Purpose::kStates:
+      return "states";
+    case Purpose::kActivations:
+      return "activations";
+    case Purpose::kOptimizer:
+      return "optimizer";
+    case Purpose::kWorkspace:
+      return "workspace";
+  }
+  return "unknown";
+}
+
+Reservation& Reservation::operator=(Reservation&& other) noexcept {
+  std::swap(ledger_, other.ledger_);
+  std::swap(purpose_, other.purpose_);
+  std::swap(bytes_, other.bytes_);
+  return *this;
+}
+
+Reservation::~Reservation() {
+  if (ledger_ != nullptr) ledger_->Release(bytes_, purpose_);
+}
+
+Buffer& Buffer::operator=(Buffer&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(reservation_, other.reservation_);
+  return *this;
+}
+
+Buffer::~Buffer() { std::free(data_); }
+
+absl::Status Ledger::CheckFits(int64_t bytes, std::string_view what) const {
+  if (bytes < 0)
+    return absl::InvalidArgumentError(absl::StrCat(ToAbsl(what), ": ", bytes, " bytes asked for"));
+  if (limit_ > 0 && bytes > limit_ - used()) return Exhausted(what, bytes, used(), limit_);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Reservation> Ledger::Reserve(int64_t bytes, Purpose purpose, std::string_view what) {
+  RETURN_IF_ERROR(CheckFits(bytes, what));
+  const int64_t total = total_.fetch_add(bytes, std::memory_order_relaxed) + bytes;
+  // Two threads may both have passed the check above; the one that went over takes its bytes back.
+  if (limit_ > 0 && total > limit_) {
+    total_.fetch_sub(bytes, std::memory_order_relaxed);
+    return Exhausted(what, bytes, total - bytes, limit_);
+  }
+  used_[static_cast<int>(purpose)].fetch_add(bytes, std::memory_order_relaxed);
+  int64_t peak = peak_.load(std::memory_order_relaxed);
+  while (peak < total && !peak_.compare_exchange_weak(peak, total, std::memory_order_relaxed)) {
+  }
+  return Reservation(this, purpose, bytes);
+}
+
+absl::StatusOr<Buffer> Ledger::Allocate(int64_t bytes, Purpose purpose, std::string_view what) {
+  ASSIGN_OR_RETURN(Reservation reservation, Reserve(bytes, purpose, what));
+  if (bytes == 0) return Buffer();
+  const size_t rounded = (static_cast<size_t>(bytes) + kAlignment - 1) / kAlignment * kAlignment;
+  auto* data = static_cast<std::byte*>(std::aligned_alloc(kAlignment, rounded));
+  if (data == nullptr) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(ToAbsl(what), ": the system has no ", bytes, " bytes of memory"));
+  }
+  std::memset(data, 0, rounded);
+  return Buffer(data, std::move(reservation));
+}
+
+void Ledger::Release(int64_t bytes, Purpose purpose) {
+  total_.fetch_sub(bytes, std::memory_order_relaxed);
+  used_[static_cast<int>(purpose)].fetch_sub(bytes, std::memory_order_relaxed);
+}
+
+}  // namespace whipsnake::engine

@@ -1,7 +1,7 @@
 // Large buffers and the ledger that counts them, by purpose.
 //
-// Every large buffer of the engine comes from a Ledger, so that a load or a job can be refused with an
-// estimate before it is tried, and so that the metrics can say what the memory is for.
+// Every large buffer of the engine comes from a Ledger, so that a load or a job can be refused with
+// an estimate before it is tried, and so that the metrics can say what the memory is for.
 #ifndef WHIPSNAKE_ENGINE_BASE_MEMORY_H_
 #define WHIPSNAKE_ENGINE_BASE_MEMORY_H_
 
@@ -76,8 +76,8 @@ class Ledger {
   Ledger(const Ledger&) = delete;
   Ledger& operator=(const Ledger&) = delete;
 
-  // RESOURCE_EXHAUSTED, naming what was asked, used and allowed, when it would pass the limit or when the system
-  // has no memory; `what` names the thing in the message ("model mamba-2.8b").
+  // RESOURCE_EXHAUSTED, naming what was asked, used and allowed, when it would pass the limit or
+  // when the system has no memory; `what` names the thing in the message ("model mamba-2.8b").
   absl::StatusOr<Buffer> Allocate(int64_t bytes, Purpose purpose, std::string_view what);
 
   // Counts bytes that something else holds, such as a mapped file.

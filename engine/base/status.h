@@ -1,6 +1,7 @@
-// The one error type is absl::Status. Its message names the thing, the value seen and the value expected.
-// Where an error is about one field of a request, the field's path travels beside the message, so that
-// the server can put it into google.rpc.BadRequest without the engine knowing protobuf.
+// The one error type is absl::Status. Its message names the thing, the value seen and the value
+// expected. Where an error is about one field of a request, the field's path travels beside the
+// message, so that the server can put it into google.rpc.BadRequest without the engine knowing
+// protobuf.
 #ifndef WHIPSNAKE_ENGINE_BASE_STATUS_H_
 #define WHIPSNAKE_ENGINE_BASE_STATUS_H_
 
@@ -17,7 +18,8 @@ namespace whipsnake::engine {
 // Debian 12's absl::string_view is not std's: the one conversion.
 inline absl::string_view ToAbsl(std::string_view text) { return {text.data(), text.size()}; }
 
-// INVALID_ARGUMENT "sampling.temperature: 3 seen, expected a number from 0 to 2", with the field attached.
+// INVALID_ARGUMENT "sampling.temperature: 3 seen, expected a number from 0 to 2", with the field
+// attached.
 absl::Status InvalidField(std::string_view field, std::string_view seen, std::string_view expected);
 
 // The field that InvalidField attached, or "".
@@ -32,16 +34,16 @@ absl::Status WithContext(const absl::Status& status, std::string_view context);
 #define WHIPSNAKE_CONCAT(a, b) WHIPSNAKE_CONCAT_(a, b)
 
 // Returns from the enclosing function if `expression` is not OK.
-#define RETURN_IF_ERROR(expression)                                  \
-  do {                                                               \
+#define RETURN_IF_ERROR(expression)                                         \
+  do {                                                                      \
     if (absl::Status status_ = (expression); !status_.ok()) return status_; \
   } while (false)
 
 // Evaluates a StatusOr; returns its error, or moves its value into `target`.
 #define ASSIGN_OR_RETURN(target, expression) \
   ASSIGN_OR_RETURN_(WHIPSNAKE_CONCAT(status_or_, __LINE__), target, expression)
-#define ASSIGN_OR_RETURN_(temporary, target, expression)    \
-  auto temporary = (expression);                            \
+#define ASSIGN_OR_RETURN_(temporary, target, expression)     \
+  auto temporary = (expression);                             \
   if (!temporary.ok()) return std::move(temporary).status(); \
   target = *std::move(temporary)
 

@@ -1,0 +1,83 @@
+#include "engine/generate/generator.h"
+
+#include "engine/base/status.h"
+
+namespace whipsnake::engine {
+namespace {
+
+constexpr size_t kMaxStopTexts = 16;
+constexpr size_t kMaxStopTextBytes = 256;
+constexpr size_t kMaxStopTokens = 64;
+constexpr int kMaxTopLogprobs = 20;
+
+absl::Status CheckTokens(const char* field, const std::vector<int32_t>& tokens,
+                         int64_t vocab_size) {
+  for (const int32_t token : tokens) {
+    if (token < 0 || token >= vocab_size) {
+      return InvalidField(field, absl::StrCat("token id ", token),
+                          absl::StrCat("ids from 0 to ", vocab_size - 1));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckStopTexts(const std::vector<std::string>& texts) {
+  if (texts.size() > kMaxStopTexts) {
+    return InvalidField("stopping.stop_texts", absl::StrCat(texts.size(), " texts"),
+                        absl::StrCat("at most ", kMaxStopTexts));
+  }
+  for (const std::string& text : texts) {
+    if (text.empty() || text.size() > kMaxStopTextBytes) {
+      return InvalidField("stopping.stop_texts", absl::StrCat("a text of ", text.size(), " bytes"),
+                          absl::StrCat("1 to ", kMaxStopTextBytes, " bytes"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+std::string_view Name(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kEos:
+      return "eos";
+    case FinishReason::kLength:
+      return "length";
+    case FinishReason::kStop:
+      return "stop";
+    case FinishReason::kCancelled:
+      return "cancelled";
+    case FinishReason::kDeadline:
+      return "deadline";
+  }
+  return "unknown";
+}
+
+absl::Status Validate(const GenerationRequest& request, const ModelInfo& model) {
+  const int64_t prompt_tokens = request.prompt.size();
+  if (prompt_tokens == 0) return InvalidField("prompt", "no tokens", "at least one token");
+  if (model.max_positions > 0 && prompt_tokens > model.max_positions) {
+    return InvalidField("prompt", absl::StrCat(prompt_tokens, " tokens"),
+                        absl::StrCat("at most the model's ", model.max_positions));
+  }
+  RETURN_IF_ERROR(CheckTokens("prompt", request.prompt, model.vocab_size));
+  RETURN_IF_ERROR(Validate(request.sampling, model.vocab_size));
+  if (request.max_new_tokens < 1) {
+    return InvalidField("stopping.max_new_tokens", absl::StrCat(request.max_new_tokens),
+                        "at least 1");
+  }
+  RETURN_IF_ERROR(CheckStopTexts(request.stop_texts));
+  if (request.stop_token_ids.size() > kMaxStopTokens) {
+    return InvalidField("stopping.stop_token_ids",
+                        absl::StrCat(request.stop_token_ids.size(), " ids"),
+                        absl::StrCat("at most ", kMaxStopTokens));
+  }
+  RETURN_IF_ERROR(CheckTokens("stopping.stop_token_ids", request.stop_token_ids, model.vocab_size));
+  if (request.top_logprobs > kMaxTopLogprobs) {
+    return InvalidField("output.logprobs", absl::StrCat(request.top_logprobs),
+                        absl::StrCat("0 to ", kMaxTopLogprobs));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace whipsnake::engine

@@ -1,7 +1,7 @@
 // Generation: from a request to a stream of text, one model's requests in one place.
 //
-// Generator is what the server sees. Today's implementation runs one request after another; a batcher
-// takes its place behind the same interface.
+// Generator is what the server sees. Today's implementation runs one request after another; a
+// batcher takes its place behind the same interface.
 #ifndef WHIPSNAKE_ENGINE_GENERATE_GENERATOR_H_
 #define WHIPSNAKE_ENGINE_GENERATE_GENERATOR_H_
 
@@ -29,20 +29,20 @@ struct GenerationRequest {
   std::vector<int32_t> prompt;  // at least one token
   SamplingParameters sampling;
   int64_t max_new_tokens = 0;
-  std::vector<std::string> stop_texts;   // not returned
-  std::vector<int32_t> stop_token_ids;   // neither is their text
-  std::vector<int32_t> eos_token_ids;    // empty: eos is not looked for
-  int top_logprobs = -1;                 // < 0: no logprobs
+  std::vector<std::string> stop_texts;  // not returned
+  std::vector<int32_t> stop_token_ids;  // neither is their text
+  std::vector<int32_t> eos_token_ids;   // empty: eos is not looked for
+  int top_logprobs = -1;                // < 0: no logprobs
   Clock::time_point arrival = Clock::now();
   Clock::time_point deadline = Clock::time_point::max();
 };
 
-// INVALID_ARGUMENT with the field for what cannot be served: an empty prompt, a token out of range, more tokens than the
-// model's positions, an empty or too long stop text, max_new_tokens below 1.
+// INVALID_ARGUMENT with the field for what cannot be served: an empty prompt, a token out of range,
+// more tokens than the model's positions, an empty or too long stop text, max_new_tokens below 1.
 absl::Status Validate(const GenerationRequest& request, const ModelInfo& model);
 
-// A piece of output: whole characters that can no longer be part of a stop text. A delta may carry ids
-// without text (bytes held back) and, at the end, text without ids.
+// A piece of output: whole characters that can no longer be part of a stop text. A delta may carry
+// ids without text (bytes held back) and, at the end, text without ids.
 struct Delta {
   std::string text;
   std::vector<int32_t> token_ids;
@@ -57,11 +57,11 @@ struct Usage {
 
 // Seconds on the monotonic clock.
 struct Timings {
-  double queue = 0;                  // arrival to the start of prefill
+  double queue = 0;  // arrival to the start of prefill
   double prefill = 0;
-  double time_to_first_token = 0;    // arrival to the first token, queueing included
-  double decode = 0;                 // first token to last
-  double mean_inter_token = 0;       // 0 with fewer than two tokens
+  double time_to_first_token = 0;  // arrival to the first token, queueing included
+  double decode = 0;               // first token to last
+  double mean_inter_token = 0;     // 0 with fewer than two tokens
 };
 
 struct Finished {
@@ -70,18 +70,18 @@ struct Finished {
   Timings timings;
 };
 
-// One request in flight: the engine appends, one consumer takes. Thread-safe. What the consumer has not
-// taken is merged into one delta, so the buffer is bounded by max_new_tokens.
+// One request in flight: the engine appends, one consumer takes. Thread-safe. What the consumer has
+// not taken is merged into one delta, so the buffer is bounded by max_new_tokens.
 class GenerationStream {
  public:
   virtual ~GenerationStream() = default;
 
   struct Event {
-    bool started = false;       // prefill has begun; set at most once
-    Delta delta;                // what is new since the last Take, possibly nothing
-    bool done = false;          // the last event
-    absl::Status status;        // with done: OK and `finished` is set, or the failure
-    Finished finished;          // with done: also for cancelled and deadline
+    bool started = false;  // prefill has begun; set at most once
+    Delta delta;           // what is new since the last Take, possibly nothing
+    bool done = false;     // the last event
+    absl::Status status;   // with done: OK and `finished` is set, or the failure
+    Finished finished;     // with done: also for cancelled and deadline
   };
 
   // What has happened since the last call; never blocks.
@@ -104,8 +104,8 @@ class GenerationObserver {
 };
 
 struct GeneratorOptions {
-  int64_t max_waiting = 256;          // requests in the queue; one more is RESOURCE_EXHAUSTED
-  int64_t prefill_chunk_tokens = 512; // cancellation and deadlines are looked at between chunks
+  int64_t max_waiting = 256;           // requests in the queue; one more is RESOURCE_EXHAUSTED
+  int64_t prefill_chunk_tokens = 512;  // cancellation and deadlines are looked at between chunks
 };
 
 // Thread-safe.
@@ -114,8 +114,9 @@ class Generator {
   // Cancels what is in flight and waits for its end.
   virtual ~Generator() = default;
 
-  // Queues a valid request. `on_ready` is called on the generator's thread whenever Take() has something new after it
-  // had nothing; it must not block. RESOURCE_EXHAUSTED when the queue is full, UNAVAILABLE when draining.
+  // Queues a valid request. `on_ready` is called on the generator's thread whenever Take() has
+  // something new after it had nothing; it must not block. RESOURCE_EXHAUSTED when the queue is
+  // full, UNAVAILABLE when draining.
   virtual absl::StatusOr<std::shared_ptr<GenerationStream>> Submit(
       GenerationRequest request, std::function<void()> on_ready) = 0;
 
@@ -126,8 +127,8 @@ class Generator {
   virtual int64_t waiting() const = 0;
 };
 
-// Runs requests one after another on a thread of its own. The model and the tokenizer outlive it; observer may
-// be null.
+// Runs requests one after another on a thread of its own. The model and the tokenizer outlive it;
+// observer may be null.
 std::unique_ptr<Generator> MakeSerialGenerator(Model* model, const Tokenizer* tokenizer,
                                                const GeneratorOptions& options,
                                                GenerationObserver* observer);

@@ -1,8 +1,8 @@
 // Choosing the next token from logits.
 //
-// Order: repetition penalty (prompt and output), presence and frequency (output only), bias, temperature,
-// top-k, top-p, min-p. Logprobs are of the unmodified logits. The random draw is keyed by (seed,
-// completion index, position), so a sequence's tokens depend on nothing else.
+// Order: repetition penalty (prompt and output), presence and frequency (output only), bias,
+// temperature, top-k, top-p, min-p. Logprobs are of the unmodified logits. The random draw is keyed
+// by (seed, completion index, position), so a sequence's tokens depend on nothing else.
 #ifndef WHIPSNAKE_ENGINE_GENERATE_SAMPLING_H_
 #define WHIPSNAKE_ENGINE_GENERATE_SAMPLING_H_
 
@@ -10,21 +10,23 @@
 #include <map>
 #include <span>
 #include <unordered_map>
-#include <utility>
+#include <unordered_set>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 
 namespace whipsnake::engine {
 
 struct SamplingParameters {
-  float temperature = 1.0f;         // 0 is greedy: the largest, the lowest id among equals
-  int64_t top_k = 0;                // 0: all
-  float top_p = 1.0f;               // the smallest set with at least this probability; 1: all
-  float min_p = 0.0f;               // at least this fraction of the best token's probability
-  float repetition_penalty = 1.0f;  // divides positive and multiplies negative logits of seen tokens
-  float presence_penalty = 0.0f;    // subtracted once from every generated token
-  float frequency_penalty = 0.0f;   // subtracted as often as the token was generated
+  float temperature = 1.0f;  // 0 is greedy: the largest, the lowest id among equals
+  int64_t top_k = 0;         // 0: all
+  float top_p = 1.0f;        // the smallest set with at least this probability; 1: all
+  float min_p = 0.0f;        // at least this fraction of the best token's probability
+  float repetition_penalty =
+      1.0f;                        // divides positive and multiplies negative logits of seen tokens
+  float presence_penalty = 0.0f;   // subtracted once from every generated token
+  float frequency_penalty = 0.0f;  // subtracted as often as the token was generated
   std::map<int32_t, float> logit_bias;
   uint64_t seed = 0;
   int32_t completion_index = 0;
@@ -40,33 +42,43 @@ struct TokenLogprob {
 
 struct SampledToken {
   int32_t id = 0;
-  float logprob = 0;                // of the unmodified logits
-  std::vector<TokenLogprob> top;    // the best ones, best first; as many as were asked for
+  float logprob = 0;              // of the unmodified logits
+  std::vector<TokenLogprob> top;  // the best ones, best first; as many as were asked for
 };
 
 // The sampler of one sequence: counts what it has seen. Not thread-safe.
 class Sampler {
  public:
   // Tokens with ids of `vocab_size` and above (padding) are never chosen and take no probability.
-  Sampler(const SamplingParameters& parameters, int64_t vocab_size, std::span<const int32_t> prompt);
+  Sampler(const SamplingParameters& parameters, int64_t vocab_size,
+          std::span<const int32_t> prompt);
 
-  // Picks from logits[>= vocab_size], counts the choice and moves to the next position. `banned` ids
-  // cannot be chosen. top_logprobs < 0 computes none at all (logprob is then 0); otherwise that many best
-  // ones besides the chosen one.
-  SampledToken Next(std::span<const float> logits, int top_logprobs,
-                    std::span<const int32_t> banned = {});
+  // Picks from logits[>= vocab_size], counts the choice and moves to the next position.
+  // top_logprobs < 0 computes no logprobs (they are then 0); otherwise that many best ones besides
+  // the chosen one. INTERNAL when no logit is a finite number.
+  absl::StatusOr<SampledToken> Next(std::span<const float> logits, int top_logprobs);
 
  private:
-  void ApplyPenalties();
+  struct Candidate {
+    float score;
+    int32_t id;
+  };
+
+  void ModifyScores();
+  int32_t Greedy() const;
   int32_t Draw();
+  // Each leaves the candidates that its rule allows.
+  void KeepTopK();
+  void KeepTopP();
+  void KeepMinP();
 
   const SamplingParameters parameters_;
   const int64_t vocab_size_;
   uint64_t position_ = 0;
-  std::unordered_map<int32_t, int32_t> generated_;  // how often each token was generated
-  std::unordered_map<int32_t, bool> seen_;          // prompt and output, for the repetition penalty
-  std::vector<float> scores_;                       // the logits as modified, by id
-  std::vector<std::pair<float, int32_t>> candidates_;
+  std::unordered_set<int32_t> seen_;                // of prompt and output
+  std::unordered_map<int32_t, int32_t> generated_;  // how often
+  std::vector<float> scores_;                       // logits as modified, by id
+  std::vector<Candidate> candidates_;
 };
 
 }  // namespace whipsnake::engine

@@ -1,0 +1,39 @@
+#include "engine/generate/stop_filter.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace whipsnake::engine {
+
+std::string StopFilter::Push(std::string_view piece) {
+  if (stopped_) return "";
+  // Characters are looked at one by one, so that the stop text that is complete first wins.
+  std::string certain;
+  for (const char c : piece) {
+    pending_ += c;
+    for (const std::string& stop : stop_texts_) {
+      if (!pending_.ends_with(stop)) continue;
+      stopped_ = true;
+      pending_.resize(pending_.size() - stop.size());
+      return certain + std::exchange(pending_, "");
+    }
+    const size_t decided = pending_.size() - Undecided();
+    certain.append(pending_, 0, decided);
+    pending_.erase(0, decided);
+  }
+  return certain;
+}
+
+std::string StopFilter::Finish() { return std::exchange(pending_, ""); }
+
+size_t StopFilter::Undecided() const {
+  size_t longest = 0;
+  for (const std::string& stop : stop_texts_) {
+    for (size_t length = std::min(pending_.size(), stop.size() - 1); length > longest; --length) {
+      if (pending_.ends_with(std::string_view(stop).substr(0, length))) longest = length;
+    }
+  }
+  return longest;
+}
+
+}  // namespace whipsnake::engine

@@ -1,8 +1,8 @@
 // The one small interface of every language model.
 //
-// A model turns a batch of runs of tokens, each with the state of its sequence, into logits and advanced
-// states. Prefill, chunked prefill, decode, resuming from a saved state and batched decode are all this
-// one call with different run lengths.
+// A model turns a batch of runs of tokens, each with the state of its sequence, into logits and
+// advanced states. Prefill, chunked prefill, decode, resuming from a saved state and batched decode
+// are all this one call with different run lengths.
 #ifndef WHIPSNAKE_ENGINE_MODELS_MODEL_H_
 #define WHIPSNAKE_ENGINE_MODELS_MODEL_H_
 
@@ -24,11 +24,11 @@ namespace whipsnake::engine {
 
 // How the weights are held and multiplied. kFp32 and kBf16 take unquantized checkpoints.
 enum class Scheme { kFp32, kBf16 };
-std::string_view Name(Scheme scheme);                          // "fp32", "bf16"
-absl::StatusOr<Scheme> ParseScheme(std::string_view name);     // INVALID_ARGUMENT names the known ones
+std::string_view Name(Scheme scheme);                       // "fp32", "bf16"
+absl::StatusOr<Scheme> ParseScheme(std::string_view name);  // INVALID_ARGUMENT names the known ones
 
-// What a sequence has been through: an explicit value that can be copied, forked, saved and restored.
-// Belongs to the model that made it. Not thread-safe; movable between threads.
+// What a sequence has been through: an explicit value that can be copied, forked, saved and
+// restored. Belongs to the model that made it. Not thread-safe; movable between threads.
 class State {
  public:
   virtual ~State() = default;
@@ -52,11 +52,11 @@ struct Run {
 struct ModelInfo {
   std::string architecture;  // "mamba"
   Scheme scheme = Scheme::kFp32;
-  int64_t vocab_size = 0;       // columns of the logits, padding included
-  int64_t max_positions = 0;    // 0: unbounded, as recurrent models are
+  int64_t vocab_size = 0;     // columns of the logits, padding included
+  int64_t max_positions = 0;  // 0: unbounded, as recurrent models are
   int64_t parameters = 0;
-  int64_t weights_bytes = 0;    // resident, in this scheme
-  int64_t state_bytes = 0;      // per sequence
+  int64_t weights_bytes = 0;  // resident, in this scheme
+  int64_t state_bytes = 0;    // per sequence
 };
 
 // Immutable weights and a workspace. One call at a time.
@@ -69,10 +69,10 @@ class Model {
   // The state of a sequence that has not begun.
   virtual absl::StatusOr<std::unique_ptr<State>> NewState() = 0;
 
-  // Runs the batch on the executor and returns when it is done. The logits' rows, [R, vocab_size] fp32,
-  // follow the order of the runs and, within a run of kAll, of its tokens; they stay valid until the next
-  // call. INVALID_ARGUMENT for an empty run or a token out of range, RESOURCE_EXHAUSTED when the workspace
-  // cannot grow; then no state has changed.
+  // Runs the batch on the executor and returns when it is done. The logits' rows, [R, vocab_size]
+  // fp32, follow the order of the runs and, within a run of kAll, of its tokens; they stay valid
+  // until the next call. INVALID_ARGUMENT for an empty run or a token out of range,
+  // RESOURCE_EXHAUSTED when the workspace cannot grow; then no state has changed.
   virtual absl::StatusOr<kernels::MatrixView<const float>> Forward(std::span<const Run> runs) = 0;
 
   // The weights that one decode step reads, as they lie in memory: the head yes, of an untied input
@@ -86,8 +86,8 @@ struct ModelEnvironment {
   Ledger* ledger = nullptr;
 };
 
-// Loads a model directory (config.json and safetensors). Checks the whole of it before anything large is allocated;
-// errors name the file, the tensor or the key.
+// Loads a model directory (config.json and safetensors). Checks the whole of it before anything
+// large is allocated; errors name the file, the tensor or the key.
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& directory, Scheme scheme,
                                                  const ModelEnvironment& environment);
 

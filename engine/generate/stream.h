@@ -1,0 +1,43 @@
+// The buffer between a generator's thread and the one consumer of a request.
+#ifndef WHIPSNAKE_ENGINE_GENERATE_STREAM_H_
+#define WHIPSNAKE_ENGINE_GENERATE_STREAM_H_
+
+#include <atomic>
+#include <functional>
+#include <mutex>
+
+#include "engine/generate/generator.h"
+
+namespace whipsnake::engine {
+
+// Thread-safe: one producer, one consumer, anyone may cancel.
+class BufferedStream : public GenerationStream {
+ public:
+  // `on_ready` is called on the producer's thread, outside the lock, each time the buffer stops
+  // being empty.
+  explicit BufferedStream(std::function<void()> on_ready) : on_ready_(std::move(on_ready)) {}
+
+  Event Take() override;
+  void Cancel() override { cancelled_.store(true, std::memory_order_relaxed); }
+  bool cancelled() const { return cancelled_.load(std::memory_order_relaxed); }
+
+  // The producer's side. After Finish nothing may be added.
+  void Start();
+  void Append(Delta delta);
+  void Finish(absl::Status status, const Finished& finished);
+
+ private:
+  // Applies `change` to the waiting event and wakes the consumer if there was none.
+  template <typename Change>
+  void Update(Change change);
+
+  const std::function<void()> on_ready_;
+  std::atomic<bool> cancelled_{false};
+  std::mutex mutex_;
+  Event event_;           // what has happened since the last Take
+  bool waiting_ = false;  // event_ has something
+};
+
+}  // namespace whipsnake::engine
+
+#endif  // WHIPSNAKE_ENGINE_GENERATE_STREAM_H_

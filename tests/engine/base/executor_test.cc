@@ -1,0 +1,130 @@
+#include "engine/base/executor.h"
+
+#include <gtest/gtest.h>
+
+#include <latch>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace whipsnake::engine {
+namespace {
+
+TEST(ExecutorTest, RunsUnitsOnOneThreadThatIsNotTheCallers) {
+  Executor executor(2);
+  std::thread::id first, second;
+  executor.Run(Priority::kDecode, [&] { first = std::this_thread::get_id(); });
+  std::thread other(
+      [&] { executor.Run(Priority::kTraining, [&] { second = std::this_thread::get_id(); }); });
+  other.join();
+  EXPECT_EQ(first, second);
+  EXPECT_NE(first, std::this_thread::get_id());
+}
+
+TEST(ExecutorTest, AUnitInsideAUnitRunsAtOnce) {
+  Executor executor(1);
+  std::string order;
+  executor.Run(Priority::kDecode, [&] {
+    order += "a";
+    executor.Run(Priority::kTraining, [&] { order += "b"; });
+    order += "c";
+  });
+  EXPECT_EQ(order, "abc");
+}
+
+TEST(ExecutorTest, YieldOutsideAUnitDoesNothing) {
+  Executor executor(1);
+  executor.Yield();
+}
+
+// Holds the compute thread inside a unit while others are queued, so that the order is not left to
+// chance.
+class BusyExecutor {
+ public:
+  BusyExecutor()
+      : thread_([this] {
+          executor.Run(Priority::kTraining, [this] {
+            entered_.count_down();
+            release_.wait();
+            executor.Yield();
+            Log("rest of training");
+          });
+        }) {
+    entered_.wait();
+  }
+  ~BusyExecutor() { Finish(); }
+
+  // Submits from a thread of its own and returns once the unit is queued.
+  void Queue(Priority priority, std::string name) {
+    std::latch submitting(1);
+    threads_.emplace_back([&, priority, name] {
+      submitting.count_down();
+      executor.Run(priority, [this, name] { Log(name); });
+    });
+    submitting.wait();
+    while (executor.waiting() < static_cast<int>(threads_.size())) std::this_thread::yield();
+  }
+
+  std::vector<std::string> Finish() {
+    if (!released_) release_.count_down();
+    released_ = true;
+    if (thread_.joinable()) thread_.join();
+    for (std::thread& thread : threads_) {
+      if (thread.joinable()) thread.join();
+    }
+    std::lock_guard lock(mutex_);
+    return log_;
+  }
+
+  Executor executor{1};
+
+ private:
+  void Log(const std::string& what) {
+    std::lock_guard lock(mutex_);
+    log_.push_back(what);
+  }
+
+  std::mutex mutex_;
+  std::vector<std::string> log_;
+  std::latch entered_{1}, release_{1};
+  bool released_ = false;
+  std::vector<std::thread> threads_;
+  std::thread thread_;
+};
+
+TEST(ExecutorTest, YieldLetsOnlyMoreUrgentUnitsIn) {
+  BusyExecutor busy;
+  busy.Queue(Priority::kTraining, "other training");
+  busy.Queue(Priority::kPrefill, "prefill");
+  busy.Queue(Priority::kDecode, "decode");
+  EXPECT_EQ(busy.Finish(),
+            (std::vector<std::string>{"decode", "prefill", "rest of training", "other training"}));
+}
+
+TEST(ExecutorTest, UnitsOfOnePriorityKeepTheirOrder) {
+  BusyExecutor busy;
+  for (const char* name : {"1", "2", "3", "4"}) busy.Queue(Priority::kPrefill, name);
+  EXPECT_EQ(busy.Finish(), (std::vector<std::string>{"1", "2", "3", "4", "rest of training"}));
+}
+
+TEST(ExecutorTest, ManyThreadsLoseNothing) {
+  Executor executor(2);
+  int count = 0;  // touched by units alone, which run one at a time
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 8; ++t) {
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < 200; ++i) {
+        executor.Run(static_cast<Priority>(t % kPriorityCount), [&] {
+          executor.Yield();
+          ++count;
+        });
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(count, 1600);
+}
+
+}  // namespace
+}  // namespace whipsnake::engine

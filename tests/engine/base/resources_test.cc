@@ -1,0 +1,67 @@
+#include "engine/base/resources.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+namespace whipsnake::engine {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A made-up /proc and /sys.
+class ResourcesTest : public ::testing::Test {
+ protected:
+  ResourcesTest() {
+    root_ = fs::path(::testing::TempDir()) /
+            ::testing::UnitTest::GetInstance()->current_test_info()->name();
+    fs::remove_all(root_);
+    Write("proc/meminfo", "MemTotal:       1000 kB\nMemFree:  10 kB\n");
+  }
+  ~ResourcesTest() override { fs::remove_all(root_); }
+
+  void Write(const std::string& path, const std::string& text) {
+    fs::create_directories((root_ / path).parent_path());
+    std::ofstream(root_ / path) << text;
+  }
+
+  fs::path root_;
+};
+
+TEST_F(ResourcesTest, WithoutACgroupTheMachineCounts) {
+  const Resources resources = DetectResources(root_);
+  EXPECT_EQ(resources.memory_bytes, 1000 * 1024);
+  EXPECT_GE(resources.threads, 1);
+}
+
+TEST_F(ResourcesTest, TheTightestAncestorBinds) {
+  Write("proc/self/cgroup", "0::/a/b\n");
+  Write("sys/fs/cgroup/memory.max", "900000\n");
+  Write("sys/fs/cgroup/a/memory.max", "500000\n");
+  Write("sys/fs/cgroup/a/b/memory.max", "max\n");
+  Write("sys/fs/cgroup/a/b/cpu.max", "max 100000\n");
+  Write("sys/fs/cgroup/a/cpu.max", "50000 100000\n");
+  const Resources resources = DetectResources(root_);
+  EXPECT_EQ(resources.memory_bytes, 500000);
+  EXPECT_EQ(resources.threads, 1);  // half a CPU is one thread
+}
+
+TEST_F(ResourcesTest, ALimitAboveTheMachineDoesNotRaiseIt) {
+  Write("proc/self/cgroup", "0::/\n");
+  Write("sys/fs/cgroup/memory.max", "99999999999\n");
+  Write("sys/fs/cgroup/cpu.max", "10000000 100000\n");
+  const int threads_here = DetectResources().threads;
+  const Resources resources = DetectResources(root_);
+  EXPECT_EQ(resources.memory_bytes, 1000 * 1024);
+  EXPECT_LE(resources.threads, 100);
+  EXPECT_GE(resources.threads, threads_here);
+}
+
+TEST(ResidentBytesTest, ThePeakIsAtLeastWhatIsResident) {
+  EXPECT_GT(ResidentBytes(), 0);
+  EXPECT_GE(PeakResidentBytes(), ResidentBytes());
+}
+
+}  // namespace
+}  // namespace whipsnake::engine

@@ -1,0 +1,131 @@
+// Fakes for tests of what is built on models: no weights, no executor, no files.
+#ifndef WHIPSNAKE_TESTS_ENGINE_FAKES_FAKE_MODEL_H_
+#define WHIPSNAKE_TESTS_ENGINE_FAKES_FAKE_MODEL_H_
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "engine/models/model.h"
+#include "engine/tokenizer/tokenizer.h"
+
+namespace whipsnake::engine {
+
+// Remembers the tokens that it was given.
+class FakeState : public State {
+ public:
+  int64_t position() const override { return static_cast<int64_t>(history.size()); }
+  int64_t bytes() const override { return 0; }
+  absl::StatusOr<std::unique_ptr<State>> Clone() const override {
+    return std::unique_ptr<State>(new FakeState(*this));
+  }
+
+  std::vector<int32_t> history;
+};
+
+// Logits are a function of all tokens so far; by default the successor of the last token is by far
+// the best. Before each pass `before_forward` is called, where a test can wait on a latch or count.
+class FakeModel : public Model {
+ public:
+  using LogitsFunction = std::function<std::vector<float>(std::span<const int32_t> history)>;
+
+  explicit FakeModel(int64_t vocab_size) {
+    info_.architecture = "fake";
+    info_.vocab_size = vocab_size;
+    logits = [vocab_size](std::span<const int32_t> history) {
+      std::vector<float> row(vocab_size, 0.0f);
+      row[(history.back() + 1) % vocab_size] = 10.0f;
+      return row;
+    };
+  }
+
+  const ModelInfo& info() const override { return info_; }
+  ModelInfo& mutable_info() { return info_; }
+
+  absl::StatusOr<std::unique_ptr<State>> NewState() override {
+    return std::make_unique<FakeState>();
+  }
+
+  absl::StatusOr<kernels::MatrixView<const float>> Forward(std::span<const Run> runs) override {
+    if (before_forward) before_forward(runs);
+    if (!error.ok()) return error;
+    rows_.clear();
+    for (const Run& run : runs) {
+      auto& history = static_cast<FakeState*>(run.state)->history;
+      for (size_t i = 0; i < run.tokens.size(); ++i) {
+        history.push_back(run.tokens[i]);
+        const bool last = i + 1 == run.tokens.size();
+        if (run.logits == LogitsOf::kNone || (run.logits == LogitsOf::kLast && !last)) continue;
+        const std::vector<float> row = logits(history);
+        rows_.insert(rows_.end(), row.begin(), row.end());
+      }
+    }
+    const int64_t columns = info_.vocab_size;
+    return kernels::MatrixView<const float>(rows_.data(),
+                                            static_cast<int64_t>(rows_.size()) / columns, columns);
+  }
+
+  std::vector<std::span<const std::byte>> DecodeWeights() const override { return {}; }
+
+  LogitsFunction logits;
+  std::function<void(std::span<const Run>)> before_forward;
+  absl::Status error;  // returned by Forward if not OK
+
+ private:
+  ModelInfo info_;
+  std::vector<float> rows_;
+};
+
+// Token i is pieces[i]; encoding takes the longest piece that fits.
+class FakeTokenizer : public Tokenizer {
+ public:
+  explicit FakeTokenizer(std::vector<std::string> pieces) : pieces_(std::move(pieces)) {}
+
+  int32_t size() const override { return static_cast<int32_t>(pieces_.size()); }
+
+  absl::StatusOr<std::vector<int32_t>> Encode(std::string_view text) const override {
+    std::vector<int32_t> ids;
+    while (!text.empty()) {
+      int32_t best = -1;
+      for (int32_t id = 0; id < size(); ++id) {
+        if (pieces_[id].empty() || !text.starts_with(pieces_[id])) continue;
+        if (best < 0 || pieces_[id].size() > pieces_[best].size()) best = id;
+      }
+      if (best < 0) return absl::InvalidArgumentError("no token fits");
+      ids.push_back(best);
+      text.remove_prefix(pieces_[best].size());
+    }
+    return ids;
+  }
+
+  std::string TokenBytes(int32_t id, bool) const override {
+    return id >= 0 && id < size() ? pieces_[id] : "";
+  }
+
+  std::string Decode(std::span<const int32_t> ids, bool skip_special) const override {
+    std::string text;
+    for (const int32_t id : ids) text += TokenBytes(id, skip_special);
+    return text;
+  }
+
+  bool IsSpecial(int32_t) const override { return false; }
+
+  int32_t FindToken(std::string_view content) const override {
+    for (int32_t id = 0; id < size(); ++id) {
+      if (pieces_[id] == content) return id;
+    }
+    return -1;
+  }
+
+ private:
+  std::vector<std::string> pieces_;
+};
+
+}  // namespace whipsnake::engine
+
+#endif  // WHIPSNAKE_TESTS_ENGINE_FAKES_FAKE_MODEL_H_

@@ -1,0 +1,305 @@
+#include "engine/generate/generator.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <functional>
+#include <latch>
+#include <memory>
+#include <semaphore>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "engine/base/status.h"
+#include "tests/engine/fakes/fake_model.h"
+
+namespace whipsnake::engine {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+// Everything that one stream has delivered; waits for it without sleeping.
+class Collector {
+ public:
+  std::function<void()> on_ready() {
+    return [this] { ready_.release(); };
+  }
+  void Watch(std::shared_ptr<GenerationStream> stream) { stream_ = std::move(stream); }
+
+  // Takes events until the last one.
+  const GenerationStream::Event& Wait() {
+    while (!last_.done) {
+      ready_.acquire();
+      last_ = stream_->Take();
+      started_ += last_.started ? 1 : 0;
+      text_ += last_.delta.text;
+      ids_.insert(ids_.end(), last_.delta.token_ids.begin(), last_.delta.token_ids.end());
+    }
+    return last_;
+  }
+  FinishReason reason() { return Wait().finished.reason; }
+
+  const std::string& text() const { return text_; }
+  const std::vector<int32_t>& ids() const { return ids_; }
+  int started() const { return started_; }
+  GenerationStream& stream() { return *stream_; }
+
+ private:
+  std::counting_semaphore<> ready_{0};
+  std::shared_ptr<GenerationStream> stream_;
+  GenerationStream::Event last_;
+  std::string text_;
+  std::vector<int32_t> ids_;
+  int started_ = 0;
+};
+
+class GeneratorTest : public ::testing::Test {
+ protected:
+  GeneratorTest() : tokenizer_({"a", "b", "c", "d", "\xe2\x82", "\xac", "g", "<eos>"}), model_(8) {}
+
+  void Start(GeneratorOptions options = {}) {
+    generator_ = MakeSerialGenerator(&model_, &tokenizer_, options, nullptr);
+  }
+
+  static GenerationRequest Request(std::vector<int32_t> prompt, int64_t max_new_tokens) {
+    GenerationRequest request;
+    request.prompt = std::move(prompt);
+    request.sampling.temperature = 0;
+    request.max_new_tokens = max_new_tokens;
+    return request;
+  }
+
+  void Submit(Collector& collector, GenerationRequest request) {
+    auto stream = generator_->Submit(std::move(request), collector.on_ready());
+    ASSERT_TRUE(stream.ok()) << stream.status();
+    collector.Watch(*std::move(stream));
+  }
+
+  FakeTokenizer tokenizer_;
+  FakeModel model_;
+  std::unique_ptr<Generator> generator_;
+};
+
+TEST_F(GeneratorTest, CountsUpToTheLimit) {
+  Start();
+  Collector collector;
+  Submit(collector, Request({0}, 3));
+  EXPECT_EQ(collector.reason(), FinishReason::kLength);
+  EXPECT_TRUE(collector.Wait().status.ok());
+  EXPECT_THAT(collector.ids(), ElementsAre(1, 2, 3));
+  EXPECT_EQ(collector.text(), "bcd");
+  EXPECT_EQ(collector.started(), 1);
+  EXPECT_EQ(collector.Wait().finished.usage.prompt_tokens, 1);
+  EXPECT_EQ(collector.Wait().finished.usage.generated_tokens, 3);
+}
+
+TEST_F(GeneratorTest, EosEndsWithoutItsTextUnlessIgnored) {
+  Start();
+  GenerationRequest request = Request({5}, 10);
+  request.eos_token_ids = {7};
+  Collector stops;
+  Submit(stops, request);
+  EXPECT_EQ(stops.reason(), FinishReason::kEos);
+  EXPECT_EQ(stops.text(), "g");
+  EXPECT_THAT(stops.ids(), ElementsAre(6, 7));
+
+  request.eos_token_ids = {};
+  request.max_new_tokens = 3;
+  Collector goes_on;
+  Submit(goes_on, request);
+  EXPECT_EQ(goes_on.reason(), FinishReason::kLength);
+  EXPECT_EQ(goes_on.text(), "g<eos>a");
+}
+
+TEST_F(GeneratorTest, StopTextAcrossTokensIsNotReturned) {
+  Start();
+  GenerationRequest request = Request({0}, 10);
+  request.stop_texts = {"cd"};
+  Collector collector;
+  Submit(collector, request);
+  EXPECT_EQ(collector.reason(), FinishReason::kStop);
+  EXPECT_EQ(collector.text(), "b");
+}
+
+TEST_F(GeneratorTest, AStopTokensTextIsNotReturnedButWhatWasHeldBackIs) {
+  Start();
+  GenerationRequest request = Request({0}, 10);
+  request.stop_texts = {"cX"};
+  request.stop_token_ids = {3};
+  Collector collector;
+  Submit(collector, request);
+  EXPECT_EQ(collector.reason(), FinishReason::kStop);
+  EXPECT_EQ(collector.text(), "bc");
+}
+
+TEST_F(GeneratorTest, ACharacterOfTwoTokensComesWhole) {
+  Start();
+  Collector whole, half;
+  Submit(whole, Request({3}, 2));
+  EXPECT_EQ(whole.reason(), FinishReason::kLength);
+  EXPECT_EQ(whole.text(), "\xe2\x82\xac");
+  Submit(half, Request({3}, 1));
+  EXPECT_EQ(half.reason(), FinishReason::kLength);
+  EXPECT_EQ(half.text(), "\xef\xbf\xbd");
+}
+
+TEST_F(GeneratorTest, LongPromptsArePrefilledInChunksAndOnlyTheLastNeedsLogits) {
+  std::vector<std::pair<size_t, LogitsOf>> passes;
+  model_.before_forward = [&](std::span<const engine::Run> runs) {
+    passes.emplace_back(runs[0].tokens.size(), runs[0].logits);
+  };
+  Start({.prefill_chunk_tokens = 4});
+  Collector collector;
+  Submit(collector, Request({0, 1, 2, 3, 4, 5, 6, 0, 1}, 2));
+  EXPECT_EQ(collector.reason(), FinishReason::kLength);
+  EXPECT_THAT(collector.ids(), ElementsAre(2, 3));
+  using Pass = std::pair<size_t, LogitsOf>;
+  EXPECT_THAT(passes, ElementsAre(Pass(4, LogitsOf::kNone), Pass(4, LogitsOf::kNone),
+                                  Pass(1, LogitsOf::kLast), Pass(1, LogitsOf::kLast)));
+}
+
+TEST_F(GeneratorTest, CancelStopsBeforeTheNextStep) {
+  std::atomic<int> passes{0};
+  std::latch second_pass(1), cancelled(1);
+  model_.before_forward = [&](std::span<const engine::Run>) {
+    if (++passes != 2) return;
+    second_pass.count_down();
+    cancelled.wait();
+  };
+  Start();
+  Collector collector;
+  Submit(collector, Request({0}, 1000));
+  second_pass.wait();
+  collector.stream().Cancel();
+  cancelled.count_down();
+  EXPECT_EQ(collector.reason(), FinishReason::kCancelled);
+  EXPECT_EQ(collector.Wait().status.code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(passes, 2);
+}
+
+TEST_F(GeneratorTest, ADeadlineThatHasPassedCostsNothing) {
+  std::atomic<int> passes{0};
+  model_.before_forward = [&](std::span<const engine::Run>) { ++passes; };
+  Start();
+  GenerationRequest request = Request({0}, 5);
+  request.deadline = Clock::now() - std::chrono::seconds(1);
+  Collector collector;
+  Submit(collector, request);
+  EXPECT_EQ(collector.reason(), FinishReason::kDeadline);
+  EXPECT_EQ(collector.Wait().status.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(passes, 0);
+  EXPECT_EQ(collector.started(), 0);
+}
+
+TEST_F(GeneratorTest, AFullQueueRefusesAndDrainRefusesButFinishes) {
+  std::latch busy(1), release(1);
+  std::atomic<bool> first{true};
+  model_.before_forward = [&](std::span<const engine::Run>) {
+    if (!first.exchange(false)) return;
+    busy.count_down();
+    release.wait();
+  };
+  Start({.max_waiting = 1});
+  Collector running, waiting, refused;
+  Submit(running, Request({0}, 2));
+  busy.wait();
+  Submit(waiting, Request({0}, 2));
+  EXPECT_EQ(generator_->running(), 1);
+  EXPECT_EQ(generator_->waiting(), 1);
+  EXPECT_EQ(generator_->Submit(Request({0}, 2), refused.on_ready()).status().code(),
+            absl::StatusCode::kResourceExhausted);
+  generator_->Drain();
+  EXPECT_EQ(generator_->Submit(Request({0}, 2), refused.on_ready()).status().code(),
+            absl::StatusCode::kUnavailable);
+  release.count_down();
+  EXPECT_EQ(running.reason(), FinishReason::kLength);
+  EXPECT_EQ(waiting.reason(), FinishReason::kLength);
+}
+
+TEST_F(GeneratorTest, DestructionEndsEveryStream) {
+  std::latch busy(1), release(1);
+  std::atomic<bool> first{true};
+  model_.before_forward = [&](std::span<const engine::Run>) {
+    if (!first.exchange(false)) return;
+    busy.count_down();
+    release.wait();
+  };
+  Start();
+  Collector running, waiting;
+  Submit(running, Request({0}, 1000000));
+  Submit(waiting, Request({0}, 1000000));
+  busy.wait();
+  std::thread destroyer([&] { generator_.reset(); });
+  release.count_down();
+  destroyer.join();
+  EXPECT_EQ(running.Wait().status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(waiting.Wait().status.code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(GeneratorTest, AFailingModelFailsTheRequestAlone) {
+  Start();
+  model_.error = absl::InternalError("broken");
+  Collector failed, fine;
+  Submit(failed, Request({0}, 2));
+  EXPECT_EQ(failed.Wait().status.code(), absl::StatusCode::kInternal);
+  model_.error = absl::OkStatus();
+  Submit(fine, Request({0}, 2));
+  EXPECT_TRUE(fine.Wait().status.ok());
+}
+
+TEST_F(GeneratorTest, AModelsLastPositionEndsTheSequence) {
+  model_.mutable_info().max_positions = 4;
+  Start();
+  Collector collector;
+  Submit(collector, Request({0, 1, 2}, 100));
+  EXPECT_EQ(collector.reason(), FinishReason::kLength);
+  EXPECT_THAT(collector.ids(), ElementsAre(3, 4));
+}
+
+TEST_F(GeneratorTest, WhatIsNotTakenIsMerged) {
+  Start();
+  Collector collector;
+  std::latch done(1);
+  auto stream = generator_->Submit(Request({0}, 5), [&] { done.count_down(); });
+  ASSERT_TRUE(stream.ok());
+  done.wait();
+  generator_.reset();  // by now everything is in the buffer, whether finished or not
+  const GenerationStream::Event event = (*stream)->Take();
+  EXPECT_TRUE(event.started);
+  EXPECT_TRUE(event.done);
+  EXPECT_EQ(event.delta.token_ids.size(),
+            static_cast<size_t>(event.finished.usage.generated_tokens));
+  EXPECT_FALSE((*stream)->Take().done);
+}
+
+TEST(GenerationValidateTest, NamesTheField) {
+  ModelInfo model;
+  model.vocab_size = 10;
+  model.max_positions = 4;
+  const auto field = [&](auto change) {
+    GenerationRequest request;
+    request.prompt = {1};
+    request.max_new_tokens = 1;
+    change(request);
+    return FieldOf(Validate(request, model));
+  };
+  EXPECT_EQ(field([](auto&) {}), "");
+  EXPECT_EQ(field([](auto& r) { r.prompt = {}; }), "prompt");
+  EXPECT_EQ(field([](auto& r) { r.prompt = {10}; }), "prompt");
+  EXPECT_EQ(field([](auto& r) { r.prompt = {-1}; }), "prompt");
+  EXPECT_EQ(field([](auto& r) { r.prompt = {1, 1, 1, 1, 1}; }), "prompt");
+  EXPECT_EQ(field([](auto& r) { r.max_new_tokens = 0; }), "stopping.max_new_tokens");
+  EXPECT_EQ(field([](auto& r) { r.stop_texts = {""}; }), "stopping.stop_texts");
+  EXPECT_EQ(field([](auto& r) { r.stop_texts = {std::string(257, 'x')}; }), "stopping.stop_texts");
+  EXPECT_EQ(field([](auto& r) { r.stop_texts.assign(17, "x"); }), "stopping.stop_texts");
+  EXPECT_EQ(field([](auto& r) { r.stop_token_ids = {10}; }), "stopping.stop_token_ids");
+  EXPECT_EQ(field([](auto& r) { r.top_logprobs = 21; }), "output.logprobs");
+  EXPECT_EQ(field([](auto& r) { r.sampling.top_p = 2; }), "sampling.top_p");
+}
+
+}  // namespace
+}  // namespace whipsnake::engine
