@@ -1,11 +1,9 @@
 #include "engine/base/executor.h"
 
-#ifdef _OPENMP
-#include <omp.h>
-#endif
-
 #include <algorithm>
 #include <utility>
+
+#include "kernels/cpu/team.h"
 
 namespace whipsnake::engine {
 
@@ -59,9 +57,8 @@ int Executor::waiting() const {
 }
 
 void Executor::Loop() {
-#ifdef _OPENMP
-  omp_set_num_threads(threads_);
-#endif
+  kernels::Team team(threads_);
+  const kernels::Team::Scope scope(&team);
   while (true) {
     Task* task = nullptr;
     {

@@ -1,8 +1,8 @@
 // The one compute executor of the process.
 //
-// oneDNN and our kernels run on OpenMP, and OpenMP gives each calling thread a team of its own: two
-// threads that compute at once would have twice as many workers as CPUs. So everything that
-// computes is submitted here and runs, one unit at a time, on the thread that owns the one team.
+// A kernel shares its work out to the team of the thread that calls it. Two threads that computed
+// at once would have twice as many workers as CPUs, so everything that computes is submitted here
+// and runs, one unit at a time, on the thread that owns the one team.
 #ifndef WHIPSNAKE_ENGINE_BASE_EXECUTOR_H_
 #define WHIPSNAKE_ENGINE_BASE_EXECUTOR_H_
 
@@ -22,7 +22,7 @@ inline constexpr int kPriorityCount = 3;
 // Thread-safe.
 class Executor {
  public:
-  // threads >= 1: the size of the OpenMP team, the executor's own thread included.
+  // threads >= 1: the size of the team, the executor's own thread included.
   explicit Executor(int threads);
   // Runs what was submitted before, then stops.
   ~Executor();

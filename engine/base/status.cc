@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "absl/strings/cord.h"
+#include "absl/strings/escaping.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -11,6 +12,12 @@ namespace {
 constexpr std::string_view kFieldPayload = "whipsnake.field";
 
 }  // namespace
+
+std::string Quoted(std::string_view text) {
+  constexpr size_t kLongest = 200;
+  const std::string escaped = absl::CHexEscape(ToAbsl(text.substr(0, kLongest)));
+  return absl::StrCat("\"", escaped, text.size() > kLongest ? "...\"" : "\"");
+}
 
 absl::Status InvalidField(std::string_view field, std::string_view seen,
                           std::string_view expected) {

@@ -18,6 +18,9 @@ namespace whipsnake::engine {
 // Debian 12's absl::string_view is not std's: the one conversion.
 inline absl::string_view ToAbsl(std::string_view text) { return {text.data(), text.size()}; }
 
+// Text of others in a message: in quotes, escaped to ASCII, cut where it is long.
+std::string Quoted(std::string_view text);
+
 // INVALID_ARGUMENT "sampling.temperature: 3 seen, expected a number from 0 to 2", with the field
 // attached.
 absl::Status InvalidField(std::string_view field, std::string_view seen, std::string_view expected);

@@ -8,15 +8,15 @@
 #include <string_view>
 #include <vector>
 
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
 namespace whipsnake::engine {
 
-// Mamba-1. Letters as in the papers: d = hidden_size, E = intermediate_size, N = state_size, R = time_step_rank,
-// W = conv_kernel, V = vocab_size (padded).
+// Mamba-1. Letters as in the papers: d = hidden_size, E = intermediate_size, N = state_size,
+// R = time_step_rank, W = conv_kernel, V = vocab_size (padded).
 struct MambaConfig {
   int64_t vocab_size = 0;
+  int64_t unpadded_vocab_size = 0;  // before padding; what the tokenizer has at most
   int64_t hidden_size = 0;
   int64_t intermediate_size = 0;
   int64_t state_size = 16;
@@ -24,18 +24,34 @@ struct MambaConfig {
   int64_t conv_kernel = 4;
   int64_t time_step_rank = 0;
   float norm_epsilon = 1e-5f;
-  bool use_bias = false;       // of in_proj and out_proj
+  bool use_bias = false;  // of in_proj and out_proj
   bool use_conv_bias = true;
   bool tie_embeddings = true;
+  // The state-spaces form: its checkpoints say backbone.embedding where Hugging Face's say
+  // backbone.embeddings.
+  bool original_form = false;
   std::vector<int32_t> eos_token_ids;
 
+  // How fresh weights are drawn; a trained model does not depend on it.
+  struct Initialization {
+    double embedding_deviation = 0.1;
+    double time_step_min = 0.001;
+    double time_step_max = 0.1;
+    double time_step_floor = 1e-4;
+    double time_step_scale = 1.0;
+    bool rescale_out_proj = false;  // divided by the square root of the number of layers
+  } initialization;
+
+  // Of the whole model; a tied head counts once.
   int64_t parameters() const;
 };
 
-// Understands both forms: Hugging Face's (hidden_size, num_hidden_layers, ...; vocab_size already padded) and the original
-// state-spaces one (d_model, n_layer, ssm_cfg, ...; vocab_size is padded here to pad_vocab_size_multiple). Absent keys get
-// the form's documented defaults. INVALID_ARGUMENT names the key, the value and what was expected: wrong type, absurd or
-// contradictory size, an unsupported variant; UNIMPLEMENTED another architecture.
+// Understands both forms: Hugging Face's (hidden_size, num_hidden_layers, ...; vocab_size already
+// padded) and the original state-spaces one (d_model, n_layer, ssm_cfg, ...; vocab_size is padded
+// here to pad_vocab_size_multiple). Absent keys get the form's documented defaults, unknown ones
+// are ignored. INVALID_ARGUMENT names the key, the value and what was expected: a wrong type, an
+// absurd or contradictory size, a duplicate key, an unsupported variant; UNIMPLEMENTED names
+// another architecture.
 absl::StatusOr<MambaConfig> ParseMambaConfig(std::string_view json);
 
 // The "model_type" of a config.json ("mamba" for the original form, which has none).
@@ -43,21 +59,15 @@ absl::StatusOr<std::string> ParseArchitecture(std::string_view json);
 
 // Defaults for sampling. What the file does not name is unset. `do_sample: false` is temperature 0.
 struct GenerationDefaults {
-  std::optional<float> temperature;
-  std::optional<int64_t> top_k;
-  std::optional<float> top_p;
-  std::optional<float> min_p;
-  std::optional<float> repetition_penalty;
-  std::optional<int64_t> max_new_tokens;
-  std::vector<int32_t> eos_token_ids;  // one id or a list in the file
+  std::optional<float> temperature;         // 0 or more
+  std::optional<int64_t> top_k;             // 0 is off
+  std::optional<float> top_p;               // in (0, 1]
+  std::optional<float> min_p;               // in [0, 1]
+  std::optional<float> repetition_penalty;  // above 0
+  std::optional<int64_t> max_new_tokens;    // 1 or more
+  std::vector<int32_t> eos_token_ids;       // one id or a list in the file
 };
 absl::StatusOr<GenerationDefaults> ParseGenerationConfig(std::string_view json);
-
-// The whole file as text; NOT_FOUND, or INVALID_ARGUMENT past `max_bytes`.
-absl::StatusOr<std::string> ReadTextFile(const std::string& path, int64_t max_bytes = int64_t{64} << 20);
-
-// Writes a file whole or not at all: a temporary beside it, fsync, rename.
-absl::Status WriteFileAtomically(const std::string& path, std::string_view contents);
 
 }  // namespace whipsnake::engine
 

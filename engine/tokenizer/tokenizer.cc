@@ -1,0 +1,255 @@
+#include "engine/tokenizer/tokenizer.h"
+
+#include <filesystem>
+#include <fstream>
+#include <utility>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/str_cat.h"
+#include "engine/base/status.h"
+#include "engine/tokenizer/added_tokens.h"
+#include "engine/tokenizer/bpe.h"
+#include "engine/tokenizer/json_view.h"
+#include "engine/tokenizer/normalizer.h"
+#include "engine/tokenizer/pre_tokenizer.h"
+#include "engine/tokenizer/token_table.h"
+#include "engine/tokenizer/utf8.h"
+
+namespace whipsnake::engine {
+namespace {
+
+constexpr uintmax_t kLargestFile = uintmax_t{256} << 20;
+constexpr size_t kLongestText = size_t{1} << 28;  // ICU counts in int32
+
+// "decoder": ByteLevel, alone or in a Sequence of one.
+absl::Status CheckDecoder(const JsonView& view) {
+  if (view.is_null()) return view.Unsupported("decoder", "null", "ByteLevel");
+  ASSIGN_OR_RETURN(const std::string type, view.Type());
+  if (type == "ByteLevel") return absl::OkStatus();
+  if (type == "Sequence") {
+    ASSIGN_OR_RETURN(const std::vector<JsonView> elements, view["decoders"].Elements());
+    if (elements.size() == 1) return CheckDecoder(elements[0]);
+  }
+  return view.Unsupported("decoder", type, "ByteLevel");
+}
+
+// A template that repeats or leaves out the text itself would change more than what stands around
+// it.
+absl::Status CheckTemplate(const JsonView& view) {
+  ASSIGN_OR_RETURN(const std::vector<JsonView> parts, view["single"].Elements());
+  int texts = 0;
+  for (const JsonView& part : parts) texts += !part["Sequence"].is_null();
+  if (texts == 1) return absl::OkStatus();
+  return view["single"].Unsupported("template with texts", absl::StrCat(texts), "one text");
+}
+
+// "post_processor": what it adds around a text is not added here, so all that is asked is that it
+// adds only.
+absl::Status CheckPostProcessor(const JsonView& view) {
+  if (view.is_null()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::string type, view.Type());
+  if (type == "ByteLevel" || type == "RobertaProcessing" || type == "BertProcessing") {
+    return absl::OkStatus();
+  }
+  if (type == "TemplateProcessing") return CheckTemplate(view);
+  if (type != "Sequence") {
+    return view.Unsupported(
+        "post-processor", type,
+        "ByteLevel, TemplateProcessing, RobertaProcessing, BertProcessing or Sequence");
+  }
+  ASSIGN_OR_RETURN(const std::vector<JsonView> elements, view["processors"].Elements());
+  for (const JsonView& element : elements) RETURN_IF_ERROR(CheckPostProcessor(element));
+  return absl::OkStatus();
+}
+
+// The words of one text that were encoded before, with the place of their ids in the output.
+class WordCache {
+ public:
+  struct Range {
+    size_t begin, length;
+  };
+  const Range* Find(std::string_view word) const {
+    const auto found = ranges_.find(ToAbsl(word));
+    return found == ranges_.end() ? nullptr : &found->second;
+  }
+  void Add(std::string_view word, Range range) {
+    constexpr size_t kMostWords = 1 << 16;
+    if (ranges_.size() < kMostWords) ranges_[ToAbsl(word)] = range;
+  }
+
+ private:
+  absl::flat_hash_map<absl::string_view, Range> ranges_;
+};
+
+class JsonTokenizer : public Tokenizer {
+ public:
+  static absl::StatusOr<std::unique_ptr<Tokenizer>> Create(const JsonView& root);
+
+  int32_t size() const override { return table_.size(); }
+  absl::StatusOr<std::vector<int32_t>> Encode(std::string_view text) const override;
+  std::string TokenBytes(int32_t id, bool skip_special) const override;
+  std::string Decode(std::span<const int32_t> ids, bool skip_special) const override;
+  bool IsSpecial(int32_t id) const override { return table_.IsSpecial(id); }
+  int32_t FindToken(std::string_view content) const override;
+
+ private:
+  JsonTokenizer(Normalizer normalizer, PreTokenizer pre_tokenizer, Bpe model, AddedTokens added);
+
+  // What one call of Encode works with.
+  struct Pass {
+    TextStore store;
+    WordCache cache;
+    std::vector<int32_t> ids;
+  };
+  absl::Status EncodeBetweenRaw(std::string_view text, Pass* pass) const;
+  absl::Status EncodeBetweenNormalized(std::string_view text, Pass* pass) const;
+  absl::Status EncodeWord(std::string_view word, Pass* pass) const;
+
+  const Normalizer normalizer_;
+  PreTokenizer pre_tokenizer_;
+  const Bpe model_;
+  Bpe::Alphabet alphabet_ = Bpe::Alphabet::kCharacters;
+  const AddedTokens added_;
+  const TokenTable table_;
+};
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> JsonTokenizer::Create(const JsonView& root) {
+  if (!root.value().is_object()) return root.Invalid("an object");
+  if (const JsonView version = root["version"]; !version.is_null() && version.value() != "1.0") {
+    return version.Unsupported("version", version.value().dump(), "\"1.0\"");
+  }
+  RETURN_IF_ERROR(CheckDecoder(root["decoder"]));
+  RETURN_IF_ERROR(CheckPostProcessor(root["post_processor"]));
+  ASSIGN_OR_RETURN(Normalizer normalizer, Normalizer::Parse(root["normalizer"]));
+  ASSIGN_OR_RETURN(PreTokenizer pre_tokenizer, PreTokenizer::Parse(root["pre_tokenizer"]));
+  ASSIGN_OR_RETURN(Bpe model, Bpe::Parse(root["model"]));
+  ASSIGN_OR_RETURN(AddedTokens added, AddedTokens::Parse(root["added_tokens"], model, normalizer));
+  return std::unique_ptr<Tokenizer>(new JsonTokenizer(
+      std::move(normalizer), std::move(pre_tokenizer), std::move(model), std::move(added)));
+}
+
+JsonTokenizer::JsonTokenizer(Normalizer normalizer, PreTokenizer pre_tokenizer, Bpe model,
+                             AddedTokens added)
+    : normalizer_(std::move(normalizer)),
+      pre_tokenizer_(std::move(pre_tokenizer)),
+      model_(std::move(model)),
+      added_(std::move(added)),
+      table_(model_, added_) {
+  // The bytes of a text need not become characters and be looked up again where each of them has a
+  // token.
+  if (pre_tokenizer_.ends_in_byte_level() && model_.has_byte_alphabet()) {
+    pre_tokenizer_.KeepBytes();
+    alphabet_ = Bpe::Alphabet::kBytes;
+  }
+}
+
+// Added tokens of the raw text, then normalization between them, then added tokens of the
+// normalized text, then words between those, then the model.
+absl::StatusOr<std::vector<int32_t>> JsonTokenizer::Encode(std::string_view text) const {
+  if (text.size() > kLongestText) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the text has ", text.size(), " bytes, expected at most ", kLongestText));
+  }
+  if (const size_t bad = FindInvalidUtf8(text); bad != std::string_view::npos) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the text is not UTF-8: byte 0x",
+        absl::Hex(static_cast<uint8_t>(text[bad]), absl::kZeroPad2), " at offset ", bad));
+  }
+  Pass pass;
+  std::vector<AddedTokens::Piece> pieces;
+  added_.Split(text, /*normalized=*/false, &pieces);
+  for (const AddedTokens::Piece& piece : pieces) {
+    if (piece.id >= 0) {
+      pass.ids.push_back(piece.id);
+    } else {
+      RETURN_IF_ERROR(EncodeBetweenRaw(piece.text, &pass));
+    }
+  }
+  return std::move(pass.ids);
+}
+
+absl::Status JsonTokenizer::EncodeBetweenRaw(std::string_view text, Pass* pass) const {
+  if (!normalizer_.empty()) {
+    ASSIGN_OR_RETURN(std::string normalized, normalizer_.Apply(text));
+    text = pass->store.emplace_back(std::move(normalized));
+  }
+  std::vector<AddedTokens::Piece> pieces;
+  added_.Split(text, /*normalized=*/true, &pieces);
+  for (const AddedTokens::Piece& piece : pieces) {
+    if (piece.id >= 0) {
+      pass->ids.push_back(piece.id);
+    } else {
+      RETURN_IF_ERROR(EncodeBetweenNormalized(piece.text, pass));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status JsonTokenizer::EncodeBetweenNormalized(std::string_view text, Pass* pass) const {
+  std::vector<std::string_view> words;
+  RETURN_IF_ERROR(pre_tokenizer_.Split(text, &pass->store, &words));
+  for (const std::string_view word : words) RETURN_IF_ERROR(EncodeWord(word, pass));
+  return absl::OkStatus();
+}
+
+absl::Status JsonTokenizer::EncodeWord(std::string_view word, Pass* pass) const {
+  std::vector<int32_t>& ids = pass->ids;
+  if (const WordCache::Range* range = pass->cache.Find(word)) {
+    const size_t begin = ids.size();
+    ids.resize(begin + range->length);
+    std::copy_n(ids.begin() + range->begin, range->length, ids.begin() + begin);
+    return absl::OkStatus();
+  }
+  const size_t begin = ids.size();
+  RETURN_IF_ERROR(model_.Encode(word, alphabet_, &ids));
+  pass->cache.Add(word, {begin, ids.size() - begin});
+  return absl::OkStatus();
+}
+
+std::string JsonTokenizer::TokenBytes(int32_t id, bool skip_special) const {
+  if (skip_special && table_.IsSpecial(id)) return "";
+  return std::string(table_.Bytes(id));
+}
+
+std::string JsonTokenizer::Decode(std::span<const int32_t> ids, bool skip_special) const {
+  std::string bytes;
+  for (const int32_t id : ids) {
+    if (!(skip_special && table_.IsSpecial(id))) bytes += table_.Bytes(id);
+  }
+  std::string text;
+  text.reserve(bytes.size());
+  AppendLossy(bytes, &text);
+  return text;
+}
+
+int32_t JsonTokenizer::FindToken(std::string_view content) const {
+  const int32_t added = added_.Find(content);
+  return added >= 0 ? added : model_.Find(content);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::Load(const std::string& path) {
+  std::error_code error;
+  const uintmax_t size = std::filesystem::file_size(path, error);
+  if (error) return absl::NotFoundError(absl::StrCat(path, ": ", error.message()));
+  if (size > kLargestFile) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": ", size, " bytes, expected at most ", kLargestFile));
+  }
+  std::string json(size, '\0');
+  std::ifstream file(path, std::ios::binary);
+  if (!file.read(json.data(), static_cast<std::streamsize>(size))) {
+    return absl::UnavailableError(absl::StrCat(path, ": cannot be read"));
+  }
+  auto tokenizer = Parse(json);
+  if (!tokenizer.ok()) return WithContext(tokenizer.status(), path);
+  return tokenizer;
+}
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::Parse(std::string_view json) {
+  ASSIGN_OR_RETURN(const nlohmann::json document, ParseJson(json));
+  return JsonTokenizer::Create(JsonView(&document));
+}
+
+}  // namespace whipsnake::engine

@@ -1,4 +1,6 @@
-// Text to token ids and back, as described by a Hugging Face tokenizer.json.
+// Text to token ids and back, as described by a Hugging Face tokenizer.json: the ids that the
+// `tokenizers` package gives with add_special_tokens=False. Its fields "truncation" and "padding"
+// are left unread: how long a sequence may be is the caller's affair.
 #ifndef WHIPSNAKE_ENGINE_TOKENIZER_TOKENIZER_H_
 #define WHIPSNAKE_ENGINE_TOKENIZER_TOKENIZER_H_
 
@@ -32,8 +34,8 @@ class Tokenizer {
   // INVALID_ARGUMENT with the byte offset if it is not UTF-8.
   virtual absl::StatusOr<std::vector<int32_t>> Encode(std::string_view text) const = 0;
 
-  // The bytes that one token stands for in the running text: possibly a part of a UTF-8 character; "" for
-  // an id that is unknown, and for a special token where those are skipped.
+  // The bytes that one token stands for in the running text: possibly a part of a UTF-8 character;
+  // "" for an id that is unknown, and for a special token where those are skipped.
   virtual std::string TokenBytes(int32_t id, bool skip_special = true) const = 0;
 
   // The text of a whole sequence; malformed UTF-8 becomes U+FFFD.

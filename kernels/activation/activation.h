@@ -11,8 +11,9 @@
 
 namespace whipsnake::kernels {
 
-// x[n] and y[n] fp32, y may alias x. Relative error below 4e-7 over all finite x (subnormal results may
-// be flushed to zero); infinities give their limits and NaN stays NaN. Any thread.
+// x[n] and y[n] fp32, y may alias x. Relative error below 4e-7 over all finite x (results below
+// 1e-36 in magnitude may be flushed to zero); infinities give their limits and NaN stays NaN. Any
+// thread; uses the current team (kernels/cpu/team.h).
 void Silu(const float* x, int64_t n, float* y);
 void Softplus(const float* x, int64_t n, float* y);
 

@@ -1,0 +1,124 @@
+#include "kernels/cpu/isa.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "hwy/targets.h"
+#include "oneapi/dnnl/dnnl.h"
+#endif
+
+namespace whipsnake::kernels {
+namespace {
+
+constexpr Isa kAll[] = {Isa::kScalar, Isa::kAvx2, Isa::kAvx512, Isa::kVnni, Isa::kAmx};
+
+std::atomic<Isa> cap{Isa::kAmx};
+
+#if defined(__x86_64__)
+
+// Whether the kernel would let this process use AMX's tiles: their state is too large to be enabled
+// for every thread, so a CPU that has AMX is not enough.
+bool KernelSupportsTiles() {
+  constexpr int kArchGetXcompSupp = 0x1021;    // ARCH_GET_XCOMP_SUPP, asm/prctl.h since Linux 5.16
+  constexpr uint64_t kTileState = 0b11 << 17;  // XTILECFG and XTILEDATA
+  uint64_t supported = 0;
+  return syscall(SYS_arch_prctl, kArchGetXcompSupp, &supported) == 0 &&
+         (supported & kTileState) == kTileState;
+}
+
+// AVX2 and AVX-512 are what Highway takes them to be (FMA, F16C and BMI with the one; F, BW, CD, DQ
+// and VL with the other; the operating system's support with both), so that this and its dispatch
+// agree.
+Isa DetectIsa() {
+  const int64_t targets = hwy::SupportedTargets();
+  // Of x86 targets, the better one has the lower bit.
+  if ((targets & (HWY_AVX3 | (HWY_AVX3 - 1))) == 0) {
+    return (targets & HWY_AVX2) != 0 ? Isa::kAvx2 : Isa::kScalar;
+  }
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx);
+  const bool vnni = (ecx & (1u << 11)) != 0;
+  constexpr unsigned kAmxBf16TileInt8 = (1u << 22) | (1u << 24) | (1u << 25);
+  const bool amx = (edx & kAmxBf16TileInt8) == kAmxBf16TileInt8;
+  if (!vnni) return Isa::kAvx512;
+  return amx && KernelSupportsTiles() ? Isa::kAmx : Isa::kVnni;
+}
+
+void CapHighway(Isa isa) {
+  constexpr int64_t kAboveAvx2 = HWY_AVX2 - 1;
+  if (isa == Isa::kScalar) hwy::DisableTargets(HWY_AVX2 | kAboveAvx2);
+  if (isa == Isa::kAvx2) hwy::DisableTargets(kAboveAvx2);
+  hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+}
+
+bool CapOneDnn(Isa isa) {
+  switch (isa) {
+    case Isa::kScalar:  // its lowest
+      return dnnl_set_max_cpu_isa(dnnl_cpu_isa_sse41) == dnnl_success;
+    case Isa::kAvx2:
+      return dnnl_set_max_cpu_isa(dnnl_cpu_isa_avx2) == dnnl_success;
+    case Isa::kAvx512:
+      return dnnl_set_max_cpu_isa(dnnl_cpu_isa_avx512_core) == dnnl_success;
+    case Isa::kVnni:  // all that the CPU has short of AMX
+      return dnnl_set_max_cpu_isa(dnnl_cpu_isa_avx512_core_bf16) == dnnl_success;
+    case Isa::kAmx:
+      return true;
+  }
+  return false;
+}
+
+#else
+
+Isa DetectIsa() { return Isa::kScalar; }
+void CapHighway(Isa) {}
+bool CapOneDnn(Isa) { return true; }
+
+#endif
+
+}  // namespace
+
+std::string_view Name(Isa isa) {
+  switch (isa) {
+    case Isa::kScalar:
+      return "scalar";
+    case Isa::kAvx2:
+      return "avx2";
+    case Isa::kAvx512:
+      return "avx512";
+    case Isa::kVnni:
+      return "vnni";
+    case Isa::kAmx:
+      return "amx";
+  }
+  return "?";
+}
+
+std::optional<Isa> ParseIsa(std::string_view name) {
+  for (const Isa isa : kAll) {
+    if (Name(isa) == name) return isa;
+  }
+  return std::nullopt;
+}
+
+Isa MachineIsa() {
+  static const Isa isa = DetectIsa();
+  return isa;
+}
+
+bool CapIsa(Isa isa) {
+  MachineIsa();  // to be detected before Highway is told to hide a part of it
+  if (!CapOneDnn(isa)) return false;
+  CapHighway(isa);
+  cap = isa;
+  return true;
+}
+
+Isa ActiveIsa() { return std::min(MachineIsa(), cap.load()); }
+
+}  // namespace whipsnake::kernels

@@ -1,8 +1,8 @@
 // Which instructions the CPU kernels of this process may use.
 //
-// Kernels are compiled for every level and choose at run time: the best that the machine has, unless the
-// process was capped. A cap is for tests, for benchmarks of one level against another and for finding
-// out whether a level is at fault.
+// Kernels are compiled for every level and choose at run time: the best that the machine has,
+// unless the process was capped. A cap is for tests, for benchmarks of one level against another
+// and for finding out whether a level is at fault.
 #ifndef WHIPSNAKE_KERNELS_CPU_ISA_H_
 #define WHIPSNAKE_KERNELS_CPU_ISA_H_
 
@@ -22,9 +22,9 @@ std::optional<Isa> ParseIsa(std::string_view name);
 // The best level that this machine has, whatever the cap.
 Isa MachineIsa();
 
-// Caps the process. Must be called before the first kernel runs and at most once (oneDNN decides for
-// good at its first primitive); false if oneDNN had already decided. A cap above MachineIsa() is
-// harmless.
+// Caps the process. Must be called before the first kernel runs and at most once (oneDNN decides
+// for good at its first primitive); false if oneDNN had already decided. A cap above MachineIsa()
+// is harmless.
 bool CapIsa(Isa isa);
 
 // min(MachineIsa(), cap): what the kernels use.

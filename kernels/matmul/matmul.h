@@ -13,12 +13,16 @@ namespace whipsnake::kernels {
 
 // x[M,K] fp32; w[N,K] fp32 or bf16; bias[N] or null; y[M,N] fp32, may not alias x.
 //
-// fp32 weights: fp32 products and sums. bf16 weights: x is rounded to bf16 (half to even) first, the
-// products are exact and the sums fp32, for every M and on every ISA. The order of a sum depends on M (small M
-// streams the weight once through dot products, large M is oneDNN's) but not on the other rows' values.
-// Work is split over M and N only, never over K.
+// fp32 weights: fp32 products and sums. bf16 weights: x is rounded to bf16 (half to even) first,
+// the products are exact and the sums fp32, for every M and on every ISA. NaN and infinity
+// propagate as IEEE 754 has it.
 //
-// Any thread; uses the OpenMP team of the caller. M = 0 is allowed.
+// A row of y depends on that row of x alone, bit for bit: not on the other rows' values and not on
+// the number of threads. Up to M = 16 (weights streamed once through dot products) it does not
+// depend on M either, so that a batch's decode equals each sequence's alone; above (oneDNN's tiles)
+// the order of a sum may depend on M. Work is split over M and N only, never over K.
+//
+// Any thread; uses the current team (kernels/cpu/team.h). M = 0 is allowed.
 void Matmul(MatrixView<const float> x, WeightView w, const float* bias, MatrixView<float> y);
 
 namespace reference {

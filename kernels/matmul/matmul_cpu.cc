@@ -1,0 +1,19 @@
+#include "kernels/matmul/matmul.h"
+#include "kernels/matmul/onednn_matmul.h"
+#include "kernels/matmul/streaming_matmul.h"
+
+namespace whipsnake::kernels {
+
+// Beyond these rows oneDNN's tiles, which reuse both operands, are faster (matmul_benchmark).
+constexpr int64_t kMaxStreamedRows = 16;
+
+void Matmul(MatrixView<const float> x, WeightView w, const float* bias, MatrixView<float> y) {
+  if (x.rows == 0 || w.n == 0) return;
+  if (x.rows <= kMaxStreamedRows) {
+    StreamingMatmul(x, w, bias, y);
+  } else {
+    OneDnnMatmul(x, w, bias, y);
+  }
+}
+
+}  // namespace whipsnake::kernels

@@ -3,7 +3,8 @@
 //   r[t] += h[t]
 //   y[t] = gamma ∘ r[t] / sqrt(mean(r[t]²) + epsilon)
 //
-// Source: Mamba-1's block (Quamba, arXiv 2410.13229, section 3); Zhang & Sennrich, arXiv 1910.07467.
+// Source: Mamba-1's block (Quamba, arXiv 2410.13229, section 3); Zhang & Sennrich, arXiv
+// 1910.07467.
 //
 // Letters: T rows (tokens), D columns (d_model).
 #ifndef WHIPSNAKE_KERNELS_RMS_NORM_RMS_NORM_H_
@@ -16,7 +17,7 @@ namespace whipsnake::kernels {
 // h[T,D] or empty (then nothing is added); residual r[T,D], updated in place; gamma[D]; y[T,D].
 // y may not alias residual; h may alias y. All fp32; the sum of squares is accumulated in fp32 over
 // independent lanes, always in the same order, so that a row's result does not depend on T.
-// Any thread; uses the OpenMP team of the caller. T = 0 is allowed.
+// Any thread; uses the current team (kernels/cpu/team.h). T = 0 is allowed.
 void ResidualRmsNorm(MatrixView<const float> h, MatrixView<float> residual, const float* gamma,
                      float epsilon, MatrixView<float> y);
 

@@ -1,0 +1,45 @@
+#include <cstring>
+#include <vector>
+
+#include "benchmark/benchmark.h"
+#include "kernels/rms_norm/rms_norm.h"
+
+namespace whipsnake::kernels {
+namespace {
+
+void BM_ResidualRmsNorm(benchmark::State& state) {
+  const int64_t t = state.range(0);
+  const int64_t d = state.range(1);
+  std::vector<float> h(t * d, 0.0f), residual(t * d, 0.5f), gamma(d, 1.0f), y(t * d);
+  for (auto _ : state) {
+    ResidualRmsNorm({h.data(), t, d}, {residual.data(), t, d}, gamma.data(), 1e-5f,
+                    {y.data(), t, d});
+    benchmark::ClobberMemory();
+  }
+  state.SetBytesProcessed(state.iterations() * 4 * t * d * sizeof(float));
+}
+
+// The bytes that a norm moves (it reads two matrices and writes two), as copies.
+void BM_TwoCopies(benchmark::State& state) {
+  const int64_t count = state.range(0) * state.range(1);
+  std::vector<float> h(count, 0.0f), residual(count, 0.5f), y(count), z(count);
+  for (auto _ : state) {
+    std::memcpy(y.data(), h.data(), count * sizeof(float));
+    std::memcpy(z.data(), residual.data(), count * sizeof(float));
+    benchmark::ClobberMemory();
+  }
+  state.SetBytesProcessed(state.iterations() * 4 * count * sizeof(float));
+}
+
+void Shapes(benchmark::internal::Benchmark* benchmark) {
+  benchmark->ArgNames({"T", "D"})->UseRealTime();
+  for (const int64_t d : {768, 2048}) {
+    for (const int64_t t : {1, 16, 512}) benchmark->Args({t, d});
+  }
+}
+
+BENCHMARK(BM_ResidualRmsNorm)->Apply(Shapes);
+BENCHMARK(BM_TwoCopies)->Apply(Shapes);
+
+}  // namespace
+}  // namespace whipsnake::kernels

@@ -1,0 +1,23 @@
+#include <cmath>
+
+#include "kernels/rms_norm/rms_norm.h"
+
+namespace whipsnake::kernels::reference {
+
+void ResidualRmsNorm(MatrixView<const float> h, MatrixView<float> residual, const float* gamma,
+                     float epsilon, MatrixView<float> y) {
+  for (int64_t t = 0; t < residual.rows; ++t) {
+    float* r = residual.row(t);
+    double sum_of_squares = 0;
+    for (int64_t d = 0; d < residual.cols; ++d) {
+      if (!h.empty()) r[d] += h.row(t)[d];
+      sum_of_squares += static_cast<double>(r[d]) * r[d];
+    }
+    const double scale = 1 / std::sqrt(sum_of_squares / residual.cols + epsilon);
+    for (int64_t d = 0; d < residual.cols; ++d) {
+      y.row(t)[d] = static_cast<float>(gamma[d] * r[d] * scale);
+    }
+  }
+}
+
+}  // namespace whipsnake::kernels::reference

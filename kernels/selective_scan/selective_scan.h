@@ -4,8 +4,8 @@
 //   h[n,e] = exp(Δ[t,e] · a[n,e]) · h[n,e] + Δ[t,e] · x[t,e] · b[t,n]
 //   y[t,e] = (Σ_n h[n,e] · c[t,n] + d[e] · x[t,e]) · SiLU(z[t,e])
 //
-// Source: Gu & Dao, arXiv 2312.00752, algorithm 2, in the form of Quamba, arXiv 2410.13229: A by the
-// exact exponential, B by Euler.
+// Source: Gu & Dao, arXiv 2312.00752, algorithm 2, in the form of Quamba, arXiv 2410.13229: A by
+// the exact exponential, B by Euler.
 //
 // Letters: T rows (tokens of all runs, one run after the other), E channels, N states per channel.
 #ifndef WHIPSNAKE_KERNELS_SELECTIVE_SCAN_SELECTIVE_SCAN_H_
@@ -19,8 +19,8 @@
 namespace whipsnake::kernels {
 
 // The rows [begin, begin + length) belong to one sequence, length >= 1.
-// state[N,E]: h, zeros at the sequence's start; advanced in place. Channels lie side by side, so that a
-// vector holds neighbouring channels.
+// state[N,E]: h, zeros at the sequence's start; advanced in place. Channels lie side by side, so
+// that a vector holds neighbouring channels.
 struct ScanRun {
   int64_t begin = 0;
   int64_t length = 0;
@@ -29,20 +29,20 @@ struct ScanRun {
 
 // All fp32. N = b.cols.
 struct SelectiveScanOperands {
-  MatrixView<const float> x;           // [T,E]
-  MatrixView<const float> delta;       // [T,E], W_dt·δ before bias and softplus
-  const float* delta_bias = nullptr;   // [E] or null
-  const float* a = nullptr;            // [N,E] = -exp(A_log), transposed from the checkpoint's [E,N]
-  MatrixView<const float> b;           // [T,N]
-  MatrixView<const float> c;           // [T,N]
-  const float* d = nullptr;            // [E]
-  MatrixView<const float> z;           // [T,E]
-  MatrixView<float> y;                 // [T,E]; may alias x or delta
+  MatrixView<const float> x;          // [T,E]
+  MatrixView<const float> delta;      // [T,E], W_dt·δ before bias and softplus
+  const float* delta_bias = nullptr;  // [E] or null
+  const float* a = nullptr;           // [N,E] = -exp(A_log), transposed from the checkpoint's [E,N]
+  MatrixView<const float> b;          // [T,N]
+  MatrixView<const float> c;          // [T,N]
+  const float* d = nullptr;           // [E]
+  MatrixView<const float> z;          // [T,E]
+  MatrixView<float> y;                // [T,E]; may alias x or delta
 };
 
-// A row's result and the state are bit-identical however the sequence is split into runs and whatever
-// else is in the batch: time is walked in order, work is split over runs and channels only.
-// Any thread; uses the OpenMP team of the caller.
+// A row's result and the state are bit-identical however the sequence is split into runs and
+// whatever else is in the batch: time is walked in order, work is split over runs and channels
+// only. Any thread; uses the current team (kernels/cpu/team.h).
 void SelectiveScan(std::span<const ScanRun> runs, const SelectiveScanOperands& operands);
 
 namespace reference {

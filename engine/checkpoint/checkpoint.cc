@@ -1,0 +1,113 @@
+#include "engine/checkpoint/checkpoint.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <utility>
+
+#include "engine/base/status.h"
+#include "engine/checkpoint/json.h"
+#include "engine/checkpoint/safetensors_format.h"
+
+namespace whipsnake::engine {
+namespace {
+
+constexpr const char* kSingleFile = "model.safetensors";
+constexpr const char* kIndexFile = "model.safetensors.index.json";
+
+std::string Join(const std::string& directory, const std::string& name) {
+  return (std::filesystem::path(directory) / name).string();
+}
+
+// A name that cannot lead out of the directory that it is joined to.
+bool IsPlainFileName(std::string_view name) {
+  return !name.empty() && name != "." && name != ".." &&
+         name.find_first_of(std::string_view("/\0", 2)) == name.npos;
+}
+
+// Shards by the names of their tensors, from the text of an index.
+absl::StatusOr<std::map<std::string, std::string>> ParseIndex(std::string_view text) {
+  ASSIGN_OR_RETURN(const nlohmann::json index, ParseJsonObject(text));
+  JsonObjectReader reader(index);
+  const nlohmann::json& entries = reader.Object("weight_map");
+  if (!reader.Has("weight_map")) reader.Refuse("weight_map", "an object of shards by tensor");
+  RETURN_IF_ERROR(reader.status());
+  std::map<std::string, std::string> shards;
+  for (const auto& [tensor, shard] : entries.items()) {
+    if (!shard.is_string() || !IsPlainFileName(shard.get_ref<const std::string&>())) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(TensorText(tensor), ": shard ", Described(shard),
+                       " seen, expected the name of a file in the same directory"));
+    }
+    shards.emplace(tensor, shard.get<std::string>());
+  }
+  return shards;
+}
+
+}  // namespace
+
+absl::Status Checkpoint::AddFile(const std::string& path, std::span<const std::string> expected) {
+  ASSIGN_OR_RETURN(MappedFile file, MappedFile::Open(path));
+  const std::span<const std::byte> bytes = file.bytes();
+  auto records = ParseSafetensorsHeader(bytes, bytes.size());
+  if (!records.ok()) return WithContext(records.status(), path);
+  for (const std::string& name : expected) {
+    if (!records->contains(name)) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          path, ": ", TensorText(name), " is not in this shard, but the index says so"));
+    }
+  }
+  for (auto& [name, record] : *records) {
+    TensorView view{record.dtype, std::move(record.shape),
+                    bytes.subspan(record.begin, record.end - record.begin)};
+    if (!tensors_.emplace(name, std::move(view)).second) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(path, ": ", TensorText(name), " lies in another shard too"));
+    }
+  }
+  files_.push_back(std::move(file));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& directory) {
+  std::unique_ptr<Checkpoint> checkpoint(new Checkpoint);
+  const absl::Status single = checkpoint->AddFile(Join(directory, kSingleFile), {});
+  if (single.ok()) return checkpoint;
+  if (!absl::IsNotFound(single)) return single;
+
+  const std::string index_path = Join(directory, kIndexFile);
+  const absl::StatusOr<std::string> text = ReadTextFile(index_path);
+  if (absl::IsNotFound(text.status())) {
+    return absl::NotFoundError(absl::StrCat(directory, ": neither ", kSingleFile, " nor ",
+                                            kIndexFile, " seen, expected one of them"));
+  }
+  RETURN_IF_ERROR(text.status());
+  const auto shards = ParseIndex(*text);
+  if (!shards.ok()) return WithContext(shards.status(), index_path);
+
+  std::map<std::string, std::vector<std::string>> tensors_of;
+  for (const auto& [tensor, shard] : *shards) tensors_of[shard].push_back(tensor);
+  for (const auto& [shard, expected] : tensors_of) {
+    RETURN_IF_ERROR(checkpoint->AddFile(Join(directory, shard), expected));
+  }
+  return checkpoint;
+}
+
+bool Checkpoint::Contains(std::string_view name) const { return tensors_.contains(name); }
+
+absl::StatusOr<TensorView> Checkpoint::Get(std::string_view name,
+                                           std::span<const int64_t> shape) const {
+  const auto found = tensors_.find(name);
+  if (found == tensors_.end()) {
+    return absl::NotFoundError(
+        absl::StrCat(TensorText(name), ": missing, expected shape ", ShapeText(shape)));
+  }
+  const TensorView& tensor = found->second;
+  if (!std::ranges::equal(tensor.shape, shape)) {
+    return absl::InvalidArgumentError(absl::StrCat(TensorText(name), ": shape ",
+                                                   ShapeText(tensor.shape), " seen, expected ",
+                                                   ShapeText(shape)));
+  }
+  return tensor;
+}
+
+}  // namespace whipsnake::engine

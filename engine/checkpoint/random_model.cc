@@ -1,0 +1,209 @@
+#include "engine/checkpoint/random_model.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_join.h"
+#include "engine/base/status.h"
+#include "engine/checkpoint/config.h"
+#include "engine/checkpoint/files.h"
+#include "engine/checkpoint/random_tokenizer.h"
+#include "engine/checkpoint/safetensors.h"
+
+namespace whipsnake::engine {
+namespace {
+
+// --- Random numbers: a function of (seed, tensor, position), so the order of drawing does not
+// matter ----
+
+// The output function of SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number
+// Generators).
+uint64_t Mix(uint64_t z) {
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+  return z ^ (z >> 31);
+}
+
+class Randomness {
+ public:
+  Randomness(uint64_t seed, std::string_view name) {
+    key_ = Mix(seed);
+    for (const char c : name) key_ = Mix(key_ ^ static_cast<uint8_t>(c));
+  }
+  uint64_t Bits(int64_t counter) const {
+    return Mix(key_ + static_cast<uint64_t>(counter) * 0x9e3779b97f4a7c15u);
+  }
+
+ private:
+  uint64_t key_;
+};
+
+// --- Distributions
+// -------------------------------------------------------------------------------------- Every one
+// maps (randomness, position) to a float. One rounded product of exact numbers gives the same float
+// everywhere, fused multiply-adds or not; where exp and log take part, in double, their last bits
+// hardly ever reach the float.
+
+// Uniform on [-bound, bound).
+auto Uniform(double bound) {
+  return [scale = static_cast<float>(bound * 0x1p-23)](const Randomness& random, int64_t i) {
+    return static_cast<float>(static_cast<int32_t>(random.Bits(i) >> 40) - (1 << 23)) * scale;
+  };
+}
+
+// Near enough normal: the sum of twelve 16-bit numbers, whose standard deviation is 2^16.
+auto Normal(double deviation) {
+  return [scale = static_cast<float>(deviation * 0x1p-16)](const Randomness& random, int64_t i) {
+    int32_t sum = -12 * 65535 / 2;
+    for (int word = 0; word < 3; ++word) {
+      const uint64_t bits = random.Bits(3 * i + word);
+      sum += (bits & 0xffff) + ((bits >> 16) & 0xffff) + ((bits >> 32) & 0xffff) + (bits >> 48);
+    }
+    return static_cast<float>(sum) * scale;
+  };
+}
+
+auto Ones() {
+  return [](const Randomness&, int64_t) { return 1.0f; };
+}
+
+// A = -(1, 2, ..., N) in every channel: S4D's real initialization (Gu et al., arXiv 2206.11893).
+auto LogOfStateIndex(int64_t state_size) {
+  return [state_size](const Randomness&, int64_t i) {
+    return static_cast<float>(std::log(static_cast<double>(i % state_size + 1)));
+  };
+}
+
+// The inverse of softplus of a step that is log-uniform between the config's bounds, so that the
+// time steps begin there (Gu, Dao: Mamba, arXiv 2312.00752, section 3.6).
+auto TimeStepBias(const MambaConfig::Initialization& initialization) {
+  const double low = std::log(initialization.time_step_min);
+  const double high = std::log(initialization.time_step_max);
+  return [=, floor = initialization.time_step_floor](const Randomness& random, int64_t i) {
+    const double share = static_cast<double>(random.Bits(i) >> 11) * 0x1p-53;
+    const double step = std::max(std::exp(low + share * (high - low)), floor);
+    return static_cast<float>(step + std::log(-std::expm1(-step)));
+  };
+}
+
+// --- The tensors of a model
+// -----------------------------------------------------------------------------
+
+class Tensors {
+ public:
+  Tensors(uint64_t seed, int64_t total_bytes, const std::function<void(double)>& progress)
+      : seed_(seed), total_bytes_(total_bytes), progress_(progress) {}
+  Tensors(const Tensors&) = delete;
+
+  template <typename Distribution>
+  void Add(const std::string& name, std::vector<int64_t> shape, Distribution draw) {
+    const TensorView view{kernels::DType::kF32, std::move(shape), {}};
+    const auto produce = [this, draw, random = Randomness(seed_, name),
+                          count = view.elements()](const NamedTensor::Append& append) {
+      std::vector<float> piece;
+      for (int64_t first = 0; first < count; first += kPiece) {
+        piece.resize(std::min(kPiece, count - first));
+        for (int64_t i = 0; i < std::ssize(piece); ++i) piece[i] = draw(random, first + i);
+        RETURN_IF_ERROR(append(std::as_bytes(std::span(piece))));
+        written_bytes_ += piece.size() * sizeof(float);
+        if (progress_) progress_(static_cast<double>(written_bytes_) / total_bytes_);
+      }
+      return absl::OkStatus();
+    };
+    list_.push_back({name, view, produce});
+  }
+
+  std::span<const NamedTensor> list() const { return list_; }
+
+ private:
+  static constexpr int64_t kPiece = int64_t{1} << 16;
+
+  const uint64_t seed_;
+  const int64_t total_bytes_;
+  const std::function<void(double)>& progress_;
+  int64_t written_bytes_ = 0;
+  std::vector<NamedTensor> list_;
+};
+
+// Linear layers and convolutions are drawn as PyTorch draws them: uniform up to 1 / sqrt(inputs).
+auto UniformOf(int64_t inputs) { return Uniform(1 / std::sqrt(static_cast<double>(inputs))); }
+
+void AddLayer(const MambaConfig& config, int64_t layer, Tensors& tensors) {
+  const int64_t d = config.hidden_size, E = config.intermediate_size, N = config.state_size;
+  const int64_t R = config.time_step_rank, W = config.conv_kernel;
+  const MambaConfig::Initialization& initialization = config.initialization;
+  const std::string prefix = absl::StrCat("backbone.layers.", layer, ".");
+  const std::string mixer = prefix + "mixer.";
+  const double rescale =
+      initialization.rescale_out_proj ? 1 / std::sqrt(static_cast<double>(config.layers)) : 1;
+
+  tensors.Add(prefix + "norm.weight", {d}, Ones());
+  tensors.Add(mixer + "in_proj.weight", {2 * E, d}, UniformOf(d));
+  if (config.use_bias) tensors.Add(mixer + "in_proj.bias", {2 * E}, UniformOf(d));
+  tensors.Add(mixer + "conv1d.weight", {E, 1, W}, UniformOf(W));
+  if (config.use_conv_bias) tensors.Add(mixer + "conv1d.bias", {E}, UniformOf(W));
+  tensors.Add(mixer + "x_proj.weight", {R + 2 * N, E}, UniformOf(E));
+  tensors.Add(mixer + "dt_proj.weight", {E, R},
+              Uniform(initialization.time_step_scale / std::sqrt(static_cast<double>(R))));
+  tensors.Add(mixer + "dt_proj.bias", {E}, TimeStepBias(initialization));
+  tensors.Add(mixer + "A_log", {E, N}, LogOfStateIndex(N));
+  tensors.Add(mixer + "D", {E}, Ones());
+  tensors.Add(mixer + "out_proj.weight", {d, E},
+              Uniform(rescale / std::sqrt(static_cast<double>(E))));
+  if (config.use_bias) tensors.Add(mixer + "out_proj.bias", {d}, UniformOf(E));
+}
+
+void AddModel(const MambaConfig& config, Tensors& tensors) {
+  const int64_t V = config.vocab_size, d = config.hidden_size;
+  tensors.Add(config.original_form ? "backbone.embedding.weight" : "backbone.embeddings.weight",
+              {V, d}, Normal(config.initialization.embedding_deviation));
+  for (int64_t layer = 0; layer < config.layers; ++layer) AddLayer(config, layer, tensors);
+  tensors.Add("backbone.norm_f.weight", {d}, Ones());
+  if (!config.tie_embeddings) tensors.Add("lm_head.weight", {V, d}, UniformOf(d));
+}
+
+std::string MakeGenerationConfig(const MambaConfig& config) {
+  return absl::StrCat("{\n  \"bos_token_id\": 0,\n  \"eos_token_id\": [",
+                      absl::StrJoin(config.eos_token_ids, ", "), "],\n  \"pad_token_id\": 0\n}\n");
+}
+
+absl::Status CheckRoom(const std::string& directory, int64_t bytes) {
+  std::error_code error;
+  const std::filesystem::space_info space = std::filesystem::space(directory, error);
+  if (error || space.available >= static_cast<uint64_t>(bytes)) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat(
+      directory, ": ", space.available, " bytes of room seen, expected at least ", bytes));
+}
+
+}  // namespace
+
+absl::Status WriteRandomModel(std::string_view config_json, uint64_t seed,
+                              const std::string& directory,
+                              const std::function<void(double)>& progress) {
+  ASSIGN_OR_RETURN(const MambaConfig config, ParseMambaConfig(config_json));
+  if (config.unpadded_vocab_size < kSmallestByteVocabulary) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("vocab_size: ", config.unpadded_vocab_size, " seen, expected at least ",
+                     kSmallestByteVocabulary, ", <|endoftext|> and 256 bytes"));
+  }
+  ASSIGN_OR_RETURN(AtomicDirectory made, AtomicDirectory::Create(directory));
+  const int64_t bytes = config.parameters() * static_cast<int64_t>(sizeof(float));
+  RETURN_IF_ERROR(CheckRoom(made.path(), bytes));
+
+  const std::filesystem::path path = made.path();
+  RETURN_IF_ERROR(WriteFileAtomically(path / "config.json", config_json));
+  RETURN_IF_ERROR(
+      WriteFileAtomically(path / "generation_config.json", MakeGenerationConfig(config)));
+  RETURN_IF_ERROR(WriteFileAtomically(path / "tokenizer.json",
+                                      MakeByteLevelTokenizer(config.unpadded_vocab_size)));
+  Tensors tensors(seed, bytes, progress);
+  AddModel(config, tensors);
+  RETURN_IF_ERROR(WriteSafetensors(path / "model.safetensors", tensors.list()));
+  return made.Commit();
+}
+
+}  // namespace whipsnake::engine

@@ -1,0 +1,104 @@
+#include "engine/checkpoint/random_tokenizer.h"
+
+#include <array>
+#include <cmath>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+
+namespace whipsnake::engine {
+namespace {
+
+constexpr int64_t kBytes = 256;
+constexpr int64_t kPairs = kBytes * kBytes;
+
+bool PrintsAsItself(int byte) {
+  return (byte >= '!' && byte <= '~') || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
+}
+
+// GPT-2's alphabet: a printable byte of Latin-1 is its own character, the others take those from
+// U+0100 on. As UTF-8 inside a JSON string.
+std::array<std::string, kBytes> ByteSymbols() {
+  std::array<std::string, kBytes> symbols;
+  int next = 0x100;
+  for (int byte = 0; byte < kBytes; ++byte) {
+    const int character = PrintsAsItself(byte) ? byte : next++;
+    std::string& symbol = symbols[byte];
+    if (character == '"' || character == '\\') symbol += '\\';
+    if (character < 0x80) {
+      symbol += static_cast<char>(character);
+    } else {
+      symbol += static_cast<char>(0xc0 | (character >> 6));
+      symbol += static_cast<char>(0x80 | (character & 0x3f));
+    }
+  }
+  return symbols;
+}
+
+// All bytes, the most useful for text first.
+std::array<uint8_t, kBytes> ByteOrder() {
+  constexpr char kFirst[] = " etaoinshrdlucmfwypvbgkjqxz";
+  std::array<uint8_t, kBytes> order;
+  std::array<bool, kBytes> taken{};
+  int count = 0;
+  for (const char* c = kFirst; *c; ++c) {
+    order[count++] = *c;
+    taken[static_cast<uint8_t>(*c)] = true;
+  }
+  for (int byte = 0; byte < kBytes; ++byte) {
+    if (!taken[byte]) order[count++] = byte;
+  }
+  return order;
+}
+
+// The k-th of all pairs of numbers, ordered by the larger of the two: so the first n^2 are those
+// below n.
+std::pair<int64_t, int64_t> UnrankPair(int64_t k) {
+  const int64_t larger = static_cast<int64_t>(std::sqrt(static_cast<double>(k)));
+  const int64_t rest = k - larger * larger;
+  return rest <= larger ? std::pair(larger, rest) : std::pair(rest - larger - 1, larger);
+}
+
+// The two tokens that the k-th merge joins. A token of n bytes arises in one way only, from its
+// first n-1 bytes and its last, so no two merges make the same token and both parts are there
+// before it.
+std::pair<std::string, std::string> Merge(int64_t k) {
+  static const std::array<std::string, kBytes> symbols = ByteSymbols();
+  static const std::array<uint8_t, kBytes> order = ByteOrder();
+  const auto symbol = [&](int64_t rank) -> const std::string& { return symbols[order[rank]]; };
+  if (k < kPairs) {
+    const auto [left, right] = UnrankPair(k);
+    return {symbol(left), symbol(right)};
+  }
+  const auto [left, middle] = UnrankPair((k - kPairs) / kBytes);
+  return {absl::StrCat(symbol(left), symbol(middle)), symbol((k - kPairs) % kBytes)};
+}
+
+}  // namespace
+
+std::string MakeByteLevelTokenizer(int64_t tokens) {
+  constexpr char kByteLevel[] =
+      R"({"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true})";
+  std::string vocabulary = R"("<|endoftext|>":0)";
+  int64_t id = 1;
+  for (const std::string& symbol : ByteSymbols()) {
+    absl::StrAppend(&vocabulary, ",\"", symbol, "\":", id++);
+  }
+  std::string merges;
+  for (int64_t k = 0; id < tokens; ++k, ++id) {
+    const auto [left, right] = Merge(k);
+    absl::StrAppend(&vocabulary, ",\"", left, right, "\":", id);
+    absl::StrAppend(&merges, k == 0 ? "\"" : ",\"", left, " ", right, "\"");
+  }
+  return absl::StrCat(
+      R"({"version":"1.0","truncation":null,"padding":null,"added_tokens":[{"id":0,)",
+      R"("content":"<|endoftext|>","single_word":false,"lstrip":false,"rstrip":false,)",
+      R"("normalized":false,"special":true}],"normalizer":null,"pre_tokenizer":)", kByteLevel,
+      R"(,"post_processor":null,"decoder":)", kByteLevel,
+      R"(,"model":{"type":"BPE","dropout":null,"unk_token":null,"continuing_subword_prefix":null,)",
+      R"("end_of_word_suffix":null,"fuse_unk":false,"byte_fallback":false,"vocab":{)", vocabulary,
+      R"(},"merges":[)", merges, "]}}\n");
+}
+
+}  // namespace whipsnake::engine

@@ -1,0 +1,21 @@
+// A made-up tokenizer for models with random weights.
+#ifndef WHIPSNAKE_ENGINE_CHECKPOINT_RANDOM_TOKENIZER_H_
+#define WHIPSNAKE_ENGINE_CHECKPOINT_RANDOM_TOKENIZER_H_
+
+#include <cstdint>
+#include <string>
+
+namespace whipsnake::engine {
+
+// The fewest tokens: <|endoftext|> and one for each byte.
+inline constexpr int64_t kSmallestByteVocabulary = 257;
+
+// The text of a tokenizer.json: a byte-level BPE of exactly `tokens` tokens, from
+// kSmallestByteVocabulary to 2^24. Id 0 is <|endoftext|>, 1 to 256 are the bytes in order, the
+// others come from merges: first of two bytes, then of such a pair and a byte, those of letters and
+// spaces before others.
+std::string MakeByteLevelTokenizer(int64_t tokens);
+
+}  // namespace whipsnake::engine
+
+#endif  // WHIPSNAKE_ENGINE_CHECKPOINT_RANDOM_TOKENIZER_H_

@@ -1,0 +1,45 @@
+// The normalizers of a tokenizer.json: what is done to the text before it is split.
+#ifndef WHIPSNAKE_ENGINE_TOKENIZER_NORMALIZER_H_
+#define WHIPSNAKE_ENGINE_TOKENIZER_NORMALIZER_H_
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "engine/tokenizer/json_view.h"
+
+namespace whipsnake::engine {
+
+// One step. Immutable and thread-safe.
+class NormalizerStep {
+ public:
+  virtual ~NormalizerStep() = default;
+  // Changes well-formed, non-empty `text` in place.
+  virtual absl::Status Apply(std::string* text) const = 0;
+};
+
+// The steps in order. Immutable and thread-safe.
+class Normalizer {
+ public:
+  // Reads the field "normalizer": null, NFC, NFD, NFKC, NFKD, Lowercase, Replace, Prepend or a
+  // Sequence of them.
+  static absl::StatusOr<Normalizer> Parse(const JsonView& view);
+
+  bool empty() const { return steps_.empty(); }
+
+  // The normal form of well-formed `text`. RESOURCE_EXHAUSTED if replacements blow it up beyond all
+  // reason.
+  absl::StatusOr<std::string> Apply(std::string_view text) const;
+
+ private:
+  absl::Status Append(const JsonView& view);
+
+  std::vector<std::unique_ptr<const NormalizerStep>> steps_;
+};
+
+}  // namespace whipsnake::engine
+
+#endif  // WHIPSNAKE_ENGINE_TOKENIZER_NORMALIZER_H_

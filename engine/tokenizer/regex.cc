@@ -1,0 +1,169 @@
+#include "engine/tokenizer/regex.h"
+
+#include <cstdint>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/status.h"
+
+namespace whipsnake::engine {
+namespace {
+
+// Oniguruma's \w: that of UTS #18 without U+200C and U+200D, plus the superscripts and fractions of
+// Latin-1.
+constexpr char kWord[] = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\u00B2\\u00B3\\u00B9\\u00BC-\\u00BE";
+constexpr char kHex[] = "0-9A-Fa-f";
+
+// Rewrites what Oniguruma and ICU spell differently, and refuses what ICU would take in another
+// sense.
+class Translator {
+ public:
+  explicit Translator(std::string_view pattern) : pattern_(pattern) {}
+
+  // False if it met something that it does not translate: see `refused`.
+  bool Run() {
+    while (pos_ < pattern_.size()) {
+      if (!Next()) return false;
+    }
+    return true;
+  }
+
+  std::string translated;
+  std::string_view refused;
+
+ private:
+  bool Next() {
+    const char c = pattern_[pos_];
+    if (c == '\\') return Escape();
+    if (c == '(' && set_depth_ == 0 && Ahead("(?")) return Group();
+    // In Ruby a{1,3}+ repeats the whole; in ICU the + makes it possessive.
+    if (c == '}' && set_depth_ == 0 && Ahead("}+")) return Refuse(2);
+    // ICU subtracts sets with --; Ruby knows no such thing.
+    if (c == '-' && set_depth_ > 0 && Ahead("--")) return Refuse(2);
+    if (c == '[') ++set_depth_;
+    if (c == ']' && set_depth_ > 0) --set_depth_;
+    return Copy(1);
+  }
+
+  bool Escape() {
+    const char c = pos_ + 1 < pattern_.size() ? pattern_[pos_ + 1] : '\0';
+    switch (c) {
+      case 'w':
+        return Replace(2, absl::StrCat("[", kWord, "]"));
+      case 'W':
+        return Replace(2, absl::StrCat("[^", kWord, "]"));
+      case 'h':
+        return Replace(2, absl::StrCat("[", kHex, "]"));
+      case 'H':
+        return Replace(2, absl::StrCat("[^", kHex, "]"));
+      case 'v':
+        return Replace(2, "\\x0B");
+      default:
+        break;
+    }
+    const bool letter_or_digit =
+        (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+    const bool same = std::string_view("pPsSdDnrtfeaxuAz").find(c) != std::string_view::npos;
+    if (letter_or_digit && !same) return Refuse(2);
+    // \p{L} and \x{41} as one: their brace ends no repetition.
+    const size_t brace = std::string_view("pPx").find(c) == std::string_view::npos ||
+                                 pattern_.substr(pos_ + 2, 1) != "{"
+                             ? std::string_view::npos
+                             : pattern_.find('}', pos_);
+    return Copy(brace == std::string_view::npos ? 2 : brace + 1 - pos_);
+  }
+
+  bool Group() {
+    for (const char* same : {"(?:", "(?=", "(?!", "(?>", "(?<", "(?i:", "(?-i:", "(?#"}) {
+      if (Ahead(same)) return Copy(std::string_view(same).size());
+    }
+    // Elsewhere than at the start, Ruby's (?i) takes in the alternatives after it.
+    if (pos_ == 0 && Ahead("(?i)")) return Copy(4);
+    return Refuse(3);
+  }
+
+  bool Ahead(std::string_view text) const { return pattern_.substr(pos_, text.size()) == text; }
+  bool Copy(size_t length) { return Replace(length, std::string(pattern_.substr(pos_, length))); }
+  bool Replace(size_t length, const std::string& with) {
+    translated += with;
+    pos_ += length;
+    return true;
+  }
+  bool Refuse(size_t length) {
+    refused = pattern_.substr(pos_, length);
+    return false;
+  }
+
+  std::string_view pattern_;
+  size_t pos_ = 0;
+  int set_depth_ = 0;
+};
+
+// Follows a position through well-formed UTF-8 as a position in its UTF-16 form moves forward.
+class Utf8Position {
+ public:
+  explicit Utf8Position(std::string_view text) : text_(text) {}
+
+  size_t MoveTo(int32_t utf16) {
+    while (utf16_ < utf16) {
+      const uint8_t lead = text_[utf8_];
+      utf8_ += lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+      utf16_ += lead < 0xF0 ? 1 : 2;
+    }
+    return utf8_;
+  }
+
+ private:
+  std::string_view text_;
+  size_t utf8_ = 0;
+  int32_t utf16_ = 0;
+};
+
+// ICU's unit is about 10,000 steps of its engine for one match. Ten steps a character and ten
+// million more leave any pattern of the field far behind.
+int32_t TimeLimit(int32_t length) { return 1000 + length / 1000; }
+
+}  // namespace
+
+absl::StatusOr<Regex> Regex::Compile(const JsonView& view) {
+  ASSIGN_OR_RETURN(const std::string pattern, view.String());
+  Translator translator(pattern);
+  if (!translator.Run()) {
+    return view.Unsupported("regular expression construct", translator.refused,
+                            "one that Oniguruma and ICU read alike");
+  }
+  // Ruby's ^ and $ are at line ends, and only \n ends a line.
+  constexpr uint32_t kRubyLines = UREGEX_MULTILINE | UREGEX_UNIX_LINES;
+  UErrorCode error = U_ZERO_ERROR;
+  UParseError where;
+  std::unique_ptr<const icu::RegexPattern> compiled(icu::RegexPattern::compile(
+      icu::UnicodeString::fromUTF8(translator.translated), kRubyLines, where, error));
+  if (U_FAILURE(error)) {
+    return view.Invalid(absl::StrCat("a regular expression (", u_errorName(error), ")"));
+  }
+  return Regex(std::move(compiled));
+}
+
+absl::Status Regex::FindAll(std::string_view text, std::vector<Span>* matches) const {
+  UErrorCode error = U_ZERO_ERROR;
+  const icu::UnicodeString utf16 = icu::UnicodeString::fromUTF8(
+      icu::StringPiece(text.data(), static_cast<int32_t>(text.size())));
+  const std::unique_ptr<icu::RegexMatcher> matcher(pattern_->matcher(utf16, error));
+  if (U_SUCCESS(error)) matcher->setTimeLimit(TimeLimit(utf16.length()), error);
+  Utf8Position position(text);
+  int32_t last_end = -1;
+  while (U_SUCCESS(error) && matcher->find(error)) {
+    const int32_t begin = matcher->start(error);
+    const int32_t end = matcher->end(error);
+    // Oniguruma's iteration skips an empty match that touches the one before.
+    if (begin == end && begin == last_end) continue;
+    const size_t from = position.MoveTo(begin);
+    matches->push_back({from, position.MoveTo(end)});
+    last_end = end;
+  }
+  if (U_SUCCESS(error)) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat("a regular expression on a text of ",
+                                                   text.size(), " bytes: ", u_errorName(error)));
+}
+
+}  // namespace whipsnake::engine

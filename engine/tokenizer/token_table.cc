@@ -1,0 +1,45 @@
+#include "engine/tokenizer/token_table.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "absl/container/flat_hash_set.h"
+#include "engine/base/status.h"
+#include "engine/tokenizer/byte_level.h"
+
+namespace whipsnake::engine {
+
+// An added token decodes as the form in which it is looked for, and hides what the vocabulary has
+// at its id. Like any other token it is taken for byte-level characters if all of its characters
+// are such. A token is special if it reads as the content of a special one: that is how
+// `tokenizers` decides.
+TokenTable::TokenTable(const Bpe& model, const AddedTokens& added) {
+  std::vector<std::string_view> tokens;
+  const auto set = [&](int32_t id, std::string_view token) {
+    if (id >= static_cast<int32_t>(tokens.size())) tokens.resize(id + 1);
+    tokens[id] = token;
+  };
+  absl::flat_hash_set<std::string> special;
+  for (const auto& [token, id] : model.vocabulary()) set(id, token);
+  for (const AddedToken& token : added.tokens()) {
+    set(token.id, token.form);
+    if (token.special) special.insert(token.content);
+  }
+  entries_.resize(tokens.size());
+  for (size_t id = 0; id < tokens.size(); ++id) {
+    const std::optional<std::string> decoded = DecodeByteLevel(tokens[id]);
+    const std::string_view bytes = decoded ? std::string_view(*decoded) : tokens[id];
+    entries_[id] = {static_cast<uint32_t>(bytes_.size()), static_cast<uint32_t>(bytes.size()),
+                    special.contains(ToAbsl(tokens[id]))};
+    bytes_ += bytes;
+  }
+}
+
+std::string_view TokenTable::Bytes(int32_t id) const {
+  if (!Knows(id)) return "";
+  return std::string_view(bytes_).substr(entries_[id].begin, entries_[id].length);
+}
+
+bool TokenTable::IsSpecial(int32_t id) const { return Knows(id) && entries_[id].special; }
+
+}  // namespace whipsnake::engine

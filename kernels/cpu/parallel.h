@@ -1,0 +1,36 @@
+// How vector kernels share their work out to the team of their caller.
+#ifndef WHIPSNAKE_KERNELS_CPU_PARALLEL_H_
+#define WHIPSNAKE_KERNELS_CPU_PARALLEL_H_
+
+#include <algorithm>
+#include <cstdint>
+
+#include "kernels/cpu/team.h"
+
+namespace whipsnake::kernels {
+
+// Calls work(begin, end) so that the ranges cover [0, channels) once, one range per thread. Every
+// range but the last is a multiple of 64 channels: of every vector length, so that a channel has
+// the same lane however many threads there are, and of cache lines. `nanoseconds` is what one
+// thread would take: below a few microseconds the caller does it alone, for waking a team costs as
+// much.
+template <typename Work>
+void ParallelChannels(int64_t channels, double nanoseconds, const Work& work) {
+  constexpr int64_t kGrain = 64;
+  constexpr double kWorthATeam = 4000;
+  const int64_t grains = (channels + kGrain - 1) / kGrain;
+  Team& team = Team::Current();
+  if (nanoseconds < kWorthATeam || grains <= 1 || team.threads() == 1) {
+    work(int64_t{0}, channels);
+    return;
+  }
+  team.Run([&](int64_t member) {
+    const int64_t begin = grains * member / team.threads() * kGrain;
+    const int64_t end = std::min(grains * (member + 1) / team.threads() * kGrain, channels);
+    if (begin < end) work(begin, end);
+  });
+}
+
+}  // namespace whipsnake::kernels
+
+#endif  // WHIPSNAKE_KERNELS_CPU_PARALLEL_H_

@@ -1,0 +1,62 @@
+// Any text as config.json and as generation_config.json: refused with a message, or within the
+// bounds that the rest of the engine builds on.
+#include <string_view>
+
+#include "engine/checkpoint/config.h"
+
+namespace {
+
+using whipsnake::engine::GenerationDefaults;
+using whipsnake::engine::MambaConfig;
+
+void Require(bool condition) {
+  if (!condition) __builtin_trap();
+}
+
+void RequireRefusal(const absl::Status& status) {
+  Require(status.code() == absl::StatusCode::kInvalidArgument ||
+          status.code() == absl::StatusCode::kUnimplemented);
+  Require(!status.message().empty());
+}
+
+void RequireIds(const std::vector<int32_t>& ids) {
+  for (const int32_t id : ids) Require(id >= 0);
+}
+
+void RequireBounds(const MambaConfig& config) {
+  Require(config.unpadded_vocab_size >= 1 && config.unpadded_vocab_size <= config.vocab_size);
+  for (const int64_t size : {config.hidden_size, config.intermediate_size, config.state_size,
+                             config.layers, config.conv_kernel, config.time_step_rank}) {
+    Require(size >= 1 && size <= int64_t{1} << 26);
+  }
+  Require(config.intermediate_size <= int64_t{1} << 18);
+  Require(config.norm_epsilon >= 0);
+  Require(config.parameters() > 0 && config.parameters() < int64_t{1} << 60);
+  Require(config.initialization.time_step_min > 0);
+  Require(config.initialization.time_step_min <= config.initialization.time_step_max);
+  RequireIds(config.eos_token_ids);
+}
+
+void RequireBounds(const GenerationDefaults& defaults) {
+  Require(!defaults.temperature || *defaults.temperature >= 0);
+  Require(!defaults.top_k || *defaults.top_k >= 0);
+  Require(!defaults.top_p || (*defaults.top_p > 0 && *defaults.top_p <= 1));
+  Require(!defaults.min_p || (*defaults.min_p >= 0 && *defaults.min_p <= 1));
+  Require(!defaults.repetition_penalty || *defaults.repetition_penalty > 0);
+  Require(!defaults.max_new_tokens || *defaults.max_new_tokens >= 1);
+  RequireIds(defaults.eos_token_ids);
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const std::string_view text(reinterpret_cast<const char*>(data), size);
+  const auto config = whipsnake::engine::ParseMambaConfig(text);
+  config.ok() ? RequireBounds(*config) : RequireRefusal(config.status());
+  const auto architecture = whipsnake::engine::ParseArchitecture(text);
+  if (!architecture.ok()) RequireRefusal(architecture.status());
+  Require(architecture.ok() || !config.ok());
+  const auto defaults = whipsnake::engine::ParseGenerationConfig(text);
+  defaults.ok() ? RequireBounds(*defaults) : RequireRefusal(defaults.status());
+  return 0;
+}

@@ -1,0 +1,55 @@
+// The main function of every kernel test: `--isa NAME` caps the process to one instruction set, so
+// that ctest runs the same assertions on each, with a team of two. Exit status 77 means that the
+// machine lacks it.
+#include <cstdio>
+#include <string_view>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "kernels/cpu/isa.h"
+#include "kernels/cpu/team.h"
+
+namespace {
+
+using whipsnake::kernels::ActiveIsa;
+using whipsnake::kernels::CapIsa;
+using whipsnake::kernels::Isa;
+using whipsnake::kernels::MachineIsa;
+using whipsnake::kernels::ParseIsa;
+
+constexpr int kSkipped = 77;
+constexpr int kUsage = 2;
+
+// 0, or the status to exit with.
+int CapProcess(const char* name) {
+  const std::optional<Isa> isa = ParseIsa(name);
+  if (!isa) {
+    std::fprintf(stderr, "--isa %s: expected scalar, avx2, avx512, vnni or amx\n", name);
+    return kUsage;
+  }
+  if (MachineIsa() < *isa) {
+    std::printf("skipped: this machine lacks %s\n", name);
+    return kSkipped;
+  }
+  if (!CapIsa(*isa) || ActiveIsa() != *isa) {
+    std::fprintf(stderr, "--isa %s: the process could not be capped\n", name);
+    return 1;
+  }
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  testing::InitGoogleMock(&argc, argv);
+  for (int i = 1; i < argc; ++i) {
+    if (std::string_view(argv[i]) != "--isa" || i + 1 == argc) {
+      std::fprintf(stderr, "%s: unexpected; usage: [--isa NAME] [GoogleTest flags]\n", argv[i]);
+      return kUsage;
+    }
+    if (const int status = CapProcess(argv[++i]); status != 0) return status;
+  }
+  whipsnake::kernels::Team team(2);
+  const whipsnake::kernels::Team::Scope scope(&team);
+  return RUN_ALL_TESTS();
+}

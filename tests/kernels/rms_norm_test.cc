@@ -1,0 +1,231 @@
+// One suite for every implementation: the CPU's (run once per instruction set) and CUDA's. The GPU
+// bundle builds this file without the CPU's.
+#include "kernels/rms_norm/rms_norm.h"
+
+#include <cmath>
+#include <functional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "gtest/gtest.h"
+#ifdef WHIPSNAKE_WITH_CUDA_KERNELS
+#include "kernels/rms_norm/rms_norm_cuda.h"
+#endif
+#ifndef WHIPSNAKE_WITHOUT_CPU_KERNELS
+#include "kernels/cpu/team.h"
+#endif
+
+namespace whipsnake::kernels {
+namespace {
+
+constexpr float kEpsilon = 1e-5f;
+constexpr float kUntouched = 12345.0f;
+
+// Operands with `gap` floats before the first row and after each: strides and alignments that no
+// vector fits.
+struct Operands {
+  int64_t t, d, gap;
+  std::vector<float> h, residual, gamma, y;
+  bool y_is_h = false;
+
+  Operands(int64_t t, int64_t d, int64_t gap)
+      : t(t), d(d), gap(gap), gamma(gap + d), y(Size(), kUntouched) {
+    std::mt19937 generator(17);
+    std::normal_distribution<float> normal;
+    for (auto* values : {&h, &residual}) {
+      values->assign(Size(), kUntouched);
+      for (int64_t i = 0; i < t * d; ++i)
+        (*values)[gap + i / d * (d + gap) + i % d] = normal(generator);
+    }
+    for (float& value : gamma) value = 1 + normal(generator);
+  }
+  size_t Size() const { return gap + t * (d + gap); }
+  template <typename T>
+  MatrixView<T> View(T* data) const {
+    return {data + gap, t, d, d + gap};
+  }
+};
+
+void Reference(Operands& o) {
+  const MatrixView<const float> h = o.h.empty() ? MatrixView<const float>() : o.View(o.h.data());
+  reference::ResidualRmsNorm(h, o.View(o.residual.data()), o.gamma.data() + o.gap, kEpsilon,
+                             o.View(o.y.data()));
+}
+
+#ifndef WHIPSNAKE_WITHOUT_CPU_KERNELS
+absl::Status Cpu(Operands& o) {
+  const MatrixView<const float> h = o.h.empty() ? MatrixView<const float>() : o.View(o.h.data());
+  auto& y = o.y_is_h ? o.h : o.y;
+  ResidualRmsNorm(h, o.View(o.residual.data()), o.gamma.data() + o.gap, kEpsilon, o.View(y.data()));
+  if (o.y_is_h) o.y = o.h;
+  return absl::OkStatus();
+}
+#endif
+
+#ifdef WHIPSNAKE_WITH_CUDA_KERNELS
+absl::StatusOr<cuda::DeviceBuffer> ToDevice(const std::vector<float>& values) {
+  auto buffer = cuda::DeviceBuffer::Allocate(values.size() * sizeof(float));
+  if (!buffer.ok()) return buffer;
+  if (const absl::Status status = buffer->CopyFromHost(values.data()); !status.ok()) return status;
+  return buffer;
+}
+
+absl::Status Cuda(Operands& o) {
+  auto h = ToDevice(o.h), residual = ToDevice(o.residual), gamma = ToDevice(o.gamma),
+       y = ToDevice(o.y);
+  for (const auto* buffer : {&h, &residual, &gamma, &y}) {
+    if (!buffer->ok()) return buffer->status();
+  }
+  const MatrixView<const float> h_view =
+      o.h.empty() ? MatrixView<const float>() : o.View(h->as<const float>());
+  const cuda::DeviceBuffer& output = o.y_is_h ? *h : *y;
+  absl::Status status =
+      cuda::ResidualRmsNorm(h_view, o.View(residual->as<float>()), gamma->as<float>() + o.gap,
+                            kEpsilon, o.View(output.as<float>()), nullptr);
+  if (status.ok()) status = cuda::Synchronize();
+  if (status.ok()) status = residual->CopyToHost(o.residual.data());
+  if (status.ok()) status = output.CopyToHost(o.y.data());
+  return status;
+}
+
+std::string WhyNoGpu() { return std::string(cuda::UsableDevice().status().message()); }
+#endif
+
+struct Backend {
+  const char* name;
+  absl::Status (*run)(Operands&);
+  std::string (*unavailable)();  // why it cannot run here; empty if it can
+};
+
+const Backend kBackends[] = {
+#ifndef WHIPSNAKE_WITHOUT_CPU_KERNELS
+    {"cpu", Cpu, [] { return std::string(); }},
+#endif
+#ifdef WHIPSNAKE_WITH_CUDA_KERNELS
+    {"cuda", Cuda, WhyNoGpu},
+#endif
+};
+
+class RmsNormTest : public testing::TestWithParam<Backend> {
+ protected:
+  void SetUp() override {
+    const std::string why = GetParam().unavailable();
+    if (!why.empty()) GTEST_SKIP() << why;
+  }
+  void Run(Operands& operands) {
+    const absl::Status status = GetParam().run(operands);
+    ASSERT_TRUE(status.ok()) << status.message();
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(Backends, RmsNormTest, testing::ValuesIn(kBackends),
+                         [](const auto& info) { return info.param.name; });
+
+void ExpectNear(const std::vector<float>& y, const std::vector<float>& expected) {
+  ASSERT_EQ(y.size(), expected.size());
+  for (size_t i = 0; i < y.size(); ++i) {
+    if (!(std::abs(y[i] - expected[i]) <= 4e-6f * std::abs(expected[i]))) {
+      FAIL() << "element " << i << " is " << y[i] << ", expected " << expected[i];
+    }
+  }
+}
+
+TEST_P(RmsNormTest, EqualsReference) {
+  for (const int64_t d : {1, 3, 4, 15, 16, 17, 63, 128, 257, 768, 1001, 2560, 4096, 4100, 9001}) {
+    for (const int64_t t : {1, 2, 33}) {
+      for (const int64_t gap : {0, 1, 4}) {
+        SCOPED_TRACE(testing::Message() << "T=" << t << " D=" << d << " gap=" << gap);
+        Operands actual(t, d, gap);
+        Operands expected = actual;
+        Run(actual);
+        Reference(expected);
+        EXPECT_EQ(actual.residual, expected.residual);  // additions alone: exact
+        ExpectNear(actual.y, expected.y);
+      }
+    }
+  }
+}
+
+TEST_P(RmsNormTest, WithoutAnAdditionTheResidualStays) {
+  Operands actual(5, 100, 0);
+  actual.h.clear();
+  Operands expected = actual;
+  const std::vector<float> residual = actual.residual;
+  Run(actual);
+  Reference(expected);
+  EXPECT_EQ(actual.residual, residual);
+  ExpectNear(actual.y, expected.y);
+}
+
+TEST_P(RmsNormTest, TheOutputMayOverwriteTheAddend) {
+  for (const int64_t d : {5, 768, 5000}) {
+    Operands apart(9, d, 0);
+    Operands in_place = apart;
+    in_place.y_is_h = true;
+    Run(apart);
+    Run(in_place);
+    EXPECT_EQ(in_place.y, apart.y);
+    EXPECT_EQ(in_place.residual, apart.residual);
+  }
+}
+
+TEST_P(RmsNormTest, ARowsBitsDependOnTheRowAlone) {
+  for (const int64_t d : {17, 768, 4500}) {
+    Operands batch(70, d, 0);
+    Operands inputs = batch;
+    Run(batch);
+    for (const int64_t row : {0, 1, 69}) {
+      Operands alone(1, d, 0);
+      const auto copy_row = [&](const std::vector<float>& from, std::vector<float>& to) {
+        std::copy_n(from.begin() + row * d, d, to.begin());
+      };
+      copy_row(inputs.h, alone.h);
+      copy_row(inputs.residual, alone.residual);
+      alone.gamma = inputs.gamma;
+      Run(alone);
+      EXPECT_EQ(alone.y,
+                std::vector<float>(batch.y.begin() + row * d, batch.y.begin() + (row + 1) * d))
+          << "row " << row << ", D=" << d;
+    }
+  }
+}
+
+TEST_P(RmsNormTest, ZerosStayZeros) {
+  Operands o(2, 33, 0);
+  std::fill(o.h.begin(), o.h.end(), 0.0f);
+  std::fill(o.residual.begin(), o.residual.end(), 0.0f);
+  Run(o);
+  EXPECT_EQ(o.y, std::vector<float>(o.y.size(), 0.0f));
+}
+
+TEST_P(RmsNormTest, ANanStaysInItsRow) {
+  Operands o(3, 50, 0);
+  o.h[50 + 49] = std::nanf("");
+  Run(o);
+  for (int64_t i = 0; i < 3 * 50; ++i) {
+    EXPECT_EQ(std::isnan(o.y[i]), i / 50 == 1) << "element " << i;
+  }
+}
+
+TEST_P(RmsNormTest, NoRows) {
+  Operands o(0, 16, 0);
+  Run(o);
+}
+
+#ifndef WHIPSNAKE_WITHOUT_CPU_KERNELS
+TEST(RmsNormCpuTest, TheNumberOfThreadsDoesNotMatter) {
+  Operands one(130, 768, 0);
+  Operands two = one;
+  for (Operands* operands : {&one, &two}) {
+    Team team(operands == &one ? 1 : 2);
+    const Team::Scope scope(&team);
+    ASSERT_TRUE(Cpu(*operands).ok());
+  }
+  EXPECT_EQ(one.y, two.y);
+}
+#endif
+
+}  // namespace
+}  // namespace whipsnake::kernels

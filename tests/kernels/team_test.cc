@@ -1,0 +1,67 @@
+#include "kernels/cpu/team.h"
+
+#include <atomic>
+#include <set>
+#include <thread>
+#include <vector>
+
+#include "gtest/gtest.h"
+
+namespace whipsnake::kernels {
+namespace {
+
+TEST(TeamTest, EveryMemberWorksOnceOnAThreadOfItsOwn) {
+  Team team(3);
+  std::vector<std::thread::id> threads(team.threads());
+  std::vector<int> calls(team.threads());
+  team.Run([&](int member) {
+    threads[member] = std::this_thread::get_id();
+    ++calls[member];
+  });
+  EXPECT_EQ(calls, (std::vector<int>{1, 1, 1}));
+  EXPECT_EQ(threads[0], std::this_thread::get_id());
+  EXPECT_EQ(std::set<std::thread::id>(threads.begin(), threads.end()).size(), 3u);
+}
+
+// Plain (not atomic) values pass from round to round: what one round wrote the next one sees.
+TEST(TeamTest, RoundsFollowOneAnother) {
+  Team team(4);
+  std::vector<int> values(4, 0), next(4);
+  for (int round = 0; round < 2000; ++round) {
+    team.Run([&](int member) { next[member] = values[(member + 1) % 4] + 1; });
+    std::swap(values, next);
+  }
+  EXPECT_EQ(values, std::vector<int>(4, 2000));
+}
+
+TEST(TeamTest, RunWaitsForSleepersToo) {
+  Team team(2);
+  std::atomic<int> calls{0};
+  // The workers fall asleep between rounds when the caller is away for long enough.
+  for (int round = 0; round < 20; ++round) {
+    for (int i = 0; i < 200000; ++i) std::atomic_signal_fence(std::memory_order_seq_cst);
+    team.Run([&](int) { ++calls; });
+    EXPECT_EQ(calls, 2 * (round + 1));
+  }
+}
+
+TEST(TeamTest, ScopesNestAndWorkRunsAlone) {
+  EXPECT_EQ(Team::Current().threads(), 1);
+  Team two(2), three(3);
+  {
+    const Team::Scope outer(&two);
+    {
+      const Team::Scope inner(&three);
+      EXPECT_EQ(&Team::Current(), &three);
+    }
+    EXPECT_EQ(&Team::Current(), &two);
+    std::vector<int> inside(2);
+    two.Run([&](int member) { inside[member] = Team::Current().threads(); });
+    EXPECT_EQ(inside, (std::vector<int>{1, 1}));
+    std::thread([] { EXPECT_EQ(Team::Current().threads(), 1); }).join();
+  }
+  EXPECT_EQ(Team::Current().threads(), 1);
+}
+
+}  // namespace
+}  // namespace whipsnake::kernels
