@@ -24,9 +24,9 @@ void ParallelChannels(int64_t channels, double nanoseconds, const Work& work) {
     work(int64_t{0}, channels);
     return;
   }
-  team.Run([&](int64_t member) {
-    const int64_t begin = grains * member / team.threads() * kGrain;
-    const int64_t end = std::min(grains * (member + 1) / team.threads() * kGrain, channels);
+  team.Run([&](int64_t share) {
+    const int64_t begin = grains * share / team.threads() * kGrain;
+    const int64_t end = std::min(grains * (share + 1) / team.threads() * kGrain, channels);
     if (begin < end) work(begin, end);
   });
 }

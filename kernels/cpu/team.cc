@@ -8,6 +8,11 @@ namespace {
 // Tens of microseconds on current machines.
 constexpr int kSpins = 1000;
 
+// The parts of Team::begun_.
+constexpr uint32_t kShares = 0xff;
+constexpr uint32_t kRound = 0x100;
+constexpr int kMaxThreads = 255;
+
 void Pause() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
@@ -30,13 +35,15 @@ thread_local Team* current_team = nullptr;
 }  // namespace
 
 Team::Team(int threads) {
-  for (int member = 1; member < threads; ++member) {
-    workers_.emplace_back([this, member] { Worker(member); });
-  }
+  threads = std::clamp(threads, 1, kMaxThreads);
+  begun_ = threads;  // round 0 is over
+  for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { Worker(); });
 }
 
 Team::~Team() {
-  Share({});
+  ending_ = true;
+  begun_.fetch_add(kRound, std::memory_order_release);
+  begun_.notify_all();
   for (std::thread& worker : workers_) worker.join();
 }
 
@@ -49,29 +56,45 @@ Team::Scope::Scope(Team* team) : previous_(current_team) { current_team = team; 
 Team::Scope::~Scope() { current_team = previous_; }
 
 void Team::Share(Job job) {
-  if (!workers_.empty()) {
-    job_ = job;
-    working_.store(static_cast<uint32_t>(workers_.size()), std::memory_order_relaxed);
-    round_.fetch_add(1, std::memory_order_release);
-    round_.notify_all();
-  }
-  if (job.call != nullptr) {
-    const Scope alone(nullptr);
-    job.call(job.work, 0);
-  }
-  for (uint32_t left; (left = working_.load(std::memory_order_acquire)) != 0;) {
-    WaitWhile(working_, left);
+  const Scope alone(nullptr);
+  if (workers_.empty()) return job.call(job.work, 0);
+  job_ = job;
+  unfinished_.store(threads(), std::memory_order_relaxed);
+  const uint32_t round = (begun_.load(std::memory_order_relaxed) & ~kShares) + kRound;
+  begun_.store(round, std::memory_order_release);
+  begun_.notify_all();
+  WorkOn(round);
+  for (uint32_t left; (left = unfinished_.load(std::memory_order_acquire)) != 0;) {
+    WaitWhile(unfinished_, left);
   }
 }
 
-void Team::Worker(int member) {
-  for (uint32_t round = 0;; ++round) {
-    WaitWhile(round_, round);
-    const Job job = job_;
-    if (job.call != nullptr) job.call(job.work, member);
-    // The caller may start the next round, or end the team, as soon as the last worker is done.
-    if (working_.fetch_sub(1, std::memory_order_acq_rel) == 1) working_.notify_one();
-    if (job.call == nullptr) return;
+void Team::WorkOn(uint32_t round) {
+  while (true) {
+    uint32_t begun = begun_.load(std::memory_order_acquire);
+    do {
+      const bool over =
+          (begun & ~kShares) != round || static_cast<int>(begun & kShares) == threads();
+      if (over) return;
+    } while (!begun_.compare_exchange_weak(begun, begun + 1, std::memory_order_acq_rel));
+    job_.call(job_.work, static_cast<int>(begun & kShares));
+    if (unfinished_.fetch_sub(1, std::memory_order_acq_rel) == 1) unfinished_.notify_one();
+  }
+}
+
+void Team::Worker() {
+  uint32_t last = 0;  // the round that this worker saw last; 0 is over from the start
+  while (true) {
+    const uint32_t begun = begun_.load(std::memory_order_acquire);
+    const uint32_t round = begun & ~kShares;
+    if (round == last) {
+      WaitWhile(begun_, begun);
+    } else if (ending_) {
+      return;
+    } else {
+      WorkOn(round);
+      last = round;
+    }
   }
 }
 

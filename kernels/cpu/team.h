@@ -1,10 +1,11 @@
 // The threads that share the work of one kernel call.
 //
-// Our own rather than OpenMP's, because a daemon's neighbours matter: OpenMP's threads spin for
-// milliseconds at every barrier, which under a CPU quota or beside other work costs many times what
-// the kernel does, and neither its wait policy nor its teams can be set from inside the process.
-// These spin for some microseconds, about the pause between two kernels of a model, and then sleep.
-// They are also visible to ThreadSanitizer.
+// Our own rather than OpenMP's, because a daemon's neighbours matter. OpenMP waits at every barrier
+// for each of its threads, spinning for milliseconds, so that under a CPU quota or beside other
+// work a kernel takes many times as long as it computes; and neither its wait policy nor its teams
+// can be set from inside the process. Here a share of the work that no worker has begun is done by
+// the caller, and idle workers spin for some microseconds, about the pause between two kernels of a
+// model, and then sleep. They are also visible to ThreadSanitizer.
 #ifndef WHIPSNAKE_KERNELS_CPU_TEAM_H_
 #define WHIPSNAKE_KERNELS_CPU_TEAM_H_
 
@@ -18,7 +19,8 @@ namespace whipsnake::kernels {
 // One thread at a time may call Run.
 class Team {
  public:
-  // threads >= 1: the caller of Run and threads - 1 workers.
+  // 1 to 255 threads: the caller of Run and threads - 1 workers. Others are brought into that
+  // range.
   explicit Team(int threads);
   ~Team();
   Team(const Team&) = delete;
@@ -26,11 +28,11 @@ class Team {
 
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
-  // Calls work(member) for every member in [0, threads()), 0 on the calling thread, and returns
-  // when all have. Inside `work` the current team is a single thread.
+  // Calls work(share) once for every share in [0, threads()), on the calling thread or a worker,
+  // and returns when all are done. Inside `work` the current team is a single thread.
   template <typename Work>
   void Run(const Work& work) {
-    Share({[](const void* w, int member) { (*static_cast<const Work*>(w))(member); }, &work});
+    Share({[](const void* w, int share) { (*static_cast<const Work*>(w))(share); }, &work});
   }
 
   // The team of this thread: the one that the innermost live Scope installed, else one thread.
@@ -50,16 +52,20 @@ class Team {
 
  private:
   struct Job {
-    void (*call)(const void* work, int member) = nullptr;  // null: the team ends
+    void (*call)(const void* work, int share) = nullptr;
     const void* work = nullptr;
   };
 
   void Share(Job job);
-  void Worker(int member);
+  void Worker();
+  // Does shares of `round` until none is left to begin.
+  void WorkOn(uint32_t round);
 
-  Job job_;                           // written before `round_` moves on
-  std::atomic<uint32_t> round_{0};    // counts the jobs
-  std::atomic<uint32_t> working_{0};  // workers that have not finished this round
+  Job job_;  // of the present round; only whoever holds an unfinished share may read it
+  // The number of the round above its low 8 bits, which count the shares that were begun.
+  std::atomic<uint32_t> begun_;
+  std::atomic<uint32_t> unfinished_{0};  // shares
+  std::atomic<bool> ending_{false};
   std::vector<std::thread> workers_;
 };
 

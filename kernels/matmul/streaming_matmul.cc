@@ -292,9 +292,9 @@ void StreamingMatmul(MatrixView<const float> x, WeightView w, const float* bias,
   Team& team = Team::Current();
   if (w.bytes() < kTeamBytes) return multiply(activations, w, 0, w.n, bias, y);
   // Each thread streams a contiguous part of the weight.
-  team.Run([&](int64_t member) {
-    const int64_t begin = groups * member / team.threads() * kRowsAtOnce;
-    const int64_t end = std::min(groups * (member + 1) / team.threads() * kRowsAtOnce, w.n);
+  team.Run([&](int64_t share) {
+    const int64_t begin = groups * share / team.threads() * kRowsAtOnce;
+    const int64_t end = std::min(groups * (share + 1) / team.threads() * kRowsAtOnce, w.n);
     multiply(activations, w, begin, end, bias, y);
   });
 }

@@ -89,8 +89,8 @@ void ResidualRmsNorm(MatrixView<const float> h, MatrixView<float> residual, cons
   };
   Team& team = Team::Current();
   if (residual.rows * residual.cols < kTeamElements) return rows(0, residual.rows);
-  team.Run([&](int64_t member) {
-    rows(residual.rows * member / team.threads(), residual.rows * (member + 1) / team.threads());
+  team.Run([&](int64_t share) {
+    rows(residual.rows * share / team.threads(), residual.rows * (share + 1) / team.threads());
   });
 }
 

@@ -30,12 +30,12 @@ uint64_t SumOfLines(const std::byte* data, size_t lines) {
 uint64_t StreamingRead(std::span<const std::span<const std::byte>> buffers) {
   std::atomic<uint64_t> total{0};
   Team& team = Team::Current();
-  team.Run([&](size_t member) {
+  team.Run([&](size_t share) {
     uint64_t part = 0;
     for (const std::span<const std::byte> buffer : buffers) {
       const size_t lines = buffer.size() / kLine;
-      const size_t begin = lines * member / team.threads();
-      const size_t end = lines * (member + 1) / team.threads();
+      const size_t begin = lines * share / team.threads();
+      const size_t end = lines * (share + 1) / team.threads();
       part += SumOfLines(buffer.data() + begin * kLine, end - begin);
     }
     total.fetch_add(part, std::memory_order_relaxed);

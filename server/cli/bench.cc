@@ -1,0 +1,189 @@
+// whipsnake bench
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+#include <filesystem>
+#include <iostream>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/resources.h"
+#include "engine/base/status.h"
+#include "engine/checkpoint/config.h"
+#include "engine/checkpoint/files.h"
+#include "engine/checkpoint/random_model.h"
+#include "kernels/cpu/isa.h"
+#include "server/cli/bench_model.h"
+#include "server/cli/command.h"
+#include "server/cli/progress.h"
+
+namespace whipsnake::server {
+namespace {
+
+struct BenchFlags {
+  std::string model;
+  std::string config;
+  bool random_weights = false;
+  std::vector<std::string> schemes = {"fp32"};
+  int64_t repeat = 3;
+  BenchShape shape;
+  int threads = engine::DetectResources().threads;
+};
+
+// A model directory with random weights that is gone with this object.
+class TemporaryModel {
+ public:
+  static absl::StatusOr<std::unique_ptr<TemporaryModel>> Write(const std::string& config_path) {
+    ASSIGN_OR_RETURN(const std::string config, engine::ReadTextFile(config_path));
+    absl::Status valid = engine::ParseMambaConfig(config).status();
+    if (!valid.ok()) return engine::WithContext(valid, config_path);
+    std::error_code error;
+    std::string path = (std::filesystem::temp_directory_path(error) / "whipsnake-XXXXXX").string();
+    if (error || mkdtemp(path.data()) == nullptr) {
+      return absl::InternalError(absl::StrCat("cannot make a directory such as ", path,
+                                              "; TMPDIR names another place for it"));
+    }
+    std::unique_ptr<TemporaryModel> model(new TemporaryModel(path));
+    Progress progress("Drawing random weights");
+    RETURN_IF_ERROR(engine::WriteRandomModel(config, /*seed=*/1, path,
+                                             [&](double fraction) { progress.Set(fraction); }));
+    return model;
+  }
+  ~TemporaryModel() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+
+  const std::string& path() const { return path_; }
+
+ private:
+  explicit TemporaryModel(std::string path) : path_(std::move(path)) {}
+
+  const std::string path_;
+};
+
+Json ResultJson(const ModelBench& bench, const BenchShape& shape) {
+  const engine::ModelInfo& info = bench.model().info();
+  const double prefill = Median(bench.samples().prefill);
+  const double step = Median(bench.samples().decode_step);
+  return {{"scheme", engine::Name(info.scheme)},
+          {"isa", kernels::Name(kernels::ActiveIsa())},
+          {"device", "cpu"},
+          {"prefill_tokens_per_second", shape.prompt_tokens / prefill},
+          {"decode_tokens_per_second", shape.batch / step},
+          {"time_to_first_token_ms", prefill * 1e3},
+          {"time_per_output_token_ms", step * 1e3},
+          {"streaming_read_ms", Median(bench.samples().streaming_read) * 1e3},
+          {"weights_bytes", info.weights_bytes},
+          {"state_bytes_per_sequence", info.state_bytes},
+          {"peak_rss_bytes", engine::PeakResidentBytes()}};
+}
+
+std::string ResultTable(const std::vector<Json>& results) {
+  std::vector<std::vector<std::string>> rows = {{"SCHEME", "ISA", "PREFILL tok/s", "DECODE tok/s",
+                                                 "FIRST TOKEN ms", "NEXT TOKEN ms", "READ ms",
+                                                 "WEIGHTS", "STATE"}};
+  const auto number = [](const Json& value) { return HumanNumber(value.get<double>()); };
+  for (const Json& result : results) {
+    rows.push_back(
+        {result["scheme"], result["isa"], number(result["prefill_tokens_per_second"]),
+         number(result["decode_tokens_per_second"]), number(result["time_to_first_token_ms"]),
+         number(result["time_per_output_token_ms"]), number(result["streaming_read_ms"]),
+         HumanBytes(result["weights_bytes"]), HumanBytes(result["state_bytes_per_sequence"])});
+  }
+  return Table(rows);
+}
+
+absl::Status Measure(std::vector<ModelBench>& benches, int64_t repeat) {
+  Progress progress("Measuring");
+  int64_t done = 0;
+  const double steps =
+      static_cast<double>(repeat) * benches.size() * benches.front().steps_per_round();
+  for (ModelBench& bench : benches) RETURN_IF_ERROR(bench.WarmUp());
+  for (int64_t round = 0; round < repeat; ++round) {
+    for (ModelBench& bench : benches) {
+      RETURN_IF_ERROR(bench.Round([&] { progress.Set(++done / steps); }));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<int> Bench(const BenchFlags& flags, const Output& output) {
+  std::vector<engine::Scheme> schemes;
+  for (const std::string& name : flags.schemes) {
+    ASSIGN_OR_RETURN(schemes.emplace_back(), engine::ParseScheme(name));
+  }
+  std::unique_ptr<TemporaryModel> temporary;
+  if (flags.random_weights) {
+    ASSIGN_OR_RETURN(temporary, TemporaryModel::Write(flags.config));
+  }
+  const std::string& directory = temporary ? temporary->path() : flags.model;
+
+  engine::Executor executor(flags.threads);
+  engine::Ledger ledger(engine::DetectResources().memory_bytes);
+  std::vector<std::unique_ptr<engine::Model>> models;
+  std::vector<ModelBench> benches;
+  for (const engine::Scheme scheme : schemes) {
+    ASSIGN_OR_RETURN(
+        models.emplace_back(),
+        engine::LoadModel(directory, scheme, {.executor = &executor, .ledger = &ledger}));
+    benches.emplace_back(models.back().get(), &executor, flags.shape);
+  }
+  RETURN_IF_ERROR(Measure(benches, flags.repeat));
+
+  std::vector<Json> results;
+  for (const ModelBench& bench : benches) results.push_back(ResultJson(bench, flags.shape));
+  if (output.json()) {
+    for (const Json& result : results) output.Object(result);
+  } else {
+    std::cout << ResultTable(results)
+              << "Peak resident memory of this process: " << HumanBytes(engine::PeakResidentBytes())
+              << "\n";
+  }
+  return 0;
+}
+
+}  // namespace
+
+void AddBenchCommand(CommandLine& line) {
+  auto flags = std::make_shared<BenchFlags>();
+  CLI::App& command =
+      line.Add("bench", "Times a model's prefill and decode in this process",
+               "  whipsnake bench --model deploy/models/mamba-demo --scheme fp32,bf16\n"
+               "  whipsnake bench --config config.json --random-weights --batch 4 --json\n",
+               [flags](const Output& output) { return Bench(*flags, output); });
+  CLI::Option_group& source = *command.add_option_group("Model", "One of the two");
+  source.require_option(1);
+  source.add_option("--model", flags->model, "A model directory")->type_name("DIR");
+  CLI::Option* config =
+      source.add_option("--config", flags->config, "A config.json")->type_name("FILE");
+  CLI::Option* random =
+      command.add_flag("--random-weights", flags->random_weights,
+                       "With --config: draws its weights, in a directory under TMPDIR");
+  random->needs(config);
+  config->needs(random);
+  command
+      .add_option("--scheme", flags->schemes,
+                  "fp32, bf16, or several with commas between them, which then alternate")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->type_name("S,...")
+      ->capture_default_str();
+  const CLI::Range positive(1, 1 << 20);
+  const auto count = [&](const char* name, auto& value, const char* description) {
+    command.add_option(name, value, description)
+        ->check(positive)
+        ->type_name("N")
+        ->capture_default_str();
+  };
+  count("--repeat", flags->repeat, "Rounds; the medians are over all of them");
+  count("--batch", flags->shape.batch, "Sequences that decode together");
+  count("--prompt-tokens", flags->shape.prompt_tokens, "Tokens of a prompt");
+  count("--generate-tokens", flags->shape.generate_tokens, "Decode steps of a round");
+  count("--threads", flags->threads, "Threads to compute with");
+}
+
+}  // namespace whipsnake::server

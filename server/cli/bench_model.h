@@ -1,0 +1,71 @@
+// Timing of a model's prefill and decode, without a server around it.
+#ifndef WHIPSNAKE_SERVER_CLI_BENCH_MODEL_H_
+#define WHIPSNAKE_SERVER_CLI_BENCH_MODEL_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <random>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "engine/base/executor.h"
+#include "engine/models/model.h"
+
+namespace whipsnake::server {
+
+struct BenchShape {
+  int64_t batch = 1;             // sequences that decode together
+  int64_t prompt_tokens = 512;   // of each
+  int64_t generate_tokens = 64;  // decode steps of a round
+};
+
+// Seconds of each thing that was timed.
+struct BenchSamples {
+  std::vector<double> prefill;         // one prompt, to its last logits
+  std::vector<double> decode_step;     // one token for each sequence of the batch
+  std::vector<double> streaming_read;  // a plain read of the weights that a decode step reads
+};
+
+double Median(std::vector<double> samples);  // 0 without samples
+
+// One model under measurement. Rounds of several can alternate, so that a machine's slow minute
+// hits all of them.
+class ModelBench {
+ public:
+  // All outlive it.
+  ModelBench(engine::Model* model, engine::Executor* executor, const BenchShape& shape)
+      : model_(*model), executor_(*executor), shape_(shape), weights_(model->DecodeWeights()) {}
+
+  // Touches everything once, untimed: pages, the workspace, oneDNN's compiled kernels.
+  absl::Status WarmUp();
+
+  // Prefills each sequence of the batch by itself, then decodes them all together, each step
+  // followed by a plain read of the same weights. `on_step` is called after each of
+  // steps_per_round() steps.
+  absl::Status Round(const std::function<void()>& on_step);
+  int64_t steps_per_round() const { return shape_.batch + shape_.generate_tokens; }
+
+  const engine::Model& model() const { return model_; }
+  const BenchSamples& samples() const { return samples_; }
+
+ private:
+  using States = std::vector<std::unique_ptr<engine::State>>;
+
+  absl::StatusOr<double> Prefill(engine::State& state);
+  absl::StatusOr<double> DecodeStep(const States& states);
+  double StreamingRead();
+  std::vector<int32_t> RandomTokens(int64_t count);
+
+  engine::Model& model_;
+  engine::Executor& executor_;
+  const BenchShape shape_;
+  const std::vector<std::span<const std::byte>> weights_;
+  std::mt19937_64 random_{1};  // the same tokens in every run of the program
+  BenchSamples samples_;
+};
+
+}  // namespace whipsnake::server
+
+#endif  // WHIPSNAKE_SERVER_CLI_BENCH_MODEL_H_

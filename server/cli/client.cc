@@ -1,0 +1,104 @@
+#include "server/cli/client.h"
+
+#include <cmath>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
+#include "server/cli/output.h"
+
+namespace whipsnake::server {
+namespace {
+
+// Nothing of ours made this status: the call did not reach a server.
+bool NotConnected(const grpc::Status& status) {
+  return status.error_code() == grpc::StatusCode::UNAVAILABLE && status.error_details().empty();
+}
+
+Json DetailsOf(const google::rpc::Status& status) {
+  Json details = Json::object();
+  google::rpc::ErrorInfo info;
+  google::rpc::BadRequest bad_request;
+  google::rpc::ResourceInfo resource;
+  google::rpc::RetryInfo retry;
+  google::rpc::PreconditionFailure precondition;
+  for (const google::protobuf::Any& detail : status.details()) {
+    if (detail.UnpackTo(&info)) {
+      details["reason"] = info.reason();
+      details["domain"] = info.domain();
+      for (const auto& [key, value] : info.metadata()) details["metadata"][key] = value;
+    } else if (detail.UnpackTo(&bad_request)) {
+      for (const auto& violation : bad_request.field_violations()) {
+        details["fields"].push_back(
+            {{"field", violation.field()}, {"description", violation.description()}});
+      }
+    } else if (detail.UnpackTo(&resource)) {
+      details["resource"] = {{"type", resource.resource_type()},
+                             {"name", resource.resource_name()}};
+    } else if (detail.UnpackTo(&retry)) {
+      details["retry_seconds"] = retry.retry_delay().seconds() + retry.retry_delay().nanos() * 1e-9;
+    } else if (detail.UnpackTo(&precondition)) {
+      for (const auto& violation : precondition.violations()) {
+        details["preconditions"].push_back(
+            {{"subject", violation.subject()}, {"description", violation.description()}});
+      }
+    }
+  }
+  return details;
+}
+
+// What the details add to the message, and what to do next.
+std::string Advice(const grpc::Status& status, const Json& details, const ClientFlags& flags) {
+  std::string advice;
+  const std::string message = status.error_message();
+  for (const Json& violation : details.value("fields", Json::array())) {
+    const std::string field = violation["field"];
+    if (!absl::StrContains(message, field)) {
+      absl::StrAppend(&advice, "; ", field, ": ", violation["description"].get<std::string>());
+    }
+  }
+  for (const Json& violation : details.value("preconditions", Json::array())) {
+    const std::string description = violation["description"];
+    if (!absl::StrContains(message, description)) absl::StrAppend(&advice, "; ", description);
+  }
+  if (details.contains("retry_seconds")) {
+    absl::StrAppend(&advice, "; try again in ", HumanSeconds(details["retry_seconds"]));
+  }
+  if (status.error_code() == grpc::StatusCode::NOT_FOUND && details.contains("resource") &&
+      absl::EndsWithIgnoreCase(details["resource"]["type"].get<std::string>(), "model")) {
+    absl::StrAppend(&advice, "; 'whipsnake models list --server ", flags.server,
+                    "' shows the models that are there");
+  }
+  return advice;
+}
+
+}  // namespace
+
+void AddClientFlags(CLI::App& command, ClientFlags& flags) {
+  command.add_option("--server", flags.server, "The server's address")
+      ->type_name("HOST:PORT")
+      ->capture_default_str();
+}
+
+std::shared_ptr<grpc::Channel> Connect(const ClientFlags& flags) {
+  return grpc::CreateChannel(flags.server, grpc::InsecureChannelCredentials());
+}
+
+absl::Status ClientError(const grpc::Status& status, const ClientFlags& flags) {
+  const auto code = static_cast<absl::StatusCode>(status.error_code());
+  if (NotConnected(status)) {
+    return absl::Status(
+        code, absl::StrCat("cannot reach a server at ", flags.server, " (", status.error_message(),
+                           "). Is it running? Start one with 'whipsnake serve --model NAME=DIR', "
+                           "or name another with --server"));
+  }
+  google::rpc::Status rich;
+  rich.ParseFromString(status.error_details());
+  const Json details = DetailsOf(rich);
+  absl::Status error(code, absl::StrCat(status.error_message(), Advice(status, details, flags)));
+  SetErrorDetails(error, details);
+  return error;
+}
+
+}  // namespace whipsnake::server

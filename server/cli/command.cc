@@ -1,0 +1,108 @@
+#include "server/cli/command.h"
+
+#include <algorithm>
+#include <exception>
+#include <iostream>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "engine/base/status.h"
+#include "kernels/cpu/isa.h"
+#include "server/version.h"
+
+namespace whipsnake::server {
+namespace {
+
+constexpr int kWrongFlags = 2;
+
+// The command that the arguments led to, as typed: "whipsnake models load".
+std::string CommandName(const CLI::App& app) {
+  std::string name = app.get_name();
+  const CLI::App* current = &app;
+  while (!current->get_subcommands().empty()) {
+    current = current->get_subcommands().front();
+    name += " " + current->get_name();
+  }
+  return name;
+}
+
+// CLI11 says of `whipsnake serv` that a subcommand is required; the word that was taken for one
+// helps more.
+std::string Explain(const CLI::ParseError& error, const CLI::App& app) {
+  const std::vector<std::string> unknown = app.remaining(/*recurse=*/true);
+  if (error.get_name() == "RequiredError" && !unknown.empty()) {
+    return "there is no command or flag '" + unknown.front() + "'";
+  }
+  return error.what();
+}
+
+bool AsksForJson(int argc, char** argv) {
+  return std::any_of(argv + 1, argv + argc,
+                     [](const char* argument) { return std::string_view(argument) == "--json"; });
+}
+
+}  // namespace
+
+CommandLine::CommandLine()
+    : app_("Serves Mamba language models over gRPC, and is the client for that.", "whipsnake") {
+  app_.set_version_flag("--version", absl::StrCat("whipsnake ", engine::ToAbsl(Version()), " (",
+                                                  engine::ToAbsl(Commit()), ")"));
+  app_.add_option("--isa", isa_,
+                  "Uses no better instruction set than this: scalar, avx2, avx512, vnni or amx")
+      ->check(CLI::IsMember({"scalar", "avx2", "avx512", "vnni", "amx"}))
+      ->type_name("ISA");
+  app_.require_subcommand(1);
+  app_.fallthrough();  // --isa may stand after the subcommand too
+  app_.footer(
+      "Examples:\n"
+      "  whipsnake serve --model demo=deploy/models/mamba-demo\n"
+      "  whipsnake generate --model demo \"It was a bright cold day\"\n"
+      "'whipsnake COMMAND --help' explains each command.");
+}
+
+CLI::App& CommandLine::Add(const std::string& name, const std::string& description,
+                           const std::string& examples, Action action) {
+  return Add(app_, name, description, examples, std::move(action));
+}
+
+CLI::App& CommandLine::Add(CLI::App& group, const std::string& name, const std::string& description,
+                           const std::string& examples, Action action) {
+  CLI::App* command = group.add_subcommand(name, description);
+  command->add_flag("--json", json_, "Prints JSON, one object on one line, and nothing else");
+  command->footer("Examples:\n" + examples);
+  command->callback([this, action = std::move(action)] { chosen_ = action; });
+  return *command;
+}
+
+CLI::App& CommandLine::AddGroup(const std::string& name, const std::string& description) {
+  CLI::App* group = app_.add_subcommand(name, description);
+  group->require_subcommand(1);
+  return *group;
+}
+
+int CommandLine::Run(int argc, char** argv) {
+  try {
+    app_.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app_.exit(error);  // --help and --version
+    const Output output(AsksForJson(argc, argv));
+    output.Error(absl::InvalidArgumentError(Explain(error, app_)));
+    if (!output.json()) std::cerr << "Try '" << CommandName(app_) << " --help'.\n";
+    return kWrongFlags;
+  }
+  if (!isa_.empty()) kernels::CapIsa(*kernels::ParseIsa(isa_));
+
+  const Output output(json_);
+  absl::StatusOr<int> code = absl::InternalError("the command did nothing");
+  try {
+    code = chosen_(output);
+  } catch (const std::exception& error) {  // libraries throw, such as on exhausted memory
+    code = absl::InternalError(error.what());
+  }
+  if (code.ok()) return *code;
+  output.Error(code.status());
+  return 1;
+}
+
+}  // namespace whipsnake::server

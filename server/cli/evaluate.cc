@@ -1,0 +1,102 @@
+// whipsnake evaluate
+#include <chrono>
+#include <cstdint>
+#include <iostream>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_format.h"
+#include "engine/base/resources.h"
+#include "engine/base/status.h"
+#include "engine/checkpoint/files.h"
+#include "engine/evaluate/perplexity.h"
+#include "engine/tokenizer/tokenizer.h"
+#include "server/cli/command.h"
+#include "server/cli/progress.h"
+
+namespace whipsnake::server {
+namespace {
+
+constexpr int64_t kMaxTextBytes = int64_t{1} << 30;
+
+struct EvaluateFlags {
+  std::string model;
+  std::string text;
+  std::optional<int64_t> window;
+  std::string scheme = "fp32";
+  int threads = engine::DetectResources().threads;
+};
+
+absl::StatusOr<std::vector<int32_t>> Tokenize(const EvaluateFlags& flags) {
+  ASSIGN_OR_RETURN(const auto tokenizer, engine::Tokenizer::Load(flags.model + "/tokenizer.json"));
+  ASSIGN_OR_RETURN(const std::string text, engine::ReadTextFile(flags.text, kMaxTextBytes));
+  absl::StatusOr<std::vector<int32_t>> tokens = tokenizer->Encode(text);
+  if (!tokens.ok()) return engine::WithContext(tokens.status(), flags.text);
+  return tokens;
+}
+
+absl::StatusOr<int> Evaluate(const EvaluateFlags& flags, const Output& output) {
+  const auto start = std::chrono::steady_clock::now();
+  ASSIGN_OR_RETURN(const engine::Scheme scheme, engine::ParseScheme(flags.scheme));
+  engine::Executor executor(flags.threads);
+  engine::Ledger ledger(engine::DetectResources().memory_bytes);
+  ASSIGN_OR_RETURN(const auto model, engine::LoadModel(flags.model, scheme,
+                                                       {.executor = &executor, .ledger = &ledger}));
+  ASSIGN_OR_RETURN(const std::vector<int32_t> tokens, Tokenize(flags));
+
+  engine::PerplexityOptions options;
+  options.window = flags.window.value_or(engine::DefaultWindow(model->info()));
+  engine::Perplexity result;
+  {
+    Progress progress("Evaluating");
+    ASSIGN_OR_RETURN(result,
+                     engine::EvaluatePerplexity(*model, executor, tokens, options,
+                                                [&](double fraction) { progress.Set(fraction); }));
+  }
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  if (output.json()) {
+    output.Object({{"tokens", result.tokens},
+                   {"predicted", result.predicted},
+                   {"window", options.window},
+                   {"nll", result.nll},
+                   {"perplexity", result.perplexity()},
+                   {"scheme", flags.scheme},
+                   {"seconds", seconds}});
+  } else {
+    std::cout << absl::StrFormat(
+        "perplexity %.4f  loss %.5f nats a token\n%d tokens, %d of them predicted, windows of %d, "
+        "%s, %s\n",
+        result.perplexity(), result.nll, result.tokens, result.predicted, options.window,
+        flags.scheme, HumanSeconds(seconds));
+  }
+  return 0;
+}
+
+}  // namespace
+
+void AddEvaluateCommand(CommandLine& line) {
+  auto flags = std::make_shared<EvaluateFlags>();
+  CLI::App& command = line.Add(
+      "evaluate", "Measures how well a model directory predicts a text (perplexity)",
+      "  whipsnake evaluate --model deploy/models/mamba-demo --text book.txt --window 256\n",
+      [flags](const Output& output) { return Evaluate(*flags, output); });
+  command.add_option("--model", flags->model, "The model directory")->required()->type_name("DIR");
+  command.add_option("--text", flags->text, "A UTF-8 text file")->required()->type_name("FILE");
+  command
+      .add_option(
+          "--window", flags->window,
+          "Tokens a window; each starts from an empty state (default: 2048 or the model's maximum)")
+      ->type_name("N");
+  command.add_option("--scheme", flags->scheme, "How the weights are held: fp32 or bf16")
+      ->type_name("SCHEME")
+      ->capture_default_str();
+  command.add_option("--threads", flags->threads, "Threads to compute with")
+      ->check(CLI::Range(1, 1024))
+      ->type_name("N")
+      ->capture_default_str();
+}
+
+}  // namespace whipsnake::server

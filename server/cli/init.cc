@@ -1,0 +1,61 @@
+// whipsnake init
+#include <cstdint>
+#include <iostream>
+#include <memory>
+#include <string>
+
+#include "engine/base/status.h"
+#include "engine/checkpoint/config.h"
+#include "engine/checkpoint/files.h"
+#include "engine/checkpoint/random_model.h"
+#include "server/cli/command.h"
+#include "server/cli/progress.h"
+
+namespace whipsnake::server {
+namespace {
+
+struct InitFlags {
+  std::string config;
+  uint64_t seed = 0;
+  std::string out;
+};
+
+absl::StatusOr<int> Init(const InitFlags& flags, const Output& output) {
+  ASSIGN_OR_RETURN(const std::string config, engine::ReadTextFile(flags.config));
+  absl::StatusOr<engine::MambaConfig> parsed = engine::ParseMambaConfig(config);
+  if (!parsed.ok()) return engine::WithContext(parsed.status(), flags.config);
+  {
+    Progress progress("Writing " + flags.out);
+    RETURN_IF_ERROR(engine::WriteRandomModel(config, flags.seed, flags.out,
+                                             [&](double fraction) { progress.Set(fraction); }));
+  }
+  if (output.json()) {
+    output.Object(
+        {{"path", flags.out}, {"seed", flags.seed}, {"parameters", parsed->parameters()}});
+  } else {
+    std::cout << "Wrote " << flags.out << ", " << HumanNumber(parsed->parameters() / 1e6)
+              << " million random parameters.\n";
+  }
+  return 0;
+}
+
+}  // namespace
+
+void AddInitCommand(CommandLine& line) {
+  auto flags = std::make_shared<InitFlags>();
+  CLI::App& command =
+      line.Add("init", "Writes a model directory with random weights and a byte-level tokenizer",
+               "  whipsnake init --config config.json --seed 1 --out models/random\n",
+               [flags](const Output& output) { return Init(*flags, output); });
+  command.add_option("--config", flags->config, "The model's shape: a config.json")
+      ->required()
+      ->type_name("FILE");
+  command.add_option("--seed", flags->seed, "The same seed gives the same bytes")
+      ->type_name("N")
+      ->capture_default_str();
+  command.add_option("--out", flags->out, "The directory to write; must not exist or be empty")
+      ->type_name("DIR")
+      ->required();
+}
+
+}  // namespace whipsnake::server

@@ -1,0 +1,14 @@
+#include "server/cli/command.h"
+
+int main(int argc, char** argv) {
+  using namespace whipsnake::server;  // NOLINT: this file only lists commands
+  CommandLine line;
+  AddServeCommand(line);
+  AddGenerateCommand(line);
+  AddModelsCommands(line);
+  AddHealthCommand(line);
+  AddInitCommand(line);
+  AddEvaluateCommand(line);
+  AddBenchCommand(line);
+  return line.Run(argc, argv);
+}

@@ -1,0 +1,162 @@
+// whipsnake models list|load|unload
+#include <google/protobuf/util/time_util.h>
+
+#include <iostream>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "server/cli/client.h"
+#include "server/cli/command.h"
+#include "whipsnake/v1/model.grpc.pb.h"
+
+namespace whipsnake::server {
+namespace {
+
+struct ModelsFlags {
+  ClientFlags client;
+  std::string path;
+  std::string name;
+  std::string scheme;
+};
+
+// "READY"
+std::string StateName(v1::ModelState state) {
+  constexpr std::string_view kPrefix = "MODEL_STATE_";
+  return v1::ModelState_Name(state).substr(kPrefix.size());
+}
+
+Json ModelJson(const v1::Model& model) {
+  Json json = {{"name", model.name()},
+               {"state", StateName(model.state())},
+               {"path", model.path()},
+               {"architecture", model.architecture()},
+               {"scheme", model.scheme()},
+               {"device", model.device()},
+               {"isa", model.isa()},
+               {"parameters", model.parameters()},
+               {"weights_bytes", model.weights_bytes()},
+               {"state_bytes_per_sequence", model.state_bytes_per_sequence()},
+               {"vocab_size", model.vocab_size()},
+               {"max_positions", model.max_positions()},
+               {"max_prompt_tokens", model.max_prompt_tokens()},
+               {"max_new_tokens", model.max_new_tokens()}};
+  if (!model.error().empty()) json["error"] = model.error();
+  if (model.has_load_time()) {
+    json["load_time"] = google::protobuf::util::TimeUtil::ToString(model.load_time());
+  }
+  return json;
+}
+
+std::string ModelsTable(const std::vector<v1::Model>& models) {
+  std::vector<std::vector<std::string>> rows = {
+      {"NAME", "STATE", "ARCHITECTURE", "SCHEME", "SIZE", "CONTEXT"}};
+  std::string errors;
+  for (const v1::Model& model : models) {
+    rows.push_back(
+        {model.name(), absl::AsciiStrToLower(StateName(model.state())), model.architecture(),
+         model.scheme(), HumanBytes(model.weights_bytes()),
+         model.max_positions() == 0 ? "unbounded" : absl::StrCat(model.max_positions())});
+    if (!model.error().empty()) absl::StrAppend(&errors, model.name(), ": ", model.error(), "\n");
+  }
+  return Table(rows) + errors;
+}
+
+absl::StatusOr<int> List(const ModelsFlags& flags, const Output& output) {
+  const auto stub = v1::ModelService::NewStub(Connect(flags.client));
+  std::vector<v1::Model> models;
+  v1::ListModelsRequest request;
+  do {
+    grpc::ClientContext context;
+    v1::ListModelsResponse response;
+    const grpc::Status status = stub->ListModels(&context, request, &response);
+    if (!status.ok()) return ClientError(status, flags.client);
+    for (v1::Model& model : *response.mutable_models()) models.push_back(std::move(model));
+    request.set_page_token(response.next_page_token());
+  } while (!request.page_token().empty());
+
+  if (output.json()) {
+    Json list = Json::array();
+    for (const v1::Model& model : models) list.push_back(ModelJson(model));
+    output.Object({{"models", list}});
+  } else {
+    std::cout << ModelsTable(models);
+    if (models.empty()) {
+      std::cerr << "The server has no models. Load one with 'whipsnake models load PATH'.\n";
+    }
+  }
+  return 0;
+}
+
+absl::StatusOr<int> Load(const ModelsFlags& flags, const Output& output) {
+  const auto stub = v1::ModelService::NewStub(Connect(flags.client));
+  v1::LoadModelRequest request;
+  request.set_path(flags.path);
+  request.set_name(flags.name);
+  request.set_scheme(flags.scheme);
+  grpc::ClientContext context;
+  v1::LoadModelResponse response;
+  const grpc::Status status = stub->LoadModel(&context, request, &response);
+  if (!status.ok()) return ClientError(status, flags.client);
+  if (output.json()) {
+    output.Object({{"model", ModelJson(response.model())}});
+  } else {
+    std::cout << ModelsTable({response.model()});
+  }
+  return 0;
+}
+
+absl::StatusOr<int> Unload(const ModelsFlags& flags, const Output& output) {
+  const auto stub = v1::ModelService::NewStub(Connect(flags.client));
+  v1::UnloadModelRequest request;
+  request.set_name(flags.name);
+  grpc::ClientContext context;
+  v1::UnloadModelResponse response;
+  const grpc::Status status = stub->UnloadModel(&context, request, &response);
+  if (!status.ok()) return ClientError(status, flags.client);
+  if (output.json()) {
+    output.Object({{"unloaded", flags.name}});
+  } else {
+    std::cout << "Unloaded " << flags.name << ".\n";
+  }
+  return 0;
+}
+
+}  // namespace
+
+void AddModelsCommands(CommandLine& line) {
+  auto flags = std::make_shared<ModelsFlags>();
+  CLI::App& models = line.AddGroup("models", "Lists, loads and unloads a server's models");
+
+  CLI::App& list =
+      line.Add(models, "list", "Lists the server's models", "  whipsnake models list\n",
+               [flags](const Output& output) { return List(*flags, output); });
+  AddClientFlags(list, flags->client);
+
+  CLI::App& load =
+      line.Add(models, "load", "Loads a model directory; returns when the model is ready",
+               "  whipsnake models load mamba-130m\n"
+               "  whipsnake models load mamba-130m --name small --scheme bf16\n",
+               [flags](const Output& output) { return Load(*flags, output); });
+  AddClientFlags(load, flags->client);
+  load.add_option("path", flags->path, "The directory, relative to the server's --model-root")
+      ->type_name("DIR")
+      ->required();
+  load.add_option("--name", flags->name, "The model's name (default: the last part of the path)")
+      ->type_name("NAME");
+  load.add_option("--scheme", flags->scheme,
+                  "How the weights are held: fp32 or bf16 (default: fp32)")
+      ->type_name("SCHEME");
+
+  CLI::App& unload =
+      line.Add(models, "unload", "Unloads a model once its running requests have finished",
+               "  whipsnake models unload small\n",
+               [flags](const Output& output) { return Unload(*flags, output); });
+  AddClientFlags(unload, flags->client);
+  unload.add_option("name", flags->name, "The model's name")->type_name("NAME")->required();
+}
+
+}  // namespace whipsnake::server

@@ -1,0 +1,111 @@
+#include "server/cli/output.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdio>
+#include <iostream>
+
+#include "absl/strings/cord.h"
+#include "absl/strings/str_format.h"
+#include "engine/base/status.h"
+
+namespace whipsnake::server {
+namespace {
+
+constexpr char kDetailsPayload[] = "whipsnake/error-details-json";
+
+Json ErrorDetails(const absl::Status& status) {
+  if (const auto payload = status.GetPayload(kDetailsPayload)) {
+    return Json::parse(std::string(*payload));
+  }
+  Json details = Json::object();
+  if (const std::string field = engine::FieldOf(status); !field.empty()) details["field"] = field;
+  return details;
+}
+
+// Cells of numbers, with or without a unit, begin with a digit or a sign.
+bool LooksNumeric(const std::string& cell) {
+  return !cell.empty() &&
+         (std::isdigit(static_cast<unsigned char>(cell[0])) || (cell.size() > 1 && cell[0] == '-'));
+}
+
+}  // namespace
+
+void Output::Object(const Json& object) const {
+  std::cout << object.dump(-1, ' ', false, Json::error_handler_t::replace) << "\n" << std::flush;
+}
+
+void Output::Error(const absl::Status& status) const {
+  if (!json_) {
+    std::cerr << "error: " << status.message() << "\n";
+    return;
+  }
+  Object({{"error",
+           {{"code", absl::StatusCodeToString(status.code())},
+            {"message", std::string(status.message())},
+            {"details", ErrorDetails(status)}}}});
+}
+
+void SetErrorDetails(absl::Status& status, const Json& details) {
+  status.SetPayload(kDetailsPayload,
+                    absl::Cord(details.dump(-1, ' ', false, Json::error_handler_t::replace)));
+}
+
+std::string Table(const std::vector<std::vector<std::string>>& rows) {
+  const size_t columns = rows.front().size();
+  std::vector<size_t> width(columns, 0);
+  std::vector<bool> numeric(columns, rows.size() > 1);
+  for (size_t r = 0; r < rows.size(); ++r) {
+    for (size_t c = 0; c < columns; ++c) {
+      width[c] = std::max(width[c], rows[r][c].size());
+      if (r > 0 && !LooksNumeric(rows[r][c])) numeric[c] = false;
+    }
+  }
+  std::string text;
+  for (const std::vector<std::string>& row : rows) {
+    std::string line;
+    for (size_t c = 0; c < columns; ++c) {
+      const std::string padding(width[c] - row[c].size(), ' ');
+      line += numeric[c] ? padding + row[c] : row[c] + padding;
+      if (c + 1 < columns) line += "  ";
+    }
+    line.erase(line.find_last_not_of(' ') + 1);
+    text += line + "\n";
+  }
+  return text;
+}
+
+std::string HumanNumber(double value) {
+  if (value == 0 || !std::isfinite(value)) return absl::StrFormat("%g", value);
+  const int decimals = 2 - static_cast<int>(std::floor(std::log10(std::abs(value))));
+  return absl::StrFormat("%.*f", std::clamp(decimals, 0, 9), value);
+}
+
+std::string HumanBytes(int64_t bytes) {
+  constexpr std::array kUnits = {"B", "KiB", "MiB", "GiB", "TiB"};
+  double value = static_cast<double>(bytes);
+  size_t unit = 0;
+  while (value >= 1024 && unit + 1 < kUnits.size()) {
+    value /= 1024;
+    ++unit;
+  }
+  return absl::StrFormat("%.*f %s", unit == 0 ? 0 : 1, value, kUnits[unit]);
+}
+
+std::string HumanSeconds(double seconds) {
+  if (seconds < 1e-3) return HumanNumber(seconds * 1e6) + " us";
+  if (seconds < 1) return HumanNumber(seconds * 1e3) + " ms";
+  if (seconds < 100) return absl::StrFormat("%.1f s", seconds);
+  const int64_t whole = std::llround(seconds);
+  if (whole < 7200) return absl::StrFormat("%d min %02d s", whole / 60, whole % 60);
+  return absl::StrFormat("%d h %02d min", whole / 3600, whole / 60 % 60);
+}
+
+bool StderrIsTerminal() { return isatty(STDERR_FILENO) != 0; }
+
+std::string Dim(std::string_view text) { return "\033[2m" + std::string(text) + "\033[0m"; }
+
+}  // namespace whipsnake::server

@@ -1,0 +1,117 @@
+// `whipsnake serve`: the daemon.
+#include <csignal>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "engine/base/status.h"
+#include "server/cli/command.h"
+#include "server/daemon.h"
+#include "server/logging.h"
+#include "server/signals.h"
+
+namespace whipsnake::server {
+namespace {
+
+struct ServeFlags {
+  DaemonOptions daemon;
+  std::vector<std::string> models;  // NAME=DIR
+  double grace_seconds = 25;
+  bool no_reflection = false;
+  bool log_json = false;
+};
+
+absl::StatusOr<DaemonOptions> ToOptions(const ServeFlags& flags) {
+  DaemonOptions options = flags.daemon;
+  options.reflection = !flags.no_reflection;
+  options.grace_period =
+      std::chrono::milliseconds(static_cast<int64_t>(flags.grace_seconds * 1000));
+  for (const std::string& model : flags.models) {
+    const size_t equals = model.find('=');
+    if (equals == std::string::npos || equals + 1 == model.size()) {
+      return engine::InvalidField("--model", model, "NAME=DIR");
+    }
+    options.models.push_back({model.substr(0, equals), model.substr(equals + 1)});
+  }
+  if (options.models.empty() && options.model_root.empty()) {
+    return absl::InvalidArgumentError(
+        "nothing to serve: give --model NAME=DIR, or --model-root DIR for models that clients "
+        "load");
+  }
+  return options;
+}
+
+// One line that scripts wait for: by then the models are loaded.
+void PrintListening(const Daemon& daemon, const Output& output) {
+  if (output.json()) {
+    output.Object(
+        {{"event", "listening"}, {"grpc", daemon.grpc_address()}, {"http", daemon.http_address()}});
+  } else {
+    std::printf("listening grpc=%s http=%s\n", daemon.grpc_address().c_str(),
+                daemon.http_address().c_str());
+  }
+  std::fflush(stdout);
+}
+
+absl::StatusOr<int> Serve(const ServeFlags& flags, const Output& output) {
+  ASSIGN_OR_RETURN(DaemonOptions options, ToOptions(flags));
+  SignalWatcher signals;          // before any thread
+  std::signal(SIGPIPE, SIG_IGN);  // a reader of our output that leaves must not end the daemon
+  InitLogging(flags.log_json ? LogFormat::kJson : LogFormat::kText);
+  ASSIGN_OR_RETURN(const std::unique_ptr<Daemon> daemon, Daemon::Start(std::move(options)));
+  signals.Start([&daemon] { daemon->RequestDrain(); });
+  daemon->WaitUntilLoaded();
+  PrintListening(*daemon, output);
+  daemon->Wait();
+  return 0;
+}
+
+}  // namespace
+
+void AddServeCommand(CommandLine& line) {
+  auto flags = std::make_shared<ServeFlags>();
+  DaemonOptions& daemon = flags->daemon;
+  CLI::App& command = line.Add(
+      "serve", "Serves models over gRPC, with metrics over HTTP, until SIGTERM or SIGINT",
+      "  whipsnake serve --model demo=deploy/models/mamba-demo\n"
+      "  whipsnake serve --model-root /srv/models --listen 0.0.0.0:8500 --insecure-listen\n",
+      [flags](const Output& output) { return Serve(*flags, output); });
+  command.add_option("--model", flags->models, "A model to load at the start; may be repeated")
+      ->type_name("NAME=DIR");
+  command
+      .add_option("--model-root", daemon.model_root, "Where the models lie that clients may load")
+      ->type_name("DIR");
+  command.add_option("--scheme", daemon.scheme, "Of the models loaded at the start: fp32 or bf16")
+      ->capture_default_str();
+  command.add_option("--listen", daemon.listen, "The gRPC address; port 0 takes a free one")
+      ->capture_default_str();
+  command.add_option("--http", daemon.http, "The address of /metrics, /healthz and /readyz")
+      ->capture_default_str();
+  command.add_flag("--insecure-listen", daemon.insecure_listen,
+                   "Allows addresses that other machines reach, though nothing is encrypted");
+  command.add_flag("--no-reflection", flags->no_reflection, "Turns gRPC server reflection off");
+  command.add_option("--threads", daemon.threads, "Threads that compute; 0: all that there are")
+      ->capture_default_str();
+  command
+      .add_option("--memory-fraction", daemon.memory_fraction,
+                  "The part of the memory that models may use")
+      ->capture_default_str();
+  command.add_option("--max-prompt-tokens", daemon.limits.prompt_tokens, "Of one request")
+      ->capture_default_str();
+  command.add_option("--max-new-tokens", daemon.limits.new_tokens, "Of one request")
+      ->capture_default_str();
+  command
+      .add_option("--max-waiting", daemon.generator.max_waiting,
+                  "Requests that may wait for a model; one more is refused")
+      ->capture_default_str();
+  command
+      .add_option("--grace-period", flags->grace_seconds,
+                  "Seconds that running requests have to finish after SIGTERM")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 3600.0));
+  command.add_flag("--log-json", flags->log_json, "Logs JSON objects, one a line, to stderr");
+}
+
+}  // namespace whipsnake::server

@@ -1,0 +1,353 @@
+"""The command line: exit codes, the --json contract and what errors say."""
+import json
+import math
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import unittest
+
+import harness
+from harness import whipsnake
+
+
+class LocalCommandsTest(unittest.TestCase):
+    """The commands that need no server."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.directory = tempfile.TemporaryDirectory(prefix="whipsnake-cli-")
+        cls.model = os.path.join(cls.directory.name, "tiny")
+        cls.config = cls.model + ".config.json"
+        harness.make_tiny_model(cls.model)
+        cls.text = os.path.join(cls.directory.name, "text.txt")
+        with open(cls.text, "w", encoding="utf-8") as file:
+            file.write("A snake is long; a whip is quick.\n" * 40)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.directory.cleanup()
+
+    def path(self, name):
+        return os.path.join(self.directory.name, name)
+
+    def one_object(self, *flags):
+        """Runs a command that must succeed and print one JSON object on one line alone."""
+        result = whipsnake(*flags, "--json")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual(result.stderr, "")
+        self.assertEqual(result.stdout.count("\n"), 1, result.stdout)
+        return json.loads(result.stdout)
+
+    def assert_refused(self, result, code, *words):
+        self.assertEqual(result.returncode, code, result.stdout + result.stderr)
+        self.assertEqual(result.stdout, "")
+        self.assertTrue(result.stderr.startswith("error: "), result.stderr)
+        for word in words:
+            self.assertIn(word, result.stderr)
+
+    def test_wrong_flags_exit_with_2_and_point_to_help(self):
+        for flags, word in [
+                (["evaluate", "--model", "x"], "--text"),
+                (["evaluate", "--model", "x", "--text", "y", "--no-such-flag"], "--no-such-flag"),
+                (["evaluate", "--model", "x", "--text", "y", "--window", "many"], "--window"),
+                (["bench"], "1"),
+                (["bench", "--config", self.config], "--random-weights"),
+                (["bench", "--model", self.model, "--random-weights"], "--config"),
+                (["bench", "--model", self.model, "--config", self.config, "--random-weights"],
+                 "--config"),
+                (["models", "lost"], "lost"),
+                (["bench", "--model", self.model, "--batch", "0"], "--batch"),
+                (["generate", "--temperature", "hot", "x"], "--temperature"),
+                (["models"], "subcommand"),
+                (["no-such-command"], "no-such-command"),
+                (["--isa", "mmx"], "--isa"),
+                ([], "subcommand")]:
+            with self.subTest(flags=flags):
+                result = whipsnake(*flags)
+                self.assert_refused(result, 2, word)
+                command = " ".join(["whipsnake"] + flags[:1] * (flags[:1] in (
+                    ["evaluate"], ["bench"], ["generate"], ["models"])))
+                self.assertIn(f"Try '{command} --help'", result.stderr)
+
+    def test_wrong_flags_with_json_are_json(self):
+        result = whipsnake("evaluate", "--json", "--no-such-flag")
+        self.assertEqual(result.returncode, 2)
+        self.assertEqual(json.loads(result.stdout)["error"]["code"], "INVALID_ARGUMENT")
+
+    def test_help_and_version(self):
+        for flags in (["--help"], ["evaluate", "--help"], ["models", "load", "--help"]):
+            result = whipsnake(*flags)
+            self.assertEqual(result.returncode, 0)
+            self.assertIn("Examples:\n  whipsnake ", result.stdout)
+        version = whipsnake("--version")
+        self.assertEqual(version.returncode, 0)
+        self.assertRegex(version.stdout, r"^whipsnake \d+\.\d+\.\d+")
+
+    def test_init_writes_the_same_bytes_for_the_same_seed(self):
+        def weights(name, seed):
+            harness.make_tiny_model(self.path(name), seed)
+            with open(os.path.join(self.path(name), "model.safetensors"), "rb") as file:
+                return file.read()
+
+        first = weights("first", 5)
+        self.assertEqual(first, weights("same", 5))
+        self.assertNotEqual(first, weights("other", 6))
+
+    def test_init_refuses_a_directory_that_is_in_use_and_a_bad_config(self):
+        self.assert_refused(whipsnake("init", "--config", self.config, "--out", self.model), 1,
+                            self.model)
+        bad = self.path("bad.json")
+        with open(bad, "w", encoding="utf-8") as file:
+            json.dump(dict(harness.TINY_CONFIG, num_hidden_layers=-3), file)
+        out = self.path("never")
+        self.assert_refused(whipsnake("init", "--config", bad, "--out", out), 1, bad,
+                            "num_hidden_layers", "-3")
+        self.assertFalse(os.path.exists(out))
+        self.assert_refused(whipsnake("init", "--config", self.path("none.json"), "--out", out), 1,
+                            "none.json")
+
+    def test_evaluate_prints_its_keys(self):
+        result = self.one_object("evaluate", "--model", self.model, "--text", self.text,
+                                 "--window", "50")
+        windows = math.ceil(result["tokens"] / 50)
+        self.assertEqual(result["predicted"], result["tokens"] - windows)
+        self.assertEqual(result["window"], 50)
+        self.assertAlmostEqual(result["perplexity"], math.exp(result["nll"]), places=4)
+        # A random model knows little more than that there are 300 tokens.
+        self.assertGreater(result["nll"], 0.5 * math.log(300))
+        self.assertLess(result["nll"], 2 * math.log(300))
+
+    def test_evaluate_takes_the_whole_text_for_one_window_by_default(self):
+        result = self.one_object("evaluate", "--model", self.model, "--text", self.text)
+        self.assertEqual(result["window"], 2048)
+        self.assertEqual(result["predicted"], result["tokens"] - 1)
+
+    def test_evaluate_names_what_is_wrong(self):
+        run = lambda model, text, *flags: whipsnake("evaluate", "--model", model, "--text", text,
+                                                    *flags)
+        self.assert_refused(run(self.path("nowhere"), self.text), 1, "nowhere", "config.json")
+        self.assert_refused(run(self.model, self.path("nothing.txt")), 1, "nothing.txt")
+        self.assert_refused(run(self.model, self.text, "--window", "1"), 1, "window", "2")
+        self.assert_refused(run(self.model, self.text, "--scheme", "fp7"), 1, "fp7", "bf16")
+        binary = self.path("binary.txt")
+        with open(binary, "wb") as file:
+            file.write(b"abc\xff\xfe")
+        self.assert_refused(run(self.model, binary), 1, binary, "3")
+
+    def test_a_runtime_error_with_json_is_one_object(self):
+        result = whipsnake("evaluate", "--model", self.model, "--text", self.text, "--window", "1",
+                           "--json")
+        self.assertEqual(result.returncode, 1)
+        self.assertEqual(result.stderr, "")
+        error = json.loads(result.stdout)["error"]
+        self.assertEqual(error["code"], "INVALID_ARGUMENT")
+        self.assertIn("window", error["message"])
+        self.assertEqual(error["details"], {"field": "window"})
+
+    BENCH_KEYS = [
+        "scheme", "isa", "device", "prefill_tokens_per_second", "decode_tokens_per_second",
+        "time_to_first_token_ms", "time_per_output_token_ms", "streaming_read_ms", "weights_bytes",
+        "state_bytes_per_sequence", "peak_rss_bytes"]
+
+    def test_bench_prints_one_line_a_scheme_with_exactly_its_keys(self):
+        result = whipsnake("bench", "--config", self.config, "--random-weights", "--scheme",
+                           "fp32,bf16", "--repeat", "2", "--batch", "3", "--prompt-tokens", "7",
+                           "--generate-tokens", "4", "--threads", "1", "--json")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        lines = [json.loads(line) for line in result.stdout.splitlines()]
+        self.assertEqual([line["scheme"] for line in lines], ["fp32", "bf16"])
+        for line in lines:
+            self.assertEqual(list(line), self.BENCH_KEYS)
+            for key in self.BENCH_KEYS[3:]:
+                self.assertGreater(line[key], 0, key)
+            self.assertAlmostEqual(line["prefill_tokens_per_second"],
+                                   7e3 / line["time_to_first_token_ms"], delta=1)
+            self.assertAlmostEqual(line["decode_tokens_per_second"],
+                                   3e3 / line["time_per_output_token_ms"], delta=1)
+        self.assertLess(lines[1]["weights_bytes"], lines[0]["weights_bytes"])
+
+    def test_bench_leaves_nothing_behind(self):
+        with tempfile.TemporaryDirectory() as temporary:
+            result = subprocess.run(
+                [harness.arguments.binary, "bench", "--config", self.config, "--random-weights",
+                 "--repeat", "1", "--prompt-tokens", "2", "--generate-tokens", "2"],
+                env=dict(os.environ, TMPDIR=temporary), capture_output=True, text=True,
+                timeout=harness.PATIENCE, check=False)
+            self.assertEqual(result.returncode, 0, result.stderr)
+            self.assertIn("DECODE tok/s", result.stdout)
+            self.assertEqual(os.listdir(temporary), [])
+
+    def test_the_instruction_set_can_be_capped(self):
+        flags = ["--model", self.model, "--repeat", "1", "--prompt-tokens", "2",
+                 "--generate-tokens", "2"]
+        self.assertEqual(self.one_object("--isa", "scalar", "bench", *flags)["isa"], "scalar")
+        self.assertEqual(self.one_object("bench", *flags, "--isa", "scalar")["isa"], "scalar")
+
+    def test_without_a_server_the_advice_is_to_start_one(self):
+        # A port that nothing listens on: bound, and not listened on, by this process.
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            server = "127.0.0.1:%d" % taken.getsockname()[1]
+            for flags in (["health"], ["models", "list"], ["generate", "x"]):
+                with self.subTest(flags=flags):
+                    self.assert_refused(whipsnake(*flags, "--server", server), 1, server,
+                                        "whipsnake serve")
+
+
+class ClientCommandsTest(unittest.TestCase):
+    """The commands that talk to a server, with a server."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.daemon = harness.Daemon()
+        harness.make_tiny_model(os.path.join(cls.daemon.root, "tiny"))
+        cls.greedy = harness.reference()["greedy"][0]
+
+    @classmethod
+    def tearDownClass(cls):
+        code = cls.daemon.close()
+        assert code == 0, code
+
+    def client(self, *flags, stdin=""):
+        return whipsnake(*flags, "--server", self.daemon.grpc, stdin=stdin)
+
+    def json_lines(self, *flags, stdin=""):
+        result = self.client(*flags, "--json", stdin=stdin)
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+        self.assertEqual(result.stderr, "")
+        return [json.loads(line) for line in result.stdout.splitlines()]
+
+    def greedy_flags(self):
+        return ["generate", "--model", "demo", "--temperature", "0", "--ignore-eos",
+                "--max-tokens", str(len(self.greedy["token_ids"]))]
+
+    def test_generate_prints_the_text_and_nothing_else(self):
+        result = self.client(*self.greedy_flags(), self.greedy["prompt"])
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual(result.stdout, self.greedy["text"] + "\n")
+        self.assertEqual(result.stderr, "")  # the summary is for terminals
+
+    def test_generate_json_ends_with_the_result(self):
+        *events, result = self.json_lines(*self.greedy_flags(), self.greedy["prompt"])
+        self.assertEqual(result["text"], self.greedy["text"])
+        self.assertEqual(result["token_ids"], self.greedy["token_ids"])
+        self.assertEqual(result["finish_reason"], "length")
+        self.assertEqual(result["usage"], {
+            "prompt_tokens": len(self.greedy["prompt_ids"]), "cached_prompt_tokens": 0,
+            "generated_tokens": len(self.greedy["token_ids"])})
+        self.assertGreater(result["timings"]["time_to_first_token_seconds"], 0)
+        self.assertEqual(result["resolved"]["model"], "demo")
+        self.assertEqual(events[0]["event"], "started")
+        self.assertEqual("".join(event["text"] for event in events[1:]), result["text"])
+
+    def test_generate_takes_the_prompt_from_stdin_and_as_ids(self):
+        piped = self.json_lines(*self.greedy_flags(), "-", stdin=self.greedy["prompt"])[-1]
+        self.assertEqual(piped["text"], self.greedy["text"])
+        ids = ",".join(map(str, self.greedy["prompt_ids"]))
+        self.assertEqual(self.json_lines(*self.greedy_flags(), "--prompt-ids", ids)[-1]["text"],
+                         self.greedy["text"])
+
+    def test_generate_passes_every_flag_on(self):
+        result = self.json_lines(
+            "generate", "--temperature", "0.5", "--top-k", "7", "--top-p", "0.75", "--min-p",
+            "0.125", "--repetition-penalty", "1.5", "--presence-penalty", "-0.25",
+            "--frequency-penalty", "0.375", "--logit-bias", "5=-1.5", "--logit-bias", "6=2",
+            "--seed", "11", "--max-tokens", "3", "--request-id", "mine",
+            "--logprobs", "2", "--ignore-eos", "Once")[-1]
+        self.assertEqual(result["resolved"], {
+            "model": "demo", "request_id": "mine", "max_new_tokens": 3,
+            "sampling": {
+                "temperature": 0.5, "top_k": 7, "top_p": 0.75, "min_p": 0.125,
+                "repetition_penalty": 1.5, "presence_penalty": -0.25, "frequency_penalty": 0.375,
+                "seed": 11, "logit_bias": {"5": -1.5, "6": 2.0}}})
+        self.assertEqual(len(result["logprobs"]), 3)
+        self.assertEqual({len(token["top"]) for token in result["logprobs"]}, {2})
+
+    def test_generate_stops_at_a_text_and_at_a_token(self):
+        word = self.greedy["text"].split()[3]
+        result = self.json_lines(*self.greedy_flags(), "--stop", "never", "--stop", word,
+                                 self.greedy["prompt"])[-1]
+        self.assertEqual(result["finish_reason"], "stop")
+        self.assertEqual(result["text"], self.greedy["text"].split(word)[0])
+        # The first place where a token of the reference appears.
+        token = self.greedy["token_ids"][6]
+        place = self.greedy["token_ids"].index(token)
+        result = self.json_lines(*self.greedy_flags(), "--stop-ids", str(token),
+                                 self.greedy["prompt"])[-1]
+        self.assertEqual(result["finish_reason"], "stop")
+        self.assertEqual(result["usage"]["generated_tokens"], place + 1)
+
+    def test_an_error_names_the_field_and_the_model(self):
+        bad = self.client("generate", "--top-p", "7", "x")
+        self.assertEqual(bad.returncode, 1)
+        self.assertRegex(bad.stderr, r"^error: .*sampling\.top_p.*7")
+        self.assertEqual(bad.stdout, "")
+        unknown = self.client("generate", "--model", "nobody", "x")
+        self.assertEqual(unknown.returncode, 1)
+        self.assertIn("nobody", unknown.stderr)
+        self.assertIn("models list", unknown.stderr)
+
+    def test_an_error_in_json_has_the_details(self):
+        result = self.client("generate", "--top-p", "7", "x", "--json")
+        self.assertEqual(result.returncode, 1)
+        error = json.loads(result.stdout)["error"]
+        self.assertEqual(error["code"], "INVALID_ARGUMENT")
+        self.assertEqual(error["details"]["domain"], "whipsnake")
+        self.assertIn("sampling.top_p", error["details"]["fields"][0]["field"])
+
+    def test_no_prompt_is_an_error(self):
+        result = self.client("generate")
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("no prompt", result.stderr)
+
+    def test_interrupt_cancels_the_call(self):
+        before = self.daemon.metric("whipsnake_requests_finished_total", reason="cancelled")
+        process = subprocess.Popen(
+            [harness.arguments.binary, "generate", "--server", self.daemon.grpc, "--max-tokens",
+             "16000", "--ignore-eos", "--json", "Once upon a time"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.assertEqual(json.loads(process.stdout.readline())["event"], "started")
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=harness.PATIENCE)
+        self.assertEqual(process.returncode, 128 + signal.SIGINT)
+        self.assertEqual(json.loads(out.splitlines()[-1])["error"]["code"], "CANCELLED")
+        self.daemon.wait_for_metric("whipsnake_requests_finished_total", before + 1,
+                                    reason="cancelled")
+
+    def test_models_are_listed_loaded_and_unloaded(self):
+        listed, = self.json_lines("models", "list")
+        demo, = [model for model in listed["models"] if model["name"] == "demo"]
+        self.assertEqual((demo["state"], demo["architecture"], demo["scheme"]),
+                         ("READY", "mamba", "fp32"))
+        self.assertGreater(demo["parameters"], 0)
+        loaded, = self.json_lines("models", "load", "tiny", "--name", "small", "--scheme", "bf16")
+        self.assertEqual((loaded["model"]["name"], loaded["model"]["scheme"]), ("small", "bf16"))
+        table = self.client("models", "list").stdout.splitlines()
+        self.assertRegex(table[0], r"^NAME +STATE +ARCHITECTURE +SCHEME +SIZE +CONTEXT$")
+        self.assertRegex("\n".join(table), r"(?m)^small +ready +mamba +bf16 .* unbounded$")
+        self.assertEqual(self.client("models", "unload", "small").returncode, 0)
+        self.assertNotIn("small", self.client("models", "list").stdout)
+        again = self.client("models", "unload", "small")
+        self.assertEqual(again.returncode, 1)
+        self.assertIn("small", again.stderr)
+
+    def test_a_directory_outside_the_root_is_refused(self):
+        for path in ("/etc", "../etc", "nowhere"):
+            with self.subTest(path=path):
+                result = self.client("models", "load", path)
+                self.assertEqual(result.returncode, 1)
+                self.assertIn(path, result.stderr)
+
+    def test_health(self):
+        health, = self.json_lines("health", "--model", "demo")
+        self.assertEqual(health, {"status": "SERVING",
+                                  "model": {"name": "demo", "status": "SERVING"}})
+        unknown = self.client("health", "--model", "nobody")
+        self.assertEqual(unknown.returncode, 1)
+        self.assertIn("nobody", unknown.stderr)
+
+
+if __name__ == "__main__":
+    harness.main()

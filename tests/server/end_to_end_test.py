@@ -1,0 +1,418 @@
+"""The daemon seen by a Python client whose stubs are made from the committed protos.
+
+Uses Debian's packages alone: python3-grpcio, protobuf-compiler and protobuf-compiler-grpc.
+"""
+import glob
+import math
+import os
+import subprocess
+import sys
+import unittest
+
+import harness
+
+SKIPPED = 77
+PYTHON_PLUGIN = "/usr/bin/grpc_python_plugin"
+
+try:
+    import grpc
+    from google.protobuf import descriptor_pb2
+except ImportError as missing:
+    print(f"skipped: {missing}; apt-get install python3-grpcio python3-protobuf")
+    sys.exit(SKIPPED)
+if not os.path.exists(PYTHON_PLUGIN):
+    print(f"skipped: no {PYTHON_PLUGIN}; apt-get install protobuf-compiler-grpc")
+    sys.exit(SKIPPED)
+
+
+def import_stubs():
+    """Makes the Python stubs of all protos and imports them into this module."""
+    stubs = os.path.join(harness.arguments.work, "stubs")
+    os.makedirs(stubs, exist_ok=True)
+    public = os.path.join(harness.arguments.source, "proto")
+    tests = os.path.join(harness.arguments.source, "tests/server")
+    protos = [os.path.relpath(path, public)
+              for path in glob.glob(public + "/**/*.proto", recursive=True)] + ["reflection.proto"]
+    subprocess.run(["protoc", "-I", public, "-I", tests, "--python_out=" + stubs,
+                    "--grpc_python_out=" + stubs,
+                    "--plugin=protoc-gen-grpc_python=" + PYTHON_PLUGIN, *protos], check=True)
+    sys.path.append(stubs)
+    # health.proto's package is grpc.health.v1, and `grpc` is a package already.
+    grpc.__path__.append(os.path.join(stubs, "grpc"))
+
+    from google.rpc import error_details_pb2, status_pb2
+    from grpc.health.v1 import health_pb2, health_pb2_grpc
+    from whipsnake.v1 import admin_pb2, admin_pb2_grpc
+    from whipsnake.v1 import generation_pb2, generation_pb2_grpc
+    from whipsnake.v1 import model_pb2, model_pb2_grpc
+    import reflection_pb2
+    import reflection_pb2_grpc
+    globals().update(locals())
+
+
+class Client:
+    """The stubs of one server."""
+
+    def __init__(self, address):
+        self.channel = grpc.insecure_channel(address)
+        self.generation = generation_pb2_grpc.GenerationServiceStub(self.channel)
+        self.models = model_pb2_grpc.ModelServiceStub(self.channel)
+        self.admin = admin_pb2_grpc.AdminServiceStub(self.channel)
+        self.health = health_pb2_grpc.HealthStub(self.channel)
+        self.reflection = reflection_pb2_grpc.ServerReflectionStub(self.channel)
+
+    def generate(self, **fields):
+        return self.generation.Generate(
+            generation_pb2.GenerateRequest(parameters=parameters(**fields)),
+            timeout=harness.PATIENCE)
+
+    def stream(self, timeout=harness.PATIENCE, **fields):
+        return self.generation.StreamGenerate(
+            generation_pb2.StreamGenerateRequest(parameters=parameters(**fields)), timeout=timeout)
+
+
+def parameters(prompt="Elizabeth was", model="demo", stopping=None, output=None, request_id="",
+               **sampling):
+    """GenerationParameters; what is not a field of theirs is one of Sampling's."""
+    fields = {"text": prompt} if isinstance(prompt, str) else {
+        "token_ids": generation_pb2.TokenIds(ids=prompt)}
+    return generation_pb2.GenerationParameters(
+        model=model, request_id=request_id, sampling=generation_pb2.Sampling(**sampling),
+        stopping=generation_pb2.Stopping(**(stopping or {})),
+        output=generation_pb2.OutputOptions(**(output or {})), **fields)
+
+
+LONG = {"max_new_tokens": 16000, "ignore_eos": True}
+
+
+def details_of(error):
+    """The google.rpc details of a failed call, by type; they must agree with the trailers."""
+    trailers = dict(error.trailing_metadata())
+    status = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
+    assert status.code == error.code().value[0], status
+    assert status.message == error.details(), status
+    found = {}
+    for detail in status.details:
+        kind = getattr(error_details_pb2, detail.TypeName().rsplit(".", 1)[1])
+        found[kind.DESCRIPTOR.name] = kind.FromString(detail.value)
+    return found
+
+
+class EndToEndTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.daemon = harness.Daemon()
+        cls.client = Client(cls.daemon.grpc)
+        cls.reference = harness.reference()
+        cls.greedy = cls.reference["greedy"][0]
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.client.channel.close()
+        code = cls.daemon.close()
+        assert code == 0, code
+
+    def greedy_fields(self, case):
+        return dict(prompt=case["prompt"], temperature=0, output={"token_ids": True},
+                    stopping={"max_new_tokens": len(case["token_ids"]), "ignore_eos": True})
+
+    def assert_fails(self, code, call):
+        """The error of a call that must fail with `code` and say why."""
+        with self.assertRaises(grpc.RpcError) as caught:
+            call()
+        error = caught.exception
+        self.assertEqual(error.code(), code, error.details())
+        info = details_of(error)["ErrorInfo"]
+        self.assertEqual(info.domain, "whipsnake")
+        self.assertRegex(info.reason, "^[A-Z][A-Z0-9_]*$")
+        return error
+
+    # --- text ---------------------------------------------------------------------------------
+
+    def test_greedy_text_equals_the_reference(self):
+        for case in self.reference["greedy"]:
+            with self.subTest(prompt=case["prompt"]):
+                response = self.client.generate(**self.greedy_fields(case))
+                completion, = response.completions
+                self.assertEqual(list(completion.token_ids), case["token_ids"])
+                self.assertEqual(completion.text, case["text"])
+                self.assertEqual(completion.finish_reason, generation_pb2.FINISH_REASON_LENGTH)
+                self.assertEqual(response.usage.prompt_tokens, len(case["prompt_ids"]))
+                self.assertEqual(response.usage.generated_tokens, len(case["token_ids"]))
+
+    def test_a_stream_is_started_deltas_finished(self):
+        for case in self.reference["greedy"]:
+            with self.subTest(prompt=case["prompt"]):
+                events = list(self.client.stream(request_id="mine", **self.greedy_fields(case)))
+                kinds = [event.WhichOneof("event") for event in events]
+                self.assertEqual(kinds, ["started"] + ["delta"] * (len(events) - 2) + ["finished"])
+                started, deltas, finished = events[0].started, events[1:-1], events[-1].finished
+                self.assertEqual(started.resolved.request_id, "mine")
+                self.assertEqual(started.resolved.model, "demo")
+                self.assertEqual(started.prompt_tokens, len(case["prompt_ids"]))
+                self.assertEqual([event.delta.sequence_number for event in deltas],
+                                 list(range(len(deltas))))
+                self.assertEqual("".join(event.delta.text for event in deltas), case["text"])
+                self.assertEqual([id for event in deltas for id in event.delta.token_ids],
+                                 case["token_ids"])
+                self.assertEqual(list(finished.finish_reasons),
+                                 [generation_pb2.FINISH_REASON_LENGTH])
+                timings = finished.timings
+                self.assertGreater(timings.time_to_first_token_seconds, 0)
+                self.assertGreaterEqual(timings.time_to_first_token_seconds,
+                                        timings.queue_seconds)
+                self.assertGreater(timings.decode_seconds, 0)
+
+    def test_token_ids_are_a_prompt_too(self):
+        fields = dict(self.greedy_fields(self.greedy), prompt=self.greedy["prompt_ids"])
+        self.assertEqual(self.client.generate(**fields).completions[0].text, self.greedy["text"])
+
+    def test_the_same_seed_gives_the_same_text(self):
+        def text(**sampling):
+            response = self.client.generate(
+                temperature=1, stopping={"max_new_tokens": 40, "ignore_eos": True}, **sampling)
+            return response.completions[0].text, response.resolved.sampling.seed
+
+        first, _ = text(seed=7)
+        self.assertEqual(text(seed=7)[0], first)
+        self.assertNotEqual(text(seed=8)[0], first)
+        # Without a seed the server says which one it took.
+        made_up, seed = text()
+        self.assertEqual(text(seed=seed)[0], made_up)
+
+    def test_a_stop_text_ends_the_output_and_is_not_part_of_it(self):
+        # It begins and ends inside of tokens, so its beginning has to be held back.
+        words = self.greedy["text"].split(" ")
+        stop = words[2][-1] + " " + words[3] + " " + words[4][0]
+        expected = self.greedy["text"][:self.greedy["text"].index(stop)]
+        fields = self.greedy_fields(self.greedy)
+        fields["stopping"]["stop_texts"] = ["not there", stop]
+        completion, = self.client.generate(**fields).completions
+        self.assertEqual(completion.text, expected)
+        self.assertEqual(completion.finish_reason, generation_pb2.FINISH_REASON_STOP)
+        *events, last = self.client.stream(**fields)
+        self.assertEqual("".join(event.delta.text for event in events), expected)
+        self.assertEqual(list(last.finished.finish_reasons), [generation_pb2.FINISH_REASON_STOP])
+
+    def test_logprobs_are_of_the_models_own_logits(self):
+        fields = self.greedy_fields(self.greedy)
+        fields["output"]["logprobs"] = 8
+        completion, = self.client.generate(**fields).completions
+        self.assertEqual(len(completion.logprobs), len(completion.token_ids))
+        for id, token in zip(completion.token_ids, completion.logprobs):
+            self.assertEqual(token.chosen.token_id, id)
+            self.assertEqual(token.chosen, token.top[0])  # greedy
+            values = [other.logprob for other in token.top]
+            self.assertEqual(values, sorted(values, reverse=True))
+            self.assertLessEqual(sum(math.exp(value) for value in values), 1.0001)
+        # Logprobs differ from logits by a constant.
+        top = self.greedy["first_logits_top8"]
+        self.assertEqual([other.token_id for other in completion.logprobs[0].top],
+                         [id for id, _ in top])
+        for other, (_, logit) in zip(completion.logprobs[0].top, top):
+            self.assertAlmostEqual(other.logprob - completion.logprobs[0].top[0].logprob,
+                                   logit - top[0][1], delta=2e-3)
+
+    def test_count_tokens(self):
+        response = self.client.generation.CountTokens(generation_pb2.CountTokensRequest(
+            model="demo", text=self.greedy["prompt"], token_ids=True))
+        self.assertEqual(list(response.token_ids), self.greedy["prompt_ids"])
+        self.assertEqual(response.tokens, len(self.greedy["prompt_ids"]))
+
+    # --- time ---------------------------------------------------------------------------------
+
+    def test_cancelling_a_stream_stops_the_work(self):
+        finished = dict(model="demo", reason="cancelled")
+        before = self.daemon.metric("whipsnake_requests_finished_total", **finished)
+        stream = self.client.stream(stopping=LONG)
+        while next(stream).WhichOneof("event") != "delta":
+            pass
+        stream.cancel()
+        with self.assertRaises(grpc.RpcError):
+            list(stream)
+        self.assertEqual(stream.code(), grpc.StatusCode.CANCELLED)
+        self.daemon.wait_for_metric("whipsnake_requests_finished_total", before + 1, **finished)
+        self.daemon.wait_for_metric("whipsnake_requests_running", 0, model="demo")
+
+    def test_a_deadline_stops_the_work(self):
+        length = dict(model="demo", reason="length")
+        before = self.daemon.metric("whipsnake_requests_finished_total", **length)
+        with self.assertRaises(grpc.RpcError) as caught:
+            list(self.client.stream(timeout=0.5, stopping=LONG))
+        self.assertEqual(caught.exception.code(), grpc.StatusCode.DEADLINE_EXCEEDED)
+        # The server calls it a deadline or a cancellation: the client hangs up when its own clock
+        # says so, maybe before the server does. It is over, but not because it ran to its length.
+        self.daemon.wait_for_metric("whipsnake_requests_running", 0, model="demo")
+        self.assertEqual(self.daemon.metric("whipsnake_requests_finished_total", **length), before)
+
+    # --- errors -------------------------------------------------------------------------------
+
+    def test_an_unknown_model_is_named(self):
+        error = self.assert_fails(grpc.StatusCode.NOT_FOUND,
+                                  lambda: self.client.generate(model="nobody"))
+        resource = details_of(error)["ResourceInfo"]
+        self.assertEqual((resource.resource_type, resource.resource_name), ("model", "nobody"))
+        self.assert_fails(grpc.StatusCode.NOT_FOUND,
+                          lambda: list(self.client.stream(model="nobody")))
+        self.assert_fails(grpc.StatusCode.NOT_FOUND, lambda: self.client.models.GetModel(
+            model_pb2.GetModelRequest(name="nobody")))
+
+    BAD_PARAMETERS = [
+        ("parameters.sampling.temperature", dict(temperature=-0.1)),
+        ("parameters.sampling.temperature", dict(temperature=101)),
+        ("parameters.sampling.temperature", dict(temperature=math.nan)),
+        ("parameters.sampling.top_k", dict(top_k=-1)),
+        ("parameters.sampling.top_p", dict(top_p=0)),
+        ("parameters.sampling.top_p", dict(top_p=1.1)),
+        ("parameters.sampling.min_p", dict(min_p=-0.1)),
+        ("parameters.sampling.repetition_penalty", dict(repetition_penalty=0)),
+        ("parameters.sampling.presence_penalty", dict(presence_penalty=math.inf)),
+        ("parameters.sampling.frequency_penalty", dict(frequency_penalty=-101)),
+        ("parameters.sampling.logit_bias", dict(logit_bias={1 << 30: 1.0})),
+        ("parameters.sampling.logit_bias", dict(logit_bias={1: math.nan})),
+        ("parameters.stopping.max_new_tokens", dict(stopping={"max_new_tokens": 0})),
+        ("parameters.stopping.max_new_tokens", dict(stopping={"max_new_tokens": 1 << 30})),
+        ("parameters.stopping.stop_texts", dict(stopping={"stop_texts": [""]})),
+        ("parameters.stopping.stop_texts", dict(stopping={"stop_texts": ["x" * 257]})),
+        ("parameters.stopping.stop_texts", dict(stopping={"stop_texts": ["x"] * 17})),
+        ("parameters.stopping.stop_token_ids", dict(stopping={"stop_token_ids": [-1]})),
+        ("parameters.output.logprobs", dict(output={"logprobs": 21})),
+        ("parameters.output.logprobs", dict(output={"logprobs": -1})),
+        ("parameters.request_id", dict(request_id="x" * 129)),
+        ("parameters.text", dict(prompt="")),
+        ("parameters.text", dict(prompt="word " * 40000)),
+        ("parameters.token_ids", dict(prompt=[])),
+        ("parameters.token_ids", dict(prompt=[5, -1])),
+        ("parameters.token_ids", dict(prompt=[1 << 30])),
+    ]
+
+    def test_bad_parameters_are_named(self):
+        for field, fields in self.BAD_PARAMETERS:
+            for call in (self.client.generate, lambda **fields: list(self.client.stream(**fields))):
+                with self.subTest(field=field, fields=str(fields)[:80]):
+                    error = self.assert_fails(grpc.StatusCode.INVALID_ARGUMENT,
+                                              lambda: call(**fields))
+                    violation, = details_of(error)["BadRequest"].field_violations
+                    self.assertTrue(violation.field.startswith(field), violation)
+                    self.assertLessEqual(len(error.details()), 1024)
+
+    def test_text_that_is_not_utf8_is_named(self):
+        # As the wire has it: GenerateRequest.parameters (1) with text (2) of one wrong byte.
+        call = self.client.channel.unary_unary("/whipsnake.v1.GenerationService/Generate")
+        error = self.assert_fails(grpc.StatusCode.INVALID_ARGUMENT,
+                                  lambda: call(b"\x0a\x03\x12\x01\xff"))
+        violation, = details_of(error)["BadRequest"].field_violations
+        self.assertEqual(violation.field, "parameters.text")
+
+    # --- models -------------------------------------------------------------------------------
+
+    def test_a_second_model_is_loaded_used_and_unloaded(self):
+        harness.make_tiny_model(os.path.join(self.daemon.root, "tiny"))
+        loaded = self.client.models.LoadModel(
+            model_pb2.LoadModelRequest(name="second", path="tiny", scheme="bf16")).model
+        self.assertEqual((loaded.name, loaded.state, loaded.scheme, loaded.architecture),
+                         ("second", model_pb2.MODEL_STATE_READY, "bf16", "mamba"))
+        self.assertGreater(loaded.weights_bytes, 0)
+        self.assert_fails(grpc.StatusCode.ALREADY_EXISTS, lambda: self.client.models.LoadModel(
+            model_pb2.LoadModelRequest(name="second", path="tiny")))
+        names = [model.name for model in self.client.models.ListModels(
+            model_pb2.ListModelsRequest()).models]
+        self.assertEqual(names, ["demo", "second"])
+        completion, = self.client.generate(
+            model="second", stopping={"max_new_tokens": 3, "ignore_eos": True},
+            output={"token_ids": True}).completions
+        self.assertEqual(len(completion.token_ids), 3)
+        self.client.models.UnloadModel(model_pb2.UnloadModelRequest(name="second"))
+        self.assert_fails(grpc.StatusCode.NOT_FOUND,
+                          lambda: self.client.generate(model="second"))
+
+    def test_a_path_outside_the_root_is_refused(self):
+        for path in ("/etc", "../etc", "tiny/../../etc", ""):
+            with self.subTest(path=path):
+                error = self.assert_fails(
+                    grpc.StatusCode.INVALID_ARGUMENT,
+                    lambda: self.client.models.LoadModel(model_pb2.LoadModelRequest(path=path)))
+                self.assertEqual(details_of(error)["BadRequest"].field_violations[0].field, "path")
+
+    # --- the standard services, HTTP ----------------------------------------------------------
+
+    def test_health(self):
+        for service in ("", "model/demo"):
+            response = self.client.health.Check(health_pb2.HealthCheckRequest(service=service))
+            self.assertEqual(response.status, health_pb2.HealthCheckResponse.SERVING)
+            watch = self.client.health.Watch(health_pb2.HealthCheckRequest(service=service))
+            self.assertEqual(next(watch).status, health_pb2.HealthCheckResponse.SERVING)
+            watch.cancel()
+        with self.assertRaises(grpc.RpcError) as caught:
+            self.client.health.Check(health_pb2.HealthCheckRequest(service="model/nobody"))
+        self.assertEqual(caught.exception.code(), grpc.StatusCode.NOT_FOUND)
+
+    def test_reflection(self):
+        services = ["whipsnake.v1.GenerationService", "whipsnake.v1.ModelService",
+                    "whipsnake.v1.AdminService"]
+        requests = [reflection_pb2.ServerReflectionRequest(list_services="*")] + [
+            reflection_pb2.ServerReflectionRequest(file_containing_symbol=name)
+            for name in services]
+        listed, *files = self.client.reflection.ServerReflectionInfo(iter(requests))
+        names = {service.name for service in listed.list_services_response.service}
+        self.assertLessEqual(set(services) | {"grpc.health.v1.Health"}, names)
+        for name, answer in zip(services, files):
+            described = set()
+            for data in answer.file_descriptor_response.file_descriptor_proto:
+                file = descriptor_pb2.FileDescriptorProto.FromString(data)
+                described |= {f"{file.package}.{service.name}" for service in file.service}
+            self.assertIn(name, described)
+
+    def test_metrics_over_http_and_rpc(self):
+        self.client.generate(stopping={"max_new_tokens": 2, "ignore_eos": True})
+        self.daemon.wait_for_metric("whipsnake_requests_running", 0, model="demo")
+        page = self.daemon.get("/metrics")
+        text = self.client.admin.GetMetrics(admin_pb2.GetMetricsRequest()).text
+        for name in ("whipsnake_build_info", "whipsnake_rpc_requests_total",
+                     "whipsnake_requests_finished_total", "whipsnake_time_to_first_token_seconds",
+                     "whipsnake_inter_token_latency_seconds", "whipsnake_generated_tokens_total",
+                     "whipsnake_model_state", "whipsnake_weights_bytes"):
+            self.assertIn(f"# HELP {name} ", page)
+            self.assertIn(f"# TYPE {name} ", text)
+        self.assertEqual(
+            self.daemon.metric("whipsnake_model_state", model="demo", state="ready"), 1)
+        self.assertEqual(self.daemon.get("/healthz").strip(), "ok")
+
+    def test_server_info(self):
+        info = self.client.admin.GetServerInfo(admin_pb2.GetServerInfoRequest())
+        self.assertRegex(info.version, r"^\d+\.\d+\.\d+")
+        self.assertIn(info.isa, ("scalar", "avx2", "avx512", "vnni", "amx"))
+        self.assertGreater(info.threads, 0)
+        self.assertGreater(info.memory_used_bytes, 0)
+        self.assertFalse(info.draining)
+
+
+class DrainTest(unittest.TestCase):
+    def test_sigterm_lets_a_stream_finish_and_exits_with_0(self):
+        daemon = harness.Daemon("--grace-period", str(harness.PATIENCE))
+        self.addCleanup(daemon.close)
+        client = Client(daemon.grpc)
+        watch = client.health.Watch(health_pb2.HealthCheckRequest())
+        self.assertEqual(next(watch).status, health_pb2.HealthCheckResponse.SERVING)
+        tokens = 4000
+        stream = client.stream(stopping={"max_new_tokens": tokens, "ignore_eos": True},
+                               output={"token_ids": True})
+        self.assertEqual(next(stream).WhichOneof("event"), "started")
+
+        daemon.terminate()
+        self.assertEqual(next(watch).status, health_pb2.HealthCheckResponse.NOT_SERVING)
+        with self.assertRaises(grpc.RpcError) as caught:
+            client.generate(stopping={"max_new_tokens": 1})
+        self.assertEqual(caught.exception.code(), grpc.StatusCode.UNAVAILABLE)
+        details = details_of(caught.exception)
+        self.assertGreater(details["RetryInfo"].retry_delay.ToTimedelta().total_seconds(), 0)
+
+        *deltas, last = stream
+        self.assertEqual(sum(len(event.delta.token_ids) for event in deltas), tokens)
+        self.assertEqual(last.finished.usage.generated_tokens, tokens)
+        self.assertEqual(daemon.wait(), 0)
+        client.channel.close()
+
+
+if __name__ == "__main__":
+    harness.main(before_tests=import_stubs)

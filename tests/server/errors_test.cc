@@ -1,0 +1,89 @@
+#include "server/errors.h"
+
+#include "engine/base/status.h"
+#include "server/utf8.h"
+#include "tests/server/support.h"
+
+namespace whipsnake::server {
+namespace {
+
+TEST(ErrorsTest, EveryCodeKeepsItsNumberAndHasAReason) {
+  for (int code = 1; code <= 16; ++code) {
+    const grpc::Status status =
+        ToGrpc(absl::Status(static_cast<absl::StatusCode>(code), "what happened"));
+    EXPECT_EQ(status.error_code(), code);
+    EXPECT_EQ(status.error_message(), "what happened");
+    EXPECT_EQ(ReasonOf(status), absl::StatusCodeToString(static_cast<absl::StatusCode>(code)));
+    google::rpc::Status rich;
+    ASSERT_TRUE(rich.ParseFromString(status.error_details()));
+    EXPECT_EQ(rich.code(), code);
+    EXPECT_EQ(rich.message(), "what happened");
+    EXPECT_EQ(HasRetry(status), code == grpc::UNAVAILABLE || code == grpc::RESOURCE_EXHAUSTED);
+  }
+  EXPECT_TRUE(ToGrpc(absl::OkStatus()).ok());
+}
+
+TEST(ErrorsTest, FieldOfTheEngineGetsThePathInTheRequest) {
+  const absl::Status engine_status = engine::InvalidField("sampling.top_p", "2", "at most 1");
+  const absl::Status status = WithFieldPrefix(engine_status, "parameters.");
+  EXPECT_EQ(FieldPath(status), "parameters.sampling.top_p");
+  EXPECT_EQ(FieldOf(ToGrpc(status)), "parameters.sampling.top_p");
+  EXPECT_EQ(status.message(), "parameters.sampling.top_p: 2 seen, expected at most 1");
+  EXPECT_EQ(WithFieldPrefix(absl::InternalError("x"), "parameters."), absl::InternalError("x"));
+}
+
+TEST(ErrorsTest, WhatWasAttachedArrives) {
+  absl::Status status = absl::NotFoundError("no model 'x'");
+  status = WithReason(status, "MODEL_NOT_FOUND");
+  status = WithResource(status, "model", "x");
+  status = WithRetry(status, std::chrono::milliseconds(2500));
+  status = WithPrecondition(status, "MODEL_STATE", "x");
+  const grpc::Status result = ToGrpc(status);
+  EXPECT_EQ(ReasonOf(result), "MODEL_NOT_FOUND");
+  EXPECT_EQ(DetailOf<google::rpc::ResourceInfo>(result)->resource_name(), "x");
+  EXPECT_EQ(DetailOf<google::rpc::RetryInfo>(result)->retry_delay().seconds(), 2);
+  EXPECT_EQ(DetailOf<google::rpc::RetryInfo>(result)->retry_delay().nanos(), 500'000'000);
+  EXPECT_EQ(DetailOf<google::rpc::PreconditionFailure>(result)->violations(0).subject(), "x");
+  EXPECT_FALSE(DetailOf<google::rpc::BadRequest>(result));
+}
+
+// gRPC drops a call whose headers pass 8 KiB, so an error with a huge message would never arrive.
+TEST(ErrorsTest, HugeAndMalformedMessagesAreBoundedText) {
+  std::string message(100'000, '\xFF');
+  const grpc::Status status =
+      ToGrpc(engine::InvalidField(message, message, "something \xE4\xBD\xA0 shorter"));
+  EXPECT_LE(status.error_message().size(), kMaxMessageBytes);
+  EXPECT_TRUE(IsUtf8(status.error_message()));
+  EXPECT_LE(status.error_details().size() * 4 / 3 + status.error_message().size() * 3, 8192);
+  EXPECT_FALSE(FieldOf(status).empty());
+}
+
+TEST(Utf8Test, CutsBetweenCharactersAndReplacesWhatIsMalformed) {
+  EXPECT_EQ(BoundedUtf8("short", 5), "short");
+  EXPECT_EQ(BoundedUtf8("longer", 5), "lo...");
+  EXPECT_EQ(BoundedUtf8("a\xFF"
+                        "b",
+                        100),
+            "a\xEF\xBF\xBD"
+            "b");
+  const std::string wide = "\xF0\x9F\x90\x8D";  // a snake, four bytes
+  for (int limit = 3; limit < 40; ++limit) {
+    const std::string cut = BoundedUtf8(wide + wide + wide + wide + wide, limit);
+    EXPECT_TRUE(IsUtf8(cut)) << limit;
+    EXPECT_LE(cut.size(), limit);
+    EXPECT_EQ(cut.ends_with("..."), limit < 20) << limit;
+  }
+}
+
+TEST(Utf8Test, KnowsWhatIsWellFormed) {
+  EXPECT_TRUE(IsUtf8(""));
+  EXPECT_TRUE(IsUtf8("\xC3\xA4 \xE4\xBD\xA0 \xF0\x9F\x90\x8D"));
+  for (const char* bad : {"\xC3", "\x80", "\xC0\xAF", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xFF"}) {
+    EXPECT_FALSE(IsUtf8(bad));
+    EXPECT_FALSE(IsUtf8(std::string("text ") + bad + " text"));
+  }
+  EXPECT_EQ(CountCharacters("\xC3\xA4\xE4\xBD\xA0z"), 3);
+}
+
+}  // namespace
+}  // namespace whipsnake::server

@@ -1,0 +1,257 @@
+#include "server/rpc/generation_request.h"
+
+#include <cmath>
+
+#include "server/errors.h"
+#include "server/rpc/messages.h"
+#include "tests/server/support.h"
+
+namespace whipsnake::server {
+namespace {
+
+using engine::FakeTokenizer;
+
+class GenerationRequestTest : public testing::Test {
+ protected:
+  GenerationRequestTest() { info_.vocab_size = 26; }
+
+  absl::StatusOr<ResolvedGeneration> Resolve(const v1::GenerationParameters& parameters) {
+    return ResolveGeneration(parameters, {model_, info_, tokenizer_, defaults_, limits_});
+  }
+
+  // The field that the request is refused for, after `change` to a good one.
+  std::string BadField(const std::function<void(v1::GenerationParameters&)>& change) {
+    v1::GenerationParameters parameters = Greedy("abc", 4);
+    EXPECT_TRUE(Resolve(parameters).ok());
+    change(parameters);
+    const auto resolved = Resolve(parameters);
+    EXPECT_TRUE(absl::IsInvalidArgument(resolved.status())) << resolved.status();
+    return FieldOf(ToGrpc(resolved.status()));
+  }
+
+  const std::string model_ = "m";
+  engine::ModelInfo info_;
+  FakeTokenizer tokenizer_{{"a", "b", "c"}};
+  engine::GenerationDefaults defaults_;
+  GenerationLimits limits_{.prompt_tokens = 10, .new_tokens = 20};
+};
+
+TEST_F(GenerationRequestTest, RequestBeatsConfigurationBeatsDefaults) {
+  v1::Sampling sampling;
+  engine::SamplingParameters resolved = ResolveSampling(sampling, defaults_);
+  EXPECT_EQ(resolved.temperature, 1.0f);
+  EXPECT_EQ(resolved.top_k, 0);
+  EXPECT_EQ(resolved.top_p, 1.0f);
+  EXPECT_EQ(resolved.min_p, 0.0f);
+  EXPECT_EQ(resolved.repetition_penalty, 1.0f);
+  EXPECT_EQ(resolved.presence_penalty, 0.0f);
+  EXPECT_EQ(resolved.frequency_penalty, 0.0f);
+
+  defaults_.temperature = 0.5f;
+  defaults_.top_k = 5;
+  defaults_.top_p = 0.9f;
+  defaults_.min_p = 0.1f;
+  defaults_.repetition_penalty = 1.5f;
+  resolved = ResolveSampling(sampling, defaults_);
+  EXPECT_EQ(resolved.temperature, 0.5f);
+  EXPECT_EQ(resolved.top_k, 5);
+  EXPECT_EQ(resolved.top_p, 0.9f);
+  EXPECT_EQ(resolved.min_p, 0.1f);
+  EXPECT_EQ(resolved.repetition_penalty, 1.5f);
+
+  // Zeros that were set are not absent.
+  sampling.set_temperature(0);
+  sampling.set_top_k(0);
+  sampling.set_top_p(1);
+  sampling.set_min_p(0);
+  sampling.set_repetition_penalty(1);
+  sampling.set_presence_penalty(2);
+  sampling.set_frequency_penalty(3);
+  (*sampling.mutable_logit_bias())[7] = -4;
+  sampling.set_seed(0);
+  resolved = ResolveSampling(sampling, defaults_);
+  EXPECT_EQ(resolved.temperature, 0.0f);
+  EXPECT_EQ(resolved.top_k, 0);
+  EXPECT_EQ(resolved.top_p, 1.0f);
+  EXPECT_EQ(resolved.min_p, 0.0f);
+  EXPECT_EQ(resolved.repetition_penalty, 1.0f);
+  EXPECT_EQ(resolved.presence_penalty, 2.0f);
+  EXPECT_EQ(resolved.frequency_penalty, 3.0f);
+  EXPECT_EQ(resolved.logit_bias.at(7), -4.0f);
+  EXPECT_EQ(resolved.seed, 0);
+}
+
+TEST_F(GenerationRequestTest, MakesUpSeedAndRequestIdAndSaysWhich) {
+  v1::GenerationParameters parameters = Greedy("a", 1);
+  const auto first = Resolve(parameters);
+  const auto second = Resolve(parameters);
+  EXPECT_NE(first->request.sampling.seed, second->request.sampling.seed);
+  EXPECT_EQ(first->parameters.sampling().seed(), first->request.sampling.seed);
+  EXPECT_FALSE(first->parameters.request_id().empty());
+  EXPECT_NE(first->parameters.request_id(), second->parameters.request_id());
+  parameters.set_request_id("mine");
+  parameters.mutable_sampling()->set_seed(42);
+  EXPECT_EQ(Resolve(parameters)->parameters.request_id(), "mine");
+  EXPECT_EQ(Resolve(parameters)->request.sampling.seed, 42);
+}
+
+TEST_F(GenerationRequestTest, TranslatesEveryField) {
+  v1::GenerationParameters parameters = Greedy("", 7);
+  for (const int id : {3, 1, 25}) parameters.mutable_token_ids()->add_ids(id);
+  parameters.mutable_stopping()->add_stop_texts("stop");
+  parameters.mutable_stopping()->add_stop_token_ids(5);
+  parameters.mutable_output()->set_token_ids(true);
+  defaults_.eos_token_ids = {0, 2};
+  auto resolved = Resolve(parameters);
+  ASSERT_TRUE(resolved.ok()) << resolved.status();
+  const engine::GenerationRequest& request = resolved->request;
+  EXPECT_EQ(request.prompt, (std::vector<int32_t>{3, 1, 25}));
+  EXPECT_EQ(resolved->prompt_tokens, 3);
+  EXPECT_EQ(request.max_new_tokens, 7);
+  EXPECT_EQ(request.stop_texts, std::vector<std::string>{"stop"});
+  EXPECT_EQ(request.stop_token_ids, std::vector<int32_t>{5});
+  EXPECT_EQ(request.eos_token_ids, (std::vector<int32_t>{0, 2}));
+  EXPECT_EQ(request.top_logprobs, -1);
+  EXPECT_TRUE(resolved->return_token_ids);
+  EXPECT_TRUE(engine::Validate(request, info_).ok());
+
+  parameters.mutable_stopping()->set_ignore_eos(true);
+  parameters.mutable_output()->set_logprobs(0);
+  resolved = Resolve(parameters);
+  EXPECT_TRUE(resolved->request.eos_token_ids.empty());
+  EXPECT_EQ(resolved->request.top_logprobs, 0);
+}
+
+TEST_F(GenerationRequestTest, MaxNewTokensDefaultsWithinTheLimits) {
+  v1::GenerationParameters parameters = Greedy("abc", 1);
+  parameters.mutable_stopping()->clear_max_new_tokens();
+  EXPECT_EQ(Resolve(parameters)->request.max_new_tokens, 20);  // 256 is over the limit
+  limits_.new_tokens = 1000;
+  EXPECT_EQ(Resolve(parameters)->request.max_new_tokens, 256);
+  defaults_.max_new_tokens = 99;
+  EXPECT_EQ(Resolve(parameters)->request.max_new_tokens, 99);
+  info_.max_positions = 8;
+  EXPECT_EQ(Resolve(parameters)->request.max_new_tokens, 5);
+  EXPECT_EQ(LimitsFor(limits_, info_).prompt_tokens, 7);
+}
+
+TEST_F(GenerationRequestTest, EveryBadFieldIsNamed) {
+  using P = v1::GenerationParameters;
+  const float nan = std::nanf("");
+  for (const float bad : {-0.1f, 100.5f, nan, INFINITY}) {
+    EXPECT_EQ(BadField([&](P& p) { p.mutable_sampling()->set_temperature(bad); }),
+              "parameters.sampling.temperature");
+  }
+  EXPECT_EQ(BadField([&](P& p) { p.mutable_sampling()->set_top_k(-1); }),
+            "parameters.sampling.top_k");
+  for (const float bad : {0.0f, -1.0f, 1.01f, nan}) {
+    EXPECT_EQ(BadField([&](P& p) { p.mutable_sampling()->set_top_p(bad); }),
+              "parameters.sampling.top_p");
+  }
+  for (const float bad : {-0.01f, 1.01f, nan}) {
+    EXPECT_EQ(BadField([&](P& p) { p.mutable_sampling()->set_min_p(bad); }),
+              "parameters.sampling.min_p");
+  }
+  for (const float bad : {0.0f, -1.0f, 101.0f, nan}) {
+    EXPECT_EQ(BadField([&](P& p) { p.mutable_sampling()->set_repetition_penalty(bad); }),
+              "parameters.sampling.repetition_penalty");
+  }
+  for (const float bad : {-101.0f, 101.0f, nan}) {
+    EXPECT_EQ(BadField([&](P& p) { p.mutable_sampling()->set_presence_penalty(bad); }),
+              "parameters.sampling.presence_penalty");
+    EXPECT_EQ(BadField([&](P& p) { p.mutable_sampling()->set_frequency_penalty(bad); }),
+              "parameters.sampling.frequency_penalty");
+  }
+  for (const auto& [id, bias] : {std::pair{-1, 1.0f}, {26, 1.0f}, {0, 1001.0f}, {0, nan}}) {
+    EXPECT_EQ(BadField([&](P& p) { (*p.mutable_sampling()->mutable_logit_bias())[id] = bias; }),
+              "parameters.sampling.logit_bias");
+  }
+  for (const int bad : {0, -1, 21}) {
+    EXPECT_EQ(BadField([&](P& p) { p.mutable_stopping()->set_max_new_tokens(bad); }),
+              "parameters.stopping.max_new_tokens");
+  }
+  for (const std::string& bad : {std::string(), std::string(257, 'x')}) {
+    EXPECT_EQ(BadField([&](P& p) {
+                p.mutable_stopping()->add_stop_texts("fine");
+                p.mutable_stopping()->add_stop_texts(bad);
+              }),
+              "parameters.stopping.stop_texts[1]");
+  }
+  EXPECT_EQ(BadField([&](P& p) {
+              for (int i = 0; i < 17; ++i) p.mutable_stopping()->add_stop_texts("x");
+            }),
+            "parameters.stopping.stop_texts");
+  for (const int bad : {-1, 26}) {
+    EXPECT_EQ(BadField([&](P& p) { p.mutable_stopping()->add_stop_token_ids(bad); }),
+              "parameters.stopping.stop_token_ids[0]");
+    EXPECT_EQ(BadField([&](P& p) {
+                p.mutable_token_ids()->add_ids(0);
+                p.mutable_token_ids()->add_ids(bad);
+              }),
+              "parameters.token_ids.ids[1]");
+  }
+  EXPECT_EQ(BadField([&](P& p) {
+              for (int i = 0; i < 65; ++i) p.mutable_stopping()->add_stop_token_ids(1);
+            }),
+            "parameters.stopping.stop_token_ids");
+  for (const int bad : {-1, 21}) {
+    EXPECT_EQ(BadField([&](P& p) { p.mutable_output()->set_logprobs(bad); }),
+              "parameters.output.logprobs");
+  }
+  EXPECT_EQ(BadField([&](P& p) { p.set_request_id(std::string(129, 'x')); }),
+            "parameters.request_id");
+  EXPECT_EQ(BadField([&](P& p) { p.clear_prompt(); }), "parameters.prompt");
+  EXPECT_EQ(BadField([&](P& p) { p.set_text(""); }), "parameters.text");
+  EXPECT_EQ(BadField([&](P& p) { p.set_text("aaaaaaaaaaa"); }), "parameters.text");
+  EXPECT_EQ(BadField([&](P& p) { p.mutable_token_ids(); }), "parameters.token_ids");
+}
+
+TEST_F(GenerationRequestTest, APromptAsLongAsTheModelLeavesNoRoom) {
+  info_.max_positions = 3;
+  v1::GenerationParameters parameters = Greedy("abc", 1);
+  EXPECT_EQ(FieldOf(ToGrpc(Resolve(parameters).status())), "parameters.text");
+  parameters = Greedy("ab", 2);
+  EXPECT_EQ(FieldOf(ToGrpc(Resolve(parameters).status())), "parameters.stopping.max_new_tokens");
+  EXPECT_TRUE(Resolve(Greedy("ab", 1)).ok());
+}
+
+grpc::ByteBuffer Bytes(const std::string& text) {
+  const grpc::Slice slice(text);
+  return grpc::ByteBuffer(&slice, 1);
+}
+
+TEST(ParseMessageTest, NamesTheTextThatIsNotUtf8) {
+  const auto field_after = [](const std::function<void(v1::GenerationParameters&)>& change) {
+    v1::GenerateRequest request;
+    request.mutable_parameters()->set_model("m");
+    change(*request.mutable_parameters());
+    v1::GenerateRequest parsed;
+    return FieldPath(ParseMessage(Bytes(request.SerializeAsString()), &parsed));
+  };
+  const std::string bad = "bad \xC3\x28";
+  EXPECT_EQ(field_after([&](auto&) {}), "");
+  EXPECT_EQ(field_after([&](auto& p) { p.set_text(bad); }), "parameters.text");
+  EXPECT_EQ(field_after([&](auto& p) { p.set_model(bad); }), "parameters.model");
+  EXPECT_EQ(field_after([&](auto& p) {
+              p.mutable_stopping()->add_stop_texts("good");
+              p.mutable_stopping()->add_stop_texts("good");
+              p.mutable_stopping()->add_stop_texts(bad);
+            }),
+            "parameters.stopping.stop_texts[2]");
+}
+
+TEST(ParseMessageTest, EveryTruncationIsRefusedOrParses) {
+  v1::GenerateRequest request;
+  *request.mutable_parameters() = Greedy("some text", 3);
+  (*request.mutable_parameters()->mutable_sampling()->mutable_logit_bias())[1] = 2;
+  const std::string bytes = request.SerializeAsString();
+  for (size_t length = 1; length < bytes.size(); ++length) {
+    v1::GenerateRequest parsed;
+    const absl::Status status = ParseMessage(Bytes(bytes.substr(0, length)), &parsed);
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << length;
+    EXPECT_EQ(ReasonOf(ToGrpc(status)), "MALFORMED_MESSAGE");
+  }
+}
+
+}  // namespace
+}  // namespace whipsnake::server

@@ -1,0 +1,166 @@
+#include "server/registry/model_registry.h"
+
+#include <fstream>
+#include <future>
+
+#include "server/errors.h"
+#include "server/registry/model_path.h"
+#include "tests/server/support.h"
+
+namespace whipsnake::server {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+
+class ModelPathTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    base_ = fs::path(testing::TempDir()) / ("whipsnake-path-" + std::to_string(getpid()));
+    fs::create_directories(base_ / "root/good/inner");
+    fs::create_directories(base_ / "root-beside");
+    fs::create_directories(base_ / "outside");
+    std::ofstream(base_ / "root/file") << "x";
+    fs::create_directory_symlink(base_ / "outside", base_ / "root/link-out");
+    fs::create_directory_symlink(base_ / "root/good", base_ / "root/link-in");
+    root_ = base_ / "root";
+  }
+  void TearDown() override { fs::remove_all(base_); }
+
+  fs::path base_;
+  std::string root_;
+};
+
+TEST_F(ModelPathTest, TakesWhatLiesBelowTheRoot) {
+  EXPECT_EQ(*ResolveModelPath(root_, "good"), root_ + "/good");
+  EXPECT_EQ(*ResolveModelPath(root_, "good/"), root_ + "/good");
+  EXPECT_EQ(*ResolveModelPath(root_, "good/../good/inner"), root_ + "/good/inner");
+  EXPECT_EQ(*ResolveModelPath(root_, "link-in"), root_ + "/good");
+}
+
+TEST_F(ModelPathTest, RefusesWhatLeavesTheRoot) {
+  for (const std::string& path :
+       {std::string(""), std::string("."), std::string("/"), root_ + "/good", std::string(".."),
+        std::string("../outside"), std::string("../root-beside"), std::string("link-out"),
+        std::string("good/../../outside"), std::string("link-out/not-there"),
+        std::string("../not-there"), std::string("good\0/../..", 11)}) {
+    const auto resolved = ResolveModelPath(root_, path);
+    EXPECT_EQ(resolved.status().code(), absl::StatusCode::kInvalidArgument) << path;
+    EXPECT_EQ(FieldPath(resolved.status()), "path") << path;
+  }
+}
+
+TEST_F(ModelPathTest, SaysWhatIsNotThere) {
+  EXPECT_TRUE(absl::IsNotFound(ResolveModelPath(root_, "not-there").status()));
+  EXPECT_TRUE(absl::IsNotFound(ResolveModelPath(root_, "file").status()));
+  EXPECT_TRUE(absl::IsFailedPrecondition(ResolveModelPath("", "good").status()));
+}
+
+TEST(ModelNameTest, IsShortAndPlain) {
+  for (const std::string& name :
+       {std::string("a"), std::string("mamba-2.8b_x"), std::string("0"), std::string(63, 'a')}) {
+    EXPECT_TRUE(CheckModelName(name).ok()) << name;
+  }
+  for (const std::string& name :
+       {std::string(), std::string("-a"), std::string(".a"), std::string("A"), std::string("a b"),
+        std::string("a/b"), std::string("a\n"), std::string("\xC3\xA4"), std::string(64, 'a')}) {
+    EXPECT_EQ(FieldPath(CheckModelName(name)), "name") << name;
+  }
+}
+
+ModelSource Source(const std::string& name, const std::string& directory, bool at_startup = false) {
+  ModelSource source;
+  source.name = name;
+  source.directory = directory;
+  source.at_startup = at_startup;
+  return source;
+}
+
+class ModelRegistryTest : public testing::Test {
+ protected:
+  absl::Status AnnounceAndLoad(const std::string& name, const std::string& directory) {
+    const absl::Status status = registry_.Announce(Source(name, directory));
+    return status.ok() ? registry_.Load(name) : status;
+  }
+
+  FakeEngine engine_;
+  Metrics metrics_;
+  std::vector<std::string> told_;  // guarded by the registry's lock
+  ModelRegistry registry_{engine_.Loader(), metrics_,
+                          [this](const std::string& name, ModelState state) {
+                            told_.push_back(name + " " + std::string(Name(state)));
+                          }};
+};
+
+TEST_F(ModelRegistryTest, LoadsUsesAndUnloads) {
+  ASSERT_TRUE(AnnounceAndLoad("a", "/fake").ok());
+  EXPECT_EQ(registry_.Acquire("a")->name(), "a");
+  EXPECT_EQ(registry_.Acquire("")->name(), "a");
+  ASSERT_TRUE(registry_.Unload("a").ok());
+  EXPECT_TRUE(absl::IsNotFound(registry_.Acquire("a").status()));
+  EXPECT_THAT(told_, testing::ElementsAre("a loading", "a ready", "a unloading"));
+  EXPECT_THAT(metrics_.registry.Text(), testing::Not(HasSubstr("model=\"a\"")));
+}
+
+TEST_F(ModelRegistryTest, AnEmptyNameNeedsExactlyOneModel) {
+  EXPECT_THAT(registry_.Acquire("").status().message(), HasSubstr("no model is loaded"));
+  ASSERT_TRUE(AnnounceAndLoad("a", "/fake").ok());
+  ASSERT_TRUE(AnnounceAndLoad("b", "/fake").ok());
+  const absl::Status status = registry_.Acquire("").status();
+  EXPECT_TRUE(absl::IsNotFound(status));
+  EXPECT_THAT(status.message(), HasSubstr("a b"));
+}
+
+TEST_F(ModelRegistryTest, ABrokenModelDisturbsNoOther) {
+  ASSERT_TRUE(AnnounceAndLoad("good", "/fake").ok());
+  EXPECT_THAT(AnnounceAndLoad("bad", "/broken").message(), HasSubstr("truncated"));
+  EXPECT_TRUE(registry_.Acquire("good").ok());
+  const absl::Status status = registry_.Acquire("bad").status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(status));
+  EXPECT_THAT(status.message(), HasSubstr("truncated"));
+  EXPECT_EQ(registry_.Get("bad")->state, ModelState::kFailed);
+  // A second attempt takes its place.
+  EXPECT_TRUE(AnnounceAndLoad("bad", "/fake").ok());
+  EXPECT_TRUE(registry_.Acquire("bad").ok());
+}
+
+TEST_F(ModelRegistryTest, ANameIsTakenFromTheAnnouncementOn) {
+  engine_.loads.Close();
+  std::future<absl::Status> loading =
+      std::async(std::launch::async, [&] { return AnnounceAndLoad("a", "/fake"); });
+  engine_.loads.WaitForArrivals(1);
+  EXPECT_TRUE(absl::IsAlreadyExists(registry_.Announce(Source("a", "/fake"))));
+  EXPECT_TRUE(absl::IsUnavailable(registry_.Acquire("a").status()));
+  EXPECT_TRUE(absl::IsFailedPrecondition(registry_.Unload("a")));
+  EXPECT_TRUE(absl::IsFailedPrecondition(registry_.Load("a")));
+  engine_.loads.Open();
+  EXPECT_TRUE(loading.get().ok());
+}
+
+TEST_F(ModelRegistryTest, UnloadWaitsForTheLastHandle) {
+  ASSERT_TRUE(AnnounceAndLoad("a", "/fake").ok());
+  std::optional<ModelHandle> handle(*registry_.Acquire("a"));
+  std::future<absl::Status> unloading =
+      std::async(std::launch::async, [&] { return registry_.Unload("a"); });
+  // Refused from the moment on at which the unload has begun; then it can only be waiting.
+  while (registry_.Get("a")->state == ModelState::kReady) std::this_thread::yield();
+  EXPECT_TRUE(absl::IsUnavailable(registry_.Acquire("a").status()));
+  EXPECT_EQ(unloading.wait_for(std::chrono::seconds(0)), std::future_status::timeout);
+  EXPECT_EQ(handle->info().vocab_size, 26);  // still there
+  handle.reset();
+  EXPECT_TRUE(unloading.get().ok());
+}
+
+TEST_F(ModelRegistryTest, OnlyModelsOfTheCommandLineMakeTheServerUnready) {
+  EXPECT_EQ(registry_.WhyNotReady(), "");
+  ASSERT_TRUE(registry_.Announce(Source("a", "/broken", true)).ok());
+  EXPECT_EQ(registry_.WhyNotReady(), "model a is loading");
+  EXPECT_FALSE(registry_.Load("a").ok());
+  EXPECT_EQ(registry_.WhyNotReady(), "model a is failed");
+  ASSERT_TRUE(registry_.Unload("a").ok());
+  EXPECT_FALSE(AnnounceAndLoad("b", "/broken").ok());
+  EXPECT_EQ(registry_.WhyNotReady(), "");
+}
+
+}  // namespace
+}  // namespace whipsnake::server

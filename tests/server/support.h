@@ -1,0 +1,183 @@
+// What the server's tests share: a daemon on free loopback ports, with fake models that a test can
+// hold at each step, and readers of error details.
+#ifndef WHIPSNAKE_TESTS_SERVER_SUPPORT_H_
+#define WHIPSNAKE_TESTS_SERVER_SUPPORT_H_
+
+#include <gmock/gmock.h>
+#include <google/rpc/error_details.pb.h>
+#include <google/rpc/status.pb.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+
+#include <condition_variable>
+#include <filesystem>
+#include <limits>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "server/daemon.h"
+#include "tests/engine/fakes/fake_model.h"
+#include "whipsnake/v1/admin.grpc.pb.h"
+#include "whipsnake/v1/generation.grpc.pb.h"
+#include "whipsnake/v1/model.grpc.pb.h"
+
+namespace whipsnake::server {
+
+// Lets a number of threads' steps through, and tells how many have come to it.
+class Gate {
+ public:
+  void Pass() {
+    std::unique_lock lock(mutex_);
+    ++arrived_;
+    changed_.notify_all();
+    changed_.wait(lock, [this] { return open_ || permits_ > 0; });
+    if (!open_) --permits_;
+  }
+  void Open() {
+    std::lock_guard lock(mutex_);
+    open_ = true;
+    changed_.notify_all();
+  }
+  void Close() {
+    std::lock_guard lock(mutex_);
+    open_ = false;
+  }
+  void Permit(int count) {
+    std::lock_guard lock(mutex_);
+    permits_ += count;
+    changed_.notify_all();
+  }
+  void WaitForArrivals(int count) {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return arrived_ >= count; });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool open_ = true;
+  int permits_ = 0;
+  int arrived_ = 0;
+};
+
+// Models whose tokens are the letters a to z and which go on with the alphabet: after "a" comes
+// "bcd...", after "z" comes "a". A directory whose name has "broken" in it does not load.
+struct FakeEngine {
+  Gate steps;  // before each forward pass of any model
+  Gate loads;  // before each load
+  engine::GenerationDefaults defaults;
+  engine::GeneratorOptions generator;
+  int64_t max_positions = 0;
+
+  absl::StatusOr<ModelParts> Load(const std::string& directory, engine::Scheme scheme,
+                                  engine::GenerationObserver* observer) {
+    loads.Pass();
+    if (directory.find("broken") != std::string::npos) {
+      return absl::InvalidArgumentError(directory + "/model.safetensors: truncated");
+    }
+    std::vector<std::string> letters;
+    for (char letter = 'a'; letter <= 'z'; ++letter) letters.emplace_back(1, letter);
+    auto model = std::make_unique<engine::FakeModel>(static_cast<int64_t>(letters.size()));
+    model->before_forward = [this](std::span<const engine::Run>) { steps.Pass(); };
+    model->mutable_info().scheme = scheme;
+    model->mutable_info().max_positions = max_positions;
+    model->mutable_info().weights_bytes = 1000;
+    ModelParts parts;
+    parts.model = std::move(model);
+    parts.tokenizer = std::make_unique<engine::FakeTokenizer>(std::move(letters));
+    parts.defaults = defaults;
+    parts.generator =
+        engine::MakeSerialGenerator(parts.model.get(), parts.tokenizer.get(), generator, observer);
+    return parts;
+  }
+
+  ModelLoader Loader() {
+    return
+        [this](const std::string& directory, engine::Scheme scheme,
+               engine::GenerationObserver* observer) { return Load(directory, scheme, observer); };
+  }
+};
+
+// Options for a daemon on free ports with one fake model, "alphabet".
+inline DaemonOptions FakeOptions(FakeEngine& engine) {
+  DaemonOptions options;
+  options.listen = "127.0.0.1:0";
+  options.http = "127.0.0.1:0";
+  options.models = {{"alphabet", "/fake/alphabet"}};
+  options.threads = 1;
+  options.limits.new_tokens = std::numeric_limits<int32_t>::max();
+  options.loader = engine.Loader();
+  return options;
+}
+
+// A started daemon, its models loaded, and clients for it.
+class TestServer {
+ public:
+  explicit TestServer(DaemonOptions options) {
+    absl::StatusOr<std::unique_ptr<Daemon>> started = Daemon::Start(std::move(options));
+    if (!started.ok()) throw std::runtime_error(started.status().ToString());
+    daemon = *std::move(started);
+    daemon->WaitUntilLoaded();
+    channel = grpc::CreateChannel(daemon->grpc_address(), grpc::InsecureChannelCredentials());
+    generation = v1::GenerationService::NewStub(channel);
+    models = v1::ModelService::NewStub(channel);
+    admin = v1::AdminService::NewStub(channel);
+  }
+
+  std::string Metrics() const {
+    grpc::ClientContext context;
+    v1::GetMetricsResponse response;
+    EXPECT_TRUE(admin->GetMetrics(&context, {}, &response).ok());
+    return response.text();
+  }
+
+  std::unique_ptr<Daemon> daemon;
+  std::shared_ptr<grpc::Channel> channel;
+  std::unique_ptr<v1::GenerationService::Stub> generation;
+  std::unique_ptr<v1::ModelService::Stub> models;
+  std::unique_ptr<v1::AdminService::Stub> admin;
+};
+
+// A request for greedy text.
+inline v1::GenerationParameters Greedy(const std::string& text, int max_new_tokens) {
+  v1::GenerationParameters parameters;
+  parameters.set_text(text);
+  parameters.mutable_sampling()->set_temperature(0);
+  parameters.mutable_stopping()->set_max_new_tokens(max_new_tokens);
+  return parameters;
+}
+
+// The detail of this type, if the status has it.
+template <typename Detail>
+std::optional<Detail> DetailOf(const grpc::Status& status) {
+  google::rpc::Status rich;
+  if (!rich.ParseFromString(status.error_details())) return std::nullopt;
+  for (const auto& any : rich.details()) {
+    Detail detail;
+    if (any.UnpackTo(&detail)) return detail;
+  }
+  return std::nullopt;
+}
+
+inline std::string FieldOf(const grpc::Status& status) {
+  const auto detail = DetailOf<google::rpc::BadRequest>(status);
+  return detail && detail->field_violations_size() == 1 ? detail->field_violations(0).field() : "";
+}
+
+inline std::string ReasonOf(const grpc::Status& status) {
+  const auto detail = DetailOf<google::rpc::ErrorInfo>(status);
+  return detail && detail->domain() == "whipsnake" ? detail->reason() : "";
+}
+
+inline bool HasRetry(const grpc::Status& status) {
+  const auto detail = DetailOf<google::rpc::RetryInfo>(status);
+  return detail && (detail->retry_delay().seconds() > 0 || detail->retry_delay().nanos() > 0);
+}
+
+}  // namespace whipsnake::server
+
+#endif  // WHIPSNAKE_TESTS_SERVER_SUPPORT_H_
