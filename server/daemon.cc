@@ -1,0 +1,282 @@
+#include "server/daemon.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <utility>
+
+#include "engine/base/resources.h"
+#include "engine/base/status.h"
+#include "kernels/cpu/isa.h"
+#include "server/logging.h"
+#include "server/registry/model_path.h"
+#include "server/rpc/rpc_metrics.h"
+#include "server/version.h"
+
+namespace whipsnake::server {
+namespace {
+
+using engine::InvalidField;
+
+// A request is text or token ids: 4 MiB is more than the prompt limit lets through.
+constexpr int kMaxReceiveBytes = 4 << 20;
+constexpr int kMaxConcurrentStreams = 256;  // of one connection
+// Clients with a long silent prefill may ask for a sign of life this often, and no oftener.
+constexpr int kMinPingIntervalMs = 10'000;
+// Loads and unloads that clients have begun.
+constexpr int kMaxBackgroundTasks = 8;
+// For the engine to notice that a call was aborted: it looks between steps.
+constexpr std::chrono::seconds kAbortTime{5};
+// For what is left then: probes, and health watchers, which never end by themselves.
+constexpr std::chrono::milliseconds kShutdownTime{100};
+
+constexpr const char* kServices[] = {"whipsnake.v1.GenerationService", "whipsnake.v1.ModelService",
+                                     "whipsnake.v1.AdminService"};
+
+absl::StatusOr<ListenAddress> CheckedAddress(const std::string& text, std::string_view flag,
+                                             bool insecure_listen) {
+  ASSIGN_OR_RETURN(const ListenAddress address, ListenAddress::Parse(text, flag));
+  if (!address.IsLoopback() && !insecure_listen) {
+    return InvalidField(
+        flag, text,
+        "a loopback address: connections are not encrypted, and other machines could "
+        "reach this one; --insecure-listen allows it, behind a proxy or in a "
+        "container's own network");
+  }
+  return address;
+}
+
+absl::StatusOr<std::vector<ModelSource>> CheckedModels(const DaemonOptions& options) {
+  const absl::StatusOr<engine::Scheme> scheme = engine::ParseScheme(options.scheme);
+  if (!scheme.ok()) return InvalidField("--scheme", options.scheme, "fp32 or bf16");
+  std::vector<ModelSource> sources;
+  for (const NamedModel& model : options.models) {
+    if (const absl::Status status = CheckModelName(model.name); !status.ok()) {
+      return engine::WithContext(status, "--model");
+    }
+    const auto same = [&](const ModelSource& source) { return source.name == model.name; };
+    if (std::any_of(sources.begin(), sources.end(), same)) {
+      return InvalidField("--model", model.name + " twice", "different names");
+    }
+    sources.push_back({.name = model.name,
+                       .directory = model.directory,
+                       .shown_path = model.directory,
+                       .scheme = *scheme,
+                       .at_startup = true});
+  }
+  return sources;
+}
+
+absl::Status CheckOptions(const DaemonOptions& options) {
+  if (!(options.memory_fraction > 0 && options.memory_fraction <= 1)) {
+    return InvalidField("--memory-fraction", std::to_string(options.memory_fraction),
+                        "a number above 0, at most 1");
+  }
+  if (!options.model_root.empty() && !std::filesystem::is_directory(options.model_root)) {
+    return InvalidField("--model-root", options.model_root, "a directory");
+  }
+  const auto positive = [](std::string_view flag, int64_t value) {
+    return value >= 1 ? absl::OkStatus() : InvalidField(flag, std::to_string(value), "at least 1");
+  };
+  RETURN_IF_ERROR(positive("--max-prompt-tokens", options.limits.prompt_tokens));
+  RETURN_IF_ERROR(positive("--max-new-tokens", options.limits.new_tokens));
+  RETURN_IF_ERROR(positive("--max-waiting", options.generator.max_waiting));
+  if (options.threads < 0) {
+    return InvalidField("--threads", std::to_string(options.threads), "at least 0");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(DaemonOptions options) {
+  RETURN_IF_ERROR(CheckOptions(options));
+  ASSIGN_OR_RETURN(std::vector<ModelSource> sources, CheckedModels(options));
+  ASSIGN_OR_RETURN(const ListenAddress grpc,
+                   CheckedAddress(options.listen, "--listen", options.insecure_listen));
+  ASSIGN_OR_RETURN(const ListenAddress http,
+                   CheckedAddress(options.http, "--http", options.insecure_listen));
+
+  const engine::Resources resources = engine::DetectResources();
+  const int threads = options.threads > 0 ? options.threads : resources.threads;
+  const auto memory_limit =
+      static_cast<int64_t>(static_cast<double>(resources.memory_bytes) * options.memory_fraction);
+  std::unique_ptr<Daemon> daemon(new Daemon(std::move(options), threads, memory_limit));
+  RETURN_IF_ERROR(daemon->StartGrpc(grpc));
+  RETURN_IF_ERROR(daemon->StartHttp(http));
+  Log(LogLevel::kInfo, "started",
+      {{"version", std::string(Version())},
+       {"grpc", daemon->grpc_address()},
+       {"http", daemon->http_address()},
+       {"threads", threads},
+       {"isa", std::string(kernels::Name(kernels::ActiveIsa()))},
+       {"memory_limit_bytes", memory_limit}});
+  // All are known at once, as LOADING, before the first of them is loaded.
+  for (const ModelSource& source : sources) RETURN_IF_ERROR(daemon->models_.Announce(source));
+  daemon->loading_ = std::thread(&Daemon::LoadStartupModels, daemon.get(), std::move(sources));
+  return daemon;
+}
+
+Daemon::Daemon(DaemonOptions options, int threads, int64_t memory_limit)
+    : options_(std::move(options)),
+      ledger_(memory_limit),
+      executor_(threads),
+      models_(options_.loader ? options_.loader
+                              : MakeDirectoryLoader({&executor_, &ledger_}, options_.generator),
+              metrics_,
+              [this](const std::string& name, ModelState state) { OnModelState(name, state); }),
+      background_(kMaxBackgroundTasks),
+      generation_service_({&models_, &active_calls_, options_.limits}),
+      model_service_(
+          {&models_, &active_calls_, &background_, options_.model_root, options_.limits}),
+      admin_service_(
+          {&metrics_, &ledger_, &active_calls_, threads, start_time_,
+           [this](std::optional<std::chrono::milliseconds> grace) { RequestDrain(grace); }}),
+      grace_(options_.grace_period) {
+  FillMetrics();
+}
+
+Daemon::~Daemon() {
+  RequestDrain(std::chrono::milliseconds(0));
+  Wait();
+}
+
+void Daemon::FillMetrics() {
+  metrics_.build_info
+      .With({std::string(Version()), std::string(Commit()),
+             std::string(kernels::Name(kernels::ActiveIsa())), BuiltWithCuda() ? "yes" : "no"})
+      .Set(1);
+  metrics_.device_memory_used.Put(
+      {"cpu"}, std::make_unique<Computed>([this] { return static_cast<double>(ledger_.used()); }));
+  metrics_.device_memory_limit.Put(
+      {"cpu"}, std::make_unique<Computed>([this] { return static_cast<double>(ledger_.limit()); }));
+}
+
+absl::Status Daemon::StartGrpc(ListenAddress address) {
+  grpc::EnableDefaultHealthCheckService(true);
+  if (options_.reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  grpc::ServerBuilder builder;
+  int port = 0;
+  builder.AddListeningPort(address.ToString(), grpc::InsecureServerCredentials(), &port);
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a taken port is an error
+  builder.SetMaxReceiveMessageSize(kMaxReceiveBytes);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxConcurrentStreams);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+                             kMinPingIntervalMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 0);
+  std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> interceptors;
+  interceptors.push_back(MakeRpcMetrics(metrics_));
+  builder.experimental().SetInterceptorCreators(std::move(interceptors));
+  builder.RegisterService(&generation_service_);
+  builder.RegisterService(&model_service_);
+  builder.RegisterService(&admin_service_);
+
+  std::lock_guard lock(health_mutex_);
+  server_ = builder.BuildAndStart();
+  if (server_ == nullptr) {
+    return absl::UnavailableError("cannot listen for gRPC on " + address.ToString() +
+                                  ": is another server there?");
+  }
+  health_ = server_->GetHealthCheckService();
+  SetServing(false);
+  address.set_port(port);
+  grpc_address_ = address.ToString();
+  return absl::OkStatus();
+}
+
+absl::Status Daemon::StartHttp(const ListenAddress& address) {
+  ASSIGN_OR_RETURN(http_, HttpServer::Start(address, Routes()));
+  return absl::OkStatus();
+}
+
+HttpRoutes Daemon::Routes() {
+  HttpRoutes routes;
+  routes["/"] = [] {
+    return HttpResponse{.body = "whipsnake " + std::string(Version()) +
+                                "\n\n"
+                                "/metrics  for Prometheus\n"
+                                "/healthz  whether the process is alive\n"
+                                "/readyz   whether every model of the command line is ready\n"};
+  };
+  routes["/healthz"] = [] { return HttpResponse{.body = "ok\n"}; };
+  routes["/readyz"] = [this] { return Readiness(); };
+  routes["/metrics"] = [this] {
+    return HttpResponse{.body = metrics_.registry.Text(),
+                        .content_type = "text/plain; version=0.0.4; charset=utf-8"};
+  };
+  return routes;
+}
+
+HttpResponse Daemon::Readiness() {
+  constexpr int kServiceUnavailable = 503;
+  if (active_calls_.closed()) return {kServiceUnavailable, "draining\n"};
+  const std::string reason = models_.WhyNotReady();
+  if (!reason.empty()) return {kServiceUnavailable, reason + "\n"};
+  return {.body = "ready\n"};
+}
+
+void Daemon::LoadStartupModels(std::vector<ModelSource> sources) {
+  for (const ModelSource& source : sources) {
+    if (active_calls_.closed()) break;
+    // The registry keeps and logs the error.
+    models_.Load(source.name).IgnoreError();
+  }
+  {
+    std::lock_guard lock(health_mutex_);
+    SetServing(true);
+  }
+  std::lock_guard lock(mutex_);
+  loaded_ = true;
+  changed_.notify_all();
+}
+
+void Daemon::WaitUntilLoaded() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return loaded_ || drain_requested_; });
+}
+
+// Once health_ was shut down this has no effect any more.
+void Daemon::SetServing(bool serving) {
+  health_->SetServingStatus("", serving);
+  for (const char* service : kServices) health_->SetServingStatus(service, serving);
+}
+
+void Daemon::OnModelState(const std::string& name, ModelState state) {
+  std::lock_guard lock(health_mutex_);
+  health_->SetServingStatus("model/" + name, state == ModelState::kReady);
+}
+
+void Daemon::RequestDrain(std::optional<std::chrono::milliseconds> grace) {
+  std::lock_guard lock(mutex_);
+  if (std::exchange(drain_requested_, true)) return;
+  if (grace) grace_ = *grace;
+  active_calls_.Close();
+  metrics_.draining.With({}).Set(1);
+  if (health_ != nullptr) health_->Shutdown();  // null: the port was taken
+  Log(LogLevel::kInfo, "draining",
+      {{"grace_seconds", std::chrono::duration<double>(grace_).count()}});
+  changed_.notify_all();
+}
+
+void Daemon::Wait() {
+  using std::chrono::steady_clock;
+  std::chrono::milliseconds grace;
+  {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return drain_requested_; });
+    if (std::exchange(stopped_, true)) return;
+    grace = grace_;
+  }
+  if (!active_calls_.WaitUntilIdle(steady_clock::now() + grace)) {
+    Log(LogLevel::kWarning, "the grace period is over: what still runs is stopped");
+    active_calls_.AbortAll();
+    active_calls_.WaitUntilIdle(steady_clock::now() + kAbortTime);
+  }
+  if (server_ != nullptr) server_->Shutdown(std::chrono::system_clock::now() + kShutdownTime);
+  if (loading_.joinable()) loading_.join();
+  http_.reset();
+  Log(LogLevel::kInfo, "stopped");
+}
+
+}  // namespace whipsnake::server

@@ -1,0 +1,122 @@
+// The daemon: the engine's one executor and ledger, the models, the gRPC and the HTTP server, from
+// start to drain.
+#ifndef WHIPSNAKE_SERVER_DAEMON_H_
+#define WHIPSNAKE_SERVER_DAEMON_H_
+
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
+
+#include <chrono>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "engine/base/executor.h"
+#include "engine/base/memory.h"
+#include "engine/generate/generator.h"
+#include "server/http/http_server.h"
+#include "server/metrics/metrics.h"
+#include "server/registry/model_loader.h"
+#include "server/registry/model_registry.h"
+#include "server/rpc/active_calls.h"
+#include "server/rpc/admin_service.h"
+#include "server/rpc/background.h"
+#include "server/rpc/generation_service.h"
+#include "server/rpc/model_service.h"
+
+namespace whipsnake::server {
+
+struct NamedModel {
+  std::string name;
+  std::string directory;
+};
+
+struct DaemonOptions {
+  std::string listen = "127.0.0.1:8500";  // gRPC; port 0 takes a free one
+  std::string http = "127.0.0.1:8501";
+  bool insecure_listen = false;  // allows addresses that other machines reach
+  bool reflection = true;
+  std::vector<NamedModel> models;  // loaded at the start, in this order
+  std::string scheme = "fp32";     // of those
+  std::string model_root;          // empty: clients load nothing
+  int threads = 0;                 // 0: what the affinity mask and the cgroup allow
+  double memory_fraction = 0.9;    // of the cgroup's memory, for the engine
+  GenerationLimits limits;
+  engine::GeneratorOptions generator;
+  std::chrono::milliseconds grace_period{25'000};
+  ModelLoader loader;  // null: model directories; tests put fakes here
+};
+
+// Start and Wait are called by one thread, the rest by any.
+class Daemon {
+ public:
+  // Checks the options, listens, and begins to load the models. INVALID_ARGUMENT with the field for
+  // a bad option, UNAVAILABLE when an address is taken. A model that does not load is no error
+  // here.
+  static absl::StatusOr<std::unique_ptr<Daemon>> Start(DaemonOptions options);
+  // Drains without grace, unless that has been done.
+  ~Daemon();
+  Daemon(const Daemon&) = delete;
+  Daemon& operator=(const Daemon&) = delete;
+
+  const std::string& grpc_address() const { return grpc_address_; }
+  std::string http_address() const { return http_->address().ToString(); }
+
+  // Returns when every model of the options is READY or FAILED, or a drain was requested.
+  void WaitUntilLoaded();
+
+  // From now on health says NOT_SERVING and new requests are refused; Wait does the rest. `grace`
+  // in place of the options' one. The first request counts.
+  void RequestDrain(std::optional<std::chrono::milliseconds> grace = std::nullopt);
+
+  // Waits for RequestDrain; then until what runs has ended, or the grace period has, when it is
+  // stopped with UNAVAILABLE; then closes the ports.
+  void Wait();
+
+ private:
+  Daemon(DaemonOptions options, int threads, int64_t memory_limit);
+
+  absl::Status StartGrpc(ListenAddress address);
+  absl::Status StartHttp(const ListenAddress& address);
+  void FillMetrics();
+  HttpRoutes Routes();
+  HttpResponse Readiness();
+  void LoadStartupModels(std::vector<ModelSource> sources);
+  void SetServing(bool serving);
+  void OnModelState(const std::string& name, ModelState state);
+
+  const DaemonOptions options_;
+  const std::chrono::system_clock::time_point start_time_ = std::chrono::system_clock::now();
+  // In the order of use: what is below uses what is above.
+  Metrics metrics_;
+  engine::Ledger ledger_;
+  engine::Executor executor_;
+  ActiveCalls active_calls_;
+  std::mutex health_mutex_;  // held while the server is built, so that no change of state is missed
+  grpc::HealthCheckServiceInterface* health_ = nullptr;  // the server's
+  ModelRegistry models_;
+  Background background_;
+  GenerationService generation_service_;
+  ModelService model_service_;
+  AdminService admin_service_;
+  std::unique_ptr<grpc::Server> server_;
+  std::string grpc_address_;
+  std::unique_ptr<HttpServer> http_;
+  std::thread loading_;
+
+  std::mutex mutex_;  // guards the following
+  std::condition_variable changed_;
+  bool loaded_ = false;
+  bool drain_requested_ = false;
+  bool stopped_ = false;
+  std::chrono::milliseconds grace_;
+};
+
+}  // namespace whipsnake::server
+
+#endif  // WHIPSNAKE_SERVER_DAEMON_H_

@@ -1,0 +1,48 @@
+// From absl::Status to what a gRPC client sees: the canonical code, a bounded message, and
+// google.rpc details in "grpc-status-details-bin".
+//
+// A detail travels inside the server as a payload of the absl::Status under its type URL, as absl
+// recommends, so code that makes an error can say what it knows and code that passes it on need not
+// care.
+#ifndef WHIPSNAKE_SERVER_ERRORS_H_
+#define WHIPSNAKE_SERVER_ERRORS_H_
+
+#include <grpcpp/support/status.h>
+
+#include <chrono>
+#include <string_view>
+
+#include "absl/status/status.h"
+
+namespace whipsnake::server {
+
+// ErrorInfo.domain of every error.
+inline constexpr std::string_view kErrorDomain = "whipsnake";
+// Longer messages are cut. Details and message together stay under HTTP/2's usual 8 KiB of headers.
+inline constexpr int kMaxMessageBytes = 1024;
+
+// Each returns `status` with a detail added; of a kind there is one, the last that was set.
+
+// ErrorInfo.reason, UPPER_SNAKE_CASE. Without it the reason is the name of the code.
+absl::Status WithReason(absl::Status status, std::string_view reason);
+// RetryInfo. Without it RESOURCE_EXHAUSTED and UNAVAILABLE advise one second.
+absl::Status WithRetry(absl::Status status, std::chrono::milliseconds delay);
+// ResourceInfo, such as ("model", "mamba-130m").
+absl::Status WithResource(absl::Status status, std::string_view type, std::string_view name);
+// PreconditionFailure: what has to change first, such as ("MODEL_STATE", "mamba-130m").
+absl::Status WithPrecondition(absl::Status status, std::string_view type, std::string_view subject);
+
+// The engine names fields relative to its own request ("sampling.top_p"); this puts `prefix`
+// ("parameters.") before the field and the message. A status without a field is returned as it is.
+absl::Status WithFieldPrefix(const absl::Status& status, std::string_view prefix);
+
+// The path of the field that an INVALID_ARGUMENT is about, or "".
+std::string FieldPath(const absl::Status& status);
+
+// ErrorInfo is always there; BadRequest with INVALID_ARGUMENT where the field is known; then what
+// was attached.
+grpc::Status ToGrpc(const absl::Status& status);
+
+}  // namespace whipsnake::server
+
+#endif  // WHIPSNAKE_SERVER_ERRORS_H_

@@ -1,0 +1,81 @@
+#include "server/http/http_server.h"
+
+#include <microhttpd.h>
+
+#include <cerrno>
+#include <cstdarg>
+#include <cstdio>
+#include <cstring>
+#include <string_view>
+
+#include "absl/strings/str_cat.h"
+#include "server/logging.h"
+
+namespace whipsnake::server {
+namespace {
+
+constexpr unsigned kMaxConnections = 64;
+constexpr unsigned kIdleSeconds = 15;
+
+MHD_Result Send(MHD_Connection* connection, const HttpResponse& answer) {
+  MHD_Response* response = MHD_create_response_from_buffer(
+      answer.body.size(), const_cast<char*>(answer.body.data()), MHD_RESPMEM_MUST_COPY);
+  if (response == nullptr) return MHD_NO;
+  MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, answer.content_type.c_str());
+  MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
+  if (answer.code == MHD_HTTP_METHOD_NOT_ALLOWED) {
+    MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
+  }
+  const MHD_Result result =
+      MHD_queue_response(connection, static_cast<unsigned>(answer.code), response);
+  MHD_destroy_response(response);
+  return result;
+}
+
+HttpResponse Answer(const HttpRoutes& routes, std::string_view path, std::string_view method) {
+  const auto route = routes.find(path);
+  if (route == routes.end()) return {MHD_HTTP_NOT_FOUND, "not found\n"};
+  if (method != MHD_HTTP_METHOD_GET && method != MHD_HTTP_METHOD_HEAD) {
+    return {MHD_HTTP_METHOD_NOT_ALLOWED, "GET or HEAD only\n"};
+  }
+  return route->second();
+}
+
+// libmicrohttpd leaves out the body where the method is HEAD.
+MHD_Result Handle(void* server, MHD_Connection* connection, const char* path, const char* method,
+                  const char*, const char*, size_t*, void**) {
+  return Send(connection, Answer(static_cast<HttpServer*>(server)->routes(), path, method));
+}
+
+void LogFromLibrary(void*, const char* format, va_list arguments) {
+  char text[512];
+  std::vsnprintf(text, sizeof(text), format, arguments);
+  Log(LogLevel::kWarning, "http", {{"detail", std::string(text)}});
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const ListenAddress& address,
+                                                              HttpRoutes routes) {
+  std::unique_ptr<HttpServer> server(new HttpServer(address, std::move(routes)));
+  unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ERROR_LOG;
+  if (address.is_ipv6()) flags |= MHD_USE_IPv6;
+  server->daemon_ = MHD_start_daemon(
+      flags, static_cast<uint16_t>(address.port()), nullptr, nullptr, &Handle, server.get(),
+      MHD_OPTION_EXTERNAL_LOGGER, &LogFromLibrary, nullptr,  // first: it is used from then on
+      MHD_OPTION_SOCK_ADDR, address.address(), MHD_OPTION_CONNECTION_LIMIT, kMaxConnections,
+      MHD_OPTION_CONNECTION_TIMEOUT, kIdleSeconds, MHD_OPTION_END);
+  if (server->daemon_ == nullptr) {
+    return absl::UnavailableError(
+        absl::StrCat("cannot listen for HTTP on ", address.ToString(), ": ", std::strerror(errno)));
+  }
+  const MHD_DaemonInfo* info = MHD_get_daemon_info(server->daemon_, MHD_DAEMON_INFO_BIND_PORT);
+  if (info != nullptr) server->address_.set_port(info->port);
+  return server;
+}
+
+HttpServer::~HttpServer() {
+  if (daemon_ != nullptr) MHD_stop_daemon(daemon_);
+}
+
+}  // namespace whipsnake::server

@@ -1,0 +1,50 @@
+// A small HTTP server for metrics and probes: GET and HEAD of fixed paths.
+#ifndef WHIPSNAKE_SERVER_HTTP_HTTP_SERVER_H_
+#define WHIPSNAKE_SERVER_HTTP_HTTP_SERVER_H_
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "server/listen_address.h"
+
+struct MHD_Daemon;
+
+namespace whipsnake::server {
+
+struct HttpResponse {
+  int code = 200;
+  std::string body;
+  std::string content_type = "text/plain; charset=utf-8";
+};
+
+// By path. Handlers run on the server's one thread, one at a time, and should be quick.
+using HttpRoutes = std::map<std::string, std::function<HttpResponse()>, std::less<>>;
+
+// Serves until it is destroyed. Connections are bounded in number and cut off when idle; another
+// path is answered with 404, another method with 405.
+class HttpServer {
+ public:
+  // Port 0 takes a free one. UNAVAILABLE, naming the address, when it cannot be listened on.
+  static absl::StatusOr<std::unique_ptr<HttpServer>> Start(const ListenAddress& address,
+                                                           HttpRoutes routes);
+  ~HttpServer();
+
+  // With the port that was taken.
+  const ListenAddress& address() const { return address_; }
+  const HttpRoutes& routes() const { return routes_; }
+
+ private:
+  HttpServer(const ListenAddress& address, HttpRoutes routes)
+      : address_(address), routes_(std::move(routes)) {}
+
+  ListenAddress address_;
+  const HttpRoutes routes_;
+  MHD_Daemon* daemon_ = nullptr;
+};
+
+}  // namespace whipsnake::server
+
+#endif  // WHIPSNAKE_SERVER_HTTP_HTTP_SERVER_H_

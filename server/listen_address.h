@@ -1,0 +1,36 @@
+// Where the daemon listens: "127.0.0.1:8500", "[::1]:8500", "localhost:0", "0.0.0.0:8500".
+#ifndef WHIPSNAKE_SERVER_LISTEN_ADDRESS_H_
+#define WHIPSNAKE_SERVER_LISTEN_ADDRESS_H_
+
+#include <sys/socket.h>
+
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+
+namespace whipsnake::server {
+
+class ListenAddress {
+ public:
+  // INVALID_ARGUMENT, naming `flag`, for what is not HOST:PORT with a numeric address or
+  // "localhost" (127.0.0.1). Names are not resolved: what they mean could change between the check
+  // and the use.
+  static absl::StatusOr<ListenAddress> Parse(std::string_view text, std::string_view flag);
+
+  bool IsLoopback() const;
+  // "127.0.0.1:8500", "[::1]:8500"
+  std::string ToString() const;
+  int port() const;
+  void set_port(int port);
+
+  const sockaddr* address() const { return reinterpret_cast<const sockaddr*>(&storage_); }
+  bool is_ipv6() const { return storage_.ss_family == AF_INET6; }
+
+ private:
+  sockaddr_storage storage_{};
+};
+
+}  // namespace whipsnake::server
+
+#endif  // WHIPSNAKE_SERVER_LISTEN_ADDRESS_H_

@@ -1,0 +1,85 @@
+#include "server/logging.h"
+
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <cctype>
+#include <memory>
+#include <string>
+
+namespace whipsnake::server {
+namespace {
+
+LogFormat g_format = LogFormat::kText;
+
+std::shared_ptr<spdlog::logger> MakeLogger(LogFormat format) {
+  auto sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();
+  auto logger = std::make_shared<spdlog::logger>("whipsnake", std::move(sink));
+  // %v is the object's other members, without the outer braces.
+  logger->set_pattern(format == LogFormat::kJson
+                          ? R"({"time":"%Y-%m-%dT%H:%M:%S.%e%z","level":"%l",%v})"
+                          : "%Y-%m-%d %H:%M:%S.%e %l %v");
+  logger->flush_on(spdlog::level::info);
+  return logger;
+}
+
+std::shared_ptr<spdlog::logger>& Logger() {
+  static auto& logger = *new std::shared_ptr<spdlog::logger>(MakeLogger(LogFormat::kText));
+  return logger;
+}
+
+std::string Dump(const nlohmann::ordered_json& value) {
+  return value.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
+bool IsPlain(const std::string& text) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), [](unsigned char c) {
+    return std::isalnum(c) || std::string_view("-_./:,+").find(c) != std::string_view::npos;
+  });
+}
+
+std::string TextLine(std::string_view message, std::initializer_list<LogField> fields) {
+  std::string line(message);
+  for (const auto& [key, value] : fields) {
+    line += " " + std::string(key) + "=";
+    const bool plain = value.is_string() && IsPlain(value.get_ref<const std::string&>());
+    line += plain ? value.get<std::string>() : Dump(value);
+  }
+  return line;
+}
+
+std::string JsonMembers(std::string_view message, std::initializer_list<LogField> fields) {
+  nlohmann::ordered_json object = {{"message", std::string(message)}};
+  for (const auto& [key, value] : fields) object[std::string(key)] = value;
+  const std::string text = Dump(object);
+  return text.substr(1, text.size() - 2);
+}
+
+spdlog::level::level_enum ToSpdlog(LogLevel level) {
+  switch (level) {
+    case LogLevel::kInfo:
+      return spdlog::level::info;
+    case LogLevel::kWarning:
+      return spdlog::level::warn;
+    case LogLevel::kError:
+      return spdlog::level::err;
+  }
+  return spdlog::level::info;
+}
+
+}  // namespace
+
+void InitLogging(LogFormat format) {
+  g_format = format;
+  Logger() = MakeLogger(format);
+}
+
+void Log(LogLevel level, std::string_view message, std::initializer_list<LogField> fields) {
+  const std::string line =
+      g_format == LogFormat::kJson ? JsonMembers(message, fields) : TextLine(message, fields);
+  // As an argument, not as the format: the text may hold braces.
+  Logger()->log(ToSpdlog(level), "{}", line);
+}
+
+}  // namespace whipsnake::server

@@ -1,0 +1,122 @@
+#include "server/metrics/metrics.h"
+
+#include "server/metrics/process_metrics.h"
+
+namespace whipsnake::server {
+namespace {
+
+// OpenTelemetry's buckets for the time to the first token, and three more for CPUs.
+const std::vector<double> kFirstTokenSeconds = {0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08,
+                                                0.1,   0.25,  0.5,  0.75, 1,    2.5,  5,
+                                                7.5,   10,    20,   40,   80};
+const std::vector<double> kInterTokenSeconds = {
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5};
+const std::vector<double> kStepSeconds = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025,
+                                          0.05,   0.1,   0.25,   0.5,   1,    2.5};
+
+// `count` bounds, each twice the one before.
+std::vector<double> Doubling(double first, int count) {
+  std::vector<double> bounds;
+  for (int i = 0; i < count; ++i, first *= 2) bounds.push_back(first);
+  return bounds;
+}
+
+const std::vector<double> kDurationSeconds = Doubling(0.01, 14);  // 10 ms to 82 s
+const std::vector<double> kTokens = Doubling(1, 16);              // 1 to 32768
+const std::vector<double> kSequences = Doubling(1, 9);            // 1 to 256
+
+}  // namespace
+
+Metrics::Metrics()
+    : build_info(registry.AddGauge("whipsnake_build_info", "What is running; always 1.",
+                                   {"version", "commit", "isa", "cuda"})),
+      rpc_requests(registry.AddCounter("whipsnake_rpc_requests_total",
+                                       "RPCs that ended, by method and gRPC status code.",
+                                       {"method", "code"})),
+      rpc_duration(registry.AddHistogram(
+          "whipsnake_rpc_duration_seconds",
+          "From the arrival of an RPC to the sending of its status, in seconds.", {"method"},
+          kDurationSeconds)),
+      requests_running(registry.AddComputed("whipsnake_requests_running",
+                                            "Requests that the engine is working on.",
+                                            {"model", "kind"})),
+      requests_waiting(registry.AddComputed("whipsnake_requests_waiting",
+                                            "Requests in the engine's queue.", {"model", "kind"})),
+      requests_rejected(registry.AddCounter(
+          "whipsnake_requests_rejected_total",
+          "Requests for a model that were refused before they were queued: invalid, queue_full, "
+          "draining or other.",
+          {"model", "reason"})),
+      requests_finished(registry.AddCounter(
+          "whipsnake_requests_finished_total",
+          "Requests that were queued and have ended: eos, length, stop, cancelled, deadline or "
+          "error.",
+          {"model", "reason"})),
+      time_to_first_token(registry.AddHistogram(
+          "whipsnake_time_to_first_token_seconds",
+          "From the arrival of the RPC, so queueing and prefill included, to the request's first "
+          "token, in seconds.",
+          {"model"}, kFirstTokenSeconds)),
+      inter_token_latency(
+          registry.AddHistogram("whipsnake_inter_token_latency_seconds",
+                                "Between one token of a request and its next, in seconds.",
+                                {"model"}, kInterTokenSeconds)),
+      request_duration(registry.AddHistogram(
+          "whipsnake_request_duration_seconds",
+          "From the arrival of the RPC to the end of its generation, in seconds; cancelled "
+          "requests included.",
+          {"model", "kind"}, kDurationSeconds)),
+      queue_duration(registry.AddHistogram(
+          "whipsnake_queue_duration_seconds",
+          "From the arrival of the RPC to the start of its prefill, in seconds.", {"model"},
+          kDurationSeconds)),
+      prefill_duration(
+          registry.AddHistogram("whipsnake_prefill_duration_seconds",
+                                "From the start of a request's prefill to its end, in seconds.",
+                                {"model"}, kDurationSeconds)),
+      decode_duration(registry.AddHistogram("whipsnake_decode_duration_seconds",
+                                            "From a request's first token to its last, in seconds.",
+                                            {"model"}, kDurationSeconds)),
+      prompt_tokens(registry.AddCounter("whipsnake_prompt_tokens_total",
+                                        "Prompt tokens of requests that ended.", {"model"})),
+      cached_prompt_tokens(registry.AddCounter(
+          "whipsnake_cached_prompt_tokens_total",
+          "Prompt tokens of requests that ended which needed no computation.", {"model"})),
+      generated_tokens(registry.AddCounter("whipsnake_generated_tokens_total",
+                                           "Tokens generated for requests that ended.", {"model"})),
+      request_prompt_tokens(registry.AddHistogram(
+          "whipsnake_request_prompt_tokens", "Prompt tokens of a request.", {"model"}, kTokens)),
+      request_generated_tokens(registry.AddHistogram("whipsnake_request_generated_tokens",
+                                                     "Tokens generated for a request.", {"model"},
+                                                     kTokens)),
+      batch_size(registry.AddHistogram("whipsnake_batch_size",
+                                       "Sequences in a forward pass: prefill or decode.",
+                                       {"model", "phase"}, kSequences)),
+      engine_step_duration(registry.AddHistogram("whipsnake_engine_step_duration_seconds",
+                                                 "Duration of a forward pass, in seconds.",
+                                                 {"model", "phase", "device"}, kStepSeconds)),
+      state_bytes(registry.AddComputed("whipsnake_state_bytes",
+                                       "Recurrent state of the sequences that are running.",
+                                       {"model", "device"})),
+      model_state(registry.AddGauge(
+          "whipsnake_model_state",
+          "1 for the state that the model is in: loading, ready, unloading or failed; else 0.",
+          {"model", "state"})),
+      model_load_duration(registry.AddHistogram("whipsnake_model_load_duration_seconds",
+                                                "Duration of a load that succeeded, in seconds.",
+                                                {"model"}, kDurationSeconds)),
+      weights_bytes(registry.AddGauge("whipsnake_weights_bytes", "Weights as they are held.",
+                                      {"model", "device", "scheme"})),
+      device_memory_used(registry.AddComputed(
+          "whipsnake_device_memory_used_bytes",
+          "What the engine's ledger counts: weights, states, activations, workspace.", {"device"})),
+      device_memory_limit(registry.AddComputed("whipsnake_device_memory_limit_bytes",
+                                               "What the engine may use; 0 is no limit.",
+                                               {"device"})),
+      draining(
+          registry.AddGauge("whipsnake_draining", "1 once the server takes no new requests.", {})) {
+  draining.With({}).Set(0);
+  AddProcessMetrics(registry);
+}
+
+}  // namespace whipsnake::server

@@ -1,0 +1,51 @@
+// Every metric of the daemon, by name. Dashboards and alerts depend on the names: a test lists
+// them.
+#ifndef WHIPSNAKE_SERVER_METRICS_METRICS_H_
+#define WHIPSNAKE_SERVER_METRICS_METRICS_H_
+
+#include <string>
+
+#include "server/metrics/registry.h"
+
+namespace whipsnake::server {
+
+// Labels are bounded: models that are loaded, methods that exist, reasons of an enumeration.
+// Request ids, users and prompts are never labels.
+class Metrics {
+ public:
+  Metrics();
+
+  MetricsRegistry registry;  // first: the families below live in it
+
+  Family<Gauge>& build_info;                    // version, commit, isa, cuda
+  Family<Counter>& rpc_requests;                // method, code
+  Family<Histogram>& rpc_duration;              // method
+  Family<Computed>& requests_running;           // model, kind
+  Family<Computed>& requests_waiting;           // model, kind
+  Family<Counter>& requests_rejected;           // model, reason
+  Family<Counter>& requests_finished;           // model, reason
+  Family<Histogram>& time_to_first_token;       // model
+  Family<Histogram>& inter_token_latency;       // model
+  Family<Histogram>& request_duration;          // model, kind
+  Family<Histogram>& queue_duration;            // model
+  Family<Histogram>& prefill_duration;          // model
+  Family<Histogram>& decode_duration;           // model
+  Family<Counter>& prompt_tokens;               // model
+  Family<Counter>& cached_prompt_tokens;        // model
+  Family<Counter>& generated_tokens;            // model
+  Family<Histogram>& request_prompt_tokens;     // model
+  Family<Histogram>& request_generated_tokens;  // model
+  Family<Histogram>& batch_size;                // model, phase
+  Family<Histogram>& engine_step_duration;      // model, phase, device
+  Family<Computed>& state_bytes;                // model, device
+  Family<Gauge>& model_state;                   // model, state
+  Family<Histogram>& model_load_duration;       // model
+  Family<Gauge>& weights_bytes;                 // model, device, scheme
+  Family<Computed>& device_memory_used;         // device
+  Family<Computed>& device_memory_limit;        // device
+  Family<Gauge>& draining;                      // (none)
+};
+
+}  // namespace whipsnake::server
+
+#endif  // WHIPSNAKE_SERVER_METRICS_METRICS_H_

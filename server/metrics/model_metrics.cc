@@ -1,0 +1,129 @@
+#include "server/metrics/model_metrics.h"
+
+#include <utility>
+
+namespace whipsnake::server {
+namespace {
+
+constexpr const char* kKind = "generate";
+constexpr const char* kDevice = "cpu";
+constexpr const char* kPrefill = "prefill";
+constexpr const char* kDecode = "decode";
+
+std::string RejectionReason(absl::StatusCode code) {
+  switch (code) {
+    case absl::StatusCode::kInvalidArgument:
+      return "invalid";
+    case absl::StatusCode::kResourceExhausted:
+      return "queue_full";
+    case absl::StatusCode::kUnavailable:
+      return "draining";
+    default:
+      return "other";
+  }
+}
+
+}  // namespace
+
+bool EngineFailed(const absl::Status& status, const engine::Finished& finished) {
+  return !status.ok() && finished.reason != engine::FinishReason::kCancelled &&
+         finished.reason != engine::FinishReason::kDeadline;
+}
+
+ModelMetrics::ModelMetrics(Metrics& metrics, std::string model)
+    : metrics_(metrics),
+      model_(std::move(model)),
+      time_to_first_token_(metrics.time_to_first_token.With({model_})),
+      inter_token_latency_(metrics.inter_token_latency.With({model_})),
+      request_duration_(metrics.request_duration.With({model_, kKind})),
+      queue_duration_(metrics.queue_duration.With({model_})),
+      prefill_duration_(metrics.prefill_duration.With({model_})),
+      decode_duration_(metrics.decode_duration.With({model_})),
+      prompt_tokens_(metrics.prompt_tokens.With({model_})),
+      cached_prompt_tokens_(metrics.cached_prompt_tokens.With({model_})),
+      generated_tokens_(metrics.generated_tokens.With({model_})),
+      request_prompt_tokens_(metrics.request_prompt_tokens.With({model_})),
+      request_generated_tokens_(metrics.request_generated_tokens.With({model_})),
+      prefill_batch_size_(metrics.batch_size.With({model_, kPrefill})),
+      decode_batch_size_(metrics.batch_size.With({model_, kDecode})),
+      prefill_step_duration_(metrics.engine_step_duration.With({model_, kPrefill, kDevice})),
+      decode_step_duration_(metrics.engine_step_duration.With({model_, kDecode, kDevice})),
+      failed_(metrics.requests_finished.With({model_, "error"})) {
+  for (int reason = 0; reason < kFinishReasons; ++reason) {
+    const std::string name(engine::Name(static_cast<engine::FinishReason>(reason)));
+    finished_[reason] = &metrics.requests_finished.With({model_, name});
+  }
+  // At 0 from the start, so that a rate over the first one is seen.
+  for (const char* reason : {"invalid", "queue_full", "draining"}) {
+    metrics.requests_rejected.With({model_, reason});
+  }
+}
+
+ModelMetrics::~ModelMetrics() { metrics_.registry.Remove("model", model_); }
+
+void ModelMetrics::SetState(std::string_view state) {
+  for (const char* name : {"loading", "ready", "unloading", "failed"}) {
+    metrics_.model_state.With({model_, name}).Set(name == state ? 1 : 0);
+  }
+}
+
+void ModelMetrics::OnLoaded(const engine::ModelInfo& info, double seconds) {
+  metrics_.model_load_duration.With({model_}).Observe(seconds);
+  metrics_.weights_bytes.With({model_, kDevice, std::string(engine::Name(info.scheme))})
+      .Set(static_cast<double>(info.weights_bytes));
+}
+
+void ModelMetrics::Attach(const engine::Generator& generator, const engine::ModelInfo& info) {
+  const auto put = [](Family<Computed>& family, LabelValues values,
+                      std::function<double()> function) {
+    family.Put(values, std::make_unique<Computed>(std::move(function)));
+  };
+  const engine::Generator* source = &generator;
+  put(metrics_.requests_running, {model_, kKind},
+      [source] { return static_cast<double>(source->running()); });
+  put(metrics_.requests_waiting, {model_, kKind},
+      [source] { return static_cast<double>(source->waiting()); });
+  put(metrics_.state_bytes, {model_, kDevice}, [source, bytes = info.state_bytes] {
+    return static_cast<double>(source->running() * bytes);
+  });
+}
+
+void ModelMetrics::Detach() {
+  metrics_.requests_running.Remove("model", model_);
+  metrics_.requests_waiting.Remove("model", model_);
+  metrics_.state_bytes.Remove("model", model_);
+}
+
+void ModelMetrics::OnRejected(const absl::Status& status) {
+  metrics_.requests_rejected.With({model_, RejectionReason(status.code())}).Add();
+}
+
+void ModelMetrics::OnStarted(double queue_seconds) { queue_duration_.Observe(queue_seconds); }
+
+void ModelMetrics::OnStep(bool prefill, int64_t sequences, int64_t, double seconds) {
+  (prefill ? prefill_batch_size_ : decode_batch_size_).Observe(static_cast<double>(sequences));
+  (prefill ? prefill_step_duration_ : decode_step_duration_).Observe(seconds);
+}
+
+void ModelMetrics::OnFirstToken(double seconds) { time_to_first_token_.Observe(seconds); }
+
+void ModelMetrics::OnInterToken(double seconds) { inter_token_latency_.Observe(seconds); }
+
+void ModelMetrics::OnFinished(const absl::Status& status, const engine::Finished& finished,
+                              double seconds) {
+  const bool failed = EngineFailed(status, finished);
+  (failed ? failed_ : *finished_[static_cast<int>(finished.reason)]).Add();
+  request_duration_.Observe(seconds);
+
+  const engine::Usage& usage = finished.usage;
+  prompt_tokens_.Add(usage.prompt_tokens);
+  cached_prompt_tokens_.Add(usage.cached_prompt_tokens);
+  generated_tokens_.Add(usage.generated_tokens);
+  request_prompt_tokens_.Observe(static_cast<double>(usage.prompt_tokens));
+  request_generated_tokens_.Observe(static_cast<double>(usage.generated_tokens));
+  if (usage.generated_tokens == 0) return;  // ended before its prefill did
+  prefill_duration_.Observe(finished.timings.prefill);
+  decode_duration_.Observe(finished.timings.decode);
+}
+
+}  // namespace whipsnake::server

@@ -1,0 +1,13 @@
+// The process_* metrics that every Prometheus client library has, read from /proc at each scrape.
+#ifndef WHIPSNAKE_SERVER_METRICS_PROCESS_METRICS_H_
+#define WHIPSNAKE_SERVER_METRICS_PROCESS_METRICS_H_
+
+#include "server/metrics/registry.h"
+
+namespace whipsnake::server {
+
+void AddProcessMetrics(MetricsRegistry& registry);
+
+}  // namespace whipsnake::server
+
+#endif  // WHIPSNAKE_SERVER_METRICS_PROCESS_METRICS_H_

@@ -1,0 +1,108 @@
+// Families of instruments by label, and how a scrape reads them.
+#ifndef WHIPSNAKE_SERVER_METRICS_REGISTRY_H_
+#define WHIPSNAKE_SERVER_METRICS_REGISTRY_H_
+
+#include <prometheus/collectable.h>
+#include <prometheus/metric_family.h>
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "server/metrics/instruments.h"
+
+namespace whipsnake::server {
+
+using LabelValues = std::vector<std::string>;
+
+// What all families have in common.
+class AnyFamily {
+ public:
+  virtual ~AnyFamily() = default;
+  virtual prometheus::MetricFamily Collect() const = 0;
+  // Drops the series whose label `name` has this value.
+  virtual void Remove(std::string_view label, std::string_view value) = 0;
+};
+
+// One metric name: an instrument for each combination of label values. Thread-safe; its lock is
+// taken to find, drop and scrape instruments, never to record.
+template <typename Instrument>
+class Family : public AnyFamily {
+ public:
+  using Make = std::function<std::unique_ptr<Instrument>()>;
+
+  Family(std::string name, std::string help, prometheus::MetricType type,
+         std::vector<std::string> labels, Make make)
+      : name_(std::move(name)),
+        help_(std::move(help)),
+        type_(type),
+        labels_(std::move(labels)),
+        make_(std::move(make)) {}
+
+  // The instrument, made at first sight. Valid until it is removed. One value per label.
+  Instrument& With(const LabelValues& values) {
+    std::lock_guard lock(mutex_);
+    auto& instrument = instruments_[values];
+    if (instrument == nullptr) instrument = make_();
+    return *instrument;
+  }
+
+  // Puts an instrument in place of the one that was there.
+  void Put(const LabelValues& values, std::unique_ptr<Instrument> instrument) {
+    std::lock_guard lock(mutex_);
+    instruments_[values] = std::move(instrument);
+  }
+
+  prometheus::MetricFamily Collect() const override;
+  void Remove(std::string_view label, std::string_view value) override;
+
+ private:
+  const std::string name_;
+  const std::string help_;
+  const prometheus::MetricType type_;
+  const std::vector<std::string> labels_;
+  const Make make_;
+  mutable std::mutex mutex_;
+  std::map<LabelValues, std::unique_ptr<Instrument>> instruments_;
+};
+
+extern template class Family<Counter>;
+extern template class Family<Gauge>;
+extern template class Family<Histogram>;
+extern template class Family<Computed>;
+
+// All families of the process, in the order in which they were added. Thread-safe once all are
+// added.
+class MetricsRegistry : public prometheus::Collectable {
+ public:
+  Family<Counter>& AddCounter(std::string name, std::string help, std::vector<std::string> labels);
+  Family<Gauge>& AddGauge(std::string name, std::string help, std::vector<std::string> labels);
+  Family<Histogram>& AddHistogram(std::string name, std::string help,
+                                  std::vector<std::string> labels, std::vector<double> bounds);
+  // Only Put() gives it instruments. type: gauge or counter.
+  Family<Computed>& AddComputed(std::string name, std::string help, std::vector<std::string> labels,
+                                prometheus::MetricType type = prometheus::MetricType::Gauge);
+
+  // Drops every series of every family whose label has this value. A computed value is not being
+  // worked out any more when this returns.
+  void Remove(std::string_view label, std::string_view value);
+
+  std::vector<prometheus::MetricFamily> Collect() const override;
+  // In Prometheus' text format 0.0.4.
+  std::string Text() const;
+
+ private:
+  template <typename Instrument>
+  Family<Instrument>& Add(std::unique_ptr<Family<Instrument>> family);
+
+  std::vector<std::unique_ptr<AnyFamily>> families_;
+};
+
+}  // namespace whipsnake::server
+
+#endif  // WHIPSNAKE_SERVER_METRICS_REGISTRY_H_

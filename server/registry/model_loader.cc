@@ -1,0 +1,72 @@
+#include "server/registry/model_loader.h"
+
+#include <utility>
+
+#include "engine/base/status.h"
+#include "engine/checkpoint/files.h"
+#include "engine/generate/sampling.h"
+
+namespace whipsnake::server {
+namespace {
+
+// generation_config.json's, and the end-of-sequence tokens of config.json where that has none.
+absl::StatusOr<engine::GenerationDefaults> LoadDefaults(const std::string& directory,
+                                                        const engine::ModelInfo& info) {
+  engine::GenerationDefaults defaults;
+  const std::string path = directory + "/generation_config.json";
+  const absl::StatusOr<std::string> text = engine::ReadTextFile(path);
+  if (text.ok()) {
+    auto parsed = engine::ParseGenerationConfig(*text);
+    if (!parsed.ok()) return engine::WithContext(parsed.status(), path);
+    defaults = *std::move(parsed);
+  } else if (!absl::IsNotFound(text.status())) {
+    return text.status();
+  }
+  const absl::Status valid = engine::Validate(DefaultSampling(defaults), info.vocab_size);
+  if (!valid.ok()) return engine::WithContext(valid, path);
+
+  if (defaults.eos_token_ids.empty()) {
+    ASSIGN_OR_RETURN(const std::string config_text,
+                     engine::ReadTextFile(directory + "/config.json"));
+    ASSIGN_OR_RETURN(const engine::MambaConfig config, engine::ParseMambaConfig(config_text));
+    defaults.eos_token_ids = config.eos_token_ids;
+  }
+  return defaults;
+}
+
+}  // namespace
+
+engine::SamplingParameters DefaultSampling(const engine::GenerationDefaults& defaults) {
+  engine::SamplingParameters sampling;
+  sampling.temperature = defaults.temperature.value_or(sampling.temperature);
+  sampling.top_k = defaults.top_k.value_or(sampling.top_k);
+  sampling.top_p = defaults.top_p.value_or(sampling.top_p);
+  sampling.min_p = defaults.min_p.value_or(sampling.min_p);
+  sampling.repetition_penalty = defaults.repetition_penalty.value_or(sampling.repetition_penalty);
+  return sampling;
+}
+
+ModelLoader MakeDirectoryLoader(const engine::ModelEnvironment& environment,
+                                const engine::GeneratorOptions& options) {
+  return [environment, options](
+             const std::string& directory, engine::Scheme scheme,
+             engine::GenerationObserver* observer) -> absl::StatusOr<ModelParts> {
+    ModelParts parts;
+    // The tokenizer first: it is small, and a directory without one is refused before weights are
+    // read.
+    ASSIGN_OR_RETURN(parts.tokenizer, engine::Tokenizer::Load(directory + "/tokenizer.json"));
+    ASSIGN_OR_RETURN(parts.model, engine::LoadModel(directory, scheme, environment));
+    const engine::ModelInfo& info = parts.model->info();
+    if (parts.tokenizer->size() > info.vocab_size) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          directory, "/tokenizer.json: ", parts.tokenizer->size(), " ids seen, expected at most ",
+          info.vocab_size, ", the model's vocabulary"));
+    }
+    ASSIGN_OR_RETURN(parts.defaults, LoadDefaults(directory, info));
+    parts.generator =
+        engine::MakeSerialGenerator(parts.model.get(), parts.tokenizer.get(), options, observer);
+    return parts;
+  };
+}
+
+}  // namespace whipsnake::server

@@ -1,0 +1,242 @@
+#include "server/registry/model_registry.h"
+
+#include <utility>
+
+#include "engine/base/status.h"
+#include "server/errors.h"
+#include "server/logging.h"
+#include "server/registry/model_path.h"
+
+namespace whipsnake::server {
+namespace {
+
+using Seconds = std::chrono::duration<double>;
+
+// What a message lists of the models that exist.
+constexpr int kNamesInMessage = 16;
+
+absl::Status NotReady(std::string_view name, ModelState state, const absl::Status& error) {
+  const std::string text = absl::StrCat("model ", engine::Quoted(name), " ");
+  switch (state) {
+    case ModelState::kLoading:
+      return WithReason(absl::UnavailableError(text + "is still loading"), "MODEL_LOADING");
+    case ModelState::kUnloading:
+      return WithReason(absl::UnavailableError(text + "is being unloaded"), "MODEL_UNLOADING");
+    default:
+      return WithPrecondition(WithReason(absl::FailedPreconditionError(absl::StrCat(
+                                             text, "could not be loaded: ", error.message())),
+                                         "MODEL_FAILED"),
+                              "MODEL_STATE", name);
+  }
+}
+
+}  // namespace
+
+std::string_view Name(ModelState state) {
+  switch (state) {
+    case ModelState::kLoading:
+      return "loading";
+    case ModelState::kReady:
+      return "ready";
+    case ModelState::kUnloading:
+      return "unloading";
+    case ModelState::kFailed:
+      return "failed";
+  }
+  return "unknown";
+}
+
+struct ModelRegistry::Entry {
+  ModelSnapshot snapshot;
+  bool load_begun = false;
+  int64_t handles = 0;
+  std::unique_ptr<ModelMetrics> metrics;  // above the parts: the generator reports to it
+  std::optional<ModelParts> parts;        // while READY or UNLOADING
+};
+
+ModelRegistry::ModelRegistry(ModelLoader loader, Metrics& metrics, Listener listener)
+    : loader_(std::move(loader)), metrics_(metrics), listener_(std::move(listener)) {}
+
+ModelRegistry::~ModelRegistry() {
+  for (auto& [name, entry] : entries_) entry->metrics->Detach();
+}
+
+absl::Status ModelRegistry::Announce(const ModelSource& source) {
+  RETURN_IF_ERROR(CheckModelName(source.name));
+  std::lock_guard lock(mutex_);
+  if (const auto found = entries_.find(source.name); found != entries_.end()) {
+    const ModelState state = found->second->snapshot.state;
+    if (state != ModelState::kFailed) {
+      return WithResource(
+          WithReason(absl::AlreadyExistsError(absl::StrCat("model ", source.name, " exists and is ",
+                                                           engine::ToAbsl(Name(state)))),
+                     "MODEL_EXISTS"),
+          "model", source.name);
+    }
+    entries_.erase(found);
+  }
+  auto entry = std::make_unique<Entry>();
+  entry->snapshot.source = source;
+  entry->metrics = std::make_unique<ModelMetrics>(metrics_, source.name);
+  SetState(*entry, ModelState::kLoading);
+  entries_.emplace(source.name, std::move(entry));
+  return absl::OkStatus();
+}
+
+absl::Status ModelRegistry::Load(const std::string& name) {
+  ModelSource source;
+  Entry* entry = nullptr;
+  {
+    std::lock_guard lock(mutex_);
+    ASSIGN_OR_RETURN(entry, Find(name));
+    if (std::exchange(entry->load_begun, true)) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("model ", engine::Quoted(name), ": the load has begun already"));
+    }
+    source = entry->snapshot.source;
+  }
+  // Without the lock; nobody else touches an entry that is LOADING.
+  const auto begin = std::chrono::steady_clock::now();
+  absl::StatusOr<ModelParts> parts = loader_(source.directory, source.scheme, entry->metrics.get());
+  const double seconds = Seconds(std::chrono::steady_clock::now() - begin).count();
+
+  std::lock_guard lock(mutex_);
+  ModelSnapshot& snapshot = entry->snapshot;
+  if (!parts.ok()) {
+    snapshot.error = parts.status();
+    SetState(*entry, ModelState::kFailed);
+    Log(LogLevel::kError, "model failed to load",
+        {{"model", name}, {"error", std::string(snapshot.error.message())}});
+    return snapshot.error;
+  }
+  entry->parts = *std::move(parts);
+  snapshot.info = entry->parts->model->info();
+  snapshot.load_time = std::chrono::system_clock::now();
+  entry->metrics->OnLoaded(*snapshot.info, seconds);
+  entry->metrics->Attach(*entry->parts->generator, *snapshot.info);
+  SetState(*entry, ModelState::kReady);
+  Log(LogLevel::kInfo, "model loaded",
+      {{"model", name}, {"parameters", snapshot.info->parameters}, {"seconds", seconds}});
+  return absl::OkStatus();
+}
+
+void ModelRegistry::Withdraw(const std::string& name) {
+  std::lock_guard lock(mutex_);
+  const auto found = entries_.find(name);
+  if (found == entries_.end() || found->second->load_begun) return;
+  SetState(*found->second, ModelState::kUnloading);
+  entries_.erase(found);
+}
+
+absl::Status ModelRegistry::Unload(const std::string& name) {
+  std::unique_lock lock(mutex_);
+  ASSIGN_OR_RETURN(Entry * entry, Find(name));
+  if (entry->snapshot.state == ModelState::kFailed) {
+    entries_.erase(name);
+    return absl::OkStatus();
+  }
+  if (entry->snapshot.state != ModelState::kReady) {
+    return WithPrecondition(
+        WithReason(absl::FailedPreconditionError(absl::StrCat(
+                       "model ", name, " is ", engine::ToAbsl(Name(entry->snapshot.state)),
+                       ", expected ready")),
+                   "MODEL_BUSY"),
+        "MODEL_STATE", name);
+  }
+  SetState(*entry, ModelState::kUnloading);
+  entry->parts->generator->Drain();
+  idle_.wait(lock, [&] { return entry->handles == 0; });
+
+  // Freeing joins the generator's thread: without the lock. The entry keeps the name taken
+  // meanwhile.
+  lock.unlock();
+  entry->metrics->Detach();
+  entry->parts.reset();
+  lock.lock();
+  entries_.erase(name);
+  Log(LogLevel::kInfo, "model unloaded", {{"model", name}});
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ModelHandle> ModelRegistry::Acquire(std::string_view name) {
+  std::lock_guard lock(mutex_);
+  if (name.empty() && entries_.size() == 1) name = entries_.begin()->first;
+  ASSIGN_OR_RETURN(Entry * entry, Find(name));
+  if (entry->snapshot.state != ModelState::kReady) {
+    return NotReady(name, entry->snapshot.state, entry->snapshot.error);
+  }
+  ++entry->handles;
+  return ModelHandle(this, entry);
+}
+
+std::vector<ModelSnapshot> ModelRegistry::List() const {
+  std::lock_guard lock(mutex_);
+  std::vector<ModelSnapshot> result;
+  for (const auto& [name, entry] : entries_) result.push_back(entry->snapshot);
+  return result;
+}
+
+absl::StatusOr<ModelSnapshot> ModelRegistry::Get(std::string_view name) const {
+  std::lock_guard lock(mutex_);
+  ASSIGN_OR_RETURN(const Entry* entry, Find(name));
+  return entry->snapshot;
+}
+
+std::string ModelRegistry::WhyNotReady() const {
+  std::lock_guard lock(mutex_);
+  for (const auto& [name, entry] : entries_) {
+    const ModelSnapshot& model = entry->snapshot;
+    if (model.source.at_startup && model.state != ModelState::kReady) {
+      return "model " + name + " is " + std::string(Name(model.state));
+    }
+  }
+  return "";
+}
+
+absl::StatusOr<ModelRegistry::Entry*> ModelRegistry::Find(std::string_view name) const {
+  const auto found = entries_.find(name);
+  if (found == entries_.end()) return NotFound(name);
+  return found->second.get();
+}
+
+absl::Status ModelRegistry::NotFound(std::string_view name) const {
+  std::string message = name.empty() ? "no model was named, and there is not exactly one"
+                                     : absl::StrCat("no model ", engine::Quoted(name));
+  message += entries_.empty() ? "; no model is loaded" : "; there is:";
+  int listed = 0;
+  for (const auto& [existing, entry] : entries_) {
+    if (++listed > kNamesInMessage) {
+      message += " and more";
+      break;
+    }
+    message += " " + existing;
+  }
+  return WithResource(WithReason(absl::NotFoundError(message), "MODEL_NOT_FOUND"), "model", name);
+}
+
+void ModelRegistry::SetState(Entry& entry, ModelState state) {
+  entry.snapshot.state = state;
+  entry.metrics->SetState(Name(state));
+  if (listener_) listener_(entry.snapshot.source.name, state);
+}
+
+void ModelRegistry::Release(Entry& entry) {
+  std::lock_guard lock(mutex_);
+  if (--entry.handles == 0) idle_.notify_all();
+}
+
+ModelHandle::ModelHandle(ModelHandle&& other) noexcept
+    : registry_(std::exchange(other.registry_, nullptr)), entry_(other.entry_) {}
+
+ModelHandle::~ModelHandle() {
+  if (registry_ != nullptr) registry_->Release(*entry_);
+}
+
+const std::string& ModelHandle::name() const { return entry_->snapshot.source.name; }
+const engine::ModelInfo& ModelHandle::info() const { return entry_->parts->model->info(); }
+const engine::Tokenizer& ModelHandle::tokenizer() const { return *entry_->parts->tokenizer; }
+const engine::GenerationDefaults& ModelHandle::defaults() const { return entry_->parts->defaults; }
+engine::Generator& ModelHandle::generator() const { return *entry_->parts->generator; }
+ModelMetrics& ModelHandle::metrics() const { return *entry_->metrics; }
+
+}  // namespace whipsnake::server

@@ -1,0 +1,125 @@
+// The models that the server holds, by name: loading, serving and unloading.
+//
+// A model is used through a handle, and unloading waits until no handle is left, as TensorFlow
+// Serving does it. A model that cannot be loaded stays in the list as FAILED, with its error, and
+// disturbs no other.
+#ifndef WHIPSNAKE_SERVER_REGISTRY_MODEL_REGISTRY_H_
+#define WHIPSNAKE_SERVER_REGISTRY_MODEL_REGISTRY_H_
+
+#include <chrono>
+#include <condition_variable>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "server/metrics/model_metrics.h"
+#include "server/registry/model_loader.h"
+
+namespace whipsnake::server {
+
+enum class ModelState { kLoading, kReady, kUnloading, kFailed };
+std::string_view Name(ModelState state);  // "loading", "ready", "unloading", "failed"
+
+// Where a model comes from.
+struct ModelSource {
+  std::string name;
+  std::string directory;   // where it lies
+  std::string shown_path;  // as the one who asked for it called it
+  engine::Scheme scheme = engine::Scheme::kFp32;
+  bool at_startup = false;  // named on the command line: the server is not ready without it
+};
+
+// How a model stood when one looked.
+struct ModelSnapshot {
+  ModelSource source;
+  ModelState state = ModelState::kLoading;
+  absl::Status error;                     // with kFailed
+  std::optional<engine::ModelInfo> info;  // once it was loaded
+  std::chrono::system_clock::time_point load_time;
+};
+
+class ModelHandle;
+
+// Thread-safe.
+class ModelRegistry {
+ public:
+  // Told of every change of state, in order, under the registry's lock: must be quick and must not
+  // call the registry.
+  using Listener = std::function<void(const std::string& name, ModelState state)>;
+
+  // `metrics` outlives the registry; the listener may be null.
+  ModelRegistry(ModelLoader loader, Metrics& metrics, Listener listener);
+  // All handles must have been released, and no other call may be in progress.
+  ~ModelRegistry();
+
+  // Enters a model as LOADING; ALREADY_EXISTS when the name is taken, unless by a FAILED model,
+  // which it replaces. INVALID_ARGUMENT for a malformed name.
+  absl::Status Announce(const ModelSource& source);
+  // Loads an announced model, once, and returns when it is READY or FAILED, with the load's error.
+  absl::Status Load(const std::string& name);
+  // Takes back an Announce whose Load has not begun.
+  void Withdraw(const std::string& name);
+  // Takes no new requests for the model, waits for those that run, frees it. NOT_FOUND;
+  // FAILED_PRECONDITION while it is loading or unloading already.
+  absl::Status Unload(const std::string& name);
+
+  // A ready model to use. An empty name means the only model. NOT_FOUND names the models that
+  // exist; UNAVAILABLE while it is loading or unloading, FAILED_PRECONDITION if it has failed.
+  absl::StatusOr<ModelHandle> Acquire(std::string_view name);
+
+  // By name.
+  std::vector<ModelSnapshot> List() const;
+  absl::StatusOr<ModelSnapshot> Get(std::string_view name) const;
+  // What keeps the server from being ready: "model x is loading", or "".
+  std::string WhyNotReady() const;
+
+ private:
+  friend class ModelHandle;
+  struct Entry;
+
+  absl::StatusOr<Entry*> Find(std::string_view name) const;  // requires mutex_
+  absl::Status NotFound(std::string_view name) const;        // requires mutex_
+  void SetState(Entry& entry, ModelState state);             // requires mutex_
+  void Release(Entry& entry);
+
+  const ModelLoader loader_;
+  Metrics& metrics_;
+  const Listener listener_;
+  mutable std::mutex mutex_;
+  std::condition_variable idle_;  // some entry's last handle is gone
+  std::map<std::string, std::unique_ptr<Entry>, std::less<>> entries_;
+};
+
+// Keeps a ready model from being unloaded. Movable; the registry outlives it.
+class ModelHandle {
+ public:
+  ModelHandle(ModelHandle&& other) noexcept;
+  ModelHandle& operator=(ModelHandle&& other) = delete;
+  ~ModelHandle();
+
+  const std::string& name() const;
+  const engine::ModelInfo& info() const;
+  const engine::Tokenizer& tokenizer() const;
+  const engine::GenerationDefaults& defaults() const;
+  engine::Generator& generator() const;
+  ModelMetrics& metrics() const;
+
+ private:
+  friend class ModelRegistry;
+  ModelHandle(ModelRegistry* registry, ModelRegistry::Entry* entry)
+      : registry_(registry), entry_(entry) {}
+
+  ModelRegistry* registry_;  // null after a move
+  ModelRegistry::Entry* entry_;
+};
+
+}  // namespace whipsnake::server
+
+#endif  // WHIPSNAKE_SERVER_REGISTRY_MODEL_REGISTRY_H_

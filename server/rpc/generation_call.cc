@@ -1,0 +1,157 @@
+#include "server/rpc/generation_call.h"
+
+#include <string>
+#include <utility>
+
+#include "engine/base/status.h"
+#include "server/logging.h"
+#include "server/rpc/messages.h"
+
+namespace whipsnake::server {
+namespace {
+
+double SecondsSince(engine::Clock::time_point time) {
+  return std::chrono::duration<double>(engine::Clock::now() - time).count();
+}
+
+}  // namespace
+
+GenerationCall::~GenerationCall() {
+  if (entered_) environment_.active_calls->Leave(this);
+}
+
+absl::Status GenerationCall::Start(const v1::GenerationParameters& parameters,
+                                   std::chrono::system_clock::time_point deadline,
+                                   std::function<void()> on_ready) {
+  deadline_ = MonotonicDeadline(deadline);
+  absl::StatusOr<ModelHandle> model = environment_.models->Acquire(parameters.model());
+  if (!model.ok()) return model.status();
+  model_.emplace(*std::move(model));
+  resolved_.parameters.set_model(model_->name());
+  resolved_.parameters.set_request_id(parameters.request_id());
+  refusal_ = Submit(parameters, std::move(on_ready));
+  if (!refusal_.ok()) {
+    model_->metrics().OnRejected(refusal_);
+    model_.reset();
+  }
+  return refusal_;
+}
+
+absl::Status GenerationCall::Submit(const v1::GenerationParameters& parameters,
+                                    std::function<void()> on_ready) {
+  RETURN_IF_ERROR(environment_.active_calls->Enter(this));
+  entered_ = true;
+  const GenerationContext context{model_->name(), model_->info(), model_->tokenizer(),
+                                  model_->defaults(), environment_.limits};
+  ASSIGN_OR_RETURN(resolved_, ResolveGeneration(parameters, context));
+  engine::GenerationRequest request = std::move(resolved_.request);
+  request.arrival = arrival_;
+  request.deadline = deadline_;
+  ASSIGN_OR_RETURN(auto stream,
+                   model_->generator().Submit(std::move(request), std::move(on_ready)));
+  std::lock_guard lock(mutex_);
+  stream_ = std::move(stream);
+  if (cancelled_) stream_->Cancel();
+  return absl::OkStatus();
+}
+
+void GenerationCall::Cancel() {
+  // gRPC cancels at the deadline too. The engine sees a deadline by itself, and calls it by its
+  // name.
+  if (!aborted_ && engine::Clock::now() >= deadline_) return;
+  std::lock_guard lock(mutex_);
+  cancelled_ = true;
+  if (stream_ != nullptr) stream_->Cancel();
+}
+
+void GenerationCall::Abort() {
+  aborted_ = true;
+  Cancel();
+}
+
+absl::Status GenerationCall::Finish(const engine::GenerationStream::Event& event) {
+  finished_ = event.finished;
+  failure_ = event.status;
+  seconds_ = SecondsSince(arrival_);
+  model_.reset();
+  const absl::Status too_late =
+      absl::DeadlineExceededError("the deadline passed during generation");
+  switch (event.finished.reason) {
+    case engine::FinishReason::kDeadline:
+      return too_late;
+    case engine::FinishReason::kCancelled:
+      if (aborted_ || absl::IsUnavailable(event.status)) return DrainingError();
+      if (engine::Clock::now() >= deadline_) return too_late;
+      return absl::CancelledError("the client cancelled the call");
+    default:
+      return event.status;
+  }
+}
+
+void GenerationCall::LogEnd() const {
+  const v1::ResolvedParameters& parameters = resolved_.parameters;
+  if (!refusal_.ok()) {
+    Log(LogLevel::kInfo, "request refused",
+        {{"request_id", parameters.request_id()},
+         {"model", parameters.model()},
+         {"code", absl::StatusCodeToString(refusal_.code())},
+         {"field", FieldPath(refusal_)}});
+  }
+  if (!finished_) return;
+  const bool failed = EngineFailed(failure_, *finished_);
+  Log(failed ? LogLevel::kError : LogLevel::kInfo, "request finished",
+      {{"request_id", parameters.request_id()},
+       {"model", parameters.model()},
+       {"prompt_tokens", finished_->usage.prompt_tokens},
+       {"generated_tokens", finished_->usage.generated_tokens},
+       {"reason",
+        failed ? std::string(failure_.message()) : std::string(engine::Name(finished_->reason))},
+       {"time_to_first_token_seconds", finished_->timings.time_to_first_token},
+       {"seconds", seconds_}});
+}
+
+v1::TokenLogprobs GenerationCall::ToProto(const engine::SampledToken& token) const {
+  const auto fill = [this](int32_t id, float logprob, v1::TokenLogprob* proto) {
+    const int32_t ids[] = {id};
+    proto->set_token_id(id);
+    proto->set_text(model_->tokenizer().Decode(ids, /*skip_special=*/false));
+    proto->set_logprob(logprob);
+  };
+  v1::TokenLogprobs proto;
+  fill(token.id, token.logprob, proto.mutable_chosen());
+  for (const engine::TokenLogprob& top : token.top) fill(top.id, top.logprob, proto.add_top());
+  return proto;
+}
+
+v1::FinishReason ToProto(engine::FinishReason reason) {
+  switch (reason) {
+    case engine::FinishReason::kEos:
+      return v1::FINISH_REASON_EOS;
+    case engine::FinishReason::kLength:
+      return v1::FINISH_REASON_LENGTH;
+    case engine::FinishReason::kStop:
+      return v1::FINISH_REASON_STOP;
+    default:
+      return v1::FINISH_REASON_UNSPECIFIED;  // cancelled and deadline travel as a status
+  }
+}
+
+v1::Usage ToProto(const engine::Usage& usage) {
+  v1::Usage proto;
+  proto.set_prompt_tokens(static_cast<int32_t>(usage.prompt_tokens));
+  proto.set_cached_prompt_tokens(static_cast<int32_t>(usage.cached_prompt_tokens));
+  proto.set_generated_tokens(static_cast<int32_t>(usage.generated_tokens));
+  return proto;
+}
+
+v1::Timings ToProto(const engine::Timings& timings) {
+  v1::Timings proto;
+  proto.set_queue_seconds(timings.queue);
+  proto.set_prefill_seconds(timings.prefill);
+  proto.set_time_to_first_token_seconds(timings.time_to_first_token);
+  proto.set_decode_seconds(timings.decode);
+  proto.set_mean_inter_token_seconds(timings.mean_inter_token);
+  return proto;
+}
+
+}  // namespace whipsnake::server

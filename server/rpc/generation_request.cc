@@ -1,0 +1,204 @@
+#include "server/rpc/generation_request.h"
+
+#include <algorithm>
+#include <cinttypes>
+#include <cstdio>
+#include <mutex>
+#include <random>
+#include <utility>
+
+#include "engine/base/status.h"
+#include "engine/generate/sampling.h"
+#include "server/errors.h"
+#include "server/registry/model_loader.h"
+#include "server/utf8.h"
+
+namespace whipsnake::server {
+namespace {
+
+using engine::InvalidField;
+
+constexpr int kMaxRequestIdCharacters = 128;
+constexpr int kMaxStopTexts = 16;
+constexpr int kMaxStopTextBytes = 256;
+constexpr int kMaxStopTokenIds = 64;
+constexpr int kMaxLogprobs = 20;
+
+uint64_t MadeUpNumber() {
+  static std::mutex mutex;
+  static auto& random = *new std::mt19937_64([] {
+    std::random_device device;
+    return (uint64_t{device()} << 32) | device();
+  }());
+  std::lock_guard lock(mutex);
+  return random();
+}
+
+std::string MadeUpRequestId() {
+  char text[17];
+  std::snprintf(text, sizeof(text), "%016" PRIx64, MadeUpNumber());
+  return text;
+}
+
+std::string Indexed(std::string_view field, int index) {
+  return std::string(field) + "[" + std::to_string(index) + "]";
+}
+
+template <typename Ids>
+absl::Status CheckTokenIds(const Ids& ids, std::string_view field, int64_t vocab_size) {
+  for (int i = 0; i < ids.size(); ++i) {
+    if (ids[i] >= 0 && ids[i] < vocab_size) continue;
+    return InvalidField(Indexed(field, i), std::to_string(ids[i]),
+                        "a token id from 0 to " + std::to_string(vocab_size - 1));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckStopping(const v1::Stopping& stopping, int64_t vocab_size) {
+  if (stopping.stop_texts_size() > kMaxStopTexts) {
+    return InvalidField("parameters.stopping.stop_texts",
+                        std::to_string(stopping.stop_texts_size()) + " texts",
+                        "at most " + std::to_string(kMaxStopTexts));
+  }
+  for (int i = 0; i < stopping.stop_texts_size(); ++i) {
+    const size_t bytes = stopping.stop_texts(i).size();
+    if (bytes >= 1 && bytes <= kMaxStopTextBytes) continue;
+    return InvalidField(Indexed("parameters.stopping.stop_texts", i),
+                        std::to_string(bytes) + " bytes",
+                        "1 to " + std::to_string(kMaxStopTextBytes));
+  }
+  constexpr std::string_view kIds = "parameters.stopping.stop_token_ids";
+  if (stopping.stop_token_ids_size() > kMaxStopTokenIds) {
+    return InvalidField(kIds, std::to_string(stopping.stop_token_ids_size()) + " ids",
+                        "at most " + std::to_string(kMaxStopTokenIds));
+  }
+  return CheckTokenIds(stopping.stop_token_ids(), kIds, vocab_size);
+}
+
+// Everything that can be judged without the tokenizer.
+absl::Status CheckParameters(const v1::GenerationParameters& parameters,
+                             const engine::SamplingParameters& sampling,
+                             const GenerationContext& context) {
+  if (CountCharacters(parameters.request_id()) > kMaxRequestIdCharacters) {
+    return InvalidField("parameters.request_id",
+                        std::to_string(CountCharacters(parameters.request_id())) + " characters",
+                        "at most " + std::to_string(kMaxRequestIdCharacters));
+  }
+  RETURN_IF_ERROR(
+      WithFieldPrefix(engine::Validate(sampling, context.info.vocab_size), "parameters."));
+  RETURN_IF_ERROR(CheckStopping(parameters.stopping(), context.info.vocab_size));
+  const v1::OutputOptions& output = parameters.output();
+  if (output.has_logprobs() && (output.logprobs() < 0 || output.logprobs() > kMaxLogprobs)) {
+    return InvalidField("parameters.output.logprobs", std::to_string(output.logprobs()),
+                        "0 to " + std::to_string(kMaxLogprobs));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<int32_t>> ResolvePrompt(const v1::GenerationParameters& parameters,
+                                                   const GenerationContext& context,
+                                                   int64_t max_tokens) {
+  std::string field = "parameters.text";
+  std::vector<int32_t> prompt;
+  switch (parameters.prompt_case()) {
+    case v1::GenerationParameters::kText: {
+      ASSIGN_OR_RETURN(prompt, context.tokenizer.Encode(parameters.text()));
+      break;
+    }
+    case v1::GenerationParameters::kTokenIds:
+      field = "parameters.token_ids";
+      RETURN_IF_ERROR(
+          CheckTokenIds(parameters.token_ids().ids(), field + ".ids", context.info.vocab_size));
+      prompt.assign(parameters.token_ids().ids().begin(), parameters.token_ids().ids().end());
+      break;
+    case v1::GenerationParameters::PROMPT_NOT_SET:
+      return InvalidField("parameters.prompt", "nothing", "text or token_ids");
+  }
+  if (prompt.empty() || prompt.size() > max_tokens) {
+    return InvalidField(field, std::to_string(prompt.size()) + " tokens",
+                        "1 to " + std::to_string(max_tokens));
+  }
+  return prompt;
+}
+
+absl::StatusOr<int64_t> ResolveMaxNewTokens(const v1::Stopping& stopping,
+                                            const GenerationContext& context, int64_t limit) {
+  if (!stopping.has_max_new_tokens()) {
+    return std::min(context.defaults.max_new_tokens.value_or(kDefaultMaxNewTokens), limit);
+  }
+  if (stopping.max_new_tokens() < 1 || stopping.max_new_tokens() > limit) {
+    return InvalidField("parameters.stopping.max_new_tokens",
+                        std::to_string(stopping.max_new_tokens()), "1 to " + std::to_string(limit));
+  }
+  return stopping.max_new_tokens();
+}
+
+v1::Sampling ToProto(const engine::SamplingParameters& sampling) {
+  v1::Sampling proto;
+  proto.set_temperature(sampling.temperature);
+  proto.set_top_k(static_cast<int32_t>(sampling.top_k));
+  proto.set_top_p(sampling.top_p);
+  proto.set_min_p(sampling.min_p);
+  proto.set_repetition_penalty(sampling.repetition_penalty);
+  proto.set_presence_penalty(sampling.presence_penalty);
+  proto.set_frequency_penalty(sampling.frequency_penalty);
+  proto.mutable_logit_bias()->insert(sampling.logit_bias.begin(), sampling.logit_bias.end());
+  proto.set_seed(sampling.seed);
+  return proto;
+}
+
+}  // namespace
+
+GenerationLimits LimitsFor(const GenerationLimits& limits, const engine::ModelInfo& info) {
+  if (info.max_positions == 0) return limits;
+  // At least one position is left for what is generated.
+  return {std::min(limits.prompt_tokens, info.max_positions - 1),
+          std::min(limits.new_tokens, info.max_positions - 1)};
+}
+
+engine::SamplingParameters ResolveSampling(const v1::Sampling& sampling,
+                                           const engine::GenerationDefaults& defaults) {
+  engine::SamplingParameters result = DefaultSampling(defaults);
+  if (sampling.has_temperature()) result.temperature = sampling.temperature();
+  if (sampling.has_top_k()) result.top_k = sampling.top_k();
+  if (sampling.has_top_p()) result.top_p = sampling.top_p();
+  if (sampling.has_min_p()) result.min_p = sampling.min_p();
+  if (sampling.has_repetition_penalty()) result.repetition_penalty = sampling.repetition_penalty();
+  if (sampling.has_presence_penalty()) result.presence_penalty = sampling.presence_penalty();
+  if (sampling.has_frequency_penalty()) result.frequency_penalty = sampling.frequency_penalty();
+  result.logit_bias = {sampling.logit_bias().begin(), sampling.logit_bias().end()};
+  result.seed = sampling.has_seed() ? sampling.seed() : MadeUpNumber();
+  return result;
+}
+
+absl::StatusOr<ResolvedGeneration> ResolveGeneration(const v1::GenerationParameters& parameters,
+                                                     const GenerationContext& context) {
+  GenerationLimits limits = LimitsFor(context.limits, context.info);
+  const v1::Stopping& stopping = parameters.stopping();
+  ResolvedGeneration result;
+  engine::GenerationRequest& request = result.request;
+  request.sampling = ResolveSampling(parameters.sampling(), context.defaults);
+  RETURN_IF_ERROR(CheckParameters(parameters, request.sampling, context));
+  ASSIGN_OR_RETURN(request.prompt, ResolvePrompt(parameters, context, limits.prompt_tokens));
+  if (context.info.max_positions > 0) {
+    const int64_t left = context.info.max_positions - static_cast<int64_t>(request.prompt.size());
+    limits.new_tokens = std::min(limits.new_tokens, left);
+  }
+  ASSIGN_OR_RETURN(request.max_new_tokens,
+                   ResolveMaxNewTokens(stopping, context, limits.new_tokens));
+  request.stop_texts.assign(stopping.stop_texts().begin(), stopping.stop_texts().end());
+  request.stop_token_ids.assign(stopping.stop_token_ids().begin(), stopping.stop_token_ids().end());
+  if (!stopping.ignore_eos()) request.eos_token_ids = context.defaults.eos_token_ids;
+  if (parameters.output().has_logprobs()) request.top_logprobs = parameters.output().logprobs();
+
+  result.prompt_tokens = static_cast<int64_t>(request.prompt.size());
+  result.return_token_ids = parameters.output().token_ids();
+  result.parameters.set_model(context.model);
+  result.parameters.set_request_id(parameters.request_id().empty() ? MadeUpRequestId()
+                                                                   : parameters.request_id());
+  *result.parameters.mutable_sampling() = ToProto(request.sampling);
+  result.parameters.set_max_new_tokens(static_cast<int32_t>(request.max_new_tokens));
+  return result;
+}
+
+}  // namespace whipsnake::server

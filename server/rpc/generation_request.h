@@ -1,0 +1,54 @@
+// From a GenerationParameters message to a request that the engine can be given: defaults filled
+// in, every field checked, before anything is queued.
+#ifndef WHIPSNAKE_SERVER_RPC_GENERATION_REQUEST_H_
+#define WHIPSNAKE_SERVER_RPC_GENERATION_REQUEST_H_
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "engine/checkpoint/config.h"
+#include "engine/generate/generator.h"
+#include "engine/models/model.h"
+#include "engine/tokenizer/tokenizer.h"
+#include "whipsnake/v1/generation.pb.h"
+
+namespace whipsnake::server {
+
+// What the operator allows one request.
+struct GenerationLimits {
+  int64_t prompt_tokens = 32768;
+  int64_t new_tokens = 16384;
+};
+
+// The same with a model's last position in mind.
+GenerationLimits LimitsFor(const GenerationLimits& limits, const engine::ModelInfo& info);
+
+// What the request is resolved against.
+struct GenerationContext {
+  const std::string& model;
+  const engine::ModelInfo& info;
+  const engine::Tokenizer& tokenizer;
+  const engine::GenerationDefaults& defaults;
+  GenerationLimits limits;  // the operator's
+};
+
+struct ResolvedGeneration {
+  engine::GenerationRequest request;  // arrival and deadline are the caller's to set
+  v1::ResolvedParameters parameters;
+  int64_t prompt_tokens = 0;
+  bool return_token_ids = false;
+};
+
+// What the request does not set comes from the model's generation_config.json, then from the
+// defaults that the proto names; the seed and the request id are made up.
+engine::SamplingParameters ResolveSampling(const v1::Sampling& sampling,
+                                           const engine::GenerationDefaults& defaults);
+
+// INVALID_ARGUMENT with the path of the field, such as "parameters.sampling.top_p".
+absl::StatusOr<ResolvedGeneration> ResolveGeneration(const v1::GenerationParameters& parameters,
+                                                     const GenerationContext& context);
+
+}  // namespace whipsnake::server
+
+#endif  // WHIPSNAKE_SERVER_RPC_GENERATION_REQUEST_H_

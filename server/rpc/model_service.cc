@@ -1,0 +1,179 @@
+#include "server/rpc/model_service.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <utility>
+
+#include "engine/base/status.h"
+#include "kernels/cpu/isa.h"
+#include "server/registry/model_path.h"
+#include "server/rpc/messages.h"
+#include "server/utf8.h"
+
+namespace whipsnake::server {
+namespace {
+
+using engine::InvalidField;
+
+constexpr int kDefaultPageSize = 100;
+constexpr int kMaxPageSize = 1000;
+
+v1::ModelState ToProto(ModelState state) {
+  switch (state) {
+    case ModelState::kLoading:
+      return v1::MODEL_STATE_LOADING;
+    case ModelState::kReady:
+      return v1::MODEL_STATE_READY;
+    case ModelState::kUnloading:
+      return v1::MODEL_STATE_UNLOADING;
+    case ModelState::kFailed:
+      return v1::MODEL_STATE_FAILED;
+  }
+  return v1::MODEL_STATE_UNSPECIFIED;
+}
+
+// A file of the model's that is wrong is not the request's fault: INVALID_ARGUMENT would say so.
+absl::Status BlameCheckpoint(const absl::Status& status) {
+  if (!absl::IsInvalidArgument(status)) return status;
+  return WithReason(absl::DataLossError(status.message()), "BAD_CHECKPOINT");
+}
+
+// The last part of a path, a slash at its end aside.
+std::string DefaultName(std::string path) {
+  while (path.ends_with('/')) path.pop_back();
+  return std::filesystem::path(path).filename().string();
+}
+
+}  // namespace
+
+grpc::ServerUnaryReactor* ModelService::ListModels(grpc::CallbackServerContext* context,
+                                                   const grpc::ByteBuffer* request,
+                                                   grpc::ByteBuffer* response) {
+  return AnswerUnary<v1::ListModelsRequest, v1::ListModelsResponse>(
+      context, request, response,
+      [this](const auto& request, auto* response) { return List(request, response); });
+}
+
+absl::Status ModelService::List(const v1::ListModelsRequest& request,
+                                v1::ListModelsResponse* response) const {
+  if (request.page_size() < 0 || request.page_size() > kMaxPageSize) {
+    return InvalidField("page_size", std::to_string(request.page_size()),
+                        "0 to " + std::to_string(kMaxPageSize));
+  }
+  // The token is the last name of the page before: it stays good when models come and go.
+  const std::string& after = request.page_token();
+  if (!after.empty() && !CheckModelName(after).ok()) {
+    return InvalidField("page_token", engine::Quoted(after), "a next_page_token of this server's");
+  }
+  const int page_size = request.page_size() == 0 ? kDefaultPageSize : request.page_size();
+  for (const ModelSnapshot& model : environment_.models->List()) {
+    if (model.source.name <= after) continue;
+    if (response->models_size() == page_size) {
+      response->set_next_page_token(response->models(page_size - 1).name());
+      break;
+    }
+    *response->add_models() = ToProto(model);
+  }
+  return absl::OkStatus();
+}
+
+grpc::ServerUnaryReactor* ModelService::GetModel(grpc::CallbackServerContext* context,
+                                                 const grpc::ByteBuffer* request,
+                                                 grpc::ByteBuffer* response) {
+  const auto get = [this](const v1::GetModelRequest& request,
+                          v1::GetModelResponse* response) -> absl::Status {
+    ASSIGN_OR_RETURN(const ModelSnapshot model, environment_.models->Get(request.name()));
+    *response->mutable_model() = ToProto(model);
+    return absl::OkStatus();
+  };
+  return AnswerUnary<v1::GetModelRequest, v1::GetModelResponse>(context, request, response, get);
+}
+
+absl::StatusOr<ModelSource> ModelService::Announce(const grpc::ByteBuffer& bytes) const {
+  v1::LoadModelRequest request;
+  RETURN_IF_ERROR(ParseMessage(bytes, &request));
+  if (environment_.active_calls->closed()) return DrainingError();
+  ModelSource source;
+  ASSIGN_OR_RETURN(source.directory, ResolveModelPath(environment_.model_root, request.path()));
+  source.name = request.name().empty() ? DefaultName(request.path()) : request.name();
+  source.shown_path = request.path();
+  if (!request.scheme().empty()) {
+    const absl::StatusOr<engine::Scheme> scheme = engine::ParseScheme(request.scheme());
+    if (!scheme.ok())
+      return InvalidField("scheme", engine::Quoted(request.scheme()), "fp32 or bf16");
+    source.scheme = *scheme;
+  }
+  RETURN_IF_ERROR(environment_.models->Announce(source));
+  return source;
+}
+
+grpc::ServerUnaryReactor* ModelService::LoadModel(grpc::CallbackServerContext* context,
+                                                  const grpc::ByteBuffer* request,
+                                                  grpc::ByteBuffer* response) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  const absl::StatusOr<ModelSource> source = Announce(*request);
+  if (!source.ok()) {
+    reactor->Finish(ToGrpc(source.status()));
+    return reactor;
+  }
+  const auto load = [this, reactor, response, name = source->name] {
+    const auto run = [&]() -> absl::Status {
+      RETURN_IF_ERROR(BlameCheckpoint(environment_.models->Load(name)));
+      ASSIGN_OR_RETURN(const ModelSnapshot model, environment_.models->Get(name));
+      v1::LoadModelResponse message;
+      *message.mutable_model() = ToProto(model);
+      *response = SerializeMessage(message);
+      return absl::OkStatus();
+    };
+    reactor->Finish(ToGrpc(run()));
+  };
+  if (const absl::Status status = environment_.background->Run(load); !status.ok()) {
+    environment_.models->Withdraw(source->name);
+    reactor->Finish(ToGrpc(status));
+  }
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* ModelService::UnloadModel(grpc::CallbackServerContext* context,
+                                                    const grpc::ByteBuffer* request,
+                                                    grpc::ByteBuffer* response) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  v1::UnloadModelRequest message;
+  absl::Status status = ParseMessage(*request, &message);
+  if (status.ok()) {
+    *response = SerializeMessage(v1::UnloadModelResponse());
+    status = environment_.background->Run([this, reactor, name = message.name()] {
+      reactor->Finish(ToGrpc(environment_.models->Unload(name)));
+    });
+  }
+  if (!status.ok()) reactor->Finish(ToGrpc(status));
+  return reactor;
+}
+
+v1::Model ModelService::ToProto(const ModelSnapshot& snapshot) const {
+  v1::Model model;
+  model.set_name(snapshot.source.name);
+  model.set_state(server::ToProto(snapshot.state));
+  model.set_path(snapshot.source.shown_path);
+  model.set_scheme(std::string(engine::Name(snapshot.source.scheme)));
+  model.set_device("cpu");
+  model.set_isa(std::string(kernels::Name(kernels::ActiveIsa())));
+  if (!snapshot.error.ok()) {
+    model.set_error(BoundedUtf8(std::string(snapshot.error.message()), kMaxMessageBytes));
+  }
+  if (!snapshot.info) return model;
+  const engine::ModelInfo& info = *snapshot.info;
+  const GenerationLimits limits = LimitsFor(environment_.limits, info);
+  model.set_architecture(info.architecture);
+  model.set_parameters(info.parameters);
+  model.set_weights_bytes(info.weights_bytes);
+  model.set_state_bytes_per_sequence(info.state_bytes);
+  model.set_vocab_size(static_cast<int32_t>(info.vocab_size));
+  model.set_max_positions(static_cast<int32_t>(info.max_positions));
+  model.set_max_prompt_tokens(static_cast<int32_t>(limits.prompt_tokens));
+  model.set_max_new_tokens(static_cast<int32_t>(limits.new_tokens));
+  model.mutable_load_time()->set_seconds(std::chrono::system_clock::to_time_t(snapshot.load_time));
+  return model;
+}
+
+}  // namespace whipsnake::server

@@ -1,0 +1,58 @@
+// ModelService over gRPC's callback API.
+#ifndef WHIPSNAKE_SERVER_RPC_MODEL_SERVICE_H_
+#define WHIPSNAKE_SERVER_RPC_MODEL_SERVICE_H_
+
+#include <string>
+
+#include "server/registry/model_registry.h"
+#include "server/rpc/active_calls.h"
+#include "server/rpc/background.h"
+#include "server/rpc/generation_request.h"
+#include "whipsnake/v1/model.grpc.pb.h"
+
+namespace whipsnake::server {
+
+// What the service works with. All outlive its calls.
+struct ModelServiceEnvironment {
+  ModelRegistry* models = nullptr;
+  ActiveCalls* active_calls = nullptr;  // closed: nothing is loaded any more
+  Background* background = nullptr;     // loads and unloads run there
+  std::string model_root;               // empty: clients load nothing
+  GenerationLimits limits;
+};
+
+using RawModelService = v1::ModelService::WithRawCallbackMethod_ListModels<
+    v1::ModelService::WithRawCallbackMethod_GetModel<
+        v1::ModelService::WithRawCallbackMethod_LoadModel<
+            v1::ModelService::WithRawCallbackMethod_UnloadModel<v1::ModelService::Service>>>>;
+
+class ModelService final : public RawModelService {
+ public:
+  explicit ModelService(const ModelServiceEnvironment& environment) : environment_(environment) {}
+
+  grpc::ServerUnaryReactor* ListModels(grpc::CallbackServerContext* context,
+                                       const grpc::ByteBuffer* request,
+                                       grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* GetModel(grpc::CallbackServerContext* context,
+                                     const grpc::ByteBuffer* request,
+                                     grpc::ByteBuffer* response) override;
+  // A client that leaves does not stop a load.
+  grpc::ServerUnaryReactor* LoadModel(grpc::CallbackServerContext* context,
+                                      const grpc::ByteBuffer* request,
+                                      grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* UnloadModel(grpc::CallbackServerContext* context,
+                                        const grpc::ByteBuffer* request,
+                                        grpc::ByteBuffer* response) override;
+
+ private:
+  v1::Model ToProto(const ModelSnapshot& snapshot) const;
+  absl::Status List(const v1::ListModelsRequest& request, v1::ListModelsResponse* response) const;
+  // The checked request, its model entered into the registry.
+  absl::StatusOr<ModelSource> Announce(const grpc::ByteBuffer& bytes) const;
+
+  const ModelServiceEnvironment environment_;
+};
+
+}  // namespace whipsnake::server
+
+#endif  // WHIPSNAKE_SERVER_RPC_MODEL_SERVICE_H_

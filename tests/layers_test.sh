@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# Imports only go down: server -> engine -> kernels. The engine knows neither gRPC nor Protobuf nor the
+# metrics library, and of its folders generate, quantize and finetune do not import one another.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+readonly WIRE='grpc|grpcpp|google/protobuf|google/rpc|whipsnake/v1|prometheus|microhttpd'
+
+# forbid FOLDER PATHS: prints the includes in FOLDER, if there is one, of anything under PATHS.
+forbid() {
+  [[ -d $1 ]] || return 0
+  grep -rnE "^[[:space:]]*#[[:space:]]*include[[:space:]]*[<\"]($2)[/.]" "$1" \
+    --include='*.h' --include='*.cc' --include='*.cu' --include='*.cuh' || true
+}
+
+# violations ROOT: every include that goes up or sideways, one a line.
+violations() (
+  cd "$1"
+  forbid kernels "engine|server|$WIRE"
+  forbid engine "server|$WIRE"
+  forbid engine/generate 'engine/(quantize|finetune)'
+  forbid engine/quantize 'engine/(generate|finetune)'
+  forbid engine/finetune 'engine/(generate|quantize)'
+)
+
+# A check that cannot fail is none: each of these one-line files must be found.
+check_the_check() {
+  local scratch file
+  scratch=$(mktemp -d)
+  # shellcheck disable=SC2064
+  trap "rm -rf '$scratch'" EXIT
+  mkdir -p "$scratch"/{kernels/matmul,engine/{base,generate,quantize,finetune},server}
+  echo '#include "engine/base/status.h"' >"$scratch/kernels/matmul/1.cc"
+  echo '#include <grpcpp/grpcpp.h>' >"$scratch/kernels/2.cu"
+  echo '  #  include "server/registry.h"' >"$scratch/engine/base/3.h"
+  echo '#include "whipsnake/v1/model.pb.h"' >"$scratch/engine/4.cc"
+  echo '#include "engine/finetune/trainer.h"' >"$scratch/engine/generate/5.h"
+  echo '#include "engine/generate/generator.h"' >"$scratch/engine/quantize/6.cc"
+  echo '#include "engine/quantize/recipe.h"' >"$scratch/engine/finetune/7.cc"
+  echo '#include "engine/base/status.h"' >"$scratch/server/allowed.cc"
+  echo '#include "kernels/matmul/matmul.h"' >"$scratch/engine/generate/allowed.cc"
+  file=$(violations "$scratch" | grep -oE '[a-z0-9]+\.(h|cc|cu):' | sort | tr -d '\n')
+  [[ $file == 1.cc:2.cu:3.h:4.cc:5.h:6.cc:7.cc: ]] || {
+    echo "the check itself is broken: of seven bad includes it found '$file'" >&2
+    exit 1
+  }
+}
+
+check_the_check
+found=$(violations .)
+if [[ $found ]]; then
+  printf 'These includes go up or sideways:\n%s\n' "$found" >&2
+  exit 1
+fi
+echo 'imports only go down'
