@@ -10,26 +10,16 @@ constexpr size_t kMaxStopTextBytes = 256;
 constexpr size_t kMaxStopTokens = 64;
 constexpr int kMaxTopLogprobs = 20;
 
-absl::Status CheckTokens(const char* field, const std::vector<int32_t>& tokens,
-                         int64_t vocab_size) {
-  for (const int32_t token : tokens) {
-    if (token < 0 || token >= vocab_size) {
-      return InvalidField(field, absl::StrCat("token id ", token),
-                          absl::StrCat("ids from 0 to ", vocab_size - 1));
-    }
-  }
-  return absl::OkStatus();
-}
-
 absl::Status CheckStopTexts(const std::vector<std::string>& texts) {
   if (texts.size() > kMaxStopTexts) {
     return InvalidField("stopping.stop_texts", absl::StrCat(texts.size(), " texts"),
                         absl::StrCat("at most ", kMaxStopTexts));
   }
-  for (const std::string& text : texts) {
-    if (text.empty() || text.size() > kMaxStopTextBytes) {
-      return InvalidField("stopping.stop_texts", absl::StrCat("a text of ", text.size(), " bytes"),
-                          absl::StrCat("1 to ", kMaxStopTextBytes, " bytes"));
+  for (size_t i = 0; i < texts.size(); ++i) {
+    if (texts[i].empty() || texts[i].size() > kMaxStopTextBytes) {
+      return InvalidField(absl::StrCat("stopping.stop_texts[", i, "]"),
+                          absl::StrCat(texts[i].size(), " bytes"),
+                          absl::StrCat("1 to ", kMaxStopTextBytes));
     }
   }
   return absl::OkStatus();
@@ -53,6 +43,33 @@ std::string_view Name(FinishReason reason) {
   return "unknown";
 }
 
+absl::Status ValidateTokenIds(std::string_view field, const std::vector<int32_t>& ids,
+                              int64_t vocab_size) {
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i] >= 0 && ids[i] < vocab_size) continue;
+    return InvalidField(absl::StrCat(ToAbsl(field), "[", i, "]"), absl::StrCat(ids[i]),
+                        absl::StrCat("a token id from 0 to ", vocab_size - 1));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ValidateParameters(const GenerationRequest& request, const ModelInfo& model) {
+  RETURN_IF_ERROR(Validate(request.sampling, model.vocab_size));
+  RETURN_IF_ERROR(CheckStopTexts(request.stop_texts));
+  if (request.stop_token_ids.size() > kMaxStopTokens) {
+    return InvalidField("stopping.stop_token_ids",
+                        absl::StrCat(request.stop_token_ids.size(), " ids"),
+                        absl::StrCat("at most ", kMaxStopTokens));
+  }
+  RETURN_IF_ERROR(
+      ValidateTokenIds("stopping.stop_token_ids", request.stop_token_ids, model.vocab_size));
+  if (request.top_logprobs > kMaxTopLogprobs) {
+    return InvalidField("output.logprobs", absl::StrCat(request.top_logprobs),
+                        absl::StrCat("0 to ", kMaxTopLogprobs));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Validate(const GenerationRequest& request, const ModelInfo& model) {
   const int64_t prompt_tokens = request.prompt.size();
   if (prompt_tokens == 0) return InvalidField("prompt", "no tokens", "at least one token");
@@ -60,24 +77,12 @@ absl::Status Validate(const GenerationRequest& request, const ModelInfo& model) 
     return InvalidField("prompt", absl::StrCat(prompt_tokens, " tokens"),
                         absl::StrCat("at most the model's ", model.max_positions));
   }
-  RETURN_IF_ERROR(CheckTokens("prompt", request.prompt, model.vocab_size));
-  RETURN_IF_ERROR(Validate(request.sampling, model.vocab_size));
+  RETURN_IF_ERROR(ValidateTokenIds("prompt", request.prompt, model.vocab_size));
   if (request.max_new_tokens < 1) {
     return InvalidField("stopping.max_new_tokens", absl::StrCat(request.max_new_tokens),
                         "at least 1");
   }
-  RETURN_IF_ERROR(CheckStopTexts(request.stop_texts));
-  if (request.stop_token_ids.size() > kMaxStopTokens) {
-    return InvalidField("stopping.stop_token_ids",
-                        absl::StrCat(request.stop_token_ids.size(), " ids"),
-                        absl::StrCat("at most ", kMaxStopTokens));
-  }
-  RETURN_IF_ERROR(CheckTokens("stopping.stop_token_ids", request.stop_token_ids, model.vocab_size));
-  if (request.top_logprobs > kMaxTopLogprobs) {
-    return InvalidField("output.logprobs", absl::StrCat(request.top_logprobs),
-                        absl::StrCat("0 to ", kMaxTopLogprobs));
-  }
-  return absl::OkStatus();
+  return ValidateParameters(request, model);
 }
 
 }  // namespace whipsnake::engine

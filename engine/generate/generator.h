@@ -10,6 +10,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -37,8 +38,13 @@ struct GenerationRequest {
   Clock::time_point deadline = Clock::time_point::max();
 };
 
-// INVALID_ARGUMENT with the field for what cannot be served: an empty prompt, a token out of range,
-// more tokens than the model's positions, an empty or too long stop text, max_new_tokens below 1.
+// INVALID_ARGUMENT with the field ("stopping.stop_texts[1]") for what cannot be served.
+// Validate judges all of a request: also an empty prompt, more tokens than the model's positions,
+// and max_new_tokens below 1. ValidateParameters leaves those out: a server finds the prompt's
+// tokens, which costs, once the rest is known to be good.
+absl::Status ValidateTokenIds(std::string_view field, const std::vector<int32_t>& ids,
+                              int64_t vocab_size);
+absl::Status ValidateParameters(const GenerationRequest& request, const ModelInfo& model);
 absl::Status Validate(const GenerationRequest& request, const ModelInfo& model);
 
 // A piece of output: whole characters that can no longer be part of a stop text. A delta may carry
@@ -80,8 +86,11 @@ class GenerationStream {
     bool started = false;  // prefill has begun; set at most once
     Delta delta;           // what is new since the last Take, possibly nothing
     bool done = false;     // the last event
-    absl::Status status;   // with done: OK and `finished` is set, or the failure
-    Finished finished;     // with done: also for cancelled and deadline
+    // With done. OK for eos, length and stop; CANCELLED or UNAVAILABLE (shutdown) with kCancelled,
+    // DEADLINE_EXCEEDED with kDeadline; anything else is a failure of the engine, and then
+    // `finished.reason` means nothing.
+    absl::Status status;
+    Finished finished;
   };
 
   // What has happened since the last call; never blocks.

@@ -56,9 +56,10 @@ absl::Status GenerationCall::Submit(const v1::GenerationParameters& parameters,
 }
 
 void GenerationCall::Cancel() {
-  // gRPC cancels at the deadline too. The engine sees a deadline by itself, and calls it by its
-  // name.
-  if (!aborted_ && engine::Clock::now() >= deadline_) return;
+  // gRPC cancels at the deadline too, and a client may reach it a little earlier by its own clock.
+  // The engine sees a deadline by itself, and calls it by its name.
+  constexpr std::chrono::milliseconds kClocksDiffer{20};
+  if (!aborted_ && engine::Clock::now() >= deadline_ - kClocksDiffer) return;
   std::lock_guard lock(mutex_);
   cancelled_ = true;
   if (stream_ != nullptr) stream_->Cancel();

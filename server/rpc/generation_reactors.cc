@@ -50,7 +50,10 @@ class GenerationReactor : public Reactor {
   void OnCancel() override { call_.Cancel(); }
 
   void OnDone() override {
-    call_.LogEnd();
+    {
+      std::lock_guard lock(mutex_);  // after the last Pump, in a way that ThreadSanitizer sees too
+      call_.LogEnd();
+    }
     self_.reset();
   }
 

@@ -19,10 +19,6 @@ namespace {
 using engine::InvalidField;
 
 constexpr int kMaxRequestIdCharacters = 128;
-constexpr int kMaxStopTexts = 16;
-constexpr int kMaxStopTextBytes = 256;
-constexpr int kMaxStopTokenIds = 64;
-constexpr int kMaxLogprobs = 20;
 
 uint64_t MadeUpNumber() {
   static std::mutex mutex;
@@ -40,59 +36,17 @@ std::string MadeUpRequestId() {
   return text;
 }
 
-std::string Indexed(std::string_view field, int index) {
-  return std::string(field) + "[" + std::to_string(index) + "]";
+absl::Status CheckRequestId(const std::string& id) {
+  const int64_t characters = CountCharacters(id);
+  if (characters <= kMaxRequestIdCharacters) return absl::OkStatus();
+  return InvalidField("parameters.request_id", absl::StrCat(characters, " characters"),
+                      absl::StrCat("at most ", kMaxRequestIdCharacters));
 }
 
-template <typename Ids>
-absl::Status CheckTokenIds(const Ids& ids, std::string_view field, int64_t vocab_size) {
-  for (int i = 0; i < ids.size(); ++i) {
-    if (ids[i] >= 0 && ids[i] < vocab_size) continue;
-    return InvalidField(Indexed(field, i), std::to_string(ids[i]),
-                        "a token id from 0 to " + std::to_string(vocab_size - 1));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status CheckStopping(const v1::Stopping& stopping, int64_t vocab_size) {
-  if (stopping.stop_texts_size() > kMaxStopTexts) {
-    return InvalidField("parameters.stopping.stop_texts",
-                        std::to_string(stopping.stop_texts_size()) + " texts",
-                        "at most " + std::to_string(kMaxStopTexts));
-  }
-  for (int i = 0; i < stopping.stop_texts_size(); ++i) {
-    const size_t bytes = stopping.stop_texts(i).size();
-    if (bytes >= 1 && bytes <= kMaxStopTextBytes) continue;
-    return InvalidField(Indexed("parameters.stopping.stop_texts", i),
-                        std::to_string(bytes) + " bytes",
-                        "1 to " + std::to_string(kMaxStopTextBytes));
-  }
-  constexpr std::string_view kIds = "parameters.stopping.stop_token_ids";
-  if (stopping.stop_token_ids_size() > kMaxStopTokenIds) {
-    return InvalidField(kIds, std::to_string(stopping.stop_token_ids_size()) + " ids",
-                        "at most " + std::to_string(kMaxStopTokenIds));
-  }
-  return CheckTokenIds(stopping.stop_token_ids(), kIds, vocab_size);
-}
-
-// Everything that can be judged without the tokenizer.
-absl::Status CheckParameters(const v1::GenerationParameters& parameters,
-                             const engine::SamplingParameters& sampling,
-                             const GenerationContext& context) {
-  if (CountCharacters(parameters.request_id()) > kMaxRequestIdCharacters) {
-    return InvalidField("parameters.request_id",
-                        std::to_string(CountCharacters(parameters.request_id())) + " characters",
-                        "at most " + std::to_string(kMaxRequestIdCharacters));
-  }
-  RETURN_IF_ERROR(
-      WithFieldPrefix(engine::Validate(sampling, context.info.vocab_size), "parameters."));
-  RETURN_IF_ERROR(CheckStopping(parameters.stopping(), context.info.vocab_size));
-  const v1::OutputOptions& output = parameters.output();
-  if (output.has_logprobs() && (output.logprobs() < 0 || output.logprobs() > kMaxLogprobs)) {
-    return InvalidField("parameters.output.logprobs", std::to_string(output.logprobs()),
-                        "0 to " + std::to_string(kMaxLogprobs));
-  }
-  return absl::OkStatus();
+absl::StatusOr<int> ResolveTopLogprobs(const v1::OutputOptions& output) {
+  if (!output.has_logprobs()) return -1;
+  if (output.logprobs() >= 0) return output.logprobs();
+  return InvalidField("parameters.output.logprobs", absl::StrCat(output.logprobs()), "at least 0");
 }
 
 absl::StatusOr<std::vector<int32_t>> ResolvePrompt(const v1::GenerationParameters& parameters,
@@ -106,18 +60,17 @@ absl::StatusOr<std::vector<int32_t>> ResolvePrompt(const v1::GenerationParameter
       break;
     }
     case v1::GenerationParameters::kTokenIds:
-      field = "parameters.token_ids";
-      RETURN_IF_ERROR(
-          CheckTokenIds(parameters.token_ids().ids(), field + ".ids", context.info.vocab_size));
+      field = "parameters.token_ids.ids";
       prompt.assign(parameters.token_ids().ids().begin(), parameters.token_ids().ids().end());
       break;
     case v1::GenerationParameters::PROMPT_NOT_SET:
       return InvalidField("parameters.prompt", "nothing", "text or token_ids");
   }
   if (prompt.empty() || prompt.size() > max_tokens) {
-    return InvalidField(field, std::to_string(prompt.size()) + " tokens",
-                        "1 to " + std::to_string(max_tokens));
+    return InvalidField(field, absl::StrCat(prompt.size(), " tokens"),
+                        absl::StrCat("1 to ", max_tokens));
   }
+  RETURN_IF_ERROR(engine::ValidateTokenIds(field, prompt, context.info.vocab_size));
   return prompt;
 }
 
@@ -177,8 +130,15 @@ absl::StatusOr<ResolvedGeneration> ResolveGeneration(const v1::GenerationParamet
   const v1::Stopping& stopping = parameters.stopping();
   ResolvedGeneration result;
   engine::GenerationRequest& request = result.request;
+  RETURN_IF_ERROR(CheckRequestId(parameters.request_id()));
   request.sampling = ResolveSampling(parameters.sampling(), context.defaults);
-  RETURN_IF_ERROR(CheckParameters(parameters, request.sampling, context));
+  ASSIGN_OR_RETURN(request.top_logprobs, ResolveTopLogprobs(parameters.output()));
+  request.stop_texts.assign(stopping.stop_texts().begin(), stopping.stop_texts().end());
+  request.stop_token_ids.assign(stopping.stop_token_ids().begin(), stopping.stop_token_ids().end());
+  if (!stopping.ignore_eos()) request.eos_token_ids = context.defaults.eos_token_ids;
+  RETURN_IF_ERROR(
+      WithFieldPrefix(engine::ValidateParameters(request, context.info), "parameters."));
+
   ASSIGN_OR_RETURN(request.prompt, ResolvePrompt(parameters, context, limits.prompt_tokens));
   if (context.info.max_positions > 0) {
     const int64_t left = context.info.max_positions - static_cast<int64_t>(request.prompt.size());
@@ -186,10 +146,6 @@ absl::StatusOr<ResolvedGeneration> ResolveGeneration(const v1::GenerationParamet
   }
   ASSIGN_OR_RETURN(request.max_new_tokens,
                    ResolveMaxNewTokens(stopping, context, limits.new_tokens));
-  request.stop_texts.assign(stopping.stop_texts().begin(), stopping.stop_texts().end());
-  request.stop_token_ids.assign(stopping.stop_token_ids().begin(), stopping.stop_token_ids().end());
-  if (!stopping.ignore_eos()) request.eos_token_ids = context.defaults.eos_token_ids;
-  if (parameters.output().has_logprobs()) request.top_logprobs = parameters.output().logprobs();
 
   result.prompt_tokens = static_cast<int64_t>(request.prompt.size());
   result.return_token_ids = parameters.output().token_ids();

@@ -203,7 +203,7 @@ TEST_F(GenerationRequestTest, EveryBadFieldIsNamed) {
   EXPECT_EQ(BadField([&](P& p) { p.clear_prompt(); }), "parameters.prompt");
   EXPECT_EQ(BadField([&](P& p) { p.set_text(""); }), "parameters.text");
   EXPECT_EQ(BadField([&](P& p) { p.set_text("aaaaaaaaaaa"); }), "parameters.text");
-  EXPECT_EQ(BadField([&](P& p) { p.mutable_token_ids(); }), "parameters.token_ids");
+  EXPECT_EQ(BadField([&](P& p) { p.mutable_token_ids(); }), "parameters.token_ids.ids");
 }
 
 TEST_F(GenerationRequestTest, APromptAsLongAsTheModelLeavesNoRoom) {

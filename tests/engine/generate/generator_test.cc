@@ -289,14 +289,17 @@ TEST(GenerationValidateTest, NamesTheField) {
   };
   EXPECT_EQ(field([](auto&) {}), "");
   EXPECT_EQ(field([](auto& r) { r.prompt = {}; }), "prompt");
-  EXPECT_EQ(field([](auto& r) { r.prompt = {10}; }), "prompt");
-  EXPECT_EQ(field([](auto& r) { r.prompt = {-1}; }), "prompt");
+  EXPECT_EQ(field([](auto& r) { r.prompt = {1, 10}; }), "prompt[1]");
+  EXPECT_EQ(field([](auto& r) { r.prompt = {-1}; }), "prompt[0]");
   EXPECT_EQ(field([](auto& r) { r.prompt = {1, 1, 1, 1, 1}; }), "prompt");
   EXPECT_EQ(field([](auto& r) { r.max_new_tokens = 0; }), "stopping.max_new_tokens");
-  EXPECT_EQ(field([](auto& r) { r.stop_texts = {""}; }), "stopping.stop_texts");
-  EXPECT_EQ(field([](auto& r) { r.stop_texts = {std::string(257, 'x')}; }), "stopping.stop_texts");
+  EXPECT_EQ(field([](auto& r) { r.stop_texts = {""}; }), "stopping.stop_texts[0]");
+  EXPECT_EQ(field([](auto& r) {
+              r.stop_texts = {"x", std::string(257, 'x')};
+            }),
+            "stopping.stop_texts[1]");
   EXPECT_EQ(field([](auto& r) { r.stop_texts.assign(17, "x"); }), "stopping.stop_texts");
-  EXPECT_EQ(field([](auto& r) { r.stop_token_ids = {10}; }), "stopping.stop_token_ids");
+  EXPECT_EQ(field([](auto& r) { r.stop_token_ids = {10}; }), "stopping.stop_token_ids[0]");
   EXPECT_EQ(field([](auto& r) { r.top_logprobs = 21; }), "output.logprobs");
   EXPECT_EQ(field([](auto& r) { r.sampling.top_p = 2; }), "sampling.top_p");
 }
