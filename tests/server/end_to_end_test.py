@@ -394,7 +394,7 @@ class DrainTest(unittest.TestCase):
         client = Client(daemon.grpc)
         watch = client.health.Watch(health_pb2.HealthCheckRequest())
         self.assertEqual(next(watch).status, health_pb2.HealthCheckResponse.SERVING)
-        tokens = 4000
+        tokens = 1000
         stream = client.stream(stopping={"max_new_tokens": tokens, "ignore_eos": True},
                                output={"token_ids": True})
         self.assertEqual(next(stream).WhichOneof("event"), "started")
