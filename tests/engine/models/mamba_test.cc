@@ -78,8 +78,8 @@ class ModelFixture : public ::testing::Test {
     return tokens;
   }
 
-  // The largest difference in any row, relative to the row's largest logit: sums of another order differ by so
-  // much in every logit, small or large.
+  // The largest difference in any row, relative to the row's largest logit: sums of another order
+  // differ by so much in every logit, small or large.
   static double Difference(const Logits& a, const Logits& b) {
     EXPECT_EQ(a.size(), b.size());
     double worst = 0;
@@ -166,8 +166,12 @@ TEST_P(MambaGoldenTest, AnySplitGivesTheSameLogits) {
   for (const int64_t length : {1, 2, 3, 4, 5, 17, 64}) {
     const std::vector<int32_t> tokens = RandomTokens(*model, length);
     const Logits whole = ForwardWhole(*model, tokens);
-    EXPECT_LE(Difference(whole, ForwardInPieces(*model, tokens, std::vector<int64_t>(length, 1))),
-              1e-5);
+    const Logits steps = ForwardInPieces(*model, tokens, std::vector<int64_t>(length, 1));
+    EXPECT_LE(Difference(whole, steps), 1e-5);
+    // Up to 16 rows a product sums in one order, and the rest of the model always does.
+    if (length <= 16) {
+      EXPECT_EQ(whole, steps);
+    }
     for (int round = 0; round < 5; ++round) {
       std::vector<int64_t> pieces;
       for (int64_t left = length; left > 0; left -= pieces.back())
