@@ -111,10 +111,10 @@ absl::Status AddedTokens::Add(const JsonView& view, const Bpe& model,
 
   token.id = model.Find(token.content);
   if (token.id < 0) token.id = next_id_++;
-  const nlohmann::json& id = view["id"].value();
+  const JsonView id_view = view["id"];
+  const nlohmann::json& id = id_view.value();
   if (!id.is_number_unsigned() || id.get<uint64_t>() != token.id || token.id >= kMaxTokenIds) {
-    return view["id"].Invalid(
-        absl::StrCat(token.id, ", which is the id of ", Quoted(token.content)));
+    return id_view.Invalid(absl::StrCat(token.id, ", which is the id of ", Quoted(token.content)));
   }
   const size_t index = tokens_.size();
   if (!by_content_.emplace(token.content, index).second) {
