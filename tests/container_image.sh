@@ -40,7 +40,7 @@ buildah run "$container" -- bash -euc '
   [[ $(id -u) != 0 ]]
   whipsnake serve --model demo=/models/mamba-demo --listen 127.0.0.1:0 --http 127.0.0.1:0 >/tmp/log 2>&1 &
   until grep -q "^listening " /tmp/log; do kill -0 $!; sleep 0.1; done
-  address=$(grep -oP "grpc=\K\S+" /tmp/log)
+  address=$(sed -n "s/^listening grpc=\([^ ]*\) .*/\1/p" /tmp/log)
   whipsnake health --server "$address"
   whipsnake generate --server "$address" --model demo --max-tokens 20 --temperature 0 "Elizabeth was"
   kill -TERM $!
