@@ -1,19 +1,24 @@
-// Element types of weights and activations, and the conversions between them.
+// Element types of weights, activations and states, and the conversions between them.
 #ifndef WHIPSNAKE_KERNELS_DTYPE_H_
 #define WHIPSNAKE_KERNELS_DTYPE_H_
 
 #include <bit>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <string_view>
 
 namespace whipsnake::kernels {
 
-enum class DType : uint8_t { kF32, kF16, kBF16 };
+// kI8 are the codes of a quantized tensor: its values are code · scale, and the scale lies
+// elsewhere.
+enum class DType : uint8_t { kF32, kF16, kBF16, kI8 };
 
-constexpr int64_t ByteSize(DType dtype) { return dtype == DType::kF32 ? 4 : 2; }
+constexpr int64_t ByteSize(DType dtype) {
+  return dtype == DType::kF32 ? 4 : dtype == DType::kI8 ? 1 : 2;
+}
 
-// The name that safetensors uses: "F32", "F16", "BF16".
+// The name that safetensors uses: "F32", "F16", "BF16", "I8".
 constexpr std::string_view Name(DType dtype) {
   switch (dtype) {
     case DType::kF32:
@@ -22,6 +27,8 @@ constexpr std::string_view Name(DType dtype) {
       return "F16";
     case DType::kBF16:
       return "BF16";
+    case DType::kI8:
+      return "I8";
   }
   return "?";
 }
@@ -41,9 +48,18 @@ inline float FromF16(uint16_t half) {
   const uint32_t exponent = (half >> 10) & 0x1fu;
   const uint32_t mantissa = half & 0x3ffu;
   if (exponent == 0x1fu) return std::bit_cast<float>(sign | 0x7f800000u | (mantissa << 13));
-  if (exponent != 0) return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
+  if (exponent != 0)
+    return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
   const float subnormal = static_cast<float>(mantissa) * 0x1p-24f;
   return sign ? -subnormal : subnormal;
+}
+
+// The code of `value`, in units of the scale: rounded half to even, saturated to [-128, 127]; 0 for
+// NaN. What every kernel that writes codes computes, bit for bit.
+inline int8_t ToCode(float value) {
+  if (!(value > -128.0f)) return value <= -128.0f ? -128 : 0;
+  if (value >= 127.0f) return 127;
+  return static_cast<int8_t>(std::nearbyint(value));
 }
 
 }  // namespace whipsnake::kernels

@@ -19,32 +19,70 @@ std::vector<float> RandomVector(int64_t n) {
   return v;
 }
 
-void BM_CausalConv1dSilu(benchmark::State& state) {
-  constexpr int64_t kWidth = 4;
+constexpr int64_t kWidth = 4;
+
+// Calls convolve(runs, rows, channels) with the states of elements T that the shape needs.
+template <typename T, typename Convolve>
+void Measure(benchmark::State& state, const Convolve& convolve) {
   Team team(state.range(3));
   const Team::Scope scope(&team);
   const int64_t runs = state.range(0), length = state.range(1), channels = state.range(2);
-  const int64_t rows = runs * length;
-  std::vector<float> xz = RandomVector(rows * 2 * channels),
-                     weight = RandomVector(kWidth * channels), bias = RandomVector(channels),
-                     out(rows * channels), states(runs * (kWidth - 1) * channels);
-  std::vector<ConvRun> batch;
+  std::vector<T> states(runs * (kWidth - 1) * channels);
+  std::vector<BasicConvRun<T>> batch;
   for (int64_t r = 0; r < runs; ++r) {
     batch.push_back({r * length, length, states.data() + r * (kWidth - 1) * channels});
   }
-  const MatrixView<const float> x(xz.data(), rows, channels, 2 * channels);
-  for (auto _ : state) {
-    CausalConv1dSilu(batch, x, weight.data(), bias.data(), kWidth, {out.data(), rows, channels});
-  }
-  state.counters["each"] =
-      benchmark::Counter(1.0 * state.iterations() * rows * channels / Team::Current().threads(),
-                         benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
+  for (auto _ : state) convolve(batch);
+  state.counters["each"] = benchmark::Counter(
+      1.0 * state.iterations() * runs * length * channels / Team::Current().threads(),
+      benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
 }
-BENCHMARK(BM_CausalConv1dSilu)
-    ->ArgNames({"runs", "length", "channels", "threads"})
-    ->ArgsProduct({{1, 8}, {1}, {1536, 5120}, {1, 2}})
-    ->ArgsProduct({{1}, {16, 512}, {1536, 5120}, {1, 2}})
-    ->UseRealTime();
+
+void BM_CausalConv1dSilu(benchmark::State& state) {
+  const int64_t rows = state.range(0) * state.range(1), channels = state.range(2);
+  std::vector<float> xz = RandomVector(rows * 2 * channels),
+                     weight = RandomVector(kWidth * channels), bias = RandomVector(channels),
+                     out(rows * channels);
+  const MatrixView<const float> x(xz.data(), rows, channels, 2 * channels);
+  Measure<float>(state, [&](const std::vector<ConvRun>& runs) {
+    CausalConv1dSilu(runs, x, weight.data(), bias.data(), kWidth, {out.data(), rows, channels});
+  });
+}
+
+std::vector<int8_t> RandomCodes(int64_t n) {
+  std::minstd_rand engine(n);
+  std::vector<int8_t> v(n);
+  for (int8_t& x : v) x = static_cast<int8_t>(engine() >> 8);
+  return v;
+}
+
+void BM_CausalConv1dSiluOfCodes(benchmark::State& state) {
+  const int64_t rows = state.range(0) * state.range(1), channels = state.range(2);
+  std::vector<int8_t> xz = RandomCodes(rows * 2 * channels),
+                      weight = RandomCodes(kWidth * channels), out(rows * channels);
+  std::vector<float> multiplier(channels, 1e-4f), bias = RandomVector(channels),
+                                                  output_multiplier(channels, 40.0f);
+  const QuantizedConvOperands operands = {
+      MatrixView<const int8_t>(xz.data(), rows, channels, 2 * channels),
+      weight.data(),
+      multiplier.data(),
+      bias.data(),
+      kWidth,
+      output_multiplier.data(),
+      {out.data(), rows, channels}};
+  Measure<int8_t>(
+      state, [&](const std::vector<QuantizedConvRun>& runs) { CausalConv1dSilu(runs, operands); });
+}
+
+void Shapes(benchmark::internal::Benchmark* benchmark) {
+  benchmark->ArgNames({"runs", "length", "channels", "threads"})
+      ->ArgsProduct({{1, 8}, {1}, {1536, 4096, 5120}, {1, 2}})
+      ->ArgsProduct({{1}, {16, 512}, {1536, 4096, 5120}, {1, 2}})
+      ->UseRealTime();
+}
+
+BENCHMARK(BM_CausalConv1dSilu)->Apply(Shapes);
+BENCHMARK(BM_CausalConv1dSiluOfCodes)->Apply(Shapes);
 
 }  // namespace
 }  // namespace whipsnake::kernels

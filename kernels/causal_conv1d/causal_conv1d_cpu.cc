@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstring>
 
 #include "kernels/causal_conv1d/causal_conv1d.h"
@@ -15,10 +16,12 @@
 #define WHIPSNAKE_KERNELS_CAUSAL_CONV1D_CAUSAL_CONV1D_CPU_CC_
 namespace whipsnake::kernels {
 
+// The counterpart of QuantizedConvOperands.
 struct ConvOperands {
   MatrixView<const float> x;
-  const float* weight;
-  const float* bias;
+  const float* weight = nullptr;
+  const float* bias = nullptr;
+  int64_t width = 0;
   MatrixView<float> y;
 };
 
@@ -28,46 +31,91 @@ struct ConvOperands {
 HWY_BEFORE_NAMESPACE();
 namespace whipsnake::kernels::HWY_NAMESPACE {
 
-// One row: window[k] is the row of inputs under tap k.
-template <int kWidth>
-HWY_INLINE void ConvRow(const ConvOperands& o, const float* const (&window)[8], int64_t begin,
-                        int64_t end, float* y) {
-  const Floats d;
-  const int64_t channels = o.x.cols;
+// From the sum over the taps, which begins at the bias, to y.
+template <typename Part>
+HWY_INLINE FloatVec InitialSum(const ConvOperands& o, int64_t e, Part part) {
+  return o.bias != nullptr ? part.Load(o.bias + e) : hn::Zero(Floats());
+}
+template <typename Part>
+HWY_INLINE FloatVec Output(const ConvOperands&, int64_t, Part, FloatVec sum) {
+  return Silu(Floats(), sum);
+}
+
+// The products of codes are summed in fp32 too: eight of at most 2^14 are exact there, so that this
+// is the sum in int32. What follows is not fused, so that no target rounds otherwise.
+template <typename Part>
+HWY_INLINE FloatVec InitialSum(const QuantizedConvOperands&, int64_t, Part) {
+  return hn::Zero(Floats());
+}
+template <typename Part>
+HWY_INLINE FloatVec Output(const QuantizedConvOperands& o, int64_t e, Part part, FloatVec sum) {
+  FloatVec v = hn::Mul(part.Load(o.multiplier + e), sum);
+  if (o.bias != nullptr) v = hn::Add(part.Load(o.bias + e), v);
+  return hn::Mul(part.Load(o.output_multiplier + e), Silu(Floats(), v));
+}
+
+// Rows that follow one another, so many that an input and the weights are rarely loaded twice, and
+// so few that the rows stay in the first cache.
+constexpr int64_t kBlock = 4;
+
+// `rows` rows of outputs; input(i) is the row of inputs under the first tap of row i.
+template <int kWidth, typename Operands, typename T, typename Input>
+HWY_INLINE void ConvBlock(const Operands& o, const Input& input, int64_t rows, int64_t begin,
+                          int64_t end, T* y) {
+  const T* inputs[kBlock + kWidth - 1];
+  for (int64_t i = 0; i < rows + kWidth - 1; ++i) inputs[i] = input(i);
   ForEachVector(begin, end, [&](int64_t e, auto part) HWY_ATTR {
-    FloatVec sum = o.bias != nullptr ? part.Load(o.bias + e) : hn::Zero(d);
+    FloatVec weight[kWidth], window[kWidth];
 #pragma GCC unroll 8
     for (int k = 0; k < kWidth; ++k) {
-      sum = hn::MulAdd(part.Load(o.weight + k * channels + e), part.Load(window[k] + e), sum);
+      weight[k] = LoadLanes(part, o.weight + k * o.x.cols + e);
+      if (k + 1 < kWidth) window[k + 1] = LoadLanes(part, inputs[k] + e);
     }
-    part.Store(Silu(d, sum), y + e);
+    for (int64_t i = 0; i < rows; ++i) {
+      FloatVec sum = InitialSum(o, e, part);
+#pragma GCC unroll 8
+      for (int k = 0; k < kWidth; ++k) {
+        window[k] = k + 1 < kWidth ? window[k + 1] : LoadLanes(part, inputs[i + k] + e);
+        sum = hn::MulAdd(weight[k], window[k], sum);
+      }
+      StoreLanes(part, Output(o, e, part, sum), y + i * o.y.stride + e);
+    }
   });
 }
 
-template <int kWidth>
-void ConvRows(const ConvOperands& o, const ConvRun& run, int64_t begin, int64_t end) {
+template <int kWidth, typename Operands, typename T>
+void ConvRows(const Operands& o, const BasicConvRun<T>& run, int64_t begin, int64_t end) {
   // The state's rows followed by the run's: the inputs in the order of time.
-  const auto input = [&](int64_t i) {
+  const auto input = [&](int64_t i) -> const T* {
     return i < kWidth - 1 ? run.state + i * o.x.cols : o.x.row(run.begin + i - (kWidth - 1));
   };
-  for (int64_t t = 0; t < run.length; ++t) {
-    const float* window[8];
-    for (int k = 0; k < kWidth; ++k) window[k] = input(t + k);
-    ConvRow<kWidth>(o, window, begin, end, o.y.row(run.begin + t));
+  for (int64_t t = 0; t < run.length; t += kBlock) {
+    ConvBlock<kWidth>(
+        o, [&](int64_t i) { return input(t + i); }, std::min(kBlock, run.length - t), begin, end,
+        o.y.row(run.begin + t));
   }
   // Oldest first, so that a row of the state is read before it is overwritten.
   for (int64_t k = 0; k < kWidth - 1; ++k) {
     std::memcpy(run.state + k * o.x.cols + begin, input(run.length + k) + begin,
-                (end - begin) * sizeof(float));
+                (end - begin) * sizeof(T));
   }
 }
 
-void ConvChannels(const ConvOperands& o, const ConvRun& run, int64_t width, int64_t begin,
-                  int64_t end) {
-  constexpr decltype(&ConvRows<1>) kByWidth[] = {ConvRows<1>, ConvRows<2>, ConvRows<3>,
-                                                 ConvRows<4>, ConvRows<5>, ConvRows<6>,
-                                                 ConvRows<7>, ConvRows<8>};
-  kByWidth[width - 1](o, run, begin, end);
+template <typename Operands, typename T>
+void ConvChannels(const Operands& o, const BasicConvRun<T>& run, int64_t begin, int64_t end) {
+  constexpr decltype(&ConvRows<1, Operands, T>) kByWidth[] = {
+      ConvRows<1, Operands, T>, ConvRows<2, Operands, T>, ConvRows<3, Operands, T>,
+      ConvRows<4, Operands, T>, ConvRows<5, Operands, T>, ConvRows<6, Operands, T>,
+      ConvRows<7, Operands, T>, ConvRows<8, Operands, T>};
+  kByWidth[o.width - 1](o, run, begin, end);
+}
+
+void FloatConvChannels(const ConvOperands& o, const ConvRun& run, int64_t begin, int64_t end) {
+  ConvChannels(o, run, begin, end);
+}
+void QuantizedConvChannels(const QuantizedConvOperands& o, const QuantizedConvRun& run,
+                           int64_t begin, int64_t end) {
+  ConvChannels(o, run, begin, end);
 }
 
 }  // namespace whipsnake::kernels::HWY_NAMESPACE
@@ -75,19 +123,33 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace whipsnake::kernels {
+namespace {
 
-HWY_EXPORT(ConvChannels);
+HWY_EXPORT(FloatConvChannels);
+HWY_EXPORT(QuantizedConvChannels);
+
+template <typename Operands, typename T>
+void ConvRuns(std::span<const BasicConvRun<T>> runs, const Operands& o,
+              void (*convolve)(const Operands& o, const BasicConvRun<T>& run, int64_t begin,
+                               int64_t end)) {
+  constexpr double kNanosecondsEach = 0.7;
+  int64_t rows = 0;
+  for (const BasicConvRun<T>& run : runs) rows += run.length;
+  ParallelChannels(o.x.cols, kNanosecondsEach * rows * o.x.cols, [&](int64_t begin, int64_t end) {
+    for (const BasicConvRun<T>& run : runs) convolve(o, run, begin, end);
+  });
+}
+
+}  // namespace
 
 void CausalConv1dSilu(std::span<const ConvRun> runs, MatrixView<const float> x, const float* weight,
                       const float* bias, int64_t width, MatrixView<float> y) {
-  constexpr double kNanosecondsEach = 0.7;
-  int64_t rows = 0;
-  for (const ConvRun& run : runs) rows += run.length;
-  ParallelChannels(x.cols, kNanosecondsEach * rows * x.cols, [&](int64_t begin, int64_t end) {
-    for (const ConvRun& run : runs) {
-      HWY_DYNAMIC_DISPATCH(ConvChannels)({x, weight, bias, y}, run, width, begin, end);
-    }
-  });
+  ConvRuns(runs, ConvOperands{x, weight, bias, width, y}, HWY_DYNAMIC_DISPATCH(FloatConvChannels));
+}
+
+void CausalConv1dSilu(std::span<const QuantizedConvRun> runs,
+                      const QuantizedConvOperands& operands) {
+  ConvRuns(runs, operands, HWY_DYNAMIC_DISPATCH(QuantizedConvChannels));
 }
 
 }  // namespace whipsnake::kernels

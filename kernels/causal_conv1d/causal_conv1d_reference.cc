@@ -1,27 +1,57 @@
 #include <cmath>
+#include <cstdint>
 #include <vector>
 
 #include "kernels/causal_conv1d/causal_conv1d.h"
 
 namespace whipsnake::kernels::reference {
+namespace {
+
+// sum(window, e): over the taps, of the inputs under them, oldest first; output(sum, e): an element
+// of y.
+template <typename T, typename Sum, typename Output>
+void Convolve(std::span<const BasicConvRun<T>> runs, MatrixView<const T> x, int64_t width,
+              MatrixView<T> y, const Sum& sum, const Output& output) {
+  std::vector<T> window(width);
+  for (const BasicConvRun<T>& run : runs) {
+    for (int64_t e = 0; e < x.cols; ++e) {
+      for (int64_t k = 0; k < width - 1; ++k) window[k] = run.state[k * x.cols + e];
+      for (int64_t t = run.begin; t < run.begin + run.length; ++t) {
+        window[width - 1] = x.row(t)[e];
+        y.row(t)[e] = output(sum(window, e), e);
+        for (int64_t k = 0; k < width - 1; ++k) window[k] = window[k + 1];
+      }
+      for (int64_t k = 0; k < width - 1; ++k) run.state[k * x.cols + e] = window[k];
+    }
+  }
+}
+
+double Silu(double v) { return v / (1.0 + std::exp(-v)); }
+
+}  // namespace
 
 void CausalConv1dSilu(std::span<const ConvRun> runs, MatrixView<const float> x, const float* weight,
                       const float* bias, int64_t width, MatrixView<float> y) {
-  const int64_t channels = x.cols;
-  std::vector<float> window(width);  // the inputs under the taps, oldest first
-  for (const ConvRun& run : runs) {
-    for (int64_t e = 0; e < channels; ++e) {
-      for (int64_t k = 0; k < width - 1; ++k) window[k] = run.state[k * channels + e];
-      for (int64_t t = run.begin; t < run.begin + run.length; ++t) {
-        window[width - 1] = x.row(t)[e];
-        double sum = bias != nullptr ? bias[e] : 0.0f;
-        for (int64_t k = 0; k < width; ++k) sum += double{weight[k * channels + e]} * window[k];
-        y.row(t)[e] = static_cast<float>(sum / (1.0 + std::exp(-sum)));
-        for (int64_t k = 0; k < width - 1; ++k) window[k] = window[k + 1];
-      }
-      for (int64_t k = 0; k < width - 1; ++k) run.state[k * channels + e] = window[k];
-    }
-  }
+  const auto sum = [&](const std::vector<float>& window, int64_t e) {
+    double total = bias != nullptr ? bias[e] : 0.0f;
+    for (int64_t k = 0; k < width; ++k) total += double{weight[k * x.cols + e]} * window[k];
+    return total;
+  };
+  Convolve(runs, x, width, y, sum,
+           [](double total, int64_t) { return static_cast<float>(Silu(total)); });
+}
+
+void CausalConv1dSilu(std::span<const QuantizedConvRun> runs, const QuantizedConvOperands& o) {
+  const auto sum = [&](const std::vector<int8_t>& window, int64_t e) {
+    int32_t total = 0;
+    for (int64_t k = 0; k < o.width; ++k) total += o.weight[k * o.x.cols + e] * window[k];
+    return total;
+  };
+  Convolve(runs, o.x, o.width, o.y, sum, [&](int32_t total, int64_t e) {
+    const float v =
+        (o.bias != nullptr ? o.bias[e] : 0.0f) + o.multiplier[e] * static_cast<float>(total);
+    return ToCode(o.output_multiplier[e] * static_cast<float>(Silu(v)));
+  });
 }
 
 }  // namespace whipsnake::kernels::reference

@@ -18,10 +18,28 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 using Floats = hn::ScalableTag<float>;
 using FloatVec = hn::Vec<Floats>;
+using Codes = hn::Rebind<int8_t, Floats>;  // as many lanes
+using CodeVec = hn::Vec<Codes>;
+
+HWY_INLINE FloatVec FromCodes(CodeVec codes) {
+  return hn::ConvertTo(Floats(), hn::PromoteTo(hn::RebindToSigned<Floats>(), codes));
+}
+
+// ToCode() of every lane, bit for bit. Once v lies in [-128, 127], adding 1.5 · 2^23 rounds it half
+// to even and leaves the code in the sum's low byte.
+HWY_INLINE CodeVec ToCodes(FloatVec v) {
+  const Floats d;
+  v = hn::IfThenElseZero(hn::Eq(v, v), v);  // NaN
+  v = hn::Min(hn::Max(v, hn::Set(d, -128.0f)), hn::Set(d, 127.0f));
+  const auto sum = hn::BitCast(hn::RebindToUnsigned<Floats>(), hn::Add(v, hn::Set(d, 0x1.8p23f)));
+  return hn::BitCast(Codes(), hn::TruncateTo(hn::RebindToUnsigned<Codes>(), sum));
+}
 
 struct FullVector {
   FloatVec Load(const float* from) const { return hn::LoadU(Floats(), from); }
   void Store(FloatVec v, float* to) const { hn::StoreU(v, Floats(), to); }
+  FloatVec LoadCodes(const int8_t* from) const { return FromCodes(hn::LoadU(Codes(), from)); }
+  void StoreCodes(FloatVec v, int8_t* to) const { hn::StoreU(ToCodes(v), Codes(), to); }
 };
 
 // The first `count` lanes; the others read as zero. Copies, because a masked load may touch (and
@@ -39,7 +57,35 @@ struct PartOfVector {
     hn::Store(v, Floats(), lanes);
     std::memcpy(to, lanes, count * sizeof(float));
   }
+  FloatVec LoadCodes(const int8_t* from) const {
+    HWY_ALIGN int8_t lanes[hn::MaxLanes(Codes())] = {};
+    std::memcpy(lanes, from, count);
+    return FromCodes(hn::Load(Codes(), lanes));
+  }
+  void StoreCodes(FloatVec v, int8_t* to) const {
+    HWY_ALIGN int8_t lanes[hn::MaxLanes(Codes())];
+    hn::Store(ToCodes(v), Codes(), lanes);
+    std::memcpy(to, lanes, count);
+  }
 };
+
+// As fp32 or as codes, by what is pointed to.
+template <typename Part>
+HWY_INLINE FloatVec LoadLanes(Part part, const float* from) {
+  return part.Load(from);
+}
+template <typename Part>
+HWY_INLINE FloatVec LoadLanes(Part part, const int8_t* from) {
+  return part.LoadCodes(from);
+}
+template <typename Part>
+HWY_INLINE void StoreLanes(Part part, FloatVec v, float* to) {
+  part.Store(v, to);
+}
+template <typename Part>
+HWY_INLINE void StoreLanes(Part part, FloatVec v, int8_t* to) {
+  part.StoreCodes(v, to);
+}
 
 // Calls block(channel, FullVector or PartOfVector) for each vector of [begin, end).
 template <typename Block>

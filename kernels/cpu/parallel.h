@@ -9,15 +9,16 @@
 
 namespace whipsnake::kernels {
 
+// Waking a team costs some microseconds; what takes one thread less is done by the caller alone.
+inline constexpr double kWorthATeam = 4000;  // nanoseconds
+
 // Calls work(begin, end) so that the ranges cover [0, channels) once, one range per thread. Every
 // range but the last is a multiple of 64 channels: of every vector length, so that a channel has
 // the same lane however many threads there are, and of cache lines. `nanoseconds` is what one
-// thread would take: below a few microseconds the caller does it alone, for waking a team costs as
-// much.
+// thread would take.
 template <typename Work>
 void ParallelChannels(int64_t channels, double nanoseconds, const Work& work) {
   constexpr int64_t kGrain = 64;
-  constexpr double kWorthATeam = 4000;
   const int64_t grains = (channels + kGrain - 1) / kGrain;
   Team& team = Team::Current();
   if (nanoseconds < kWorthATeam || grains <= 1 || team.threads() == 1) {
@@ -28,6 +29,19 @@ void ParallelChannels(int64_t channels, double nanoseconds, const Work& work) {
     const int64_t begin = grains * share / team.threads() * kGrain;
     const int64_t end = std::min(grains * (share + 1) / team.threads() * kGrain, channels);
     if (begin < end) work(begin, end);
+  });
+}
+
+// Calls work(begin, end) so that the ranges cover [0, rows) once, one range per thread.
+template <typename Work>
+void ParallelRows(int64_t rows, double nanoseconds, const Work& work) {
+  Team& team = Team::Current();
+  if (nanoseconds < kWorthATeam || rows <= 1 || team.threads() == 1) {
+    work(int64_t{0}, rows);
+    return;
+  }
+  team.Run([&](int64_t share) {
+    work(rows * share / team.threads(), rows * (share + 1) / team.threads());
   });
 }
 

@@ -14,8 +14,9 @@ namespace whipsnake::kernels {
 // x[M,K] fp32; w[N,K] fp32 or bf16; bias[N] or null; y[M,N] fp32, may not alias x.
 //
 // fp32 weights: fp32 products and sums. bf16 weights: x is rounded to bf16 (half to even) first,
-// the products are exact and the sums fp32, for every M and on every ISA. NaN and infinity
-// propagate as IEEE 754 has it.
+// for every M and on every ISA; the products are exact and the sums fp32. The order of a sum
+// depends on the ISA, and CPUs with bf16 instructions take operands and sums below 2^-126 in
+// magnitude as zeros. NaN and infinity propagate as IEEE 754 has it.
 //
 // A row of y depends on that row of x alone, bit for bit: not on the other rows' values and not on
 // the number of threads. Up to M = 16 (weights streamed once through dot products) it does not

@@ -4,11 +4,9 @@
 
 namespace whipsnake::kernels {
 
-// Beyond these rows oneDNN's tiles, which reuse both operands, are faster (matmul_benchmark).
-constexpr int64_t kMaxStreamedRows = 16;
-
 void Matmul(MatrixView<const float> x, WeightView w, const float* bias, MatrixView<float> y) {
   if (x.rows == 0 || w.n == 0) return;
+  // Beyond these rows oneDNN's tiles, which reuse both operands, are faster (matmul_benchmark).
   if (x.rows <= kMaxStreamedRows) {
     StreamingMatmul(x, w, bias, y);
   } else {

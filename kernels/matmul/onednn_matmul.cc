@@ -7,7 +7,8 @@
 #include <vector>
 
 #include "kernels/cpu/team.h"
-#include "oneapi/dnnl/dnnl.h"
+#include "kernels/matmul/bf16_cpu.h"
+#include "oneapi/dnnl/dnnl.hpp"
 
 namespace whipsnake::kernels {
 namespace {
@@ -17,28 +18,6 @@ namespace {
 constexpr int64_t kTileM = 256;
 constexpr int64_t kTileN = 256;
 
-// Memory that a thread keeps from call to call: one tile's operands in fp32.
-struct Scratch {
-  std::vector<float> x;
-  std::vector<float> w;
-};
-
-MatrixView<const float> RoundedToBF16(MatrixView<const float> x, std::vector<float>& scratch) {
-  scratch.resize(std::max<size_t>(scratch.size(), x.rows * x.cols));
-  for (int64_t m = 0; m < x.rows; ++m) {
-    const float* row = x.row(m);
-    float* rounded = scratch.data() + m * x.cols;
-    for (int64_t k = 0; k < x.cols; ++k) rounded[k] = FromBF16(ToBF16(row[k]));
-  }
-  return {scratch.data(), x.rows, x.cols};
-}
-
-const float* Expanded(const uint16_t* w, int64_t count, std::vector<float>& scratch) {
-  scratch.resize(std::max<size_t>(scratch.size(), count));
-  for (int64_t i = 0; i < count; ++i) scratch[i] = FromBF16(w[i]);
-  return scratch.data();
-}
-
 // oneDNN would share a tile out to an OpenMP team of its own: one thread of our team is enough for
 // it.
 void KeepOneDnnOnThisThread() {
@@ -46,27 +25,82 @@ void KeepOneDnnOnThisThread() {
   static_cast<void>(once);
 }
 
-void MultiplyTile(MatrixView<const float> x, WeightView w, const float* bias, MatrixView<float> y) {
-  thread_local Scratch scratch;
-  const auto* weight = static_cast<const float*>(w.data);
-  if (w.dtype == DType::kBF16) {
-    x = RoundedToBF16(x, scratch.x);
-    weight = Expanded(static_cast<const uint16_t*>(w.data), w.n * w.k, scratch.w);
-  }
+// y = x · wᵀ.
+void Multiply(MatrixView<const float> x, MatrixView<const float> w, MatrixView<float> y) {
   // Fails only on impossible sizes.
-  dnnl_sgemm('N', 'T', x.rows, w.n, w.k, 1.0f, x.data, x.stride, weight, w.k, 0.0f, y.data,
-             y.stride);
-  if (bias == nullptr) return;
+  dnnl_sgemm('N', 'T', x.rows, w.rows, x.cols, 1.0f, x.data, x.stride, w.data, w.stride, 0.0f,
+             y.data, y.stride);
+}
+
+// oneDNN's product of bf16 matrices of any size: one for all, because one for each size would have
+// to be made at the first prompt of each length.
+class BF16Product {
+ public:
+  BF16Product() : engine_(Engine::kind::cpu, 0), stream_(engine_) {
+    const auto any = Dims(DNNL_RUNTIME_DIM_VAL, DNNL_RUNTIME_DIM_VAL);
+    const Desc x(any, Type::bf16, Dims(DNNL_RUNTIME_DIM_VAL, 1));
+    const Desc w(any, Type::bf16, Dims(1, DNNL_RUNTIME_DIM_VAL));
+    const Desc y(any, Type::f32, Dims(DNNL_RUNTIME_DIM_VAL, 1));
+#if DNNL_VERSION_MAJOR >= 3
+    product_ = dnnl::matmul({engine_, x, w, y});
+#else
+    product_ = dnnl::matmul({dnnl::matmul::desc(x, w, y), engine_});
+#endif
+  }
+
+  // y = x · wᵀ.
+  void operator()(MatrixView<const uint16_t> x, MatrixView<const uint16_t> w, MatrixView<float> y) {
+    const Desc x_desc({x.rows, x.cols}, Type::bf16, {x.stride, 1});
+    const Desc w_desc({w.cols, w.rows}, Type::bf16, {1, w.stride});
+    const Desc y_desc({y.rows, y.cols}, Type::f32, {y.stride, 1});
+    product_.execute(stream_, {{DNNL_ARG_SRC, Memory(x_desc, x.data)},
+                               {DNNL_ARG_WEIGHTS, Memory(w_desc, w.data)},
+                               {DNNL_ARG_DST, Memory(y_desc, y.data)}});
+  }
+
+ private:
+  using Engine = dnnl::engine;
+  using Desc = dnnl::memory::desc;
+  using Type = dnnl::memory::data_type;
+
+  static dnnl::memory::dims Dims(int64_t a, int64_t b) { return {a, b}; }
+  dnnl::memory Memory(const Desc& desc, const void* data) const {
+    return {desc, engine_, const_cast<void*>(data)};
+  }
+
+  Engine engine_;
+  dnnl::stream stream_;
+  dnnl::matmul product_;
+};
+
+// y = x · wᵀ of bf16 matrices, w and x contiguous.
+void Multiply(MatrixView<const uint16_t> x, MatrixView<const uint16_t> w, MatrixView<float> y) {
+  if (HasBF16Products()) {
+    // A thread's own, as oneDNN asks where a primitive keeps memory for its work.
+    thread_local BF16Product product;
+    return product(x, w, y);
+  }
+  const auto expand = [](MatrixView<const uint16_t> matrix, std::vector<float>& scratch) {
+    const int64_t size = matrix.rows * matrix.cols;
+    scratch.resize(std::max<size_t>(scratch.size(), size));
+    for (int64_t i = 0; i < size; ++i) scratch[i] = FromBF16(matrix.data[i]);
+    return MatrixView<const float>(scratch.data(), matrix.rows, matrix.cols);
+  };
+  thread_local std::vector<float> x_scratch, w_scratch;  // kept from call to call
+  Multiply(expand(x, x_scratch), expand(w, w_scratch), y);
+}
+
+void AddBias(const float* bias, MatrixView<float> y) {
   for (int64_t m = 0; m < y.rows; ++m) {
     for (int64_t n = 0; n < y.cols; ++n) y.row(m)[n] += bias[n];
   }
 }
 
-}  // namespace
-
-void OneDnnMatmul(MatrixView<const float> x, WeightView w, const float* bias, MatrixView<float> y) {
+template <typename T>
+void MultiplyTiles(MatrixView<const T> x, MatrixView<const T> w, const float* bias,
+                   MatrixView<float> y) {
   const int64_t tiles_m = (x.rows + kTileM - 1) / kTileM;
-  const int64_t tiles_n = (w.n + kTileN - 1) / kTileN;
+  const int64_t tiles_n = (w.rows + kTileN - 1) / kTileN;
   std::atomic<int64_t> next{0};
   Team::Current().Run([&](int) {
     KeepOneDnnOnThisThread();
@@ -74,12 +108,38 @@ void OneDnnMatmul(MatrixView<const float> x, WeightView w, const float* bias, Ma
       const int64_t m = tile % tiles_m * kTileM;
       const int64_t n = tile / tiles_m * kTileN;
       const int64_t rows = std::min(kTileM, x.rows - m);
-      const int64_t columns = std::min(kTileN, w.n - n);
-      const auto* weight = static_cast<const char*>(w.data) + n * w.k * ByteSize(w.dtype);
-      MultiplyTile(x.Rows(m, rows), {weight, w.dtype, columns, w.k},
-                   bias != nullptr ? bias + n : nullptr, y.Rows(m, rows).Columns(n, columns));
+      const int64_t columns = std::min(kTileN, w.rows - n);
+      const MatrixView<float> part = y.Rows(m, rows).Columns(n, columns);
+      Multiply(x.Rows(m, rows), w.Rows(n, columns), part);
+      if (bias != nullptr) AddBias(bias + n, part);
     }
   });
+}
+
+// x in bf16, contiguous, in memory that the calling thread keeps from call to call.
+MatrixView<const uint16_t> RoundedToBF16(MatrixView<const float> x) {
+  thread_local std::vector<uint16_t> scratch;
+  scratch.resize(std::max<size_t>(scratch.size(), x.rows * x.cols));
+  const MatrixView<uint16_t> rounded(scratch.data(), x.rows, x.cols);
+  Team& team = Team::Current();
+  team.Run([&](int64_t share) {
+    const int64_t end = x.rows * (share + 1) / team.threads();
+    for (int64_t m = x.rows * share / team.threads(); m < end; ++m) {
+      RoundToBF16(x.row(m), x.cols, rounded.row(m));
+    }
+  });
+  return rounded;
+}
+
+}  // namespace
+
+void OneDnnMatmul(MatrixView<const float> x, WeightView w, const float* bias, MatrixView<float> y) {
+  if (w.dtype == DType::kBF16) {
+    const MatrixView weight(static_cast<const uint16_t*>(w.data), w.n, w.k);
+    MultiplyTiles(RoundedToBF16(x), weight, bias, y);
+  } else {
+    MultiplyTiles(x, {static_cast<const float*>(w.data), w.n, w.k}, bias, y);
+  }
 }
 
 }  // namespace whipsnake::kernels

@@ -6,8 +6,8 @@
 
 namespace whipsnake::kernels {
 
-// Matmul() (see matmul.h) by oneDNN's sgemm. bf16 operands are expanded to fp32 a tile at a time,
-// so that the arithmetic is the same on every instruction set.
+// Matmul() (see matmul.h) by oneDNN: fp32 by its sgemm; bf16 by its bf16 product where the CPU has
+// the instructions (HasBF16Products()), else expanded to fp32 a tile at a time.
 void OneDnnMatmul(MatrixView<const float> x, WeightView w, const float* bias, MatrixView<float> y);
 
 }  // namespace whipsnake::kernels

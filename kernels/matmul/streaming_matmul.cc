@@ -4,6 +4,7 @@
 #include <type_traits>
 
 #include "kernels/cpu/team.h"
+#include "kernels/matmul/bf16_cpu.h"
 
 // Arrays of vectors below need vectors of a size known to the compiler.
 #ifndef HWY_DISABLED_TARGETS
@@ -16,6 +17,8 @@
 #include "hwy/aligned_allocator.h"
 #include "hwy/cache_control.h"
 #include "hwy/highway.h"
+//
+#include "kernels/cpu/lanes-inl.h"
 
 #ifndef WHIPSNAKE_KERNELS_MATMUL_STREAMING_MATMUL_CC_
 #define WHIPSNAKE_KERNELS_MATMUL_STREAMING_MATMUL_CC_
@@ -23,16 +26,20 @@ namespace whipsnake::kernels {
 
 // Up to kStreamedM rows of activations, one weight row at a time: memory is then read strictly in
 // order, which the hardware prefetches best. For more of them, where arithmetic is the cost,
-// kRowsAtOnce weight rows share each load of an activation.
+// kRowsAtOnce weight rows share each load of an activation. Rows of few cache lines, where a row's
+// start and end are the cost, go by kShortRowsAtOnce: memory is still read nearly in order.
 constexpr int64_t kStreamedM = 2;
 constexpr int kRowsAtOnce = 2;
+constexpr int kShortRowsAtOnce = 4;
+constexpr int64_t kShortRowBytes = 192;
 
-// The rows of x as the dot products read them: for bf16 weights rounded, and in the order in which
-// a vector of the weight comes apart; zeros after the K-th up to a whole vector.
+// How the products are made: of fp32, of bf16 expanded to fp32, or of bf16 as it is.
+enum class Products { kFp32, kExpandedBF16, kBF16 };
+
+// The rows of x as the dot products read them (PackRow), zeros after the K-th up to a whole step.
 struct PackedActivations {
   const float* data;
   int64_t m;
-  int64_t k;
   int64_t stride;
 };
 
@@ -45,17 +52,15 @@ namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 using DF = hn::ScalableTag<float>;
-using DU32 = hn::RebindToUnsigned<DF>;
 using VF = hn::Vec<DF>;
 constexpr int64_t kLanes = hn::MaxLanes(DF());
 
-// A step along K is two vectors of fp32, summed apart from each other up to the end of the row.
-constexpr int64_t kStep = 2 * kLanes;
-
-// How a step of a weight row becomes two vectors of fp32. PackRow() gives the activations that
-// order.
+// A step along K is two vectors, summed apart from each other up to the end of the row. The classes
+// below say, for each kind of weight, how many elements that is, how they become two vectors, and
+// how they are multiplied with two vectors of activations that PackRow() made the same way.
 struct Fp32Weight {
   using T = float;
+  static constexpr int64_t kStep = 2 * kLanes;
   static HWY_INLINE void Load(const T* p, VF& first, VF& second) {
     first = hn::LoadU(DF(), p);
     second = hn::LoadU(DF(), p + kLanes);
@@ -68,10 +73,13 @@ struct Fp32Weight {
     second = hn::MaskedLoad(hn::FirstN(DF(), second_count), DF(), p + count - second_count);
   }
 #endif
+  static HWY_INLINE VF MulAdd(VF w, VF x, VF sum) { return hn::MulAdd(w, x, sum); }
 };
 
-struct BF16Weight {
+struct ExpandedBF16Weight {
   using T = uint16_t;
+  using DU32 = hn::RebindToUnsigned<DF>;
+  static constexpr int64_t kStep = 2 * kLanes;
   // Even elements, then odd ones: each is half of a 32-bit lane, and a shift or a mask makes it
   // fp32.
   static HWY_INLINE void Split(hn::Vec<DU32> pairs, VF& first, VF& second) {
@@ -88,7 +96,54 @@ struct BF16Weight {
     Split(hn::MaskedLoad(mask, DU32(), reinterpret_cast<const uint32_t*>(p)), first, second);
   }
 #endif
+  static HWY_INLINE VF MulAdd(VF w, VF x, VF sum) { return hn::MulAdd(w, x, sum); }
 };
+
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
+#define WHIPSNAKE_BF16_PRODUCTS 1
+// Vectors of pairs: a lane holds two neighbours.
+struct BF16Weight {
+  using T = uint16_t;
+  using DU16 = hn::Repartition<uint16_t, DF>;
+  static constexpr int64_t kStep = 4 * kLanes;
+  static constexpr int64_t kMaskable = 1;
+  static HWY_INLINE void Load(const T* p, VF& first, VF& second) {
+    first = hn::BitCast(DF(), hn::LoadU(DU16(), p));
+    second = hn::BitCast(DF(), hn::LoadU(DU16(), p + 2 * kLanes));
+  }
+  static HWY_INLINE void LoadMasked(const T* p, int64_t count, VF& first, VF& second) {
+    const int64_t second_count = std::max<int64_t>(count - 2 * kLanes, 0);
+    first = hn::BitCast(DF(), hn::MaskedLoad(hn::FirstN(DU16(), count), DU16(), p));
+    second = hn::BitCast(
+        DF(), hn::MaskedLoad(hn::FirstN(DU16(), second_count), DU16(), p + count - second_count));
+  }
+  // In assembler, because this target's functions are compiled for CPUs without the instruction.
+  static HWY_INLINE VF MulAdd(VF w, VF x, VF sum) {
+    asm("vdpbf16ps %2, %1, %0" : "+v"(sum.raw) : "v"(x.raw), "v"(w.raw));
+    return sum;
+  }
+};
+#else
+#define WHIPSNAKE_BF16_PRODUCTS 0
+#endif
+
+// Calls body(Weight()) with the class that multiplies so.
+template <class Body>
+HWY_INLINE void WithWeight(Products products, const Body& body) {
+  switch (products) {
+    case Products::kFp32:
+      return body(Fp32Weight());
+    case Products::kExpandedBF16:
+      return body(ExpandedBF16Weight());
+    case Products::kBF16:
+#if WHIPSNAKE_BF16_PRODUCTS
+      return body(BF16Weight());
+#else
+      return;  // never asked for: HasBF16Products()
+#endif
+  }
+}
+#undef WHIPSNAKE_BF16_PRODUCTS
 
 // The first `count` elements of a step, zeros for the others. Nothing past a row is read: it may be
 // the last of a mapped file. Masked where the target can do that without a fault and the count
@@ -98,44 +153,24 @@ HWY_INLINE void LoadTail(const typename Weight::T* p, int64_t count, VF& first, 
 #if !HWY_MEM_OPS_MIGHT_FAULT
   if (count % Weight::kMaskable == 0) return Weight::LoadMasked(p, count, first, second);
 #endif
-  typename Weight::T step[kStep] = {};
+  typename Weight::T step[Weight::kStep] = {};
   std::copy_n(p, count, step);
   Weight::Load(step, first, second);
 }
 
-// As ToBF16() and back.
-HWY_INLINE VF RoundToBF16(VF value) {
-  const DU32 d;
-  const auto bits = hn::BitCast(d, value);
-  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(d, 1));
-  const auto rounded = hn::Add(bits, hn::Add(odd, hn::Set(d, 0x7fff)));
-  const auto quiet_nan = hn::Or(bits, hn::Set(d, 0x400000));
-  const auto is_nan = hn::RebindMask(d, hn::IsNaN(value));
-  return hn::BitCast(DF(),
-                     hn::And(hn::IfThenElse(is_nan, quiet_nan, rounded), hn::Set(d, 0xffff0000u)));
-}
-
-// The K values of one row in the order in which Load() gives the weight's, zeros up to a whole
-// step.
-void PackRow(const float* x, int64_t k, bool bf16, float* packed) {
-  const int64_t whole = k & ~(kStep - 1);
-  if (!bf16) {
-    std::copy_n(x, k, packed);
-    if (whole < k) std::fill(packed + k, packed + whole + kStep, 0.0f);
-    return;
-  }
-  const auto pack_step = [packed](const float* from, int64_t at) HWY_ATTR {
-    VF even, odd;
-    hn::LoadInterleaved2(DF(), from, even, odd);
-    hn::Store(RoundToBF16(even), DF(), packed + at);
-    hn::Store(RoundToBF16(odd), DF(), packed + at + kLanes);
-  };
-  for (int64_t i = 0; i < whole; i += kStep) pack_step(x + i, i);
-  if (whole < k) {
-    float tail[kStep] = {};
-    std::copy_n(x + whole, k - whole, tail);
-    pack_step(tail, whole);
-  }
+// A row of x, in the weight's dtype, as the vectors into which the weight's rows come apart.
+void PackRow(Products products, const void* x, int64_t k, float* packed) {
+  WithWeight(products, [&](auto weight) HWY_ATTR {
+    using Weight = decltype(weight);
+    const auto* row = static_cast<const typename Weight::T*>(x);
+    for (int64_t i = 0; i < k; i += Weight::kStep) {
+      VF first, second;
+      LoadTail<Weight>(row + i, std::min(k - i, Weight::kStep), first, second);
+      hn::Store(first, DF(), packed);
+      hn::Store(second, DF(), packed + kLanes);
+      packed += 2 * kLanes;
+    }
+  });
 }
 
 // The running sums of kRows weight rows with kM activation rows.
@@ -164,52 +199,77 @@ HWY_INLINE void MultiplyStep(const typename Weight::T* w, int64_t w_stride, int6
     const VF x_second = hn::Load(DF(), x + m * x_stride + kLanes);
 #pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r) {
-      sums.first[r][m] = hn::MulAdd(first[r], x_first, sums.first[r][m]);
-      sums.second[r][m] = hn::MulAdd(second[r], x_second, sums.second[r][m]);
+      sums.first[r][m] = Weight::MulAdd(first[r], x_first, sums.first[r][m]);
+      sums.second[r][m] = Weight::MulAdd(second[r], x_second, sums.second[r][m]);
     }
   }
 }
 
-// The dot products of kRows consecutive weight rows with kM packed activation rows.
+// The sums of kLanes outputs with each row of x, before their lanes are added up.
+struct GroupSums {
+  HWY_ALIGN float lanes[kMaxStreamedRows][kLanes * kLanes];
+};
+
+// Lane i of the result is the sum of the lanes of the i-th of kCount vectors for kCount = kLanes;
+// below, the sums of parts of their lanes. Every vector is added up in the same order. For all
+// outputs of a group at once this is a third of the instructions of a sum for each.
+template <int kCount>
+HWY_INLINE VF SumEach(const float* vectors) {
+  if constexpr (kCount == 1) {
+    return hn::Load(DF(), vectors);
+  } else {
+    const VF low = SumEach<kCount / 2>(vectors);
+    const VF high = SumEach<kCount / 2>(vectors + kCount / 2 * kLanes);
+#if HWY_TARGET != HWY_SCALAR  // which has one lane, and lacks these
+    return hn::Add(hn::ConcatEven(DF(), high, low), hn::ConcatOdd(DF(), high, low));
+#endif
+  }
+}
+
+// Multiplies kRows consecutive weight rows with kM packed activation rows. Where the sums of the
+// first output with the first row of x go is `lanes`.
 template <class Weight, int kRows, int kM>
 HWY_INLINE void DotTile(const typename Weight::T* w, int64_t k, const float* x, int64_t x_stride,
-                        const float* bias, float* y, int64_t y_stride) {
+                        float* lanes) {
   Sums<kRows, kM> sums;
 #pragma GCC unroll 4
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
     for (int m = 0; m < kM; ++m) sums.first[r][m] = sums.second[r][m] = hn::Zero(DF());
   }
-  const int64_t whole = k & ~(kStep - 1);
-  for (int64_t i = 0; i < whole; i += kStep) {
-    if constexpr (kRows > 1) {
-      // Rows read side by side confuse the hardware prefetcher: fetch the next ones, in memory
-      // order.
+  const int64_t whole = k - k % Weight::kStep;
+  for (int64_t i = 0; i < whole; i += Weight::kStep) {
+    if constexpr (kRows == kRowsAtOnce) {
+      // Long rows read side by side confuse the hardware prefetcher: fetch the next ones, in
+      // memory order.
+      const auto* next = w + kRows * (k + i);
 #pragma GCC unroll 4
-      for (int r = 0; r < kRows; ++r) hwy::Prefetch(w + kRows * (k + i) + r * kStep);
+      for (int r = 0; r < kRows; ++r) hwy::Prefetch(next + r * Weight::kStep);
     }
-    MultiplyStep<Weight, true>(w + i, k, kStep, x + i, x_stride, sums);
+    MultiplyStep<Weight, true>(w + i, k, Weight::kStep, x, x_stride, sums);
+    x += 2 * kLanes;
   }
-  if (whole < k) MultiplyStep<Weight, false>(w + whole, k, k - whole, x + whole, x_stride, sums);
+  if (whole < k) MultiplyStep<Weight, false>(w + whole, k, k - whole, x, x_stride, sums);
 #pragma GCC unroll 4
   for (int m = 0; m < kM; ++m) {
 #pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r) {
-      const VF sum = hn::SumOfLanes(DF(), hn::Add(sums.first[r][m], sums.second[r][m]));
-      y[m * y_stride + r] = hn::GetLane(sum) + (bias != nullptr ? bias[r] : 0.0f);
+      hn::Store(hn::Add(sums.first[r][m], sums.second[r][m]), DF(),
+                lanes + (m * kLanes + r) * kLanes);
     }
   }
 }
 
-// All M rows with kRows weight rows; a block of M as large as the registers take.
+// All M rows with kRows weight rows, the row-th of their group on; a block of M as large as the
+// registers take.
 template <class Weight, int kRows>
-HWY_INLINE void DotRows(const typename Weight::T* w, const PackedActivations& x, const float* bias,
-                        float* y, int64_t y_stride) {
-  constexpr int kMaxM = kLanes >= 16 || kRows == 1 ? 4 : 2;
+HWY_INLINE void DotRows(const typename Weight::T* w, int64_t k, const PackedActivations& x,
+                        int64_t row, GroupSums& sums) {
+  constexpr int kMaxM = kRows == 1 || (kRows == 2 && kLanes >= 16) ? 4 : 2;
   int64_t m = 0;
   const auto tile = [&](auto size) HWY_ATTR {
-    DotTile<Weight, kRows, size>(w, x.k, x.data + m * x.stride, x.stride, bias, y + m * y_stride,
-                                 y_stride);
+    DotTile<Weight, kRows, size>(w + row * k, k, x.data + m * x.stride, x.stride,
+                                 sums.lanes[m] + row * kLanes);
     m += size;
   };
   while (x.m - m >= kMaxM) tile(std::integral_constant<int, kMaxM>());
@@ -223,30 +283,41 @@ HWY_INLINE void DotRows(const typename Weight::T* w, const PackedActivations& x,
   }
 }
 
+// The sums of a group of `outputs` weight rows; zeros for what it lacks to a whole one.
 template <class Weight>
-void MultiplyRowsOf(const PackedActivations& x, const WeightView& w, int64_t begin, int64_t end,
-                    const float* bias, const MatrixView<float>& y) {
-  const auto* data = static_cast<const typename Weight::T*>(w.data);
-  const auto rows = [&](auto count, int64_t n) HWY_ATTR {
-    DotRows<Weight, count>(data + n * w.k, x, bias != nullptr ? bias + n : nullptr, y.data + n,
-                           y.stride);
+HWY_INLINE void DotGroup(const typename Weight::T* w, int64_t outputs, int64_t k,
+                         const PackedActivations& x, GroupSums& sums) {
+  int64_t row = 0;
+  const auto rows = [&](auto count) HWY_ATTR {
+    for (; row + count <= outputs; row += count) DotRows<Weight, count>(w, k, x, row, sums);
   };
-  int64_t n = begin;
   if (x.m > kStreamedM) {
-    for (; n + kRowsAtOnce <= end; n += kRowsAtOnce) {
-      rows(std::integral_constant<int, kRowsAtOnce>(), n);
-    }
+    rows(std::integral_constant<int, kRowsAtOnce>());
+  } else if (k * static_cast<int64_t>(sizeof(*w)) <= kShortRowBytes) {
+    rows(std::integral_constant<int, kShortRowsAtOnce>());
   }
-  for (; n < end; ++n) rows(std::integral_constant<int, 1>(), n);
+  rows(std::integral_constant<int, 1>());
+  for (int64_t m = 0; m < x.m; ++m) {
+    std::fill(sums.lanes[m] + outputs * kLanes, std::end(sums.lanes[m]), 0.0f);
+  }
 }
 
-void MultiplyRows(const PackedActivations& x, const WeightView& w, int64_t begin, int64_t end,
-                  const float* bias, const MatrixView<float>& y) {
-  if (w.dtype == DType::kBF16) {
-    MultiplyRowsOf<BF16Weight>(x, w, begin, end, bias, y);
-  } else {
-    MultiplyRowsOf<Fp32Weight>(x, w, begin, end, bias, y);
-  }
+// The outputs [begin, end) of y.
+void MultiplyRows(Products products, const PackedActivations& x, const WeightView& w, int64_t begin,
+                  int64_t end, const float* bias, const MatrixView<float>& y) {
+  WithWeight(products, [&](auto weight) HWY_ATTR {
+    using Weight = decltype(weight);
+    const auto* data = static_cast<const typename Weight::T*>(w.data);
+    GroupSums sums;
+    ForEachVector(begin, end, [&](int64_t n, auto part) HWY_ATTR {
+      DotGroup<Weight>(data + n * w.k, std::min(end - n, kLanes), w.k, x, sums);
+      for (int64_t m = 0; m < x.m; ++m) {
+        VF outputs = SumEach<kLanes>(sums.lanes[m]);
+        if (bias != nullptr) outputs = hn::Add(outputs, part.Load(bias + n));
+        part.Store(outputs, y.row(m) + n);
+      }
+    });
+  });
 }
 
 }  // namespace HWY_NAMESPACE
@@ -263,7 +334,7 @@ HWY_EXPORT(MultiplyRows);
 // A team costs some microseconds; below this much weight one core is done sooner.
 constexpr int64_t kTeamBytes = 64 << 10;
 
-// At least a vector of any target longer than K, and a multiple of one.
+// At least a step of any target, and a multiple of one.
 constexpr int64_t kPadding = 64;
 
 // Memory that a thread keeps from call to call.
@@ -277,25 +348,42 @@ float* Scratch(int64_t size) {
   return scratch.get();
 }
 
+Products ProductsFor(DType weight) {
+  if (weight != DType::kBF16) return Products::kFp32;
+  return HasBF16Products() ? Products::kBF16 : Products::kExpandedBF16;
+}
+
+PackedActivations Pack(Products products, const MatrixView<const float>& x) {
+  const int64_t stride = (x.cols + kPadding - 1) / kPadding * kPadding;
+  float* packed = Scratch((x.rows + 1) * stride);
+  // Behind the packed rows, one before it is packed.
+  auto* rounded = reinterpret_cast<uint16_t*>(packed + x.rows * stride);
+  for (int64_t m = 0; m < x.rows; ++m) {
+    const void* row = x.row(m);
+    if (products != Products::kFp32) {
+      RoundToBF16(x.row(m), x.cols, rounded);
+      row = rounded;
+    }
+    HWY_DYNAMIC_DISPATCH(PackRow)(products, row, x.cols, packed + m * stride);
+  }
+  return {packed, x.rows, stride};
+}
+
 }  // namespace
 
 void StreamingMatmul(MatrixView<const float> x, WeightView w, const float* bias,
                      MatrixView<float> y) {
-  const int64_t stride = (w.k + kPadding - 1) / kPadding * kPadding;
-  float* packed = Scratch(x.rows * stride);
-  for (int64_t m = 0; m < x.rows; ++m) {
-    HWY_DYNAMIC_DISPATCH(PackRow)(x.row(m), w.k, w.dtype == DType::kBF16, packed + m * stride);
-  }
-  const PackedActivations activations{packed, x.rows, w.k, stride};
+  const Products products = ProductsFor(w.dtype);
+  const PackedActivations activations = Pack(products, x);
   const auto multiply = HWY_DYNAMIC_DISPATCH(MultiplyRows);
+  if (w.bytes() < kTeamBytes) return multiply(products, activations, w, 0, w.n, bias, y);
+  // Each thread streams a contiguous part of the weight.
   const int64_t groups = (w.n + kRowsAtOnce - 1) / kRowsAtOnce;
   Team& team = Team::Current();
-  if (w.bytes() < kTeamBytes) return multiply(activations, w, 0, w.n, bias, y);
-  // Each thread streams a contiguous part of the weight.
   team.Run([&](int64_t share) {
     const int64_t begin = groups * share / team.threads() * kRowsAtOnce;
     const int64_t end = std::min(groups * (share + 1) / team.threads() * kRowsAtOnce, w.n);
-    multiply(activations, w, begin, end, bias, y);
+    multiply(products, activations, w, begin, end, bias, y);
   });
 }
 

@@ -6,10 +6,12 @@
 
 namespace whipsnake::kernels {
 
-// Matmul() (see matmul.h) for any M >= 1, meant for small ones: each weight row is fetched from
-// memory once, in order, and multiplied with all rows of x while it is in the cache. Every y[m,n]
-// is summed in one order that depends on K, the weight's dtype and the instruction set alone: not
-// on M, N, the place of the row or the number of threads.
+constexpr int64_t kMaxStreamedRows = 16;
+
+// Matmul() (see matmul.h) for M up to kMaxStreamedRows: each weight row is fetched from memory
+// once, in order, and multiplied with all rows of x while it is in the cache. Every y[m,n] is
+// summed in one order that depends on K, the weight's dtype and the instruction set alone: not on
+// M, N, the place of the row or the number of threads.
 void StreamingMatmul(MatrixView<const float> x, WeightView w, const float* bias,
                      MatrixView<float> y);
 

@@ -21,9 +21,17 @@ namespace whipsnake::kernels {
 void ResidualRmsNorm(MatrixView<const float> h, MatrixView<float> residual, const float* gamma,
                      float epsilon, MatrixView<float> y);
 
+// The same with y in int8: y[t] = ToCode(gamma ∘ (r[t] · rstd)), where the caller has divided gamma
+// by y's scale. The residual and rstd = 1 / sqrt(mean(r²) + epsilon) are those of the fp32 form,
+// bit for bit.
+void ResidualRmsNorm(MatrixView<const float> h, MatrixView<float> residual, const float* gamma,
+                     float epsilon, MatrixView<int8_t> y);
+
 namespace reference {
 void ResidualRmsNorm(MatrixView<const float> h, MatrixView<float> residual, const float* gamma,
                      float epsilon, MatrixView<float> y);
+void ResidualRmsNorm(MatrixView<const float> h, MatrixView<float> residual, const float* gamma,
+                     float epsilon, MatrixView<int8_t> y);
 }  // namespace reference
 
 }  // namespace whipsnake::kernels

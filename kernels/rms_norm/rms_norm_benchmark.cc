@@ -1,3 +1,4 @@
+#include <cstdint>
 #include <cstring>
 #include <vector>
 
@@ -7,19 +8,22 @@
 namespace whipsnake::kernels {
 namespace {
 
+template <typename T>
 void BM_ResidualRmsNorm(benchmark::State& state) {
   const int64_t t = state.range(0);
   const int64_t d = state.range(1);
-  std::vector<float> h(t * d, 0.0f), residual(t * d, 0.5f), gamma(d, 1.0f), y(t * d);
+  std::vector<float> h(t * d, 0.0f), residual(t * d, 0.5f), gamma(d, 1.0f);
+  std::vector<T> y(t * d);
   for (auto _ : state) {
     ResidualRmsNorm({h.data(), t, d}, {residual.data(), t, d}, gamma.data(), 1e-5f,
-                    {y.data(), t, d});
+                    MatrixView<T>(y.data(), t, d));
     benchmark::ClobberMemory();
   }
-  state.SetBytesProcessed(state.iterations() * 4 * t * d * sizeof(float));
+  state.SetItemsProcessed(state.iterations() * t * d);
+  state.SetBytesProcessed(state.iterations() * t * d * (3 * sizeof(float) + sizeof(T)));
 }
 
-// The bytes that a norm moves (it reads two matrices and writes two), as copies.
+// The bytes that a norm to fp32 moves (it reads two matrices and writes two), as copies.
 void BM_TwoCopies(benchmark::State& state) {
   const int64_t count = state.range(0) * state.range(1);
   std::vector<float> h(count, 0.0f), residual(count, 0.5f), y(count), z(count);
@@ -33,12 +37,13 @@ void BM_TwoCopies(benchmark::State& state) {
 
 void Shapes(benchmark::internal::Benchmark* benchmark) {
   benchmark->ArgNames({"T", "D"})->UseRealTime();
-  for (const int64_t d : {768, 2048}) {
+  for (const int64_t d : {768, 1536, 2048, 4096}) {
     for (const int64_t t : {1, 16, 512}) benchmark->Args({t, d});
   }
 }
 
-BENCHMARK(BM_ResidualRmsNorm)->Apply(Shapes);
+BENCHMARK(BM_ResidualRmsNorm<float>)->Apply(Shapes);
+BENCHMARK(BM_ResidualRmsNorm<int8_t>)->Apply(Shapes);
 BENCHMARK(BM_TwoCopies)->Apply(Shapes);
 
 }  // namespace

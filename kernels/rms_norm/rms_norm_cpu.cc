@@ -1,7 +1,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "kernels/cpu/team.h"
+#include "kernels/cpu/parallel.h"
 #include "kernels/rms_norm/rms_norm.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -9,6 +9,7 @@
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 //
 #include "hwy/highway.h"
+#include "kernels/cpu/lanes-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace whipsnake::kernels {
@@ -45,22 +46,23 @@ float AddAndSquare(const float* h, float* r, int64_t columns) {
   return sum;
 }
 
-void Scale(const float* r, const float* gamma, float scale, int64_t columns, float* y) {
-  const hn::ScalableTag<float> d;
-  const int64_t lanes = hn::Lanes(d);
-  const auto scales = hn::Set(d, scale);
-  int64_t i = 0;
-  for (; i + lanes <= columns; i += lanes) {
-    const auto normed = hn::Mul(hn::LoadU(d, r + i), scales);
-    hn::StoreU(hn::Mul(hn::LoadU(d, gamma + i), normed), d, y + i);
-  }
-  for (; i < columns; ++i) y[i] = gamma[i] * (r[i] * scale);
+template <typename T>
+void NormalizeRow(const float* h, float* r, const float* gamma, float epsilon, int64_t columns,
+                  T* y) {
+  const float mean = AddAndSquare(h, r, columns) / static_cast<float>(columns);
+  const FloatVec scale = hn::Set(Floats(), 1.0f / std::sqrt(mean + epsilon));
+  ForEachVector(0, columns, [&](int64_t i, auto part) HWY_ATTR {
+    StoreLanes(part, hn::Mul(part.Load(gamma + i), hn::Mul(part.Load(r + i), scale)), y + i);
+  });
 }
 
-void NormalizeRow(const float* h, float* r, const float* gamma, float epsilon, int64_t columns,
-                  float* y) {
-  const float mean = AddAndSquare(h, r, columns) / static_cast<float>(columns);
-  Scale(r, gamma, 1.0f / std::sqrt(mean + epsilon), columns, y);
+void NormalizeRowToFloats(const float* h, float* r, const float* gamma, float epsilon,
+                          int64_t columns, float* y) {
+  NormalizeRow(h, r, gamma, epsilon, columns, y);
+}
+void NormalizeRowToCodes(const float* h, float* r, const float* gamma, float epsilon,
+                         int64_t columns, int8_t* y) {
+  NormalizeRow(h, r, gamma, epsilon, columns, y);
 }
 
 }  // namespace HWY_NAMESPACE
@@ -71,27 +73,34 @@ HWY_AFTER_NAMESPACE();
 namespace whipsnake::kernels {
 namespace {
 
-HWY_EXPORT(NormalizeRow);
+HWY_EXPORT(NormalizeRowToFloats);
+HWY_EXPORT(NormalizeRowToCodes);
 
-// A team costs some microseconds; with fewer elements one core is done sooner.
-constexpr int64_t kTeamElements = 32 << 10;
+template <typename T>
+void NormalizeRows(MatrixView<const float> h, MatrixView<float> residual, const float* gamma,
+                   float epsilon, MatrixView<T> y,
+                   void (*normalize)(const float* h, float* r, const float* gamma, float epsilon,
+                                     int64_t columns, T* y)) {
+  constexpr double kNanosecondsEach = 0.12;
+  ParallelRows(residual.rows, kNanosecondsEach * residual.rows * residual.cols,
+               [&](int64_t begin, int64_t end) {
+                 for (int64_t t = begin; t < end; ++t) {
+                   normalize(h.empty() ? nullptr : h.row(t), residual.row(t), gamma, epsilon,
+                             residual.cols, y.row(t));
+                 }
+               });
+}
 
 }  // namespace
 
 void ResidualRmsNorm(MatrixView<const float> h, MatrixView<float> residual, const float* gamma,
                      float epsilon, MatrixView<float> y) {
-  const auto normalize = HWY_DYNAMIC_DISPATCH(NormalizeRow);
-  const auto rows = [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) {
-      normalize(h.empty() ? nullptr : h.row(t), residual.row(t), gamma, epsilon, residual.cols,
-                y.row(t));
-    }
-  };
-  Team& team = Team::Current();
-  if (residual.rows * residual.cols < kTeamElements) return rows(0, residual.rows);
-  team.Run([&](int64_t share) {
-    rows(residual.rows * share / team.threads(), residual.rows * (share + 1) / team.threads());
-  });
+  NormalizeRows(h, residual, gamma, epsilon, y, HWY_DYNAMIC_DISPATCH(NormalizeRowToFloats));
+}
+
+void ResidualRmsNorm(MatrixView<const float> h, MatrixView<float> residual, const float* gamma,
+                     float epsilon, MatrixView<int8_t> y) {
+  NormalizeRows(h, residual, gamma, epsilon, y, HWY_DYNAMIC_DISPATCH(NormalizeRowToCodes));
 }
 
 }  // namespace whipsnake::kernels

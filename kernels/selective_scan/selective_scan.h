@@ -45,7 +45,46 @@ struct SelectiveScanOperands {
 // only. Any thread; uses the current team (kernels/cpu/team.h).
 void SelectiveScan(std::span<const ScanRun> runs, const SelectiveScanOperands& operands);
 
+// The scan of Quamba (arXiv 2410.13229, section 4): inputs are codes, the arithmetic is fp32 as
+// above, and the state may be kept in less than fp32.
+//
+// A run's state, [N,E] of `dtype`: kF32, kBF16 or kI8. It is expanded to fp32 when the run begins
+// and rounded half to even (codes saturate) when the run ends, never in between; y comes from the
+// unrounded state. scale[N], for kI8 alone, positive normal numbers: h[n,e] = code · scale[n], and
+// code = ToCode(h · (1 / scale[n])), where the reciprocal is rounded to fp32 before the product is.
+struct QuantizedScanRun {
+  int64_t begin = 0;
+  int64_t length = 0;
+  void* state = nullptr;
+};
+
+// Every matrix of codes with the scales of its columns: value = code · scale[column].
+struct ScaledCodes {
+  MatrixView<const int8_t> codes;
+  const float* scale = nullptr;
+};
+
+struct QuantizedScanOperands {
+  ScaledCodes x;                      // [T,E]
+  ScaledCodes delta;                  // [T,E], W_dt·δ before bias and softplus
+  const float* delta_bias = nullptr;  // [E] or null
+  const float* a = nullptr;           // [N,E]
+  ScaledCodes b;                      // [T,N]
+  ScaledCodes c;                      // [T,N]
+  const float* d = nullptr;           // [E]
+  ScaledCodes z;                      // [T,E]
+  DType state_dtype = DType::kF32;
+  const float* state_scale = nullptr;  // [N] for kI8, else null
+  MatrixView<float> y;                 // [T,E]
+};
+// The inputs and the state expanded to fp32 give, bit for bit, what the fp32 form makes of them. So
+// with an fp32 state, results are bit-identical however the sequence is split; with any, whatever
+// else is in the batch. Nothing is NaN or infinite unless the formula's value is beyond fp32. Any
+// thread; uses the current team.
+void SelectiveScan(std::span<const QuantizedScanRun> runs, const QuantizedScanOperands& operands);
+
 namespace reference {
+void SelectiveScan(std::span<const QuantizedScanRun> runs, const QuantizedScanOperands& operands);
 void SelectiveScan(std::span<const ScanRun> runs, const SelectiveScanOperands& operands);
 }  // namespace reference
 

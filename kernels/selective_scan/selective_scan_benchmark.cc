@@ -1,5 +1,6 @@
-// The scan at the shapes of mamba-130m and mamba-2.8b: decode (a batch of runs of one token) and
-// prefill. "each" is the time per token, channel and thread.
+// The scan at the shapes of Mamba models: decode (a batch of runs of one token) and prefill, from
+// fp32 and from codes with each dtype of the state. "each" is the time per token, channel and
+// thread.
 #include <benchmark/benchmark.h>
 
 #include <random>
@@ -11,59 +12,119 @@
 namespace whipsnake::kernels {
 namespace {
 
-void Fill(std::vector<float>& v, float low, float high) {
-  std::minstd_rand engine(v.size());
+constexpr int64_t kStates = 16;
+
+struct Shape {
+  explicit Shape(const benchmark::State& state)
+      : runs(state.range(0)), length(state.range(1)), channels(state.range(2)) {}
+
+  int64_t rows() const { return runs * length; }
+  int64_t state_size() const { return kStates * channels; }
+  // A model has come round all its layers, and through the cache, before it needs a state again.
+  int64_t layers() const { return length == 1 ? 24 : 1; }
+
+  int64_t runs, length, channels;
+};
+
+std::vector<float> Uniform(int64_t n, float low, float high) {
+  std::minstd_rand engine(n);
   std::uniform_real_distribution<float> uniform(low, high);
+  std::vector<float> v(n);
   for (float& x : v) x = uniform(engine);
+  return v;
+}
+
+// What all forms have in fp32.
+struct Weights {
+  explicit Weights(const Shape& shape)
+      : a(shape.layers() * shape.state_size()),
+        bias(Uniform(shape.channels, -6, -2)),  // steps of about 0.002 to 0.1, as in trained models
+        d(shape.channels, 1.0f) {
+    for (size_t i = 0; i < a.size(); ++i) a[i] = -1.0f - i / shape.channels % kStates;
+  }
+
+  std::vector<float> a, bias, d;
+};
+
+// Runs the scan over one layer after the other. `states` holds the states of all layers and runs.
+template <class Run, class T, class Operands>
+void Measure(benchmark::State& state, const Shape& shape, const Weights& weights, T* states,
+             Operands& operands) {
+  Team team(state.range(3));
+  const Team::Scope scope(&team);
+  operands.delta_bias = weights.bias.data();
+  operands.d = weights.d.data();
+  std::vector<Run> batch(shape.runs);
+  int64_t layer = 0;
+  for (auto _ : state) {
+    for (int64_t r = 0; r < shape.runs; ++r) {
+      batch[r] = {r * shape.length, shape.length,
+                  states + (layer * shape.runs + r) * shape.state_size()};
+    }
+    operands.a = weights.a.data() + layer * shape.state_size();
+    SelectiveScan(batch, operands);
+    layer = (layer + 1) % shape.layers();
+  }
+  state.counters["each"] =
+      benchmark::Counter(1.0 * state.iterations() * shape.rows() * shape.channels / team.threads(),
+                         benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
 }
 
 void BM_SelectiveScan(benchmark::State& state) {
-  Team team(state.range(3));
-  const Team::Scope scope(&team);
-  const int64_t runs = state.range(0), length = state.range(1), channels = state.range(2),
-                states = 16;
-  const int64_t rows = runs * length;
-  // A model has come round all its layers, and through the cache, before it needs a state again.
-  const int64_t layers = length == 1 ? 24 : 1;
-  std::vector<float> xz(rows * 2 * channels), delta(rows * channels), bc(rows * 2 * states),
-      h(layers * runs * states * channels), a(layers * states * channels), bias(channels),
-      d(channels, 1.0f);
-  Fill(xz, -2, 2);
-  Fill(delta, -1, 1);
-  Fill(bc, -1, 1);
-  Fill(bias, -6, -2);  // steps of about 0.002 to 0.1, as trained models have
-  for (int64_t i = 0; i < layers * states * channels; ++i) a[i] = -1.0f - i / channels % states;
-  const MatrixView<float> both(xz.data(), rows, 2 * channels), dbc(bc.data(), rows, 2 * states),
-      steps(delta.data(), rows, channels);
-  std::vector<float> out(rows * channels);
+  const Shape shape(state);
+  const Weights weights(shape);
+  const int64_t rows = shape.rows(), channels = shape.channels;
+  std::vector<float> xz = Uniform(rows * 2 * channels, -2, 2),
+                     delta = Uniform(rows * channels, -1, 1),
+                     bc = Uniform(rows * 2 * kStates, -1, 1), out(rows * channels),
+                     states(shape.layers() * shape.runs * shape.state_size());
+  const MatrixView<float> both(xz.data(), rows, 2 * channels), dbc(bc.data(), rows, 2 * kStates);
   SelectiveScanOperands operands{.x = both.Columns(0, channels),
-                                 .delta = steps,
-                                 .delta_bias = bias.data(),
-                                 .a = a.data(),
-                                 .b = dbc.Columns(0, states),
-                                 .c = dbc.Columns(states, states),
-                                 .d = d.data(),
+                                 .delta = MatrixView<float>(delta.data(), rows, channels),
+                                 .b = dbc.Columns(0, kStates),
+                                 .c = dbc.Columns(kStates, kStates),
                                  .z = both.Columns(channels, channels),
                                  .y = {out.data(), rows, channels}};
-  std::vector<ScanRun> batch(runs);
-  int64_t layer = 0;
-  for (auto _ : state) {
-    for (int64_t r = 0; r < runs; ++r) {
-      batch[r] = {r * length, length, h.data() + (layer * runs + r) * states * channels};
-    }
-    operands.a = a.data() + layer * states * channels;
-    SelectiveScan(batch, operands);
-    layer = (layer + 1) % layers;
-  }
-  state.counters["each"] =
-      benchmark::Counter(1.0 * state.iterations() * rows * channels / Team::Current().threads(),
-                         benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
+  Measure<ScanRun>(state, shape, weights, states.data(), operands);
 }
-BENCHMARK(BM_SelectiveScan)
-    ->ArgNames({"runs", "length", "channels", "threads"})
-    ->ArgsProduct({{1, 8}, {1}, {1536, 5120}, {1, 2}})
-    ->ArgsProduct({{1}, {16, 512}, {1536, 5120}, {1, 2}})
-    ->UseRealTime();
+
+template <class T, DType dtype>
+void BM_QuantizedSelectiveScan(benchmark::State& state) {
+  const Shape shape(state);
+  const Weights weights(shape);
+  const int64_t rows = shape.rows(), channels = shape.channels;
+  const auto codes = [](int64_t n) {
+    const std::vector<float> values = Uniform(n, -128, 127);
+    return std::vector<int8_t>(values.begin(), values.end());
+  };
+  const std::vector<int8_t> x = codes(rows * channels), z = codes(rows * 2 * channels),
+                            delta = codes(rows * channels), bc = codes(rows * 2 * kStates);
+  const std::vector<float> wide(channels, 2.0f / 127), unit(channels, 1.0f / 127);
+  std::vector<float> out(rows * channels);
+  std::vector<T> states(shape.layers() * shape.runs * shape.state_size());
+  const MatrixView<const int8_t> dbc(bc.data(), rows, 2 * kStates);
+  QuantizedScanOperands operands{
+      .x = {{x.data(), rows, channels}, wide.data()},
+      .delta = {{delta.data(), rows, channels}, unit.data()},
+      .b = {dbc.Columns(0, kStates), unit.data()},
+      .c = {dbc.Columns(kStates, kStates), unit.data()},
+      .z = {{z.data() + channels, rows, channels, 2 * channels}, wide.data()},
+      .state_dtype = dtype,
+      .state_scale = dtype == DType::kI8 ? unit.data() : nullptr,
+      .y = {out.data(), rows, channels}};
+  Measure<QuantizedScanRun>(state, shape, weights, states.data(), operands);
+}
+
+void Shapes(benchmark::internal::Benchmark* benchmark) {
+  benchmark->ArgNames({"runs", "length", "channels", "threads"})
+      ->ArgsProduct({{1, 32}, {1}, {1536, 4096}, {1, 2}})
+      ->ArgsProduct({{1}, {16, 512}, {1536, 4096}, {1, 2}})
+      ->UseRealTime();
+}
+BENCHMARK(BM_SelectiveScan)->Apply(Shapes);
+BENCHMARK_TEMPLATE(BM_QuantizedSelectiveScan, float, DType::kF32)->Apply(Shapes);
+BENCHMARK_TEMPLATE(BM_QuantizedSelectiveScan, uint16_t, DType::kBF16)->Apply(Shapes);
+BENCHMARK_TEMPLATE(BM_QuantizedSelectiveScan, int8_t, DType::kI8)->Apply(Shapes);
 
 }  // namespace
 }  // namespace whipsnake::kernels

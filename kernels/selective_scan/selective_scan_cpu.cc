@@ -1,14 +1,13 @@
 // The scan walks time for one vector of channels at a time, with up to 16 states in registers.
 //
-// Per token and state it is bound by arithmetic: 13 vector instructions, of which 10 are
-// multiplications or fused multiply-adds, most of them exp(Δa). So that exponential is written out
-// here for what the scan needs. 2^v with v = Δ · (a log2 e) saves the products with log2 e and ln
-// 2; five terms leave an error of 9.4e-8, below a unit in the last place; and the constant term is
-// exactly 1, so that a slowly forgetting state (Δa near 0) gathers no bias over time.
+// Per token and state it is bound by arithmetic, most of it the decay (decay-inl.h). Codes and
+// narrow states are expanded as they are loaded (b and c beforehand, scan_scratch.h); from there on
+// all forms of the scan are the same arithmetic, bit for bit.
 #include <algorithm>
 
 #include "hwy/cache_control.h"
 #include "kernels/cpu/parallel.h"
+#include "kernels/selective_scan/scan_scratch.h"
 #include "kernels/selective_scan/selective_scan.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -18,17 +17,20 @@
 #include "hwy/highway.h"
 #include "kernels/activation/activation-inl.h"
 #include "kernels/cpu/lanes-inl.h"
+#include "kernels/selective_scan/decay-inl.h"
+#include "kernels/selective_scan/states-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace whipsnake::kernels::HWY_NAMESPACE {
 
 constexpr int64_t kLanes = hn::MaxLanes(Floats());
-constexpr int64_t kTileVectors = 32;
+constexpr int64_t kTileVectors = 64;
 
-// Some tokens by some channels, kTileVectors vectors at most: many tokens of one vector in a
-// prefill, one token of many vectors in a decode step. Either way the steps and gates within a tile
-// do not depend on one another nor on the recurrence, so that they overlap, and they stay in the
-// nearest cache.
+// Some tokens by some channels, kScanTileRows rows and kTileVectors vectors at most: one token of
+// many vectors in a decode step. Either way the steps and gates within a tile do not depend on one
+// another nor on the recurrence, so that they overlap, and they stay in the nearest cache. More
+// rows of fewer channels would load and store states less often, but rows lie a multiple of the
+// page size apart, where few lines fit into the nearest cache at once.
 struct Tile {
   int64_t row, rows;
   int64_t begin, end;                             // channels
@@ -39,28 +41,30 @@ struct Tile {
   int64_t width() const { return (end - begin + kLanes - 1) / kLanes * kLanes; }
 };
 
-// |Δ a log2 e| below which 2^v is a normal number, and scaling by it an addition to the exponent.
-constexpr float kOrdinary = 125.0f;
+// The coefficients of the recurrence, in fp32 for every form.
+struct Coefficients {
+  const float* a;                // [N,E]
+  MatrixView<const float> b, c;  // [T,N]
+};
 
-// 2^v for v = step · a, a in units of log2 e. kOrdinaryOnly leaves out the care for exponents
-// beyond the normal numbers' (they become zero or infinity) and gives the same bits for all others.
-template <bool kOrdinaryOnly>
-HWY_INLINE FloatVec Decay(FloatVec step, FloatVec a) {
-  const Floats d;
-  const hn::RebindToSigned<Floats> di;
-  const FloatVec magic = hn::Set(d, kRoundToInteger);
-  FloatVec shifted = hn::MulAdd(step, a, magic);
-  if constexpr (!kOrdinaryOnly) {
-    shifted = AtMost(d, kRoundToInteger + 128, AtLeast(d, kRoundToInteger - 127, shifted));
-  }
-  FloatVec r = hn::MulSub(step, a, hn::Sub(shifted, magic));
-  if constexpr (!kOrdinaryOnly) r = AtLeast(d, -1.0f, r);
-  const FloatVec p =
-      Horner(d, r, {0.00132697239f, 0.00967139285f, 0.0555071086f, 0.240222454f, 0.693147004f, 1});
-  const auto exponent = hn::ShiftLeft<23>(hn::BitCast(di, shifted));
-  if constexpr (kOrdinaryOnly) return hn::BitCast(d, hn::Add(hn::BitCast(di, p), exponent));
-  const auto one = hn::BitCast(di, hn::Set(d, 1.0f));
-  return hn::Mul(p, hn::BitCast(d, hn::Add(exponent, one)));
+template <class Part>
+HWY_INLINE FloatVec Load(const MatrixView<const float>& matrix, int64_t row, int64_t e, Part part) {
+  return part.Load(matrix.row(row) + e);
+}
+
+template <class Part>
+HWY_INLINE FloatVec Load(const ScaledCodes& matrix, int64_t row, int64_t e, Part part) {
+  return hn::Mul(part.LoadCodes(matrix.codes.row(row) + e), part.Load(matrix.scale + e));
+}
+
+// The element `width` columns after e, or the next cache line.
+template <class T>
+HWY_INLINE void PrefetchAhead(const MatrixView<T>& matrix, int64_t row, int64_t e, int64_t width) {
+  constexpr int64_t kLine = 64 / sizeof(T);
+  hwy::Prefetch(matrix.row(row) + e + std::max(width, kLine));
+}
+HWY_INLINE void PrefetchAhead(const ScaledCodes& matrix, int64_t row, int64_t e, int64_t width) {
+  PrefetchAhead(matrix.codes, row, e, width);
 }
 
 // Advances the states by one token; returns Σ h · c.
@@ -79,18 +83,18 @@ HWY_INLINE FloatVec Step(const FloatVec (&a)[kStates], FloatVec step, FloatVec s
   return hn::Add(even, odd);
 }
 
-void ComputeSteps(const SelectiveScanOperands& o, Tile& tile) {
+template <class Operands>
+void ComputeSteps(const Operands& o, Tile& tile) {
   const Floats d;
   for (int64_t t = 0; t < tile.rows; ++t) {
     const int64_t row = tile.row + t;
     ForEachVector(tile.begin, tile.end, [&](int64_t e, auto part) HWY_ATTR {
       // The next tile's inputs, which the recurrence of this one gives time to arrive: rows lie too
       // far apart for the hardware to foresee them.
-      for (const auto& matrix : {o.x, o.delta, o.z})
-        hwy::Prefetch(matrix.row(row) + e + tile.width());
+      for (const auto& matrix : {o.x, o.delta, o.z}) PrefetchAhead(matrix, row, e, tile.width());
       const FloatVec bias = o.delta_bias != nullptr ? part.Load(o.delta_bias + e) : hn::Zero(d);
-      const FloatVec x = part.Load(o.x.row(row) + e);
-      const FloatVec step = Softplus(d, hn::Add(part.Load(o.delta.row(row) + e), bias));
+      const FloatVec x = Load(o.x, row, e, part);
+      const FloatVec step = Softplus(d, hn::Add(Load(o.delta, row, e, part), bias));
       const int64_t at = t * tile.width() + e - tile.begin;
       hn::Store(step, d, tile.step + at);
       hn::Store(hn::Mul(step, x), d, tile.step_x + at);
@@ -100,62 +104,67 @@ void ComputeSteps(const SelectiveScanOperands& o, Tile& tile) {
 }
 
 // The recurrence of states [n, n + kStates) for the vector of channels at e.
-template <int kStates, class Part>
-HWY_INLINE void Recur(const SelectiveScanOperands& o, float* state, int64_t n, int64_t e, Part part,
-                      Tile& tile) {
+template <int kStates, class States, class Part>
+HWY_INLINE void Recur(const Coefficients& coefficients, const States& states, int64_t n, int64_t e,
+                      Part part, Tile& tile) {
   const Floats d;
   FloatVec a[kStates], h[kStates];
   FloatVec largest = hn::Zero(d);  // |a|
 #pragma GCC unroll 16
   for (int i = 0; i < kStates; ++i) {
-    const int64_t offset = (n + i) * o.x.cols + e;
-    a[i] = hn::Mul(part.Load(o.a + offset), hn::Set(d, 0x1.715476p0f));  // log2(e)
-    h[i] = part.Load(state + offset);
+    const float* a_at = coefficients.a + (n + i) * states.channels + e;
+    a[i] = hn::Mul(part.Load(a_at), hn::Set(d, kLog2E));
+    h[i] = states.Load(n + i, e, part);
     largest = hn::Max(largest, hn::Abs(a[i]));
-    // Of the next vector: a decode step comes to each but once, and they are too many streams at
-    // once for the hardware's prefetcher.
-    hwy::Prefetch(o.a + offset + kLanes);
-    hwy::Prefetch(state + offset + kLanes);
+    // Of the next cache line: a decode step comes to each but once, and they are too many streams
+    // at once for the hardware's prefetcher.
+    hwy::Prefetch(reinterpret_cast<const char*>(a_at) + 64);
+    hwy::Prefetch(reinterpret_cast<const char*>(states.at(n + i, e)) + 64);
   }
   for (int64_t t = 0; t < tile.rows; ++t) {
     const int64_t at = t * tile.width() + e - tile.begin;
     const FloatVec step = hn::Load(d, tile.step + at);
     const FloatVec step_x = hn::Load(d, tile.step_x + at);
-    const float* b = o.b.row(tile.row + t) + n;
-    const float* c = o.c.row(tile.row + t) + n;
+    const float* b = coefficients.b.row(tile.row + t) + n;
+    const float* c = coefficients.c.row(tile.row + t) + n;
     const bool ordinary = hn::AllTrue(d, hn::Lt(hn::Mul(step, largest), hn::Set(d, kOrdinary)));
     const FloatVec sum = HWY_LIKELY(ordinary) ? Step<true, kStates>(a, step, step_x, b, c, h)
                                               : Step<false, kStates>(a, step, step_x, b, c, h);
     hn::Store(hn::Add(hn::Load(d, tile.y + at), sum), d, tile.y + at);
   }
 #pragma GCC unroll 16
-  for (int i = 0; i < kStates; ++i) part.Store(h[i], state + (n + i) * o.x.cols + e);
+  for (int i = 0; i < kStates; ++i) states.Store(h[i], n + i, e, part);
 }
 
-void RecurAllStates(const SelectiveScanOperands& o, float* state, Tile& tile) {
+template <class States>
+void RecurAllStates(const Coefficients& coefficients, const States& states, Tile& tile) {
   ForEachVector(tile.begin, tile.end, [&](int64_t e, auto part) HWY_ATTR {
+    const int64_t count = coefficients.b.cols;
     int64_t n = 0;
-    for (; n + 16 <= o.b.cols; n += 16) Recur<16>(o, state, n, e, part, tile);
-    for (; n < o.b.cols; ++n) Recur<1>(o, state, n, e, part, tile);
+    for (; n + 16 <= count; n += 16) Recur<16>(coefficients, states, n, e, part, tile);
+    for (; n < count; ++n) Recur<1>(coefficients, states, n, e, part, tile);
   });
 }
 
-void Gate(const SelectiveScanOperands& o, const Tile& tile) {
+template <class Operands>
+void Gate(const Operands& o, const Tile& tile) {
   const Floats d;
   for (int64_t t = 0; t < tile.rows; ++t) {
     const int64_t row = tile.row + t;
     ForEachVector(tile.begin, tile.end, [&](int64_t e, auto part) HWY_ATTR {
       const FloatVec y = hn::Load(d, tile.y + t * tile.width() + e - tile.begin);
-      part.Store(hn::Mul(y, Silu(d, part.Load(o.z.row(row) + e))), o.y.row(row) + e);
+      part.Store(hn::Mul(y, Silu(d, Load(o.z, row, e, part))), o.y.row(row) + e);
     });
   }
 }
 
-// Time outside, channels inside: walking a channel through all of its rows, which lie far apart,
-// would miss the cache and the page table at every token.
-void ScanChannels(const SelectiveScanOperands& o, const ScanRun& run, int64_t begin, int64_t end) {
+// The channels [begin, end) of a run. Time outside, channels inside: walking a channel through all
+// of its rows, which lie far apart, would miss the cache and the page table at every token.
+template <class Run, class Operands, class States>
+void ScanRunOf(const Run& run, const Operands& o, const Coefficients& coefficients,
+               const States& states, int64_t begin, int64_t end) {
   Tile tile;
-  const int64_t rows = std::min(run.length, kTileVectors);
+  const int64_t rows = std::min(run.length, kScanTileRows);
   const int64_t channels = kTileVectors / rows * kLanes;
   for (int64_t t = 0; t < run.length; t += rows) {
     tile.row = run.begin + t;
@@ -163,8 +172,52 @@ void ScanChannels(const SelectiveScanOperands& o, const ScanRun& run, int64_t be
     for (tile.begin = begin; tile.begin < end; tile.begin += channels) {
       tile.end = std::min(tile.begin + channels, end);
       ComputeSteps(o, tile);
-      RecurAllStates(o, run.state, tile);
+      RecurAllStates(coefficients, states, tile);
       Gate(o, tile);
+    }
+  }
+}
+
+void ScanChannels(std::span<const ScanRun> runs, const SelectiveScanOperands& o, int64_t begin,
+                  int64_t end) {
+  for (const ScanRun& run : runs) {
+    ScanRunOf(run, o, {o.a, o.b, o.c}, FloatStates{run.state, o.y.cols}, begin, end);
+  }
+}
+
+// A run of one tile rounds its states as it stores them; a longer one keeps them in fp32 until its
+// last tile is done.
+template <class States>
+void ScanNarrowStates(const QuantizedScanRun& run, const QuantizedScanOperands& o,
+                      const Coefficients& coefficients, const States& states, ScanScratch& scratch,
+                      int64_t begin, int64_t end) {
+  if (run.length <= kScanTileRows) {
+    ScanRunOf(run, o, coefficients, states, begin, end);
+    return;
+  }
+  const FloatStates wide{scratch.states.data(), states.channels};
+  CopyStates(states, wide, coefficients.b.cols, begin, end);
+  ScanRunOf(run, o, coefficients, wide, begin, end);
+  CopyStates(wide, states, coefficients.b.cols, begin, end);
+}
+
+void ScanQuantizedChannels(std::span<const QuantizedScanRun> runs, const QuantizedScanOperands& o,
+                           ScanScratch& scratch, int64_t begin, int64_t end) {
+  const int64_t channels = o.y.cols;
+  const Coefficients coefficients{o.a,
+                                  {scratch.b.data(), o.b.codes.rows, o.b.codes.cols},
+                                  {scratch.c.data(), o.c.codes.rows, o.c.codes.cols}};
+  for (const QuantizedScanRun& run : runs) {
+    if (o.state_dtype == DType::kI8) {
+      const CodeStates states{static_cast<int8_t*>(run.state), channels, o.state_scale,
+                              scratch.state_reciprocal.data()};
+      ScanNarrowStates(run, o, coefficients, states, scratch, begin, end);
+    } else if (o.state_dtype == DType::kBF16) {
+      const BF16States states{static_cast<uint16_t*>(run.state), channels};
+      ScanNarrowStates(run, o, coefficients, states, scratch, begin, end);
+    } else {
+      const FloatStates states{static_cast<float*>(run.state), channels};
+      ScanRunOf(run, o, coefficients, states, begin, end);
     }
   }
 }
@@ -176,17 +229,34 @@ HWY_AFTER_NAMESPACE();
 namespace whipsnake::kernels {
 
 HWY_EXPORT(ScanChannels);
+HWY_EXPORT(ScanQuantizedChannels);
 
-void SelectiveScan(std::span<const ScanRun> runs, const SelectiveScanOperands& operands) {
+namespace {
+
+// What one thread would take.
+template <class Run>
+double Nanoseconds(std::span<const Run> runs, int64_t channels, int64_t states) {
   constexpr double kNanosecondsPerState = 0.3;
   int64_t rows = 0;
-  for (const ScanRun& run : runs) rows += run.length;
-  const double nanoseconds = kNanosecondsPerState * rows * operands.x.cols * operands.b.cols;
-  ParallelChannels(operands.x.cols, nanoseconds, [&](int64_t begin, int64_t end) {
-    for (const ScanRun& run : runs) {
-      HWY_DYNAMIC_DISPATCH(ScanChannels)(operands, run, begin, end);
-    }
-  });
+  for (const Run& run : runs) rows += run.length;
+  return kNanosecondsPerState * rows * channels * states;
+}
+
+}  // namespace
+
+void SelectiveScan(std::span<const ScanRun> runs, const SelectiveScanOperands& o) {
+  ParallelChannels(o.y.cols, Nanoseconds(runs, o.y.cols, o.b.cols),
+                   [&](int64_t begin, int64_t end) {
+                     HWY_DYNAMIC_DISPATCH(ScanChannels)(runs, o, begin, end);
+                   });
+}
+
+void SelectiveScan(std::span<const QuantizedScanRun> runs, const QuantizedScanOperands& o) {
+  ScanScratch scratch = MakeScanScratch(runs, o);
+  ParallelChannels(o.y.cols, Nanoseconds(runs, o.y.cols, o.b.codes.cols),
+                   [&](int64_t begin, int64_t end) {
+                     HWY_DYNAMIC_DISPATCH(ScanQuantizedChannels)(runs, o, scratch, begin, end);
+                   });
 }
 
 }  // namespace whipsnake::kernels

@@ -1,6 +1,10 @@
 #include "kernels/causal_conv1d/causal_conv1d.h"
 
+#include <algorithm>
 #include <cmath>
+#include <cstdlib>
+#include <span>
+#include <vector>
 
 #include "gtest/gtest.h"
 #include "tests/kernels/test_matrix.h"
@@ -20,7 +24,9 @@ struct Problem {
         bias(with_bias ? random.Vector(channels, -1, 1) : std::vector<float>()),
         initial_state(random.Vector((width - 1) * channels, -2, 2)) {}
 
-  using Convolution = decltype(&CausalConv1dSilu);
+  using Convolution = void (*)(std::span<const ConvRun>, MatrixView<const float> x,
+                               const float* weight, const float* bias, int64_t width,
+                               MatrixView<float> y);
   void Run(Convolution convolution, std::span<const ConvRun> runs, TestMatrix& y) const {
     convolution(runs, x.view(), weight.data(), bias.empty() ? nullptr : bias.data(), width,
                 y.view());
@@ -30,6 +36,36 @@ struct Problem {
   int64_t width, channels, length;
   TestMatrix x;
   std::vector<float> weight, bias, initial_state;
+};
+
+// The same in codes. The sums' deviation is about that of W products of uniform codes; what comes
+// out of SiLU then uses most codes and saturates now and then.
+struct QuantizedProblem {
+  QuantizedProblem(int64_t width, int64_t channels, int64_t length, bool with_bias = true)
+      : random(2 + width * 10007 + channels * 101 + length),
+        width(width),
+        channels(channels),
+        length(length),
+        x(length, channels, random),
+        weight(random.Codes(width * channels)),
+        multiplier(random.Vector(channels, 1e-4f, 4e-4f)),
+        bias(with_bias ? random.Vector(channels, -1, 1) : std::vector<float>()),
+        output_multiplier(random.Vector(channels, 20, 40)),
+        initial_state(random.Codes((width - 1) * channels)) {}
+
+  using Convolution = void (*)(std::span<const QuantizedConvRun>, const QuantizedConvOperands&);
+  void Run(Convolution convolution, std::span<const QuantizedConvRun> runs, TestCodes& y) const {
+    convolution(runs,
+                {x.view(), weight.data(), multiplier.data(), bias.empty() ? nullptr : bias.data(),
+                 width, output_multiplier.data(), y.view()});
+  }
+
+  Random random;
+  int64_t width, channels, length;
+  TestCodes x;
+  std::vector<int8_t> weight;
+  std::vector<float> multiplier, bias, output_multiplier;
+  std::vector<int8_t> initial_state;
 };
 
 class CausalConv1d : public testing::TestWithParam<std::tuple<int64_t, int64_t, int64_t>> {
@@ -57,20 +93,62 @@ TEST_P(CausalConv1d, AgreesWithTheReference) {
   }
 }
 
-// One sequence in runs: one after the other, each a call.
-TEST_P(CausalConv1d, AnySplitIsBitIdentical) {
-  Problem p(width(), channels(), length());
-  TestMatrix whole(length(), channels());
-  std::vector<float> whole_state = p.initial_state;
-  p.Run(CausalConv1dSilu, {{{0, length(), whole_state.data()}}}, whole);
+TEST_P(CausalConv1d, CodesAgreeWithTheReference) {
+  for (const bool with_bias : {true, false}) {
+    const QuantizedProblem p(width(), channels(), length(), with_bias);
+    TestCodes y(length(), channels()), expected(length(), channels());
+    std::vector<int8_t> state = p.initial_state, expected_state = p.initial_state;
+    p.Run(CausalConv1dSilu, {{{0, length(), state.data()}}}, y);
+    p.Run(reference::CausalConv1dSilu, {{{0, length(), expected_state.data()}}}, expected);
+    int64_t differing = 0;
+    for (int64_t t = 0; t < length(); ++t) {
+      for (int64_t e = 0; e < channels(); ++e) {
+        // SiLU may fall on the other side of a half.
+        ASSERT_LE(std::abs(y.at(t, e) - expected.at(t, e)), 1) << "t=" << t << " e=" << e;
+        differing += y.at(t, e) != expected.at(t, e);
+      }
+    }
+    EXPECT_LE(differing, 1 + length() * channels() / 1000);
+    EXPECT_EQ(state, expected_state);
+    EXPECT_TRUE(y.GapsIntact());
+  }
+}
 
-  const std::vector<int64_t> steps(length(), 1);
-  for (const std::vector<int64_t>& split : {steps, RandomSplit(length(), p.random)}) {
-    TestMatrix y(length(), channels());
-    std::vector<float> state = p.initial_state;
+// The largest sums and the smallest. A bias that cancels the sum but for a number from 20 on, which
+// SiLU leaves as it is, makes that number the code if the sum was exact.
+TEST_P(CausalConv1d, SumsOfCodesAreExact) {
+  QuantizedProblem p(width(), channels(), 1);
+  std::ranges::fill(p.multiplier, 1.0f);
+  std::ranges::fill(p.output_multiplier, 1.0f);
+  for (int64_t i = 0; i < width() * channels(); i += 3) p.weight[i] = -128;
+  std::vector<int8_t> state = p.initial_state;
+  std::ranges::fill(state, -128);
+  std::vector<int> expected(channels());
+  for (int64_t e = 0; e < channels(); ++e) {
+    if (e % 2 == 0) p.x.view().row(0)[e] = -128;
+    int32_t sum = p.weight[(width() - 1) * channels() + e] * p.x.at(0, e);
+    for (int64_t k = 0; k < width() - 1; ++k) sum += p.weight[k * channels() + e] * -128;
+    expected[e] = static_cast<int>(20 + e % 108);
+    p.bias[e] = static_cast<float>(expected[e] - sum);
+  }
+  TestCodes y(1, channels());
+  p.Run(CausalConv1dSilu, {{{0, 1, state.data()}}}, y);
+  for (int64_t e = 0; e < channels(); ++e) ASSERT_EQ(y.at(0, e), expected[e]) << "e=" << e;
+}
+
+// One sequence in runs: one after the other, each a call.
+template <typename Run, typename Problem, typename Matrix>
+void ExpectAnySplitIsBitIdentical(Problem p, Matrix whole) {
+  auto whole_state = p.initial_state;
+  p.Run(CausalConv1dSilu, {{Run{0, p.length, whole_state.data()}}}, whole);
+
+  const std::vector<int64_t> steps(p.length, 1);
+  for (const std::vector<int64_t>& split : {steps, RandomSplit(p.length, p.random)}) {
+    Matrix y(p.length, p.channels);
+    auto state = p.initial_state;
     int64_t begin = 0;
     for (const int64_t part : split) {
-      p.Run(CausalConv1dSilu, {{{begin, part, state.data()}}}, y);
+      p.Run(CausalConv1dSilu, {{Run{begin, part, state.data()}}}, y);
       begin += part;
     }
     EXPECT_TRUE(y.Identical(whole));
@@ -78,16 +156,24 @@ TEST_P(CausalConv1d, AnySplitIsBitIdentical) {
   }
 }
 
+TEST_P(CausalConv1d, AnySplitIsBitIdentical) {
+  ExpectAnySplitIsBitIdentical<ConvRun>(Problem(width(), channels(), length()),
+                                        TestMatrix(length(), channels()));
+  ExpectAnySplitIsBitIdentical<QuantizedConvRun>(QuantizedProblem(width(), channels(), length()),
+                                                 TestCodes(length(), channels()));
+}
+
 // Several sequences in one call, in another order than their rows'.
-TEST_P(CausalConv1d, BatchIsBitIdenticalToEachAlone) {
-  Problem p(width(), channels(), length());
-  TestMatrix alone(length(), channels()), batched(length(), channels());
-  std::vector<ConvRun> runs;
-  std::vector<std::vector<float>> states, alone_states;
+template <typename Run, typename Problem, typename Matrix>
+void ExpectBatchIsBitIdenticalToEachAlone(Problem p, Matrix alone) {
+  Matrix batched = alone;
+  std::vector<Run> runs;
+  // Each begins where another sequence of its own would have left it.
+  std::vector<decltype(p.initial_state)> states, alone_states;
   int64_t begin = 0;
-  for (const int64_t part : RandomSplit(length(), p.random)) {
+  for (const int64_t part : RandomSplit(p.length, p.random)) {
     runs.push_back({begin, part, nullptr});
-    states.push_back(p.random.Vector((width() - 1) * channels(), -2, 2));
+    states.push_back(Problem(p.width, p.channels, begin + 1).initial_state);
     begin += part;
   }
   alone_states = states;
@@ -102,8 +188,15 @@ TEST_P(CausalConv1d, BatchIsBitIdenticalToEachAlone) {
   EXPECT_EQ(states, alone_states);
 }
 
+TEST_P(CausalConv1d, BatchIsBitIdenticalToEachAlone) {
+  ExpectBatchIsBitIdenticalToEachAlone<ConvRun>(Problem(width(), channels(), length()),
+                                                TestMatrix(length(), channels()));
+  ExpectBatchIsBitIdenticalToEachAlone<QuantizedConvRun>(
+      QuantizedProblem(width(), channels(), length()), TestCodes(length(), channels()));
+}
+
 INSTANTIATE_TEST_SUITE_P(Sizes, CausalConv1d,
-                         testing::Combine(testing::Values(1, 2, 3, 4, 5, 8),
+                         testing::Combine(testing::Values(1, 2, 3, 4, 5, 6, 7, 8),
                                           testing::Values(1, 3, 16, 17, 48, 512, 1536),
                                           testing::Values(1, 2, 3, 4, 5, 17, 300)));
 

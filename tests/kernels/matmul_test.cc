@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -123,7 +124,9 @@ TEST_P(MatmulTest, EqualsReferenceForEveryNumberOfRows) {
 TEST_P(MatmulTest, EqualsReferenceForAwkwardSizes) {
   for (const int64_t m : {1, 2, 5, 17, 33}) {
     for (const int64_t n : {1, 3, 16, 17, 48, 255}) {
-      for (const int64_t k : {1, 3, 16, 17, 31, 33, 80}) ExpectEqualsReference(GetParam(), m, n, k);
+      for (const int64_t k : {1, 3, 16, 17, 31, 33, 63, 65, 80, 127}) {
+        ExpectEqualsReference(GetParam(), m, n, k);
+      }
     }
   }
 }
@@ -140,7 +143,7 @@ TEST_P(MatmulTest, EqualsReferenceForAModelsShapes) {
 }
 
 TEST_P(MatmulTest, RowsOfABatchEqualRowsAloneBitForBit) {
-  for (const int64_t k : {3, 48, 255, 768}) {
+  for (const int64_t k : {3, 48, 97, 255, 768}) {
     const int64_t n = 83;
     const Weight w(GetParam(), n, k, RandomValues(n * k, 4));
     const std::vector<float> x = RandomValues(16 * k, 5);
@@ -168,6 +171,26 @@ TEST_P(MatmulTest, ARowIsIndependentOfTheOthersValues) {
     }
     const std::vector<float> after = Product(x, m, w);
     ASSERT_EQ(std::memcmp(&before[kept * n], &after[kept * n], n * sizeof(float)), 0) << "M=" << m;
+  }
+}
+
+// What a fault in the order of a sum would show: an output moves with its weight row.
+TEST_P(MatmulTest, AnOutputIsIndependentOfItsPlaceBitForBit) {
+  const int64_t n = 70;
+  for (const int64_t k : {48, 129, 768}) {
+    const std::vector<float> values = RandomValues(n * k, 11);
+    std::vector<float> reversed(n * k);
+    for (int64_t row = 0; row < n; ++row) {
+      std::copy_n(&values[row * k], k, &reversed[(n - 1 - row) * k]);
+    }
+    const Weight w(GetParam(), n, k, values), w_reversed(GetParam(), n, k, reversed);
+    for (const int64_t m : {1, 3, 16}) {
+      const std::vector<float> x = RandomValues(m * k, 12);
+      const std::vector<float> y = Product(x, m, w), y_reversed = Product(x, m, w_reversed);
+      for (int64_t i = 0; i < m * n; ++i) {
+        ASSERT_EQ(y[i], y_reversed[i / n * n + n - 1 - i % n]) << "M=" << m << " K=" << k;
+      }
+    }
   }
 }
 
@@ -206,6 +229,22 @@ TEST_P(MatmulTest, NanAndInfinityPropagate) {
       EXPECT_TRUE(std::isnan(Product(x, m, w)[2]));
       x[at] = low_nan;
       EXPECT_THAT(Product(x, m, w)[1], testing::IsNan());
+    }
+  }
+}
+
+// Products and partial sums below 2^24: whatever the order, only a bit lost on the way shows.
+TEST_P(MatmulTest, SumsOfSmallIntegersAreExact) {
+  const int64_t n = 70;
+  for (const int64_t k : {48, 64, 129, 768}) {
+    std::vector<float> values(n * k);
+    for (int64_t i = 0; i < n * k; ++i) values[i] = static_cast<float>(i * 37 % 255 - 127);
+    const Weight w(GetParam(), n, k, values);
+    for (const int64_t m : {1, 3, 16, 17, 260}) {
+      std::vector<float> x(m * k), expected(m * n);
+      for (int64_t i = 0; i < m * k; ++i) x[i] = static_cast<float>(i * 53 % 251 - 125);
+      reference::Matmul({x.data(), m, k}, w.view(), nullptr, {expected.data(), m, n});
+      ASSERT_EQ(Product(x, m, w), expected) << "M=" << m << " K=" << k;
     }
   }
 }

@@ -2,7 +2,9 @@
 // bundle builds this file without the CPU's.
 #include "kernels/rms_norm/rms_norm.h"
 
+#include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <functional>
 #include <random>
 #include <string>
@@ -224,6 +226,69 @@ TEST(RmsNormCpuTest, TheNumberOfThreadsDoesNotMatter) {
     ASSERT_TRUE(Cpu(*operands).ok());
   }
   EXPECT_EQ(one.y, two.y);
+}
+
+// The codes of the int8 form, after a call that leaves o.residual advanced.
+using CodesForm = void (*)(MatrixView<const float>, MatrixView<float>, const float*, float,
+                           MatrixView<int8_t>);
+std::vector<int8_t> Codes(CodesForm form, Operands& o) {
+  std::vector<int8_t> y(o.Size(), -77);
+  const MatrixView<const float> h = o.h.empty() ? MatrixView<const float>() : o.View(o.h.data());
+  form(h, o.View(o.residual.data()), o.gamma.data() + o.gap, kEpsilon, o.View(y.data()));
+  return y;
+}
+
+// So that many codes are used and a few values saturate.
+void DivideGamma(Operands& o) {
+  for (float& value : o.gamma) value *= 30;
+}
+
+TEST(RmsNormCodesTest, AreThoseOfTheFloatForm) {
+  for (const int64_t d : {1, 3, 4, 15, 16, 17, 63, 128, 257, 768, 1001, 2560, 4100}) {
+    for (const int64_t t : {1, 2, 33}) {
+      for (const int64_t gap : {0, 1, 4}) {
+        SCOPED_TRACE(testing::Message() << "T=" << t << " D=" << d << " gap=" << gap);
+        Operands floats(t, d, gap);
+        DivideGamma(floats);
+        if (d > 100 && t == 2) floats.h.clear();
+        Operands operands = floats;
+        const std::vector<int8_t> codes = Codes(ResidualRmsNorm, operands);
+        ASSERT_TRUE(Cpu(floats).ok());
+        EXPECT_EQ(operands.residual, floats.residual);
+        for (size_t i = 0; i < codes.size(); ++i) {
+          ASSERT_EQ(codes[i], floats.y[i] == kUntouched ? -77 : ToCode(floats.y[i])) << i;
+        }
+      }
+    }
+  }
+}
+
+TEST(RmsNormCodesTest, AgreeWithTheReference) {
+  Operands operands(40, 1001, 3);
+  DivideGamma(operands);
+  Operands expected_operands = operands;
+  const std::vector<int8_t> codes = Codes(ResidualRmsNorm, operands);
+  const std::vector<int8_t> expected = Codes(reference::ResidualRmsNorm, expected_operands);
+  EXPECT_EQ(operands.residual, expected_operands.residual);
+  int differing = 0, saturated = 0;
+  for (size_t i = 0; i < codes.size(); ++i) {
+    ASSERT_LE(std::abs(codes[i] - expected[i]), 1) << i;
+    differing += codes[i] != expected[i];
+    saturated += codes[i] == 127 || codes[i] == -128;
+  }
+  EXPECT_LE(differing, 40);  // of 40040
+  EXPECT_GT(saturated, 100);
+}
+
+TEST(RmsNormCodesTest, ANanIsZeroAndStaysInItsRow) {
+  Operands operands(3, 50, 0);
+  DivideGamma(operands);
+  operands.h[50 + 49] = std::nanf("");
+  const std::vector<int8_t> codes = Codes(ResidualRmsNorm, operands);
+  for (int row = 0; row < 3; ++row) {
+    const auto begin = codes.begin() + row * 50;
+    EXPECT_EQ(std::count(begin, begin + 50, 0) == 50, row == 1) << "row " << row;
+  }
 }
 #endif
 

@@ -3,8 +3,8 @@
 #define WHIPSNAKE_TESTS_KERNELS_TEST_MATRIX_H_
 
 #include <algorithm>
-#include <bit>
 #include <cstdint>
+#include <cstring>
 #include <random>
 #include <vector>
 
@@ -26,37 +26,46 @@ class Random {
     for (float& x : v) x = Uniform(low, high);
     return v;
   }
+  // Any of the 256, -128 too.
+  int8_t Code() { return static_cast<int8_t>(Integer(-128, 127)); }
+  std::vector<int8_t> Codes(int64_t n) {
+    std::vector<int8_t> v(n);
+    for (int8_t& code : v) code = Code();
+    return v;
+  }
 
  private:
   std::mt19937 engine_;
 };
 
 // Bit for bit: -0 differs from 0, and a NaN equals itself.
-inline bool Identical(const std::vector<float>& a, const std::vector<float>& b) {
-  const auto same_bits = [](float x, float y) {
-    return std::bit_cast<uint32_t>(x) == std::bit_cast<uint32_t>(y);
-  };
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), same_bits);
+template <typename T>
+bool Identical(const std::vector<T>& a, const std::vector<T>& b) {
+  return a.size() == b.size() &&
+         (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
 }
 
 // A matrix whose rows are wider apart than they are long. What lies between them is checked to be
 // left alone: an overrun of a row is an error even where it does not leave the buffer.
-class TestMatrix {
+template <typename T>
+class BasicTestMatrix {
  public:
-  static constexpr float kGap = -12345.0f;
+  static constexpr T kGap = static_cast<T>(-123);
 
-  TestMatrix(int64_t rows, int64_t cols, int64_t gap = 5)
+  BasicTestMatrix(int64_t rows, int64_t cols, int64_t gap = 5)
       : rows_(rows), cols_(cols), stride_(cols + gap), data_(rows * stride_, kGap) {}
-  TestMatrix(int64_t rows, int64_t cols, Random& random, float low, float high)
-      : TestMatrix(rows, cols) {
-    for (int64_t r = 0; r < rows; ++r) {
-      for (int64_t c = 0; c < cols; ++c) view().row(r)[c] = random.Uniform(low, high);
-    }
+  BasicTestMatrix(int64_t rows, int64_t cols, Random& random, float low, float high)
+      : BasicTestMatrix(rows, cols) {
+    Fill([&] { return random.Uniform(low, high); });
+  }
+  // Codes, of any value.
+  BasicTestMatrix(int64_t rows, int64_t cols, Random& random) : BasicTestMatrix(rows, cols) {
+    Fill([&] { return random.Code(); });
   }
 
-  MatrixView<float> view() { return {data_.data(), rows_, cols_, stride_}; }
-  MatrixView<const float> view() const { return {data_.data(), rows_, cols_, stride_}; }
-  float at(int64_t r, int64_t c) const { return data_[r * stride_ + c]; }
+  MatrixView<T> view() { return {data_.data(), rows_, cols_, stride_}; }
+  MatrixView<const T> view() const { return {data_.data(), rows_, cols_, stride_}; }
+  T at(int64_t r, int64_t c) const { return data_[r * stride_ + c]; }
 
   bool GapsIntact() const {
     for (int64_t r = 0; r < rows_; ++r) {
@@ -67,12 +76,23 @@ class TestMatrix {
     return true;
   }
   // Bit for bit, gaps included.
-  bool Identical(const TestMatrix& other) const { return kernels::Identical(data_, other.data_); }
+  bool Identical(const BasicTestMatrix& other) const {
+    return kernels::Identical(data_, other.data_);
+  }
 
  private:
+  template <typename Next>
+  void Fill(const Next& next) {
+    for (int64_t r = 0; r < rows_; ++r) {
+      for (int64_t c = 0; c < cols_; ++c) view().row(r)[c] = next();
+    }
+  }
+
   int64_t rows_, cols_, stride_;
-  std::vector<float> data_;
+  std::vector<T> data_;
 };
+using TestMatrix = BasicTestMatrix<float>;
+using TestCodes = BasicTestMatrix<int8_t>;
 
 // Cuts `length` into runs of random lengths.
 inline std::vector<int64_t> RandomSplit(int64_t length, Random& random) {

@@ -1,0 +1,58 @@
+// The main function of every kernel benchmark: Google Benchmark's, with a team of `--threads N`
+// (default: as many as the machine has) for the kernels to share their work with, and `--isa NAME`
+// to cap the process to one instruction set.
+#include <charconv>
+#include <cstdio>
+#include <cstring>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <thread>
+
+#include "benchmark/benchmark.h"
+#include "kernels/cpu/isa.h"
+#include "kernels/cpu/team.h"
+
+namespace {
+
+using whipsnake::kernels::ActiveIsa;
+using whipsnake::kernels::CapIsa;
+using whipsnake::kernels::Isa;
+using whipsnake::kernels::ParseIsa;
+using whipsnake::kernels::Team;
+
+bool ParseThreads(const char* text, int& threads) {
+  const char* end = text + std::strlen(text);
+  const auto [parsed, error] = std::from_chars(text, end, threads);
+  return error == std::errc() && parsed == end && threads >= 1;
+}
+
+bool Cap(const char* name) {
+  const std::optional<Isa> isa = ParseIsa(name);
+  return isa && CapIsa(*isa) && ActiveIsa() == *isa;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);
+  int threads = static_cast<int>(std::thread::hardware_concurrency());
+  for (int i = 1; i < argc; i += 2) {
+    const std::string_view flag = argv[i];
+    const bool understood =
+        i + 1 < argc && ((flag == "--threads" && ParseThreads(argv[i + 1], threads)) ||
+                         (flag == "--isa" && Cap(argv[i + 1])));
+    if (understood) continue;
+    std::fprintf(
+        stderr,
+        "%s: expected [--threads N] [--isa scalar|avx2|avx512|vnni|amx, as the machine has] "
+        "[Google Benchmark flags]\n",
+        argv[i]);
+    return 2;
+  }
+  Team team(threads);
+  const Team::Scope scope(&team);
+  benchmark::AddCustomContext("threads", std::to_string(team.threads()));
+  benchmark::AddCustomContext("isa", std::string(Name(ActiveIsa())));
+  benchmark::RunSpecifiedBenchmarks();
+}

@@ -1,0 +1,36 @@
+// What becomes of the integer sums of a quantized product: the half of it that every way to sum
+// them shares, so that no output's bits depend on the way.
+#ifndef WHIPSNAKE_KERNELS_QUANTIZED_MATMUL_EPILOGUE_H_
+#define WHIPSNAKE_KERNELS_QUANTIZED_MATMUL_EPILOGUE_H_
+
+#include <cstdint>
+
+#include "kernels/matrix.h"
+
+namespace whipsnake::kernels {
+
+// Any thread may write any part of y; parts written at the same time must not overlap. Owns
+// nothing.
+class Epilogue {
+ public:
+  Epilogue(const float* multiplier, const float* bias, MatrixView<int8_t> y)
+      : multiplier_(multiplier), bias_(bias), codes_(y) {}
+  Epilogue(const float* multiplier, const float* bias, MatrixView<float> y)
+      : multiplier_(multiplier), bias_(bias), floats_(y) {}
+
+  // y[m + i, n + j] from sums[i * stride + j], for i in [0, rows) and j in [0, count). Each row of
+  // sums must be readable up to a multiple of 16 of them.
+  void Write(const int32_t* sums, int64_t stride, int64_t m, int64_t rows, int64_t n,
+             int64_t count) const;
+
+ private:
+  const float* multiplier_;
+  const float* bias_;
+  // One of them is y; the other has no data.
+  MatrixView<int8_t> codes_;
+  MatrixView<float> floats_;
+};
+
+}  // namespace whipsnake::kernels
+
+#endif  // WHIPSNAKE_KERNELS_QUANTIZED_MATMUL_EPILOGUE_H_

@@ -1,0 +1,49 @@
+#include <omp.h>
+
+#include <algorithm>
+#include <atomic>
+
+#include "kernels/cpu/team.h"
+#include "kernels/quantized_matmul/forms.h"
+#include "kernels/quantized_matmul/panel.h"
+#include "oneapi/dnnl/dnnl.h"
+
+namespace whipsnake::kernels {
+namespace {
+
+constexpr int64_t kTileM = 256;
+constexpr int64_t kTileN = 256;
+
+// oneDNN would share a tile out to an OpenMP team of its own: one thread of our team is enough for
+// it.
+void KeepOneDnnOnThisThread() {
+  thread_local const bool once = (omp_set_num_threads(1), true);
+  static_cast<void>(once);
+}
+
+}  // namespace
+
+void OneDnnQuantizedMatmul(MatrixView<const int8_t> x, WeightView w, const Epilogue& epilogue) {
+  const int64_t tiles_m = (x.rows + kTileM - 1) / kTileM;
+  const int64_t tiles_n = (w.n + kTileN - 1) / kTileN;
+  std::atomic<int64_t> next{0};
+  Team::Current().Run([&](int) {
+    KeepOneDnnOnThisThread();
+    thread_local Scratch scratch;
+    auto* sums = scratch.Get<int32_t>(kTileM * kTileN);
+    for (int64_t tile; (tile = next.fetch_add(1, std::memory_order_relaxed)) < tiles_m * tiles_n;) {
+      const int64_t m = tile % tiles_m * kTileM;
+      const int64_t n = tile / tiles_m * kTileN;
+      const int64_t rows = std::min(kTileM, x.rows - m);
+      const int64_t columns = std::min(kTileN, w.n - n);
+      const int32_t no_offset = 0;
+      // Fails only on impossible sizes.
+      dnnl_gemm_s8s8s32('N', 'T', 'F', rows, columns, w.k, 1.0f, x.row(m), x.stride, 0,
+                        static_cast<const int8_t*>(w.data) + n * w.k, w.k, 0, 0.0f, sums, kTileN,
+                        &no_offset);
+      epilogue.Write(sums, kTileN, m, rows, n, columns);
+    }
+  });
+}
+
+}  // namespace whipsnake::kernels

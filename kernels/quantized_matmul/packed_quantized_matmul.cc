@@ -1,0 +1,88 @@
+#include <algorithm>
+#include <atomic>
+
+#include "kernels/cpu/team.h"
+#include "kernels/quantized_matmul/forms.h"
+#include "kernels/quantized_matmul/panel.h"
+#include "kernels/quantized_matmul/vnni.h"
+
+namespace whipsnake::kernels {
+namespace {
+
+constexpr int64_t kGrain = 16;  // outputs: panels are multiples of it
+
+int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// How the product is cut into items of one panel and some rows of x. Sums of integers are the same
+// however it is cut.
+struct Cut {
+  int64_t m, n, panels, chunks;
+
+  Cut(int64_t m, int64_t n, int64_t threads) : m(m), n(n), panels(CeilDiv(n, kPanel)), chunks(1) {
+    // Enough items that the threads end together; but each repacks its panel, which some rows must
+    // pay for.
+    constexpr int64_t kItemsPerThread = 4;
+    constexpr int64_t kMinRows = 64;
+    if (threads == 1) return;
+    chunks = std::clamp<int64_t>(CeilDiv(kItemsPerThread * threads, panels), 1,
+                                 std::max<int64_t>(m / kMinRows, 1));
+  }
+
+  int64_t items() const { return panels * chunks; }
+  // Panels are about equally wide.
+  int64_t PanelBegin(int64_t panel) const {
+    return std::min(CeilDiv(n, kGrain) * panel / panels * kGrain, n);
+  }
+  int64_t ChunkBegin(int64_t chunk) const { return m * chunk / chunks; }
+};
+
+void MultiplyItem(const PackedRows& x, const Cut& cut, int64_t item, const uint8_t* panel,
+                  const int8_t* ahead, const Epilogue& epilogue) {
+  constexpr int64_t kTilesThatFetch = 4;  // vnni::MultiplyPanel fetches a quarter of a panel
+  alignas(64) int32_t sums[vnni::kTileM * kPanel];
+  const int64_t n = cut.PanelBegin(item / cut.chunks);
+  const int64_t count = cut.PanelBegin(item / cut.chunks + 1) - n;
+  const int64_t first = cut.ChunkBegin(item % cut.chunks);
+  const int64_t rows = cut.ChunkBegin(item % cut.chunks + 1) - first;
+  const int64_t tiles = CeilDiv(rows, vnni::kTileM);
+  for (int64_t tile = 0; tile < tiles; ++tile) {
+    const int64_t m = first + rows * tile / tiles;
+    const int64_t end = first + rows * (tile + 1) / tiles;
+    const bool fetches = ahead != nullptr && tile < kTilesThatFetch;
+    vnni::MultiplyPanel(x.Rows(m, end - m, sizeof(int8_t)), panel, count,
+                        fetches ? ahead + tile * kPanel / kTilesThatFetch * x.k : nullptr, sums);
+    epilogue.Write(sums, kPanel, m, end - m, n, count);
+  }
+}
+
+}  // namespace
+
+void PackedQuantizedMatmul(MatrixView<const int8_t> x, WeightView w, const Epilogue& epilogue) {
+  if constexpr (vnni::kCompiled) {
+    Team& team = Team::Current();
+    const PackedRows rows = PackRows(vnni::Dot(), x);
+    const Cut cut(x.rows, w.n, team.threads());
+    const auto* weight = static_cast<const int8_t*>(w.data);
+    std::atomic<int64_t> next{0};
+    const auto take = [&] { return next.fetch_add(1, std::memory_order_relaxed); };
+    team.Run([&](int) {
+      thread_local Scratch scratch;
+      auto* panel = scratch.Get<uint8_t>(vnni::PanelBytes(kPanel, w.k));
+      int64_t packed = -1;
+      // The next item is taken before the present one is done, so that its panel can be fetched.
+      for (int64_t item = take(), following; item < cut.items(); item = following) {
+        following = take();
+        const int64_t p = item / cut.chunks;
+        const int64_t n = cut.PanelBegin(p);
+        if (p != packed) vnni::PackPanel(weight + n * w.k, cut.PanelBegin(p + 1) - n, w.k, panel);
+        packed = p;
+        const bool fetches = following < cut.items() && following / cut.chunks != p;
+        const int8_t* ahead =
+            fetches ? weight + cut.PanelBegin(following / cut.chunks) * w.k : nullptr;
+        MultiplyItem(rows, cut, item, panel, ahead, epilogue);
+      }
+    });
+  }
+}
+
+}  // namespace whipsnake::kernels

@@ -1,0 +1,43 @@
+#include "kernels/cpu/isa.h"
+#include "kernels/quantized_matmul/epilogue.h"
+#include "kernels/quantized_matmul/forms.h"
+#include "kernels/quantized_matmul/quantized_matmul.h"
+
+namespace whipsnake::kernels {
+namespace {
+
+// Beyond these rows, repacking the weight pays; where K is short, so that the ends of the dot
+// products weigh, sooner (quantized_matmul_benchmark).
+constexpr int64_t kMaxStreamedRows = 32;
+constexpr int64_t kMaxStreamedRowsOfShortK = 8;
+constexpr int64_t kShortK = 256;
+
+bool Streams(Isa isa, int64_t m, int64_t k) {
+  return isa < Isa::kVnni || m <= (k < kShortK ? kMaxStreamedRowsOfShortK : kMaxStreamedRows);
+}
+
+void Multiply(MatrixView<const int8_t> x, WeightView w, const Epilogue& epilogue) {
+  if (x.rows == 0 || w.n == 0) return;
+  const Isa isa = ActiveIsa();
+  if (Streams(isa, x.rows, w.k)) {
+    StreamingQuantizedMatmul(x, w, epilogue);
+  } else if (isa < Isa::kAmx) {
+    PackedQuantizedMatmul(x, w, epilogue);
+  } else {
+    OneDnnQuantizedMatmul(x, w, epilogue);
+  }
+}
+
+}  // namespace
+
+void QuantizedMatmul(MatrixView<const int8_t> x, WeightView w, const float* multiplier,
+                     const float* bias, MatrixView<int8_t> y) {
+  Multiply(x, w, Epilogue(multiplier, bias, y));
+}
+
+void QuantizedMatmul(MatrixView<const int8_t> x, WeightView w, const float* multiplier,
+                     const float* bias, MatrixView<float> y) {
+  Multiply(x, w, Epilogue(multiplier, bias, y));
+}
+
+}  // namespace whipsnake::kernels

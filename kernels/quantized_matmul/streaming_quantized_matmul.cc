@@ -1,0 +1,55 @@
+#include <algorithm>
+
+#include "kernels/cpu/isa.h"
+#include "kernels/cpu/team.h"
+#include "kernels/quantized_matmul/forms.h"
+#include "kernels/quantized_matmul/panel.h"
+#include "kernels/quantized_matmul/vnni.h"
+
+namespace whipsnake::kernels {
+namespace {
+
+// A team costs some microseconds; below this much weight one core is done sooner.
+constexpr int64_t kTeamBytes = 64 << 10;
+
+// Rows of x for which a panel is read once.
+constexpr int64_t kBlockM = 32;
+
+// The threads' parts of N are multiples of this.
+constexpr int64_t kGrain = 16;
+
+DotKernel BestDot() {
+  if constexpr (vnni::kCompiled) {
+    if (ActiveIsa() >= Isa::kVnni) return vnni::Dot();
+  }
+  return WideningDot();
+}
+
+}  // namespace
+
+void StreamingQuantizedMatmul(MatrixView<const int8_t> x, WeightView w, const Epilogue& epilogue) {
+  const DotKernel kernel = BestDot();
+  const PackedRows rows = PackRows(kernel, x);
+  const auto* weight = static_cast<const int8_t*>(w.data);
+  const auto multiply = [&](int64_t begin, int64_t end) {
+    alignas(64) int32_t sums[kBlockM * kPanel];
+    for (int64_t n = begin; n < end; n += kPanel) {
+      const int64_t count = std::min(kPanel, end - n);
+      for (int64_t m = 0; m < rows.m; m += kBlockM) {
+        const PackedRows block = rows.Rows(m, std::min(kBlockM, rows.m - m), kernel.element_bytes);
+        kernel.dot(block, weight + n * w.k, count, sums);
+        epilogue.Write(sums, kPanel, m, block.m, n, count);
+      }
+    }
+  };
+  if (w.bytes() < kTeamBytes) return multiply(0, w.n);
+  // Each thread streams a contiguous part of the weight.
+  Team& team = Team::Current();
+  const int64_t grains = (w.n + kGrain - 1) / kGrain;
+  team.Run([&](int64_t share) {
+    multiply(grains * share / team.threads() * kGrain,
+             std::min(grains * (share + 1) / team.threads() * kGrain, w.n));
+  });
+}
+
+}  // namespace whipsnake::kernels

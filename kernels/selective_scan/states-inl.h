@@ -1,0 +1,106 @@
+// The states h[N,E] of one sequence as their vectors are loaded and stored, one class per dtype.
+#include "hwy/highway.h"
+
+#if defined(WHIPSNAKE_KERNELS_SELECTIVE_SCAN_STATES_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef WHIPSNAKE_KERNELS_SELECTIVE_SCAN_STATES_INL_H_
+#undef WHIPSNAKE_KERNELS_SELECTIVE_SCAN_STATES_INL_H_
+#else
+#define WHIPSNAKE_KERNELS_SELECTIVE_SCAN_STATES_INL_H_
+#endif
+
+#include <cstdint>
+#include <cstring>
+
+#include "kernels/cpu/lanes-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace whipsnake::kernels::HWY_NAMESPACE {
+
+struct FloatStates {
+  float* h;
+  int64_t channels;
+
+  float* at(int64_t n, int64_t e) const { return h + n * channels + e; }
+  template <class Part>
+  HWY_INLINE FloatVec Load(int64_t n, int64_t e, Part part) const {
+    return part.Load(at(n, e));
+  }
+  template <class Part>
+  HWY_INLINE void Store(FloatVec v, int64_t n, int64_t e, Part part) const {
+    part.Store(v, at(n, e));
+  }
+};
+
+struct CodeStates {
+  int8_t* h;
+  int64_t channels;
+  const float* scale;       // [N]
+  const float* reciprocal;  // [N], 1 / scale
+
+  int8_t* at(int64_t n, int64_t e) const { return h + n * channels + e; }
+  template <class Part>
+  HWY_INLINE FloatVec Load(int64_t n, int64_t e, Part part) const {
+    return hn::Mul(part.LoadCodes(at(n, e)), hn::Set(Floats(), scale[n]));
+  }
+  template <class Part>
+  HWY_INLINE void Store(FloatVec v, int64_t n, int64_t e, Part part) const {
+    part.StoreCodes(hn::Mul(v, hn::Set(Floats(), reciprocal[n])), at(n, e));
+  }
+};
+
+struct BF16States {
+  uint16_t* h;
+  int64_t channels;
+
+  using Halves = hn::Rebind<uint16_t, Floats>;  // as many lanes
+  using Words = hn::RebindToUnsigned<Floats>;
+
+  uint16_t* at(int64_t n, int64_t e) const { return h + n * channels + e; }
+
+  static HWY_INLINE FloatVec Widen(hn::Vec<Halves> halves) {
+    return hn::BitCast(Floats(), hn::ShiftLeft<16>(hn::PromoteTo(Words(), halves)));
+  }
+  // ToBF16() of every lane, bit for bit.
+  static HWY_INLINE hn::Vec<Halves> Narrow(FloatVec v) {
+    const Words d;
+    const auto bits = hn::BitCast(d, v);
+    const auto upper = hn::ShiftRight<16>(bits);
+    const auto odd = hn::And(upper, hn::Set(d, 1));
+    const auto rounded = hn::ShiftRight<16>(hn::Add(hn::Add(bits, hn::Set(d, 0x7fff)), odd));
+    const auto nan = hn::Or(upper, hn::Set(d, 0x40));
+    const auto number = hn::RebindMask(d, hn::Eq(v, v));
+    return hn::TruncateTo(Halves(), hn::IfThenElse(number, rounded, nan));
+  }
+
+  HWY_INLINE FloatVec Load(int64_t n, int64_t e, FullVector) const {
+    return Widen(hn::LoadU(Halves(), at(n, e)));
+  }
+  HWY_INLINE void Store(FloatVec v, int64_t n, int64_t e, FullVector) const {
+    hn::StoreU(Narrow(v), Halves(), at(n, e));
+  }
+  HWY_INLINE FloatVec Load(int64_t n, int64_t e, PartOfVector part) const {
+    HWY_ALIGN uint16_t lanes[hn::MaxLanes(Halves())] = {};
+    std::memcpy(lanes, at(n, e), part.count * sizeof(uint16_t));
+    return Widen(hn::Load(Halves(), lanes));
+  }
+  HWY_INLINE void Store(FloatVec v, int64_t n, int64_t e, PartOfVector part) const {
+    HWY_ALIGN uint16_t lanes[hn::MaxLanes(Halves())];
+    hn::Store(Narrow(v), Halves(), lanes);
+    std::memcpy(at(n, e), lanes, part.count * sizeof(uint16_t));
+  }
+};
+
+// to = from for the channels [begin, end): rounds where `to` is narrower.
+template <class From, class To>
+void CopyStates(const From& from, const To& to, int64_t states, int64_t begin, int64_t end) {
+  for (int64_t n = 0; n < states; ++n) {
+    ForEachVector(begin, end, [&](int64_t e, auto part) HWY_ATTR {
+      to.Store(from.Load(n, e, part), n, e, part);
+    });
+  }
+}
+
+}  // namespace whipsnake::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // include guard per target

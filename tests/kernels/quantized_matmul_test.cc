@@ -1,0 +1,287 @@
+#include "kernels/quantized_matmul/quantized_matmul.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "kernels/cpu/isa.h"
+#include "kernels/cpu/team.h"
+#include "kernels/quantized_matmul/forms.h"
+
+namespace whipsnake::kernels {
+namespace {
+
+std::vector<int8_t> RandomCodes(int64_t count, uint32_t seed) {
+  std::mt19937 generator(seed);
+  std::uniform_int_distribution<int> code(-128, 127);
+  std::vector<int8_t> codes(count);
+  for (int8_t& c : codes) c = static_cast<int8_t>(code(generator));
+  return codes;
+}
+
+std::vector<float> RandomValues(int64_t count, uint32_t seed, float deviation) {
+  std::mt19937 generator(seed);
+  std::normal_distribution<float> normal(0, deviation);
+  std::vector<float> values(count);
+  for (float& value : values) value = normal(generator);
+  return values;
+}
+
+// A weight that ends where readable memory ends, as a mapped file's last tensor may: reading past
+// it ends the test.
+class Weight {
+ public:
+  Weight(int64_t n, int64_t k, const std::vector<int8_t>& codes) : n_(n), k_(k) {
+    const int64_t page = sysconf(_SC_PAGESIZE);
+    const int64_t readable = (n * k + page - 1) / page * page;
+    mapped_ = readable + page;
+    base_ = static_cast<char*>(
+        mmap(nullptr, mapped_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    EXPECT_NE(base_, MAP_FAILED);
+    EXPECT_EQ(mprotect(base_ + readable, page, PROT_NONE), 0);
+    data_ = base_ + readable - n * k;
+    std::memcpy(data_, codes.data(), n * k);
+  }
+  ~Weight() { munmap(base_, mapped_); }
+  Weight(const Weight&) = delete;
+
+  WeightView view() const { return {data_, DType::kI8, n_, k_}; }
+
+ private:
+  int64_t n_, k_;
+  char* base_;
+  char* data_;
+  int64_t mapped_;
+};
+
+// A way to multiply: QuantizedMatmul(), or one of its forms whatever M is.
+using Form = void (*)(MatrixView<const int8_t>, WeightView, const Epilogue&);
+
+template <typename T>
+void Multiply(Form form, MatrixView<const int8_t> x, const Weight& w, const float* multiplier,
+              const float* bias, MatrixView<T> y) {
+  if (form == nullptr) {
+    QuantizedMatmul(x, w.view(), multiplier, bias, y);
+  } else if (!x.empty()) {
+    form(x, w.view(), Epilogue(multiplier, bias, y));
+  }
+}
+
+struct Case {
+  Form form = nullptr;
+  int64_t m, n, k;
+};
+
+// Rows of x and y lie wider apart than they are long, and what lies between must stay as it is.
+struct Operands {
+  int64_t x_stride, y_stride;
+  std::vector<int8_t> x;
+  Weight w;
+  std::vector<float> multiplier, bias;
+
+  // Sums have a deviation of about 5500 · √K: codes of y fill their range, and some saturate.
+  explicit Operands(const Case& c)
+      : Operands(c, RandomCodes(c.m * (c.k + 5), 1), RandomCodes(c.n * c.k, 2)) {}
+  Operands(const Case& c, std::vector<int8_t> x, const std::vector<int8_t>& w)
+      : x_stride(c.k + 5),
+        y_stride(c.n + 3),
+        x(std::move(x)),
+        w(c.n, c.k, w),
+        multiplier(RandomValues(c.n, 3, 0.015f / std::sqrt(static_cast<float>(c.k)))),
+        bias(RandomValues(c.n, 4, 10.0f)) {}
+
+  MatrixView<const int8_t> X(const Case& c) const { return {x.data(), c.m, c.k, x_stride}; }
+};
+
+// Bit for bit: y, and what lies between its rows.
+template <typename T>
+void ExpectEqualsReference(const Case& c, const Operands& o, const float* bias) {
+  std::vector<T> y(c.m * o.y_stride, T{77}), expected = y;
+  Multiply<T>(c.form, o.X(c), o.w, o.multiplier.data(), bias, {y.data(), c.m, c.n, o.y_stride});
+  reference::QuantizedMatmul(o.X(c), o.w.view(), o.multiplier.data(), bias,
+                             MatrixView<T>{expected.data(), c.m, c.n, o.y_stride});
+  if (y.empty() || std::memcmp(y.data(), expected.data(), y.size() * sizeof(T)) == 0) return;
+  for (int64_t i = 0; i < c.m * o.y_stride; ++i) {
+    ASSERT_EQ(std::memcmp(&y[i], &expected[i], sizeof(T)), 0)
+        << "y[" << i / o.y_stride << "," << i % o.y_stride << "] = " << +y[i] << ", expected "
+        << +expected[i] << (bias != nullptr ? "" : ", no bias");
+  }
+}
+
+void ExpectEqualsReference(const Case& c, const Operands& o) {
+  SCOPED_TRACE(testing::Message() << "M=" << c.m << " N=" << c.n << " K=" << c.k);
+  ExpectEqualsReference<int8_t>(c, o, o.bias.data());
+  ExpectEqualsReference<float>(c, o, nullptr);
+  if (c.k > 256) return;  // the reference takes long
+  ExpectEqualsReference<int8_t>(c, o, nullptr);
+  ExpectEqualsReference<float>(c, o, o.bias.data());
+}
+
+void ExpectEqualsReference(const Case& c) { ExpectEqualsReference(c, Operands(c)); }
+
+struct NamedForm {
+  const char* name;
+  Form form;
+  Isa needs;
+};
+
+class QuantizedMatmulTest : public testing::TestWithParam<NamedForm> {
+ protected:
+  void SetUp() override {
+    if (ActiveIsa() < GetParam().needs) {
+      GTEST_SKIP() << "needs " << Name(GetParam().needs) << ", not " << Name(ActiveIsa());
+    }
+  }
+  Form form() const { return GetParam().form; }
+};
+
+INSTANTIATE_TEST_SUITE_P(Forms, QuantizedMatmulTest,
+                         testing::Values(NamedForm{"Chosen", nullptr, Isa::kScalar},
+                                         NamedForm{"Streaming", StreamingQuantizedMatmul,
+                                                   Isa::kScalar},
+                                         NamedForm{"Packed", PackedQuantizedMatmul, Isa::kVnni},
+                                         NamedForm{"OneDnn", OneDnnQuantizedMatmul, Isa::kVnni}),
+                         [](const auto& info) { return std::string(info.param.name); });
+
+TEST_P(QuantizedMatmulTest, EqualsReferenceForEveryNumberOfRows) {
+  for (int64_t m = 0; m <= 17; ++m) {
+    for (const int64_t n : {1, 3, 17, 80}) {
+      for (const int64_t k : {1, 16, 48, 255}) ExpectEqualsReference({form(), m, n, k});
+    }
+  }
+}
+
+TEST_P(QuantizedMatmulTest, EqualsReferenceForAwkwardSizes) {
+  for (const int64_t m : {1, 2, 5, 31, 32, 33, 64, 65, 129}) {
+    for (const int64_t n : {1, 3, 15, 16, 17, 48, 63, 64, 65}) {
+      for (const int64_t k : {1, 3, 4, 15, 16, 17, 31, 63, 64, 65, 80}) {
+        ExpectEqualsReference({form(), m, n, k});
+      }
+    }
+  }
+}
+
+TEST_P(QuantizedMatmulTest, EqualsReferenceForAModelsShapes) {
+  constexpr int64_t kShapes[][2] = {{768, 1536}, {80, 1536}, {1536, 48}, {255, 768}};
+  for (const auto& [n, k] : kShapes) {
+    for (const int64_t m : {1, 3, 17, 33}) ExpectEqualsReference({form(), m, n, k});
+  }
+  // More than one of every form's blocks along M, along N and along both.
+  ExpectEqualsReference({form(), 129, 80, 768});
+  ExpectEqualsReference({form(), 64, 1536, 48});
+  ExpectEqualsReference({form(), 300, 530, 80});
+}
+
+// All the products of either sign that are largest: the sums reach the ends of what K allows, and
+// 16-bit intermediate sums would overflow.
+TEST_P(QuantizedMatmulTest, TheLargestSumsAreExact) {
+  for (const int8_t x : {-128, 127}) {
+    for (const int8_t w : {-128, 127}) {
+      for (const int64_t m : {1, 7, 40}) {
+        for (const int64_t k : {1, 2, 63, 64, 200, (1 << 17) - 1}) {
+          const Case c{form(), m, 5, k};
+          ExpectEqualsReference(
+              c, Operands(c, std::vector<int8_t>(m * (k + 5), x), std::vector<int8_t>(5 * k, w)));
+        }
+      }
+    }
+  }
+}
+
+TEST_P(QuantizedMatmulTest, CodesRoundHalfToEvenAndSaturate) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+  struct {
+    float multiplier, bias;  // the sum is 1
+    int code;
+  } constexpr kCases[] = {
+      {0.5f, 0, 0},          {1.5f, 0, 2},       {-0.5f, 0, 0},      {-2.5f, 0, -2},
+      {126.5f, 0, 126},      {127.49f, 0, 127},  {1000, 0, 127},     {3e9f, 0, 127},
+      {kInfinity, 0, 127},   {-127.5f, 0, -128}, {-128.5f, 0, -128}, {-3e9f, 0, -128},
+      {-kInfinity, 0, -128}, {kNan, 0, 0},       {2, 0.5f, 2},       {1, -129, -128},
+      {0x1p-25f, 0.5f, 0},  // their sum rounds to 0.5
+  };
+  const int64_t n = std::size(kCases);
+  std::vector<float> multiplier, bias;
+  for (const auto& c : kCases) {
+    multiplier.push_back(c.multiplier);
+    bias.push_back(c.bias);
+  }
+  for (const int64_t m : {1, 20, 50}) {
+    const Weight w(n, 1, std::vector<int8_t>(n, 1));
+    const std::vector<int8_t> x(m, 1);
+    std::vector<int8_t> y(m * n);
+    Multiply<int8_t>(form(), {x.data(), m, 1}, w, multiplier.data(), bias.data(), {y.data(), m, n});
+    for (int64_t i = 0; i < m * n; ++i) {
+      ASSERT_EQ(y[i], kCases[i % n].code)
+          << kCases[i % n].multiplier << " + " << kCases[i % n].bias << ", M=" << m;
+    }
+  }
+}
+
+// The product, rounded by itself, loses what a fused multiply-add would keep.
+TEST_P(QuantizedMatmulTest, ProductAndSumAreNotFused) {
+  const float multiplier = 1 + 0x1p-23f, bias = -3;  // 3 · multiplier is no fp32 number
+  const Weight w(1, 1, {3});
+  const std::vector<int8_t> x(40, 1);
+  for (const int64_t m : {1, 40}) {
+    std::vector<float> y(m);
+    Multiply<float>(form(), {x.data(), m, 1}, w, &multiplier, &bias, {y.data(), m, 1});
+    EXPECT_THAT(y, testing::Each(0x1p-21f));
+  }
+}
+
+TEST_P(QuantizedMatmulTest, TheNumberOfThreadsDoesNotMatter) {
+  constexpr int64_t kShapes[][3] = {{1, 1027, 768}, {7, 1027, 768}, {33, 700, 768},
+                                    {64, 80, 900},  {129, 17, 900}, {300, 530, 768}};
+  for (const auto& [m, n, k] : kShapes) {
+    const Case c{form(), m, n, k};
+    const Operands o(c);
+    const auto product = [&](int threads) {
+      Team team(threads);
+      const Team::Scope scope(&team);
+      std::vector<float> y(m * n);
+      Multiply<float>(form(), o.X(c), o.w, o.multiplier.data(), o.bias.data(), {y.data(), m, n});
+      return y;
+    };
+    const std::vector<float> one = product(1);
+    for (const int threads : {2, 3, 5}) {
+      EXPECT_EQ(product(threads), one) << threads << " threads, M=" << m;
+    }
+  }
+}
+
+// A batch's decode equals each sequence's alone, whichever form each takes.
+TEST(QuantizedMatmulChosenTest, RowsOfABatchEqualRowsAloneBitForBit) {
+  const Case c{nullptr, 70, 83, 255};
+  const Operands o(c);
+  const auto product = [&](int64_t first, int64_t rows) {
+    std::vector<float> y(rows * c.n);
+    QuantizedMatmul(o.X(c).Rows(first, rows), o.w.view(), o.multiplier.data(), o.bias.data(),
+                    MatrixView<float>(y.data(), rows, c.n));
+    return y;
+  };
+  const std::vector<float> batch = product(0, c.m);
+  for (int64_t m = 0; m < c.m; ++m) {
+    ASSERT_EQ(std::memcmp(product(m, 1).data(), &batch[m * c.n], c.n * sizeof(float)), 0) << m;
+  }
+}
+
+TEST(QuantizedMatmulChosenTest, NothingToDo) {
+  const Weight w(3, 4, std::vector<int8_t>(12));
+  int8_t y = 77;
+  QuantizedMatmul({nullptr, 0, 4}, w.view(), nullptr, nullptr, MatrixView<int8_t>(&y, 0, 3));
+  EXPECT_EQ(y, 77);
+}
+
+}  // namespace
+}  // namespace whipsnake::kernels
