@@ -92,6 +92,14 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& 
   return checkpoint;
 }
 
+std::unique_ptr<Checkpoint> Checkpoint::Of(std::span<const OwnedTensor> tensors) {
+  std::unique_ptr<Checkpoint> checkpoint(new Checkpoint);
+  for (const OwnedTensor& tensor : tensors) {
+    checkpoint->tensors_.emplace(tensor.name, tensor.view());
+  }
+  return checkpoint;
+}
+
 bool Checkpoint::Contains(std::string_view name) const { return tensors_.contains(name); }
 
 absl::StatusOr<TensorView> Checkpoint::Get(std::string_view name,

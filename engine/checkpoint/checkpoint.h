@@ -18,6 +18,16 @@
 
 namespace whipsnake::engine {
 
+// A tensor in memory of its own.
+struct OwnedTensor {
+  std::string name;
+  kernels::DType dtype = kernels::DType::kF32;
+  std::vector<int64_t> shape;
+  std::vector<std::byte> data;
+
+  TensorView view() const { return {dtype, shape, data}; }
+};
+
 // All tensors of model.safetensors or, where that is not there, of the shards that
 // model.safetensors.index.json names. Files are mapped read-only, not read. Immutable and
 // thread-safe.
@@ -27,6 +37,9 @@ class Checkpoint {
   // not a plain file name (it could lie outside the directory), an index of more than 64 MiB, a
   // tensor that the index places in a shard that lacks it, and one that lies in two shards.
   static absl::StatusOr<std::unique_ptr<Checkpoint>> Open(const std::string& directory);
+  // The same of tensors in memory, which outlive it, whose names differ and whose data fit their
+  // shapes.
+  static std::unique_ptr<Checkpoint> Of(std::span<const OwnedTensor> tensors);
   Checkpoint(const Checkpoint&) = delete;
   Checkpoint& operator=(const Checkpoint&) = delete;
 

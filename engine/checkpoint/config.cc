@@ -125,6 +125,27 @@ absl::StatusOr<MambaConfig> ReadOriginalForm(JsonObjectReader& reader) {
   return config;
 }
 
+absl::StatusOr<QuantizationConfig> ReadQuantization(const json& object) {
+  JsonObjectReader reader(object, "quantization_config.");
+  if (reader.Text("quant_method", "") != "quamba") reader.Refuse("quant_method", "\"quamba\"");
+  reader.Integer("version", 0, kQuantizationVersion, kQuantizationVersion);
+  if (!reader.Has("version")) reader.Refuse("version", absl::StrCat(kQuantizationVersion));
+  reader.Integer("bits", 8, 8, 8);
+  QuantizationConfig config;
+  const absl::StatusOr<Scheme> scheme = ParseScheme(reader.Text("scheme", ""));
+  if (!scheme.ok() || !IsQuantized(*scheme)) {
+    reader.Refuse("scheme", SchemeNames(QuantizedSchemes()));
+  } else {
+    config.scheme = *scheme;
+  }
+  if (!reader.Has("output_rotation")) reader.Refuse("output_rotation", "true or false");
+  config.output_rotation = reader.Boolean("output_rotation", false);
+  config.head_bits = reader.Integer("head_bits", 8, 8, 16);
+  if (config.head_bits != 8 && config.head_bits != 16) reader.Refuse("head_bits", "8 or 16");
+  RETURN_IF_ERROR(reader.status());
+  return config;
+}
+
 absl::StatusOr<std::string> ReadArchitecture(JsonObjectReader& reader) {
   if (!reader.Has("model_type") && !reader.Has("d_model")) {
     reader.Refuse("model_type",
@@ -158,9 +179,15 @@ absl::StatusOr<MambaConfig> ParseMambaConfig(std::string_view text) {
   }
   if (!reader.Boolean("rms_norm", true)) reader.Refuse("rms_norm", "true");
   RETURN_IF_ERROR(reader.status());
-  if (!reader.Has("model_type") && !reader.Has("hidden_size")) return ReadOriginalForm(reader);
-  MambaConfig config = ReadHuggingFaceForm(reader);
+  const bool original = !reader.Has("model_type") && !reader.Has("hidden_size");
+  absl::StatusOr<MambaConfig> config =
+      original ? ReadOriginalForm(reader) : ReadHuggingFaceForm(reader);
+  if (!config.ok()) return config;
+  const json& quantization = reader.Object("quantization_config");
   RETURN_IF_ERROR(reader.status());
+  if (reader.Has("quantization_config")) {
+    ASSIGN_OR_RETURN(config->quantization, ReadQuantization(quantization));
+  }
   return config;
 }
 

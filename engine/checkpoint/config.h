@@ -9,8 +9,19 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "engine/base/scheme.h"
 
 namespace whipsnake::engine {
+
+// What a quantized model's config.json says under "quantization_config".
+struct QuantizationConfig {
+  Scheme scheme = Scheme::kQuamba;
+  // Whether y is rotated by a Hadamard matrix of order E before out_proj.
+  bool output_rotation = false;
+  // Of embedding and head: 8 for codes, 16 for bf16.
+  int64_t head_bits = 8;
+};
+inline constexpr int64_t kQuantizationVersion = 1;
 
 // Mamba-1. Letters as in the papers: d = hidden_size, E = intermediate_size, N = state_size,
 // R = time_step_rank, W = conv_kernel, V = vocab_size (padded).
@@ -31,6 +42,7 @@ struct MambaConfig {
   // backbone.embeddings.
   bool original_form = false;
   std::vector<int32_t> eos_token_ids;
+  std::optional<QuantizationConfig> quantization;  // absent: the checkpoint holds floats
 
   // How fresh weights are drawn; a trained model does not depend on it.
   struct Initialization {

@@ -103,6 +103,14 @@ absl::Status WriteFileAtomically(const std::string& path, std::string_view conte
   return file.Commit();
 }
 
+absl::Status CheckRoom(const std::string& directory, int64_t bytes) {
+  std::error_code error;
+  const std::filesystem::space_info space = std::filesystem::space(directory, error);
+  if (error || space.available >= static_cast<uint64_t>(bytes)) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat(
+      directory, ": ", space.available, " bytes of room seen, expected at least ", bytes));
+}
+
 absl::Status SyncDirectory(const std::string& directory) {
   const Descriptor descriptor(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (descriptor.get() < 0 || fsync(descriptor.get()) != 0) return SystemError(directory);

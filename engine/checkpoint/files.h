@@ -31,6 +31,9 @@ std::string ParentOf(const std::string& path);
 // Makes durable what was created in or renamed into `directory`.
 absl::Status SyncDirectory(const std::string& directory);
 
+// RESOURCE_EXHAUSTED where the disk of `directory` has less room than `bytes`.
+absl::Status CheckRoom(const std::string& directory, int64_t bytes);
+
 // A regular file mapped read-only. Movable; empty after a move. Thread-safe. The size is that at
 // Open: a file that somebody truncates later must not be read any more (the system answers with
 // SIGBUS), so replace models by renaming, as AtomicFile does, never in place.

@@ -171,14 +171,6 @@ std::string MakeGenerationConfig(const MambaConfig& config) {
                       absl::StrJoin(config.eos_token_ids, ", "), "],\n  \"pad_token_id\": 0\n}\n");
 }
 
-absl::Status CheckRoom(const std::string& directory, int64_t bytes) {
-  std::error_code error;
-  const std::filesystem::space_info space = std::filesystem::space(directory, error);
-  if (error || space.available >= static_cast<uint64_t>(bytes)) return absl::OkStatus();
-  return absl::ResourceExhaustedError(absl::StrCat(
-      directory, ": ", space.available, " bytes of room seen, expected at least ", bytes));
-}
-
 }  // namespace
 
 absl::Status WriteRandomModel(std::string_view config_json, uint64_t seed,

@@ -21,7 +21,7 @@ static_assert(std::endian::native == std::endian::little, "the format's data are
 
 std::optional<kernels::DType> ParseDType(std::string_view name) {
   using kernels::DType;
-  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kI8}) {
     if (kernels::Name(dtype) == name) return dtype;
   }
   return std::nullopt;
@@ -300,6 +300,11 @@ absl::StatusOr<std::map<std::string, TensorRecord>> ParseSafetensorsHeader(
 void ToFloat(const TensorView& tensor, float* out) {
   if (tensor.dtype == kernels::DType::kF32) {
     std::memcpy(out, tensor.data.data(), tensor.data.size());
+    return;
+  }
+  if (tensor.dtype == kernels::DType::kI8) {
+    const auto* codes = reinterpret_cast<const int8_t*>(tensor.data.data());
+    std::copy_n(codes, tensor.elements(), out);
     return;
   }
   const auto convert = tensor.dtype == kernels::DType::kF16 ? kernels::FromF16 : kernels::FromBF16;

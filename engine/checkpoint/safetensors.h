@@ -47,10 +47,10 @@ struct TensorRecord {
 // Parses and checks the header of a file of `file_bytes` bytes whose first bytes are `prefix` (the
 // whole file, or at least the whole header). INVALID_ARGUMENT names the tensor, the value seen and
 // the value expected: a truncated header or one of more than 100 MB; malformed JSON or a name that
-// is not UTF-8; a duplicate, unknown or missing key; a dtype that is not F32, F16 or BF16; a number
-// that is negative, too large or not an integer; more than 8 dimensions; a shape that overflows or
-// does not match its bytes; offsets that are out of range, overlap, or leave a hole. What it
-// accepts covers the file exactly.
+// is not UTF-8; a duplicate, unknown or missing key; a dtype that is not F32, F16, BF16 or I8; a
+// number that is negative, too large or not an integer; more than 8 dimensions; a shape that
+// overflows or does not match its bytes; offsets that are out of range, overlap, or leave a hole.
+// What it accepts covers the file exactly.
 absl::StatusOr<std::map<std::string, TensorRecord>> ParseSafetensorsHeader(
     std::span<const std::byte> prefix, int64_t file_bytes);
 
@@ -72,7 +72,7 @@ struct NamedTensor {
 // "__metadata__", too many dimensions, bytes that do not match the shape.
 absl::Status WriteSafetensors(const std::string& path, std::span<const NamedTensor> tensors);
 
-// Expands to fp32, exactly. `out` has tensor.elements() places.
+// Expands to fp32, exactly; of I8 the codes. `out` has tensor.elements() places.
 void ToFloat(const TensorView& tensor, float* out);
 
 }  // namespace whipsnake::engine

@@ -1,7 +1,9 @@
 #include "engine/layers/weights.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <utility>
 
 #include "engine/base/status.h"
@@ -18,6 +20,11 @@ bool UsableInPlace(const TensorView& tensor, DType wanted) {
   return tensor.dtype == wanted && address % kernels::ByteSize(wanted) == 0;
 }
 
+absl::Status WrongType(const std::string& name, DType seen, std::string_view expected) {
+  return absl::InvalidArgumentError(absl::StrCat("tensor ", Quoted(name), ": ", ToAbsl(Name(seen)),
+                                                 " seen, expected ", ToAbsl(expected)));
+}
+
 // Rounds to bf16 by pieces, so that no fp32 copy of the whole is needed.
 void ToBF16(const TensorView& tensor, uint16_t* out) {
   constexpr int64_t kPiece = 4096;
@@ -32,22 +39,51 @@ void ToBF16(const TensorView& tensor, uint16_t* out) {
   }
 }
 
+// "a.weight" without its end, any other name whole.
+std::string_view Stem(std::string_view name) {
+  constexpr std::string_view kEnd = ".weight";
+  return name.ends_with(kEnd) ? name.substr(0, name.size() - kEnd.size()) : name;
+}
+
+// [rows,cols] as [cols,rows].
+template <typename T>
+std::vector<T> Transposed(std::span<const T> values, int64_t rows) {
+  const int64_t cols = rows == 0 ? 0 : static_cast<int64_t>(values.size()) / rows;
+  std::vector<T> transposed(values.size());
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t c = 0; c < cols; ++c) transposed[c * rows + r] = values[r * cols + c];
+  }
+  return transposed;
+}
+
 }  // namespace
 
-absl::StatusOr<WeightMatrix> WeightLoader::Matrix(const std::string& name, int64_t n, int64_t k) {
+std::string CodesName(std::string_view name) {
+  return absl::StrCat(ToAbsl(Stem(name)), ".qweight");
+}
+std::string ScaleName(std::string_view name) { return absl::StrCat(ToAbsl(Stem(name)), ".scale"); }
+
+absl::StatusOr<WeightMatrix> WeightLoader::Matrix(const std::string& name, int64_t n, int64_t k,
+                                                  DType type) {
   const int64_t shape[] = {n, k};
-  ASSIGN_OR_RETURN(const TensorView tensor, checkpoint_->Get(name, shape));
+  const std::string stored = type == DType::kI8 ? CodesName(name) : name;
+  ASSIGN_OR_RETURN(const TensorView tensor, checkpoint_->Get(stored, shape));
+  if (type == DType::kI8 && tensor.dtype != DType::kI8)
+    return WrongType(stored, tensor.dtype, "I8");
+  if (type != DType::kI8 && tensor.dtype == DType::kI8) {
+    return WrongType(stored, tensor.dtype, "F32, F16 or BF16");
+  }
   WeightMatrix matrix;
-  const int64_t bytes = n * k * kernels::ByteSize(matrix_type_);
+  const int64_t bytes = n * k * kernels::ByteSize(type);
   bytes_ += bytes;
   if (ledger_ == nullptr) return matrix;
-  matrix.view_ = {tensor.data.data(), matrix_type_, n, k};
-  if (UsableInPlace(tensor, matrix_type_)) {
-    ASSIGN_OR_RETURN(matrix.mapped_, ledger_->Reserve(bytes, Purpose::kWeights, name));
+  matrix.view_ = {tensor.data.data(), type, n, k};
+  if (UsableInPlace(tensor, type)) {
+    ASSIGN_OR_RETURN(matrix.mapped_, ledger_->Reserve(bytes, Purpose::kWeights, stored));
     return matrix;
   }
-  ASSIGN_OR_RETURN(matrix.copy_, ledger_->Allocate(bytes, Purpose::kWeights, name));
-  if (matrix_type_ == DType::kBF16) {
+  ASSIGN_OR_RETURN(matrix.copy_, ledger_->Allocate(bytes, Purpose::kWeights, stored));
+  if (type == DType::kBF16) {
     ToBF16(tensor, matrix.copy_.as<uint16_t>());
   } else {
     ToFloat(tensor, matrix.copy_.as<float>());
@@ -56,30 +92,91 @@ absl::StatusOr<WeightMatrix> WeightLoader::Matrix(const std::string& name, int64
   return matrix;
 }
 
-absl::StatusOr<Buffer> WeightLoader::Floats(const std::string& name, std::vector<int64_t> shape) {
-  ASSIGN_OR_RETURN(const TensorView tensor, checkpoint_->Get(name, shape));
-  const int64_t bytes = tensor.elements() * sizeof(float);
-  bytes_ += bytes;
+absl::StatusOr<std::vector<float>> WeightLoader::Values(const std::string& name,
+                                                        std::span<const int64_t> shape) {
+  const bool quantized = !checkpoint_->Contains(name) && checkpoint_->Contains(CodesName(name));
+  const std::string stored = quantized ? CodesName(name) : name;
+  ASSIGN_OR_RETURN(const TensorView tensor, checkpoint_->Get(stored, shape));
+  if (quantized != (tensor.dtype == DType::kI8)) {
+    return WrongType(stored, tensor.dtype, quantized ? "I8" : "F32, F16 or BF16");
+  }
+  std::vector<float> values(tensor.elements());
+  ToFloat(tensor, values.data());
+  if (quantized) {
+    ASSIGN_OR_RETURN(const float scale, Scale(ScaleName(name)));
+    for (float& value : values) value *= scale;
+  }
+  return values;
+}
+
+absl::StatusOr<Buffer> WeightLoader::Hold(const std::string& name,
+                                          std::span<const std::byte> bytes) {
+  bytes_ += bytes.size();
   if (ledger_ == nullptr) return Buffer();
-  ASSIGN_OR_RETURN(Buffer floats, ledger_->Allocate(bytes, Purpose::kWeights, name));
-  ToFloat(tensor, floats.as<float>());
-  return floats;
+  ASSIGN_OR_RETURN(Buffer buffer, ledger_->Allocate(bytes.size(), Purpose::kWeights, name));
+  std::memcpy(buffer.data(), bytes.data(), bytes.size());
+  return buffer;
+}
+
+absl::StatusOr<Buffer> WeightLoader::Floats(const std::string& name, std::vector<int64_t> shape) {
+  ASSIGN_OR_RETURN(const std::vector<float> values, Values(name, shape));
+  return Hold(name, std::as_bytes(std::span(values)));
 }
 
 absl::StatusOr<Buffer> WeightLoader::TransposedFloats(const std::string& name,
                                                       std::vector<int64_t> shape,
                                                       float (*map)(float)) {
-  const int64_t rows = shape.front(), cols = shape.back();
-  ASSIGN_OR_RETURN(Buffer source, Floats(name, std::move(shape)));
-  if (ledger_ == nullptr) return source;
-  ASSIGN_OR_RETURN(Buffer transposed, ledger_->Allocate(source.size(), Purpose::kWeights, name));
-  for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t c = 0; c < cols; ++c) {
-      const float value = source.as<float>()[r * cols + c];
-      transposed.as<float>()[c * rows + r] = map ? map(value) : value;
+  ASSIGN_OR_RETURN(std::vector<float> values, Values(name, shape));
+  if (map != nullptr) std::ranges::transform(values, values.begin(), map);
+  const std::vector<float> transposed = Transposed<float>(values, shape.front());
+  return Hold(name, std::as_bytes(std::span(transposed)));
+}
+
+absl::StatusOr<Buffer> WeightLoader::TransposedCodes(const std::string& name,
+                                                     std::vector<int64_t> shape) {
+  const std::string stored = CodesName(name);
+  ASSIGN_OR_RETURN(const TensorView tensor, checkpoint_->Get(stored, shape));
+  if (tensor.dtype != DType::kI8) return WrongType(stored, tensor.dtype, "I8");
+  const std::vector<std::byte> transposed = Transposed<std::byte>(tensor.data, shape.front());
+  return Hold(stored, transposed);
+}
+
+absl::StatusOr<std::vector<float>> WeightLoader::Scales(const std::string& name, int64_t n) {
+  const int64_t one[] = {1}, all[] = {n};
+  // Anything but a single scale is looked up as n of them, so that the error says so.
+  const bool single = checkpoint_->Get(name, one).ok();
+  ASSIGN_OR_RETURN(const TensorView tensor, checkpoint_->Get(name, single ? one : all));
+  if (tensor.dtype != DType::kF32) return WrongType(name, tensor.dtype, "F32");
+  std::vector<float> scales(tensor.elements());
+  ToFloat(tensor, scales.data());
+  for (const float scale : scales) {
+    if (!(scale > 0) || !std::isfinite(scale)) {
+      return absl::InvalidArgumentError(absl::StrCat("tensor ", Quoted(name), ": a scale of ",
+                                                     scale,
+                                                     " seen, expected one above 0 and finite"));
     }
   }
-  return transposed;
+  scales.resize(n, scales.front());
+  return scales;
+}
+
+absl::StatusOr<float> WeightLoader::Scale(const std::string& name) {
+  ASSIGN_OR_RETURN(const std::vector<float> scales, Scales(name, 1));
+  return scales.front();
+}
+
+absl::StatusOr<Buffer> WeightLoader::Derived(const std::string& what, int64_t n,
+                                             const std::function<float(int64_t)>& value) {
+  std::vector<float> values(n);
+  for (int64_t i = 0; i < n; ++i) {
+    values[i] = value(i);
+    if (!std::isfinite(values[i])) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(what, ": ", values[i], " at place ", i,
+                       " seen, expected scales whose products are finite"));
+    }
+  }
+  return Hold(what, std::as_bytes(std::span(values)));
 }
 
 }  // namespace whipsnake::engine

@@ -3,6 +3,7 @@
 #define WHIPSNAKE_ENGINE_LAYERS_WEIGHTS_H_
 
 #include <cstddef>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -32,26 +33,33 @@ class WeightMatrix {
   Reservation mapped_;
 };
 
+// The name of a tensor's codes, and of their scale: "a.weight" is stored as "a.qweight" and
+// "a.scale", any other "a" as "a.qweight" and "a.scale" too.
+std::string CodesName(std::string_view name);
+std::string ScaleName(std::string_view name);
+
 // Copies weights out of a checkpoint, or points into it; the checkpoint outlives what is loaded.
 //
-// A model is loaded twice by the same code: first without a ledger, which checks every name and
-// shape and counts the bytes but holds nothing, then in earnest. So nothing large is allocated for
-// a model that cannot be loaded.
+// A model is loaded twice by the same code: first without a ledger, which checks every name, shape
+// and scale and counts the bytes but holds nothing, then in earnest. So nothing large is allocated
+// for a model that cannot be loaded.
 class WeightLoader {
  public:
-  // Matrices are held in `matrix_type` (kF32 or kBF16), everything else in fp32. A null ledger only
-  // plans: what it returns is empty.
-  WeightLoader(const Checkpoint* checkpoint, kernels::DType matrix_type, Ledger* ledger)
-      : checkpoint_(checkpoint), matrix_type_(matrix_type), ledger_(ledger) {}
+  // A null ledger only plans: the matrices and buffers that it returns are empty.
+  WeightLoader(const Checkpoint* checkpoint, Ledger* ledger)
+      : checkpoint_(checkpoint), ledger_(ledger) {}
 
   const Checkpoint& checkpoint() const { return *checkpoint_; }
   // Bytes of all that was asked for so far.
   int64_t bytes() const { return bytes_; }
 
-  // The tensor `name` of shape [n,k]. Errors name the tensor.
-  absl::StatusOr<WeightMatrix> Matrix(const std::string& name, int64_t n, int64_t k);
+  // The tensor `name` of shape [n,k], held as `type`: kF32 or kBF16, or kI8 for the codes of
+  // `name`. Errors name the tensor.
+  absl::StatusOr<WeightMatrix> Matrix(const std::string& name, int64_t n, int64_t k,
+                                      kernels::DType type);
 
-  // A small tensor as fp32, in the checkpoint's order.
+  // A small tensor as fp32, in the checkpoint's order; where it was quantized, its codes times
+  // their scale.
   absl::StatusOr<Buffer> Floats(const std::string& name, std::vector<int64_t> shape);
 
   // A small tensor [rows,...,cols], the axes between of length 1, as fp32, transposed to
@@ -59,9 +67,27 @@ class WeightLoader {
   absl::StatusOr<Buffer> TransposedFloats(const std::string& name, std::vector<int64_t> shape,
                                           float (*map)(float) = nullptr);
 
+  // The codes of a small tensor of such a shape, transposed.
+  absl::StatusOr<Buffer> TransposedCodes(const std::string& name, std::vector<int64_t> shape);
+
+  // As Floats(), also while planning.
+  absl::StatusOr<std::vector<float>> Values(const std::string& name,
+                                            std::span<const int64_t> shape);
+
+  // The tensor `name` of n scales, or of one for all; also while planning. Each is above 0 and
+  // finite.
+  absl::StatusOr<std::vector<float>> Scales(const std::string& name, int64_t n);
+  absl::StatusOr<float> Scale(const std::string& name);
+
+  // value(i) for i in [0,n), each finite; `what` names it in errors.
+  absl::StatusOr<Buffer> Derived(const std::string& what, int64_t n,
+                                 const std::function<float(int64_t)>& value);
+
  private:
+  // Counts the bytes and, unless planning, copies them.
+  absl::StatusOr<Buffer> Hold(const std::string& name, std::span<const std::byte> bytes);
+
   const Checkpoint* checkpoint_;
-  kernels::DType matrix_type_;
   Ledger* ledger_;
   int64_t bytes_ = 0;
 };

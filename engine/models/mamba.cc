@@ -1,125 +1,146 @@
 #include "engine/models/mamba.h"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
 #include "engine/base/status.h"
-#include "engine/checkpoint/checkpoint.h"
-#include "engine/checkpoint/config.h"
-#include "engine/layers/mamba_mixer.h"
+#include "engine/layers/embedding.h"
+#include "engine/layers/float_mamba_block.h"
+#include "engine/layers/language_head.h"
+#include "engine/layers/quantized_mamba_block.h"
 #include "engine/layers/weights.h"
-#include "kernels/matmul/matmul.h"
-#include "kernels/rms_norm/rms_norm.h"
 
 namespace whipsnake::engine {
 namespace {
 
+using kernels::DType;
 using kernels::MatrixView;
 
-// All layers' recurrent states in one blob: per layer the convolution's [W-1,E], then the scan's
+// Where each layer's states lie in a sequence's blob: the convolution's [W-1,E], then the scan's
 // [N,E].
+class MambaStateLayout {
+ public:
+  MambaStateLayout(const MambaConfig& config, MambaStateTypes types)
+      : layers_(config.layers),
+        conv_bytes_((config.conv_kernel - 1) * config.intermediate_size * ByteSize(types.conv)),
+        layer_bytes_(conv_bytes_ +
+                     config.state_size * config.intermediate_size * ByteSize(types.scan)) {}
+
+  int64_t bytes() const { return layers_ * layer_bytes_; }
+  int64_t conv(int64_t layer) const { return layer * layer_bytes_; }
+  int64_t scan(int64_t layer) const { return conv(layer) + conv_bytes_; }
+
+ private:
+  int64_t layers_, conv_bytes_, layer_bytes_;
+};
+
 class MambaState : public State {
  public:
-  MambaState(const MambaConfig* config, Ledger* ledger, Buffer blob)
-      : config_(config), ledger_(ledger), blob_(std::move(blob)) {}
-
-  static int64_t FloatsPerLayer(const MambaConfig& config) {
-    return (config.conv_kernel - 1 + config.state_size) * config.intermediate_size;
-  }
-  static int64_t Bytes(const MambaConfig& config) {
-    return config.layers * FloatsPerLayer(config) * sizeof(float);
-  }
+  MambaState(Ledger* ledger, Buffer blob) : ledger_(ledger), blob_(std::move(blob)) {}
 
   int64_t position() const override { return position_; }
   int64_t bytes() const override { return blob_.size(); }
+  std::byte* data() const { return blob_.data(); }
 
   absl::StatusOr<std::unique_ptr<State>> Clone() const override {
     ASSIGN_OR_RETURN(Buffer blob,
                      ledger_->Allocate(blob_.size(), Purpose::kStates, "copy of a state"));
     std::memcpy(blob.data(), blob_.data(), blob_.size());
-    auto copy = std::make_unique<MambaState>(config_, ledger_, std::move(blob));
+    auto copy = std::make_unique<MambaState>(ledger_, std::move(blob));
     copy->position_ = position_;
     return copy;
   }
 
-  float* conv(int64_t layer) const { return blob_.as<float>() + layer * FloatsPerLayer(*config_); }
-  float* scan(int64_t layer) const {
-    return conv(layer) + (config_->conv_kernel - 1) * config_->intermediate_size;
-  }
   void Advance(int64_t tokens) { position_ += tokens; }
 
  private:
-  const MambaConfig* config_;
   Ledger* ledger_;
   Buffer blob_;
   int64_t position_ = 0;
 };
 
-struct MambaBlock {
-  Buffer norm;  // γ[d]
-  MambaMixer mixer;
-};
-
-// γ and mixer of every layer, the embedding and the head.
 struct MambaWeights {
-  WeightMatrix embedding;  // [V,d]
-  std::vector<MambaBlock> blocks;
-  Buffer final_norm;         // γ_f[d]
-  WeightMatrix untied_head;  // [V,d], or empty: the embedding is the head
-
-  const WeightMatrix& head() const {
-    return untied_head.view().data != nullptr ? untied_head : embedding;
-  }
+  Embedding embedding;
+  std::vector<std::unique_ptr<MambaBlock>> blocks;
+  LanguageHead head;
 };
 
-absl::StatusOr<MambaWeights> LoadWeights(WeightLoader& loader, const MambaConfig& config) {
-  const int64_t V = config.vocab_size, d = config.hidden_size;
-  MambaWeights weights;
-  // The one difference in naming between the original and the Hugging Face layout.
-  const bool original = loader.checkpoint().Contains("backbone.embedding.weight");
-  ASSIGN_OR_RETURN(
-      weights.embedding,
-      loader.Matrix(original ? "backbone.embedding.weight" : "backbone.embeddings.weight", V, d));
-  for (int64_t i = 0; i < config.layers; ++i) {
-    const std::string prefix = absl::StrCat("backbone.layers.", i, ".");
-    MambaBlock block;
-    ASSIGN_OR_RETURN(block.norm, loader.Floats(prefix + "norm.weight", {d}));
-    ASSIGN_OR_RETURN(block.mixer, MambaMixer::Load(loader, prefix + "mixer.", config));
-    weights.blocks.push_back(std::move(block));
+// How the parts of a model are held.
+struct MambaTypes {
+  Scheme scheme = Scheme::kFp32;
+  DType table = DType::kF32;  // embedding and head
+  DType matrix = DType::kF32;
+  MambaStateTypes state;
+};
+
+absl::StatusOr<MambaTypes> ChooseTypes(const MambaConfig& config, const ModelOptions& options) {
+  if (!config.quantization) {
+    const Scheme scheme = options.scheme.value_or(Scheme::kFp32);
+    if (IsQuantized(scheme)) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "scheme \"", ToAbsl(Name(scheme)),
+          "\" seen for unquantized weights, expected fp32 or bf16; `whipsnake quantize --scheme ",
+          ToAbsl(Name(scheme)), "` makes a directory that has it"));
+    }
+    const DType type = scheme == Scheme::kBf16 ? DType::kBF16 : DType::kF32;
+    return MambaTypes{.scheme = scheme, .table = type, .matrix = type, .state = {}};
   }
-  ASSIGN_OR_RETURN(weights.final_norm, loader.Floats("backbone.norm_f.weight", {d}));
-  if (!config.tie_embeddings) {
-    ASSIGN_OR_RETURN(weights.untied_head, loader.Matrix("lm_head.weight", V, d));
+  const Scheme scheme = config.quantization->scheme;
+  if (options.scheme.value_or(scheme) != scheme) {
+    return absl::FailedPreconditionError(absl::StrCat("scheme \"", ToAbsl(Name(*options.scheme)),
+                                                      "\" seen, expected \"", ToAbsl(Name(scheme)),
+                                                      "\", which the weights were quantized with"));
   }
-  return weights;
+  return MambaTypes{.scheme = scheme,
+                    .table = config.quantization->head_bits == 8 ? DType::kI8 : DType::kBF16,
+                    .matrix = DType::kI8,
+                    .state = {.conv = DType::kI8, .scan = options.state_type}};
 }
 
-void CopyEmbedding(const kernels::WeightView& table, int32_t token, float* out) {
-  if (table.dtype == kernels::DType::kF32) {
-    std::memcpy(out, static_cast<const float*>(table.data) + token * table.k,
-                table.k * sizeof(float));
-    return;
+absl::StatusOr<MambaWeights> LoadWeights(WeightLoader& loader, const MambaConfig& config,
+                                         const MambaTypes& types, MambaObserver* observer) {
+  MambaWeights weights;
+  // The one difference in naming between the original and the Hugging Face layout.
+  const std::string original = "backbone.embedding.weight";
+  const bool is_original =
+      loader.checkpoint().Contains(original) || loader.checkpoint().Contains(CodesName(original));
+  const std::string name = is_original ? original : "backbone.embeddings.weight";
+  ASSIGN_OR_RETURN(weights.embedding, Embedding::Load(loader, name, config.vocab_size,
+                                                      config.hidden_size, types.table));
+  for (int64_t i = 0; i < config.layers; ++i) {
+    const std::string prefix = absl::StrCat("backbone.layers.", i, ".");
+    auto block = types.matrix == DType::kI8
+                     ? LoadQuantizedMambaBlock(loader, prefix, config, types.state.scan)
+                     : LoadFloatMambaBlock(loader, prefix, config, types.matrix, i, observer);
+    if (!block.ok()) return std::move(block).status();
+    weights.blocks.push_back(*std::move(block));
   }
-  const uint16_t* row = static_cast<const uint16_t*>(table.data) + token * table.k;
-  for (int64_t i = 0; i < table.k; ++i) out[i] = kernels::FromBF16(row[i]);
+  const LanguageHeadShape shape = {config.vocab_size, config.hidden_size, config.norm_epsilon};
+  ASSIGN_OR_RETURN(weights.head, LanguageHead::Load(loader, shape, weights.embedding, name,
+                                                    config.tie_embeddings, types.table));
+  return weights;
 }
 
 class Mamba : public Model {
  public:
-  Mamba(MambaConfig config, ModelInfo info, std::unique_ptr<Checkpoint> checkpoint,
-        MambaWeights weights, const ModelEnvironment& environment)
-      : config_(std::move(config)),
+  Mamba(const MambaConfig& config, ModelInfo info, MambaStateLayout layout,
+        std::shared_ptr<const Checkpoint> checkpoint, MambaWeights weights,
+        const ModelEnvironment& environment, MambaObserver* observer)
+      : hidden_size_(config.hidden_size),
         info_(std::move(info)),
+        layout_(layout),
         checkpoint_(std::move(checkpoint)),
         weights_(std::move(weights)),
-        environment_(environment) {}
+        environment_(environment),
+        observer_(observer) {}
 
   const ModelInfo& info() const override { return info_; }
 
   absl::StatusOr<std::unique_ptr<State>> NewState() override {
     ASSIGN_OR_RETURN(Buffer blob, environment_.ledger->Allocate(info_.state_bytes, Purpose::kStates,
                                                                 "a new state"));
-    return std::make_unique<MambaState>(&config_, environment_.ledger, std::move(blob));
+    return std::make_unique<MambaState>(environment_.ledger, std::move(blob));
   }
 
   absl::StatusOr<MatrixView<const float>> Forward(std::span<const Run> runs) override;
@@ -129,23 +150,28 @@ class Mamba : public Model {
   // What one batch needs of the workspace, laid out in order.
   struct Activations {
     MatrixView<float> residual;  // [T,d]
-    MatrixView<float> hidden;    // [T,d], the normed input and then the output of a mixer
-    MambaMixerWorkspace mixer;
-    MatrixView<float> selected;  // [R,d], the rows whose logits are wanted
+    MatrixView<float> hidden;    // [T,d], the output of a block
     MatrixView<float> logits;    // [R,V]
+    Arena scratch;               // of a block or the head
   };
 
   absl::Status Check(std::span<const Run> runs) const;
+  Activations Lay(Arena& arena, int64_t rows, int64_t logit_rows) const {
+    return {arena.Matrix<float>(rows, hidden_size_), arena.Matrix<float>(rows, hidden_size_),
+            arena.Matrix<float>(logit_rows, info_.vocab_size), arena};
+  }
   absl::StatusOr<Activations> Prepare(int64_t rows, int64_t logit_rows);
   void Embed(std::span<const Run> runs, MatrixView<float> residual) const;
   void RunBlocks(std::span<const Run> runs, const Activations& activations) const;
-  void Select(std::span<const Run> runs, const Activations& activations) const;
+  void RunHead(std::span<const Run> runs, const Activations& activations) const;
 
-  const MambaConfig config_;
+  const int64_t hidden_size_;
   const ModelInfo info_;
-  const std::unique_ptr<Checkpoint> checkpoint_;  // mapped weights lie in it
+  const MambaStateLayout layout_;
+  const std::shared_ptr<const Checkpoint> checkpoint_;  // mapped weights lie in it
   const MambaWeights weights_;
   const ModelEnvironment environment_;
+  MambaObserver* const observer_;
   Buffer workspace_;
 };
 
@@ -179,26 +205,18 @@ absl::Status Mamba::Check(std::span<const Run> runs) const {
 }
 
 absl::StatusOr<Mamba::Activations> Mamba::Prepare(int64_t rows, int64_t logit_rows) {
-  const int64_t d = config_.hidden_size, V = info_.vocab_size;
-  const int64_t mixer_floats = rows * MambaMixerWorkspace::FloatsPerRow(config_);
-  const int64_t floats = 2 * rows * d + mixer_floats + logit_rows * (d + V);
-  const int64_t bytes = floats * sizeof(float);
+  Arena measured;
+  Lay(measured, rows, logit_rows);
+  int64_t scratch = weights_.head.ScratchBytes(logit_rows);
+  for (const auto& block : weights_.blocks) scratch = std::max(scratch, block->ScratchBytes(rows));
+  const int64_t bytes = measured.bytes() + scratch;
   if (workspace_.size() < bytes) {
     workspace_ = Buffer();  // give the old one back before asking for the new one
     ASSIGN_OR_RETURN(workspace_, environment_.ledger->Allocate(bytes, Purpose::kWorkspace,
                                                                "workspace of a forward pass"));
   }
-  float* memory = workspace_.as<float>();
-  const auto take = [&](int64_t count) { return std::exchange(memory, memory + count); };
-  float* residual = take(rows * d);
-  float* hidden = take(rows * d);
-  float* mixer = take(mixer_floats);
-  float* selected = take(logit_rows * d);
-  return Activations{.residual = {residual, rows, d},
-                     .hidden = {hidden, rows, d},
-                     .mixer = MambaMixerWorkspace(config_, rows, mixer),
-                     .selected = {selected, logit_rows, d},
-                     .logits = {memory, logit_rows, V}};
+  Arena arena(workspace_.data());
+  return Lay(arena, rows, logit_rows);
 }
 
 absl::StatusOr<MatrixView<const float>> Mamba::Forward(std::span<const Run> runs) {
@@ -210,11 +228,13 @@ absl::StatusOr<MatrixView<const float>> Mamba::Forward(std::span<const Run> runs
   }
   ASSIGN_OR_RETURN(const Activations activations, Prepare(rows, logit_rows));
   const bool decode = rows == static_cast<int64_t>(runs.size());
-  environment_.executor->Run(decode ? Priority::kDecode : Priority::kPrefill, [&] {
+  const Priority priority = environment_.background ? Priority::kTraining
+                            : decode                ? Priority::kDecode
+                                                    : Priority::kPrefill;
+  environment_.executor->Run(priority, [&] {
     Embed(runs, activations.residual);
     RunBlocks(runs, activations);
-    Select(runs, activations);
-    kernels::Matmul(activations.selected, weights_.head().view(), nullptr, activations.logits);
+    RunHead(runs, activations);
   });
   for (const Run& run : runs) static_cast<MambaState*>(run.state)->Advance(run.tokens.size());
   return activations.logits;
@@ -223,37 +243,33 @@ absl::StatusOr<MatrixView<const float>> Mamba::Forward(std::span<const Run> runs
 void Mamba::Embed(std::span<const Run> runs, MatrixView<float> residual) const {
   int64_t row = 0;
   for (const Run& run : runs) {
-    for (const int32_t token : run.tokens)
-      CopyEmbedding(weights_.embedding.view(), token, residual.row(row++));
+    for (const int32_t token : run.tokens) weights_.embedding.Lookup(token, residual.row(row++));
   }
 }
 
-// Per layer: u = RMSNorm(r); r += mixer(u). The addition is fused into the next norm.
+// A block's output is added to the residual stream by the norm that follows.
 void Mamba::RunBlocks(std::span<const Run> runs, const Activations& activations) const {
-  const auto& [residual, hidden, workspace, selected, logits] = activations;
-  std::vector<MambaMixerRun> mixer_runs(runs.size());
+  std::vector<MambaRun> block_runs(runs.size());
   MatrixView<const float> addend;  // nothing to add before the first layer
-  for (int64_t layer = 0; layer < config_.layers; ++layer) {
-    const MambaBlock& block = weights_.blocks[layer];
+  for (size_t layer = 0; layer < weights_.blocks.size(); ++layer) {
     int64_t begin = 0;
     for (size_t i = 0; i < runs.size(); ++i) {
-      const auto* state = static_cast<const MambaState*>(runs[i].state);
+      std::byte* state = static_cast<const MambaState*>(runs[i].state)->data();
       const int64_t length = runs[i].tokens.size();
-      mixer_runs[i] = {begin, length, state->conv(layer), state->scan(layer)};
+      block_runs[i] = {begin, length, state + layout_.conv(layer), state + layout_.scan(layer)};
       begin += length;
     }
-    kernels::ResidualRmsNorm(addend, residual, block.norm.as<float>(), config_.norm_epsilon,
-                             hidden);
-    block.mixer.Forward(mixer_runs, hidden, workspace, hidden);
-    addend = hidden;
+    weights_.blocks[layer]->Forward(block_runs, addend, activations.residual, activations.scratch,
+                                    activations.hidden);
+    addend = activations.hidden;
     environment_.executor->Yield();
   }
 }
 
-// The final norm of the rows whose logits are wanted.
-void Mamba::Select(std::span<const Run> runs, const Activations& activations) const {
-  const auto& [residual, hidden, workspace, selected, logits] = activations;
-  const int64_t row_bytes = config_.hidden_size * sizeof(float);
+// Of the rows whose logits are wanted.
+void Mamba::RunHead(std::span<const Run> runs, const Activations& activations) const {
+  const MatrixView<float>&residual = activations.residual, &hidden = activations.hidden;
+  const int64_t row_bytes = hidden_size_ * sizeof(float);
   // Compact the wanted rows in place: they only move up.
   int64_t begin = 0, to = 0;
   for (const Run& run : runs) {
@@ -265,48 +281,45 @@ void Mamba::Select(std::span<const Run> runs, const Activations& activations) co
     }
     begin += length;
   }
-  kernels::ResidualRmsNorm(hidden.Rows(0, to), residual.Rows(0, to),
-                           weights_.final_norm.as<float>(), config_.norm_epsilon, selected);
+  weights_.head.Forward(hidden.Rows(0, to), residual.Rows(0, to), activations.scratch,
+                        activations.logits);
+  if (observer_ != nullptr) {
+    const int64_t layers = weights_.blocks.size();
+    observer_->Observe(layers, MambaSite::kHeadInput, hidden.Rows(0, to));
+  }
 }
 
 std::vector<std::span<const std::byte>> Mamba::DecodeWeights() const {
   std::vector<std::span<const std::byte>> weights;
-  for (const MambaBlock& block : weights_.blocks) {
-    weights.push_back(block.norm.bytes());
-    block.mixer.AppendWeights(weights);
-  }
-  weights.push_back(weights_.final_norm.bytes());
-  weights.push_back(weights_.head().bytes());
+  for (const auto& block : weights_.blocks) block->AppendWeights(weights);
+  weights_.head.AppendWeights(weights);
   return weights;
 }
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Model>> LoadMamba(const std::string& directory,
-                                                 std::string_view config_json, Scheme scheme,
-                                                 const ModelEnvironment& environment) {
-  auto config = ParseMambaConfig(config_json);
-  if (!config.ok()) return WithContext(config.status(), directory + "/config.json");
-  ASSIGN_OR_RETURN(std::unique_ptr<Checkpoint> checkpoint, Checkpoint::Open(directory));
-  const auto matrix_type = scheme == Scheme::kBf16 ? kernels::DType::kBF16 : kernels::DType::kF32;
+absl::StatusOr<std::unique_ptr<Model>> MakeMamba(const MambaConfig& config,
+                                                 std::shared_ptr<const Checkpoint> checkpoint,
+                                                 const ModelOptions& options,
+                                                 const ModelEnvironment& environment,
+                                                 MambaObserver* observer) {
+  ASSIGN_OR_RETURN(const MambaTypes types, ChooseTypes(config, options));
+  WeightLoader plan(checkpoint.get(), nullptr);
+  RETURN_IF_ERROR(LoadWeights(plan, config, types, observer).status());
+  RETURN_IF_ERROR(environment.ledger->CheckFits(plan.bytes(), "the model's weights"));
+  WeightLoader loader(checkpoint.get(), environment.ledger);
+  ASSIGN_OR_RETURN(MambaWeights weights, LoadWeights(loader, config, types, observer));
 
-  WeightLoader plan(checkpoint.get(), matrix_type, nullptr);
-  if (const auto planned = LoadWeights(plan, *config); !planned.ok()) {
-    return WithContext(planned.status(), directory);
-  }
-  RETURN_IF_ERROR(environment.ledger->CheckFits(plan.bytes(), directory));
-  WeightLoader loader(checkpoint.get(), matrix_type, environment.ledger);
-  ASSIGN_OR_RETURN(MambaWeights weights, LoadWeights(loader, *config));
-
+  const MambaStateLayout layout(config, types.state);
   ModelInfo info;
   info.architecture = "mamba";
-  info.scheme = scheme;
-  info.vocab_size = config->vocab_size;
-  info.parameters = config->parameters();
+  info.scheme = types.scheme;
+  info.vocab_size = config.vocab_size;
+  info.parameters = config.parameters();
   info.weights_bytes = loader.bytes();
-  info.state_bytes = MambaState::Bytes(*config);
-  return std::make_unique<Mamba>(*std::move(config), std::move(info), std::move(checkpoint),
-                                 std::move(weights), environment);
+  info.state_bytes = layout.bytes();
+  return std::make_unique<Mamba>(config, std::move(info), layout, std::move(checkpoint),
+                                 std::move(weights), environment, observer);
 }
 
 }  // namespace whipsnake::engine

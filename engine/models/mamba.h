@@ -3,18 +3,23 @@
 #define WHIPSNAKE_ENGINE_MODELS_MAMBA_H_
 
 #include <memory>
-#include <string>
-#include <string_view>
 
 #include "absl/status/statusor.h"
+#include "engine/checkpoint/checkpoint.h"
+#include "engine/checkpoint/config.h"
+#include "engine/layers/mamba_block.h"
 #include "engine/models/model.h"
 
 namespace whipsnake::engine {
 
-// As LoadModel, for a directory whose config.json is `config_json`.
-absl::StatusOr<std::unique_ptr<Model>> LoadMamba(const std::string& directory,
-                                                 std::string_view config_json, Scheme scheme,
-                                                 const ModelEnvironment& environment);
+// The model that a config and a checkpoint make: floats, or codes where config.quantization is set.
+// Errors as from LoadModel(). An observer is shown what flows through a float model; it outlives
+// the model.
+absl::StatusOr<std::unique_ptr<Model>> MakeMamba(const MambaConfig& config,
+                                                 std::shared_ptr<const Checkpoint> checkpoint,
+                                                 const ModelOptions& options,
+                                                 const ModelEnvironment& environment,
+                                                 MambaObserver* observer = nullptr);
 
 }  // namespace whipsnake::engine
 

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -18,14 +19,10 @@
 #include "absl/status/statusor.h"
 #include "engine/base/executor.h"
 #include "engine/base/memory.h"
+#include "engine/base/scheme.h"
 #include "kernels/matrix.h"
 
 namespace whipsnake::engine {
-
-// How the weights are held and multiplied. kFp32 and kBf16 take unquantized checkpoints.
-enum class Scheme { kFp32, kBf16 };
-std::string_view Name(Scheme scheme);                       // "fp32", "bf16"
-absl::StatusOr<Scheme> ParseScheme(std::string_view name);  // INVALID_ARGUMENT names the known ones
 
 // What a sequence has been through: an explicit value that can be copied, forked, saved and
 // restored. Belongs to the model that made it. Not thread-safe; movable between threads.
@@ -80,15 +77,33 @@ class Model {
   virtual std::vector<std::span<const std::byte>> DecodeWeights() const = 0;
 };
 
-// What a model is built with. Both outlive it.
+// What a model is built with. What it points to outlives the model.
 struct ModelEnvironment {
   Executor* executor = nullptr;
   Ledger* ledger = nullptr;
+  // Computes at the priority of training: for work that nobody waits for, beside serving.
+  bool background = false;
 };
 
+struct ModelOptions {
+  // kFp32 or kBf16 for a directory of float weights; of a quantized one, the scheme it was
+  // quantized with. Nothing: fp32, or what the directory was quantized with.
+  std::optional<Scheme> scheme = std::nullopt;
+  // How a quantized model keeps its recurrent states: kF32, kBF16 or kI8. Less takes less memory
+  // and time in large batches, and loses small updates. Float models keep fp32.
+  kernels::DType state_type = kernels::DType::kF32;
+};
+
+// From the names of a scheme and of a state type ("fp32", "bf16", "int8"); an empty one is the
+// default. INVALID_ARGUMENT of the field "scheme" or "state_type".
+absl::StatusOr<ModelOptions> ParseModelOptions(std::string_view scheme,
+                                               std::string_view state_type);
+
 // Loads a model directory (config.json and safetensors). Checks the whole of it before anything
-// large is allocated; errors name the file, the tensor or the key.
-absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& directory, Scheme scheme,
+// large is allocated; errors name the file, the tensor or the key. FAILED_PRECONDITION where the
+// directory cannot be had in the scheme that was asked for.
+absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& directory,
+                                                 const ModelOptions& options,
                                                  const ModelEnvironment& environment);
 
 }  // namespace whipsnake::engine

@@ -33,7 +33,7 @@ class ModelFixture : public ::testing::Test {
   using Run = engine::Run;  // not testing::Test::Run
 
   std::unique_ptr<Model> Load(const std::string& directory, Scheme scheme = Scheme::kFp32) {
-    auto model = LoadModel(directory, scheme, {&executor_, &ledger_});
+    auto model = LoadModel(directory, {.scheme = scheme}, {&executor_, &ledger_});
     EXPECT_TRUE(model.ok()) << model.status();
     return model.ok() ? *std::move(model) : nullptr;
   }
@@ -287,8 +287,7 @@ TEST_F(MambaTest, WeightsThatADecodeStepReadsLeaveOutAnUntiedEmbedding) {
 
 TEST_F(MambaTest, AModelThatDoesNotFitIsRefusedBeforeAnythingIsHeld) {
   Ledger small(100000);
-  const auto refused =
-      LoadModel(std::string(kGoldens) + "hf_tied", Scheme::kFp32, {&executor_, &small});
+  const auto refused = LoadModel(std::string(kGoldens) + "hf_tied", {}, {&executor_, &small});
   EXPECT_EQ(refused.status().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(std::string(refused.status().message()), HasSubstr("hf_tied"));
   EXPECT_EQ(small.peak(), 0);
@@ -303,8 +302,7 @@ TEST_F(MambaTest, WhatIsMissingOrMisshapenIsNamed) {
         nlohmann::json::parse(std::ifstream(std::string(kGoldens) + "hf_tied/config.json"));
     change(config);
     std::ofstream(directory / "config.json") << config;
-    return std::string(
-        LoadModel(directory, Scheme::kFp32, {&executor_, &ledger_}).status().message());
+    return std::string(LoadModel(directory, {}, {&executor_, &ledger_}).status().message());
   };
   EXPECT_THAT(refusal([](auto& c) { c["state_size"] = 17; }), HasSubstr("x_proj.weight"));
   EXPECT_THAT(refusal([](auto& c) { c["num_hidden_layers"] = 90; }), HasSubstr("backbone.layers."));

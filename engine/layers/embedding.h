@@ -1,0 +1,36 @@
+// The table of a model's input embedding.
+//
+// Letters: V tokens, d model width.
+#ifndef WHIPSNAKE_ENGINE_LAYERS_EMBEDDING_H_
+#define WHIPSNAKE_ENGINE_LAYERS_EMBEDDING_H_
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "engine/base/memory.h"
+#include "engine/layers/weights.h"
+
+namespace whipsnake::engine {
+
+// Immutable; movable; thread-safe.
+class Embedding {
+ public:
+  // The tensor `name` [V,d] held as `type`; kI8 has one scale for each token.
+  static absl::StatusOr<Embedding> Load(WeightLoader& loader, const std::string& name, int64_t V,
+                                        int64_t d, kernels::DType type);
+
+  // Writes the row of `token`, in [0,V), in fp32: out[d].
+  void Lookup(int32_t token, float* out) const;
+
+  // A tied head is the same table.
+  const WeightMatrix& table() const { return table_; }
+
+ private:
+  WeightMatrix table_;  // [V,d]
+  Buffer scale_;        // [V], of codes alone
+};
+
+}  // namespace whipsnake::engine
+
+#endif  // WHIPSNAKE_ENGINE_LAYERS_EMBEDDING_H_

@@ -1,0 +1,43 @@
+// The text that a model is calibrated with.
+#ifndef WHIPSNAKE_ENGINE_QUANTIZE_CALIBRATION_H_
+#define WHIPSNAKE_ENGINE_QUANTIZE_CALIBRATION_H_
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "engine/tokenizer/tokenizer.h"
+
+namespace whipsnake::engine {
+
+struct CalibrationSet {
+  std::vector<std::vector<int32_t>> samples;  // statistics are taken of these
+  std::vector<std::vector<int32_t>>
+      held_out;        // a tenth, for choosing between settings and for the report
+  std::string digest;  // of all token ids: "fnv1a64:..."
+
+  int64_t tokens() const;
+};
+
+struct CalibrationOptions {
+  int64_t max_samples = 512;
+  int64_t max_tokens = 512;  // of a sample; the rest of a document is left out
+};
+
+// `text` is JSON lines, each an object with "text" (a document), or else plain text, which is cut
+// into samples of max_tokens. The first max_samples are taken, in their order; the last tenth of
+// them is held out. INVALID_ARGUMENT naming the line, or the number of tokens where they are fewer
+// than 256, or of samples where they are fewer than 10.
+absl::StatusOr<CalibrationSet> MakeCalibrationSet(std::string_view text, const Tokenizer& tokenizer,
+                                                  const CalibrationOptions& options);
+
+// One sample of tokens drawn uniformly from [0, vocab_size), its last tenth held out: for
+// benchmarks of random weights.
+CalibrationSet RandomCalibrationSet(int64_t tokens, int64_t vocab_size, uint64_t seed);
+
+}  // namespace whipsnake::engine
+
+#endif  // WHIPSNAKE_ENGINE_QUANTIZE_CALIBRATION_H_

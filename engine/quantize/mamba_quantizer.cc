@@ -1,0 +1,375 @@
+#include "engine/quantize/mamba_quantizer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <utility>
+
+#include "engine/base/status.h"
+#include "engine/layers/weights.h"
+#include "engine/quantize/rotation.h"
+
+namespace whipsnake::engine {
+namespace {
+
+using kernels::MatrixView;
+using Floats = std::vector<float>;
+
+constexpr float kSmallestWeight = 1e-5f;
+constexpr double kSmoothing = 0.5;  // SmoothQuant's α: half of an outlier goes to the weights
+
+std::string LayerPrefix(int64_t layer) { return absl::StrCat("backbone.layers.", layer, "."); }
+
+absl::StatusOr<Floats> Read(const Checkpoint& checkpoint, const std::string& name,
+                            std::vector<int64_t> shape) {
+  ASSIGN_OR_RETURN(const TensorView tensor, checkpoint.Get(name, shape));
+  Floats values(tensor.elements());
+  ToFloat(tensor, values.data());
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (std::isfinite(values[i])) continue;
+    return absl::InvalidArgumentError(absl::StrCat("tensor ", Quoted(name), ": ", values[i],
+                                                   " at place ", i,
+                                                   " seen, expected finite numbers"));
+  }
+  return values;
+}
+
+MatrixView<float> Matrix(Floats& values, int64_t rows) {
+  return {values.data(), rows, static_cast<int64_t>(values.size()) / rows};
+}
+
+void ScaleColumns(MatrixView<float> weight, const Floats& factors) {
+  for (int64_t r = 0; r < weight.rows; ++r) {
+    for (int64_t c = 0; c < weight.cols; ++c) weight.row(r)[c] *= factors[c];
+  }
+}
+
+// Scales of columns, or one for all of them.
+Floats ScalesOf(const ColumnRanges& ranges, bool each) {
+  if (!each) return {ScaleOf(ranges.whole())};
+  Floats scales;
+  for (const float absmax : ranges.absmax()) scales.push_back(ScaleOf(absmax));
+  return scales;
+}
+
+// m[j] = max|x_j|^α / max|W_j|^(1-α): x is divided by it, W multiplied.
+// Source: SmoothQuant, arXiv 2211.10438, equation 4.
+Floats SmoothingOf(const Floats& absmax, MatrixView<const float> weight) {
+  Floats smoothing(weight.cols, 1.0f);
+  for (int64_t c = 0; c < weight.cols; ++c) {
+    float largest = 0;
+    for (int64_t r = 0; r < weight.rows; ++r)
+      largest = std::max(largest, std::abs(weight.row(r)[c]));
+    // A column of zeros takes all that an outlier has; a channel that is always 0 is left alone.
+    const double m = std::pow(absmax[c], kSmoothing) /
+                     std::pow(std::max(largest, kSmallestWeight), 1 - kSmoothing);
+    if (absmax[c] > 0) smoothing[c] = std::max(static_cast<float>(m), kSmallestWeight);
+  }
+  return smoothing;
+}
+
+float SmoothedAbsMax(const Floats& absmax, const Floats& smoothing) {
+  float largest = 0;
+  for (size_t i = 0; i < absmax.size(); ++i) largest = std::max(largest, absmax[i] / smoothing[i]);
+  return largest;
+}
+
+// Writes one model's tensors.
+class Quantizer {
+ public:
+  Quantizer(const Checkpoint& checkpoint, const MambaConfig& config, const Recipe& recipe,
+            const MambaStatistics& statistics, size_t alpha, Executor& executor)
+      : checkpoint_(checkpoint),
+        config_(config),
+        recipe_(recipe),
+        statistics_(statistics),
+        alpha_(alpha),
+        executor_(executor),
+        d_(config.hidden_size),
+        E_(config.intermediate_size),
+        N_(config.state_size),
+        R_(config.time_step_rank),
+        W_(config.conv_kernel),
+        each_(recipe.granularity == Granularity::kChannel) {}
+
+  absl::Status Layer(int64_t index);
+  absl::Status EmbeddingAndHead();
+  QuantizedTensors Take() { return std::move(result_); }
+
+ private:
+  void Add(OwnedTensor tensor) { result_.tensors.push_back(std::move(tensor)); }
+  void AddScales(const std::string& name, const Floats& scales) {
+    Add(FloatsTensor(name, {static_cast<int64_t>(scales.size())}, scales));
+  }
+  // A weight's codes and scales; `shape` begins with the rows.
+  void AddWeight(const std::string& name, std::vector<int64_t> shape, const Floats& values,
+                 bool scale_per_row);
+  // A vector: as published codes and one scale, else fp32.
+  void AddVector(const std::string& name, std::vector<int64_t> shape, const Floats& values);
+  void AddTable(const std::string& name, const Floats& values);
+
+  void Smooth(const LayerStatistics& seen, const std::string& mixer, FloatLayer& layer);
+
+  const Checkpoint& checkpoint_;
+  const MambaConfig& config_;
+  const Recipe& recipe_;
+  const MambaStatistics& statistics_;
+  const size_t alpha_;
+  Executor& executor_;
+  const int64_t d_, E_, N_, R_, W_;
+  const bool each_;
+  // Of the layer at work: the largest magnitudes of the products' inputs, after rotation or
+  // smoothing.
+  float input_absmax_ = 0, x_absmax_ = 0, rank_absmax_ = 0, output_absmax_ = 0;
+  QuantizedTensors result_;
+};
+
+void Quantizer::AddWeight(const std::string& name, std::vector<int64_t> shape, const Floats& values,
+                          bool scale_per_row) {
+  const int64_t rows = shape.front();
+  const MatrixView<const float> weight(values.data(), rows,
+                                       static_cast<int64_t>(values.size()) / rows);
+  const QuantizedWeight quantized = QuantizeWeight(weight, scale_per_row);
+  Add(CodesTensor(CodesName(name), std::move(shape), quantized.codes));
+  AddScales(ScaleName(name), quantized.scale);
+  result_.errors[name] = quantized.error;
+  executor_.Yield();
+}
+
+void Quantizer::AddVector(const std::string& name, std::vector<int64_t> shape,
+                          const Floats& values) {
+  if (each_) {
+    Add(FloatsTensor(name, std::move(shape), values));
+  } else {
+    AddWeight(name, std::move(shape), values, /*scale_per_row=*/false);
+  }
+}
+
+// Moves half of the outliers of u, x, δ and y into the weights that take them.
+void Quantizer::Smooth(const LayerStatistics& seen, const std::string& mixer, FloatLayer& layer) {
+  const MatrixView<float> in_proj = Matrix(layer.in_proj, 2 * E_);
+  Floats input = seen.input.absmax();
+  DivideByNorm({input.data(), 1, d_}, layer.norm);
+  for (float& value : input) value = std::abs(value);
+  const Floats u = SmoothingOf(input, in_proj);
+  ScaleColumns(in_proj, u);
+  input_absmax_ = SmoothedAbsMax(input, u);
+  // The norm writes u divided by it.
+  for (int64_t i = 0; i < d_; ++i) layer.norm[i] = 1.0f / u[i];
+
+  const MatrixView<float> x_proj = Matrix(layer.x_proj, R_ + 2 * N_);
+  const Floats x = SmoothingOf(seen.x.absmax(), x_proj);
+  ScaleColumns(x_proj, x);
+  x_absmax_ = SmoothedAbsMax(seen.x.absmax(), x);
+  Add(FloatsTensor(mixer + "x_proj.input_smoothing", {E_}, x));
+
+  // δ comes out of x_proj, whose rows can be divided.
+  const MatrixView<float> dt_proj = Matrix(layer.dt_proj, E_);
+  const Floats rank = SmoothingOf(seen.rank.absmax(), dt_proj);
+  ScaleColumns(dt_proj, rank);
+  for (int64_t r = 0; r < R_; ++r) {
+    for (int64_t c = 0; c < E_; ++c) x_proj.row(r)[c] /= rank[r];
+  }
+  rank_absmax_ = SmoothedAbsMax(seen.rank.absmax(), rank);
+
+  const MatrixView<float> out_proj = Matrix(layer.out_proj, d_);
+  const Floats y = SmoothingOf(seen.output.absmax(), out_proj);
+  ScaleColumns(out_proj, y);
+  output_absmax_ = SmoothedAbsMax(seen.output.absmax(), y);
+  Add(FloatsTensor(mixer + "out_proj.input_smoothing", {E_}, y));
+}
+
+absl::Status Quantizer::Layer(int64_t index) {
+  const std::string prefix = LayerPrefix(index), mixer = prefix + "mixer.";
+  const LayerStatistics& seen = statistics_.layer(index);
+  ASSIGN_OR_RETURN(FloatLayer layer, ReadLayer(checkpoint_, config_, index));
+  Floats input = seen.input.absmax();
+  DivideByNorm({input.data(), 1, d_}, layer.norm);
+  input_absmax_ = 0;
+  for (const float value : input) input_absmax_ = std::max(input_absmax_, std::abs(value));
+  if (recipe_.residual_rotation) input_absmax_ = seen.rotated_input;
+  x_absmax_ = recipe_.percentile ? seen.x_percentile.front().mean(alpha_) : seen.x.whole();
+  rank_absmax_ = seen.rank.whole();
+  output_absmax_ = recipe_.output_rotation ? seen.rotated_output : seen.output.whole();
+  FloatLayer unfolded_norm;
+  unfolded_norm.norm = layer.norm;
+  FoldLayer(config_, recipe_, layer);
+  if (recipe_.smoothing) {
+    layer.norm = unfolded_norm.norm;
+    Smooth(seen, mixer, layer);
+  }
+
+  Add(FloatsTensor(prefix + "norm.weight", {d_}, layer.norm));
+  AddScales(mixer + "in_proj.input_scale", {ScaleOf(input_absmax_)});
+  AddWeight(mixer + "in_proj.weight", {2 * E_, d_}, layer.in_proj, each_);
+  Floats x = ScalesOf(seen.conv_input, each_), z = ScalesOf(seen.gate, each_);
+  if (!each_) x[0] = z[0] = std::max(x[0], z[0]);
+  AddScales(mixer + "conv1d.input_scale", x);
+  AddScales(mixer + "gate_scale", z);
+  if (config_.use_bias) Add(FloatsTensor(mixer + "in_proj.bias", {2 * E_}, layer.in_proj_bias));
+
+  AddWeight(mixer + "conv1d.weight", {E_, 1, W_}, layer.conv, each_);
+  if (config_.use_conv_bias) AddVector(mixer + "conv1d.bias", {E_}, layer.conv_bias);
+
+  AddScales(mixer + "x_proj.input_scale", {ScaleOf(x_absmax_)});
+  AddWeight(mixer + "x_proj.weight", {R_ + 2 * N_, E_}, layer.x_proj, each_);
+  Floats rank = {ScaleOf(rank_absmax_)}, b = ScalesOf(seen.b, each_), c = ScalesOf(seen.c, each_);
+  if (!each_) rank[0] = b[0] = c[0] = std::max({rank[0], b[0], c[0]});
+  AddScales(mixer + "dt_proj.input_scale", rank);
+  AddScales(mixer + "B_scale", b);
+  AddScales(mixer + "C_scale", c);
+
+  AddWeight(mixer + "dt_proj.weight", {E_, R_}, layer.dt_proj, each_);
+  AddScales(mixer + "dt_proj.output_scale", ScalesOf(seen.step, each_));
+  AddVector(mixer + "dt_proj.bias", {E_}, layer.dt_bias);
+  AddVector(mixer + "A_log", {E_, N_}, layer.a_log);
+  AddVector(mixer + "D", {E_}, layer.d);
+  Floats state;
+  for (const PercentileObserver& row : seen.state) state.push_back(ScaleOf(row.mean(alpha_)));
+  if (!each_) state = {*std::ranges::max_element(state)};
+  AddScales(mixer + "state_scale", state);
+
+  AddScales(mixer + "out_proj.input_scale", {ScaleOf(output_absmax_)});
+  AddWeight(mixer + "out_proj.weight", {d_, E_}, layer.out_proj, each_);
+  if (config_.use_bias) Add(FloatsTensor(mixer + "out_proj.bias", {d_}, layer.out_proj_bias));
+  return absl::OkStatus();
+}
+
+void Quantizer::AddTable(const std::string& name, const Floats& values) {
+  const int64_t V = config_.vocab_size;
+  if (recipe_.head_bits == 8) return AddWeight(name, {V, d_}, values, /*scale_per_row=*/true);
+  OwnedTensor tensor{
+      name, kernels::DType::kBF16, {V, d_}, std::vector<std::byte>(2 * values.size())};
+  auto* out = reinterpret_cast<uint16_t*>(tensor.data.data());
+  for (size_t i = 0; i < values.size(); ++i) out[i] = kernels::ToBF16(values[i]);
+  Add(std::move(tensor));
+}
+
+absl::Status Quantizer::EmbeddingAndHead() {
+  ASSIGN_OR_RETURN(FloatEnds ends, ReadEnds(checkpoint_, config_));
+  const std::vector<float> norm = ends.norm;
+  FoldEnds(config_, recipe_, ends);
+  AddTable("backbone.embeddings.weight", ends.embedding);
+  Add(FloatsTensor("backbone.norm_f.weight", {d_}, ends.norm));
+  if (!ends.head.empty()) AddTable("lm_head.weight", ends.head);
+  if (recipe_.head_bits != 8) return absl::OkStatus();
+  Floats input = statistics_.head().input.absmax();
+  if (!ends.head.empty()) DivideByNorm({input.data(), 1, d_}, norm);
+  float absmax = 0;
+  for (const float value : input) absmax = std::max(absmax, std::abs(value));
+  if (recipe_.residual_rotation) absmax = statistics_.head().rotated_input;
+  AddScales("lm_head.input_scale", {ScaleOf(absmax)});
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<FloatLayer> ReadLayer(const Checkpoint& checkpoint, const MambaConfig& config,
+                                     int64_t index) {
+  const int64_t d = config.hidden_size, E = config.intermediate_size;
+  const int64_t N = config.state_size, R = config.time_step_rank, W = config.conv_kernel;
+  const std::string prefix = LayerPrefix(index), mixer = prefix + "mixer.";
+  FloatLayer layer;
+  ASSIGN_OR_RETURN(layer.norm, Read(checkpoint, prefix + "norm.weight", {d}));
+  ASSIGN_OR_RETURN(layer.in_proj, Read(checkpoint, mixer + "in_proj.weight", {2 * E, d}));
+  ASSIGN_OR_RETURN(layer.conv, Read(checkpoint, mixer + "conv1d.weight", {E, 1, W}));
+  ASSIGN_OR_RETURN(layer.x_proj, Read(checkpoint, mixer + "x_proj.weight", {R + 2 * N, E}));
+  ASSIGN_OR_RETURN(layer.dt_proj, Read(checkpoint, mixer + "dt_proj.weight", {E, R}));
+  ASSIGN_OR_RETURN(layer.dt_bias, Read(checkpoint, mixer + "dt_proj.bias", {E}));
+  ASSIGN_OR_RETURN(layer.a_log, Read(checkpoint, mixer + "A_log", {E, N}));
+  ASSIGN_OR_RETURN(layer.d, Read(checkpoint, mixer + "D", {E}));
+  ASSIGN_OR_RETURN(layer.out_proj, Read(checkpoint, mixer + "out_proj.weight", {d, E}));
+  if (config.use_conv_bias) {
+    ASSIGN_OR_RETURN(layer.conv_bias, Read(checkpoint, mixer + "conv1d.bias", {E}));
+  }
+  if (config.use_bias) {
+    ASSIGN_OR_RETURN(layer.in_proj_bias, Read(checkpoint, mixer + "in_proj.bias", {2 * E}));
+    ASSIGN_OR_RETURN(layer.out_proj_bias, Read(checkpoint, mixer + "out_proj.bias", {d}));
+  }
+  return layer;
+}
+
+void FoldLayer(const MambaConfig& config, const Recipe& recipe, FloatLayer& layer) {
+  const MatrixView<float> in_proj = Matrix(layer.in_proj, 2 * config.intermediate_size);
+  const MatrixView<float> out_proj = Matrix(layer.out_proj, config.hidden_size);
+  ScaleColumns(in_proj, layer.norm);
+  layer.norm.assign(layer.norm.size(), 1.0f);
+  if (recipe.output_rotation) RotateRows(out_proj);
+  if (!recipe.residual_rotation) return;
+  RotateRows(in_proj);
+  RotateColumns(out_proj);
+  if (!layer.out_proj_bias.empty()) RotateRows(Matrix(layer.out_proj_bias, 1));
+}
+
+absl::StatusOr<FloatEnds> ReadEnds(const Checkpoint& checkpoint, const MambaConfig& config) {
+  const int64_t V = config.vocab_size, d = config.hidden_size;
+  const bool original = checkpoint.Contains("backbone.embedding.weight");
+  FloatEnds ends;
+  ASSIGN_OR_RETURN(
+      ends.embedding,
+      Read(checkpoint, original ? "backbone.embedding.weight" : "backbone.embeddings.weight",
+           {V, d}));
+  ASSIGN_OR_RETURN(ends.norm, Read(checkpoint, "backbone.norm_f.weight", {d}));
+  if (!config.tie_embeddings) {
+    ASSIGN_OR_RETURN(ends.head, Read(checkpoint, "lm_head.weight", {V, d}));
+  }
+  return ends;
+}
+
+void FoldEnds(const MambaConfig& config, const Recipe& recipe, FloatEnds& ends) {
+  const int64_t V = config.vocab_size;
+  if (recipe.residual_rotation && ends.head.empty()) ends.head = ends.embedding;
+  if (!ends.head.empty()) {
+    ScaleColumns(Matrix(ends.head, V), ends.norm);
+    ends.norm.assign(ends.norm.size(), 1.0f);
+  }
+  if (!recipe.residual_rotation) return;
+  RotateRows(Matrix(ends.embedding, V));
+  RotateRows(Matrix(ends.head, V));
+}
+
+absl::StatusOr<QuantizedTensors> QuantizeTensors(
+    const Checkpoint& checkpoint, const MambaConfig& config, const Recipe& recipe,
+    const MambaStatistics& statistics, size_t alpha, Executor& executor,
+    const std::function<absl::Status(double)>& progress) {
+  Quantizer quantizer(checkpoint, config, recipe, statistics, alpha, executor);
+  for (int64_t part = 0; part <= config.layers; ++part) {
+    RETURN_IF_ERROR(progress(static_cast<double>(part) / (config.layers + 1)));
+    absl::Status status;
+    executor.Run(Priority::kTraining, [&] {
+      status = part < config.layers ? quantizer.Layer(part) : quantizer.EmbeddingAndHead();
+    });
+    RETURN_IF_ERROR(status);
+  }
+  RETURN_IF_ERROR(progress(1));
+  return quantizer.Take();
+}
+
+void SetPercentile(const MambaConfig& config, const Recipe& recipe,
+                   const MambaStatistics& statistics, size_t alpha,
+                   std::vector<OwnedTensor>& tensors) {
+  std::map<std::string, float> scales;
+  for (int64_t i = 0; i < config.layers; ++i) {
+    const LayerStatistics& seen = statistics.layer(i);
+    scales[LayerPrefix(i) + "mixer.x_proj.input_scale"] =
+        ScaleOf(recipe.percentile ? seen.x_percentile.front().mean(alpha) : seen.x.whole());
+  }
+  for (OwnedTensor& tensor : tensors) {
+    const auto found = scales.find(tensor.name);
+    if (found != scales.end()) std::memcpy(tensor.data.data(), &found->second, sizeof(float));
+  }
+}
+
+absl::StatusOr<std::vector<std::vector<float>>> ReadNorms(const Checkpoint& checkpoint,
+                                                          const MambaConfig& config) {
+  std::vector<std::vector<float>> norms;
+  for (int64_t layer = 0; layer < config.layers; ++layer) {
+    ASSIGN_OR_RETURN(norms.emplace_back(),
+                     Read(checkpoint, LayerPrefix(layer) + "norm.weight", {config.hidden_size}));
+  }
+  ASSIGN_OR_RETURN(norms.emplace_back(),
+                   Read(checkpoint, "backbone.norm_f.weight", {config.hidden_size}));
+  return norms;
+}
+
+}  // namespace whipsnake::engine

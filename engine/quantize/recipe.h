@@ -1,0 +1,51 @@
+// What a scheme does to a model before its numbers are rounded.
+#ifndef WHIPSNAKE_ENGINE_QUANTIZE_RECIPE_H_
+#define WHIPSNAKE_ENGINE_QUANTIZE_RECIPE_H_
+
+#include <cstdint>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "engine/base/scheme.h"
+#include "engine/checkpoint/config.h"
+
+namespace whipsnake::engine {
+
+// How many numbers share a scale.
+enum class Granularity {
+  // As published: one scale for each tensor, x and z share one, and so do δ, B and C; the vectors
+  // (A_log, D and the biases) are codes too.
+  kTensor,
+  // One for each output of a product, and for each channel where nothing sums over channels; the
+  // vectors
+  // stay in fp32. Costs nothing at run time.
+  kChannel,
+};
+
+struct Recipe {
+  Scheme scheme = Scheme::kQuamba;
+  bool output_rotation = false;    // y by a Hadamard matrix of order E
+  bool residual_rotation = false;  // the residual stream by one of order d; unties the head
+  bool percentile = false;         // for x; else the largest magnitude
+  bool smoothing = false;          // SmoothQuant's, of u, x, δ and y
+  Granularity granularity = Granularity::kChannel;
+  int64_t head_bits = 8;  // of embedding and head: 8, or 16 for bf16
+};
+
+// The scheme's recipe; `residual_rotation` adds that rotation to a scheme that lacks it.
+Recipe RecipeOf(Scheme scheme, bool residual_rotation = false);
+
+// From the names of a quantized scheme, a granularity ("channel", "tensor") and the head's type
+// ("int8", "bf16"); an empty one is the default: quamba-w8a8, channel, int8. INVALID_ARGUMENT of
+// the field "scheme", "granularity" or "head".
+absl::StatusOr<Recipe> ParseRecipe(std::string_view scheme, std::string_view granularity,
+                                   std::string_view head, bool residual_rotation);
+
+// FAILED_PRECONDITION for a model that is quantized already, INVALID_ARGUMENT naming the width that
+// has no Hadamard matrix.
+absl::Status CheckRecipe(const Recipe& recipe, const MambaConfig& config);
+
+}  // namespace whipsnake::engine
+
+#endif  // WHIPSNAKE_ENGINE_QUANTIZE_RECIPE_H_

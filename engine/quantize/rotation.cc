@@ -1,0 +1,32 @@
+#include "engine/quantize/rotation.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "kernels/hadamard/hadamard.h"
+
+namespace whipsnake::engine {
+
+void RotateRows(kernels::MatrixView<float> weight) {
+  kernels::Hadamard(weight, 1.0f / std::sqrt(static_cast<float>(weight.cols)), weight);
+}
+
+void RotateColumns(kernels::MatrixView<float> weight) {
+  // Some columns at once: a row of them is then a cache line.
+  constexpr int64_t kColumns = 64;
+  std::vector<float> transposed(kColumns * weight.rows);
+  for (int64_t begin = 0; begin < weight.cols; begin += kColumns) {
+    const int64_t count = std::min(kColumns, weight.cols - begin);
+    const kernels::MatrixView<float> columns(transposed.data(), count, weight.rows);
+    for (int64_t r = 0; r < weight.rows; ++r) {
+      for (int64_t c = 0; c < count; ++c) columns.row(c)[r] = weight.row(r)[begin + c];
+    }
+    RotateRows(columns);
+    for (int64_t r = 0; r < weight.rows; ++r) {
+      for (int64_t c = 0; c < count; ++c) weight.row(r)[begin + c] = columns.row(c)[r];
+    }
+  }
+}
+
+}  // namespace whipsnake::engine
