@@ -9,8 +9,8 @@
 
 namespace whipsnake::kernels {
 
-// Rows may be wider apart than they are long (`stride` counts elements), so that a column range of a
-// larger matrix, such as z in [x|z], is a matrix too. Owns nothing.
+// Rows may be wider apart than they are long (`stride` counts elements), so that a column range of
+// a larger matrix, such as z in [x|z], is a matrix too. Owns nothing.
 template <typename T>
 struct MatrixView {
   T* data = nullptr;
@@ -24,8 +24,8 @@ struct MatrixView {
       : data(data), rows(rows), cols(cols), stride(stride) {}
   // A mutable matrix is readable as a constant one.
   template <typename U>
-    requires std::is_same_v<const U, T>
-  MatrixView(const MatrixView<U>& other)  // NOLINT: implicit on purpose
+  requires std::is_same_v<const U, T> MatrixView(
+      const MatrixView<U>& other)  // NOLINT: implicit on purpose
       : MatrixView(other.data, other.rows, other.cols, other.stride) {}
 
   T* row(int64_t r) const { return data + r * stride; }

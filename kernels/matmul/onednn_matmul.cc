@@ -1,11 +1,10 @@
 #include "kernels/matmul/onednn_matmul.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <atomic>
 #include <vector>
 
+#include "kernels/cpu/onednn_thread.h"
 #include "kernels/cpu/team.h"
 #include "kernels/matmul/bf16_cpu.h"
 #include "oneapi/dnnl/dnnl.hpp"
@@ -17,13 +16,6 @@ namespace {
 // one thread: it would otherwise choose its split, over K too, by the number of threads.
 constexpr int64_t kTileM = 256;
 constexpr int64_t kTileN = 256;
-
-// oneDNN would share a tile out to an OpenMP team of its own: one thread of our team is enough for
-// it.
-void KeepOneDnnOnThisThread() {
-  thread_local const bool once = (omp_set_num_threads(1), true);
-  static_cast<void>(once);
-}
 
 // y = x · wᵀ.
 void Multiply(MatrixView<const float> x, MatrixView<const float> w, MatrixView<float> y) {

@@ -24,11 +24,13 @@
 #define WHIPSNAKE_KERNELS_MATMUL_STREAMING_MATMUL_CC_
 namespace whipsnake::kernels {
 
-// Up to kStreamedM rows of activations, one weight row at a time: memory is then read strictly in
-// order, which the hardware prefetches best. For more of them, where arithmetic is the cost,
-// kRowsAtOnce weight rows share each load of an activation. Rows of few cache lines, where a row's
-// start and end are the cost, go by kShortRowsAtOnce: memory is still read nearly in order.
-constexpr int64_t kStreamedM = 2;
+// Few rows of activations, which stay in the first-level cache, take one weight row at a time:
+// memory is then read strictly in order, which the hardware prefetches best. For more of them,
+// where arithmetic is the cost, kRowsAtOnce weight rows share each load of an activation. Weight
+// rows of few cache lines, where a row's start and end are the cost, go by kShortRowsAtOnce: memory
+// is still read nearly in order. Found with matmul_benchmark.
+constexpr int64_t kStreamedM = 4;
+constexpr int64_t kStreamedBytes = 16 << 10;
 constexpr int kRowsAtOnce = 2;
 constexpr int kShortRowsAtOnce = 4;
 constexpr int64_t kShortRowBytes = 192;
@@ -283,15 +285,18 @@ HWY_INLINE void DotRows(const typename Weight::T* w, int64_t k, const PackedActi
   }
 }
 
-// The sums of a group of `outputs` weight rows; zeros for what it lacks to a whole one.
+// The sums of a group of `outputs` weight rows; zeros for what it lacks to a whole one. Not
+// inlined: its caller's variables would take the loops' registers.
 template <class Weight>
-HWY_INLINE void DotGroup(const typename Weight::T* w, int64_t outputs, int64_t k,
-                         const PackedActivations& x, GroupSums& sums) {
+HWY_NOINLINE void DotGroup(const typename Weight::T* w, int64_t outputs, int64_t k,
+                           const PackedActivations& x, GroupSums& sums) {
   int64_t row = 0;
   const auto rows = [&](auto count) HWY_ATTR {
     for (; row + count <= outputs; row += count) DotRows<Weight, count>(w, k, x, row, sums);
   };
-  if (x.m > kStreamedM) {
+  constexpr int64_t kPackedStepBytes = 2 * kLanes * sizeof(float);
+  const int64_t x_bytes = x.m * k / Weight::kStep * kPackedStepBytes;
+  if (x.m > 1 && (x.m > kStreamedM || x_bytes > kStreamedBytes)) {
     rows(std::integral_constant<int, kRowsAtOnce>());
   } else if (k * static_cast<int64_t>(sizeof(*w)) <= kShortRowBytes) {
     rows(std::integral_constant<int, kShortRowsAtOnce>());

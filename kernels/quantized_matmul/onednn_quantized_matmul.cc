@@ -1,8 +1,7 @@
-#include <omp.h>
-
 #include <algorithm>
 #include <atomic>
 
+#include "kernels/cpu/onednn_thread.h"
 #include "kernels/cpu/team.h"
 #include "kernels/quantized_matmul/forms.h"
 #include "kernels/quantized_matmul/panel.h"
@@ -13,13 +12,6 @@ namespace {
 
 constexpr int64_t kTileM = 256;
 constexpr int64_t kTileN = 256;
-
-// oneDNN would share a tile out to an OpenMP team of its own: one thread of our team is enough for
-// it.
-void KeepOneDnnOnThisThread() {
-  thread_local const bool once = (omp_set_num_threads(1), true);
-  static_cast<void>(once);
-}
 
 }  // namespace
 

@@ -42,9 +42,8 @@ struct RootsOfTwo {
 };
 inline constexpr RootsOfTwo kRootsOfTwo;
 
-// 2^v = 2^n · 2^(i/16) · 2^r, |r| <= 1/32, the middle factor from a table in one register. Where
-// additions have units of their own beside the multipliers', this leaves these two products less
-// than the polynomial alone.
+// 2^v = 2^n · 2^(i/16) · 2^r, |r| <= 1/32, the middle factor from a table in one register. That
+// makes two multiplications less than a polynomial for |r| <= 1/2, as short a one as is accurate.
 //
 // kOrdinaryOnly leaves out the care for exponents beyond the normal numbers' (they become zero or
 // infinity) and gives the same bits for all others.

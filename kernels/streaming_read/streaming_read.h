@@ -9,9 +9,10 @@
 
 namespace whipsnake::kernels {
 
-// Reads every byte of the buffers once, one buffer after another, each thread of the caller's
-// OpenMP team a contiguous part of each. Returns the sum, modulo 2^64, of the buffers' 64-bit words
-// and of the bytes left over, so that the reading is not optimized away. Any alignment.
+// Reads every byte of the buffers once, one buffer after another, each thread of the current
+// team (kernels/cpu/team.h) a contiguous part of each. Returns the sum, modulo 2^64, of the
+// buffers' 64-bit words and of the bytes left over, so that the reading is not optimized away. Any
+// alignment.
 uint64_t StreamingRead(std::span<const std::span<const std::byte>> buffers);
 
 }  // namespace whipsnake::kernels
