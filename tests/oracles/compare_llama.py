@@ -1,0 +1,134 @@
+"""Times whipsnake and llama.cpp by turns and prints a Markdown table.
+
+    python llama_gguf.py DIR q8_0.gguf --type q8_0
+    python compare_llama.py --whipsnake build/release/whipsnake --python PEER_VENV/bin/python \\
+        --ours bf16=DIR:bf16 --ours quamba=DIR_W8A8:quamba-w8a8 --peer q8_0=q8_0.gguf
+
+Each round runs, for every batch size, one process a contender: `whipsnake bench` or bench_llama.py.
+Every second round goes through them backwards, so that a machine that slows down slows all. All are
+held to the same CPUs, one a thread. Prefill is timed with the batch of 1. The tables have the
+medians over the rounds. Run it on a machine that does nothing else: where the slowest run of a
+contender took far longer than its fastest, other work came between, and the row says nothing.
+llama.cpp's threads spin while they wait for each other, so it suffers most.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import shlex
+import statistics
+import sys
+from pathlib import Path
+
+from compare_transformers import machine, run_json
+
+
+def numbers(text):
+    return [int(number) for number in text.split(",")]
+
+
+def contenders(args):
+    """{name: f(batch) -> the command that times it}."""
+    def sizes(batch, prompt):
+        return [
+            "--batch", str(batch),
+            "--prompt-tokens", str(prompt),
+            "--generate-tokens", str(args.generate_tokens),
+            "--repeat", str(args.repeat),
+            "--threads", str(len(args.cpus)),
+        ]  # fmt: skip
+
+    def ours(directory, scheme):
+        bench = [args.whipsnake, "bench", "--model", directory, "--scheme", scheme, "--json"]
+        # Prompts of a larger batch are not timed: one token starts each sequence.
+        return lambda batch: bench + sizes(batch, args.prompt_tokens if batch == 1 else 1)
+
+    def peer(path):
+        script = Path(__file__).with_name("bench_llama.py")
+        bench = [args.python, script, "--model", path]
+        return lambda batch: bench + sizes(batch, args.prompt_tokens)
+
+    commands = {}
+    for text in args.ours:
+        name, rest = text.split("=", 1)
+        commands[name] = ours(*rest.rsplit(":", 1))
+    for text in args.peer:
+        name, path = text.split("=", 1)
+        commands[name] = peer(path)
+    return commands
+
+
+def rows(results, batches, prompt_tokens):
+    """(label, {name: median}, the largest ratio of one contender's runs) of everything timed."""
+    def row(label, batch, key):
+        runs = {name: [run[key] for run in r[batch]] for name, r in results.items()}
+        medians = {name: statistics.median(values) for name, values in runs.items()}
+        return label, medians, max(max(values) / min(values) for values in runs.values())
+
+    if 1 in batches:
+        yield row(f"prefill of {prompt_tokens}, ms", 1, "time_to_first_token_ms")
+    for batch in batches:
+        yield row(f"decode step, batch {batch}, ms", batch, "time_per_output_token_ms")
+
+
+def tables(rows, ours, peers):
+    names = ours + peers
+    yield "| | " + " | ".join(names) + " | slowest : fastest run |"
+    yield "| --- |" + " ---: |" * (len(names) + 1)
+    for label, values, spread in rows:
+        yield f"| {label} | " + " | ".join(f"{values[n]:.2f}" for n in names) + f" | {spread:.2f}x |"
+    if not (ours and peers):
+        return
+    pairs = [(a, b) for b in peers for a in ours]
+    yield "\nHow many times as fast the first is as the second:\n"
+    yield "| | " + " | ".join(f"{a} : {b}" for a, b in pairs) + " |"
+    yield "| --- |" + " ---: |" * len(pairs)
+    for label, values, _ in rows:
+        label = label.removesuffix(", ms")
+        yield f"| {label} | " + " | ".join(f"{values[b] / values[a]:.2f}x" for a, b in pairs) + " |"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--whipsnake", type=Path, required=True, help="the binary")
+    parser.add_argument("--python", default=sys.executable, help="one that has llama_cpp")
+    parser.add_argument("--ours", action="append", default=[], metavar="NAME=DIR:SCHEME")
+    parser.add_argument("--peer", action="append", default=[], metavar="NAME=FILE.gguf")
+    parser.add_argument("--batches", type=numbers, default=[1, 8, 32])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--repeat", type=int, default=3, help="timings a process")
+    parser.add_argument("--prompt-tokens", type=int, default=512)
+    parser.add_argument("--generate-tokens", type=int, default=32)
+    parser.add_argument("--cpus", type=numbers, default=[0, 1])
+    parser.add_argument("--json", type=Path, help="where to write every run as JSON")
+    args = parser.parse_args()
+
+    os.sched_setaffinity(0, args.cpus)  # Inherited by every process below.
+    commands = contenders(args)
+    results = {name: {batch: [] for batch in args.batches} for name in commands}
+    for number in range(args.rounds):
+        for batch in args.batches:
+            for name in list(commands)[:: 1 if number % 2 == 0 else -1]:
+                results[name][batch].append(run_json(commands[name](batch)))
+        print(f"round {number + 1}/{args.rounds} done", file=sys.stderr)
+
+    ours, peers = ([text.split("=", 1)[0] for text in group] for group in (args.ours, args.peer))
+    medians = list(rows(results, args.batches, args.prompt_tokens))
+    print("\n".join(tables(medians, ours, peers)))
+    last = {name: runs[args.batches[0]][-1] for name, runs in results.items()}
+    print(f"\n- Machine: {machine()}; held to CPUs {args.cpus}")
+    print(f"- Date: {datetime.date.today()}")
+    if ours:
+        print(f"- whipsnake's isa: {last[ours[0]].get('isa', '?')}")
+    if peers:
+        versions = ", ".join(f"{n} {v}" for n, v in last[peers[0]]["versions"].items())
+        print(f"- Versions: {versions}\n- llama.cpp: {last[peers[0]]['system']}")
+    print(f"- Medians over {args.rounds} rounds: `{shlex.join(['python', *sys.argv])}`")
+    if args.json:
+        whole = {"medians": {row[0]: row[1] for row in medians}, "runs": results}
+        args.json.write_text(json.dumps(whole, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""Writes a Mamba-1 directory of the Hugging Face layout as GGUF, for llama.cpp.
+
+    python llama_gguf.py MODEL_DIR OUT.gguf --type q8_0
+
+Keys, tensor names and types are those that llama.cpp's own converter gives to the architecture
+"mamba": vectors, the convolution and A = -exp(A_log) in F32, matrices in the type asked for, or in
+F16 where a row is not a multiple of Q8_0's 32 (dt_proj of the 130m size). There is no vocabulary in
+the file, token ids alone go in and out. One tensor is in memory at a time.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import gguf
+import numpy as np
+from gguf import GGMLQuantizationType as Type
+
+FILE_TYPES = {
+    "f32": (Type.F32, gguf.LlamaFileType.ALL_F32),
+    "f16": (Type.F16, gguf.LlamaFileType.MOSTLY_F16),
+    "q8_0": (Type.Q8_0, gguf.LlamaFileType.MOSTLY_Q8_0),
+}
+GLOBAL = {
+    "backbone.embeddings.weight": "token_embd.weight",
+    "backbone.norm_f.weight": "output_norm.weight",
+    "lm_head.weight": "output.weight",
+}
+LAYER = {
+    "norm.weight": "attn_norm.weight",
+    "mixer.in_proj.weight": "ssm_in.weight",
+    "mixer.conv1d.weight": "ssm_conv1d.weight",
+    "mixer.conv1d.bias": "ssm_conv1d.bias",
+    "mixer.x_proj.weight": "ssm_x.weight",
+    "mixer.dt_proj.weight": "ssm_dt.weight",
+    "mixer.dt_proj.bias": "ssm_dt.bias",
+    "mixer.A_log": "ssm_a",
+    "mixer.D": "ssm_d",
+    "mixer.out_proj.weight": "ssm_out.weight",
+}
+
+
+def gguf_name(name):
+    if name in GLOBAL:
+        return GLOBAL[name]
+    prefix, layer, rest = name.removeprefix("backbone.").split(".", 2)
+    if prefix != "layers" or rest not in LAYER:
+        raise SystemExit(f"{name}: not a tensor of Mamba-1")
+    return f"blk.{layer}.{LAYER[rest]}"
+
+
+def read_tensors(directory):
+    """{name: (memory map, dtype)} of every safetensors file in the directory."""
+    tensors = {}
+    for path in sorted(directory.glob("*.safetensors")):
+        with path.open("rb") as file:
+            header_bytes = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(header_bytes))
+        header.pop("__metadata__", None)
+        for name, entry in header.items():
+            begin, end = entry["data_offsets"]
+            kind = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16}[entry["dtype"]]
+            values = np.memmap(
+                path, kind, "r", 8 + header_bytes + begin, tuple(entry["shape"])
+            )
+            assert values.nbytes == end - begin
+            tensors[name] = values, entry["dtype"]
+    return tensors
+
+
+def as_float(values, dtype):
+    if dtype == "BF16":
+        return (values.astype(np.uint32) << 16).view(np.float32)
+    return np.asarray(values, np.float32)
+
+
+def stored_type(name, shape, wanted):
+    """The type of a tensor in the file, `shape` being that without axes of one element."""
+    if len(shape) == 1 or not name.endswith(".weight") or "conv1d" in name:
+        return Type.F32
+    block, _ = gguf.GGML_QUANT_SIZES[wanted]
+    return wanted if shape[-1] % block == 0 else Type.F16
+
+
+def write_keys(writer, config, file_type):
+    writer.add_file_type(file_type)
+    writer.add_vocab_size(config["vocab_size"])
+    writer.add_tokenizer_model("none")
+    writer.add_context_length(2**20)  # Any number: a state does not grow.
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_feed_forward_length(0)
+    writer.add_head_count(0)
+    writer.add_block_count(config["num_hidden_layers"])
+    writer.add_ssm_conv_kernel(config["conv_kernel"])
+    writer.add_ssm_inner_size(config["intermediate_size"])
+    writer.add_ssm_state_size(config["state_size"])
+    writer.add_ssm_time_step_rank(config["time_step_rank"])
+    writer.add_layer_norm_rms_eps(config["layer_norm_epsilon"])
+    writer.add_ssm_dt_b_c_rms(False)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("model", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--type", choices=FILE_TYPES, default="q8_0")
+    args = parser.parse_args()
+
+    config = json.loads((args.model / "config.json").read_text())
+    if config["intermediate_size"] != 2 * config["hidden_size"]:
+        raise SystemExit("llama.cpp takes an intermediate_size of 2 · hidden_size alone")
+    wanted, file_type = FILE_TYPES[args.type]
+    writer = gguf.GGUFWriter(args.out, "mamba")
+    write_keys(writer, config, file_type)
+
+    tensors = read_tensors(args.model)
+    plan = []  # (name in the checkpoint, type in the file), in the order of writing
+    for name, (values, _) in tensors.items():
+        target = gguf_name(name)
+        shape = tuple(n for n in values.shape if n > 1)
+        kind = stored_type(target, shape, wanted)
+        block, size = gguf.GGML_QUANT_SIZES[kind]
+        bytes_ = values.size // block * size
+        writer.add_tensor_info(target, shape, np.dtype(np.float32), bytes_, raw_dtype=kind)
+        plan.append((name, kind))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    for name, kind in plan:
+        values = as_float(*tensors[name]).squeeze()
+        if name.endswith("A_log"):
+            values = -np.exp(values)
+        writer.write_tensor_data(gguf.quants.quantize(values, kind))
+    writer.close()
+
+
+if __name__ == "__main__":
+    main()
