@@ -48,8 +48,12 @@ absl::StatusOr<ListenAddress> CheckedAddress(const std::string& text, std::strin
 }
 
 absl::StatusOr<std::vector<ModelSource>> CheckedModels(const DaemonOptions& options) {
-  const absl::StatusOr<engine::Scheme> scheme = engine::ParseScheme(options.scheme);
-  if (!scheme.ok()) return InvalidField("--scheme", options.scheme, "fp32 or bf16");
+  const auto model_options = engine::ParseModelOptions(options.scheme, options.state_type);
+  if (!model_options.ok()) {
+    return engine::FieldOf(model_options.status()) == "scheme"
+               ? InvalidField("--scheme", options.scheme, engine::SchemeNames(engine::AllSchemes()))
+               : InvalidField("--state-type", options.state_type, "fp32, bf16 or int8");
+  }
   std::vector<ModelSource> sources;
   for (const NamedModel& model : options.models) {
     if (const absl::Status status = CheckModelName(model.name); !status.ok()) {
@@ -62,7 +66,7 @@ absl::StatusOr<std::vector<ModelSource>> CheckedModels(const DaemonOptions& opti
     sources.push_back({.name = model.name,
                        .directory = model.directory,
                        .shown_path = model.directory,
-                       .scheme = *scheme,
+                       .options = *model_options,
                        .at_startup = true});
   }
   return sources;
@@ -127,9 +131,12 @@ Daemon::Daemon(DaemonOptions options, int threads, int64_t memory_limit)
               metrics_,
               [this](const std::string& name, ModelState state) { OnModelState(name, state); }),
       background_(kMaxBackgroundTasks),
+      quantizations_(
+          options_.quantizer ? options_.quantizer : MakeDirectoryQuantizer({&executor_, &ledger_}),
+          metrics_),
       generation_service_({&models_, &active_calls_, options_.limits}),
-      model_service_(
-          {&models_, &active_calls_, &background_, options_.model_root, options_.limits}),
+      model_service_({&models_, &active_calls_, &background_, &quantizations_, options_.model_root,
+                      options_.limits}),
       admin_service_(
           {&metrics_, &ledger_, &active_calls_, threads, start_time_,
            [this](std::optional<std::chrono::milliseconds> grace) { RequestDrain(grace); }}),
@@ -252,6 +259,7 @@ void Daemon::RequestDrain(std::optional<std::chrono::milliseconds> grace) {
   if (std::exchange(drain_requested_, true)) return;
   if (grace) grace_ = *grace;
   active_calls_.Close();
+  quantizations_.Close();
   metrics_.draining.With({}).Set(1);
   if (health_ != nullptr) health_->Shutdown();  // null: the port was taken
   Log(LogLevel::kInfo, "draining",
@@ -273,6 +281,7 @@ void Daemon::Wait() {
     active_calls_.AbortAll();
     active_calls_.WaitUntilIdle(steady_clock::now() + kAbortTime);
   }
+  quantizations_.Stop();  // before the server, so that those who watch see the end
   if (server_ != nullptr) server_->Shutdown(std::chrono::system_clock::now() + kShutdownTime);
   if (loading_.joinable()) loading_.join();
   http_.reset();

@@ -23,6 +23,8 @@
 #include "server/metrics/metrics.h"
 #include "server/registry/model_loader.h"
 #include "server/registry/model_registry.h"
+#include "server/registry/quantization_jobs.h"
+#include "server/registry/quantizer.h"
 #include "server/rpc/active_calls.h"
 #include "server/rpc/admin_service.h"
 #include "server/rpc/background.h"
@@ -42,14 +44,16 @@ struct DaemonOptions {
   bool insecure_listen = false;  // allows addresses that other machines reach
   bool reflection = true;
   std::vector<NamedModel> models;  // loaded at the start, in this order
-  std::string scheme = "fp32";     // of those
+  std::string scheme;              // of those; empty: fp32, or what they were quantized with
+  std::string state_type;          // of those that are quantized; empty: fp32
   std::string model_root;          // empty: clients load nothing
   int threads = 0;                 // 0: what the affinity mask and the cgroup allow
   double memory_fraction = 0.9;    // of the cgroup's memory, for the engine
   GenerationLimits limits;
   engine::GeneratorOptions generator;
   std::chrono::milliseconds grace_period{25'000};
-  ModelLoader loader;  // null: model directories; tests put fakes here
+  ModelLoader loader;   // null: model directories; tests put fakes here
+  Quantizer quantizer;  // likewise
 };
 
 // Start and Wait are called by one thread, the rest by any.
@@ -70,8 +74,8 @@ class Daemon {
   // Returns when every model of the options is READY or FAILED, or a drain was requested.
   void WaitUntilLoaded();
 
-  // From now on health says NOT_SERVING and new requests are refused; Wait does the rest. `grace`
-  // in place of the options' one. The first request counts.
+  // From now on health says NOT_SERVING, new requests are refused and quantizations are cancelled;
+  // Wait does the rest. `grace` in place of the options' one. The first request counts.
   void RequestDrain(std::optional<std::chrono::milliseconds> grace = std::nullopt);
 
   // Waits for RequestDrain; then until what runs has ended, or the grace period has, when it is
@@ -101,6 +105,7 @@ class Daemon {
   grpc::HealthCheckServiceInterface* health_ = nullptr;  // the server's
   ModelRegistry models_;
   Background background_;
+  QuantizationJobs quantizations_;
   GenerationService generation_service_;
   ModelService model_service_;
   AdminService admin_service_;

@@ -90,6 +90,13 @@ absl::Status WithPrecondition(absl::Status status, std::string_view type,
   return WithDetail(std::move(status), failure);
 }
 
+absl::Status DrainingError() {
+  // By then an orchestrator has put another server in this one's place.
+  constexpr std::chrono::seconds kRetry{5};
+  return WithRetry(
+      WithReason(absl::UnavailableError("the server is shutting down"), "SERVER_DRAINING"), kRetry);
+}
+
 absl::Status WithFieldPrefix(const absl::Status& status, std::string_view prefix) {
   if (engine::FieldOf(status).empty()) return status;
   absl::Status result(status.code(), absl::StrCat(ToAbsl(prefix), status.message()));
@@ -97,6 +104,11 @@ absl::Status WithFieldPrefix(const absl::Status& status, std::string_view prefix
       [&](absl::string_view type, const absl::Cord& payload) { result.SetPayload(type, payload); });
   result.SetPayload(ToAbsl(kFieldPrefixPayload), absl::Cord(ToAbsl(prefix)));
   return result;
+}
+
+absl::Status BlameCheckpoint(const absl::Status& status) {
+  if (!absl::IsInvalidArgument(status)) return status;
+  return WithReason(absl::DataLossError(status.message()), "BAD_CHECKPOINT");
 }
 
 std::string FieldPath(const absl::Status& status) {

@@ -32,9 +32,16 @@ absl::Status WithResource(absl::Status status, std::string_view type, std::strin
 // PreconditionFailure: what has to change first, such as ("MODEL_STATE", "mamba-130m").
 absl::Status WithPrecondition(absl::Status status, std::string_view type, std::string_view subject);
 
+// What a draining server answers: try another one.
+absl::Status DrainingError();
+
 // The engine names fields relative to its own request ("sampling.top_p"); this puts `prefix`
 // ("parameters.") before the field and the message. A status without a field is returned as it is.
 absl::Status WithFieldPrefix(const absl::Status& status, std::string_view prefix);
+
+// A file of the model's that is wrong is not the request's fault, as INVALID_ARGUMENT would say:
+// makes it DATA_LOSS. Other statuses are returned as they are.
+absl::Status BlameCheckpoint(const absl::Status& status);
 
 // The path of the field that an INVALID_ARGUMENT is about, or "".
 std::string FieldPath(const absl::Status& status);

@@ -15,6 +15,8 @@
 #include "engine/checkpoint/config.h"
 #include "engine/checkpoint/files.h"
 #include "engine/checkpoint/random_model.h"
+#include "engine/quantize/quantize.h"
+#include "engine/tokenizer/tokenizer.h"
 #include "kernels/cpu/isa.h"
 #include "server/cli/bench_model.h"
 #include "server/cli/command.h"
@@ -23,47 +25,91 @@
 namespace whipsnake::server {
 namespace {
 
+constexpr int64_t kMaxCalibrationBytes = int64_t{1} << 30;
+
 struct BenchFlags {
   std::string model;
   std::string config;
   bool random_weights = false;
-  std::vector<std::string> schemes = {"fp32"};
+  std::string calibration;
+  std::vector<std::string> schemes;  // empty: the directory's own
+  std::string state_type;
   int64_t repeat = 3;
   BenchShape shape;
   int threads = engine::DetectResources().threads;
 };
 
-// A model directory with random weights that is gone with this object.
-class TemporaryModel {
+// A directory that is gone with this object.
+class TemporaryDirectory {
  public:
-  static absl::StatusOr<std::unique_ptr<TemporaryModel>> Write(const std::string& config_path) {
-    ASSIGN_OR_RETURN(const std::string config, engine::ReadTextFile(config_path));
-    absl::Status valid = engine::ParseMambaConfig(config).status();
-    if (!valid.ok()) return engine::WithContext(valid, config_path);
+  static absl::StatusOr<std::unique_ptr<TemporaryDirectory>> Make() {
     std::error_code error;
     std::string path = (std::filesystem::temp_directory_path(error) / "whipsnake-XXXXXX").string();
     if (error || mkdtemp(path.data()) == nullptr) {
       return absl::InternalError(absl::StrCat("cannot make a directory such as ", path,
                                               "; TMPDIR names another place for it"));
     }
-    std::unique_ptr<TemporaryModel> model(new TemporaryModel(path));
-    Progress progress("Drawing random weights");
-    RETURN_IF_ERROR(engine::WriteRandomModel(config, /*seed=*/1, path,
-                                             [&](double fraction) { progress.Set(fraction); }));
-    return model;
+    return std::unique_ptr<TemporaryDirectory>(new TemporaryDirectory(path));
   }
-  ~TemporaryModel() {
+  ~TemporaryDirectory() {
     std::error_code ignored;
     std::filesystem::remove_all(path_, ignored);
   }
 
-  const std::string& path() const { return path_; }
+  std::string operator/(std::string_view name) const {
+    return (std::filesystem::path(path_) / name).string();
+  }
 
  private:
-  explicit TemporaryModel(std::string path) : path_(std::move(path)) {}
+  explicit TemporaryDirectory(std::string path) : path_(std::move(path)) {}
 
   const std::string path_;
 };
+
+absl::Status WriteRandomModel(const std::string& config_path, const std::string& directory) {
+  ASSIGN_OR_RETURN(const std::string config, engine::ReadTextFile(config_path));
+  const absl::Status valid = engine::ParseMambaConfig(config).status();
+  if (!valid.ok()) return engine::WithContext(valid, config_path);
+  Progress progress("Drawing random weights");
+  return engine::WriteRandomModel(config, /*seed=*/1, directory,
+                                  [&](double fraction) { progress.Set(fraction); });
+}
+
+absl::StatusOr<engine::MambaConfig> ReadConfig(const std::string& directory) {
+  ASSIGN_OR_RETURN(const std::string json, engine::ReadTextFile(directory + "/config.json"));
+  return engine::ParseMambaConfig(json);
+}
+
+// The text that was given or, for random weights, random tokens.
+absl::StatusOr<engine::CalibrationSet> Calibration(const BenchFlags& flags,
+                                                   const std::string& directory) {
+  if (flags.random_weights && flags.calibration.empty()) {
+    ASSIGN_OR_RETURN(const engine::MambaConfig config, ReadConfig(directory));
+    return engine::RandomCalibrationSet(/*tokens=*/512, config.unpadded_vocab_size, /*seed=*/1);
+  }
+  if (flags.calibration.empty()) {
+    return engine::InvalidField("--calibration", "nothing",
+                                "a file of text, which quantized schemes are calibrated with");
+  }
+  ASSIGN_OR_RETURN(const auto tokenizer, engine::Tokenizer::Load(directory + "/tokenizer.json"));
+  ASSIGN_OR_RETURN(const std::string text,
+                   engine::ReadTextFile(flags.calibration, kMaxCalibrationBytes));
+  return engine::MakeCalibrationSet(text, *tokenizer, {});
+}
+
+absl::Status Quantize(const BenchFlags& flags, engine::Scheme scheme, const std::string& directory,
+                      const std::string& out, const engine::ModelEnvironment& environment) {
+  ASSIGN_OR_RETURN(const engine::CalibrationSet calibration, Calibration(flags, directory));
+  // The speed does not depend on the percentile.
+  const engine::QuantizeOptions options{.recipe = engine::RecipeOf(scheme), .percentile = 0.99999};
+  Progress progress("Calibrating");
+  const auto show = [&](std::string_view what, double fraction) {
+    progress.SetWhat(what);
+    progress.Set(fraction);
+    return absl::OkStatus();
+  };
+  return engine::QuantizeModel(directory, calibration, options, out, environment, show).status();
+}
 
 Json ResultJson(const ModelBench& bench, const BenchShape& shape) {
   const engine::ModelInfo& info = bench.model().info();
@@ -112,24 +158,35 @@ absl::Status Measure(std::vector<ModelBench>& benches, int64_t repeat) {
 }
 
 absl::StatusOr<int> Bench(const BenchFlags& flags, const Output& output) {
-  std::vector<engine::Scheme> schemes;
+  std::vector<engine::ModelOptions> options;
   for (const std::string& name : flags.schemes) {
-    ASSIGN_OR_RETURN(schemes.emplace_back(), engine::ParseScheme(name));
+    ASSIGN_OR_RETURN(options.emplace_back(), engine::ParseModelOptions(name, flags.state_type));
   }
-  std::unique_ptr<TemporaryModel> temporary;
+  if (options.empty()) {
+    ASSIGN_OR_RETURN(options.emplace_back(), engine::ParseModelOptions("", flags.state_type));
+  }
+  ASSIGN_OR_RETURN(const auto temporary, TemporaryDirectory::Make());
+  std::string directory = flags.model;
   if (flags.random_weights) {
-    ASSIGN_OR_RETURN(temporary, TemporaryModel::Write(flags.config));
+    directory = *temporary / "float";
+    RETURN_IF_ERROR(WriteRandomModel(flags.config, directory));
   }
-  const std::string& directory = temporary ? temporary->path() : flags.model;
+
+  ASSIGN_OR_RETURN(const engine::MambaConfig config, ReadConfig(directory));
 
   engine::Executor executor(flags.threads);
   engine::Ledger ledger(engine::DetectResources().memory_bytes);
+  const engine::ModelEnvironment environment{.executor = &executor, .ledger = &ledger};
   std::vector<std::unique_ptr<engine::Model>> models;
   std::vector<ModelBench> benches;
-  for (const engine::Scheme scheme : schemes) {
-    ASSIGN_OR_RETURN(
-        models.emplace_back(),
-        engine::LoadModel(directory, scheme, {.executor = &executor, .ledger = &ledger}));
+  for (const engine::ModelOptions& option : options) {
+    std::string source = directory;
+    // A directory that is quantized already is taken as it is, or refused by LoadModel.
+    if (option.scheme && engine::IsQuantized(*option.scheme) && !config.quantization) {
+      source = *temporary / engine::Name(*option.scheme);
+      RETURN_IF_ERROR(Quantize(flags, *option.scheme, directory, source, environment));
+    }
+    ASSIGN_OR_RETURN(models.emplace_back(), engine::LoadModel(source, option, environment));
     benches.emplace_back(models.back().get(), &executor, flags.shape);
   }
   RETURN_IF_ERROR(Measure(benches, flags.repeat));
@@ -153,7 +210,9 @@ void AddBenchCommand(CommandLine& line) {
   CLI::App& command =
       line.Add("bench", "Times a model's prefill and decode in this process",
                "  whipsnake bench --model deploy/models/mamba-demo --scheme fp32,bf16\n"
-               "  whipsnake bench --config config.json --random-weights --batch 4 --json\n",
+               "  whipsnake bench --config config.json --random-weights --batch 4 --json\n"
+               "  whipsnake bench --config config.json --random-weights "
+               "--scheme fp32,bf16,quamba-w8a8\n",
                [flags](const Output& output) { return Bench(*flags, output); });
   CLI::Option_group& source = *command.add_option_group("Model", "One of the two");
   source.require_option(1);
@@ -167,11 +226,22 @@ void AddBenchCommand(CommandLine& line) {
   config->needs(random);
   command
       .add_option("--scheme", flags->schemes,
-                  "fp32, bf16, or several with commas between them, which then alternate")
+                  engine::SchemeNames(engine::AllSchemes()) +
+                      "; several with commas between them alternate (default: the directory's own, "
+                      "or fp32)")
       ->delimiter(',')
       ->allow_extra_args(false)
-      ->type_name("S,...")
-      ->capture_default_str();
+      ->type_name("S,...");
+  command
+      .add_option(
+          "--calibration", flags->calibration,
+          "What quantized schemes are calibrated with (default with --random-weights: random "
+          "tokens)")
+      ->type_name("FILE");
+  command
+      .add_option("--state-type", flags->state_type,
+                  "How quantized schemes keep their states: fp32, bf16 or int8 (default: fp32)")
+      ->type_name("TYPE");
   const CLI::Range positive(1, 1 << 20);
   const auto count = [&](const char* name, auto& value, const char* description) {
     command.add_option(name, value, description)

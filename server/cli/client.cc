@@ -1,5 +1,8 @@
 #include "server/cli/client.h"
 
+#include <pthread.h>
+#include <signal.h>
+
 #include <cmath>
 
 #include "absl/strings/match.h"
@@ -99,6 +102,26 @@ absl::Status ClientError(const grpc::Status& status, const ClientFlags& flags) {
   absl::Status error(code, absl::StrCat(status.error_message(), Advice(status, details, flags)));
   SetErrorDetails(error, details);
   return error;
+}
+
+CancelOnInterrupt::CancelOnInterrupt(grpc::ClientContext* context) {
+  sigset_t interrupt;
+  sigemptyset(&interrupt);
+  sigaddset(&interrupt, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &interrupt, nullptr);
+  waiter_ = std::thread([this, context, interrupt] {
+    int signal = 0;
+    sigwait(&interrupt, &signal);
+    if (done_) return;
+    interrupted_ = true;
+    context->TryCancel();
+  });
+}
+
+CancelOnInterrupt::~CancelOnInterrupt() {
+  done_ = true;
+  pthread_kill(waiter_.native_handle(), SIGINT);
+  waiter_.join();
 }
 
 }  // namespace whipsnake::server

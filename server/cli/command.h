@@ -60,6 +60,8 @@ void AddGenerateCommand(CommandLine& line);
 void AddHealthCommand(CommandLine& line);
 void AddInitCommand(CommandLine& line);
 void AddModelsCommands(CommandLine& line);
+void AddQuantizationCommands(CommandLine& line, CLI::App& models);  // of `models`
+void AddQuantizeCommand(CommandLine& line);
 void AddServeCommand(CommandLine& line);
 
 }  // namespace whipsnake::server

@@ -25,7 +25,8 @@ struct EvaluateFlags {
   std::string model;
   std::string text;
   std::optional<int64_t> window;
-  std::string scheme = "fp32";
+  std::string scheme;
+  std::string state_type;
   int threads = engine::DetectResources().threads;
 };
 
@@ -39,10 +40,11 @@ absl::StatusOr<std::vector<int32_t>> Tokenize(const EvaluateFlags& flags) {
 
 absl::StatusOr<int> Evaluate(const EvaluateFlags& flags, const Output& output) {
   const auto start = std::chrono::steady_clock::now();
-  ASSIGN_OR_RETURN(const engine::Scheme scheme, engine::ParseScheme(flags.scheme));
+  ASSIGN_OR_RETURN(const auto model_options,
+                   engine::ParseModelOptions(flags.scheme, flags.state_type));
   engine::Executor executor(flags.threads);
   engine::Ledger ledger(engine::DetectResources().memory_bytes);
-  ASSIGN_OR_RETURN(const auto model, engine::LoadModel(flags.model, scheme,
+  ASSIGN_OR_RETURN(const auto model, engine::LoadModel(flags.model, model_options,
                                                        {.executor = &executor, .ledger = &ledger}));
   ASSIGN_OR_RETURN(const std::vector<int32_t> tokens, Tokenize(flags));
 
@@ -57,20 +59,21 @@ absl::StatusOr<int> Evaluate(const EvaluateFlags& flags, const Output& output) {
   }
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const std::string scheme(engine::Name(model->info().scheme));
   if (output.json()) {
     output.Object({{"tokens", result.tokens},
                    {"predicted", result.predicted},
                    {"window", options.window},
                    {"nll", result.nll},
                    {"perplexity", result.perplexity()},
-                   {"scheme", flags.scheme},
+                   {"scheme", scheme},
                    {"seconds", seconds}});
   } else {
     std::cout << absl::StrFormat(
         "perplexity %.4f  loss %.5f nats a token\n%d tokens, %d of them predicted, windows of %d, "
         "%s, %s\n",
-        result.perplexity(), result.nll, result.tokens, result.predicted, options.window,
-        flags.scheme, HumanSeconds(seconds));
+        result.perplexity(), result.nll, result.tokens, result.predicted, options.window, scheme,
+        HumanSeconds(seconds));
   }
   return 0;
 }
@@ -90,9 +93,15 @@ void AddEvaluateCommand(CommandLine& line) {
           "--window", flags->window,
           "Tokens a window; each starts from an empty state (default: 2048 or the model's maximum)")
       ->type_name("N");
-  command.add_option("--scheme", flags->scheme, "How the weights are held: fp32 or bf16")
-      ->type_name("SCHEME")
-      ->capture_default_str();
+  command
+      .add_option("--scheme", flags->scheme,
+                  "How float weights are held: fp32 or bf16 (default: fp32); quantized ones are as "
+                  "they are")
+      ->type_name("SCHEME");
+  command
+      .add_option("--state-type", flags->state_type,
+                  "How a quantized model keeps its states: fp32, bf16 or int8 (default: fp32)")
+      ->type_name("TYPE");
   command.add_option("--threads", flags->threads, "Threads to compute with")
       ->check(CLI::Range(1, 1024))
       ->type_name("N")

@@ -1,54 +1,16 @@
 // whipsnake generate
 #include "server/cli/generate.h"
 
-#include <pthread.h>
-#include <signal.h>
-
-#include <atomic>
 #include <chrono>
 #include <memory>
-#include <thread>
 
 #include "engine/base/status.h"
+#include "server/cli/client.h"
 #include "server/cli/command.h"
 #include "whipsnake/v1/generation.grpc.pb.h"
 
 namespace whipsnake::server {
 namespace {
-
-constexpr int kInterrupted = 128 + SIGINT;  // as shells report it
-
-// Turns Ctrl-C into the cancellation of a call. Must be made before the first thread of gRPC, so
-// that all of them leave the signal to the one that waits for it here: a handler could not call
-// TryCancel.
-class CancelOnInterrupt {
- public:
-  explicit CancelOnInterrupt(grpc::ClientContext* context) {
-    sigset_t interrupt;
-    sigemptyset(&interrupt);
-    sigaddset(&interrupt, SIGINT);
-    pthread_sigmask(SIG_BLOCK, &interrupt, nullptr);
-    waiter_ = std::thread([this, context, interrupt] {
-      int signal = 0;
-      sigwait(&interrupt, &signal);
-      if (done_) return;
-      interrupted_ = true;
-      context->TryCancel();
-    });
-  }
-  ~CancelOnInterrupt() {
-    done_ = true;
-    pthread_kill(waiter_.native_handle(), SIGINT);
-    waiter_.join();
-  }
-
-  bool interrupted() const { return interrupted_; }
-
- private:
-  std::atomic<bool> done_ = false;
-  std::atomic<bool> interrupted_ = false;
-  std::thread waiter_;
-};
 
 absl::StatusOr<int> Generate(const GenerateFlags& flags, const Output& output) {
   v1::StreamGenerateRequest request;

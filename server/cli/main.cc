@@ -8,6 +8,7 @@ int main(int argc, char** argv) {
   AddModelsCommands(line);
   AddHealthCommand(line);
   AddInitCommand(line);
+  AddQuantizeCommand(line);
   AddEvaluateCommand(line);
   AddBenchCommand(line);
   return line.Run(argc, argv);

@@ -1,4 +1,4 @@
-// whipsnake models list|load|unload
+// whipsnake models list|load|unload; the others of the group are in quantizations.cc
 #include <google/protobuf/util/time_util.h>
 
 #include <iostream>
@@ -21,6 +21,7 @@ struct ModelsFlags {
   std::string path;
   std::string name;
   std::string scheme;
+  std::string state_type;
 };
 
 // "READY"
@@ -97,6 +98,7 @@ absl::StatusOr<int> Load(const ModelsFlags& flags, const Output& output) {
   request.set_path(flags.path);
   request.set_name(flags.name);
   request.set_scheme(flags.scheme);
+  request.set_state_type(flags.state_type);
   grpc::ClientContext context;
   v1::LoadModelResponse response;
   const grpc::Status status = stub->LoadModel(&context, request, &response);
@@ -129,7 +131,8 @@ absl::StatusOr<int> Unload(const ModelsFlags& flags, const Output& output) {
 
 void AddModelsCommands(CommandLine& line) {
   auto flags = std::make_shared<ModelsFlags>();
-  CLI::App& models = line.AddGroup("models", "Lists, loads and unloads a server's models");
+  CLI::App& models =
+      line.AddGroup("models", "Lists, loads, unloads and quantizes a server's models");
 
   CLI::App& list =
       line.Add(models, "list", "Lists the server's models", "  whipsnake models list\n",
@@ -148,8 +151,12 @@ void AddModelsCommands(CommandLine& line) {
   load.add_option("--name", flags->name, "The model's name (default: the last part of the path)")
       ->type_name("NAME");
   load.add_option("--scheme", flags->scheme,
-                  "How the weights are held: fp32 or bf16 (default: fp32)")
+                  "How float weights are held: fp32 or bf16 (default: fp32); quantized ones are as "
+                  "they are")
       ->type_name("SCHEME");
+  load.add_option("--state-type", flags->state_type,
+                  "How a quantized model keeps its states: fp32, bf16 or int8 (default: fp32)")
+      ->type_name("TYPE");
 
   CLI::App& unload =
       line.Add(models, "unload", "Unloads a model once its running requests have finished",
@@ -157,6 +164,8 @@ void AddModelsCommands(CommandLine& line) {
                [flags](const Output& output) { return Unload(*flags, output); });
   AddClientFlags(unload, flags->client);
   unload.add_option("name", flags->name, "The model's name")->type_name("NAME")->required();
+
+  AddQuantizationCommands(line, models);
 }
 
 }  // namespace whipsnake::server

@@ -83,8 +83,15 @@ void AddServeCommand(CommandLine& line) {
   command
       .add_option("--model-root", daemon.model_root, "Where the models lie that clients may load")
       ->type_name("DIR");
-  command.add_option("--scheme", daemon.scheme, "Of the models loaded at the start: fp32 or bf16")
-      ->capture_default_str();
+  command
+      .add_option("--scheme", daemon.scheme,
+                  "Of the models loaded at the start: fp32 or bf16 (default: fp32); quantized ones "
+                  "are as they are")
+      ->type_name("SCHEME");
+  command
+      .add_option("--state-type", daemon.state_type,
+                  "How quantized models keep their states: fp32, bf16 or int8 (default: fp32)")
+      ->type_name("TYPE");
   command.add_option("--listen", daemon.listen, "The gRPC address; port 0 takes a free one")
       ->capture_default_str();
   command.add_option("--http", daemon.http, "The address of /metrics, /healthz and /readyz")

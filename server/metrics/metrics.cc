@@ -107,6 +107,13 @@ Metrics::Metrics()
                                                 {"model"}, kDurationSeconds)),
       weights_bytes(registry.AddGauge("whipsnake_weights_bytes", "Weights as they are held.",
                                       {"model", "device", "scheme"})),
+      quantizations_running(registry.AddGauge("whipsnake_quantizations_running",
+                                              "Quantizations that run: 0 or 1.", {})),
+      quantizations_waiting(registry.AddGauge("whipsnake_quantizations_waiting",
+                                              "Quantizations that wait for their turn.", {})),
+      quantizations(registry.AddCounter("whipsnake_quantizations_total",
+                                        "Quantizations that ended: succeeded, failed or cancelled.",
+                                        {"result"})),
       device_memory_used(registry.AddComputed(
           "whipsnake_device_memory_used_bytes",
           "What the engine's ledger counts: weights, states, activations, workspace.", {"device"})),

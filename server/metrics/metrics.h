@@ -41,6 +41,9 @@ class Metrics {
   Family<Gauge>& model_state;                   // model, state
   Family<Histogram>& model_load_duration;       // model
   Family<Gauge>& weights_bytes;                 // model, device, scheme
+  Family<Gauge>& quantizations_running;         // (none)
+  Family<Gauge>& quantizations_waiting;         // (none)
+  Family<Counter>& quantizations;               // result
   Family<Computed>& device_memory_used;         // device
   Family<Computed>& device_memory_limit;        // device
   Family<Gauge>& draining;                      // (none)

@@ -49,13 +49,13 @@ engine::SamplingParameters DefaultSampling(const engine::GenerationDefaults& def
 ModelLoader MakeDirectoryLoader(const engine::ModelEnvironment& environment,
                                 const engine::GeneratorOptions& options) {
   return [environment, options](
-             const std::string& directory, engine::Scheme scheme,
+             const std::string& directory, const engine::ModelOptions& model_options,
              engine::GenerationObserver* observer) -> absl::StatusOr<ModelParts> {
     ModelParts parts;
     // The tokenizer first: it is small, and a directory without one is refused before weights are
     // read.
     ASSIGN_OR_RETURN(parts.tokenizer, engine::Tokenizer::Load(directory + "/tokenizer.json"));
-    ASSIGN_OR_RETURN(parts.model, engine::LoadModel(directory, scheme, environment));
+    ASSIGN_OR_RETURN(parts.model, engine::LoadModel(directory, model_options, environment));
     const engine::ModelInfo& info = parts.model->info();
     if (parts.tokenizer->size() > info.vocab_size) {
       return absl::InvalidArgumentError(absl::StrCat(

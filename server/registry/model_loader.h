@@ -23,8 +23,9 @@ struct ModelParts {
 };
 
 // The observer outlives the parts. Called from any thread, for different models at once.
-using ModelLoader = std::function<absl::StatusOr<ModelParts>(
-    const std::string& directory, engine::Scheme scheme, engine::GenerationObserver* observer)>;
+using ModelLoader = std::function<absl::StatusOr<ModelParts>(const std::string& directory,
+                                                             const engine::ModelOptions& options,
+                                                             engine::GenerationObserver* observer)>;
 
 // Loads Hugging Face directories: config.json, safetensors, tokenizer.json, generation_config.json
 // if it is there. Refuses a tokenizer that has ids which the model lacks, and defaults that a

@@ -19,6 +19,15 @@ absl::Status CheckModelName(std::string_view name);
 // directory, FAILED_PRECONDITION where there is no root (empty).
 absl::StatusOr<std::string> ResolveModelPath(const std::string& root, std::string_view path);
 
+// The same of a regular file, which `field` of the request names.
+absl::StatusOr<std::string> ResolveFile(const std::string& root, std::string_view path,
+                                        std::string_view field);
+
+// The same of a directory that is still to be made, so NOT_FOUND without its parent and
+// ALREADY_EXISTS where there is something, were it a link to nowhere.
+absl::StatusOr<std::string> ResolveNewDirectory(const std::string& root, std::string_view path,
+                                                std::string_view field);
+
 }  // namespace whipsnake::server
 
 #endif  // WHIPSNAKE_SERVER_REGISTRY_MODEL_PATH_H_

@@ -97,7 +97,8 @@ absl::Status ModelRegistry::Load(const std::string& name) {
   }
   // Without the lock; nobody else touches an entry that is LOADING.
   const auto begin = std::chrono::steady_clock::now();
-  absl::StatusOr<ModelParts> parts = loader_(source.directory, source.scheme, entry->metrics.get());
+  absl::StatusOr<ModelParts> parts =
+      loader_(source.directory, source.options, entry->metrics.get());
   const double seconds = Seconds(std::chrono::steady_clock::now() - begin).count();
 
   std::lock_guard lock(mutex_);

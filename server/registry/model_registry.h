@@ -32,7 +32,7 @@ struct ModelSource {
   std::string name;
   std::string directory;   // where it lies
   std::string shown_path;  // as the one who asked for it called it
-  engine::Scheme scheme = engine::Scheme::kFp32;
+  engine::ModelOptions options;
   bool at_startup = false;  // named on the command line: the server is not ready without it
 };
 

@@ -4,13 +4,6 @@
 
 namespace whipsnake::server {
 
-absl::Status DrainingError() {
-  // By then an orchestrator has put another server in this one's place.
-  constexpr std::chrono::seconds kRetry{5};
-  return WithRetry(
-      WithReason(absl::UnavailableError("the server is shutting down"), "SERVER_DRAINING"), kRetry);
-}
-
 absl::Status ActiveCalls::Enter(AbortableCall* call) {
   std::lock_guard lock(mutex_);
   if (closed_) return DrainingError();

@@ -41,9 +41,6 @@ class ActiveCalls {
   std::unordered_set<AbortableCall*> calls_;
 };
 
-// What a draining server answers: try another one.
-absl::Status DrainingError();
-
 }  // namespace whipsnake::server
 
 #endif  // WHIPSNAKE_SERVER_RPC_ACTIVE_CALLS_H_

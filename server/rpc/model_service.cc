@@ -2,12 +2,16 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <limits>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "engine/base/status.h"
 #include "kernels/cpu/isa.h"
 #include "server/registry/model_path.h"
 #include "server/rpc/messages.h"
+#include "server/rpc/quantization_request.h"
+#include "server/rpc/quantization_watch.h"
 #include "server/utf8.h"
 
 namespace whipsnake::server {
@@ -18,7 +22,7 @@ using engine::InvalidField;
 constexpr int kDefaultPageSize = 100;
 constexpr int kMaxPageSize = 1000;
 
-v1::ModelState ToProto(ModelState state) {
+v1::ModelState ProtoState(ModelState state) {
   switch (state) {
     case ModelState::kLoading:
       return v1::MODEL_STATE_LOADING;
@@ -32,16 +36,21 @@ v1::ModelState ToProto(ModelState state) {
   return v1::MODEL_STATE_UNSPECIFIED;
 }
 
-// A file of the model's that is wrong is not the request's fault: INVALID_ARGUMENT would say so.
-absl::Status BlameCheckpoint(const absl::Status& status) {
-  if (!absl::IsInvalidArgument(status)) return status;
-  return WithReason(absl::DataLossError(status.message()), "BAD_CHECKPOINT");
-}
-
 // The last part of a path, a slash at its end aside.
 std::string DefaultName(std::string path) {
   while (path.ends_with('/')) path.pop_back();
   return std::filesystem::path(path).filename().string();
+}
+
+absl::StatusOr<int> PageSize(int32_t asked) {
+  if (asked < 0 || asked > kMaxPageSize) {
+    return InvalidField("page_size", std::to_string(asked), "0 to " + std::to_string(kMaxPageSize));
+  }
+  return asked == 0 ? kDefaultPageSize : asked;
+}
+
+absl::Status BadPageToken(const std::string& token) {
+  return InvalidField("page_token", engine::Quoted(token), "a next_page_token of this server's");
 }
 
 }  // namespace
@@ -56,16 +65,10 @@ grpc::ServerUnaryReactor* ModelService::ListModels(grpc::CallbackServerContext* 
 
 absl::Status ModelService::List(const v1::ListModelsRequest& request,
                                 v1::ListModelsResponse* response) const {
-  if (request.page_size() < 0 || request.page_size() > kMaxPageSize) {
-    return InvalidField("page_size", std::to_string(request.page_size()),
-                        "0 to " + std::to_string(kMaxPageSize));
-  }
+  ASSIGN_OR_RETURN(const int page_size, PageSize(request.page_size()));
   // The token is the last name of the page before: it stays good when models come and go.
   const std::string& after = request.page_token();
-  if (!after.empty() && !CheckModelName(after).ok()) {
-    return InvalidField("page_token", engine::Quoted(after), "a next_page_token of this server's");
-  }
-  const int page_size = request.page_size() == 0 ? kDefaultPageSize : request.page_size();
+  if (!after.empty() && !CheckModelName(after).ok()) return BadPageToken(after);
   for (const ModelSnapshot& model : environment_.models->List()) {
     if (model.source.name <= after) continue;
     if (response->models_size() == page_size) {
@@ -97,12 +100,8 @@ absl::StatusOr<ModelSource> ModelService::Announce(const grpc::ByteBuffer& bytes
   ASSIGN_OR_RETURN(source.directory, ResolveModelPath(environment_.model_root, request.path()));
   source.name = request.name().empty() ? DefaultName(request.path()) : request.name();
   source.shown_path = request.path();
-  if (!request.scheme().empty()) {
-    const absl::StatusOr<engine::Scheme> scheme = engine::ParseScheme(request.scheme());
-    if (!scheme.ok())
-      return InvalidField("scheme", engine::Quoted(request.scheme()), "fp32 or bf16");
-    source.scheme = *scheme;
-  }
+  ASSIGN_OR_RETURN(source.options,
+                   engine::ParseModelOptions(request.scheme(), request.state_type()));
   RETURN_IF_ERROR(environment_.models->Announce(source));
   return source;
 }
@@ -150,12 +149,93 @@ grpc::ServerUnaryReactor* ModelService::UnloadModel(grpc::CallbackServerContext*
   return reactor;
 }
 
+grpc::ServerUnaryReactor* ModelService::QuantizeModel(grpc::CallbackServerContext* context,
+                                                      const grpc::ByteBuffer* request,
+                                                      grpc::ByteBuffer* response) {
+  const auto create = [this](const v1::QuantizeModelRequest& request,
+                             v1::QuantizeModelResponse* response) -> absl::Status {
+    ASSIGN_OR_RETURN(QuantizationRequest parsed,
+                     ParseQuantizationRequest(request, environment_.model_root));
+    ASSIGN_OR_RETURN(const QuantizationSnapshot snapshot,
+                     environment_.quantizations->Create(std::move(parsed)));
+    *response->mutable_quantization() = server::ToProto(snapshot);
+    return absl::OkStatus();
+  };
+  return AnswerUnary<v1::QuantizeModelRequest, v1::QuantizeModelResponse>(context, request,
+                                                                          response, create);
+}
+
+grpc::ServerUnaryReactor* ModelService::GetQuantization(grpc::CallbackServerContext* context,
+                                                        const grpc::ByteBuffer* request,
+                                                        grpc::ByteBuffer* response) {
+  const auto get = [this](const v1::GetQuantizationRequest& request,
+                          v1::GetQuantizationResponse* response) -> absl::Status {
+    ASSIGN_OR_RETURN(const QuantizationSnapshot snapshot,
+                     environment_.quantizations->Get(request.id()));
+    *response->mutable_quantization() = server::ToProto(snapshot);
+    return absl::OkStatus();
+  };
+  return AnswerUnary<v1::GetQuantizationRequest, v1::GetQuantizationResponse>(context, request,
+                                                                              response, get);
+}
+
+grpc::ServerUnaryReactor* ModelService::ListQuantizations(grpc::CallbackServerContext* context,
+                                                          const grpc::ByteBuffer* request,
+                                                          grpc::ByteBuffer* response) {
+  return AnswerUnary<v1::ListQuantizationsRequest, v1::ListQuantizationsResponse>(
+      context, request, response,
+      [this](const auto& request, auto* response) { return List(request, response); });
+}
+
+absl::Status ModelService::List(const v1::ListQuantizationsRequest& request,
+                                v1::ListQuantizationsResponse* response) const {
+  ASSIGN_OR_RETURN(const int page_size, PageSize(request.page_size()));
+  // The token is the number of the page's last job: it stays good when jobs come and are forgotten.
+  int64_t before = std::numeric_limits<int64_t>::max();
+  const std::string& token = request.page_token();
+  if (!token.empty() && !(absl::SimpleAtoi(token, &before) && before > 0)) {
+    return BadPageToken(token);
+  }
+  int64_t last = 0;
+  for (const QuantizationSnapshot& snapshot : environment_.quantizations->List()) {
+    if (snapshot.number >= before) continue;
+    if (response->quantizations_size() == page_size) {
+      response->set_next_page_token(std::to_string(last));
+      break;
+    }
+    *response->add_quantizations() = server::ToProto(snapshot);
+    last = snapshot.number;
+  }
+  return absl::OkStatus();
+}
+
+grpc::ServerWriteReactor<grpc::ByteBuffer>* ModelService::WatchQuantization(
+    grpc::CallbackServerContext*, const grpc::ByteBuffer* request) {
+  return StartQuantizationWatch(*environment_.quantizations, *request);
+}
+
+grpc::ServerUnaryReactor* ModelService::CancelQuantization(grpc::CallbackServerContext* context,
+                                                           const grpc::ByteBuffer* request,
+                                                           grpc::ByteBuffer* response) {
+  const auto cancel = [this](const v1::CancelQuantizationRequest& request,
+                             v1::CancelQuantizationResponse* response) -> absl::Status {
+    ASSIGN_OR_RETURN(const QuantizationSnapshot snapshot,
+                     environment_.quantizations->Cancel(request.id()));
+    *response->mutable_quantization() = server::ToProto(snapshot);
+    return absl::OkStatus();
+  };
+  return AnswerUnary<v1::CancelQuantizationRequest, v1::CancelQuantizationResponse>(
+      context, request, response, cancel);
+}
+
 v1::Model ModelService::ToProto(const ModelSnapshot& snapshot) const {
   v1::Model model;
   model.set_name(snapshot.source.name);
-  model.set_state(server::ToProto(snapshot.state));
+  model.set_state(ProtoState(snapshot.state));
   model.set_path(snapshot.source.shown_path);
-  model.set_scheme(std::string(engine::Name(snapshot.source.scheme)));
+  if (snapshot.source.options.scheme) {
+    model.set_scheme(std::string(engine::Name(*snapshot.source.options.scheme)));
+  }
   model.set_device("cpu");
   model.set_isa(std::string(kernels::Name(kernels::ActiveIsa())));
   if (!snapshot.error.ok()) {
@@ -165,6 +245,7 @@ v1::Model ModelService::ToProto(const ModelSnapshot& snapshot) const {
   const engine::ModelInfo& info = *snapshot.info;
   const GenerationLimits limits = LimitsFor(environment_.limits, info);
   model.set_architecture(info.architecture);
+  model.set_scheme(std::string(engine::Name(info.scheme)));
   model.set_parameters(info.parameters);
   model.set_weights_bytes(info.weights_bytes);
   model.set_state_bytes_per_sequence(info.state_bytes);

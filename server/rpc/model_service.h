@@ -5,6 +5,7 @@
 #include <string>
 
 #include "server/registry/model_registry.h"
+#include "server/registry/quantization_jobs.h"
 #include "server/rpc/active_calls.h"
 #include "server/rpc/background.h"
 #include "server/rpc/generation_request.h"
@@ -17,7 +18,8 @@ struct ModelServiceEnvironment {
   ModelRegistry* models = nullptr;
   ActiveCalls* active_calls = nullptr;  // closed: nothing is loaded any more
   Background* background = nullptr;     // loads and unloads run there
-  std::string model_root;               // empty: clients load nothing
+  QuantizationJobs* quantizations = nullptr;
+  std::string model_root;  // empty: clients load nothing
   GenerationLimits limits;
 };
 
@@ -25,8 +27,13 @@ using RawModelService = v1::ModelService::WithRawCallbackMethod_ListModels<
     v1::ModelService::WithRawCallbackMethod_GetModel<
         v1::ModelService::WithRawCallbackMethod_LoadModel<
             v1::ModelService::WithRawCallbackMethod_UnloadModel<v1::ModelService::Service>>>>;
+using RawQuantizationMethods = v1::ModelService::WithRawCallbackMethod_QuantizeModel<
+    v1::ModelService::WithRawCallbackMethod_GetQuantization<
+        v1::ModelService::WithRawCallbackMethod_ListQuantizations<
+            v1::ModelService::WithRawCallbackMethod_WatchQuantization<
+                v1::ModelService::WithRawCallbackMethod_CancelQuantization<RawModelService>>>>>;
 
-class ModelService final : public RawModelService {
+class ModelService final : public RawQuantizationMethods {
  public:
   explicit ModelService(const ModelServiceEnvironment& environment) : environment_(environment) {}
 
@@ -44,9 +51,27 @@ class ModelService final : public RawModelService {
                                         const grpc::ByteBuffer* request,
                                         grpc::ByteBuffer* response) override;
 
+  // A client that leaves does not stop a quantization.
+  grpc::ServerUnaryReactor* QuantizeModel(grpc::CallbackServerContext* context,
+                                          const grpc::ByteBuffer* request,
+                                          grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* GetQuantization(grpc::CallbackServerContext* context,
+                                            const grpc::ByteBuffer* request,
+                                            grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* ListQuantizations(grpc::CallbackServerContext* context,
+                                              const grpc::ByteBuffer* request,
+                                              grpc::ByteBuffer* response) override;
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchQuantization(
+      grpc::CallbackServerContext* context, const grpc::ByteBuffer* request) override;
+  grpc::ServerUnaryReactor* CancelQuantization(grpc::CallbackServerContext* context,
+                                               const grpc::ByteBuffer* request,
+                                               grpc::ByteBuffer* response) override;
+
  private:
   v1::Model ToProto(const ModelSnapshot& snapshot) const;
   absl::Status List(const v1::ListModelsRequest& request, v1::ListModelsResponse* response) const;
+  absl::Status List(const v1::ListQuantizationsRequest& request,
+                    v1::ListQuantizationsResponse* response) const;
   // The checked request, its model entered into the registry.
   absl::StatusOr<ModelSource> Announce(const grpc::ByteBuffer& bytes) const;
 

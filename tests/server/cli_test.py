@@ -333,6 +333,82 @@ class ClientCommandsTest(unittest.TestCase):
         self.assertEqual(again.returncode, 1)
         self.assertIn("small", again.stderr)
 
+    def text_file(self, name, words):
+        path = os.path.join(self.daemon.root, name)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("A snake is long; a whip is quick. " * (words // 8))
+        return path
+
+    def test_models_are_quantized_listed_and_loaded(self):
+        text = self.text_file("text.txt", 2000)
+        done, = self.json_lines("models", "quantize", "tiny", "sent", "--calibration", text)
+        done = done["quantization"]
+        self.assertEqual((done["state"], done["path"], done["output_path"], done["scheme"]),
+                         ("SUCCEEDED", "tiny", "sent", "quamba-w8a8"))
+        self.assertEqual(len(done["report"]["trials"]), 4)
+        result = self.client("models", "quantize", "tiny", "named", "--calibration-path",
+                             "text.txt", "--scheme", "static-w8a8", "--head", "bf16")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("models load named", result.stdout)
+        loaded, = self.json_lines("models", "load", "named")
+        self.assertEqual(loaded["model"]["scheme"], "static-w8a8")
+        self.assertEqual(self.client("models", "unload", "named").returncode, 0)
+        self.assertRegex(self.client("models", "quantizations").stdout,
+                         r"(?m)^%s +succeeded +100%% +quamba-w8a8 +tiny +sent$" % done["id"])
+
+        late = self.client("models", "cancel-quantization", done["id"])
+        self.assertEqual(late.returncode, 1)
+        self.assertIn("succeeded", late.stderr)
+        taken = self.client("models", "quantize", "tiny", "sent", "--calibration", text)
+        self.assertEqual(taken.returncode, 1)
+        self.assertIn("sent", taken.stderr)
+        short = self.client("models", "quantize", "tiny", "short", "--calibration",
+                            self.text_file("short.txt", 8))
+        self.assertEqual(short.returncode, 1)
+        self.assertRegex(short.stderr, "^error: quantization q-.*256")
+
+    def test_a_quantization_outlives_the_command_that_began_it(self):
+        # More documents than the tests have patience for, so that only a cancellation ends it.
+        text = self.text_file("long.txt", 400000)
+        endless = ["--samples", "100000", "--max-tokens", "4096", "--calibration", text]
+        process = subprocess.Popen(
+            [harness.arguments.binary, "models", "quantize", "--server", self.daemon.grpc,
+             "tiny", "watched", "--json", *endless],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.daemon.wait_for_metric("whipsnake_quantizations_running", 1)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=harness.PATIENCE)
+        self.assertEqual(process.returncode, 128 + signal.SIGINT)
+        error = json.loads(out)["error"]
+        self.assertEqual(error["code"], "CANCELLED")
+        running = error["details"]["quantization"]["id"]
+        self.assertIn("cancel-quantization " + running, error["message"])
+
+        waiting, = self.json_lines("models", "quantize", "tiny", "waiting", "--detach", *endless)
+        waiting = waiting["quantization"]["id"]
+        listed, = self.json_lines("models", "quantizations")
+        self.assertEqual([(one["id"], one["state"]) for one in listed["quantizations"][:2]],
+                         [(waiting, "QUEUED"), (running, "RUNNING")])
+        for id in (waiting, running):
+            self.assertEqual(self.client("models", "cancel-quantization", id).returncode, 0)
+        self.daemon.wait_for_metric("whipsnake_quantizations_running", 0)
+        listed, = self.json_lines("models", "quantizations")
+        self.assertEqual({one["state"] for one in listed["quantizations"][:2]}, {"CANCELLED"})
+        for name in ("watched", "waiting"):
+            self.assertFalse(os.path.exists(os.path.join(self.daemon.root, name)))
+
+    def test_calibration_that_cannot_be_sent_is_refused_here(self):
+        large = self.text_file("large.txt", 1000000)
+        result = self.client("models", "quantize", "tiny", "out", "--calibration", large)
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("--calibration-path", result.stderr)
+        binary = os.path.join(self.daemon.root, "binary.txt")
+        with open(binary, "wb") as file:
+            file.write(b"text \xff text")
+        result = self.client("models", "quantize", "tiny", "out", "--calibration", binary)
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("UTF-8", result.stderr)
+
     def test_a_directory_outside_the_root_is_refused(self):
         for path in ("/etc", "../etc", "nowhere"):
             with self.subTest(path=path):

@@ -2,9 +2,12 @@
 
 Uses Debian's packages alone: python3-grpcio, protobuf-compiler and protobuf-compiler-grpc.
 """
+import filecmp
 import glob
+import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import unittest
@@ -325,6 +328,44 @@ class EndToEndTest(unittest.TestCase):
         self.client.models.UnloadModel(model_pb2.UnloadModelRequest(name="second"))
         self.assert_fails(grpc.StatusCode.NOT_FOUND,
                           lambda: self.client.generate(model="second"))
+
+    def test_a_model_is_quantized_by_rpc_and_served(self):
+        shutil.copytree(harness.demo_model(), os.path.join(self.daemon.root, "float"))
+        texts = [case["prompt"] + case["text"] for case in self.reference["greedy"]]
+        texts = [text + " " + other for text in texts for other in texts] * 4
+        request = model_pb2.QuantizeModelRequest(
+            path="float", output_path="int8", texts=texts, percentile=0.9999)
+        created = self.client.models.QuantizeModel(request).quantization
+        *states, last = [message.quantization for message in self.client.models.WatchQuantization(
+            model_pb2.WatchQuantizationRequest(id=created.id), timeout=harness.PATIENCE)]
+        fractions = [state.fraction for state in states] + [last.fraction]
+        self.assertEqual(fractions, sorted(fractions))
+        self.assertEqual(last.state, model_pb2.QUANTIZATION_STATE_SUCCEEDED, last.error)
+        self.assertEqual(last.report.percentile, 0.9999)
+        self.assertLess(last.report.quantized_bytes, 0.3 * last.report.float_bytes)
+        self.assert_fails(grpc.StatusCode.ALREADY_EXISTS,
+                          lambda: self.client.models.QuantizeModel(request))
+        # Beside serving, and yet what the command writes with nothing beside it.
+        local = os.path.join(self.daemon.root, "local")
+        file = local + ".jsonl"
+        with open(file, "w", encoding="utf-8") as lines:
+            lines.writelines(json.dumps({"text": text}) + "\n" for text in texts)
+        made = harness.whipsnake("quantize", "--model", harness.demo_model(), "--calibration", file,
+                                 "--percentile", "0.9999", "--out", local)
+        self.assertEqual(made.returncode, 0, made.stderr)
+        compared = filecmp.cmpfiles(local, os.path.join(self.daemon.root, "int8"),
+                                    os.listdir(local), shallow=False)
+        self.assertEqual(compared[1:], ([], []))  # no mismatch, no error
+
+        loaded = self.client.models.LoadModel(model_pb2.LoadModelRequest(path="int8")).model
+        self.addCleanup(self.client.models.UnloadModel,
+                        model_pb2.UnloadModelRequest(name="int8"))
+        self.assertEqual(loaded.scheme, "quamba-w8a8")
+        # Rounding may change a word, but not all of them.
+        text = self.client.generate(
+            model="int8", prompt=self.greedy["prompt"], temperature=0,
+            stopping={"max_new_tokens": 8, "ignore_eos": True}).completions[0].text
+        self.assertEqual(text.split()[0], self.greedy["text"].split()[0])
 
     def test_a_path_outside_the_root_is_refused(self):
         for path in ("/etc", "../etc", "tiny/../../etc", ""):

@@ -43,10 +43,33 @@ TEST_F(ModelPathTest, RefusesWhatLeavesTheRoot) {
        {std::string(""), std::string("."), std::string("/"), root_ + "/good", std::string(".."),
         std::string("../outside"), std::string("../root-beside"), std::string("link-out"),
         std::string("good/../../outside"), std::string("link-out/not-there"),
-        std::string("../not-there"), std::string("good\0/../..", 11)}) {
+        std::string("../not-there"), std::string("good\0/../..", 11), std::string("not-there/.."),
+        std::string("not-there/../link-out"), std::string("not-there/../link-out/not-there")}) {
     const auto resolved = ResolveModelPath(root_, path);
     EXPECT_EQ(resolved.status().code(), absl::StatusCode::kInvalidArgument) << path;
     EXPECT_EQ(FieldPath(resolved.status()), "path") << path;
+    EXPECT_EQ(FieldPath(ResolveFile(root_, path, "f").status()), "f") << path;
+    EXPECT_EQ(FieldPath(ResolveNewDirectory(root_, path, "f").status()), "f") << path;
+  }
+}
+
+TEST_F(ModelPathTest, TakesFilesForFiles) {
+  EXPECT_EQ(*ResolveFile(root_, "good/../file", "f"), root_ + "/file");
+  EXPECT_TRUE(absl::IsNotFound(ResolveFile(root_, "good", "f").status()));
+  EXPECT_TRUE(absl::IsNotFound(ResolveFile(root_, "not-there", "f").status()));
+}
+
+TEST_F(ModelPathTest, ANewDirectoryHasAParentAndIsNotThere) {
+  for (const char* path : {"new", "new/", "good/../new", "not-there/../new"}) {
+    EXPECT_EQ(*ResolveNewDirectory(root_, path, "f"), root_ + "/new") << path;
+  }
+  EXPECT_EQ(*ResolveNewDirectory(root_, "link-in/new", "f"), root_ + "/good/new");
+  fs::create_symlink("nowhere", fs::path(root_) / "dangling");
+  for (const char* path : {"good", "good/inner/", "file", "link-in", "dangling"}) {
+    EXPECT_TRUE(absl::IsAlreadyExists(ResolveNewDirectory(root_, path, "f").status())) << path;
+  }
+  for (const char* path : {"not-there/new", "file/new"}) {
+    EXPECT_TRUE(absl::IsNotFound(ResolveNewDirectory(root_, path, "f").status())) << path;
   }
 }
 

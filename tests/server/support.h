@@ -73,7 +73,7 @@ struct FakeEngine {
   engine::GeneratorOptions generator;
   int64_t max_positions = 0;
 
-  absl::StatusOr<ModelParts> Load(const std::string& directory, engine::Scheme scheme,
+  absl::StatusOr<ModelParts> Load(const std::string& directory, const engine::ModelOptions& options,
                                   engine::GenerationObserver* observer) {
     loads.Pass();
     if (directory.find("broken") != std::string::npos) {
@@ -83,7 +83,7 @@ struct FakeEngine {
     for (char letter = 'a'; letter <= 'z'; ++letter) letters.emplace_back(1, letter);
     auto model = std::make_unique<engine::FakeModel>(static_cast<int64_t>(letters.size()));
     model->before_forward = [this](std::span<const engine::Run>) { steps.Pass(); };
-    model->mutable_info().scheme = scheme;
+    model->mutable_info().scheme = options.scheme.value_or(engine::Scheme::kFp32);
     model->mutable_info().max_positions = max_positions;
     model->mutable_info().weights_bytes = 1000;
     ModelParts parts;
@@ -97,8 +97,8 @@ struct FakeEngine {
 
   ModelLoader Loader() {
     return
-        [this](const std::string& directory, engine::Scheme scheme,
-               engine::GenerationObserver* observer) { return Load(directory, scheme, observer); };
+        [this](const std::string& directory, const engine::ModelOptions& options,
+               engine::GenerationObserver* observer) { return Load(directory, options, observer); };
   }
 };
 

@@ -1,0 +1,167 @@
+// whipsnake quantize
+#include "engine/quantize/quantize.h"
+
+#include <algorithm>
+#include <cmath>
+#include <iostream>
+#include <limits>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_format.h"
+#include "engine/base/resources.h"
+#include "engine/base/status.h"
+#include "engine/checkpoint/files.h"
+#include "engine/tokenizer/tokenizer.h"
+#include "server/cli/command.h"
+#include "server/cli/progress.h"
+#include "server/cli/quantize_flags.h"
+#include "server/errors.h"
+
+namespace whipsnake::server {
+namespace {
+
+constexpr int64_t kMaxCalibrationBytes = int64_t{1} << 30;
+
+struct QuantizeFlags {
+  std::string model;
+  std::string calibration;
+  std::string out;
+  RecipeFlags recipe;
+  int threads = engine::DetectResources().threads;
+};
+
+absl::StatusOr<engine::QuantizeOptions> MakeOptions(const RecipeFlags& flags) {
+  engine::QuantizeOptions options;
+  auto recipe =
+      engine::ParseRecipe(flags.scheme, flags.granularity, flags.head, flags.residual_rotation);
+  if (!recipe.ok()) return WithFieldPrefix(recipe.status(), "--");
+  options.recipe = *recipe;
+  ASSIGN_OR_RETURN(options.percentile, ParsePercentile(flags.percentile));
+  return options;
+}
+
+absl::StatusOr<engine::CalibrationSet> ReadCalibration(const QuantizeFlags& flags) {
+  ASSIGN_OR_RETURN(const auto tokenizer, engine::Tokenizer::Load(flags.model + "/tokenizer.json"));
+  ASSIGN_OR_RETURN(const std::string text,
+                   engine::ReadTextFile(flags.calibration, kMaxCalibrationBytes));
+  auto set = engine::MakeCalibrationSet(text, *tokenizer, flags.recipe.samples);
+  if (!set.ok()) return engine::WithContext(set.status(), flags.calibration);
+  return set;
+}
+
+// A site or a weight over all layers: the worst of them.
+struct Worst {
+  int64_t scales = 0;
+  double clip_rate = 0;
+  double snr_db = std::numeric_limits<double>::infinity();
+  int64_t layer = 0;
+};
+
+// "backbone.layers.3.mixer.in_proj.weight" as "mixer.in_proj.weight".
+std::string WithoutLayer(const std::string& site) {
+  constexpr std::string_view kPrefix = "backbone.layers.";
+  if (!site.starts_with(kPrefix)) return site;
+  return site.substr(site.find('.', kPrefix.size()) + 1);
+}
+
+std::string SitesTable(const engine::QuantizationReport& report) {
+  std::vector<std::string> order;
+  std::map<std::string, Worst> worst;
+  for (const engine::SiteReport& site : report.sites) {
+    const std::string name = WithoutLayer(site.site);
+    if (!worst.contains(name)) order.push_back(name);
+    Worst& w = worst[name];
+    w.scales = site.scales;
+    w.clip_rate = std::max(w.clip_rate, site.clip_rate);
+    if (site.snr_db < w.snr_db) {
+      w.snr_db = site.snr_db;
+      w.layer = site.layer;
+    }
+  }
+  std::vector<std::vector<std::string>> rows = {
+      {"WHAT IS ROUNDED", "SCALES", "CLIPPED", "LOWEST SNR dB", "IN LAYER"}};
+  for (const std::string& name : order) {
+    const Worst& w = worst[name];
+    rows.push_back({name, std::to_string(w.scales), absl::StrFormat("%.2g", w.clip_rate),
+                    std::isfinite(w.snr_db) ? absl::StrFormat("%.1f", w.snr_db) : "exact",
+                    std::to_string(w.layer)});
+  }
+  return Table(rows);
+}
+
+void PrintReport(const engine::QuantizationReport& report, const std::string& out) {
+  std::cout << SitesTable(report);
+  for (const engine::PercentileTrial& trial : report.trials) {
+    std::cout << absl::StrFormat("percentile %g: loss %.5f nats a token on held-out text%s\n",
+                                 trial.percentile, trial.nll,
+                                 trial.percentile == report.percentile ? "  <- taken" : "");
+  }
+  std::cout << absl::StrFormat(
+      "Wrote %s: %s, %.3f of the fp32 weights' %s; calibrated with %d tokens.\n", out,
+      HumanBytes(report.quantized_bytes),
+      static_cast<double>(report.quantized_bytes) / report.float_bytes,
+      HumanBytes(report.float_bytes), report.calibration_tokens);
+}
+
+absl::StatusOr<int> Quantize(const QuantizeFlags& flags, const Output& output) {
+  ASSIGN_OR_RETURN(const engine::QuantizeOptions options, MakeOptions(flags.recipe));
+  ASSIGN_OR_RETURN(const engine::CalibrationSet calibration, ReadCalibration(flags));
+  engine::Executor executor(flags.threads);
+  engine::Ledger ledger(engine::DetectResources().memory_bytes);
+  engine::QuantizationReport report;
+  {
+    Progress progress("Calibrating");
+    const auto show = [&](std::string_view what, double fraction) {
+      progress.SetWhat(what);
+      progress.Set(fraction);
+      return absl::OkStatus();
+    };
+    ASSIGN_OR_RETURN(report,
+                     engine::QuantizeModel(flags.model, calibration, options, flags.out,
+                                           {.executor = &executor, .ledger = &ledger}, show));
+  }
+  if (output.json()) {
+    Json json = Json::parse(engine::ReportJson(report));
+    json["path"] = flags.out;
+    output.Object(json);
+  } else {
+    PrintReport(report, flags.out);
+  }
+  return 0;
+}
+
+}  // namespace
+
+void AddQuantizeCommand(CommandLine& line) {
+  auto flags = std::make_shared<QuantizeFlags>();
+  CLI::App& command = line.Add(
+      "quantize", "Quantizes a Mamba model directory to 8 bits: weights, activations and scan",
+      "  whipsnake quantize --model models/mamba --calibration texts.jsonl --out "
+      "models/mamba-w8a8\n"
+      "  whipsnake quantize --model models/mamba --calibration book.txt --scheme static-w8a8 \\\n"
+      "    --out models/mamba-static\n",
+      [flags](const Output& output) { return Quantize(*flags, output); });
+  command.add_option("--model", flags->model, "The model directory, in float")
+      ->required()
+      ->type_name("DIR");
+  command
+      .add_option("--calibration", flags->calibration,
+                  "Text like what the model will see: JSON lines with \"text\", or plain text. Its "
+                  "last tenth is held out")
+      ->required()
+      ->type_name("FILE");
+  command.add_option("--out", flags->out, "The directory to write; must not exist or be empty")
+      ->required()
+      ->type_name("DIR");
+  AddRecipeFlags(command, flags->recipe);
+  command.add_option("--threads", flags->threads, "Threads to compute with")
+      ->check(CLI::Range(1, 1024))
+      ->type_name("N")
+      ->capture_default_str();
+}
+
+}  // namespace whipsnake::server

@@ -1,0 +1,51 @@
+#include "server/cli/quantize_flags.h"
+
+#include <cstdlib>
+
+#include "engine/base/scheme.h"
+#include "engine/base/status.h"
+
+namespace whipsnake::server {
+
+void AddRecipeFlags(CLI::App& command, RecipeFlags& flags) {
+  command.add_option("--scheme", flags.scheme, engine::SchemeNames(engine::QuantizedSchemes()))
+      ->type_name("SCHEME")
+      ->capture_default_str();
+  command
+      .add_option(
+          "--percentile", flags.percentile,
+          "Where x is clipped, a quantile of its magnitudes; auto tries four on held-out text")
+      ->type_name("P")
+      ->capture_default_str();
+  command
+      .add_option("--granularity", flags.granularity,
+                  "channel: a scale for each output; tensor: one for each tensor, as published")
+      ->check(CLI::IsMember({"channel", "tensor"}))
+      ->capture_default_str();
+  command.add_option("--head", flags.head, "How embedding and head are held")
+      ->check(CLI::IsMember({"int8", "bf16"}))
+      ->capture_default_str();
+  command.add_flag("--residual-rotation", flags.residual_rotation,
+                   "Rotates the residual stream too; a tied head becomes a weight of its own");
+  command
+      .add_option("--samples", flags.samples.max_samples, "Documents to calibrate with, at most")
+      ->check(CLI::Range(10, 1 << 20))
+      ->type_name("N")
+      ->capture_default_str();
+  command.add_option("--max-tokens", flags.samples.max_tokens, "Tokens of a document, at most")
+      ->check(CLI::Range(2, 1 << 20))
+      ->type_name("N")
+      ->capture_default_str();
+}
+
+absl::StatusOr<std::optional<double>> ParsePercentile(const std::string& text) {
+  if (text == "auto") return std::nullopt;
+  char* end = nullptr;
+  const double value = std::strtod(text.c_str(), &end);
+  if (text.empty() || *end != 0 || !(value > 0 && value <= 1)) {
+    return engine::InvalidField("--percentile", text, "auto, or a number above 0, at most 1");
+  }
+  return value;
+}
+
+}  // namespace whipsnake::server

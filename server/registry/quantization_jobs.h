@@ -1,0 +1,118 @@
+// Quantizations as background jobs: one at a time, in the order of arrival, in memory alone.
+#ifndef WHIPSNAKE_SERVER_REGISTRY_QUANTIZATION_JOBS_H_
+#define WHIPSNAKE_SERVER_REGISTRY_QUANTIZATION_JOBS_H_
+
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "server/metrics/metrics.h"
+#include "server/registry/quantizer.h"
+
+namespace whipsnake::server {
+
+// The last three are ends.
+enum class QuantizationState { kQueued, kRunning, kSucceeded, kFailed, kCancelled };
+// "queued", "running", "succeeded", "failed", "cancelled"
+std::string_view Name(QuantizationState state);
+inline bool HasEnded(QuantizationState state) { return state >= QuantizationState::kSucceeded; }
+
+// How a job stood when one looked.
+struct QuantizationSnapshot {
+  using Time = std::chrono::system_clock::time_point;
+
+  std::string id;
+  int64_t number = 0;   // in the order of arrival, from 1
+  int64_t version = 0;  // rises with each change
+  std::string path, output_path;
+  engine::Scheme scheme = engine::Scheme::kQuamba;
+  QuantizationState state = QuantizationState::kQueued;
+  std::string stage;
+  double fraction = 0;
+  absl::Status error;                                // with kFailed and kCancelled
+  std::optional<engine::QuantizationReport> report;  // with kSucceeded; without its sites
+  Time create_time;
+  std::optional<Time> start_time, end_time;
+};
+
+class QuantizationWatcher {
+ public:
+  virtual ~QuantizationWatcher() = default;
+  // From any thread, with no lock held. Calls may overtake one another: the version tells which
+  // snapshot is the latest.
+  virtual void OnSnapshot(const QuantizationSnapshot& snapshot) = 0;
+};
+
+// Thread-safe.
+class QuantizationJobs {
+ public:
+  static constexpr int kMaxWaiting = 16;
+  static constexpr int kMaxEnded = 100;  // that are kept
+
+  // `metrics` outlives the jobs.
+  QuantizationJobs(Quantizer quantizer, Metrics& metrics);
+  // Closes, and waits for the job that runs.
+  ~QuantizationJobs();
+  QuantizationJobs(const QuantizationJobs&) = delete;
+  QuantizationJobs& operator=(const QuantizationJobs&) = delete;
+
+  // Queues a job. RESOURCE_EXHAUSTED when too many wait, ALREADY_EXISTS when another one is on its
+  // way to the same output, UNAVAILABLE once closed.
+  absl::StatusOr<QuantizationSnapshot> Create(QuantizationRequest request);
+  // NOT_FOUND for an id that never was or is forgotten.
+  absl::StatusOr<QuantizationSnapshot> Get(std::string_view id) const;
+  // The latest first.
+  std::vector<QuantizationSnapshot> List() const;
+  // Tells the watcher how the job stands, before this returns, and whenever that changes, up to its
+  // end or the watcher's. NOT_FOUND.
+  absl::Status Watch(std::string_view id, const std::shared_ptr<QuantizationWatcher>& watcher);
+  // Ends a queued job; the one that runs ends when it next tells its progress. Again is no error.
+  // NOT_FOUND; FAILED_PRECONDITION when the job has succeeded or failed.
+  absl::StatusOr<QuantizationSnapshot> Cancel(std::string_view id);
+
+  // Refuses jobs from now on and cancels those that there are. Does not wait.
+  void Close();
+  // Closes, and returns when no job runs.
+  void Stop();
+
+ private:
+  struct Job;
+  struct Notice;
+
+  void Work();
+  void Run(Job& job, const QuantizationRequest& request);
+  absl::Status OnProgress(Job& job, std::string_view stage, double fraction);
+
+  // These require mutex_.
+  absl::StatusOr<Job*> Find(std::string_view id) const;
+  Job* NextQueued();
+  std::string NewId() const;
+  Notice Changed(Job& job);
+  Notice End(Job& job, QuantizationState state, absl::Status error);
+  void ForgetOldest();
+  void UpdateGauges();
+
+  const Quantizer quantizer_;
+  Metrics& metrics_;
+  mutable std::mutex mutex_;
+  std::condition_variable wake_;
+  bool closed_ = false;
+  int64_t last_number_ = 0;
+  std::map<int64_t, std::unique_ptr<Job>> jobs_;  // by number
+  std::mutex stop_mutex_;                         // for the join
+  std::thread worker_;
+};
+
+}  // namespace whipsnake::server
+
+#endif  // WHIPSNAKE_SERVER_REGISTRY_QUANTIZATION_JOBS_H_

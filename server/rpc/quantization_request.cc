@@ -1,0 +1,183 @@
+#include "server/rpc/quantization_request.h"
+
+#include <google/protobuf/util/time_util.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <system_error>
+
+#include "engine/base/status.h"
+#include "engine/checkpoint/config.h"
+#include "engine/checkpoint/files.h"
+#include "server/errors.h"
+#include "server/registry/model_path.h"
+#include "server/utf8.h"
+
+namespace whipsnake::server {
+namespace {
+
+using engine::InvalidField;
+
+constexpr int64_t kMinSamples = 10;
+constexpr int64_t kMinSampleTokens = 2;
+constexpr int64_t kMaxSamplesOrTokens = 1 << 20;
+
+absl::StatusOr<engine::QuantizeOptions> ParseOptions(const v1::QuantizeModelRequest& request) {
+  engine::QuantizeOptions options;
+  ASSIGN_OR_RETURN(options.recipe,
+                   engine::ParseRecipe(request.scheme(), request.granularity(), request.head(),
+                                       request.residual_rotation()));
+  if (!(request.percentile() >= 0 && request.percentile() <= 1)) {
+    return InvalidField("percentile", std::to_string(request.percentile()),
+                        "a number above 0, at most 1, or 0 to have it chosen");
+  }
+  if (request.percentile() > 0) options.percentile = request.percentile();
+  return options;
+}
+
+absl::Status SetIfGiven(std::string_view field, int64_t seen, int64_t smallest, int64_t* value) {
+  if (seen == 0) return absl::OkStatus();
+  if (seen < smallest || seen > kMaxSamplesOrTokens) {
+    return InvalidField(
+        field, std::to_string(seen),
+        absl::StrCat(smallest, " to ", kMaxSamplesOrTokens, ", or 0 for the default"));
+  }
+  *value = seen;
+  return absl::OkStatus();
+}
+
+// The texts as the file that they stand for.
+absl::StatusOr<std::string> FileOf(const v1::QuantizeModelRequest& request) {
+  int64_t bytes = 0;
+  for (const std::string& text : request.texts()) bytes += std::ssize(text);
+  if (bytes > kMaxInlineCalibrationBytes) {
+    return InvalidField("texts", absl::StrCat(bytes, " bytes"),
+                        absl::StrCat("at most ", kMaxInlineCalibrationBytes,
+                                     "; calibration_path names a file that may be larger"));
+  }
+  if (request.texts_size() == 1) return request.texts(0);
+  std::string lines;
+  for (const std::string& text : request.texts()) {
+    lines += nlohmann::json{{"text", text}}.dump() + "\n";
+  }
+  return lines;
+}
+
+absl::StatusOr<std::string> CheckedFile(const std::string& model_root, const std::string& path) {
+  ASSIGN_OR_RETURN(std::string file, ResolveFile(model_root, path, "calibration_path"));
+  std::error_code error;
+  const auto bytes = std::filesystem::file_size(file, error);
+  if (!error && bytes > kMaxCalibrationFileBytes) {
+    return InvalidField("calibration_path",
+                        absl::StrCat("a file of ", static_cast<int64_t>(bytes), " bytes"),
+                        absl::StrCat("at most ", kMaxCalibrationFileBytes));
+  }
+  return file;
+}
+
+absl::Status CheckModel(const std::string& directory, const std::string& path,
+                        const engine::Recipe& recipe) {
+  const auto text = engine::ReadTextFile(directory + "/config.json");
+  if (absl::IsNotFound(text.status())) {
+    return WithResource(
+        absl::NotFoundError(absl::StrCat("path: no config.json in ", engine::Quoted(path))),
+        "model directory", path);
+  }
+  const auto context = [&](const absl::Status& status) {
+    return engine::WithContext(status, absl::StrCat("path: ", engine::Quoted(path)));
+  };
+  if (!text.ok()) return context(BlameCheckpoint(text.status()));
+  const auto config = engine::ParseMambaConfig(*text);
+  if (!config.ok()) return context(BlameCheckpoint(config.status()));
+  const absl::Status suits = engine::CheckRecipe(recipe, *config);
+  if (!absl::IsFailedPrecondition(suits)) return suits.ok() ? suits : context(suits);
+  return WithPrecondition(WithReason(context(suits), "ALREADY_QUANTIZED"), "MODEL_SCHEME", path);
+}
+
+v1::QuantizationState ToProto(QuantizationState state) {
+  switch (state) {
+    case QuantizationState::kQueued:
+      return v1::QUANTIZATION_STATE_QUEUED;
+    case QuantizationState::kRunning:
+      return v1::QUANTIZATION_STATE_RUNNING;
+    case QuantizationState::kSucceeded:
+      return v1::QUANTIZATION_STATE_SUCCEEDED;
+    case QuantizationState::kFailed:
+      return v1::QUANTIZATION_STATE_FAILED;
+    case QuantizationState::kCancelled:
+      return v1::QUANTIZATION_STATE_CANCELLED;
+  }
+  return v1::QUANTIZATION_STATE_UNSPECIFIED;
+}
+
+v1::QuantizationReport ToProto(const engine::QuantizationReport& report) {
+  v1::QuantizationReport proto;
+  proto.set_percentile(report.percentile.value_or(0));
+  for (const engine::PercentileTrial& trial : report.trials) {
+    v1::PercentileTrial* added = proto.add_trials();
+    added->set_percentile(trial.percentile);
+    added->set_nll(trial.nll);
+  }
+  proto.set_calibration_tokens(report.calibration_tokens);
+  proto.set_calibration_digest(report.calibration_digest);
+  proto.set_float_bytes(report.float_bytes);
+  proto.set_quantized_bytes(report.quantized_bytes);
+  return proto;
+}
+
+google::protobuf::Timestamp ToProto(QuantizationSnapshot::Time time) {
+  const auto since = std::chrono::duration_cast<std::chrono::milliseconds>(time.time_since_epoch());
+  return google::protobuf::util::TimeUtil::MillisecondsToTimestamp(since.count());
+}
+
+}  // namespace
+
+absl::StatusOr<QuantizationRequest> ParseQuantizationRequest(
+    const v1::QuantizeModelRequest& request, const std::string& model_root) {
+  QuantizationRequest parsed;
+  ASSIGN_OR_RETURN(parsed.options, ParseOptions(request));
+  RETURN_IF_ERROR(
+      SetIfGiven("max_samples", request.max_samples(), kMinSamples, &parsed.samples.max_samples));
+  RETURN_IF_ERROR(
+      SetIfGiven("max_tokens", request.max_tokens(), kMinSampleTokens, &parsed.samples.max_tokens));
+
+  parsed.path = request.path();
+  parsed.output_path = request.output_path();
+  ASSIGN_OR_RETURN(parsed.directory, ResolveModelPath(model_root, request.path()));
+  ASSIGN_OR_RETURN(parsed.output_directory,
+                   ResolveNewDirectory(model_root, request.output_path(), "output_path"));
+
+  const bool in_file = !request.calibration_path().empty();
+  if (in_file && request.texts_size() > 0) {
+    return InvalidField("calibration_path", engine::Quoted(request.calibration_path()),
+                        "nothing, as texts are given");
+  }
+  if (in_file) {
+    ASSIGN_OR_RETURN(parsed.calibration_file, CheckedFile(model_root, request.calibration_path()));
+  } else if (request.texts_size() > 0) {
+    ASSIGN_OR_RETURN(parsed.calibration_text, FileOf(request));
+  } else {
+    return InvalidField("texts", "none", "text to calibrate with, or a calibration_path");
+  }
+  RETURN_IF_ERROR(CheckModel(parsed.directory, request.path(), parsed.options.recipe));
+  return parsed;
+}
+
+v1::Quantization ToProto(const QuantizationSnapshot& snapshot) {
+  v1::Quantization proto;
+  proto.set_id(snapshot.id);
+  proto.set_path(snapshot.path);
+  proto.set_output_path(snapshot.output_path);
+  proto.set_scheme(std::string(engine::Name(snapshot.scheme)));
+  proto.set_state(ToProto(snapshot.state));
+  proto.set_stage(snapshot.stage);
+  proto.set_fraction(snapshot.fraction);
+  proto.set_error(BoundedUtf8(std::string(snapshot.error.message()), kMaxMessageBytes));
+  *proto.mutable_create_time() = ToProto(snapshot.create_time);
+  if (snapshot.start_time) *proto.mutable_start_time() = ToProto(*snapshot.start_time);
+  if (snapshot.end_time) *proto.mutable_end_time() = ToProto(*snapshot.end_time);
+  if (snapshot.report) *proto.mutable_report() = ToProto(*snapshot.report);
+  return proto;
+}
+
+}  // namespace whipsnake::server

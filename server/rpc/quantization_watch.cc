@@ -1,0 +1,112 @@
+#include "server/rpc/quantization_watch.h"
+
+#include <memory>
+#include <mutex>
+#include <optional>
+
+#include "engine/base/status.h"
+#include "server/rpc/messages.h"
+#include "server/rpc/quantization_request.h"
+
+namespace whipsnake::server {
+namespace {
+
+// The jobs hold a weak reference, and a strong one while they tell: gRPC may be done with this
+// object in the midst of that.
+class Watch final : public grpc::ServerWriteReactor<grpc::ByteBuffer>, public QuantizationWatcher {
+ public:
+  void Begin(std::shared_ptr<Watch> self, QuantizationJobs& jobs, const grpc::ByteBuffer& bytes) {
+    self_ = self;
+    v1::WatchQuantizationRequest request;
+    absl::Status status = ParseMessage(bytes, &request);
+    if (status.ok()) status = jobs.Watch(request.id(), self);
+    if (status.ok()) return;
+    {
+      std::lock_guard lock(mutex_);
+      finished_ = true;
+    }
+    Finish(ToGrpc(status));
+  }
+
+  void OnSnapshot(const QuantizationSnapshot& snapshot) override {
+    {
+      std::lock_guard lock(mutex_);
+      if (snapshot.version > latest_.version) latest_ = snapshot;
+    }
+    Pump();
+  }
+
+  void OnWriteDone(bool ok) override {
+    {
+      std::lock_guard lock(mutex_);
+      writing_ = false;
+      if (!ok) gone_ = true;
+    }
+    Pump();
+  }
+
+  void OnCancel() override {
+    {
+      std::lock_guard lock(mutex_);
+      gone_ = true;
+    }
+    Pump();
+  }
+
+  void OnDone() override {
+    // After the last Pump, in a way that ThreadSanitizer sees too.
+    { std::lock_guard lock(mutex_); }
+    self_.reset();
+  }
+
+ private:
+  // Writes what is new, or finishes, or leaves it for later. From any thread.
+  void Pump() {
+    std::optional<grpc::Status> end;
+    {
+      std::lock_guard lock(mutex_);
+      if (writing_ || finished_) return;
+      if (gone_) {
+        end = ToGrpc(absl::CancelledError("the client has left"));
+      } else if (latest_.version > written_version_) {
+        writing_ = true;
+        written_version_ = latest_.version;
+        v1::WatchQuantizationResponse message;
+        *message.mutable_quantization() = ToProto(latest_);
+        current_ = SerializeMessage(message);
+      } else if (HasEnded(latest_.state)) {
+        end = grpc::Status::OK;
+      } else {
+        return;
+      }
+      finished_ = end.has_value();
+    }
+    // Outside the lock: the flags keep other threads away, and gRPC may be done with this object
+    // before Finish returns.
+    if (end) {
+      Finish(*end);
+    } else {
+      StartWrite(&current_);
+    }
+  }
+
+  std::shared_ptr<Watch> self_;
+  std::mutex mutex_;  // guards the following
+  QuantizationSnapshot latest_;
+  int64_t written_version_ = 0;
+  grpc::ByteBuffer current_;  // being written
+  bool writing_ = false;
+  bool gone_ = false;
+  bool finished_ = false;
+};
+
+}  // namespace
+
+grpc::ServerWriteReactor<grpc::ByteBuffer>* StartQuantizationWatch(
+    QuantizationJobs& jobs, const grpc::ByteBuffer& request) {
+  const auto watch = std::make_shared<Watch>();
+  watch->Begin(watch, jobs, request);
+  return watch.get();
+}
+
+}  // namespace whipsnake::server
