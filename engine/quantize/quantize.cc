@@ -301,7 +301,7 @@ absl::StatusOr<QuantizationReport> Job::Run(const std::string& directory, const 
   RETURN_IF_ERROR(progress_("Writing", 0.95));
   RETURN_IF_ERROR(Write(directory, made));
   RETURN_IF_ERROR(made.Commit());
-  RETURN_IF_ERROR(progress_("Done", 1));
+  progress_("Done", 1).IgnoreError();  // the output is there: too late to be cancelled
   return std::move(report_);
 }
 

@@ -2,6 +2,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -368,12 +369,13 @@ class ClientCommandsTest(unittest.TestCase):
         self.assertRegex(short.stderr, "^error: quantization q-.*256")
 
     def test_a_quantization_outlives_the_command_that_began_it(self):
-        # More documents than the tests have patience for, so that only a cancellation ends it.
-        text = self.text_file("long.txt", 400000)
-        endless = ["--samples", "100000", "--max-tokens", "4096", "--calibration", text]
+        # Minutes of work, so that only a cancellation ends it.
+        shutil.copytree(harness.demo_model(), os.path.join(self.daemon.root, "larger"))
+        text = self.text_file("long.txt", 700000)
+        endless = ["--samples", "100000", "--calibration", text]
         process = subprocess.Popen(
             [harness.arguments.binary, "models", "quantize", "--server", self.daemon.grpc,
-             "tiny", "watched", "--json", *endless],
+             "larger", "watched", "--json", *endless],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.daemon.wait_for_metric("whipsnake_quantizations_running", 1)
         process.send_signal(signal.SIGINT)
@@ -384,7 +386,8 @@ class ClientCommandsTest(unittest.TestCase):
         running = error["details"]["quantization"]["id"]
         self.assertIn("cancel-quantization " + running, error["message"])
 
-        waiting, = self.json_lines("models", "quantize", "tiny", "waiting", "--detach", *endless)
+        waiting, = self.json_lines("models", "quantize", "larger", "waiting", "--detach",
+                                   *endless)
         waiting = waiting["quantization"]["id"]
         listed, = self.json_lines("models", "quantizations")
         self.assertEqual([(one["id"], one["state"]) for one in listed["quantizations"][:2]],

@@ -336,7 +336,7 @@ TEST_F(QuantizationServiceTest, WhatIsFinishedCannotBeCancelled) {
   quantizer_.steps.Open();  // the last step says that the output is there
   EXPECT_EQ(WaitForEnd(id).state(), v1::QUANTIZATION_STATE_SUCCEEDED);
   const grpc::Status late = Cancel(id);
-  EXPECT_EQ(late.error_code(), grpc::FAILED_PRECONDITION);
+  ASSERT_EQ(late.error_code(), grpc::FAILED_PRECONDITION);
   EXPECT_EQ(ReasonOf(late), "QUANTIZATION_ENDED");
   EXPECT_EQ(DetailOf<google::rpc::PreconditionFailure>(late)->violations(0).subject(), id);
 }
@@ -360,7 +360,7 @@ TEST_F(QuantizationServiceTest, AnUnknownIdIsNotFound) {
   for (const std::string id : {"", "q-nobody"}) {
     Get(id, grpc::NOT_FOUND);
     const grpc::Status cancelled = Cancel(id);
-    EXPECT_EQ(cancelled.error_code(), grpc::NOT_FOUND);
+    ASSERT_EQ(cancelled.error_code(), grpc::NOT_FOUND);
     EXPECT_EQ(DetailOf<google::rpc::ResourceInfo>(cancelled)->resource_name(), id);
     grpc::ClientContext context;
     const Reader reader = Watch(context, id);
