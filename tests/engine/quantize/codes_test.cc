@@ -4,6 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <random>
+#include <vector>
+
+#include "kernels/quantized_matmul/quantized_matmul.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -25,6 +29,41 @@ TEST(QuantizeWeight, ZerosHaveAScaleThatCanBeDividedBy) {
   const QuantizedWeight quantized = QuantizeWeight({values, 1, 2}, true);
   EXPECT_GE(quantized.scale[0], 1e-6f);
   EXPECT_THAT(quantized.codes, ElementsAre(0, 0));
+}
+
+// A linear layer in codes against the one in floats, on the numbers as they were before rounding:
+// more than 30 dB, the threshold of the published code's own tests.
+TEST(QuantizeWeight, ALinearLayerKeeps30Decibels) {
+  std::mt19937 random(1);
+  std::normal_distribution<float> normal;
+  const int64_t rows = 33, outputs = 48;
+  for (const int64_t inputs : {48, 1536, 5120}) {
+    std::vector<float> x(rows * inputs), weight(outputs * inputs);
+    for (float& value : x) value = normal(random);
+    for (float& value : weight) value = normal(random);
+    for (const bool scale_per_row : {true, false}) {
+      const QuantizedWeight w = QuantizeWeight({weight.data(), outputs, inputs}, scale_per_row);
+      const QuantizedWeight codes = QuantizeWeight({x.data(), rows, inputs}, false);
+      std::vector<float> multiplier(outputs), y(rows * outputs);
+      for (int64_t n = 0; n < outputs; ++n) {
+        multiplier[n] = codes.scale[0] * w.scale[scale_per_row ? n : 0];
+      }
+      kernels::QuantizedMatmul({codes.codes.data(), rows, inputs},
+                               {w.codes.data(), kernels::DType::kI8, outputs, inputs},
+                               multiplier.data(), nullptr,
+                               kernels::MatrixView<float>(y.data(), rows, outputs));
+      double signal = 0, noise = 0;
+      for (int64_t i = 0; i < rows * outputs; ++i) {
+        double exact = 0;
+        for (int64_t k = 0; k < inputs; ++k) {
+          exact += double{x[i / outputs * inputs + k]} * weight[i % outputs * inputs + k];
+        }
+        signal += exact * exact;
+        noise += std::pow(y[i] - exact, 2);
+      }
+      EXPECT_GT(10 * std::log10(signal / noise), 30) << inputs << " inputs";
+    }
+  }
 }
 
 TEST(RoundingError, CountsWhatIsClippedAndWhatIsLost) {
