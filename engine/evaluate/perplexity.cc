@@ -56,7 +56,7 @@ double TokenLoss(const float* logits, int64_t vocab_size, int32_t target) {
 // Advances each reader by up to `chunk` tokens in one forward pass; the summed loss of what follows
 // each.
 absl::StatusOr<double> Advance(Model& model, Executor& executor, std::span<Reader> readers,
-                               int64_t chunk) {
+                               int64_t chunk, Priority priority) {
   std::vector<Run> runs;
   std::vector<int32_t> targets;
   for (Reader& reader : readers) {
@@ -70,7 +70,7 @@ absl::StatusOr<double> Advance(Model& model, Executor& executor, std::span<Reade
   }
   ASSIGN_OR_RETURN(const kernels::MatrixView<const float> logits, model.Forward(runs));
   std::vector<double> losses(targets.size());
-  executor.Run(Priority::kPrefill, [&] {
+  executor.Run(priority, [&] {
     kernels::Team& team = kernels::Team::Current();
     team.Run([&](int member) {
       for (int64_t r = member; r < static_cast<int64_t>(targets.size()); r += team.threads()) {
@@ -119,7 +119,8 @@ absl::StatusOr<Perplexity> EvaluatePerplexity(Model& model, Executor& executor,
     }
     // The first window of a batch is its longest.
     while (!readers.empty() && readers.front().left() > 0) {
-      ASSIGN_OR_RETURN(const double sum, Advance(model, executor, readers, chunk));
+      ASSIGN_OR_RETURN(const double sum,
+                       Advance(model, executor, readers, chunk, options.priority));
       loss += sum;
       if (progress) {
         const int64_t done = begin + readers.front().position * readers.size();

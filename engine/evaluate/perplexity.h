@@ -20,6 +20,8 @@ struct PerplexityOptions {
   // long ones in several passes; the result does not depend on it beyond the rounding of float
   // products.
   int64_t max_logits_bytes = int64_t{64} << 20;
+  // Of the sums over the logits; the model has its own.
+  Priority priority = Priority::kPrefill;
 };
 
 struct Perplexity {

@@ -33,8 +33,8 @@ class WeightMatrix {
   Reservation mapped_;
 };
 
-// The name of a tensor's codes, and of their scale: "a.weight" is stored as "a.qweight" and
-// "a.scale", any other "a" as "a.qweight" and "a.scale" too.
+// The names under which a tensor's codes and scales are stored: "a.qweight" and "a.scale", of
+// "a.weight" and of any other "a".
 std::string CodesName(std::string_view name);
 std::string ScaleName(std::string_view name);
 

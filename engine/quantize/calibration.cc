@@ -11,9 +11,6 @@
 namespace whipsnake::engine {
 namespace {
 
-constexpr int64_t kMinTokens = 256;
-constexpr int64_t kMinSamples = 10;
-
 using Samples = std::vector<std::vector<int32_t>>;
 
 // FNV-1a over the samples' lengths and ids.
@@ -74,7 +71,8 @@ absl::StatusOr<Samples> FromPlainText(std::string_view text, const Tokenizer& to
   ASSIGN_OR_RETURN(const std::vector<int32_t> tokens, tokenizer.Encode(text));
   const int64_t wanted = std::min<int64_t>(tokens.size(), options.max_samples * options.max_tokens);
   // A short text makes shorter samples rather than too few.
-  const int64_t length = std::clamp<int64_t>(wanted / kMinSamples, 1, options.max_tokens);
+  const int64_t length =
+      std::clamp<int64_t>(wanted / kMinCalibrationSamples, 1, options.max_tokens);
   Samples samples;
   for (int64_t begin = 0; begin + length <= wanted; begin += length) {
     samples.emplace_back(tokens.begin() + begin, tokens.begin() + begin + length);
@@ -98,13 +96,14 @@ absl::StatusOr<CalibrationSet> MakeCalibrationSet(std::string_view text, const T
   const bool json = first != text.npos && text[first] == '{';
   ASSIGN_OR_RETURN(Samples samples, json ? FromJsonLines(text, tokenizer, options)
                                          : FromPlainText(text, tokenizer, options));
-  if (const int64_t tokens = CountTokens(samples); tokens < kMinTokens) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("calibration: ", tokens, " tokens seen, expected at least ", kMinTokens));
-  }
-  if (std::ssize(samples) < kMinSamples) {
+  if (const int64_t tokens = CountTokens(samples); tokens < kMinCalibrationTokens) {
     return absl::InvalidArgumentError(absl::StrCat(
-        "calibration: ", samples.size(), " documents seen, expected at least ", kMinSamples));
+        "calibration: ", tokens, " tokens seen, expected at least ", kMinCalibrationTokens));
+  }
+  if (std::ssize(samples) < kMinCalibrationSamples) {
+    return absl::InvalidArgumentError(absl::StrCat("calibration: ", samples.size(),
+                                                   " documents seen, expected at least ",
+                                                   kMinCalibrationSamples));
   }
   return Split(std::move(samples));
 }

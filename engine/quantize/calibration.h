@@ -22,6 +22,10 @@ struct CalibrationSet {
   int64_t tokens() const;
 };
 
+inline constexpr int64_t kMinCalibrationTokens = 256;
+inline constexpr int64_t kMinCalibrationSamples = 10;
+inline constexpr int64_t kMinSampleTokens = 2;  // a sample of one predicts nothing
+
 struct CalibrationOptions {
   int64_t max_samples = 512;
   int64_t max_tokens = 512;  // of a sample; the rest of a document is left out
@@ -29,8 +33,8 @@ struct CalibrationOptions {
 
 // `text` is JSON lines, each an object with "text" (a document), or else plain text, which is cut
 // into samples of max_tokens. The first max_samples are taken, in their order; the last tenth of
-// them is held out. INVALID_ARGUMENT naming the line, or the number of tokens where they are fewer
-// than 256, or of samples where they are fewer than 10.
+// them is held out. INVALID_ARGUMENT naming the line, or the number of tokens or samples where they
+// are fewer than the least.
 absl::StatusOr<CalibrationSet> MakeCalibrationSet(std::string_view text, const Tokenizer& tokenizer,
                                                   const CalibrationOptions& options);
 

@@ -25,13 +25,15 @@ OwnedTensor Tensor(std::string name, kernels::DType dtype, std::vector<int64_t> 
 
 float ScaleOf(float absmax) { return std::max(absmax / 127.0f, 1e-6f); }
 
-void RoundingError::Add(float value, float scale) {
+int8_t RoundingError::Add(float value, float scale) {
   const float units = value / scale;
-  const double rest = double{value} - double{scale} * kernels::ToCode(units);
+  const int8_t code = kernels::ToCode(units);
+  const double rest = double{value} - double{scale} * code;
   signal += double{value} * value;
   noise += rest * rest;
   clipped += std::abs(units) > 127.5f;
   ++count;
+  return code;
 }
 
 double RoundingError::snr_db() const {
@@ -51,9 +53,7 @@ QuantizedWeight QuantizeWeight(kernels::MatrixView<const float> weight, bool sca
   for (int64_t r = 0; r < weight.rows; ++r) {
     const float scale = quantized.scale[scale_per_row ? r : 0];
     for (int64_t c = 0; c < weight.cols; ++c) {
-      const float value = weight.row(r)[c];
-      quantized.codes[r * weight.cols + c] = kernels::ToCode(value / scale);
-      quantized.error.Add(value, scale);
+      quantized.codes[r * weight.cols + c] = quantized.error.Add(weight.row(r)[c], scale);
     }
   }
   return quantized;

@@ -23,8 +23,8 @@ struct RoundingError {
   int64_t clipped = 0;
   int64_t count = 0;
 
-  void Add(float value, float scale);
-  double snr_db() const;  // infinite without noise
+  int8_t Add(float value, float scale);  // the code that `value` is rounded to
+  double snr_db() const;                 // infinite without noise
   double clip_rate() const { return count == 0 ? 0 : static_cast<double>(clipped) / count; }
 };
 

@@ -68,6 +68,15 @@ Floats SmoothingOf(const Floats& absmax, MatrixView<const float> weight) {
   return smoothing;
 }
 
+// The largest magnitudes of u before the norm's weight: what it has after the weight is folded
+// away.
+Floats UnscaledAbsMax(const ColumnRanges& normed, const Floats& norm) {
+  Floats absmax = normed.absmax();
+  DivideByNorm({absmax.data(), 1, static_cast<int64_t>(absmax.size())}, norm);
+  for (float& value : absmax) value = std::abs(value);
+  return absmax;
+}
+
 float SmoothedAbsMax(const Floats& absmax, const Floats& smoothing) {
   float largest = 0;
   for (size_t i = 0; i < absmax.size(); ++i) largest = std::max(largest, absmax[i] / smoothing[i]);
@@ -108,7 +117,8 @@ class Quantizer {
   void AddVector(const std::string& name, std::vector<int64_t> shape, const Floats& values);
   void AddTable(const std::string& name, const Floats& values);
 
-  void Smooth(const LayerStatistics& seen, const std::string& mixer, FloatLayer& layer);
+  void Smooth(const LayerStatistics& seen, const Floats& input, const std::string& mixer,
+              FloatLayer& layer);
 
   const Checkpoint& checkpoint_;
   const MambaConfig& config_;
@@ -145,12 +155,11 @@ void Quantizer::AddVector(const std::string& name, std::vector<int64_t> shape,
   }
 }
 
-// Moves half of the outliers of u, x, δ and y into the weights that take them.
-void Quantizer::Smooth(const LayerStatistics& seen, const std::string& mixer, FloatLayer& layer) {
+// Moves half of the outliers of u, x, δ and y into the weights that take them. `input`: of u, each
+// column's largest magnitude.
+void Quantizer::Smooth(const LayerStatistics& seen, const Floats& input, const std::string& mixer,
+                       FloatLayer& layer) {
   const MatrixView<float> in_proj = Matrix(layer.in_proj, 2 * E_);
-  Floats input = seen.input.absmax();
-  DivideByNorm({input.data(), 1, d_}, layer.norm);
-  for (float& value : input) value = std::abs(value);
   const Floats u = SmoothingOf(input, in_proj);
   ScaleColumns(in_proj, u);
   input_absmax_ = SmoothedAbsMax(input, u);
@@ -183,21 +192,13 @@ absl::Status Quantizer::Layer(int64_t index) {
   const std::string prefix = LayerPrefix(index), mixer = prefix + "mixer.";
   const LayerStatistics& seen = statistics_.layer(index);
   ASSIGN_OR_RETURN(FloatLayer layer, ReadLayer(checkpoint_, config_, index));
-  Floats input = seen.input.absmax();
-  DivideByNorm({input.data(), 1, d_}, layer.norm);
-  input_absmax_ = 0;
-  for (const float value : input) input_absmax_ = std::max(input_absmax_, std::abs(value));
-  if (recipe_.residual_rotation) input_absmax_ = seen.rotated_input;
+  const Floats input = UnscaledAbsMax(seen.input, layer.norm);
+  input_absmax_ = recipe_.residual_rotation ? seen.rotated_input : *std::ranges::max_element(input);
   x_absmax_ = recipe_.percentile ? seen.x_percentile.front().mean(alpha_) : seen.x.whole();
   rank_absmax_ = seen.rank.whole();
   output_absmax_ = recipe_.output_rotation ? seen.rotated_output : seen.output.whole();
-  FloatLayer unfolded_norm;
-  unfolded_norm.norm = layer.norm;
   FoldLayer(config_, recipe_, layer);
-  if (recipe_.smoothing) {
-    layer.norm = unfolded_norm.norm;
-    Smooth(seen, mixer, layer);
-  }
+  if (recipe_.smoothing) Smooth(seen, input, mixer, layer);
 
   Add(FloatsTensor(prefix + "norm.weight", {d_}, layer.norm));
   AddScales(mixer + "in_proj.input_scale", {ScaleOf(input_absmax_)});
@@ -253,11 +254,11 @@ absl::Status Quantizer::EmbeddingAndHead() {
   Add(FloatsTensor("backbone.norm_f.weight", {d_}, ends.norm));
   if (!ends.head.empty()) AddTable("lm_head.weight", ends.head);
   if (recipe_.head_bits != 8) return absl::OkStatus();
-  Floats input = statistics_.head().input.absmax();
-  if (!ends.head.empty()) DivideByNorm({input.data(), 1, d_}, norm);
-  float absmax = 0;
-  for (const float value : input) absmax = std::max(absmax, std::abs(value));
-  if (recipe_.residual_rotation) absmax = statistics_.head().rotated_input;
+  // A tied head keeps its norm's weight.
+  const LayerStatistics& seen = statistics_.head();
+  const Floats input = ends.head.empty() ? seen.input.absmax() : UnscaledAbsMax(seen.input, norm);
+  const float absmax =
+      recipe_.residual_rotation ? seen.rotated_input : *std::ranges::max_element(input);
   AddScales("lm_head.input_scale", {ScaleOf(absmax)});
   return absl::OkStatus();
 }

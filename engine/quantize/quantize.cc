@@ -27,6 +27,9 @@ namespace fs = std::filesystem;
 using Samples = std::vector<std::vector<int32_t>>;
 
 constexpr double kTrials[] = {0.9995, 0.9999, 0.99999, 1};
+// The weights are rounded once, before the trials, which set only the scale of x in their turn: the
+// same whichever of them is the first.
+constexpr size_t kFirstTrial = 2;
 
 // Files of a model directory that quantization leaves as they are.
 constexpr const char* kKept[] = {"tokenizer.json", "tokenizer_config.json",
@@ -154,7 +157,8 @@ absl::StatusOr<double> Job::HeldOutLoss(Model& model, const Stage& stage) const 
     RETURN_IF_ERROR(stage(static_cast<double>(i) / calibration_.held_out.size()));
     const std::vector<int32_t>& sample = calibration_.held_out[i];
     if (sample.size() < 2) continue;
-    const PerplexityOptions whole{.window = static_cast<int64_t>(sample.size())};
+    const PerplexityOptions whole{.window = static_cast<int64_t>(sample.size()),
+                                  .priority = Priority::kTraining};
     ASSIGN_OR_RETURN(const Perplexity result,
                      EvaluatePerplexity(model, *environment_.executor, sample, whole));
     loss += result.nll * result.predicted;
@@ -281,7 +285,7 @@ absl::StatusOr<QuantizationReport> Job::Run(const std::string& directory, const 
   RETURN_IF_ERROR(Calibrate({progress_, "Calibrating", 0, weights_begin}));
   const Stage rounding{progress_, "Rounding weights", weights_begin, weights_begin + 0.1};
   auto quantized = QuantizeTensors(*checkpoint_, config_, recipe_, *statistics_,
-                                   /*alpha=*/statistics_->alphas().size() > 1 ? 2 : 0,
+                                   /*alpha=*/options_.percentile ? 0 : kFirstTrial,
                                    *environment_.executor, rounding);
   if (!quantized.ok()) return WithContext(quantized.status(), directory);
   quantized_ = *std::move(quantized);

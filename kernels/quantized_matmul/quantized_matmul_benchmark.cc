@@ -7,26 +7,13 @@
 
 #include "benchmark/benchmark.h"
 #include "kernels/cpu/isa.h"
+#include "kernels/matmul/weight_pool.h"
 #include "kernels/quantized_matmul/forms.h"
 #include "kernels/quantized_matmul/quantized_matmul.h"
 #include "kernels/streaming_read/streaming_read.h"
 
 namespace whipsnake::kernels {
 namespace {
-
-// A model's weights come from memory in each step, not from the cache: copies of the weight that
-// together exceed any cache take turns.
-constexpr int64_t kPoolBytes = 256 << 20;
-
-// Shared by all benchmarks and never freed; zeros are as quick to multiply as anything else.
-const std::byte* NextWeight(int64_t bytes) {
-  static const std::vector<std::byte> pool(kPoolBytes, std::byte{0});
-  static int64_t next = 0;
-  if (next + bytes > kPoolBytes) next = 0;
-  const std::byte* weight = pool.data() + next;
-  next += bytes;
-  return weight;
-}
 
 // `multiply` takes x, w and y, with a multiplier and a bias of its own.
 template <typename Multiply>

@@ -16,16 +16,14 @@
 #include "engine/checkpoint/files.h"
 #include "engine/checkpoint/random_model.h"
 #include "engine/quantize/quantize.h"
-#include "engine/tokenizer/tokenizer.h"
 #include "kernels/cpu/isa.h"
 #include "server/cli/bench_model.h"
 #include "server/cli/command.h"
 #include "server/cli/progress.h"
+#include "server/cli/quantize_flags.h"
 
 namespace whipsnake::server {
 namespace {
-
-constexpr int64_t kMaxCalibrationBytes = int64_t{1} << 30;
 
 struct BenchFlags {
   std::string model;
@@ -91,10 +89,7 @@ absl::StatusOr<engine::CalibrationSet> Calibration(const BenchFlags& flags,
     return engine::InvalidField("--calibration", "nothing",
                                 "a file of text, which quantized schemes are calibrated with");
   }
-  ASSIGN_OR_RETURN(const auto tokenizer, engine::Tokenizer::Load(directory + "/tokenizer.json"));
-  ASSIGN_OR_RETURN(const std::string text,
-                   engine::ReadTextFile(flags.calibration, kMaxCalibrationBytes));
-  return engine::MakeCalibrationSet(text, *tokenizer, {});
+  return ReadCalibration(flags.calibration, directory, {});
 }
 
 absl::Status Quantize(const BenchFlags& flags, engine::Scheme scheme, const std::string& directory,
@@ -103,12 +98,8 @@ absl::Status Quantize(const BenchFlags& flags, engine::Scheme scheme, const std:
   // The speed does not depend on the percentile.
   const engine::QuantizeOptions options{.recipe = engine::RecipeOf(scheme), .percentile = 0.99999};
   Progress progress("Calibrating");
-  const auto show = [&](std::string_view what, double fraction) {
-    progress.SetWhat(what);
-    progress.Set(fraction);
-    return absl::OkStatus();
-  };
-  return engine::QuantizeModel(directory, calibration, options, out, environment, show).status();
+  return engine::QuantizeModel(directory, calibration, options, out, environment, ShowOn(progress))
+      .status();
 }
 
 Json ResultJson(const ModelBench& bench, const BenchShape& shape) {

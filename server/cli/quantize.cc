@@ -14,8 +14,6 @@
 #include "absl/strings/str_format.h"
 #include "engine/base/resources.h"
 #include "engine/base/status.h"
-#include "engine/checkpoint/files.h"
-#include "engine/tokenizer/tokenizer.h"
 #include "server/cli/command.h"
 #include "server/cli/progress.h"
 #include "server/cli/quantize_flags.h"
@@ -23,8 +21,6 @@
 
 namespace whipsnake::server {
 namespace {
-
-constexpr int64_t kMaxCalibrationBytes = int64_t{1} << 30;
 
 struct QuantizeFlags {
   std::string model;
@@ -42,15 +38,6 @@ absl::StatusOr<engine::QuantizeOptions> MakeOptions(const RecipeFlags& flags) {
   options.recipe = *recipe;
   ASSIGN_OR_RETURN(options.percentile, ParsePercentile(flags.percentile));
   return options;
-}
-
-absl::StatusOr<engine::CalibrationSet> ReadCalibration(const QuantizeFlags& flags) {
-  ASSIGN_OR_RETURN(const auto tokenizer, engine::Tokenizer::Load(flags.model + "/tokenizer.json"));
-  ASSIGN_OR_RETURN(const std::string text,
-                   engine::ReadTextFile(flags.calibration, kMaxCalibrationBytes));
-  auto set = engine::MakeCalibrationSet(text, *tokenizer, flags.recipe.samples);
-  if (!set.ok()) return engine::WithContext(set.status(), flags.calibration);
-  return set;
 }
 
 // A site or a weight over all layers: the worst of them.
@@ -109,20 +96,16 @@ void PrintReport(const engine::QuantizationReport& report, const std::string& ou
 
 absl::StatusOr<int> Quantize(const QuantizeFlags& flags, const Output& output) {
   ASSIGN_OR_RETURN(const engine::QuantizeOptions options, MakeOptions(flags.recipe));
-  ASSIGN_OR_RETURN(const engine::CalibrationSet calibration, ReadCalibration(flags));
+  ASSIGN_OR_RETURN(const engine::CalibrationSet calibration,
+                   ReadCalibration(flags.calibration, flags.model, flags.recipe.samples));
   engine::Executor executor(flags.threads);
   engine::Ledger ledger(engine::DetectResources().memory_bytes);
   engine::QuantizationReport report;
   {
     Progress progress("Calibrating");
-    const auto show = [&](std::string_view what, double fraction) {
-      progress.SetWhat(what);
-      progress.Set(fraction);
-      return absl::OkStatus();
-    };
-    ASSIGN_OR_RETURN(report,
-                     engine::QuantizeModel(flags.model, calibration, options, flags.out,
-                                           {.executor = &executor, .ledger = &ledger}, show));
+    ASSIGN_OR_RETURN(report, engine::QuantizeModel(flags.model, calibration, options, flags.out,
+                                                   {.executor = &executor, .ledger = &ledger},
+                                                   ShowOn(progress)));
   }
   if (output.json()) {
     Json json = Json::parse(engine::ReportJson(report));

@@ -4,8 +4,16 @@
 
 #include "engine/base/scheme.h"
 #include "engine/base/status.h"
+#include "engine/checkpoint/files.h"
+#include "engine/tokenizer/tokenizer.h"
 
 namespace whipsnake::server {
+namespace {
+
+constexpr int64_t kMostSamplesOrTokens = 1 << 20;
+constexpr int64_t kMaxCalibrationBytes = int64_t{1} << 30;
+
+}  // namespace
 
 void AddRecipeFlags(CLI::App& command, RecipeFlags& flags) {
   command.add_option("--scheme", flags.scheme, engine::SchemeNames(engine::QuantizedSchemes()))
@@ -29,11 +37,11 @@ void AddRecipeFlags(CLI::App& command, RecipeFlags& flags) {
                    "Rotates the residual stream too; a tied head becomes a weight of its own");
   command
       .add_option("--samples", flags.samples.max_samples, "Documents to calibrate with, at most")
-      ->check(CLI::Range(10, 1 << 20))
+      ->check(CLI::Range(engine::kMinCalibrationSamples, kMostSamplesOrTokens))
       ->type_name("N")
       ->capture_default_str();
   command.add_option("--max-tokens", flags.samples.max_tokens, "Tokens of a document, at most")
-      ->check(CLI::Range(2, 1 << 20))
+      ->check(CLI::Range(engine::kMinSampleTokens, kMostSamplesOrTokens))
       ->type_name("N")
       ->capture_default_str();
 }
@@ -46,6 +54,24 @@ absl::StatusOr<std::optional<double>> ParsePercentile(const std::string& text) {
     return engine::InvalidField("--percentile", text, "auto, or a number above 0, at most 1");
   }
   return value;
+}
+
+absl::StatusOr<engine::CalibrationSet> ReadCalibration(const std::string& file,
+                                                       const std::string& model,
+                                                       const engine::CalibrationOptions& options) {
+  ASSIGN_OR_RETURN(const auto tokenizer, engine::Tokenizer::Load(model + "/tokenizer.json"));
+  ASSIGN_OR_RETURN(const std::string text, engine::ReadTextFile(file, kMaxCalibrationBytes));
+  auto set = engine::MakeCalibrationSet(text, *tokenizer, options);
+  if (!set.ok()) return engine::WithContext(set.status(), file);
+  return set;
+}
+
+engine::QuantizeProgress ShowOn(Progress& progress) {
+  return [&progress](std::string_view what, double fraction) {
+    progress.SetWhat(what);
+    progress.Set(fraction);
+    return absl::OkStatus();
+  };
 }
 
 }  // namespace whipsnake::server

@@ -1,4 +1,4 @@
-// The flags that say how to quantize, of the local command and of the server's client alike.
+// What the commands that quantize share: the local one, the server's client and the benchmark.
 #ifndef WHIPSNAKE_SERVER_CLI_QUANTIZE_FLAGS_H_
 #define WHIPSNAKE_SERVER_CLI_QUANTIZE_FLAGS_H_
 
@@ -8,6 +8,8 @@
 
 #include "absl/status/statusor.h"
 #include "engine/quantize/calibration.h"
+#include "engine/quantize/quantize.h"
+#include "server/cli/progress.h"
 
 namespace whipsnake::server {
 
@@ -24,6 +26,14 @@ void AddRecipeFlags(CLI::App& command, RecipeFlags& flags);
 
 // Nothing for "auto". INVALID_ARGUMENT unless that or a number above 0, at most 1.
 absl::StatusOr<std::optional<double>> ParsePercentile(const std::string& text);
+
+// The text of `file` in the tokens of the model directory `model`.
+absl::StatusOr<engine::CalibrationSet> ReadCalibration(const std::string& file,
+                                                       const std::string& model,
+                                                       const engine::CalibrationOptions& options);
+
+// Shows a quantization's stages on `progress`, which outlives what is returned.
+engine::QuantizeProgress ShowOn(Progress& progress);
 
 }  // namespace whipsnake::server
 

@@ -18,8 +18,6 @@ namespace {
 
 using engine::InvalidField;
 
-constexpr int64_t kMinSamples = 10;
-constexpr int64_t kMinSampleTokens = 2;
 constexpr int64_t kMaxSamplesOrTokens = 1 << 20;
 
 absl::StatusOr<engine::QuantizeOptions> ParseOptions(const v1::QuantizeModelRequest& request) {
@@ -136,10 +134,10 @@ absl::StatusOr<QuantizationRequest> ParseQuantizationRequest(
     const v1::QuantizeModelRequest& request, const std::string& model_root) {
   QuantizationRequest parsed;
   ASSIGN_OR_RETURN(parsed.options, ParseOptions(request));
-  RETURN_IF_ERROR(
-      SetIfGiven("max_samples", request.max_samples(), kMinSamples, &parsed.samples.max_samples));
-  RETURN_IF_ERROR(
-      SetIfGiven("max_tokens", request.max_tokens(), kMinSampleTokens, &parsed.samples.max_tokens));
+  RETURN_IF_ERROR(SetIfGiven("max_samples", request.max_samples(), engine::kMinCalibrationSamples,
+                             &parsed.samples.max_samples));
+  RETURN_IF_ERROR(SetIfGiven("max_tokens", request.max_tokens(), engine::kMinSampleTokens,
+                             &parsed.samples.max_tokens));
 
   parsed.path = request.path();
   parsed.output_path = request.output_path();
