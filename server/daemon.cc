@@ -83,9 +83,14 @@ absl::Status CheckOptions(const DaemonOptions& options) {
   const auto positive = [](std::string_view flag, int64_t value) {
     return value >= 1 ? absl::OkStatus() : InvalidField(flag, std::to_string(value), "at least 1");
   };
+  const engine::BatcherOptions& batching = options.generator.batching;
   RETURN_IF_ERROR(positive("--max-prompt-tokens", options.limits.prompt_tokens));
   RETURN_IF_ERROR(positive("--max-new-tokens", options.limits.new_tokens));
-  RETURN_IF_ERROR(positive("--max-waiting", options.generator.max_waiting));
+  RETURN_IF_ERROR(positive("--max-running", batching.max_running));
+  RETURN_IF_ERROR(positive("--max-waiting", batching.max_waiting));
+  RETURN_IF_ERROR(positive("--max-waiting-tokens", batching.max_waiting_tokens));
+  RETURN_IF_ERROR(positive("--prefill-chunk", batching.prefill_chunk_tokens));
+  RETURN_IF_ERROR(positive("--mixed-chunk", batching.mixed_chunk_tokens));
   if (options.threads < 0) {
     return InvalidField("--threads", std::to_string(options.threads), "at least 0");
   }

@@ -1,11 +1,10 @@
 // Generation: from a request to a stream of text, one model's requests in one place.
 //
-// Generator is what the server sees. Today's implementation runs one request after another; a
-// batcher takes its place behind the same interface.
+// Generator is what the server sees: requests go in, streams come out, and behind it the sequences
+// of all of them share each forward pass (batcher.h).
 #ifndef WHIPSNAKE_ENGINE_GENERATE_GENERATOR_H_
 #define WHIPSNAKE_ENGINE_GENERATE_GENERATOR_H_
 
-#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -15,13 +14,12 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "engine/generate/batcher.h"
 #include "engine/generate/sampling.h"
 #include "engine/models/model.h"
 #include "engine/tokenizer/tokenizer.h"
 
 namespace whipsnake::engine {
-
-using Clock = std::chrono::steady_clock;
 
 enum class FinishReason { kEos, kLength, kStop, kCancelled, kDeadline };
 std::string_view Name(FinishReason reason);  // "eos", "length", "stop", "cancelled", "deadline"
@@ -34,6 +32,8 @@ struct GenerationRequest {
   std::vector<int32_t> stop_token_ids;  // neither is their text
   std::vector<int32_t> eos_token_ids;   // empty: eos is not looked for
   int top_logprobs = -1;                // < 0: no logprobs
+  RequestPriority priority = RequestPriority::kNormal;
+  std::string client;  // those of one client share what the others leave them
   Clock::time_point arrival = Clock::now();
   Clock::time_point deadline = Clock::time_point::max();
 };
@@ -99,13 +99,19 @@ class GenerationStream {
   virtual void Cancel() = 0;
 };
 
+// The sequences of a forward pass.
+struct StepShape {
+  int64_t decoding = 0;    // with one token each
+  int64_t prefilling = 0;  // with
+  int64_t prompt_tokens = 0;
+};
+
 // What the engine tells the metrics; called on the generator's thread, must not block.
 class GenerationObserver {
  public:
   virtual ~GenerationObserver() = default;
   virtual void OnStarted(double queue_seconds) = 0;
-  // A forward pass: how many sequences and tokens, how long.
-  virtual void OnStep(bool prefill, int64_t sequences, int64_t tokens, double seconds) = 0;
+  virtual void OnStep(const StepShape& shape, double seconds) = 0;
   virtual void OnFirstToken(double seconds) = 0;
   virtual void OnInterToken(double seconds) = 0;
   // status is not OK when the engine failed; finished.reason tells the rest.
@@ -113,8 +119,7 @@ class GenerationObserver {
 };
 
 struct GeneratorOptions {
-  int64_t max_waiting = 256;           // requests in the queue; one more is RESOURCE_EXHAUSTED
-  int64_t prefill_chunk_tokens = 512;  // cancellation and deadlines are looked at between chunks
+  BatcherOptions batching;
 };
 
 // Thread-safe.
@@ -125,7 +130,8 @@ class Generator {
 
   // Queues a valid request. `on_ready` is called on the generator's thread whenever Take() has
   // something new after it had nothing; it must not block. RESOURCE_EXHAUSTED when the queue is
-  // full, UNAVAILABLE when draining.
+  // full, UNAVAILABLE when draining. A request for whose state there is no memory waits for another
+  // to end; its stream ends with RESOURCE_EXHAUSTED where there is no other.
   virtual absl::StatusOr<std::shared_ptr<GenerationStream>> Submit(
       GenerationRequest request, std::function<void()> on_ready) = 0;
 
@@ -136,11 +142,11 @@ class Generator {
   virtual int64_t waiting() const = 0;
 };
 
-// Runs requests one after another on a thread of its own. The model and the tokenizer outlive it;
+// Runs requests side by side on a thread of its own. The model and the tokenizer outlive it;
 // observer may be null.
-std::unique_ptr<Generator> MakeSerialGenerator(Model* model, const Tokenizer* tokenizer,
-                                               const GeneratorOptions& options,
-                                               GenerationObserver* observer);
+std::unique_ptr<Generator> MakeGenerator(Model* model, const Tokenizer* tokenizer,
+                                         const GeneratorOptions& options,
+                                         GenerationObserver* observer);
 
 }  // namespace whipsnake::engine
 

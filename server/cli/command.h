@@ -59,6 +59,7 @@ void AddEvaluateCommand(CommandLine& line);
 void AddGenerateCommand(CommandLine& line);
 void AddHealthCommand(CommandLine& line);
 void AddInitCommand(CommandLine& line);
+void AddLoadCommand(CommandLine& line);
 void AddModelsCommands(CommandLine& line);
 void AddQuantizationCommands(CommandLine& line, CLI::App& models);  // of `models`
 void AddQuantizeCommand(CommandLine& line);

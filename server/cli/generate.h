@@ -22,6 +22,8 @@ struct GenerateFlags {
   std::string prompt;
   std::vector<int32_t> prompt_ids;
   std::string request_id;
+  std::string priority = "normal";
+  std::string client_name;
   std::optional<float> temperature;
   std::optional<int32_t> top_k;
   std::optional<float> top_p;

@@ -70,6 +70,13 @@ void AddGenerateFlags(CLI::App& command, GenerateFlags& flags) {
       ->type_name("NAME");
   command.add_option("--request-id", flags.request_id, "A name for the server's log")
       ->type_name("ID");
+  command.add_option("--priority", flags.priority, "Who goes first where many wait")
+      ->check(CLI::IsMember({"high", "normal", "low"}))
+      ->capture_default_str();
+  command
+      .add_option("--client", flags.client_name,
+                  "For whom it is: clients get equal parts (default: this machine's address)")
+      ->type_name("NAME");
   command.add_option("--timeout", flags.timeout_seconds, "Seconds after which to give up")
       ->check(CLI::Range(0.001, 86400.0))
       ->type_name("SECONDS");
@@ -128,6 +135,10 @@ absl::StatusOr<v1::GenerationParameters> ParametersOf(const GenerateFlags& flags
   v1::GenerationParameters parameters;
   parameters.set_model(flags.model);
   parameters.set_request_id(flags.request_id);
+  parameters.set_client(flags.client_name);
+  parameters.set_priority(flags.priority == "high"  ? v1::REQUEST_PRIORITY_HIGH
+                          : flags.priority == "low" ? v1::REQUEST_PRIORITY_LOW
+                                                    : v1::REQUEST_PRIORITY_NORMAL);
   RETURN_IF_ERROR(SetSampling(flags, *parameters.mutable_sampling()));
   SetStopping(flags, *parameters.mutable_stopping());
   parameters.mutable_output()->set_token_ids(flags.token_ids || json);

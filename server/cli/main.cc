@@ -7,6 +7,7 @@ int main(int argc, char** argv) {
   AddGenerateCommand(line);
   AddModelsCommands(line);
   AddHealthCommand(line);
+  AddLoadCommand(line);
   AddInitCommand(line);
   AddQuantizeCommand(line);
   AddEvaluateCommand(line);

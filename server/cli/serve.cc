@@ -109,9 +109,24 @@ void AddServeCommand(CommandLine& line) {
       ->capture_default_str();
   command.add_option("--max-new-tokens", daemon.limits.new_tokens, "Of one request")
       ->capture_default_str();
+  engine::BatcherOptions& batching = daemon.generator.batching;
+  command.add_option("--max-running", batching.max_running, "Sequences of a model side by side")
+      ->capture_default_str();
   command
-      .add_option("--max-waiting", daemon.generator.max_waiting,
+      .add_option("--max-waiting", batching.max_waiting,
                   "Requests that may wait for a model; one more is refused")
+      ->capture_default_str();
+  command
+      .add_option("--max-waiting-tokens", batching.max_waiting_tokens,
+                  "Prompt tokens that may wait for a model")
+      ->capture_default_str();
+  command
+      .add_option("--prefill-chunk", batching.prefill_chunk_tokens,
+                  "Prompt tokens of a step in which nothing is generated")
+      ->capture_default_str();
+  command
+      .add_option("--mixed-chunk", batching.mixed_chunk_tokens,
+                  "Prompt tokens of a step beside sequences that generate: fewer delay them less")
       ->capture_default_str();
   command
       .add_option("--grace-period", flags->grace_seconds,

@@ -92,9 +92,11 @@ Metrics::Metrics()
       batch_size(registry.AddHistogram("whipsnake_batch_size",
                                        "Sequences in a forward pass: prefill or decode.",
                                        {"model", "phase"}, kSequences)),
-      engine_step_duration(registry.AddHistogram("whipsnake_engine_step_duration_seconds",
-                                                 "Duration of a forward pass, in seconds.",
-                                                 {"model", "phase", "device"}, kStepSeconds)),
+      engine_step_duration(
+          registry.AddHistogram("whipsnake_engine_step_duration_seconds",
+                                "Duration of a forward pass, in seconds: prefill, decode, or "
+                                "mixed where it does both.",
+                                {"model", "phase", "device"}, kStepSeconds)),
       state_bytes(registry.AddComputed("whipsnake_state_bytes",
                                        "Recurrent state of the sequences that are running.",
                                        {"model", "device"})),

@@ -9,6 +9,7 @@ constexpr const char* kKind = "generate";
 constexpr const char* kDevice = "cpu";
 constexpr const char* kPrefill = "prefill";
 constexpr const char* kDecode = "decode";
+constexpr const char* kMixed = "mixed";
 
 std::string RejectionReason(absl::StatusCode code) {
   switch (code) {
@@ -48,6 +49,7 @@ ModelMetrics::ModelMetrics(Metrics& metrics, std::string model)
       decode_batch_size_(metrics.batch_size.With({model_, kDecode})),
       prefill_step_duration_(metrics.engine_step_duration.With({model_, kPrefill, kDevice})),
       decode_step_duration_(metrics.engine_step_duration.With({model_, kDecode, kDevice})),
+      mixed_step_duration_(metrics.engine_step_duration.With({model_, kMixed, kDevice})),
       failed_(metrics.requests_finished.With({model_, "error"})) {
   for (int reason = 0; reason < kFinishReasons; ++reason) {
     const std::string name(engine::Name(static_cast<engine::FinishReason>(reason)));
@@ -100,9 +102,14 @@ void ModelMetrics::OnRejected(const absl::Status& status) {
 
 void ModelMetrics::OnStarted(double queue_seconds) { queue_duration_.Observe(queue_seconds); }
 
-void ModelMetrics::OnStep(bool prefill, int64_t sequences, int64_t, double seconds) {
-  (prefill ? prefill_batch_size_ : decode_batch_size_).Observe(static_cast<double>(sequences));
-  (prefill ? prefill_step_duration_ : decode_step_duration_).Observe(seconds);
+void ModelMetrics::OnStep(const engine::StepShape& shape, double seconds) {
+  const bool prefill = shape.prefilling > 0, decode = shape.decoding > 0;
+  if (prefill) prefill_batch_size_.Observe(static_cast<double>(shape.prefilling));
+  if (decode) decode_batch_size_.Observe(static_cast<double>(shape.decoding));
+  Histogram& duration = prefill && decode ? mixed_step_duration_
+                        : prefill         ? prefill_step_duration_
+                                          : decode_step_duration_;
+  duration.Observe(seconds);
 }
 
 void ModelMetrics::OnFirstToken(double seconds) { time_to_first_token_.Observe(seconds); }

@@ -36,7 +36,7 @@ class ModelMetrics : public engine::GenerationObserver {
   void OnRejected(const absl::Status& status);
 
   void OnStarted(double queue_seconds) override;
-  void OnStep(bool prefill, int64_t sequences, int64_t tokens, double seconds) override;
+  void OnStep(const engine::StepShape& shape, double seconds) override;
   void OnFirstToken(double seconds) override;
   void OnInterToken(double seconds) override;
   void OnFinished(const absl::Status& status, const engine::Finished& finished,
@@ -62,6 +62,7 @@ class ModelMetrics : public engine::GenerationObserver {
   Histogram& decode_batch_size_;
   Histogram& prefill_step_duration_;
   Histogram& decode_step_duration_;
+  Histogram& mixed_step_duration_;
   std::array<Counter*, kFinishReasons> finished_;  // by engine::FinishReason
   Counter& failed_;
 };

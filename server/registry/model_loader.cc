@@ -64,7 +64,7 @@ ModelLoader MakeDirectoryLoader(const engine::ModelEnvironment& environment,
     }
     ASSIGN_OR_RETURN(parts.defaults, LoadDefaults(directory, info));
     parts.generator =
-        engine::MakeSerialGenerator(parts.model.get(), parts.tokenizer.get(), options, observer);
+        engine::MakeGenerator(parts.model.get(), parts.tokenizer.get(), options, observer);
     return parts;
   };
 }

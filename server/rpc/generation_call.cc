@@ -14,6 +14,9 @@ double SecondsSince(engine::Clock::time_point time) {
   return std::chrono::duration<double>(engine::Clock::now() - time).count();
 }
 
+// "ipv4:10.0.0.7:51234" without its port: a host's connections are one client.
+std::string HostOf(const std::string& peer) { return peer.substr(0, peer.rfind(':')); }
+
 }  // namespace
 
 GenerationCall::~GenerationCall() {
@@ -22,14 +25,14 @@ GenerationCall::~GenerationCall() {
 
 absl::Status GenerationCall::Start(const v1::GenerationParameters& parameters,
                                    std::chrono::system_clock::time_point deadline,
-                                   std::function<void()> on_ready) {
+                                   const std::string& peer, std::function<void()> on_ready) {
   deadline_ = MonotonicDeadline(deadline);
   absl::StatusOr<ModelHandle> model = environment_.models->Acquire(parameters.model());
   if (!model.ok()) return model.status();
   model_.emplace(*std::move(model));
   resolved_.parameters.set_model(model_->name());
   resolved_.parameters.set_request_id(parameters.request_id());
-  refusal_ = Submit(parameters, std::move(on_ready));
+  refusal_ = Submit(parameters, peer, std::move(on_ready));
   if (!refusal_.ok()) {
     model_->metrics().OnRejected(refusal_);
     model_.reset();
@@ -38,7 +41,7 @@ absl::Status GenerationCall::Start(const v1::GenerationParameters& parameters,
 }
 
 absl::Status GenerationCall::Submit(const v1::GenerationParameters& parameters,
-                                    std::function<void()> on_ready) {
+                                    const std::string& peer, std::function<void()> on_ready) {
   RETURN_IF_ERROR(environment_.active_calls->Enter(this));
   entered_ = true;
   const GenerationContext context{model_->name(), model_->info(), model_->tokenizer(),
@@ -47,6 +50,7 @@ absl::Status GenerationCall::Submit(const v1::GenerationParameters& parameters,
   engine::GenerationRequest request = std::move(resolved_.request);
   request.arrival = arrival_;
   request.deadline = deadline_;
+  if (request.client.empty()) request.client = HostOf(peer);
   ASSIGN_OR_RETURN(auto stream,
                    model_->generator().Submit(std::move(request), std::move(on_ready)));
   std::lock_guard lock(mutex_);

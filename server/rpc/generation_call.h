@@ -31,10 +31,11 @@ class GenerationCall : public AbortableCall {
   explicit GenerationCall(const GenerationEnvironment& environment) : environment_(environment) {}
   ~GenerationCall() override;
 
-  // Checks, resolves and queues the request. `on_ready` as in engine::Generator::Submit; it may be
-  // called before Start returns. Once, before all else.
+  // Checks, resolves and queues the request. `peer`: where it comes from, as gRPC says it.
+  // `on_ready` as in engine::Generator::Submit; it may be called before Start returns. Once, before
+  // all else.
   absl::Status Start(const v1::GenerationParameters& parameters,
-                     std::chrono::system_clock::time_point deadline,
+                     std::chrono::system_clock::time_point deadline, const std::string& peer,
                      std::function<void()> on_ready);
 
   // After a Start that succeeded, by one thread at a time:
@@ -55,7 +56,8 @@ class GenerationCall : public AbortableCall {
   v1::TokenLogprobs ToProto(const engine::SampledToken& token) const;
 
  private:
-  absl::Status Submit(const v1::GenerationParameters& parameters, std::function<void()> on_ready);
+  absl::Status Submit(const v1::GenerationParameters& parameters, const std::string& peer,
+                      std::function<void()> on_ready);
   absl::Status EndStatus(const engine::GenerationStream::Event& event) const;
 
   const GenerationEnvironment environment_;

@@ -31,9 +31,10 @@ class GenerationReactor : public Reactor {
     absl::Status status = ParseMessage(bytes, &request);
     if (status.ok()) {
       std::weak_ptr<GenerationReactor> weak = self;
-      status = self->call_.Start(request.parameters(), context->deadline(), [weak] {
-        if (const auto reactor = weak.lock()) reactor->Pump();
-      });
+      status =
+          self->call_.Start(request.parameters(), context->deadline(), context->peer(), [weak] {
+            if (const auto reactor = weak.lock()) reactor->Pump();
+          });
     }
     if (status.ok()) {
       {

@@ -18,7 +18,7 @@ namespace {
 
 using engine::InvalidField;
 
-constexpr int kMaxRequestIdCharacters = 128;
+constexpr int kMaxNameCharacters = 128;
 
 uint64_t MadeUpNumber() {
   static std::mutex mutex;
@@ -36,11 +36,26 @@ std::string MadeUpRequestId() {
   return text;
 }
 
-absl::Status CheckRequestId(const std::string& id) {
-  const int64_t characters = CountCharacters(id);
-  if (characters <= kMaxRequestIdCharacters) return absl::OkStatus();
-  return InvalidField("parameters.request_id", absl::StrCat(characters, " characters"),
-                      absl::StrCat("at most ", kMaxRequestIdCharacters));
+absl::Status CheckLength(std::string_view field, const std::string& name) {
+  const int64_t characters = CountCharacters(name);
+  if (characters <= kMaxNameCharacters) return absl::OkStatus();
+  return InvalidField(field, absl::StrCat(characters, " characters"),
+                      absl::StrCat("at most ", kMaxNameCharacters));
+}
+
+absl::StatusOr<engine::RequestPriority> ResolvePriority(v1::RequestPriority priority) {
+  switch (priority) {
+    case v1::REQUEST_PRIORITY_HIGH:
+      return engine::RequestPriority::kHigh;
+    case v1::REQUEST_PRIORITY_UNSPECIFIED:
+    case v1::REQUEST_PRIORITY_NORMAL:
+      return engine::RequestPriority::kNormal;
+    case v1::REQUEST_PRIORITY_LOW:
+      return engine::RequestPriority::kLow;
+    default:
+      return InvalidField("parameters.priority", absl::StrCat(priority),
+                          "REQUEST_PRIORITY_HIGH, _NORMAL or _LOW");
+  }
 }
 
 absl::StatusOr<int> ResolveTopLogprobs(const v1::OutputOptions& output) {
@@ -130,7 +145,10 @@ absl::StatusOr<ResolvedGeneration> ResolveGeneration(const v1::GenerationParamet
   const v1::Stopping& stopping = parameters.stopping();
   ResolvedGeneration result;
   engine::GenerationRequest& request = result.request;
-  RETURN_IF_ERROR(CheckRequestId(parameters.request_id()));
+  RETURN_IF_ERROR(CheckLength("parameters.request_id", parameters.request_id()));
+  RETURN_IF_ERROR(CheckLength("parameters.client", parameters.client()));
+  ASSIGN_OR_RETURN(request.priority, ResolvePriority(parameters.priority()));
+  request.client = parameters.client();
   request.sampling = ResolveSampling(parameters.sampling(), context.defaults);
   ASSIGN_OR_RETURN(request.top_logprobs, ResolveTopLogprobs(parameters.output()));
   request.stop_texts.assign(stopping.stop_texts().begin(), stopping.stop_texts().end());

@@ -101,11 +101,15 @@ TEST_F(GenerationRequestTest, TranslatesEveryField) {
   parameters.mutable_stopping()->add_stop_texts("stop");
   parameters.mutable_stopping()->add_stop_token_ids(5);
   parameters.mutable_output()->set_token_ids(true);
+  parameters.set_priority(v1::REQUEST_PRIORITY_HIGH);
+  parameters.set_client("me");
   defaults_.eos_token_ids = {0, 2};
   auto resolved = Resolve(parameters);
   ASSERT_TRUE(resolved.ok()) << resolved.status();
   const engine::GenerationRequest& request = resolved->request;
   EXPECT_EQ(request.prompt, (std::vector<int32_t>{3, 1, 25}));
+  EXPECT_EQ(request.priority, engine::RequestPriority::kHigh);
+  EXPECT_EQ(request.client, "me");
   EXPECT_EQ(resolved->prompt_tokens, 3);
   EXPECT_EQ(request.max_new_tokens, 7);
   EXPECT_EQ(request.stop_texts, std::vector<std::string>{"stop"});
@@ -200,6 +204,9 @@ TEST_F(GenerationRequestTest, EveryBadFieldIsNamed) {
   }
   EXPECT_EQ(BadField([&](P& p) { p.set_request_id(std::string(129, 'x')); }),
             "parameters.request_id");
+  EXPECT_EQ(BadField([&](P& p) { p.set_client(std::string(129, 'x')); }), "parameters.client");
+  EXPECT_EQ(BadField([&](P& p) { p.set_priority(static_cast<v1::RequestPriority>(7)); }),
+            "parameters.priority");
   EXPECT_EQ(BadField([&](P& p) { p.clear_prompt(); }), "parameters.prompt");
   EXPECT_EQ(BadField([&](P& p) { p.set_text(""); }), "parameters.text");
   EXPECT_EQ(BadField([&](P& p) { p.set_text("aaaaaaaaaaa"); }), "parameters.text");

@@ -164,7 +164,8 @@ TEST_F(GenerationServiceTest, ADeadlineStopsTheEngine) {
 }
 
 TEST_F(GenerationServiceTest, AFullQueueSaysWhenToTryAgain) {
-  engine_.generator.max_waiting = 1;
+  engine_.generator.batching.max_running = 1;
+  engine_.generator.batching.max_waiting = 1;
   engine_.steps.Close();
   server();
   const auto start = [&] {

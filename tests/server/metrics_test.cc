@@ -126,9 +126,10 @@ TEST(ModelMetricsTest, ReportsWhatTheEngineSays) {
   finished.reason = engine::FinishReason::kEos;
   finished.usage = {.prompt_tokens = 7, .cached_prompt_tokens = 2, .generated_tokens = 3};
   model.OnStarted(0.5);
-  model.OnStep(/*prefill=*/true, 1, 7, 0.25);
+  model.OnStep({.prefilling = 1, .prompt_tokens = 7}, 0.25);
   model.OnFirstToken(0.75);
-  model.OnStep(/*prefill=*/false, 1, 1, 0.125);
+  model.OnStep({.decoding = 1}, 0.125);
+  model.OnStep({.decoding = 3, .prefilling = 2, .prompt_tokens = 9}, 0.5);
   model.OnInterToken(0.125);
   model.OnFinished(absl::OkStatus(), finished, 1.0);
   // Cancelled and too late have a status as well, but only an engine's failure is an error.
@@ -155,7 +156,12 @@ TEST(ModelMetricsTest, ReportsWhatTheEngineSays) {
            "whipsnake_engine_step_duration_seconds_sum{model=\"m\",phase=\"prefill\",device="
            "\"cpu\"} "
            "0.25\n",
-           "whipsnake_batch_size_count{model=\"m\",phase=\"decode\"} 1\n",
+           "whipsnake_batch_size_count{model=\"m\",phase=\"decode\"} 2\n",
+           "whipsnake_batch_size_sum{model=\"m\",phase=\"decode\"} 4\n",
+           "whipsnake_batch_size_sum{model=\"m\",phase=\"prefill\"} 3\n",
+           "whipsnake_engine_step_duration_seconds_sum{model=\"m\",phase=\"mixed\",device="
+           "\"cpu\"} "
+           "0.5\n",
        }) {
     EXPECT_THAT(text, HasSubstr(line));
   }

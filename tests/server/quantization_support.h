@@ -64,7 +64,8 @@ class QuantizationServiceTest : public testing::Test {
   using Reader = std::unique_ptr<grpc::ClientReader<v1::WatchQuantizationResponse>>;
 
   void SetUp() override {
-    root_ = std::filesystem::path(testing::TempDir()) / ("whipsnake-quantize-" + std::to_string(getpid()));
+    root_ = std::filesystem::path(testing::TempDir()) /
+            ("whipsnake-quantize-" + std::to_string(getpid()));
     for (const char* name : {"one", "empty", "gpt2", "nonsense", "odd", "done"}) {
       std::filesystem::create_directories(root_ / name);
     }

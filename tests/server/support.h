@@ -91,7 +91,7 @@ struct FakeEngine {
     parts.tokenizer = std::make_unique<engine::FakeTokenizer>(std::move(letters));
     parts.defaults = defaults;
     parts.generator =
-        engine::MakeSerialGenerator(parts.model.get(), parts.tokenizer.get(), generator, observer);
+        engine::MakeGenerator(parts.model.get(), parts.tokenizer.get(), generator, observer);
     return parts;
   }
 

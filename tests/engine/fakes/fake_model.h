@@ -2,6 +2,7 @@
 #ifndef WHIPSNAKE_TESTS_ENGINE_FAKES_FAKE_MODEL_H_
 #define WHIPSNAKE_TESTS_ENGINE_FAKES_FAKE_MODEL_H_
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <span>
@@ -19,6 +20,12 @@ namespace whipsnake::engine {
 // Remembers the tokens that it was given.
 class FakeState : public State {
  public:
+  // `live` counts the states that there are.
+  explicit FakeState(std::shared_ptr<std::atomic<int>> live) : live_(std::move(live)) { ++*live_; }
+  FakeState(const FakeState& other) : history(other.history), live_(other.live_) { ++*live_; }
+  ~FakeState() override { --*live_; }
+  FakeState& operator=(const FakeState&) = delete;
+
   int64_t position() const override { return static_cast<int64_t>(history.size()); }
   int64_t bytes() const override { return 0; }
   absl::StatusOr<std::unique_ptr<State>> Clone() const override {
@@ -26,6 +33,9 @@ class FakeState : public State {
   }
 
   std::vector<int32_t> history;
+
+ private:
+  const std::shared_ptr<std::atomic<int>> live_;
 };
 
 // Logits are a function of all tokens so far; by default the successor of the last token is by far
@@ -48,8 +58,10 @@ class FakeModel : public Model {
   ModelInfo& mutable_info() { return info_; }
 
   absl::StatusOr<std::unique_ptr<State>> NewState() override {
-    return std::make_unique<FakeState>();
+    if (*live_states_ >= max_states) return absl::ResourceExhaustedError("no more states");
+    return std::make_unique<FakeState>(live_states_);
   }
+  int live_states() const { return *live_states_; }
 
   absl::StatusOr<kernels::MatrixView<const float>> Forward(std::span<const Run> runs) override {
     if (before_forward) before_forward(runs);
@@ -75,8 +87,10 @@ class FakeModel : public Model {
   LogitsFunction logits;
   std::function<void(std::span<const Run>)> before_forward;
   absl::Status error;  // returned by Forward if not OK
+  std::atomic<int> max_states{1000000};
 
  private:
+  const std::shared_ptr<std::atomic<int>> live_states_ = std::make_shared<std::atomic<int>>(0);
   ModelInfo info_;
   std::vector<float> rows_;
 };

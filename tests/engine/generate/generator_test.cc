@@ -62,7 +62,7 @@ class GeneratorTest : public ::testing::Test {
   GeneratorTest() : tokenizer_({"a", "b", "c", "d", "\xe2\x82", "\xac", "g", "<eos>"}), model_(8) {}
 
   void Start(GeneratorOptions options = {}) {
-    generator_ = MakeSerialGenerator(&model_, &tokenizer_, options, nullptr);
+    generator_ = MakeGenerator(&model_, &tokenizer_, options, nullptr);
   }
 
   static GenerationRequest Request(std::vector<int32_t> prompt, int64_t max_new_tokens) {
@@ -152,7 +152,7 @@ TEST_F(GeneratorTest, LongPromptsArePrefilledInChunksAndOnlyTheLastNeedsLogits) 
   model_.before_forward = [&](std::span<const engine::Run> runs) {
     passes.emplace_back(runs[0].tokens.size(), runs[0].logits);
   };
-  Start({.prefill_chunk_tokens = 4});
+  Start({.batching = {.prefill_chunk_tokens = 4}});
   Collector collector;
   Submit(collector, Request({0, 1, 2, 3, 4, 5, 6, 0, 1}, 2));
   EXPECT_EQ(collector.reason(), FinishReason::kLength);
@@ -203,7 +203,7 @@ TEST_F(GeneratorTest, AFullQueueRefusesAndDrainRefusesButFinishes) {
     busy.count_down();
     release.wait();
   };
-  Start({.max_waiting = 1});
+  Start({.batching = {.max_running = 1, .max_waiting = 1}});
   Collector running, waiting, refused;
   Submit(running, Request({0}, 2));
   busy.wait();
@@ -249,6 +249,103 @@ TEST_F(GeneratorTest, AFailingModelFailsTheRequestAlone) {
   model_.error = absl::OkStatus();
   Submit(fine, Request({0}, 2));
   EXPECT_TRUE(fine.Wait().status.ok());
+}
+
+TEST_F(GeneratorTest, RequestsShareEachStep) {
+  std::vector<size_t> batches;
+  std::latch first(1), release(1);
+  model_.before_forward = [&](std::span<const engine::Run> runs) {
+    batches.push_back(runs.size());
+    if (batches.size() > 1) return;
+    first.count_down();
+    release.wait();
+  };
+  Start();
+  Collector a, b, c;
+  Submit(a, Request({0}, 4));
+  first.wait();
+  Submit(b, Request({1}, 2));
+  Submit(c, Request({2}, 3));
+  release.count_down();
+  EXPECT_EQ(a.reason(), FinishReason::kLength);
+  EXPECT_EQ(b.reason(), FinishReason::kLength);
+  EXPECT_EQ(c.reason(), FinishReason::kLength);
+  EXPECT_THAT(a.ids(), ElementsAre(1, 2, 3, 4));
+  EXPECT_THAT(b.ids(), ElementsAre(2, 3));
+  EXPECT_THAT(c.ids(), ElementsAre(3, 4, 5));
+  generator_.reset();
+  EXPECT_THAT(batches, ElementsAre(1, 3, 3, 2));
+}
+
+TEST_F(GeneratorTest, ACancelledRequestThatWaitsEndsBeforeTheNextStep) {
+  std::latch busy(1), release(1);
+  std::atomic<int> passes{0};
+  model_.before_forward = [&](std::span<const engine::Run>) {
+    if (++passes != 1) return;
+    busy.count_down();
+    release.wait();
+  };
+  Start({.batching = {.max_running = 1}});
+  Collector running, waiting;
+  Submit(running, Request({0}, 1000000));
+  Submit(waiting, Request({0}, 2));
+  busy.wait();
+  waiting.stream().Cancel();
+  release.count_down();
+  EXPECT_EQ(waiting.reason(), FinishReason::kCancelled);  // though the other goes on
+  EXPECT_EQ(waiting.started(), 0);
+  running.stream().Cancel();
+  EXPECT_EQ(running.reason(), FinishReason::kCancelled);
+}
+
+TEST_F(GeneratorTest, OneThatFindsNoMemoryWaitsForAnotherToEnd) {
+  std::latch busy(1), release(1);
+  std::atomic<bool> first{true};
+  model_.before_forward = [&](std::span<const engine::Run>) {
+    if (!first.exchange(false)) return;
+    busy.count_down();
+    release.wait();
+  };
+  model_.max_states = 1;
+  Start();
+  Collector one, two;
+  Submit(one, Request({0}, 3));
+  busy.wait();
+  Submit(two, Request({0}, 3));
+  release.count_down();
+  EXPECT_TRUE(one.Wait().status.ok());
+  EXPECT_TRUE(two.Wait().status.ok()) << two.Wait().status;
+  EXPECT_THAT(two.ids(), ElementsAre(1, 2, 3));
+
+  model_.max_states = 0;
+  Collector none;
+  Submit(none, Request({0}, 3));
+  EXPECT_EQ(none.Wait().status.code(), absl::StatusCode::kResourceExhausted);
+}
+
+TEST_F(GeneratorTest, InABatchOnlyWhatCannotBeComputedFails) {
+  std::latch busy(1), release(1);
+  std::atomic<bool> first{true};
+  model_.before_forward = [&](std::span<const engine::Run> runs) {
+    if (first.exchange(false)) {
+      busy.count_down();
+      release.wait();
+    }
+    model_.error = absl::OkStatus();
+    for (const engine::Run& run : runs) {
+      if (run.tokens.back() == 5) model_.error = absl::InternalError("a five");
+    }
+  };
+  Start();
+  Collector fine, failing;
+  Submit(fine, Request({0}, 4));
+  busy.wait();
+  Submit(failing, Request({3}, 4));
+  release.count_down();
+  EXPECT_TRUE(fine.Wait().status.ok()) << fine.Wait().status;
+  EXPECT_THAT(fine.ids(), ElementsAre(1, 2, 3, 4));
+  EXPECT_EQ(failing.Wait().status.code(), absl::StatusCode::kInternal);
+  EXPECT_THAT(failing.ids(), ElementsAre(4, 5));
 }
 
 TEST_F(GeneratorTest, AModelsLastPositionEndsTheSequence) {

@@ -1,0 +1,136 @@
+#include "engine/generate/batcher.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "absl/strings/str_cat.h"
+
+namespace whipsnake::engine {
+
+absl::Status Batcher::Add(const BatchEntry& entry) {
+  if (waiting() >= options_.max_waiting) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the queue is full: ", waiting(), " requests are waiting"));
+  }
+  const int64_t tokens = WaitingTokens();
+  if (!waiting_.empty() && tokens + entry.prompt_tokens > options_.max_waiting_tokens) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the queue is full: prompts of ", tokens, " tokens are waiting, of at most ",
+                     options_.max_waiting_tokens));
+  }
+  // Who was away is not owed what the others were given meanwhile.
+  const double least = LeastServed();
+  std::erase_if(clients_, [&](const auto& client) {
+    return client.second.requests == 0 && client.second.served <= least;
+  });
+  Client& client = clients_.try_emplace(entry.client, Client{.served = least}).first->second;
+  ++client.requests;
+  waiting_.push_back({entry, entry.prompt_tokens});
+  return absl::OkStatus();
+}
+
+std::vector<BatchShare> Batcher::Plan(Clock::time_point now) {
+  Admit(now);
+  std::vector<BatchShare> shares;
+  const auto share = [&](const Item& item, int64_t prompt_tokens) {
+    shares.push_back({item.entry.id, prompt_tokens});
+    clients_[item.entry.client].served += std::max<int64_t>(prompt_tokens, 1);
+  };
+  for (const Item& item : running_) {
+    if (item.prompt_left == 0) share(item, 0);
+  }
+  int64_t budget = shares.empty() ? options_.prefill_chunk_tokens : options_.mixed_chunk_tokens;
+  // The more urgent prompt is read first. Sequences whose turn came above have none left.
+  for (int rank = 0; rank <= static_cast<int>(RequestPriority::kLow); ++rank) {
+    for (Item& item : running_) {
+      const int64_t tokens = std::min(budget, item.prompt_left);
+      if (item.rank != rank || tokens == 0) continue;
+      share(item, tokens);
+      item.prompt_left -= tokens;
+      budget -= tokens;
+    }
+  }
+  return shares;
+}
+
+void Batcher::Remove(uint64_t id) {
+  const auto is_it = [&](const Item& item) { return item.entry.id == id; };
+  for (Items* items : {&waiting_, &running_}) {
+    const auto found = std::ranges::find_if(*items, is_it);
+    if (found == items->end()) continue;
+    Forget(*found);
+    items->erase(found);
+    held_ = false;
+    return;
+  }
+}
+
+void Batcher::Postpone(const BatchShare& share) {
+  const auto is_it = [&](const Item& item) { return item.entry.id == share.id; };
+  const auto found = std::ranges::find_if(running_, is_it);
+  if (found == running_.end()) return;
+  found->prompt_left += share.prompt_tokens;
+  clients_[found->entry.client].served -= std::max<int64_t>(share.prompt_tokens, 1);
+  waiting_.splice(waiting_.begin(), running_, found);
+  held_ = true;
+}
+
+int Batcher::AgedRank(const Item& item, Clock::time_point now) const {
+  const auto risen = std::max<int64_t>((now - item.entry.arrival) / options_.aging, 0);
+  return static_cast<int>(
+      std::max<int64_t>(static_cast<int64_t>(item.entry.priority) - risen, 0));
+}
+
+Batcher::Items::iterator Batcher::Next(const auto& rank) {
+  const auto key = [&](const Item& item) {
+    return std::pair(rank(item), clients_[item.entry.client].served);
+  };
+  return std::ranges::min_element(waiting_, {}, key);
+}
+
+Batcher::Items::iterator Batcher::Victim() {
+  auto victim = running_.begin();
+  for (auto item = running_.begin(); item != running_.end(); ++item) {
+    if (item->rank >= victim->rank) victim = item;
+  }
+  return victim;
+}
+
+void Batcher::Admit(Clock::time_point now) {
+  const auto aged = [&](const Item& item) { return AgedRank(item, now); };
+  while (!held_ && !waiting_.empty() && running() < options_.max_running) {
+    const auto next = Next(aged);
+    next->rank = aged(*next);
+    running_.splice(running_.end(), waiting_, next);
+  }
+  // Places are taken by true priority alone: with age, equals would take turns at nobody's gain.
+  const auto base = [](const Item& item) { return static_cast<int>(item.entry.priority); };
+  while (!held_ && !waiting_.empty() && !running_.empty()) {
+    const auto next = Next(base), victim = Victim();
+    if (base(*next) >= victim->rank) return;
+    next->rank = base(*next);
+    running_.splice(running_.end(), waiting_, next);
+    waiting_.splice(waiting_.begin(), running_, victim);
+  }
+}
+
+void Batcher::Forget(const Item& item) {
+  --clients_[item.entry.client].requests;
+  if (waiting_.size() + running_.size() == 1) clients_.clear();  // it was the last
+}
+
+double Batcher::LeastServed() const {
+  double least = std::numeric_limits<double>::infinity();
+  for (const auto& [name, client] : clients_) {
+    if (client.requests > 0) least = std::min(least, client.served);
+  }
+  return clients_.empty() ? 0 : least;
+}
+
+int64_t Batcher::WaitingTokens() const {
+  int64_t tokens = 0;
+  for (const Item& item : waiting_) tokens += item.prompt_left;
+  return tokens;
+}
+
+}  // namespace whipsnake::engine

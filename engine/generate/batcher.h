@@ -1,0 +1,114 @@
+// Continuous batching as a state machine: which sequences compute in the next forward pass, and how
+// much of each.
+//
+// Sequences join and leave between steps. A step gives one token to every running sequence that is
+// past its prompt, and shares out a budget of prompt tokens to those that are not, so that a long
+// prompt slows the others' tokens by a bounded amount and never stops them.
+//
+// Who runs next, where more wait than may run:
+//   - the more urgent first; who waits rises by one priority in every `aging`, so nobody starves;
+//   - among equals the client that has been given the fewest tokens, after "virtual token counter"
+//     (Sheng et al., Fairness in Serving Large Language Models, arXiv 2401.00588);
+//   - of one client, who came first.
+// A request may take the place of a running one that was admitted as less urgent. That one waits
+// again and goes on from where it was.
+#ifndef WHIPSNAKE_ENGINE_GENERATE_BATCHER_H_
+#define WHIPSNAKE_ENGINE_GENERATE_BATCHER_H_
+
+#include <chrono>
+#include <cstdint>
+#include <list>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+
+namespace whipsnake::engine {
+
+using Clock = std::chrono::steady_clock;
+
+// In falling order of urgency.
+enum class RequestPriority { kHigh, kNormal, kLow };
+
+struct BatcherOptions {
+  int64_t max_running = 64;
+  int64_t max_waiting = 256;                      // requests
+  int64_t max_waiting_tokens = int64_t{1} << 20;  // of their prompts
+  // Prompt tokens of a step: where no sequence decodes, and where one does. Cancellation and
+  // deadlines are looked at between steps.
+  int64_t prefill_chunk_tokens = 512;
+  int64_t mixed_chunk_tokens = 32;
+  Clock::duration aging = std::chrono::seconds(5);
+};
+
+// What the batcher knows of a request.
+struct BatchEntry {
+  uint64_t id = 0;            // unique
+  int64_t prompt_tokens = 0;  // still to be read, at least 1
+  RequestPriority priority = RequestPriority::kNormal;
+  std::string client;
+  Clock::time_point arrival;
+};
+
+// A sequence's part of a step.
+struct BatchShare {
+  uint64_t id = 0;
+  int64_t prompt_tokens = 0;  // 0: the token that was chosen last
+};
+
+// Not thread-safe; knows no model and no clock.
+class Batcher {
+ public:
+  explicit Batcher(const BatcherOptions& options) : options_(options) {}
+
+  // Queues a request. RESOURCE_EXHAUSTED where the queue has as many requests or tokens as it may;
+  // an empty queue takes a prompt of any length.
+  absl::Status Add(const BatchEntry& entry);
+
+  // The next step, which is taken to be done; empty when nothing is there. Decoding sequences come
+  // first, then those that read their prompts.
+  std::vector<BatchShare> Plan(Clock::time_point now);
+
+  // It has ended, wherever it was. Unknown ids are ignored.
+  void Remove(uint64_t id);
+
+  // Undoes a share of the last plan for want of memory: the sequence waits again, and nobody is
+  // admitted until one is removed.
+  void Postpone(const BatchShare& share);
+
+  int64_t running() const { return static_cast<int64_t>(running_.size()); }
+  int64_t waiting() const { return static_cast<int64_t>(waiting_.size()); }
+
+ private:
+  struct Item {
+    BatchEntry entry;
+    int64_t prompt_left = 0;
+    int rank = 0;  // the priority, aged, that it was admitted with
+  };
+  using Items = std::list<Item>;
+
+  int AgedRank(const Item& item, Clock::time_point now) const;
+  Items::iterator Next(const auto& rank);  // of the waiting
+  Items::iterator Victim();                // of the running: the last of the least urgent
+  void Admit(Clock::time_point now);
+  void Forget(const Item& item);
+  double LeastServed() const;
+  int64_t WaitingTokens() const;
+
+  struct Client {
+    int64_t requests = 0;  // waiting and running
+    double served = 0;     // tokens
+  };
+
+  const BatcherOptions options_;
+  Items waiting_;  // in order of arrival, but that those who ran before come first
+  Items running_;  // in order of admission
+  // Those with requests, and those who have been given more than they: none starts anew by leaving.
+  std::map<std::string, Client> clients_;
+  bool held_ = false;  // after Postpone
+};
+
+}  // namespace whipsnake::engine
+
+#endif  // WHIPSNAKE_ENGINE_GENERATE_BATCHER_H_

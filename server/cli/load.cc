@@ -1,0 +1,180 @@
+// whipsnake load
+#include <algorithm>
+#include <cmath>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "engine/base/status.h"
+#include "server/cli/client.h"
+#include "server/cli/command.h"
+#include "server/cli/load_run.h"
+#include "server/cli/progress.h"
+#include "whipsnake/v1/model.grpc.pb.h"
+
+namespace whipsnake::server {
+namespace {
+
+struct LoadFlags {
+  ClientFlags client;
+  LoadShape shape;
+};
+
+// The model's vocabulary; its name too, where only one is there.
+absl::Status CompleteShape(const std::shared_ptr<grpc::Channel>& channel, const ClientFlags& client,
+                           LoadShape& shape) {
+  const auto stub = v1::ModelService::NewStub(channel);
+  if (shape.model.empty()) {
+    grpc::ClientContext context;
+    v1::ListModelsResponse models;
+    const grpc::Status status = stub->ListModels(&context, {}, &models);
+    if (!status.ok()) return ClientError(status, client);
+    if (models.models_size() != 1) {
+      return engine::InvalidField("--model", "nothing",
+                                  absl::StrCat("one of the server's ", models.models_size(),
+                                               " models; 'whipsnake models list' shows them"));
+    }
+    shape.model = models.models(0).name();
+  }
+  grpc::ClientContext context;
+  v1::GetModelRequest request;
+  request.set_name(shape.model);
+  v1::GetModelResponse response;
+  const grpc::Status status = stub->GetModel(&context, request, &response);
+  if (!status.ok()) return ClientError(status, client);
+  if (response.model().vocab_size() < 1) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("model \"", shape.model, "\" is not ready"));
+  }
+  shape.vocab_size = response.model().vocab_size();
+  return absl::OkStatus();
+}
+
+Json Milliseconds(const std::vector<double>& seconds) {
+  Json json;
+  for (const int p : {50, 95, 99}) {
+    json[absl::StrCat("p", p)] = Percentile(seconds, p) * 1e3;
+  }
+  return json;
+}
+
+Json ResultJson(const LoadResult& result) {
+  return {{"requests", result.requests},
+          {"errors", result.failed()},
+          {"errors_by_code", result.errors},
+          {"seconds", result.seconds},
+          {"output_tokens", result.output_tokens},
+          {"output_tokens_per_second", result.output_tokens / result.seconds},
+          {"requests_per_second", (result.requests - result.failed()) / result.seconds},
+          {"ttft_ms", Milliseconds(result.first_token)},
+          {"itl_ms", Milliseconds(result.inter_token)},
+          {"request_ms", Milliseconds(result.request)}};
+}
+
+// How many values fall into each of the ranges whose bounds grow by the square root of 2.
+std::string HistogramOf(const std::vector<double>& seconds) {
+  if (seconds.empty()) return "";
+  constexpr int kWidth = 50;
+  const auto bin = [](double value) {
+    return static_cast<int>(std::floor(2 * std::log2(std::max(value, 1e-6))));
+  };
+  const auto [least, most] = std::ranges::minmax(seconds);
+  std::vector<int64_t> counts(bin(most) - bin(least) + 1);
+  for (const double value : seconds) ++counts[bin(value) - bin(least)];
+  const int64_t largest = *std::ranges::max_element(counts);
+  std::string text;
+  for (size_t i = 0; i < counts.size(); ++i) {
+    const double upper = std::exp2((bin(least) + static_cast<int>(i) + 1) / 2.0);
+    const int length = static_cast<int>((counts[i] * kWidth + largest - 1) / largest);
+    absl::StrAppendFormat(&text, "  under %9s  %-*s %d\n", HumanSeconds(upper), kWidth,
+                          std::string(length, '#'), counts[i]);
+  }
+  return text;
+}
+
+void Print(const LoadResult& result) {
+  std::vector<std::vector<std::string>> rows = {{"", "P50", "P95", "P99"}};
+  const auto row = [&](const char* name, const std::vector<double>& seconds) {
+    rows.push_back({name});
+    for (const int p : {50, 95, 99}) {
+      rows.back().push_back(HumanSeconds(Percentile(seconds, p)));
+    }
+  };
+  row("time to first token", result.first_token);
+  row("inter-token latency", result.inter_token);
+  row("whole request", result.request);
+  std::cout << Table(rows) << "\nTime to first token\n"
+            << HistogramOf(result.first_token) << "\nInter-token latency\n"
+            << HistogramOf(result.inter_token)
+            << absl::StrFormat("\n%d requests in %s: %s output tokens a second", result.requests,
+                               HumanSeconds(result.seconds),
+                               HumanNumber(result.output_tokens / result.seconds));
+  std::string separator = "; failed: ";
+  for (const auto& [code, count] : result.errors) {
+    std::cout << separator << count << " " << code;
+    separator = ", ";
+  }
+  std::cout << "\n";
+}
+
+absl::StatusOr<int> Load(const LoadFlags& flags, const Output& output) {
+  LoadShape shape = flags.shape;
+  const auto channel = Connect(flags.client);
+  RETURN_IF_ERROR(CompleteShape(channel, flags.client, shape));
+  LoadResult result;
+  {
+    Progress progress("Loading the server");
+    result = RunLoad(channel, shape, [&](double fraction) { progress.Set(fraction); });
+  }
+  if (output.json()) {
+    output.Object(ResultJson(result));
+  } else {
+    Print(result);
+  }
+  return 0;
+}
+
+}  // namespace
+
+void AddLoadCommand(CommandLine& line) {
+  auto flags = std::make_shared<LoadFlags>();
+  LoadShape& shape = flags->shape;
+  CLI::App& command = line.Add(
+      "load", "Sends a server many requests at once and says what they took",
+      "  whipsnake load --concurrency 32 --requests 200 --prompt-tokens 128 --max-tokens 64\n"
+      "  whipsnake load --rate 5 --requests 300\n",
+      [flags](const Output& output) { return Load(*flags, output); });
+  AddClientFlags(command, flags->client);
+  command
+      .add_option("--model", shape.model,
+                  "The model's name; may be left out where the server has one")
+      ->type_name("NAME");
+  const auto count = [&](const char* name, int64_t& value, const char* description) {
+    return command.add_option(name, value, description)
+        ->check(CLI::Range(1, 1 << 24))
+        ->type_name("N")
+        ->capture_default_str();
+  };
+  CLI::Option* concurrency =
+      count("--concurrency", shape.concurrency, "Requests at once: the next begins when one ends");
+  command
+      .add_option("--rate", shape.rate,
+                  "Requests a second instead, at random times, whether others have ended or not")
+      ->check(CLI::Range(1e-3, 1e6))
+      ->type_name("R")
+      ->excludes(concurrency);
+  count("--requests", shape.requests, "Requests in all");
+  count("--prompt-tokens", shape.prompt_tokens, "Random tokens of each prompt");
+  count("--max-tokens", shape.max_tokens, "Tokens that each generates; none ends before");
+  command.add_option("--timeout", shape.timeout_seconds, "Seconds that a request may take")
+      ->check(CLI::Range(0.001, 86400.0))
+      ->type_name("SECONDS")
+      ->capture_default_str();
+  command.add_option("--seed", shape.seed, "Of the prompts and the arrivals")
+      ->capture_default_str();
+}
+
+}  // namespace whipsnake::server

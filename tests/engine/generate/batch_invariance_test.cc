@@ -1,0 +1,132 @@
+// A request's tokens do not depend on who else is there: bit for bit with a quantized model.
+// Check 12 of the specification of Quamba.
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <semaphore>
+#include <string>
+#include <vector>
+
+#include "engine/generate/generator.h"
+#include "engine/quantize/quantize.h"
+#include "engine/tokenizer/tokenizer.h"
+#include "tests/engine/quantize/support.h"
+
+namespace whipsnake::engine {
+namespace {
+
+// One request and what came of it.
+struct Answer {
+  std::counting_semaphore<> ready{0};
+  std::shared_ptr<GenerationStream> stream;
+  std::vector<int32_t> ids;
+  std::vector<float> logprobs;
+  bool ended = false;
+
+  void Take() {
+    const GenerationStream::Event event = stream->Take();
+    ids.insert(ids.end(), event.delta.token_ids.begin(), event.delta.token_ids.end());
+    for (const SampledToken& token : event.delta.logprobs) logprobs.push_back(token.logprob);
+    if (event.done) {
+      EXPECT_TRUE(event.status.ok()) << event.status;
+      ended = true;
+    }
+  }
+  void Wait() {
+    while (!ended) {
+      ready.acquire();
+      Take();
+    }
+  }
+};
+
+class BatchInvarianceTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    const std::string source = RandomModel(SmallConfig()), directory = FreshDirectory("quantized");
+    const QuantizeOptions options{.recipe = RecipeOf(Scheme::kQuamba), .percentile = 0.99999};
+    const ModelEnvironment environment{.executor = &executor_, .ledger = &ledger_};
+    const auto report =
+        QuantizeModel(source, SmallCalibration(), options, directory, environment, Silent);
+    ASSERT_TRUE(report.ok()) << report.status();
+    auto model = LoadModel(directory, {}, environment);
+    ASSERT_TRUE(model.ok()) << model.status();
+    model_ = *std::move(model);
+    auto tokenizer = Tokenizer::Load(source + "/tokenizer.json");
+    ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+    tokenizer_ = *std::move(tokenizer);
+  }
+
+  static constexpr int kRequests = 64;
+
+  // Of different lengths, half of them sampled.
+  static GenerationRequest Request(int index) {
+    GenerationRequest request;
+    request.prompt = RandomTokens(1 + index * 37 % 150, 300, 1000 + index);
+    request.sampling.temperature = index % 2 == 0 ? 0.0f : 1.0f;
+    request.sampling.seed = index;
+    request.max_new_tokens = 8 + index % 9;
+    request.top_logprobs = 0;
+    return request;
+  }
+
+  std::unique_ptr<Generator> Make(const BatcherOptions& batching) {
+    return MakeGenerator(model_.get(), tokenizer_.get(), {.batching = batching}, nullptr);
+  }
+
+  void Submit(Generator& generator, GenerationRequest request, Answer& answer) {
+    auto stream = generator.Submit(std::move(request), [&answer] { answer.ready.release(); });
+    ASSERT_TRUE(stream.ok()) << stream.status();
+    answer.stream = *std::move(stream);
+  }
+
+  // Each alone, its prompt whole.
+  std::vector<Answer> Alone() {
+    const auto generator = Make({.max_running = 1, .prefill_chunk_tokens = 1024});
+    std::vector<Answer> answers(kRequests);
+    for (int i = 0; i < kRequests; ++i) {
+      Submit(*generator, Request(i), answers[i]);
+      answers[i].Wait();
+    }
+    return answers;
+  }
+
+  static void ExpectSame(const std::vector<Answer>& alone, std::vector<Answer>& answers) {
+    for (int i = 0; i < kRequests; ++i) {
+      answers[i].Wait();
+      EXPECT_EQ(answers[i].ids, alone[i].ids) << i;
+      EXPECT_EQ(answers[i].logprobs, alone[i].logprobs) << i;
+    }
+  }
+
+  Executor executor_{2};
+  Ledger ledger_{int64_t{1} << 30};
+  std::unique_ptr<Model> model_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+};
+
+TEST_F(BatchInvarianceTest, TheSameTokensAloneAndInABatchOf64) {
+  const std::vector<Answer> alone = Alone();
+  for (const int64_t chunk : {1, 7, 64}) {
+    const auto generator = Make({.prefill_chunk_tokens = 3 * chunk, .mixed_chunk_tokens = chunk});
+    std::vector<Answer> answers(kRequests);
+    for (int i = 0; i < kRequests; ++i) Submit(*generator, Request(i), answers[i]);
+    ExpectSame(alone, answers);
+  }
+}
+
+TEST_F(BatchInvarianceTest, TheSameTokensWhenUrgentOnesTakeTheirPlaces) {
+  const std::vector<Answer> alone = Alone();
+  const auto generator = Make({.max_running = 4, .prefill_chunk_tokens = 16});
+  std::vector<Answer> answers(kRequests);
+  // The least urgent first: those that come later take their places.
+  for (int i = 0; i < kRequests; ++i) {
+    GenerationRequest request = Request(i);
+    request.priority = static_cast<RequestPriority>(2 - i * 3 / kRequests);
+    Submit(*generator, std::move(request), answers[i]);
+  }
+  ExpectSame(alone, answers);
+}
+
+}  // namespace
+}  // namespace whipsnake::engine

@@ -1,0 +1,231 @@
+#include "engine/generate/batcher.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <random>
+#include <set>
+
+namespace whipsnake::engine {
+namespace {
+
+using std::chrono::seconds;
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+MATCHER_P2(Share, id, prompt_tokens, "") {
+  return arg.id == static_cast<uint64_t>(id) && arg.prompt_tokens == prompt_tokens;
+}
+auto Decode(uint64_t id) { return Share(id, 0); }
+
+class BatcherTest : public testing::Test {
+ protected:
+  absl::Status Add(uint64_t id, int64_t prompt_tokens,
+                   RequestPriority priority = RequestPriority::kNormal, std::string client = "") {
+    return batcher_->Add({id, prompt_tokens, priority, std::move(client), now_});
+  }
+  std::vector<BatchShare> Plan() { return batcher_->Plan(now_); }
+  void Use(const BatcherOptions& options) { batcher_ = std::make_unique<Batcher>(options); }
+
+  Clock::time_point now_;
+  std::unique_ptr<Batcher> batcher_ = std::make_unique<Batcher>(BatcherOptions());
+};
+
+TEST_F(BatcherTest, HasNothingToDoWithoutRequests) { EXPECT_THAT(Plan(), IsEmpty()); }
+
+TEST_F(BatcherTest, SequencesJoinAndLeaveBetweenSteps) {
+  ASSERT_TRUE(Add(1, 3).ok());
+  EXPECT_THAT(Plan(), ElementsAre(Share(1, 3)));
+  ASSERT_TRUE(Add(2, 5).ok());
+  EXPECT_THAT(Plan(), ElementsAre(Decode(1), Share(2, 5)));
+  EXPECT_THAT(Plan(), ElementsAre(Decode(1), Decode(2)));
+  batcher_->Remove(1);
+  EXPECT_THAT(Plan(), ElementsAre(Decode(2)));
+  batcher_->Remove(2);
+  EXPECT_THAT(Plan(), IsEmpty());
+}
+
+TEST_F(BatcherTest, APromptIsReadInLargePiecesAloneAndInSmallOnesBesideOthers) {
+  Use({.prefill_chunk_tokens = 100, .mixed_chunk_tokens = 10});
+  ASSERT_TRUE(Add(1, 250).ok());
+  EXPECT_THAT(Plan(), ElementsAre(Share(1, 100)));
+  ASSERT_TRUE(Add(2, 30).ok());
+  EXPECT_THAT(Plan(), ElementsAre(Share(1, 100)));
+  EXPECT_THAT(Plan(), ElementsAre(Share(1, 50), Share(2, 30)));
+  ASSERT_TRUE(Add(3, 15).ok());
+  EXPECT_THAT(Plan(), ElementsAre(Decode(1), Decode(2), Share(3, 10)));
+  EXPECT_THAT(Plan(), ElementsAre(Decode(1), Decode(2), Share(3, 5)));
+  EXPECT_THAT(Plan(), ElementsAre(Decode(1), Decode(2), Decode(3)));
+}
+
+TEST_F(BatcherTest, TheQueueIsBoundedByRequestsAndByTokens) {
+  Use({.max_running = 1, .max_waiting = 3, .max_waiting_tokens = 100});
+  ASSERT_TRUE(Add(1, 1000).ok());  // alone it may be as long as it likes
+  EXPECT_EQ(Add(2, 1).code(), absl::StatusCode::kResourceExhausted);
+  Plan();
+  ASSERT_TRUE(Add(2, 60).ok());
+  EXPECT_EQ(Add(3, 41).code(), absl::StatusCode::kResourceExhausted);
+  ASSERT_TRUE(Add(3, 40).ok());
+  EXPECT_EQ(Add(4, 0).code(), absl::StatusCode::kOk);
+  EXPECT_EQ(Add(5, 0).code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(batcher_->waiting(), 3);
+  batcher_->Remove(3);
+  EXPECT_TRUE(Add(5, 0).ok());
+}
+
+TEST_F(BatcherTest, AnUrgentRequestTakesAPlaceAndGivesItBack) {
+  Use({.max_running = 2, .prefill_chunk_tokens = 8, .mixed_chunk_tokens = 8});
+  ASSERT_TRUE(Add(1, 1).ok());
+  Plan();
+  ASSERT_TRUE(Add(2, 20, RequestPriority::kLow).ok());
+  EXPECT_THAT(Plan(), ElementsAre(Decode(1), Share(2, 8)));
+  ASSERT_TRUE(Add(3, 2, RequestPriority::kHigh).ok());
+  EXPECT_THAT(Plan(), ElementsAre(Decode(1), Share(3, 2)));
+  EXPECT_EQ(batcher_->waiting(), 1);
+  batcher_->Remove(3);
+  // From where it was.
+  EXPECT_THAT(Plan(), ElementsAre(Decode(1), Share(2, 8)));
+  EXPECT_THAT(Plan(), ElementsAre(Decode(1), Share(2, 4)));
+}
+
+TEST_F(BatcherTest, EqualsDoNotTakeEachOthersPlaces) {
+  Use({.max_running = 1, .aging = seconds(1)});
+  ASSERT_TRUE(Add(1, 1).ok());
+  Plan();
+  ASSERT_TRUE(Add(2, 1).ok());
+  now_ += seconds(100);
+  EXPECT_THAT(Plan(), ElementsAre(Decode(1)));
+}
+
+TEST_F(BatcherTest, NobodyStarvesUnderUrgentLoad) {
+  Use({.max_running = 1, .max_waiting = 1000, .aging = seconds(5)});
+  ASSERT_TRUE(Add(1, 1, RequestPriority::kLow).ok());
+  // One urgent request a second, of one step each, always another waiting.
+  ASSERT_TRUE(Add(2, 1, RequestPriority::kHigh).ok());
+  uint64_t next = 3;
+  for (int step = 0; step < 20; ++step, now_ += seconds(1)) {
+    ASSERT_TRUE(Add(next++, 1, RequestPriority::kHigh).ok());
+    const auto shares = Plan();
+    ASSERT_EQ(shares.size(), 1u);
+    if (shares[0].id == 1) {
+      EXPECT_GE(step, 10);
+      // And once it runs, it is left alone.
+      EXPECT_THAT(Plan(), ElementsAre(Decode(1)));
+      return;
+    }
+    batcher_->Remove(shares[0].id);
+  }
+  FAIL() << "the one of low priority never ran";
+}
+
+TEST_F(BatcherTest, AClientWithManyRequestsGetsNoMoreThanOneWithFew) {
+  Use({.max_running = 1, .max_waiting = 1000});
+  for (uint64_t id = 0; id < 20; ++id) ASSERT_TRUE(Add(id, 10, {}, "many").ok());
+  Plan();
+  for (uint64_t id = 100; id < 103; ++id) ASSERT_TRUE(Add(id, 10, {}, "few").ok());
+  std::vector<uint64_t> order;
+  for (int i = 0; i < 7; ++i) {
+    order.push_back(Plan().at(0).id);
+    batcher_->Remove(order.back());
+  }
+  EXPECT_THAT(order, ElementsAre(0, 100, 1, 101, 2, 102, 3));
+}
+
+TEST_F(BatcherTest, WhoWasAwayIsOwedNothingAndWhoLeavesOwesStill) {
+  Use({.max_running = 1, .max_waiting = 1000});
+  for (uint64_t id = 0; id < 10; ++id) ASSERT_TRUE(Add(id, 10, {}, "steady").ok());
+  for (int i = 0; i < 5; ++i) batcher_->Remove(Plan().at(0).id);
+  // A newcomer does not get the 50 tokens that it missed: the two take turns at once.
+  ASSERT_TRUE(Add(100, 10, {}, "newcomer").ok());
+  ASSERT_TRUE(Add(101, 10, {}, "newcomer").ok());
+  std::vector<uint64_t> order;
+  for (int i = 0; i < 4; ++i) {
+    order.push_back(Plan().at(0).id);
+    batcher_->Remove(order.back());
+  }
+  EXPECT_THAT(order, ElementsAre(5, 100, 6, 101));
+  // One that leaves having had more is not first again by coming back.
+  ASSERT_TRUE(Add(200, 1000, {}, "greedy").ok());
+  while (Plan().at(0).id != 200) batcher_->Remove(Plan().at(0).id);
+  batcher_->Remove(200);
+  ASSERT_TRUE(Add(201, 10, {}, "greedy").ok());
+  ASSERT_TRUE(Add(300, 10, {}, "steady").ok());
+  EXPECT_NE(Plan().at(0).id, 201u);
+}
+
+TEST_F(BatcherTest, APostponedOneWaitsForAnotherToEnd) {
+  ASSERT_TRUE(Add(1, 1).ok());
+  Plan();
+  ASSERT_TRUE(Add(2, 40).ok());
+  ASSERT_TRUE(Add(3, 40).ok());
+  const auto shares = Plan();
+  ASSERT_THAT(shares, ElementsAre(Decode(1), Share(2, 32)));
+  batcher_->Postpone(shares[1]);
+  EXPECT_EQ(batcher_->waiting(), 1);
+  EXPECT_THAT(Plan(), ElementsAre(Decode(1), Share(3, 32)));
+  batcher_->Remove(1);
+  EXPECT_THAT(Plan(), ElementsAre(Share(3, 8), Share(2, 40)));
+}
+
+// Whatever comes: nobody runs twice in a step, the budget holds, a prompt is read exactly once, and
+// all end.
+TEST_F(BatcherTest, HoldsItsRulesUnderRandomLoad) {
+  for (uint64_t seed = 0; seed < 50; ++seed) {
+    std::mt19937_64 random(seed);
+    const auto below = [&](uint64_t n) { return static_cast<int64_t>(random() % n); };
+    const BatcherOptions options{.max_running = 1 + below(6),
+                                 .max_waiting = 1 + below(20),
+                                 .max_waiting_tokens = 1 + below(500),
+                                 .prefill_chunk_tokens = 1 + below(64),
+                                 .mixed_chunk_tokens = 1 + below(16)};
+    Use(options);
+    struct Left {
+      int64_t prompt, decode;
+    };
+    std::map<uint64_t, Left> left;
+    uint64_t next = 0;
+    for (int step = 0; step < 2000 && (step < 300 || !left.empty()); ++step, now_ += seconds(1)) {
+      for (int64_t i = step < 300 ? below(3) : 0; i > 0; --i) {
+        const int64_t prompt = 1 + below(100);
+        const std::string client(1, static_cast<char>('a' + below(3)));
+        if (Add(next, prompt, static_cast<RequestPriority>(below(3)), client).ok()) {
+          left[next] = {prompt, below(10)};
+        }
+        ++next;
+      }
+      if (below(5) == 0 && !left.empty()) {
+        const auto gone = std::next(left.begin(), below(left.size()));
+        batcher_->Remove(gone->first);
+        left.erase(gone);
+      }
+      const auto shares = Plan();
+      ASSERT_EQ(shares.empty(), left.empty());
+      std::set<uint64_t> seen;
+      int64_t prompt_tokens = 0;
+      bool decodes = false;
+      for (const BatchShare& share : shares) {
+        ASSERT_TRUE(seen.insert(share.id).second);
+        Left& mine = left.at(share.id);
+        ASSERT_EQ(share.prompt_tokens == 0, mine.prompt == 0);
+        mine.prompt -= share.prompt_tokens;
+        ASSERT_GE(mine.prompt, 0);
+        prompt_tokens += share.prompt_tokens;
+        decodes |= share.prompt_tokens == 0;
+        if (mine.prompt == 0 && mine.decode-- == 0) {
+          batcher_->Remove(share.id);
+          left.erase(share.id);
+        }
+      }
+      ASSERT_LE(std::ssize(shares), options.max_running);
+      ASSERT_LE(prompt_tokens,
+                decodes ? options.mixed_chunk_tokens : options.prefill_chunk_tokens);
+      ASSERT_LE(batcher_->running(), options.max_running);
+      ASSERT_EQ(batcher_->running() + batcher_->waiting(), std::ssize(left));
+    }
+    EXPECT_TRUE(left.empty()) << "seed " << seed;
+  }
+}
+
+}  // namespace
+}  // namespace whipsnake::engine
