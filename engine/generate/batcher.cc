@@ -14,9 +14,9 @@ absl::Status Batcher::Add(const BatchEntry& entry) {
   }
   const int64_t tokens = WaitingTokens();
   if (!waiting_.empty() && tokens + entry.prompt_tokens > options_.max_waiting_tokens) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the queue is full: prompts of ", tokens, " tokens are waiting, of at most ",
-                     options_.max_waiting_tokens));
+    return absl::ResourceExhaustedError(absl::StrCat("the queue is full: prompts of ", tokens,
+                                                     " tokens are waiting, of at most ",
+                                                     options_.max_waiting_tokens));
   }
   // Who was away is not owed what the others were given meanwhile.
   const double least = LeastServed();
@@ -77,8 +77,7 @@ void Batcher::Postpone(const BatchShare& share) {
 
 int Batcher::AgedRank(const Item& item, Clock::time_point now) const {
   const auto risen = std::max<int64_t>((now - item.entry.arrival) / options_.aging, 0);
-  return static_cast<int>(
-      std::max<int64_t>(static_cast<int64_t>(item.entry.priority) - risen, 0));
+  return static_cast<int>(std::max<int64_t>(static_cast<int64_t>(item.entry.priority) - risen, 0));
 }
 
 Batcher::Items::iterator Batcher::Next(const auto& rank) {

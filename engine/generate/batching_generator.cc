@@ -130,9 +130,8 @@ class BatchingGenerator : public Generator {
     const Clock::time_point now = Clock::now();
     Ended ended;
     for (auto it = generations_.begin(); it != generations_.end();) {
-      const absl::Status status = shutdown_
-                                      ? absl::UnavailableError("the server is shutting down")
-                                      : it->second->CheckWanted(now);
+      const absl::Status status = shutdown_ ? absl::UnavailableError("the server is shutting down")
+                                            : it->second->CheckWanted(now);
       if (status.ok()) {
         ++it;
         continue;

@@ -50,8 +50,8 @@ class Generation {
   GenerationObserver& observer_;
   Sequence sequence_;
   std::unique_ptr<State> state_;
-  int64_t read_ = 0;           // tokens of the prompt that the state has seen
-  int32_t last_token_ = -1;    // chosen, not yet seen
+  int64_t read_ = 0;         // tokens of the prompt that the state has seen
+  int32_t last_token_ = -1;  // chosen, not yet seen
   std::optional<Clock::time_point> started_at_, first_token_at_, last_token_at_;
 };
 

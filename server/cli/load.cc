@@ -46,8 +46,7 @@ absl::Status CompleteShape(const std::shared_ptr<grpc::Channel>& channel, const 
   const grpc::Status status = stub->GetModel(&context, request, &response);
   if (!status.ok()) return ClientError(status, client);
   if (response.model().vocab_size() < 1) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("model \"", shape.model, "\" is not ready"));
+    return absl::FailedPreconditionError(absl::StrCat("model \"", shape.model, "\" is not ready"));
   }
   shape.vocab_size = response.model().vocab_size();
   return absl::OkStatus();

@@ -157,8 +157,7 @@ void LoadRun::OnEnd(const Call& call, const grpc::Status& status) {
   if (status.ok()) {
     call.AddTo(result_);
   } else {
-    ++result_.errors[absl::StatusCodeToString(
-        static_cast<absl::StatusCode>(status.error_code()))];
+    ++result_.errors[absl::StatusCodeToString(static_cast<absl::StatusCode>(status.error_code()))];
   }
   ended_.notify_one();
 }

@@ -17,8 +17,8 @@ struct LoadShape {
   std::string model;
   int32_t vocab_size = 0;  // prompts are random ids below it
   int64_t requests = 100;
-  int64_t concurrency = 8;     // closed loop: the next begins when one ends
-  double rate = 0;             // above 0: open loop, so many a second, as a Poisson process
+  int64_t concurrency = 8;  // closed loop: the next begins when one ends
+  double rate = 0;          // above 0: open loop, so many a second, as a Poisson process
   int64_t prompt_tokens = 128;
   int64_t max_tokens = 64;
   double timeout_seconds = 600;  // of a request
@@ -30,9 +30,9 @@ struct LoadResult {
   int64_t requests = 0;
   std::map<std::string, int64_t> errors;  // by the name of the code
   int64_t output_tokens = 0;
-  double seconds = 0;                // from the first request's start to the last one's end
-  std::vector<double> first_token;   // from the request's start to its first token
-  std::vector<double> inter_token;   // between tokens; those that came together share their gap
+  double seconds = 0;               // from the first request's start to the last one's end
+  std::vector<double> first_token;  // from the request's start to its first token
+  std::vector<double> inter_token;  // between tokens; those that came together share their gap
   std::vector<double> request;
 
   int64_t failed() const;

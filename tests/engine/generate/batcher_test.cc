@@ -218,8 +218,7 @@ TEST_F(BatcherTest, HoldsItsRulesUnderRandomLoad) {
         }
       }
       ASSERT_LE(std::ssize(shares), options.max_running);
-      ASSERT_LE(prompt_tokens,
-                decodes ? options.mixed_chunk_tokens : options.prefill_chunk_tokens);
+      ASSERT_LE(prompt_tokens, decodes ? options.mixed_chunk_tokens : options.prefill_chunk_tokens);
       ASSERT_LE(batcher_->running(), options.max_running);
       ASSERT_EQ(batcher_->running() + batcher_->waiting(), std::ssize(left));
     }
