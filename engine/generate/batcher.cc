@@ -32,25 +32,35 @@ absl::Status Batcher::Add(const BatchEntry& entry) {
 std::vector<BatchShare> Batcher::Plan(Clock::time_point now) {
   Admit(now);
   std::vector<BatchShare> shares;
-  const auto share = [&](const Item& item, int64_t prompt_tokens) {
-    shares.push_back({item.entry.id, prompt_tokens});
-    clients_[item.entry.client].served += std::max<int64_t>(prompt_tokens, 1);
-  };
   for (const Item& item : running_) {
-    if (item.prompt_left == 0) share(item, 0);
+    if (item.prompt_left > 0) continue;
+    shares.push_back({item.entry.id});
+    clients_[item.entry.client].served += 1;
   }
-  int64_t budget = shares.empty() ? options_.prefill_chunk_tokens : options_.mixed_chunk_tokens;
-  // The more urgent prompt is read first. Sequences whose turn came above have none left.
-  for (int rank = 0; rank <= static_cast<int>(RequestPriority::kLow); ++rank) {
-    for (Item& item : running_) {
-      const int64_t tokens = std::min(budget, item.prompt_left);
-      if (item.rank != rank || tokens == 0) continue;
-      share(item, tokens);
-      item.prompt_left -= tokens;
-      budget -= tokens;
-    }
-  }
+  ShareOut(shares.empty() ? options_.prefill_chunk_tokens : options_.mixed_chunk_tokens, shares);
   return shares;
+}
+
+void Batcher::ShareOut(int64_t budget, std::vector<BatchShare>& shares) {
+  std::vector<Item*> reading;
+  for (Item& item : running_) {
+    if (item.prompt_left > 0) reading.push_back(&item);
+  }
+  if (reading.empty()) return;
+  const Item* first = *std::ranges::min_element(reading, {}, &Item::rank);
+  const int64_t kept = std::min(first->prompt_left, (budget + 1) / 2);
+  budget -= kept;
+  std::ranges::stable_sort(
+      reading, {}, [](const Item* item) { return std::pair(item->rank, item->prompt_left); });
+  for (Item* item : reading) {
+    const int64_t own = item == first ? kept : 0;
+    const int64_t more = std::min(budget, item->prompt_left - own);
+    if (own + more == 0) continue;
+    budget -= more;
+    shares.push_back({item->entry.id, own + more});
+    item->prompt_left -= own + more;
+    clients_[item->entry.client].served += static_cast<double>(own + more);
+  }
 }
 
 void Batcher::Remove(uint64_t id) {

@@ -3,7 +3,10 @@
 //
 // Sequences join and leave between steps. A step gives one token to every running sequence that is
 // past its prompt, and shares out a budget of prompt tokens to those that are not, so that a long
-// prompt slows the others' tokens by a bounded amount and never stops them.
+// prompt slows the others' tokens by a bounded amount and never stops them. Of the prompts the more
+// urgent is read first; among equals half of the budget is for the one that was admitted first, so
+// that it gets on whatever comes, and the rest for the shortest, which need not wait for the end of
+// a long one.
 //
 // Who runs next, where more wait than may run:
 //   - the more urgent first; who waits rises by one priority in every `aging`, so nobody starves;
@@ -92,6 +95,7 @@ class Batcher {
   Items::iterator Next(const auto& rank);  // of the waiting
   Items::iterator Victim();                // of the running: the last of the least urgent
   void Admit(Clock::time_point now);
+  void ShareOut(int64_t budget, std::vector<BatchShare>& shares);  // of prompt tokens
   void Forget(const Item& item);
   double LeastServed() const;
   int64_t WaitingTokens() const;

@@ -50,13 +50,33 @@ TEST_F(BatcherTest, APromptIsReadInLargePiecesAloneAndInSmallOnesBesideOthers) {
   Use({.prefill_chunk_tokens = 100, .mixed_chunk_tokens = 10});
   ASSERT_TRUE(Add(1, 250).ok());
   EXPECT_THAT(Plan(), ElementsAre(Share(1, 100)));
-  ASSERT_TRUE(Add(2, 30).ok());
   EXPECT_THAT(Plan(), ElementsAre(Share(1, 100)));
-  EXPECT_THAT(Plan(), ElementsAre(Share(1, 50), Share(2, 30)));
+  EXPECT_THAT(Plan(), ElementsAre(Share(1, 50)));
+  ASSERT_TRUE(Add(2, 10).ok());
+  EXPECT_THAT(Plan(), ElementsAre(Decode(1), Share(2, 10)));
   ASSERT_TRUE(Add(3, 15).ok());
   EXPECT_THAT(Plan(), ElementsAre(Decode(1), Decode(2), Share(3, 10)));
   EXPECT_THAT(Plan(), ElementsAre(Decode(1), Decode(2), Share(3, 5)));
   EXPECT_THAT(Plan(), ElementsAre(Decode(1), Decode(2), Decode(3)));
+}
+
+TEST_F(BatcherTest, AShortPromptNeedNotWaitForALongOneNorStopIt) {
+  Use({.prefill_chunk_tokens = 100});
+  ASSERT_TRUE(Add(1, 500).ok());
+  EXPECT_THAT(Plan(), ElementsAre(Share(1, 100)));
+  ASSERT_TRUE(Add(2, 30).ok());
+  ASSERT_TRUE(Add(3, 15).ok());
+  ASSERT_TRUE(Add(4, 40).ok());
+  EXPECT_THAT(Plan(), ElementsAre(Share(3, 15), Share(2, 30), Share(4, 5), Share(1, 50)));
+  EXPECT_THAT(Plan(), ElementsAre(Decode(2), Decode(3), Share(4, 16), Share(1, 16)));
+}
+
+TEST_F(BatcherTest, AnUrgentPromptIsReadFirst) {
+  Use({.prefill_chunk_tokens = 100});
+  ASSERT_TRUE(Add(1, 500).ok());
+  ASSERT_TRUE(Add(2, 120, RequestPriority::kHigh).ok());
+  EXPECT_THAT(Plan(), ElementsAre(Share(2, 100)));
+  EXPECT_THAT(Plan(), ElementsAre(Share(2, 20), Share(1, 80)));
 }
 
 TEST_F(BatcherTest, TheQueueIsBoundedByRequestsAndByTokens) {
