@@ -419,6 +419,28 @@ class ClientCommandsTest(unittest.TestCase):
                 self.assertEqual(result.returncode, 1)
                 self.assertIn(path, result.stderr)
 
+    def test_load_runs_every_request_and_says_what_it_took(self):
+        shape = ["--prompt-tokens", "8", "--max-tokens", "5"]
+        for flags in (["--concurrency", "4"], ["--rate", "1000"]):
+            with self.subTest(flags=flags):
+                result, = self.json_lines("load", *flags, "--requests", "12", *shape)
+                self.assertEqual((result["requests"], result["errors"]), (12, 0))
+                self.assertEqual(result["output_tokens"], 12 * 5)
+                for key in ("ttft_ms", "itl_ms", "request_ms"):
+                    percentiles = [result[key][p] for p in ("p50", "p95", "p99")]
+                    self.assertEqual(percentiles, sorted(percentiles))
+                    self.assertGreater(percentiles[0], 0)
+
+    def test_load_counts_what_failed(self):
+        result, = self.json_lines("load", "--requests", "3", "--max-tokens", "16777216")
+        self.assertEqual(result["errors_by_code"], {"INVALID_ARGUMENT": 3})
+        shown = self.client("load", "--requests", "2", "--max-tokens", "4")
+        self.assertEqual(shown.returncode, 0, shown.stderr)
+        self.assertIn("inter-token latency", shown.stdout)
+        unknown = self.client("load", "--model", "nobody")
+        self.assertEqual(unknown.returncode, 1)
+        self.assertIn("nobody", unknown.stderr)
+
     def test_health(self):
         health, = self.json_lines("health", "--model", "demo")
         self.assertEqual(health, {"status": "SERVING",
