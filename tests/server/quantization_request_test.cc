@@ -116,8 +116,9 @@ TEST_F(QuantizationServiceTest, EveryFieldReachesTheWork) {
   ASSERT_TRUE(Quantize(request, &last).ok());
   WaitForEnd(last.id());
 
-  ASSERT_EQ(quantizer_.requests.size(), 3u);
-  const QuantizationRequest& plain = quantizer_.requests[0];
+  const std::vector<QuantizationRequest> seen = quantizer_.seen();
+  ASSERT_EQ(seen.size(), 3u);
+  const QuantizationRequest& plain = seen[0];
   EXPECT_EQ(plain.directory, fs::canonical(root_) / "one");
   EXPECT_EQ(plain.output_directory, fs::canonical(root_) / "plain");
   EXPECT_EQ(plain.options.recipe.scheme, engine::Scheme::kQuamba);
@@ -129,7 +130,7 @@ TEST_F(QuantizationServiceTest, EveryFieldReachesTheWork) {
   EXPECT_EQ(plain.samples.max_tokens, 512);
   EXPECT_EQ(plain.calibration_text, "Some text.");  // one text is a whole file
   EXPECT_EQ(plain.calibration_file, "");
-  const QuantizationRequest& all = quantizer_.requests[1];
+  const QuantizationRequest& all = seen[1];
   EXPECT_EQ(all.options.recipe.scheme, engine::Scheme::kStatic);
   EXPECT_EQ(all.options.recipe.granularity, engine::Granularity::kTensor);
   EXPECT_EQ(all.options.recipe.head_bits, 16);
@@ -139,8 +140,8 @@ TEST_F(QuantizationServiceTest, EveryFieldReachesTheWork) {
   EXPECT_EQ(all.samples.max_tokens, 13);
   EXPECT_EQ(all.calibration_text,
             "{\"text\":\"Some text.\"}\n{\"text\":\"a \\\"second\\\"\\ntext\"}\n");
-  EXPECT_EQ(quantizer_.requests[2].calibration_file, fs::canonical(root_) / "texts.txt");
-  EXPECT_EQ(quantizer_.requests[2].calibration_text, "");
+  EXPECT_EQ(seen[2].calibration_file, fs::canonical(root_) / "texts.txt");
+  EXPECT_EQ(seen[2].calibration_text, "");
 }
 
 TEST(QuantizationWithoutRootTest, IsRefused) {

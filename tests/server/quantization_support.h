@@ -48,15 +48,19 @@ struct FakeQuantizer {
     return report;
   }
 
-  std::vector<std::string> outputs() {
+  // What it was asked for so far.
+  std::vector<QuantizationRequest> seen() {
     std::lock_guard lock(mutex);
+    return requests;
+  }
+  std::vector<std::string> outputs() {
     std::vector<std::string> outputs;
-    for (const auto& request : requests) outputs.push_back(request.output_path);
+    for (const auto& request : seen()) outputs.push_back(request.output_path);
     return outputs;
   }
 
   std::mutex mutex;
-  std::vector<QuantizationRequest> requests;
+  std::vector<QuantizationRequest> requests;  // guarded by it
 };
 
 class QuantizationServiceTest : public testing::Test {
