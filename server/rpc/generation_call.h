@@ -58,7 +58,6 @@ class GenerationCall : public AbortableCall {
  private:
   absl::Status Submit(const v1::GenerationParameters& parameters, const std::string& peer,
                       std::function<void()> on_ready);
-  absl::Status EndStatus(const engine::GenerationStream::Event& event) const;
 
   const GenerationEnvironment environment_;
   const engine::Clock::time_point arrival_ = engine::Clock::now();

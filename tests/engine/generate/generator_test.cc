@@ -79,6 +79,17 @@ class GeneratorTest : public ::testing::Test {
     collector.Watch(*std::move(stream));
   }
 
+  // The first pass tells that it is busy and waits for its release.
+  void HoldFirstPass() {
+    model_.before_forward = [this](std::span<const engine::Run>) {
+      if (!first_.exchange(false)) return;
+      busy_.count_down();
+      release_.wait();
+    };
+  }
+
+  std::latch busy_{1}, release_{1};
+  std::atomic<bool> first_{true};
   FakeTokenizer tokenizer_;
   FakeModel model_;
   std::unique_ptr<Generator> generator_;
@@ -196,17 +207,11 @@ TEST_F(GeneratorTest, ADeadlineThatHasPassedCostsNothing) {
 }
 
 TEST_F(GeneratorTest, AFullQueueRefusesAndDrainRefusesButFinishes) {
-  std::latch busy(1), release(1);
-  std::atomic<bool> first{true};
-  model_.before_forward = [&](std::span<const engine::Run>) {
-    if (!first.exchange(false)) return;
-    busy.count_down();
-    release.wait();
-  };
+  HoldFirstPass();
   Start({.batching = {.max_running = 1, .max_waiting = 1}});
   Collector running, waiting, refused;
   Submit(running, Request({0}, 2));
-  busy.wait();
+  busy_.wait();
   Submit(waiting, Request({0}, 2));
   EXPECT_EQ(generator_->running(), 1);
   EXPECT_EQ(generator_->waiting(), 1);
@@ -215,26 +220,20 @@ TEST_F(GeneratorTest, AFullQueueRefusesAndDrainRefusesButFinishes) {
   generator_->Drain();
   EXPECT_EQ(generator_->Submit(Request({0}, 2), refused.on_ready()).status().code(),
             absl::StatusCode::kUnavailable);
-  release.count_down();
+  release_.count_down();
   EXPECT_EQ(running.reason(), FinishReason::kLength);
   EXPECT_EQ(waiting.reason(), FinishReason::kLength);
 }
 
 TEST_F(GeneratorTest, DestructionEndsEveryStream) {
-  std::latch busy(1), release(1);
-  std::atomic<bool> first{true};
-  model_.before_forward = [&](std::span<const engine::Run>) {
-    if (!first.exchange(false)) return;
-    busy.count_down();
-    release.wait();
-  };
+  HoldFirstPass();
   Start();
   Collector running, waiting;
   Submit(running, Request({0}, 1000000));
   Submit(waiting, Request({0}, 1000000));
-  busy.wait();
+  busy_.wait();
   std::thread destroyer([&] { generator_.reset(); });
-  release.count_down();
+  release_.count_down();
   destroyer.join();
   EXPECT_EQ(running.Wait().status.code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(waiting.Wait().status.code(), absl::StatusCode::kUnavailable);
@@ -299,20 +298,14 @@ TEST_F(GeneratorTest, ACancelledRequestThatWaitsEndsBeforeTheNextStep) {
 }
 
 TEST_F(GeneratorTest, OneThatFindsNoMemoryWaitsForAnotherToEnd) {
-  std::latch busy(1), release(1);
-  std::atomic<bool> first{true};
-  model_.before_forward = [&](std::span<const engine::Run>) {
-    if (!first.exchange(false)) return;
-    busy.count_down();
-    release.wait();
-  };
+  HoldFirstPass();
   model_.max_states = 1;
   Start();
   Collector one, two;
   Submit(one, Request({0}, 3));
-  busy.wait();
+  busy_.wait();
   Submit(two, Request({0}, 3));
-  release.count_down();
+  release_.count_down();
   EXPECT_TRUE(one.Wait().status.ok());
   EXPECT_TRUE(two.Wait().status.ok()) << two.Wait().status;
   EXPECT_THAT(two.ids(), ElementsAre(1, 2, 3));
