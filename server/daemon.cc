@@ -31,8 +31,8 @@ constexpr std::chrono::seconds kAbortTime{5};
 // For what is left then: probes, and health watchers, which never end by themselves.
 constexpr std::chrono::milliseconds kShutdownTime{100};
 
-constexpr const char* kServices[] = {"whipsnake.v1.GenerationService", "whipsnake.v1.ModelService",
-                                     "whipsnake.v1.AdminService"};
+constexpr const char* kServices[] = {"whipsnake.v1.GenerationService", "whipsnake.v1.StateService",
+                                     "whipsnake.v1.ModelService", "whipsnake.v1.AdminService"};
 
 absl::StatusOr<ListenAddress> CheckedAddress(const std::string& text, std::string_view flag,
                                              bool insecure_listen) {
@@ -84,6 +84,10 @@ absl::Status CheckOptions(const DaemonOptions& options) {
     return value >= 1 ? absl::OkStatus() : InvalidField(flag, std::to_string(value), "at least 1");
   };
   const engine::BatcherOptions& batching = options.generator.batching;
+  if (options.generator.cache.max_bytes < 0) {
+    return InvalidField("--state-cache-bytes", std::to_string(options.generator.cache.max_bytes),
+                        "0 (none) or more");
+  }
   RETURN_IF_ERROR(positive("--max-prompt-tokens", options.limits.prompt_tokens));
   RETURN_IF_ERROR(positive("--max-new-tokens", options.limits.new_tokens));
   RETURN_IF_ERROR(positive("--max-running", batching.max_running));
@@ -97,11 +101,22 @@ absl::Status CheckOptions(const DaemonOptions& options) {
   return absl::OkStatus();
 }
 
+// The directory of the saved states; none where there is no data directory.
+absl::StatusOr<std::string> MakeStateDirectory(const std::string& data) {
+  if (data.empty()) return std::string();
+  const std::string directory = (std::filesystem::path(data) / "states").string();
+  std::error_code error;
+  std::filesystem::create_directories(directory, error);
+  if (error) return InvalidField("--data", data, "a directory to write to: " + error.message());
+  return directory;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(DaemonOptions options) {
   RETURN_IF_ERROR(CheckOptions(options));
   ASSIGN_OR_RETURN(std::vector<ModelSource> sources, CheckedModels(options));
+  ASSIGN_OR_RETURN(options.states.directory, MakeStateDirectory(options.data));
   ASSIGN_OR_RETURN(const ListenAddress grpc,
                    CheckedAddress(options.listen, "--listen", options.insecure_listen));
   ASSIGN_OR_RETURN(const ListenAddress http,
@@ -131,6 +146,7 @@ Daemon::Daemon(DaemonOptions options, int threads, int64_t memory_limit)
     : options_(std::move(options)),
       ledger_(memory_limit),
       executor_(threads),
+      states_(options_.states, &ledger_),
       models_(options_.loader ? options_.loader
                               : MakeDirectoryLoader({&executor_, &ledger_}, options_.generator),
               metrics_,
@@ -139,7 +155,8 @@ Daemon::Daemon(DaemonOptions options, int threads, int64_t memory_limit)
       quantizations_(
           options_.quantizer ? options_.quantizer : MakeDirectoryQuantizer({&executor_, &ledger_}),
           metrics_),
-      generation_service_({&models_, &active_calls_, options_.limits}),
+      generation_service_({&models_, &active_calls_, &states_, options_.limits}),
+      state_service_({&models_, &active_calls_, &states_, options_.limits}),
       model_service_({&models_, &active_calls_, &background_, &quantizations_, options_.model_root,
                       options_.limits}),
       admin_service_(
@@ -181,6 +198,7 @@ absl::Status Daemon::StartGrpc(ListenAddress address) {
   interceptors.push_back(MakeRpcMetrics(metrics_));
   builder.experimental().SetInterceptorCreators(std::move(interceptors));
   builder.RegisterService(&generation_service_);
+  builder.RegisterService(&state_service_);
   builder.RegisterService(&model_service_);
   builder.RegisterService(&admin_service_);
 

@@ -25,11 +25,13 @@
 #include "server/registry/model_registry.h"
 #include "server/registry/quantization_jobs.h"
 #include "server/registry/quantizer.h"
+#include "server/registry/state_store.h"
 #include "server/rpc/active_calls.h"
 #include "server/rpc/admin_service.h"
 #include "server/rpc/background.h"
 #include "server/rpc/generation_service.h"
 #include "server/rpc/model_service.h"
+#include "server/rpc/state_service.h"
 
 namespace whipsnake::server {
 
@@ -51,6 +53,8 @@ struct DaemonOptions {
   double memory_fraction = 0.9;    // of the cgroup's memory, for the engine
   GenerationLimits limits;
   engine::GeneratorOptions generator;
+  std::string data;          // a directory for what outlives the process; empty: nothing does
+  StateStoreOptions states;  // but for their directory, which is in `data`
   std::chrono::milliseconds grace_period{25'000};
   ModelLoader loader;   // null: model directories; tests put fakes here
   Quantizer quantizer;  // likewise
@@ -103,10 +107,12 @@ class Daemon {
   ActiveCalls active_calls_;
   std::mutex health_mutex_;  // held while the server is built, so that no change of state is missed
   grpc::HealthCheckServiceInterface* health_ = nullptr;  // the server's
+  StateStore states_;
   ModelRegistry models_;
   Background background_;
   QuantizationJobs quantizations_;
   GenerationService generation_service_;
+  StateService state_service_;
   ModelService model_service_;
   AdminService admin_service_;
   std::unique_ptr<grpc::Server> server_;

@@ -54,11 +54,29 @@ Buffer& Buffer::operator=(Buffer&& other) noexcept {
 
 Buffer::~Buffer() { std::free(data_); }
 
-absl::Status Ledger::CheckFits(int64_t bytes, std::string_view what) const {
+void Ledger::Register(Reclaimer* reclaimer) {
+  std::lock_guard lock(reclaimers_mutex_);
+  reclaimers_.push_back(reclaimer);
+}
+
+void Ledger::Unregister(Reclaimer* reclaimer) {
+  std::lock_guard lock(reclaimers_mutex_);
+  std::erase(reclaimers_, reclaimer);
+}
+
+absl::Status Ledger::CheckFits(int64_t bytes, std::string_view what) {
   if (bytes < 0)
     return absl::InvalidArgumentError(absl::StrCat(ToAbsl(what), ": ", bytes, " bytes asked for"));
-  if (limit_ > 0 && bytes > limit_ - used()) return Exhausted(what, bytes, used(), limit_);
-  return absl::OkStatus();
+  if (Fits(bytes)) return absl::OkStatus();
+  if (bytes <= limit_) {
+    std::lock_guard lock(reclaimers_mutex_);
+    for (Reclaimer* reclaimer : reclaimers_) {
+      // What it gives back may still be held by others: look again until it has no more.
+      while (!Fits(bytes) && reclaimer->Reclaim(bytes - (limit_ - used())) > 0) {
+      }
+    }
+  }
+  return Fits(bytes) ? absl::OkStatus() : Exhausted(what, bytes, used(), limit_);
 }
 
 absl::StatusOr<Reservation> Ledger::Reserve(int64_t bytes, Purpose purpose, std::string_view what) {

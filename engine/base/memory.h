@@ -9,8 +9,10 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <mutex>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -68,7 +70,18 @@ class Buffer {
   Reservation reservation_;
 };
 
-// Counts bytes of one device against a limit. Thread-safe. Must outlive what it handed out.
+// Holds memory that it can do without, as a cache does.
+class Reclaimer {
+ public:
+  virtual ~Reclaimer() = default;
+  // Gives back what is needed least, at least `bytes` of it where there is so much, and returns how
+  // much it was. Called from any thread; must neither allocate from the ledger nor wait for who
+  // does.
+  virtual int64_t Reclaim(int64_t bytes) = 0;
+};
+
+// Counts bytes of one device against a limit. Where a limit would be passed, those who hold memory
+// that they can do without are asked for it first. Thread-safe. Must outlive what it handed out.
 class Ledger {
  public:
   // limit in bytes; 0 is no limit.
@@ -83,8 +96,12 @@ class Ledger {
   // Counts bytes that something else holds, such as a mapped file.
   absl::StatusOr<Reservation> Reserve(int64_t bytes, Purpose purpose, std::string_view what);
 
-  // Whether `bytes` more would fit now; the same error as Reserve, reserving nothing.
-  absl::Status CheckFits(int64_t bytes, std::string_view what) const;
+  // Whether `bytes` more fit now; the same error as Reserve, reserving nothing.
+  absl::Status CheckFits(int64_t bytes, std::string_view what);
+
+  // After Unregister returns, the reclaimer is not called any more.
+  void Register(Reclaimer* reclaimer);
+  void Unregister(Reclaimer* reclaimer);
 
   int64_t limit() const { return limit_; }
   int64_t used() const { return total_.load(std::memory_order_relaxed); }
@@ -98,8 +115,11 @@ class Ledger {
  private:
   friend class Reservation;
   void Release(int64_t bytes, Purpose purpose);
+  bool Fits(int64_t bytes) const { return limit_ == 0 || bytes <= limit_ - used(); }
 
   const int64_t limit_;
+  std::mutex reclaimers_mutex_;
+  std::vector<Reclaimer*> reclaimers_;
   std::atomic<int64_t> total_{0};
   std::atomic<int64_t> peak_{0};
   std::array<std::atomic<int64_t>, kPurposeCount> used_{};

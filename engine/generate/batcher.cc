@@ -32,9 +32,10 @@ absl::Status Batcher::Add(const BatchEntry& entry) {
 std::vector<BatchShare> Batcher::Plan(Clock::time_point now) {
   Admit(now);
   std::vector<BatchShare> shares;
-  for (const Item& item : running_) {
+  for (Item& item : running_) {
     if (item.prompt_left > 0) continue;
     shares.push_back({item.entry.id});
+    item.begun = true;
     clients_[item.entry.client].served += 1;
   }
   ShareOut(shares.empty() ? options_.prefill_chunk_tokens : options_.mixed_chunk_tokens, shares);
@@ -59,14 +60,33 @@ void Batcher::ShareOut(int64_t budget, std::vector<BatchShare>& shares) {
     budget -= more;
     shares.push_back({item->entry.id, own + more});
     item->prompt_left -= own + more;
+    item->begun = true;
     clients_[item->entry.client].served += static_cast<double>(own + more);
   }
 }
 
+BatchShare Batcher::Skip(const BatchShare& share, int64_t tokens) {
+  const auto found = std::ranges::find(running_, share.id, &Item::id);
+  if (found == running_.end()) return share;
+  const int64_t left = found->prompt_left + share.prompt_tokens - tokens;
+  const int64_t now = std::min(share.prompt_tokens, left);
+  found->prompt_left = left - now;
+  clients_[found->entry.client].served -= static_cast<double>(share.prompt_tokens - now);
+  return {share.id, now};
+}
+
+void Batcher::Fork(uint64_t id, uint64_t copy) {
+  const auto found = std::ranges::find(running_, id, &Item::id);
+  if (found == running_.end()) return;
+  Item item{.entry = found->entry, .prompt_left = 0};
+  item.entry.id = copy;
+  ++clients_[item.entry.client].requests;
+  waiting_.push_front(std::move(item));
+}
+
 void Batcher::Remove(uint64_t id) {
-  const auto is_it = [&](const Item& item) { return item.entry.id == id; };
   for (Items* items : {&waiting_, &running_}) {
-    const auto found = std::ranges::find_if(*items, is_it);
+    const auto found = std::ranges::find(*items, id, &Item::id);
     if (found == items->end()) continue;
     Forget(*found);
     items->erase(found);
@@ -75,14 +95,24 @@ void Batcher::Remove(uint64_t id) {
   }
 }
 
-void Batcher::Postpone(const BatchShare& share) {
-  const auto is_it = [&](const Item& item) { return item.entry.id == share.id; };
-  const auto found = std::ranges::find_if(running_, is_it);
-  if (found == running_.end()) return;
-  found->prompt_left += share.prompt_tokens;
-  clients_[found->entry.client].served -= std::max<int64_t>(share.prompt_tokens, 1);
-  waiting_.splice(waiting_.begin(), running_, found);
-  held_ = true;
+bool Batcher::Postpone(std::span<const BatchShare> shares) {
+  const auto is_here = [&](const Item& item) {
+    return std::ranges::find(shares, item.id(), &BatchShare::id) != shares.end();
+  };
+  const auto has_memory = [&](const Item& item) { return item.begun && !is_here(item); };
+  if (std::ranges::none_of(running_, has_memory) && std::ranges::none_of(waiting_, has_memory)) {
+    return false;
+  }
+  for (const BatchShare& share : shares) {
+    const auto found = std::ranges::find(running_, share.id, &Item::id);
+    if (found == running_.end()) continue;
+    found->begun = false;
+    found->prompt_left += share.prompt_tokens;
+    clients_[found->entry.client].served -= std::max<int64_t>(share.prompt_tokens, 1);
+    waiting_.splice(waiting_.begin(), running_, found);
+    held_ = true;
+  }
+  return true;
 }
 
 int Batcher::AgedRank(const Item& item, Clock::time_point now) const {
@@ -94,7 +124,12 @@ Batcher::Items::iterator Batcher::Next(const auto& rank) {
   const auto key = [&](const Item& item) {
     return std::pair(rank(item), clients_[item.entry.client].served);
   };
-  return std::ranges::min_element(waiting_, {}, key);
+  auto next = waiting_.end();
+  for (auto item = waiting_.begin(); item != waiting_.end(); ++item) {
+    if (held_ && !item->begun) continue;
+    if (next == waiting_.end() || key(*item) < key(*next)) next = item;
+  }
+  return next;
 }
 
 Batcher::Items::iterator Batcher::Victim() {
@@ -107,16 +142,17 @@ Batcher::Items::iterator Batcher::Victim() {
 
 void Batcher::Admit(Clock::time_point now) {
   const auto aged = [&](const Item& item) { return AgedRank(item, now); };
-  while (!held_ && !waiting_.empty() && running() < options_.max_running) {
+  while (running() < options_.max_running) {
     const auto next = Next(aged);
+    if (next == waiting_.end()) return;
     next->rank = aged(*next);
     running_.splice(running_.end(), waiting_, next);
   }
   // Places are taken by true priority alone: with age, equals would take turns at nobody's gain.
   const auto base = [](const Item& item) { return static_cast<int>(item.entry.priority); };
-  while (!held_ && !waiting_.empty() && !running_.empty()) {
+  while (!running_.empty()) {
     const auto next = Next(base), victim = Victim();
-    if (base(*next) >= victim->rank) return;
+    if (next == waiting_.end() || base(*next) >= victim->rank) return;
     next->rank = base(*next);
     running_.splice(running_.end(), waiting_, next);
     waiting_.splice(waiting_.begin(), running_, victim);

@@ -22,6 +22,7 @@
 #include <cstdint>
 #include <list>
 #include <map>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -48,7 +49,7 @@ struct BatcherOptions {
 // What the batcher knows of a request.
 struct BatchEntry {
   uint64_t id = 0;            // unique
-  int64_t prompt_tokens = 0;  // still to be read, at least 1
+  int64_t prompt_tokens = 0;  // at least 1
   RequestPriority priority = RequestPriority::kNormal;
   std::string client;
   Clock::time_point arrival;
@@ -73,27 +74,40 @@ class Batcher {
   // first, then those that read their prompts.
   std::vector<BatchShare> Plan(Clock::time_point now);
 
+  // The first `tokens` of a sequence's prompt were found to need no computing.
+  // Returns what is left of its first share, which was just planned: possibly nothing.
+  BatchShare Skip(const BatchShare& share, int64_t tokens);
+
+  // A sequence that has read its prompt becomes two: `copy` goes on from there beside `id`. The
+  // bounds of the queue are not for it.
+  void Fork(uint64_t id, uint64_t copy);
+
   // It has ended, wherever it was. Unknown ids are ignored.
   void Remove(uint64_t id);
 
-  // Undoes a share of the last plan for want of memory: the sequence waits again, and nobody is
-  // admitted until one is removed.
-  void Postpone(const BatchShare& share);
+  // Undoes shares of the last plan for want of memory: their sequences wait again, and until one is
+  // removed nobody is admitted but who has run already, and so has its memory. Returns false, and
+  // changes nothing, where there is none that has: then waiting would not help.
+  bool Postpone(std::span<const BatchShare> shares);
 
   int64_t running() const { return static_cast<int64_t>(running_.size()); }
   int64_t waiting() const { return static_cast<int64_t>(waiting_.size()); }
 
  private:
   struct Item {
+    uint64_t id() const { return entry.id; }
+
     BatchEntry entry;
     int64_t prompt_left = 0;
-    int rank = 0;  // the priority, aged, that it was admitted with
+    int rank = 0;        // the priority, aged, that it was admitted with
+    bool begun = false;  // has been in a plan that was carried out
   };
   using Items = std::list<Item>;
 
   int AgedRank(const Item& item, Clock::time_point now) const;
-  Items::iterator Next(const auto& rank);  // of the waiting
-  Items::iterator Victim();                // of the running: the last of the least urgent
+  // Of the waiting who may be admitted the next one, or their end.
+  Items::iterator Next(const auto& rank);
+  Items::iterator Victim();  // of the running: the last of the least urgent
   void Admit(Clock::time_point now);
   void ShareOut(int64_t budget, std::vector<BatchShare>& shares);  // of prompt tokens
   void Forget(const Item& item);
@@ -110,7 +124,7 @@ class Batcher {
   Items running_;  // in order of admission
   // Those with requests, and those who have been given more than they: none starts anew by leaving.
   std::map<std::string, Client> clients_;
-  bool held_ = false;  // after Postpone
+  bool held_ = false;  // after Postpone: there is no memory for new ones
 };
 
 }  // namespace whipsnake::engine

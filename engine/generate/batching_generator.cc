@@ -1,10 +1,10 @@
 #include <algorithm>
 #include <condition_variable>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <span>
 #include <thread>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -12,6 +12,7 @@
 #include "engine/generate/batcher.h"
 #include "engine/generate/generation.h"
 #include "engine/generate/generator.h"
+#include "engine/generate/prefix_cache.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -20,42 +21,51 @@ namespace {
 class NullObserver : public GenerationObserver {
  public:
   void OnStarted(double) override {}
+  void OnCacheLookup(bool) override {}
   void OnStep(const StepShape&, double) override {}
   void OnFirstToken(double) override {}
   void OnInterToken(double) override {}
   void OnFinished(const absl::Status&, const Finished&, double) override {}
 };
 
-// A generation's part of a step, and how its part went.
+// A sequence's part of a step, and how its part went.
 struct Member {
   Generation* generation;
+  int index;  // of the sequence in it
   BatchShare share;
   absl::Status status;
+
+  bool has_run() const { return status.ok() && !generation->complete(index); }
 };
 
-StepShape ShapeOf(std::span<const Member> members) {
+StepShape ShapeOf(std::span<Member* const> members) {
   StepShape shape;
-  for (const Member& member : members) {
-    if (member.share.prompt_tokens == 0) {
+  for (const Member* member : members) {
+    if (member->share.prompt_tokens == 0) {
       ++shape.decoding;
     } else {
       ++shape.prefilling;
-      shape.prompt_tokens += member.share.prompt_tokens;
+      shape.prompt_tokens += member->share.prompt_tokens;
     }
   }
   return shape;
 }
 
-// The batcher decides, under the lock; the generations compute, outside of it, on the one thread.
+// The batcher decides, under the lock; the generations compute, outside of it, on the one thread. A
+// generation's id is that of its first sequence, and the others' follow.
 class BatchingGenerator : public Generator {
  public:
   BatchingGenerator(Model* model, const Tokenizer* tokenizer, const GeneratorOptions& options,
                     GenerationObserver* observer)
       : model_(*model),
         tokenizer_(tokenizer),
+        options_(options),
         observer_(observer != nullptr ? observer : &null_observer_),
-        batcher_(options.batching),
-        thread_([this] { Loop(); }) {}
+        cache_(options.cache),
+        batcher_(options.batching) {
+    if (options_.ledger != nullptr) options_.ledger->Register(&cache_);
+    thread_ = std::thread([this] { Loop(); });
+  }
 
   ~BatchingGenerator() override {
     {
@@ -65,23 +75,25 @@ class BatchingGenerator : public Generator {
     }
     wake_.notify_one();
     thread_.join();
+    if (options_.ledger != nullptr) options_.ledger->Unregister(&cache_);
   }
 
   absl::StatusOr<std::shared_ptr<GenerationStream>> Submit(
       GenerationRequest request, std::function<void()> on_ready) override {
     auto stream = std::make_shared<BufferedStream>(std::move(on_ready));
-    BatchEntry entry{.prompt_tokens = std::ssize(request.prompt),
-                     .priority = request.priority,
-                     .client = request.client,
-                     .arrival = request.arrival};
     // The tables of a sampler cost something: not under the lock.
-    auto generation = std::make_unique<Generation>(std::move(request), stream, tokenizer_,
-                                                   model_.info(), observer_);
+    auto generation = std::make_unique<Generation>(std::move(request), stream, tokenizer_, &model_,
+                                                   &cache_, observer_);
+    BatchEntry entry{.prompt_tokens = generation->prompt_left(),
+                     .priority = generation->request().priority,
+                     .client = generation->request().client,
+                     .arrival = generation->request().arrival};
     std::lock_guard lock(mutex_);
     if (draining_)
       return absl::UnavailableError("the model takes no new requests: it is being drained");
-    entry.id = ++last_id_;
+    entry.id = next_id_;
     RETURN_IF_ERROR(batcher_.Add(entry));
+    next_id_ += generation->sequences();
     generations_.emplace(entry.id, std::move(generation));
     wake_.notify_one();
     return stream;
@@ -92,17 +104,18 @@ class BatchingGenerator : public Generator {
     draining_ = true;
   }
 
-  int64_t running() const override {
+  GeneratorLoad load() const override {
     std::lock_guard lock(mutex_);
-    return batcher_.running();
-  }
-
-  int64_t waiting() const override {
-    std::lock_guard lock(mutex_);
-    return batcher_.waiting();
+    return {.running = batcher_.running(),
+            .max_running = options_.batching.max_running,
+            .waiting = batcher_.waiting(),
+            .state_bytes = state_bytes_,
+            .cache_bytes = cache_.bytes(),
+            .cache_entries = cache_.entries()};
   }
 
  private:
+  using Generations = std::map<uint64_t, std::unique_ptr<Generation>>;
   using Ended = std::vector<std::pair<std::unique_ptr<Generation>, absl::Status>>;
 
   void Loop() {
@@ -115,17 +128,28 @@ class BatchingGenerator : public Generator {
         if (generations_.empty()) return;
         ended = TakeUnwanted();
         for (const BatchShare& share : batcher_.Plan(Clock::now())) {
-          members.push_back({generations_.at(share.id).get(), share, absl::OkStatus()});
+          const auto [id, generation] = Find(share.id);
+          members.push_back({generation, static_cast<int>(share.id - id), share, {}});
         }
       }
       for (const auto& [generation, status] : ended) generation->Finish(status);
-      StartMembers(members);
+      PrepareMembers(members);
       Step(members);
       for (const auto& [generation, status] : TakeEnded(members)) generation->Finish(status);
     }
   }
 
-  // Removes what nobody waits for any more, wherever it is. Requires mutex_.
+  // The generation that a sequence belongs to. Requires mutex_, as do the next two.
+  std::pair<uint64_t, Generation*> Find(uint64_t id) const {
+    const auto found = std::prev(generations_.upper_bound(id));
+    return {found->first, found->second.get()};
+  }
+
+  void RemoveSequences(uint64_t id, const Generation& generation) {
+    for (int index = 0; index < generation.sequences(); ++index) batcher_.Remove(id + index);
+  }
+
+  // Removes what nobody waits for any more, wherever it is.
   Ended TakeUnwanted() {
     const Clock::time_point now = Clock::now();
     Ended ended;
@@ -136,88 +160,124 @@ class BatchingGenerator : public Generator {
         ++it;
         continue;
       }
-      batcher_.Remove(it->first);
+      RemoveSequences(it->first, *it->second);
       ended.emplace_back(std::move(it->second), status);
       it = generations_.erase(it);
     }
     return ended;
   }
 
-  // Gives the new ones their states. One that finds no memory waits until another has ended; if
-  // there is no other, it fails.
-  void StartMembers(std::vector<Member>& members) {
+  // Gives the new ones their states. Those that find no memory wait until another has ended; if
+  // there is no other that has some, they fail.
+  void PrepareMembers(std::vector<Member>& members) {
     const Clock::time_point now = Clock::now();
+    std::vector<BatchShare> without, found_in_cache;
     for (Member& member : members) {
-      if (!member.generation->started()) member.status = member.generation->Start(model_, now);
+      const bool started = member.generation->started();
+      member.status = member.generation->Prepare(member.index, now);
+      if (absl::IsResourceExhausted(member.status)) {
+        without.push_back(member.share);
+      } else if (!started && member.generation->cached_tokens() > 0) {
+        found_in_cache.push_back(member.share);
+      }
     }
-    const auto without = std::ranges::count_if(
-        members, [](const Member& m) { return absl::IsResourceExhausted(m.status); });
+    if (without.empty() && found_in_cache.empty()) return;
     std::lock_guard lock(mutex_);
-    if (without == batcher_.running()) return;
-    std::erase_if(members, [this](const Member& member) {
-      if (!absl::IsResourceExhausted(member.status)) return false;
-      batcher_.Postpone(member.share);
-      return true;
-    });
+    for (Member& member : members) {
+      if (std::ranges::find(found_in_cache, member.share.id, &BatchShare::id) !=
+          found_in_cache.end()) {
+        member.share = batcher_.Skip(member.share, member.generation->cached_tokens());
+      }
+    }
+    if (without.empty() || !batcher_.Postpone(without)) return;
+    std::erase_if(members, [](const Member& m) { return absl::IsResourceExhausted(m.status); });
   }
 
   // One forward pass. Where a batch fails its members are tried one by one, so that only those fail
   // that cannot be computed: a failed pass has changed no state.
   void Step(std::span<Member> members) {
     std::vector<Run> runs;
-    for (const Member& member : members) {
-      if (!member.status.ok()) return Each(members);
-      runs.push_back(member.generation->NextRun(member.share.prompt_tokens));
+    std::vector<Member*> running;
+    for (Member& member : members) {
+      if (!member.has_run()) continue;
+      runs.push_back(member.generation->NextRun(member.index, member.share.prompt_tokens));
+      running.push_back(&member);
     }
     if (runs.empty()) return;
     const Clock::time_point begin = Clock::now();
     const auto logits = model_.Forward(runs);
-    observer_->OnStep(ShapeOf(members),
+    observer_->OnStep(ShapeOf(running),
                       std::chrono::duration<double>(Clock::now() - begin).count());
     if (!logits.ok()) {
-      if (members.size() > 1) return Each(members);
-      members.front().status = logits.status();
+      if (running.size() > 1) return Each(members);
+      running.front()->status = logits.status();
       return;
     }
     int64_t row = 0;
-    for (size_t i = 0; i < members.size(); ++i) {
+    for (size_t i = 0; i < running.size(); ++i) {
       std::span<const float> own;
       if (runs[i].logits == LogitsOf::kLast) {
         own = {logits->row(row++), static_cast<size_t>(logits->cols)};
       }
-      members[i].status = members[i].generation->Advance(members[i].share.prompt_tokens, own);
+      Member& member = *running[i];
+      member.status = member.generation->Advance(member.index, member.share.prompt_tokens, own);
     }
   }
 
   void Each(std::span<Member> members) {
-    for (size_t i = 0; i < members.size(); ++i) {
-      if (members[i].status.ok()) Step(members.subspan(i, 1));
-    }
+    for (size_t i = 0; i < members.size(); ++i) Step(members.subspan(i, 1));
   }
 
+  // After a step: new sequences begin, complete ones leave. Returns the generations that are over.
   Ended TakeEnded(std::span<const Member> members) {
     std::lock_guard lock(mutex_);
     Ended ended;
     for (const Member& member : members) {
-      if (member.status.ok() && !member.generation->complete()) continue;
-      const auto found = generations_.find(member.share.id);
-      batcher_.Remove(member.share.id);
+      const auto found = generations_.find(member.share.id - member.index);
+      if (found == generations_.end()) continue;  // another of its sequences has ended it
+      Generation& generation = *member.generation;
+      if (member.status.ok()) {
+        if (member.share.prompt_tokens > 0 && generation.prompt_left() == 0) {
+          BeginCompletions(found->first, generation);
+        }
+        if (generation.complete(member.index)) {
+          generation.Leave(member.index);
+          batcher_.Remove(member.share.id);
+        }
+        if (!generation.complete()) continue;
+      }
+      RemoveSequences(found->first, generation);
       ended.emplace_back(std::move(found->second), member.status);
       generations_.erase(found);
     }
+    state_bytes_ = 0;
+    for (const auto& [id, generation] : generations_) state_bytes_ += generation->state_bytes();
     return ended;
+  }
+
+  void BeginCompletions(uint64_t id, Generation& generation) {
+    for (int index = 1; index < generation.sequences(); ++index) {
+      if (generation.complete(index)) {
+        generation.Leave(index);
+      } else {
+        batcher_.Fork(id, id + index);
+      }
+    }
   }
 
   Model& model_;
   const Tokenizer* const tokenizer_;
+  const GeneratorOptions options_;
   NullObserver null_observer_;
   GenerationObserver* const observer_;
+  PrefixCache cache_;
   mutable std::mutex mutex_;  // guards the following
   std::condition_variable wake_;
   Batcher batcher_;
   // Added to by anyone; touched otherwise by the thread alone.
-  std::unordered_map<uint64_t, std::unique_ptr<Generation>> generations_;
-  uint64_t last_id_ = 0;
+  Generations generations_;
+  int64_t state_bytes_ = 0;  // of them all
+  uint64_t next_id_ = 1;
   bool draining_ = false;
   bool shutdown_ = false;
   std::thread thread_;

@@ -1,57 +1,92 @@
-// One request on its way through a model: its state, its output, its times.
+// One request on its way through a model: its prompt, its completions, its times.
 #ifndef WHIPSNAKE_ENGINE_GENERATE_GENERATION_H_
 #define WHIPSNAKE_ENGINE_GENERATE_GENERATION_H_
 
 #include <memory>
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "engine/generate/generator.h"
+#include "engine/generate/prefix_cache.h"
 #include "engine/generate/sequence.h"
 #include "engine/generate/stream.h"
 #include "engine/models/model.h"
 
 namespace whipsnake::engine {
 
-// Not thread-safe, but for what its stream allows. The tokenizer and the observer outlive it.
+// Its sequences have the indices of the completions. The first reads the prompt; when that is read
+// each has its first token, and goes its own way from a copy of the state. Not thread-safe, but for
+// what its stream allows. All that it is given outlives it.
 class Generation {
  public:
   Generation(GenerationRequest request, std::shared_ptr<BufferedStream> stream,
-             const Tokenizer* tokenizer, const ModelInfo& model, GenerationObserver* observer);
+             const Tokenizer* tokenizer, Model* model, PrefixCache* cache,
+             GenerationObserver* observer);
 
   const GenerationRequest& request() const { return request_; }
+  int sequences() const { return request_.completions; }
 
   // Why nobody wants the result any more (CANCELLED, DEADLINE_EXCEEDED), or OK.
   absl::Status CheckWanted(Clock::time_point now) const;
 
-  bool started() const { return state_ != nullptr; }
-  // RESOURCE_EXHAUSTED when there is no memory for its state; then nothing has changed.
-  absl::Status Start(Model& model, Clock::time_point now);
+  bool started() const { return started_at_.has_value(); }
+  // Once it has started, the prompt's tokens that needed no computing.
+  int64_t cached_tokens() const { return cached_tokens_; }
+  int64_t prompt_left() const { return prompt_end() - read_; }  // tokens to be read
 
-  // Its run in a step: the next `prompt_tokens` of its prompt, or the token chosen last. Valid
-  // until Advance.
-  Run NextRun(int64_t prompt_tokens) const;
+  // Gives a sequence the state that its next run needs. RESOURCE_EXHAUSTED when there is no memory
+  // for it; then nothing has changed.
+  absl::Status Prepare(int index, Clock::time_point now);
+
+  // The run of a prepared sequence that is not complete: the next `prompt_tokens` of the prompt, or
+  // the token that it chose last. Valid until Advance.
+  Run NextRun(int index, int64_t prompt_tokens) const;
   // The step is done. `logits` are those that NextRun asked for: empty, or one row. Chooses the
   // next token and hands its output over. INTERNAL when the logits are unusable.
-  absl::Status Advance(int64_t prompt_tokens, std::span<const float> logits);
-  // Every token has been chosen: eos, length or stop.
-  bool complete() const { return sequence_.finish_reason().has_value(); }
+  absl::Status Advance(int index, int64_t prompt_tokens, std::span<const float> logits);
 
-  // Ends the stream, with the sequence's own reason if `status` is OK. The last call.
+  // Every token of it has been chosen: eos, length or stop.
+  bool complete(int index) const;
+  bool complete() const;
+  // Gives the state of a complete sequence away: to the cache.
+  void Leave(int index);
+
+  // States that it holds.
+  int64_t state_bytes() const;
+
+  // Ends the stream, with the sequences' own reasons if `status` is OK. The last call.
   void Finish(const absl::Status& status);
 
  private:
-  int64_t prompt_left() const { return std::ssize(request_.prompt) - read_; }
+  struct Completion {
+    Sequence sequence;
+    std::shared_ptr<State> state = nullptr;  // once it runs by itself
+    int64_t remembered = 0;                  // the position of the state that the cache has
+    std::optional<Clock::time_point> last_token_at = std::nullopt;
+    std::shared_ptr<const SavedState> saved = nullptr;
+  };
+
+  int64_t prompt_end() const;
+  absl::Status Start(Clock::time_point now);
+  absl::Status Fork(Completion& completion);
+  absl::Status Accept(int index, std::span<const float> logits);
+  void Remember(Completion& completion, const std::shared_ptr<State>& state);
+  std::vector<int32_t> TokensOf(const Completion& completion, int64_t count) const;
+  std::shared_ptr<const SavedState> Save(const Completion& completion,
+                                         const std::shared_ptr<State>& state) const;
   Timings TimingsUntil(Clock::time_point now) const;
 
   const GenerationRequest request_;
   const std::shared_ptr<BufferedStream> stream_;
+  Model& model_;
+  PrefixCache& cache_;
   GenerationObserver& observer_;
-  Sequence sequence_;
-  std::unique_ptr<State> state_;
-  int64_t read_ = 0;         // tokens of the prompt that the state has seen
-  int32_t last_token_ = -1;  // chosen, not yet seen
+  std::vector<Completion> completions_;
+  std::shared_ptr<State> prompt_state_;  // until each completion has its own
+  int64_t read_ = 0;                     // tokens of the prompt that it has seen
+  int64_t cached_tokens_ = 0;
   std::optional<Clock::time_point> started_at_, first_token_at_, last_token_at_;
 };
 

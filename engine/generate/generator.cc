@@ -1,5 +1,7 @@
 #include "engine/generate/generator.h"
 
+#include <algorithm>
+
 #include "engine/base/status.h"
 
 namespace whipsnake::engine {
@@ -23,6 +25,18 @@ absl::Status CheckStopTexts(const std::vector<std::string>& texts) {
     }
   }
   return absl::OkStatus();
+}
+
+absl::Status CheckResume(const GenerationRequest& request) {
+  const std::vector<int32_t>& tokens = request.resume->tokens;
+  const int64_t size = std::ssize(request.prompt), seen = request.resume->state->position();
+  if (size > seen && size >= std::ssize(tokens) &&
+      std::equal(tokens.begin(), tokens.end(), request.prompt.begin())) {
+    return absl::OkStatus();
+  }
+  return InvalidField("prompt", absl::StrCat(size, " tokens"),
+                      absl::StrCat("the ", tokens.size(), " tokens of the state that it resumes ",
+                                   "and at least one that the state has not seen"));
 }
 
 }  // namespace
@@ -55,6 +69,10 @@ absl::Status ValidateTokenIds(std::string_view field, const std::vector<int32_t>
 
 absl::Status ValidateParameters(const GenerationRequest& request, const ModelInfo& model) {
   RETURN_IF_ERROR(Validate(request.sampling, model.vocab_size));
+  if (request.completions < 1 || request.completions > kMaxCompletions) {
+    return InvalidField("completions", absl::StrCat(request.completions),
+                        absl::StrCat("1 to ", kMaxCompletions));
+  }
   RETURN_IF_ERROR(CheckStopTexts(request.stop_texts));
   if (request.stop_token_ids.size() > kMaxStopTokens) {
     return InvalidField("stopping.stop_token_ids",
@@ -70,6 +88,14 @@ absl::Status ValidateParameters(const GenerationRequest& request, const ModelInf
   return absl::OkStatus();
 }
 
+absl::Status ValidateMinNewTokens(const GenerationRequest& request) {
+  if (request.min_new_tokens >= 0 && request.min_new_tokens <= request.max_new_tokens) {
+    return absl::OkStatus();
+  }
+  return InvalidField("stopping.min_new_tokens", absl::StrCat(request.min_new_tokens),
+                      absl::StrCat("0 to max_new_tokens, ", request.max_new_tokens));
+}
+
 absl::Status Validate(const GenerationRequest& request, const ModelInfo& model) {
   const int64_t prompt_tokens = request.prompt.size();
   if (prompt_tokens == 0) return InvalidField("prompt", "no tokens", "at least one token");
@@ -78,10 +104,13 @@ absl::Status Validate(const GenerationRequest& request, const ModelInfo& model) 
                         absl::StrCat("at most the model's ", model.max_positions));
   }
   RETURN_IF_ERROR(ValidateTokenIds("prompt", request.prompt, model.vocab_size));
-  if (request.max_new_tokens < 1) {
+  if (request.resume != nullptr) RETURN_IF_ERROR(CheckResume(request));
+  const int64_t least = request.save_state ? 0 : 1;
+  if (request.max_new_tokens < least) {
     return InvalidField("stopping.max_new_tokens", absl::StrCat(request.max_new_tokens),
-                        "at least 1");
+                        absl::StrCat("at least ", least));
   }
+  RETURN_IF_ERROR(ValidateMinNewTokens(request));
   return ValidateParameters(request, model);
 }
 

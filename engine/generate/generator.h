@@ -15,7 +15,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "engine/generate/batcher.h"
+#include "engine/generate/prefix_cache.h"
 #include "engine/generate/sampling.h"
+#include "engine/generate/saved_state.h"
 #include "engine/models/model.h"
 #include "engine/tokenizer/tokenizer.h"
 
@@ -24,14 +26,23 @@ namespace whipsnake::engine {
 enum class FinishReason { kEos, kLength, kStop, kCancelled, kDeadline };
 std::string_view Name(FinishReason reason);  // "eos", "length", "stop", "cancelled", "deadline"
 
+inline constexpr int kMaxCompletions = 64;  // of a request
+
 struct GenerationRequest {
   std::vector<int32_t> prompt;  // at least one token
-  SamplingParameters sampling;
-  int64_t max_new_tokens = 0;
+  SamplingParameters sampling;  // completion_index is not looked at
+  // Completions of the one prompt, which is read once. Each has random numbers of its own.
+  int completions = 1;
+  int64_t max_new_tokens = 0;           // of each; 0: read the prompt but for its last token
+  int64_t min_new_tokens = 0;           // neither eos nor stops end it before
   std::vector<std::string> stop_texts;  // not returned
   std::vector<int32_t> stop_token_ids;  // neither is their text
   std::vector<int32_t> eos_token_ids;   // empty: eos is not looked for
   int top_logprobs = -1;                // < 0: no logprobs
+  // Where the model starts: the prompt begins with its tokens and has at least one more than its
+  // state has seen. Null: nowhere, or a beginning that the model has seen before.
+  std::shared_ptr<const SavedState> resume;
+  bool save_state = false;  // of each completion, where it ends
   RequestPriority priority = RequestPriority::kNormal;
   std::string client;  // those of one client share what the others leave them
   Clock::time_point arrival = Clock::now();
@@ -44,12 +55,14 @@ struct GenerationRequest {
 // tokens, which costs, once the rest is known to be good.
 absl::Status ValidateTokenIds(std::string_view field, const std::vector<int32_t>& ids,
                               int64_t vocab_size);
+absl::Status ValidateMinNewTokens(const GenerationRequest& request);  // against max_new_tokens
 absl::Status ValidateParameters(const GenerationRequest& request, const ModelInfo& model);
 absl::Status Validate(const GenerationRequest& request, const ModelInfo& model);
 
-// A piece of output: whole characters that can no longer be part of a stop text. A delta may carry
-// ids without text (bytes held back) and, at the end, text without ids.
+// A piece of a completion: whole characters that can no longer be part of a stop text. A delta may
+// carry ids without text (bytes held back) and, at the end, text without ids.
 struct Delta {
+  int index = 0;  // of the completion
   std::string text;
   std::vector<int32_t> token_ids;
   std::vector<SampledToken> logprobs;  // parallel to token_ids when asked for, else empty
@@ -70,9 +83,17 @@ struct Timings {
   double mean_inter_token = 0;     // 0 with fewer than two tokens
 };
 
-struct Finished {
+struct CompletionEnd {
   FinishReason reason = FinishReason::kLength;
-  Usage usage;
+  int64_t generated_tokens = 0;
+  double logprob_sum = 0;                   // of those, where logprobs were asked for
+  std::shared_ptr<const SavedState> state;  // where it was asked for
+};
+
+struct Finished {
+  FinishReason reason = FinishReason::kLength;  // of the first completion, or why all were stopped
+  std::vector<CompletionEnd> completions;
+  Usage usage;  // of all
   Timings timings;
 };
 
@@ -83,9 +104,10 @@ class GenerationStream {
   virtual ~GenerationStream() = default;
 
   struct Event {
-    bool started = false;  // prefill has begun; set at most once
-    Delta delta;           // what is new since the last Take, possibly nothing
-    bool done = false;     // the last event
+    bool started = false;              // prefill has begun; set at most once, with:
+    int64_t cached_prompt_tokens = 0;  // how much of the prompt needs no computing
+    std::vector<Delta> deltas;         // what is new since the last Take, one for a completion
+    bool done = false;                 // the last event
     // With done. OK for eos, length and stop; CANCELLED or UNAVAILABLE (shutdown) with kCancelled,
     // DEADLINE_EXCEEDED with kDeadline; anything else is a failure of the engine, and then
     // `finished.reason` means nothing.
@@ -111,6 +133,8 @@ class GenerationObserver {
  public:
   virtual ~GenerationObserver() = default;
   virtual void OnStarted(double queue_seconds) = 0;
+  // Whether some of the prompt was found in the cache of prefixes.
+  virtual void OnCacheLookup(bool hit) = 0;
   virtual void OnStep(const StepShape& shape, double seconds) = 0;
   virtual void OnFirstToken(double seconds) = 0;
   virtual void OnInterToken(double seconds) = 0;
@@ -119,7 +143,20 @@ class GenerationObserver {
 };
 
 struct GeneratorOptions {
-  BatcherOptions batching;
+  BatcherOptions batching = {};
+  PrefixCacheOptions cache = {};
+  // Where the cache gives memory back to others; null: nowhere. Outlives the generator.
+  Ledger* ledger = nullptr;
+};
+
+// What a generator holds.
+struct GeneratorLoad {
+  int64_t running = 0;      // sequences
+  int64_t max_running = 0;  // their limit
+  int64_t waiting = 0;      // sequences, those among them that have run before
+  int64_t state_bytes = 0;  // of both
+  int64_t cache_bytes = 0;  // states of the cache, with their tokens
+  int64_t cache_entries = 0;
 };
 
 // Thread-safe.
@@ -138,8 +175,7 @@ class Generator {
   // Refuses new requests from now on; what was accepted goes on.
   virtual void Drain() = 0;
 
-  virtual int64_t running() const = 0;
-  virtual int64_t waiting() const = 0;
+  virtual GeneratorLoad load() const = 0;
 };
 
 // Runs requests side by side on a thread of its own. The model and the tokenizer outlive it;

@@ -130,7 +130,8 @@ Sampler::Sampler(const SamplingParameters& parameters, int64_t vocab_size,
                  std::span<const int32_t> prompt)
     : parameters_(parameters), vocab_size_(vocab_size), seen_(prompt.begin(), prompt.end()) {}
 
-absl::StatusOr<SampledToken> Sampler::Next(std::span<const float> logits, int top_logprobs) {
+absl::StatusOr<SampledToken> Sampler::Next(std::span<const float> logits, int top_logprobs,
+                                           const Choice& choice) {
   logits = logits.first(vocab_size_);
   scores_.resize(logits.size());
   for (size_t i = 0; i < logits.size(); ++i) {
@@ -138,10 +139,14 @@ absl::StatusOr<SampledToken> Sampler::Next(std::span<const float> logits, int to
   }
   const float best_logit = Largest(scores_);
   if (best_logit == kNever) return absl::InternalError("the model's logits are not finite numbers");
+  Restrict(choice);
   ModifyScores();
 
   SampledToken token;
   token.id = parameters_.temperature == 0 ? Greedy() : Draw();
+  if (scores_[token.id] == kNever) {
+    return absl::InternalError("the model's logits of the allowed tokens are not finite numbers");
+  }
   if (top_logprobs >= 0) {
     const double normalizer = LogSumExp(logits, best_logit);
     token.logprob = static_cast<float>(logits[token.id] - normalizer);
@@ -151,6 +156,18 @@ absl::StatusOr<SampledToken> Sampler::Next(std::span<const float> logits, int to
   ++generated_[token.id];
   ++position_;
   return token;
+}
+
+void Sampler::Restrict(const Choice& choice) {
+  if (!choice.allowed.empty()) {
+    for (int64_t id = 0; id < vocab_size_; ++id) {
+      const bool allowed = (choice.allowed[id / 64] >> (id % 64) & 1) != 0;
+      scores_[id] = allowed ? scores_[id] : kNever;
+    }
+  }
+  for (const int32_t id : choice.banned) {
+    if (id < vocab_size_) scores_[id] = kNever;
+  }
 }
 
 void Sampler::ModifyScores() {
@@ -173,6 +190,7 @@ int32_t Sampler::Greedy() const { return PlaceOfLargest(scores_); }
 int32_t Sampler::Draw() {
   // Scores relative to the best, so that a small temperature cannot overflow.
   const float best = Largest(scores_);
+  if (best == kNever) return 0;
   candidates_.clear();
   for (int32_t id = 0; id < vocab_size_; ++id) {
     if (scores_[id] != kNever)

@@ -1,8 +1,9 @@
 // Choosing the next token from logits.
 //
-// Order: repetition penalty (prompt and output), presence and frequency (output only), bias,
-// temperature, top-k, top-p, min-p. Logprobs are of the unmodified logits. The random draw is keyed
-// by (seed, completion index, position), so a sequence's tokens depend on nothing else.
+// Order: what may be chosen at all, repetition penalty (prompt and output), presence and frequency
+// (output only), bias, temperature, top-k, top-p, min-p. Logprobs are of the unmodified logits. The
+// random draw is keyed by (seed, completion index, position), so a sequence's tokens depend on
+// nothing else.
 #ifndef WHIPSNAKE_ENGINE_GENERATE_SAMPLING_H_
 #define WHIPSNAKE_ENGINE_GENERATE_SAMPLING_H_
 
@@ -27,7 +28,7 @@ struct SamplingParameters {
       1.0f;                        // divides positive and multiplies negative logits of seen tokens
   float presence_penalty = 0.0f;   // subtracted once from every generated token
   float frequency_penalty = 0.0f;  // subtracted as often as the token was generated
-  std::map<int32_t, float> logit_bias;
+  std::map<int32_t, float> logit_bias = {};
   uint64_t seed = 0;
   int32_t completion_index = 0;
 };
@@ -46,6 +47,12 @@ struct SampledToken {
   std::vector<TokenLogprob> top;  // the best ones, best first; as many as were asked for
 };
 
+// The tokens that there are to choose from.
+struct Choice {
+  std::span<const uint64_t> allowed;  // bit i of word i/64: token i; empty: every token
+  std::span<const int32_t> banned;    // of those
+};
+
 // The sampler of one sequence: counts what it has seen. Not thread-safe.
 class Sampler {
  public:
@@ -55,8 +62,9 @@ class Sampler {
 
   // Picks from logits[>= vocab_size], counts the choice and moves to the next position.
   // top_logprobs < 0 computes no logprobs (they are then 0); otherwise that many best ones besides
-  // the chosen one. INTERNAL when no logit is a finite number.
-  absl::StatusOr<SampledToken> Next(std::span<const float> logits, int top_logprobs);
+  // the chosen one. INTERNAL when no logit of what may be chosen is a finite number.
+  absl::StatusOr<SampledToken> Next(std::span<const float> logits, int top_logprobs,
+                                    const Choice& choice = {});
 
  private:
   struct Candidate {
@@ -64,6 +72,7 @@ class Sampler {
     int32_t id;
   };
 
+  void Restrict(const Choice& choice);
   void ModifyScores();
   int32_t Greedy() const;
   int32_t Draw();

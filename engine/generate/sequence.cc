@@ -19,41 +19,60 @@ int64_t TokenLimit(const GenerationRequest& request, const ModelInfo& model) {
                   model.max_positions - static_cast<int64_t>(request.prompt.size()) + 1);
 }
 
+SamplingParameters SamplingOf(const GenerationRequest& request, int index) {
+  SamplingParameters sampling = request.sampling;
+  sampling.completion_index = index;
+  return sampling;
+}
+
 }  // namespace
 
-Sequence::Sequence(const GenerationRequest* request, const Tokenizer* tokenizer,
+Sequence::Sequence(const GenerationRequest* request, int index, const Tokenizer* tokenizer,
                    const ModelInfo& model)
     : request_(*request),
-      sampler_(request->sampling, std::min<int64_t>(tokenizer->size(), model.vocab_size),
+      sampler_(SamplingOf(*request, index), std::min<int64_t>(tokenizer->size(), model.vocab_size),
                request->prompt),
       decoder_(tokenizer),
       stop_filter_(request->stop_texts),
-      token_limit_(TokenLimit(*request, model)) {}
+      token_limit_(TokenLimit(*request, model)),
+      ends_(request->eos_token_ids) {
+  ends_.insert(ends_.end(), request->stop_token_ids.begin(), request->stop_token_ids.end());
+}
 
 absl::StatusOr<Delta> Sequence::Accept(std::span<const float> logits) {
-  ASSIGN_OR_RETURN(SampledToken sampled, sampler_.Next(logits, request_.top_logprobs));
-  const int32_t token = last_token_ = sampled.id;
-  ++generated_;
+  Choice choice;
+  if (generated() < request_.min_new_tokens) choice.banned = ends_;
+  ASSIGN_OR_RETURN(SampledToken sampled, sampler_.Next(logits, request_.top_logprobs, choice));
+  const int32_t token = sampled.id;
+  output_.push_back(token);
+  logprob_sum_ += sampled.logprob;
   Delta delta;
   delta.token_ids.push_back(token);
   if (request_.top_logprobs >= 0) delta.logprobs.push_back(std::move(sampled));
 
   finish_reason_ = ReasonToStop(token);
-  const bool has_text =
-      finish_reason_ != FinishReason::kEos && finish_reason_ != FinishReason::kStop;
-  if (has_text) delta.text = stop_filter_.Push(decoder_.Push(token));
+  if (!EndedByToken()) delta.text = Filter(decoder_.Push(token));
   if (finish_reason_ && !stop_filter_.stopped()) {
-    delta.text += stop_filter_.Push(decoder_.Finish());
+    delta.text += Filter(decoder_.Finish());
     if (!stop_filter_.stopped()) delta.text += stop_filter_.Finish();
   }
   if (stop_filter_.stopped()) finish_reason_ = FinishReason::kStop;
   return delta;
 }
 
+std::string Sequence::Filter(std::string text) {
+  // What comes before the least number of tokens is no stop text, nor the beginning of one.
+  return generated() < request_.min_new_tokens ? text : stop_filter_.Push(text);
+}
+
+bool Sequence::EndedByToken() const {
+  return finish_reason_ == FinishReason::kEos || finish_reason_ == FinishReason::kStop;
+}
+
 std::optional<FinishReason> Sequence::ReasonToStop(int32_t token) const {
   if (Contains(request_.eos_token_ids, token)) return FinishReason::kEos;
   if (Contains(request_.stop_token_ids, token)) return FinishReason::kStop;
-  if (generated_ >= token_limit_) return FinishReason::kLength;
+  if (generated() >= token_limit_) return FinishReason::kLength;
   return std::nullopt;
 }
 

@@ -6,6 +6,8 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
+#include <vector>
 
 #include "engine/generate/generator.h"
 #include "engine/generate/sampling.h"
@@ -16,9 +18,10 @@ namespace whipsnake::engine {
 // Not thread-safe. The request and the tokenizer outlive it.
 class Sequence {
  public:
-  // The vocabulary to choose from is the tokenizer's or the model's, whichever is smaller: the rest
-  // is padding.
-  Sequence(const GenerationRequest* request, const Tokenizer* tokenizer, const ModelInfo& model);
+  // The completion `index` of the request. The vocabulary to choose from is the tokenizer's or the
+  // model's, whichever is smaller: the rest is padding.
+  Sequence(const GenerationRequest* request, int index, const Tokenizer* tokenizer,
+           const ModelInfo& model);
 
   // Chooses a token from the logits of the last position and returns the output that became
   // certain. INTERNAL when the logits are unusable. Not to be called once finish_reason() is set.
@@ -26,20 +29,26 @@ class Sequence {
 
   // Set once the sequence is complete: kEos, kLength or kStop.
   std::optional<FinishReason> finish_reason() const { return finish_reason_; }
-  // The token chosen last, which the model has yet to see.
-  int32_t last_token() const { return last_token_; }
-  int64_t generated() const { return generated_; }
+  // Whether the last token ended it, and is no part of the text.
+  bool EndedByToken() const;
+  // Every token chosen, the one that ended it included.
+  const std::vector<int32_t>& output() const { return output_; }
+  int64_t generated() const { return std::ssize(output_); }
+  // Of the output, where logprobs were asked for; else 0.
+  double logprob_sum() const { return logprob_sum_; }
 
  private:
   std::optional<FinishReason> ReasonToStop(int32_t token) const;
+  std::string Filter(std::string text);
 
   const GenerationRequest& request_;
   Sampler sampler_;
   StreamDecoder decoder_;
   StopFilter stop_filter_;
-  int64_t token_limit_;  // of the request, and of the model's positions
-  int64_t generated_ = 0;
-  int32_t last_token_ = -1;
+  int64_t token_limit_;        // of the request, and of the model's positions
+  std::vector<int32_t> ends_;  // eos and stop tokens
+  std::vector<int32_t> output_;
+  double logprob_sum_ = 0;
   std::optional<FinishReason> finish_reason_;
 };
 

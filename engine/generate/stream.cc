@@ -1,5 +1,6 @@
 #include "engine/generate/stream.h"
 
+#include <algorithm>
 #include <iterator>
 #include <utility>
 
@@ -11,17 +12,23 @@ GenerationStream::Event BufferedStream::Take() {
   return std::exchange(event_, Event());
 }
 
-void BufferedStream::Start() {
-  Update([](Event& event) { event.started = true; });
+void BufferedStream::Start(int64_t cached_prompt_tokens) {
+  Update([&](Event& event) {
+    event.started = true;
+    event.cached_prompt_tokens = cached_prompt_tokens;
+  });
 }
 
 void BufferedStream::Append(Delta delta) {
   Update([&](Event& event) {
-    event.delta.text += delta.text;
-    event.delta.token_ids.insert(event.delta.token_ids.end(), delta.token_ids.begin(),
-                                 delta.token_ids.end());
-    std::move(delta.logprobs.begin(), delta.logprobs.end(),
-              std::back_inserter(event.delta.logprobs));
+    const auto own = std::ranges::find(event.deltas, delta.index, &Delta::index);
+    if (own == event.deltas.end()) {
+      event.deltas.push_back(std::move(delta));
+      return;
+    }
+    own->text += delta.text;
+    own->token_ids.insert(own->token_ids.end(), delta.token_ids.begin(), delta.token_ids.end());
+    std::ranges::move(delta.logprobs, std::back_inserter(own->logprobs));
   });
 }
 

@@ -22,7 +22,7 @@ class BufferedStream : public GenerationStream {
   bool cancelled() const { return cancelled_.load(std::memory_order_relaxed); }
 
   // The producer's side. After Finish nothing may be added.
-  void Start();
+  void Start(int64_t cached_prompt_tokens);
   void Append(Delta delta);
   void Finish(absl::Status status, const Finished& finished);
 

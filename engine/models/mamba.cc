@@ -37,7 +37,8 @@ class MambaStateLayout {
 
 class MambaState : public State {
  public:
-  MambaState(Ledger* ledger, Buffer blob) : ledger_(ledger), blob_(std::move(blob)) {}
+  MambaState(Ledger* ledger, Buffer blob, int64_t position)
+      : ledger_(ledger), blob_(std::move(blob)), position_(position) {}
 
   int64_t position() const override { return position_; }
   int64_t bytes() const override { return blob_.size(); }
@@ -47,9 +48,11 @@ class MambaState : public State {
     ASSIGN_OR_RETURN(Buffer blob,
                      ledger_->Allocate(blob_.size(), Purpose::kStates, "copy of a state"));
     std::memcpy(blob.data(), blob_.data(), blob_.size());
-    auto copy = std::make_unique<MambaState>(ledger_, std::move(blob));
-    copy->position_ = position_;
-    return copy;
+    return std::make_unique<MambaState>(ledger_, std::move(blob), position_);
+  }
+
+  void Save(std::span<std::byte> out) const override {
+    std::memcpy(out.data(), blob_.data(), blob_.size());
   }
 
   void Advance(int64_t tokens) { position_ += tokens; }
@@ -57,7 +60,7 @@ class MambaState : public State {
  private:
   Ledger* ledger_;
   Buffer blob_;
-  int64_t position_ = 0;
+  int64_t position_;
 };
 
 struct MambaWeights {
@@ -140,7 +143,19 @@ class Mamba : public Model {
   absl::StatusOr<std::unique_ptr<State>> NewState() override {
     ASSIGN_OR_RETURN(Buffer blob, environment_.ledger->Allocate(info_.state_bytes, Purpose::kStates,
                                                                 "a new state"));
-    return std::make_unique<MambaState>(environment_.ledger, std::move(blob));
+    return std::make_unique<MambaState>(environment_.ledger, std::move(blob), /*position=*/0);
+  }
+
+  absl::StatusOr<std::unique_ptr<State>> RestoreState(int64_t position,
+                                                      std::span<const std::byte> saved) override {
+    if (std::ssize(saved) != info_.state_bytes) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("a state of ", saved.size(), " bytes seen, expected ", info_.state_bytes));
+    }
+    ASSIGN_OR_RETURN(Buffer blob, environment_.ledger->Allocate(info_.state_bytes, Purpose::kStates,
+                                                                "a saved state"));
+    std::memcpy(blob.data(), saved.data(), saved.size());
+    return std::make_unique<MambaState>(environment_.ledger, std::move(blob), position);
   }
 
   absl::StatusOr<MatrixView<const float>> Forward(std::span<const Run> runs) override;

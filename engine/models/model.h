@@ -25,7 +25,8 @@
 namespace whipsnake::engine {
 
 // What a sequence has been through: an explicit value that can be copied, forked, saved and
-// restored. Belongs to the model that made it. Not thread-safe; movable between threads.
+// restored. Belongs to the model that made it. Not thread-safe, but for any number of threads that
+// leave it as it is.
 class State {
  public:
   virtual ~State() = default;
@@ -35,6 +36,8 @@ class State {
   virtual int64_t bytes() const = 0;
   // An independent copy; RESOURCE_EXHAUSTED when the ledger refuses.
   virtual absl::StatusOr<std::unique_ptr<State>> Clone() const = 0;
+  // Writes bytes() bytes, of which Model::RestoreState makes the same state.
+  virtual void Save(std::span<std::byte> out) const = 0;
 };
 
 enum class LogitsOf { kNone, kLast, kAll };
@@ -56,7 +59,7 @@ struct ModelInfo {
   int64_t state_bytes = 0;    // per sequence
 };
 
-// Immutable weights and a workspace. One call at a time.
+// Immutable weights and a workspace. One Forward at a time; the rest from any thread.
 class Model {
  public:
   virtual ~Model() = default;
@@ -65,6 +68,11 @@ class Model {
 
   // The state of a sequence that has not begun.
   virtual absl::StatusOr<std::unique_ptr<State>> NewState() = 0;
+  // The state that was saved after `position` tokens, by a model of the same weights, scheme and
+  // types. INVALID_ARGUMENT for a number of bytes that no
+  // state of this model has. What they are worth is for the caller to know.
+  virtual absl::StatusOr<std::unique_ptr<State>> RestoreState(int64_t position,
+                                                              std::span<const std::byte> saved) = 0;
 
   // Runs the batch on the executor and returns when it is done. The logits' rows, [R, vocab_size]
   // fp32, follow the order of the runs and, within a run of kAll, of its tokens; they stay valid

@@ -129,6 +129,20 @@ void AddServeCommand(CommandLine& line) {
                   "Prompt tokens of a step beside sequences that generate: fewer delay them less")
       ->capture_default_str();
   command
+      .add_option("--state-cache-bytes", daemon.generator.cache.max_bytes,
+                  "Of a model: for the states of prompts seen before; 0 turns the cache off")
+      ->transform(CLI::AsSizeValue(false))
+      ->capture_default_str();
+  command
+      .add_option("--state-cache-interval", daemon.generator.cache.interval_tokens,
+                  "A state is cached about every so many tokens of a sequence, and at its end")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command
+      .add_option("--data", daemon.data,
+                  "Where saved states are kept that shall survive a restart (default: nowhere)")
+      ->type_name("DIR");
+  command
       .add_option("--grace-period", flags->grace_seconds,
                   "Seconds that running requests have to finish after SIGTERM")
       ->capture_default_str()

@@ -97,9 +97,21 @@ Metrics::Metrics()
                                 "Duration of a forward pass, in seconds: prefill, decode, or "
                                 "mixed where it does both.",
                                 {"model", "phase", "device"}, kStepSeconds)),
+      state_slots_used(registry.AddComputed("whipsnake_state_slots_used",
+                                            "Sequences that run side by side.", {"model"})),
+      state_slots_limit(registry.AddComputed("whipsnake_state_slots_limit",
+                                             "Sequences that may run side by side.", {"model"})),
       state_bytes(registry.AddComputed("whipsnake_state_bytes",
-                                       "Recurrent state of the sequences that are running.",
+                                       "States of the sequences that run, or wait after they ran.",
                                        {"model", "device"})),
+      state_cache_bytes(registry.AddComputed(
+          "whipsnake_state_cache_bytes",
+          "States that are kept for requests which begin as others did.", {"model", "device"})),
+      state_cache_lookups(registry.AddCounter("whipsnake_state_cache_lookups_total",
+                                              "Prompts that were looked for in the cache of "
+                                              "states: hit, where some of it was found, or "
+                                              "miss.",
+                                              {"model", "result"})),
       model_state(registry.AddGauge(
           "whipsnake_model_state",
           "1 for the state that the model is in: loading, ready, unloading or failed; else 0.",

@@ -37,7 +37,11 @@ class Metrics {
   Family<Histogram>& request_generated_tokens;  // model
   Family<Histogram>& batch_size;                // model, phase
   Family<Histogram>& engine_step_duration;      // model, phase, device
+  Family<Computed>& state_slots_used;           // model
+  Family<Computed>& state_slots_limit;          // model
   Family<Computed>& state_bytes;                // model, device
+  Family<Computed>& state_cache_bytes;          // model, device
+  Family<Counter>& state_cache_lookups;         // model, result
   Family<Gauge>& model_state;                   // model, state
   Family<Histogram>& model_load_duration;       // model
   Family<Gauge>& weights_bytes;                 // model, device, scheme

@@ -43,6 +43,8 @@ ModelMetrics::ModelMetrics(Metrics& metrics, std::string model)
       prompt_tokens_(metrics.prompt_tokens.With({model_})),
       cached_prompt_tokens_(metrics.cached_prompt_tokens.With({model_})),
       generated_tokens_(metrics.generated_tokens.With({model_})),
+      cache_hits_(metrics.state_cache_lookups.With({model_, "hit"})),
+      cache_misses_(metrics.state_cache_lookups.With({model_, "miss"})),
       request_prompt_tokens_(metrics.request_prompt_tokens.With({model_})),
       request_generated_tokens_(metrics.request_generated_tokens.With({model_})),
       prefill_batch_size_(metrics.batch_size.With({model_, kPrefill})),
@@ -75,25 +77,28 @@ void ModelMetrics::OnLoaded(const engine::ModelInfo& info, double seconds) {
       .Set(static_cast<double>(info.weights_bytes));
 }
 
-void ModelMetrics::Attach(const engine::Generator& generator, const engine::ModelInfo& info) {
-  const auto put = [](Family<Computed>& family, LabelValues values,
-                      std::function<double()> function) {
-    family.Put(values, std::make_unique<Computed>(std::move(function)));
+void ModelMetrics::Attach(const engine::Generator& generator) {
+  const auto put = [&](Family<Computed>& family, LabelValues values,
+                       int64_t engine::GeneratorLoad::*member) {
+    family.Put(values, std::make_unique<Computed>([source = &generator, member] {
+                 return static_cast<double>(source->load().*member);
+               }));
   };
-  const engine::Generator* source = &generator;
-  put(metrics_.requests_running, {model_, kKind},
-      [source] { return static_cast<double>(source->running()); });
-  put(metrics_.requests_waiting, {model_, kKind},
-      [source] { return static_cast<double>(source->waiting()); });
-  put(metrics_.state_bytes, {model_, kDevice}, [source, bytes = info.state_bytes] {
-    return static_cast<double>(source->running() * bytes);
-  });
+  using Load = engine::GeneratorLoad;
+  put(metrics_.requests_running, {model_, kKind}, &Load::running);
+  put(metrics_.requests_waiting, {model_, kKind}, &Load::waiting);
+  put(metrics_.state_slots_used, {model_}, &Load::running);
+  put(metrics_.state_slots_limit, {model_}, &Load::max_running);
+  put(metrics_.state_bytes, {model_, kDevice}, &Load::state_bytes);
+  put(metrics_.state_cache_bytes, {model_, kDevice}, &Load::cache_bytes);
 }
 
 void ModelMetrics::Detach() {
-  metrics_.requests_running.Remove("model", model_);
-  metrics_.requests_waiting.Remove("model", model_);
-  metrics_.state_bytes.Remove("model", model_);
+  for (Family<Computed>* family :
+       {&metrics_.requests_running, &metrics_.requests_waiting, &metrics_.state_slots_used,
+        &metrics_.state_slots_limit, &metrics_.state_bytes, &metrics_.state_cache_bytes}) {
+    family->Remove("model", model_);
+  }
 }
 
 void ModelMetrics::OnRejected(const absl::Status& status) {
@@ -101,6 +106,8 @@ void ModelMetrics::OnRejected(const absl::Status& status) {
 }
 
 void ModelMetrics::OnStarted(double queue_seconds) { queue_duration_.Observe(queue_seconds); }
+
+void ModelMetrics::OnCacheLookup(bool hit) { (hit ? cache_hits_ : cache_misses_).Add(); }
 
 void ModelMetrics::OnStep(const engine::StepShape& shape, double seconds) {
   const bool prefill = shape.prefilling > 0, decode = shape.decoding > 0;

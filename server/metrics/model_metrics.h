@@ -29,13 +29,14 @@ class ModelMetrics : public engine::GenerationObserver {
   void SetState(std::string_view state);
   void OnLoaded(const engine::ModelInfo& info, double seconds);
   // Shows what is in the generator's hands from now on, until Detach.
-  void Attach(const engine::Generator& generator, const engine::ModelInfo& info);
+  void Attach(const engine::Generator& generator);
   // After it the generator may be destroyed.
   void Detach();
   // A request for this model that was refused.
   void OnRejected(const absl::Status& status);
 
   void OnStarted(double queue_seconds) override;
+  void OnCacheLookup(bool hit) override;
   void OnStep(const engine::StepShape& shape, double seconds) override;
   void OnFirstToken(double seconds) override;
   void OnInterToken(double seconds) override;
@@ -56,6 +57,8 @@ class ModelMetrics : public engine::GenerationObserver {
   Counter& prompt_tokens_;
   Counter& cached_prompt_tokens_;
   Counter& generated_tokens_;
+  Counter& cache_hits_;
+  Counter& cache_misses_;
   Histogram& request_prompt_tokens_;
   Histogram& request_generated_tokens_;
   Histogram& prefill_batch_size_;

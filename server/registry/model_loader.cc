@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "engine/base/status.h"
+#include "engine/checkpoint/digest.h"
 #include "engine/checkpoint/files.h"
 #include "engine/generate/sampling.h"
 
@@ -57,14 +58,19 @@ ModelLoader MakeDirectoryLoader(const engine::ModelEnvironment& environment,
     ASSIGN_OR_RETURN(parts.tokenizer, engine::Tokenizer::Load(directory + "/tokenizer.json"));
     ASSIGN_OR_RETURN(parts.model, engine::LoadModel(directory, model_options, environment));
     const engine::ModelInfo& info = parts.model->info();
+    ASSIGN_OR_RETURN(parts.digest, engine::DigestModel(directory));
+    absl::StrAppend(&parts.digest, "-", engine::ToAbsl(engine::Name(info.scheme)), "-",
+                    info.state_bytes);
     if (parts.tokenizer->size() > info.vocab_size) {
       return absl::InvalidArgumentError(absl::StrCat(
           directory, "/tokenizer.json: ", parts.tokenizer->size(), " ids seen, expected at most ",
           info.vocab_size, ", the model's vocabulary"));
     }
     ASSIGN_OR_RETURN(parts.defaults, LoadDefaults(directory, info));
-    parts.generator =
-        engine::MakeGenerator(parts.model.get(), parts.tokenizer.get(), options, observer);
+    engine::GeneratorOptions generator_options = options;
+    generator_options.ledger = environment.ledger;
+    parts.generator = engine::MakeGenerator(parts.model.get(), parts.tokenizer.get(),
+                                            generator_options, observer);
     return parts;
   };
 }

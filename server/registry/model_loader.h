@@ -17,6 +17,7 @@ namespace whipsnake::server {
 // Destroyed from the bottom up: each part uses those above it.
 struct ModelParts {
   std::unique_ptr<engine::Model> model;
+  std::string digest;  // two models of one digest continue each other's states
   std::unique_ptr<engine::Tokenizer> tokenizer;
   engine::GenerationDefaults defaults;
   std::unique_ptr<engine::Generator> generator;

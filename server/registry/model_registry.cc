@@ -112,9 +112,10 @@ absl::Status ModelRegistry::Load(const std::string& name) {
   }
   entry->parts = *std::move(parts);
   snapshot.info = entry->parts->model->info();
+  snapshot.digest = entry->parts->digest;
   snapshot.load_time = std::chrono::system_clock::now();
   entry->metrics->OnLoaded(*snapshot.info, seconds);
-  entry->metrics->Attach(*entry->parts->generator, *snapshot.info);
+  entry->metrics->Attach(*entry->parts->generator);
   SetState(*entry, ModelState::kReady);
   Log(LogLevel::kInfo, "model loaded",
       {{"model", name}, {"parameters", snapshot.info->parameters}, {"seconds", seconds}});
@@ -234,6 +235,8 @@ ModelHandle::~ModelHandle() {
 }
 
 const std::string& ModelHandle::name() const { return entry_->snapshot.source.name; }
+engine::Model& ModelHandle::model() const { return *entry_->parts->model; }
+const std::string& ModelHandle::digest() const { return entry_->parts->digest; }
 const engine::ModelInfo& ModelHandle::info() const { return entry_->parts->model->info(); }
 const engine::Tokenizer& ModelHandle::tokenizer() const { return *entry_->parts->tokenizer; }
 const engine::GenerationDefaults& ModelHandle::defaults() const { return entry_->parts->defaults; }

@@ -41,7 +41,8 @@ struct ModelSnapshot {
   ModelSource source;
   ModelState state = ModelState::kLoading;
   absl::Status error;                     // with kFailed
-  std::optional<engine::ModelInfo> info;  // once it was loaded
+  std::optional<engine::ModelInfo> info;  // once it was loaded, as is
+  std::string digest;
   std::chrono::system_clock::time_point load_time;
 };
 
@@ -105,6 +106,8 @@ class ModelHandle {
   ~ModelHandle();
 
   const std::string& name() const;
+  engine::Model& model() const;  // to be used as its contract says: not for Forward
+  const std::string& digest() const;
   const engine::ModelInfo& info() const;
   const engine::Tokenizer& tokenizer() const;
   const engine::GenerationDefaults& defaults() const;

@@ -1,5 +1,8 @@
 #include "server/rpc/generation_call.h"
 
+#include <algorithm>
+#include <functional>
+#include <numeric>
 #include <string>
 #include <utility>
 
@@ -13,6 +16,8 @@ namespace {
 double SecondsSince(engine::Clock::time_point time) {
   return std::chrono::duration<double>(engine::Clock::now() - time).count();
 }
+
+using Event = engine::GenerationStream::Event;
 
 // "ipv4:10.0.0.7:51234" without its port: a host's connections are one client.
 std::string HostOf(const std::string& peer) { return peer.substr(0, peer.rfind(':')); }
@@ -44,9 +49,26 @@ absl::Status GenerationCall::Submit(const v1::GenerationParameters& parameters,
                                     const std::string& peer, std::function<void()> on_ready) {
   RETURN_IF_ERROR(environment_.active_calls->Enter(this));
   entered_ = true;
-  const GenerationContext context{model_->name(), model_->info(), model_->tokenizer(),
-                                  model_->defaults(), environment_.limits};
-  ASSIGN_OR_RETURN(resolved_, ResolveGeneration(parameters, context));
+  GenerationContext context{kind_,
+                            model_->name(),
+                            model_->info(),
+                            model_->tokenizer(),
+                            model_->defaults(),
+                            environment_.limits};
+  const std::string_view prefix = kind_ == GenerationKind::kSaveState ? "" : "parameters.";
+  retention_ = RetentionOf(parameters.output().save_state());
+  if (parameters.output().has_save_state()) {
+    RETURN_IF_ERROR(WithFieldPrefix(
+        environment_.states->Validate(retention_),
+        kind_ == GenerationKind::kSaveState ? "retention." : "parameters.output.save_state."));
+  }
+  if (!parameters.state().empty()) {
+    ASSIGN_OR_RETURN(context.resume, environment_.states->Load(parameters.state(), model_->model(),
+                                                               model_->digest()));
+  }
+  auto resolved = ResolveGeneration(parameters, context);
+  if (!resolved.ok()) return WithFieldPrefix(resolved.status(), prefix);
+  resolved_ = *std::move(resolved);
   engine::GenerationRequest request = std::move(resolved_.request);
   request.arrival = arrival_;
   request.deadline = deadline_;
@@ -74,23 +96,68 @@ void GenerationCall::Abort() {
   Cancel();
 }
 
-absl::Status GenerationCall::Finish(const engine::GenerationStream::Event& event) {
-  finished_ = event.finished;
-  failure_ = event.status;
-  seconds_ = SecondsSince(arrival_);
-  model_.reset();
+absl::Status GenerationCall::StatusOf(const Event& event) const {
   const absl::Status too_late =
       absl::DeadlineExceededError("the deadline passed during generation");
   switch (event.finished.reason) {
     case engine::FinishReason::kDeadline:
       return too_late;
-    case engine::FinishReason::kCancelled:
+    case engine::FinishReason::kCancelled: {
       if (aborted_ || absl::IsUnavailable(event.status)) return DrainingError();
       if (engine::Clock::now() >= deadline_) return too_late;
-      return absl::CancelledError("the client cancelled the call");
+      std::lock_guard lock(mutex_);
+      if (cancelled_) return absl::CancelledError("the client cancelled the call");
+      return WithReason(event.status, "SLOW_READER");
+    }
     default:
       return event.status;
   }
+}
+
+std::vector<int> GenerationCall::Choose(const engine::Finished& finished) const {
+  std::vector<int> indices(finished.completions.size());
+  std::iota(indices.begin(), indices.end(), 0);
+  if (std::ssize(indices) == resolved_.n) return indices;
+  const auto mean_logprob = [&](int index) {
+    const engine::CompletionEnd& completion = finished.completions[index];
+    return completion.logprob_sum / std::max<int64_t>(completion.generated_tokens, 1);
+  };
+  std::ranges::stable_sort(indices, std::greater(), mean_logprob);
+  indices.resize(resolved_.n);
+  return indices;
+}
+
+void GenerationCall::Finish(const Event& event, std::function<void(const GenerationEnd&)> done) {
+  finished_ = event.finished;
+  failure_ = event.status;
+  seconds_ = SecondsSince(arrival_);
+  auto end = std::make_shared<GenerationEnd>();
+  end->status = StatusOf(event);
+  end->finished = event.finished;
+  if (end->status.ok()) end->chosen = Choose(end->finished);
+  SaveStates(std::move(end), std::move(done));
+}
+
+// One after the other: the first that fails ends it.
+void GenerationCall::SaveStates(std::shared_ptr<GenerationEnd> end,
+                                std::function<void(const GenerationEnd&)> done) {
+  const size_t next = end->states.size();
+  const bool is_left = end->status.ok() && next < end->chosen.size() &&
+                       end->finished.completions[end->chosen[next]].state != nullptr;
+  if (!is_left) {
+    model_.reset();
+    return done(*end);
+  }
+  const engine::SavedState& state = *end->finished.completions[end->chosen[next]].state;
+  environment_.states->Save(state, model_->name(), model_->digest(), retention_,
+                            [this, end, done](const absl::StatusOr<StateInfo>& info) {
+                              if (info.ok()) {
+                                end->states.push_back(*info);
+                              } else {
+                                end->status = info.status();
+                              }
+                              SaveStates(end, done);
+                            });
 }
 
 void GenerationCall::LogEnd() const {

@@ -1,5 +1,5 @@
-// What both forms of the Generate call share: from the parameters to a stream of the engine's, its
-// pieces as messages, its end as a status and one line in the log.
+// What the calls that generate share: from the parameters to a stream of the engine's, its pieces
+// as messages, its end as a status and one line in the log.
 #ifndef WHIPSNAKE_SERVER_RPC_GENERATION_CALL_H_
 #define WHIPSNAKE_SERVER_RPC_GENERATION_CALL_H_
 
@@ -9,10 +9,12 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "engine/generate/generator.h"
 #include "server/registry/model_registry.h"
+#include "server/registry/state_store.h"
 #include "server/rpc/active_calls.h"
 #include "server/rpc/generation_request.h"
 #include "whipsnake/v1/generation.pb.h"
@@ -23,12 +25,24 @@ namespace whipsnake::server {
 struct GenerationEnvironment {
   ModelRegistry* models = nullptr;
   ActiveCalls* active_calls = nullptr;
+  StateStore* states = nullptr;
   GenerationLimits limits;
+};
+
+// How a call ends.
+struct GenerationEnd {
+  absl::Status status;  // what the client gets
+  engine::Finished finished;
+  // With OK: the completions to be returned, by their index in `finished`, the best first where
+  // there was a choice; and their states, where they were to be saved.
+  std::vector<int> chosen;
+  std::vector<StateInfo> states;
 };
 
 class GenerationCall : public AbortableCall {
  public:
-  explicit GenerationCall(const GenerationEnvironment& environment) : environment_(environment) {}
+  GenerationCall(const GenerationEnvironment& environment, GenerationKind kind)
+      : environment_(environment), kind_(kind) {}
   ~GenerationCall() override;
 
   // Checks, resolves and queues the request. `peer`: where it comes from, as gRPC says it.
@@ -41,8 +55,11 @@ class GenerationCall : public AbortableCall {
   // After a Start that succeeded, by one thread at a time:
   engine::GenerationStream::Event Take() { return stream_->Take(); }
   const ResolvedGeneration& resolved() const { return resolved_; }
-  // Releases the model. `event` has `done`. The status is what the client gets.
-  absl::Status Finish(const engine::GenerationStream::Event& event);
+  // Saves the states that are to be saved, releases the model and says how the call ends: on the
+  // spot, or, where there are files to be written, later on a thread of the store's. `event` has
+  // `done`.
+  void Finish(const engine::GenerationStream::Event& event,
+              std::function<void(const GenerationEnd&)> done);
 
   // Writes the log line, which may block: call it when all is over, on a thread of gRPC's.
   void LogEnd() const;
@@ -59,7 +76,13 @@ class GenerationCall : public AbortableCall {
   absl::Status Submit(const v1::GenerationParameters& parameters, const std::string& peer,
                       std::function<void()> on_ready);
 
+  absl::Status StatusOf(const engine::GenerationStream::Event& event) const;
+  std::vector<int> Choose(const engine::Finished& finished) const;
+  void SaveStates(std::shared_ptr<GenerationEnd> end,
+                  std::function<void(const GenerationEnd&)> done);
+
   const GenerationEnvironment environment_;
+  const GenerationKind kind_;
   const engine::Clock::time_point arrival_ = engine::Clock::now();
   engine::Clock::time_point deadline_ = engine::Clock::time_point::max();
   bool entered_ = false;
@@ -70,7 +93,8 @@ class GenerationCall : public AbortableCall {
   absl::Status failure_;  // the engine's
   double seconds_ = 0;    // arrival to Finish
   std::atomic<bool> aborted_{false};
-  std::mutex mutex_;  // guards the two below against Cancel
+  StateRetention retention_;
+  mutable std::mutex mutex_;  // guards the two below against Cancel
   bool cancelled_ = false;
   std::shared_ptr<engine::GenerationStream> stream_;
 };

@@ -14,13 +14,35 @@ namespace {
 
 using Event = engine::GenerationStream::Event;
 
-// What both reactors are: a call that is begun, driven by the engine's on_ready, and deleted by
-// gRPC's OnDone. The engine may still be inside on_ready when gRPC is done, so it holds a weak
-// reference.
+const v1::GenerationParameters& ParametersOf(const v1::GenerateRequest& request) {
+  return request.parameters();
+}
+
+const v1::GenerationParameters& ParametersOf(const v1::StreamGenerateRequest& request) {
+  return request.parameters();
+}
+
+v1::GenerationParameters ParametersOf(const v1::SaveStateRequest& request) {
+  v1::GenerationParameters parameters;
+  parameters.set_model(request.model());
+  if (request.has_text()) parameters.set_text(request.text());
+  if (request.has_token_ids()) *parameters.mutable_token_ids() = request.token_ids();
+  parameters.set_state(request.state());
+  *parameters.mutable_output()->mutable_save_state() = request.retention();
+  parameters.set_priority(request.priority());
+  parameters.set_client(request.client());
+  parameters.set_request_id(request.request_id());
+  return parameters;
+}
+
+// What all of these reactors are: a call that is begun, driven by the engine's on_ready, and
+// deleted by gRPC's OnDone. The engine may still be inside on_ready when gRPC is done, so it holds
+// a weak reference.
 template <typename Reactor>
 class GenerationReactor : public Reactor {
  public:
-  explicit GenerationReactor(const GenerationEnvironment& environment) : call_(environment) {}
+  GenerationReactor(const GenerationEnvironment& environment, GenerationKind kind)
+      : call_(environment, kind) {}
 
   // Parses and starts; then, or when that fails, the call takes its course.
   template <typename Request>
@@ -32,7 +54,7 @@ class GenerationReactor : public Reactor {
     if (status.ok()) {
       std::weak_ptr<GenerationReactor> weak = self;
       status =
-          self->call_.Start(request.parameters(), context->deadline(), context->peer(), [weak] {
+          self->call_.Start(ParametersOf(request), context->deadline(), context->peer(), [weak] {
             if (const auto reactor = weak.lock()) reactor->Pump();
           });
     }
@@ -62,6 +84,9 @@ class GenerationReactor : public Reactor {
   // Takes what the engine has and does what follows from it. From any thread.
   virtual void Pump() = 0;
 
+  // Keeps this object while something is done with it. Before gRPC is told of the end.
+  std::shared_ptr<GenerationReactor> self() const { return self_; }
+
   std::mutex mutex_;
   bool started_ = false;  // guarded by mutex_, as is what derived classes add
   GenerationCall call_;
@@ -70,58 +95,103 @@ class GenerationReactor : public Reactor {
   std::shared_ptr<GenerationReactor> self_;
 };
 
-class UnaryGeneration final : public GenerationReactor<grpc::ServerUnaryReactor> {
+// One that is answered when the engine is done: what it makes is collected until then.
+class UnaryReactor : public GenerationReactor<grpc::ServerUnaryReactor> {
  public:
-  UnaryGeneration(const GenerationEnvironment& environment, grpc::ByteBuffer* response)
-      : GenerationReactor(environment), response_bytes_(response) {
-    response_.add_completions();
-  }
+  UnaryReactor(const GenerationEnvironment& environment, GenerationKind kind,
+               grpc::ByteBuffer* response)
+      : GenerationReactor(environment, kind), response_bytes_(response) {}
+
+ protected:
+  virtual void Collect(const Event& event) = 0;
+  // The answer to a call that ended well.
+  virtual grpc::ByteBuffer Answer(const GenerationEnd& end) = 0;
 
  private:
   void Pump() override {
-    absl::Status status;
+    Event event;
     {
       std::lock_guard lock(mutex_);
       if (!started_ || done_) return;
-      const Event event = call_.Take();
+      event = call_.Take();
       Collect(event);
       if (!event.done) return;
       done_ = true;
-      status = call_.Finish(event);
-      if (status.ok()) Complete(event.finished);
     }
     // Outside the lock: gRPC may be done with this object before Finish returns.
-    this->Finish(ToGrpc(status));
-  }
-
-  void Collect(const Event& event) {
-    v1::Completion& completion = *response_.mutable_completions(0);
-    completion.mutable_text()->append(event.delta.text);
-    if (call_.resolved().return_token_ids) {
-      completion.mutable_token_ids()->Add(event.delta.token_ids.begin(),
-                                          event.delta.token_ids.end());
-    }
-    for (const auto& token : event.delta.logprobs)
-      *completion.add_logprobs() = call_.ToProto(token);
-  }
-
-  void Complete(const engine::Finished& finished) {
-    *response_.mutable_resolved() = call_.resolved().parameters;
-    response_.mutable_completions(0)->set_finish_reason(ToProto(finished.reason));
-    *response_.mutable_usage() = ToProto(finished.usage);
-    *response_.mutable_timings() = ToProto(finished.timings);
-    *response_bytes_ = SerializeMessage(response_);
+    call_.Finish(event, [this, self = this->self()](const GenerationEnd& end) {
+      if (end.status.ok()) *response_bytes_ = Answer(end);
+      this->Finish(ToGrpc(end.status));
+    });
   }
 
   grpc::ByteBuffer* const response_bytes_;
-  v1::GenerateResponse response_;
   bool done_ = false;
+};
+
+class UnaryGeneration final : public UnaryReactor {
+ public:
+  UnaryGeneration(const GenerationEnvironment& environment, grpc::ByteBuffer* response)
+      : UnaryReactor(environment, GenerationKind::kUnary, response) {}
+
+ private:
+  void Collect(const Event& event) override {
+    const ResolvedGeneration& resolved = call_.resolved();
+    for (const engine::Delta& delta : event.deltas) {
+      while (std::ssize(completions_) <= delta.index) {
+        completions_.emplace_back().set_text(resolved.echo);
+      }
+      v1::Completion& completion = completions_[delta.index];
+      completion.mutable_text()->append(delta.text);
+      if (resolved.return_token_ids) {
+        completion.mutable_token_ids()->Add(delta.token_ids.begin(), delta.token_ids.end());
+      }
+      if (!resolved.return_logprobs) continue;
+      for (const auto& token : delta.logprobs) *completion.add_logprobs() = call_.ToProto(token);
+    }
+  }
+
+  grpc::ByteBuffer Answer(const GenerationEnd& end) override {
+    v1::GenerateResponse response;
+    *response.mutable_resolved() = call_.resolved().parameters;
+    for (const int index : end.chosen) {
+      const int place = response.completions_size();
+      v1::Completion& completion = *response.add_completions();
+      completion = std::move(completions_[index]);
+      completion.set_index(place);
+      completion.set_finish_reason(ToProto(end.finished.completions[index].reason));
+      if (place < std::ssize(end.states)) completion.set_state(end.states[place].handle);
+    }
+    *response.mutable_usage() = ToProto(end.finished.usage);
+    *response.mutable_timings() = ToProto(end.finished.timings);
+    return SerializeMessage(response);
+  }
+
+  std::vector<v1::Completion> completions_;
+};
+
+class StateSaving final : public UnaryReactor {
+ public:
+  StateSaving(const GenerationEnvironment& environment, grpc::ByteBuffer* response)
+      : UnaryReactor(environment, GenerationKind::kSaveState, response) {}
+
+ private:
+  void Collect(const Event&) override {}
+
+  grpc::ByteBuffer Answer(const GenerationEnd& end) override {
+    v1::SaveStateResponse response;
+    *response.mutable_state() = ToProto(end.states.front());
+    *response.mutable_usage() = ToProto(end.finished.usage);
+    *response.mutable_timings() = ToProto(end.finished.timings);
+    return SerializeMessage(response);
+  }
 };
 
 class StreamingGeneration final
     : public GenerationReactor<grpc::ServerWriteReactor<grpc::ByteBuffer>> {
  public:
-  using GenerationReactor::GenerationReactor;
+  explicit StreamingGeneration(const GenerationEnvironment& environment)
+      : GenerationReactor(environment, GenerationKind::kStream) {}
 
   void OnWriteDone(bool ok) override {
     if (!ok) call_.Cancel();  // nobody reads any more; the writes that follow fail at once
@@ -134,46 +204,71 @@ class StreamingGeneration final
 
  private:
   void Pump() override {
-    bool last = false;
+    std::optional<Event> ended;
+    bool write = false, last = false;
     {
       std::lock_guard lock(mutex_);
       if (!started_ || writing_ || finished_) return;
-      if (outbox_.empty() && !end_) Translate(call_.Take());
-      if (outbox_.empty() && !end_) return;
-      last = outbox_.empty();
-      if (last) {
-        finished_ = true;
-      } else {
-        writing_ = true;
+      if (outbox_.empty() && !ending_) {
+        Event event = call_.Take();
+        Translate(event);
+        ending_ = event.done;
+        if (event.done) ended = std::move(event);
+      }
+      if (!outbox_.empty()) {
+        write = writing_ = true;
         current_ = SerializeMessage(outbox_.front());
         outbox_.pop_front();
+      } else if (end_) {
+        last = finished_ = true;
       }
     }
-    // Outside the lock: the flag keeps other threads away, and gRPC may be done with this object
+    // Outside the lock: the flags keep other threads away, and gRPC may be done with this object
     // before Finish returns.
-    if (last) {
+    if (write) this->StartWrite(&current_);
+    if (ended) {
+      call_.Finish(*ended, [this, self = this->self()](const GenerationEnd& end) { End(end); });
+    } else if (last) {
       this->Finish(*end_);
-    } else {
-      this->StartWrite(&current_);
     }
   }
 
-  // The messages that an event becomes and, with the last one, the end of the call.
+  // The messages that an event becomes.
   void Translate(const Event& event) {
     if (event.started) {
       auto* started = outbox_.emplace_back().mutable_started();
       *started->mutable_resolved() = call_.resolved().parameters;
       started->set_prompt_tokens(static_cast<int32_t>(call_.resolved().prompt_tokens));
+      started->set_cached_prompt_tokens(static_cast<int32_t>(event.cached_prompt_tokens));
+      Echo();
     }
-    AddDelta(event.delta);
-    if (!event.done) return;
-    const absl::Status status = call_.Finish(event);
-    end_ = ToGrpc(status);
-    if (!status.ok()) return;
-    auto* finished = outbox_.emplace_back().mutable_finished();
-    finished->add_finish_reasons(ToProto(event.finished.reason));
-    *finished->mutable_usage() = ToProto(event.finished.usage);
-    *finished->mutable_timings() = ToProto(event.finished.timings);
+    for (const engine::Delta& delta : event.deltas) AddDelta(delta);
+  }
+
+  // After the last event: the last message, and the end of the call.
+  void End(const GenerationEnd& end) {
+    {
+      std::lock_guard lock(mutex_);
+      end_ = ToGrpc(end.status);
+      if (end.status.ok()) {
+        auto* finished = outbox_.emplace_back().mutable_finished();
+        for (const int index : end.chosen) {
+          finished->add_finish_reasons(ToProto(end.finished.completions[index].reason));
+        }
+        for (const StateInfo& state : end.states) finished->add_states(state.handle);
+        *finished->mutable_usage() = ToProto(end.finished.usage);
+        *finished->mutable_timings() = ToProto(end.finished.timings);
+      }
+    }
+    Pump();
+  }
+
+  void Echo() {
+    const ResolvedGeneration& resolved = call_.resolved();
+    if (resolved.echo.empty()) return;
+    for (int index = 0; index < resolved.n; ++index) {
+      AddDelta({.index = index, .text = resolved.echo, .token_ids = {}, .logprobs = {}});
+    }
   }
 
   void AddDelta(const engine::Delta& delta) {
@@ -184,12 +279,14 @@ class StreamingGeneration final
     }
     for (const auto& token : delta.logprobs) *proto.add_logprobs() = call_.ToProto(token);
     if (proto.ByteSizeLong() == 0) return;  // nothing that the client asked for
+    proto.set_index(delta.index);
     proto.set_sequence_number(sequence_number_++);
     *outbox_.emplace_back().mutable_delta() = std::move(proto);
   }
 
   std::deque<v1::StreamGenerateResponse> outbox_;
   grpc::ByteBuffer current_;  // being written
+  bool ending_ = false;       // the engine's last event has come
   std::optional<grpc::Status> end_;
   bool writing_ = false;
   bool finished_ = false;
@@ -211,6 +308,28 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* StartStreamingGeneration(
     const grpc::ByteBuffer& request) {
   return StreamingGeneration::Begin<v1::StreamGenerateRequest>(
       std::make_shared<StreamingGeneration>(environment), context, request);
+}
+
+grpc::ServerUnaryReactor* StartSavingState(const GenerationEnvironment& environment,
+                                           grpc::CallbackServerContext* context,
+                                           const grpc::ByteBuffer& request,
+                                           grpc::ByteBuffer* response) {
+  return StateSaving::Begin<v1::SaveStateRequest>(
+      std::make_shared<StateSaving>(environment, response), context, request);
+}
+
+v1::State ToProto(const StateInfo& info) {
+  v1::State proto;
+  proto.set_handle(info.handle);
+  proto.set_model(info.model);
+  proto.set_model_digest(info.digest);
+  proto.set_tokens(info.tokens);
+  proto.set_position(info.position);
+  proto.set_size_bytes(info.bytes);
+  *proto.mutable_create_time() = ToTimestamp(info.created);
+  *proto.mutable_expire_time() = ToTimestamp(info.expires);
+  proto.set_on_disk(info.on_disk);
+  return proto;
 }
 
 }  // namespace whipsnake::server

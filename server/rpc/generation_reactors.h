@@ -1,10 +1,11 @@
-// The two forms of a generation as gRPC reactors: one answer, or a stream of events.
+// The forms of a generation as gRPC reactors: one answer, a stream of events, or a state.
 #ifndef WHIPSNAKE_SERVER_RPC_GENERATION_REACTORS_H_
 #define WHIPSNAKE_SERVER_RPC_GENERATION_REACTORS_H_
 
 #include <grpcpp/grpcpp.h>
 
 #include "server/rpc/generation_call.h"
+#include "whipsnake/v1/state.pb.h"
 
 namespace whipsnake::server {
 
@@ -18,6 +19,14 @@ grpc::ServerUnaryReactor* StartUnaryGeneration(const GenerationEnvironment& envi
 grpc::ServerWriteReactor<grpc::ByteBuffer>* StartStreamingGeneration(
     const GenerationEnvironment& environment, grpc::CallbackServerContext* context,
     const grpc::ByteBuffer& request);
+
+// Reads a prompt and keeps the state; `response` as above.
+grpc::ServerUnaryReactor* StartSavingState(const GenerationEnvironment& environment,
+                                           grpc::CallbackServerContext* context,
+                                           const grpc::ByteBuffer& request,
+                                           grpc::ByteBuffer* response);
+
+v1::State ToProto(const StateInfo& info);
 
 }  // namespace whipsnake::server
 

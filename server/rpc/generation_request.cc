@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <mutex>
 #include <random>
+#include <tuple>
 #include <utility>
 
 #include "engine/base/status.h"
@@ -53,7 +54,7 @@ absl::StatusOr<engine::RequestPriority> ResolvePriority(v1::RequestPriority prio
     case v1::REQUEST_PRIORITY_LOW:
       return engine::RequestPriority::kLow;
     default:
-      return InvalidField("parameters.priority", absl::StrCat(priority),
+      return InvalidField("priority", absl::StrCat(priority),
                           "REQUEST_PRIORITY_HIGH, _NORMAL or _LOW");
   }
 }
@@ -61,32 +62,68 @@ absl::StatusOr<engine::RequestPriority> ResolvePriority(v1::RequestPriority prio
 absl::StatusOr<int> ResolveTopLogprobs(const v1::OutputOptions& output) {
   if (!output.has_logprobs()) return -1;
   if (output.logprobs() >= 0) return output.logprobs();
-  return InvalidField("parameters.output.logprobs", absl::StrCat(output.logprobs()), "at least 0");
+  return InvalidField("output.logprobs", absl::StrCat(output.logprobs()), "at least 0");
 }
 
 absl::StatusOr<std::vector<int32_t>> ResolvePrompt(const v1::GenerationParameters& parameters,
                                                    const GenerationContext& context,
                                                    int64_t max_tokens) {
-  std::string field = "parameters.text";
+  std::string field = "text";
   std::vector<int32_t> prompt;
+  // A state that has read all of its tokens gives no logits before it has read another.
+  const bool may_be_empty = context.resume != nullptr &&
+                            context.resume->state->position() < std::ssize(context.resume->tokens);
   switch (parameters.prompt_case()) {
     case v1::GenerationParameters::kText: {
       ASSIGN_OR_RETURN(prompt, context.tokenizer.Encode(parameters.text()));
       break;
     }
     case v1::GenerationParameters::kTokenIds:
-      field = "parameters.token_ids.ids";
+      field = "token_ids.ids";
       prompt.assign(parameters.token_ids().ids().begin(), parameters.token_ids().ids().end());
       break;
     case v1::GenerationParameters::PROMPT_NOT_SET:
-      return InvalidField("parameters.prompt", "nothing", "text or token_ids");
+      if (may_be_empty) break;
+      return InvalidField("prompt", "nothing", "text or token_ids");
   }
-  if (prompt.empty() || prompt.size() > max_tokens) {
+  const int64_t min_tokens = may_be_empty ? 0 : 1;
+  if (prompt.size() < min_tokens || prompt.size() > max_tokens) {
     return InvalidField(field, absl::StrCat(prompt.size(), " tokens"),
-                        absl::StrCat("1 to ", max_tokens));
+                        absl::StrCat(min_tokens, " to ", max_tokens));
   }
   RETURN_IF_ERROR(engine::ValidateTokenIds(field, prompt, context.info.vocab_size));
   return prompt;
+}
+
+// What is read after a state follows its tokens.
+absl::StatusOr<std::vector<int32_t>> AfterState(std::vector<int32_t> prompt,
+                                                const GenerationContext& context) {
+  if (context.resume == nullptr) return prompt;
+  std::vector<int32_t> whole = context.resume->tokens;
+  whole.insert(whole.end(), prompt.begin(), prompt.end());
+  const int64_t most = context.info.max_positions;
+  if (most > 0 && std::ssize(whole) >= most) {
+    return InvalidField("state", absl::StrCat(whole.size(), " tokens with the prompt's"),
+                        absl::StrCat("fewer than the model's ", most));
+  }
+  return whole;
+}
+
+// `n` and `best_of`: how many completions are made, and how many of them returned.
+absl::StatusOr<std::pair<int, int>> ResolveCompletions(const v1::GenerationParameters& parameters,
+                                                       GenerationKind kind) {
+  const int n = parameters.has_n() ? parameters.n() : 1;
+  if (n < 1 || n > engine::kMaxCompletions) {
+    return InvalidField("n", absl::StrCat(n), absl::StrCat("1 to ", engine::kMaxCompletions));
+  }
+  const int best_of = parameters.has_best_of() ? parameters.best_of() : n;
+  const int most = kind == GenerationKind::kStream ? n : engine::kMaxCompletions;
+  if (best_of >= n && best_of <= most) return std::pair(best_of, n);
+  if (kind == GenerationKind::kStream) {
+    return InvalidField("best_of", absl::StrCat(best_of),
+                        absl::StrCat("n, ", n, ": a stream cannot take back what it has sent"));
+  }
+  return InvalidField("best_of", absl::StrCat(best_of), absl::StrCat("n, ", n, ", to ", most));
 }
 
 absl::StatusOr<int64_t> ResolveMaxNewTokens(const v1::Stopping& stopping,
@@ -95,8 +132,8 @@ absl::StatusOr<int64_t> ResolveMaxNewTokens(const v1::Stopping& stopping,
     return std::min(context.defaults.max_new_tokens.value_or(kDefaultMaxNewTokens), limit);
   }
   if (stopping.max_new_tokens() < 1 || stopping.max_new_tokens() > limit) {
-    return InvalidField("parameters.stopping.max_new_tokens",
-                        std::to_string(stopping.max_new_tokens()), "1 to " + std::to_string(limit));
+    return InvalidField("stopping.max_new_tokens", std::to_string(stopping.max_new_tokens()),
+                        "1 to " + std::to_string(limit));
   }
   return stopping.max_new_tokens();
 }
@@ -139,39 +176,71 @@ engine::SamplingParameters ResolveSampling(const v1::Sampling& sampling,
   return result;
 }
 
+StateRetention RetentionOf(const v1::StateRetention& retention) {
+  StateRetention result;
+  if (retention.has_time_to_live()) {
+    const google::protobuf::Duration& time = retention.time_to_live();
+    // More seconds than any limit, so that the product cannot overflow.
+    constexpr int64_t kMostSeconds = int64_t{1} << 40;
+    result.time_to_live = std::chrono::milliseconds(
+        std::clamp(time.seconds(), -kMostSeconds, kMostSeconds) * 1000 + time.nanos() / 1'000'000);
+  }
+  if (retention.on_disk()) result.on_disk = true;
+  return result;
+}
+
 absl::StatusOr<ResolvedGeneration> ResolveGeneration(const v1::GenerationParameters& parameters,
                                                      const GenerationContext& context) {
   GenerationLimits limits = LimitsFor(context.limits, context.info);
   const v1::Stopping& stopping = parameters.stopping();
+  const v1::OutputOptions& output = parameters.output();
   ResolvedGeneration result;
   engine::GenerationRequest& request = result.request;
-  RETURN_IF_ERROR(CheckLength("parameters.request_id", parameters.request_id()));
-  RETURN_IF_ERROR(CheckLength("parameters.client", parameters.client()));
+  RETURN_IF_ERROR(CheckLength("request_id", parameters.request_id()));
+  RETURN_IF_ERROR(CheckLength("client", parameters.client()));
   ASSIGN_OR_RETURN(request.priority, ResolvePriority(parameters.priority()));
   request.client = parameters.client();
+  ASSIGN_OR_RETURN(const auto completions, ResolveCompletions(parameters, context.kind));
+  std::tie(request.completions, result.n) = completions;
   request.sampling = ResolveSampling(parameters.sampling(), context.defaults);
-  ASSIGN_OR_RETURN(request.top_logprobs, ResolveTopLogprobs(parameters.output()));
+  ASSIGN_OR_RETURN(request.top_logprobs, ResolveTopLogprobs(output));
+  result.return_logprobs = request.top_logprobs >= 0;
+  // The best are found by their logprobs.
+  if (request.completions > result.n) request.top_logprobs = std::max(request.top_logprobs, 0);
   request.stop_texts.assign(stopping.stop_texts().begin(), stopping.stop_texts().end());
   request.stop_token_ids.assign(stopping.stop_token_ids().begin(), stopping.stop_token_ids().end());
   if (!stopping.ignore_eos()) request.eos_token_ids = context.defaults.eos_token_ids;
-  RETURN_IF_ERROR(
-      WithFieldPrefix(engine::ValidateParameters(request, context.info), "parameters."));
+  RETURN_IF_ERROR(engine::ValidateParameters(request, context.info));
 
-  ASSIGN_OR_RETURN(request.prompt, ResolvePrompt(parameters, context, limits.prompt_tokens));
+  ASSIGN_OR_RETURN(std::vector<int32_t> prompt,
+                   ResolvePrompt(parameters, context, limits.prompt_tokens));
+  if (output.echo()) {
+    result.echo = parameters.has_text() ? parameters.text() : context.tokenizer.Decode(prompt);
+  }
+  request.resume = context.resume;
+  ASSIGN_OR_RETURN(request.prompt, AfterState(std::move(prompt), context));
   if (context.info.max_positions > 0) {
-    const int64_t left = context.info.max_positions - static_cast<int64_t>(request.prompt.size());
+    const int64_t left = context.info.max_positions - std::ssize(request.prompt);
     limits.new_tokens = std::min(limits.new_tokens, left);
   }
-  ASSIGN_OR_RETURN(request.max_new_tokens,
-                   ResolveMaxNewTokens(stopping, context, limits.new_tokens));
+  request.save_state = output.has_save_state();
+  if (context.kind == GenerationKind::kSaveState) {
+    request.max_new_tokens = 0;
+  } else {
+    ASSIGN_OR_RETURN(request.max_new_tokens,
+                     ResolveMaxNewTokens(stopping, context, limits.new_tokens));
+  }
+  request.min_new_tokens = stopping.min_new_tokens();
+  RETURN_IF_ERROR(engine::ValidateMinNewTokens(request));
 
-  result.prompt_tokens = static_cast<int64_t>(request.prompt.size());
-  result.return_token_ids = parameters.output().token_ids();
+  result.prompt_tokens = std::ssize(request.prompt);
+  result.return_token_ids = output.token_ids();
   result.parameters.set_model(context.model);
   result.parameters.set_request_id(parameters.request_id().empty() ? MadeUpRequestId()
                                                                    : parameters.request_id());
   *result.parameters.mutable_sampling() = ToProto(request.sampling);
   result.parameters.set_max_new_tokens(static_cast<int32_t>(request.max_new_tokens));
+  result.parameters.set_n(result.n);
   return result;
 }
 

@@ -4,6 +4,7 @@
 #define WHIPSNAKE_SERVER_RPC_GENERATION_REQUEST_H_
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -11,6 +12,7 @@
 #include "engine/generate/generator.h"
 #include "engine/models/model.h"
 #include "engine/tokenizer/tokenizer.h"
+#include "server/registry/state_store.h"
 #include "whipsnake/v1/generation.pb.h"
 
 namespace whipsnake::server {
@@ -24,28 +26,43 @@ struct GenerationLimits {
 // The same with a model's last position in mind.
 GenerationLimits LimitsFor(const GenerationLimits& limits, const engine::ModelInfo& info);
 
+// What is done with the engine's stream.
+enum class GenerationKind {
+  kUnary,
+  kStream,
+  kSaveState,  // the prompt is read, and the state that it ends in kept
+};
+
 // What the request is resolved against.
 struct GenerationContext {
+  GenerationKind kind = GenerationKind::kUnary;
   const std::string& model;
   const engine::ModelInfo& info;
   const engine::Tokenizer& tokenizer;
   const engine::GenerationDefaults& defaults;
-  GenerationLimits limits;  // the operator's
+  GenerationLimits limits;                                     // the operator's
+  std::shared_ptr<const engine::SavedState> resume = nullptr;  // what parameters.state names
 };
 
 struct ResolvedGeneration {
   engine::GenerationRequest request;  // arrival and deadline are the caller's to set
   v1::ResolvedParameters parameters;
   int64_t prompt_tokens = 0;
+  int n = 1;  // completions to be returned, of those that are made
   bool return_token_ids = false;
+  bool return_logprobs = false;
+  std::string echo;  // goes before each completion's text
 };
+
+// What a message says of it; what it does not say is the store's to choose.
+StateRetention RetentionOf(const v1::StateRetention& retention);
 
 // What the request does not set comes from the model's generation_config.json, then from the
 // defaults that the proto names; the seed and the request id are made up.
 engine::SamplingParameters ResolveSampling(const v1::Sampling& sampling,
                                            const engine::GenerationDefaults& defaults);
 
-// INVALID_ARGUMENT with the path of the field, such as "parameters.sampling.top_p".
+// INVALID_ARGUMENT with the path of the field below the parameters, such as "sampling.top_p".
 absl::StatusOr<ResolvedGeneration> ResolveGeneration(const v1::GenerationParameters& parameters,
                                                      const GenerationContext& context);
 

@@ -1,6 +1,7 @@
 #include "server/rpc/messages.h"
 
 #include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/util/time_util.h>
 #include <google/protobuf/wire_format_lite.h>
 
 #include <map>
@@ -77,6 +78,11 @@ grpc::ByteBuffer SerializeMessage(const google::protobuf::Message& message) {
   grpc::Slice slice(message.ByteSizeLong());
   message.SerializeWithCachedSizesToArray(const_cast<uint8_t*>(slice.begin()));
   return grpc::ByteBuffer(&slice, 1);
+}
+
+google::protobuf::Timestamp ToTimestamp(std::chrono::system_clock::time_point time) {
+  const auto since = std::chrono::duration_cast<std::chrono::milliseconds>(time.time_since_epoch());
+  return google::protobuf::util::TimeUtil::MillisecondsToTimestamp(since.count());
 }
 
 std::chrono::steady_clock::time_point MonotonicDeadline(

@@ -7,6 +7,7 @@
 #define WHIPSNAKE_SERVER_RPC_MESSAGES_H_
 
 #include <google/protobuf/message.h>
+#include <google/protobuf/timestamp.pb.h>
 #include <grpcpp/grpcpp.h>
 
 #include <chrono>
@@ -20,6 +21,8 @@ namespace whipsnake::server {
 absl::Status ParseMessage(const grpc::ByteBuffer& bytes, google::protobuf::Message* message);
 
 grpc::ByteBuffer SerializeMessage(const google::protobuf::Message& message);
+
+google::protobuf::Timestamp ToTimestamp(std::chrono::system_clock::time_point time);
 
 // Our errors name times as the monotonic clock has them; gRPC's deadlines are wall-clock times.
 std::chrono::steady_clock::time_point MonotonicDeadline(

@@ -10,17 +10,13 @@
 #include "kernels/cpu/isa.h"
 #include "server/registry/model_path.h"
 #include "server/rpc/messages.h"
+#include "server/rpc/paging.h"
 #include "server/rpc/quantization_request.h"
 #include "server/rpc/quantization_watch.h"
 #include "server/utf8.h"
 
 namespace whipsnake::server {
 namespace {
-
-using engine::InvalidField;
-
-constexpr int kDefaultPageSize = 100;
-constexpr int kMaxPageSize = 1000;
 
 v1::ModelState ProtoState(ModelState state) {
   switch (state) {
@@ -40,17 +36,6 @@ v1::ModelState ProtoState(ModelState state) {
 std::string DefaultName(std::string path) {
   while (path.ends_with('/')) path.pop_back();
   return std::filesystem::path(path).filename().string();
-}
-
-absl::StatusOr<int> PageSize(int32_t asked) {
-  if (asked < 0 || asked > kMaxPageSize) {
-    return InvalidField("page_size", std::to_string(asked), "0 to " + std::to_string(kMaxPageSize));
-  }
-  return asked == 0 ? kDefaultPageSize : asked;
-}
-
-absl::Status BadPageToken(const std::string& token) {
-  return InvalidField("page_token", engine::Quoted(token), "a next_page_token of this server's");
 }
 
 }  // namespace
@@ -253,7 +238,8 @@ v1::Model ModelService::ToProto(const ModelSnapshot& snapshot) const {
   model.set_max_positions(static_cast<int32_t>(info.max_positions));
   model.set_max_prompt_tokens(static_cast<int32_t>(limits.prompt_tokens));
   model.set_max_new_tokens(static_cast<int32_t>(limits.new_tokens));
-  model.mutable_load_time()->set_seconds(std::chrono::system_clock::to_time_t(snapshot.load_time));
+  *model.mutable_load_time() = ToTimestamp(snapshot.load_time);
+  model.set_digest(snapshot.digest);
   return model;
 }
 

@@ -1,7 +1,5 @@
 #include "server/rpc/quantization_request.h"
 
-#include <google/protobuf/util/time_util.h>
-
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <system_error>
@@ -11,6 +9,7 @@
 #include "engine/checkpoint/files.h"
 #include "server/errors.h"
 #include "server/registry/model_path.h"
+#include "server/rpc/messages.h"
 #include "server/utf8.h"
 
 namespace whipsnake::server {
@@ -123,11 +122,6 @@ v1::QuantizationReport ToProto(const engine::QuantizationReport& report) {
   return proto;
 }
 
-google::protobuf::Timestamp ToProto(QuantizationSnapshot::Time time) {
-  const auto since = std::chrono::duration_cast<std::chrono::milliseconds>(time.time_since_epoch());
-  return google::protobuf::util::TimeUtil::MillisecondsToTimestamp(since.count());
-}
-
 }  // namespace
 
 absl::StatusOr<QuantizationRequest> ParseQuantizationRequest(
@@ -171,9 +165,9 @@ v1::Quantization ToProto(const QuantizationSnapshot& snapshot) {
   proto.set_stage(snapshot.stage);
   proto.set_fraction(snapshot.fraction);
   proto.set_error(BoundedUtf8(std::string(snapshot.error.message()), kMaxMessageBytes));
-  *proto.mutable_create_time() = ToProto(snapshot.create_time);
-  if (snapshot.start_time) *proto.mutable_start_time() = ToProto(*snapshot.start_time);
-  if (snapshot.end_time) *proto.mutable_end_time() = ToProto(*snapshot.end_time);
+  *proto.mutable_create_time() = ToTimestamp(snapshot.create_time);
+  if (snapshot.start_time) *proto.mutable_start_time() = ToTimestamp(*snapshot.start_time);
+  if (snapshot.end_time) *proto.mutable_end_time() = ToTimestamp(*snapshot.end_time);
   if (snapshot.report) *proto.mutable_report() = ToProto(*snapshot.report);
   return proto;
 }

@@ -16,7 +16,7 @@ class GenerationRequestTest : public testing::Test {
   GenerationRequestTest() { info_.vocab_size = 26; }
 
   absl::StatusOr<ResolvedGeneration> Resolve(const v1::GenerationParameters& parameters) {
-    return ResolveGeneration(parameters, {model_, info_, tokenizer_, defaults_, limits_});
+    return ResolveGeneration(parameters, {kind_, model_, info_, tokenizer_, defaults_, limits_});
   }
 
   // The field that the request is refused for, after `change` to a good one.
@@ -29,6 +29,7 @@ class GenerationRequestTest : public testing::Test {
     return FieldOf(ToGrpc(resolved.status()));
   }
 
+  GenerationKind kind_ = GenerationKind::kUnary;
   const std::string model_ = "m";
   engine::ModelInfo info_;
   FakeTokenizer tokenizer_{{"a", "b", "c"}};
@@ -144,81 +145,87 @@ TEST_F(GenerationRequestTest, EveryBadFieldIsNamed) {
   const float nan = std::nanf("");
   for (const float bad : {-0.1f, 100.5f, nan, INFINITY}) {
     EXPECT_EQ(BadField([&](P& p) { p.mutable_sampling()->set_temperature(bad); }),
-              "parameters.sampling.temperature");
+              "sampling.temperature");
   }
-  EXPECT_EQ(BadField([&](P& p) { p.mutable_sampling()->set_top_k(-1); }),
-            "parameters.sampling.top_k");
+  EXPECT_EQ(BadField([&](P& p) { p.mutable_sampling()->set_top_k(-1); }), "sampling.top_k");
   for (const float bad : {0.0f, -1.0f, 1.01f, nan}) {
-    EXPECT_EQ(BadField([&](P& p) { p.mutable_sampling()->set_top_p(bad); }),
-              "parameters.sampling.top_p");
+    EXPECT_EQ(BadField([&](P& p) { p.mutable_sampling()->set_top_p(bad); }), "sampling.top_p");
   }
   for (const float bad : {-0.01f, 1.01f, nan}) {
-    EXPECT_EQ(BadField([&](P& p) { p.mutable_sampling()->set_min_p(bad); }),
-              "parameters.sampling.min_p");
+    EXPECT_EQ(BadField([&](P& p) { p.mutable_sampling()->set_min_p(bad); }), "sampling.min_p");
   }
   for (const float bad : {0.0f, -1.0f, 101.0f, nan}) {
     EXPECT_EQ(BadField([&](P& p) { p.mutable_sampling()->set_repetition_penalty(bad); }),
-              "parameters.sampling.repetition_penalty");
+              "sampling.repetition_penalty");
   }
   for (const float bad : {-101.0f, 101.0f, nan}) {
     EXPECT_EQ(BadField([&](P& p) { p.mutable_sampling()->set_presence_penalty(bad); }),
-              "parameters.sampling.presence_penalty");
+              "sampling.presence_penalty");
     EXPECT_EQ(BadField([&](P& p) { p.mutable_sampling()->set_frequency_penalty(bad); }),
-              "parameters.sampling.frequency_penalty");
+              "sampling.frequency_penalty");
   }
   for (const auto& [id, bias] : {std::pair{-1, 1.0f}, {26, 1.0f}, {0, 1001.0f}, {0, nan}}) {
     EXPECT_EQ(BadField([&](P& p) { (*p.mutable_sampling()->mutable_logit_bias())[id] = bias; }),
-              "parameters.sampling.logit_bias");
+              "sampling.logit_bias");
   }
   for (const int bad : {0, -1, 21}) {
     EXPECT_EQ(BadField([&](P& p) { p.mutable_stopping()->set_max_new_tokens(bad); }),
-              "parameters.stopping.max_new_tokens");
+              "stopping.max_new_tokens");
   }
   for (const std::string& bad : {std::string(), std::string(257, 'x')}) {
     EXPECT_EQ(BadField([&](P& p) {
                 p.mutable_stopping()->add_stop_texts("fine");
                 p.mutable_stopping()->add_stop_texts(bad);
               }),
-              "parameters.stopping.stop_texts[1]");
+              "stopping.stop_texts[1]");
   }
   EXPECT_EQ(BadField([&](P& p) {
               for (int i = 0; i < 17; ++i) p.mutable_stopping()->add_stop_texts("x");
             }),
-            "parameters.stopping.stop_texts");
+            "stopping.stop_texts");
   for (const int bad : {-1, 26}) {
     EXPECT_EQ(BadField([&](P& p) { p.mutable_stopping()->add_stop_token_ids(bad); }),
-              "parameters.stopping.stop_token_ids[0]");
+              "stopping.stop_token_ids[0]");
     EXPECT_EQ(BadField([&](P& p) {
                 p.mutable_token_ids()->add_ids(0);
                 p.mutable_token_ids()->add_ids(bad);
               }),
-              "parameters.token_ids.ids[1]");
+              "token_ids.ids[1]");
   }
   EXPECT_EQ(BadField([&](P& p) {
               for (int i = 0; i < 65; ++i) p.mutable_stopping()->add_stop_token_ids(1);
             }),
-            "parameters.stopping.stop_token_ids");
+            "stopping.stop_token_ids");
   for (const int bad : {-1, 21}) {
-    EXPECT_EQ(BadField([&](P& p) { p.mutable_output()->set_logprobs(bad); }),
-              "parameters.output.logprobs");
+    EXPECT_EQ(BadField([&](P& p) { p.mutable_output()->set_logprobs(bad); }), "output.logprobs");
   }
-  EXPECT_EQ(BadField([&](P& p) { p.set_request_id(std::string(129, 'x')); }),
-            "parameters.request_id");
-  EXPECT_EQ(BadField([&](P& p) { p.set_client(std::string(129, 'x')); }), "parameters.client");
+  EXPECT_EQ(BadField([&](P& p) { p.set_request_id(std::string(129, 'x')); }), "request_id");
+  EXPECT_EQ(BadField([&](P& p) { p.set_client(std::string(129, 'x')); }), "client");
   EXPECT_EQ(BadField([&](P& p) { p.set_priority(static_cast<v1::RequestPriority>(7)); }),
-            "parameters.priority");
-  EXPECT_EQ(BadField([&](P& p) { p.clear_prompt(); }), "parameters.prompt");
-  EXPECT_EQ(BadField([&](P& p) { p.set_text(""); }), "parameters.text");
-  EXPECT_EQ(BadField([&](P& p) { p.set_text("aaaaaaaaaaa"); }), "parameters.text");
-  EXPECT_EQ(BadField([&](P& p) { p.mutable_token_ids(); }), "parameters.token_ids.ids");
+            "priority");
+  EXPECT_EQ(BadField([&](P& p) { p.clear_prompt(); }), "prompt");
+  EXPECT_EQ(BadField([&](P& p) { p.set_n(0); }), "n");
+  EXPECT_EQ(BadField([&](P& p) { p.set_n(65); }), "n");
+  EXPECT_EQ(BadField([&](P& p) {
+              p.set_n(3);
+              p.set_best_of(2);
+            }),
+            "best_of");
+  EXPECT_EQ(BadField([&](P& p) { p.mutable_stopping()->set_min_new_tokens(5); }),
+            "stopping.min_new_tokens");
+  kind_ = GenerationKind::kStream;
+  EXPECT_EQ(BadField([&](P& p) { p.set_best_of(2); }), "best_of");
+  EXPECT_EQ(BadField([&](P& p) { p.set_text(""); }), "text");
+  EXPECT_EQ(BadField([&](P& p) { p.set_text("aaaaaaaaaaa"); }), "text");
+  EXPECT_EQ(BadField([&](P& p) { p.mutable_token_ids(); }), "token_ids.ids");
 }
 
 TEST_F(GenerationRequestTest, APromptAsLongAsTheModelLeavesNoRoom) {
   info_.max_positions = 3;
   v1::GenerationParameters parameters = Greedy("abc", 1);
-  EXPECT_EQ(FieldOf(ToGrpc(Resolve(parameters).status())), "parameters.text");
+  EXPECT_EQ(FieldOf(ToGrpc(Resolve(parameters).status())), "text");
   parameters = Greedy("ab", 2);
-  EXPECT_EQ(FieldOf(ToGrpc(Resolve(parameters).status())), "parameters.stopping.max_new_tokens");
+  EXPECT_EQ(FieldOf(ToGrpc(Resolve(parameters).status())), "stopping.max_new_tokens");
   EXPECT_TRUE(Resolve(Greedy("ab", 1)).ok());
 }
 

@@ -33,6 +33,7 @@ class FakeState : public State {
   absl::StatusOr<std::unique_ptr<State>> Clone() const override {
     return std::make_unique<FakeState>(*this);
   }
+  void Save(std::span<std::byte>) const override {}
 
   void Take(int32_t token) {
     history_ = Extend(history_, token);
@@ -56,6 +57,10 @@ class FakeModel : public Model {
 
   absl::StatusOr<std::unique_ptr<State>> NewState() override {
     return std::make_unique<FakeState>();
+  }
+  absl::StatusOr<std::unique_ptr<State>> RestoreState(int64_t,
+                                                      std::span<const std::byte>) override {
+    return absl::UnimplementedError("not needed here");
   }
 
   absl::StatusOr<kernels::MatrixView<const float>> Forward(std::span<const Run> runs) override {

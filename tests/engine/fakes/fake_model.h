@@ -3,6 +3,7 @@
 #define WHIPSNAKE_TESTS_ENGINE_FAKES_FAKE_MODEL_H_
 
 #include <atomic>
+#include <cstring>
 #include <functional>
 #include <memory>
 #include <span>
@@ -20,22 +21,33 @@ namespace whipsnake::engine {
 // Remembers the tokens that it was given.
 class FakeState : public State {
  public:
-  // `live` counts the states that there are.
-  explicit FakeState(std::shared_ptr<std::atomic<int>> live) : live_(std::move(live)) { ++*live_; }
-  FakeState(const FakeState& other) : history(other.history), live_(other.live_) { ++*live_; }
+  // `live` counts the states that there are; of `most` no copy is made.
+  explicit FakeState(std::shared_ptr<std::atomic<int>> live, const std::atomic<int>* most = nullptr)
+      : live_(std::move(live)), most_(most) {
+    ++*live_;
+  }
+  FakeState(const FakeState& other)
+      : history(other.history), live_(other.live_), most_(other.most_) {
+    ++*live_;
+  }
   ~FakeState() override { --*live_; }
   FakeState& operator=(const FakeState&) = delete;
 
   int64_t position() const override { return static_cast<int64_t>(history.size()); }
-  int64_t bytes() const override { return 0; }
+  int64_t bytes() const override { return std::ssize(history) * sizeof(int32_t); }
   absl::StatusOr<std::unique_ptr<State>> Clone() const override {
+    if (most_ != nullptr && *live_ >= *most_) return absl::ResourceExhaustedError("no more states");
     return std::unique_ptr<State>(new FakeState(*this));
+  }
+  void Save(std::span<std::byte> out) const override {
+    std::memcpy(out.data(), history.data(), out.size());
   }
 
   std::vector<int32_t> history;
 
  private:
   const std::shared_ptr<std::atomic<int>> live_;
+  const std::atomic<int>* const most_;
 };
 
 // Logits are a function of all tokens so far; by default the successor of the last token is by far
@@ -59,7 +71,17 @@ class FakeModel : public Model {
 
   absl::StatusOr<std::unique_ptr<State>> NewState() override {
     if (*live_states_ >= max_states) return absl::ResourceExhaustedError("no more states");
-    return std::make_unique<FakeState>(live_states_);
+    return std::make_unique<FakeState>(live_states_, &max_states);
+  }
+  absl::StatusOr<std::unique_ptr<State>> RestoreState(int64_t position,
+                                                      std::span<const std::byte> saved) override {
+    auto state = std::make_unique<FakeState>(live_states_);
+    state->history.resize(position);
+    if (saved.size() != position * sizeof(int32_t)) {
+      return absl::InvalidArgumentError("a state of another size");
+    }
+    std::memcpy(state->history.data(), saved.data(), saved.size());
+    return state;
   }
   int live_states() const { return *live_states_; }
 

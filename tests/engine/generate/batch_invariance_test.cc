@@ -22,13 +22,18 @@ struct Answer {
   std::vector<int32_t> ids;
   std::vector<float> logprobs;
   bool ended = false;
+  Finished finished;
 
   void Take() {
     const GenerationStream::Event event = stream->Take();
-    ids.insert(ids.end(), event.delta.token_ids.begin(), event.delta.token_ids.end());
-    for (const SampledToken& token : event.delta.logprobs) logprobs.push_back(token.logprob);
+    for (const Delta& delta : event.deltas) {
+      if (delta.index != 0) continue;
+      ids.insert(ids.end(), delta.token_ids.begin(), delta.token_ids.end());
+      for (const SampledToken& token : delta.logprobs) logprobs.push_back(token.logprob);
+    }
     if (event.done) {
       EXPECT_TRUE(event.status.ok()) << event.status;
+      finished = event.finished;
       ended = true;
     }
   }
@@ -126,6 +131,57 @@ TEST_F(BatchInvarianceTest, TheSameTokensWhenUrgentOnesTakeTheirPlaces) {
     Submit(*generator, std::move(request), answers[i]);
   }
   ExpectSame(alone, answers);
+}
+
+// What the states of others, of this request's own past, and of copies give.
+TEST_F(BatchInvarianceTest, TheSameTokensFromTheCacheFromASavedStateAndForked) {
+  const std::vector<Answer> alone = Alone();
+  const auto generator = Make({});
+  const auto with_cache = MakeGenerator(
+      model_.get(), tokenizer_.get(),
+      {.batching = {.prefill_chunk_tokens = 16}, .cache = {.interval_tokens = 16}}, nullptr);
+  for (int i = 0; i < kRequests; ++i) {
+    // Twice, so that the second finds what the first has left behind.
+    for (int turn = 0; turn < 2; ++turn) {
+      Answer cached;
+      Submit(*with_cache, Request(i), cached);
+      cached.Wait();
+      EXPECT_EQ(cached.ids, alone[i].ids) << i;
+      EXPECT_EQ(cached.logprobs, alone[i].logprobs) << i;
+      if (turn == 0) continue;
+      const int64_t expected = (std::ssize(Request(i).prompt) - 1) / 16 * 16;
+      EXPECT_GE(cached.finished.usage.cached_prompt_tokens, expected) << i;
+    }
+    // Read up to some token, saved, written, restored, continued.
+    GenerationRequest read = Request(i);
+    read.prompt.resize(1 + read.prompt.size() / 2);
+    read.max_new_tokens = 0;
+    read.save_state = true;
+    Answer half;
+    Submit(*generator, read, half);
+    half.Wait();
+    SavedState saved = *half.finished.completions[0].state;
+    std::vector<std::byte> bytes(saved.state->bytes());
+    saved.state->Save(bytes);
+    auto restored = model_->RestoreState(saved.state->position(), bytes);
+    ASSERT_TRUE(restored.ok()) << restored.status();
+    saved.state = *std::move(restored);
+    GenerationRequest rest = Request(i);
+    rest.resume = std::make_shared<SavedState>(saved);
+    Answer resumed;
+    Submit(*generator, rest, resumed);
+    resumed.Wait();
+    EXPECT_EQ(resumed.ids, alone[i].ids) << i;
+    EXPECT_EQ(resumed.logprobs, alone[i].logprobs) << i;
+    // The first of several completions is what it would be alone.
+    GenerationRequest several = Request(i);
+    several.completions = 3;
+    Answer forked;
+    Submit(*generator, several, forked);
+    forked.Wait();
+    EXPECT_EQ(forked.ids, alone[i].ids) << i;
+    EXPECT_EQ(forked.logprobs, alone[i].logprobs) << i;
+  }
 }
 
 }  // namespace

@@ -181,11 +181,59 @@ TEST_F(BatcherTest, APostponedOneWaitsForAnotherToEnd) {
   ASSERT_TRUE(Add(3, 40).ok());
   const auto shares = Plan();
   ASSERT_THAT(shares, ElementsAre(Decode(1), Share(2, 32)));
-  batcher_->Postpone(shares[1]);
+  EXPECT_TRUE(batcher_->Postpone(std::span(shares).subspan(1, 1)));
   EXPECT_EQ(batcher_->waiting(), 1);
   EXPECT_THAT(Plan(), ElementsAre(Decode(1), Share(3, 32)));
   batcher_->Remove(1);
   EXPECT_THAT(Plan(), ElementsAre(Share(3, 8), Share(2, 40)));
+}
+
+TEST_F(BatcherTest, WithNobodyWhoHasMemoryWaitingWouldNotHelp) {
+  ASSERT_TRUE(Add(1, 5).ok());
+  ASSERT_TRUE(Add(2, 5).ok());
+  const auto shares = Plan();
+  EXPECT_FALSE(batcher_->Postpone(shares));
+  EXPECT_EQ(batcher_->running(), 2);
+}
+
+// The urgent one took a place but found no memory: that is with the one that lost the place.
+TEST_F(BatcherTest, WhoHasMemoryRunsOnWhenAnUrgentOneHasNone) {
+  Use({.max_running = 1});
+  ASSERT_TRUE(Add(1, 1).ok());
+  Plan();
+  ASSERT_TRUE(Add(2, 10, RequestPriority::kHigh).ok());
+  const auto shares = Plan();
+  ASSERT_THAT(shares, ElementsAre(Share(2, 10)));
+  EXPECT_TRUE(batcher_->Postpone(shares));
+  EXPECT_THAT(Plan(), ElementsAre(Decode(1)));
+  batcher_->Remove(1);
+  EXPECT_THAT(Plan(), ElementsAre(Share(2, 10)));
+}
+
+TEST_F(BatcherTest, WhatNeedsNoComputingIsSkipped) {
+  Use({.prefill_chunk_tokens = 100});
+  ASSERT_TRUE(Add(1, 250).ok());
+  ASSERT_THAT(Plan(), ElementsAre(Share(1, 100)));
+  EXPECT_THAT(batcher_->Skip({1, 100}, 120), Share(1, 100));
+  EXPECT_THAT(Plan(), ElementsAre(Share(1, 30)));
+  ASSERT_TRUE(Add(2, 250).ok());
+  ASSERT_THAT(Plan(), ElementsAre(Decode(1), Share(2, 32)));
+  EXPECT_THAT(batcher_->Skip({2, 32}, 249), Share(2, 1));
+  EXPECT_THAT(Plan(), ElementsAre(Decode(1), Decode(2)));
+}
+
+TEST_F(BatcherTest, AForkGoesOnBesideTheFirst) {
+  Use({.max_running = 2, .max_waiting = 1});
+  ASSERT_TRUE(Add(1, 3).ok());
+  Plan();
+  batcher_->Fork(1, 2);
+  batcher_->Fork(1, 3);  // the bound of the queue is not for it
+  EXPECT_THAT(Plan(), ElementsAre(Decode(1), Decode(3)));
+  batcher_->Remove(1);
+  EXPECT_THAT(Plan(), ElementsAre(Decode(3), Decode(2)));
+  batcher_->Remove(2);
+  batcher_->Remove(3);
+  EXPECT_THAT(Plan(), IsEmpty());
 }
 
 // Whatever comes: nobody runs twice in a step, the budget holds, a prompt is read exactly once, and

@@ -8,6 +8,7 @@
 #include <latch>
 #include <memory>
 #include <semaphore>
+#include <set>
 #include <string>
 #include <thread>
 #include <utility>
@@ -36,15 +37,19 @@ class Collector {
       ready_.acquire();
       last_ = stream_->Take();
       started_ += last_.started ? 1 : 0;
-      text_ += last_.delta.text;
-      ids_.insert(ids_.end(), last_.delta.token_ids.begin(), last_.delta.token_ids.end());
+      for (const Delta& delta : last_.deltas) {
+        if (delta.index >= std::ssize(completions_)) completions_.resize(delta.index + 1);
+        auto& [text, ids] = completions_[delta.index];
+        text += delta.text;
+        ids.insert(ids.end(), delta.token_ids.begin(), delta.token_ids.end());
+      }
     }
     return last_;
   }
   FinishReason reason() { return Wait().finished.reason; }
 
-  const std::string& text() const { return text_; }
-  const std::vector<int32_t>& ids() const { return ids_; }
+  const std::string& text(int index = 0) const { return completions_[index].first; }
+  const std::vector<int32_t>& ids(int index = 0) const { return completions_[index].second; }
   int started() const { return started_; }
   GenerationStream& stream() { return *stream_; }
 
@@ -52,8 +57,7 @@ class Collector {
   std::counting_semaphore<> ready_{0};
   std::shared_ptr<GenerationStream> stream_;
   GenerationStream::Event last_;
-  std::string text_;
-  std::vector<int32_t> ids_;
+  std::vector<std::pair<std::string, std::vector<int32_t>>> completions_{1};
   int started_ = 0;
 };
 
@@ -213,8 +217,8 @@ TEST_F(GeneratorTest, AFullQueueRefusesAndDrainRefusesButFinishes) {
   Submit(running, Request({0}, 2));
   busy_.wait();
   Submit(waiting, Request({0}, 2));
-  EXPECT_EQ(generator_->running(), 1);
-  EXPECT_EQ(generator_->waiting(), 1);
+  EXPECT_EQ(generator_->load().running, 1);
+  EXPECT_EQ(generator_->load().waiting, 1);
   EXPECT_EQ(generator_->Submit(Request({0}, 2), refused.on_ready()).status().code(),
             absl::StatusCode::kResourceExhausted);
   generator_->Drain();
@@ -300,7 +304,7 @@ TEST_F(GeneratorTest, ACancelledRequestThatWaitsEndsBeforeTheNextStep) {
 TEST_F(GeneratorTest, OneThatFindsNoMemoryWaitsForAnotherToEnd) {
   HoldFirstPass();
   model_.max_states = 1;
-  Start();
+  Start({.cache = {.max_bytes = 0}});
   Collector one, two;
   Submit(one, Request({0}, 3));
   busy_.wait();
@@ -341,6 +345,195 @@ TEST_F(GeneratorTest, InABatchOnlyWhatCannotBeComputedFails) {
   EXPECT_THAT(failing.ids(), ElementsAre(4, 5));
 }
 
+// All of the passes' runs: how many tokens each had.
+class PassRecorder {
+ public:
+  explicit PassRecorder(FakeModel& model) {
+    model.before_forward = [this](std::span<const engine::Run> runs) {
+      std::vector<size_t>& pass = passes_.emplace_back();
+      for (const engine::Run& run : runs) pass.push_back(run.tokens.size());
+    };
+  }
+  std::vector<std::vector<size_t>> Take() { return std::exchange(passes_, {}); }
+
+ private:
+  std::vector<std::vector<size_t>> passes_;
+};
+
+TEST_F(GeneratorTest, CompletionsReadThePromptOnce) {
+  model_.logits = [](std::span<const int32_t>) { return std::vector<float>(8, 1.0f); };
+  PassRecorder passes(model_);
+  Start({.cache = {.max_bytes = 0}});
+  GenerationRequest request = Request({0, 1, 2, 3}, 5);
+  request.sampling.temperature = 1;
+  request.sampling.seed = 7;
+  request.completions = 3;
+  Collector collector;
+  Submit(collector, request);
+  ASSERT_TRUE(collector.Wait().status.ok());
+  const Finished& finished = collector.Wait().finished;
+  EXPECT_EQ(finished.usage.prompt_tokens, 4);
+  EXPECT_EQ(finished.usage.generated_tokens, 15);
+  ASSERT_EQ(finished.completions.size(), 3u);
+  EXPECT_NE(collector.ids(0), collector.ids(1));
+  EXPECT_NE(collector.ids(1), collector.ids(2));
+  const std::vector<int32_t> first = collector.ids(0);
+  EXPECT_EQ(model_.live_states(), 0);
+  EXPECT_THAT(passes.Take(), ElementsAre(ElementsAre(4), ElementsAre(1, 1, 1), ElementsAre(1, 1, 1),
+                                         ElementsAre(1, 1, 1), ElementsAre(1, 1, 1)));
+  // The first is what one alone would have been.
+  request.completions = 1;
+  Collector alone;
+  Submit(alone, request);
+  EXPECT_EQ(alone.reason(), FinishReason::kLength);
+  EXPECT_EQ(alone.ids(), first);
+}
+
+// Where the copies find no memory they wait for the first to end.
+TEST_F(GeneratorTest, CompletionsTakeTurnsWhereMemoryIsShort) {
+  model_.max_states = 2;
+  Start({.cache = {.max_bytes = 0}});
+  GenerationRequest request = Request({0}, 4);
+  request.completions = 4;
+  Collector collector;
+  Submit(collector, request);
+  ASSERT_TRUE(collector.Wait().status.ok()) << collector.Wait().status;
+  for (int i = 0; i < 4; ++i) EXPECT_THAT(collector.ids(i), ElementsAre(1, 2, 3, 4)) << i;
+  EXPECT_EQ(model_.live_states(), 0);
+}
+
+TEST_F(GeneratorTest, CompletionsEndEachByItself) {
+  // The first token is the seed's; 7 ends, whatever else counts up to it.
+  model_.logits = [](std::span<const int32_t> history) {
+    std::vector<float> row(8, history.size() == 1 ? 0.0f : -1000.0f);
+    row[0] = -1000;
+    if (history.size() > 1) row[history.back() + 1] = 0;
+    return row;
+  };
+  Start({.batching = {.max_running = 3}});
+  GenerationRequest request = Request({0}, 100);
+  request.sampling.temperature = 1;
+  request.completions = 16;
+  request.eos_token_ids = {7};
+  request.save_state = true;
+  Collector collector;
+  Submit(collector, request);
+  ASSERT_TRUE(collector.Wait().status.ok()) << collector.Wait().status;
+  const Finished& finished = collector.Wait().finished;
+  std::set<size_t> lengths;
+  for (int i = 0; i < 16; ++i) {
+    const std::vector<int32_t>& ids = collector.ids(i);
+    lengths.insert(ids.size());
+    EXPECT_EQ(ids.back(), 7);
+    EXPECT_EQ(std::ssize(ids), 8 - ids.front());
+    EXPECT_EQ(finished.completions[i].generated_tokens, std::ssize(ids));
+    // The state has seen all but the token that ended it.
+    std::vector<int32_t> seen = {0};
+    seen.insert(seen.end(), ids.begin(), ids.end() - 1);
+    const SavedState& saved = *finished.completions[i].state;
+    EXPECT_EQ(saved.tokens, seen);
+    EXPECT_EQ(static_cast<const FakeState&>(*saved.state).history, seen);
+  }
+  EXPECT_GT(lengths.size(), 3u);
+  EXPECT_TRUE(lengths.contains(1)) << "one that ends at once";
+}
+
+TEST_F(GeneratorTest, ACancelledRequestTakesAllItsCompletionsAlong) {
+  HoldFirstPass();
+  Start({.batching = {.max_running = 2}, .cache = {.max_bytes = 0}});
+  GenerationRequest request = Request({0}, 1000000);
+  request.completions = 5;
+  Collector collector, next;
+  Submit(collector, request);
+  busy_.wait();
+  release_.count_down();
+  collector.stream().Cancel();
+  EXPECT_EQ(collector.reason(), FinishReason::kCancelled);
+  EXPECT_EQ(collector.Wait().finished.completions.size(), 5u);
+  Submit(next, Request({0}, 2));
+  EXPECT_THAT(next.reason(), FinishReason::kLength);
+  EXPECT_EQ(model_.live_states(), 0);
+  EXPECT_EQ(generator_->load().running + generator_->load().waiting, 0);
+}
+
+TEST_F(GeneratorTest, TheNextTurnReadsOnlyWhatIsNew) {
+  PassRecorder passes(model_);
+  Start();
+  Collector first, second, other;
+  Submit(first, Request({0, 1, 2}, 3));
+  EXPECT_EQ(first.reason(), FinishReason::kLength);
+  EXPECT_THAT(first.ids(), ElementsAre(3, 4, 5));
+  passes.Take();
+  Submit(second, Request({0, 1, 2, 3, 4, 5, 0, 1}, 2));
+  EXPECT_EQ(second.reason(), FinishReason::kLength);
+  EXPECT_THAT(second.ids(), ElementsAre(2, 3));
+  EXPECT_EQ(second.Wait().finished.usage.prompt_tokens, 8);
+  EXPECT_EQ(second.Wait().finished.usage.cached_prompt_tokens, 5);  // the last was never read
+  EXPECT_THAT(passes.Take(), ElementsAre(ElementsAre(3), ElementsAre(1)));
+  // A beginning that is almost the same is another one.
+  Submit(other, Request({0, 1, 3, 3, 4, 5, 0, 1}, 1));
+  EXPECT_EQ(other.reason(), FinishReason::kLength);
+  EXPECT_EQ(other.Wait().finished.usage.cached_prompt_tokens, 0);
+}
+
+TEST_F(GeneratorTest, ACachedPromptFreesItsShareOfTheBudget) {
+  PassRecorder passes(model_);
+  Start({.batching = {.prefill_chunk_tokens = 4}, .cache = {.interval_tokens = 4}});
+  Collector first, second;
+  Submit(first, Request({0, 1, 2, 3, 4, 5, 6, 0, 1, 2}, 1));
+  EXPECT_EQ(first.reason(), FinishReason::kLength);
+  EXPECT_THAT(passes.Take(), ElementsAre(ElementsAre(4), ElementsAre(4), ElementsAre(2)));
+  // Its first nine tokens are those of the other, but only after eight is there a state.
+  Submit(second, Request({0, 1, 2, 3, 4, 5, 6, 0, 1, 3, 4, 5, 6}, 1));
+  EXPECT_EQ(second.reason(), FinishReason::kLength);
+  EXPECT_THAT(second.ids(), ElementsAre(7));
+  EXPECT_EQ(second.Wait().finished.usage.cached_prompt_tokens, 8);
+  EXPECT_THAT(passes.Take(), ElementsAre(ElementsAre(4), ElementsAre(1)));
+}
+
+TEST_F(GeneratorTest, ASavedStateIsContinuedAndStaysAsItIs) {
+  Start({.cache = {.max_bytes = 0}});
+  GenerationRequest read = Request({0, 1, 2}, 0);
+  read.save_state = true;
+  Collector reader;
+  Submit(reader, read);
+  ASSERT_TRUE(reader.Wait().status.ok());
+  const auto saved = reader.Wait().finished.completions[0].state;
+  ASSERT_NE(saved, nullptr);
+  EXPECT_THAT(saved->tokens, ElementsAre(0, 1, 2));
+  EXPECT_EQ(saved->state->position(), 2);
+  for (int turn = 0; turn < 2; ++turn) {
+    GenerationRequest request = Request({0, 1, 2}, 2);
+    request.resume = saved;
+    Collector collector;
+    Submit(collector, request);
+    EXPECT_EQ(collector.reason(), FinishReason::kLength);
+    EXPECT_THAT(collector.ids(), ElementsAre(3, 4));
+    EXPECT_EQ(collector.Wait().finished.usage.cached_prompt_tokens, 2);
+  }
+  EXPECT_EQ(saved->state->position(), 2);
+}
+
+TEST_F(GeneratorTest, NothingEndsItBeforeTheLeastNumberOfTokens) {
+  Start();
+  GenerationRequest request = Request({0}, 20);
+  request.eos_token_ids = {2};
+  request.stop_texts = {"d", "b"};
+  request.min_new_tokens = 9;
+  model_.logits = [](std::span<const int32_t> history) {
+    std::vector<float> row(8, 0.0f);
+    row[(history.back() + 1) % 8] = 10.0f;
+    row[(history.back() + 2) % 8] = 5.0f;
+    return row;
+  };
+  Collector collector;
+  Submit(collector, request);
+  // "c" (2) would be eos and is passed over; the ninth token is a "d" and may stop.
+  EXPECT_EQ(collector.reason(), FinishReason::kStop);
+  EXPECT_THAT(collector.ids(), ElementsAre(1, 3, 4, 5, 6, 7, 0, 1, 3));
+  EXPECT_EQ(collector.text(), "bd\xe2\x82\xacg<eos>ab");
+}
+
 TEST_F(GeneratorTest, AModelsLastPositionEndsTheSequence) {
   model_.mutable_info().max_positions = 4;
   Start();
@@ -361,8 +554,8 @@ TEST_F(GeneratorTest, WhatIsNotTakenIsMerged) {
   const GenerationStream::Event event = (*stream)->Take();
   EXPECT_TRUE(event.started);
   EXPECT_TRUE(event.done);
-  EXPECT_EQ(event.delta.token_ids.size(),
-            static_cast<size_t>(event.finished.usage.generated_tokens));
+  ASSERT_EQ(event.deltas.size(), 1u);
+  EXPECT_EQ(std::ssize(event.deltas[0].token_ids), event.finished.usage.generated_tokens);
   EXPECT_FALSE((*stream)->Take().done);
 }
 
@@ -383,6 +576,8 @@ TEST(GenerationValidateTest, NamesTheField) {
   EXPECT_EQ(field([](auto& r) { r.prompt = {-1}; }), "prompt[0]");
   EXPECT_EQ(field([](auto& r) { r.prompt = {1, 1, 1, 1, 1}; }), "prompt");
   EXPECT_EQ(field([](auto& r) { r.max_new_tokens = 0; }), "stopping.max_new_tokens");
+  EXPECT_EQ(field([](auto& r) { r.completions = 0; }), "completions");
+  EXPECT_EQ(field([](auto& r) { r.min_new_tokens = 2; }), "stopping.min_new_tokens");
   EXPECT_EQ(field([](auto& r) { r.stop_texts = {""}; }), "stopping.stop_texts[0]");
   EXPECT_EQ(field([](auto& r) {
               r.stop_texts = {"x", std::string(257, 'x')};

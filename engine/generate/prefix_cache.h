@@ -1,0 +1,74 @@
+// States of sequences that have been computed, by their tokens, so that a request that begins as
+// another one did starts from where they part.
+//
+// A recurrent state cannot be rolled back: one that has seen a token too many is of no use. So
+// states are kept every so many tokens and at the end of each sequence, where the next turn of a
+// conversation begins. Bounded in bytes; what was not used for longest goes first.
+#ifndef WHIPSNAKE_ENGINE_GENERATE_PREFIX_CACHE_H_
+#define WHIPSNAKE_ENGINE_GENERATE_PREFIX_CACHE_H_
+
+#include <cstdint>
+#include <list>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "engine/base/memory.h"
+#include "engine/models/model.h"
+
+namespace whipsnake::engine {
+
+struct PrefixCacheOptions {
+  int64_t max_bytes = int64_t{512} << 20;  // states and their tokens; 0: keep nothing
+  int64_t interval_tokens = 512;           // a state is kept about this often
+};
+
+// Thread-safe.
+class PrefixCache : public Reclaimer {
+ public:
+  explicit PrefixCache(const PrefixCacheOptions& options) : options_(options) {}
+
+  const PrefixCacheOptions& options() const { return options_; }
+
+  // The state that has seen the longest kept beginning of `tokens`, shorter than they are; null if
+  // there is none.
+  std::shared_ptr<const State> Find(std::span<const int32_t> tokens);
+
+  // Keeps a state that has seen `tokens`, if there is room for it.
+  void Insert(std::span<const int32_t> tokens, std::shared_ptr<const State> state);
+
+  int64_t Reclaim(int64_t bytes) override;
+
+  int64_t bytes() const;
+  int64_t entries() const;
+
+ private:
+  struct Entry {
+    uint64_t hash;
+    std::vector<int32_t> tokens;
+    std::shared_ptr<const State> state;
+
+    int64_t bytes() const {
+      return state->bytes() + std::ssize(tokens) * static_cast<int64_t>(sizeof(int32_t));
+    }
+  };
+  using Entries = std::list<Entry>;
+
+  // Those of `tokens`, or the end. Requires mutex_, as do the next.
+  Entries::iterator FindExact(uint64_t hash, std::span<const int32_t> tokens);
+  void Evict();  // the last
+
+  const PrefixCacheOptions options_;
+  mutable std::mutex mutex_;  // guards the following
+  Entries entries_;           // used last comes first
+  std::unordered_multimap<uint64_t, Entries::iterator> by_hash_;
+  std::map<int64_t, int64_t> lengths_;  // of the entries' tokens: how many have each
+  int64_t bytes_ = 0;
+};
+
+}  // namespace whipsnake::engine
+
+#endif  // WHIPSNAKE_ENGINE_GENERATE_PREFIX_CACHE_H_

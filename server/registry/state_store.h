@@ -1,0 +1,147 @@
+// Saved states by handle: in memory, or each in a file of a directory, where it survives a restart.
+//
+// A state belongs to what made it: the digest of the model's weights, scheme and types. Handles are
+// random numbers that cannot be guessed. What was acknowledged stays until it expires or is
+// deleted: where there is no room, new ones are refused.
+#ifndef WHIPSNAKE_SERVER_REGISTRY_STATE_STORE_H_
+#define WHIPSNAKE_SERVER_REGISTRY_STATE_STORE_H_
+
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "engine/base/memory.h"
+#include "engine/generate/saved_state.h"
+#include "engine/generate/state_file.h"
+#include "engine/models/model.h"
+
+namespace whipsnake::server {
+
+struct StateStoreOptions {
+  std::string directory;  // of the files, which exists; empty: none are kept
+  int64_t max_states = 10'000;
+  int64_t max_memory_bytes = int64_t{1} << 30;
+  int64_t max_disk_bytes = int64_t{16} << 30;
+  std::chrono::milliseconds default_time_to_live = std::chrono::hours(1);
+  std::chrono::milliseconds max_time_to_live = std::chrono::hours(24 * 30);
+  std::function<std::chrono::system_clock::time_point()> now = std::chrono::system_clock::now;
+};
+
+// How a state is to be kept; what is not set is the store's default.
+struct StateRetention {
+  std::optional<std::chrono::milliseconds> time_to_live;
+  std::optional<bool> on_disk;
+};
+
+struct StateInfo {
+  std::string handle;
+  std::string model;
+  std::string digest;
+  int64_t tokens = 0;
+  int64_t position = 0;
+  int64_t bytes = 0;  // of state and tokens
+  std::chrono::system_clock::time_point created, expires;
+  bool on_disk = false;
+};
+
+// Thread-safe.
+class StateStore {
+ public:
+  using Done = std::function<void(absl::StatusOr<StateInfo>)>;
+
+  // Finds the files that are there. One that is no whole state file is renamed to *.corrupt; one
+  // that has expired is deleted.
+  // The ledger, where the states in memory are booked, outlives the store.
+  StateStore(StateStoreOptions options, engine::Ledger* ledger);
+  // Finishes what was begun. `done` of every Save has been called then.
+  ~StateStore();
+
+  // INVALID_ARGUMENT with the field ("time_to_live") for a time out of range, FAILED_PRECONDITION
+  // for `on_disk` without a directory.
+  absl::Status Validate(const StateRetention& retention) const;
+
+  // Keeps a copy of a state under a new handle and says which: in memory at once, on disk when the
+  // file is durable, on a thread of the store's. RESOURCE_EXHAUSTED where there is no room, else
+  // errors as from Validate or of the file system.
+  void Save(const engine::SavedState& state, const std::string& model, const std::string& digest,
+            const StateRetention& retention, Done done);
+  // The same state once more, on disk or not as it is if `retention` does not say. NOT_FOUND, else
+  // errors as from Load and Save.
+  void Fork(std::string_view handle, const StateRetention& retention, Done done);
+
+  // NOT_FOUND for a handle that is unknown, has expired or was deleted.
+  absl::StatusOr<StateInfo> Get(std::string_view handle);
+  absl::Status Delete(std::string_view handle);
+  // By handle; of one model, or of all where it is empty.
+  std::vector<StateInfo> List(std::string_view model);
+
+  // The state to be continued by `model`, whose digest it must have: FAILED_PRECONDITION otherwise.
+  // DATA_LOSS where its file is damaged, which is then renamed to *.corrupt and forgotten;
+  // RESOURCE_EXHAUSTED where the ledger refuses.
+  absl::StatusOr<std::shared_ptr<const engine::SavedState>> Load(std::string_view handle,
+                                                                 engine::Model& model,
+                                                                 std::string_view digest);
+
+  int64_t memory_bytes() const;
+  int64_t disk_bytes() const;
+  int64_t states() const;
+
+ private:
+  // A state as bytes, in memory.
+  struct Held {
+    engine::StateFile file;
+    engine::Reservation booked;
+  };
+  struct Entry {
+    StateInfo info;
+    std::shared_ptr<const Held> held;  // null where it is on disk
+  };
+  using Entries = std::map<std::string, Entry, std::less<>>;
+
+  std::string PathOf(std::string_view handle) const;
+  void FindFiles();
+  // Reads the file of a state on disk. One that is damaged is set aside and forgotten.
+  absl::StatusOr<std::shared_ptr<const Held>> Read(const std::string& handle);
+  absl::Status Damaged(const std::string& handle, const absl::Status& why);
+  // Gives `held` a handle.
+  void Keep(std::shared_ptr<const Held> held, const StateRetention& retention, Done done);
+  void Write(const Held& held, const StateInfo& info, const Done& done);
+  absl::StatusOr<StateInfo> Describe(const engine::StateFile& file,
+                                     const StateRetention& retention) const;
+  void Work();
+
+  // These require mutex_.
+  absl::Status Admit(const StateInfo& info);
+  void Count(const StateInfo& info, int sign);
+  void Forget(Entries::iterator entry);  // and its file
+  void ForgetExpired();
+  absl::StatusOr<Entries::iterator> Find(std::string_view handle);
+
+  const StateStoreOptions options_;
+  engine::Ledger& ledger_;
+  mutable std::mutex mutex_;  // guards the following
+  std::condition_variable wake_;
+  Entries entries_;
+  int64_t memory_bytes_ = 0;
+  int64_t disk_bytes_ = 0;
+  int64_t states_ = 0;  // those on their way to the disk included, as in the bytes
+  std::deque<std::function<void()>> tasks_;  // for the worker
+  bool stopping_ = false;
+  std::thread worker_;  // reads and writes files, and looks for what has expired
+};
+
+}  // namespace whipsnake::server
+
+#endif  // WHIPSNAKE_SERVER_REGISTRY_STATE_STORE_H_

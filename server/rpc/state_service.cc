@@ -1,0 +1,90 @@
+#include "server/rpc/state_service.h"
+
+#include <utility>
+
+#include "engine/base/status.h"
+#include "server/registry/state_store.h"
+#include "server/rpc/generation_reactors.h"
+#include "server/rpc/messages.h"
+#include "server/rpc/paging.h"
+
+namespace whipsnake::server {
+
+grpc::ServerUnaryReactor* StateService::SaveState(grpc::CallbackServerContext* context,
+                                                  const grpc::ByteBuffer* request,
+                                                  grpc::ByteBuffer* response) {
+  return StartSavingState(environment_, context, *request, response);
+}
+
+grpc::ServerUnaryReactor* StateService::ForkState(grpc::CallbackServerContext* context,
+                                                  const grpc::ByteBuffer* request,
+                                                  grpc::ByteBuffer* response) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  v1::ForkStateRequest message;
+  absl::Status status = ParseMessage(*request, &message);
+  const StateRetention retention = RetentionOf(message.retention());
+  if (status.ok()) {
+    status = WithFieldPrefix(environment_.states->Validate(retention), "retention.");
+  }
+  if (!status.ok()) {
+    reactor->Finish(ToGrpc(status));
+    return reactor;
+  }
+  environment_.states->Fork(message.handle(), retention,
+                            [reactor, response](const absl::StatusOr<StateInfo>& info) {
+                              if (info.ok()) {
+                                v1::ForkStateResponse answer;
+                                *answer.mutable_state() = ToProto(*info);
+                                *response = SerializeMessage(answer);
+                              }
+                              reactor->Finish(ToGrpc(info.status()));
+                            });
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* StateService::GetState(grpc::CallbackServerContext* context,
+                                                 const grpc::ByteBuffer* request,
+                                                 grpc::ByteBuffer* response) {
+  const auto get = [this](const v1::GetStateRequest& request,
+                          v1::GetStateResponse* response) -> absl::Status {
+    ASSIGN_OR_RETURN(const StateInfo info, environment_.states->Get(request.handle()));
+    *response->mutable_state() = ToProto(info);
+    return absl::OkStatus();
+  };
+  return AnswerUnary<v1::GetStateRequest, v1::GetStateResponse>(context, request, response, get);
+}
+
+grpc::ServerUnaryReactor* StateService::ListStates(grpc::CallbackServerContext* context,
+                                                   const grpc::ByteBuffer* request,
+                                                   grpc::ByteBuffer* response) {
+  return AnswerUnary<v1::ListStatesRequest, v1::ListStatesResponse>(
+      context, request, response,
+      [this](const auto& request, auto* response) { return List(request, response); });
+}
+
+absl::Status StateService::List(const v1::ListStatesRequest& request,
+                                v1::ListStatesResponse* response) const {
+  ASSIGN_OR_RETURN(const int page_size, PageSize(request.page_size()));
+  // The token is the last handle of the page before: it stays good when states come and go.
+  for (const StateInfo& info : environment_.states->List(request.model())) {
+    if (info.handle <= request.page_token()) continue;
+    if (response->states_size() == page_size) {
+      response->set_next_page_token(response->states(page_size - 1).handle());
+      break;
+    }
+    *response->add_states() = ToProto(info);
+  }
+  return absl::OkStatus();
+}
+
+grpc::ServerUnaryReactor* StateService::DeleteState(grpc::CallbackServerContext* context,
+                                                    const grpc::ByteBuffer* request,
+                                                    grpc::ByteBuffer* response) {
+  const auto erase = [this](const v1::DeleteStateRequest& request, v1::DeleteStateResponse*) {
+    return environment_.states->Delete(request.handle());
+  };
+  return AnswerUnary<v1::DeleteStateRequest, v1::DeleteStateResponse>(context, request, response,
+                                                                      erase);
+}
+
+}  // namespace whipsnake::server
