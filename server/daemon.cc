@@ -95,6 +95,8 @@ absl::Status CheckOptions(const DaemonOptions& options) {
   RETURN_IF_ERROR(positive("--max-waiting-tokens", batching.max_waiting_tokens));
   RETURN_IF_ERROR(positive("--prefill-chunk", batching.prefill_chunk_tokens));
   RETURN_IF_ERROR(positive("--mixed-chunk", batching.mixed_chunk_tokens));
+  RETURN_IF_ERROR(positive("--max-unread-tokens", options.generator.max_unread_tokens));
+  RETURN_IF_ERROR(positive("--state-cache-interval", options.generator.cache.interval_tokens));
   if (options.threads < 0) {
     return InvalidField("--threads", std::to_string(options.threads), "at least 0");
   }
@@ -194,6 +196,10 @@ absl::Status Daemon::StartGrpc(ListenAddress address) {
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
                              kMinPingIntervalMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 0);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS,
+                             static_cast<int>(options_.keepalive_interval.count()));
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS,
+                             static_cast<int>(options_.keepalive_timeout.count()));
   std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> interceptors;
   interceptors.push_back(MakeRpcMetrics(metrics_));
   builder.experimental().SetInterceptorCreators(std::move(interceptors));

@@ -56,6 +56,10 @@ struct DaemonOptions {
   std::string data;          // a directory for what outlives the process; empty: nothing does
   StateStoreOptions states;  // but for their directory, which is in `data`
   std::chrono::milliseconds grace_period{25'000};
+  // A connection without a sign of life for so long is asked for one, and given up, with its
+  // requests, when none comes within keepalive_timeout.
+  std::chrono::milliseconds keepalive_interval{20'000};
+  std::chrono::milliseconds keepalive_timeout{10'000};
   ModelLoader loader;   // null: model directories; tests put fakes here
   Quantizer quantizer;  // likewise
 };

@@ -82,8 +82,9 @@ class BatchingGenerator : public Generator {
       GenerationRequest request, std::function<void()> on_ready) override {
     auto stream = std::make_shared<BufferedStream>(std::move(on_ready));
     // The tables of a sampler cost something: not under the lock.
-    auto generation = std::make_unique<Generation>(std::move(request), stream, tokenizer_, &model_,
-                                                   &cache_, observer_);
+    auto generation =
+        std::make_unique<Generation>(std::move(request), stream, options_.max_unread_tokens,
+                                     tokenizer_, &model_, &cache_, observer_);
     BatchEntry entry{.prompt_tokens = generation->prompt_left(),
                      .priority = generation->request().priority,
                      .client = generation->request().client,

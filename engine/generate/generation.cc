@@ -22,10 +22,11 @@ FinishReason ReasonOf(const absl::Status& status) {
 }  // namespace
 
 Generation::Generation(GenerationRequest request, std::shared_ptr<BufferedStream> stream,
-                       const Tokenizer* tokenizer, Model* model, PrefixCache* cache,
-                       GenerationObserver* observer)
+                       int64_t max_unread_tokens, const Tokenizer* tokenizer, Model* model,
+                       PrefixCache* cache, GenerationObserver* observer)
     : request_(std::move(request)),
       stream_(std::move(stream)),
+      max_unread_tokens_(max_unread_tokens),
       model_(*model),
       cache_(*cache),
       observer_(*observer) {
@@ -37,6 +38,11 @@ Generation::Generation(GenerationRequest request, std::shared_ptr<BufferedStream
 
 absl::Status Generation::CheckWanted(Clock::time_point now) const {
   if (stream_->cancelled()) return absl::CancelledError("the client cancelled the request");
+  if (const int64_t unread = stream_->unread_tokens(); unread > max_unread_tokens_) {
+    return absl::CancelledError(absl::StrCat("the client reads too slowly: ", unread,
+                                             " tokens wait for it, of at most ",
+                                             max_unread_tokens_));
+  }
   if (now >= request_.deadline) {
     return absl::DeadlineExceededError(absl::StrCat("the request's deadline passed after ",
                                                     completions_.front().sequence.generated(),

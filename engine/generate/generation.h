@@ -22,8 +22,8 @@ namespace whipsnake::engine {
 class Generation {
  public:
   Generation(GenerationRequest request, std::shared_ptr<BufferedStream> stream,
-             const Tokenizer* tokenizer, Model* model, PrefixCache* cache,
-             GenerationObserver* observer);
+             int64_t max_unread_tokens, const Tokenizer* tokenizer, Model* model,
+             PrefixCache* cache, GenerationObserver* observer);
 
   const GenerationRequest& request() const { return request_; }
   int sequences() const { return request_.completions; }
@@ -80,6 +80,7 @@ class Generation {
 
   const GenerationRequest request_;
   const std::shared_ptr<BufferedStream> stream_;
+  const int64_t max_unread_tokens_;
   Model& model_;
   PrefixCache& cache_;
   GenerationObserver& observer_;

@@ -98,7 +98,8 @@ struct Finished {
 };
 
 // One request in flight: the engine appends, one consumer takes. Thread-safe. What the consumer has
-// not taken is merged into one delta, so the buffer is bounded by max_new_tokens.
+// not taken is merged into one delta for each completion. A consumer that leaves more than
+// GeneratorOptions::max_unread_tokens untaken is given up: the request ends with CANCELLED.
 class GenerationStream {
  public:
   virtual ~GenerationStream() = default;
@@ -145,6 +146,7 @@ class GenerationObserver {
 struct GeneratorOptions {
   BatcherOptions batching = {};
   PrefixCacheOptions cache = {};
+  int64_t max_unread_tokens = 4096;  // of a request
   // Where the cache gives memory back to others; null: nowhere. Outlives the generator.
   Ledger* ledger = nullptr;
 };

@@ -24,8 +24,8 @@
 namespace whipsnake::engine {
 
 struct StateHeader {
-  std::string model;   // the name it had
-  std::string digest;  // of what may continue it
+  std::string model;                                       // the name it had
+  std::string digest;                                      // of what may continue it
   std::chrono::system_clock::time_point created, expires;  // whole milliseconds
   int64_t tokens = 0;
   int64_t position = 0;

@@ -9,6 +9,7 @@ namespace whipsnake::engine {
 GenerationStream::Event BufferedStream::Take() {
   std::lock_guard lock(mutex_);
   waiting_ = false;
+  unread_.store(0, std::memory_order_relaxed);
   return std::exchange(event_, Event());
 }
 
@@ -21,6 +22,7 @@ void BufferedStream::Start(int64_t cached_prompt_tokens) {
 
 void BufferedStream::Append(Delta delta) {
   Update([&](Event& event) {
+    unread_.fetch_add(std::ssize(delta.token_ids), std::memory_order_relaxed);
     const auto own = std::ranges::find(event.deltas, delta.index, &Delta::index);
     if (own == event.deltas.end()) {
       event.deltas.push_back(std::move(delta));

@@ -20,6 +20,8 @@ class BufferedStream : public GenerationStream {
   Event Take() override;
   void Cancel() override { cancelled_.store(true, std::memory_order_relaxed); }
   bool cancelled() const { return cancelled_.load(std::memory_order_relaxed); }
+  // Tokens that have been appended and not been taken.
+  int64_t unread_tokens() const { return unread_.load(std::memory_order_relaxed); }
 
   // The producer's side. After Finish nothing may be added.
   void Start(int64_t cached_prompt_tokens);
@@ -33,6 +35,7 @@ class BufferedStream : public GenerationStream {
 
   const std::function<void()> on_ready_;
   std::atomic<bool> cancelled_{false};
+  std::atomic<int64_t> unread_{0};
   std::mutex mutex_;
   Event event_;           // what has happened since the last Take
   bool waiting_ = false;  // event_ has something

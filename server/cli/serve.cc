@@ -139,6 +139,10 @@ void AddServeCommand(CommandLine& line) {
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   command
+      .add_option("--max-unread-tokens", daemon.generator.max_unread_tokens,
+                  "A client that leaves more tokens of a request unread is given up")
+      ->capture_default_str();
+  command
       .add_option("--data", daemon.data,
                   "Where saved states are kept that shall survive a restart (default: nowhere)")
       ->type_name("DIR");

@@ -50,20 +50,19 @@ absl::Status NotFound(std::string_view handle) {
 
 absl::Status WrongModel(const StateInfo& info, std::string_view digest) {
   return WithPrecondition(
-      WithReason(absl::FailedPreconditionError(absl::StrCat(
-                     "state ", info.handle, " was made by ", engine::Quoted(info.model),
-                     " with digest ", info.digest, "; digest ", engine::ToAbsl(digest),
-                     " seen, which cannot continue it")),
-                 "STATE_OF_ANOTHER_MODEL"),
+      WithReason(
+          absl::FailedPreconditionError(absl::StrCat(
+              "state ", info.handle, " was made by ", engine::Quoted(info.model), " with digest ",
+              info.digest, "; digest ", engine::ToAbsl(digest), " seen, which cannot continue it")),
+          "STATE_OF_ANOTHER_MODEL"),
       "MODEL_DIGEST", info.handle);
 }
 
 absl::Status NoRoom(std::string_view what, int64_t seen, int64_t limit) {
-  return WithReason(
-      absl::ResourceExhaustedError(absl::StrCat(
-          "no room for one more state: ", seen, " ", engine::ToAbsl(what), " with it, of at most ",
-          limit, "; delete some, or let them expire")),
-      "STATES_FULL");
+  return WithReason(absl::ResourceExhaustedError(absl::StrCat(
+                        "no room for one more state: ", seen, " ", engine::ToAbsl(what),
+                        " with it, of at most ", limit, "; delete some, or let them expire")),
+                    "STATES_FULL");
 }
 
 int64_t BytesOf(int64_t tokens, int64_t state_bytes) {
@@ -130,9 +129,9 @@ absl::Status StateStore::Validate(const StateRetention& retention) const {
   const milliseconds time = retention.time_to_live.value_or(options_.default_time_to_live);
   if (time <= milliseconds(0) || time > options_.max_time_to_live) {
     const auto seconds = [](milliseconds value) { return absl::StrCat(value.count() / 1000.0); };
-    return engine::InvalidField("time_to_live", seconds(time) + " seconds",
-                                absl::StrCat("above 0, at most ",
-                                             seconds(options_.max_time_to_live), " seconds"));
+    return engine::InvalidField(
+        "time_to_live", seconds(time) + " seconds",
+        absl::StrCat("above 0, at most ", seconds(options_.max_time_to_live), " seconds"));
   }
   if (retention.on_disk.value_or(false) && options_.directory.empty()) {
     return WithPrecondition(
@@ -150,16 +149,15 @@ absl::StatusOr<StateInfo> StateStore::Describe(const engine::StateFile& file,
   // Files have whole milliseconds: so has what is said of them.
   const auto now = std::chrono::floor<milliseconds>(options_.now());
   const engine::StateHeader& header = file.header;
-  return StateInfo{
-      .handle = NewHandle(),
-      .model = header.model,
-      .digest = header.digest,
-      .tokens = header.tokens,
-      .position = header.position,
-      .bytes = BytesOf(header.tokens, header.state_bytes),
-      .created = now,
-      .expires = now + retention.time_to_live.value_or(options_.default_time_to_live),
-      .on_disk = retention.on_disk.value_or(false)};
+  return StateInfo{.handle = NewHandle(),
+                   .model = header.model,
+                   .digest = header.digest,
+                   .tokens = header.tokens,
+                   .position = header.position,
+                   .bytes = BytesOf(header.tokens, header.state_bytes),
+                   .created = now,
+                   .expires = now + retention.time_to_live.value_or(options_.default_time_to_live),
+                   .on_disk = retention.on_disk.value_or(false)};
 }
 
 absl::Status StateStore::Admit(const StateInfo& info) {
@@ -280,8 +278,8 @@ absl::Status StateStore::Damaged(const std::string& handle, const absl::Status& 
   SetAside(PathOf(handle), why);
   std::lock_guard lock(mutex_);
   if (const auto found = entries_.find(handle); found != entries_.end()) Forget(found);
-  return WithReason(absl::DataLossError(absl::StrCat(
-                        "state ", handle, ": its file is damaged and was set aside")),
+  return WithReason(absl::DataLossError(
+                        absl::StrCat("state ", handle, ": its file is damaged and was set aside")),
                     "STATE_DAMAGED");
 }
 

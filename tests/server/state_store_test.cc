@@ -82,7 +82,8 @@ class StateStoreTest : public testing::Test {
   static constexpr StateRetention kOnDisk{.time_to_live = std::nullopt, .on_disk = true};
 
   const fs::path directory_ = fs::path(testing::TempDir()) / "state_store_test";
-  std::chrono::system_clock::time_point now_ = std::chrono::system_clock::from_time_t(1'700'000'000);
+  std::chrono::system_clock::time_point now_ =
+      std::chrono::system_clock::from_time_t(1'700'000'000);
   engine::Ledger ledger_;
   engine::FakeModel model_{1000};
   StateStoreOptions options_;

@@ -72,6 +72,7 @@ struct FakeEngine {
   engine::GenerationDefaults defaults;
   engine::GeneratorOptions generator;
   int64_t max_positions = 0;
+  std::string digest;  // of every model
 
   absl::StatusOr<ModelParts> Load(const std::string& directory, const engine::ModelOptions& options,
                                   engine::GenerationObserver* observer) {
@@ -87,6 +88,7 @@ struct FakeEngine {
     model->mutable_info().max_positions = max_positions;
     model->mutable_info().weights_bytes = 1000;
     ModelParts parts;
+    parts.digest = digest;
     parts.model = std::move(model);
     parts.tokenizer = std::make_unique<engine::FakeTokenizer>(std::move(letters));
     parts.defaults = defaults;

@@ -543,6 +543,28 @@ TEST_F(GeneratorTest, AModelsLastPositionEndsTheSequence) {
   EXPECT_THAT(collector.ids(), ElementsAre(3, 4));
 }
 
+TEST_F(GeneratorTest, WhoDoesNotReadIsGivenUp) {
+  Start({.max_unread_tokens = 10});
+  std::shared_ptr<GenerationStream> stream;
+  {
+    auto submitted = generator_->Submit(Request({0}, 1000000), [] {});
+    ASSERT_TRUE(submitted.ok());
+    stream = *std::move(submitted);
+  }
+  // Others are not concerned, and take more steps than it has.
+  for (int i = 0; i < 5; ++i) {
+    Collector reader;
+    Submit(reader, Request({0}, 5));
+    EXPECT_EQ(reader.reason(), FinishReason::kLength);
+  }
+  generator_.reset();
+  const GenerationStream::Event event = stream->Take();
+  ASSERT_TRUE(event.done);
+  EXPECT_TRUE(absl::IsCancelled(event.status)) << event.status;
+  EXPECT_THAT(std::string(event.status.message()), HasSubstr("too slowly"));
+  EXPECT_EQ(event.finished.usage.generated_tokens, 11);
+}
+
 TEST_F(GeneratorTest, WhatIsNotTakenIsMerged) {
   Start();
   Collector collector;

@@ -56,8 +56,8 @@ TEST(PrefixCacheTest, WhatWasNotUsedForLongestGoesFirst) {
   Insert(cache, {2});
   Insert(cache, {3});
   EXPECT_EQ(cache.bytes(), 3 * 104);
-  Found(cache, {1, 9});     // used
-  Insert(cache, {2});       // inserted again
+  Found(cache, {1, 9});  // used
+  Insert(cache, {2});    // inserted again
   Insert(cache, {4});
   EXPECT_EQ(cache.entries(), 3);
   EXPECT_EQ(Found(cache, {3, 9}), Tokens());
