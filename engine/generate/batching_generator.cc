@@ -12,6 +12,7 @@
 #include "engine/generate/batcher.h"
 #include "engine/generate/generation.h"
 #include "engine/generate/generator.h"
+#include "engine/generate/notifier.h"
 #include "engine/generate/prefix_cache.h"
 
 namespace whipsnake::engine {
@@ -80,7 +81,7 @@ class BatchingGenerator : public Generator {
 
   absl::StatusOr<std::shared_ptr<GenerationStream>> Submit(
       GenerationRequest request, std::function<void()> on_ready) override {
-    auto stream = std::make_shared<BufferedStream>(std::move(on_ready));
+    auto stream = std::make_shared<BufferedStream>(std::move(on_ready), &notifier_);
     // The tables of a sampler cost something: not under the lock.
     auto generation =
         std::make_unique<Generation>(std::move(request), stream, options_.max_unread_tokens,
@@ -272,6 +273,7 @@ class BatchingGenerator : public Generator {
   NullObserver null_observer_;
   GenerationObserver* const observer_;
   PrefixCache cache_;
+  Notifier notifier_;
   mutable std::mutex mutex_;  // guards the following
   std::condition_variable wake_;
   Batcher batcher_;

@@ -167,7 +167,7 @@ class Generator {
   // Cancels what is in flight and waits for its end.
   virtual ~Generator() = default;
 
-  // Queues a valid request. `on_ready` is called on the generator's thread whenever Take() has
+  // Queues a valid request. `on_ready` is called on a thread of the generator's whenever Take() has
   // something new after it had nothing; it must not block. RESOURCE_EXHAUSTED when the queue is
   // full, UNAVAILABLE when draining. A request for whose state there is no memory waits for another
   // to end; its stream ends with RESOURCE_EXHAUSTED where there is no other.

@@ -50,7 +50,7 @@ void BufferedStream::Update(Change change) {
     change(event_);
     wake = !std::exchange(waiting_, true);
   }
-  if (wake) on_ready_();
+  if (wake) notifier_.Post(on_ready_);
 }
 
 }  // namespace whipsnake::engine

@@ -7,15 +7,18 @@
 #include <mutex>
 
 #include "engine/generate/generator.h"
+#include "engine/generate/notifier.h"
 
 namespace whipsnake::engine {
 
 // Thread-safe: one producer, one consumer, anyone may cancel.
 class BufferedStream : public GenerationStream {
  public:
-  // `on_ready` is called on the producer's thread, outside the lock, each time the buffer stops
-  // being empty.
-  explicit BufferedStream(std::function<void()> on_ready) : on_ready_(std::move(on_ready)) {}
+  // `on_ready` is posted each time the buffer stops being empty. The notifier outlives the
+  // producer's use of the stream.
+  BufferedStream(std::function<void()> on_ready, Notifier* notifier)
+      : on_ready_(std::make_shared<const std::function<void()>>(std::move(on_ready))),
+        notifier_(*notifier) {}
 
   Event Take() override;
   void Cancel() override { cancelled_.store(true, std::memory_order_relaxed); }
@@ -33,7 +36,8 @@ class BufferedStream : public GenerationStream {
   template <typename Change>
   void Update(Change change);
 
-  const std::function<void()> on_ready_;
+  const Notifier::Notice on_ready_;
+  Notifier& notifier_;
   std::atomic<bool> cancelled_{false};
   std::atomic<int64_t> unread_{0};
   std::mutex mutex_;

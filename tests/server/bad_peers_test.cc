@@ -116,8 +116,6 @@ TEST(BadPeersTest, ADeadPeersRequestEnds) {
   DaemonOptions options = FakeOptions(engine);
   options.keepalive_interval = std::chrono::milliseconds(200);
   options.keepalive_timeout = std::chrono::milliseconds(200);
-  // So that it is not the buffer that ends the request.
-  engine.generator.max_unread_tokens = std::numeric_limits<int64_t>::max();
   TestServer server(std::move(options));
   Relay relay(server.daemon->grpc_address());
   const auto channel =

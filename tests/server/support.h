@@ -70,7 +70,8 @@ struct FakeEngine {
   Gate steps;  // before each forward pass of any model
   Gate loads;  // before each load
   engine::GenerationDefaults defaults;
-  engine::GeneratorOptions generator;
+  // A fake's steps take no time: a reader is slow beside them.
+  engine::GeneratorOptions generator{.max_unread_tokens = std::numeric_limits<int64_t>::max()};
   int64_t max_positions = 0;
   std::string digest;  // of every model
 

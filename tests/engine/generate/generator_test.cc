@@ -6,6 +6,7 @@
 #include <atomic>
 #include <functional>
 #include <latch>
+#include <limits>
 #include <memory>
 #include <semaphore>
 #include <set>
@@ -65,7 +66,10 @@ class GeneratorTest : public ::testing::Test {
  protected:
   GeneratorTest() : tokenizer_({"a", "b", "c", "d", "\xe2\x82", "\xac", "g", "<eos>"}), model_(8) {}
 
-  void Start(GeneratorOptions options = {}) {
+  // A fake's steps take no time: a reader is slow beside them.
+  static constexpr int64_t kPatient = std::numeric_limits<int64_t>::max();
+
+  void Start(GeneratorOptions options = {.max_unread_tokens = kPatient}) {
     generator_ = MakeGenerator(&model_, &tokenizer_, options, nullptr);
   }
 
@@ -440,7 +444,9 @@ TEST_F(GeneratorTest, CompletionsEndEachByItself) {
 
 TEST_F(GeneratorTest, ACancelledRequestTakesAllItsCompletionsAlong) {
   HoldFirstPass();
-  Start({.batching = {.max_running = 2}, .cache = {.max_bytes = 0}});
+  Start({.batching = {.max_running = 2},
+         .cache = {.max_bytes = 0},
+         .max_unread_tokens = kPatient});
   GenerationRequest request = Request({0}, 1000000);
   request.completions = 5;
   Collector collector, next;

@@ -1,0 +1,41 @@
+// A thread that tells consumers that there is something for them.
+//
+// To send a token takes a server some time, and a step cannot begin before the last one's tokens
+// are handed over: so the handing over is done beside the next step.
+#ifndef WHIPSNAKE_ENGINE_GENERATE_NOTIFIER_H_
+#define WHIPSNAKE_ENGINE_GENERATE_NOTIFIER_H_
+
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace whipsnake::engine {
+
+// Thread-safe.
+class Notifier {
+ public:
+  using Notice = std::shared_ptr<const std::function<void()>>;
+
+  Notifier() : thread_([this] { Loop(); }) {}
+  // Calls what was posted before.
+  ~Notifier();
+
+  // Calls it soon, on the notifier's thread, in the order of the posts. It must not block.
+  void Post(Notice notice);
+
+ private:
+  void Loop();
+
+  std::mutex mutex_;  // guards the following
+  std::condition_variable wake_;
+  std::vector<Notice> posted_;
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+}  // namespace whipsnake::engine
+
+#endif  // WHIPSNAKE_ENGINE_GENERATE_NOTIFIER_H_
