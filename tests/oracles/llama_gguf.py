@@ -4,8 +4,9 @@
 
 Keys, tensor names and types are those that llama.cpp's own converter gives to the architecture
 "mamba": vectors, the convolution and A = -exp(A_log) in F32, matrices in the type asked for, or in
-F16 where a row is not a multiple of Q8_0's 32 (dt_proj of the 130m size). There is no vocabulary in
-the file, token ids alone go in and out. One tensor is in memory at a time.
+F16 where a row is not a multiple of Q8_0's 32 (dt_proj of the 130m size). The vocabulary is that of
+a tokenizer.json with byte-level BPE, which llama-server needs; without one, token ids alone go in and
+out. One tensor is in memory at a time.
 """
 
 import argparse
@@ -85,7 +86,6 @@ def stored_type(name, shape, wanted):
 def write_keys(writer, config, file_type):
     writer.add_file_type(file_type)
     writer.add_vocab_size(config["vocab_size"])
-    writer.add_tokenizer_model("none")
     writer.add_context_length(2**20)  # Any number: a state does not grow.
     writer.add_embedding_length(config["hidden_size"])
     writer.add_feed_forward_length(0)
@@ -97,6 +97,26 @@ def write_keys(writer, config, file_type):
     writer.add_ssm_time_step_rank(config["time_step_rank"])
     writer.add_layer_norm_rms_eps(config["layer_norm_epsilon"])
     writer.add_ssm_dt_b_c_rms(False)
+
+
+def write_vocabulary(writer, path, size):
+    if not path.exists():
+        writer.add_tokenizer_model("none")
+        return
+    tokenizer = json.loads(path.read_text())
+    tokens = [f"<unused {i}>" for i in range(size)]
+    types = [gguf.TokenType.UNUSED] * size
+    for token, i in tokenizer["model"]["vocab"].items():
+        tokens[i], types[i] = token, gguf.TokenType.NORMAL
+    for token in tokenizer["added_tokens"]:
+        tokens[token["id"]], types[token["id"]] = token["content"], gguf.TokenType.CONTROL
+    merges = tokenizer["model"]["merges"]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(tokens)
+    writer.add_token_types(types)
+    writer.add_token_merges([m if isinstance(m, str) else " ".join(m) for m in merges])
+    writer.add_add_bos_token(False)
 
 
 def main():
@@ -112,6 +132,7 @@ def main():
     wanted, file_type = FILE_TYPES[args.type]
     writer = gguf.GGUFWriter(args.out, "mamba")
     write_keys(writer, config, file_type)
+    write_vocabulary(writer, args.model / "tokenizer.json", config["vocab_size"])
 
     tensors = read_tensors(args.model)
     plan = []  # (name in the checkpoint, type in the file), in the order of writing
