@@ -118,8 +118,7 @@ TEST(BadPeersTest, ADeadPeersRequestEnds) {
   options.keepalive_timeout = std::chrono::milliseconds(200);
   TestServer server(std::move(options));
   Relay relay(server.daemon->grpc_address());
-  const auto channel =
-      grpc::CreateChannel(relay.address(), grpc::InsecureChannelCredentials());
+  const auto channel = grpc::CreateChannel(relay.address(), grpc::InsecureChannelCredentials());
   const auto stub = v1::GenerationService::NewStub(channel);
   grpc::ClientContext context;
   const auto reader = stub->StreamGenerate(&context, Endless());

@@ -96,4 +96,3 @@ BENCHMARK(CancelToLastStep)
 
 }  // namespace
 }  // namespace whipsnake::server
-

@@ -257,8 +257,8 @@ TEST_F(StatesTest, SeveralCompletionsOfOnePrompt) {
   for (const auto& event : events) {
     if (event.has_delta()) texts[event.delta().index()] += event.delta().text();
   }
-  EXPECT_THAT(texts, ElementsAre(std::pair(0, "abcde"), std::pair(1, "abcde"),
-                                 std::pair(2, "abcde")));
+  EXPECT_THAT(texts,
+              ElementsAre(std::pair(0, "abcde"), std::pair(1, "abcde"), std::pair(2, "abcde")));
   EXPECT_EQ(events.back().finished().finish_reasons_size(), 3);
   EXPECT_EQ(events.back().finished().states_size(), 3);
 }
@@ -303,8 +303,7 @@ TEST_F(StatesTest, ASharedBeginningIsReadOnce) {
                                  "result=\"hit\"} 1\n"));
   EXPECT_THAT(metrics, HasSubstr("whipsnake_state_cache_lookups_total{model=\"alphabet\","
                                  "result=\"miss\"} 1\n"));
-  EXPECT_THAT(metrics,
-              HasSubstr("whipsnake_cached_prompt_tokens_total{model=\"alphabet\"} 16\n"));
+  EXPECT_THAT(metrics, HasSubstr("whipsnake_cached_prompt_tokens_total{model=\"alphabet\"} 16\n"));
   EXPECT_THAT(metrics, HasSubstr("whipsnake_state_slots_used{model=\"alphabet\"} 0\n"));
   EXPECT_THAT(metrics, HasSubstr("whipsnake_state_slots_limit{model=\"alphabet\"} 64\n"));
 }

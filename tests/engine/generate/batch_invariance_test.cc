@@ -1,5 +1,7 @@
-// A request's tokens do not depend on who else is there: bit for bit with a quantized model.
-// Check 12 of the specification of Quamba.
+// A request's tokens do not depend on who else is there, nor on what was computed before: bit for
+// bit with a quantized model (check 12 of the specification of Quamba). With floats, whose products
+// differ by the size of the batch, log-probabilities are within 2e-4, and the tokens are the same
+// wherever the two best differ by more.
 #include <gtest/gtest.h>
 
 #include <memory>
@@ -21,6 +23,7 @@ struct Answer {
   std::shared_ptr<GenerationStream> stream;
   std::vector<int32_t> ids;
   std::vector<float> logprobs;
+  std::vector<float> leads;  // of the best over the second
   bool ended = false;
   Finished finished;
 
@@ -29,7 +32,10 @@ struct Answer {
     for (const Delta& delta : event.deltas) {
       if (delta.index != 0) continue;
       ids.insert(ids.end(), delta.token_ids.begin(), delta.token_ids.end());
-      for (const SampledToken& token : delta.logprobs) logprobs.push_back(token.logprob);
+      for (const SampledToken& token : delta.logprobs) {
+        logprobs.push_back(token.logprob);
+        leads.push_back(token.top[0].logprob - token.top[1].logprob);
+      }
     }
     if (event.done) {
       EXPECT_TRUE(event.status.ok()) << event.status;
@@ -45,15 +51,21 @@ struct Answer {
   }
 };
 
-class BatchInvarianceTest : public testing::Test {
+class BatchInvarianceTest : public testing::TestWithParam<Scheme> {
  protected:
+  bool exact() const { return IsQuantized(GetParam()); }
+
   void SetUp() override {
-    const std::string source = RandomModel(SmallConfig()), directory = FreshDirectory("quantized");
-    const QuantizeOptions options{.recipe = RecipeOf(Scheme::kQuamba), .percentile = 0.99999};
+    const std::string source = RandomModel(SmallConfig());
     const ModelEnvironment environment{.executor = &executor_, .ledger = &ledger_};
-    const auto report =
-        QuantizeModel(source, SmallCalibration(), options, directory, environment, Silent);
-    ASSERT_TRUE(report.ok()) << report.status();
+    std::string directory = source;
+    if (exact()) {
+      directory = FreshDirectory("quantized");
+      const QuantizeOptions options{.recipe = RecipeOf(GetParam()), .percentile = 0.99999};
+      const auto report =
+          QuantizeModel(source, SmallCalibration(), options, directory, environment, Silent);
+      ASSERT_TRUE(report.ok()) << report.status();
+    }
     auto model = LoadModel(directory, {}, environment);
     ASSERT_TRUE(model.ok()) << model.status();
     model_ = *std::move(model);
@@ -64,14 +76,15 @@ class BatchInvarianceTest : public testing::Test {
 
   static constexpr int kRequests = 64;
 
-  // Of different lengths, half of them sampled.
-  static GenerationRequest Request(int index) {
+  // Of different lengths, half of them sampled; where a draw may fall on the border of two tokens,
+  // none.
+  GenerationRequest Request(int index) const {
     GenerationRequest request;
     request.prompt = RandomTokens(1 + index * 37 % 150, 300, 1000 + index);
-    request.sampling.temperature = index % 2 == 0 ? 0.0f : 1.0f;
+    request.sampling.temperature = index % 2 == 0 || !exact() ? 0.0f : 1.0f;
     request.sampling.seed = index;
     request.max_new_tokens = 8 + index % 9;
-    request.top_logprobs = 0;
+    request.top_logprobs = 2;
     return request;
   }
 
@@ -96,11 +109,26 @@ class BatchInvarianceTest : public testing::Test {
     return answers;
   }
 
-  static void ExpectSame(const std::vector<Answer>& alone, std::vector<Answer>& answers) {
+  void ExpectSame(const Answer& alone, const Answer& answer, int index) const {
+    if (exact()) {
+      EXPECT_EQ(answer.ids, alone.ids) << index;
+      EXPECT_EQ(answer.logprobs, alone.logprobs) << index;
+      return;
+    }
+    constexpr float kTolerance = 2e-4f;
+    ASSERT_EQ(answer.ids.size(), alone.ids.size()) << index;
+    for (size_t i = 0; i < alone.ids.size(); ++i) {
+      EXPECT_NEAR(answer.logprobs[i], alone.logprobs[i], kTolerance) << index << ", token " << i;
+      if (answer.ids[i] == alone.ids[i]) continue;
+      EXPECT_LT(alone.leads[i], kTolerance) << index << ", token " << i;
+      return;  // from here on they are two texts
+    }
+  }
+
+  void ExpectSame(const std::vector<Answer>& alone, std::vector<Answer>& answers) const {
     for (int i = 0; i < kRequests; ++i) {
       answers[i].Wait();
-      EXPECT_EQ(answers[i].ids, alone[i].ids) << i;
-      EXPECT_EQ(answers[i].logprobs, alone[i].logprobs) << i;
+      ExpectSame(alone[i], answers[i], i);
     }
   }
 
@@ -110,7 +138,7 @@ class BatchInvarianceTest : public testing::Test {
   std::unique_ptr<Tokenizer> tokenizer_;
 };
 
-TEST_F(BatchInvarianceTest, TheSameTokensAloneAndInABatchOf64) {
+TEST_P(BatchInvarianceTest, TheSameTokensAloneAndInABatchOf64) {
   const std::vector<Answer> alone = Alone();
   for (const int64_t chunk : {1, 7, 64}) {
     const auto generator = Make({.prefill_chunk_tokens = 3 * chunk, .mixed_chunk_tokens = chunk});
@@ -120,7 +148,7 @@ TEST_F(BatchInvarianceTest, TheSameTokensAloneAndInABatchOf64) {
   }
 }
 
-TEST_F(BatchInvarianceTest, TheSameTokensWhenUrgentOnesTakeTheirPlaces) {
+TEST_P(BatchInvarianceTest, TheSameTokensWhenUrgentOnesTakeTheirPlaces) {
   const std::vector<Answer> alone = Alone();
   const auto generator = Make({.max_running = 4, .prefill_chunk_tokens = 16});
   std::vector<Answer> answers(kRequests);
@@ -134,7 +162,7 @@ TEST_F(BatchInvarianceTest, TheSameTokensWhenUrgentOnesTakeTheirPlaces) {
 }
 
 // What the states of others, of this request's own past, and of copies give.
-TEST_F(BatchInvarianceTest, TheSameTokensFromTheCacheFromASavedStateAndForked) {
+TEST_P(BatchInvarianceTest, TheSameTokensFromTheCacheFromASavedStateAndForked) {
   const std::vector<Answer> alone = Alone();
   const auto generator = Make({});
   const auto with_cache = MakeGenerator(
@@ -146,8 +174,7 @@ TEST_F(BatchInvarianceTest, TheSameTokensFromTheCacheFromASavedStateAndForked) {
       Answer cached;
       Submit(*with_cache, Request(i), cached);
       cached.Wait();
-      EXPECT_EQ(cached.ids, alone[i].ids) << i;
-      EXPECT_EQ(cached.logprobs, alone[i].logprobs) << i;
+      ExpectSame(alone[i], cached, i);
       if (turn == 0) continue;
       const int64_t expected = (std::ssize(Request(i).prompt) - 1) / 16 * 16;
       EXPECT_GE(cached.finished.usage.cached_prompt_tokens, expected) << i;
@@ -171,18 +198,21 @@ TEST_F(BatchInvarianceTest, TheSameTokensFromTheCacheFromASavedStateAndForked) {
     Answer resumed;
     Submit(*generator, rest, resumed);
     resumed.Wait();
-    EXPECT_EQ(resumed.ids, alone[i].ids) << i;
-    EXPECT_EQ(resumed.logprobs, alone[i].logprobs) << i;
+    ExpectSame(alone[i], resumed, i);
     // The first of several completions is what it would be alone.
     GenerationRequest several = Request(i);
     several.completions = 3;
     Answer forked;
     Submit(*generator, several, forked);
     forked.Wait();
-    EXPECT_EQ(forked.ids, alone[i].ids) << i;
-    EXPECT_EQ(forked.logprobs, alone[i].logprobs) << i;
+    ExpectSame(alone[i], forked, i);
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Schemes, BatchInvarianceTest,
+                         testing::Values(Scheme::kQuamba, Scheme::kFp32), [](const auto& info) {
+                           return info.param == Scheme::kFp32 ? "fp32" : "quamba";
+                         });
 
 }  // namespace
 }  // namespace whipsnake::engine

@@ -444,9 +444,7 @@ TEST_F(GeneratorTest, CompletionsEndEachByItself) {
 
 TEST_F(GeneratorTest, ACancelledRequestTakesAllItsCompletionsAlong) {
   HoldFirstPass();
-  Start({.batching = {.max_running = 2},
-         .cache = {.max_bytes = 0},
-         .max_unread_tokens = kPatient});
+  Start({.batching = {.max_running = 2}, .cache = {.max_bytes = 0}, .max_unread_tokens = kPatient});
   GenerationRequest request = Request({0}, 1000000);
   request.completions = 5;
   Collector collector, next;
