@@ -8,12 +8,14 @@
 #include <utility>
 #include <vector>
 
+#include "engine/base/executor.h"
 #include "engine/base/status.h"
 #include "engine/generate/batcher.h"
 #include "engine/generate/generation.h"
 #include "engine/generate/generator.h"
 #include "engine/generate/notifier.h"
 #include "engine/generate/prefix_cache.h"
+#include "kernels/cpu/parallel.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -215,15 +217,34 @@ class BatchingGenerator : public Generator {
       running.front()->status = logits.status();
       return;
     }
-    int64_t row = 0;
-    for (size_t i = 0; i < running.size(); ++i) {
-      std::span<const float> own;
-      if (runs[i].logits == LogitsOf::kLast) {
-        own = {logits->row(row++), static_cast<size_t>(logits->cols)};
-      }
-      Member& member = *running[i];
-      member.status = member.generation->Advance(member.index, member.share.prompt_tokens, own);
+    ChooseTokens(running, runs, *logits);
+    for (const Member* member : running) {
+      if (member->status.ok())
+        member->generation->Advance(member->index, member->share.prompt_tokens);
     }
+  }
+
+  // Side by side where there are several: a vocabulary is long.
+  void ChooseTokens(std::span<Member* const> members, std::span<const Run> runs,
+                    kernels::MatrixView<const float> logits) {
+    std::vector<std::span<const float>> rows(members.size());
+    int64_t row = 0;
+    for (size_t i = 0; i < members.size(); ++i) {
+      if (runs[i].logits != LogitsOf::kLast) continue;
+      rows[i] = {logits.row(row++), static_cast<size_t>(logits.cols)};
+    }
+    const auto choose = [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        Member& member = *members[i];
+        member.status =
+            member.generation->Choose(member.index, member.share.prompt_tokens, rows[i]);
+      }
+    };
+    if (row < 2 || options_.executor == nullptr) return choose(0, std::ssize(members));
+    options_.executor->Run(Priority::kDecode, [&] {
+      const double nanoseconds = static_cast<double>(row * logits.cols);  // about one each
+      kernels::ParallelRows(std::ssize(members), nanoseconds, choose);
+    });
   }
 
   void Each(std::span<Member> members) {

@@ -103,22 +103,33 @@ Run Generation::NextRun(int index, int64_t prompt_tokens) const {
   return {tokens, prompt_state_.get(), last ? LogitsOf::kLast : LogitsOf::kNone};
 }
 
-absl::Status Generation::Advance(int index, int64_t prompt_tokens, std::span<const float> logits) {
-  if (prompt_tokens == 0) {
-    Remember(completions_[index], completions_[index].state);
-    return Accept(index, logits);
-  }
-  read_ += prompt_tokens;
-  Remember(completions_.front(), prompt_state_);
+absl::Status Generation::Choose(int index, int64_t prompt_tokens, std::span<const float> logits) {
   if (logits.empty()) return absl::OkStatus();
-  for (int i = 0; i < sequences(); ++i) RETURN_IF_ERROR(Accept(i, logits));
+  if (prompt_tokens == 0) return ChooseNext(index, logits);
+  for (int i = 0; i < sequences(); ++i) RETURN_IF_ERROR(ChooseNext(i, logits));
   return absl::OkStatus();
 }
 
-absl::Status Generation::Accept(int index, std::span<const float> logits) {
+absl::Status Generation::ChooseNext(int index, std::span<const float> logits) {
   Completion& completion = completions_[index];
-  ASSIGN_OR_RETURN(Delta delta, completion.sequence.Accept(logits));
-  delta.index = index;
+  ASSIGN_OR_RETURN(completion.delta, completion.sequence.Accept(logits));
+  completion.delta.index = index;
+  return absl::OkStatus();
+}
+
+void Generation::Advance(int index, int64_t prompt_tokens) {
+  if (prompt_tokens == 0) {
+    Remember(completions_[index], completions_[index].state);
+    return HandOver(index);
+  }
+  read_ += prompt_tokens;
+  Remember(completions_.front(), prompt_state_);
+  if (read_ < std::ssize(request_.prompt)) return;
+  for (int i = 0; i < sequences(); ++i) HandOver(i);
+}
+
+void Generation::HandOver(int index) {
+  Completion& completion = completions_[index];
   const Clock::time_point now = Clock::now();
   if (completion.last_token_at) {
     observer_.OnInterToken(Seconds(now - *completion.last_token_at));
@@ -127,8 +138,7 @@ absl::Status Generation::Accept(int index, std::span<const float> logits) {
     observer_.OnFirstToken(Seconds(now - request_.arrival));
   }
   last_token_at_ = completion.last_token_at = now;
-  stream_->Append(std::move(delta));
-  return absl::OkStatus();
+  stream_->Append(std::exchange(completion.delta, Delta()));
 }
 
 // Keeps a copy every so many tokens: the state itself goes on.

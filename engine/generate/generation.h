@@ -44,8 +44,11 @@ class Generation {
   // the token that it chose last. Valid until Advance.
   Run NextRun(int index, int64_t prompt_tokens) const;
   // The step is done. `logits` are those that NextRun asked for: empty, or one row. Chooses the
-  // next token and hands its output over. INTERNAL when the logits are unusable.
-  absl::Status Advance(int index, int64_t prompt_tokens, std::span<const float> logits);
+  // next token, of every sequence where the prompt has just been read. May be called for different
+  // sequences from different threads at once. INTERNAL when the logits are unusable.
+  absl::Status Choose(int index, int64_t prompt_tokens, std::span<const float> logits);
+  // After Choose: hands over what was chosen.
+  void Advance(int index, int64_t prompt_tokens);
 
   // Every token of it has been chosen: eos, length or stop.
   bool complete(int index) const;
@@ -64,6 +67,7 @@ class Generation {
     Sequence sequence;
     std::shared_ptr<State> state = nullptr;  // once it runs by itself
     int64_t remembered = 0;                  // the position of the state that the cache has
+    Delta delta = {};                        // chosen, not yet handed over
     std::optional<Clock::time_point> last_token_at = std::nullopt;
     std::shared_ptr<const SavedState> saved = nullptr;
   };
@@ -71,7 +75,8 @@ class Generation {
   int64_t prompt_end() const;
   absl::Status Start(Clock::time_point now);
   absl::Status Fork(Completion& completion);
-  absl::Status Accept(int index, std::span<const float> logits);
+  absl::Status ChooseNext(int index, std::span<const float> logits);
+  void HandOver(int index);
   void Remember(Completion& completion, const std::shared_ptr<State>& state);
   std::vector<int32_t> TokensOf(const Completion& completion, int64_t count) const;
   std::shared_ptr<const SavedState> Save(const Completion& completion,

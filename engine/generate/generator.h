@@ -147,8 +147,10 @@ struct GeneratorOptions {
   BatcherOptions batching = {};
   PrefixCacheOptions cache = {};
   int64_t max_unread_tokens = 4096;  // of a request
-  // Where the cache gives memory back to others; null: nowhere. Outlives the generator.
+  // Where the cache gives memory back to others; null: nowhere. Outlives the generator, as does:
   Ledger* ledger = nullptr;
+  // What chooses the tokens of a batch side by side; null: one after the other.
+  Executor* executor = nullptr;
 };
 
 // What a generator holds.

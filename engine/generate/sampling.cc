@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <string>
 
 #include "engine/base/status.h"
+#include "kernels/softmax/softmax.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -29,8 +32,16 @@ double Uniform(uint64_t seed, uint64_t completion, uint64_t position) {
 
 // Best first; the lower id among equals.
 constexpr auto kBetter = [](const auto& a, const auto& b) {
-  return a.score != b.score ? a.score > b.score : a.id < b.id;
+  return a.weight != b.weight ? a.weight > b.weight : a.id < b.id;
 };
+
+// Weights fall into buckets by their exponent and the first bits of their mantissa: those of a
+// higher bucket are larger. From 0 to 1, the last.
+constexpr int kBucketBits = 3;
+int BucketOf(float weight) {
+  return static_cast<int>(std::bit_cast<uint32_t>(weight) >> (23 - kBucketBits));
+}
+const int kBuckets = BucketOf(1.0f) + 1;
 
 absl::Status CheckRange(const char* field, float value, float low, float high,
                         bool low_open = false) {
@@ -39,15 +50,6 @@ absl::Status CheckRange(const char* field, float value, float low, float high,
   if (inside) return absl::OkStatus();
   return InvalidField(field, absl::StrCat(value),
                       absl::StrCat("a number ", low_open ? "above " : "from ", low, " to ", high));
-}
-
-// ln Σ exp(logit), over the finite ones.
-double LogSumExp(std::span<const float> logits, float best) {
-  double sum = 0;
-  for (const float logit : logits) {
-    if (std::isfinite(logit)) sum += std::exp(logit - best);
-  }
-  return best + std::log(sum);
 }
 
 std::vector<TokenLogprob> BestLogprobs(std::span<const float> logits, double normalizer,
@@ -139,16 +141,17 @@ absl::StatusOr<SampledToken> Sampler::Next(std::span<const float> logits, int to
   }
   const float best_logit = Largest(scores_);
   if (best_logit == kNever) return absl::InternalError("the model's logits are not finite numbers");
+  const double normalizer =
+      top_logprobs < 0 ? 0 : best_logit + std::log(Weigh(best_logit, /*temperature=*/1));
   Restrict(choice);
   ModifyScores();
 
-  SampledToken token;
-  token.id = parameters_.temperature == 0 ? Greedy() : Draw();
-  if (scores_[token.id] == kNever) {
+  const std::optional<int32_t> chosen = parameters_.temperature == 0 ? Greedy() : Draw();
+  if (!chosen) {
     return absl::InternalError("the model's logits of the allowed tokens are not finite numbers");
   }
+  SampledToken token{.id = *chosen};
   if (top_logprobs >= 0) {
-    const double normalizer = LogSumExp(logits, best_logit);
     token.logprob = static_cast<float>(logits[token.id] - normalizer);
     token.top = BestLogprobs(logits, normalizer, top_logprobs);
   }
@@ -185,61 +188,125 @@ void Sampler::ModifyScores() {
   }
 }
 
-int32_t Sampler::Greedy() const { return PlaceOfLargest(scores_); }
+std::optional<int32_t> Sampler::Greedy() const {
+  const int32_t best = PlaceOfLargest(scores_);
+  if (scores_[best] == kNever) return std::nullopt;
+  return best;
+}
 
-int32_t Sampler::Draw() {
-  // Scores relative to the best, so that a small temperature cannot overflow.
+std::optional<int32_t> Sampler::Draw() {
   const float best = Largest(scores_);
-  if (best == kNever) return 0;
-  candidates_.clear();
-  for (int32_t id = 0; id < vocab_size_; ++id) {
-    if (scores_[id] != kNever)
-      candidates_.push_back({(scores_[id] - best) / parameters_.temperature, id});
-  }
-  KeepTopK();
-  KeepTopP();
-  KeepMinP();
+  if (best == kNever) return std::nullopt;
+  const double total = Weigh(best, parameters_.temperature);
+  const double point =
+      Uniform(parameters_.seed, static_cast<uint64_t>(parameters_.completion_index), position_);
+  const bool top_k = parameters_.top_k > 0 && parameters_.top_k < vocab_size_;
+  const bool top_p = parameters_.top_p < 1;
+  const bool min_p = parameters_.min_p > 0;
+  if (!top_k && !top_p && !min_p) return DrawFromAll(point * total);
 
-  double total = 0;
-  for (const Candidate& candidate : candidates_) total += std::exp(candidate.score);
-  double left =
-      Uniform(parameters_.seed, static_cast<uint64_t>(parameters_.completion_index), position_) *
-      total;
+  constexpr double kAnySum = std::numeric_limits<double>::infinity();
+  if (top_k) {
+    GatherBest(parameters_.top_k, kAnySum);
+    if (top_p) KeepTopP(parameters_.top_p);
+  } else if (top_p) {
+    GatherBest(vocab_size_, parameters_.top_p * total);
+  } else {
+    GatherAtLeast(parameters_.min_p);
+  }
+  if (min_p) {
+    std::erase_if(candidates_, [&](const Candidate& c) { return c.weight < parameters_.min_p; });
+  }
+  return DrawFromCandidates(point);
+}
+
+double Sampler::Weigh(float best, float temperature) {
+  constexpr float kMostScale = 1e30f;  // more would be infinite, and 0 times that is no number
+  weights_.resize(scores_.size());
+  block_sums_.resize(scores_.size() / kernels::kSoftmaxBlock + 1);
+  block_sums_.back() = 0;
+  kernels::SoftmaxWeights(scores_.data(), std::ssize(scores_), best,
+                          std::min(1 / temperature, kMostScale), weights_.data(),
+                          block_sums_.data());
+  return std::accumulate(block_sums_.begin(), block_sums_.end(), 0.0);
+}
+
+int32_t Sampler::DrawFromAll(double point) const {
+  int32_t last = 0;  // that can be drawn: where rounding leaves a rest
+  for (size_t block = 0; block < block_sums_.size(); ++block) {
+    if (block_sums_[block] == 0) continue;
+    const bool is_here = point < block_sums_[block];
+    const size_t begin = block * kernels::kSoftmaxBlock;
+    const size_t end = std::min<size_t>(begin + kernels::kSoftmaxBlock, weights_.size());
+    for (size_t id = begin; id < end; ++id) {
+      if (weights_[id] == 0) continue;
+      last = static_cast<int32_t>(id);
+      if (!is_here) continue;
+      point -= weights_[id];
+      if (point < 0) return last;
+    }
+    if (is_here) return last;
+    point -= block_sums_[block];
+  }
+  return last;
+}
+
+int32_t Sampler::DrawFromCandidates(double point) const {
+  double left = 0;
+  for (const Candidate& candidate : candidates_) left += candidate.weight;
+  left *= point;
   for (const Candidate& candidate : candidates_) {
-    left -= std::exp(candidate.score);
+    left -= candidate.weight;
     if (left < 0) return candidate.id;
   }
   return candidates_.back().id;  // rounding left a rest
 }
 
-void Sampler::KeepTopK() {
-  const auto k = static_cast<size_t>(parameters_.top_k);
-  if (k == 0 || k >= candidates_.size()) return;
-  std::nth_element(candidates_.begin(), candidates_.begin() + k, candidates_.end(), kBetter);
-  candidates_.resize(k);
+// No sort of the whole vocabulary: the weights are counted by buckets, and only those of the bucket
+// where the limit is reached are put in order.
+void Sampler::GatherBest(int64_t count, double sum) {
+  std::vector<int32_t> counts(kBuckets);
+  std::vector<double> sums(kBuckets);
+  for (const float weight : weights_) {
+    const int bucket = BucketOf(weight);
+    ++counts[bucket];
+    sums[bucket] += weight;
+  }
+  int border = kBuckets - 1;
+  for (; border > 0 && count > counts[border] && sum > sums[border]; --border) {
+    count -= counts[border];
+    sum -= sums[border];
+  }
+  candidates_.clear();
+  std::vector<Candidate> at_border;
+  for (int32_t id = 0; id < vocab_size_; ++id) {
+    const int bucket = BucketOf(weights_[id]);
+    if (bucket < border || weights_[id] == 0) continue;
+    (bucket > border ? candidates_ : at_border).push_back({weights_[id], id});
+  }
+  std::sort(at_border.begin(), at_border.end(), kBetter);
+  for (const Candidate& candidate : at_border) {
+    if (count <= 0 || sum <= 0) return;
+    candidates_.push_back(candidate);
+    --count;
+    sum -= candidate.weight;
+  }
 }
 
-void Sampler::KeepTopP() {
-  if (parameters_.top_p >= 1) return;
-  double total = 0;
-  for (const Candidate& candidate : candidates_) total += std::exp(candidate.score);
-  // Tokens below (1 - top_p)/n together have less than 1 - top_p, so those that reach top_p are
-  // among the rest: usually a few hundred, and only they need sorting.
-  const double least = std::log(total * (1 - parameters_.top_p) / candidates_.size());
-  std::erase_if(candidates_, [&](const Candidate& candidate) { return candidate.score < least; });
+void Sampler::GatherAtLeast(float weight) {
+  candidates_.clear();
+  for (int32_t id = 0; id < vocab_size_; ++id) {
+    if (weights_[id] >= weight) candidates_.push_back({weights_[id], id});
+  }
+}
+
+void Sampler::KeepTopP(double part) {
   std::sort(candidates_.begin(), candidates_.end(), kBetter);
   double sum = 0;
+  for (const Candidate& candidate : candidates_) sum += part * candidate.weight;
   size_t kept = 0;
-  while (kept < candidates_.size() && sum < parameters_.top_p * total)
-    sum += std::exp(candidates_[kept++].score);
-  candidates_.resize(std::max<size_t>(kept, 1));
-}
-
-void Sampler::KeepMinP() {
-  if (parameters_.min_p <= 0) return;
-  // The best candidate's score is 0, its share e^0.
-  const float least = std::log(parameters_.min_p);
-  std::erase_if(candidates_, [&](const Candidate& candidate) { return candidate.score < least; });
+  while (kept < candidates_.size() && sum > 0) sum -= candidates_[kept++].weight;
+  candidates_.resize(kept);
 }
 
 }  // namespace whipsnake::engine

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <span>
 #include <unordered_map>
 #include <unordered_set>
@@ -43,8 +44,8 @@ struct TokenLogprob {
 
 struct SampledToken {
   int32_t id = 0;
-  float logprob = 0;              // of the unmodified logits
-  std::vector<TokenLogprob> top;  // the best ones, best first; as many as were asked for
+  float logprob = 0;                   // of the unmodified logits
+  std::vector<TokenLogprob> top = {};  // the best ones, best first; as many as were asked for
 };
 
 // The tokens that there are to choose from.
@@ -67,19 +68,25 @@ class Sampler {
                                     const Choice& choice = {});
 
  private:
+  // A token and its share: e to the power of its score, the best one's being 1.
   struct Candidate {
-    float score;
+    float weight;
     int32_t id;
   };
 
   void Restrict(const Choice& choice);
   void ModifyScores();
-  int32_t Greedy() const;
-  int32_t Draw();
-  // Each leaves the candidates that its rule allows.
-  void KeepTopK();
-  void KeepTopP();
-  void KeepMinP();
+  std::optional<int32_t> Greedy() const;  // nothing: there is none that may be chosen
+  std::optional<int32_t> Draw();
+  // Fills weights_ from scores_, the best of which is `best`; returns their sum.
+  double Weigh(float best, float temperature);
+  int32_t DrawFromAll(double point) const;
+  int32_t DrawFromCandidates(double point) const;
+  // The candidates: of all tokens the best, as many as `count`, or as many as together reach `sum`.
+  void GatherBest(int64_t count, double sum);
+  void GatherAtLeast(float weight);
+  // The best of the candidates that together reach this part of them all.
+  void KeepTopP(double part);
 
   const SamplingParameters parameters_;
   const int64_t vocab_size_;
@@ -87,6 +94,8 @@ class Sampler {
   std::unordered_set<int32_t> seen_;                // of prompt and output
   std::unordered_map<int32_t, int32_t> generated_;  // how often
   std::vector<float> scores_;                       // logits as modified, by id
+  std::vector<float> weights_;                      // of the scores, by id
+  std::vector<float> block_sums_;                   // of the weights
   std::vector<Candidate> candidates_;
 };
 

@@ -168,6 +168,12 @@ void AddLoadCommand(CommandLine& line) {
   count("--requests", shape.requests, "Requests in all");
   count("--prompt-tokens", shape.prompt_tokens, "Random tokens of each prompt");
   count("--max-tokens", shape.max_tokens, "Tokens that each generates; none ends before");
+  command.add_option("--temperature", shape.temperature, "0 always takes the likeliest token")
+      ->type_name("X")
+      ->capture_default_str();
+  command.add_option("--top-p", shape.top_p, "Only the likeliest that together reach this")
+      ->type_name("X")
+      ->capture_default_str();
   command.add_option("--timeout", shape.timeout_seconds, "Seconds that a request may take")
       ->check(CLI::Range(0.001, 86400.0))
       ->type_name("SECONDS")

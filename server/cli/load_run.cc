@@ -26,7 +26,8 @@ v1::StreamGenerateRequest RequestOf(const LoadShape& shape, int64_t index) {
   for (int64_t i = 0; i < shape.prompt_tokens; ++i) {
     parameters.mutable_token_ids()->add_ids(static_cast<int32_t>(random() % shape.vocab_size));
   }
-  parameters.mutable_sampling()->set_temperature(0);
+  parameters.mutable_sampling()->set_temperature(shape.temperature);
+  parameters.mutable_sampling()->set_top_p(shape.top_p);
   parameters.mutable_stopping()->set_max_new_tokens(static_cast<int32_t>(shape.max_tokens));
   parameters.mutable_stopping()->set_ignore_eos(true);
   parameters.mutable_output()->set_token_ids(true);

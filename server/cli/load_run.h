@@ -21,6 +21,8 @@ struct LoadShape {
   double rate = 0;          // above 0: open loop, so many a second, as a Poisson process
   int64_t prompt_tokens = 128;
   int64_t max_tokens = 64;
+  float temperature = 0;
+  float top_p = 1;
   double timeout_seconds = 600;  // of a request
   uint64_t seed = 1;             // of the prompts and the arrivals
 };

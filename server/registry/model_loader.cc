@@ -69,6 +69,7 @@ ModelLoader MakeDirectoryLoader(const engine::ModelEnvironment& environment,
     ASSIGN_OR_RETURN(parts.defaults, LoadDefaults(directory, info));
     engine::GeneratorOptions generator_options = options;
     generator_options.ledger = environment.ledger;
+    generator_options.executor = environment.executor;
     parts.generator = engine::MakeGenerator(parts.model.get(), parts.tokenizer.get(),
                                             generator_options, observer);
     return parts;

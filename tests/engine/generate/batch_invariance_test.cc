@@ -89,7 +89,8 @@ class BatchInvarianceTest : public testing::TestWithParam<Scheme> {
   }
 
   std::unique_ptr<Generator> Make(const BatcherOptions& batching) {
-    return MakeGenerator(model_.get(), tokenizer_.get(), {.batching = batching}, nullptr);
+    return MakeGenerator(model_.get(), tokenizer_.get(),
+                         {.batching = batching, .executor = &executor_}, nullptr);
   }
 
   void Submit(Generator& generator, GenerationRequest request, Answer& answer) {

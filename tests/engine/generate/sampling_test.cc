@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <map>
 #include <numeric>
@@ -103,7 +104,7 @@ TEST(SamplerTest, TopPEqualsTheDefinitionOnRandomLogits) {
     for (const auto& [id, share] : shares)
       EXPECT_TRUE(nucleus.contains(id)) << id << " at top_p " << top_p;
     for (const auto& [id, weight] : nucleus) {
-      if (weight / sum > 0.01) EXPECT_TRUE(shares.contains(id)) << id << " at top_p " << top_p;
+      EXPECT_TRUE(weight / sum <= 0.01 || shares.contains(id)) << id << " at top_p " << top_p;
     }
   }
 }
@@ -112,6 +113,68 @@ TEST(SamplerTest, MinPIsRelativeToTheBest) {
   const std::vector<float> logits = LogOf({0.5f, 0.26f, 0.24f});
   EXPECT_EQ(Shares({.min_p = 0.5f}, logits, 500).size(), 2u);
   EXPECT_EQ(Shares({.min_p = 1.0f}, logits, 500).size(), 1u);
+}
+
+// Every combination of the three, against sets made by sorting.
+TEST(SamplerTest, EachFilterLeavesWhatTheOnesBeforeItLeft) {
+  std::mt19937 random(5);
+  for (int round = 0; round < 60; ++round) {
+    std::vector<float> logits(40);
+    std::normal_distribution<float> normal(0, 1 + round % 3);
+    for (float& logit : logits) logit = std::round(normal(random) * 4) / 4;  // equals among them
+    const SamplingParameters parameters{.top_k = round % 4 == 0 ? 0 : 1 + round % 17,
+                                        .top_p = round % 3 == 0 ? 1.0f : 0.3f + 0.01f * round,
+                                        .min_p = round % 5 == 0 ? 0.0f : 0.002f * round};
+    std::vector<int32_t> order(logits.size());
+    std::iota(order.begin(), order.end(), 0);
+    std::ranges::stable_sort(order, std::greater(), [&](int32_t id) { return logits[id]; });
+    if (parameters.top_k > 0) order.resize(parameters.top_k);
+    double total = 0, sum = 0;
+    for (const int32_t id : order) total += std::exp(logits[id]);
+    std::set<int32_t> kept;
+    for (const int32_t id : order) {
+      if (sum >= parameters.top_p * total) break;
+      sum += std::exp(logits[id]);
+      if (std::exp(logits[id] - logits[order[0]]) >= parameters.min_p) kept.insert(id);
+    }
+    const auto shares = Shares(parameters, logits, 3000);
+    for (const auto& [id, share] : shares) EXPECT_TRUE(kept.contains(id)) << round << " " << id;
+    double left = 0;
+    for (const int32_t id : kept) left += std::exp(logits[id]);
+    for (const int32_t id : kept) {
+      const double expected = std::exp(logits[id]) / left;
+      const auto found = shares.find(id);
+      EXPECT_NEAR(found == shares.end() ? 0 : found->second, expected, 0.05) << round << " " << id;
+    }
+  }
+}
+
+TEST(SamplerTest, OnlyWhatIsAllowedAndNotBannedIsChosen) {
+  std::vector<float> logits(130);
+  for (int i = 0; i < 130; ++i) logits[i] = static_cast<float>(i) / 10;
+  logits[5] = 12;
+  const std::vector<uint64_t> allowed = {uint64_t{1} << 5, uint64_t{1} << 63, 0b10};
+  const std::vector<int32_t> banned = {129, 400};
+  for (const float temperature : {0.0f, 1.0f}) {
+    std::set<int32_t> seen;
+    Sampler sampler({.temperature = temperature, .repetition_penalty = 1.2f}, 130, {});
+    for (int i = 0; i < 2000; ++i) {
+      const auto token = sampler.Next(logits, 1, {.allowed = allowed, .banned = {}});
+      ASSERT_TRUE(token.ok());
+      EXPECT_EQ(token->top[0].id, 129) << "logprobs are of all";
+      seen.insert(token->id);
+    }
+    if (temperature == 0) {
+      EXPECT_TRUE(seen.contains(129));
+    } else {
+      EXPECT_EQ(seen, (std::set<int32_t>{5, 127, 129}));
+    }
+    const auto token = sampler.Next(logits, -1, {.allowed = allowed, .banned = banned});
+    EXPECT_TRUE(token->id == 127 || token->id == 5);
+  }
+  Sampler sampler({.temperature = 1}, 130, {});
+  const std::vector<uint64_t> none = {0, 0, 0};
+  EXPECT_FALSE(sampler.Next(logits, -1, {.allowed = none, .banned = {}}).ok());
 }
 
 TEST(SamplerTest, RepetitionPenaltyCountsThePromptAndTurnsOnTheSign) {
