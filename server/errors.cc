@@ -102,7 +102,9 @@ absl::Status WithFieldPrefix(const absl::Status& status, std::string_view prefix
   absl::Status result(status.code(), absl::StrCat(ToAbsl(prefix), status.message()));
   status.ForEachPayload(
       [&](absl::string_view type, const absl::Cord& payload) { result.SetPayload(type, payload); });
-  result.SetPayload(ToAbsl(kFieldPrefixPayload), absl::Cord(ToAbsl(prefix)));
+  absl::Cord whole(ToAbsl(prefix));
+  if (const auto inner = status.GetPayload(ToAbsl(kFieldPrefixPayload))) whole.Append(*inner);
+  result.SetPayload(ToAbsl(kFieldPrefixPayload), whole);
   return result;
 }
 

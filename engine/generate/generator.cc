@@ -27,6 +27,22 @@ absl::Status CheckStopTexts(const std::vector<std::string>& texts) {
   return absl::OkStatus();
 }
 
+// What would end a structured output before it is complete.
+absl::Status CheckConstrained(const GenerationRequest& request) {
+  const auto refuse = [](std::string_view field, int64_t seen) {
+    return InvalidField(field, absl::StrCat(seen),
+                        "none beside structured output, which ends where it is complete");
+  };
+  if (!request.stop_texts.empty()) {
+    return refuse("stopping.stop_texts", std::ssize(request.stop_texts));
+  }
+  if (!request.stop_token_ids.empty()) {
+    return refuse("stopping.stop_token_ids", std::ssize(request.stop_token_ids));
+  }
+  if (request.min_new_tokens > 0) return refuse("stopping.min_new_tokens", request.min_new_tokens);
+  return absl::OkStatus();
+}
+
 absl::Status CheckResume(const GenerationRequest& request) {
   const std::vector<int32_t>& tokens = request.resume->tokens;
   const int64_t size = std::ssize(request.prompt), seen = request.resume->state->position();
@@ -74,6 +90,7 @@ absl::Status ValidateParameters(const GenerationRequest& request, const ModelInf
                         absl::StrCat("1 to ", kMaxCompletions));
   }
   RETURN_IF_ERROR(CheckStopTexts(request.stop_texts));
+  if (request.constraint != nullptr) RETURN_IF_ERROR(CheckConstrained(request));
   if (request.stop_token_ids.size() > kMaxStopTokens) {
     return InvalidField("stopping.stop_token_ids",
                         absl::StrCat(request.stop_token_ids.size(), " ids"),
@@ -88,7 +105,13 @@ absl::Status ValidateParameters(const GenerationRequest& request, const ModelInf
   return absl::OkStatus();
 }
 
-absl::Status ValidateMinNewTokens(const GenerationRequest& request) {
+absl::Status ValidateNewTokens(const GenerationRequest& request) {
+  if (request.constraint != nullptr &&
+      request.max_new_tokens < request.constraint->shortest_tokens()) {
+    return InvalidField("stopping.max_new_tokens", absl::StrCat(request.max_new_tokens),
+                        absl::StrCat("at least ", request.constraint->shortest_tokens(),
+                                     ", the tokens of the shortest structured output"));
+  }
   if (request.min_new_tokens >= 0 && request.min_new_tokens <= request.max_new_tokens) {
     return absl::OkStatus();
   }
@@ -110,7 +133,7 @@ absl::Status Validate(const GenerationRequest& request, const ModelInfo& model) 
     return InvalidField("stopping.max_new_tokens", absl::StrCat(request.max_new_tokens),
                         absl::StrCat("at least ", least));
   }
-  RETURN_IF_ERROR(ValidateMinNewTokens(request));
+  RETURN_IF_ERROR(ValidateNewTokens(request));
   return ValidateParameters(request, model);
 }
 

@@ -19,6 +19,7 @@
 #include "engine/generate/sampling.h"
 #include "engine/generate/saved_state.h"
 #include "engine/models/model.h"
+#include "engine/structured/constraint.h"
 #include "engine/tokenizer/tokenizer.h"
 
 namespace whipsnake::engine {
@@ -39,6 +40,9 @@ struct GenerationRequest {
   std::vector<int32_t> stop_token_ids;  // neither is their text
   std::vector<int32_t> eos_token_ids;   // empty: eos is not looked for
   int top_logprobs = -1;                // < 0: no logprobs
+  // What the output is held to; made of the tokenizer's and model's vocabulary. Stops and
+  // min_new_tokens are not for it.
+  std::shared_ptr<Constraint> constraint;
   // Where the model starts: the prompt begins with its tokens and has at least one more than its
   // state has seen. Null: nowhere, or a beginning that the model has seen before.
   std::shared_ptr<const SavedState> resume;
@@ -51,11 +55,12 @@ struct GenerationRequest {
 
 // INVALID_ARGUMENT with the field ("stopping.stop_texts[1]") for what cannot be served.
 // Validate judges all of a request: also an empty prompt, more tokens than the model's positions,
-// and max_new_tokens below 1. ValidateParameters leaves those out: a server finds the prompt's
-// tokens, which costs, once the rest is known to be good.
+// and max_new_tokens that the rest does not fit. ValidateParameters leaves those out: a server
+// finds the prompt's tokens, which costs, once the rest is known to be good. ValidateNewTokens is
+// about max_new_tokens alone.
 absl::Status ValidateTokenIds(std::string_view field, const std::vector<int32_t>& ids,
                               int64_t vocab_size);
-absl::Status ValidateMinNewTokens(const GenerationRequest& request);  // against max_new_tokens
+absl::Status ValidateNewTokens(const GenerationRequest& request);
 absl::Status ValidateParameters(const GenerationRequest& request, const ModelInfo& model);
 absl::Status Validate(const GenerationRequest& request, const ModelInfo& model);
 

@@ -37,11 +37,27 @@ Sequence::Sequence(const GenerationRequest* request, int index, const Tokenizer*
       token_limit_(TokenLimit(*request, model)),
       ends_(request->eos_token_ids) {
   ends_.insert(ends_.end(), request->stop_token_ids.begin(), request->stop_token_ids.end());
+  if (request_.constraint != nullptr) form_state_ = request_.constraint->start();
+}
+
+Choice Sequence::WhatMayCome(std::shared_ptr<const TokenMask>& mask) const {
+  if (request_.constraint == nullptr) {
+    if (generated() >= request_.min_new_tokens) return {};
+    return {.allowed = {}, .banned = ends_};
+  }
+  mask = request_.constraint->Allowed(form_state_, token_limit_ - generated());
+  if (!request_.constraint->complete(form_state_)) return {.allowed = *mask, .banned = ends_};
+  auto with_ends = std::make_shared<TokenMask>(*mask);
+  for (const int32_t end : ends_) {
+    if (end / 64 < std::ssize(*with_ends)) (*with_ends)[end / 64] |= uint64_t{1} << (end % 64);
+  }
+  mask = std::move(with_ends);
+  return {.allowed = *mask, .banned = {}};
 }
 
 absl::StatusOr<Delta> Sequence::Accept(std::span<const float> logits) {
-  Choice choice;
-  if (generated() < request_.min_new_tokens) choice.banned = ends_;
+  std::shared_ptr<const TokenMask> mask;
+  const Choice choice = WhatMayCome(mask);
   ASSIGN_OR_RETURN(SampledToken sampled, sampler_.Next(logits, request_.top_logprobs, choice));
   const int32_t token = sampled.id;
   output_.push_back(token);
@@ -51,12 +67,15 @@ absl::StatusOr<Delta> Sequence::Accept(std::span<const float> logits) {
   if (request_.top_logprobs >= 0) delta.logprobs.push_back(std::move(sampled));
 
   finish_reason_ = ReasonToStop(token);
-  if (!EndedByToken()) delta.text = Filter(decoder_.Push(token));
+  if (!ended_by_token_) delta.text = Filter(decoder_.Push(token));
   if (finish_reason_ && !stop_filter_.stopped()) {
     delta.text += Filter(decoder_.Finish());
     if (!stop_filter_.stopped()) delta.text += stop_filter_.Finish();
   }
-  if (stop_filter_.stopped()) finish_reason_ = FinishReason::kStop;
+  if (stop_filter_.stopped()) {
+    finish_reason_ = FinishReason::kStop;
+    ended_by_token_ = true;
+  }
   return delta;
 }
 
@@ -65,13 +84,14 @@ std::string Sequence::Filter(std::string text) {
   return generated() < request_.min_new_tokens ? text : stop_filter_.Push(text);
 }
 
-bool Sequence::EndedByToken() const {
-  return finish_reason_ == FinishReason::kEos || finish_reason_ == FinishReason::kStop;
-}
-
-std::optional<FinishReason> Sequence::ReasonToStop(int32_t token) const {
+std::optional<FinishReason> Sequence::ReasonToStop(int32_t token) {
+  ended_by_token_ = Contains(ends_, token);
   if (Contains(request_.eos_token_ids, token)) return FinishReason::kEos;
   if (Contains(request_.stop_token_ids, token)) return FinishReason::kStop;
+  if (request_.constraint != nullptr) {
+    form_state_ = request_.constraint->After(form_state_, token);
+    if (request_.constraint->at_end(form_state_)) return FinishReason::kEos;
+  }
   if (generated() >= token_limit_) return FinishReason::kLength;
   return std::nullopt;
 }

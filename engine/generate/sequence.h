@@ -30,7 +30,7 @@ class Sequence {
   // Set once the sequence is complete: kEos, kLength or kStop.
   std::optional<FinishReason> finish_reason() const { return finish_reason_; }
   // Whether the last token ended it, and is no part of the text.
-  bool EndedByToken() const;
+  bool EndedByToken() const { return ended_by_token_; }
   // Every token chosen, the one that ended it included.
   const std::vector<int32_t>& output() const { return output_; }
   int64_t generated() const { return std::ssize(output_); }
@@ -38,7 +38,9 @@ class Sequence {
   double logprob_sum() const { return logprob_sum_; }
 
  private:
-  std::optional<FinishReason> ReasonToStop(int32_t token) const;
+  // What there is to choose from; the mask, where there is one, is kept in `mask`.
+  Choice WhatMayCome(std::shared_ptr<const TokenMask>& mask) const;
+  std::optional<FinishReason> ReasonToStop(int32_t token);
   std::string Filter(std::string text);
 
   const GenerationRequest& request_;
@@ -49,6 +51,8 @@ class Sequence {
   std::vector<int32_t> ends_;  // eos and stop tokens
   std::vector<int32_t> output_;
   double logprob_sum_ = 0;
+  Constraint::State form_state_ = 0;  // of the request's constraint
+  bool ended_by_token_ = false;
   std::optional<FinishReason> finish_reason_;
 };
 

@@ -30,8 +30,8 @@ float WeighBlock(const float* scores, int64_t begin, int64_t end, float largest,
   const hn::CappedTag<float, 1> one;
   for (; i < end; ++i) {
     const auto score = hn::Set(one, scores[i]);
-    weights[i] = hn::GetLane(
-        Exp(one, hn::Mul(hn::Sub(score, hn::Set(one, largest)), hn::Set(one, scale))));
+    weights[i] =
+        hn::GetLane(Exp(one, hn::Mul(hn::Sub(score, hn::Set(one, largest)), hn::Set(one, scale))));
     total += weights[i];
   }
   return total;

@@ -1,7 +1,7 @@
-#include "kernels/softmax/softmax.h"
-
 #include <algorithm>
 #include <cmath>
+
+#include "kernels/softmax/softmax.h"
 
 namespace whipsnake::kernels::reference {
 

@@ -67,6 +67,8 @@ ModelLoader MakeDirectoryLoader(const engine::ModelEnvironment& environment,
           info.vocab_size, ", the model's vocabulary"));
     }
     ASSIGN_OR_RETURN(parts.defaults, LoadDefaults(directory, info));
+    parts.constraints = std::make_unique<engine::ConstraintCache>(
+        std::make_shared<engine::VocabularyTrie>(*parts.tokenizer, info.vocab_size));
     engine::GeneratorOptions generator_options = options;
     generator_options.ledger = environment.ledger;
     generator_options.executor = environment.executor;

@@ -10,6 +10,7 @@
 #include "engine/checkpoint/config.h"
 #include "engine/generate/generator.h"
 #include "engine/models/model.h"
+#include "engine/structured/constraint.h"
 #include "engine/tokenizer/tokenizer.h"
 
 namespace whipsnake::server {
@@ -20,6 +21,7 @@ struct ModelParts {
   std::string digest;  // two models of one digest continue each other's states
   std::unique_ptr<engine::Tokenizer> tokenizer;
   engine::GenerationDefaults defaults;
+  std::unique_ptr<engine::ConstraintCache> constraints;
   std::unique_ptr<engine::Generator> generator;
 };
 

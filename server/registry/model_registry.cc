@@ -240,6 +240,7 @@ const std::string& ModelHandle::digest() const { return entry_->parts->digest; }
 const engine::ModelInfo& ModelHandle::info() const { return entry_->parts->model->info(); }
 const engine::Tokenizer& ModelHandle::tokenizer() const { return *entry_->parts->tokenizer; }
 const engine::GenerationDefaults& ModelHandle::defaults() const { return entry_->parts->defaults; }
+engine::ConstraintCache& ModelHandle::constraints() const { return *entry_->parts->constraints; }
 engine::Generator& ModelHandle::generator() const { return *entry_->parts->generator; }
 ModelMetrics& ModelHandle::metrics() const { return *entry_->metrics; }
 

@@ -111,6 +111,7 @@ class ModelHandle {
   const engine::ModelInfo& info() const;
   const engine::Tokenizer& tokenizer() const;
   const engine::GenerationDefaults& defaults() const;
+  engine::ConstraintCache& constraints() const;
   engine::Generator& generator() const;
   ModelMetrics& metrics() const;
 

@@ -54,6 +54,7 @@ absl::Status GenerationCall::Submit(const v1::GenerationParameters& parameters,
                             model_->info(),
                             model_->tokenizer(),
                             model_->defaults(),
+                            model_->constraints(),
                             environment_.limits};
   const std::string_view prefix = kind_ == GenerationKind::kSaveState ? "" : "parameters.";
   retention_ = RetentionOf(parameters.output().save_state());

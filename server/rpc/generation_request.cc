@@ -59,6 +59,29 @@ absl::StatusOr<engine::RequestPriority> ResolvePriority(v1::RequestPriority prio
   }
 }
 
+absl::StatusOr<std::shared_ptr<engine::Constraint>> ResolveStructured(
+    const v1::StructuredOutput& structured, const GenerationContext& context) {
+  using Form = engine::ConstraintSpec::Form;
+  engine::ConstraintSpec spec;
+  switch (structured.form_case()) {
+    case v1::StructuredOutput::kRegex:
+      spec = {Form::kRegex, {structured.regex()}};
+      break;
+    case v1::StructuredOutput::kChoices:
+      spec = {Form::kChoices,
+              {structured.choices().texts().begin(), structured.choices().texts().end()}};
+      break;
+    case v1::StructuredOutput::kJsonSchema:
+      spec = {Form::kJsonSchema, {structured.json_schema()}};
+      break;
+    case v1::StructuredOutput::FORM_NOT_SET:
+      return nullptr;
+  }
+  auto constraint = context.constraints.Get(spec);
+  if (!constraint.ok()) return WithFieldPrefix(constraint.status(), "structured.");
+  return constraint;
+}
+
 absl::StatusOr<int> ResolveTopLogprobs(const v1::OutputOptions& output) {
   if (!output.has_logprobs()) return -1;
   if (output.logprobs() >= 0) return output.logprobs();
@@ -207,6 +230,8 @@ absl::StatusOr<ResolvedGeneration> ResolveGeneration(const v1::GenerationParamet
   result.return_logprobs = request.top_logprobs >= 0;
   // The best are found by their logprobs.
   if (request.completions > result.n) request.top_logprobs = std::max(request.top_logprobs, 0);
+  ASSIGN_OR_RETURN(request.constraint, ResolveStructured(parameters.structured(), context));
+  request.min_new_tokens = stopping.min_new_tokens();
   request.stop_texts.assign(stopping.stop_texts().begin(), stopping.stop_texts().end());
   request.stop_token_ids.assign(stopping.stop_token_ids().begin(), stopping.stop_token_ids().end());
   if (!stopping.ignore_eos()) request.eos_token_ids = context.defaults.eos_token_ids;
@@ -230,8 +255,7 @@ absl::StatusOr<ResolvedGeneration> ResolveGeneration(const v1::GenerationParamet
     ASSIGN_OR_RETURN(request.max_new_tokens,
                      ResolveMaxNewTokens(stopping, context, limits.new_tokens));
   }
-  request.min_new_tokens = stopping.min_new_tokens();
-  RETURN_IF_ERROR(engine::ValidateMinNewTokens(request));
+  RETURN_IF_ERROR(engine::ValidateNewTokens(request));
 
   result.prompt_tokens = std::ssize(request.prompt);
   result.return_token_ids = output.token_ids();

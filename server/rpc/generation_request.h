@@ -11,6 +11,7 @@
 #include "engine/checkpoint/config.h"
 #include "engine/generate/generator.h"
 #include "engine/models/model.h"
+#include "engine/structured/constraint.h"
 #include "engine/tokenizer/tokenizer.h"
 #include "server/registry/state_store.h"
 #include "whipsnake/v1/generation.pb.h"
@@ -40,6 +41,7 @@ struct GenerationContext {
   const engine::ModelInfo& info;
   const engine::Tokenizer& tokenizer;
   const engine::GenerationDefaults& defaults;
+  engine::ConstraintCache& constraints;
   GenerationLimits limits;                                     // the operator's
   std::shared_ptr<const engine::SavedState> resume = nullptr;  // what parameters.state names
 };

@@ -29,6 +29,7 @@ TEST(ErrorsTest, FieldOfTheEngineGetsThePathInTheRequest) {
   EXPECT_EQ(FieldPath(status), "parameters.sampling.top_p");
   EXPECT_EQ(FieldOf(ToGrpc(status)), "parameters.sampling.top_p");
   EXPECT_EQ(status.message(), "parameters.sampling.top_p: 2 seen, expected at most 1");
+  EXPECT_EQ(FieldPath(WithFieldPrefix(status, "request.")), "request.parameters.sampling.top_p");
   EXPECT_EQ(WithFieldPrefix(absl::InternalError("x"), "parameters."), absl::InternalError("x"));
 }
 

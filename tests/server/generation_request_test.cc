@@ -16,7 +16,8 @@ class GenerationRequestTest : public testing::Test {
   GenerationRequestTest() { info_.vocab_size = 26; }
 
   absl::StatusOr<ResolvedGeneration> Resolve(const v1::GenerationParameters& parameters) {
-    return ResolveGeneration(parameters, {kind_, model_, info_, tokenizer_, defaults_, limits_});
+    return ResolveGeneration(parameters,
+                             {kind_, model_, info_, tokenizer_, defaults_, constraints_, limits_});
   }
 
   // The field that the request is refused for, after `change` to a good one.
@@ -34,6 +35,7 @@ class GenerationRequestTest : public testing::Test {
   engine::ModelInfo info_;
   FakeTokenizer tokenizer_{{"a", "b", "c"}};
   engine::GenerationDefaults defaults_;
+  engine::ConstraintCache constraints_{std::make_shared<engine::VocabularyTrie>(tokenizer_, 26)};
   GenerationLimits limits_{.prompt_tokens = 10, .new_tokens = 20};
 };
 
@@ -204,6 +206,18 @@ TEST_F(GenerationRequestTest, EveryBadFieldIsNamed) {
   EXPECT_EQ(BadField([&](P& p) { p.set_priority(static_cast<v1::RequestPriority>(7)); }),
             "priority");
   EXPECT_EQ(BadField([&](P& p) { p.clear_prompt(); }), "prompt");
+  EXPECT_EQ(BadField([&](P& p) { p.mutable_structured()->set_regex("("); }), "structured.regex");
+  EXPECT_EQ(BadField([&](P& p) { p.mutable_structured()->set_json_schema("[]"); }),
+            "structured.json_schema");
+  EXPECT_EQ(BadField([&](P& p) { p.mutable_structured()->mutable_choices(); }),
+            "structured.choices");
+  EXPECT_EQ(BadField([&](P& p) { p.mutable_structured()->set_regex("(abc){2}"); }),
+            "stopping.max_new_tokens");
+  EXPECT_EQ(BadField([&](P& p) {
+              p.mutable_structured()->set_regex("a");
+              p.mutable_stopping()->add_stop_texts("x");
+            }),
+            "stopping.stop_texts");
   EXPECT_EQ(BadField([&](P& p) { p.set_n(0); }), "n");
   EXPECT_EQ(BadField([&](P& p) { p.set_n(65); }), "n");
   EXPECT_EQ(BadField([&](P& p) {

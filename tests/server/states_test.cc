@@ -263,6 +263,19 @@ TEST_F(StatesTest, SeveralCompletionsOfOnePrompt) {
   EXPECT_EQ(events.back().finished().states_size(), 3);
 }
 
+TEST_F(StatesTest, AStructuredOutputIsHeldToItsForm) {
+  v1::GenerationParameters parameters = Greedy("a", 4);
+  parameters.mutable_structured()->set_regex("[xyz]{2}q");
+  const v1::GenerateResponse response = Generate(parameters);
+  ASSERT_TRUE(status_.ok()) << status_.error_message();
+  EXPECT_TRUE(response.completions(0).text().ends_with("q"));
+  EXPECT_EQ(response.completions(0).text().size(), 3);
+  EXPECT_EQ(response.completions(0).finish_reason(), v1::FINISH_REASON_EOS);
+  parameters.mutable_structured()->set_json_schema("{\"not\": {}}");
+  Generate(parameters);
+  EXPECT_EQ(FieldOf(status_), "parameters.structured.json_schema.not");
+}
+
 // At this temperature the letters are drawn nearly evenly, and their logprobs differ.
 TEST_F(StatesTest, TheBestAreThoseWithTheHighestMeanLogprob) {
   v1::GenerationParameters parameters = Greedy("a", 4);

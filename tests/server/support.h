@@ -93,6 +93,8 @@ struct FakeEngine {
     parts.model = std::move(model);
     parts.tokenizer = std::make_unique<engine::FakeTokenizer>(std::move(letters));
     parts.defaults = defaults;
+    parts.constraints = std::make_unique<engine::ConstraintCache>(
+        std::make_shared<engine::VocabularyTrie>(*parts.tokenizer, 26));
     parts.generator =
         engine::MakeGenerator(parts.model.get(), parts.tokenizer.get(), generator, observer);
     return parts;

@@ -518,6 +518,38 @@ TEST_F(GeneratorTest, ASavedStateIsContinuedAndStaysAsItIs) {
   EXPECT_EQ(saved->state->position(), 2);
 }
 
+TEST_F(GeneratorTest, AStructuredOutputIsCompleteAndEndsThere) {
+  const auto vocabulary = std::make_shared<VocabularyTrie>(tokenizer_, 8);
+  const auto held = [&](const std::string& regex) {
+    return *Constraint::Compile({ConstraintSpec::Form::kRegex, {regex}}, vocabulary);
+  };
+  model_.logits = [](std::span<const int32_t>) { return std::vector<float>(8, 0.0f); };
+  Start();
+  for (uint64_t seed = 0; seed < 50; ++seed) {
+    GenerationRequest request = Request({0}, 6);
+    request.sampling = {.temperature = 1, .seed = seed};
+    request.constraint = held("(ab|dd)+g");
+    Collector collector;
+    Submit(collector, request);
+    EXPECT_EQ(collector.reason(), FinishReason::kEos);
+    EXPECT_TRUE(collector.text().ends_with("g")) << collector.text();
+    EXPECT_EQ(collector.text().size() % 2, 1) << collector.text();
+    EXPECT_LE(collector.ids().size(), 6) << "the budget, of which one is for the g";
+  }
+  // Where the output may end, the end-of-sequence token may come; and not before.
+  GenerationRequest request = Request({0}, 6);
+  request.eos_token_ids = {7};
+  model_.logits = [](std::span<const int32_t>) {
+    return std::vector<float>{0, 0, 0, 0, 0, 0, 0, 5};
+  };
+  request.constraint = held("a{3}b*");
+  Collector collector;
+  Submit(collector, request);
+  EXPECT_EQ(collector.reason(), FinishReason::kEos);
+  EXPECT_THAT(collector.ids(), ElementsAre(0, 0, 0, 7));
+  EXPECT_EQ(collector.text(), "aaa");
+}
+
 TEST_F(GeneratorTest, NothingEndsItBeforeTheLeastNumberOfTokens) {
   Start();
   GenerationRequest request = Request({0}, 20);

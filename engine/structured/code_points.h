@@ -1,0 +1,51 @@
+// Sets of Unicode characters, and the bytes that they are written with.
+#ifndef WHIPSNAKE_ENGINE_STRUCTURED_CODE_POINTS_H_
+#define WHIPSNAKE_ENGINE_STRUCTURED_CODE_POINTS_H_
+
+#include <vector>
+
+#include "engine/structured/expression.h"
+
+namespace whipsnake::engine {
+
+inline constexpr char32_t kLastCodePoint = 0x10ffff;
+
+constexpr bool IsSurrogate(char32_t code_point) {
+  return code_point >= 0xd800 && code_point <= 0xdfff;
+}
+
+// Both ends are in it.
+struct CodePointRange {
+  char32_t first;
+  char32_t last;
+  bool operator==(const CodePointRange&) const = default;
+};
+
+// Immutable. Surrogates are no characters: they are never in it.
+class CodePointSet {
+ public:
+  CodePointSet() = default;
+  explicit CodePointSet(std::vector<CodePointRange> ranges);
+
+  static CodePointSet All() { return CodePointSet({{0, kLastCodePoint}}); }
+
+  CodePointSet Complement() const;
+  CodePointSet Union(const CodePointSet& other) const;
+  CodePointSet Intersection(const CodePointSet& other) const;
+  CodePointSet Minus(const CodePointSet& other) const { return Intersection(other.Complement()); }
+
+  bool empty() const { return ranges_.empty(); }
+  bool Contains(char32_t code_point) const;
+  // In order, with gaps between them.
+  const std::vector<CodePointRange>& ranges() const { return ranges_; }
+
+ private:
+  std::vector<CodePointRange> ranges_;
+};
+
+// One character of the set in UTF-8. No two of the alternatives begin with the same byte.
+Expression Utf8(const CodePointSet& set, ExpressionPool* pool);
+
+}  // namespace whipsnake::engine
+
+#endif  // WHIPSNAKE_ENGINE_STRUCTURED_CODE_POINTS_H_

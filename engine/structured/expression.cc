@@ -1,0 +1,190 @@
+#include "engine/structured/expression.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace whipsnake::engine {
+namespace {
+
+int64_t AddLengths(int64_t a, int64_t b) { return std::min(a + b, ExpressionPool::kNever); }
+
+// a * times without overflow: both are at most 2^40.
+int64_t MultiplyLength(int64_t a, int64_t times) {
+  if (a == 0 || times == 0) return 0;
+  return a > ExpressionPool::kNever / times ? ExpressionPool::kNever : a * times;
+}
+
+}  // namespace
+
+ExpressionPool::ExpressionPool() {
+  nodes_.push_back({.kind = Kind::kNothing});
+  nodes_.push_back({.kind = Kind::kEmpty, .length = 0});
+}
+
+Expression ExpressionPool::Add(const Node& node) {
+  if (growing_ && nodes_.size() >= kMaxGrammarNodes) {
+    overflowed_ = true;
+    return kNothing;
+  }
+  nodes_.push_back(node);
+  if (!growing_) nodes_.back().length = LengthOf(node);
+  return static_cast<Expression>(nodes_.size() - 1);
+}
+
+Expression ExpressionPool::Intern(const Key& key) {
+  const auto [place, is_new] = known_.try_emplace(key, kNothing);
+  if (is_new) {
+    place->second = Add({.kind = key.kind,
+                         .first = key.first,
+                         .rest = key.rest,
+                         .least = key.least,
+                         .most = key.most});
+  }
+  return place->second;
+}
+
+Expression ExpressionPool::Bytes(const ByteSet& set) {
+  if (set.empty()) return kNothing;
+  const auto [place, is_new] = known_bytes_.try_emplace(set, kNothing);
+  if (is_new) {
+    sets_.push_back(set);
+    place->second = Add({.kind = Kind::kBytes, .begin = static_cast<uint32_t>(sets_.size() - 1)});
+  }
+  return place->second;
+}
+
+Expression ExpressionPool::Literal(std::string_view text, Expression rest) {
+  for (size_t i = text.size(); i-- > 0;) rest = Sequence(Byte(text[i]), rest);
+  return rest;
+}
+
+Expression ExpressionPool::AnyLiteral(std::vector<std::string_view> texts) {
+  // The trie of the sorted texts, written from its leaves: `open` is the path to the last text, and
+  // the node at depth d has the alternatives of what may follow the text's first d bytes.
+  std::sort(texts.begin(), texts.end());
+  std::vector<std::vector<Expression>> open(1);
+  std::string_view last;
+  const auto close_to = [&](size_t depth) {
+    while (open.size() > depth + 1) {
+      const Expression node = Choice(open.back());
+      open.pop_back();
+      open.back().push_back(Sequence(Byte(last[open.size() - 1]), node));
+    }
+  };
+  for (const std::string_view text : texts) {
+    const auto [differs, unused] = std::mismatch(last.begin(), last.end(), text.begin(), text.end());
+    close_to(differs - last.begin());
+    last = text;
+    open.resize(text.size() + 1);
+    open.back().push_back(kEmpty);
+  }
+  close_to(0);
+  return Choice(open.front());
+}
+
+Expression ExpressionPool::Sequence(Expression first, Expression rest) {
+  if (first == kNothing || rest == kNothing) return kNothing;
+  if (first == kEmpty) return rest;
+  if (rest == kEmpty) return first;
+  return Intern({Kind::kSequence, first, rest, 0, 0});
+}
+
+Expression ExpressionPool::Sequence(std::initializer_list<Expression> parts) {
+  Expression all = kEmpty;
+  for (auto part = std::rbegin(parts); part != std::rend(parts); ++part) {
+    all = Sequence(*part, all);
+  }
+  return all;
+}
+
+Expression ExpressionPool::Choice(std::initializer_list<Expression> alternatives) {
+  return Choice(std::span(alternatives.begin(), alternatives.size()));
+}
+
+Expression ExpressionPool::Choice(std::span<const Expression> alternatives) {
+  std::vector<Expression> flat;
+  for (const Expression e : alternatives) {
+    if (nodes_[e].kind == Kind::kChoice) {
+      const auto inner = this->alternatives(e);
+      flat.insert(flat.end(), inner.begin(), inner.end());
+    } else if (e != kNothing) {
+      flat.push_back(e);
+    }
+  }
+  std::sort(flat.begin(), flat.end());
+  flat.erase(std::unique(flat.begin(), flat.end()), flat.end());
+  if (flat.empty()) return kNothing;
+  if (flat.size() == 1) return flat.front();
+  const auto [place, is_new] = known_choices_.try_emplace(std::move(flat), kNothing);
+  if (is_new) {
+    const auto& list = place->first;
+    if (growing_ && alternatives_.size() + list.size() > kMaxGrammarNodes) {
+      overflowed_ = true;
+      return kNothing;
+    }
+    place->second = Add({.kind = Kind::kChoice,
+                         .begin = static_cast<uint32_t>(alternatives_.size()),
+                         .count = static_cast<uint32_t>(list.size())});
+    alternatives_.insert(alternatives_.end(), list.begin(), list.end());
+  }
+  return place->second;
+}
+
+Expression ExpressionPool::Repeat(Expression e, int64_t least, int64_t most) {
+  if (most == 0 || e == kEmpty) return kEmpty;
+  if (e == kNothing) return least == 0 ? kEmpty : kNothing;
+  if (least == 1 && most == 1) return e;
+  return Intern({Kind::kRepeat, e, 0, least, most});
+}
+
+Expression ExpressionPool::NewRule() { return Add({.kind = Kind::kRule}); }
+
+int64_t ExpressionPool::LengthOf(const Node& node) const {
+  switch (node.kind) {
+    case Kind::kNothing:
+      return kNever;
+    case Kind::kEmpty:
+      return 0;
+    case Kind::kBytes:
+      return sets_[node.begin].Intersects(alphabet_) ? 1 : kNever;
+    case Kind::kSequence:
+      return AddLengths(length(node.first), length(node.rest));
+    case Kind::kRepeat:
+      return MultiplyLength(length(node.first), node.least);
+    case Kind::kRule:
+      return length(node.first);
+    case Kind::kChoice: {
+      int64_t shortest = kNever;
+      for (uint32_t i = node.begin; i < node.begin + node.count; ++i) {
+        shortest = std::min(shortest, length(alternatives_[i]));
+      }
+      return shortest;
+    }
+  }
+  return kNever;
+}
+
+void ExpressionPool::FindLengths(const ByteSet& alphabet) {
+  alphabet_ = alphabet;
+  growing_ = false;
+  for (Node& node : nodes_) node.length = node.kind == Kind::kEmpty ? 0 : kNever;
+  // Parts are made before the whole, but for the bodies of rules: one pass suffices without them.
+  for (bool changed = true; changed;) {
+    changed = false;
+    for (Node& node : nodes_) {
+      const int64_t length = LengthOf(node);
+      // Only through a rule that was seen before its body does a later pass change anything.
+      if (length < node.length) {
+        node.length = length;
+        changed = true;
+      }
+    }
+  }
+}
+
+size_t ExpressionPool::memory_bytes() const {
+  return nodes_.capacity() * sizeof(Node) + known_.capacity() * (sizeof(Key) + 8) +
+         sets_.capacity() * sizeof(ByteSet) * 3 + alternatives_.capacity() * 12;
+}
+
+}  // namespace whipsnake::engine

@@ -1,0 +1,117 @@
+// Languages over bytes, as expressions: what an output may be.
+//
+// An expression is a regular expression with counted repetition, and may name rules, which may be
+// recursive: together they are a context-free grammar. Expressions are values in a pool; equal
+// expressions are the same value, so sets of them can be compared and remembered.
+//
+// The automaton (automaton.h) takes derivatives of them by bytes: Brzozowski, "Derivatives of
+// regular expressions" (1964), in the partial form of Antimirov (1996). Counters and nesting need
+// no expansion that way: a{0,1000} after one a is a{0,999}, and what is to follow a nested value is
+// the rest of a sequence.
+#ifndef WHIPSNAKE_ENGINE_STRUCTURED_EXPRESSION_H_
+#define WHIPSNAKE_ENGINE_STRUCTURED_EXPRESSION_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+#include <map>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "engine/structured/byte_set.h"
+
+namespace whipsnake::engine {
+
+// An index into its pool.
+using Expression = uint32_t;
+
+// Not thread-safe. Copying it gives a pool in which every expression of the first means the same.
+class ExpressionPool {
+ public:
+  static constexpr Expression kNothing = 0;  // no text at all
+  static constexpr Expression kEmpty = 1;    // the empty text alone
+  static constexpr int64_t kUnbounded = int64_t{1} << 40;
+  // The length of the shortest text where there is none, or none that is sensibly short.
+  static constexpr int64_t kNever = int64_t{1} << 40;
+  // A pool that grew larger while a grammar was written is refused by whoever wrote it.
+  static constexpr size_t kMaxGrammarNodes = size_t{1} << 20;
+
+  enum class Kind : uint8_t { kNothing, kEmpty, kBytes, kSequence, kChoice, kRepeat, kRule };
+
+  struct Node {
+    Kind kind;
+    Expression first = 0, rest = 0;        // kSequence; kRepeat: first; kRule: first is its body
+    uint32_t begin = 0, count = 0;         // kChoice: in alternatives_; kBytes: begin in sets_
+    int64_t least = 0, most = 0;           // kRepeat
+    int64_t length = kNever;               // bytes of the shortest text; 0: the empty text is in it
+  };
+
+  ExpressionPool();
+
+  Expression Bytes(const ByteSet& set);
+  Expression Byte(char byte) { return Bytes(ByteSet::Of({&byte, 1})); }
+  // The text, and then `rest`.
+  Expression Literal(std::string_view text, Expression rest = kEmpty);
+  // Any of these texts, which share nodes where they begin alike.
+  Expression AnyLiteral(std::vector<std::string_view> texts);
+  Expression Sequence(Expression first, Expression rest);
+  Expression Sequence(std::initializer_list<Expression> parts);
+  Expression Choice(std::span<const Expression> alternatives);
+  Expression Choice(std::initializer_list<Expression> alternatives);
+  Expression Optional(Expression e) { return Choice({kEmpty, e}); }
+  // From `least` to `most` times; most may be kUnbounded.
+  Expression Repeat(Expression e, int64_t least, int64_t most);
+
+  // A rule is named before it is defined, so that its body may name it.
+  Expression NewRule();
+  void DefineRule(Expression rule, Expression body) { nodes_[rule].first = body; }
+
+  // Whether the grammar has become too large; it then lacks parts.
+  bool overflowed() const { return overflowed_; }
+
+  // To be called once all rules are defined: finds the lengths of shortest texts, of those spelled
+  // with bytes of `alphabet`. Expressions made later get theirs at once.
+  void FindLengths(const ByteSet& alphabet);
+
+  const Node& node(Expression e) const { return nodes_[e]; }
+  int64_t length(Expression e) const { return nodes_[e].length; }
+  const ByteSet& bytes(Expression e) const { return sets_[nodes_[e].begin]; }
+  std::span<const Expression> alternatives(Expression e) const {
+    return std::span(alternatives_).subspan(nodes_[e].begin, nodes_[e].count);
+  }
+  std::span<const ByteSet> byte_sets() const { return sets_; }
+  size_t size() const { return nodes_.size(); }
+  size_t memory_bytes() const;
+
+ private:
+  struct Key {
+    Kind kind;
+    Expression first, rest;
+    int64_t least, most;
+    bool operator==(const Key&) const = default;
+    template <typename H>
+    friend H AbslHashValue(H state, const Key& key) {
+      return H::combine(std::move(state), key.kind, key.first, key.rest, key.least, key.most);
+    }
+  };
+
+  Expression Add(const Node& node);
+  Expression Intern(const Key& key);
+  int64_t LengthOf(const Node& node) const;
+
+  std::vector<Node> nodes_;
+  std::vector<Expression> alternatives_;
+  std::vector<ByteSet> sets_;
+  absl::flat_hash_map<Key, Expression> known_;
+  std::map<ByteSet, Expression> known_bytes_;
+  std::map<std::vector<Expression>, Expression> known_choices_;
+  ByteSet alphabet_;
+  bool growing_ = true;  // until FindLengths
+  bool overflowed_ = false;
+};
+
+}  // namespace whipsnake::engine
+
+#endif  // WHIPSNAKE_ENGINE_STRUCTURED_EXPRESSION_H_

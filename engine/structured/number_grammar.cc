@@ -1,0 +1,259 @@
+#include "engine/structured/number_grammar.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <string_view>
+
+namespace whipsnake::engine {
+namespace {
+
+// A bound of numbers that are not negative; no bound where there is no value.
+struct Bound {
+  std::string whole, fraction;
+  bool excluded = false;
+};
+
+class NumberWriter {
+ public:
+  NumberWriter(ExpressionPool& pool, bool fractions) : pool_(pool), fractions_(fractions) {}
+
+  // Numbers from `low` to `high`, both of them not negative.
+  Expression NotNegative(const Bound& low, const std::optional<Bound>& high) {
+    const size_t most_digits =
+        high ? high->whole.size() : std::max<size_t>(kMaxWholeDigits, low.whole.size() + 1);
+    if (high && high->whole == low.whole) return SameWhole(low, *high);
+    std::vector<Expression> parts;
+    // The whole part is low's.
+    parts.push_back(pool_.Literal(low.whole, FractionAtLeast(low)));
+    // Between.
+    parts.push_back(pool_.Sequence(WholeBetween(low.whole, high, most_digits), AnyFraction()));
+    // It is high's.
+    if (high && IsLess(low.whole, high->whole)) {
+      parts.push_back(pool_.Literal(high->whole, FractionAtMost(*high)));
+    }
+    return pool_.Choice(parts);
+  }
+
+ private:
+  static bool IsLess(std::string_view a, std::string_view b) {
+    return a.size() != b.size() ? a.size() < b.size() : a < b;
+  }
+
+  Expression Digit(char first, char last) {
+    return first > last ? ExpressionPool::kNothing : pool_.Bytes(ByteSet::Range(first, last));
+  }
+  Expression Digits(int64_t least, int64_t most) {
+    return least > most ? ExpressionPool::kNothing : pool_.Repeat(Digit('0', '9'), least, most);
+  }
+
+  // --- The whole part: more than `low`, less than `high`, both by their digits. ---
+
+  Expression WholeBetween(const std::string& low, const std::optional<Bound>& high,
+                          size_t most_digits) {
+    std::vector<Expression> parts;
+    for (size_t digits = low.size(); digits <= most_digits; ++digits) {
+      const bool bounded_below = digits == low.size();
+      const bool bounded_above = high && digits == high->whole.size();
+      if (bounded_below && bounded_above) {
+        parts.push_back(Between(low, high->whole));
+      } else if (bounded_below) {
+        parts.push_back(Above(low));
+      } else if (bounded_above) {
+        parts.push_back(pool_.Sequence(ExpressionPool::kEmpty, Below(high->whole, /*first=*/true)));
+      } else {
+        parts.push_back(pool_.Sequence(Digit('1', '9'), Digits(digits - 1, digits - 1)));
+      }
+    }
+    return pool_.Choice(parts);
+  }
+
+  // As many digits, strictly more.
+  Expression Above(std::string_view low) {
+    if (low.empty()) return ExpressionPool::kNothing;
+    const int64_t rest = std::ssize(low) - 1;
+    return pool_.Choice({pool_.Sequence(Digit(static_cast<char>(low[0] + 1), '9'), Digits(rest, rest)),
+                         pool_.Sequence(Digit(low[0], low[0]), Above(low.substr(1)))});
+  }
+
+  // As many digits, strictly less; the first one no zero.
+  Expression Below(std::string_view high, bool first) {
+    if (high.empty()) return ExpressionPool::kNothing;
+    const int64_t rest = std::ssize(high) - 1;
+    return pool_.Choice(
+        {pool_.Sequence(Digit(first ? '1' : '0', static_cast<char>(high[0] - 1)), Digits(rest, rest)),
+         pool_.Sequence(Digit(high[0], high[0]), Below(high.substr(1), false))});
+  }
+
+  // As many digits, strictly between.
+  Expression Between(std::string_view low, std::string_view high) {
+    if (low.empty()) return ExpressionPool::kNothing;
+    const Expression first = Digit(low[0], low[0]);
+    if (low[0] == high[0]) {
+      return pool_.Sequence(first, Between(low.substr(1), high.substr(1)));
+    }
+    const int64_t rest = std::ssize(low) - 1;
+    return pool_.Choice(
+        {pool_.Sequence(first, Above(low.substr(1))),
+         pool_.Sequence(Digit(static_cast<char>(low[0] + 1), static_cast<char>(high[0] - 1)),
+                        Digits(rest, rest)),
+         pool_.Sequence(Digit(high[0], high[0]), Below(high.substr(1), false))});
+  }
+
+  // --- The fraction: the digits after the point, with the point, or nothing. ---
+
+  Expression WithPoint(Expression digits) { return pool_.Sequence(pool_.Byte('.'), digits); }
+
+  Expression AnyFraction() {
+    if (!fractions_) return ExpressionPool::kEmpty;
+    return pool_.Optional(WithPoint(Digits(1, kMaxFractionDigits)));
+  }
+
+  Expression FractionAtLeast(const Bound& low) {
+    const bool none_will_do = low.fraction.empty() && !low.excluded;
+    const Expression none = none_will_do ? ExpressionPool::kEmpty : ExpressionPool::kNothing;
+    if (!fractions_) return none;
+    return pool_.Choice({none, WithPoint(AtLeast(low.fraction, low.excluded, Room(low), 1))});
+  }
+
+  Expression FractionAtMost(const Bound& high) {
+    const bool none_will_do = !high.fraction.empty() || !high.excluded;
+    const Expression none = none_will_do ? ExpressionPool::kEmpty : ExpressionPool::kNothing;
+    if (!fractions_) return none;
+    return pool_.Choice({none, WithPoint(AtMost(high.fraction, high.excluded, Room(high), 1))});
+  }
+
+  Expression SameWhole(const Bound& low, const Bound& high) {
+    const bool none_will_do = low.fraction.empty() && !low.excluded &&
+                              (!high.fraction.empty() || !high.excluded);
+    const Expression none = none_will_do ? ExpressionPool::kEmpty : ExpressionPool::kNothing;
+    Expression fraction = none;
+    if (fractions_) {
+      const int64_t room = std::max(Room(low), Room(high));
+      fraction = pool_.Choice(
+          {none, WithPoint(FractionBetween(low.fraction, low.excluded, high.fraction, high.excluded,
+                                           room, 1))});
+    }
+    return pool_.Literal(low.whole, fraction);
+  }
+
+  static int64_t Room(const Bound& bound) {
+    return std::max<int64_t>(kMaxFractionDigits, std::ssize(bound.fraction) + 1);
+  }
+
+  // Digits of a fraction, from `least` to `room` of them, whose value is that of `low` or more. A
+  // fraction has no zero at its end, so one that is not empty is above 0.
+  Expression AtLeast(std::string_view low, bool excluded, int64_t room, int64_t least) {
+    if (room < least) return ExpressionPool::kNothing;
+    if (low.empty()) {
+      if (!excluded) return Digits(least, room);
+      if (room < 1) return ExpressionPool::kNothing;
+      return pool_.Choice({pool_.Sequence(Digit('1', '9'), Digits(0, room - 1)),
+                           pool_.Sequence(Digit('0', '0'), AtLeast(low, excluded, room - 1, 0))});
+    }
+    return pool_.Choice(
+        {pool_.Sequence(Digit(static_cast<char>(low[0] + 1), '9'), Digits(0, room - 1)),
+         pool_.Sequence(Digit(low[0], low[0]), AtLeast(low.substr(1), excluded, room - 1, 0))});
+  }
+
+  // The same for `high` or less.
+  Expression AtMost(std::string_view high, bool excluded, int64_t room, int64_t least) {
+    if (room < least) return ExpressionPool::kNothing;
+    if (high.empty()) {
+      if (excluded) return ExpressionPool::kNothing;
+      return pool_.Repeat(Digit('0', '0'), least, room);
+    }
+    return pool_.Choice(
+        {least == 0 ? ExpressionPool::kEmpty : ExpressionPool::kNothing,
+         pool_.Sequence(Digit('0', static_cast<char>(high[0] - 1)), Digits(0, room - 1)),
+         pool_.Sequence(Digit(high[0], high[0]), AtMost(high.substr(1), excluded, room - 1, 0))});
+  }
+
+  Expression FractionBetween(std::string_view low, bool low_excluded, std::string_view high,
+                             bool high_excluded, int64_t room, int64_t least) {
+    if (low.empty() && !low_excluded) return AtMost(high, high_excluded, room, least);
+    if (high.empty() || room < 1) return ExpressionPool::kNothing;
+    const char first = low.empty() ? '0' : low[0];
+    const std::string_view low_rest = low.empty() ? low : low.substr(1);
+    if (first > high[0]) return ExpressionPool::kNothing;
+    if (first == high[0]) {
+      return pool_.Sequence(Digit(first, first),
+                            FractionBetween(low_rest, low_excluded, high.substr(1), high_excluded,
+                                            room - 1, 0));
+    }
+    return pool_.Choice(
+        {pool_.Sequence(Digit(first, first), AtLeast(low_rest, low_excluded, room - 1, 0)),
+         pool_.Sequence(Digit(static_cast<char>(first + 1), static_cast<char>(high[0] - 1)),
+                        Digits(0, room - 1)),
+         pool_.Sequence(Digit(high[0], high[0]),
+                        AtMost(high.substr(1), high_excluded, room - 1, 0))});
+  }
+
+  ExpressionPool& pool_;
+  const bool fractions_;
+};
+
+Bound BoundOf(const Decimal& decimal, bool excluded) {
+  return {decimal.whole, decimal.fraction, excluded};
+}
+
+// Whether a < b, without their signs.
+bool IsSmaller(const Bound& a, const Bound& b) {
+  if (a.whole.size() != b.whole.size()) return a.whole.size() < b.whole.size();
+  if (a.whole != b.whole) return a.whole < b.whole;
+  return a.fraction < b.fraction;
+}
+
+Expression Checked(NumberWriter& writer, const Bound& low, const std::optional<Bound>& high) {
+  if (high && IsSmaller(*high, low)) return ExpressionPool::kNothing;
+  return writer.NotNegative(low, high);
+}
+
+// Those below zero, whose magnitudes run from `most`'s to `least`'s, and the rest.
+Expression Grammar(const NumberRange& range, bool fractions, ExpressionPool& pool) {
+  NumberWriter writer(pool, fractions);
+  const Bound zero{"0", "", false};
+  const bool most_negative = range.most && range.most->negative;
+  const bool least_negative = !range.least || range.least->negative;
+  std::vector<Expression> parts;
+  if (least_negative) {
+    const Bound low = most_negative ? BoundOf(*range.most, range.most_excluded)
+                                    : Bound{"0", "", /*excluded=*/true};
+    std::optional<Bound> high;
+    if (range.least) high = BoundOf(*range.least, range.least_excluded);
+    parts.push_back(pool.Sequence(pool.Byte('-'), Checked(writer, low, high)));
+  }
+  if (!most_negative) {
+    const Bound low = least_negative ? zero : BoundOf(*range.least, range.least_excluded);
+    std::optional<Bound> high;
+    if (range.most) high = BoundOf(*range.most, range.most_excluded);
+    parts.push_back(Checked(writer, low, high));
+  }
+  return pool.Choice(parts);
+}
+
+}  // namespace
+
+Decimal Decimal::Of(double value) {
+  std::array<char, 128> digits;
+  const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), std::abs(value),
+                                 std::chars_format::fixed);
+  const std::string_view text(digits.data(), end.ptr - digits.data());
+  const size_t point = std::min(text.find('.'), text.size());
+  Decimal decimal{.negative = value < 0,
+                  .whole = std::string(text.substr(0, point)),
+                  .fraction = std::string(text.substr(std::min(point + 1, text.size())))};
+  while (decimal.fraction.ends_with('0')) decimal.fraction.pop_back();
+  return decimal;
+}
+
+Expression IntegerGrammar(const NumberRange& range, ExpressionPool& pool) {
+  return Grammar(range, /*fractions=*/false, pool);
+}
+
+Expression DecimalGrammar(const NumberRange& range, ExpressionPool& pool) {
+  return Grammar(range, /*fractions=*/true, pool);
+}
+
+}  // namespace whipsnake::engine

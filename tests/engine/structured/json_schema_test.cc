@@ -1,0 +1,248 @@
+// JSON schemas: what they accept and refuse, and that whatever is generated validates.
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "engine/tokenizer/utf8.h"
+#include "tests/engine/structured/support.h"
+
+namespace whipsnake::engine {
+namespace {
+
+using Json = nlohmann::json;
+
+// A plain interpretation of the schemas below; it shares nothing with what compiles them.
+class Validator {
+ public:
+  explicit Validator(const Json& root) : root_(root) {}
+
+  bool Valid(const Json& value, const Json& schema) const {
+    if (schema.is_boolean()) return schema.get<bool>();
+    if (schema.contains("$ref")) return Valid(value, Target(schema["$ref"]));
+    if (schema.contains("const") && value != schema["const"]) return false;
+    if (schema.contains("enum") &&
+        std::find(schema["enum"].begin(), schema["enum"].end(), value) == schema["enum"].end()) {
+      return false;
+    }
+    if (schema.contains("anyOf")) {
+      const auto valid = [&](const Json& one) { return Valid(value, one); };
+      if (std::none_of(schema["anyOf"].begin(), schema["anyOf"].end(), valid)) return false;
+    }
+    if (schema.contains("type") && !HasType(value, schema["type"])) return false;
+    if (value.is_number()) return ValidNumber(value.get<double>(), schema);
+    if (value.is_string()) return ValidString(value.get<std::string>(), schema);
+    if (value.is_array()) return ValidArray(value, schema);
+    if (value.is_object()) return ValidObject(value, schema);
+    return true;
+  }
+
+ private:
+  const Json& Target(const std::string& reference) const {
+    return reference == "#" ? root_ : root_.at(Json::json_pointer(reference.substr(1)));
+  }
+
+  static bool HasType(const Json& value, const Json& type) {
+    if (type.is_array()) {
+      return std::any_of(type.begin(), type.end(), [&](const Json& t) { return HasType(value, t); });
+    }
+    if (type == "integer") return value.is_number_integer();
+    if (type == "number") return value.is_number();
+    return type == value.type_name();
+  }
+
+  static bool ValidNumber(double value, const Json& schema) {
+    return !(schema.contains("minimum") && value < schema["minimum"].get<double>()) &&
+           !(schema.contains("maximum") && value > schema["maximum"].get<double>()) &&
+           !(schema.contains("exclusiveMinimum") && value <= schema["exclusiveMinimum"].get<double>()) &&
+           !(schema.contains("exclusiveMaximum") && value >= schema["exclusiveMaximum"].get<double>());
+  }
+
+  static bool ValidString(const std::string& value, const Json& schema) {
+    int64_t characters = 0;
+    for (size_t at = 0; at < value.size(); ++characters) NextCodePoint(value, &at);
+    // Of patterns and formats the test knows beginnings and ends only.
+    const std::string pattern = schema.value("pattern", "");
+    if (pattern == "^[A-Z]{2}-\\d{3}$") {
+      return value.size() == 6 && value[2] == '-' && isupper(value[0]) && isdigit(value[5]);
+    }
+    if (pattern == "b+") return value.find('b') != value.npos;
+    if (schema.value("format", "") == "date") return value.size() == 10 && value[4] == '-';
+    return characters >= schema.value("minLength", 0) && characters <= schema.value("maxLength", 1 << 30);
+  }
+
+  bool ValidArray(const Json& value, const Json& schema) const {
+    if (std::ssize(value) < schema.value("minItems", 0)) return false;
+    if (std::ssize(value) > schema.value("maxItems", 1 << 30)) return false;
+    const Json none = Json::array();
+    const Json& prefix = schema.contains("prefixItems") ? schema["prefixItems"] : none;
+    for (size_t i = 0; i < value.size(); ++i) {
+      if (i < prefix.size() && !Valid(value[i], prefix[i])) return false;
+      if (i >= prefix.size() && schema.contains("items") && !Valid(value[i], schema["items"])) return false;
+    }
+    return true;
+  }
+
+  bool ValidObject(const Json& value, const Json& schema) const {
+    for (const Json& name : schema.value("required", Json::array())) {
+      if (!value.contains(name.get<std::string>())) return false;
+    }
+    const Json properties = schema.value("properties", Json::object());
+    for (const auto& [key, member] : value.items()) {
+      if (properties.contains(key)) {
+        if (!Valid(member, properties[key])) return false;
+      } else if (schema.contains("additionalProperties")) {
+        if (!Valid(member, schema["additionalProperties"])) return false;
+      } else if (!properties.empty()) {
+        return false;  // closed, where nothing is said
+      }
+    }
+    return true;
+  }
+
+  const Json& root_;
+};
+
+const std::vector<std::string>& Schemas() {
+  static const auto& schemas = *new std::vector<std::string>{
+      R"({"type": "object", "properties": {"name": {"type": "string"}, "age": {"type": "integer",
+          "minimum": 0, "maximum": 120}}, "required": ["name", "age"]})",
+      R"({"type": "object", "properties": {"a": {"type": "boolean"}, "b": {"type": "null"},
+          "c": {"type": "number"}}})",
+      R"({"type": "object", "properties": {"a": true, "ab": {"const": 1}, "b": {"type": "null"}},
+          "required": ["ab"], "additionalProperties": {"type": "integer"}})",
+      R"({"type": "object", "additionalProperties": {"type": "array", "items": {"type": "boolean"}}})",
+      R"({"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 4})",
+      R"({"type": "array", "prefixItems": [{"type": "string", "maxLength": 3}, {"type": "null"}],
+          "items": {"enum": [1, "x"]}, "minItems": 1, "maxItems": 5})",
+      R"({"type": "string", "minLength": 2, "maxLength": 5})",
+      R"({"type": "string", "pattern": "^[A-Z]{2}-\\d{3}$"})",
+      R"({"type": "string", "pattern": "b+"})",
+      R"({"type": "string", "format": "date"})",
+      R"({"type": "number", "exclusiveMinimum": -1.5, "maximum": 2.25})",
+      R"({"type": ["string", "null", "boolean"]})",
+      R"({"enum": ["red", "green", null, 3, {"k": [1, 2]}, true]})",
+      R"({"const": {"quote\"d": "tab\t", "list": [1.5, -2]}})",
+      R"({"anyOf": [{"type": "integer"}, {"type": "array", "items": {"type": "string"}, "maxItems": 2},
+          {"const": "none"}]})",
+      R"({"$ref": "#/$defs/node", "$defs": {"node": {"type": "object", "properties": {"value":
+          {"type": "integer"}, "next": {"anyOf": [{"$ref": "#/$defs/node"}, {"type": "null"}]}},
+          "required": ["value", "next"]}}})",
+      R"({"type": "object", "properties": {"children": {"type": "array", "items": {"$ref": "#"},
+          "maxItems": 2}}, "required": ["children"]})",
+      R"({})",
+      R"({"type": "object", "properties": {"é": {"type": "string", "maxLength": 2},
+          "list": {"type": "array", "items": {"type": "object", "properties": {"x": {"type": "number",
+          "minimum": 0, "maximum": 1}}, "required": ["x"]}}}, "required": ["é", "list"]})",
+      R"({"title": "T", "description": "d", "type": "array", "items": {"type": "array", "items":
+          {"enum": ["a", "b"]}, "minItems": 1}, "maxItems": 3})",
+  };
+  return schemas;
+}
+
+// The demand on the whole: of 1,000 outputs over 20 schemas every one parses and validates.
+TEST(JsonSchemaTest, WhateverIsGeneratedValidates) {
+  ASSERT_EQ(Schemas().size(), 20);
+  int generated = 0;
+  for (const std::string& text : Schemas()) {
+    const Json schema = Json::parse(text);
+    Held held = Schema(text);
+    ASSERT_TRUE(held.status().ok()) << text << held.status();
+    const int64_t least = held.constraint().shortest_tokens();
+    for (int i = 0; i < 50; ++i, ++generated) {
+      std::mt19937_64 random(i);
+      const auto output = held.Generate(least + i * 2, random);
+      ASSERT_TRUE(output) << text;
+      const Json value = Json::parse(*output, nullptr, /*allow_exceptions=*/false);
+      ASSERT_FALSE(value.is_discarded()) << text << "\n" << *output;
+      EXPECT_TRUE(Validator(schema).Valid(value, schema)) << text << "\n" << *output;
+    }
+  }
+  EXPECT_EQ(generated, 1000);
+}
+
+struct Case {
+  std::string schema;
+  std::vector<std::string> in, out;
+};
+
+TEST(JsonSchemaTest, AcceptsWhatValidatesAndNothingElse) {
+  const std::vector<Case> cases = {
+      {R"({"type": "object", "properties": {"a": {"const": 1}, "b": {"const": 2}, "c": {"const": 3}},
+           "required": ["b"]})",
+       {R"({"b":2})", R"({"a":1,"b":2})", R"({"b": 2, "c": 3})", R"({"a":1,"b":2,"c":3})"},
+       {"{}", R"({"a":1})", R"({"b":2,"a":1})", R"({"b":2,})", R"({"b":2,"d":3})", R"({"b":  2})",
+        R"({ "b":2})", R"({"b":2} )"}},
+      {R"({"type": "object", "properties": {"a": {"const": 1}}, "additionalProperties": {"const": 0}})",
+       {"{}", R"({"a":1})", R"({"x":0})", R"({"a":1,"x":0,"":0})", R"({"ab":0})", R"({"A":0})"},
+       {R"({"a":0})", R"({"x":1})", R"({"\u0061":0})"}},
+      {R"({"type": "string", "minLength": 1, "maxLength": 2})",
+       {R"("a")", R"("ab")", R"("é€")", R"("\n\"")", R"("\u00e9x")", R"("\ud83d\ude00a")", "\"\xf0\x9f\x98\x80\""},
+       {R"("")", R"("abc")", R"("\ud83d")", R"("\ude00")", "\"\n\"", R"("\x")", R"("\ud83d\ude00ab")", "\"\x80\""}},
+      {R"({"type": "string", "pattern": "^\"\\\\\\n[^a]$"})", {R"("\"\\\nb")", R"("\"\\\n\t")"}, {R"("\"\\\na")"}},
+      {R"({"type": "array", "items": {"type": "null"}, "minItems": 1, "maxItems": 3})",
+       {"[null]", "[null,null]", "[null, null, null]"},
+       {"[]", "[null,null,null,null]", "[null,]", "[,]"}},
+      {R"({"type": "array", "maxItems": 0})", {"[]"}, {"[1]"}},
+      {R"({"type": "array", "prefixItems": [{"const": 1}, {"const": 2}], "items": false, "minItems": 1})",
+       {"[1]", "[1,2]"}, {"[]", "[1,2,3]", "[2]"}},
+      {R"({"enum": ["a", "ab", 1, 10, null]})", {R"("a")", R"("ab")", "1", "10", "null"}, {R"("b")", "100", "nul"}},
+      {R"({"enum": ["a", 1, 1.5, null], "type": ["integer", "null"]})", {"1", "null"}, {R"("a")", "1.5"}},
+      {"{}", {"null", "[[],{}]", R"({"a":[1.5,"x",false]})", "-0.5", "0"}, {"nulll", "[", "01", "1.", R"({"a"})"}},
+      {"true", {"1"}, {""}},
+      {R"({"type": "object", "properties": {"n": {"$ref": "#"}}})",
+       {"{}", R"({"n":{"n":{}}})"}, {R"({"n":1})"}},
+      {R"({"$ref": "#/definitions/a~1b", "definitions": {"a/b": {"type": "boolean"}}})", {"true"}, {"1"}},
+      {R"({"minimum": 3})", {"3", "4.5"}, {"2", "null"}},
+  };
+  for (const Case& one : cases) {
+    Held held = Schema(one.schema);
+    ASSERT_TRUE(held.status().ok()) << one.schema << ": " << held.status();
+    for (const std::string& text : one.in) EXPECT_TRUE(held.Accepts(text)) << one.schema << "\n" << text;
+    for (const std::string& text : one.out) EXPECT_FALSE(held.Accepts(text)) << one.schema << "\n" << text;
+  }
+}
+
+TEST(JsonSchemaTest, NestingMayBeDeep) {
+  Held held = Schema("{}");
+  EXPECT_TRUE(held.Accepts(std::string(500, '[') + std::string(500, ']')));
+  EXPECT_FALSE(held.Accepts(std::string(500, '[') + std::string(499, ']')));
+}
+
+TEST(JsonSchemaTest, RefusesByNameWhatItDoesNotHoldTo) {
+  const auto field = [](const std::string& schema) { return Schema(schema).field(); };
+  EXPECT_EQ(field("{"), "json_schema");
+  EXPECT_EQ(field("3"), "json_schema");
+  EXPECT_EQ(field(R"({"type": "text"})"), "json_schema.type");
+  EXPECT_EQ(field(R"({"type": "integer", "multipleOf": 2})"), "json_schema.multipleOf");
+  EXPECT_EQ(field(R"({"not": {}})"), "json_schema.not");
+  EXPECT_EQ(field(R"({"allOf": [{}]})"), "json_schema.allOf");
+  EXPECT_EQ(field(R"({"oneOf": [{}]})"), "json_schema.oneOf");
+  EXPECT_EQ(field(R"({"type": "array", "uniqueItems": true})"), "json_schema.uniqueItems");
+  EXPECT_EQ(field(R"({"type": "array", "uniqueItems": false})"), "");
+  EXPECT_EQ(field(R"({"type": "object", "properties": {"age": {"type": "integer", "minimum": "0"}}})"),
+            "json_schema.properties.age.minimum");
+  EXPECT_EQ(field(R"({"type": "object", "properties": {"a": true}, "required": ["b"]})"), "json_schema.required");
+  EXPECT_EQ(field(R"({"type": "object", "patternProperties": {"a": true}})"), "json_schema.patternProperties");
+  EXPECT_EQ(field(R"({"type": "string", "pattern": "("})"), "json_schema.pattern");
+  EXPECT_EQ(field(R"({"type": "string", "pattern": "a", "minLength": 1})"), "json_schema.pattern");
+  EXPECT_EQ(field(R"({"type": "string", "format": "ipv6"})"), "json_schema.format");
+  EXPECT_EQ(field(R"({"type": "string", "minLength": -1})"), "json_schema.minLength");
+  EXPECT_EQ(field(R"({"type": "string", "minLength": 10001})"), "json_schema.minLength");
+  EXPECT_EQ(field(R"({"type": "array", "items": [1]})"), "json_schema.items");
+  EXPECT_EQ(field(R"({"anyOf": [], "type": "null"})"), "json_schema.type");
+  EXPECT_EQ(field(R"({"anyOf": []})"), "json_schema.anyOf");
+  EXPECT_EQ(field(R"({"enum": []})"), "json_schema.enum");
+  EXPECT_EQ(field(R"({"$ref": "other.json"})"), "json_schema.$ref");
+  EXPECT_EQ(field(R"({"$ref": "#/$defs/none"})"), "json_schema.$ref");
+  EXPECT_EQ(field(R"({"type": ["string", "integer"], "minLength": 1})"), "json_schema.minLength");
+  EXPECT_EQ(field(R"({"type": "number", "minimum": 1, "exclusiveMinimum": 1})"), "json_schema.exclusiveMinimum");
+  // What admits nothing.
+  EXPECT_EQ(field("false"), "json_schema");
+  EXPECT_EQ(field(R"({"type": "integer", "minimum": 2, "maximum": 1})"), "json_schema");
+  EXPECT_EQ(field(R"({"type": "string", "minLength": 2, "maxLength": 1})"), "json_schema");
+  EXPECT_EQ(field(R"({"type": "array", "items": false, "minItems": 1})"), "json_schema");
+  EXPECT_EQ(field(R"({"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]})"), "json_schema");
+  EXPECT_EQ(field(R"({"$ref": "#"})"), "json_schema");
+}
+
+}  // namespace
+}  // namespace whipsnake::engine

@@ -1,0 +1,71 @@
+// Ranges of numbers, against the numbers themselves.
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "tests/engine/structured/support.h"
+
+namespace whipsnake::engine {
+namespace {
+
+TEST(NumberGrammarTest, IntegersAreThoseOfTheRange) {
+  for (const auto& [least, most] : {std::pair(0, 0), {0, 9}, {1, 12}, {-3, 3}, {-120, -98}, {7, 1034},
+                                    {99, 101}, {-1, 0}, {100, 100}, {-7, -7}}) {
+    Held held = Schema(absl::StrCat(R"({"type": "integer", "minimum": )", least, R"(, "maximum": )",
+                                    most, "}"));
+    for (int value = -1200; value <= 1200; ++value) {
+      EXPECT_EQ(held.Accepts(absl::StrCat(value)), least <= value && value <= most)
+          << value << " in " << least << " to " << most;
+    }
+    for (const char* text : {"-0", "01", "1.0", "1e2", "+1", "", "-"}) EXPECT_FALSE(held.Accepts(text)) << text;
+  }
+}
+
+TEST(NumberGrammarTest, OneBoundOrNone) {
+  const auto accepts = [](const std::string& bounds, int value) {
+    return Schema(absl::StrCat(R"({"type": "integer")", bounds, "}")).Accepts(absl::StrCat(value));
+  };
+  for (const int value : {-1000000, -18, -17, -16, -1, 0, 1, 16, 17, 18, 99, 100, 12345678}) {
+    EXPECT_TRUE(accepts("", value));
+    EXPECT_EQ(accepts(R"(, "minimum": 17)", value), value >= 17) << value;
+    EXPECT_EQ(accepts(R"(, "minimum": -17)", value), value >= -17) << value;
+    EXPECT_EQ(accepts(R"(, "maximum": 17)", value), value <= 17) << value;
+    EXPECT_EQ(accepts(R"(, "exclusiveMaximum": -17)", value), value < -17) << value;
+    EXPECT_EQ(accepts(R"(, "exclusiveMinimum": 16.5)", value), value > 16.5) << value;
+    EXPECT_EQ(accepts(R"(, "maximum": -0.5)", value), value <= -0.5) << value;
+  }
+}
+
+TEST(NumberGrammarTest, DecimalsAreThoseOfTheRange) {
+  std::mt19937_64 random(1);
+  const double bounds[] = {-12.5, -1, -0.25, -0.03, 0, 0.03, 0.1, 0.125, 0.99, 1, 1.5, 10, 10.01, 999.9};
+  for (const double least : bounds) {
+    for (const double most : bounds) {
+      for (const int excluded : {0, 1, 2, 3}) {
+        Held held = Schema(absl::StrCat(
+            R"({"type": "number", ")", excluded & 1 ? "exclusiveMinimum" : "minimum", "\": ", least,
+            ", \"", excluded & 2 ? "exclusiveMaximum" : "maximum", "\": ", most, "}"));
+        const bool none = least > most || (least == most && excluded != 0);
+        ASSERT_EQ(held.status().ok(), !none) << least << " " << most << " " << held.status();
+        if (none) continue;
+        for (int i = 0; i < 40; ++i) {
+          // Near the bounds, and anywhere.
+          const int digits = static_cast<int>(random() % 4);
+          const double scale = std::pow(10, digits);
+          const double near = i % 3 == 0 ? least : i % 3 == 1 ? most : 0;
+          const double value = std::round((near + (static_cast<double>(random() % 401) - 200) / 100) * scale) / scale;
+          std::string text = absl::StrFormat("%.*f", digits, value);
+          if (std::stod(text) == 0 && text[0] == '-') text = text.substr(1);
+          const double exact = std::stod(text);
+          const bool inside = (excluded & 1 ? exact > least : exact >= least) &&
+                              (excluded & 2 ? exact < most : exact <= most);
+          EXPECT_EQ(held.Accepts(text), inside)
+              << text << " in " << least << " to " << most << ", " << excluded;
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace whipsnake::engine

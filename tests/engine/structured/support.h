@@ -1,0 +1,100 @@
+// What the tests of structured output share: a small vocabulary, and texts tried against a form.
+#ifndef WHIPSNAKE_TESTS_ENGINE_STRUCTURED_SUPPORT_H_
+#define WHIPSNAKE_TESTS_ENGINE_STRUCTURED_SUPPORT_H_
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <optional>
+#include <random>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/base/status.h"
+#include "engine/structured/constraint.h"
+#include "tests/engine/fakes/fake_model.h"
+
+namespace whipsnake::engine {
+
+using Form = ConstraintSpec::Form;
+
+// Every byte, and pieces of JSON and of words, some of them parts of characters.
+inline std::shared_ptr<const VocabularyTrie> SmallVocabulary() {
+  std::vector<std::string> pieces;
+  for (int byte = 0; byte < 256; ++byte) pieces.emplace_back(1, static_cast<char>(byte));
+  for (const char* piece :
+       {"{\"", "\":", "\": ", "\",", "\", \"", "\"}", "},", "}]", "[]", "true", "false", "null",
+        "the", " the", "an", "name", "age", "12", "100", "000", "-1", "0.", ".5", "e\"", "\\u",
+        "\\\"", "\xc3\xa9", "\xe2\x82", "\x82\xac", "\xf0\x9f", "\"a\":", "[[", "]]", "ab", "abc"}) {
+    pieces.emplace_back(piece);
+  }
+  const FakeTokenizer tokenizer(pieces);
+  return std::make_shared<const VocabularyTrie>(tokenizer, tokenizer.size());
+}
+
+inline bool Has(const TokenMask& mask, int32_t token) {
+  return mask[token / 64] >> (token % 64) & 1;
+}
+
+inline constexpr int64_t kMuch = int64_t{1} << 30;
+
+// A compiled form with the small vocabulary.
+class Held {
+ public:
+  Held(Form form, std::vector<std::string> texts) {
+    auto compiled = Constraint::Compile({form, std::move(texts)}, vocabulary_);
+    status_ = compiled.status();
+    if (compiled.ok()) constraint_ = *std::move(compiled);
+  }
+
+  const absl::Status& status() const { return status_; }
+  std::string field() const { return FieldOf(status_); }
+  Constraint& constraint() { return *constraint_; }
+  const VocabularyTrie& vocabulary() const { return *vocabulary_; }
+
+  // Byte by byte.
+  bool Accepts(std::string_view text) {
+    EXPECT_TRUE(status_.ok()) << status_;
+    if (!status_.ok()) return false;
+    Constraint::State state = constraint_->start();
+    for (const char byte : text) {
+      const int32_t token = static_cast<uint8_t>(byte);
+      if (!Has(*constraint_->Allowed(state, kMuch), token)) return false;
+      state = constraint_->After(state, token);
+    }
+    return constraint_->complete(state);
+  }
+
+  // A text of random tokens; nothing where it did not come to its end within the budget.
+  std::optional<std::string> Generate(int64_t budget, std::mt19937_64& random) {
+    Constraint::State state = constraint_->start();
+    std::string text;
+    for (int64_t left = budget; left > 0; --left) {
+      if (constraint_->complete(state) && random() % 4 == 0) return text;
+      const auto mask = constraint_->Allowed(state, left);
+      std::vector<int32_t> allowed;
+      for (int32_t token = 0; token < vocabulary_->vocab_size(); ++token) {
+        if (Has(*mask, token)) allowed.push_back(token);
+      }
+      if (allowed.empty()) break;
+      const int32_t token = allowed[random() % allowed.size()];
+      text += vocabulary_->bytes(token);
+      state = constraint_->After(state, token);
+    }
+    if (!constraint_->complete(state)) return std::nullopt;
+    return text;
+  }
+
+ private:
+  const std::shared_ptr<const VocabularyTrie> vocabulary_ = SmallVocabulary();
+  absl::Status status_;
+  std::shared_ptr<Constraint> constraint_;
+};
+
+inline Held Regex(const std::string& text) { return Held(Form::kRegex, {text}); }
+inline Held Schema(const std::string& text) { return Held(Form::kJsonSchema, {text}); }
+
+}  // namespace whipsnake::engine
+
+#endif  // WHIPSNAKE_TESTS_ENGINE_STRUCTURED_SUPPORT_H_
