@@ -3,7 +3,6 @@
 Uses Debian's packages alone: python3-grpcio, protobuf-compiler and protobuf-compiler-grpc.
 """
 import filecmp
-import glob
 import json
 import math
 import os
@@ -14,55 +13,16 @@ import unittest
 
 import harness
 
-SKIPPED = 77
-PYTHON_PLUGIN = "/usr/bin/grpc_python_plugin"
-
-try:
-    import grpc
-    from google.protobuf import descriptor_pb2
-except ImportError as missing:
-    print(f"skipped: {missing}; apt-get install python3-grpcio python3-protobuf")
-    sys.exit(SKIPPED)
-if not os.path.exists(PYTHON_PLUGIN):
-    print(f"skipped: no {PYTHON_PLUGIN}; apt-get install protobuf-compiler-grpc")
-    sys.exit(SKIPPED)
+import rpc_client
+from rpc_client import details_of
 
 
 def import_stubs():
-    """Makes the Python stubs of all protos and imports them into this module."""
-    stubs = os.path.join(harness.arguments.work, "stubs")
-    os.makedirs(stubs, exist_ok=True)
-    public = os.path.join(harness.arguments.source, "proto")
-    tests = os.path.join(harness.arguments.source, "tests/server")
-    protos = [os.path.relpath(path, public)
-              for path in glob.glob(public + "/**/*.proto", recursive=True)] + ["reflection.proto"]
-    subprocess.run(["protoc", "-I", public, "-I", tests, "--python_out=" + stubs,
-                    "--grpc_python_out=" + stubs,
-                    "--plugin=protoc-gen-grpc_python=" + PYTHON_PLUGIN, *protos], check=True)
-    sys.path.append(stubs)
-    # health.proto's package is grpc.health.v1, and `grpc` is a package already.
-    grpc.__path__.append(os.path.join(stubs, "grpc"))
-
-    from google.rpc import error_details_pb2, status_pb2
-    from grpc.health.v1 import health_pb2, health_pb2_grpc
-    from whipsnake.v1 import admin_pb2, admin_pb2_grpc
-    from whipsnake.v1 import generation_pb2, generation_pb2_grpc
-    from whipsnake.v1 import model_pb2, model_pb2_grpc
-    import reflection_pb2
-    import reflection_pb2_grpc
-    globals().update(locals())
+    globals().update(rpc_client.import_stubs())
 
 
-class Client:
-    """The stubs of one server."""
-
-    def __init__(self, address):
-        self.channel = grpc.insecure_channel(address)
-        self.generation = generation_pb2_grpc.GenerationServiceStub(self.channel)
-        self.models = model_pb2_grpc.ModelServiceStub(self.channel)
-        self.admin = admin_pb2_grpc.AdminServiceStub(self.channel)
-        self.health = health_pb2_grpc.HealthStub(self.channel)
-        self.reflection = reflection_pb2_grpc.ServerReflectionStub(self.channel)
+class Client(rpc_client.Client):
+    """With requests in short."""
 
     def generate(self, **fields):
         return self.generation.Generate(
@@ -86,19 +46,6 @@ def parameters(prompt="Elizabeth was", model="demo", stopping=None, output=None,
 
 
 LONG = {"max_new_tokens": 16000, "ignore_eos": True}
-
-
-def details_of(error):
-    """The google.rpc details of a failed call, by type; they must agree with the trailers."""
-    trailers = dict(error.trailing_metadata())
-    status = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
-    assert status.code == error.code().value[0], status
-    assert status.message == error.details(), status
-    found = {}
-    for detail in status.details:
-        kind = getattr(error_details_pb2, detail.TypeName().rsplit(".", 1)[1])
-        found[kind.DESCRIPTOR.name] = kind.FromString(detail.value)
-    return found
 
 
 class EndToEndTest(unittest.TestCase):

@@ -1,0 +1,81 @@
+"""gRPC clients for the tests of the `whipsnake` binary, from stubs made of the committed protos.
+
+Uses Debian's packages alone: python3-grpcio, protobuf-compiler and protobuf-compiler-grpc. Without
+them the test that imports this is skipped.
+"""
+import glob
+import os
+import subprocess
+import sys
+
+import harness
+
+SKIPPED = 77
+PYTHON_PLUGIN = "/usr/bin/grpc_python_plugin"
+
+try:
+    import grpc
+    from google.protobuf import descriptor_pb2
+except ImportError as missing:
+    print(f"skipped: {missing}; apt-get install python3-grpcio python3-protobuf")
+    sys.exit(SKIPPED)
+if not os.path.exists(PYTHON_PLUGIN):
+    print(f"skipped: no {PYTHON_PLUGIN}; apt-get install protobuf-compiler-grpc")
+    sys.exit(SKIPPED)
+
+
+def import_stubs():
+    """Makes the Python stubs of all protos; they become names of this module, and are returned."""
+    # One folder for each test: they run side by side.
+    name = os.path.splitext(os.path.basename(sys.argv[0]))[0]
+    stubs = os.path.join(harness.arguments.work, "stubs", name)
+    os.makedirs(stubs, exist_ok=True)
+    public = os.path.join(harness.arguments.source, "proto")
+    tests = os.path.join(harness.arguments.source, "tests/server")
+    protos = [os.path.relpath(path, public)
+              for path in glob.glob(public + "/**/*.proto", recursive=True)] + ["reflection.proto"]
+    subprocess.run(["protoc", "-I", public, "-I", tests, "--python_out=" + stubs,
+                    "--grpc_python_out=" + stubs,
+                    "--plugin=protoc-gen-grpc_python=" + PYTHON_PLUGIN, *protos], check=True)
+    sys.path.append(stubs)
+    # health.proto's package is grpc.health.v1, and `grpc` is a package already.
+    grpc.__path__.append(os.path.join(stubs, "grpc"))
+
+    from google.rpc import error_details_pb2, status_pb2
+    from grpc.health.v1 import health_pb2, health_pb2_grpc
+    from whipsnake.v1 import admin_pb2, admin_pb2_grpc
+    from whipsnake.v1 import generation_pb2, generation_pb2_grpc
+    from whipsnake.v1 import model_pb2, model_pb2_grpc
+    from whipsnake.v1 import state_pb2, state_pb2_grpc
+    import reflection_pb2
+    import reflection_pb2_grpc
+    modules = {name: value for name, value in locals().items() if name.split("_pb2")[0] != name}
+    modules["grpc"] = grpc
+    globals().update(modules)
+    return modules
+
+
+class Client:
+    """The stubs of one server."""
+
+    def __init__(self, address):
+        self.channel = grpc.insecure_channel(address)
+        self.generation = generation_pb2_grpc.GenerationServiceStub(self.channel)
+        self.states = state_pb2_grpc.StateServiceStub(self.channel)
+        self.models = model_pb2_grpc.ModelServiceStub(self.channel)
+        self.admin = admin_pb2_grpc.AdminServiceStub(self.channel)
+        self.health = health_pb2_grpc.HealthStub(self.channel)
+        self.reflection = reflection_pb2_grpc.ServerReflectionStub(self.channel)
+
+
+def details_of(error):
+    """The google.rpc details of a failed call, by type; they must agree with the trailers."""
+    trailers = dict(error.trailing_metadata())
+    status = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
+    assert status.code == error.code().value[0], status
+    assert status.message == error.details(), status
+    found = {}
+    for detail in status.details:
+        kind = getattr(error_details_pb2, detail.TypeName().rsplit(".", 1)[1])
+        found[kind.DESCRIPTOR.name] = kind.FromString(detail.value)
+    return found
