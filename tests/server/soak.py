@@ -237,7 +237,7 @@ class Soak:
     def stateful(self, generator, client):
         """A saved state gives what the whole prompt gives."""
         pb, states = rpc_client.generation_pb2, rpc_client.state_pb2
-        index = generator.randrange(4, len(self.prompts.all))
+        index = generator.choice([i for i, p in enumerate(self.prompts.all) if len(p) > 1])
         prompt = self.prompts.all[index]
         cut = generator.randint(1, len(prompt) - 1)
         retention = pb.StateRetention(on_disk=generator.random() < 0.3)
