@@ -67,8 +67,7 @@ Items Automaton::Derive(const Items& items, uint8_t byte) {
         }
         break;
       case Kind::kRepeat: {
-        const int64_t most =
-            node.most == ExpressionPool::kUnbounded ? node.most : node.most - 1;
+        const int64_t most = node.most == ExpressionPool::kUnbounded ? node.most : node.most - 1;
         const Expression again =
             pool_.Repeat(node.first, std::max<int64_t>(node.least - 1, 0), most);
         pending_.emplace_back(node.first, pool_.Sequence(again, then));
@@ -97,8 +96,7 @@ Automaton::State Automaton::StateOf(Items items) {
     const Items& kept = place->first;
     work_left_ -= kept.size() + classes_ / 8;
     item_count_ += kept.size();
-    const int64_t length =
-        kept.empty() ? ExpressionPool::kNever : pool_.length(kept.front());
+    const int64_t length = kept.empty() ? ExpressionPool::kNever : pool_.length(kept.front());
     states_.push_back({.items = &kept, .length = length});
     transitions_.resize(transitions_.size() + classes_, kUnknown);
   }

@@ -65,8 +65,9 @@ absl::StatusOr<Expression> CompileSpec(const ConstraintSpec& spec, ExpressionPoo
     }
   }
   if (pool.overflowed()) {
-    return InvalidField(field, "too large a grammar",
-                        absl::StrCat("one of at most ", ExpressionPool::kMaxGrammarNodes, " parts"));
+    return InvalidField(
+        field, "too large a grammar",
+        absl::StrCat("one of at most ", ExpressionPool::kMaxGrammarNodes, " parts"));
   }
   return root;
 }

@@ -1,6 +1,6 @@
-// What a structured output costs beside a model's steps, with a vocabulary of 50,280 tokens: for each
-// token the mask and the new state, over whole outputs of random choices. "cold" compiles the form
-// anew for each output, "warm" has seen a hundred. "mask" is the time per token; a step of
+// What a structured output costs beside a model's steps, with a vocabulary of 50,280 tokens: for
+// each token the mask and the new state, over whole outputs of random choices. "cold" compiles the
+// form anew for each output, "warm" has seen a hundred. "mask" is the time per token; a step of
 // mamba-130m takes about 6 ms.
 #include <benchmark/benchmark.h>
 
@@ -57,9 +57,10 @@ void BM_Output(benchmark::State& state, const ConstraintSpec& spec, bool warm) {
 
 void Register(const std::string& name, ConstraintSpec::Form form, const std::string& text) {
   for (const bool warm : {false, true}) {
-    benchmark::RegisterBenchmark(
-        (name + (warm ? "/warm" : "/cold")).c_str(),
-        [=](benchmark::State& state) { BM_Output(state, {form, {text}}, warm); })
+    benchmark::RegisterBenchmark((name + (warm ? "/warm" : "/cold")).c_str(),
+                                 [=](benchmark::State& state) {
+                                   BM_Output(state, {form, {text}}, warm);
+                                 })
         ->Unit(benchmark::kMillisecond);
   }
 }
@@ -75,7 +76,8 @@ const bool kRegistered = [] {
   Register("tree", Form::kJsonSchema,
            R"({"type": "object", "properties": {"value": {"type": "number"}, "children": {"type":
                "array", "items": {"$ref": "#"}}}, "required": ["value"]})");
-  Register("long_text", Form::kJsonSchema, R"({"type": "string", "minLength": 50, "maxLength": 2000})");
+  Register("long_text", Form::kJsonSchema,
+           R"({"type": "string", "minLength": 50, "maxLength": 2000})");
   Register("regex", Form::kRegex, "([A-Z][a-z]{1,12} ){3,9}[a-z]+\\.");
   return true;
 }();

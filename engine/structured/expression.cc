@@ -72,7 +72,8 @@ Expression ExpressionPool::AnyLiteral(std::vector<std::string_view> texts) {
     }
   };
   for (const std::string_view text : texts) {
-    const auto [differs, unused] = std::mismatch(last.begin(), last.end(), text.begin(), text.end());
+    const auto [differs, unused] =
+        std::mismatch(last.begin(), last.end(), text.begin(), text.end());
     close_to(differs - last.begin());
     last = text;
     open.resize(text.size() + 1);

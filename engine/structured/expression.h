@@ -42,10 +42,10 @@ class ExpressionPool {
 
   struct Node {
     Kind kind;
-    Expression first = 0, rest = 0;        // kSequence; kRepeat: first; kRule: first is its body
-    uint32_t begin = 0, count = 0;         // kChoice: in alternatives_; kBytes: begin in sets_
-    int64_t least = 0, most = 0;           // kRepeat
-    int64_t length = kNever;               // bytes of the shortest text; 0: the empty text is in it
+    Expression first = 0, rest = 0;  // kSequence; kRepeat: first; kRule: first is its body
+    uint32_t begin = 0, count = 0;   // kChoice: in alternatives_; kBytes: begin in sets_
+    int64_t least = 0, most = 0;     // kRepeat
+    int64_t length = kNever;         // bytes of the shortest text; 0: the empty text is in it
   };
 
   ExpressionPool();

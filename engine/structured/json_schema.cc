@@ -33,8 +33,8 @@ std::string Shown(const Json& value) { return Described(nlohmann::json(value)); 
 
 // Say nothing about the value.
 constexpr std::array<std::string_view, 13> kAnnotations = {
-    "title",    "description", "default", "examples",   "$schema",   "$id",         "$comment",
-    "$defs",    "definitions", "$anchor", "deprecated", "readOnly",  "writeOnly"};
+    "title", "description", "default", "examples",   "$schema",  "$id",      "$comment",
+    "$defs", "definitions", "$anchor", "deprecated", "readOnly", "writeOnly"};
 
 // How JSON writes strings, numbers apart from their bounds, and values of any kind.
 class JsonGrammar {
@@ -43,9 +43,8 @@ class JsonGrammar {
     any_character_ = Character(CodePointSet::All());
     plain_character_ = Utf8(Plain(), &pool_);
     value_ = pool_.NewRule();
-    const Expression member =
-        pool_.Sequence({Quoted(pool_.Repeat(any_character_, 0, ExpressionPool::kUnbounded)),
-                        Colon(), value_});
+    const Expression member = pool_.Sequence(
+        {Quoted(pool_.Repeat(any_character_, 0, ExpressionPool::kUnbounded)), Colon(), value_});
     pool_.DefineRule(
         value_, pool_.Choice({pool_.Literal("null"), pool_.Literal("true"), pool_.Literal("false"),
                               DecimalGrammar({}, pool_), String(0, ExpressionPool::kUnbounded),
@@ -71,7 +70,8 @@ class JsonGrammar {
       forms.push_back(pool_.Sequence(pool_.Literal("\\u"), AnyUnicodeEscape()));
     } else {
       for (int control = 0; control < 0x20; ++control) {
-        if (!set.Contains(control) || kMeant.find(static_cast<char>(control)) != kMeant.npos) continue;
+        if (!set.Contains(control) || kMeant.find(static_cast<char>(control)) != kMeant.npos)
+          continue;
         constexpr std::string_view kHex = "0123456789abcdef";
         const std::string text = {'\\', 'u', '0', '0', kHex[control / 16], kHex[control % 16]};
         forms.push_back(pool_.Literal(text));
@@ -123,8 +123,9 @@ class JsonGrammar {
     const Expression single =
         pool_.Choice({pool_.Sequence(hex("0123456789abcefABCEF"), pool_.Repeat(any, 3, 3)),
                       pool_.Sequence({hex("dD"), hex("01234567"), any, any})});
-    const Expression pair = pool_.Sequence({hex("dD"), hex("89abAB"), any, any, pool_.Literal("\\u"),
-                                            hex("dD"), hex("cdefCDEF"), any, any});
+    const Expression pair =
+        pool_.Sequence({hex("dD"), hex("89abAB"), any, any, pool_.Literal("\\u"), hex("dD"),
+                        hex("cdefCDEF"), any, any});
     return pool_.Choice({single, pair});
   }
 
@@ -147,9 +148,9 @@ class JsonGrammar {
     for (const auto& [character, range] : next) {
       const CodePointSet one({{character, character}});
       free = free.Minus(one);
-      forms.push_back(pool_.Sequence(
-          Utf8(one.Intersection(Plain()), &pool_),
-          TextBut(taken.subspan(range.first, range.second - range.first), at + 1)));
+      forms.push_back(
+          pool_.Sequence(Utf8(one.Intersection(Plain()), &pool_),
+                         TextBut(taken.subspan(range.first, range.second - range.first), at + 1)));
     }
     const Expression rest = pool_.Repeat(plain_character_, 0, ExpressionPool::kUnbounded);
     forms.push_back(pool_.Sequence(Utf8(free, &pool_), rest));
@@ -248,13 +249,13 @@ class SchemaCompiler {
     for (std::string_view rest = reference.substr(1); !rest.empty();) {
       rest.remove_prefix(1);
       const size_t end = std::min(rest.find('/'), rest.size());
-      const std::string key = absl::StrReplaceAll(ToAbsl(rest.substr(0, end)), {{"~1", "/"}, {"~0", "~"}});
+      const std::string key =
+          absl::StrReplaceAll(ToAbsl(rest.substr(0, end)), {{"~1", "/"}, {"~0", "~"}});
       rest.remove_prefix(end);
       if (at->is_object() && at->contains(key)) {
         at = &(*at)[key];
       } else if (at->is_array() && !key.empty() && key.size() < 6 &&
-                 key.find_first_not_of("0123456789") == key.npos &&
-                 std::stoul(key) < at->size()) {
+                 key.find_first_not_of("0123456789") == key.npos && std::stoul(key) < at->size()) {
         at = &(*at)[std::stoul(key)];
       } else {
         return nullptr;
@@ -299,7 +300,7 @@ class SchemaCompiler {
   // --- Types. ---
 
   static const std::set<std::string>& AllTypes() {
-    static const auto& types = *new std::set<std::string>{"object",  "array",   "string", "integer",
+    static const auto& types = *new std::set<std::string>{"object", "array",   "string", "integer",
                                                           "number", "boolean", "null"};
     return types;
   }
@@ -377,8 +378,9 @@ class SchemaCompiler {
   int64_t Count(const Json& schema, const char* key, int64_t otherwise, const std::string& path) {
     if (!schema.contains(key)) return otherwise;
     const Json& value = schema[key];
-    const bool is_whole = value.is_number_integer() ||
-                          (value.is_number_float() && value.get<double>() == std::floor(value.get<double>()));
+    const bool is_whole =
+        value.is_number_integer() ||
+        (value.is_number_float() && value.get<double>() == std::floor(value.get<double>()));
     const double number = is_whole ? value.get<double>() : -1;
     if (number >= 0 && number <= kMaxRepetitions) return static_cast<int64_t>(number);
     Refuse(absl::StrCat(path, ".", key), Shown(value),
@@ -420,13 +422,15 @@ class SchemaCompiler {
         "([0-9]{4}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|"
         "02-(0[1-9]|1[0-9]|2[0-8])))";
     constexpr std::string_view kTime =
-        "(([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,6})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9]))";
+        "(([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,6})?(Z|[+-]([01][0-9]|2[0-3]):[0-5]["
+        "0-9]))";
     const std::map<std::string, std::string> patterns = {
         {"date", absl::StrCat("^", ToAbsl(kDate), "$")},
         {"time", absl::StrCat("^", ToAbsl(kTime), "$")},
         {"date-time", absl::StrCat("^", ToAbsl(kDate), "T", ToAbsl(kTime), "$")},
         {"uuid", "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"}};
-    const auto found = format.is_string() ? patterns.find(format.get<std::string>()) : patterns.end();
+    const auto found =
+        format.is_string() ? patterns.find(format.get<std::string>()) : patterns.end();
     if (found != patterns.end()) return Pattern(found->second, path);
     Refuse(path, Shown(format), "date, time, date-time or uuid");
     return ExpressionPool::kNothing;
@@ -484,8 +488,8 @@ class SchemaCompiler {
                    const std::string& path) {
     const int64_t size = std::min<int64_t>(std::ssize(prefix), most);
     const int64_t left = most == ExpressionPool::kUnbounded ? most : most - size;
-    Expression rest = pool_.Repeat(pool_.Sequence(json_.Comma(), item),
-                                   std::max<int64_t>(least - size, 0), left);
+    Expression rest =
+        pool_.Repeat(pool_.Sequence(json_.Comma(), item), std::max<int64_t>(least - size, 0), left);
     for (int64_t i = size - 1; i >= 0; --i) {
       const Expression element = Compile(prefix[i], absl::StrCat(path, ".prefixItems[", i, "]"));
       rest = pool_.Sequence({i == 0 ? ExpressionPool::kEmpty : json_.Comma(), element, rest});
@@ -505,8 +509,8 @@ class SchemaCompiler {
     const std::set<std::string> required = Required(schema, properties, path);
     const Expression other = OtherMember(schema, properties, path);
     // From the end: what may follow member i, where one came before it, and where none did.
-    Expression others = pool_.Repeat(pool_.Sequence(json_.Comma(), other), 0,
-                                     ExpressionPool::kUnbounded);
+    Expression others =
+        pool_.Repeat(pool_.Sequence(json_.Comma(), other), 0, ExpressionPool::kUnbounded);
     if (other == ExpressionPool::kNothing) others = ExpressionPool::kEmpty;
     Expression after_one = others;
     Expression after_none = pool_.Optional(pool_.Sequence(other, others));

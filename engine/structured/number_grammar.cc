@@ -73,17 +73,18 @@ class NumberWriter {
   Expression Above(std::string_view low) {
     if (low.empty()) return ExpressionPool::kNothing;
     const int64_t rest = std::ssize(low) - 1;
-    return pool_.Choice({pool_.Sequence(Digit(static_cast<char>(low[0] + 1), '9'), Digits(rest, rest)),
-                         pool_.Sequence(Digit(low[0], low[0]), Above(low.substr(1)))});
+    return pool_.Choice(
+        {pool_.Sequence(Digit(static_cast<char>(low[0] + 1), '9'), Digits(rest, rest)),
+         pool_.Sequence(Digit(low[0], low[0]), Above(low.substr(1)))});
   }
 
   // As many digits, strictly less; the first one no zero.
   Expression Below(std::string_view high, bool first) {
     if (high.empty()) return ExpressionPool::kNothing;
     const int64_t rest = std::ssize(high) - 1;
-    return pool_.Choice(
-        {pool_.Sequence(Digit(first ? '1' : '0', static_cast<char>(high[0] - 1)), Digits(rest, rest)),
-         pool_.Sequence(Digit(high[0], high[0]), Below(high.substr(1), false))});
+    return pool_.Choice({pool_.Sequence(Digit(first ? '1' : '0', static_cast<char>(high[0] - 1)),
+                                        Digits(rest, rest)),
+                         pool_.Sequence(Digit(high[0], high[0]), Below(high.substr(1), false))});
   }
 
   // As many digits, strictly between.
@@ -125,15 +126,15 @@ class NumberWriter {
   }
 
   Expression SameWhole(const Bound& low, const Bound& high) {
-    const bool none_will_do = low.fraction.empty() && !low.excluded &&
-                              (!high.fraction.empty() || !high.excluded);
+    const bool none_will_do =
+        low.fraction.empty() && !low.excluded && (!high.fraction.empty() || !high.excluded);
     const Expression none = none_will_do ? ExpressionPool::kEmpty : ExpressionPool::kNothing;
     Expression fraction = none;
     if (fractions_) {
       const int64_t room = std::max(Room(low), Room(high));
-      fraction = pool_.Choice(
-          {none, WithPoint(FractionBetween(low.fraction, low.excluded, high.fraction, high.excluded,
-                                           room, 1))});
+      fraction =
+          pool_.Choice({none, WithPoint(FractionBetween(low.fraction, low.excluded, high.fraction,
+                                                        high.excluded, room, 1))});
     }
     return pool_.Literal(low.whole, fraction);
   }
@@ -178,9 +179,9 @@ class NumberWriter {
     const std::string_view low_rest = low.empty() ? low : low.substr(1);
     if (first > high[0]) return ExpressionPool::kNothing;
     if (first == high[0]) {
-      return pool_.Sequence(Digit(first, first),
-                            FractionBetween(low_rest, low_excluded, high.substr(1), high_excluded,
-                                            room - 1, 0));
+      return pool_.Sequence(
+          Digit(first, first),
+          FractionBetween(low_rest, low_excluded, high.substr(1), high_excluded, room - 1, 0));
     }
     return pool_.Choice(
         {pool_.Sequence(Digit(first, first), AtLeast(low_rest, low_excluded, room - 1, 0)),

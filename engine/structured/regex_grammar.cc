@@ -80,9 +80,10 @@ class Parser {
       Refuse("something after '$'", "'$' at the end of an alternative alone");
     }
     if (!search_) return body;
-    const Expression any = pool_.Repeat(encode_(CodePointSet::All()), 0, ExpressionPool::kUnbounded);
-    return pool_.Sequence({from_start ? ExpressionPool::kEmpty : any, body,
-                           to_end ? ExpressionPool::kEmpty : any});
+    const Expression any =
+        pool_.Repeat(encode_(CodePointSet::All()), 0, ExpressionPool::kUnbounded);
+    return pool_.Sequence(
+        {from_start ? ExpressionPool::kEmpty : any, body, to_end ? ExpressionPool::kEmpty : any});
   }
 
   Expression Concatenation(int depth) {
@@ -212,8 +213,9 @@ class Parser {
     if (c == 'x' || c == 'u') return HexEscape();
     const bool is_word = c < 128 && WordCharacters().Contains(c);
     if (is_word) {
-      Refuse("an escape that is not known", "\\d \\w \\s \\D \\W \\S \\n \\t \\r \\f \\v \\xHH \\uHHHH "
-                                            "\\u{H...} or an escaped sign");
+      Refuse("an escape that is not known",
+             "\\d \\w \\s \\D \\W \\S \\n \\t \\r \\f \\v \\xHH \\uHHHH "
+             "\\u{H...} or an escaped sign");
     }
     ++at_;
     return c;
@@ -271,7 +273,8 @@ class Parser {
       return {};
     }
     const CodePointRange range{first.ranges()[0].first, last.ranges()[0].last};
-    if (range.first > range.last) Refuse("a range that runs backwards", "the lower character first");
+    if (range.first > range.last)
+      Refuse("a range that runs backwards", "the lower character first");
     return Of({range});
   }
 

@@ -20,7 +20,8 @@ VocabularyTrie::VocabularyTrie(const Tokenizer& tokenizer, int64_t vocab_size)
     if (bytes_[id].size() == 1) single_bytes_.Add(static_cast<uint8_t>(bytes_[id].front()));
     longest_ = std::max<int64_t>(longest_, std::ssize(bytes_[id]));
   }
-  std::ranges::sort(tokens_, {}, [&](int32_t id) { return std::pair(std::string_view(bytes_[id]), id); });
+  std::ranges::sort(tokens_, {},
+                    [&](int32_t id) { return std::pair(std::string_view(bytes_[id]), id); });
 
   std::vector<uint32_t> open;  // the nodes above and at the last token
   const auto close_to = [&](size_t depth) {

@@ -64,6 +64,7 @@ void AddModelsCommands(CommandLine& line);
 void AddQuantizationCommands(CommandLine& line, CLI::App& models);  // of `models`
 void AddQuantizeCommand(CommandLine& line);
 void AddServeCommand(CommandLine& line);
+void AddStatesCommands(CommandLine& line);
 
 }  // namespace whipsnake::server
 

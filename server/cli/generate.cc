@@ -12,9 +12,27 @@
 namespace whipsnake::server {
 namespace {
 
-absl::StatusOr<int> Generate(const GenerateFlags& flags, const Output& output) {
+// A stream cannot take back what it has sent: the best of several come in one answer.
+grpc::Status Run(const v1::GenerationParameters& parameters, const GenerateFlags& flags,
+                 grpc::ClientContext* context, StreamPrinter& printer) {
+  const auto stub = v1::GenerationService::NewStub(Connect(flags.client));
+  if (flags.best_of) {
+    v1::GenerateRequest request;
+    v1::GenerateResponse response;
+    *request.mutable_parameters() = parameters;
+    const grpc::Status status = stub->Generate(context, request, &response);
+    if (status.ok()) printer.Print(response);
+    return status;
+  }
   v1::StreamGenerateRequest request;
-  ASSIGN_OR_RETURN(*request.mutable_parameters(), ParametersOf(flags, output.json()));
+  *request.mutable_parameters() = parameters;
+  const auto reader = stub->StreamGenerate(context, request);
+  for (v1::StreamGenerateResponse event; reader->Read(&event);) printer.Print(event);
+  return reader->Finish();
+}
+
+absl::StatusOr<int> Generate(const GenerateFlags& flags, const Output& output) {
+  ASSIGN_OR_RETURN(const v1::GenerationParameters parameters, ParametersOf(flags, output.json()));
   grpc::ClientContext context;
   const CancelOnInterrupt interrupt(&context);
   if (flags.timeout_seconds) {
@@ -22,12 +40,8 @@ absl::StatusOr<int> Generate(const GenerateFlags& flags, const Output& output) {
         std::chrono::system_clock::now() +
         std::chrono::milliseconds(static_cast<int64_t>(*flags.timeout_seconds * 1000)));
   }
-  const auto stub = v1::GenerationService::NewStub(Connect(flags.client));
-  const auto reader = stub->StreamGenerate(&context, request);
   StreamPrinter printer(output, flags);
-  v1::StreamGenerateResponse event;
-  while (reader->Read(&event)) printer.Print(event);
-  const grpc::Status status = reader->Finish();
+  const grpc::Status status = Run(parameters, flags, &context, printer);
   if (status.ok()) return 0;
 
   printer.BreakOff();
@@ -44,7 +58,10 @@ void AddGenerateCommand(CommandLine& line) {
       line.Add("generate", "Generates text on a server and prints it as it comes",
                "  whipsnake generate --model demo --max-tokens 40 \"Elizabeth was\"\n"
                "  whipsnake generate --temperature 0.8 --top-p 0.9 --seed 7 \"Once upon a time\"\n"
-               "  cat letter.txt | whipsnake generate --temperature 0 --stop \"Yours\" -\n",
+               "  cat letter.txt | whipsnake generate --temperature 0 --stop \"Yours\" -\n"
+               "  whipsnake generate --choice yes --choice no \"Is it true? \"\n"
+               "  whipsnake generate --save-state \"Elizabeth was\"   prints a handle, and then\n"
+               "  whipsnake generate --state st-0123...               goes on from there\n",
                [flags](const Output& output) { return Generate(*flags, output); });
   AddGenerateFlags(command, *flags);
 }

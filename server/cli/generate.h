@@ -12,15 +12,34 @@
 #include "server/cli/client.h"
 #include "server/cli/output.h"
 #include "whipsnake/v1/generation.pb.h"
+#include "whipsnake/v1/state.pb.h"
 
 namespace whipsnake::server {
+
+// A text to be read.
+struct PromptFlags {
+  std::string text;  // "-" reads it from stdin
+  std::vector<int32_t> ids;
+  std::string state;  // that it continues
+};
+void AddPromptFlags(CLI::App& command, PromptFlags& flags);
+// Into either message: both name their fields alike. INVALID_ARGUMENT where there is none.
+absl::Status SetPrompt(const PromptFlags& flags, v1::GenerationParameters& parameters);
+absl::Status SetPrompt(const PromptFlags& flags, v1::SaveStateRequest& request);
+
+// How long a state is kept, and where.
+struct RetentionFlags {
+  std::optional<double> seconds;
+  bool on_disk = false;
+};
+void AddRetentionFlags(CLI::App& command, RetentionFlags& flags, const std::string& group);
+v1::StateRetention RetentionOf(const RetentionFlags& flags);
 
 // Every field of GenerationParameters, and how long to wait.
 struct GenerateFlags {
   ClientFlags client;
   std::string model;
-  std::string prompt;
-  std::vector<int32_t> prompt_ids;
+  PromptFlags prompt;
   std::string request_id;
   std::string priority = "normal";
   std::string client_name;
@@ -37,7 +56,17 @@ struct GenerateFlags {
   std::vector<std::string> stop_texts;
   std::vector<int32_t> stop_ids;
   bool ignore_eos = false;
+  std::optional<int32_t> min_tokens;
+  std::optional<int32_t> n;
+  std::optional<int32_t> best_of;
+  std::string regex;
+  std::vector<std::string> choices;
+  std::string json_schema;  // a file
+  bool any_json = false;
   bool token_ids = false;
+  bool echo = false;
+  bool save_state = false;
+  RetentionFlags retention;
   std::optional<int32_t> logprobs;
   std::optional<double> timeout_seconds;
 };
@@ -46,25 +75,30 @@ void AddGenerateFlags(CLI::App& command, GenerateFlags& flags);
 // Reads the prompt from stdin where it is "-".
 absl::StatusOr<v1::GenerationParameters> ParametersOf(const GenerateFlags& flags, bool json);
 
-// Takes a stream's events, prints them as they come, and the result after the last.
+// Takes a generation's events, prints them as they come, and the result after the last.
 class StreamPrinter {
  public:
   explicit StreamPrinter(const Output& output, const GenerateFlags& flags)
       : output_(output), flags_(flags) {}
 
   void Print(const v1::StreamGenerateResponse& event);
+  // All at once.
+  void Print(const v1::GenerateResponse& response);
   // Ends the line of a stream that broke off.
   void BreakOff() const;
 
  private:
+  // One of several is printed when it is whole: streams side by side cannot be read.
+  bool several() const { return resolved_.n() > 1; }
+  v1::Completion& CompletionAt(int index);
   void PrintDelta(const v1::StreamGenerateResponse::Delta& delta);
-  void PrintResult(const v1::StreamGenerateResponse::Finished& finished);
+  void PrintResult(const v1::Usage& usage, const v1::Timings& timings);
+  void PrintCompletion(const v1::Completion& completion) const;
 
   const Output& output_;
   const GenerateFlags& flags_;
   v1::ResolvedParameters resolved_;
-  // All deltas in one.
-  v1::StreamGenerateResponse::Delta whole_;
+  std::vector<v1::Completion> completions_;  // as far as they are
 };
 
 }  // namespace whipsnake::server

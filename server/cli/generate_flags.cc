@@ -1,3 +1,5 @@
+#include <google/protobuf/util/time_util.h>
+
 #include <iostream>
 #include <iterator>
 
@@ -5,24 +7,38 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "engine/base/status.h"
+#include "engine/checkpoint/files.h"
 #include "server/cli/generate.h"
 
 namespace whipsnake::server {
 namespace {
 
-absl::Status SetPrompt(const GenerateFlags& flags, v1::GenerationParameters& parameters) {
-  if (!flags.prompt_ids.empty()) {
-    parameters.mutable_token_ids()->mutable_ids()->Assign(flags.prompt_ids.begin(),
-                                                          flags.prompt_ids.end());
-  } else if (flags.prompt == "-") {
-    parameters.set_text(std::string(std::istreambuf_iterator<char>(std::cin), {}));
-  } else if (!flags.prompt.empty()) {
-    parameters.set_text(flags.prompt);
-  } else {
+template <typename Message>
+absl::Status SetPromptOf(const PromptFlags& flags, Message& message) {
+  message.set_state(flags.state);
+  if (!flags.ids.empty()) {
+    message.mutable_token_ids()->mutable_ids()->Assign(flags.ids.begin(), flags.ids.end());
+  } else if (flags.text == "-") {
+    message.set_text(std::string(std::istreambuf_iterator<char>(std::cin), {}));
+  } else if (!flags.text.empty()) {
+    message.set_text(flags.text);
+  } else if (flags.state.empty()) {
     return absl::InvalidArgumentError(
         "no prompt: give it as the last argument, as '-' to read it from stdin, or as token ids "
         "with --prompt-ids");
   }
+  return absl::OkStatus();
+}
+
+absl::Status SetStructured(const GenerateFlags& flags, v1::GenerationParameters& parameters) {
+  if (!flags.regex.empty()) parameters.mutable_structured()->set_regex(flags.regex);
+  for (const std::string& choice : flags.choices) {
+    parameters.mutable_structured()->mutable_choices()->add_texts(choice);
+  }
+  if (flags.any_json) parameters.mutable_structured()->set_json_schema("");
+  if (flags.json_schema.empty()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(*parameters.mutable_structured()->mutable_json_schema(),
+                   engine::ReadTextFile(flags.json_schema));
   return absl::OkStatus();
 }
 
@@ -53,17 +69,55 @@ void SetStopping(const GenerateFlags& flags, v1::Stopping& stopping) {
   for (const std::string& text : flags.stop_texts) stopping.add_stop_texts(text);
   for (const int32_t id : flags.stop_ids) stopping.add_stop_token_ids(id);
   stopping.set_ignore_eos(flags.ignore_eos);
+  if (flags.min_tokens) stopping.set_min_new_tokens(*flags.min_tokens);
 }
 
 }  // namespace
 
-void AddGenerateFlags(CLI::App& command, GenerateFlags& flags) {
-  AddClientFlags(command, flags.client);
-  command.add_option("prompt", flags.prompt, "The text to continue; '-' reads it from stdin");
-  command.add_option("--prompt-ids", flags.prompt_ids, "The prompt as token ids: 70,1394,358")
+void AddPromptFlags(CLI::App& command, PromptFlags& flags) {
+  command.add_option("prompt", flags.text, "The text to continue; '-' reads it from stdin");
+  command.add_option("--prompt-ids", flags.ids, "The prompt as token ids: 70,1394,358")
       ->delimiter(',')
       ->type_name("ID,...")
       ->allow_extra_args(false);
+  command
+      .add_option("--state", flags.state,
+                  "A saved state that the prompt continues, if there is one")
+      ->type_name("HANDLE");
+}
+
+absl::Status SetPrompt(const PromptFlags& flags, v1::GenerationParameters& parameters) {
+  return SetPromptOf(flags, parameters);
+}
+
+absl::Status SetPrompt(const PromptFlags& flags, v1::SaveStateRequest& request) {
+  return SetPromptOf(flags, request);
+}
+
+void AddRetentionFlags(CLI::App& command, RetentionFlags& flags, const std::string& group) {
+  command.add_option("--ttl", flags.seconds, "Seconds that the state is kept [3600]")
+      ->check(CLI::Range(0.001, 1e9))
+      ->type_name("SECONDS")
+      ->group(group);
+  command
+      .add_flag("--on-disk", flags.on_disk,
+                "Keeps the state in the server's --data, where it survives a restart")
+      ->group(group);
+}
+
+v1::StateRetention RetentionOf(const RetentionFlags& flags) {
+  v1::StateRetention retention;
+  if (flags.seconds) {
+    *retention.mutable_time_to_live() = google::protobuf::util::TimeUtil::MillisecondsToDuration(
+        static_cast<int64_t>(*flags.seconds * 1000));
+  }
+  retention.set_on_disk(flags.on_disk);
+  return retention;
+}
+
+void AddGenerateFlags(CLI::App& command, GenerateFlags& flags) {
+  AddClientFlags(command, flags.client);
+  AddPromptFlags(command, flags.prompt);
   command
       .add_option("--model", flags.model,
                   "The model's name; may be left out where the server has one")
@@ -120,8 +174,39 @@ void AddGenerateFlags(CLI::App& command, GenerateFlags& flags) {
       ->group(stopping);
   command.add_flag("--ignore-eos", flags.ignore_eos, "Goes on past the end-of-sequence token")
       ->group(stopping);
+  command.add_option("--min-tokens", flags.min_tokens, "Does not end before so many [0]")
+      ->type_name("N")
+      ->group(stopping);
+
+  const std::string form = "Structured output (one of them)";
+  CLI::Option* regex =
+      command.add_option("--regex", flags.regex, "The output matches this regular expression")
+          ->type_name("RE")
+          ->group(form);
+  CLI::Option* choice = command.add_option("--choice", flags.choices, "The output is one of these")
+                            ->type_name("TEXT")
+                            ->allow_extra_args(false)
+                            ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+                            ->excludes(regex)
+                            ->group(form);
+  CLI::Option* schema =
+      command.add_option("--json-schema", flags.json_schema, "The output is JSON of this schema")
+          ->type_name("FILE")
+          ->excludes(regex, choice)
+          ->group(form);
+  command.add_flag("--any-json", flags.any_json, "The output is any JSON value")
+      ->excludes(regex, choice, schema)
+      ->group(form);
 
   const std::string printing = "Output";
+  command.add_option("--n", flags.n, "So many completions of the prompt [1]")
+      ->type_name("N")
+      ->group(printing);
+  command.add_option("--best-of", flags.best_of, "Of so many that are made, the likeliest [n]")
+      ->type_name("N")
+      ->group(printing);
+  command.add_flag("--echo", flags.echo, "Begins the text with that of the prompt")
+      ->group(printing);
   command.add_flag("--token-ids", flags.token_ids, "Prints the token ids after the text")
       ->group(printing);
   command
@@ -129,6 +214,13 @@ void AddGenerateFlags(CLI::App& command, GenerateFlags& flags) {
                   "Prints each token's log-probability and this many best alternatives")
       ->type_name("N")
       ->group(printing);
+
+  const std::string saving = "Saving";
+  command
+      .add_flag("--save-state", flags.save_state,
+                "Keeps the state at the end, for another generation to go on with --state")
+      ->group(saving);
+  AddRetentionFlags(command, flags.retention, saving);
 }
 
 absl::StatusOr<v1::GenerationParameters> ParametersOf(const GenerateFlags& flags, bool json) {
@@ -141,9 +233,19 @@ absl::StatusOr<v1::GenerationParameters> ParametersOf(const GenerateFlags& flags
                                                     : v1::REQUEST_PRIORITY_NORMAL);
   RETURN_IF_ERROR(SetSampling(flags, *parameters.mutable_sampling()));
   SetStopping(flags, *parameters.mutable_stopping());
+  if (flags.n) parameters.set_n(*flags.n);
+  if (flags.best_of) parameters.set_best_of(*flags.best_of);
+  RETURN_IF_ERROR(SetStructured(flags, parameters));
   parameters.mutable_output()->set_token_ids(flags.token_ids || json);
+  parameters.mutable_output()->set_echo(flags.echo);
+  if (flags.save_state) {
+    *parameters.mutable_output()->mutable_save_state() = RetentionOf(flags.retention);
+  } else if (flags.retention.seconds || flags.retention.on_disk) {
+    return absl::InvalidArgumentError(
+        "--ttl and --on-disk say how a state is kept: with --save-state");
+  }
   if (flags.logprobs) parameters.mutable_output()->set_logprobs(*flags.logprobs);
-  RETURN_IF_ERROR(SetPrompt(flags, parameters));
+  RETURN_IF_ERROR(SetPrompt(flags.prompt, parameters));
   return parameters;
 }
 

@@ -54,8 +54,9 @@ Json LogprobJson(const v1::TokenLogprob& logprob) {
       {"token_id", logprob.token_id()}, {"text", logprob.text()}, {"logprob", logprob.logprob()}};
 }
 
-// What a delta holds, and all deltas together.
-Json DeltaJson(const v1::StreamGenerateResponse::Delta& delta) {
+// What a delta holds, or a completion.
+template <typename Piece>
+Json PieceJson(const Piece& delta) {
   Json json = {
       {"text", delta.text()},
       {"token_ids", std::vector<int32_t>(delta.token_ids().begin(), delta.token_ids().end())}};
@@ -68,13 +69,20 @@ Json DeltaJson(const v1::StreamGenerateResponse::Delta& delta) {
   return json;
 }
 
-std::string LogprobsTable(const v1::StreamGenerateResponse::Delta& delta) {
+Json CompletionJson(const v1::Completion& completion) {
+  Json json = PieceJson(completion);
+  json["finish_reason"] = ReasonName(completion.finish_reason());
+  if (!completion.state().empty()) json["state"] = completion.state();
+  return json;
+}
+
+std::string LogprobsTable(const v1::Completion& completion) {
   const auto cell = [](const v1::TokenLogprob& token) {
     return absl::StrCat(Json(token.text()).dump(-1, ' ', false, Json::error_handler_t::replace),
                         absl::StrFormat(" %.3f", token.logprob()));
   };
   std::vector<std::vector<std::string>> rows = {{"TOKEN", "BEST"}};
-  for (const v1::TokenLogprobs& token : delta.logprobs()) {
+  for (const v1::TokenLogprobs& token : completion.logprobs()) {
     std::string best;
     for (const v1::TokenLogprob& other : token.top()) {
       absl::StrAppend(&best, best.empty() ? "" : "  ", cell(other));
@@ -85,11 +93,15 @@ std::string LogprobsTable(const v1::StreamGenerateResponse::Delta& delta) {
 }
 
 // "24 tokens (length), 57.1 tokens/s, the first after 12.3 ms"
-std::string Summary(const v1::StreamGenerateResponse::Finished& finished) {
-  const v1::Timings& timings = finished.timings();
-  std::string text = absl::StrCat(finished.usage().generated_tokens(), " tokens");
-  if (finished.finish_reasons_size() > 0) {
-    absl::StrAppend(&text, " (", ReasonName(finished.finish_reasons(0)), ")");
+std::string Summary(const std::vector<v1::Completion>& completions, const v1::Usage& usage,
+                    const v1::Timings& timings) {
+  std::string text = absl::StrCat(usage.generated_tokens(), " tokens");
+  if (completions.size() == 1) {
+    absl::StrAppend(&text, " (", ReasonName(completions.front().finish_reason()), ")");
+  }
+  if (usage.cached_prompt_tokens() > 0) {
+    absl::StrAppend(&text, ", ", usage.cached_prompt_tokens(), " of the prompt's ",
+                    usage.prompt_tokens(), " were known");
   }
   if (timings.mean_inter_token_seconds() > 0) {
     absl::StrAppend(&text, ", ", HumanNumber(1 / timings.mean_inter_token_seconds()), " tokens/s");
@@ -105,53 +117,91 @@ void StreamPrinter::Print(const v1::StreamGenerateResponse& event) {
     case v1::StreamGenerateResponse::kStarted:
       resolved_ = event.started().resolved();
       if (output_.json()) {
-        output_.Object({{"event", "started"}, {"prompt_tokens", event.started().prompt_tokens()}});
+        output_.Object({{"event", "started"},
+                        {"prompt_tokens", event.started().prompt_tokens()},
+                        {"cached_prompt_tokens", event.started().cached_prompt_tokens()}});
       }
       break;
     case v1::StreamGenerateResponse::kDelta:
       PrintDelta(event.delta());
       break;
-    case v1::StreamGenerateResponse::kFinished:
-      PrintResult(event.finished());
+    case v1::StreamGenerateResponse::kFinished: {
+      const auto& finished = event.finished();
+      for (int i = 0; i < finished.finish_reasons_size(); ++i) {
+        CompletionAt(i).set_finish_reason(finished.finish_reasons(i));
+      }
+      for (int i = 0; i < finished.states_size(); ++i)
+        CompletionAt(i).set_state(finished.states(i));
+      PrintResult(finished.usage(), finished.timings());
       break;
+    }
     case v1::StreamGenerateResponse::EVENT_NOT_SET:  // a newer server's event
       break;
   }
 }
 
+void StreamPrinter::Print(const v1::GenerateResponse& response) {
+  resolved_ = response.resolved();
+  completions_.assign(response.completions().begin(), response.completions().end());
+  if (!output_.json() && !several()) std::cout << CompletionAt(0).text();
+  PrintResult(response.usage(), response.timings());
+}
+
+v1::Completion& StreamPrinter::CompletionAt(int index) {
+  while (std::ssize(completions_) <= index) {
+    completions_.emplace_back().set_index(static_cast<int>(completions_.size()) - 1);
+  }
+  return completions_[index];
+}
+
 void StreamPrinter::PrintDelta(const v1::StreamGenerateResponse::Delta& delta) {
-  whole_.mutable_text()->append(delta.text());
-  whole_.mutable_token_ids()->MergeFrom(delta.token_ids());
-  whole_.mutable_logprobs()->MergeFrom(delta.logprobs());
+  v1::Completion& completion = CompletionAt(delta.index());
+  completion.mutable_text()->append(delta.text());
+  completion.mutable_token_ids()->MergeFrom(delta.token_ids());
+  completion.mutable_logprobs()->MergeFrom(delta.logprobs());
   if (output_.json()) {
-    Json json = {{"event", "delta"}, {"sequence_number", delta.sequence_number()}};
-    json.update(DeltaJson(delta));
+    Json json = {
+        {"event", "delta"}, {"sequence_number", delta.sequence_number()}, {"index", delta.index()}};
+    json.update(PieceJson(delta));
     output_.Object(json);
-  } else {
+  } else if (!several()) {
     std::cout << delta.text() << std::flush;
   }
 }
 
-void StreamPrinter::PrintResult(const v1::StreamGenerateResponse::Finished& finished) {
-  if (output_.json()) {
-    Json json = DeltaJson(whole_);
-    json["finish_reason"] =
-        finished.finish_reasons_size() > 0 ? ReasonName(finished.finish_reasons(0)) : "";
-    json["usage"] = UsageJson(finished.usage());
-    json["timings"] = TimingsJson(finished.timings());
-    json["resolved"] = ResolvedJson(resolved_);
-    output_.Object(json);
-    return;
+void StreamPrinter::PrintCompletion(const v1::Completion& completion) const {
+  if (several()) {
+    std::cout << "[" << completion.index() + 1 << "/" << completions_.size() << "] "
+              << completion.text();
   }
   std::cout << "\n";
-  if (flags_.token_ids) std::cout << absl::StrJoin(whole_.token_ids(), " ") << "\n";
-  if (flags_.logprobs) std::cout << LogprobsTable(whole_);
+  if (flags_.token_ids) std::cout << absl::StrJoin(completion.token_ids(), " ") << "\n";
+  if (flags_.logprobs) std::cout << LogprobsTable(completion);
   std::cout << std::flush;
-  if (StderrIsTerminal()) std::cerr << Dim(Summary(finished)) << "\n";
+  if (!completion.state().empty()) std::cerr << "state " << completion.state() << "\n";
+}
+
+void StreamPrinter::PrintResult(const v1::Usage& usage, const v1::Timings& timings) {
+  CompletionAt(0);
+  if (!output_.json()) {
+    for (const v1::Completion& completion : completions_) PrintCompletion(completion);
+    if (StderrIsTerminal()) std::cerr << Dim(Summary(completions_, usage, timings)) << "\n";
+    return;
+  }
+  Json json = CompletionJson(completions_.front());
+  if (several()) {
+    for (const v1::Completion& completion : completions_) {
+      json["completions"].push_back(CompletionJson(completion));
+    }
+  }
+  json["usage"] = UsageJson(usage);
+  json["timings"] = TimingsJson(timings);
+  json["resolved"] = ResolvedJson(resolved_);
+  output_.Object(json);
 }
 
 void StreamPrinter::BreakOff() const {
-  if (!output_.json() && !whole_.text().empty()) std::cout << std::endl;
+  if (!output_.json() && !several() && !completions_.empty()) std::cout << std::endl;
 }
 
 }  // namespace whipsnake::server

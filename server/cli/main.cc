@@ -4,6 +4,7 @@ int main(int argc, char** argv) {
   using namespace whipsnake::server;  // NOLINT: this file only lists commands
   CommandLine line;
   AddServeCommand(line);
+  AddStatesCommands(line);
   AddGenerateCommand(line);
   AddModelsCommands(line);
   AddHealthCommand(line);

@@ -27,8 +27,12 @@ TEST(RegexTest, AcceptsItsLanguageAndNothingElse) {
       {"[\\]\\-x]", {"]", "-", "x"}, {"\\"}},
       {"\\d\\D\\w\\W\\s\\S", {"1aa- x"}, {"aaa- x", "1aaaxx"}},
       {".", {"a", "\xe2\x82\xac"}, {"\n", "", "ab"}},
-      {"\\x41\\u00e9\\u{1f600}\\n\\.", {"A\xc3\xa9\xf0\x9f\x98\x80\n."}, {"A\xc3\xa9\xf0\x9f\x98\x80nx"}},
-      {"[\\u0000-\\u{10ffff}]", {"\xed\x9f\xbf", "\xee\x80\x80", "\xf4\x8f\xbf\xbf"}, {"\xed\xa0\x80"}},
+      {"\\x41\\u00e9\\u{1f600}\\n\\.",
+       {"A\xc3\xa9\xf0\x9f\x98\x80\n."},
+       {"A\xc3\xa9\xf0\x9f\x98\x80nx"}},
+      {"[\\u0000-\\u{10ffff}]",
+       {"\xed\x9f\xbf", "\xee\x80\x80", "\xf4\x8f\xbf\xbf"},
+       {"\xed\xa0\x80"}},
       {"(a?){3}", {"", "a", "aaa"}, {"aaaa"}},
       {"(a*)*b", {"b", "aaab"}, {"a"}},
       {"\xc3\xa9+", {"\xc3\xa9\xc3\xa9"}, {"\xc3"}},
@@ -36,16 +40,19 @@ TEST(RegexTest, AcceptsItsLanguageAndNothingElse) {
   for (const Language& language : languages) {
     Held held = Regex(language.regex);
     ASSERT_TRUE(held.status().ok()) << language.regex << ": " << held.status();
-    for (const std::string& text : language.in) EXPECT_TRUE(held.Accepts(text)) << language.regex << " " << text;
-    for (const std::string& text : language.out) EXPECT_FALSE(held.Accepts(text)) << language.regex << " " << text;
+    for (const std::string& text : language.in)
+      EXPECT_TRUE(held.Accepts(text)) << language.regex << " " << text;
+    for (const std::string& text : language.out)
+      EXPECT_FALSE(held.Accepts(text)) << language.regex << " " << text;
   }
 }
 
 TEST(RegexTest, RefusesWhatItDoesNotKnow) {
   for (const char* regex :
-       {"(", ")", "(a", "a)", "[a", "*a", "+", "a{", "a{x}", "a{2", "a{3,2}", "a{10001}", "\\", "\\1",
-        "\\b", "\\p{L}", "(?=a)", "(?!a)", "(?<=a)", "a^b", "a$b", "(a$)b", "[z-a]", "[\\d-z]x[a-\\d]",
-        "\\x4", "\\u12", "\\u{110000}", "\\ud800", "\xff"}) {
+       {"(",     ")",     "(a",          "a)",       "[a",  "*a",    "+",     "a{",
+        "a{x}",  "a{2",   "a{3,2}",      "a{10001}", "\\",  "\\1",   "\\b",   "\\p{L}",
+        "(?=a)", "(?!a)", "(?<=a)",      "a^b",      "a$b", "(a$)b", "[z-a]", "[\\d-z]x[a-\\d]",
+        "\\x4",  "\\u12", "\\u{110000}", "\\ud800",  "\xff"}) {
     Held held = Regex(regex);
     EXPECT_TRUE(absl::IsInvalidArgument(held.status())) << regex << " " << held.status();
     EXPECT_EQ(held.field(), "regex") << regex;
@@ -58,8 +65,10 @@ TEST(RegexTest, RefusesWhatItDoesNotKnow) {
 
 TEST(ChoicesTest, TheOutputIsOneOfThem) {
   Held held(Form::kChoices, {"yes", "no", "no way", "\xc3\xa9"});
-  for (const char* text : {"yes", "no", "no way", "\xc3\xa9"}) EXPECT_TRUE(held.Accepts(text)) << text;
-  for (const char* text : {"", "y", "no ", "yesno", "\xc3"}) EXPECT_FALSE(held.Accepts(text)) << text;
+  for (const char* text : {"yes", "no", "no way", "\xc3\xa9"})
+    EXPECT_TRUE(held.Accepts(text)) << text;
+  for (const char* text : {"", "y", "no ", "yesno", "\xc3"})
+    EXPECT_FALSE(held.Accepts(text)) << text;
   EXPECT_EQ(Held(Form::kChoices, {}).field(), "choices");
   EXPECT_EQ(Held(Form::kChoices, {"a", ""}).field(), "choices[1]");
 }
@@ -80,7 +89,8 @@ TEST(ConstraintTest, SaysWhenTheOutputMayAndMustEnd) {
 // The mask against its definition: a token is allowed where its bytes can be followed.
 TEST(ConstraintTest, TheMaskIsThatOfTheTokensBytes) {
   std::mt19937_64 random(1);
-  for (const char* regex : {"(the|an|abc)*[a-f]{0,300}x", "[^a]{3,9}", "(\\w+ ?)*\\.", "(ab){0,9}c"}) {
+  for (const char* regex :
+       {"(the|an|abc)*[a-f]{0,300}x", "[^a]{3,9}", "(\\w+ ?)*\\.", "(ab){0,9}c"}) {
     Held held = Regex(regex);
     Constraint& constraint = held.constraint();
     for (int walk = 0; walk < 20; ++walk) {
@@ -92,7 +102,8 @@ TEST(ConstraintTest, TheMaskIsThatOfTheTokensBytes) {
           Constraint::State next = state;
           bool possible = true;
           for (const char byte : held.vocabulary().bytes(token)) {
-            possible = possible && Has(*constraint.Allowed(next, kMuch), static_cast<uint8_t>(byte));
+            possible =
+                possible && Has(*constraint.Allowed(next, kMuch), static_cast<uint8_t>(byte));
             if (possible) next = constraint.After(next, static_cast<uint8_t>(byte));
           }
           ASSERT_EQ(Has(*mask, token), possible) << regex << " " << token;
@@ -151,7 +162,8 @@ TEST(ConstraintCacheTest, CompilesOnce) {
   EXPECT_EQ(*cache.Get({Form::kRegex, {"a+"}}), *first);
   EXPECT_NE(*cache.Get({Form::kRegex, {"a*"}}), *first);
   EXPECT_NE(*cache.Get({Form::kChoices, {"a+"}}), *first);
-  for (int i = 0; i < 70; ++i) cache.Get({Form::kRegex, {"a{" + std::to_string(i) + "}"}}).IgnoreError();
+  for (int i = 0; i < 70; ++i)
+    cache.Get({Form::kRegex, {"a{" + std::to_string(i) + "}"}}).IgnoreError();
   EXPECT_NE(*cache.Get({Form::kRegex, {"a+"}}), *first) << "long unused";
   EXPECT_FALSE(cache.Get({Form::kRegex, {"("}}).ok());
 }

@@ -42,7 +42,8 @@ class Validator {
 
   static bool HasType(const Json& value, const Json& type) {
     if (type.is_array()) {
-      return std::any_of(type.begin(), type.end(), [&](const Json& t) { return HasType(value, t); });
+      return std::any_of(type.begin(), type.end(),
+                         [&](const Json& t) { return HasType(value, t); });
     }
     if (type == "integer") return value.is_number_integer();
     if (type == "number") return value.is_number();
@@ -52,8 +53,10 @@ class Validator {
   static bool ValidNumber(double value, const Json& schema) {
     return !(schema.contains("minimum") && value < schema["minimum"].get<double>()) &&
            !(schema.contains("maximum") && value > schema["maximum"].get<double>()) &&
-           !(schema.contains("exclusiveMinimum") && value <= schema["exclusiveMinimum"].get<double>()) &&
-           !(schema.contains("exclusiveMaximum") && value >= schema["exclusiveMaximum"].get<double>());
+           !(schema.contains("exclusiveMinimum") &&
+             value <= schema["exclusiveMinimum"].get<double>()) &&
+           !(schema.contains("exclusiveMaximum") &&
+             value >= schema["exclusiveMaximum"].get<double>());
   }
 
   static bool ValidString(const std::string& value, const Json& schema) {
@@ -66,7 +69,8 @@ class Validator {
     }
     if (pattern == "b+") return value.find('b') != value.npos;
     if (schema.value("format", "") == "date") return value.size() == 10 && value[4] == '-';
-    return characters >= schema.value("minLength", 0) && characters <= schema.value("maxLength", 1 << 30);
+    return characters >= schema.value("minLength", 0) &&
+           characters <= schema.value("maxLength", 1 << 30);
   }
 
   bool ValidArray(const Json& value, const Json& schema) const {
@@ -76,7 +80,8 @@ class Validator {
     const Json& prefix = schema.contains("prefixItems") ? schema["prefixItems"] : none;
     for (size_t i = 0; i < value.size(); ++i) {
       if (i < prefix.size() && !Valid(value[i], prefix[i])) return false;
-      if (i >= prefix.size() && schema.contains("items") && !Valid(value[i], schema["items"])) return false;
+      if (i >= prefix.size() && schema.contains("items") && !Valid(value[i], schema["items"]))
+        return false;
     }
     return true;
   }
@@ -175,29 +180,45 @@ TEST(JsonSchemaTest, AcceptsWhatValidatesAndNothingElse) {
        {"{}", R"({"a":1})", R"({"x":0})", R"({"a":1,"x":0,"":0})", R"({"ab":0})", R"({"A":0})"},
        {R"({"a":0})", R"({"x":1})", R"({"\u0061":0})"}},
       {R"({"type": "string", "minLength": 1, "maxLength": 2})",
-       {R"("a")", R"("ab")", R"("é€")", R"("\n\"")", R"("\u00e9x")", R"("\ud83d\ude00a")", "\"\xf0\x9f\x98\x80\""},
-       {R"("")", R"("abc")", R"("\ud83d")", R"("\ude00")", "\"\n\"", R"("\x")", R"("\ud83d\ude00ab")", "\"\x80\""}},
-      {R"({"type": "string", "pattern": "^\"\\\\\\n[^a]$"})", {R"("\"\\\nb")", R"("\"\\\n\t")"}, {R"("\"\\\na")"}},
+       {R"("a")", R"("ab")", R"("é€")", R"("\n\"")", R"("\u00e9x")", R"("\ud83d\ude00a")",
+        "\"\xf0\x9f\x98\x80\""},
+       {R"("")", R"("abc")", R"("\ud83d")", R"("\ude00")", "\"\n\"", R"("\x")",
+        R"("\ud83d\ude00ab")", "\"\x80\""}},
+      {R"({"type": "string", "pattern": "^\"\\\\\\n[^a]$"})",
+       {R"("\"\\\nb")", R"("\"\\\n\t")"},
+       {R"("\"\\\na")"}},
       {R"({"type": "array", "items": {"type": "null"}, "minItems": 1, "maxItems": 3})",
        {"[null]", "[null,null]", "[null, null, null]"},
        {"[]", "[null,null,null,null]", "[null,]", "[,]"}},
       {R"({"type": "array", "maxItems": 0})", {"[]"}, {"[1]"}},
       {R"({"type": "array", "prefixItems": [{"const": 1}, {"const": 2}], "items": false, "minItems": 1})",
-       {"[1]", "[1,2]"}, {"[]", "[1,2,3]", "[2]"}},
-      {R"({"enum": ["a", "ab", 1, 10, null]})", {R"("a")", R"("ab")", "1", "10", "null"}, {R"("b")", "100", "nul"}},
-      {R"({"enum": ["a", 1, 1.5, null], "type": ["integer", "null"]})", {"1", "null"}, {R"("a")", "1.5"}},
-      {"{}", {"null", "[[],{}]", R"({"a":[1.5,"x",false]})", "-0.5", "0"}, {"nulll", "[", "01", "1.", R"({"a"})"}},
+       {"[1]", "[1,2]"},
+       {"[]", "[1,2,3]", "[2]"}},
+      {R"({"enum": ["a", "ab", 1, 10, null]})",
+       {R"("a")", R"("ab")", "1", "10", "null"},
+       {R"("b")", "100", "nul"}},
+      {R"({"enum": ["a", 1, 1.5, null], "type": ["integer", "null"]})",
+       {"1", "null"},
+       {R"("a")", "1.5"}},
+      {"{}",
+       {"null", "[[],{}]", R"({"a":[1.5,"x",false]})", "-0.5", "0"},
+       {"nulll", "[", "01", "1.", R"({"a"})"}},
       {"true", {"1"}, {""}},
       {R"({"type": "object", "properties": {"n": {"$ref": "#"}}})",
-       {"{}", R"({"n":{"n":{}}})"}, {R"({"n":1})"}},
-      {R"({"$ref": "#/definitions/a~1b", "definitions": {"a/b": {"type": "boolean"}}})", {"true"}, {"1"}},
+       {"{}", R"({"n":{"n":{}}})"},
+       {R"({"n":1})"}},
+      {R"({"$ref": "#/definitions/a~1b", "definitions": {"a/b": {"type": "boolean"}}})",
+       {"true"},
+       {"1"}},
       {R"({"minimum": 3})", {"3", "4.5"}, {"2", "null"}},
   };
   for (const Case& one : cases) {
     Held held = Schema(one.schema);
     ASSERT_TRUE(held.status().ok()) << one.schema << ": " << held.status();
-    for (const std::string& text : one.in) EXPECT_TRUE(held.Accepts(text)) << one.schema << "\n" << text;
-    for (const std::string& text : one.out) EXPECT_FALSE(held.Accepts(text)) << one.schema << "\n" << text;
+    for (const std::string& text : one.in)
+      EXPECT_TRUE(held.Accepts(text)) << one.schema << "\n" << text;
+    for (const std::string& text : one.out)
+      EXPECT_FALSE(held.Accepts(text)) << one.schema << "\n" << text;
   }
 }
 
@@ -218,10 +239,13 @@ TEST(JsonSchemaTest, RefusesByNameWhatItDoesNotHoldTo) {
   EXPECT_EQ(field(R"({"oneOf": [{}]})"), "json_schema.oneOf");
   EXPECT_EQ(field(R"({"type": "array", "uniqueItems": true})"), "json_schema.uniqueItems");
   EXPECT_EQ(field(R"({"type": "array", "uniqueItems": false})"), "");
-  EXPECT_EQ(field(R"({"type": "object", "properties": {"age": {"type": "integer", "minimum": "0"}}})"),
-            "json_schema.properties.age.minimum");
-  EXPECT_EQ(field(R"({"type": "object", "properties": {"a": true}, "required": ["b"]})"), "json_schema.required");
-  EXPECT_EQ(field(R"({"type": "object", "patternProperties": {"a": true}})"), "json_schema.patternProperties");
+  EXPECT_EQ(
+      field(R"({"type": "object", "properties": {"age": {"type": "integer", "minimum": "0"}}})"),
+      "json_schema.properties.age.minimum");
+  EXPECT_EQ(field(R"({"type": "object", "properties": {"a": true}, "required": ["b"]})"),
+            "json_schema.required");
+  EXPECT_EQ(field(R"({"type": "object", "patternProperties": {"a": true}})"),
+            "json_schema.patternProperties");
   EXPECT_EQ(field(R"({"type": "string", "pattern": "("})"), "json_schema.pattern");
   EXPECT_EQ(field(R"({"type": "string", "pattern": "a", "minLength": 1})"), "json_schema.pattern");
   EXPECT_EQ(field(R"({"type": "string", "format": "ipv6"})"), "json_schema.format");
@@ -234,13 +258,15 @@ TEST(JsonSchemaTest, RefusesByNameWhatItDoesNotHoldTo) {
   EXPECT_EQ(field(R"({"$ref": "other.json"})"), "json_schema.$ref");
   EXPECT_EQ(field(R"({"$ref": "#/$defs/none"})"), "json_schema.$ref");
   EXPECT_EQ(field(R"({"type": ["string", "integer"], "minLength": 1})"), "json_schema.minLength");
-  EXPECT_EQ(field(R"({"type": "number", "minimum": 1, "exclusiveMinimum": 1})"), "json_schema.exclusiveMinimum");
+  EXPECT_EQ(field(R"({"type": "number", "minimum": 1, "exclusiveMinimum": 1})"),
+            "json_schema.exclusiveMinimum");
   // What admits nothing.
   EXPECT_EQ(field("false"), "json_schema");
   EXPECT_EQ(field(R"({"type": "integer", "minimum": 2, "maximum": 1})"), "json_schema");
   EXPECT_EQ(field(R"({"type": "string", "minLength": 2, "maxLength": 1})"), "json_schema");
   EXPECT_EQ(field(R"({"type": "array", "items": false, "minItems": 1})"), "json_schema");
-  EXPECT_EQ(field(R"({"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]})"), "json_schema");
+  EXPECT_EQ(field(R"({"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]})"),
+            "json_schema");
   EXPECT_EQ(field(R"({"$ref": "#"})"), "json_schema");
 }
 

@@ -9,15 +9,24 @@ namespace whipsnake::engine {
 namespace {
 
 TEST(NumberGrammarTest, IntegersAreThoseOfTheRange) {
-  for (const auto& [least, most] : {std::pair(0, 0), {0, 9}, {1, 12}, {-3, 3}, {-120, -98}, {7, 1034},
-                                    {99, 101}, {-1, 0}, {100, 100}, {-7, -7}}) {
-    Held held = Schema(absl::StrCat(R"({"type": "integer", "minimum": )", least, R"(, "maximum": )",
-                                    most, "}"));
+  for (const auto& [least, most] : {std::pair(0, 0),
+                                    {0, 9},
+                                    {1, 12},
+                                    {-3, 3},
+                                    {-120, -98},
+                                    {7, 1034},
+                                    {99, 101},
+                                    {-1, 0},
+                                    {100, 100},
+                                    {-7, -7}}) {
+    Held held = Schema(
+        absl::StrCat(R"({"type": "integer", "minimum": )", least, R"(, "maximum": )", most, "}"));
     for (int value = -1200; value <= 1200; ++value) {
       EXPECT_EQ(held.Accepts(absl::StrCat(value)), least <= value && value <= most)
           << value << " in " << least << " to " << most;
     }
-    for (const char* text : {"-0", "01", "1.0", "1e2", "+1", "", "-"}) EXPECT_FALSE(held.Accepts(text)) << text;
+    for (const char* text : {"-0", "01", "1.0", "1e2", "+1", "", "-"})
+      EXPECT_FALSE(held.Accepts(text)) << text;
   }
 }
 
@@ -38,7 +47,8 @@ TEST(NumberGrammarTest, OneBoundOrNone) {
 
 TEST(NumberGrammarTest, DecimalsAreThoseOfTheRange) {
   std::mt19937_64 random(1);
-  const double bounds[] = {-12.5, -1, -0.25, -0.03, 0, 0.03, 0.1, 0.125, 0.99, 1, 1.5, 10, 10.01, 999.9};
+  const double bounds[] = {-12.5, -1,   -0.25, -0.03, 0,  0.03,  0.1,
+                           0.125, 0.99, 1,     1.5,   10, 10.01, 999.9};
   for (const double least : bounds) {
     for (const double most : bounds) {
       for (const int excluded : {0, 1, 2, 3}) {
@@ -53,7 +63,9 @@ TEST(NumberGrammarTest, DecimalsAreThoseOfTheRange) {
           const int digits = static_cast<int>(random() % 4);
           const double scale = std::pow(10, digits);
           const double near = i % 3 == 0 ? least : i % 3 == 1 ? most : 0;
-          const double value = std::round((near + (static_cast<double>(random() % 401) - 200) / 100) * scale) / scale;
+          const double value =
+              std::round((near + (static_cast<double>(random() % 401) - 200) / 100) * scale) /
+              scale;
           std::string text = absl::StrFormat("%.*f", digits, value);
           if (std::stod(text) == 0 && text[0] == '-') text = text.substr(1);
           const double exact = std::stod(text);

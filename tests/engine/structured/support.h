@@ -24,9 +24,10 @@ inline std::shared_ptr<const VocabularyTrie> SmallVocabulary() {
   std::vector<std::string> pieces;
   for (int byte = 0; byte < 256; ++byte) pieces.emplace_back(1, static_cast<char>(byte));
   for (const char* piece :
-       {"{\"", "\":", "\": ", "\",", "\", \"", "\"}", "},", "}]", "[]", "true", "false", "null",
-        "the", " the", "an", "name", "age", "12", "100", "000", "-1", "0.", ".5", "e\"", "\\u",
-        "\\\"", "\xc3\xa9", "\xe2\x82", "\x82\xac", "\xf0\x9f", "\"a\":", "[[", "]]", "ab", "abc"}) {
+       {"{\"",      "\":",      "\": ",     "\",",    "\", \"", "\"}", "},",   "}]",   "[]",
+        "true",     "false",    "null",     "the",    " the",   "an",  "name", "age",  "12",
+        "100",      "000",      "-1",       "0.",     ".5",     "e\"", "\\u",  "\\\"", "\xc3\xa9",
+        "\xe2\x82", "\x82\xac", "\xf0\x9f", "\"a\":", "[[",     "]]",  "ab",   "abc"}) {
     pieces.emplace_back(piece);
   }
   const FakeTokenizer tokenizer(pieces);

@@ -1,0 +1,193 @@
+// whipsnake states save|fork|get|list|delete
+#include <google/protobuf/util/time_util.h>
+
+#include <chrono>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/status.h"
+#include "server/cli/client.h"
+#include "server/cli/command.h"
+#include "server/cli/generate.h"
+#include "whipsnake/v1/state.grpc.pb.h"
+
+namespace whipsnake::server {
+namespace {
+
+using google::protobuf::util::TimeUtil;
+
+struct StatesFlags {
+  ClientFlags client;
+  std::string model;
+  std::string handle;
+  PromptFlags prompt;
+  RetentionFlags retention;
+};
+
+Json StateJson(const v1::State& state) {
+  return {{"handle", state.handle()},
+          {"model", state.model()},
+          {"model_digest", state.model_digest()},
+          {"tokens", state.tokens()},
+          {"position", state.position()},
+          {"size_bytes", state.size_bytes()},
+          {"create_time", TimeUtil::ToString(state.create_time())},
+          {"expire_time", TimeUtil::ToString(state.expire_time())},
+          {"on_disk", state.on_disk()}};
+}
+
+std::string StatesTable(const std::vector<v1::State>& states) {
+  std::vector<std::vector<std::string>> rows = {
+      {"HANDLE", "MODEL", "TOKENS", "SIZE", "KEPT", "EXPIRES IN"}};
+  const double now = std::chrono::duration<double>(
+                         std::chrono::system_clock::now().time_since_epoch()).count();
+  for (const v1::State& state : states) {
+    const double left = static_cast<double>(state.expire_time().seconds()) - now;
+    rows.push_back({state.handle(), state.model(), absl::StrCat(state.tokens()),
+                    HumanBytes(state.size_bytes()), state.on_disk() ? "on disk" : "in memory",
+                    HumanSeconds(std::max(left, 0.0))});
+  }
+  return Table(rows);
+}
+
+void PrintState(const v1::State& state, const Output& output) {
+  if (output.json()) {
+    output.Object({{"state", StateJson(state)}});
+  } else {
+    std::cout << StatesTable({state});
+  }
+}
+
+// One call of the service: its response, or what to tell the user.
+template <typename Request, typename Response>
+absl::StatusOr<Response> Call(const StatesFlags& flags,
+                              grpc::Status (v1::StateService::StubInterface::*method)(
+                                  grpc::ClientContext*, const Request&, Response*),
+                              const Request& request) {
+  const auto stub = v1::StateService::NewStub(Connect(flags.client));
+  grpc::ClientContext context;
+  Response response;
+  const grpc::Status status = (stub.get()->*method)(&context, request, &response);
+  if (!status.ok()) return ClientError(status, flags.client);
+  return response;
+}
+
+using Stub = v1::StateService::StubInterface;
+
+absl::StatusOr<int> Save(const StatesFlags& flags, const Output& output) {
+  v1::SaveStateRequest request;
+  request.set_model(flags.model);
+  RETURN_IF_ERROR(SetPrompt(flags.prompt, request));
+  *request.mutable_retention() = RetentionOf(flags.retention);
+  ASSIGN_OR_RETURN(const auto response, Call(flags, &Stub::SaveState, request));
+  PrintState(response.state(), output);
+  return 0;
+}
+
+absl::StatusOr<int> Fork(const StatesFlags& flags, const Output& output) {
+  v1::ForkStateRequest request;
+  request.set_handle(flags.handle);
+  *request.mutable_retention() = RetentionOf(flags.retention);
+  ASSIGN_OR_RETURN(const auto response, Call(flags, &Stub::ForkState, request));
+  PrintState(response.state(), output);
+  return 0;
+}
+
+absl::StatusOr<int> Get(const StatesFlags& flags, const Output& output) {
+  v1::GetStateRequest request;
+  request.set_handle(flags.handle);
+  ASSIGN_OR_RETURN(const auto response, Call(flags, &Stub::GetState, request));
+  PrintState(response.state(), output);
+  return 0;
+}
+
+absl::StatusOr<int> Delete(const StatesFlags& flags, const Output& output) {
+  v1::DeleteStateRequest request;
+  request.set_handle(flags.handle);
+  RETURN_IF_ERROR(Call(flags, &Stub::DeleteState, request).status());
+  if (output.json()) {
+    output.Object({{"deleted", flags.handle}});
+  } else {
+    std::cout << "Deleted " << flags.handle << ".\n";
+  }
+  return 0;
+}
+
+absl::StatusOr<int> List(const StatesFlags& flags, const Output& output) {
+  std::vector<v1::State> states;
+  v1::ListStatesRequest request;
+  request.set_model(flags.model);
+  do {
+    ASSIGN_OR_RETURN(auto response, Call(flags, &Stub::ListStates, request));
+    for (v1::State& state : *response.mutable_states()) states.push_back(std::move(state));
+    request.set_page_token(response.next_page_token());
+  } while (!request.page_token().empty());
+
+  if (output.json()) {
+    Json list = Json::array();
+    for (const v1::State& state : states) list.push_back(StateJson(state));
+    output.Object({{"states", list}});
+  } else {
+    std::cout << StatesTable(states);
+    if (states.empty()) {
+      std::cerr << "The server keeps no states. Save one with 'whipsnake states save TEXT' or "
+                   "'whipsnake generate --save-state TEXT'.\n";
+    }
+  }
+  return 0;
+}
+
+}  // namespace
+
+void AddStatesCommands(CommandLine& line) {
+  auto flags = std::make_shared<StatesFlags>();
+  CLI::App& states = line.AddGroup(
+      "states", "Saves what a model has read, so that it need not be read again");
+  const auto handle = [flags](CLI::App& command) {
+    command.add_option("handle", flags->handle, "The state's handle")
+        ->type_name("HANDLE")
+        ->required();
+  };
+
+  CLI::App& save = line.Add(states, "save", "Reads a text and keeps the state",
+                            "  whipsnake states save --ttl 86400 --on-disk \"It is a truth\"\n"
+                            "  cat manual.txt | whipsnake states save --model demo -\n"
+                            "  whipsnake generate --state HANDLE \" universally\"\n",
+                            [flags](const Output& output) { return Save(*flags, output); });
+  AddClientFlags(save, flags->client);
+  save.add_option("--model", flags->model,
+                  "The model's name; may be left out where the server has one")
+      ->type_name("NAME");
+  AddPromptFlags(save, flags->prompt);
+  AddRetentionFlags(save, flags->retention, "Keeping");
+
+  CLI::App& fork = line.Add(states, "fork", "Gives a state a second handle, which lives by itself",
+                            "  whipsnake states fork HANDLE --ttl 60\n",
+                            [flags](const Output& output) { return Fork(*flags, output); });
+  AddClientFlags(fork, flags->client);
+  handle(fork);
+  AddRetentionFlags(fork, flags->retention, "Keeping");
+
+  CLI::App& get = line.Add(states, "get", "Shows a state", "  whipsnake states get HANDLE\n",
+                           [flags](const Output& output) { return Get(*flags, output); });
+  AddClientFlags(get, flags->client);
+  handle(get);
+
+  CLI::App& list = line.Add(states, "list", "Lists the saved states",
+                            "  whipsnake states list\n  whipsnake states list --model demo\n",
+                            [flags](const Output& output) { return List(*flags, output); });
+  AddClientFlags(list, flags->client);
+  list.add_option("--model", flags->model, "Only those of this model")->type_name("NAME");
+
+  CLI::App& erase = line.Add(states, "delete", "Deletes a state before its time",
+                             "  whipsnake states delete HANDLE\n",
+                             [flags](const Output& output) { return Delete(*flags, output); });
+  AddClientFlags(erase, flags->client);
+  handle(erase);
+}
+
+}  // namespace whipsnake::server
