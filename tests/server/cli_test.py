@@ -1,5 +1,6 @@
 """The command line: exit codes, the --json contract and what errors say."""
 import json
+import re
 import math
 import os
 import shutil
@@ -235,8 +236,11 @@ class ClientCommandsTest(unittest.TestCase):
         self.assertEqual(result["text"], self.greedy["text"])
         self.assertEqual(result["token_ids"], self.greedy["token_ids"])
         self.assertEqual(result["finish_reason"], "length")
+        # Another test may have read the same prompt before.
+        cached = result["usage"].pop("cached_prompt_tokens")
+        self.assertLess(cached, len(self.greedy["prompt_ids"]))
         self.assertEqual(result["usage"], {
-            "prompt_tokens": len(self.greedy["prompt_ids"]), "cached_prompt_tokens": 0,
+            "prompt_tokens": len(self.greedy["prompt_ids"]),
             "generated_tokens": len(self.greedy["token_ids"])})
         self.assertGreater(result["timings"]["time_to_first_token_seconds"], 0)
         self.assertEqual(result["resolved"]["model"], "demo")
@@ -249,6 +253,73 @@ class ClientCommandsTest(unittest.TestCase):
         ids = ",".join(map(str, self.greedy["prompt_ids"]))
         self.assertEqual(self.json_lines(*self.greedy_flags(), "--prompt-ids", ids)[-1]["text"],
                          self.greedy["text"])
+
+    def test_a_saved_state_goes_on_where_it_ended(self):
+        prompt, text = self.greedy["prompt"], self.greedy["text"]
+        half = len(self.greedy["token_ids"]) // 2
+        flags = ["generate", "--temperature", "0", "--ignore-eos", "--max-tokens", str(half)]
+        first = self.client(*flags, "--save-state", prompt)
+        handle = re.search(r"^state (st-[0-9a-f]{32})$", first.stderr, re.MULTILINE)[1]
+        second = self.client(*flags, "--state", handle)
+        self.assertTrue(text.startswith(first.stdout[:-1] + second.stdout[:-1]))
+        # The prompt alone, forked, in JSON.
+        saved, = self.json_lines("states", "save", "--ttl", "60", prompt)
+        fork, = self.json_lines("states", "fork", saved["state"]["handle"])
+        self.client("states", "delete", saved["state"]["handle"])
+        result = self.json_lines(*flags, "--state", fork["state"]["handle"])[-1]
+        self.assertTrue(text.startswith(result["text"]))
+        listed, = self.json_lines("states", "list")
+        handles = [state["handle"] for state in listed["states"]]
+        self.assertIn(fork["state"]["handle"], handles)
+        self.assertNotIn(saved["state"]["handle"], handles)
+        self.assertIn(handle, self.client("states", "get", handle).stdout)
+        gone = self.client("states", "get", saved["state"]["handle"])
+        self.assertEqual(gone.returncode, 1)
+        self.assertIn("unknown, expired or deleted", gone.stderr)
+
+    def test_states_on_disk_need_a_data_directory_and_survive_a_restart(self):
+        refused = self.client("states", "save", "--on-disk", "Once")
+        self.assertIn("--data", refused.stderr)
+        self.assertIn("--save-state", self.client("generate", "--on-disk", "Once").stderr)
+        with tempfile.TemporaryDirectory() as data:
+            daemon = harness.Daemon("--data", data)
+            saved = whipsnake("states", "save", "--on-disk", "Elizabeth was", "--json", "--server",
+                              daemon.grpc)
+            self.assertEqual(daemon.close(), 0)
+            handle = json.loads(saved.stdout)["state"]["handle"]
+            daemon = harness.Daemon("--data", data)
+            self.addCleanup(daemon.close)
+            again = whipsnake("generate", "--temperature", "0", "--max-tokens", "5", "--state",
+                              handle, "--server", daemon.grpc)
+            whole = self.client("generate", "--temperature", "0", "--max-tokens", "5",
+                                "Elizabeth was")
+            self.assertEqual(again.stdout, whole.stdout)
+
+    def test_several_completions_are_printed_whole_and_the_best_chosen(self):
+        result = self.client("generate", "--n", "3", "--max-tokens", "4", "--echo", "Elizabeth was")
+        for place in (1, 2, 3):
+            self.assertIn(f"[{place}/3] Elizabeth was", result.stdout)
+        sampled = ["generate", "--max-tokens", "6", "--seed", "5", "--ignore-eos", "--logprobs", "0"]
+        everything = self.json_lines(*sampled, "--n", "6", "Once")[-1]["completions"]
+        everything.sort(key=lambda c: -sum(token["logprob"] for token in c["logprobs"]))
+        best = self.json_lines(*sampled, "--n", "2", "--best-of", "6", "Once")[-1]["completions"]
+        self.assertEqual([c["text"] for c in best], [c["text"] for c in everything[:2]])
+
+    def test_structured_output_is_of_its_form(self):
+        answer = self.client("generate", "--choice", "yes", "--choice", "no", "--seed", "1", "Is it? ")
+        self.assertIn(answer.stdout, ("yes\n", "no\n"))
+        answer = self.client("generate", "--regex", "[a-c]{3}x", "--max-tokens", "9", "Once")
+        self.assertRegex(answer.stdout, r"^[a-c]{3}x\n$")
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as schema:
+            schema.write('{"type": "object", "properties": {"n": {"type": "integer", '
+                         '"minimum": 5, "maximum": 7}}, "required": ["n"]}')
+            schema.flush()
+            answer = self.client("generate", "--json-schema", schema.name, "Once")
+            self.assertIn(json.loads(answer.stdout)["n"], (5, 6, 7))
+            self.assertIn("structured.json_schema", self.client(
+                "generate", "--json-schema", "/proc/self/comm", "Once").stderr)
+        self.assertEqual(self.client("generate", "--regex", "a", "--any-json", "x").returncode, 2)
+        self.assertEqual(self.client("generate", "--json-schema", "/nowhere", "x").returncode, 1)
 
     def test_generate_passes_every_flag_on(self):
         result = self.json_lines(

@@ -12,9 +12,10 @@ import sys
 import unittest
 
 import harness
-
-import rpc_client
+import rpc_client  # skips this test where gRPC is missing
 from rpc_client import details_of
+
+from google.protobuf import descriptor_pb2
 
 
 def import_stubs():
@@ -400,6 +401,63 @@ class DrainTest(unittest.TestCase):
         self.assertEqual(last.finished.usage.generated_tokens, tokens)
         self.assertEqual(daemon.wait(), 0)
         client.channel.close()
+
+
+class LoadedDrainTest(unittest.TestCase):
+    """SIGTERM with more requests than may run: streams and whole answers, running and waiting."""
+
+    REQUESTS = 12
+
+    def start(self, tokens, grace):
+        self.daemon = harness.Daemon("--max-running", "3", "--grace-period", str(grace))
+        self.addCleanup(self.daemon.close)
+        self.client = Client(self.daemon.grpc)
+        self.addCleanup(self.client.channel.close)
+        stopping = {"max_new_tokens": tokens, "ignore_eos": True}
+        generate = generation_pb2.GenerateRequest(parameters=parameters(stopping=stopping))
+        self.whole = [self.client.generation.Generate.future(generate, timeout=harness.PATIENCE)
+                      for _ in range(self.REQUESTS // 2)]
+        self.streams = [self.client.stream(stopping=stopping) for _ in range(self.REQUESTS // 2)]
+        self.daemon.wait_for_metric("whipsnake_requests_running", 3, model="demo")
+        self.daemon.wait_for_metric("whipsnake_requests_waiting", self.REQUESTS - 3, model="demo")
+
+    def ends(self):
+        """How each request ended: OK, or the error."""
+        ends = []
+        for call in self.whole:
+            ends.append(call.exception(timeout=harness.PATIENCE))
+        for stream in self.streams:
+            try:
+                *_, last = stream
+                self.assertEqual(last.WhichOneof("event"), "finished")
+                ends.append(None)
+            except grpc.RpcError as error:
+                ends.append(error)
+        return ends
+
+    def test_what_was_accepted_finishes(self):
+        self.start(tokens=60, grace=harness.PATIENCE)
+        self.daemon.terminate()
+        self.assertEqual(self.ends(), [None] * self.REQUESTS)
+        self.assertEqual(self.daemon.wait(), 0)
+
+    def test_what_outlasts_the_grace_period_is_told_so(self):
+        self.start(tokens=16000, grace=1)
+        self.daemon.terminate()
+        for end in self.ends():
+            self.assertEqual(end.code(), grpc.StatusCode.UNAVAILABLE)
+            retry = details_of(end)["RetryInfo"].retry_delay.ToTimedelta()
+            self.assertGreater(retry.total_seconds(), 0)
+        self.assertEqual(self.daemon.wait(), 0)
+
+    def test_a_second_sigterm_exits_at_once(self):
+        self.start(tokens=16000, grace=10 * harness.PATIENCE)
+        self.daemon.terminate()
+        self.daemon.wait_for_metric("whipsnake_draining", 1)
+        self.daemon.terminate()
+        self.assertNotEqual(self.daemon.wait(), 0)  # long before the grace period is over
+        for end in self.ends():
+            self.assertEqual(end.code(), grpc.StatusCode.UNAVAILABLE)
 
 
 if __name__ == "__main__":

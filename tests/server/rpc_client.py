@@ -15,7 +15,7 @@ PYTHON_PLUGIN = "/usr/bin/grpc_python_plugin"
 
 try:
     import grpc
-    from google.protobuf import descriptor_pb2
+    import google.protobuf
 except ImportError as missing:
     print(f"skipped: {missing}; apt-get install python3-grpcio python3-protobuf")
     sys.exit(SKIPPED)
