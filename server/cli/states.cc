@@ -43,8 +43,8 @@ Json StateJson(const v1::State& state) {
 std::string StatesTable(const std::vector<v1::State>& states) {
   std::vector<std::vector<std::string>> rows = {
       {"HANDLE", "MODEL", "TOKENS", "SIZE", "KEPT", "EXPIRES IN"}};
-  const double now = std::chrono::duration<double>(
-                         std::chrono::system_clock::now().time_since_epoch()).count();
+  const double now =
+      std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
   for (const v1::State& state : states) {
     const double left = static_cast<double>(state.expire_time().seconds()) - now;
     rows.push_back({state.handle(), state.model(), absl::StrCat(state.tokens()),
@@ -145,8 +145,8 @@ absl::StatusOr<int> List(const StatesFlags& flags, const Output& output) {
 
 void AddStatesCommands(CommandLine& line) {
   auto flags = std::make_shared<StatesFlags>();
-  CLI::App& states = line.AddGroup(
-      "states", "Saves what a model has read, so that it need not be read again");
+  CLI::App& states =
+      line.AddGroup("states", "Saves what a model has read, so that it need not be read again");
   const auto handle = [flags](CLI::App& command) {
     command.add_option("handle", flags->handle, "The state's handle")
         ->type_name("HANDLE")

@@ -1,0 +1,53 @@
+// Any text as a regular expression or a JSON schema: refused with a field, or of a language of which
+// a random text is completed within the budget. The first byte says which, and seeds the choices.
+#include <random>
+#include <string>
+
+#include "engine/base/status.h"
+#include "engine/structured/constraint.h"
+#include "tests/engine/fakes/fake_model.h"
+
+namespace {
+
+using namespace whipsnake::engine;
+
+void Require(bool condition) {
+  if (!condition) __builtin_trap();
+}
+
+std::shared_ptr<const VocabularyTrie> Bytes() {
+  std::vector<std::string> pieces;
+  for (int byte = 0; byte < 256; ++byte) pieces.emplace_back(1, static_cast<char>(byte));
+  for (const char* piece : {"{\"", "\":", "ab", "00", "]]", "\xc3\xa9"}) pieces.emplace_back(piece);
+  const FakeTokenizer tokenizer(pieces);
+  return std::make_shared<const VocabularyTrie>(tokenizer, tokenizer.size());
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  static const auto& vocabulary = *new auto(Bytes());
+  if (size == 0) return 0;
+  const auto form = data[0] % 2 == 0 ? ConstraintSpec::Form::kRegex : ConstraintSpec::Form::kJsonSchema;
+  const std::string text(reinterpret_cast<const char*>(data + 1), size - 1);
+  const auto compiled = Constraint::Compile({form, {text}}, vocabulary);
+  if (!compiled.ok()) {
+    Require(absl::IsInvalidArgument(compiled.status()) && !FieldOf(compiled.status()).empty());
+    return 0;
+  }
+  Constraint& constraint = **compiled;
+  if (constraint.shortest_tokens() > 200) return 0;
+  std::mt19937 random(data[0]);
+  Constraint::State state = constraint.start();
+  for (int64_t left = constraint.shortest_tokens() + 8; left > 0; --left) {
+    const auto mask = constraint.Allowed(state, left);
+    std::vector<int32_t> allowed;
+    for (int32_t token = 0; token < vocabulary->vocab_size(); ++token) {
+      if ((*mask)[token / 64] >> (token % 64) & 1) allowed.push_back(token);
+    }
+    if (allowed.empty()) break;
+    state = constraint.After(state, allowed[random() % allowed.size()]);
+  }
+  Require(constraint.complete(state));
+  return 0;
+}
