@@ -178,10 +178,15 @@ void Daemon::FillMetrics() {
       .With({std::string(Version()), std::string(Commit()),
              std::string(kernels::Name(kernels::ActiveIsa())), BuiltWithCuda() ? "yes" : "no"})
       .Set(1);
-  metrics_.device_memory_used.Put(
-      {"cpu"}, std::make_unique<Computed>([this] { return static_cast<double>(ledger_.used()); }));
-  metrics_.device_memory_limit.Put(
-      {"cpu"}, std::make_unique<Computed>([this] { return static_cast<double>(ledger_.limit()); }));
+  const auto show = [](Family<Computed>& family, LabelValues labels, auto value) {
+    family.Put(labels,
+               std::make_unique<Computed>([value] { return static_cast<double>(value()); }));
+  };
+  show(metrics_.device_memory_used, {"cpu"}, [this] { return ledger_.used(); });
+  show(metrics_.device_memory_limit, {"cpu"}, [this] { return ledger_.limit(); });
+  show(metrics_.saved_states, {}, [this] { return states_.states(); });
+  show(metrics_.saved_state_bytes, {"memory"}, [this] { return states_.memory_bytes(); });
+  show(metrics_.saved_state_bytes, {"disk"}, [this] { return states_.disk_bytes(); });
 }
 
 absl::Status Daemon::StartGrpc(ListenAddress address) {

@@ -112,6 +112,10 @@ Metrics::Metrics()
                                               "states: hit, where some of it was found, or "
                                               "miss.",
                                               {"model", "result"})),
+      saved_states(registry.AddComputed("whipsnake_saved_states",
+                                        "States that clients have saved and not deleted.", {})),
+      saved_state_bytes(registry.AddComputed("whipsnake_saved_state_bytes",
+                                             "What they take: in memory and on disk.", {"place"})),
       model_state(registry.AddGauge(
           "whipsnake_model_state",
           "1 for the state that the model is in: loading, ready, unloading or failed; else 0.",

@@ -42,6 +42,8 @@ class Metrics {
   Family<Computed>& state_bytes;                // model, device
   Family<Computed>& state_cache_bytes;          // model, device
   Family<Counter>& state_cache_lookups;         // model, result
+  Family<Computed>& saved_states;               // (none)
+  Family<Computed>& saved_state_bytes;          // place
   Family<Gauge>& model_state;                   // model, state
   Family<Histogram>& model_load_duration;       // model
   Family<Gauge>& weights_bytes;                 // model, device, scheme

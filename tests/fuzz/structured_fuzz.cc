@@ -1,5 +1,6 @@
-// Any text as a regular expression or a JSON schema: refused with a field, or of a language of which
-// a random text is completed within the budget. The first byte says which, and seeds the choices.
+// Any text as a regular expression or a JSON schema: refused with a field, or of a language of
+// which a random text is completed within the budget. The first byte says which, and seeds the
+// choices.
 #include <random>
 #include <string>
 
@@ -28,7 +29,8 @@ std::shared_ptr<const VocabularyTrie> Bytes() {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const auto& vocabulary = *new auto(Bytes());
   if (size == 0) return 0;
-  const auto form = data[0] % 2 == 0 ? ConstraintSpec::Form::kRegex : ConstraintSpec::Form::kJsonSchema;
+  const auto form =
+      data[0] % 2 == 0 ? ConstraintSpec::Form::kRegex : ConstraintSpec::Form::kJsonSchema;
   const std::string text(reinterpret_cast<const char*>(data + 1), size - 1);
   const auto compiled = Constraint::Compile({form, {text}}, vocabulary);
   if (!compiled.ok()) {

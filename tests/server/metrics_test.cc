@@ -44,6 +44,8 @@ TEST(MetricsTest, FamiliesAreThese) {
       "whipsnake_state_bytes gauge",
       "whipsnake_state_cache_bytes gauge",
       "whipsnake_state_cache_lookups_total counter",
+      "whipsnake_saved_states gauge",
+      "whipsnake_saved_state_bytes gauge",
       "whipsnake_model_state gauge",
       "whipsnake_model_load_duration_seconds histogram",
       "whipsnake_weights_bytes gauge",

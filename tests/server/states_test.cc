@@ -175,6 +175,8 @@ TEST_F(StatesTest, ForksListsAndDeletes) {
     list.set_page_token(page.next_page_token());
   } while (!list.page_token().empty());
   EXPECT_EQ(handles.size(), 3);
+  EXPECT_THAT(server().Metrics(), HasSubstr("whipsnake_saved_states 3\n"));
+  EXPECT_THAT(server().Metrics(), HasSubstr("whipsnake_saved_state_bytes{place=\"disk\"} 0\n"));
   EXPECT_TRUE(std::is_sorted(handles.begin(), handles.end()));
   Delete(handle);
   EXPECT_TRUE(status_.ok());

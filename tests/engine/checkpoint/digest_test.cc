@@ -1,0 +1,50 @@
+#include "engine/checkpoint/digest.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "engine/checkpoint/random_model.h"
+
+namespace whipsnake::engine {
+namespace {
+
+constexpr const char* kConfig = R"({"model_type": "mamba", "vocab_size": 300, "hidden_size": 16,
+    "state_size": 4, "num_hidden_layers": 1})";
+
+std::string Model(const std::string& name, int64_t seed) {
+  const std::string directory = testing::TempDir() + "/digest_test_" + name;
+  std::filesystem::remove_all(directory);
+  const absl::Status written = WriteRandomModel(kConfig, seed, directory);
+  EXPECT_TRUE(written.ok()) << written;
+  return directory;
+}
+
+TEST(DigestTest, OfTheSameBytesInPiecesIsTheSame) {
+  Digest whole, pieces, other;
+  whole.Add("abcdef");
+  pieces.Add("abc");
+  pieces.Add("def");
+  other.Add("abcdeg");
+  EXPECT_EQ(whole.text(), pieces.text());
+  EXPECT_EQ(whole.value(), pieces.value());
+  EXPECT_NE(whole.text(), other.text());
+  EXPECT_EQ(whole.text().size(), 32);
+  // As `xxh128sum` says of a file of these bytes.
+  EXPECT_EQ(Digest().text(), "99aa06d3014798d86001c324468d497f");
+}
+
+TEST(DigestTest, OfAModelTellsItsWeightsAndConfig) {
+  const auto digest = DigestModel(Model("one", 1));
+  ASSERT_TRUE(digest.ok()) << digest.status();
+  EXPECT_EQ(*DigestModel(Model("same", 1)), *digest);
+  EXPECT_NE(*DigestModel(Model("other", 2)), *digest);
+  const std::string changed = Model("changed", 1);
+  std::ofstream(changed + "/config.json", std::ios::app) << " ";
+  EXPECT_NE(*DigestModel(changed), *digest);
+  EXPECT_TRUE(absl::IsNotFound(DigestModel("/nowhere").status()));
+}
+
+}  // namespace
+}  // namespace whipsnake::engine
