@@ -2,8 +2,8 @@
 #ifndef WHIPSNAKE_TESTS_ENGINE_FAKES_FAKE_MODEL_H_
 #define WHIPSNAKE_TESTS_ENGINE_FAKES_FAKE_MODEL_H_
 
+#include <algorithm>
 #include <atomic>
-#include <cstring>
 #include <functional>
 #include <memory>
 #include <span>
@@ -40,7 +40,7 @@ class FakeState : public State {
     return std::unique_ptr<State>(new FakeState(*this));
   }
   void Save(std::span<std::byte> out) const override {
-    std::memcpy(out.data(), history.data(), out.size());
+    std::ranges::copy(std::as_bytes(std::span(history)), out.begin());
   }
 
   std::vector<int32_t> history;
@@ -80,7 +80,7 @@ class FakeModel : public Model {
     if (saved.size() != position * sizeof(int32_t)) {
       return absl::InvalidArgumentError("a state of another size");
     }
-    std::memcpy(state->history.data(), saved.data(), saved.size());
+    std::ranges::copy(saved, std::as_writable_bytes(std::span(state->history)).begin());
     return state;
   }
   int live_states() const { return *live_states_; }
