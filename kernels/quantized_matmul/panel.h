@@ -7,7 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "hwy/aligned_allocator.h"
+#include "kernels/cpu/scratch.h"
 #include "kernels/matrix.h"
 
 namespace whipsnake::kernels {
@@ -52,24 +52,6 @@ DotKernel WideningDot();
 // What `kernel` reads for x. Shares the work with the team where there is much; the calling thread
 // keeps the memory, and its next call overwrites it.
 PackedRows PackRows(const DotKernel& kernel, MatrixView<const int8_t> x);
-
-// Memory that is kept from use to use, grown as needed, its contents then lost.
-class Scratch {
- public:
-  template <typename T>
-  T* Get(int64_t count) {
-    const int64_t bytes = count * sizeof(T);
-    if (capacity_ < bytes) {
-      memory_ = hwy::AllocateAligned<uint8_t>(bytes);
-      capacity_ = bytes;
-    }
-    return reinterpret_cast<T*>(memory_.get());
-  }
-
- private:
-  hwy::AlignedFreeUniquePtr<uint8_t[]> memory_;
-  int64_t capacity_ = 0;
-};
 
 }  // namespace whipsnake::kernels
 

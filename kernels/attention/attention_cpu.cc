@@ -1,0 +1,422 @@
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <limits>
+#include <utility>
+#include <vector>
+
+#include "kernels/attention/attention.h"
+#include "kernels/cpu/parallel.h"
+#include "kernels/cpu/scratch.h"
+#include "kernels/cpu/team.h"
+
+// Arrays of vectors below need vectors of a size known to the compiler.
+#ifndef HWY_DISABLED_TARGETS
+#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
+#endif
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/attention/attention_cpu.cc"
+#include "hwy/foreach_target.h"  // IWYU pragma: keep
+//
+#include "hwy/highway.h"
+//
+#include "kernels/activation/activation-inl.h"
+#include "kernels/cpu/lanes-inl.h"
+
+#ifndef WHIPSNAKE_KERNELS_ATTENTION_ATTENTION_CPU_CC_
+#define WHIPSNAKE_KERNELS_ATTENTION_ATTENTION_CPU_CC_
+namespace whipsnake::kernels {
+
+// Rows that go through the blocks together: each block is read, and where it is not fp32 expanded,
+// once for all of them.
+constexpr int64_t kTile = 24;
+
+// Some rows of one head of one run.
+struct AttentionTile {
+  const AttentionRun& run;
+  const AttentionArguments& arguments;
+  int64_t head;
+  int64_t first;  // of the run
+  int64_t rows;   // at most kTile
+
+  std::byte* Block(int64_t block) const {
+    return run.blocks[block] + arguments.offset + head * arguments.layout.HeadBytes();
+  }
+  // Positions that row i attends to.
+  int64_t Seen(int64_t i) const {
+    return run.position + (arguments.causal ? first + i + 1 : run.length);
+  }
+};
+
+// What a tile is computed in.
+struct AttentionScratch {
+  float *q, *scores, *y, *keys, *values, *largest, *sums;
+
+  static int64_t Size(const KvLayout& layout) {
+    return kTile * (layout.head_dim + kKvBlock + layout.PaddedDim() + 2) +
+           kKvBlock * (layout.head_dim + layout.PaddedDim()) + kPadding;
+  }
+  AttentionScratch(const KvLayout& layout, float* memory) {
+    // Those that vectors are stored to come first: their sizes are multiples of a vector's.
+    scores = memory;
+    y = scores + kTile * kKvBlock;
+    keys = y + kTile * layout.PaddedDim();
+    values = keys + kKvBlock * layout.head_dim;
+    q = values + kKvBlock * layout.PaddedDim();
+    largest = q + kTile * layout.head_dim;
+    sums = largest + kTile;
+  }
+
+ private:
+  static constexpr int64_t kPadding = 16;
+};
+
+}  // namespace whipsnake::kernels
+#endif  // WHIPSNAKE_KERNELS_ATTENTION_ATTENTION_CPU_CC_
+
+HWY_BEFORE_NAMESPACE();
+namespace whipsnake::kernels {
+namespace HWY_NAMESPACE {
+
+constexpr int64_t kLanes = hn::MaxLanes(Floats());
+constexpr int64_t kColumns = 16;  // of which panels are one or two
+
+// --- Writing -------------------------------------------------------------------------------------
+
+void WriteFloats(const AttentionTile& tile, int64_t i, std::byte* head, int64_t row) {
+  const AttentionArguments& a = tile.arguments;
+  const int64_t D = a.layout.head_dim, at = tile.run.begin + i;
+  const float* k = a.k.row(at) + tile.head * D;
+  const float* v = a.v.row(at) + tile.head * D;
+  auto* keys = reinterpret_cast<float*>(head) + row;
+  float* values =
+      reinterpret_cast<float*>(head + a.layout.ValuesBegin()) + row * a.layout.PaddedDim();
+  for (int64_t d = 0; d < D; ++d) keys[d * kKvBlock] = k[d];
+  std::memcpy(values, v, D * sizeof(float));
+  std::fill(values + D, values + a.layout.PaddedDim(), 0.0f);
+}
+
+void WriteBF16(const AttentionTile& tile, int64_t i, std::byte* head, int64_t row) {
+  const AttentionArguments& a = tile.arguments;
+  const int64_t D = a.layout.head_dim, at = tile.run.begin + i;
+  const float* k = a.k.row(at) + tile.head * D;
+  const float* v = a.v.row(at) + tile.head * D;
+  auto* keys = reinterpret_cast<uint16_t*>(head) + row;
+  uint16_t* values =
+      reinterpret_cast<uint16_t*>(head + a.layout.ValuesBegin()) + row * a.layout.PaddedDim();
+  for (int64_t d = 0; d < D; ++d) keys[d * kKvBlock] = ToBF16(k[d]);
+  for (int64_t d = 0; d < D; ++d) values[d] = ToBF16(v[d]);
+  std::fill(values + D, values + a.layout.PaddedDim(), 0);
+}
+
+// Codes of x[D] and their scale.
+float RoundToCodes(const float* x, int64_t D, int8_t* codes) {
+  float largest = 0;
+  for (int64_t d = 0; d < D; ++d) largest = std::max(largest, std::abs(x[d]));
+  const float scale = largest / 127.0f;
+  const FloatVec inverse = hn::Set(Floats(), scale == 0 ? 0 : 1 / scale);
+  ForEachVector(0, D, [=](int64_t d, auto part) HWY_ATTR {
+    part.StoreCodes(hn::Mul(part.Load(x + d), inverse), codes + d);
+  });
+  return scale;
+}
+
+void WriteCodes(const AttentionTile& tile, int64_t i, std::byte* head, int64_t row) {
+  const AttentionArguments& a = tile.arguments;
+  const int64_t D = a.layout.head_dim, at = tile.run.begin + i;
+  auto* scales = reinterpret_cast<float*>(head + a.layout.ScalesBegin()) + row;
+  auto* keys = reinterpret_cast<int8_t*>(head) + row;
+  int8_t* values =
+      reinterpret_cast<int8_t*>(head + a.layout.ValuesBegin()) + row * a.layout.PaddedDim();
+  // The keys' codes lie in the place of the values' until those come.
+  scales[0] = RoundToCodes(a.k.row(at) + tile.head * D, D, values);
+  for (int64_t d = 0; d < D; ++d) keys[d * kKvBlock] = values[d];
+  scales[kKvBlock] = RoundToCodes(a.v.row(at) + tile.head * D, D, values);
+  std::fill(values + D, values + a.layout.PaddedDim(), 0);
+}
+
+// The keys and values of the tile's rows.
+void WriteTile(const AttentionTile& tile) {
+  for (int64_t i = tile.first; i < tile.first + tile.rows; ++i) {
+    const int64_t position = tile.run.position + i;
+    std::byte* head = tile.Block(position / kKvBlock);
+    const int64_t row = position % kKvBlock;
+    switch (tile.arguments.layout.dtype) {
+      case DType::kBF16:
+        WriteBF16(tile, i, head, row);
+        break;
+      case DType::kI8:
+        WriteCodes(tile, i, head, row);
+        break;
+      default:
+        WriteFloats(tile, i, head, row);
+    }
+  }
+}
+
+// --- Reading -------------------------------------------------------------------------------------
+
+void Expand(const uint16_t* from, int64_t count, float* to) {
+  const hn::RebindToUnsigned<Floats> bits;
+  const hn::Rebind<uint16_t, Floats> halves;
+  for (int64_t i = 0; i < count; i += kLanes) {
+    const auto wide = hn::PromoteTo(bits, hn::LoadU(halves, from + i));
+    hn::Store(hn::BitCast(Floats(), hn::ShiftLeft<16>(wide)), Floats(), to + i);
+  }
+}
+
+void Expand(const int8_t* from, int64_t count, float* to) {
+  for (int64_t i = 0; i < count; i += kLanes) {
+    hn::Store(FromCodes(hn::LoadU(Codes(), from + i)), Floats(), to + i);
+  }
+}
+
+// One head's part of a block, in fp32: where it lies, or expanded into scratch.
+struct BlockView {
+  const float* keys;
+  const float* values;
+  const float* key_scales;  // of codes; else null
+  const float* value_scales;
+};
+
+template <typename T>
+BlockView ExpandBlock(const KvLayout& layout, const std::byte* head,
+                      const AttentionScratch& scratch) {
+  Expand(reinterpret_cast<const T*>(head), layout.head_dim * kKvBlock, scratch.keys);
+  Expand(reinterpret_cast<const T*>(head + layout.ValuesBegin()), layout.PaddedDim() * kKvBlock,
+         scratch.values);
+  return {scratch.keys, scratch.values, nullptr, nullptr};
+}
+
+BlockView ViewBlock(const KvLayout& layout, const std::byte* head,
+                    const AttentionScratch& scratch) {
+  switch (layout.dtype) {
+    case DType::kBF16:
+      return ExpandBlock<uint16_t>(layout, head, scratch);
+    case DType::kI8: {
+      BlockView view = ExpandBlock<int8_t>(layout, head, scratch);
+      view.key_scales = reinterpret_cast<const float*>(head + layout.ScalesBegin());
+      view.value_scales = view.key_scales + kKvBlock;
+      return view;
+    }
+    default:
+      return {reinterpret_cast<const float*>(head),
+              reinterpret_cast<const float*>(head + layout.ValuesBegin()), nullptr, nullptr};
+  }
+}
+
+// --- Products ------------------------------------------------------------------------------------
+
+// Rows of a register tile: with two panels' vectors, what the registers take.
+constexpr int kTileRows = kLanes >= 16 ? 12 : kLanes >= 8 ? 3 : 1;
+
+// c[kM,kVectors] += a[kM,K] · b[K,kVectors], where the second index counts vectors.
+template <int kM, int kVectors>
+HWY_INLINE void MultiplyTile(const float* a, int64_t a_stride, int64_t K, const float* b,
+                             int64_t b_stride, float* c, int64_t c_stride) {
+  const Floats d;
+  FloatVec sums[kM][kVectors];
+#pragma GCC unroll 12
+  for (int m = 0; m < kM; ++m) {
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) sums[m][v] = hn::LoadU(d, c + m * c_stride + v * kLanes);
+  }
+  for (int64_t k = 0; k < K; ++k, b += b_stride) {
+    FloatVec row[kVectors];
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) row[v] = hn::LoadU(d, b + v * kLanes);
+#pragma GCC unroll 12
+    for (int m = 0; m < kM; ++m) {
+      const FloatVec factor = hn::Set(d, a[m * a_stride + k]);
+#pragma GCC unroll 8
+      for (int v = 0; v < kVectors; ++v) sums[m][v] = hn::MulAdd(factor, row[v], sums[m][v]);
+    }
+  }
+#pragma GCC unroll 12
+  for (int m = 0; m < kM; ++m) {
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) hn::StoreU(sums[m][v], d, c + m * c_stride + v * kLanes);
+  }
+}
+
+template <int kM>
+void MultiplyRows(const float* a, int64_t a_stride, int64_t K, const float* b, int64_t columns,
+                  float* c) {
+  constexpr int kVectors = kColumns / kLanes;
+  int64_t n = 0;
+  for (; n + 2 * kColumns <= columns; n += 2 * kColumns) {
+    MultiplyTile<kM, 2 * kVectors>(a, a_stride, K, b + n, columns, c + n, columns);
+  }
+  if (n < columns) MultiplyTile<kM, kVectors>(a, a_stride, K, b + n, columns, c + n, columns);
+}
+
+template <int... kM>
+HWY_INLINE void MultiplyRest(int64_t rows, const float* a, int64_t a_stride, int64_t K,
+                             const float* b, int64_t columns, float* c,
+                             std::integer_sequence<int, kM...>) {
+  constexpr void (*kByRows[])(const float*, int64_t, int64_t, const float*, int64_t,
+                              float*) = {MultiplyRows<kM + 1>...};
+  kByRows[rows - 1](a, a_stride, K, b, columns, c);
+}
+
+// c[M,columns] += a[M,K] · b[K,columns]; columns is a multiple of kColumns. Each c is summed in the
+// order of K whatever M is.
+void MultiplyAdd(int64_t M, const float* a, int64_t a_stride, int64_t K, const float* b,
+                 int64_t columns, float* c) {
+  int64_t m = 0;
+  for (; m + kTileRows <= M; m += kTileRows) {
+    MultiplyRows<kTileRows>(a + m * a_stride, a_stride, K, b, columns, c + m * columns);
+  }
+  if (m < M) {
+    MultiplyRest(M - m, a + m * a_stride, a_stride, K, b, columns, c + m * columns,
+                 std::make_integer_sequence<int, kTileRows>());
+  }
+}
+
+// --- The softmax as it goes from block to block --------------------------------------------------
+
+constexpr float kNever = -std::numeric_limits<float>::infinity();
+
+// Turns the scores of a row with a block, of which the first `seen` positions count, into weights.
+// Brings largest and sum up to date and returns what the sums so far are to be multiplied with.
+float WeighRow(int64_t seen, const BlockView& block, float* scores, float& largest, float& sum) {
+  const Floats d;
+  constexpr int kVectors = kKvBlock / kLanes;
+  FloatVec s[kVectors];
+  FloatVec best = hn::Set(d, largest);
+#pragma GCC unroll 8
+  for (int v = 0; v < kVectors; ++v) {
+    s[v] = hn::Load(d, scores + v * kLanes);
+    if (block.key_scales != nullptr) {
+      s[v] = hn::Mul(s[v], hn::LoadU(d, block.key_scales + v * kLanes));
+    }
+    const int64_t count = std::clamp<int64_t>(seen - v * kLanes, 0, kLanes);
+    s[v] = hn::IfThenElse(hn::FirstN(d, count), s[v], hn::Set(d, kNever));
+    best = hn::Max(best, s[v]);
+  }
+  best = hn::MaxOfLanes(d, best);
+  FloatVec total = hn::Zero(d);
+#pragma GCC unroll 8
+  for (int v = 0; v < kVectors; ++v) {
+    FloatVec weight = Exp(d, hn::Sub(s[v], best));
+    total = hn::Add(total, weight);
+    if (block.value_scales != nullptr) {
+      weight = hn::Mul(weight, hn::LoadU(d, block.value_scales + v * kLanes));
+    }
+    hn::Store(weight, d, scores + v * kLanes);
+  }
+  const float factor = hn::GetLane(Exp(d, hn::Sub(hn::Set(d, largest), best)));
+  largest = hn::GetLane(best);
+  sum = sum * factor + hn::GetLane(hn::SumOfLanes(d, total));
+  return factor;
+}
+
+void ScaleRow(float factor, int64_t columns, float* y) {
+  const FloatVec f = hn::Set(Floats(), factor);
+  for (int64_t i = 0; i < columns; i += kLanes) {
+    hn::Store(hn::Mul(hn::Load(Floats(), y + i), f), Floats(), y + i);
+  }
+}
+
+void AttendToBlock(const AttentionTile& tile, int64_t block, const AttentionScratch& scratch) {
+  const KvLayout& layout = tile.arguments.layout;
+  const int64_t D = layout.head_dim, padded = layout.PaddedDim(), begin = block * kKvBlock;
+  const BlockView view = ViewBlock(layout, tile.Block(block), scratch);
+  std::fill_n(scratch.scores, tile.rows * kKvBlock, 0.0f);
+  MultiplyAdd(tile.rows, scratch.q, D, D, view.keys, kKvBlock, scratch.scores);
+  for (int64_t i = 0; i < tile.rows; ++i) {
+    const float factor = WeighRow(tile.Seen(i) - begin, view, scratch.scores + i * kKvBlock,
+                                  scratch.largest[i], scratch.sums[i]);
+    if (factor != 1) ScaleRow(factor, padded, scratch.y + i * padded);
+  }
+  const int64_t seen = std::min(tile.Seen(tile.rows - 1) - begin, kKvBlock);
+  MultiplyAdd(tile.rows, scratch.scores, kKvBlock, seen, view.values, padded, scratch.y);
+}
+
+void AttendTile(const AttentionTile& tile, const AttentionScratch& scratch) {
+  const AttentionArguments& a = tile.arguments;
+  const int64_t D = a.layout.head_dim, padded = a.layout.PaddedDim();
+  for (int64_t i = 0; i < tile.rows; ++i) {
+    const float* q = a.q.row(tile.run.begin + tile.first + i) + tile.head * D;
+    for (int64_t d = 0; d < D; ++d) scratch.q[i * D + d] = q[d] * a.scale;
+  }
+  std::fill_n(scratch.y, tile.rows * padded, 0.0f);
+  std::fill_n(scratch.largest, tile.rows, kNever);
+  std::fill_n(scratch.sums, tile.rows, 0.0f);
+  const int64_t blocks = (tile.Seen(tile.rows - 1) + kKvBlock - 1) / kKvBlock;
+  for (int64_t block = 0; block < blocks; ++block) AttendToBlock(tile, block, scratch);
+  for (int64_t i = 0; i < tile.rows; ++i) {
+    float* y = a.y.row(tile.run.begin + tile.first + i) + tile.head * D;
+    for (int64_t d = 0; d < D; ++d) y[d] = scratch.y[i * padded + d] / scratch.sums[i];
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace whipsnake::kernels
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace whipsnake::kernels {
+namespace {
+
+HWY_EXPORT(WriteTile);
+HWY_EXPORT(AttendTile);
+
+// Every head of every kTile rows, the longest to compute first, so that the threads end together.
+std::vector<AttentionTile> CutIntoTiles(std::span<const AttentionRun> runs,
+                                        const AttentionArguments& arguments) {
+  std::vector<AttentionTile> tiles;
+  for (const AttentionRun& run : runs) {
+    for (int64_t first = 0; first < run.length; first += kTile) {
+      const int64_t rows = std::min(kTile, run.length - first);
+      for (int64_t head = 0; head < arguments.layout.heads; ++head) {
+        tiles.push_back({run, arguments, head, first, rows});
+      }
+    }
+  }
+  return {tiles.rbegin(), tiles.rend()};
+}
+
+// One thread's time for all tiles, roughly.
+double Nanoseconds(const std::vector<AttentionTile>& tiles) {
+  constexpr double kNanosecondsEach = 0.05;  // of each number of a key or value, for each row
+  double products = 0;
+  for (const AttentionTile& tile : tiles) {
+    products += static_cast<double>(tile.rows * tile.Seen(tile.rows - 1));
+  }
+  return kNanosecondsEach * products * 2 * tiles.front().arguments.layout.head_dim;
+}
+
+template <typename Work>
+void ForEachTile(std::span<const AttentionTile> tiles, bool shared, const Work& work) {
+  std::atomic<size_t> next{0};
+  const auto take_all = [&](int) {
+    for (size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < tiles.size();) {
+      work(tiles[i]);
+    }
+  };
+  if (shared) {
+    Team::Current().Run(take_all);
+  } else {
+    take_all(0);
+  }
+}
+
+}  // namespace
+
+void Attention(std::span<const AttentionRun> runs, const AttentionArguments& arguments) {
+  const std::vector<AttentionTile> tiles = CutIntoTiles(runs, arguments);
+  if (tiles.empty()) return;
+  const bool shared = Nanoseconds(tiles) >= kWorthATeam;
+  // All of a sequence is written before any of it is read.
+  ForEachTile(tiles, shared, HWY_DYNAMIC_DISPATCH(WriteTile));
+  const auto attend = HWY_DYNAMIC_DISPATCH(AttendTile);
+  ForEachTile(tiles, shared, [&](const AttentionTile& tile) {
+    thread_local Scratch memory;
+    const KvLayout& layout = arguments.layout;
+    attend(tile, AttentionScratch(layout, memory.Get<float>(AttentionScratch::Size(layout))));
+  });
+}
+
+}  // namespace whipsnake::kernels
+#endif  // HWY_ONCE

@@ -1,0 +1,196 @@
+#include "kernels/attention/attention.h"
+
+#include <cmath>
+#include <limits>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "kernels/cpu/team.h"
+#include "tests/kernels/test_matrix.h"
+
+namespace whipsnake::kernels {
+namespace {
+
+// A sequence's blocks, as a model holds them: two layers in each, of which the second is used, and
+// numbers in them that mean nothing.
+class Blocks {
+ public:
+  Blocks(const KvLayout& layout, int64_t positions, Random& random) : layout_(layout) {
+    for (int64_t i = 0; i * kKvBlock < positions; ++i) {
+      memory_.emplace_back(2 * Aligned() / sizeof(float));
+      for (float& value : memory_.back()) value = random.Uniform(-9, 9);
+    }
+    for (auto& block : memory_) pointers_.push_back(reinterpret_cast<std::byte*>(block.data()));
+  }
+  Blocks(const Blocks& other) : layout_(other.layout_), memory_(other.memory_) {
+    for (auto& block : memory_) pointers_.push_back(reinterpret_cast<std::byte*>(block.data()));
+  }
+
+  int64_t Aligned() const { return (layout_.bytes() + 63) / 64 * 64; }
+  std::byte* const* data() const { return pointers_.data(); }
+
+ private:
+  KvLayout layout_;
+  std::vector<std::vector<float>> memory_;
+  std::vector<std::byte*> pointers_;
+};
+
+struct Shape {
+  int64_t heads, head_dim;
+};
+
+struct Sequence {
+  TestMatrix q, k, v;
+  Blocks blocks;
+
+  Sequence(const KvLayout& layout, int64_t tokens, Random& random)
+      : q(tokens, layout.heads * layout.head_dim, random, -2, 2),
+        k(tokens, layout.heads * layout.head_dim, random, -2, 2),
+        v(tokens, layout.heads * layout.head_dim, random, -2, 2),
+        blocks(layout, tokens, random) {}
+};
+
+using Function = decltype(&Attention);
+
+// The whole sequence, cut into calls of the given lengths.
+TestMatrix Attend(Function attention, Sequence s, const KvLayout& layout, bool causal,
+                  const std::vector<int64_t>& lengths) {
+  TestMatrix y(s.q.view().rows, s.q.view().cols);
+  int64_t begin = 0;
+  for (const int64_t length : lengths) {
+    const AttentionRun run{0, length, begin, s.blocks.data()};
+    attention({&run, 1}, {.q = s.q.view().Rows(begin, length),
+                          .k = s.k.view().Rows(begin, length),
+                          .v = s.v.view().Rows(begin, length),
+                          .layout = layout,
+                          .offset = s.blocks.Aligned(),
+                          .scale = 1 / std::sqrt(static_cast<float>(layout.head_dim)),
+                          .causal = causal,
+                          .y = y.view().Rows(begin, length)});
+    begin += length;
+  }
+  return y;
+}
+
+class AttentionTest : public ::testing::TestWithParam<DType> {
+ protected:
+  static KvLayout LayoutOf(const Shape& shape) { return {GetParam(), shape.heads, shape.head_dim}; }
+
+  Team team_{2};
+  Team::Scope scope_{&team_};
+};
+
+constexpr Shape kShapes[] = {{1, 1}, {3, 8}, {2, 12}, {1, 33}, {2, 64}, {1, 100}};
+
+TEST_P(AttentionTest, AgreesWithTheReference) {
+  Random random(1);
+  for (const Shape& shape : kShapes) {
+    for (const int64_t tokens : {1, 2, 23, 24, 25, 31, 32, 33, 65, 130}) {
+      for (const bool causal : {true, false}) {
+        const KvLayout layout = LayoutOf(shape);
+        const Sequence s(layout, tokens, random);
+        const TestMatrix y = Attend(Attention, s, layout, causal, {tokens});
+        const TestMatrix want = Attend(reference::Attention, s, layout, causal, {tokens});
+        ASSERT_TRUE(y.GapsIntact());
+        for (int64_t i = 0; i < tokens; ++i) {
+          for (int64_t c = 0; c < shape.heads * shape.head_dim; ++c) {
+            // Values are at most 2, and their mean is no further off than theirs and the weights'.
+            ASSERT_NEAR(y.at(i, c), want.at(i, c), 4e-6)
+                << shape.heads << "x" << shape.head_dim << " " << tokens << " " << causal << " at "
+                << i << "," << c;
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(AttentionTest, DoesNotDependOnHowASequenceIsCut) {
+  Random random(2);
+  for (const Shape& shape : kShapes) {
+    const KvLayout layout = LayoutOf(shape);
+    const Sequence s(layout, 100, random);
+    const TestMatrix whole = Attend(Attention, s, layout, true, {100});
+    EXPECT_TRUE(whole.Identical(Attend(Attention, s, layout, true, std::vector<int64_t>(100, 1))))
+        << "one by one";
+    for (int i = 0; i < 5; ++i) {
+      EXPECT_TRUE(whole.Identical(Attend(Attention, s, layout, true, RandomSplit(100, random))));
+    }
+    const Team::Scope alone(nullptr);
+    EXPECT_TRUE(whole.Identical(Attend(Attention, s, layout, true, {100}))) << "one thread";
+  }
+}
+
+TEST_P(AttentionTest, SequencesOfABatchDoNotMeet) {
+  Random random(3);
+  const KvLayout layout = LayoutOf({2, 16});
+  const int64_t lengths[] = {1, 40, 7, 0, 70};
+  std::vector<Sequence> alone;
+  for (const int64_t length : lengths) alone.emplace_back(layout, length, random);
+  TestMatrix q(118, 32), k(118, 32), v(118, 32), y(118, 32);
+  std::vector<AttentionRun> runs;
+  std::vector<Blocks> blocks;
+  for (const Sequence& s : alone) blocks.push_back(s.blocks);
+  int64_t begin = 0;
+  for (size_t r = 0; r < alone.size(); ++r) {
+    for (int64_t i = 0; i < lengths[r]; ++i) {
+      for (int64_t c = 0; c < 32; ++c) {
+        q.view().row(begin + i)[c] = alone[r].q.at(i, c);
+        k.view().row(begin + i)[c] = alone[r].k.at(i, c);
+        v.view().row(begin + i)[c] = alone[r].v.at(i, c);
+      }
+    }
+    runs.push_back({begin, lengths[r], 0, blocks[r].data()});
+    begin += lengths[r];
+  }
+  Attention(runs, {.q = q.view(),
+                   .k = k.view(),
+                   .v = v.view(),
+                   .layout = layout,
+                   .offset = blocks[0].Aligned(),
+                   .scale = 0.25f,
+                   .y = y.view()});
+  for (size_t r = 0; r < alone.size(); ++r) {
+    const TestMatrix want = Attend(Attention, alone[r], layout, true, {lengths[r]});
+    for (int64_t i = 0; i < lengths[r]; ++i) {
+      for (int64_t c = 0; c < 32; ++c) EXPECT_EQ(y.at(runs[r].begin + i, c), want.at(i, c));
+    }
+  }
+}
+
+// Scores far apart: the weights must not overflow, and the sum so far must be brought down.
+TEST_P(AttentionTest, LateAndLargeScoresWin) {
+  Random random(4);
+  const KvLayout layout = LayoutOf({1, 4});
+  Sequence s(layout, 90, random);
+  for (int64_t i = 0; i < 90; ++i) {
+    for (int64_t d = 0; d < 4; ++d) {
+      s.q.view().row(i)[d] = 100;
+      s.k.view().row(i)[d] = static_cast<float>(i);
+      s.v.view().row(i)[d] = static_cast<float>(i + 1);
+    }
+  }
+  const TestMatrix y = Attend(Attention, s, layout, true, {90});
+  for (int64_t i = 0; i < 90; ++i) EXPECT_NEAR(y.at(i, 0), i + 1.0f, (i + 1) * 1e-6);
+}
+
+TEST_P(AttentionTest, NaNStaysWhereItIsSeen) {
+  Random random(5);
+  const KvLayout layout = LayoutOf({1, 8});
+  Sequence s(layout, 40, random);
+  s.v.view().row(20)[3] = std::numeric_limits<float>::quiet_NaN();
+  const TestMatrix y = Attend(Attention, s, layout, true, std::vector<int64_t>(40, 1));
+  for (int64_t i = 0; i < 20; ++i) EXPECT_FALSE(std::isnan(y.at(i, 3)));
+  if (GetParam() == DType::kI8) return;  // codes have no NaN
+  for (int64_t i = 20; i < 40; ++i) EXPECT_TRUE(std::isnan(y.at(i, 3)));
+  EXPECT_FALSE(std::isnan(y.at(30, 2)));
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, AttentionTest,
+                         ::testing::Values(DType::kF32, DType::kBF16, DType::kI8),
+                         [](const auto& info) { return std::string(Name(info.param)); });
+
+}  // namespace
+}  // namespace whipsnake::kernels
