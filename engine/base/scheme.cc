@@ -12,7 +12,8 @@ constexpr Scheme kAll[] = {Scheme::kFp32,
                            Scheme::kQuambaNoPercentile,
                            Scheme::kStatic,
                            Scheme::kSmoothQuant,
-                           Scheme::kQuaRot};
+                           Scheme::kQuaRot,
+                           Scheme::kW8A8};
 constexpr int kUnquantized = 2;
 
 }  // namespace
@@ -35,12 +36,17 @@ std::string_view Name(Scheme scheme) {
       return "smoothquant-w8a8";
     case Scheme::kQuaRot:
       return "quarot-w8a8";
+    case Scheme::kW8A8:
+      return "w8a8";
   }
   return "unknown";
 }
 
 std::span<const Scheme> AllSchemes() { return kAll; }
 std::span<const Scheme> QuantizedSchemes() { return std::span(kAll).subspan(kUnquantized); }
+std::span<const Scheme> MambaSchemes() {
+  return QuantizedSchemes().first(QuantizedSchemes().size() - 1);
+}
 
 std::string SchemeNames(std::span<const Scheme> schemes) {
   std::string names;

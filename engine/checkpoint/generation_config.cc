@@ -1,7 +1,8 @@
+#include "engine/checkpoint/generation_config.h"
+
 #include <limits>
 
 #include "engine/base/status.h"
-#include "engine/checkpoint/config.h"
 #include "engine/checkpoint/json.h"
 
 namespace whipsnake::engine {

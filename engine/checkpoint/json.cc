@@ -1,5 +1,6 @@
 #include "engine/checkpoint/json.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <set>
@@ -186,6 +187,11 @@ size_t JsonObjectReader::Count(const char* key) const {
 bool JsonObjectReader::Holds(const char* key, std::string_view text) const {
   const json* value = Find(key);
   return value && value->is_string() && value->get_ref<const std::string&>() == text;
+}
+
+bool JsonObjectReader::Lists(const char* key, std::string_view text) const {
+  const json* value = Find(key);
+  return value && value->is_array() && std::ranges::find(*value, json(text)) != value->end();
 }
 
 }  // namespace whipsnake::engine

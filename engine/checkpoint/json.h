@@ -46,6 +46,8 @@ class JsonObjectReader {
   size_t Count(const char* key) const;
   // Whether the key holds this text, where several types are allowed.
   bool Holds(const char* key, std::string_view text) const;
+  // Whether the key holds a list with this text in it.
+  bool Lists(const char* key, std::string_view text) const;
 
   // Records that the value of `key` is not what is expected; the first fault wins.
   void Refuse(const char* key, std::string_view expected);

@@ -67,8 +67,8 @@ auto Normal(double deviation) {
   };
 }
 
-auto Ones() {
-  return [](const Randomness&, int64_t) { return 1.0f; };
+auto Same(float value) {
+  return [value](const Randomness&, int64_t) { return value; };
 }
 
 // A = -(1, 2, ..., N) in every channel: S4D's real initialization (Gu et al., arXiv 2206.11893).
@@ -141,7 +141,7 @@ void AddLayer(const MambaConfig& config, int64_t layer, Tensors& tensors) {
   const double rescale =
       initialization.rescale_out_proj ? 1 / std::sqrt(static_cast<double>(config.layers)) : 1;
 
-  tensors.Add(prefix + "norm.weight", {d}, Ones());
+  tensors.Add(prefix + "norm.weight", {d}, Same(1));
   tensors.Add(mixer + "in_proj.weight", {2 * E, d}, UniformOf(d));
   if (config.use_bias) tensors.Add(mixer + "in_proj.bias", {2 * E}, UniformOf(d));
   tensors.Add(mixer + "conv1d.weight", {E, 1, W}, UniformOf(W));
@@ -151,7 +151,7 @@ void AddLayer(const MambaConfig& config, int64_t layer, Tensors& tensors) {
               Uniform(initialization.time_step_scale / std::sqrt(static_cast<double>(R))));
   tensors.Add(mixer + "dt_proj.bias", {E}, TimeStepBias(initialization));
   tensors.Add(mixer + "A_log", {E, N}, LogOfStateIndex(N));
-  tensors.Add(mixer + "D", {E}, Ones());
+  tensors.Add(mixer + "D", {E}, Same(1));
   tensors.Add(mixer + "out_proj.weight", {d, E},
               Uniform(rescale / std::sqrt(static_cast<double>(E))));
   if (config.use_bias) tensors.Add(mixer + "out_proj.bias", {d}, UniformOf(E));
@@ -162,13 +162,58 @@ void AddModel(const MambaConfig& config, Tensors& tensors) {
   tensors.Add(config.original_form ? "backbone.embedding.weight" : "backbone.embeddings.weight",
               {V, d}, Normal(config.initialization.embedding_deviation));
   for (int64_t layer = 0; layer < config.layers; ++layer) AddLayer(config, layer, tensors);
-  tensors.Add("backbone.norm_f.weight", {d}, Ones());
+  tensors.Add("backbone.norm_f.weight", {d}, Same(1));
   if (!config.tie_embeddings) tensors.Add("lm_head.weight", {V, d}, UniformOf(d));
 }
 
-std::string MakeGenerationConfig(const MambaConfig& config) {
-  return absl::StrCat("{\n  \"bos_token_id\": 0,\n  \"eos_token_id\": [",
-                      absl::StrJoin(config.eos_token_ids, ", "), "],\n  \"pad_token_id\": 0\n}\n");
+// As GPT-2 draws them: normal, with the outputs to the residual stream divided by the square root
+// of their number (Radford et al., Language Models are Unsupervised Multitask Learners, section
+// 2.3).
+void AddLayer(const Gpt2Config& config, int64_t layer, Tensors& tensors) {
+  const int64_t d = config.hidden_size, F = config.inner_size;
+  const double deviation = config.initializer_deviation;
+  const double rescaled = deviation / std::sqrt(2.0 * static_cast<double>(config.layers));
+  const std::string prefix = absl::StrCat("transformer.h.", layer, ".");
+  const auto add_product = [&](const std::string& name, int64_t in, int64_t out, double drawn) {
+    tensors.Add(prefix + name + ".weight", {in, out}, Normal(drawn));
+    tensors.Add(prefix + name + ".bias", {out}, Same(0));
+  };
+  const auto add_norm = [&](const std::string& name) {
+    tensors.Add(prefix + name + ".weight", {d}, Same(1));
+    tensors.Add(prefix + name + ".bias", {d}, Same(0));
+  };
+  add_norm("ln_1");
+  add_product("attn.c_attn", d, 3 * d, deviation);
+  add_product("attn.c_proj", d, d, rescaled);
+  add_norm("ln_2");
+  add_product("mlp.c_fc", d, F, deviation);
+  if (config.activation == kernels::Activation::kCRRelu) {
+    tensors.Add(prefix + "mlp.act.lr", {1}, Same(config.crrelu_epsilon_init.value_or(0.01f)));
+  }
+  add_product("mlp.c_proj", F, d, rescaled);
+}
+
+void AddModel(const Gpt2Config& config, Tensors& tensors) {
+  const int64_t V = config.vocab_size, d = config.hidden_size;
+  const auto normal = Normal(config.initializer_deviation);
+  tensors.Add("transformer.wte.weight", {V, d}, normal);
+  tensors.Add("transformer.wpe.weight", {config.positions, d}, normal);
+  for (int64_t layer = 0; layer < config.layers; ++layer) AddLayer(config, layer, tensors);
+  tensors.Add("transformer.ln_f.weight", {d}, Same(1));
+  tensors.Add("transformer.ln_f.bias", {d}, Same(0));
+  if (config.labels > 0) {
+    tensors.Add("score.weight", {config.labels, d}, normal);
+  } else if (!config.tie_embeddings) {
+    tensors.Add("lm_head.weight", {V, d}, normal);
+  }
+}
+
+std::string MakeGenerationConfig(const ModelConfig& config) {
+  // The made tokenizer's only special token is 0, whatever the config says.
+  std::vector<int32_t> eos = config.eos_token_ids();
+  for (int32_t& id : eos) id = id < config.tokenizer_size() ? id : 0;
+  return absl::StrCat("{\n  \"bos_token_id\": 0,\n  \"eos_token_id\": [", absl::StrJoin(eos, ", "),
+                      "],\n  \"pad_token_id\": 0\n}\n");
 }
 
 }  // namespace
@@ -176,10 +221,10 @@ std::string MakeGenerationConfig(const MambaConfig& config) {
 absl::Status WriteRandomModel(std::string_view config_json, uint64_t seed,
                               const std::string& directory,
                               const std::function<void(double)>& progress) {
-  ASSIGN_OR_RETURN(const MambaConfig config, ParseMambaConfig(config_json));
-  if (config.unpadded_vocab_size < kSmallestByteVocabulary) {
+  ASSIGN_OR_RETURN(const ModelConfig config, ParseModelConfig(config_json));
+  if (config.tokenizer_size() < kSmallestByteVocabulary) {
     return absl::InvalidArgumentError(
-        absl::StrCat("vocab_size: ", config.unpadded_vocab_size, " seen, expected at least ",
+        absl::StrCat("vocab_size: ", config.tokenizer_size(), " seen, expected at least ",
                      kSmallestByteVocabulary, ", <|endoftext|> and 256 bytes"));
   }
   ASSIGN_OR_RETURN(AtomicDirectory made, AtomicDirectory::Create(directory));
@@ -191,9 +236,9 @@ absl::Status WriteRandomModel(std::string_view config_json, uint64_t seed,
   RETURN_IF_ERROR(
       WriteFileAtomically(path / "generation_config.json", MakeGenerationConfig(config)));
   RETURN_IF_ERROR(WriteFileAtomically(path / "tokenizer.json",
-                                      MakeByteLevelTokenizer(config.unpadded_vocab_size)));
+                                      MakeByteLevelTokenizer(config.tokenizer_size())));
   Tensors tensors(seed, bytes, progress);
-  AddModel(config, tensors);
+  std::visit([&](const auto& known) { AddModel(known, tensors); }, config.architecture);
   RETURN_IF_ERROR(WriteSafetensors(path / "model.safetensors", tensors.list()));
   return made.Commit();
 }

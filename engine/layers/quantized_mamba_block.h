@@ -30,7 +30,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "engine/checkpoint/config.h"
+#include "engine/checkpoint/mamba_config.h"
 #include "engine/layers/mamba_block.h"
 #include "engine/layers/weights.h"
 

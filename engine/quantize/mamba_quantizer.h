@@ -12,7 +12,7 @@
 #include "absl/status/statusor.h"
 #include "engine/base/executor.h"
 #include "engine/checkpoint/checkpoint.h"
-#include "engine/checkpoint/config.h"
+#include "engine/checkpoint/mamba_config.h"
 #include "engine/quantize/codes.h"
 #include "engine/quantize/mamba_statistics.h"
 #include "engine/quantize/recipe.h"

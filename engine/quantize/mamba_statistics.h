@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "engine/checkpoint/config.h"
+#include "engine/checkpoint/mamba_config.h"
 #include "engine/layers/mamba_block.h"
 #include "engine/quantize/percentile.h"
 

@@ -10,7 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "engine/checkpoint/checkpoint.h"
-#include "engine/checkpoint/config.h"
+#include "engine/checkpoint/mamba_config.h"
 #include "engine/layers/mamba_block.h"
 #include "engine/quantize/codes.h"
 #include "engine/quantize/recipe.h"

@@ -1,9 +1,12 @@
-// Vector forms of exp, softplus and SiLU for whichever kernel wants to inline them.
+// Vector forms of exp and of the activations, for whichever kernel wants to inline them.
 //
 // The polynomials are least-maximum fits of the relative error (Lawson's iteration), coefficients
 // rounded to fp32 one after the other with the rest fitted again; the errors named are of the exact
 // polynomial.
+#include <type_traits>
+
 #include "hwy/highway.h"
+#include "kernels/activation/activation.h"
 
 #if defined(WHIPSNAKE_KERNELS_ACTIVATION_ACTIVATION_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef WHIPSNAKE_KERNELS_ACTIVATION_ACTIVATION_INL_H_
@@ -87,12 +90,197 @@ HWY_INLINE V Softplus(D d, V x) {
   return hn::Add(AtLeast(d, 0.0f, x), tail);
 }
 
+// 1 / (1 + exp(-x)).
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V Sigmoid(D d, V x) {
+  const V one = hn::Set(d, 1.0f);
+  return hn::Div(one, hn::Add(one, Exp(d, hn::Neg(x))));
+}
+
 // x / (1 + exp(-x)). The bound makes -infinity, where the quotient would be NaN, a number whose
-// result is zero like that of all its neighbours.
+// result is zero like that of all its neighbours; so do those of the functions below.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V Silu(D d, V x) {
   x = AtLeast(d, -89.0f, x);
   return hn::Div(x, hn::Add(hn::Set(d, 1.0f), Exp(d, hn::Neg(x))));
+}
+
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V QuickGelu(D d, V x) {
+  x = AtLeast(d, -89.0f, x);
+  return hn::Div(x, hn::Add(hn::Set(d, 1.0f), Exp(d, hn::Mul(x, hn::Set(d, -1.702f)))));
+}
+
+// The exponent of gelu_new's gate, negated: 2 √(2/π) (x + 0.044715 x³).
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V NegatedGeluNewGate(D d, V x) {
+  constexpr float kLinear = -1.5957691216f, kCubic = -0.0713548163f;
+  return hn::Mul(x, hn::MulAdd(hn::Mul(x, x), hn::Set(d, kCubic), hn::Set(d, kLinear)));
+}
+
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V GeluNew(D d, V x) {
+  x = AtLeast(d, -16.0f, x);
+  return hn::Div(x, hn::Add(hn::Set(d, 1.0f), Exp(d, NegatedGeluNewGate(d, x))));
+}
+
+// exp(-x²/2), where |x| <= 16 or NaN.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V Bell(D d, V x) {
+  return Exp(d, hn::Mul(hn::Mul(x, x), hn::Set(d, -0.5f)));
+}
+
+// To where exp(-x²/2) is 0 in fp32.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V WithinBell(D d, V x) {
+  return AtMost(d, 16.0f, AtLeast(d, -16.0f, x));
+}
+
+// Φ(x), given exp(-x²/2): from the tail by a rational approximation of the error function
+// (Abramowitz & Stegun, Handbook of Mathematical Functions, 7.1.26), whose error is 1.5e-7.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V NormalDistribution(D d, V x, V bell) {
+  const V one = hn::Set(d, 1.0f);
+  constexpr float kP = 0.3275911f * 0.70710678f;  // of |x| / √2
+  const V t = hn::Div(one, hn::MulAdd(hn::Abs(x), hn::Set(d, kP), one));
+  const V tail = hn::Mul(hn::Mul(t, bell),
+                         Horner(d, t,
+                                {0.5f * 1.061405429f, 0.5f * -1.453152027f, 0.5f * 1.421413741f,
+                                 0.5f * -0.284496736f, 0.5f * 0.254829592f}));
+  return hn::IfThenElse(hn::Lt(x, hn::Zero(d)), tail, hn::Sub(one, tail));
+}
+
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V Gelu(D d, V x) {
+  x = AtLeast(d, -16.0f, x);
+  return hn::Mul(x, NormalDistribution(d, x, Bell(d, AtMost(d, 16.0f, x))));
+}
+
+// tanh(log(1 + n)) = w / (w + 2) with w = n (n + 2), n = exp(x). It is 1 in fp32 long before x is
+// 20, and w then still finite.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V MishWeight(D d, V n) {
+  return hn::Mul(n, hn::Add(n, hn::Set(d, 2.0f)));
+}
+
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V Mish(D d, V x) {
+  x = AtLeast(d, -89.0f, x);
+  const V w = MishWeight(d, Exp(d, AtMost(d, 20.0f, x)));
+  return hn::Mul(x, hn::Div(w, hn::Add(w, hn::Set(d, 2.0f))));
+}
+
+// max(0, x) + ε x exp(-x²/2).
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V CRRelu(D d, V x, V epsilon) {
+  const V within = WithinBell(d, x);
+  return hn::MulAdd(hn::Mul(epsilon, within), Bell(d, within), AtLeast(d, 0.0f, x));
+}
+
+// The function of a kind; epsilon is CRReLU's.
+template <Activation kKind, class D, class V = hn::Vec<D>>
+HWY_INLINE V ApplyActivation(D d, V x, V epsilon) {
+  if constexpr (kKind == Activation::kRelu) return AtLeast(d, 0.0f, x);
+  if constexpr (kKind == Activation::kLeakyRelu) {
+    return hn::IfThenElse(hn::Gt(x, hn::Zero(d)), x, hn::Mul(x, hn::Set(d, 0.01f)));
+  }
+  if constexpr (kKind == Activation::kGelu) return Gelu(d, x);
+  if constexpr (kKind == Activation::kGeluNew) return GeluNew(d, x);
+  if constexpr (kKind == Activation::kQuickGelu) return QuickGelu(d, x);
+  if constexpr (kKind == Activation::kSilu) return Silu(d, x);
+  if constexpr (kKind == Activation::kMish) return Mish(d, x);
+  if constexpr (kKind == Activation::kCRRelu) return CRRelu(d, x, epsilon);
+  return x;
+}
+
+// d/dx x σ(v), given v's slope.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V GatedSlope(D d, V x, V v, V v_slope) {
+  const V s = Sigmoid(d, v);
+  return hn::MulAdd(hn::Mul(x, v_slope), hn::Mul(s, hn::Sub(hn::Set(d, 1.0f), s)), s);
+}
+
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V MishSlope(D d, V x) {
+  const V one = hn::Set(d, 1.0f), two = hn::Set(d, 2.0f);
+  const V n = Exp(d, x), w = MishWeight(d, n);
+  const V inverse = hn::Div(one, hn::Add(w, two));
+  const V tanh = hn::Mul(w, inverse);
+  // 1 - tanh² = 4 (w + 1) / (w + 2)²
+  const V rest = hn::Mul(hn::Mul(hn::Set(d, 4.0f), hn::Add(w, one)), hn::Mul(inverse, inverse));
+  const V sigmoid = hn::Div(n, hn::Add(n, one));
+  return hn::MulAdd(hn::Mul(x, sigmoid), rest, tanh);
+}
+
+// 1 where x > 0, `below` elsewhere and NaN for NaN.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V StepFrom(D d, V x, float below) {
+  const V step = hn::IfThenElse(hn::Gt(x, hn::Zero(d)), hn::Set(d, 1.0f), hn::Set(d, below));
+  return hn::IfThenElse(hn::Eq(x, x), step, x);
+}
+
+// Its derivative. Smooth ones are constant, in fp32, outside of the bounds.
+template <Activation kKind, class D, class V = hn::Vec<D>>
+HWY_INLINE V ActivationSlope(D d, V x, V epsilon) {
+  const V one = hn::Set(d, 1.0f);
+  if constexpr (kKind == Activation::kRelu) return StepFrom(d, x, 0.0f);
+  if constexpr (kKind == Activation::kLeakyRelu) return StepFrom(d, x, 0.01f);
+  if constexpr (kKind == Activation::kGelu) {
+    x = WithinBell(d, x);
+    const V bell = Bell(d, x);
+    return hn::MulAdd(hn::Mul(x, hn::Set(d, 0.39894228f)), bell, NormalDistribution(d, x, bell));
+  }
+  if constexpr (kKind == Activation::kGeluNew) {
+    x = WithinBell(d, x);
+    const V slope =
+        hn::MulAdd(hn::Mul(x, x), hn::Set(d, 3 * 0.0713548163f), hn::Set(d, 1.5957691216f));
+    return GatedSlope(d, x, hn::Neg(NegatedGeluNewGate(d, x)), slope);
+  }
+  if constexpr (kKind == Activation::kQuickGelu) {
+    x = AtMost(d, 89.0f, AtLeast(d, -89.0f, x));
+    return GatedSlope(d, x, hn::Mul(x, hn::Set(d, 1.702f)), hn::Set(d, 1.702f));
+  }
+  if constexpr (kKind == Activation::kSilu) {
+    x = AtMost(d, 89.0f, AtLeast(d, -89.0f, x));
+    return GatedSlope(d, x, x, one);
+  }
+  if constexpr (kKind == Activation::kMish) {
+    return MishSlope(d, AtMost(d, 20.0f, AtLeast(d, -89.0f, x)));
+  }
+  if constexpr (kKind == Activation::kCRRelu) {
+    const V within = WithinBell(d, x);
+    const V slope = hn::NegMulAdd(within, within, one);
+    return hn::MulAdd(hn::Mul(epsilon, slope), Bell(d, within), StepFrom(d, x, 0.0f));
+  }
+  return hn::IfThenElse(hn::Eq(x, x), one, x);
+}
+
+template <Activation kKind>
+using ActivationKind = std::integral_constant<Activation, kKind>;
+
+// Calls body(ActivationKind<kind>()), so that a loop inside has no branch.
+template <class Body>
+HWY_INLINE void WithActivation(Activation kind, const Body& body) {
+  switch (kind) {
+    case Activation::kIdentity:
+      return body(ActivationKind<Activation::kIdentity>());
+    case Activation::kRelu:
+      return body(ActivationKind<Activation::kRelu>());
+    case Activation::kLeakyRelu:
+      return body(ActivationKind<Activation::kLeakyRelu>());
+    case Activation::kGelu:
+      return body(ActivationKind<Activation::kGelu>());
+    case Activation::kGeluNew:
+      return body(ActivationKind<Activation::kGeluNew>());
+    case Activation::kQuickGelu:
+      return body(ActivationKind<Activation::kQuickGelu>());
+    case Activation::kSilu:
+      return body(ActivationKind<Activation::kSilu>());
+    case Activation::kMish:
+      return body(ActivationKind<Activation::kMish>());
+    case Activation::kCRRelu:
+      return body(ActivationKind<Activation::kCRRelu>());
+  }
 }
 
 }  // namespace whipsnake::kernels::HWY_NAMESPACE

@@ -1,5 +1,9 @@
+#include <algorithm>
+#include <vector>
+
 #include "kernels/activation/activation.h"
 #include "kernels/cpu/parallel.h"
+#include "kernels/dtype.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/activation/activation_cpu.cc"
@@ -12,10 +16,45 @@
 HWY_BEFORE_NAMESPACE();
 namespace whipsnake::kernels::HWY_NAMESPACE {
 
-void SiluRange(const float* x, int64_t begin, int64_t end, float* y) {
-  ForEachVector(begin, end, [=](int64_t i, auto part) HWY_ATTR {
-    part.Store(Silu(Floats(), part.Load(x + i)), y + i);
+void ActivateRange(ActivationFunction f, const float* x, int64_t begin, int64_t end, float* y) {
+  WithActivation(f.kind, [&](auto kind) HWY_ATTR {
+    const FloatVec epsilon = hn::Set(Floats(), f.epsilon);
+    ForEachVector(begin, end, [&](int64_t i, auto part) HWY_ATTR {
+      part.Store(ApplyActivation<kind()>(Floats(), part.Load(x + i), epsilon), y + i);
+    });
   });
+}
+
+// A piece at a time through fp32.
+void ActivateHalves(ActivationFunction f, const uint16_t* x, int64_t begin, int64_t end,
+                    uint16_t* y) {
+  constexpr int64_t kPiece = 256;
+  float piece[kPiece];
+  for (int64_t i = begin; i < end; i += kPiece) {
+    const int64_t count = std::min(kPiece, end - i);
+    for (int64_t j = 0; j < count; ++j) piece[j] = FromBF16(x[i + j]);
+    ActivateRange(f, piece, 0, count, piece);
+    for (int64_t j = 0; j < count; ++j) y[i + j] = ToBF16(piece[j]);
+  }
+}
+
+// Returns the sum of g k(x).
+float BackwardRange(ActivationFunction f, const float* x, const float* g, int64_t count,
+                    float* gx) {
+  FloatVec sum = hn::Zero(Floats());
+  WithActivation(f.kind, [&](auto kind) HWY_ATTR {
+    const Floats d;
+    const FloatVec epsilon = hn::Set(d, f.epsilon);
+    ForEachVector(0, count, [&](int64_t i, auto part) HWY_ATTR {
+      const FloatVec value = part.Load(x + i), gradient = part.Load(g + i);
+      if constexpr (kind() == Activation::kCRRelu) {
+        const FloatVec within = WithinBell(d, value);
+        sum = hn::MulAdd(gradient, hn::Mul(within, Bell(d, within)), sum);
+      }
+      part.Store(hn::Mul(gradient, ActivationSlope<kind()>(d, value, epsilon)), gx + i);
+    });
+  });
+  return hn::GetLane(hn::SumOfLanes(Floats(), sum));
 }
 
 void SoftplusRange(const float* x, int64_t begin, int64_t end, float* y) {
@@ -29,22 +68,72 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace whipsnake::kernels {
+namespace {
 
-HWY_EXPORT(SiluRange);
+HWY_EXPORT(ActivateRange);
+HWY_EXPORT(ActivateHalves);
+HWY_EXPORT(BackwardRange);
 HWY_EXPORT(SoftplusRange);
 
-void Silu(const float* x, int64_t n, float* y) {
-  constexpr double kNanosecondsEach = 0.27;
+constexpr double kNanosecondsEach = 0.3;
+
+}  // namespace
+
+void Activate(ActivationFunction f, const float* x, int64_t n, float* y) {
   ParallelChannels(n, kNanosecondsEach * n, [=](int64_t begin, int64_t end) {
-    HWY_DYNAMIC_DISPATCH(SiluRange)(x, begin, end, y);
+    HWY_DYNAMIC_DISPATCH(ActivateRange)(f, x, begin, end, y);
+  });
+}
+
+void Activate(ActivationFunction f, const uint16_t* x, int64_t n, uint16_t* y) {
+  ParallelChannels(n, kNanosecondsEach * n, [=](int64_t begin, int64_t end) {
+    HWY_DYNAMIC_DISPATCH(ActivateHalves)(f, x, begin, end, y);
   });
 }
 
 void Softplus(const float* x, int64_t n, float* y) {
-  constexpr double kNanosecondsEach = 0.44;
-  ParallelChannels(n, kNanosecondsEach * n, [=](int64_t begin, int64_t end) {
+  constexpr double kSoftplusNanoseconds = 0.44;
+  ParallelChannels(n, kSoftplusNanoseconds * n, [=](int64_t begin, int64_t end) {
     HWY_DYNAMIC_DISPATCH(SoftplusRange)(x, begin, end, y);
   });
+}
+
+double ActivateBackward(ActivationFunction f, const float* x, const float* g, int64_t n,
+                        float* gx) {
+  // A block's sum is in fp32, over few additions a lane; the blocks' in fp64, in their order.
+  constexpr int64_t kBlock = 512;
+  std::vector<float> sums((n + kBlock - 1) / kBlock);
+  ParallelRows(std::ssize(sums), kNanosecondsEach * n, [&](int64_t begin, int64_t end) {
+    for (int64_t block = begin; block < end; ++block) {
+      const int64_t first = block * kBlock;
+      sums[block] = HWY_DYNAMIC_DISPATCH(BackwardRange)(f, x + first, g + first,
+                                                        std::min(kBlock, n - first), gx + first);
+    }
+  });
+  double sum = 0;
+  for (const float block : sums) sum += block;
+  return sum;
+}
+
+void MakeCodeTable(ActivationFunction f, float from, float to, int8_t table[kCodes]) {
+  float values[kCodes];
+  for (int code = 0; code < kCodes; ++code) values[code] = static_cast<float>(code - 128) * from;
+  HWY_DYNAMIC_DISPATCH(ActivateRange)(f, values, 0, kCodes, values);
+  for (int code = 0; code < kCodes; ++code) table[code] = ToCode(values[code] / to);
+}
+
+void ApplyCodeTable(const int8_t* table, const int8_t* x, int64_t n, int8_t* y) {
+  constexpr double kLookup = 0.5;  // nanoseconds
+  ParallelChannels(n, kLookup * n, [=](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) y[i] = table[x[i] + 128];
+  });
+}
+
+bool EpsilonVanishes(float epsilon, float from, float to) {
+  int8_t with[kCodes], without[kCodes];
+  MakeCodeTable({Activation::kCRRelu, epsilon}, from, to, with);
+  MakeCodeTable({Activation::kRelu}, from, to, without);
+  return std::equal(with, with + kCodes, without);
 }
 
 }  // namespace whipsnake::kernels

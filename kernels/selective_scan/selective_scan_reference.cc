@@ -23,7 +23,7 @@ void SelectiveScan(std::span<const ScanRun> runs, const SelectiveScanOperands& o
           y += double{h} * o.c.row(t)[n];
         }
         float gate = o.z.row(t)[e];
-        Silu(&gate, 1, &gate);
+        Activate({Activation::kSilu}, &gate, 1, &gate);
         o.y.row(t)[e] = static_cast<float>(y * gate);
       }
     }

@@ -66,24 +66,19 @@ class TemporaryDirectory {
 
 absl::Status WriteRandomModel(const std::string& config_path, const std::string& directory) {
   ASSIGN_OR_RETURN(const std::string config, engine::ReadTextFile(config_path));
-  const absl::Status valid = engine::ParseMambaConfig(config).status();
+  const absl::Status valid = engine::ParseModelConfig(config).status();
   if (!valid.ok()) return engine::WithContext(valid, config_path);
   Progress progress("Drawing random weights");
   return engine::WriteRandomModel(config, /*seed=*/1, directory,
                                   [&](double fraction) { progress.Set(fraction); });
 }
 
-absl::StatusOr<engine::MambaConfig> ReadConfig(const std::string& directory) {
-  ASSIGN_OR_RETURN(const std::string json, engine::ReadTextFile(directory + "/config.json"));
-  return engine::ParseMambaConfig(json);
-}
-
 // The text that was given or, for random weights, random tokens.
 absl::StatusOr<engine::CalibrationSet> Calibration(const BenchFlags& flags,
                                                    const std::string& directory) {
   if (flags.random_weights && flags.calibration.empty()) {
-    ASSIGN_OR_RETURN(const engine::MambaConfig config, ReadConfig(directory));
-    return engine::RandomCalibrationSet(/*tokens=*/512, config.unpadded_vocab_size, /*seed=*/1);
+    ASSIGN_OR_RETURN(const engine::ModelConfig config, engine::ReadModelConfig(directory));
+    return engine::RandomCalibrationSet(/*tokens=*/512, config.tokenizer_size(), /*seed=*/1);
   }
   if (flags.calibration.empty()) {
     return engine::InvalidField("--calibration", "nothing",
@@ -163,7 +158,7 @@ absl::StatusOr<int> Bench(const BenchFlags& flags, const Output& output) {
     RETURN_IF_ERROR(WriteRandomModel(flags.config, directory));
   }
 
-  ASSIGN_OR_RETURN(const engine::MambaConfig config, ReadConfig(directory));
+  ASSIGN_OR_RETURN(const engine::ModelConfig config, engine::ReadModelConfig(directory));
 
   engine::Executor executor(flags.threads);
   engine::Ledger ledger(engine::DetectResources().memory_bytes);
@@ -173,7 +168,7 @@ absl::StatusOr<int> Bench(const BenchFlags& flags, const Output& output) {
   for (const engine::ModelOptions& option : options) {
     std::string source = directory;
     // A directory that is quantized already is taken as it is, or refused by LoadModel.
-    if (option.scheme && engine::IsQuantized(*option.scheme) && !config.quantization) {
+    if (option.scheme && engine::IsQuantized(*option.scheme) && !config.quantized()) {
       source = *temporary / engine::Name(*option.scheme);
       RETURN_IF_ERROR(Quantize(flags, *option.scheme, directory, source, environment));
     }

@@ -22,7 +22,7 @@ struct InitFlags {
 
 absl::StatusOr<int> Init(const InitFlags& flags, const Output& output) {
   ASSIGN_OR_RETURN(const std::string config, engine::ReadTextFile(flags.config));
-  absl::StatusOr<engine::MambaConfig> parsed = engine::ParseMambaConfig(config);
+  absl::StatusOr<engine::ModelConfig> parsed = engine::ParseModelConfig(config);
   if (!parsed.ok()) return engine::WithContext(parsed.status(), flags.config);
   {
     Progress progress("Writing " + flags.out);

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "engine/base/status.h"
+#include "engine/checkpoint/config.h"
 #include "engine/checkpoint/digest.h"
 #include "engine/checkpoint/files.h"
 #include "engine/generate/sampling.h"
@@ -27,10 +28,8 @@ absl::StatusOr<engine::GenerationDefaults> LoadDefaults(const std::string& direc
   if (!valid.ok()) return engine::WithContext(valid, path);
 
   if (defaults.eos_token_ids.empty()) {
-    ASSIGN_OR_RETURN(const std::string config_text,
-                     engine::ReadTextFile(directory + "/config.json"));
-    ASSIGN_OR_RETURN(const engine::MambaConfig config, engine::ParseMambaConfig(config_text));
-    defaults.eos_token_ids = config.eos_token_ids;
+    ASSIGN_OR_RETURN(const engine::ModelConfig config, engine::ReadModelConfig(directory));
+    defaults.eos_token_ids = config.eos_token_ids();
   }
   return defaults;
 }

@@ -7,7 +7,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "engine/checkpoint/config.h"
+#include "engine/checkpoint/generation_config.h"
 #include "engine/generate/generator.h"
 #include "engine/models/model.h"
 #include "engine/structured/constraint.h"

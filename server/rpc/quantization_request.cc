@@ -5,7 +5,7 @@
 #include <system_error>
 
 #include "engine/base/status.h"
-#include "engine/checkpoint/config.h"
+#include "engine/checkpoint/mamba_config.h"
 #include "engine/checkpoint/files.h"
 #include "server/errors.h"
 #include "server/registry/model_path.h"

@@ -3,10 +3,12 @@
 #include <string_view>
 
 #include "engine/checkpoint/config.h"
+#include "engine/checkpoint/generation_config.h"
 
 namespace {
 
 using whipsnake::engine::GenerationDefaults;
+using whipsnake::engine::Gpt2Config;
 using whipsnake::engine::MambaConfig;
 
 void Require(bool condition) {
@@ -37,6 +39,17 @@ void RequireBounds(const MambaConfig& config) {
   RequireIds(config.eos_token_ids);
 }
 
+void RequireBounds(const Gpt2Config& config) {
+  for (const int64_t size : {config.vocab_size, config.positions, config.hidden_size, config.layers,
+                             config.heads, config.inner_size}) {
+    Require(size >= 1 && size <= int64_t{1} << 24);
+  }
+  Require(config.hidden_size % config.heads == 0);
+  Require(config.norm_epsilon >= 0);
+  Require(config.parameters() > 0 && config.parameters() < int64_t{1} << 60);
+  RequireIds(config.eos_token_ids);
+}
+
 void RequireBounds(const GenerationDefaults& defaults) {
   Require(!defaults.temperature || *defaults.temperature >= 0);
   Require(!defaults.top_k || *defaults.top_k >= 0);
@@ -53,9 +66,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(data), size);
   const auto config = whipsnake::engine::ParseMambaConfig(text);
   config.ok() ? RequireBounds(*config) : RequireRefusal(config.status());
-  const auto architecture = whipsnake::engine::ParseArchitecture(text);
-  if (!architecture.ok()) RequireRefusal(architecture.status());
-  Require(architecture.ok() || !config.ok());
+  const auto gpt2 = whipsnake::engine::ParseGpt2Config(text);
+  gpt2.ok() ? RequireBounds(*gpt2) : RequireRefusal(gpt2.status());
+  const auto any = whipsnake::engine::ParseModelConfig(text);
+  if (!any.ok()) RequireRefusal(any.status());
+  Require(any.ok() == (config.ok() || gpt2.ok()));
   const auto defaults = whipsnake::engine::ParseGenerationConfig(text);
   defaults.ok() ? RequireBounds(*defaults) : RequireRefusal(defaults.status());
   return 0;

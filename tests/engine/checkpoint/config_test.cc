@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/checkpoint/files.h"
+#include "engine/checkpoint/generation_config.h"
 #include "tests/engine/checkpoint/support.h"
 
 namespace whipsnake::engine {
@@ -261,12 +262,97 @@ TEST(ParseMambaConfig, ChecksWhatIsComputedFromDefaultsToo) {
               Fails(Code::kInvalidArgument, "ssm_cfg.expand: 5 seen"));
 }
 
-TEST(ParseArchitecture, NamesWhatTheModelIs) {
-  EXPECT_EQ(ParseArchitecture(R"({"model_type": "gpt2"})").value(), "gpt2");
-  EXPECT_EQ(ParseArchitecture(ReadConfig("mamba-130m")).value(), "mamba");
-  EXPECT_EQ(ParseArchitecture(ReadConfig("mamba-130m-original")).value(), "mamba");
-  EXPECT_THAT(ParseArchitecture("{}"), Fails(Code::kInvalidArgument, "model_type"));
-  EXPECT_THAT(ParseArchitecture(R"({"model_type": 3})"), Fails(Code::kInvalidArgument, "3 seen"));
+TEST(ParseModelConfig, IsOfTheNamedArchitecture) {
+  const auto gpt2 = ParseModelConfig(R"({"model_type": "gpt2", "eos_token_id": 7})");
+  EXPECT_EQ(std::get<Gpt2Config>(gpt2->architecture).layers, 12);
+  EXPECT_THAT(gpt2->eos_token_ids(), ElementsAre(7));
+  EXPECT_EQ(gpt2->tokenizer_size(), 50257);
+  for (const char* name : {"mamba-130m", "mamba-130m-original"}) {
+    const auto mamba = ParseModelConfig(ReadConfig(name));
+    EXPECT_EQ(std::get<MambaConfig>(mamba->architecture).layers, 24);
+    EXPECT_EQ(mamba->parameters(), 129135360);
+    EXPECT_FALSE(mamba->quantized());
+  }
+  EXPECT_THAT(ParseModelConfig("{}"), Fails(Code::kInvalidArgument, "model_type"));
+  EXPECT_THAT(ParseModelConfig(R"({"model_type": 3})"), Fails(Code::kInvalidArgument, "3 seen"));
+  EXPECT_THAT(ParseModelConfig(R"({"model_type": "t5"})"),
+              Fails(Code::kUnimplemented, "\"t5\" seen, expected \"mamba\" or \"gpt2\""));
+}
+
+TEST(ParseGpt2Config, HasThePublishedDefaults) {
+  const auto config = ParseGpt2Config(R"({"model_type": "gpt2", "n_inner": null})");
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->parameters(), 124439808);
+  EXPECT_EQ(config->inner_size, 3072);
+  EXPECT_EQ(config->head_dim(), 64);
+  EXPECT_EQ(config->positions, 1024);
+  EXPECT_EQ(config->activation, kernels::Activation::kGeluNew);
+  EXPECT_TRUE(config->scale_attention);
+  EXPECT_TRUE(config->tie_embeddings);
+  EXPECT_EQ(config->labels, 0);
+  EXPECT_FALSE(config->quantization);
+}
+
+TEST(ParseGpt2Config, ReadsEveryKey) {
+  const auto config = ParseGpt2Config(R"({"model_type": "gpt2",
+      "architectures": ["GPT2ForSequenceClassification"], "id2label": {"0": "a", "1": "b", "2": "c"},
+      "vocab_size": 96, "n_positions": 48, "n_embd": 24, "n_layer": 2, "n_head": 3, "n_inner": 40,
+      "activation_function": "crrelu", "crrelu_epsilon_init": -0.25, "layer_norm_epsilon": 1e-6,
+      "scale_attn_weights": false, "scale_attn_by_inverse_layer_idx": true,
+      "tie_word_embeddings": false, "eos_token_id": [1, 2],
+      "quantization_config": {"quant_method": "w8a8", "version": 1, "bits": 8,
+                              "activations": "static", "activation_table": true,
+                              "head_bits": 16}})");
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->vocab_size, 96);
+  EXPECT_EQ(config->positions, 48);
+  EXPECT_EQ(config->heads, 3);
+  EXPECT_EQ(config->inner_size, 40);
+  EXPECT_EQ(config->activation, kernels::Activation::kCRRelu);
+  EXPECT_EQ(config->crrelu_epsilon_init, -0.25f);
+  EXPECT_FALSE(config->scale_attention);
+  EXPECT_TRUE(config->scale_by_inverse_layer);
+  EXPECT_EQ(config->labels, 3);
+  EXPECT_THAT(config->eos_token_ids, ElementsAre(1, 2));
+  ASSERT_TRUE(config->quantization);
+  EXPECT_TRUE(config->quantization->static_activations);
+  EXPECT_TRUE(config->quantization->activation_table);
+  EXPECT_EQ(config->quantization->head_bits, 16);
+}
+
+TEST(ParseGpt2Config, RefusesByKeyValueAndExpectation) {
+  const std::pair<std::string, std::string> cases[] = {
+      {R"("n_head": 5)", "n_head: 5 seen, expected a divisor of n_embd = 768"},
+      {R"("n_layer": 0)", "n_layer: 0 seen, expected an integer from 1"},
+      {R"("n_embd": 1000000)", "n_embd: 1000000 seen"},
+      {R"("activation_function": "tanhh")", "activation_function: \"tanhh\" seen, expected relu, "},
+      {R"("add_cross_attention": true)", "add_cross_attention: true seen, expected false"},
+      {R"("crrelu_epsilon_init": "much", "activation_function": "crrelu")",
+       "crrelu_epsilon_init: \"much\" seen, expected a number"},
+      {R"("quantization_config": {"quant_method": "quamba"})", "quantization_config.quant_method"},
+      {R"("quantization_config": {"quant_method": "w8a8", "version": 1})",
+       "quantization_config.activations: nothing seen, expected \"static\" or \"dynamic\""},
+      {R"("quantization_config": {"quant_method": "w8a8", "version": 2})",
+       "quantization_config.version: 2"},
+      {R"("quantization_config": {"quant_method": "w8a8", "version": 1, "activations": "dynamic",
+           "activation_table": true})",
+       "quantization_config.activation_table: true seen"},
+  };
+  for (const auto& [keys, message] : cases) {
+    EXPECT_THAT(ParseGpt2Config(R"({"model_type": "gpt2", )" + keys + "}"),
+                Fails(Code::kInvalidArgument, message));
+  }
+  EXPECT_THAT(ParseGpt2Config(R"({"model_type": "mamba"})"),
+              Fails(Code::kUnimplemented, "expected \"gpt2\""));
+}
+
+TEST(ParseActivation, KnowsNamesAndSynonyms) {
+  EXPECT_EQ(ParseActivation("swish"), kernels::Activation::kSilu);
+  EXPECT_EQ(ParseActivation("gelu_pytorch_tanh"), kernels::Activation::kGeluNew);
+  EXPECT_EQ(ParseActivation("gelu"), kernels::Activation::kGelu);
+  EXPECT_FALSE(ParseActivation("Gelu"));
+  EXPECT_EQ(Name(kernels::Activation::kSilu), "silu");
+  EXPECT_EQ(ActivationNames(), "relu, leaky_relu, gelu, gelu_new, quick_gelu, silu, mish, crrelu");
 }
 
 TEST(ParseGenerationConfig, ReadsWhatIsThereAndNothingElse) {

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/checkpoint/config.h"
+#include "engine/checkpoint/generation_config.h"
 #include "engine/checkpoint/random_tokenizer.h"
 #include "tests/engine/checkpoint/support.h"
 

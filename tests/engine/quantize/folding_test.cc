@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "engine/checkpoint/config.h"
+#include "engine/checkpoint/mamba_config.h"
 #include "engine/models/mamba.h"
 #include "engine/quantize/mamba_quantizer.h"
 #include "engine/quantize/rotation.h"

@@ -1,0 +1,28 @@
+// generation_config.json of a model directory.
+#ifndef WHIPSNAKE_ENGINE_CHECKPOINT_GENERATION_CONFIG_H_
+#define WHIPSNAKE_ENGINE_CHECKPOINT_GENERATION_CONFIG_H_
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace whipsnake::engine {
+
+// Defaults for sampling. What the file does not name is unset. `do_sample: false` is temperature 0.
+struct GenerationDefaults {
+  std::optional<float> temperature;         // 0 or more
+  std::optional<int64_t> top_k;             // 0 is off
+  std::optional<float> top_p;               // in (0, 1]
+  std::optional<float> min_p;               // in [0, 1]
+  std::optional<float> repetition_penalty;  // above 0
+  std::optional<int64_t> max_new_tokens;    // 1 or more
+  std::vector<int32_t> eos_token_ids;       // one id or a list in the file
+};
+absl::StatusOr<GenerationDefaults> ParseGenerationConfig(std::string_view json);
+
+}  // namespace whipsnake::engine
+
+#endif  // WHIPSNAKE_ENGINE_CHECKPOINT_GENERATION_CONFIG_H_
