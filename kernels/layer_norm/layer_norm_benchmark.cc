@@ -1,0 +1,41 @@
+// T rows of GPT-2 124M's width.
+#include <benchmark/benchmark.h>
+
+#include <vector>
+
+#include "kernels/layer_norm/layer_norm.h"
+
+namespace whipsnake::kernels {
+namespace {
+
+enum class Form { kFloats, kCodes, kOwnCodes };
+
+void BM_ResidualLayerNorm(benchmark::State& state, Form form) {
+  const int64_t rows = state.range(0), cols = 768;
+  const std::vector<float> h(rows * cols, 1e-3f), ones(cols, 1.0f);
+  std::vector<float> r(rows * cols, 0.5f), y(rows * cols), scale(rows);
+  std::vector<int8_t> codes(rows * cols);
+  const LayerNormWeights weights{ones.data(), ones.data(), 1e-5f};
+  const MatrixView<const float> addend(h.data(), rows, cols);
+  const MatrixView<float> residual(r.data(), rows, cols);
+  const MatrixView<int8_t> out(codes.data(), rows, cols);
+  for (auto _ : state) {
+    switch (form) {
+      case Form::kFloats:
+        ResidualLayerNorm(addend, residual, weights, MatrixView<float>(y.data(), rows, cols));
+        break;
+      case Form::kCodes:
+        ResidualLayerNorm(addend, residual, weights, out);
+        break;
+      case Form::kOwnCodes:
+        ResidualLayerNorm(addend, residual, weights, out, scale.data());
+    }
+  }
+  state.SetItemsProcessed(state.iterations() * rows * cols);
+}
+BENCHMARK_CAPTURE(BM_ResidualLayerNorm, fp32, Form::kFloats)->Arg(1)->Arg(512)->UseRealTime();
+BENCHMARK_CAPTURE(BM_ResidualLayerNorm, static, Form::kCodes)->Arg(1)->Arg(512)->UseRealTime();
+BENCHMARK_CAPTURE(BM_ResidualLayerNorm, dynamic, Form::kOwnCodes)->Arg(1)->Arg(512)->UseRealTime();
+
+}  // namespace
+}  // namespace whipsnake::kernels
