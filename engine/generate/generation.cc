@@ -63,13 +63,17 @@ absl::Status Generation::Prepare(int index, Clock::time_point now) {
 }
 
 absl::Status Generation::Start(Clock::time_point now) {
-  std::shared_ptr<const State> from = cache_.Find(request_.prompt);
-  const bool hit = from != nullptr;
-  if (request_.resume != nullptr &&
-      (!hit || from->position() < request_.resume->state->position())) {
-    from = request_.resume->state;
+  PrefixCache::Found from = cache_.Find(request_.prompt);
+  const bool hit = from.state != nullptr;
+  if (request_.resume != nullptr && from.length < request_.resume->state->position()) {
+    from = {request_.resume->state, request_.resume->state->position()};
   }
-  ASSIGN_OR_RETURN(prompt_state_, from == nullptr ? model_.NewState() : from->Clone());
+  ASSIGN_OR_RETURN(std::shared_ptr<State> state,
+                   from.state == nullptr ? model_.NewState() : from.state->CloneAt(from.length));
+  // A lone completion goes on in the prompt's own state.
+  const int64_t alone = sequences() == 1 ? request_.max_new_tokens : 0;
+  RETURN_IF_ERROR(MakeRoom(*state, std::ssize(request_.prompt) + alone));
+  prompt_state_ = std::move(state);
   cached_tokens_ = read_ = completions_.front().remembered = prompt_state_->position();
   started_at_ = now;
   observer_.OnStarted(Seconds(now - request_.arrival));
@@ -85,12 +89,21 @@ absl::Status Generation::Fork(Completion& completion) {
     return &other != &completion && other.state == nullptr && !other.sequence.finish_reason();
   });
   if (is_last && prompt_state_.use_count() == 1) {
+    RETURN_IF_ERROR(
+        MakeRoom(*prompt_state_, std::ssize(request_.prompt) + request_.max_new_tokens));
     completion.state = std::move(prompt_state_);
     return absl::OkStatus();
   }
-  ASSIGN_OR_RETURN(completion.state, prompt_state_->Clone());
+  ASSIGN_OR_RETURN(std::shared_ptr<State> state, prompt_state_->Clone());
+  RETURN_IF_ERROR(MakeRoom(*state, std::ssize(request_.prompt) + request_.max_new_tokens));
+  completion.state = std::move(state);
   if (is_last) prompt_state_.reset();
   return absl::OkStatus();
+}
+
+absl::Status Generation::MakeRoom(State& state, int64_t positions) const {
+  const int64_t most = model_.info().max_positions;
+  return state.MakeRoom(most > 0 ? std::min(positions, most) : positions);
 }
 
 Run Generation::NextRun(int index, int64_t prompt_tokens) const {
@@ -177,6 +190,7 @@ void Generation::Leave(int index) {
   const std::shared_ptr<State> state =
       completion.state != nullptr ? std::move(completion.state) : prompt_state_;
   if (state == nullptr) return;
+  state->ReleaseRoom();
   if (request_.save_state && complete(index) && completion.saved == nullptr) {
     completion.saved = Save(completion, state);
   }

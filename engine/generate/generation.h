@@ -75,6 +75,8 @@ class Generation {
   int64_t prompt_end() const;
   absl::Status Start(Clock::time_point now);
   absl::Status Fork(Completion& completion);
+  // For so many tokens, or as many as the model takes.
+  absl::Status MakeRoom(State& state, int64_t positions) const;
   absl::Status ChooseNext(int index, std::span<const float> logits);
   void HandOver(int index);
   void Remember(Completion& completion, const std::shared_ptr<State>& state);

@@ -21,45 +21,83 @@ class RunningHash {
   uint64_t hash_ = 0xcbf29ce484222325u;
 };
 
-uint64_t HashOf(std::span<const int32_t> tokens) {
-  RunningHash hash;
-  for (const int32_t token : tokens) hash.Add(token);
-  return hash.value();
+// A rewindable state is found by its beginnings of every so many tokens.
+constexpr int64_t kStride = 32;
+
+int64_t TokenBytes(std::span<const int32_t> tokens) {
+  return static_cast<int64_t>(tokens.size_bytes());
 }
 
 }  // namespace
 
-std::shared_ptr<const State> PrefixCache::Find(std::span<const int32_t> tokens) {
+PrefixCache::Found PrefixCache::Find(std::span<const int32_t> tokens) {
   std::lock_guard lock(mutex_);
   auto best = entries_.end();
   RunningHash hash;
-  int64_t hashed = 0;
-  for (const auto& [length, count] : lengths_) {
-    if (length >= std::ssize(tokens)) break;
-    while (hashed < length) hash.Add(tokens[hashed++]);
-    const auto found = FindExact(hash.value(), tokens.first(length));
-    if (found != entries_.end()) best = found;
+  int64_t hashed = 0, length = 0;
+  const int64_t longest = std::ssize(tokens) - 1;
+  for (const auto& [candidate, count] : lengths_) {
+    if (candidate > longest) break;
+    while (hashed < candidate) hash.Add(tokens[hashed++]);
+    const auto found = FindBeginning(hash.value(), tokens.first(candidate));
+    if (found == entries_.end()) continue;
+    best = found;
+    length = candidate;
   }
-  if (best == entries_.end()) return nullptr;
+  if (best == entries_.end()) return {};
   entries_.splice(entries_.begin(), entries_, best);
-  return best->state;
+  if (best->state->rewindable()) {
+    const int64_t end = std::min(longest, std::ssize(best->tokens));
+    while (length < end && best->tokens[length] == tokens[length]) ++length;
+  }
+  return {best->state, length};
 }
 
 void PrefixCache::Insert(std::span<const int32_t> tokens, std::shared_ptr<const State> state) {
-  const uint64_t hash = HashOf(tokens);
-  Entry entry{hash, {tokens.begin(), tokens.end()}, std::move(state)};
-  const int64_t bytes = entry.bytes();
-  if (tokens.empty() || bytes > options_.max_bytes) return;
+  if (tokens.empty() || state->bytes() + TokenBytes(tokens) > options_.max_bytes) return;
+  const int64_t length = std::ssize(tokens);
+  Entry entry{{tokens.begin(), tokens.end()}, std::move(state), {}};
+  RunningHash hash;
+  for (int64_t i = 0; i < length; ++i) {
+    if (i > 0 && i % kStride == 0 && entry.state->rewindable()) {
+      entry.beginnings.push_back({i, hash.value()});
+    }
+    hash.Add(tokens[i]);
+  }
+  entry.beginnings.push_back({length, hash.value()});
   std::lock_guard lock(mutex_);
-  if (const auto found = FindExact(hash, tokens); found != entries_.end()) {
+  if (const auto found = FindBeginning(hash.value(), tokens); found != entries_.end()) {
     entries_.splice(entries_.begin(), entries_, found);
     return;
   }
-  while (bytes_ + bytes > options_.max_bytes) Evict();
   entries_.push_front(std::move(entry));
-  by_hash_.emplace(hash, entries_.begin());
-  ++lengths_[std::ssize(tokens)];
-  bytes_ += bytes;
+  Count(entries_.front());
+  for (const Beginning& beginning : entries_.front().beginnings) {
+    by_hash_.emplace(beginning.hash, entries_.begin());
+    ++lengths_[beginning.length];
+  }
+  while (bytes_ > options_.max_bytes) Evict();
+}
+
+void PrefixCache::Count(const Entry& entry) {
+  bytes_ += TokenBytes(entry.tokens);
+  std::vector<std::span<const std::byte>> pieces;
+  entry.state->AppendMemory(pieces);
+  for (const auto piece : pieces) {
+    if (++holders_[piece.data()] == 1) bytes_ += std::ssize(piece);
+  }
+}
+
+void PrefixCache::Uncount(const Entry& entry) {
+  bytes_ -= TokenBytes(entry.tokens);
+  std::vector<std::span<const std::byte>> pieces;
+  entry.state->AppendMemory(pieces);
+  for (const auto piece : pieces) {
+    const auto holders = holders_.find(piece.data());
+    if (--holders->second > 0) continue;
+    holders_.erase(holders);
+    bytes_ -= std::ssize(piece);
+  }
 }
 
 int64_t PrefixCache::Reclaim(int64_t bytes) {
@@ -79,22 +117,28 @@ int64_t PrefixCache::entries() const {
   return std::ssize(entries_);
 }
 
-PrefixCache::Entries::iterator PrefixCache::FindExact(uint64_t hash,
-                                                      std::span<const int32_t> tokens) {
+PrefixCache::Entries::iterator PrefixCache::FindBeginning(uint64_t hash,
+                                                          std::span<const int32_t> tokens) {
   const auto [begin, end] = by_hash_.equal_range(hash);
   for (auto found = begin; found != end; ++found) {
-    if (std::ranges::equal(found->second->tokens, tokens)) return found->second;
+    const std::vector<int32_t>& kept = found->second->tokens;
+    if (kept.size() < tokens.size() || !std::equal(tokens.begin(), tokens.end(), kept.begin())) {
+      continue;
+    }
+    if (kept.size() == tokens.size() || found->second->state->rewindable()) return found->second;
   }
   return entries_.end();
 }
 
 void PrefixCache::Evict() {
   const auto last = std::prev(entries_.end());
-  const auto [begin, end] = by_hash_.equal_range(last->hash);
-  by_hash_.erase(std::find_if(begin, end, [&](const auto& item) { return item.second == last; }));
-  const auto length = lengths_.find(std::ssize(last->tokens));
-  if (--length->second == 0) lengths_.erase(length);
-  bytes_ -= last->bytes();
+  for (const Beginning& beginning : last->beginnings) {
+    const auto [begin, end] = by_hash_.equal_range(beginning.hash);
+    by_hash_.erase(std::find_if(begin, end, [&](const auto& item) { return item.second == last; }));
+    const auto length = lengths_.find(beginning.length);
+    if (--length->second == 0) lengths_.erase(length);
+  }
+  Uncount(*last);
   entries_.erase(last);
 }
 

@@ -3,7 +3,8 @@
 //
 // A recurrent state cannot be rolled back: one that has seen a token too many is of no use. So
 // states are kept every so many tokens and at the end of each sequence, where the next turn of a
-// conversation begins. Bounded in bytes; what was not used for longest goes first.
+// conversation begins. A rewindable one is of use wherever the sequences part. Bounded in bytes, of
+// which those that states share count once; what was not used for longest goes first.
 #ifndef WHIPSNAKE_ENGINE_GENERATE_PREFIX_CACHE_H_
 #define WHIPSNAKE_ENGINE_GENERATE_PREFIX_CACHE_H_
 
@@ -33,9 +34,13 @@ class PrefixCache : public Reclaimer {
 
   const PrefixCacheOptions& options() const { return options_; }
 
-  // The state that has seen the longest kept beginning of `tokens`, shorter than they are; null if
-  // there is none.
-  std::shared_ptr<const State> Find(std::span<const int32_t> tokens);
+  // The state that has seen the longest kept beginning of `tokens`, shorter than they are, and its
+  // length: less than the state's position only where that is rewindable. Null if there is none.
+  struct Found {
+    std::shared_ptr<const State> state;
+    int64_t length = 0;
+  };
+  Found Find(std::span<const int32_t> tokens);
 
   // Keeps a state that has seen `tokens`, if there is room for it.
   void Insert(std::span<const int32_t> tokens, std::shared_ptr<const State> state);
@@ -46,26 +51,31 @@ class PrefixCache : public Reclaimer {
   int64_t entries() const;
 
  private:
-  struct Entry {
+  struct Beginning {
+    int64_t length;
     uint64_t hash;
+  };
+  struct Entry {
     std::vector<int32_t> tokens;
     std::shared_ptr<const State> state;
-
-    int64_t bytes() const {
-      return state->bytes() + std::ssize(tokens) * static_cast<int64_t>(sizeof(int32_t));
-    }
+    std::vector<Beginning> beginnings;  // that it is found by
   };
   using Entries = std::list<Entry>;
 
-  // Those of `tokens`, or the end. Requires mutex_, as do the next.
-  Entries::iterator FindExact(uint64_t hash, std::span<const int32_t> tokens);
+  // All of these require mutex_.
+  // One that begins with `tokens`, and is found by as much; or the end.
+  Entries::iterator FindBeginning(uint64_t hash, std::span<const int32_t> tokens);
   void Evict();  // the last
+  // Counts what the entry holds and no other does.
+  void Count(const Entry& entry);
+  void Uncount(const Entry& entry);
 
   const PrefixCacheOptions options_;
   mutable std::mutex mutex_;  // guards the following
   Entries entries_;           // used last comes first
   std::unordered_multimap<uint64_t, Entries::iterator> by_hash_;
-  std::map<int64_t, int64_t> lengths_;  // of the entries' tokens: how many have each
+  std::map<int64_t, int64_t> lengths_;                     // of the beginnings: how many have each
+  std::unordered_map<const std::byte*, int64_t> holders_;  // of each piece of memory
   int64_t bytes_ = 0;
 };
 

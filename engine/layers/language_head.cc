@@ -5,41 +5,33 @@
 #include "engine/base/status.h"
 #include "kernels/matmul/matmul.h"
 #include "kernels/quantized_matmul/quantized_matmul.h"
-#include "kernels/rms_norm/rms_norm.h"
 
 namespace whipsnake::engine {
 
 using kernels::DType;
 using kernels::MatrixView;
 
-constexpr const char* kNorm = "backbone.norm_f.weight";
-constexpr const char* kWeight = "lm_head.weight";
 constexpr const char* kInputScale = "lm_head.input_scale";
 
-absl::StatusOr<LanguageHead> LanguageHead::Load(WeightLoader& loader,
-                                                const LanguageHeadShape& shape,
-                                                const Embedding& embedding,
-                                                const std::string& embedding_name, bool tied,
-                                                DType type) {
-  const int64_t V = shape.vocab_size, d = shape.hidden_size;
+absl::StatusOr<LanguageHead> LanguageHead::Load(WeightLoader& loader, const Shape& shape,
+                                                const Embedding& embedding) {
+  const int64_t V = shape.outputs;
   LanguageHead head;
-  head.norm_epsilon_ = shape.norm_epsilon;
-  if (tied) {
+  head.width_ = shape.norm.width;
+  head.inputs_ = shape.inputs;
+  if (shape.tied) {
     head.tied_ = embedding.table().view();
   } else {
-    ASSIGN_OR_RETURN(head.untied_, loader.Matrix(kWeight, V, d, type));
+    ASSIGN_OR_RETURN(head.untied_,
+                     loader.Matrix(shape.weight_name, V, shape.norm.width, shape.type));
   }
-  if (type != DType::kI8) {
-    ASSIGN_OR_RETURN(head.norm_, loader.Floats(kNorm, {d}));
-    return head;
+  float input_scale = 1;
+  if (shape.inputs == Inputs::kStaticCodes) {
+    ASSIGN_OR_RETURN(input_scale, loader.Scale(kInputScale));
   }
-  ASSIGN_OR_RETURN(const float input_scale, loader.Scale(kInputScale));
-  const int64_t norm_shape[] = {d};
-  ASSIGN_OR_RETURN(const std::vector<float> norm, loader.Values(kNorm, norm_shape));
-  ASSIGN_OR_RETURN(head.norm_,
-                   loader.Derived(kNorm, d, [&](int64_t i) { return norm[i] / input_scale; }));
-  const std::string scale_name = ScaleName(tied ? embedding_name : kWeight);
-  ASSIGN_OR_RETURN(const std::vector<float> scale, loader.Scales(scale_name, V));
+  ASSIGN_OR_RETURN(head.norm_, Norm::Load(loader, shape.norm_name, shape.norm, input_scale));
+  if (shape.inputs == Inputs::kFloats) return head;
+  ASSIGN_OR_RETURN(const std::vector<float> scale, loader.Scales(ScaleName(shape.weight_name), V));
   ASSIGN_OR_RETURN(head.multiplier_, loader.Derived("the head's scales", V, [&](int64_t token) {
     return input_scale * scale[token];
   }));
@@ -48,25 +40,24 @@ absl::StatusOr<LanguageHead> LanguageHead::Load(WeightLoader& loader,
 
 int64_t LanguageHead::ScratchBytes(int64_t rows) const {
   Arena arena;
-  if (weight().dtype == DType::kI8) arena.Matrix<int8_t>(rows, norm_.size() / sizeof(float));
+  if (inputs_ != Inputs::kFloats) Rows::Lay(arena, inputs_, rows, width_);
   return arena.bytes();
 }
 
 void LanguageHead::Forward(MatrixView<float> h, MatrixView<float> residual, Arena scratch,
                            MatrixView<float> logits) const {
-  const float* norm = norm_.as<float>();
-  if (weight().dtype != DType::kI8) {
-    kernels::ResidualRmsNorm(h, residual, norm, norm_epsilon_, h);
+  if (inputs_ == Inputs::kFloats) {
+    norm_.Forward(h, residual, {.floats = h});
     kernels::Matmul(h, weight(), nullptr, logits);
     return;
   }
-  const auto u = scratch.Matrix<int8_t>(h.rows, h.cols);
-  kernels::ResidualRmsNorm(h, residual, norm, norm_epsilon_, u);
-  kernels::QuantizedMatmul(u, weight(), multiplier_.as<float>(), nullptr, logits);
+  const Rows u = Rows::Lay(scratch, inputs_, h.rows, width_);
+  norm_.Forward(h, residual, u);
+  kernels::QuantizedMatmul(u.codes, weight(), {multiplier_.as<float>(), nullptr, u.scales}, logits);
 }
 
 void LanguageHead::AppendWeights(std::vector<std::span<const std::byte>>& weights) const {
-  weights.push_back(norm_.bytes());
+  norm_.AppendWeights(weights);
   const kernels::WeightView& view = weight();
   weights.push_back({static_cast<const std::byte*>(view.data), static_cast<size_t>(view.bytes())});
   if (multiplier_.size() > 0) weights.push_back(multiplier_.bytes());

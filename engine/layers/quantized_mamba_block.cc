@@ -47,7 +47,7 @@ class QuantizedMambaBlock : public MambaBlock {
 
     template <typename T>
     void operator()(MatrixView<const int8_t> x, MatrixView<T> y) const {
-      kernels::QuantizedMatmul(x, weight.view(), multiplier.as<float>(), bias.as<float>(), y);
+      kernels::QuantizedMatmul(x, weight.view(), {multiplier.as<float>(), bias.as<float>()}, y);
     }
   };
 

@@ -13,6 +13,8 @@ namespace {
 
 using kernels::DType;
 
+constexpr std::string_view kFloatTypes = "F32, F16 or BF16";
+
 // Whether the kernels can read the tensor where it lies: a checkpoint may place it at an odd
 // address.
 bool UsableInPlace(const TensorView& tensor, DType wanted) {
@@ -36,6 +38,32 @@ void ToBF16(const TensorView& tensor, uint16_t* out) {
         tensor.dtype, {count}, tensor.data.subspan(begin * element_bytes, count * element_bytes)};
     ToFloat(part, piece);
     for (int64_t i = 0; i < count; ++i) out[begin + i] = kernels::ToBF16(piece[i]);
+  }
+}
+
+// A matrix [rows,cols] of a float type as [cols,rows] in `type`, by bands of rows so that both are
+// walked in pieces that the cache holds.
+void TransposeInto(const TensorView& tensor, int64_t rows, int64_t cols, DType type,
+                   const Buffer& out) {
+  constexpr int64_t kBand = 16;
+  const int64_t row_bytes = cols * kernels::ByteSize(tensor.dtype);
+  std::vector<float> band(kBand * cols);
+  for (int64_t begin = 0; begin < rows; begin += kBand) {
+    const int64_t count = std::min(kBand, rows - begin);
+    ToFloat(
+        {tensor.dtype, {count, cols}, tensor.data.subspan(begin * row_bytes, count * row_bytes)},
+        band.data());
+    for (int64_t c = 0; c < cols; ++c) {
+      for (int64_t r = 0; r < count; ++r) {
+        const float value = band[r * cols + c];
+        const int64_t at = c * rows + begin + r;
+        if (type == DType::kBF16) {
+          out.as<uint16_t>()[at] = kernels::ToBF16(value);
+        } else {
+          out.as<float>()[at] = value;
+        }
+      }
+    }
   }
 }
 
@@ -68,10 +96,8 @@ absl::StatusOr<WeightMatrix> WeightLoader::Matrix(const std::string& name, int64
   const int64_t shape[] = {n, k};
   const std::string stored = type == DType::kI8 ? CodesName(name) : name;
   ASSIGN_OR_RETURN(const TensorView tensor, checkpoint_->Get(stored, shape));
-  if (type == DType::kI8 && tensor.dtype != DType::kI8)
-    return WrongType(stored, tensor.dtype, "I8");
-  if (type != DType::kI8 && tensor.dtype == DType::kI8) {
-    return WrongType(stored, tensor.dtype, "F32, F16 or BF16");
+  if ((type == DType::kI8) != (tensor.dtype == DType::kI8)) {
+    return WrongType(stored, tensor.dtype, type == DType::kI8 ? "I8" : kFloatTypes);
   }
   WeightMatrix matrix;
   const int64_t bytes = n * k * kernels::ByteSize(type);
@@ -92,13 +118,46 @@ absl::StatusOr<WeightMatrix> WeightLoader::Matrix(const std::string& name, int64
   return matrix;
 }
 
+absl::StatusOr<TensorView> WeightLoader::FloatTensor(const std::string& name,
+                                                     std::span<const int64_t> shape) {
+  ASSIGN_OR_RETURN(const TensorView tensor, checkpoint_->Get(name, shape));
+  if (tensor.dtype == DType::kI8) return WrongType(name, tensor.dtype, kFloatTypes);
+  return tensor;
+}
+
+absl::StatusOr<WeightMatrix> WeightLoader::TransposedMatrix(const std::string& name, int64_t n,
+                                                            int64_t k, DType type) {
+  const int64_t shape[] = {k, n};
+  ASSIGN_OR_RETURN(const TensorView tensor, FloatTensor(name, shape));
+  WeightMatrix matrix;
+  const int64_t bytes = n * k * kernels::ByteSize(type);
+  bytes_ += bytes;
+  if (ledger_ == nullptr) return matrix;
+  ASSIGN_OR_RETURN(matrix.copy_, ledger_->Allocate(bytes, Purpose::kWeights, name));
+  matrix.view_ = {matrix.copy_.data(), type, n, k};
+  TransposeInto(tensor, k, n, type, matrix.copy_);
+  return matrix;
+}
+
+absl::StatusOr<float> WeightLoader::Number(const std::string& name) {
+  const int64_t one[] = {1};
+  const bool scalar = checkpoint_->Get(name, {}).ok();
+  ASSIGN_OR_RETURN(const TensorView tensor,
+                   FloatTensor(name, scalar ? std::span<const int64_t>() : one));
+  float value;
+  ToFloat(tensor, &value);
+  if (std::isfinite(value)) return value;
+  return absl::InvalidArgumentError(
+      absl::StrCat("tensor ", Quoted(name), ": ", value, " seen, expected a finite number"));
+}
+
 absl::StatusOr<std::vector<float>> WeightLoader::Values(const std::string& name,
                                                         std::span<const int64_t> shape) {
   const bool quantized = !checkpoint_->Contains(name) && checkpoint_->Contains(CodesName(name));
   const std::string stored = quantized ? CodesName(name) : name;
   ASSIGN_OR_RETURN(const TensorView tensor, checkpoint_->Get(stored, shape));
   if (quantized != (tensor.dtype == DType::kI8)) {
-    return WrongType(stored, tensor.dtype, quantized ? "I8" : "F32, F16 or BF16");
+    return WrongType(stored, tensor.dtype, quantized ? "I8" : kFloatTypes);
   }
   std::vector<float> values(tensor.elements());
   ToFloat(tensor, values.data());

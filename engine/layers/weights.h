@@ -58,6 +58,11 @@ class WeightLoader {
   absl::StatusOr<WeightMatrix> Matrix(const std::string& name, int64_t n, int64_t k,
                                       kernels::DType type);
 
+  // The transpose of the tensor `name` of shape [k,n], held as `type`: kF32 or kBF16. Always a
+  // copy.
+  absl::StatusOr<WeightMatrix> TransposedMatrix(const std::string& name, int64_t n, int64_t k,
+                                                kernels::DType type);
+
   // A small tensor as fp32, in the checkpoint's order; where it was quantized, its codes times
   // their scale.
   absl::StatusOr<Buffer> Floats(const std::string& name, std::vector<int64_t> shape);
@@ -69,6 +74,9 @@ class WeightLoader {
 
   // The codes of a small tensor of such a shape, transposed.
   absl::StatusOr<Buffer> TransposedCodes(const std::string& name, std::vector<int64_t> shape);
+
+  // The one number in the tensor `name`, of shape [] or [1]; also while planning.
+  absl::StatusOr<float> Number(const std::string& name);
 
   // As Floats(), also while planning.
   absl::StatusOr<std::vector<float>> Values(const std::string& name,
@@ -84,6 +92,8 @@ class WeightLoader {
                                  const std::function<float(int64_t)>& value);
 
  private:
+  // The tensor `name` of this shape and of a float type.
+  absl::StatusOr<TensorView> FloatTensor(const std::string& name, std::span<const int64_t> shape);
   // Counts the bytes and, unless planning, copies them.
   absl::StatusOr<Buffer> Hold(const std::string& name, std::span<const std::byte> bytes);
 

@@ -10,6 +10,7 @@
 #include "engine/layers/language_head.h"
 #include "engine/layers/quantized_mamba_block.h"
 #include "engine/layers/weights.h"
+#include "engine/models/batch.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -44,11 +45,20 @@ class MambaState : public State {
   int64_t bytes() const override { return blob_.size(); }
   std::byte* data() const { return blob_.data(); }
 
-  absl::StatusOr<std::unique_ptr<State>> Clone() const override {
+  absl::StatusOr<std::unique_ptr<State>> CloneAt(int64_t position) const override {
+    if (position != position_) {
+      return absl::InvalidArgumentError(absl::StrCat("a recurrent state after ", position_,
+                                                     " tokens has forgotten what it was after ",
+                                                     position));
+    }
     ASSIGN_OR_RETURN(Buffer blob,
                      ledger_->Allocate(blob_.size(), Purpose::kStates, "copy of a state"));
     std::memcpy(blob.data(), blob_.data(), blob_.size());
     return std::make_unique<MambaState>(ledger_, std::move(blob), position_);
+  }
+
+  void AppendMemory(std::vector<std::span<const std::byte>>& pieces) const override {
+    pieces.push_back(blob_.bytes());
   }
 
   void Save(std::span<std::byte> out) const override {
@@ -78,22 +88,12 @@ struct MambaTypes {
 };
 
 absl::StatusOr<MambaTypes> ChooseTypes(const MambaConfig& config, const ModelOptions& options) {
-  if (!config.quantization) {
-    const Scheme scheme = options.scheme.value_or(Scheme::kFp32);
-    if (IsQuantized(scheme)) {
-      return absl::FailedPreconditionError(absl::StrCat(
-          "scheme \"", ToAbsl(Name(scheme)),
-          "\" seen for unquantized weights, expected fp32 or bf16; `whipsnake quantize --scheme ",
-          ToAbsl(Name(scheme)), "` makes a directory that has it"));
-    }
+  std::optional<Scheme> quantized;
+  if (config.quantization) quantized = config.quantization->scheme;
+  ASSIGN_OR_RETURN(const Scheme scheme, ChooseScheme(options, quantized));
+  if (!quantized) {
     const DType type = scheme == Scheme::kBf16 ? DType::kBF16 : DType::kF32;
     return MambaTypes{.scheme = scheme, .table = type, .matrix = type, .state = {}};
-  }
-  const Scheme scheme = config.quantization->scheme;
-  if (options.scheme.value_or(scheme) != scheme) {
-    return absl::FailedPreconditionError(absl::StrCat("scheme \"", ToAbsl(Name(*options.scheme)),
-                                                      "\" seen, expected \"", ToAbsl(Name(scheme)),
-                                                      "\", which the weights were quantized with"));
   }
   return MambaTypes{.scheme = scheme,
                     .table = config.quantization->head_bits == 8 ? DType::kI8 : DType::kBF16,
@@ -119,9 +119,15 @@ absl::StatusOr<MambaWeights> LoadWeights(WeightLoader& loader, const MambaConfig
     if (!block.ok()) return std::move(block).status();
     weights.blocks.push_back(*std::move(block));
   }
-  const LanguageHeadShape shape = {config.vocab_size, config.hidden_size, config.norm_epsilon};
-  ASSIGN_OR_RETURN(weights.head, LanguageHead::Load(loader, shape, weights.embedding, name,
-                                                    config.tie_embeddings, types.table));
+  const LanguageHead::Shape head = {
+      .outputs = config.vocab_size,
+      .norm = {NormKind::kRms, config.hidden_size, config.norm_epsilon},
+      .norm_name = "backbone.norm_f",
+      .weight_name = config.tie_embeddings ? name : "lm_head.weight",
+      .tied = config.tie_embeddings,
+      .type = types.table,
+      .inputs = types.table == DType::kI8 ? Inputs::kStaticCodes : Inputs::kFloats};
+  ASSIGN_OR_RETURN(weights.head, LanguageHead::Load(loader, head, weights.embedding));
   return weights;
 }
 
@@ -170,7 +176,6 @@ class Mamba : public Model {
     Arena scratch;               // of a block or the head
   };
 
-  absl::Status Check(std::span<const Run> runs) const;
   Activations Lay(Arena& arena, int64_t rows, int64_t logit_rows) const {
     return {arena.Matrix<float>(rows, hidden_size_), arena.Matrix<float>(rows, hidden_size_),
             arena.Matrix<float>(logit_rows, info_.vocab_size), arena};
@@ -190,35 +195,6 @@ class Mamba : public Model {
   Buffer workspace_;
 };
 
-int64_t LogitRows(const Run& run) {
-  switch (run.logits) {
-    case LogitsOf::kNone:
-      return 0;
-    case LogitsOf::kLast:
-      return 1;
-    case LogitsOf::kAll:
-      return static_cast<int64_t>(run.tokens.size());
-  }
-  return 0;
-}
-
-absl::Status Mamba::Check(std::span<const Run> runs) const {
-  for (size_t i = 0; i < runs.size(); ++i) {
-    const Run& run = runs[i];
-    if (run.tokens.empty())
-      return absl::InvalidArgumentError(absl::StrCat("run ", i, ": no tokens"));
-    if (run.state == nullptr)
-      return absl::InvalidArgumentError(absl::StrCat("run ", i, ": no state"));
-    for (const int32_t token : run.tokens) {
-      if (token < 0 || token >= info_.vocab_size) {
-        return absl::InvalidArgumentError(absl::StrCat(
-            "run ", i, ": token ", token, " seen, expected 0 to ", info_.vocab_size - 1));
-      }
-    }
-  }
-  return absl::OkStatus();
-}
-
 absl::StatusOr<Mamba::Activations> Mamba::Prepare(int64_t rows, int64_t logit_rows) {
   Arena measured;
   Lay(measured, rows, logit_rows);
@@ -235,18 +211,10 @@ absl::StatusOr<Mamba::Activations> Mamba::Prepare(int64_t rows, int64_t logit_ro
 }
 
 absl::StatusOr<MatrixView<const float>> Mamba::Forward(std::span<const Run> runs) {
-  RETURN_IF_ERROR(Check(runs));
-  int64_t rows = 0, logit_rows = 0;
-  for (const Run& run : runs) {
-    rows += run.tokens.size();
-    logit_rows += LogitRows(run);
-  }
-  ASSIGN_OR_RETURN(const Activations activations, Prepare(rows, logit_rows));
-  const bool decode = rows == static_cast<int64_t>(runs.size());
-  const Priority priority = environment_.background ? Priority::kTraining
-                            : decode                ? Priority::kDecode
-                                                    : Priority::kPrefill;
-  environment_.executor->Run(priority, [&] {
+  RETURN_IF_ERROR(CheckRuns(runs, info_.vocab_size));
+  const BatchSize size = SizeOf(runs);
+  ASSIGN_OR_RETURN(const Activations activations, Prepare(size.rows, size.logit_rows));
+  environment_.executor->Run(PriorityOf(runs, environment_.background), [&] {
     Embed(runs, activations.residual);
     RunBlocks(runs, activations);
     RunHead(runs, activations);
@@ -283,24 +251,12 @@ void Mamba::RunBlocks(std::span<const Run> runs, const Activations& activations)
 
 // Of the rows whose logits are wanted.
 void Mamba::RunHead(std::span<const Run> runs, const Activations& activations) const {
-  const MatrixView<float>&residual = activations.residual, &hidden = activations.hidden;
-  const int64_t row_bytes = hidden_size_ * sizeof(float);
-  // Compact the wanted rows in place: they only move up.
-  int64_t begin = 0, to = 0;
-  for (const Run& run : runs) {
-    const int64_t length = run.tokens.size(), wanted = LogitRows(run);
-    for (int64_t row = begin + length - wanted; row < begin + length; ++row, ++to) {
-      if (row == to) continue;
-      std::memcpy(residual.row(to), residual.row(row), row_bytes);
-      std::memcpy(hidden.row(to), hidden.row(row), row_bytes);
-    }
-    begin += length;
-  }
-  weights_.head.Forward(hidden.Rows(0, to), residual.Rows(0, to), activations.scratch,
+  const MatrixView<float> hidden = KeepLogitRows(runs, activations.hidden);
+  weights_.head.Forward(hidden, KeepLogitRows(runs, activations.residual), activations.scratch,
                         activations.logits);
   if (observer_ != nullptr) {
     const int64_t layers = weights_.blocks.size();
-    observer_->Observe(layers, MambaSite::kHeadInput, hidden.Rows(0, to));
+    observer_->Observe(layers, MambaSite::kHeadInput, hidden);
   }
 }
 
@@ -329,7 +285,7 @@ absl::StatusOr<std::unique_ptr<Model>> MakeMamba(const MambaConfig& config,
   ModelInfo info;
   info.architecture = "mamba";
   info.scheme = types.scheme;
-  info.vocab_size = config.vocab_size;
+  info.vocab_size = info.outputs = config.vocab_size;
   info.parameters = config.parameters();
   info.weights_bytes = loader.bytes();
   info.state_bytes = layout.bytes();

@@ -3,7 +3,7 @@
 #include "engine/base/status.h"
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/checkpoint/config.h"
-#include "engine/checkpoint/files.h"
+#include "engine/models/gpt2.h"
 #include "engine/models/mamba.h"
 
 namespace whipsnake::engine {
@@ -24,21 +24,30 @@ absl::StatusOr<ModelOptions> ParseModelOptions(std::string_view scheme,
   return options;
 }
 
+absl::StatusOr<Scheme> ChooseScheme(const ModelOptions& options, std::optional<Scheme> quantized) {
+  if (quantized) {
+    if (options.scheme.value_or(*quantized) == *quantized) return *quantized;
+    return absl::FailedPreconditionError(
+        absl::StrCat("scheme \"", ToAbsl(Name(*options.scheme)), "\" seen, expected \"",
+                     ToAbsl(Name(*quantized)), "\", which the weights were quantized with"));
+  }
+  const Scheme scheme = options.scheme.value_or(Scheme::kFp32);
+  if (!IsQuantized(scheme)) return scheme;
+  return absl::FailedPreconditionError(absl::StrCat(
+      "scheme \"", ToAbsl(Name(scheme)),
+      "\" seen for unquantized weights, expected fp32 or bf16; `whipsnake quantize --scheme ",
+      ToAbsl(Name(scheme)), "` makes a directory that has it"));
+}
+
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& directory,
                                                  const ModelOptions& options,
                                                  const ModelEnvironment& environment) {
-  const std::string path = directory + "/config.json";
-  ASSIGN_OR_RETURN(const std::string json, ReadTextFile(path));
-  const auto architecture = ParseArchitecture(json);
-  if (!architecture.ok()) return WithContext(architecture.status(), path);
-  if (*architecture != "mamba") {
-    return absl::UnimplementedError(
-        absl::StrCat(path, ": model_type \"", *architecture, "\" seen, expected \"mamba\""));
-  }
-  auto config = ParseMambaConfig(json);
-  if (!config.ok()) return WithContext(config.status(), path);
+  ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(directory));
   ASSIGN_OR_RETURN(std::shared_ptr<const Checkpoint> checkpoint, Checkpoint::Open(directory));
-  auto model = MakeMamba(*config, std::move(checkpoint), options, environment);
+  const auto* mamba = std::get_if<MambaConfig>(&config.architecture);
+  auto model = mamba != nullptr ? MakeMamba(*mamba, std::move(checkpoint), options, environment)
+                                : MakeGpt2(std::get<Gpt2Config>(config.architecture),
+                                           std::move(checkpoint), options, environment);
   if (!model.ok()) return WithContext(model.status(), directory);
   return model;
 }

@@ -33,10 +33,28 @@ class State {
 
   // Tokens consumed so far.
   virtual int64_t position() const = 0;
+
+  // Whether what it was after fewer tokens is part of it, as with a cache of keys and values; a
+  // recurrent state forgets.
+  virtual bool rewindable() const { return false; }
+  // The state after `position` tokens: its own position or, where it is rewindable, one from 1 to
+  // that. Independent of this one, though they may share memory that neither changes.
+  // RESOURCE_EXHAUSTED when the ledger refuses.
+  virtual absl::StatusOr<std::unique_ptr<State>> CloneAt(int64_t position) const = 0;
+  absl::StatusOr<std::unique_ptr<State>> Clone() const { return CloneAt(position()); }
+
+  // Takes the memory that the sequence needs to get to so many tokens, where that grows, so that no
+  // Forward fails for want of it. RESOURCE_EXHAUSTED when the ledger refuses.
+  virtual absl::Status MakeRoom(int64_t /*positions*/) { return absl::OkStatus(); }
+  // Gives back what of it no token took.
+  virtual void ReleaseRoom() {}
+
+  // Memory that it holds, and where that lies: states that share some have the same pieces.
   virtual int64_t bytes() const = 0;
-  // An independent copy; RESOURCE_EXHAUSTED when the ledger refuses.
-  virtual absl::StatusOr<std::unique_ptr<State>> Clone() const = 0;
-  // Writes bytes() bytes, of which Model::RestoreState makes the same state.
+  virtual void AppendMemory(std::vector<std::span<const std::byte>>& pieces) const = 0;
+
+  // Writes saved_bytes() bytes, of which Model::RestoreState makes the same state.
+  virtual int64_t saved_bytes() const { return bytes(); }
   virtual void Save(std::span<std::byte> out) const = 0;
 };
 
@@ -50,13 +68,14 @@ struct Run {
 };
 
 struct ModelInfo {
-  std::string architecture;  // "mamba"
+  std::string architecture;  // "mamba", "gpt2"
   Scheme scheme = Scheme::kFp32;
-  int64_t vocab_size = 0;     // columns of the logits, padding included
+  int64_t vocab_size = 0;     // padding included
+  int64_t outputs = 0;        // columns of the logits: vocab_size, or the labels of a classifier
   int64_t max_positions = 0;  // 0: unbounded, as recurrent models are
   int64_t parameters = 0;
   int64_t weights_bytes = 0;  // resident, in this scheme
-  int64_t state_bytes = 0;    // per sequence
+  int64_t state_bytes = 0;    // per sequence, of max_positions where there is such a bound
 };
 
 // Immutable weights and a workspace. One Forward at a time; the rest from any thread.
@@ -74,10 +93,10 @@ class Model {
   virtual absl::StatusOr<std::unique_ptr<State>> RestoreState(int64_t position,
                                                               std::span<const std::byte> saved) = 0;
 
-  // Runs the batch on the executor and returns when it is done. The logits' rows, [R, vocab_size]
+  // Runs the batch on the executor and returns when it is done. The logits' rows, [R, outputs]
   // fp32, follow the order of the runs and, within a run of kAll, of its tokens; they stay valid
-  // until the next call. INVALID_ARGUMENT for an empty run or a token out of range,
-  // RESOURCE_EXHAUSTED when the workspace cannot grow; then no state has changed.
+  // until the next call. INVALID_ARGUMENT for an empty run, a token out of range or more
+  // than max_positions, RESOURCE_EXHAUSTED when there is no memory; then no state has changed.
   virtual absl::StatusOr<kernels::MatrixView<const float>> Forward(std::span<const Run> runs) = 0;
 
   // The weights that one decode step reads, as they lie in memory: the head yes, of an untied input
@@ -97,8 +116,9 @@ struct ModelOptions {
   // kFp32 or kBf16 for a directory of float weights; of a quantized one, the scheme it was
   // quantized with. Nothing: fp32, or what the directory was quantized with.
   std::optional<Scheme> scheme = std::nullopt;
-  // How a quantized model keeps its recurrent states: kF32, kBF16 or kI8. Less takes less memory
-  // and time in large batches, and loses small updates. Float models keep fp32.
+  // How states are kept: kF32, kBF16 or kI8. Less takes less memory and time in large batches. Of a
+  // recurrent model's it loses small updates, and float ones keep fp32; a transformer's are its
+  // keys and values.
   kernels::DType state_type = kernels::DType::kF32;
 };
 
@@ -106,6 +126,10 @@ struct ModelOptions {
 // default. INVALID_ARGUMENT of the field "scheme" or "state_type".
 absl::StatusOr<ModelOptions> ParseModelOptions(std::string_view scheme,
                                                std::string_view state_type);
+
+// The scheme of weights that are `quantized` so, or not at all, under the options.
+// FAILED_PRECONDITION where they cannot be had in the scheme that was asked for.
+absl::StatusOr<Scheme> ChooseScheme(const ModelOptions& options, std::optional<Scheme> quantized);
 
 // Loads a model directory (config.json and safetensors). Checks the whole of it before anything
 // large is allocated; errors name the file, the tensor or the key. FAILED_PRECONDITION where the

@@ -1,17 +1,19 @@
 // Matrix product of activations with a checkpoint's weight.
 //
-//   y[m,n] = bias[n] + Σ_k x[m,k] · w[n,k]
+//   y[m,n] = f(bias[n] + Σ_k x[m,k] · w[n,k])
 //
 // Letters: M rows of activations (tokens), N outputs, K inputs. The weight stays as it lies in the
 // checkpoint, [N,K] row-major, for every M: nothing is packed, so mapped weights are not copied.
 #ifndef WHIPSNAKE_KERNELS_MATMUL_MATMUL_H_
 #define WHIPSNAKE_KERNELS_MATMUL_MATMUL_H_
 
+#include "kernels/activation/activation.h"
 #include "kernels/matrix.h"
 
 namespace whipsnake::kernels {
 
-// x[M,K] fp32; w[N,K] fp32 or bf16; bias[N] or null; y[M,N] fp32, may not alias x.
+// x[M,K] fp32; w[N,K] fp32 or bf16; bias[N] or null; y[M,N] fp32, may not alias x; f is applied
+// to the sums on their way out, as Activate() would be to them.
 //
 // fp32 weights: fp32 products and sums. bf16 weights: x is rounded to bf16 (half to even) first,
 // for every M and on every ISA; the products are exact and the sums fp32. The order of a sum
@@ -24,10 +26,12 @@ namespace whipsnake::kernels {
 // the order of a sum may depend on M. Work is split over M and N only, never over K.
 //
 // Any thread; uses the current team (kernels/cpu/team.h). M = 0 is allowed.
-void Matmul(MatrixView<const float> x, WeightView w, const float* bias, MatrixView<float> y);
+void Matmul(MatrixView<const float> x, WeightView w, const float* bias, MatrixView<float> y,
+            ActivationFunction f = {});
 
 namespace reference {
-void Matmul(MatrixView<const float> x, WeightView w, const float* bias, MatrixView<float> y);
+void Matmul(MatrixView<const float> x, WeightView w, const float* bias, MatrixView<float> y,
+            ActivationFunction f = {});
 }  // namespace reference
 
 }  // namespace whipsnake::kernels

@@ -11,7 +11,8 @@ float WeightAt(const WeightView& w, int64_t index) {
 
 }  // namespace
 
-void Matmul(MatrixView<const float> x, WeightView w, const float* bias, MatrixView<float> y) {
+void Matmul(MatrixView<const float> x, WeightView w, const float* bias, MatrixView<float> y,
+            ActivationFunction f) {
   for (int64_t m = 0; m < x.rows; ++m) {
     for (int64_t n = 0; n < w.n; ++n) {
       double sum = 0;
@@ -20,7 +21,7 @@ void Matmul(MatrixView<const float> x, WeightView w, const float* bias, MatrixVi
         const float rounded = w.dtype == DType::kBF16 ? FromBF16(ToBF16(value)) : value;
         sum += static_cast<double>(rounded) * WeightAt(w, n * w.k + k);
       }
-      y.row(m)[n] = static_cast<float>(sum + (bias != nullptr ? bias[n] : 0.0f));
+      y.row(m)[n] = static_cast<float>(Value(f, sum + (bias != nullptr ? bias[n] : 0.0f)));
     }
   }
 }

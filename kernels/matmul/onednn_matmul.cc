@@ -82,15 +82,19 @@ void Multiply(MatrixView<const uint16_t> x, MatrixView<const uint16_t> w, Matrix
   Multiply(expand(x, x_scratch), expand(w, w_scratch), y);
 }
 
-void AddBias(const float* bias, MatrixView<float> y) {
+// y = f(y + bias). The team inside a share is the one thread.
+void Finish(const float* bias, ActivationFunction f, MatrixView<float> y) {
   for (int64_t m = 0; m < y.rows; ++m) {
-    for (int64_t n = 0; n < y.cols; ++n) y.row(m)[n] += bias[n];
+    if (bias != nullptr) {
+      for (int64_t n = 0; n < y.cols; ++n) y.row(m)[n] += bias[n];
+    }
+    if (f.kind != Activation::kIdentity) Activate(f, y.row(m), y.cols, y.row(m));
   }
 }
 
 template <typename T>
 void MultiplyTiles(MatrixView<const T> x, MatrixView<const T> w, const float* bias,
-                   MatrixView<float> y) {
+                   MatrixView<float> y, ActivationFunction f) {
   const int64_t tiles_m = (x.rows + kTileM - 1) / kTileM;
   const int64_t tiles_n = (w.rows + kTileN - 1) / kTileN;
   std::atomic<int64_t> next{0};
@@ -103,7 +107,7 @@ void MultiplyTiles(MatrixView<const T> x, MatrixView<const T> w, const float* bi
       const int64_t columns = std::min(kTileN, w.rows - n);
       const MatrixView<float> part = y.Rows(m, rows).Columns(n, columns);
       Multiply(x.Rows(m, rows), w.Rows(n, columns), part);
-      if (bias != nullptr) AddBias(bias + n, part);
+      Finish(bias != nullptr ? bias + n : nullptr, f, part);
     }
   });
 }
@@ -125,12 +129,13 @@ MatrixView<const uint16_t> RoundedToBF16(MatrixView<const float> x) {
 
 }  // namespace
 
-void OneDnnMatmul(MatrixView<const float> x, WeightView w, const float* bias, MatrixView<float> y) {
+void OneDnnMatmul(MatrixView<const float> x, WeightView w, const float* bias, MatrixView<float> y,
+                  ActivationFunction f) {
   if (w.dtype == DType::kBF16) {
     const MatrixView weight(static_cast<const uint16_t*>(w.data), w.n, w.k);
-    MultiplyTiles(RoundedToBF16(x), weight, bias, y);
+    MultiplyTiles(RoundedToBF16(x), weight, bias, y, f);
   } else {
-    MultiplyTiles(x, {static_cast<const float*>(w.data), w.n, w.k}, bias, y);
+    MultiplyTiles(x, {static_cast<const float*>(w.data), w.n, w.k}, bias, y, f);
   }
 }
 

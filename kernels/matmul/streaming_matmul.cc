@@ -377,18 +377,25 @@ PackedActivations Pack(Products products, const MatrixView<const float>& x) {
 }  // namespace
 
 void StreamingMatmul(MatrixView<const float> x, WeightView w, const float* bias,
-                     MatrixView<float> y) {
+                     MatrixView<float> y, ActivationFunction f) {
   const Products products = ProductsFor(w.dtype);
   const PackedActivations activations = Pack(products, x);
-  const auto multiply = HWY_DYNAMIC_DISPATCH(MultiplyRows);
-  if (w.bytes() < kTeamBytes) return multiply(products, activations, w, 0, w.n, bias, y);
+  // f of what was just written, while it is in the first-level cache.
+  const auto multiply = [&](int64_t begin, int64_t end) {
+    HWY_DYNAMIC_DISPATCH(MultiplyRows)(products, activations, w, begin, end, bias, y);
+    if (f.kind == Activation::kIdentity) return;
+    for (int64_t m = 0; m < y.rows; ++m) {
+      Activate(f, y.row(m) + begin, end - begin, y.row(m) + begin);
+    }
+  };
+  if (w.bytes() < kTeamBytes) return multiply(0, w.n);
   // Each thread streams a contiguous part of the weight.
   const int64_t groups = (w.n + kRowsAtOnce - 1) / kRowsAtOnce;
   Team& team = Team::Current();
   team.Run([&](int64_t share) {
     const int64_t begin = groups * share / team.threads() * kRowsAtOnce;
     const int64_t end = std::min(groups * (share + 1) / team.threads() * kRowsAtOnce, w.n);
-    multiply(products, activations, w, begin, end, bias, y);
+    multiply(begin, end);
   });
 }
 

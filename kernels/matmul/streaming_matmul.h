@@ -2,6 +2,7 @@
 #ifndef WHIPSNAKE_KERNELS_MATMUL_STREAMING_MATMUL_H_
 #define WHIPSNAKE_KERNELS_MATMUL_STREAMING_MATMUL_H_
 
+#include "kernels/activation/activation.h"
 #include "kernels/matrix.h"
 
 namespace whipsnake::kernels {
@@ -13,7 +14,7 @@ constexpr int64_t kMaxStreamedRows = 16;
 // summed in one order that depends on K, the weight's dtype and the instruction set alone: not on
 // M, N, the place of the row or the number of threads.
 void StreamingMatmul(MatrixView<const float> x, WeightView w, const float* bias,
-                     MatrixView<float> y);
+                     MatrixView<float> y, ActivationFunction f);
 
 }  // namespace whipsnake::kernels
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "kernels/matrix.h"
+#include "kernels/quantized_matmul/quantized_matmul.h"
 
 namespace whipsnake::kernels {
 
@@ -13,10 +14,8 @@ namespace whipsnake::kernels {
 // nothing.
 class Epilogue {
  public:
-  Epilogue(const float* multiplier, const float* bias, MatrixView<int8_t> y)
-      : multiplier_(multiplier), bias_(bias), codes_(y) {}
-  Epilogue(const float* multiplier, const float* bias, MatrixView<float> y)
-      : multiplier_(multiplier), bias_(bias), floats_(y) {}
+  Epilogue(const SumScaling& scaling, MatrixView<int8_t> y) : scaling_(scaling), codes_(y) {}
+  Epilogue(const SumScaling& scaling, MatrixView<float> y) : scaling_(scaling), floats_(y) {}
 
   // y[m + i, n + j] from sums[i * stride + j], for i in [0, rows) and j in [0, count). Each row of
   // sums must be readable up to a multiple of 16 of them.
@@ -24,8 +23,7 @@ class Epilogue {
              int64_t count) const;
 
  private:
-  const float* multiplier_;
-  const float* bias_;
+  SumScaling scaling_;
   // One of them is y; the other has no data.
   MatrixView<int8_t> codes_;
   MatrixView<float> floats_;

@@ -37,7 +37,7 @@ void Measure(benchmark::State& state, const Multiply& multiply) {
 
 void BM_QuantizedMatmul(benchmark::State& state) {
   Measure(state, [](auto x, auto w, auto multiplier, auto bias, auto y) {
-    QuantizedMatmul(x, w, multiplier, bias, y);
+    QuantizedMatmul(x, w, {multiplier, bias}, y);
   });
 }
 
@@ -45,7 +45,7 @@ void BM_Form(benchmark::State& state,
              void (*form)(MatrixView<const int8_t>, WeightView, const Epilogue&), Isa needs) {
   if (ActiveIsa() < needs) return state.SkipWithError("needs VNNI");
   Measure(state, [form](auto x, auto w, auto multiplier, auto bias, auto y) {
-    form(x, w, Epilogue(multiplier, bias, y));
+    form(x, w, Epilogue({multiplier, bias}, y));
   });
 }
 

@@ -30,14 +30,14 @@ void Multiply(MatrixView<const int8_t> x, WeightView w, const Epilogue& epilogue
 
 }  // namespace
 
-void QuantizedMatmul(MatrixView<const int8_t> x, WeightView w, const float* multiplier,
-                     const float* bias, MatrixView<int8_t> y) {
-  Multiply(x, w, Epilogue(multiplier, bias, y));
+void QuantizedMatmul(MatrixView<const int8_t> x, WeightView w, const SumScaling& scaling,
+                     MatrixView<int8_t> y) {
+  Multiply(x, w, Epilogue(scaling, y));
 }
 
-void QuantizedMatmul(MatrixView<const int8_t> x, WeightView w, const float* multiplier,
-                     const float* bias, MatrixView<float> y) {
-  Multiply(x, w, Epilogue(multiplier, bias, y));
+void QuantizedMatmul(MatrixView<const int8_t> x, WeightView w, const SumScaling& scaling,
+                     MatrixView<float> y) {
+  Multiply(x, w, Epilogue(scaling, y));
 }
 
 }  // namespace whipsnake::kernels

@@ -177,7 +177,7 @@ void StateStore::Count(const StateInfo& info, int sign) {
 
 void StateStore::Save(const engine::SavedState& state, const std::string& model,
                       const std::string& digest, const StateRetention& retention, Done done) {
-  const int64_t bytes = state.state->bytes();
+  const int64_t bytes = state.state->saved_bytes();
   auto booked = ledger_.Reserve(BytesOf(std::ssize(state.tokens), bytes), engine::Purpose::kStates,
                                 "a saved state");
   if (!booked.ok()) return done(booked.status());

@@ -121,6 +121,24 @@ TEST_P(MatmulTest, EqualsReferenceForEveryNumberOfRows) {
   }
 }
 
+TEST_P(MatmulTest, TheActivationIsThatOfTheSums) {
+  const std::vector<float> bias = RandomValues(600, 2);
+  for (const int64_t m : {1, 3, 16, 17, 40}) {
+    for (const int64_t n : {5, 600}) {
+      const std::vector<float> x = RandomValues(m * 300, 1);
+      const Weight w(GetParam(), n, 300, RandomValues(n * 300, 3));
+      for (const Activation kind : {Activation::kRelu, Activation::kGeluNew, Activation::kCRRelu}) {
+        const ActivationFunction f{kind, 0.5f};
+        std::vector<float> want = Product(x, m, w, bias.data()), y(m * n);
+        Activate(f, want.data(), m * n, want.data());
+        Matmul({x.data(), m, 300}, w.view(), bias.data(), {y.data(), m, n}, f);
+        EXPECT_EQ(std::memcmp(y.data(), want.data(), y.size() * sizeof(float)), 0)
+            << "M=" << m << " N=" << n;
+      }
+    }
+  }
+}
+
 TEST_P(MatmulTest, EqualsReferenceForAwkwardSizes) {
   for (const int64_t m : {1, 2, 5, 17, 33}) {
     for (const int64_t n : {1, 3, 16, 17, 48, 255}) {

@@ -67,12 +67,12 @@ class Weight {
 using Form = void (*)(MatrixView<const int8_t>, WeightView, const Epilogue&);
 
 template <typename T>
-void Multiply(Form form, MatrixView<const int8_t> x, const Weight& w, const float* multiplier,
-              const float* bias, MatrixView<T> y) {
+void Multiply(Form form, MatrixView<const int8_t> x, const Weight& w, const SumScaling& scaling,
+              MatrixView<T> y) {
   if (form == nullptr) {
-    QuantizedMatmul(x, w.view(), multiplier, bias, y);
+    QuantizedMatmul(x, w.view(), scaling, y);
   } else if (!x.empty()) {
-    form(x, w.view(), Epilogue(multiplier, bias, y));
+    form(x, w.view(), Epilogue(scaling, y));
   }
 }
 
@@ -86,7 +86,7 @@ struct Operands {
   int64_t x_stride, y_stride;
   std::vector<int8_t> x;
   Weight w;
-  std::vector<float> multiplier, bias;
+  std::vector<float> multiplier, bias, row_scale;
 
   // Sums have a deviation of about 5500 · √K: codes of y fill their range, and some saturate.
   explicit Operands(const Case& c)
@@ -97,33 +97,39 @@ struct Operands {
         x(std::move(x)),
         w(c.n, c.k, w),
         multiplier(RandomValues(c.n, 3, 0.015f / std::sqrt(static_cast<float>(c.k)))),
-        bias(RandomValues(c.n, 4, 10.0f)) {}
+        bias(RandomValues(c.n, 4, 10.0f)),
+        row_scale(RandomValues(c.m, 5, 1.0f)) {}
 
   MatrixView<const int8_t> X(const Case& c) const { return {x.data(), c.m, c.k, x_stride}; }
 };
 
 // Bit for bit: y, and what lies between its rows.
 template <typename T>
-void ExpectEqualsReference(const Case& c, const Operands& o, const float* bias) {
+void ExpectEqualsReference(const Case& c, const Operands& o, const SumScaling& scaling) {
   std::vector<T> y(c.m * o.y_stride, T{77}), expected = y;
-  Multiply<T>(c.form, o.X(c), o.w, o.multiplier.data(), bias, {y.data(), c.m, c.n, o.y_stride});
-  reference::QuantizedMatmul(o.X(c), o.w.view(), o.multiplier.data(), bias,
+  Multiply<T>(c.form, o.X(c), o.w, scaling, {y.data(), c.m, c.n, o.y_stride});
+  reference::QuantizedMatmul(o.X(c), o.w.view(), scaling,
                              MatrixView<T>{expected.data(), c.m, c.n, o.y_stride});
   if (y.empty() || std::memcmp(y.data(), expected.data(), y.size() * sizeof(T)) == 0) return;
   for (int64_t i = 0; i < c.m * o.y_stride; ++i) {
     ASSERT_EQ(std::memcmp(&y[i], &expected[i], sizeof(T)), 0)
         << "y[" << i / o.y_stride << "," << i % o.y_stride << "] = " << +y[i] << ", expected "
-        << +expected[i] << (bias != nullptr ? "" : ", no bias");
+        << +expected[i] << (scaling.bias != nullptr ? "" : ", no bias")
+        << (scaling.row_scale != nullptr ? ", scales of rows" : "");
   }
 }
 
 void ExpectEqualsReference(const Case& c, const Operands& o) {
   SCOPED_TRACE(testing::Message() << "M=" << c.m << " N=" << c.n << " K=" << c.k);
-  ExpectEqualsReference<int8_t>(c, o, o.bias.data());
-  ExpectEqualsReference<float>(c, o, nullptr);
+  const float *multiplier = o.multiplier.data(), *bias = o.bias.data();
+  ExpectEqualsReference<int8_t>(c, o, {multiplier, bias});
+  ExpectEqualsReference<float>(c, o, {multiplier});
   if (c.k > 256) return;  // the reference takes long
-  ExpectEqualsReference<int8_t>(c, o, nullptr);
-  ExpectEqualsReference<float>(c, o, o.bias.data());
+  ExpectEqualsReference<int8_t>(c, o, {multiplier});
+  ExpectEqualsReference<float>(c, o, {multiplier, bias});
+  const ActivationFunction relu{Activation::kRelu};
+  ExpectEqualsReference<int8_t>(c, o, {multiplier, bias, o.row_scale.data(), relu, 0.7f});
+  ExpectEqualsReference<float>(c, o, {multiplier, bias, o.row_scale.data(), relu});
 }
 
 void ExpectEqualsReference(const Case& c) { ExpectEqualsReference(c, Operands(c)); }
@@ -220,7 +226,8 @@ TEST_P(QuantizedMatmulTest, CodesRoundHalfToEvenAndSaturate) {
     const Weight w(n, 1, std::vector<int8_t>(n, 1));
     const std::vector<int8_t> x(m, 1);
     std::vector<int8_t> y(m * n);
-    Multiply<int8_t>(form(), {x.data(), m, 1}, w, multiplier.data(), bias.data(), {y.data(), m, n});
+    Multiply<int8_t>(form(), {x.data(), m, 1}, w, {multiplier.data(), bias.data()},
+                     {y.data(), m, n});
     for (int64_t i = 0; i < m * n; ++i) {
       ASSERT_EQ(y[i], kCases[i % n].code)
           << kCases[i % n].multiplier << " + " << kCases[i % n].bias << ", M=" << m;
@@ -235,7 +242,7 @@ TEST_P(QuantizedMatmulTest, ProductAndSumAreNotFused) {
   const std::vector<int8_t> x(40, 1);
   for (const int64_t m : {1, 40}) {
     std::vector<float> y(m);
-    Multiply<float>(form(), {x.data(), m, 1}, w, &multiplier, &bias, {y.data(), m, 1});
+    Multiply<float>(form(), {x.data(), m, 1}, w, {&multiplier, &bias}, {y.data(), m, 1});
     EXPECT_THAT(y, testing::Each(0x1p-21f));
   }
 }
@@ -250,12 +257,34 @@ TEST_P(QuantizedMatmulTest, TheNumberOfThreadsDoesNotMatter) {
       Team team(threads);
       const Team::Scope scope(&team);
       std::vector<float> y(m * n);
-      Multiply<float>(form(), o.X(c), o.w, o.multiplier.data(), o.bias.data(), {y.data(), m, n});
+      Multiply<float>(form(), o.X(c), o.w, {o.multiplier.data(), o.bias.data()}, {y.data(), m, n});
       return y;
     };
     const std::vector<float> one = product(1);
     for (const int threads : {2, 3, 5}) {
       EXPECT_EQ(product(threads), one) << threads << " threads, M=" << m;
+    }
+  }
+}
+
+// The activation in the epilogue is Activate() of the sums.
+TEST_P(QuantizedMatmulTest, TheActivationIsThatOfTheSums) {
+  for (const int64_t m : {1, 9, 70}) {
+    const Case c{form(), m, 83, 100};
+    const Operands o(c);
+    for (const Activation kind : {Activation::kGeluNew, Activation::kCRRelu}) {
+      const ActivationFunction f{kind, -0.3f};
+      SumScaling scaling{o.multiplier.data(), o.bias.data(), o.row_scale.data()};
+      std::vector<float> sums(m * c.n), y(m * c.n);
+      Multiply<float>(form(), o.X(c), o.w, scaling, {sums.data(), m, c.n});
+      Activate(f, sums.data(), m * c.n, sums.data());
+      scaling.f = f;
+      Multiply<float>(form(), o.X(c), o.w, scaling, {y.data(), m, c.n});
+      EXPECT_EQ(std::memcmp(y.data(), sums.data(), y.size() * sizeof(float)), 0);
+      scaling.inverse_scale = 3;
+      std::vector<int8_t> codes(m * c.n);
+      Multiply<int8_t>(form(), o.X(c), o.w, scaling, {codes.data(), m, c.n});
+      for (int64_t i = 0; i < m * c.n; ++i) ASSERT_EQ(codes[i], ToCode(sums[i] * 3));
     }
   }
 }
@@ -266,7 +295,7 @@ TEST(QuantizedMatmulChosenTest, RowsOfABatchEqualRowsAloneBitForBit) {
   const Operands o(c);
   const auto product = [&](int64_t first, int64_t rows) {
     std::vector<float> y(rows * c.n);
-    QuantizedMatmul(o.X(c).Rows(first, rows), o.w.view(), o.multiplier.data(), o.bias.data(),
+    QuantizedMatmul(o.X(c).Rows(first, rows), o.w.view(), {o.multiplier.data(), o.bias.data()},
                     MatrixView<float>(y.data(), rows, c.n));
     return y;
   };
@@ -279,7 +308,7 @@ TEST(QuantizedMatmulChosenTest, RowsOfABatchEqualRowsAloneBitForBit) {
 TEST(QuantizedMatmulChosenTest, NothingToDo) {
   const Weight w(3, 4, std::vector<int8_t>(12));
   int8_t y = 77;
-  QuantizedMatmul({nullptr, 0, 4}, w.view(), nullptr, nullptr, MatrixView<int8_t>(&y, 0, 3));
+  QuantizedMatmul({nullptr, 0, 4}, w.view(), {}, MatrixView<int8_t>(&y, 0, 3));
   EXPECT_EQ(y, 77);
 }
 

@@ -2,6 +2,8 @@
 #ifndef WHIPSNAKE_TESTS_ENGINE_FAKES_FAKE_MODEL_H_
 #define WHIPSNAKE_TESTS_ENGINE_FAKES_FAKE_MODEL_H_
 
+#include <gtest/gtest.h>
+
 #include <algorithm>
 #include <atomic>
 #include <functional>
@@ -35,9 +37,13 @@ class FakeState : public State {
 
   int64_t position() const override { return static_cast<int64_t>(history.size()); }
   int64_t bytes() const override { return std::ssize(history) * sizeof(int32_t); }
-  absl::StatusOr<std::unique_ptr<State>> Clone() const override {
+  absl::StatusOr<std::unique_ptr<State>> CloneAt(int64_t position) const override {
+    EXPECT_EQ(position, this->position());
     if (most_ != nullptr && *live_ >= *most_) return absl::ResourceExhaustedError("no more states");
     return std::unique_ptr<State>(new FakeState(*this));
+  }
+  void AppendMemory(std::vector<std::span<const std::byte>>& pieces) const override {
+    pieces.push_back(std::as_bytes(std::span(history)));
   }
   void Save(std::span<std::byte> out) const override {
     std::ranges::copy(std::as_bytes(std::span(history)), out.begin());
@@ -58,6 +64,7 @@ class FakeModel : public Model {
 
   explicit FakeModel(int64_t vocab_size) {
     info_.architecture = "fake";
+    info_.outputs = vocab_size;
     info_.vocab_size = vocab_size;
     logits = [vocab_size](std::span<const int32_t> history) {
       std::vector<float> row(vocab_size, 0.0f);

@@ -50,7 +50,7 @@ TEST(QuantizeWeight, ALinearLayerKeeps30Decibels) {
       }
       kernels::QuantizedMatmul({codes.codes.data(), rows, inputs},
                                {w.codes.data(), kernels::DType::kI8, outputs, inputs},
-                               multiplier.data(), nullptr,
+                               {multiplier.data()},
                                kernels::MatrixView<float>(y.data(), rows, outputs));
       double signal = 0, noise = 0;
       for (int64_t i = 0; i < rows * outputs; ++i) {

@@ -1,0 +1,68 @@
+#include "engine/models/batch.h"
+
+#include <cstring>
+
+#include "engine/base/status.h"
+
+namespace whipsnake::engine {
+namespace {
+
+int64_t LogitRows(const Run& run) {
+  switch (run.logits) {
+    case LogitsOf::kNone:
+      return 0;
+    case LogitsOf::kLast:
+      return 1;
+    case LogitsOf::kAll:
+      return std::ssize(run.tokens);
+  }
+  return 0;
+}
+
+}  // namespace
+
+absl::Status CheckRuns(std::span<const Run> runs, int64_t vocab_size) {
+  for (size_t i = 0; i < runs.size(); ++i) {
+    const Run& run = runs[i];
+    if (run.tokens.empty())
+      return absl::InvalidArgumentError(absl::StrCat("run ", i, ": no tokens"));
+    if (run.state == nullptr)
+      return absl::InvalidArgumentError(absl::StrCat("run ", i, ": no state"));
+    for (const int32_t token : run.tokens) {
+      if (token < 0 || token >= vocab_size) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("run ", i, ": token ", token, " seen, expected 0 to ", vocab_size - 1));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+BatchSize SizeOf(std::span<const Run> runs) {
+  BatchSize size;
+  for (const Run& run : runs) {
+    size.rows += std::ssize(run.tokens);
+    size.logit_rows += LogitRows(run);
+  }
+  return size;
+}
+
+Priority PriorityOf(std::span<const Run> runs, bool background) {
+  if (background) return Priority::kTraining;
+  return SizeOf(runs).rows == std::ssize(runs) ? Priority::kDecode : Priority::kPrefill;
+}
+
+kernels::MatrixView<float> KeepLogitRows(std::span<const Run> runs,
+                                         kernels::MatrixView<float> rows) {
+  int64_t begin = 0, to = 0;
+  for (const Run& run : runs) {
+    const int64_t end = begin + std::ssize(run.tokens);
+    for (int64_t row = end - LogitRows(run); row < end; ++row, ++to) {
+      if (row != to) std::memcpy(rows.row(to), rows.row(row), rows.cols * sizeof(float));
+    }
+    begin = end;
+  }
+  return rows.Rows(0, to);
+}
+
+}  // namespace whipsnake::engine

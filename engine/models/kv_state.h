@@ -1,0 +1,73 @@
+// The state of a transformer's sequence: the keys and values of its tokens, in blocks.
+//
+// Blocks that are full never change, so states that have a beginning in common share them, and a
+// copy costs no more than one block. Source: Kwon et al., arXiv 2309.06180.
+#ifndef WHIPSNAKE_ENGINE_MODELS_KV_STATE_H_
+#define WHIPSNAKE_ENGINE_MODELS_KV_STATE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "engine/base/memory.h"
+#include "engine/models/model.h"
+#include "kernels/attention/attention.h"
+
+namespace whipsnake::engine {
+
+// How a block is made up: the layers' parts, one after the other.
+struct KvShape {
+  kernels::KvLayout layer;
+  int64_t layers = 0;
+
+  int64_t LayerBytes() const {
+    constexpr int64_t kAlignment = kernels::KvLayout::kAlignment;
+    return (layer.bytes() + kAlignment - 1) / kAlignment * kAlignment;
+  }
+  int64_t BlockBytes() const { return layers * LayerBytes(); }
+  static int64_t Blocks(int64_t positions) {
+    return (positions + kernels::kKvBlock - 1) / kernels::kKvBlock;
+  }
+};
+
+// Saved, it is its blocks one after the other, zeros where the last one has no tokens yet.
+class KvState : public State {
+ public:
+  // Empty.
+  KvState(Ledger* ledger, const KvShape& shape) : ledger_(ledger), shape_(shape) {}
+  // INVALID_ARGUMENT unless the bytes are as many as those of a state at this position.
+  static absl::StatusOr<std::unique_ptr<State>> Restore(Ledger* ledger, const KvShape& shape,
+                                                        int64_t position,
+                                                        std::span<const std::byte> saved);
+
+  int64_t position() const override { return position_; }
+  bool rewindable() const override { return true; }
+  absl::StatusOr<std::unique_ptr<State>> CloneAt(int64_t position) const override;
+  absl::Status MakeRoom(int64_t positions) override;
+  void ReleaseRoom() override;
+  int64_t bytes() const override { return std::ssize(blocks_) * shape_.BlockBytes(); }
+  void AppendMemory(std::vector<std::span<const std::byte>>& pieces) const override;
+  int64_t saved_bytes() const override { return KvShape::Blocks(position_) * shape_.BlockBytes(); }
+  void Save(std::span<std::byte> out) const override;
+
+  // As many as there is room for.
+  std::byte* const* blocks() const { return pointers_.data(); }
+  void Advance(int64_t tokens) { position_ += tokens; }
+
+ private:
+  absl::Status AddBlock(std::span<const std::byte> contents);
+  void ClearAfter(int64_t position);
+
+  Ledger* const ledger_;
+  const KvShape shape_;
+  int64_t position_ = 0;
+  std::vector<std::shared_ptr<const Buffer>> blocks_;
+  std::vector<std::byte*> pointers_;  // into them
+};
+
+}  // namespace whipsnake::engine
+
+#endif  // WHIPSNAKE_ENGINE_MODELS_KV_STATE_H_
