@@ -26,11 +26,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from transformers import MambaConfig, MambaForCausalLM
 from transformers.utils import logging
 
 import mamba_equations as equations
+from golden_files import describe, write_goldens, write_weights
 
 LENGTHS = [1, 2, 3, 4, 5, 17, 300]
 POSITIONS_OF_300 = [0, 1, 16, 17, 255, 256, 298, 299]
@@ -167,22 +167,6 @@ def random_weights(case, rng):
     return weights
 
 
-def write_weights(directory, weights, shards):
-    if shards == 1:
-        save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
-        return
-    # Dealt out in turn, so that the tensors of one layer lie in several files.
-    names, where = sorted(weights), {}
-    for s in range(shards):
-        file = f"model-{s + 1:05}-of-{shards:05}.safetensors"
-        part = {name: weights[name] for name in names[s::shards]}
-        save_file(part, directory / file, metadata={"format": "pt"})
-        where |= dict.fromkeys(part, file)
-    total = sum(w.numel() * w.element_size() for w in weights.values())
-    index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(where.items()))}
-    (directory / "model.safetensors.index.json").write_text(json.dumps(index, indent=1) + "\n")
-
-
 def load_oracle(directory):
     """transformers' model of a directory, in fp32; the original form is converted by name."""
     config = equations.read_config(directory)
@@ -219,17 +203,6 @@ def run_oracle(model, tokens):
     return output.logits[0].numpy(), conv, ssm
 
 
-def describe(tokens, positions, logits):
-    """One sequence of golden.json."""
-    second, best = np.sort(logits, axis=-1)[:, -2:].T
-    return {
-        "tokens": tokens,
-        "positions": positions,
-        "argmax": logits.argmax(-1).tolist(),
-        "gap": [round(float(gap), 6) for gap in best - second],
-    }
-
-
 def write_case(root, number, case):
     """Writes one folder; returns its worst relative errors and the typical spread of its logits."""
     directory = root / case.name
@@ -256,10 +229,7 @@ def write_case(root, number, case):
         if case.states and length == STATES_OF:
             tensors |= {f"conv_state.{length}": conv, f"ssm_state.{length}": ssm}
 
-    lines = ",\n".join(json.dumps(s, separators=(",", ":")) for s in sequences)
-    (directory / "golden.json").write_text('{"sequences":[\n' + lines + "\n]}\n")
-    tensors = {name: torch.from_numpy(np.ascontiguousarray(t)) for name, t in tensors.items()}
-    save_file(tensors, directory / "golden.safetensors")
+    write_goldens(directory, sequences, tensors)
     return np.max(errors, axis=0), float(np.median(spread))
 
 

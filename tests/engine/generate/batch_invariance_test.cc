@@ -189,7 +189,7 @@ TEST_P(BatchInvarianceTest, TheSameTokensFromTheCacheFromASavedStateAndForked) {
     Submit(*generator, read, half);
     half.Wait();
     SavedState saved = *half.finished.completions[0].state;
-    std::vector<std::byte> bytes(saved.state->bytes());
+    std::vector<std::byte> bytes(saved.state->saved_bytes());
     saved.state->Save(bytes);
     auto restored = model_->RestoreState(saved.state->position(), bytes);
     ASSERT_TRUE(restored.ok()) << restored.status();

@@ -21,9 +21,29 @@ class SizedState : public FakeState {
     history = std::move(tokens);
   }
   int64_t bytes() const override { return bytes_; }
+  void AppendMemory(std::vector<std::span<const std::byte>>& pieces) const override {
+    pieces.push_back({reinterpret_cast<const std::byte*>(this), static_cast<size_t>(bytes_)});
+  }
 
  private:
   const int64_t bytes_;
+};
+
+// A state of blocks of 32 tokens, 100 bytes each, that can be cut anywhere.
+class RewindableState : public FakeState {
+ public:
+  RewindableState(Tokens tokens, std::vector<const std::byte*> blocks)
+      : FakeState(std::make_shared<std::atomic<int>>(0)), blocks_(std::move(blocks)) {
+    history = std::move(tokens);
+  }
+  bool rewindable() const override { return true; }
+  int64_t bytes() const override { return 100 * std::ssize(blocks_); }
+  void AppendMemory(std::vector<std::span<const std::byte>>& pieces) const override {
+    for (const std::byte* block : blocks_) pieces.push_back({block, 100});
+  }
+
+ private:
+  const std::vector<const std::byte*> blocks_;
 };
 
 void Insert(PrefixCache& cache, const Tokens& tokens, int64_t bytes = 100) {
@@ -32,13 +52,16 @@ void Insert(PrefixCache& cache, const Tokens& tokens, int64_t bytes = 100) {
 
 // What the state that was found has seen.
 Tokens Found(PrefixCache& cache, const Tokens& tokens) {
-  const auto state = cache.Find(tokens);
-  return state == nullptr ? Tokens() : static_cast<const FakeState&>(*state).history;
+  const PrefixCache::Found found = cache.Find(tokens);
+  if (found.state == nullptr) return {};
+  EXPECT_TRUE(found.length == found.state->position() || found.state->rewindable());
+  const Tokens& seen = static_cast<const FakeState&>(*found.state).history;
+  return {seen.begin(), seen.begin() + found.length};
 }
 
 TEST(PrefixCacheTest, FindsTheLongestProperBeginning) {
   PrefixCache cache({});
-  EXPECT_EQ(cache.Find(Tokens{1, 2}), nullptr);
+  EXPECT_EQ(cache.Find(Tokens{1, 2}).state, nullptr);
   Insert(cache, {1, 2});
   Insert(cache, {1, 2, 3, 4});
   Insert(cache, {2});
@@ -88,6 +111,40 @@ TEST(PrefixCacheTest, GivesMemoryBackWhereTheLedgerNeedsIt) {
   EXPECT_EQ(cache.entries(), 0);
   ledger.Unregister(&cache);
   EXPECT_FALSE(ledger.CheckFits(1001, "too much").ok());
+}
+
+TEST(PrefixCacheTest, ARewindableStateIsFoundWhereSequencesPart) {
+  PrefixCache cache({});
+  Tokens tokens(100);
+  for (int32_t i = 0; i < 100; ++i) tokens[i] = i;
+  std::byte memory[400];
+  cache.Insert(tokens, std::make_shared<RewindableState>(
+                           tokens, std::vector<const std::byte*>{memory, memory + 100, memory + 200,
+                                                                 memory + 300}));
+  for (const int64_t common : {32, 33, 63, 64, 96, 99}) {
+    Tokens other(tokens.begin(), tokens.begin() + common);
+    other.push_back(-1);
+    EXPECT_EQ(std::ssize(Found(cache, other)), common);
+  }
+  EXPECT_EQ(std::ssize(Found(cache, tokens)), 99) << "one token is left to be read";
+  EXPECT_EQ(Found(cache, {0, 1, 2, -1}), Tokens()) << "too little to be looked up by";
+}
+
+TEST(PrefixCacheTest, WhatStatesShareCountsOnce) {
+  PrefixCache cache({.max_bytes = 1000});
+  Tokens first(64, 1), second(64, 1);
+  second[63] = 2;
+  std::byte shared[100], a[100], b[100];
+  cache.Insert(first,
+               std::make_shared<RewindableState>(first, std::vector<const std::byte*>{shared, a}));
+  EXPECT_EQ(cache.bytes(), 64 * 4 + 200);
+  cache.Insert(second,
+               std::make_shared<RewindableState>(second, std::vector<const std::byte*>{shared, b}));
+  EXPECT_EQ(cache.bytes(), 2 * 64 * 4 + 300);
+  EXPECT_EQ(cache.Reclaim(1), 64 * 4 + 100) << "the other one needs what they share";
+  EXPECT_EQ(Found(cache, second), Tokens(63, 1));
+  EXPECT_EQ(cache.Reclaim(1), 64 * 4 + 200);
+  EXPECT_EQ(cache.bytes(), 0);
 }
 
 // Against a map of all that was inserted, with few different tokens, so that beginnings are shared.

@@ -74,7 +74,7 @@ TEST_F(QuantizeTest, EverySchemeStaysNearTheFloatModel) {
       return std::vector<float>(logits->data, logits->data + logits->rows * logits->cols);
     };
     const std::vector<float> expected = logits_of(directory);
-    for (const Scheme scheme : QuantizedSchemes()) {
+    for (const Scheme scheme : MambaSchemes()) {
       for (const Granularity granularity : {Granularity::kChannel, Granularity::kTensor}) {
         for (const int64_t head_bits : {8, 16}) {
           QuantizeOptions options{RecipeOf(scheme), {}};
