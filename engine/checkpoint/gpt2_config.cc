@@ -66,10 +66,6 @@ absl::StatusOr<TransformerQuantization> ReadQuantization(const json& object) {
     reader.Refuse("activations", "\"static\" or \"dynamic\"");
   }
   config.static_activations = activations == "static";
-  config.activation_table = reader.Boolean("activation_table", false);
-  if (config.activation_table && !config.static_activations) {
-    reader.Refuse("activation_table", "false beside dynamic activations");
-  }
   config.head_bits = reader.Integer("head_bits", 8, 8, 16);
   if (config.head_bits != 8 && config.head_bits != 16) reader.Refuse("head_bits", "8 or 16");
   RETURN_IF_ERROR(reader.status());

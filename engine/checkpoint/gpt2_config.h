@@ -18,9 +18,6 @@ struct TransformerQuantization {
   // The inputs of its products: codes of one scale for each tensor, found in calibration; else of
   // one for each token, found as it comes.
   bool static_activations = false;
-  // Static alone: the activation between the feed-forward's products goes from codes to codes by a
-  // table.
-  bool activation_table = false;
   int64_t head_bits = 8;  // of embedding and head: 8 for codes, 16 for bf16
 };
 

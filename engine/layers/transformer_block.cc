@@ -17,7 +17,14 @@ using kernels::MatrixView;
 // The names that an epsilon has been given, the authors' own first.
 constexpr const char* kEpsilonNames[] = {".lr", ".epsilon", ".eps"};
 
-// The activation of the module `name`, with its ε out of the checkpoint.
+float AttentionScale(const Gpt2Config& config, int64_t layer) {
+  double scale = config.scale_attention ? 1 / std::sqrt(static_cast<double>(config.head_dim())) : 1;
+  if (config.scale_by_inverse_layer) scale /= static_cast<double>(layer + 1);
+  return static_cast<float>(scale);
+}
+
+}  // namespace
+
 absl::StatusOr<ActivationFunction> LoadActivation(WeightLoader& loader, const std::string& name,
                                                   const Gpt2Config& config) {
   ActivationFunction f{config.activation, config.crrelu_epsilon_init.value_or(0)};
@@ -40,14 +47,6 @@ absl::StatusOr<ActivationFunction> LoadActivation(WeightLoader& loader, const st
   }
   return f;
 }
-
-float AttentionScale(const Gpt2Config& config, int64_t layer) {
-  double scale = config.scale_attention ? 1 / std::sqrt(static_cast<double>(config.head_dim())) : 1;
-  if (config.scale_by_inverse_layer) scale /= static_cast<double>(layer + 1);
-  return static_cast<float>(scale);
-}
-
-}  // namespace
 
 absl::StatusOr<TransformerBlock> TransformerBlock::Load(
     WeightLoader& loader, const std::string& prefix, const Gpt2Config& config,
@@ -74,8 +73,9 @@ absl::StatusOr<TransformerBlock> TransformerBlock::Load(
   ASSIGN_OR_RETURN(block.feed_forward_norm_,
                    Norm::Load(loader, prefix + "ln_2", norm, block.feed_forward_in_.input_scale()));
   ASSIGN_OR_RETURN(block.activation_, LoadActivation(loader, prefix + "mlp.act", config));
-  if (types.activation_table) {
-    ASSIGN_OR_RETURN(block.table_scale_, loader.Scale(prefix + "mlp.act.input_scale"));
+  const std::string table_scale = prefix + "mlp.act.input_scale";
+  if (types.inputs == Inputs::kStaticCodes && loader.checkpoint().Contains(table_scale)) {
+    ASSIGN_OR_RETURN(block.table_scale_, loader.Scale(table_scale));
     block.table_.resize(kernels::kCodes);
     kernels::MakeCodeTable(block.activation_, block.table_scale_,
                            block.feed_forward_out_.input_scale(), block.table_.data());

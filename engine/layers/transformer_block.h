@@ -53,11 +53,18 @@ class TransformerObserver {
                        kernels::MatrixView<const float> values) = 0;
 };
 
+// The activation of the module `name` ("transformer.h.0.mlp.act"), CRReLU's ε out of the
+// checkpoint: the tensor `name` + ".lr", ".epsilon" or ".eps", of one number, or else
+// crrelu_epsilon_init. Errors name the tensor: one is missing, or there is one beside another
+// activation.
+absl::StatusOr<kernels::ActivationFunction> LoadActivation(WeightLoader& loader,
+                                                           const std::string& name,
+                                                           const Gpt2Config& config);
+
 // How a transformer's products are held.
 struct TransformerTypes {
   kernels::DType matrix = kernels::DType::kF32;
   Inputs inputs = Inputs::kFloats;
-  bool activation_table = false;
 };
 
 // Immutable; movable. Called on the executor.

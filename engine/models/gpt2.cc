@@ -44,8 +44,7 @@ absl::StatusOr<Gpt2Types> ChooseTypes(const Gpt2Config& config, const ModelOptio
                    .table = quantization.head_bits == 8 ? DType::kI8 : DType::kBF16,
                    .block = {.matrix = DType::kI8,
                              .inputs = quantization.static_activations ? Inputs::kStaticCodes
-                                                                       : Inputs::kDynamicCodes,
-                             .activation_table = quantization.activation_table}};
+                                                                       : Inputs::kDynamicCodes}};
 }
 
 LanguageHead::Shape HeadShape(const Gpt2Config& config, const Gpt2Types& types,

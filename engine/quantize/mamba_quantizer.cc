@@ -15,33 +15,10 @@ namespace {
 using kernels::MatrixView;
 using Floats = std::vector<float>;
 
-constexpr float kSmallestWeight = 1e-5f;
-constexpr double kSmoothing = 0.5;  // SmoothQuant's α: half of an outlier goes to the weights
-
 std::string LayerPrefix(int64_t layer) { return absl::StrCat("backbone.layers.", layer, "."); }
-
-absl::StatusOr<Floats> Read(const Checkpoint& checkpoint, const std::string& name,
-                            std::vector<int64_t> shape) {
-  ASSIGN_OR_RETURN(const TensorView tensor, checkpoint.Get(name, shape));
-  Floats values(tensor.elements());
-  ToFloat(tensor, values.data());
-  for (size_t i = 0; i < values.size(); ++i) {
-    if (std::isfinite(values[i])) continue;
-    return absl::InvalidArgumentError(absl::StrCat("tensor ", Quoted(name), ": ", values[i],
-                                                   " at place ", i,
-                                                   " seen, expected finite numbers"));
-  }
-  return values;
-}
 
 MatrixView<float> Matrix(Floats& values, int64_t rows) {
   return {values.data(), rows, static_cast<int64_t>(values.size()) / rows};
-}
-
-void ScaleColumns(MatrixView<float> weight, const Floats& factors) {
-  for (int64_t r = 0; r < weight.rows; ++r) {
-    for (int64_t c = 0; c < weight.cols; ++c) weight.row(r)[c] *= factors[c];
-  }
 }
 
 // Scales of columns, or one for all of them.
@@ -52,22 +29,6 @@ Floats ScalesOf(const ColumnRanges& ranges, bool each) {
   return scales;
 }
 
-// m[j] = max|x_j|^α / max|W_j|^(1-α): x is divided by it, W multiplied.
-// Source: SmoothQuant, arXiv 2211.10438, equation 4.
-Floats SmoothingOf(const Floats& absmax, MatrixView<const float> weight) {
-  Floats smoothing(weight.cols, 1.0f);
-  for (int64_t c = 0; c < weight.cols; ++c) {
-    float largest = 0;
-    for (int64_t r = 0; r < weight.rows; ++r)
-      largest = std::max(largest, std::abs(weight.row(r)[c]));
-    // A column of zeros takes all that an outlier has; a channel that is always 0 is left alone.
-    const double m = std::pow(absmax[c], kSmoothing) /
-                     std::pow(std::max(largest, kSmallestWeight), 1 - kSmoothing);
-    if (absmax[c] > 0) smoothing[c] = std::max(static_cast<float>(m), kSmallestWeight);
-  }
-  return smoothing;
-}
-
 // The largest magnitudes of u before the norm's weight: what it has after the weight is folded
 // away.
 Floats UnscaledAbsMax(const ColumnRanges& normed, const Floats& norm) {
@@ -75,12 +36,6 @@ Floats UnscaledAbsMax(const ColumnRanges& normed, const Floats& norm) {
   DivideByNorm({absmax.data(), 1, static_cast<int64_t>(absmax.size())}, norm);
   for (float& value : absmax) value = std::abs(value);
   return absmax;
-}
-
-float SmoothedAbsMax(const Floats& absmax, const Floats& smoothing) {
-  float largest = 0;
-  for (size_t i = 0; i < absmax.size(); ++i) largest = std::max(largest, absmax[i] / smoothing[i]);
-  return largest;
 }
 
 // Writes one model's tensors.
@@ -136,13 +91,7 @@ class Quantizer {
 
 void Quantizer::AddWeight(const std::string& name, std::vector<int64_t> shape, const Floats& values,
                           bool scale_per_row) {
-  const int64_t rows = shape.front();
-  const MatrixView<const float> weight(values.data(), rows,
-                                       static_cast<int64_t>(values.size()) / rows);
-  const QuantizedWeight quantized = QuantizeWeight(weight, scale_per_row);
-  Add(CodesTensor(CodesName(name), std::move(shape), quantized.codes));
-  AddScales(ScaleName(name), quantized.scale);
-  result_.errors[name] = quantized.error;
+  result_.AddWeight(name, std::move(shape), values, scale_per_row);
   executor_.Yield();
 }
 
@@ -237,13 +186,7 @@ absl::Status Quantizer::Layer(int64_t index) {
 }
 
 void Quantizer::AddTable(const std::string& name, const Floats& values) {
-  const int64_t V = config_.vocab_size;
-  if (recipe_.head_bits == 8) return AddWeight(name, {V, d_}, values, /*scale_per_row=*/true);
-  OwnedTensor tensor{
-      name, kernels::DType::kBF16, {V, d_}, std::vector<std::byte>(2 * values.size())};
-  auto* out = reinterpret_cast<uint16_t*>(tensor.data.data());
-  for (size_t i = 0; i < values.size(); ++i) out[i] = kernels::ToBF16(values[i]);
-  Add(std::move(tensor));
+  result_.AddTable(name, {config_.vocab_size, d_}, values, recipe_.head_bits);
 }
 
 absl::Status Quantizer::EmbeddingAndHead() {
@@ -271,21 +214,21 @@ absl::StatusOr<FloatLayer> ReadLayer(const Checkpoint& checkpoint, const MambaCo
   const int64_t N = config.state_size, R = config.time_step_rank, W = config.conv_kernel;
   const std::string prefix = LayerPrefix(index), mixer = prefix + "mixer.";
   FloatLayer layer;
-  ASSIGN_OR_RETURN(layer.norm, Read(checkpoint, prefix + "norm.weight", {d}));
-  ASSIGN_OR_RETURN(layer.in_proj, Read(checkpoint, mixer + "in_proj.weight", {2 * E, d}));
-  ASSIGN_OR_RETURN(layer.conv, Read(checkpoint, mixer + "conv1d.weight", {E, 1, W}));
-  ASSIGN_OR_RETURN(layer.x_proj, Read(checkpoint, mixer + "x_proj.weight", {R + 2 * N, E}));
-  ASSIGN_OR_RETURN(layer.dt_proj, Read(checkpoint, mixer + "dt_proj.weight", {E, R}));
-  ASSIGN_OR_RETURN(layer.dt_bias, Read(checkpoint, mixer + "dt_proj.bias", {E}));
-  ASSIGN_OR_RETURN(layer.a_log, Read(checkpoint, mixer + "A_log", {E, N}));
-  ASSIGN_OR_RETURN(layer.d, Read(checkpoint, mixer + "D", {E}));
-  ASSIGN_OR_RETURN(layer.out_proj, Read(checkpoint, mixer + "out_proj.weight", {d, E}));
+  ASSIGN_OR_RETURN(layer.norm, ReadFinite(checkpoint, prefix + "norm.weight", {d}));
+  ASSIGN_OR_RETURN(layer.in_proj, ReadFinite(checkpoint, mixer + "in_proj.weight", {2 * E, d}));
+  ASSIGN_OR_RETURN(layer.conv, ReadFinite(checkpoint, mixer + "conv1d.weight", {E, 1, W}));
+  ASSIGN_OR_RETURN(layer.x_proj, ReadFinite(checkpoint, mixer + "x_proj.weight", {R + 2 * N, E}));
+  ASSIGN_OR_RETURN(layer.dt_proj, ReadFinite(checkpoint, mixer + "dt_proj.weight", {E, R}));
+  ASSIGN_OR_RETURN(layer.dt_bias, ReadFinite(checkpoint, mixer + "dt_proj.bias", {E}));
+  ASSIGN_OR_RETURN(layer.a_log, ReadFinite(checkpoint, mixer + "A_log", {E, N}));
+  ASSIGN_OR_RETURN(layer.d, ReadFinite(checkpoint, mixer + "D", {E}));
+  ASSIGN_OR_RETURN(layer.out_proj, ReadFinite(checkpoint, mixer + "out_proj.weight", {d, E}));
   if (config.use_conv_bias) {
-    ASSIGN_OR_RETURN(layer.conv_bias, Read(checkpoint, mixer + "conv1d.bias", {E}));
+    ASSIGN_OR_RETURN(layer.conv_bias, ReadFinite(checkpoint, mixer + "conv1d.bias", {E}));
   }
   if (config.use_bias) {
-    ASSIGN_OR_RETURN(layer.in_proj_bias, Read(checkpoint, mixer + "in_proj.bias", {2 * E}));
-    ASSIGN_OR_RETURN(layer.out_proj_bias, Read(checkpoint, mixer + "out_proj.bias", {d}));
+    ASSIGN_OR_RETURN(layer.in_proj_bias, ReadFinite(checkpoint, mixer + "in_proj.bias", {2 * E}));
+    ASSIGN_OR_RETURN(layer.out_proj_bias, ReadFinite(checkpoint, mixer + "out_proj.bias", {d}));
   }
   return layer;
 }
@@ -308,11 +251,11 @@ absl::StatusOr<FloatEnds> ReadEnds(const Checkpoint& checkpoint, const MambaConf
   FloatEnds ends;
   ASSIGN_OR_RETURN(
       ends.embedding,
-      Read(checkpoint, original ? "backbone.embedding.weight" : "backbone.embeddings.weight",
-           {V, d}));
-  ASSIGN_OR_RETURN(ends.norm, Read(checkpoint, "backbone.norm_f.weight", {d}));
+      ReadFinite(checkpoint, original ? "backbone.embedding.weight" : "backbone.embeddings.weight",
+                 {V, d}));
+  ASSIGN_OR_RETURN(ends.norm, ReadFinite(checkpoint, "backbone.norm_f.weight", {d}));
   if (!config.tie_embeddings) {
-    ASSIGN_OR_RETURN(ends.head, Read(checkpoint, "lm_head.weight", {V, d}));
+    ASSIGN_OR_RETURN(ends.head, ReadFinite(checkpoint, "lm_head.weight", {V, d}));
   }
   return ends;
 }
@@ -365,11 +308,12 @@ absl::StatusOr<std::vector<std::vector<float>>> ReadNorms(const Checkpoint& chec
                                                           const MambaConfig& config) {
   std::vector<std::vector<float>> norms;
   for (int64_t layer = 0; layer < config.layers; ++layer) {
-    ASSIGN_OR_RETURN(norms.emplace_back(),
-                     Read(checkpoint, LayerPrefix(layer) + "norm.weight", {config.hidden_size}));
+    ASSIGN_OR_RETURN(
+        norms.emplace_back(),
+        ReadFinite(checkpoint, LayerPrefix(layer) + "norm.weight", {config.hidden_size}));
   }
   ASSIGN_OR_RETURN(norms.emplace_back(),
-                   Read(checkpoint, "backbone.norm_f.weight", {config.hidden_size}));
+                   ReadFinite(checkpoint, "backbone.norm_f.weight", {config.hidden_size}));
   return norms;
 }
 

@@ -14,6 +14,7 @@
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/checkpoint/mamba_config.h"
 #include "engine/quantize/codes.h"
+#include "engine/quantize/job.h"
 #include "engine/quantize/mamba_statistics.h"
 #include "engine/quantize/recipe.h"
 
@@ -42,13 +43,6 @@ absl::StatusOr<FloatEnds> ReadEnds(const Checkpoint& checkpoint, const MambaConf
 // γ_f into an untied head, and the residual stream's rotation into both, for which a tied head is
 // untied. A tied head that stays one keeps γ_f in the norm.
 void FoldEnds(const MambaConfig& config, const Recipe& recipe, FloatEnds& ends);
-
-// What quantization made: tensors with the names of engine/layers/quantized_mamba_block.h, and how
-// far each weight's rounding moved it.
-struct QuantizedTensors {
-  std::vector<OwnedTensor> tensors;
-  std::map<std::string, RoundingError> errors;  // by the weight's name
-};
 
 // Computes on the executor, giving way to serving. `progress` is told the share that is done; an
 // error from it ends the work. NaN and infinity in a tensor are INVALID_ARGUMENT naming it. `alpha`

@@ -1,315 +1,14 @@
 #include "engine/quantize/quantize.h"
 
-#include <algorithm>
 #include <cmath>
-#include <filesystem>
-#include <memory>
 #include <nlohmann/json.hpp>
-#include <span>
-#include <utility>
 
 #include "engine/base/status.h"
-#include "engine/checkpoint/checkpoint.h"
 #include "engine/checkpoint/config.h"
-#include "engine/checkpoint/files.h"
-#include "engine/checkpoint/json.h"
-#include "engine/evaluate/perplexity.h"
-#include "engine/layers/weights.h"
-#include "engine/models/mamba.h"
-#include "engine/quantize/mamba_quantizer.h"
-#include "engine/quantize/mamba_statistics.h"
-#include "engine/quantize/quantization_error.h"
+#include "engine/quantize/mamba_job.h"
+#include "engine/quantize/transformer_job.h"
 
 namespace whipsnake::engine {
-namespace {
-
-namespace fs = std::filesystem;
-using Samples = std::vector<std::vector<int32_t>>;
-
-constexpr double kTrials[] = {0.9995, 0.9999, 0.99999, 1};
-// The weights are rounded once, before the trials, which set only the scale of x in their turn: the
-// same whichever of them is the first.
-constexpr size_t kFirstTrial = 2;
-
-// Files of a model directory that quantization leaves as they are.
-constexpr const char* kKept[] = {"tokenizer.json", "tokenizer_config.json",
-                                 "special_tokens_map.json", "generation_config.json"};
-
-// A stage of the work, as a part of the whole.
-struct Stage {
-  const QuantizeProgress& progress;
-  std::string_view what;
-  double begin, end;
-
-  absl::Status operator()(double fraction) const {
-    return progress(what, begin + (end - begin) * fraction);
-  }
-};
-
-// One quantization at work.
-class Job {
- public:
-  Job(const CalibrationSet& calibration, const QuantizeOptions& options,
-      const ModelEnvironment& environment, const QuantizeProgress& progress)
-      : calibration_(calibration),
-        options_(options),
-        recipe_(options.recipe),
-        environment_(environment),
-        progress_(progress) {}
-
-  absl::Status Open(const std::string& directory);
-  absl::StatusOr<QuantizationReport> Run(const std::string& directory, const std::string& out);
-
- private:
-  absl::Status Calibrate(const Stage& stage);
-  absl::StatusOr<std::unique_ptr<Model>> QuantizedModel() const;
-  absl::StatusOr<double> HeldOutLoss(Model& model, const Stage& stage) const;
-  absl::Status ChoosePercentile(const Stage& stage);
-  absl::Status MeasureErrors(const Stage& stage);
-  absl::Status Feed(Model& model, const Samples& samples, const Stage& stage) const;
-  MambaConfig QuantizedConfig() const;
-  std::string ConfigJson() const;
-  absl::Status Write(const std::string& directory, AtomicDirectory& made) const;
-
-  const CalibrationSet& calibration_;
-  const QuantizeOptions& options_;
-  const Recipe& recipe_;
-  const ModelEnvironment& environment_;
-  const QuantizeProgress& progress_;
-
-  std::string config_json_;
-  MambaConfig config_;
-  std::shared_ptr<const Checkpoint> checkpoint_;
-  std::vector<std::vector<float>> norms_;
-  std::unique_ptr<MambaStatistics> statistics_;
-  QuantizedTensors quantized_;
-  Reservation memory_;
-  QuantizationReport report_;
-};
-
-absl::Status Job::Open(const std::string& directory) {
-  const std::string path = directory + "/config.json";
-  ASSIGN_OR_RETURN(config_json_, ReadTextFile(path));
-  auto config = ParseMambaConfig(config_json_);
-  if (!config.ok()) return WithContext(config.status(), path);
-  config_ = *std::move(config);
-  if (const absl::Status status = CheckRecipe(recipe_, config_); !status.ok()) {
-    return WithContext(status, path);
-  }
-  if (options_.percentile && !(*options_.percentile > 0 && *options_.percentile <= 1)) {
-    return InvalidField("percentile", std::to_string(*options_.percentile),
-                        "a number above 0, at most 1");
-  }
-  for (const Samples* samples : {&calibration_.samples, &calibration_.held_out}) {
-    for (const auto& sample : *samples) {
-      const auto outside = std::ranges::find_if(
-          sample, [&](int32_t id) { return id < 0 || id >= config_.vocab_size; });
-      if (outside != sample.end()) {
-        return absl::InvalidArgumentError(absl::StrCat(
-            "calibration: token ", *outside, " seen, expected 0 to ", config_.vocab_size - 1));
-      }
-    }
-  }
-  ASSIGN_OR_RETURN(checkpoint_, Checkpoint::Open(directory));
-  auto norms = ReadNorms(*checkpoint_, config_);
-  if (!norms.ok()) return WithContext(norms.status(), directory);
-  norms_ = *std::move(norms);
-  ASSIGN_OR_RETURN(memory_, environment_.ledger->Reserve(config_.parameters(), Purpose::kWorkspace,
-                                                         "quantized weights of " + directory));
-  return absl::OkStatus();
-}
-
-absl::Status Job::Feed(Model& model, const Samples& samples, const Stage& stage) const {
-  for (size_t i = 0; i < samples.size(); ++i) {
-    RETURN_IF_ERROR(stage(static_cast<double>(i) / samples.size()));
-    ASSIGN_OR_RETURN(const auto state, model.NewState());
-    const engine::Run run{samples[i], state.get(), LogitsOf::kAll};
-    RETURN_IF_ERROR(model.Forward({&run, 1}).status());
-  }
-  return stage(1);
-}
-
-absl::Status Job::Calibrate(const Stage& stage) {
-  std::vector<double> alphas(std::begin(kTrials), std::end(kTrials));
-  if (options_.percentile) alphas = {*options_.percentile};
-  statistics_ = std::make_unique<MambaStatistics>(config_, norms_, alphas);
-  ASSIGN_OR_RETURN(const auto model, MakeMamba(config_, checkpoint_, {.scheme = Scheme::kFp32},
-                                               environment_, statistics_.get()));
-  RETURN_IF_ERROR(Feed(*model, calibration_.samples, stage));
-  return statistics_->status();
-}
-
-MambaConfig Job::QuantizedConfig() const {
-  MambaConfig config = config_;
-  config.quantization = {recipe_.scheme, recipe_.output_rotation, recipe_.head_bits};
-  config.tie_embeddings = config_.tie_embeddings && !recipe_.residual_rotation;
-  return config;
-}
-
-absl::StatusOr<std::unique_ptr<Model>> Job::QuantizedModel() const {
-  return MakeMamba(QuantizedConfig(), Checkpoint::Of(quantized_.tensors), {}, environment_);
-}
-
-absl::StatusOr<double> Job::HeldOutLoss(Model& model, const Stage& stage) const {
-  double loss = 0;
-  int64_t predicted = 0;
-  for (size_t i = 0; i < calibration_.held_out.size(); ++i) {
-    RETURN_IF_ERROR(stage(static_cast<double>(i) / calibration_.held_out.size()));
-    const std::vector<int32_t>& sample = calibration_.held_out[i];
-    if (sample.size() < 2) continue;
-    const PerplexityOptions whole{.window = static_cast<int64_t>(sample.size()),
-                                  .priority = Priority::kTraining};
-    ASSIGN_OR_RETURN(const Perplexity result,
-                     EvaluatePerplexity(model, *environment_.executor, sample, whole));
-    loss += result.nll * result.predicted;
-    predicted += result.predicted;
-  }
-  return predicted == 0 ? 0 : loss / predicted;
-}
-
-absl::Status Job::ChoosePercentile(const Stage& stage) {
-  const std::vector<double>& alphas = statistics_->alphas();
-  size_t best = 0;
-  if (alphas.size() > 1) {
-    for (size_t i = 0; i < alphas.size(); ++i) {
-      const double step = (stage.end - stage.begin) / alphas.size();
-      const Stage trial{progress_, stage.what, stage.begin + i * step,
-                        stage.begin + (i + 1) * step};
-      SetPercentile(config_, recipe_, *statistics_, i, quantized_.tensors);
-      ASSIGN_OR_RETURN(const auto model, QuantizedModel());
-      ASSIGN_OR_RETURN(const double loss, HeldOutLoss(*model, trial));
-      report_.trials.push_back({alphas[i], loss});
-      if (loss < report_.trials[best].nll) best = i;
-    }
-  }
-  SetPercentile(config_, recipe_, *statistics_, best, quantized_.tensors);
-  report_.percentile = alphas[best];
-  return absl::OkStatus();
-}
-
-SiteReport MakeSiteReport(int64_t layer, std::string site, std::span<const float> scale,
-                          const RoundingError& error) {
-  const auto [smallest, largest] = std::ranges::minmax(scale);
-  return {layer,   std::move(site),   std::ssize(scale), smallest,
-          largest, error.clip_rate(), error.snr_db()};
-}
-
-absl::Status Job::MeasureErrors(const Stage& stage) {
-  const auto quantized = Checkpoint::Of(quantized_.tensors);
-  ASSIGN_OR_RETURN(const auto errors,
-                   QuantizationError::Make(*quantized, config_, recipe_, norms_));
-  ASSIGN_OR_RETURN(const auto model, MakeMamba(config_, checkpoint_, {.scheme = Scheme::kFp32},
-                                               environment_, errors.get()));
-  // Some samples tell enough.
-  constexpr size_t kSamples = 8;
-  const size_t count = std::min(kSamples, calibration_.held_out.size());
-  const Samples some(calibration_.held_out.begin(), calibration_.held_out.begin() + count);
-  RETURN_IF_ERROR(Feed(*model, some, stage));
-  for (const auto& [key, site] : errors->sites()) {
-    report_.sites.push_back(
-        MakeSiteReport(key.first, SiteName(key.second), site.scale, site.error));
-  }
-  for (const auto& [name, error] : quantized_.errors) {
-    const auto scale = quantized->tensors().at(ScaleName(name));
-    std::vector<float> scales(scale.elements());
-    ToFloat(scale, scales.data());
-    int64_t layer = config_.layers;
-    if (name.starts_with("backbone.layers.")) layer = std::stoll(name.substr(16));
-    report_.sites.push_back(MakeSiteReport(layer, name, scales, error));
-  }
-  return absl::OkStatus();
-}
-
-// config.json as it was (of the original form: as Hugging Face has it), with quantization_config.
-std::string Job::ConfigJson() const {
-  nlohmann::ordered_json config;
-  if (config_.original_form) {
-    config = {{"architectures", {"MambaForCausalLM"}},
-              {"model_type", "mamba"},
-              {"vocab_size", config_.vocab_size},
-              {"hidden_size", config_.hidden_size},
-              {"intermediate_size", config_.intermediate_size},
-              {"state_size", config_.state_size},
-              {"num_hidden_layers", config_.layers},
-              {"conv_kernel", config_.conv_kernel},
-              {"time_step_rank", config_.time_step_rank},
-              {"layer_norm_epsilon", config_.norm_epsilon},
-              {"use_bias", config_.use_bias},
-              {"use_conv_bias", config_.use_conv_bias},
-              {"eos_token_id", config_.eos_token_ids}};
-  } else {
-    config = nlohmann::ordered_json::parse(config_json_);
-  }
-  config["tie_word_embeddings"] = QuantizedConfig().tie_embeddings;
-  nlohmann::ordered_json quantization = {
-      {"quant_method", "quamba"},
-      {"version", kQuantizationVersion},
-      {"bits", 8},
-      {"scheme", Name(recipe_.scheme)},
-      {"output_rotation", recipe_.output_rotation},
-      {"residual_rotation", recipe_.residual_rotation},
-      {"granularity", recipe_.granularity == Granularity::kChannel ? "channel" : "tensor"},
-      {"head_bits", recipe_.head_bits},
-      {"calibration_digest", calibration_.digest},
-      {"calibration_tokens", calibration_.tokens()}};
-  if (report_.percentile) quantization["percentile"] = *report_.percentile;
-  config["quantization_config"] = std::move(quantization);
-  return config.dump(2) + "\n";
-}
-
-absl::Status Job::Write(const std::string& directory, AtomicDirectory& made) const {
-  const fs::path from = directory, to = made.path();
-  for (const char* name : kKept) {
-    const auto text = ReadTextFile(from / name);
-    if (absl::IsNotFound(text.status())) continue;
-    RETURN_IF_ERROR(text.status());
-    RETURN_IF_ERROR(WriteFileAtomically(to / name, *text));
-  }
-  RETURN_IF_ERROR(WriteFileAtomically(to / "config.json", ConfigJson()));
-  RETURN_IF_ERROR(WriteFileAtomically(to / "quantization_report.json", ReportJson(report_)));
-  std::vector<NamedTensor> tensors;
-  for (const OwnedTensor& tensor : quantized_.tensors) {
-    tensors.push_back({tensor.name, tensor.view()});
-  }
-  return WriteSafetensors(to / "model.safetensors", tensors);
-}
-
-absl::StatusOr<QuantizationReport> Job::Run(const std::string& directory, const std::string& out) {
-  RETURN_IF_ERROR(Open(directory));
-  // Before the long work: a target that cannot be made is refused now.
-  ASSIGN_OR_RETURN(AtomicDirectory made, AtomicDirectory::Create(out));
-  RETURN_IF_ERROR(CheckRoom(made.path(), config_.parameters()));
-
-  const bool choose = recipe_.percentile && !options_.percentile;
-  const double weights_begin = choose ? 0.5 : 0.8;
-  RETURN_IF_ERROR(Calibrate({progress_, "Calibrating", 0, weights_begin}));
-  const Stage rounding{progress_, "Rounding weights", weights_begin, weights_begin + 0.1};
-  auto quantized = QuantizeTensors(*checkpoint_, config_, recipe_, *statistics_,
-                                   /*alpha=*/options_.percentile ? 0 : kFirstTrial,
-                                   *environment_.executor, rounding);
-  if (!quantized.ok()) return WithContext(quantized.status(), directory);
-  quantized_ = *std::move(quantized);
-  if (recipe_.percentile) {
-    RETURN_IF_ERROR(
-        ChoosePercentile({progress_, "Choosing the percentile", weights_begin + 0.1, 0.9}));
-  }
-
-  report_.scheme = recipe_.scheme;
-  report_.calibration_tokens = calibration_.tokens();
-  report_.calibration_digest = calibration_.digest;
-  report_.float_bytes = config_.parameters() * static_cast<int64_t>(sizeof(float));
-  for (const OwnedTensor& tensor : quantized_.tensors) {
-    report_.quantized_bytes += std::ssize(tensor.data);
-  }
-  RETURN_IF_ERROR(MeasureErrors({progress_, "Measuring the errors", 0.9, 0.95}));
-  RETURN_IF_ERROR(progress_("Writing", 0.95));
-  RETURN_IF_ERROR(Write(directory, made));
-  RETURN_IF_ERROR(made.Commit());
-  progress_("Done", 1).IgnoreError();  // the output is there: too late to be cancelled
-  return std::move(report_);
-}
-
-}  // namespace
 
 std::string ReportJson(const QuantizationReport& report) {
   nlohmann::ordered_json json = {{"scheme", Name(report.scheme)},
@@ -321,6 +20,7 @@ std::string ReportJson(const QuantizationReport& report) {
   for (const PercentileTrial& trial : report.trials) {
     json["trials"].push_back({{"percentile", trial.percentile}, {"nll", trial.nll}});
   }
+  if (!report.warnings.empty()) json["warnings"] = report.warnings;
   for (const SiteReport& site : report.sites) {
     nlohmann::ordered_json entry = {{"layer", site.layer},
                                     {"site", site.site},
@@ -338,7 +38,11 @@ std::string ReportJson(const QuantizationReport& report) {
 absl::StatusOr<QuantizationReport> QuantizeModel(
     const std::string& directory, const CalibrationSet& calibration, const QuantizeOptions& options,
     const std::string& out, const ModelEnvironment& environment, const QuantizeProgress& progress) {
-  return Job(calibration, options, environment, progress).Run(directory, out);
+  ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(directory));
+  const auto quantize = std::holds_alternative<MambaConfig>(config.architecture)
+                            ? QuantizeMamba
+                            : QuantizeTransformer;
+  return quantize(directory, calibration, options, out, environment, progress);
 }
 
 }  // namespace whipsnake::engine

@@ -50,13 +50,14 @@ struct QuantizationReport {
   int64_t float_bytes = 0;  // of all tensors, before (in fp32) and after
   int64_t quantized_bytes = 0;
   std::vector<SiteReport> sites;
+  std::vector<std::string> warnings;  // sentences for people
 };
 
 // What is being done and the share of the whole that is done. An error ends the work: CANCELLED,
 // for one.
 using QuantizeProgress = std::function<absl::Status(std::string_view what, double fraction)>;
 
-// Quantizes the Mamba in `directory` and writes `out`: config.json with quantization_config,
+// Quantizes the model in `directory` and writes `out`: config.json with quantization_config,
 // model.safetensors, quantization_report.json and copies of the tokenizer's and the generation's
 // files. The directory appears whole or not at all. The same input gives the same bytes.
 //

@@ -13,6 +13,28 @@ absl::Status CheckWidth(const char* key, int64_t width, const char* rotation) {
                    " rotation"));
 }
 
+// Options of the one kind of model with a scheme of the other.
+absl::Status CheckCombination(const Recipe& recipe, const RecipeNames& names) {
+  if (recipe.scheme == Scheme::kW8A8) {
+    if (names.residual_rotation) {
+      return InvalidField("residual_rotation", "true", "false with the scheme w8a8");
+    }
+    if (recipe.granularity == Granularity::kTensor) {
+      return InvalidField("granularity", "\"tensor\"", "channel with the scheme w8a8");
+    }
+    if (recipe.activation_table && !recipe.static_activations) {
+      return InvalidField("activation_table", "true", "static activations beside it");
+    }
+    return absl::OkStatus();
+  }
+  const char* const expected = "nothing, as only the scheme w8a8 has it";
+  if (!names.activations.empty()) {
+    return InvalidField("activations", Quoted(names.activations), expected);
+  }
+  if (names.activation_table) return InvalidField("activation_table", "true", expected);
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 Recipe RecipeOf(Scheme scheme, bool residual_rotation) {
@@ -22,42 +44,62 @@ Recipe RecipeOf(Scheme scheme, bool residual_rotation) {
   recipe.output_rotation = scheme == Scheme::kQuamba || scheme == Scheme::kQuambaNoPercentile ||
                            scheme == Scheme::kQuaRot;
   recipe.percentile = scheme == Scheme::kQuamba || scheme == Scheme::kQuambaNoRotation;
-  recipe.smoothing = scheme == Scheme::kSmoothQuant;
+  recipe.smoothing = scheme == Scheme::kSmoothQuant || scheme == Scheme::kW8A8;
   return recipe;
 }
 
-absl::StatusOr<Recipe> ParseRecipe(std::string_view scheme, std::string_view granularity,
-                                   std::string_view head, bool residual_rotation) {
-  const absl::StatusOr<Scheme> parsed =
-      scheme.empty() ? absl::StatusOr<Scheme>(Scheme::kQuamba) : ParseScheme(scheme);
-  if (!parsed.ok() || !IsQuantized(*parsed)) {
-    return InvalidField("scheme", Quoted(scheme), SchemeNames(QuantizedSchemes()));
+absl::StatusOr<Recipe> ParseRecipe(const RecipeNames& names, const ModelConfig* model) {
+  const bool transformer =
+      model != nullptr && !std::holds_alternative<MambaConfig>(model->architecture);
+  Scheme scheme = transformer ? Scheme::kW8A8 : Scheme::kQuamba;
+  if (!names.scheme.empty()) {
+    const absl::StatusOr<Scheme> parsed = ParseScheme(names.scheme);
+    if (!parsed.ok() || !IsQuantized(*parsed)) {
+      return InvalidField("scheme", Quoted(names.scheme), SchemeNames(QuantizedSchemes()));
+    }
+    scheme = *parsed;
   }
-  Recipe recipe = RecipeOf(*parsed, residual_rotation);
-  if (granularity == "tensor") {
+  Recipe recipe = RecipeOf(scheme, names.residual_rotation);
+  if (names.granularity == "tensor") {
     recipe.granularity = Granularity::kTensor;
-  } else if (!granularity.empty() && granularity != "channel") {
-    return InvalidField("granularity", Quoted(granularity), "channel or tensor");
+  } else if (!names.granularity.empty() && names.granularity != "channel") {
+    return InvalidField("granularity", Quoted(names.granularity), "channel or tensor");
   }
-  if (head == "bf16") {
+  if (names.head == "bf16") {
     recipe.head_bits = 16;
-  } else if (!head.empty() && head != "int8") {
-    return InvalidField("head", Quoted(head), "int8 or bf16");
+  } else if (!names.head.empty() && names.head != "int8") {
+    return InvalidField("head", Quoted(names.head), "int8 or bf16");
   }
+  if (!names.activations.empty() && names.activations != "static" &&
+      names.activations != "dynamic") {
+    return InvalidField("activations", Quoted(names.activations), "dynamic or static");
+  }
+  recipe.static_activations = names.activations == "static";
+  recipe.activation_table = names.activation_table;
+  RETURN_IF_ERROR(CheckCombination(recipe, names));
   return recipe;
 }
 
-absl::Status CheckRecipe(const Recipe& recipe, const MambaConfig& config) {
-  if (config.quantization) {
+absl::Status CheckRecipe(const Recipe& recipe, const ModelConfig& model) {
+  if (model.quantized()) {
     return absl::FailedPreconditionError(
-        absl::StrCat("quantization_config: the model is quantized with ",
-                     ToAbsl(Name(config.quantization->scheme)), ", expected float weights"));
+        "quantization_config: the model is quantized already, expected float weights");
+  }
+  const bool for_transformers = recipe.scheme == Scheme::kW8A8;
+  const auto* mamba = std::get_if<MambaConfig>(&model.architecture);
+  if (mamba == nullptr) {
+    if (for_transformers) return absl::OkStatus();
+    return InvalidField("scheme", Quoted(Name(recipe.scheme)), "w8a8 for a transformer");
+  }
+  if (for_transformers) {
+    return InvalidField("scheme", Quoted(Name(recipe.scheme)),
+                        absl::StrCat(SchemeNames(MambaSchemes()), " for a Mamba"));
   }
   if (recipe.output_rotation) {
-    RETURN_IF_ERROR(CheckWidth("intermediate_size", config.intermediate_size, "output"));
+    RETURN_IF_ERROR(CheckWidth("intermediate_size", mamba->intermediate_size, "output"));
   }
   if (recipe.residual_rotation) {
-    RETURN_IF_ERROR(CheckWidth("hidden_size", config.hidden_size, "residual"));
+    RETURN_IF_ERROR(CheckWidth("hidden_size", mamba->hidden_size, "residual"));
   }
   return absl::OkStatus();
 }

@@ -8,7 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "engine/base/scheme.h"
-#include "engine/checkpoint/mamba_config.h"
+#include "engine/checkpoint/config.h"
 
 namespace whipsnake::engine {
 
@@ -31,20 +31,32 @@ struct Recipe {
   bool smoothing = false;          // SmoothQuant's, of u, x, δ and y
   Granularity granularity = Granularity::kChannel;
   int64_t head_bits = 8;  // of embedding and head: 8, or 16 for bf16
+  // Of transformers: a product's inputs have one scale, from calibration, instead of one for each
+  // token; and the activation is looked up in a table where that keeps CRReLU's epsilon.
+  bool static_activations = false;
+  bool activation_table = false;
+};
+
+// What people say of a recipe; what is empty is the default.
+struct RecipeNames {
+  std::string_view scheme = {};       // of a Mamba quamba-w8a8, of a transformer w8a8
+  std::string_view granularity = {};  // "channel", "tensor"
+  std::string_view head = {};         // "int8", "bf16"
+  std::string_view activations = {};  // "dynamic", "static"
+  bool residual_rotation = false;
+  bool activation_table = false;
 };
 
 // The scheme's recipe; `residual_rotation` adds that rotation to a scheme that lacks it.
 Recipe RecipeOf(Scheme scheme, bool residual_rotation = false);
 
-// From the names of a quantized scheme, a granularity ("channel", "tensor") and the head's type
-// ("int8", "bf16"); an empty one is the default: quamba-w8a8, channel, int8. INVALID_ARGUMENT of
-// the field "scheme", "granularity" or "head".
-absl::StatusOr<Recipe> ParseRecipe(std::string_view scheme, std::string_view granularity,
-                                   std::string_view head, bool residual_rotation);
+// INVALID_ARGUMENT of the field that has an unknown name, or one that the model, where one is
+// given, cannot be quantized with.
+absl::StatusOr<Recipe> ParseRecipe(const RecipeNames& names, const ModelConfig* model = nullptr);
 
 // FAILED_PRECONDITION for a model that is quantized already, INVALID_ARGUMENT naming the width that
-// has no Hadamard matrix.
-absl::Status CheckRecipe(const Recipe& recipe, const MambaConfig& config);
+// has no Hadamard matrix, or the scheme that is not for such a model.
+absl::Status CheckRecipe(const Recipe& recipe, const ModelConfig& config);
 
 }  // namespace whipsnake::engine
 

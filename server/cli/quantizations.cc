@@ -117,6 +117,8 @@ absl::StatusOr<v1::QuantizeModelRequest> RequestOf(const QuantizationFlags& flag
   request.set_percentile(percentile.value_or(0));
   request.set_granularity(recipe.granularity);
   request.set_head(recipe.head);
+  request.set_activations(recipe.activations);
+  request.set_activation_table(recipe.activation_table);
   request.set_residual_rotation(recipe.residual_rotation);
   request.set_max_samples(static_cast<int32_t>(recipe.samples.max_samples));
   request.set_max_tokens(static_cast<int32_t>(recipe.samples.max_tokens));

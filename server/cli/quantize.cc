@@ -14,6 +14,7 @@
 #include "absl/strings/str_format.h"
 #include "engine/base/resources.h"
 #include "engine/base/status.h"
+#include "engine/checkpoint/config.h"
 #include "server/cli/command.h"
 #include "server/cli/progress.h"
 #include "server/cli/quantize_flags.h"
@@ -30,10 +31,11 @@ struct QuantizeFlags {
   int threads = engine::DetectResources().threads;
 };
 
-absl::StatusOr<engine::QuantizeOptions> MakeOptions(const RecipeFlags& flags) {
+absl::StatusOr<engine::QuantizeOptions> MakeOptions(const RecipeFlags& flags,
+                                                    const std::string& model) {
+  ASSIGN_OR_RETURN(const engine::ModelConfig config, engine::ReadModelConfig(model));
   engine::QuantizeOptions options;
-  auto recipe =
-      engine::ParseRecipe(flags.scheme, flags.granularity, flags.head, flags.residual_rotation);
+  auto recipe = engine::ParseRecipe(NamesOf(flags), &config);
   if (!recipe.ok()) return WithFieldPrefix(recipe.status(), "--");
   options.recipe = *recipe;
   ASSIGN_OR_RETURN(options.percentile, ParsePercentile(flags.percentile));
@@ -50,9 +52,10 @@ struct Worst {
 
 // "backbone.layers.3.mixer.in_proj.weight" as "mixer.in_proj.weight".
 std::string WithoutLayer(const std::string& site) {
-  constexpr std::string_view kPrefix = "backbone.layers.";
-  if (!site.starts_with(kPrefix)) return site;
-  return site.substr(site.find('.', kPrefix.size()) + 1);
+  for (const std::string_view prefix : {"backbone.layers.", "transformer.h.", "h."}) {
+    if (site.starts_with(prefix)) return site.substr(site.find('.', prefix.size()) + 1);
+  }
+  return site;
 }
 
 std::string SitesTable(const engine::QuantizationReport& report) {
@@ -73,7 +76,8 @@ std::string SitesTable(const engine::QuantizationReport& report) {
       {"WHAT IS ROUNDED", "SCALES", "CLIPPED", "LOWEST SNR dB", "IN LAYER"}};
   for (const std::string& name : order) {
     const Worst& w = worst[name];
-    rows.push_back({name, std::to_string(w.scales), absl::StrFormat("%.2g", w.clip_rate),
+    rows.push_back({name, w.scales == 0 ? "each row" : std::to_string(w.scales),
+                    absl::StrFormat("%.2g", w.clip_rate),
                     std::isfinite(w.snr_db) ? absl::StrFormat("%.1f", w.snr_db) : "exact",
                     std::to_string(w.layer)});
   }
@@ -87,6 +91,7 @@ void PrintReport(const engine::QuantizationReport& report, const std::string& ou
                                  trial.percentile, trial.nll,
                                  trial.percentile == report.percentile ? "  <- taken" : "");
   }
+  for (const std::string& warning : report.warnings) std::cout << "Warning: " << warning << ".\n";
   std::cout << absl::StrFormat(
       "Wrote %s: %s, %.3f of the fp32 weights' %s; calibrated with %d tokens.\n", out,
       HumanBytes(report.quantized_bytes),
@@ -95,7 +100,7 @@ void PrintReport(const engine::QuantizationReport& report, const std::string& ou
 }
 
 absl::StatusOr<int> Quantize(const QuantizeFlags& flags, const Output& output) {
-  ASSIGN_OR_RETURN(const engine::QuantizeOptions options, MakeOptions(flags.recipe));
+  ASSIGN_OR_RETURN(const engine::QuantizeOptions options, MakeOptions(flags.recipe, flags.model));
   ASSIGN_OR_RETURN(const engine::CalibrationSet calibration,
                    ReadCalibration(flags.calibration, flags.model, flags.recipe.samples));
   engine::Executor executor(flags.threads);
@@ -122,11 +127,12 @@ absl::StatusOr<int> Quantize(const QuantizeFlags& flags, const Output& output) {
 void AddQuantizeCommand(CommandLine& line) {
   auto flags = std::make_shared<QuantizeFlags>();
   CLI::App& command = line.Add(
-      "quantize", "Quantizes a Mamba model directory to 8 bits: weights, activations and scan",
+      "quantize", "Quantizes a model directory to 8 bits: weights, activations and a Mamba's scan",
       "  whipsnake quantize --model models/mamba --calibration texts.jsonl --out "
       "models/mamba-w8a8\n"
       "  whipsnake quantize --model models/mamba --calibration book.txt --scheme static-w8a8 \\\n"
-      "    --out models/mamba-static\n",
+      "    --out models/mamba-static\n"
+      "  whipsnake quantize --model models/gpt2 --calibration texts.jsonl --out models/gpt2-w8a8\n",
       [flags](const Output& output) { return Quantize(*flags, output); });
   command.add_option("--model", flags->model, "The model directory, in float")
       ->required()

@@ -15,10 +15,21 @@ constexpr int64_t kMaxCalibrationBytes = int64_t{1} << 30;
 
 }  // namespace
 
+engine::RecipeNames NamesOf(const RecipeFlags& flags) {
+  return {.scheme = flags.scheme,
+          .granularity = flags.granularity,
+          .head = flags.head,
+          .activations = flags.activations,
+          .residual_rotation = flags.residual_rotation,
+          .activation_table = flags.activation_table};
+}
+
 void AddRecipeFlags(CLI::App& command, RecipeFlags& flags) {
-  command.add_option("--scheme", flags.scheme, engine::SchemeNames(engine::QuantizedSchemes()))
-      ->type_name("SCHEME")
-      ->capture_default_str();
+  command
+      .add_option("--scheme", flags.scheme,
+                  engine::SchemeNames(engine::QuantizedSchemes()) +
+                      " (default: quamba-w8a8 of a Mamba, w8a8 of a transformer)")
+      ->type_name("SCHEME");
   command
       .add_option(
           "--percentile", flags.percentile,
@@ -33,6 +44,14 @@ void AddRecipeFlags(CLI::App& command, RecipeFlags& flags) {
   command.add_option("--head", flags.head, "How embedding and head are held")
       ->check(CLI::IsMember({"int8", "bf16"}))
       ->capture_default_str();
+  command
+      .add_option("--activations", flags.activations,
+                  "Of w8a8: a scale for each token, dynamic, or one from calibration, static "
+                  "(default: dynamic)")
+      ->check(CLI::IsMember({"dynamic", "static"}));
+  command.add_flag("--activation-table", flags.activation_table,
+                   "Of static ones: looks the activation up in a table where that keeps CRReLU's "
+                   "epsilon");
   command.add_flag("--residual-rotation", flags.residual_rotation,
                    "Rotates the residual stream too; a tied head becomes a weight of its own");
   command

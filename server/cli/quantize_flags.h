@@ -14,13 +14,17 @@
 namespace whipsnake::server {
 
 struct RecipeFlags {
-  std::string scheme = "quamba-w8a8";
+  std::string scheme;
   std::string percentile = "auto";
   std::string granularity = "channel";
   std::string head = "int8";
+  std::string activations;
+  bool activation_table = false;
   bool residual_rotation = false;
   engine::CalibrationOptions samples;
 };
+
+engine::RecipeNames NamesOf(const RecipeFlags& flags);
 
 void AddRecipeFlags(CLI::App& command, RecipeFlags& flags);
 

@@ -5,7 +5,7 @@
 #include <system_error>
 
 #include "engine/base/status.h"
-#include "engine/checkpoint/mamba_config.h"
+#include "engine/checkpoint/config.h"
 #include "engine/checkpoint/files.h"
 #include "server/errors.h"
 #include "server/registry/model_path.h"
@@ -19,11 +19,18 @@ using engine::InvalidField;
 
 constexpr int64_t kMaxSamplesOrTokens = 1 << 20;
 
+engine::RecipeNames NamesOf(const v1::QuantizeModelRequest& request) {
+  return {.scheme = request.scheme(),
+          .granularity = request.granularity(),
+          .head = request.head(),
+          .activations = request.activations(),
+          .residual_rotation = request.residual_rotation(),
+          .activation_table = request.activation_table()};
+}
+
 absl::StatusOr<engine::QuantizeOptions> ParseOptions(const v1::QuantizeModelRequest& request) {
   engine::QuantizeOptions options;
-  ASSIGN_OR_RETURN(options.recipe,
-                   engine::ParseRecipe(request.scheme(), request.granularity(), request.head(),
-                                       request.residual_rotation()));
+  ASSIGN_OR_RETURN(options.recipe, engine::ParseRecipe(NamesOf(request)));
   if (!(request.percentile() >= 0 && request.percentile() <= 1)) {
     return InvalidField("percentile", std::to_string(request.percentile()),
                         "a number above 0, at most 1, or 0 to have it chosen");
@@ -72,8 +79,9 @@ absl::StatusOr<std::string> CheckedFile(const std::string& model_root, const std
   return file;
 }
 
-absl::Status CheckModel(const std::string& directory, const std::string& path,
-                        const engine::Recipe& recipe) {
+// The recipe for this very model, which has a default of its own.
+absl::StatusOr<engine::Recipe> RecipeFor(const std::string& directory, const std::string& path,
+                                         const engine::RecipeNames& names) {
   const auto text = engine::ReadTextFile(directory + "/config.json");
   if (absl::IsNotFound(text.status())) {
     return WithResource(
@@ -84,10 +92,12 @@ absl::Status CheckModel(const std::string& directory, const std::string& path,
     return engine::WithContext(status, absl::StrCat("path: ", engine::Quoted(path)));
   };
   if (!text.ok()) return context(BlameCheckpoint(text.status()));
-  const auto config = engine::ParseMambaConfig(*text);
+  const auto config = engine::ParseModelConfig(*text);
   if (!config.ok()) return context(BlameCheckpoint(config.status()));
+  ASSIGN_OR_RETURN(engine::Recipe recipe, engine::ParseRecipe(names, &*config));
   const absl::Status suits = engine::CheckRecipe(recipe, *config);
-  if (!absl::IsFailedPrecondition(suits)) return suits.ok() ? suits : context(suits);
+  if (suits.ok()) return recipe;
+  if (!absl::IsFailedPrecondition(suits)) return context(suits);
   return WithPrecondition(WithReason(context(suits), "ALREADY_QUANTIZED"), "MODEL_SCHEME", path);
 }
 
@@ -119,6 +129,7 @@ v1::QuantizationReport ToProto(const engine::QuantizationReport& report) {
   proto.set_calibration_digest(report.calibration_digest);
   proto.set_float_bytes(report.float_bytes);
   proto.set_quantized_bytes(report.quantized_bytes);
+  for (const std::string& warning : report.warnings) proto.add_warnings(warning);
   return proto;
 }
 
@@ -151,7 +162,8 @@ absl::StatusOr<QuantizationRequest> ParseQuantizationRequest(
   } else {
     return InvalidField("texts", "none", "text to calibrate with, or a calibration_path");
   }
-  RETURN_IF_ERROR(CheckModel(parsed.directory, request.path(), parsed.options.recipe));
+  ASSIGN_OR_RETURN(parsed.options.recipe,
+                   RecipeFor(parsed.directory, request.path(), NamesOf(request)));
   return parsed;
 }
 

@@ -301,7 +301,7 @@ TEST(ParseGpt2Config, ReadsEveryKey) {
       "scale_attn_weights": false, "scale_attn_by_inverse_layer_idx": true,
       "tie_word_embeddings": false, "eos_token_id": [1, 2],
       "quantization_config": {"quant_method": "w8a8", "version": 1, "bits": 8,
-                              "activations": "static", "activation_table": true,
+                              "activations": "static",
                               "head_bits": 16}})");
   ASSERT_TRUE(config.ok()) << config.status();
   EXPECT_EQ(config->vocab_size, 96);
@@ -316,7 +316,6 @@ TEST(ParseGpt2Config, ReadsEveryKey) {
   EXPECT_THAT(config->eos_token_ids, ElementsAre(1, 2));
   ASSERT_TRUE(config->quantization);
   EXPECT_TRUE(config->quantization->static_activations);
-  EXPECT_TRUE(config->quantization->activation_table);
   EXPECT_EQ(config->quantization->head_bits, 16);
 }
 
@@ -334,9 +333,6 @@ TEST(ParseGpt2Config, RefusesByKeyValueAndExpectation) {
        "quantization_config.activations: nothing seen, expected \"static\" or \"dynamic\""},
       {R"("quantization_config": {"quant_method": "w8a8", "version": 2})",
        "quantization_config.version: 2"},
-      {R"("quantization_config": {"quant_method": "w8a8", "version": 1, "activations": "dynamic",
-           "activation_table": true})",
-       "quantization_config.activation_table: true seen"},
   };
   for (const auto& [keys, message] : cases) {
     EXPECT_THAT(ParseGpt2Config(R"({"model_type": "gpt2", )" + keys + "}"),

@@ -1,0 +1,135 @@
+#include "engine/quantize/transformer_job.h"
+
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "engine/base/status.h"
+#include "engine/checkpoint/checkpoint.h"
+#include "engine/checkpoint/config.h"
+#include "engine/checkpoint/files.h"
+#include "engine/models/gpt2.h"
+#include "engine/quantize/job.h"
+#include "engine/quantize/transformer_quantizer.h"
+#include "engine/quantize/transformer_statistics.h"
+
+namespace whipsnake::engine {
+namespace {
+
+// The quantization of a transformer at work.
+class Job {
+ public:
+  Job(const CalibrationSet& calibration, const Recipe& recipe, const ModelEnvironment& environment,
+      const QuantizeProgress& progress)
+      : calibration_(calibration),
+        recipe_(recipe),
+        environment_(environment),
+        progress_(progress) {}
+
+  absl::StatusOr<QuantizationReport> Run(const std::string& directory, const std::string& out);
+
+ private:
+  absl::Status Open(const std::string& directory);
+  absl::Status FeedTo(TransformerObserver& observer, const Samples& samples, const Stage& stage);
+  absl::Status MeasureErrors(const Stage& stage);
+  std::string ConfigJson() const;
+
+  const CalibrationSet& calibration_;
+  const Recipe& recipe_;
+  const ModelEnvironment& environment_;
+  const QuantizeProgress& progress_;
+
+  std::string config_json_;
+  Gpt2Config config_;
+  std::shared_ptr<const Checkpoint> checkpoint_;
+  Reservation memory_;
+  QuantizedTransformer quantized_;
+  QuantizationReport report_;
+};
+
+absl::Status Job::Open(const std::string& directory) {
+  const std::string path = directory + "/config.json";
+  ASSIGN_OR_RETURN(config_json_, ReadTextFile(path));
+  ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(directory));
+  if (const absl::Status status = CheckRecipe(recipe_, config); !status.ok()) {
+    return WithContext(status, path);
+  }
+  config_ = std::get<Gpt2Config>(config.architecture);
+  RETURN_IF_ERROR(CheckTokens(calibration_, config_.vocab_size));
+  ASSIGN_OR_RETURN(checkpoint_, Checkpoint::Open(directory));
+  ASSIGN_OR_RETURN(memory_, environment_.ledger->Reserve(config_.parameters(), Purpose::kWorkspace,
+                                                         "quantized weights of " + directory));
+  return absl::OkStatus();
+}
+
+absl::Status Job::FeedTo(TransformerObserver& observer, const Samples& samples,
+                         const Stage& stage) {
+  ASSIGN_OR_RETURN(const auto model, MakeGpt2(config_, checkpoint_, {.scheme = Scheme::kFp32},
+                                              environment_, &observer));
+  return Feed(*model, samples, stage);
+}
+
+absl::Status Job::MeasureErrors(const Stage& stage) {
+  TransformerErrors errors(&quantized_.sites);
+  RETURN_IF_ERROR(FeedTo(errors, SomeOf(calibration_.held_out), stage));
+  for (const auto& [place, error] : errors.errors()) {
+    const SiteRounding& rounding = quantized_.sites.at(place);
+    SiteReport site =
+        MakeSiteReport(place.first, SiteName(place.second), {{rounding.scale}}, error);
+    if (rounding.scale == 0) site.scales = 0;  // as many as there are tokens
+    report_.sites.push_back(std::move(site));
+  }
+  AppendWeightReports(quantized_.weights, Gpt2Prefix(*checkpoint_) + "h.", config_.layers, report_);
+  return absl::OkStatus();
+}
+
+// config.json as it was, with quantization_config.
+std::string Job::ConfigJson() const {
+  nlohmann::ordered_json config = nlohmann::ordered_json::parse(config_json_);
+  config["quantization_config"] = {
+      {"quant_method", Name(recipe_.scheme)},
+      {"version", kQuantizationVersion},
+      {"bits", 8},
+      {"scheme", Name(recipe_.scheme)},
+      {"activations", recipe_.static_activations ? "static" : "dynamic"},
+      {"head_bits", recipe_.head_bits},
+      {"calibration_digest", calibration_.digest},
+      {"calibration_tokens", calibration_.tokens()}};
+  return config.dump(2) + "\n";
+}
+
+absl::StatusOr<QuantizationReport> Job::Run(const std::string& directory, const std::string& out) {
+  RETURN_IF_ERROR(Open(directory));
+  // Before the long work: a target that cannot be made is refused now.
+  ASSIGN_OR_RETURN(AtomicDirectory made, AtomicDirectory::Create(out));
+  RETURN_IF_ERROR(CheckRoom(made.path(), config_.parameters()));
+
+  TransformerStatistics statistics;
+  RETURN_IF_ERROR(FeedTo(statistics, calibration_.samples, {progress_, "Calibrating", 0, 0.7}));
+  RETURN_IF_ERROR(statistics.status());
+  const Stage rounding{progress_, "Rounding weights", 0.7, 0.9};
+  auto quantized = QuantizeTransformerTensors(*checkpoint_, config_, recipe_, statistics,
+                                              *environment_.executor, rounding);
+  if (!quantized.ok()) return WithContext(quantized.status(), directory);
+  quantized_ = *std::move(quantized);
+
+  report_.scheme = recipe_.scheme;
+  report_.calibration_tokens = calibration_.tokens();
+  report_.calibration_digest = calibration_.digest;
+  report_.float_bytes = config_.parameters() * static_cast<int64_t>(sizeof(float));
+  report_.warnings = quantized_.warnings;
+  RETURN_IF_ERROR(MeasureErrors({progress_, "Measuring the errors", 0.9, 0.95}));
+  RETURN_IF_ERROR(
+      WriteQuantized(directory, ConfigJson(), quantized_.weights, progress_, report_, made));
+  return std::move(report_);
+}
+
+}  // namespace
+
+absl::StatusOr<QuantizationReport> QuantizeTransformer(
+    const std::string& directory, const CalibrationSet& calibration, const QuantizeOptions& options,
+    const std::string& out, const ModelEnvironment& environment, const QuantizeProgress& progress) {
+  return Job(calibration, options.recipe, environment, progress).Run(directory, out);
+}
+
+}  // namespace whipsnake::engine
