@@ -40,9 +40,13 @@ const std::vector<int32_t>& ModelConfig::eos_token_ids() const {
       [](const auto& config) -> const auto& { return config.eos_token_ids; }, architecture);
 }
 
-bool ModelConfig::quantized() const {
-  return std::visit([](const auto& config) { return config.quantization.has_value(); },
-                    architecture);
+std::optional<Scheme> ModelConfig::quantized() const {
+  if (const auto* mamba = std::get_if<MambaConfig>(&architecture)) {
+    if (mamba->quantization) return mamba->quantization->scheme;
+  } else if (std::get<Gpt2Config>(architecture).quantization) {
+    return Scheme::kW8A8;
+  }
+  return std::nullopt;
 }
 
 absl::StatusOr<ModelConfig> ParseModelConfig(std::string_view text) {

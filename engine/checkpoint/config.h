@@ -3,12 +3,14 @@
 #define WHIPSNAKE_ENGINE_CHECKPOINT_CONFIG_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "engine/base/scheme.h"
 #include "engine/checkpoint/gpt2_config.h"
 #include "engine/checkpoint/mamba_config.h"
 
@@ -21,7 +23,7 @@ struct ModelConfig {
   int64_t parameters() const;
   int64_t tokenizer_size() const;  // what its tokenizer has at most
   const std::vector<int32_t>& eos_token_ids() const;
-  bool quantized() const;
+  std::optional<Scheme> quantized() const;  // with which scheme, if at all
 };
 
 // INVALID_ARGUMENT as from ParseMambaConfig and its like; UNIMPLEMENTED, naming the known ones, for

@@ -81,9 +81,10 @@ absl::StatusOr<Recipe> ParseRecipe(const RecipeNames& names, const ModelConfig* 
 }
 
 absl::Status CheckRecipe(const Recipe& recipe, const ModelConfig& model) {
-  if (model.quantized()) {
+  if (const auto scheme = model.quantized()) {
     return absl::FailedPreconditionError(
-        "quantization_config: the model is quantized already, expected float weights");
+        absl::StrCat("quantization_config: the model is quantized with ", ToAbsl(Name(*scheme)),
+                     ", expected float weights"));
   }
   const bool for_transformers = recipe.scheme == Scheme::kW8A8;
   const auto* mamba = std::get_if<MambaConfig>(&model.architecture);

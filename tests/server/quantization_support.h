@@ -70,11 +70,11 @@ class QuantizationServiceTest : public testing::Test {
   void SetUp() override {
     root_ = std::filesystem::path(testing::TempDir()) /
             ("whipsnake-quantize-" + std::to_string(getpid()));
-    for (const char* name : {"one", "empty", "gpt2", "nonsense", "odd", "done"}) {
+    for (const char* name : {"one", "empty", "t5", "nonsense", "odd", "done"}) {
       std::filesystem::create_directories(root_ / name);
     }
     std::ofstream(root_ / "one" / "config.json") << kConfig;
-    std::ofstream(root_ / "gpt2" / "config.json") << R"({"model_type": "gpt2"})";
+    std::ofstream(root_ / "t5" / "config.json") << R"({"model_type": "t5"})";
     std::ofstream(root_ / "nonsense" / "config.json")
         << R"({"model_type": "mamba", "hidden_size": -1})";
     std::ofstream(root_ / "odd" / "config.json")

@@ -375,8 +375,9 @@ def verdict(before, after, check_memory):
         room = max(0.02 * before["resident"], 8 << 20)
         if after["resident"] > before["resident"] + room:
             wrong.append(f"resident memory grew from {before['resident']} to {after['resident']}")
-    # The cache's tokens are no part of the ledger: its states are of one size.
-    if after["ledger"] - after["cache"] > before["ledger"] - before["cache"] + (64 << 10):
+    # The cache's tokens are no part of the ledger: its states are of one size. The workspace may
+    # still grow to what the largest batch needs; who forgets one state in ten requests is noticed.
+    if after["ledger"] - after["cache"] > before["ledger"] - before["cache"] + (256 << 10):
         wrong.append(f"the ledger grew from {before} to {after}")
     if after["files"] > before["files"] + 4:
         wrong.append(f"open files grew from {before['files']} to {after['files']}")

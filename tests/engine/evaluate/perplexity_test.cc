@@ -30,7 +30,8 @@ class FakeState : public State {
  public:
   int64_t position() const override { return position_; }
   int64_t bytes() const override { return sizeof(*this); }
-  absl::StatusOr<std::unique_ptr<State>> Clone() const override {
+  void AppendMemory(std::vector<std::span<const std::byte>>&) const override {}
+  absl::StatusOr<std::unique_ptr<State>> CloneAt(int64_t) const override {
     return std::make_unique<FakeState>(*this);
   }
   void Save(std::span<std::byte>) const override {}

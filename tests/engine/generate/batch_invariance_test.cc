@@ -1,10 +1,12 @@
 // A request's tokens do not depend on who else is there, nor on what was computed before: bit for
-// bit with a quantized model (check 12 of the specification of Quamba). With floats, whose products
+// bit with a quantized model (check 12 of the specification of Quamba), a recurrent one or a
+// transformer. With floats, whose products
 // differ by the size of the batch, log-probabilities are within 2e-4, and the tokens are the same
 // wherever the two best differ by more.
 #include <gtest/gtest.h>
 
 #include <memory>
+#include <optional>
 #include <semaphore>
 #include <string>
 #include <vector>
@@ -51,22 +53,35 @@ struct Answer {
   }
 };
 
-class BatchInvarianceTest : public testing::TestWithParam<Scheme> {
+struct Case {
+  const char* name;
+  bool transformer;
+  std::optional<RecipeNames> recipe;  // nothing: fp32
+  kernels::DType state = kernels::DType::kF32;
+};
+
+constexpr const char* kTransformer = R"({"model_type": "gpt2", "vocab_size": 300, "n_layer": 2,
+    "n_embd": 48, "n_head": 3, "n_positions": 200, "activation_function": "crrelu",
+    "initializer_range": 0.2, "crrelu_epsilon_init": 0.5})";
+
+class BatchInvarianceTest : public testing::TestWithParam<Case> {
  protected:
-  bool exact() const { return IsQuantized(GetParam()); }
+  bool exact() const { return GetParam().recipe.has_value(); }
 
   void SetUp() override {
-    const std::string source = RandomModel(SmallConfig());
+    const std::string source = RandomModel(GetParam().transformer ? kTransformer : SmallConfig());
     const ModelEnvironment environment{.executor = &executor_, .ledger = &ledger_};
     std::string directory = source;
     if (exact()) {
       directory = FreshDirectory("quantized");
-      const QuantizeOptions options{.recipe = RecipeOf(GetParam()), .percentile = 0.99999};
+      const auto recipe = ParseRecipe(*GetParam().recipe);
+      ASSERT_TRUE(recipe.ok()) << recipe.status();
+      const QuantizeOptions options{.recipe = *recipe, .percentile = 0.99999};
       const auto report =
           QuantizeModel(source, SmallCalibration(), options, directory, environment, Silent);
       ASSERT_TRUE(report.ok()) << report.status();
     }
-    auto model = LoadModel(directory, {}, environment);
+    auto model = LoadModel(directory, {.state_type = GetParam().state}, environment);
     ASSERT_TRUE(model.ok()) << model.status();
     model_ = *std::move(model);
     auto tokenizer = Tokenizer::Load(source + "/tokenizer.json");
@@ -210,10 +225,15 @@ TEST_P(BatchInvarianceTest, TheSameTokensFromTheCacheFromASavedStateAndForked) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Schemes, BatchInvarianceTest,
-                         testing::Values(Scheme::kQuamba, Scheme::kFp32), [](const auto& info) {
-                           return info.param == Scheme::kFp32 ? "fp32" : "quamba";
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Schemes, BatchInvarianceTest,
+    testing::Values(Case{"quamba", false, RecipeNames{}}, Case{"fp32", false, std::nullopt},
+                    Case{"gpt2_fp32", true, std::nullopt},
+                    Case{"gpt2_dynamic", true, RecipeNames{.scheme = "w8a8"}},
+                    Case{"gpt2_static_int8_cache", true,
+                         RecipeNames{.scheme = "w8a8", .activations = "static"},
+                         kernels::DType::kI8}),
+    [](const auto& info) { return info.param.name; });
 
 }  // namespace
 }  // namespace whipsnake::engine
