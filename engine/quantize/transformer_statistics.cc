@@ -35,10 +35,12 @@ void TransformerStatistics::Observe(int64_t layer, TransformerSite site,
 absl::Status TransformerStatistics::status() const {
   if (ranges_.empty()) return absl::InvalidArgumentError("calibration: no tokens seen");
   for (const auto& [place, ranges] : ranges_) {
-    if (std::isfinite(ranges.whole())) continue;
-    return absl::InvalidArgumentError(absl::StrCat("layer ", place.first, ", ",
-                                                   SiteName(place.second), ": ", ranges.whole(),
-                                                   " seen, expected finite activations"));
+    for (const float absmax : ranges.absmax()) {
+      if (std::isfinite(absmax)) continue;
+      return absl::InvalidArgumentError(absl::StrCat("layer ", place.first, ", ",
+                                                     SiteName(place.second), ": ", absmax,
+                                                     " seen, expected finite activations"));
+    }
   }
   return absl::OkStatus();
 }
