@@ -47,7 +47,7 @@ struct DaemonOptions {
   bool reflection = true;
   std::vector<NamedModel> models;  // loaded at the start, in this order
   std::string scheme;              // of those; empty: fp32, or what they were quantized with
-  std::string state_type;          // of those that are quantized; empty: fp32
+  std::string state_type;          // empty: the model's own
   std::string model_root;          // empty: clients load nothing
   int threads = 0;                 // 0: what the affinity mask and the cgroup allow
   double memory_fraction = 0.9;    // of the cgroup's memory, for the engine

@@ -204,4 +204,15 @@ absl::Status AtomicDirectory::Commit() {
   return SyncDirectory(ParentOf(target_));
 }
 
+absl::Status CopyCompanions(const std::string& from, const std::string& to) {
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+                           "generation_config.json"}) {
+    const auto text = ReadTextFile(absl::StrCat(from, "/", name));
+    if (absl::IsNotFound(text.status())) continue;
+    RETURN_IF_ERROR(text.status());
+    RETURN_IF_ERROR(WriteFileAtomically(absl::StrCat(to, "/", name), *text));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace whipsnake::engine

@@ -97,6 +97,10 @@ class AtomicDirectory {
   std::string temporary_;  // empty once committed or moved from
 };
 
+// Copies what a model directory has beside its config and weights: the files of tokenizer and
+// generation. Those that are not there are not missed.
+absl::Status CopyCompanions(const std::string& from, const std::string& to);
+
 }  // namespace whipsnake::engine
 
 #endif  // WHIPSNAKE_ENGINE_CHECKPOINT_FILES_H_

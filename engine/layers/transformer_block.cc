@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "engine/base/status.h"
+#include "engine/checkpoint/gpt2_names.h"
 #include "kernels/row_quantization/row_quantization.h"
 
 namespace whipsnake::engine {
@@ -13,9 +14,6 @@ using kernels::Activation;
 using kernels::ActivationFunction;
 using kernels::DType;
 using kernels::MatrixView;
-
-// The names that an epsilon has been given, the authors' own first.
-constexpr const char* kEpsilonNames[] = {".lr", ".epsilon", ".eps"};
 
 float AttentionScale(const Gpt2Config& config, int64_t layer) {
   double scale = config.scale_attention ? 1 / std::sqrt(static_cast<double>(config.head_dim())) : 1;

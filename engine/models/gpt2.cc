@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "engine/base/status.h"
+#include "engine/checkpoint/gpt2_names.h"
 #include "engine/layers/embedding.h"
 #include "engine/layers/language_head.h"
 #include "engine/layers/weights.h"
@@ -243,13 +244,6 @@ std::vector<std::span<const std::byte>> Gpt2::DecodeWeights() const {
 
 }  // namespace
 
-std::string Gpt2Prefix(const Checkpoint& checkpoint) {
-  const std::string prefix = "transformer.";
-  const auto& tensors = checkpoint.tensors();
-  const auto found = tensors.lower_bound(prefix);
-  return found != tensors.end() && found->first.starts_with(prefix) ? prefix : "";
-}
-
 absl::StatusOr<std::unique_ptr<Model>> MakeGpt2(const Gpt2Config& config,
                                                 std::shared_ptr<const Checkpoint> checkpoint,
                                                 const ModelOptions& options,
@@ -262,7 +256,9 @@ absl::StatusOr<std::unique_ptr<Model>> MakeGpt2(const Gpt2Config& config,
   WeightLoader loader(checkpoint.get(), environment.ledger);
   ASSIGN_OR_RETURN(Gpt2Weights weights, LoadWeights(loader, config, types, observer));
 
-  const KvShape kv{{options.state_type, config.heads, config.head_dim()}, config.layers};
+  const KvShape kv{
+      {options.state_type.value_or(types.block.matrix), config.heads, config.head_dim()},
+      config.layers};
   ModelInfo info;
   info.architecture = "gpt2";
   info.scheme = types.scheme;

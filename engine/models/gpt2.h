@@ -22,9 +22,6 @@ absl::StatusOr<std::unique_ptr<Model>> MakeGpt2(const Gpt2Config& config,
                                                 const ModelEnvironment& environment,
                                                 TransformerObserver* observer = nullptr);
 
-// "transformer." or "", as the checkpoint has it.
-std::string Gpt2Prefix(const Checkpoint& checkpoint);
-
 }  // namespace whipsnake::engine
 
 #endif  // WHIPSNAKE_ENGINE_MODELS_GPT2_H_

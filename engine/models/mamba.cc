@@ -95,10 +95,11 @@ absl::StatusOr<MambaTypes> ChooseTypes(const MambaConfig& config, const ModelOpt
     const DType type = scheme == Scheme::kBf16 ? DType::kBF16 : DType::kF32;
     return MambaTypes{.scheme = scheme, .table = type, .matrix = type, .state = {}};
   }
-  return MambaTypes{.scheme = scheme,
-                    .table = config.quantization->head_bits == 8 ? DType::kI8 : DType::kBF16,
-                    .matrix = DType::kI8,
-                    .state = {.conv = DType::kI8, .scan = options.state_type}};
+  return MambaTypes{
+      .scheme = scheme,
+      .table = config.quantization->head_bits == 8 ? DType::kI8 : DType::kBF16,
+      .matrix = DType::kI8,
+      .state = {.conv = DType::kI8, .scan = options.state_type.value_or(DType::kF32)}};
 }
 
 absl::StatusOr<MambaWeights> LoadWeights(WeightLoader& loader, const MambaConfig& config,

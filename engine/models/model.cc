@@ -14,11 +14,13 @@ absl::StatusOr<ModelOptions> ParseModelOptions(std::string_view scheme,
   if (!scheme.empty()) {
     ASSIGN_OR_RETURN(options.scheme, ParseScheme(scheme));
   }
-  if (state_type == "bf16") {
+  if (state_type == "fp32") {
+    options.state_type = kernels::DType::kF32;
+  } else if (state_type == "bf16") {
     options.state_type = kernels::DType::kBF16;
   } else if (state_type == "int8") {
     options.state_type = kernels::DType::kI8;
-  } else if (!state_type.empty() && state_type != "fp32") {
+  } else if (!state_type.empty()) {
     return InvalidField("state_type", Quoted(state_type), "fp32, bf16 or int8");
   }
   return options;

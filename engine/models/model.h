@@ -116,10 +116,10 @@ struct ModelOptions {
   // kFp32 or kBf16 for a directory of float weights; of a quantized one, the scheme it was
   // quantized with. Nothing: fp32, or what the directory was quantized with.
   std::optional<Scheme> scheme = std::nullopt;
-  // How states are kept: kF32, kBF16 or kI8. Less takes less memory and time in large batches. Of a
-  // recurrent model's it loses small updates, and float ones keep fp32; a transformer's are its
-  // keys and values.
-  kernels::DType state_type = kernels::DType::kF32;
+  // How states are kept: kF32, kBF16 or kI8. Less takes less memory and time in large batches.
+  // Nothing: a recurrent model's, which lose small updates, in fp32, as those of float models
+  // always are; a transformer's keys and values like its weights, in fp32, bf16 or int8.
+  std::optional<kernels::DType> state_type = std::nullopt;
 };
 
 // From the names of a scheme and of a state type ("fp32", "bf16", "int8"); an empty one is the

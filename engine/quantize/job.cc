@@ -17,10 +17,6 @@ using kernels::MatrixView;
 constexpr float kSmallestWeight = 1e-5f;
 constexpr double kSmoothing = 0.5;  // α: half of an outlier goes to the weights
 
-// Files of a model directory that quantization leaves as they are.
-constexpr const char* kKept[] = {"tokenizer.json", "tokenizer_config.json",
-                                 "special_tokens_map.json", "generation_config.json"};
-
 }  // namespace
 
 void QuantizedTensors::AddWeight(const std::string& name, std::vector<int64_t> shape,
@@ -149,13 +145,8 @@ absl::Status WriteQuantized(const std::string& directory, const std::string& con
     tensors.push_back({tensor.name, tensor.view()});
     report.quantized_bytes += std::ssize(tensor.data);
   }
-  const fs::path from = directory, to = made.path();
-  for (const char* name : kKept) {
-    const auto text = ReadTextFile(from / name);
-    if (absl::IsNotFound(text.status())) continue;
-    RETURN_IF_ERROR(text.status());
-    RETURN_IF_ERROR(WriteFileAtomically(to / name, *text));
-  }
+  const fs::path to = made.path();
+  RETURN_IF_ERROR(CopyCompanions(directory, made.path()));
   RETURN_IF_ERROR(WriteFileAtomically(to / "config.json", config_json));
   RETURN_IF_ERROR(WriteFileAtomically(to / "quantization_report.json", ReportJson(report)));
   RETURN_IF_ERROR(WriteSafetensors(to / "model.safetensors", tensors));

@@ -8,6 +8,7 @@
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/checkpoint/config.h"
 #include "engine/checkpoint/files.h"
+#include "engine/checkpoint/gpt2_names.h"
 #include "engine/models/gpt2.h"
 #include "engine/quantize/job.h"
 #include "engine/quantize/transformer_quantizer.h"

@@ -6,9 +6,9 @@
 
 #include "absl/strings/str_format.h"
 #include "engine/base/status.h"
+#include "engine/checkpoint/gpt2_names.h"
 #include "engine/layers/transformer_block.h"
 #include "engine/layers/weights.h"
-#include "engine/models/gpt2.h"
 #include "kernels/activation/activation.h"
 
 namespace whipsnake::engine {

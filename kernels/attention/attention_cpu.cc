@@ -207,35 +207,50 @@ BlockView ViewBlock(const KvLayout& layout, const std::byte* head,
 
 // --- Products ------------------------------------------------------------------------------------
 
-// Rows of a register tile: with two panels' vectors, what the registers take.
-constexpr int kTileRows = kLanes >= 16 ? 12 : kLanes >= 8 ? 3 : 1;
+// Rows of a register tile: as many as the registers take, with the vectors of two columns' panels
+// and two sums for each.
+constexpr int kTileRows = kLanes >= 16 ? 6 : 1;
+// So few rows leave registers for wider panels, whose sums need not wait for each other.
+constexpr int kFewRows = kLanes >= 16 ? 3 : 0;
 
-// c[kM,kVectors] += a[kM,K] · b[K,kVectors], where the second index counts vectors.
+// c[kM,kVectors] += a[kM,K] · b[K,kVectors], where the second index counts vectors. Even and odd k
+// are summed apart, as one addition after the other would take as long as four at once.
 template <int kM, int kVectors>
 HWY_INLINE void MultiplyTile(const float* a, int64_t a_stride, int64_t K, const float* b,
                              int64_t b_stride, float* c, int64_t c_stride) {
   const Floats d;
-  FloatVec sums[kM][kVectors];
+  FloatVec sums[2][kM][kVectors];
 #pragma GCC unroll 12
   for (int m = 0; m < kM; ++m) {
 #pragma GCC unroll 8
-    for (int v = 0; v < kVectors; ++v) sums[m][v] = hn::LoadU(d, c + m * c_stride + v * kLanes);
+    for (int v = 0; v < kVectors; ++v) {
+      sums[0][m][v] = hn::LoadU(d, c + m * c_stride + v * kLanes);
+      sums[1][m][v] = hn::Zero(d);
+    }
   }
-  for (int64_t k = 0; k < K; ++k, b += b_stride) {
+  const auto add = [&](int64_t k, FloatVec(&part)[kM][kVectors]) HWY_ATTR {
     FloatVec row[kVectors];
 #pragma GCC unroll 8
-    for (int v = 0; v < kVectors; ++v) row[v] = hn::LoadU(d, b + v * kLanes);
+    for (int v = 0; v < kVectors; ++v) row[v] = hn::LoadU(d, b + k * b_stride + v * kLanes);
 #pragma GCC unroll 12
     for (int m = 0; m < kM; ++m) {
       const FloatVec factor = hn::Set(d, a[m * a_stride + k]);
 #pragma GCC unroll 8
-      for (int v = 0; v < kVectors; ++v) sums[m][v] = hn::MulAdd(factor, row[v], sums[m][v]);
+      for (int v = 0; v < kVectors; ++v) part[m][v] = hn::MulAdd(factor, row[v], part[m][v]);
     }
+  };
+  int64_t k = 0;
+  for (; k + 2 <= K; k += 2) {
+    add(k, sums[0]);
+    add(k + 1, sums[1]);
   }
+  if (k < K) add(k, sums[0]);
 #pragma GCC unroll 12
   for (int m = 0; m < kM; ++m) {
 #pragma GCC unroll 8
-    for (int v = 0; v < kVectors; ++v) hn::StoreU(sums[m][v], d, c + m * c_stride + v * kLanes);
+    for (int v = 0; v < kVectors; ++v) {
+      hn::StoreU(hn::Add(sums[0][m][v], sums[1][m][v]), d, c + m * c_stride + v * kLanes);
+    }
   }
 }
 
@@ -244,10 +259,15 @@ void MultiplyRows(const float* a, int64_t a_stride, int64_t K, const float* b, i
                   float* c) {
   constexpr int kVectors = kColumns / kLanes;
   int64_t n = 0;
-  for (; n + 2 * kColumns <= columns; n += 2 * kColumns) {
-    MultiplyTile<kM, 2 * kVectors>(a, a_stride, K, b + n, columns, c + n, columns);
+  const auto panel = [&](auto panels) HWY_ATTR {
+    MultiplyTile<kM, panels * kVectors>(a, a_stride, K, b + n, columns, c + n, columns);
+    n += panels * kColumns;
+  };
+  if constexpr (kM <= kFewRows) {
+    while (n + 4 * kColumns <= columns) panel(std::integral_constant<int, 4>());
   }
-  if (n < columns) MultiplyTile<kM, kVectors>(a, a_stride, K, b + n, columns, c + n, columns);
+  while (n + 2 * kColumns <= columns) panel(std::integral_constant<int, 2>());
+  if (n < columns) panel(std::integral_constant<int, 1>());
 }
 
 template <int... kM>
@@ -259,8 +279,8 @@ HWY_INLINE void MultiplyRest(int64_t rows, const float* a, int64_t a_stride, int
   kByRows[rows - 1](a, a_stride, K, b, columns, c);
 }
 
-// c[M,columns] += a[M,K] · b[K,columns]; columns is a multiple of kColumns. Each c is summed in the
-// order of K whatever M is.
+// c[M,columns] += a[M,K] · b[K,columns]; columns is a multiple of kColumns. Each c is summed in one
+// order, whatever M is.
 void MultiplyAdd(int64_t M, const float* a, int64_t a_stride, int64_t K, const float* b,
                  int64_t columns, float* c) {
   int64_t m = 0;
@@ -311,6 +331,13 @@ float WeighRow(int64_t seen, const BlockView& block, float* scores, float& large
   return factor;
 }
 
+void WriteScaled(const float* from, int64_t count, float factor, float* to) {
+  const FloatVec f = hn::Set(Floats(), factor);
+  ForEachVector(0, count, [=](int64_t i, auto part) HWY_ATTR {
+    part.Store(hn::Mul(part.Load(from + i), f), to + i);
+  });
+}
+
 void ScaleRow(float factor, int64_t columns, float* y) {
   const FloatVec f = hn::Set(Floats(), factor);
   for (int64_t i = 0; i < columns; i += kLanes) {
@@ -338,7 +365,7 @@ void AttendTile(const AttentionTile& tile, const AttentionScratch& scratch) {
   const int64_t D = a.layout.head_dim, padded = a.layout.PaddedDim();
   for (int64_t i = 0; i < tile.rows; ++i) {
     const float* q = a.q.row(tile.run.begin + tile.first + i) + tile.head * D;
-    for (int64_t d = 0; d < D; ++d) scratch.q[i * D + d] = q[d] * a.scale;
+    WriteScaled(q, D, a.scale, scratch.q + i * D);
   }
   std::fill_n(scratch.y, tile.rows * padded, 0.0f);
   std::fill_n(scratch.largest, tile.rows, kNever);
@@ -347,7 +374,7 @@ void AttendTile(const AttentionTile& tile, const AttentionScratch& scratch) {
   for (int64_t block = 0; block < blocks; ++block) AttendToBlock(tile, block, scratch);
   for (int64_t i = 0; i < tile.rows; ++i) {
     float* y = a.y.row(tile.run.begin + tile.first + i) + tile.head * D;
-    for (int64_t d = 0; d < D; ++d) y[d] = scratch.y[i * padded + d] / scratch.sums[i];
+    WriteScaled(scratch.y + i * padded, D, 1 / scratch.sums[i], y);
   }
 }
 

@@ -225,8 +225,10 @@ void AddBenchCommand(CommandLine& line) {
           "tokens)")
       ->type_name("FILE");
   command
-      .add_option("--state-type", flags->state_type,
-                  "How quantized schemes keep their states: fp32, bf16 or int8 (default: fp32)")
+      .add_option(
+          "--state-type", flags->state_type,
+          "How states are kept: fp32, bf16 or int8 (default: a transformer's like its weights, a "
+          "Mamba's fp32)")
       ->type_name("TYPE");
   const CLI::Range positive(1, 1 << 20);
   const auto count = [&](const char* name, auto& value, const char* description) {

@@ -99,8 +99,10 @@ void AddEvaluateCommand(CommandLine& line) {
                   "they are")
       ->type_name("SCHEME");
   command
-      .add_option("--state-type", flags->state_type,
-                  "How a quantized model keeps its states: fp32, bf16 or int8 (default: fp32)")
+      .add_option(
+          "--state-type", flags->state_type,
+          "How states are kept: fp32, bf16 or int8 (default: a transformer's like its weights, a "
+          "Mamba's fp32)")
       ->type_name("TYPE");
   command.add_option("--threads", flags->threads, "Threads to compute with")
       ->check(CLI::Range(1, 1024))

@@ -11,6 +11,7 @@ int main(int argc, char** argv) {
   AddLoadCommand(line);
   AddInitCommand(line);
   AddQuantizeCommand(line);
+  AddConvertCommand(line);
   AddEvaluateCommand(line);
   AddBenchCommand(line);
   return line.Run(argc, argv);

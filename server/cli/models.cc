@@ -154,8 +154,10 @@ void AddModelsCommands(CommandLine& line) {
                   "How float weights are held: fp32 or bf16 (default: fp32); quantized ones are as "
                   "they are")
       ->type_name("SCHEME");
-  load.add_option("--state-type", flags->state_type,
-                  "How a quantized model keeps its states: fp32, bf16 or int8 (default: fp32)")
+  load.add_option(
+          "--state-type", flags->state_type,
+          "How states are kept: fp32, bf16 or int8 (default: a transformer's like its weights, a "
+          "Mamba's fp32)")
       ->type_name("TYPE");
 
   CLI::App& unload =

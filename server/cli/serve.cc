@@ -89,8 +89,10 @@ void AddServeCommand(CommandLine& line) {
                   "are as they are")
       ->type_name("SCHEME");
   command
-      .add_option("--state-type", daemon.state_type,
-                  "How quantized models keep their states: fp32, bf16 or int8 (default: fp32)")
+      .add_option(
+          "--state-type", daemon.state_type,
+          "How states are kept: fp32, bf16 or int8 (default: a transformer's like its weights, a "
+          "Mamba's fp32)")
       ->type_name("TYPE");
   command.add_option("--listen", daemon.listen, "The gRPC address; port 0 takes a free one")
       ->capture_default_str();

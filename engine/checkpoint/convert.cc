@@ -1,0 +1,117 @@
+#include "engine/checkpoint/convert.h"
+
+#include <cmath>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <utility>
+#include <vector>
+
+#include "engine/base/status.h"
+#include "engine/checkpoint/checkpoint.h"
+#include "engine/checkpoint/config.h"
+#include "engine/checkpoint/files.h"
+#include "engine/checkpoint/gpt2_names.h"
+#include "engine/checkpoint/safetensors.h"
+
+namespace whipsnake::engine {
+namespace {
+
+using kernels::Activation;
+
+constexpr std::string_view kRegistration =
+    R"py("""CRReLU for transformers: import this before a model whose activation is "crrelu" is made.
+
+    import crrelu
+    model = GPT2LMHeadModel.from_pretrained(directory)
+
+The activation is max(0, x) + epsilon x exp(-x^2 / 2) (arXiv 2405.12954) with an epsilon of its own
+in every layer, the parameter `act.lr` of the authors' name. Where config.json has
+crrelu_epsilon_init, pass that to `crrelu.CRReLU.initial` first; checkpoints bring their own values.
+"""
+
+import torch
+from transformers.activations import ACT2FN
+
+
+class CRReLU(torch.nn.Module):
+    initial = 0.01
+
+    def __init__(self):
+        super().__init__()
+        self.lr = torch.nn.Parameter(torch.tensor([self.initial]))
+
+    def forward(self, x):
+        wide = x.float()
+        bounded = wide.clamp(-16, 16)  # where the correction is 0 in fp32
+        correction = bounded * torch.exp(-bounded * bounded / 2)
+        return (torch.relu(wide) + self.lr.float() * correction).to(x.dtype)
+
+
+ACT2FN["crrelu"] = CRReLU
+)py";
+
+absl::StatusOr<Gpt2Config> ReadConvertible(const std::string& directory) {
+  ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(directory));
+  if (const auto scheme = config.quantized()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(directory, ": the model is quantized with ", ToAbsl(Name(*scheme)),
+                     ", expected float weights, which can be fine-tuned"));
+  }
+  const auto* gpt2 = std::get_if<Gpt2Config>(&config.architecture);
+  if (gpt2 != nullptr) return *gpt2;
+  return absl::UnimplementedError(absl::StrCat(
+      directory, ": model_type \"mamba\" seen, expected \"gpt2\": a Mamba's SiLU is part of its ",
+      "gate and has no other in its place"));
+}
+
+std::string ConfigJson(const std::string& text, std::string_view activation, float epsilon) {
+  nlohmann::ordered_json config = nlohmann::ordered_json::parse(text);
+  config["activation_function"] = activation;
+  config.erase("crrelu_epsilon_init");
+  if (ParseActivation(activation) == Activation::kCRRelu) config["crrelu_epsilon_init"] = epsilon;
+  return config.dump(2) + "\n";
+}
+
+}  // namespace
+
+std::string_view CrreluRegistration() { return kRegistration; }
+
+absl::Status ConvertActivation(const std::string& directory, std::string_view activation,
+                               float epsilon, const std::string& out) {
+  const auto parsed = ParseActivation(activation);
+  if (!parsed) return InvalidField("activation", Quoted(activation), ActivationNames());
+  if (!std::isfinite(epsilon)) {
+    return InvalidField("epsilon", absl::StrCat(epsilon), "a finite number");
+  }
+  ASSIGN_OR_RETURN(const Gpt2Config config, ReadConvertible(directory));
+  ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(directory));
+  ASSIGN_OR_RETURN(const std::string json, ReadTextFile(directory + "/config.json"));
+
+  std::vector<NamedTensor> tensors;
+  int64_t bytes = 0;
+  for (const auto& [name, view] : checkpoint->tensors()) {
+    if (IsEpsilon(name)) continue;
+    tensors.push_back({name, view});
+    bytes += std::ssize(view.data);
+  }
+  if (*parsed == Activation::kCRRelu) {
+    const TensorView one{kernels::DType::kF32, {1}, std::as_bytes(std::span(&epsilon, 1))};
+    const std::string prefix = Gpt2Prefix(*checkpoint);
+    for (int64_t layer = 0; layer < config.layers; ++layer) {
+      tensors.push_back({absl::StrCat(prefix, "h.", layer, ".mlp.act.lr"), one});
+    }
+  }
+
+  ASSIGN_OR_RETURN(AtomicDirectory made, AtomicDirectory::Create(out));
+  RETURN_IF_ERROR(CheckRoom(made.path(), bytes));
+  RETURN_IF_ERROR(CopyCompanions(directory, made.path()));
+  RETURN_IF_ERROR(
+      WriteFileAtomically(made.path() + "/config.json", ConfigJson(json, activation, epsilon)));
+  if (*parsed == Activation::kCRRelu) {
+    RETURN_IF_ERROR(WriteFileAtomically(made.path() + "/crrelu.py", kRegistration));
+  }
+  RETURN_IF_ERROR(WriteSafetensors(made.path() + "/model.safetensors", tensors));
+  return made.Commit();
+}
+
+}  // namespace whipsnake::engine

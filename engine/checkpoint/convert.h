@@ -1,0 +1,34 @@
+// A model with another activation in its feed-forward layers, ready to be fine-tuned.
+#ifndef WHIPSNAKE_ENGINE_CHECKPOINT_CONVERT_H_
+#define WHIPSNAKE_ENGINE_CHECKPOINT_CONVERT_H_
+
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+
+namespace whipsnake::engine {
+
+// What CRReLU's epsilon begins with in the published experiments (arXiv 2405.12954).
+inline constexpr float kInitialEpsilon = 0.01f;
+
+// Writes the model in `directory` with `activation` ("crrelu", "gelu_new", ...) to `out`: the same
+// weights in one model.safetensors, config.json with the activation's name, the tokenizer's files.
+// With CRReLU every layer has an epsilon of its own, all `epsilon` at first, as a tensor
+// "...mlp.act.lr" of shape [1] in F32, and crrelu.py, by which transformers comes to know the
+// activation; with another one the epsilons that there were are left out.
+//
+// Another activation is another function: the model has to be fine-tuned to be of use again. The
+// directory appears whole or not at all. INVALID_ARGUMENT names an unknown activation or an epsilon
+// that is not finite; FAILED_PRECONDITION for a quantized model; UNIMPLEMENTED for an architecture
+// whose activation cannot be changed; ALREADY_EXISTS, NOT_FOUND and RESOURCE_EXHAUSTED as from
+// WriteRandomModel().
+absl::Status ConvertActivation(const std::string& directory, std::string_view activation,
+                               float epsilon, const std::string& out);
+
+// crrelu.py: registers the activation with transformers.
+std::string_view CrreluRegistration();
+
+}  // namespace whipsnake::engine
+
+#endif  // WHIPSNAKE_ENGINE_CHECKPOINT_CONVERT_H_

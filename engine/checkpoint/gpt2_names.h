@@ -1,0 +1,23 @@
+// How the tensors of a GPT-2 are named.
+#ifndef WHIPSNAKE_ENGINE_CHECKPOINT_GPT2_NAMES_H_
+#define WHIPSNAKE_ENGINE_CHECKPOINT_GPT2_NAMES_H_
+
+#include <string>
+#include <string_view>
+
+#include "engine/checkpoint/checkpoint.h"
+
+namespace whipsnake::engine {
+
+// "transformer." or "", as the checkpoint has it.
+std::string Gpt2Prefix(const Checkpoint& checkpoint);
+
+// The names that CRReLU's epsilon has been given in an activation's module, the authors' own first.
+inline constexpr const char* kEpsilonNames[] = {".lr", ".epsilon", ".eps"};
+
+// Whether the tensor is an activation's epsilon ("transformer.h.3.mlp.act.lr").
+bool IsEpsilon(std::string_view name);
+
+}  // namespace whipsnake::engine
+
+#endif  // WHIPSNAKE_ENGINE_CHECKPOINT_GPT2_NAMES_H_
