@@ -1,10 +1,11 @@
-"""Writes a Mamba-1 directory of the Hugging Face layout as GGUF, for llama.cpp.
+"""Writes a Mamba-1 or GPT-2 directory of the Hugging Face layout as GGUF, for llama.cpp.
 
     python llama_gguf.py MODEL_DIR OUT.gguf --type q8_0
 
 Keys, tensor names and types are those that llama.cpp's own converter gives to the architecture
-"mamba": vectors, the convolution and A = -exp(A_log) in F32, matrices in the type asked for, or in
-F16 where a row is not a multiple of Q8_0's 32 (dt_proj of the 130m size). The vocabulary is that of
+"mamba" or "gpt2": vectors, the convolution, A = -exp(A_log) and the positions in F32, matrices in the
+type asked for, or in F16 where a row is not a multiple of Q8_0's 32 (dt_proj of the 130m size). GPT-2's
+matrices are transposed; it knows gelu_new alone. The vocabulary is that of
 a tokenizer.json with byte-level BPE, which llama-server needs; without one, token ids alone go in and
 out. One tensor is in memory at a time.
 """
@@ -22,12 +23,12 @@ FILE_TYPES = {
     "f16": (Type.F16, gguf.LlamaFileType.MOSTLY_F16),
     "q8_0": (Type.Q8_0, gguf.LlamaFileType.MOSTLY_Q8_0),
 }
-GLOBAL = {
+MAMBA_GLOBAL = {
     "backbone.embeddings.weight": "token_embd.weight",
     "backbone.norm_f.weight": "output_norm.weight",
     "lm_head.weight": "output.weight",
 }
-LAYER = {
+MAMBA_LAYER = {
     "norm.weight": "attn_norm.weight",
     "mixer.in_proj.weight": "ssm_in.weight",
     "mixer.conv1d.weight": "ssm_conv1d.weight",
@@ -41,13 +42,40 @@ LAYER = {
 }
 
 
-def gguf_name(name):
-    if name in GLOBAL:
-        return GLOBAL[name]
-    prefix, layer, rest = name.removeprefix("backbone.").split(".", 2)
-    if prefix != "layers" or rest not in LAYER:
-        raise SystemExit(f"{name}: not a tensor of Mamba-1")
-    return f"blk.{layer}.{LAYER[rest]}"
+GPT2_GLOBAL = {
+    "transformer.wte.weight": "token_embd.weight",
+    "transformer.wpe.weight": "position_embd.weight",
+    "transformer.ln_f.weight": "output_norm.weight",
+    "transformer.ln_f.bias": "output_norm.bias",
+    "lm_head.weight": "output.weight",
+}
+GPT2_LAYER = {
+    f"{theirs}.{part}": f"{ours}.{part}"
+    for part in ["weight", "bias"]
+    for theirs, ours in [
+        ("ln_1", "attn_norm"), ("attn.c_attn", "attn_qkv"), ("attn.c_proj", "attn_output"),
+        ("ln_2", "ffn_norm"), ("mlp.c_fc", "ffn_up"), ("mlp.c_proj", "ffn_down"),
+    ]
+}
+NAMES = {
+    "mamba": (MAMBA_GLOBAL, MAMBA_LAYER, "backbone.layers."),
+    "gpt2": (GPT2_GLOBAL, GPT2_LAYER, "transformer.h."),
+}
+
+
+def gguf_name(architecture, name):
+    outside, inside, prefix = NAMES[architecture]
+    if name in outside:
+        return outside[name]
+    layer, _, rest = name.removeprefix(prefix).partition(".")
+    if not name.startswith(prefix) or rest not in inside:
+        raise SystemExit(f"{name}: not a tensor of {architecture}")
+    return f"blk.{layer}.{inside[rest]}"
+
+
+def is_conv1d(name):
+    """Whether a GPT-2 tensor is stored as [inputs, outputs]."""
+    return name.endswith(("c_attn.weight", "c_proj.weight", "c_fc.weight"))
 
 
 def read_tensors(directory):
@@ -77,15 +105,26 @@ def as_float(values, dtype):
 
 def stored_type(name, shape, wanted):
     """The type of a tensor in the file, `shape` being that without axes of one element."""
-    if len(shape) == 1 or not name.endswith(".weight") or "conv1d" in name:
+    if len(shape) == 1 or not name.endswith(".weight") or "conv1d" in name or "position" in name:
         return Type.F32
     block, _ = gguf.GGML_QUANT_SIZES[wanted]
     return wanted if shape[-1] % block == 0 else Type.F16
 
 
-def write_keys(writer, config, file_type):
-    writer.add_file_type(file_type)
-    writer.add_vocab_size(config["vocab_size"])
+def write_gpt2_keys(writer, config):
+    if config.get("activation_function", "gelu_new") != "gelu_new":
+        raise SystemExit("llama.cpp's GPT-2 has gelu_new alone")
+    writer.add_context_length(config["n_positions"])
+    writer.add_embedding_length(config["n_embd"])
+    writer.add_feed_forward_length(config.get("n_inner") or 4 * config["n_embd"])
+    writer.add_head_count(config["n_head"])
+    writer.add_block_count(config["n_layer"])
+    writer.add_layer_norm_eps(config["layer_norm_epsilon"])
+
+
+def write_mamba_keys(writer, config):
+    if config["intermediate_size"] != 2 * config["hidden_size"]:
+        raise SystemExit("llama.cpp takes an intermediate_size of 2 · hidden_size alone")
     writer.add_context_length(2**20)  # Any number: a state does not grow.
     writer.add_embedding_length(config["hidden_size"])
     writer.add_feed_forward_length(0)
@@ -127,18 +166,21 @@ def main():
     args = parser.parse_args()
 
     config = json.loads((args.model / "config.json").read_text())
-    if config["intermediate_size"] != 2 * config["hidden_size"]:
-        raise SystemExit("llama.cpp takes an intermediate_size of 2 · hidden_size alone")
+    architecture = config["model_type"]
     wanted, file_type = FILE_TYPES[args.type]
-    writer = gguf.GGUFWriter(args.out, "mamba")
-    write_keys(writer, config, file_type)
+    writer = gguf.GGUFWriter(args.out, architecture)
+    writer.add_file_type(file_type)
+    writer.add_vocab_size(config["vocab_size"])
+    {"mamba": write_mamba_keys, "gpt2": write_gpt2_keys}[architecture](writer, config)
     write_vocabulary(writer, args.model / "tokenizer.json", config["vocab_size"])
 
     tensors = read_tensors(args.model)
     plan = []  # (name in the checkpoint, type in the file), in the order of writing
     for name, (values, _) in tensors.items():
-        target = gguf_name(name)
+        target = gguf_name(architecture, name)
         shape = tuple(n for n in values.shape if n > 1)
+        if is_conv1d(name):
+            shape = shape[::-1]
         kind = stored_type(target, shape, wanted)
         block, size = gguf.GGML_QUANT_SIZES[kind]
         bytes_ = values.size // block * size
@@ -151,6 +193,8 @@ def main():
         values = as_float(*tensors[name]).squeeze()
         if name.endswith("A_log"):
             values = -np.exp(values)
+        if is_conv1d(name):
+            values = np.ascontiguousarray(values.T)
         writer.write_tensor_data(gguf.quants.quantize(values, kind))
     writer.close()
 
