@@ -22,6 +22,7 @@
 //
 #include "kernels/activation/activation-inl.h"
 #include "kernels/cpu/lanes-inl.h"
+#include "kernels/row_quantization/row_quantization-inl.h"
 
 #ifndef WHIPSNAKE_KERNELS_ATTENTION_ATTENTION_CPU_CC_
 #define WHIPSNAKE_KERNELS_ATTENTION_ATTENTION_CPU_CC_
@@ -109,19 +110,7 @@ void WriteBF16(const AttentionTile& tile, int64_t i, std::byte* head, int64_t ro
   std::fill(values + D, values + a.layout.PaddedDim(), 0);
 }
 
-// Codes of x[D] and their scale.
-float RoundToCodes(const float* x, int64_t D, int8_t* codes) {
-  float largest = 0;
-  for (int64_t d = 0; d < D; ++d) largest = std::max(largest, std::abs(x[d]));
-  const float scale = largest / 127.0f;
-  const FloatVec inverse = hn::Set(Floats(), scale == 0 ? 0 : 1 / scale);
-  ForEachVector(0, D, [=](int64_t d, auto part) HWY_ATTR {
-    part.StoreCodes(hn::Mul(part.Load(x + d), inverse), codes + d);
-  });
-  return scale;
-}
-
-void WriteCodes(const AttentionTile& tile, int64_t i, std::byte* head, int64_t row) {
+void WriteRowCodes(const AttentionTile& tile, int64_t i, std::byte* head, int64_t row) {
   const AttentionArguments& a = tile.arguments;
   const int64_t D = a.layout.head_dim, at = tile.run.begin + i;
   auto* scales = reinterpret_cast<float*>(head + a.layout.ScalesBegin()) + row;
@@ -129,9 +118,9 @@ void WriteCodes(const AttentionTile& tile, int64_t i, std::byte* head, int64_t r
   int8_t* values =
       reinterpret_cast<int8_t*>(head + a.layout.ValuesBegin()) + row * a.layout.PaddedDim();
   // The keys' codes lie in the place of the values' until those come.
-  scales[0] = RoundToCodes(a.k.row(at) + tile.head * D, D, values);
+  scales[0] = QuantizeRow(a.k.row(at) + tile.head * D, D, values);
   for (int64_t d = 0; d < D; ++d) keys[d * kKvBlock] = values[d];
-  scales[kKvBlock] = RoundToCodes(a.v.row(at) + tile.head * D, D, values);
+  scales[kKvBlock] = QuantizeRow(a.v.row(at) + tile.head * D, D, values);
   std::fill(values + D, values + a.layout.PaddedDim(), 0);
 }
 
@@ -146,7 +135,7 @@ void WriteTile(const AttentionTile& tile) {
         WriteBF16(tile, i, head, row);
         break;
       case DType::kI8:
-        WriteCodes(tile, i, head, row);
+        WriteRowCodes(tile, i, head, row);
         break;
       default:
         WriteFloats(tile, i, head, row);
