@@ -140,7 +140,7 @@ void Quantizer::WarnOfEpsilon(int64_t layer, float epsilon, float scale) {
   if (std::abs(epsilon) * kPeak >= scale / 2) return;
   result_.warnings.push_back(absl::StrFormat(
       "layer %d: epsilon %.3g moves the activation by at most %.2g, less than half a step, %.2g, "
-      "of the largest codes there: where they are used, CRReLU is ReLU",
+      "of the largest codes there: below zero they are those of ReLU",
       layer, epsilon, std::abs(epsilon) * kPeak, scale / 2));
 }
 
