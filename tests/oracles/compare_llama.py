@@ -1,8 +1,11 @@
-"""Times whipsnake and llama.cpp by turns and prints a Markdown table.
+"""Times whipsnake, llama.cpp and CTranslate2 by turns and prints a Markdown table.
 
     python llama_gguf.py DIR q8_0.gguf --type q8_0
-    python compare_llama.py --whipsnake build/release/whipsnake --python PEER_VENV/bin/python \\
+    python compare_llama.py --whipsnake build/release/whipsnake --python PEER_VENV/bin/python \
         --ours bf16=DIR:bf16 --ours quamba=DIR_W8A8:quamba-w8a8 --peer q8_0=q8_0.gguf
+    python compare_llama.py --whipsnake build/release/whipsnake --python PEER_VENV/bin/python \
+        --ours w8a8=GPT2_W8A8:w8a8 --peer q8_0=gpt2.gguf \
+        --ctranslate2-python CT2_VENV/bin/python --ctranslate2 ct2=CT2_DIR --batches 1,16
 
 Each round runs, for every batch size, one process a contender: `whipsnake bench` or bench_llama.py.
 Every second round goes through them backwards, so that a machine that slows down slows all. All are
@@ -44,10 +47,9 @@ def contenders(args):
         # Prompts of a larger batch are not timed: one token starts each sequence.
         return lambda batch: bench + sizes(batch, args.prompt_tokens if batch == 1 else 1)
 
-    def peer(path):
-        script = Path(__file__).with_name("bench_llama.py")
-        bench = [args.python, script, "--model", path]
-        return lambda batch: bench + sizes(batch, args.prompt_tokens)
+    def peer(python, script, path):
+        bench = [python, Path(__file__).with_name(script), "--model", path]
+        return lambda batch: bench + sizes(batch, args.prompt_tokens if batch == 1 else 1)
 
     commands = {}
     for text in args.ours:
@@ -55,7 +57,10 @@ def contenders(args):
         commands[name] = ours(*rest.rsplit(":", 1))
     for text in args.peer:
         name, path = text.split("=", 1)
-        commands[name] = peer(path)
+        commands[name] = peer(args.python, "bench_llama.py", path)
+    for text in args.ctranslate2:
+        name, path = text.split("=", 1)
+        commands[name] = peer(args.ctranslate2_python, "bench_ctranslate2.py", path)
     return commands
 
 
@@ -95,6 +100,8 @@ def main():
     parser.add_argument("--python", default=sys.executable, help="one that has llama_cpp")
     parser.add_argument("--ours", action="append", default=[], metavar="NAME=DIR:SCHEME")
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=FILE.gguf")
+    parser.add_argument("--ctranslate2", action="append", default=[], metavar="NAME=DIR")
+    parser.add_argument("--ctranslate2-python", help="one that has ctranslate2")
     parser.add_argument("--batches", type=numbers, default=[1, 8, 32])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--repeat", type=int, default=3, help="timings a process")
@@ -113,7 +120,10 @@ def main():
                 results[name][batch].append(run_json(commands[name](batch)))
         print(f"round {number + 1}/{args.rounds} done", file=sys.stderr)
 
-    ours, peers = ([text.split("=", 1)[0] for text in group] for group in (args.ours, args.peer))
+    ours, peers = (
+        [text.split("=", 1)[0] for text in group]
+        for group in (args.ours, args.peer + args.ctranslate2)
+    )
     medians = list(rows(results, args.batches, args.prompt_tokens))
     print("\n".join(tables(medians, ours, peers)))
     last = {name: runs[args.batches[0]][-1] for name, runs in results.items()}
@@ -121,9 +131,11 @@ def main():
     print(f"- Date: {datetime.date.today()}")
     if ours:
         print(f"- whipsnake's isa: {last[ours[0]].get('isa', '?')}")
+    versions = {n: v for peer in peers for n, v in last[peer]["versions"].items()}
     if peers:
-        versions = ", ".join(f"{n} {v}" for n, v in last[peers[0]]["versions"].items())
-        print(f"- Versions: {versions}\n- llama.cpp: {last[peers[0]]['system']}")
+        print("- Versions: " + ", ".join(f"{n} {v}" for n, v in versions.items()))
+    for system in {last[peer]["system"] for peer in peers if "system" in last[peer]}:
+        print(f"- llama.cpp: {system}")
     print(f"- Medians over {args.rounds} rounds: `{shlex.join(['python', *sys.argv])}`")
     if args.json:
         whole = {"medians": {row[0]: row[1] for row in medians}, "runs": results}
