@@ -2,8 +2,9 @@
 
     python check_demo.py MODEL_DIR --text EVALUATION.txt
 
-Compares the greedy continuations, the best logits of their first step, and the loss over windows of
-the text as `whipsnake evaluate` defines it. Exits 1 if something differs.
+The model is a Mamba or a GPT-2, the latter with CRReLU or another activation. Compares the greedy
+continuations, the best logits of their first step, and the loss over windows of the text as
+`whipsnake evaluate` defines it. Exits 1 if something differs.
 """
 
 import argparse
@@ -12,16 +13,19 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
-from transformers import MambaForCausalLM
+from transformers import AutoModelForCausalLM
 from transformers.utils import logging
+
+import crrelu  # noqa: F401: transformers knows the activation from here on
 
 
 def greedy(model, prompt, count):
     """`count` greedy tokens, and the logits of the first step."""
+    key = "cache_params" if model.config.model_type == "mamba" else "past_key_values"
     first, tokens, cache, step = None, [], None, prompt
     for _ in range(count):
-        output = model(torch.tensor([step]), cache_params=cache, use_cache=True, logits_to_keep=1)
-        cache, logits = output.cache_params, output.logits[0, -1]
+        output = model(torch.tensor([step]), **{key: cache}, use_cache=True, logits_to_keep=1)
+        cache, logits = output[key], output.logits[0, -1]
         first = logits if first is None else first
         step = [int(logits.argmax())]
         tokens += step
@@ -77,7 +81,7 @@ def main():
     logging.disable_progress_bar()
     reference = json.loads((args.model / "reference.json").read_text())
     tokenizer = Tokenizer.from_file(str(args.model / "tokenizer.json"))
-    model = MambaForCausalLM.from_pretrained(args.model, dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32).eval()
     with torch.inference_mode():
         good = [check_greedy(model, tokenizer, case) for case in reference["greedy"]]
         text = args.text.read_bytes().decode()
