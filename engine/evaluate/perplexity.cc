@@ -25,6 +25,7 @@ struct Reader {
 };
 
 absl::Status Validate(const ModelInfo& info, std::span<const int32_t> tokens, int64_t window) {
+  RETURN_IF_ERROR(CheckLanguageModel(info));
   if (window < 2) {
     return InvalidField("window", absl::StrCat(window), "at least 2 tokens");
   }

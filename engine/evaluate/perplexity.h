@@ -39,7 +39,8 @@ struct Perplexity {
 int64_t DefaultWindow(const ModelInfo& info);
 
 // Evaluates `model`, whose executor is `executor`, on `tokens`. INVALID_ARGUMENT for a window below
-// 2 or past the model's positions, fewer than 2 tokens, and a token outside the model's vocabulary.
+// 2 or past the model's positions, fewer than 2 tokens, and a token outside the model's vocabulary;
+// FAILED_PRECONDITION for a model that is not a language model.
 // `progress` is told the share that is done, rising to 1, from the calling thread.
 absl::StatusOr<Perplexity> EvaluatePerplexity(
     Model& model, Executor& executor, std::span<const int32_t> tokens,

@@ -84,6 +84,7 @@ absl::Status ValidateTokenIds(std::string_view field, const std::vector<int32_t>
 }
 
 absl::Status ValidateParameters(const GenerationRequest& request, const ModelInfo& model) {
+  RETURN_IF_ERROR(CheckLanguageModel(model));
   RETURN_IF_ERROR(Validate(request.sampling, model.vocab_size));
   if (request.completions < 1 || request.completions > kMaxCompletions) {
     return InvalidField("completions", absl::StrCat(request.completions),

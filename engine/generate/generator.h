@@ -53,7 +53,8 @@ struct GenerationRequest {
   Clock::time_point deadline = Clock::time_point::max();
 };
 
-// INVALID_ARGUMENT with the field ("stopping.stop_texts[1]") for what cannot be served.
+// INVALID_ARGUMENT with the field ("stopping.stop_texts[1]") for what cannot be served,
+// FAILED_PRECONDITION for a model that is not a language model.
 // Validate judges all of a request: also an empty prompt, more tokens than the model's positions,
 // and max_new_tokens that the rest does not fit. ValidateParameters leaves those out: a server
 // finds the prompt's tokens, which costs, once the rest is known to be good. ValidateNewTokens is

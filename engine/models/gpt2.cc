@@ -127,7 +127,7 @@ class Gpt2 : public Model {
   Activations Lay(Arena& arena, const BatchSize& size) const {
     return {arena.Matrix<float>(size.rows, hidden_size_),
             arena.Matrix<float>(size.rows, hidden_size_),
-            arena.Matrix<float>(size.logit_rows, info_.outputs), arena};
+            arena.Matrix<float>(size.logit_rows, info_.outputs()), arena};
   }
   absl::Status MakeRoom(std::span<const Run> runs) const;
   absl::StatusOr<Activations> Prepare(const BatchSize& size);
@@ -263,7 +263,7 @@ absl::StatusOr<std::unique_ptr<Model>> MakeGpt2(const Gpt2Config& config,
   info.architecture = "gpt2";
   info.scheme = types.scheme;
   info.vocab_size = config.vocab_size;
-  info.outputs = config.labels > 0 ? config.labels : config.vocab_size;
+  info.labels = config.labels;
   info.max_positions = config.positions;
   info.parameters = config.parameters();
   info.weights_bytes = loader.bytes();

@@ -286,7 +286,7 @@ absl::StatusOr<std::unique_ptr<Model>> MakeMamba(const MambaConfig& config,
   ModelInfo info;
   info.architecture = "mamba";
   info.scheme = types.scheme;
-  info.vocab_size = info.outputs = config.vocab_size;
+  info.vocab_size = config.vocab_size;
   info.parameters = config.parameters();
   info.weights_bytes = loader.bytes();
   info.state_bytes = layout.bytes();

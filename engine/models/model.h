@@ -71,12 +71,18 @@ struct ModelInfo {
   std::string architecture;  // "mamba", "gpt2"
   Scheme scheme = Scheme::kFp32;
   int64_t vocab_size = 0;     // padding included
-  int64_t outputs = 0;        // columns of the logits: vocab_size, or the labels of a classifier
+  int64_t labels = 0;         // of a sequence classifier; 0: it is a language model
   int64_t max_positions = 0;  // 0: unbounded, as recurrent models are
   int64_t parameters = 0;
   int64_t weights_bytes = 0;  // resident, in this scheme
   int64_t state_bytes = 0;    // per sequence, of max_positions where there is such a bound
+
+  // Columns of the logits.
+  int64_t outputs() const { return labels > 0 ? labels : vocab_size; }
 };
+
+// FAILED_PRECONDITION unless the model's logits are about the next token.
+absl::Status CheckLanguageModel(const ModelInfo& info);
 
 // Immutable weights and a workspace. One Forward at a time; the rest from any thread.
 class Model {
@@ -93,7 +99,7 @@ class Model {
   virtual absl::StatusOr<std::unique_ptr<State>> RestoreState(int64_t position,
                                                               std::span<const std::byte> saved) = 0;
 
-  // Runs the batch on the executor and returns when it is done. The logits' rows, [R, outputs]
+  // Runs the batch on the executor and returns when it is done. The logits' rows, [R, outputs()]
   // fp32, follow the order of the runs and, within a run of kAll, of its tokens; they stay valid
   // until the next call. INVALID_ARGUMENT for an empty run, a token out of range or more
   // than max_positions, RESOURCE_EXHAUSTED when there is no memory; then no state has changed.

@@ -76,7 +76,9 @@ absl::StatusOr<Recipe> ParseRecipe(const RecipeNames& names, const ModelConfig* 
   }
   recipe.static_activations = names.activations == "static";
   recipe.activation_table = names.activation_table;
-  RETURN_IF_ERROR(CheckCombination(recipe, names));
+  // Without a model, no scheme may become any.
+  const bool known = model != nullptr || !names.scheme.empty();
+  if (known) RETURN_IF_ERROR(CheckCombination(recipe, names));
   return recipe;
 }
 

@@ -57,6 +57,11 @@ using DF = hn::ScalableTag<float>;
 using VF = hn::Vec<DF>;
 constexpr int64_t kLanes = hn::MaxLanes(DF());
 
+// Whether a masked load reads nothing where the mask is off. The scalar one reads its element
+// whatever the mask says.
+#undef WHIPSNAKE_MASKED_LOADS
+#define WHIPSNAKE_MASKED_LOADS (!HWY_MEM_OPS_MIGHT_FAULT && HWY_TARGET != HWY_SCALAR)
+
 // A step along K is two vectors, summed apart from each other up to the end of the row. The classes
 // below say, for each kind of weight, how many elements that is, how they become two vectors, and
 // how they are multiplied with two vectors of activations that PackRow() made the same way.
@@ -67,7 +72,7 @@ struct Fp32Weight {
     first = hn::LoadU(DF(), p);
     second = hn::LoadU(DF(), p + kLanes);
   }
-#if !HWY_MEM_OPS_MIGHT_FAULT
+#if WHIPSNAKE_MASKED_LOADS
   static constexpr int64_t kMaskable = 1;
   static HWY_INLINE void LoadMasked(const T* p, int64_t count, VF& first, VF& second) {
     const int64_t second_count = std::max<int64_t>(count - kLanes, 0);
@@ -91,7 +96,7 @@ struct ExpandedBF16Weight {
   static HWY_INLINE void Load(const T* p, VF& first, VF& second) {
     Split(hn::LoadU(DU32(), reinterpret_cast<const uint32_t*>(p)), first, second);
   }
-#if !HWY_MEM_OPS_MIGHT_FAULT
+#if WHIPSNAKE_MASKED_LOADS
   static constexpr int64_t kMaskable = 2;
   static HWY_INLINE void LoadMasked(const T* p, int64_t count, VF& first, VF& second) {
     const auto mask = hn::FirstN(DU32(), count / 2);
@@ -152,7 +157,7 @@ HWY_INLINE void WithWeight(Products products, const Body& body) {
 // allows it.
 template <class Weight>
 HWY_INLINE void LoadTail(const typename Weight::T* p, int64_t count, VF& first, VF& second) {
-#if !HWY_MEM_OPS_MIGHT_FAULT
+#if WHIPSNAKE_MASKED_LOADS
   if (count % Weight::kMaskable == 0) return Weight::LoadMasked(p, count, first, second);
 #endif
   typename Weight::T step[Weight::kStep] = {};

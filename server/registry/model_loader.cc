@@ -57,6 +57,10 @@ ModelLoader MakeDirectoryLoader(const engine::ModelEnvironment& environment,
     ASSIGN_OR_RETURN(parts.tokenizer, engine::Tokenizer::Load(directory + "/tokenizer.json"));
     ASSIGN_OR_RETURN(parts.model, engine::LoadModel(directory, model_options, environment));
     const engine::ModelInfo& info = parts.model->info();
+    // Nothing serves other models yet.
+    if (absl::Status status = engine::CheckLanguageModel(info); !status.ok()) {
+      return engine::WithContext(status, directory);
+    }
     ASSIGN_OR_RETURN(parts.digest, engine::DigestModel(directory));
     absl::StrAppend(&parts.digest, "-", engine::ToAbsl(engine::Name(info.scheme)), "-",
                     info.state_bytes);

@@ -138,6 +138,32 @@ class LocalCommandsTest(unittest.TestCase):
             file.write(b"abc\xff\xfe")
         self.assert_refused(run(self.model, binary), 1, binary, "3")
 
+    def test_convert_writes_a_model_with_the_activation_that_evaluates(self):
+        model, out = self.path("gelu"), self.path("crrelu")
+        harness.make_tiny_model(model, contents=harness.TINY_GPT2_CONFIG)
+        said = self.one_object("convert", "--model", model, "--activation", "crrelu", "--epsilon",
+                               "-0.25", "--out", out)
+        self.assertEqual(said, {"path": out, "activation": "crrelu"})
+        loss = {path: self.one_object("evaluate", "--model", path, "--text", self.text)["nll"]
+                for path in (model, out)}
+        self.assertNotEqual(loss[model], loss[out])
+        self.assert_refused(whipsnake("convert", "--model", model, "--activation", "crrelu",
+                                      "--out", out), 1, out)
+        self.assert_refused(whipsnake("convert", "--model", model, "--activation", "tanh",
+                                      "--out", self.path("never")), 1, "tanh", "crrelu")
+        self.assert_refused(whipsnake("convert", "--model", self.model, "--activation", "relu",
+                                      "--out", self.path("never")), 1, "mamba")
+        self.assertFalse(os.path.exists(self.path("never")))
+
+    def test_a_classifier_predicts_no_text(self):
+        model = self.path("classifier")
+        harness.make_tiny_model(model, contents=dict(
+            harness.TINY_GPT2_CONFIG, architectures=["GPT2ForSequenceClassification"],
+            id2label={"0": "bad", "1": "good"}))
+        self.assert_refused(whipsnake("evaluate", "--model", model, "--text", self.text,
+                                      "--window", "8"), 1, "classifier of 2 labels",
+                            "language model")
+
     def test_a_runtime_error_with_json_is_one_object(self):
         result = whipsnake("evaluate", "--model", self.model, "--text", self.text, "--window", "1",
                            "--json")
@@ -438,6 +464,30 @@ class ClientCommandsTest(unittest.TestCase):
                             self.text_file("short.txt", 8))
         self.assertEqual(short.returncode, 1)
         self.assertRegex(short.stderr, "^error: quantization q-.*256")
+
+    def test_a_transformer_is_quantized_and_serves_beside_the_mamba(self):
+        tiny = os.path.join(self.daemon.root, "tiny-gpt2")
+        harness.make_tiny_model(tiny, contents=harness.TINY_GPT2_CONFIG)
+        text = self.text_file("words.txt", 2000)
+        for out, flags in (("dynamic", []),
+                           ("static", ["--activations", "static", "--activation-table"])):
+            with self.subTest(out=out):
+                done, = self.json_lines("models", "quantize", "tiny-gpt2", out, "--calibration",
+                                        text, *flags)
+                self.assertEqual(done["quantization"]["scheme"], "w8a8")
+                self.client("models", "load", out, "--state-type", "int8")
+                result = self.json_lines("generate", "--model", out, "--max-tokens", "9",
+                                         "--ignore-eos", "A snake")[-1]
+                self.assertEqual(result["usage"]["generated_tokens"], 9)
+                self.assertEqual(self.client("models", "unload", out).returncode, 0)
+
+    def test_a_classifier_is_not_served(self):
+        harness.make_tiny_model(os.path.join(self.daemon.root, "classifier"), contents=dict(
+            harness.TINY_GPT2_CONFIG, architectures=["GPT2ForSequenceClassification"],
+            id2label={"0": "bad", "1": "good"}))
+        result = self.client("models", "load", "classifier")
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("classifier of 2 labels", result.stderr)
 
     def test_a_quantization_outlives_the_command_that_began_it(self):
         # Minutes of work, so that only a cancellation ends it.

@@ -18,6 +18,10 @@ TINY_CONFIG = {
     "state_size": 4, "num_hidden_layers": 2, "conv_kernel": 4, "time_step_rank": 2,
     "tie_word_embeddings": True,
 }
+TINY_GPT2_CONFIG = {
+    "model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "vocab_size": 300, "n_embd": 16,
+    "n_layer": 2, "n_head": 2, "n_positions": 64, "activation_function": "gelu_new",
+}
 
 # Seconds that anything may take, on a slow machine and under a sanitizer.
 PATIENCE = 120
@@ -52,10 +56,10 @@ def whipsnake(*flags, stdin=""):
                           encoding="utf-8", timeout=PATIENCE, check=False)
 
 
-def make_tiny_model(directory, seed=1):
+def make_tiny_model(directory, seed=1, contents=None):
     config = directory + ".config.json"
     with open(config, "w", encoding="utf-8") as file:
-        json.dump(TINY_CONFIG, file)
+        json.dump(contents or TINY_CONFIG, file)
     made = whipsnake("init", "--config", config, "--seed", str(seed), "--out", directory)
     assert made.returncode == 0, made.stderr
 

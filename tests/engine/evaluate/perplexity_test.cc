@@ -212,6 +212,9 @@ TEST_F(PerplexityTest, RefusesWhatCannotBeEvaluated) {
   EXPECT_EQ(field({}, 32), "text");
   EXPECT_EQ(field({1, kVocab}, 32), "text");
   EXPECT_EQ(field({1, -1}, 32), "text");
+  model_.mutable_info().labels = 2;
+  EXPECT_TRUE(absl::IsFailedPrecondition(
+      EvaluatePerplexity(model_, executor_, tokens, {.window = 32}).status()));
   EXPECT_EQ(model_.most_runs(), 0u) << "something ran";
 }
 

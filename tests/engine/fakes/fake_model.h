@@ -64,7 +64,6 @@ class FakeModel : public Model {
 
   explicit FakeModel(int64_t vocab_size) {
     info_.architecture = "fake";
-    info_.outputs = vocab_size;
     info_.vocab_size = vocab_size;
     logits = [vocab_size](std::span<const int32_t> history) {
       std::vector<float> row(vocab_size, 0.0f);

@@ -617,6 +617,17 @@ TEST_F(GeneratorTest, WhatIsNotTakenIsMerged) {
   EXPECT_FALSE((*stream)->Take().done);
 }
 
+TEST(GenerationValidateTest, AClassifierGeneratesNothing) {
+  ModelInfo model;
+  model.vocab_size = 10;
+  GenerationRequest request;
+  request.prompt = {1};
+  request.max_new_tokens = 1;
+  EXPECT_TRUE(Validate(request, model).ok());
+  model.labels = 2;
+  EXPECT_TRUE(absl::IsFailedPrecondition(Validate(request, model)));
+}
+
 TEST(GenerationValidateTest, NamesTheField) {
   ModelInfo model;
   model.vocab_size = 10;

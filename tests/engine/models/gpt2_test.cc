@@ -104,7 +104,7 @@ class Gpt2Test : public ModelFixture {
 TEST_F(Gpt2Test, AClassifiersLogitsEqualTransformers) {
   const auto model = Load(Golden("classifier"));
   ASSERT_NE(model, nullptr);
-  EXPECT_EQ(model->info().outputs, 3);
+  EXPECT_EQ(model->info().outputs(), 3);
   EXPECT_EQ(model->info().vocab_size, 64);
   for (const GoldenSequence& golden : ReadGoldens(Golden("classifier"))) {
     const auto state = NewState(*model);
