@@ -10,8 +10,8 @@ namespace whipsnake::engine {
 
 absl::Status CheckLanguageModel(const ModelInfo& info) {
   if (info.labels == 0) return absl::OkStatus();
-  return absl::FailedPreconditionError(absl::StrCat(
-      "a sequence classifier of ", info.labels, " labels seen, expected a language model"));
+  return absl::FailedPreconditionError(absl::StrCat("a sequence classifier of ", info.labels,
+                                                    " labels seen, expected a language model"));
 }
 
 absl::StatusOr<ModelOptions> ParseModelOptions(std::string_view scheme,
