@@ -488,6 +488,7 @@ class ClientCommandsTest(unittest.TestCase):
         result = self.client("models", "load", "classifier")
         self.assertEqual(result.returncode, 1)
         self.assertIn("classifier of 2 labels", result.stderr)
+        self.client("models", "unload", "classifier")  # it is listed, as failed
 
     def test_a_quantization_outlives_the_command_that_began_it(self):
         # Minutes of work, so that only a cancellation ends it.
