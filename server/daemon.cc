@@ -213,7 +213,7 @@ absl::Status Daemon::StartGrpc(ListenAddress address) {
   builder.RegisterService(&model_service_);
   builder.RegisterService(&admin_service_);
 
-  std::lock_guard lock(health_mutex_);
+  engine::MutexLock lock(health_mutex_);
   server_ = builder.BuildAndStart();
   if (server_ == nullptr) {
     return absl::UnavailableError("cannot listen for gRPC on " + address.ToString() +
@@ -264,17 +264,17 @@ void Daemon::LoadStartupModels(std::vector<ModelSource> sources) {
     models_.Load(source.name).IgnoreError();
   }
   {
-    std::lock_guard lock(health_mutex_);
+    engine::MutexLock lock(health_mutex_);
     SetServing(true);
   }
-  std::lock_guard lock(mutex_);
+  engine::MutexLock lock(mutex_);
   loaded_ = true;
-  changed_.notify_all();
+  changed_.NotifyAll();
 }
 
 void Daemon::WaitUntilLoaded() {
-  std::unique_lock lock(mutex_);
-  changed_.wait(lock, [this] { return loaded_ || drain_requested_; });
+  engine::MutexLock lock(mutex_);
+  while (!loaded_ && !drain_requested_) changed_.Wait(mutex_);
 }
 
 // Once health_ was shut down this has no effect any more.
@@ -284,12 +284,12 @@ void Daemon::SetServing(bool serving) {
 }
 
 void Daemon::OnModelState(const std::string& name, ModelState state) {
-  std::lock_guard lock(health_mutex_);
+  engine::MutexLock lock(health_mutex_);
   health_->SetServingStatus("model/" + name, state == ModelState::kReady);
 }
 
 void Daemon::RequestDrain(std::optional<std::chrono::milliseconds> grace) {
-  std::lock_guard lock(mutex_);
+  engine::MutexLock lock(mutex_);
   if (std::exchange(drain_requested_, true)) return;
   if (grace) grace_ = *grace;
   active_calls_.Close();
@@ -298,15 +298,15 @@ void Daemon::RequestDrain(std::optional<std::chrono::milliseconds> grace) {
   if (health_ != nullptr) health_->Shutdown();  // null: the port was taken
   Log(LogLevel::kInfo, "draining",
       {{"grace_seconds", std::chrono::duration<double>(grace_).count()}});
-  changed_.notify_all();
+  changed_.NotifyAll();
 }
 
 void Daemon::Wait() {
   using std::chrono::steady_clock;
   std::chrono::milliseconds grace;
   {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return drain_requested_; });
+    engine::MutexLock lock(mutex_);
+    while (!drain_requested_) changed_.Wait(mutex_);
     if (std::exchange(stopped_, true)) return;
     grace = grace_;
   }

@@ -7,9 +7,7 @@
 #include <grpcpp/health_check_service_interface.h>
 
 #include <chrono>
-#include <condition_variable>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
@@ -18,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "engine/base/executor.h"
 #include "engine/base/memory.h"
+#include "engine/base/mutex.h"
 #include "engine/generate/generator.h"
 #include "server/http/http_server.h"
 #include "server/metrics/metrics.h"
@@ -109,8 +108,10 @@ class Daemon {
   engine::Ledger ledger_;
   engine::Executor executor_;
   ActiveCalls active_calls_;
-  std::mutex health_mutex_;  // held while the server is built, so that no change of state is missed
-  grpc::HealthCheckServiceInterface* health_ = nullptr;  // the server's
+  engine::Mutex
+      health_mutex_;  // held while the server is built, so that no change of state is missed
+  grpc::HealthCheckServiceInterface* health_ ABSL_GUARDED_BY(health_mutex_) =
+      nullptr;  // the server's
   StateStore states_;
   ModelRegistry models_;
   Background background_;
@@ -124,12 +125,12 @@ class Daemon {
   std::unique_ptr<HttpServer> http_;
   std::thread loading_;
 
-  std::mutex mutex_;  // guards the following
-  std::condition_variable changed_;
-  bool loaded_ = false;
-  bool drain_requested_ = false;
-  bool stopped_ = false;
-  std::chrono::milliseconds grace_;
+  engine::Mutex mutex_;
+  engine::CondVar changed_;
+  bool loaded_ ABSL_GUARDED_BY(mutex_) = false;
+  bool drain_requested_ ABSL_GUARDED_BY(mutex_) = false;
+  bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
+  std::chrono::milliseconds grace_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace whipsnake::server

@@ -10,18 +10,18 @@ namespace whipsnake::engine {
 struct Executor::Task {
   int priority = 0;
   const std::function<void()>* unit = nullptr;
-  bool done = false;  // guarded by mutex_
-  std::condition_variable finished;
+  bool done = false;  // guarded by the executor's mutex
+  CondVar finished;
 };
 
 Executor::Executor(int threads) : threads_(std::max(threads, 1)), thread_([this] { Loop(); }) {}
 
 Executor::~Executor() {
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     stopping_ = true;
   }
-  wake_.notify_one();
+  wake_.NotifyOne();
   thread_.join();
 }
 
@@ -30,10 +30,10 @@ void Executor::Run(Priority priority, const std::function<void()>& unit) {
   Task task;
   task.priority = static_cast<int>(priority);
   task.unit = &unit;
-  std::unique_lock lock(mutex_);
+  MutexLock lock(mutex_);
   waiting_[task.priority].push_back(&task);
-  wake_.notify_one();
-  task.finished.wait(lock, [&] { return task.done; });
+  wake_.NotifyOne();
+  while (!task.done) task.finished.Wait(mutex_);
 }
 
 void Executor::Yield() {
@@ -41,7 +41,7 @@ void Executor::Yield() {
   while (true) {
     Task* task;
     {
-      std::lock_guard lock(mutex_);
+      MutexLock lock(mutex_);
       task = PopBefore(running_priority_);
     }
     if (task == nullptr) return;
@@ -50,7 +50,7 @@ void Executor::Yield() {
 }
 
 int Executor::waiting() const {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   int count = 0;
   for (const auto& queue : waiting_) count += static_cast<int>(queue.size());
   return count;
@@ -62,8 +62,8 @@ void Executor::Loop() {
   while (true) {
     Task* task = nullptr;
     {
-      std::unique_lock lock(mutex_);
-      wake_.wait(lock, [&] { return (task = PopBefore(kPriorityCount)) != nullptr || stopping_; });
+      MutexLock lock(mutex_);
+      while ((task = PopBefore(kPriorityCount)) == nullptr && !stopping_) wake_.Wait(mutex_);
     }
     if (task == nullptr) return;
     Execute(*task);
@@ -88,9 +88,9 @@ void Executor::Execute(Task& task) {
   (*task.unit)();
   running_priority_ = interrupted;
   // The task lives on the waiting thread's stack: it may be gone once the lock is released.
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   task.done = true;
-  task.finished.notify_one();
+  task.finished.NotifyOne();
 }
 
 }  // namespace whipsnake::engine

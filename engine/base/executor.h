@@ -7,11 +7,11 @@
 #define WHIPSNAKE_ENGINE_BASE_EXECUTOR_H_
 
 #include <array>
-#include <condition_variable>
 #include <deque>
 #include <functional>
-#include <mutex>
 #include <thread>
+
+#include "engine/base/mutex.h"
 
 namespace whipsnake::engine {
 
@@ -46,15 +46,15 @@ class Executor {
   struct Task;
   void Loop();
   bool InsideUnit() const;
-  // The most urgent waiting task with a priority before `end`, or null. Requires mutex_ held.
-  Task* PopBefore(int end);
+  // The most urgent waiting task with a priority before `end`, or null.
+  Task* PopBefore(int end) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Execute(Task& task);
 
   const int threads_;
-  mutable std::mutex mutex_;
-  std::condition_variable wake_;
-  std::array<std::deque<Task*>, kPriorityCount> waiting_;
-  bool stopping_ = false;
+  mutable Mutex mutex_;
+  CondVar wake_;
+  std::array<std::deque<Task*>, kPriorityCount> waiting_ ABSL_GUARDED_BY(mutex_);
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   int running_priority_ = kPriorityCount;  // touched by the compute thread alone
   std::thread thread_;
 };

@@ -55,12 +55,12 @@ Buffer& Buffer::operator=(Buffer&& other) noexcept {
 Buffer::~Buffer() { std::free(data_); }
 
 void Ledger::Register(Reclaimer* reclaimer) {
-  std::lock_guard lock(reclaimers_mutex_);
+  MutexLock lock(reclaimers_mutex_);
   reclaimers_.push_back(reclaimer);
 }
 
 void Ledger::Unregister(Reclaimer* reclaimer) {
-  std::lock_guard lock(reclaimers_mutex_);
+  MutexLock lock(reclaimers_mutex_);
   std::erase(reclaimers_, reclaimer);
 }
 
@@ -69,7 +69,7 @@ absl::Status Ledger::CheckFits(int64_t bytes, std::string_view what) {
     return absl::InvalidArgumentError(absl::StrCat(ToAbsl(what), ": ", bytes, " bytes asked for"));
   if (Fits(bytes)) return absl::OkStatus();
   if (bytes <= limit_) {
-    std::lock_guard lock(reclaimers_mutex_);
+    MutexLock lock(reclaimers_mutex_);
     for (Reclaimer* reclaimer : reclaimers_) {
       // What it gives back may still be held by others: look again until it has no more.
       while (!Fits(bytes) && reclaimer->Reclaim(bytes - (limit_ - used())) > 0) {

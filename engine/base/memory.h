@@ -9,13 +9,13 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <mutex>
 #include <span>
 #include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "engine/base/mutex.h"
 
 namespace whipsnake::engine {
 
@@ -118,8 +118,8 @@ class Ledger {
   bool Fits(int64_t bytes) const { return limit_ == 0 || bytes <= limit_ - used(); }
 
   const int64_t limit_;
-  std::mutex reclaimers_mutex_;
-  std::vector<Reclaimer*> reclaimers_;
+  Mutex reclaimers_mutex_;
+  std::vector<Reclaimer*> reclaimers_ ABSL_GUARDED_BY(reclaimers_mutex_);
   std::atomic<int64_t> total_{0};
   std::atomic<int64_t> peak_{0};
   std::array<std::atomic<int64_t>, kPurposeCount> used_{};

@@ -1,14 +1,13 @@
 #include <algorithm>
-#include <condition_variable>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <span>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "engine/base/executor.h"
+#include "engine/base/mutex.h"
 #include "engine/base/status.h"
 #include "engine/generate/batcher.h"
 #include "engine/generate/generation.h"
@@ -72,11 +71,11 @@ class BatchingGenerator : public Generator {
 
   ~BatchingGenerator() override {
     {
-      std::lock_guard lock(mutex_);
+      MutexLock lock(mutex_);
       draining_ = true;
       shutdown_ = true;
     }
-    wake_.notify_one();
+    wake_.NotifyOne();
     thread_.join();
     if (options_.ledger != nullptr) options_.ledger->Unregister(&cache_);
   }
@@ -92,24 +91,24 @@ class BatchingGenerator : public Generator {
                      .priority = generation->request().priority,
                      .client = generation->request().client,
                      .arrival = generation->request().arrival};
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     if (draining_)
       return absl::UnavailableError("the model takes no new requests: it is being drained");
     entry.id = next_id_;
     RETURN_IF_ERROR(batcher_.Add(entry));
     next_id_ += generation->sequences();
     generations_.emplace(entry.id, std::move(generation));
-    wake_.notify_one();
+    wake_.NotifyOne();
     return stream;
   }
 
   void Drain() override {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     draining_ = true;
   }
 
   GeneratorLoad load() const override {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     return {.running = batcher_.running(),
             .max_running = options_.batching.max_running,
             .waiting = batcher_.waiting(),
@@ -127,8 +126,8 @@ class BatchingGenerator : public Generator {
       Ended ended;
       std::vector<Member> members;
       {
-        std::unique_lock lock(mutex_);
-        wake_.wait(lock, [&] { return !generations_.empty() || shutdown_; });
+        MutexLock lock(mutex_);
+        while (generations_.empty() && !shutdown_) wake_.Wait(mutex_);
         if (generations_.empty()) return;
         ended = TakeUnwanted();
         for (const BatchShare& share : batcher_.Plan(Clock::now())) {
@@ -143,18 +142,19 @@ class BatchingGenerator : public Generator {
     }
   }
 
-  // The generation that a sequence belongs to. Requires mutex_, as do the next two.
-  std::pair<uint64_t, Generation*> Find(uint64_t id) const {
+  // The generation that a sequence belongs to.
+  std::pair<uint64_t, Generation*> Find(uint64_t id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     const auto found = std::prev(generations_.upper_bound(id));
     return {found->first, found->second.get()};
   }
 
-  void RemoveSequences(uint64_t id, const Generation& generation) {
+  void RemoveSequences(uint64_t id, const Generation& generation)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     for (int index = 0; index < generation.sequences(); ++index) batcher_.Remove(id + index);
   }
 
   // Removes what nobody waits for any more, wherever it is.
-  Ended TakeUnwanted() {
+  Ended TakeUnwanted() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     const Clock::time_point now = Clock::now();
     Ended ended;
     for (auto it = generations_.begin(); it != generations_.end();) {
@@ -186,7 +186,7 @@ class BatchingGenerator : public Generator {
       }
     }
     if (without.empty() && found_in_cache.empty()) return;
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     for (Member& member : members) {
       if (std::ranges::find(found_in_cache, member.share.id, &BatchShare::id) !=
           found_in_cache.end()) {
@@ -253,7 +253,7 @@ class BatchingGenerator : public Generator {
 
   // After a step: new sequences begin, complete ones leave. Returns the generations that are over.
   Ended TakeEnded(std::span<const Member> members) {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     Ended ended;
     for (const Member& member : members) {
       const auto found = generations_.find(member.share.id - member.index);
@@ -278,7 +278,7 @@ class BatchingGenerator : public Generator {
     return ended;
   }
 
-  void BeginCompletions(uint64_t id, Generation& generation) {
+  void BeginCompletions(uint64_t id, Generation& generation) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     for (int index = 1; index < generation.sequences(); ++index) {
       if (generation.complete(index)) {
         generation.Leave(index);
@@ -295,15 +295,15 @@ class BatchingGenerator : public Generator {
   GenerationObserver* const observer_;
   PrefixCache cache_;
   Notifier notifier_;
-  mutable std::mutex mutex_;  // guards the following
-  std::condition_variable wake_;
-  Batcher batcher_;
-  // Added to by anyone; touched otherwise by the thread alone.
-  Generations generations_;
-  int64_t state_bytes_ = 0;  // of them all
-  uint64_t next_id_ = 1;
-  bool draining_ = false;
-  bool shutdown_ = false;
+  mutable Mutex mutex_;
+  CondVar wake_;
+  Batcher batcher_ ABSL_GUARDED_BY(mutex_);
+  // Any thread adds a generation; only the loop's thread uses or removes one.
+  Generations generations_ ABSL_GUARDED_BY(mutex_);
+  int64_t state_bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // of them all
+  uint64_t next_id_ ABSL_GUARDED_BY(mutex_) = 1;
+  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+  bool shutdown_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };
 

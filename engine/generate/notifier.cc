@@ -6,30 +6,30 @@ namespace whipsnake::engine {
 
 Notifier::~Notifier() {
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     stopping_ = true;
   }
-  wake_.notify_one();
+  wake_.NotifyOne();
   thread_.join();
 }
 
 void Notifier::Post(Notice notice) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   posted_.push_back(std::move(notice));
-  if (posted_.size() == 1) wake_.notify_one();
+  if (posted_.size() == 1) wake_.NotifyOne();
 }
 
 void Notifier::Loop() {
   std::vector<Notice> notices;
-  std::unique_lock lock(mutex_);
+  MutexLock lock(mutex_);
   while (true) {
-    wake_.wait(lock, [this] { return stopping_ || !posted_.empty(); });
+    while (!stopping_ && posted_.empty()) wake_.Wait(mutex_);
     if (posted_.empty()) return;
     notices.swap(posted_);
-    lock.unlock();
+    lock.Unlock();
     for (const Notice& notice : notices) (*notice)();
     notices.clear();
-    lock.lock();
+    lock.Lock();
   }
 }
 

@@ -5,12 +5,12 @@
 #ifndef WHIPSNAKE_ENGINE_GENERATE_NOTIFIER_H_
 #define WHIPSNAKE_ENGINE_GENERATE_NOTIFIER_H_
 
-#include <condition_variable>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <thread>
 #include <vector>
+
+#include "engine/base/mutex.h"
 
 namespace whipsnake::engine {
 
@@ -29,10 +29,10 @@ class Notifier {
  private:
   void Loop();
 
-  std::mutex mutex_;  // guards the following
-  std::condition_variable wake_;
-  std::vector<Notice> posted_;
-  bool stopping_ = false;
+  Mutex mutex_;
+  CondVar wake_;
+  std::vector<Notice> posted_ ABSL_GUARDED_BY(mutex_);
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };
 

@@ -31,7 +31,7 @@ int64_t TokenBytes(std::span<const int32_t> tokens) {
 }  // namespace
 
 PrefixCache::Found PrefixCache::Find(std::span<const int32_t> tokens) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   auto best = entries_.end();
   RunningHash hash;
   int64_t hashed = 0, length = 0;
@@ -65,7 +65,7 @@ void PrefixCache::Insert(std::span<const int32_t> tokens, std::shared_ptr<const 
     hash.Add(tokens[i]);
   }
   entry.beginnings.push_back({length, hash.value()});
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   if (const auto found = FindBeginning(hash.value(), tokens); found != entries_.end()) {
     entries_.splice(entries_.begin(), entries_, found);
     return;
@@ -101,19 +101,19 @@ void PrefixCache::Uncount(const Entry& entry) {
 }
 
 int64_t PrefixCache::Reclaim(int64_t bytes) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   const int64_t before = bytes_;
   while (!entries_.empty() && before - bytes_ < bytes) Evict();
   return before - bytes_;
 }
 
 int64_t PrefixCache::bytes() const {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   return bytes_;
 }
 
 int64_t PrefixCache::entries() const {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   return std::ssize(entries_);
 }
 

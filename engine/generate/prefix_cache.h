@@ -12,12 +12,12 @@
 #include <list>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <span>
 #include <unordered_map>
 #include <vector>
 
 #include "engine/base/memory.h"
+#include "engine/base/mutex.h"
 #include "engine/models/model.h"
 
 namespace whipsnake::engine {
@@ -62,21 +62,23 @@ class PrefixCache : public Reclaimer {
   };
   using Entries = std::list<Entry>;
 
-  // All of these require mutex_.
   // One that begins with `tokens`, and is found by as much; or the end.
-  Entries::iterator FindBeginning(uint64_t hash, std::span<const int32_t> tokens);
-  void Evict();  // the last
+  Entries::iterator FindBeginning(uint64_t hash, std::span<const int32_t> tokens)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Evict() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // the last
   // Counts what the entry holds and no other does.
-  void Count(const Entry& entry);
-  void Uncount(const Entry& entry);
+  void Count(const Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Uncount(const Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const PrefixCacheOptions options_;
-  mutable std::mutex mutex_;  // guards the following
-  Entries entries_;           // used last comes first
-  std::unordered_multimap<uint64_t, Entries::iterator> by_hash_;
-  std::map<int64_t, int64_t> lengths_;                     // of the beginnings: how many have each
-  std::unordered_map<const std::byte*, int64_t> holders_;  // of each piece of memory
-  int64_t bytes_ = 0;
+  mutable Mutex mutex_;
+  Entries entries_ ABSL_GUARDED_BY(mutex_);  // used last comes first
+  std::unordered_multimap<uint64_t, Entries::iterator> by_hash_ ABSL_GUARDED_BY(mutex_);
+  std::map<int64_t, int64_t> lengths_
+      ABSL_GUARDED_BY(mutex_);  // of the beginnings: how many have each
+  std::unordered_map<const std::byte*, int64_t> holders_
+      ABSL_GUARDED_BY(mutex_);  // of each piece of memory
+  int64_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace whipsnake::engine

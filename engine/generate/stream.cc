@@ -7,7 +7,7 @@
 namespace whipsnake::engine {
 
 GenerationStream::Event BufferedStream::Take() {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   waiting_ = false;
   unread_.store(0, std::memory_order_relaxed);
   return std::exchange(event_, Event());
@@ -46,7 +46,7 @@ template <typename Change>
 void BufferedStream::Update(Change change) {
   bool wake;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     change(event_);
     wake = !std::exchange(waiting_, true);
   }

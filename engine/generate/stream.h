@@ -4,8 +4,8 @@
 
 #include <atomic>
 #include <functional>
-#include <mutex>
 
+#include "engine/base/mutex.h"
 #include "engine/generate/generator.h"
 #include "engine/generate/notifier.h"
 
@@ -40,9 +40,9 @@ class BufferedStream : public GenerationStream {
   Notifier& notifier_;
   std::atomic<bool> cancelled_{false};
   std::atomic<int64_t> unread_{0};
-  std::mutex mutex_;
-  Event event_;           // what has happened since the last Take
-  bool waiting_ = false;  // event_ has something
+  Mutex mutex_;
+  Event event_ ABSL_GUARDED_BY(mutex_);           // what has happened since the last Take
+  bool waiting_ ABSL_GUARDED_BY(mutex_) = false;  // event_ has something
 };
 
 }  // namespace whipsnake::engine

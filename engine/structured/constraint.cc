@@ -102,7 +102,7 @@ Constraint::Constraint(const ExpressionPool& pool, Expression root,
 }
 
 std::shared_ptr<const TokenMask> Constraint::Allowed(State state, int64_t tokens_left) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   if (masks_.size() * vocabulary_->vocab_size() / 8 > kMaxMaskBytes) masks_.clear();
   const State shared = automaton_.Capped(state);
   auto found = masks_.find(shared);
@@ -181,7 +181,7 @@ int64_t Constraint::TokensToEnd(State state) {
 }
 
 Constraint::State Constraint::After(State state, int32_t token) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   automaton_.LimitWork(kMaxWork);
   for (const char byte : vocabulary_->bytes(token)) {
     state = automaton_.Next(state, static_cast<uint8_t>(byte));
@@ -190,17 +190,17 @@ Constraint::State Constraint::After(State state, int32_t token) {
 }
 
 bool Constraint::complete(State state) const {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   return automaton_.complete(state);
 }
 
 bool Constraint::at_end(State state) const {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   return automaton_.at_end(state);
 }
 
 size_t Constraint::memory_bytes() const {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   return automaton_.memory_bytes() + masks_.size() * vocabulary_->vocab_size() / 8 +
          tokens_to_end_.capacity() * sizeof(int32_t);
 }
@@ -208,7 +208,7 @@ size_t Constraint::memory_bytes() const {
 absl::StatusOr<std::shared_ptr<Constraint>> ConstraintCache::Get(const ConstraintSpec& spec) {
   const auto is_it = [&](const auto& entry) { return entry.first == spec; };
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     const auto found = std::ranges::find_if(entries_, is_it);
     if (found != entries_.end()) {
       std::rotate(entries_.begin(), found, found + 1);
@@ -217,7 +217,7 @@ absl::StatusOr<std::shared_ptr<Constraint>> ConstraintCache::Get(const Constrain
   }
   // Without the lock: it may take long, and others have theirs.
   ASSIGN_OR_RETURN(std::shared_ptr<Constraint> constraint, Constraint::Compile(spec, vocabulary_));
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   if (const auto found = std::ranges::find_if(entries_, is_it); found != entries_.end()) {
     return found->second;
   }

@@ -13,13 +13,13 @@
 
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <span>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "engine/base/mutex.h"
 #include "engine/structured/automaton.h"
 #include "engine/structured/vocabulary_trie.h"
 
@@ -68,16 +68,16 @@ class Constraint {
 
   Constraint(const ExpressionPool& pool, Expression root,
              std::shared_ptr<const VocabularyTrie> vocabulary);
-  // These require mutex_. A walk allows what leaves at most `most_after` tokens to completion.
-  Mask Walk(State state, int64_t most_after);
-  int64_t TokensToEnd(State state);
+  // A walk allows what leaves at most `most_after` tokens to completion.
+  Mask Walk(State state, int64_t most_after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  int64_t TokensToEnd(State state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const std::shared_ptr<const VocabularyTrie> vocabulary_;
-  mutable std::mutex mutex_;  // guards the following
-  Automaton automaton_;
-  std::unordered_map<State, Mask> masks_;
-  std::vector<int32_t> tokens_to_end_;  // by state; < 0: not known
-  std::vector<State> path_;             // of a walk, by depth
+  mutable Mutex mutex_;
+  Automaton automaton_ ABSL_GUARDED_BY(mutex_);
+  std::unordered_map<State, Mask> masks_ ABSL_GUARDED_BY(mutex_);
+  std::vector<int32_t> tokens_to_end_ ABSL_GUARDED_BY(mutex_);  // by state; < 0: not known
+  std::vector<State> path_ ABSL_GUARDED_BY(mutex_);             // of a walk, by depth
   int64_t shortest_tokens_ = 0;
 };
 
@@ -94,8 +94,9 @@ class ConstraintCache {
   static constexpr size_t kMaxBytes = size_t{256} << 20;
 
   const std::shared_ptr<const VocabularyTrie> vocabulary_;
-  std::mutex mutex_;
-  std::vector<std::pair<ConstraintSpec, std::shared_ptr<Constraint>>> entries_;  // used last: first
+  Mutex mutex_;
+  std::vector<std::pair<ConstraintSpec, std::shared_ptr<Constraint>>> entries_
+      ABSL_GUARDED_BY(mutex_);  // used last: first
 };
 
 }  // namespace whipsnake::engine

@@ -3,12 +3,11 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <condition_variable>
-#include <mutex>
 #include <random>
 #include <thread>
 
 #include "absl/status/status.h"
+#include "engine/base/mutex.h"
 #include "whipsnake/v1/generation.grpc.pb.h"
 
 namespace whipsnake::server {
@@ -50,10 +49,10 @@ class LoadRun {
 
   const std::unique_ptr<v1::GenerationService::Stub> stub_;
   const LoadShape shape_;
-  std::mutex mutex_;  // guards the following
-  std::condition_variable ended_;
-  int64_t issued_ = 0;
-  LoadResult result_;
+  engine::Mutex mutex_;
+  engine::CondVar ended_;
+  int64_t issued_ ABSL_GUARDED_BY(mutex_) = 0;
+  LoadResult result_ ABSL_GUARDED_BY(mutex_);
 };
 
 // Deletes itself when it is done.
@@ -118,9 +117,9 @@ LoadResult LoadRun::Run(const std::function<void(double)>& progress) {
   } else {
     for (int64_t i = 0; i < std::min(shape_.concurrency, shape_.requests); ++i) StartNext();
   }
-  std::unique_lock lock(mutex_);
+  engine::MutexLock lock(mutex_);
   while (result_.requests < shape_.requests) {
-    ended_.wait_for(lock, std::chrono::milliseconds(100));
+    ended_.WaitUntil(mutex_, std::chrono::steady_clock::now() + std::chrono::milliseconds(100));
     progress(static_cast<double>(result_.requests) / shape_.requests);
   }
   result_.seconds = Seconds(Clock::now() - start);
@@ -135,7 +134,7 @@ void LoadRun::IssueAsPoisson(const std::function<void(double)>& progress) {
     std::this_thread::sleep_until(next);
     StartNext();
     next += std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(gap(random)));
-    std::lock_guard lock(mutex_);
+    engine::MutexLock lock(mutex_);
     progress(static_cast<double>(result_.requests) / shape_.requests);
   }
 }
@@ -143,7 +142,7 @@ void LoadRun::IssueAsPoisson(const std::function<void(double)>& progress) {
 void LoadRun::StartNext() {
   int64_t index;
   {
-    std::lock_guard lock(mutex_);
+    engine::MutexLock lock(mutex_);
     if (issued_ == shape_.requests) return;
     index = issued_++;
   }
@@ -153,14 +152,14 @@ void LoadRun::StartNext() {
 void LoadRun::OnEnd(const Call& call, const grpc::Status& status) {
   if (shape_.rate == 0) StartNext();
   // Under the lock to its end: the run may be over, and gone, as soon as it is released.
-  std::lock_guard lock(mutex_);
+  engine::MutexLock lock(mutex_);
   ++result_.requests;
   if (status.ok()) {
     call.AddTo(result_);
   } else {
     ++result_.errors[absl::StatusCodeToString(static_cast<absl::StatusCode>(status.error_code()))];
   }
-  ended_.notify_one();
+  ended_.NotifyOne();
 }
 
 }  // namespace

@@ -40,7 +40,7 @@ void Read(const Histogram& histogram, MetricType, ClientMetric* metric) {
 template <typename Instrument>
 prometheus::MetricFamily Family<Instrument>::Collect() const {
   prometheus::MetricFamily family{name_, help_, type_, {}};
-  std::lock_guard lock(mutex_);
+  engine::MutexLock lock(mutex_);
   for (const auto& [values, instrument] : instruments_) {
     ClientMetric metric;
     for (size_t i = 0; i < labels_.size(); ++i) metric.label.push_back({labels_[i], values[i]});
@@ -54,7 +54,7 @@ template <typename Instrument>
 void Family<Instrument>::Remove(std::string_view label, std::string_view value) {
   const size_t index = std::find(labels_.begin(), labels_.end(), label) - labels_.begin();
   if (index == labels_.size()) return;
-  std::lock_guard lock(mutex_);
+  engine::MutexLock lock(mutex_);
   std::erase_if(instruments_, [&](const auto& entry) { return entry.first[index] == value; });
 }
 

@@ -8,12 +8,12 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "engine/base/mutex.h"
 #include "server/metrics/instruments.h"
 
 namespace whipsnake::server {
@@ -46,7 +46,7 @@ class Family : public AnyFamily {
 
   // The instrument, made at first sight. Valid until it is removed. One value per label.
   Instrument& With(const LabelValues& values) {
-    std::lock_guard lock(mutex_);
+    engine::MutexLock lock(mutex_);
     auto& instrument = instruments_[values];
     if (instrument == nullptr) instrument = make_();
     return *instrument;
@@ -54,7 +54,7 @@ class Family : public AnyFamily {
 
   // Puts an instrument in place of the one that was there.
   void Put(const LabelValues& values, std::unique_ptr<Instrument> instrument) {
-    std::lock_guard lock(mutex_);
+    engine::MutexLock lock(mutex_);
     instruments_[values] = std::move(instrument);
   }
 
@@ -67,8 +67,8 @@ class Family : public AnyFamily {
   const prometheus::MetricType type_;
   const std::vector<std::string> labels_;
   const Make make_;
-  mutable std::mutex mutex_;
-  std::map<LabelValues, std::unique_ptr<Instrument>> instruments_;
+  mutable engine::Mutex mutex_;
+  std::map<LabelValues, std::unique_ptr<Instrument>> instruments_ ABSL_GUARDED_BY(mutex_);
 };
 
 extern template class Family<Counter>;

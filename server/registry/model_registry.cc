@@ -63,7 +63,7 @@ ModelRegistry::~ModelRegistry() {
 
 absl::Status ModelRegistry::Announce(const ModelSource& source) {
   RETURN_IF_ERROR(CheckModelName(source.name));
-  std::lock_guard lock(mutex_);
+  engine::MutexLock lock(mutex_);
   if (const auto found = entries_.find(source.name); found != entries_.end()) {
     const ModelState state = found->second->snapshot.state;
     if (state != ModelState::kFailed) {
@@ -87,7 +87,7 @@ absl::Status ModelRegistry::Load(const std::string& name) {
   ModelSource source;
   Entry* entry = nullptr;
   {
-    std::lock_guard lock(mutex_);
+    engine::MutexLock lock(mutex_);
     ASSIGN_OR_RETURN(entry, Find(name));
     if (std::exchange(entry->load_begun, true)) {
       return absl::FailedPreconditionError(
@@ -101,7 +101,7 @@ absl::Status ModelRegistry::Load(const std::string& name) {
       loader_(source.directory, source.options, entry->metrics.get());
   const double seconds = Seconds(std::chrono::steady_clock::now() - begin).count();
 
-  std::lock_guard lock(mutex_);
+  engine::MutexLock lock(mutex_);
   ModelSnapshot& snapshot = entry->snapshot;
   if (!parts.ok()) {
     snapshot.error = parts.status();
@@ -123,7 +123,7 @@ absl::Status ModelRegistry::Load(const std::string& name) {
 }
 
 void ModelRegistry::Withdraw(const std::string& name) {
-  std::lock_guard lock(mutex_);
+  engine::MutexLock lock(mutex_);
   const auto found = entries_.find(name);
   if (found == entries_.end() || found->second->load_begun) return;
   SetState(*found->second, ModelState::kUnloading);
@@ -131,7 +131,7 @@ void ModelRegistry::Withdraw(const std::string& name) {
 }
 
 absl::Status ModelRegistry::Unload(const std::string& name) {
-  std::unique_lock lock(mutex_);
+  engine::MutexLock lock(mutex_);
   ASSIGN_OR_RETURN(Entry * entry, Find(name));
   if (entry->snapshot.state == ModelState::kFailed) {
     entries_.erase(name);
@@ -147,21 +147,21 @@ absl::Status ModelRegistry::Unload(const std::string& name) {
   }
   SetState(*entry, ModelState::kUnloading);
   entry->parts->generator->Drain();
-  idle_.wait(lock, [&] { return entry->handles == 0; });
+  while (entry->handles > 0) idle_.Wait(mutex_);
 
   // Freeing joins the generator's thread: without the lock. The entry keeps the name taken
   // meanwhile.
-  lock.unlock();
+  lock.Unlock();
   entry->metrics->Detach();
   entry->parts.reset();
-  lock.lock();
+  lock.Lock();
   entries_.erase(name);
   Log(LogLevel::kInfo, "model unloaded", {{"model", name}});
   return absl::OkStatus();
 }
 
 absl::StatusOr<ModelHandle> ModelRegistry::Acquire(std::string_view name) {
-  std::lock_guard lock(mutex_);
+  engine::MutexLock lock(mutex_);
   if (name.empty() && entries_.size() == 1) name = entries_.begin()->first;
   ASSIGN_OR_RETURN(Entry * entry, Find(name));
   if (entry->snapshot.state != ModelState::kReady) {
@@ -172,20 +172,20 @@ absl::StatusOr<ModelHandle> ModelRegistry::Acquire(std::string_view name) {
 }
 
 std::vector<ModelSnapshot> ModelRegistry::List() const {
-  std::lock_guard lock(mutex_);
+  engine::MutexLock lock(mutex_);
   std::vector<ModelSnapshot> result;
   for (const auto& [name, entry] : entries_) result.push_back(entry->snapshot);
   return result;
 }
 
 absl::StatusOr<ModelSnapshot> ModelRegistry::Get(std::string_view name) const {
-  std::lock_guard lock(mutex_);
+  engine::MutexLock lock(mutex_);
   ASSIGN_OR_RETURN(const Entry* entry, Find(name));
   return entry->snapshot;
 }
 
 std::string ModelRegistry::WhyNotReady() const {
-  std::lock_guard lock(mutex_);
+  engine::MutexLock lock(mutex_);
   for (const auto& [name, entry] : entries_) {
     const ModelSnapshot& model = entry->snapshot;
     if (model.source.at_startup && model.state != ModelState::kReady) {
@@ -223,8 +223,8 @@ void ModelRegistry::SetState(Entry& entry, ModelState state) {
 }
 
 void ModelRegistry::Release(Entry& entry) {
-  std::lock_guard lock(mutex_);
-  if (--entry.handles == 0) idle_.notify_all();
+  engine::MutexLock lock(mutex_);
+  if (--entry.handles == 0) idle_.NotifyAll();
 }
 
 ModelHandle::ModelHandle(ModelHandle&& other) noexcept

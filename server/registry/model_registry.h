@@ -7,11 +7,9 @@
 #define WHIPSNAKE_SERVER_REGISTRY_MODEL_REGISTRY_H_
 
 #include <chrono>
-#include <condition_variable>
 #include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -19,6 +17,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "engine/base/mutex.h"
 #include "server/metrics/model_metrics.h"
 #include "server/registry/model_loader.h"
 
@@ -85,17 +84,17 @@ class ModelRegistry {
   friend class ModelHandle;
   struct Entry;
 
-  absl::StatusOr<Entry*> Find(std::string_view name) const;  // requires mutex_
-  absl::Status NotFound(std::string_view name) const;        // requires mutex_
-  void SetState(Entry& entry, ModelState state);             // requires mutex_
+  absl::StatusOr<Entry*> Find(std::string_view name) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status NotFound(std::string_view name) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void SetState(Entry& entry, ModelState state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Release(Entry& entry);
 
   const ModelLoader loader_;
   Metrics& metrics_;
   const Listener listener_;
-  mutable std::mutex mutex_;
-  std::condition_variable idle_;  // some entry's last handle is gone
-  std::map<std::string, std::unique_ptr<Entry>, std::less<>> entries_;
+  mutable engine::Mutex mutex_;
+  engine::CondVar idle_;  // some entry's last handle is gone
+  std::map<std::string, std::unique_ptr<Entry>, std::less<>> entries_ ABSL_GUARDED_BY(mutex_);
 };
 
 // Keeps a ready model from being unloaded. Movable; the registry outlives it.

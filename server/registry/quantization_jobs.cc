@@ -62,7 +62,7 @@ QuantizationJobs::QuantizationJobs(Quantizer quantizer, Metrics& metrics)
 QuantizationJobs::~QuantizationJobs() { Stop(); }
 
 absl::StatusOr<QuantizationSnapshot> QuantizationJobs::Create(QuantizationRequest request) {
-  std::lock_guard lock(mutex_);
+  engine::MutexLock lock(mutex_);
   if (closed_) return DrainingError();
   int waiting = 0;
   for (const auto& [number, job] : jobs_) {
@@ -95,18 +95,18 @@ absl::StatusOr<QuantizationSnapshot> QuantizationJobs::Create(QuantizationReques
   const QuantizationSnapshot snapshot = job->snapshot;
   jobs_.emplace(snapshot.number, std::move(job));
   UpdateGauges();
-  wake_.notify_all();
+  wake_.NotifyAll();
   return snapshot;
 }
 
 absl::StatusOr<QuantizationSnapshot> QuantizationJobs::Get(std::string_view id) const {
-  std::lock_guard lock(mutex_);
+  engine::MutexLock lock(mutex_);
   ASSIGN_OR_RETURN(const Job* job, Find(id));
   return job->snapshot;
 }
 
 std::vector<QuantizationSnapshot> QuantizationJobs::List() const {
-  std::lock_guard lock(mutex_);
+  engine::MutexLock lock(mutex_);
   std::vector<QuantizationSnapshot> list;
   for (auto job = jobs_.rbegin(); job != jobs_.rend(); ++job) list.push_back(job->second->snapshot);
   return list;
@@ -116,7 +116,7 @@ absl::Status QuantizationJobs::Watch(std::string_view id,
                                      const std::shared_ptr<QuantizationWatcher>& watcher) {
   QuantizationSnapshot snapshot;
   {
-    std::lock_guard lock(mutex_);
+    engine::MutexLock lock(mutex_);
     ASSIGN_OR_RETURN(Job * job, Find(id));
     std::erase_if(job->watchers, [](const auto& other) { return other.expired(); });
     if (!HasEnded(job->snapshot.state)) job->watchers.push_back(watcher);
@@ -129,7 +129,7 @@ absl::Status QuantizationJobs::Watch(std::string_view id,
 absl::StatusOr<QuantizationSnapshot> QuantizationJobs::Cancel(std::string_view id) {
   Notice notice;
   {
-    std::lock_guard lock(mutex_);
+    engine::MutexLock lock(mutex_);
     ASSIGN_OR_RETURN(Job * job, Find(id));
     const QuantizationState state = job->snapshot.state;
     const absl::Status why = absl::CancelledError("cancelled by a client");
@@ -160,7 +160,7 @@ void QuantizationJobs::Close() {
   const absl::Status why = absl::CancelledError("the server is shutting down");
   std::vector<Notice> notices;
   {
-    std::lock_guard lock(mutex_);
+    engine::MutexLock lock(mutex_);
     if (std::exchange(closed_, true)) return;
     while (Job* job = NextQueued()) {
       notices.push_back(End(*job, QuantizationState::kCancelled, why));
@@ -168,14 +168,14 @@ void QuantizationJobs::Close() {
     for (const auto& [number, job] : jobs_) {
       if (job->snapshot.state == QuantizationState::kRunning) job->cancelled = why;
     }
-    wake_.notify_all();
+    wake_.NotifyAll();
   }
   for (const Notice& notice : notices) notice.Send();
 }
 
 void QuantizationJobs::Stop() {
   Close();
-  std::lock_guard lock(stop_mutex_);
+  engine::MutexLock lock(stop_mutex_);
   if (worker_.joinable()) worker_.join();
 }
 
@@ -185,8 +185,8 @@ void QuantizationJobs::Work() {
     QuantizationRequest request;
     Notice notice;
     {
-      std::unique_lock lock(mutex_);
-      wake_.wait(lock, [&] { return (job = NextQueued()) != nullptr || closed_; });
+      engine::MutexLock lock(mutex_);
+      while ((job = NextQueued()) == nullptr && !closed_) wake_.Wait(mutex_);
       if (job == nullptr) return;
       request = std::move(job->request);
       job->snapshot.state = QuantizationState::kRunning;
@@ -216,7 +216,7 @@ void QuantizationJobs::Run(Job& job, const QuantizationRequest& request) {
   }
   Notice notice;
   {
-    std::lock_guard lock(mutex_);
+    engine::MutexLock lock(mutex_);
     if (report.ok()) {
       report->sites.clear();  // there may be thousands, and the output has them
       job.snapshot.report = *std::move(report);
@@ -234,7 +234,7 @@ void QuantizationJobs::Run(Job& job, const QuantizationRequest& request) {
 absl::Status QuantizationJobs::OnProgress(Job& job, std::string_view stage, double fraction) {
   Notice notice;
   {
-    std::lock_guard lock(mutex_);
+    engine::MutexLock lock(mutex_);
     // At 1 the output is there: what is finished cannot be cancelled.
     if (fraction < 1 && !job.cancelled.ok()) return job.cancelled;
     job.snapshot.stage = stage;
@@ -316,12 +316,13 @@ void QuantizationJobs::ForgetOldest() {
 }
 
 void QuantizationJobs::UpdateGauges() {
-  const auto count = [this](QuantizationState state) {
-    return static_cast<double>(std::ranges::count_if(
-        jobs_, [&](const auto& entry) { return entry.second->snapshot.state == state; }));
-  };
-  metrics_.quantizations_running.With({}).Set(count(QuantizationState::kRunning));
-  metrics_.quantizations_waiting.With({}).Set(count(QuantizationState::kQueued));
+  int running = 0, waiting = 0;
+  for (const auto& [number, job] : jobs_) {
+    if (job->snapshot.state == QuantizationState::kRunning) ++running;
+    if (job->snapshot.state == QuantizationState::kQueued) ++waiting;
+  }
+  metrics_.quantizations_running.With({}).Set(running);
+  metrics_.quantizations_waiting.With({}).Set(waiting);
 }
 
 }  // namespace whipsnake::server

@@ -3,11 +3,9 @@
 #define WHIPSNAKE_SERVER_REGISTRY_QUANTIZATION_JOBS_H_
 
 #include <chrono>
-#include <condition_variable>
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -16,6 +14,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "engine/base/mutex.h"
 #include "server/metrics/metrics.h"
 #include "server/registry/quantizer.h"
 
@@ -93,23 +92,23 @@ class QuantizationJobs {
   void Run(Job& job, const QuantizationRequest& request);
   absl::Status OnProgress(Job& job, std::string_view stage, double fraction);
 
-  // These require mutex_.
-  absl::StatusOr<Job*> Find(std::string_view id) const;
-  Job* NextQueued();
-  std::string NewId() const;
-  Notice Changed(Job& job);
-  Notice End(Job& job, QuantizationState state, absl::Status error);
-  void ForgetOldest();
-  void UpdateGauges();
+  absl::StatusOr<Job*> Find(std::string_view id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Job* NextQueued() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::string NewId() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Notice Changed(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Notice End(Job& job, QuantizationState state, absl::Status error)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void ForgetOldest() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void UpdateGauges() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const Quantizer quantizer_;
   Metrics& metrics_;
-  mutable std::mutex mutex_;
-  std::condition_variable wake_;
-  bool closed_ = false;
-  int64_t last_number_ = 0;
-  std::map<int64_t, std::unique_ptr<Job>> jobs_;  // by number
-  std::mutex stop_mutex_;                         // for the join
+  mutable engine::Mutex mutex_;
+  engine::CondVar wake_;
+  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
+  int64_t last_number_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::map<int64_t, std::unique_ptr<Job>> jobs_ ABSL_GUARDED_BY(mutex_);  // by number
+  engine::Mutex stop_mutex_;                                              // for the join
   std::thread worker_;
 };
 

@@ -86,10 +86,10 @@ StateStore::StateStore(StateStoreOptions options, engine::Ledger* ledger)
 
 StateStore::~StateStore() {
   {
-    std::lock_guard lock(mutex_);
+    engine::MutexLock lock(mutex_);
     stopping_ = true;
   }
-  wake_.notify_all();
+  wake_.NotifyAll();
   worker_.join();
 }
 
@@ -98,6 +98,7 @@ std::string StateStore::PathOf(std::string_view handle) const {
 }
 
 void StateStore::FindFiles() {
+  engine::MutexLock lock(mutex_);
   std::error_code error;
   for (const fs::directory_entry& file : fs::directory_iterator(options_.directory, error)) {
     const std::string handle = file.path().stem().string();
@@ -202,11 +203,11 @@ void StateStore::Keep(std::shared_ptr<const Held> held, const StateRetention& re
   if (!info.ok()) return done(info.status());
   absl::Status status;
   {
-    std::lock_guard lock(mutex_);
+    engine::MutexLock lock(mutex_);
     status = Admit(*info);
     if (status.ok() && info->on_disk) {
       tasks_.push_back([this, held, info = *info, done] { Write(*held, info, done); });
-      wake_.notify_one();
+      wake_.NotifyOne();
       return;
     }
     if (status.ok()) entries_.emplace(info->handle, Entry{*info, std::move(held)});
@@ -222,7 +223,7 @@ void StateStore::Write(const Held& held, const StateInfo& info, const Done& done
   const absl::Status status =
       engine::WriteStateFile(PathOf(info.handle), header, held.file.tokens, held.file.state);
   {
-    std::lock_guard lock(mutex_);
+    engine::MutexLock lock(mutex_);
     if (status.ok()) {
       entries_.emplace(info.handle, Entry{info, nullptr});
     } else {
@@ -238,7 +239,7 @@ void StateStore::Fork(std::string_view handle, const StateRetention& retention, 
   std::shared_ptr<const Held> held;
   absl::Status status;
   {
-    std::lock_guard lock(mutex_);
+    engine::MutexLock lock(mutex_);
     const auto found = Find(handle);
     status = found.status();
     if (status.ok()) {
@@ -251,7 +252,7 @@ void StateStore::Fork(std::string_view handle, const StateRetention& retention, 
           if (!read.ok()) return done(read.status());
           Keep(*std::move(read), wanted, done);
         });
-        wake_.notify_one();
+        wake_.NotifyOne();
         return;
       }
     }
@@ -276,7 +277,7 @@ absl::StatusOr<std::shared_ptr<const StateStore::Held>> StateStore::Read(
 
 absl::Status StateStore::Damaged(const std::string& handle, const absl::Status& why) {
   SetAside(PathOf(handle), why);
-  std::lock_guard lock(mutex_);
+  engine::MutexLock lock(mutex_);
   if (const auto found = entries_.find(handle); found != entries_.end()) Forget(found);
   return WithReason(absl::DataLossError(
                         absl::StrCat("state ", handle, ": its file is damaged and was set aside")),
@@ -291,20 +292,20 @@ absl::StatusOr<StateStore::Entries::iterator> StateStore::Find(std::string_view 
 }
 
 absl::StatusOr<StateInfo> StateStore::Get(std::string_view handle) {
-  std::lock_guard lock(mutex_);
+  engine::MutexLock lock(mutex_);
   ASSIGN_OR_RETURN(const auto found, Find(handle));
   return found->second.info;
 }
 
 absl::Status StateStore::Delete(std::string_view handle) {
-  std::lock_guard lock(mutex_);
+  engine::MutexLock lock(mutex_);
   ASSIGN_OR_RETURN(const auto found, Find(handle));
   Forget(found);
   return absl::OkStatus();
 }
 
 std::vector<StateInfo> StateStore::List(std::string_view model) {
-  std::lock_guard lock(mutex_);
+  engine::MutexLock lock(mutex_);
   ForgetExpired();
   std::vector<StateInfo> infos;
   for (const auto& [handle, entry] : entries_) {
@@ -336,7 +337,7 @@ absl::StatusOr<std::shared_ptr<const engine::SavedState>> StateStore::Load(
   StateInfo info;
   std::shared_ptr<const Held> held;
   {
-    std::lock_guard lock(mutex_);
+    engine::MutexLock lock(mutex_);
     ASSIGN_OR_RETURN(const auto found, Find(handle));
     info = found->second.info;
     held = found->second.held;
@@ -355,34 +356,36 @@ absl::StatusOr<std::shared_ptr<const engine::SavedState>> StateStore::Load(
 }
 
 void StateStore::Work() {
-  std::unique_lock lock(mutex_);
+  engine::MutexLock lock(mutex_);
   while (true) {
     if (tasks_.empty() && stopping_) return;
     if (tasks_.empty()) {
-      wake_.wait_for(lock, kExpiryCheck, [this] { return stopping_ || !tasks_.empty(); });
+      const auto deadline = std::chrono::steady_clock::now() + kExpiryCheck;
+      while (!stopping_ && tasks_.empty() && wake_.WaitUntil(mutex_, deadline)) {
+      }
       ForgetExpired();
       continue;
     }
     const std::function<void()> task = std::move(tasks_.front());
     tasks_.pop_front();
-    lock.unlock();
+    lock.Unlock();
     task();
-    lock.lock();
+    lock.Lock();
   }
 }
 
 int64_t StateStore::memory_bytes() const {
-  std::lock_guard lock(mutex_);
+  engine::MutexLock lock(mutex_);
   return memory_bytes_;
 }
 
 int64_t StateStore::disk_bytes() const {
-  std::lock_guard lock(mutex_);
+  engine::MutexLock lock(mutex_);
   return disk_bytes_;
 }
 
 int64_t StateStore::states() const {
-  std::lock_guard lock(mutex_);
+  engine::MutexLock lock(mutex_);
   return states_;
 }
 

@@ -7,13 +7,11 @@
 #define WHIPSNAKE_SERVER_REGISTRY_STATE_STORE_H_
 
 #include <chrono>
-#include <condition_variable>
 #include <cstdint>
 #include <deque>
 #include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -23,6 +21,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "engine/base/memory.h"
+#include "engine/base/mutex.h"
 #include "engine/generate/saved_state.h"
 #include "engine/generate/state_file.h"
 #include "engine/models/model.h"
@@ -122,23 +121,24 @@ class StateStore {
                                      const StateRetention& retention) const;
   void Work();
 
-  // These require mutex_.
-  absl::Status Admit(const StateInfo& info);
-  void Count(const StateInfo& info, int sign);
-  void Forget(Entries::iterator entry);  // and its file
-  void ForgetExpired();
-  absl::StatusOr<Entries::iterator> Find(std::string_view handle);
+  absl::Status Admit(const StateInfo& info) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Count(const StateInfo& info, int sign) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Forget(Entries::iterator entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // and its file
+  void ForgetExpired() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<Entries::iterator> Find(std::string_view handle)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const StateStoreOptions options_;
   engine::Ledger& ledger_;
-  mutable std::mutex mutex_;  // guards the following
-  std::condition_variable wake_;
-  Entries entries_;
-  int64_t memory_bytes_ = 0;
-  int64_t disk_bytes_ = 0;
-  int64_t states_ = 0;  // those on their way to the disk included, as in the bytes
-  std::deque<std::function<void()>> tasks_;  // for the worker
-  bool stopping_ = false;
+  mutable engine::Mutex mutex_;
+  engine::CondVar wake_;
+  Entries entries_ ABSL_GUARDED_BY(mutex_);
+  int64_t memory_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  int64_t disk_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  int64_t states_ ABSL_GUARDED_BY(mutex_) =
+      0;  // those on their way to the disk included, as in the bytes
+  std::deque<std::function<void()>> tasks_ ABSL_GUARDED_BY(mutex_);  // for the worker
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread worker_;  // reads and writes files, and looks for what has expired
 };
 

@@ -5,35 +5,38 @@
 namespace whipsnake::server {
 
 absl::Status ActiveCalls::Enter(AbortableCall* call) {
-  std::lock_guard lock(mutex_);
+  engine::MutexLock lock(mutex_);
   if (closed_) return DrainingError();
   calls_.insert(call);
   return absl::OkStatus();
 }
 
 void ActiveCalls::Leave(AbortableCall* call) {
-  std::lock_guard lock(mutex_);
+  engine::MutexLock lock(mutex_);
   calls_.erase(call);
-  if (calls_.empty()) idle_.notify_all();
+  if (calls_.empty()) idle_.NotifyAll();
 }
 
 void ActiveCalls::Close() {
-  std::lock_guard lock(mutex_);
+  engine::MutexLock lock(mutex_);
   closed_ = true;
 }
 
 bool ActiveCalls::closed() const {
-  std::lock_guard lock(mutex_);
+  engine::MutexLock lock(mutex_);
   return closed_;
 }
 
 bool ActiveCalls::WaitUntilIdle(std::chrono::steady_clock::time_point deadline) {
-  std::unique_lock lock(mutex_);
-  return idle_.wait_until(lock, deadline, [this] { return calls_.empty(); });
+  engine::MutexLock lock(mutex_);
+  while (!calls_.empty()) {
+    if (!idle_.WaitUntil(mutex_, deadline)) return calls_.empty();
+  }
+  return true;
 }
 
 void ActiveCalls::AbortAll() {
-  std::lock_guard lock(mutex_);
+  engine::MutexLock lock(mutex_);
   for (AbortableCall* call : calls_) call->Abort();
 }
 

@@ -4,11 +4,10 @@
 #define WHIPSNAKE_SERVER_RPC_ACTIVE_CALLS_H_
 
 #include <chrono>
-#include <condition_variable>
-#include <mutex>
 #include <unordered_set>
 
 #include "absl/status/status.h"
+#include "engine/base/mutex.h"
 
 namespace whipsnake::server {
 
@@ -35,10 +34,10 @@ class ActiveCalls {
   void AbortAll();
 
  private:
-  mutable std::mutex mutex_;
-  std::condition_variable idle_;
-  bool closed_ = false;
-  std::unordered_set<AbortableCall*> calls_;
+  mutable engine::Mutex mutex_;
+  engine::CondVar idle_;
+  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
+  std::unordered_set<AbortableCall*> calls_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace whipsnake::server

@@ -8,13 +8,13 @@
 namespace whipsnake::server {
 
 Background::~Background() {
-  std::unique_lock lock(mutex_);
-  idle_.wait(lock, [this] { return tasks_ == 0; });
+  engine::MutexLock lock(mutex_);
+  while (tasks_ > 0) idle_.Wait(mutex_);
 }
 
 absl::Status Background::Run(std::function<void()> task) {
   {
-    std::lock_guard lock(mutex_);
+    engine::MutexLock lock(mutex_);
     if (tasks_ >= max_tasks_) {
       return WithReason(
           absl::ResourceExhaustedError(std::to_string(tasks_) +
@@ -28,8 +28,8 @@ absl::Status Background::Run(std::function<void()> task) {
   // is done.
   std::thread([this, task = std::move(task)] {
     task();
-    std::lock_guard lock(mutex_);
-    if (--tasks_ == 0) idle_.notify_all();
+    engine::MutexLock lock(mutex_);
+    if (--tasks_ == 0) idle_.NotifyAll();
   }).detach();
   return absl::OkStatus();
 }

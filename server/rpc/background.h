@@ -2,12 +2,11 @@
 #ifndef WHIPSNAKE_SERVER_RPC_BACKGROUND_H_
 #define WHIPSNAKE_SERVER_RPC_BACKGROUND_H_
 
-#include <condition_variable>
 #include <functional>
-#include <mutex>
 #include <thread>
 
 #include "absl/status/status.h"
+#include "engine/base/mutex.h"
 
 namespace whipsnake::server {
 
@@ -23,9 +22,9 @@ class Background {
 
  private:
   const int max_tasks_;
-  std::mutex mutex_;
-  std::condition_variable idle_;
-  int tasks_ = 0;
+  engine::Mutex mutex_;
+  engine::CondVar idle_;
+  int tasks_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace whipsnake::server

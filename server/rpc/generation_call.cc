@@ -76,7 +76,7 @@ absl::Status GenerationCall::Submit(const v1::GenerationParameters& parameters,
   if (request.client.empty()) request.client = HostOf(peer);
   ASSIGN_OR_RETURN(auto stream,
                    model_->generator().Submit(std::move(request), std::move(on_ready)));
-  std::lock_guard lock(mutex_);
+  engine::MutexLock lock(mutex_);
   stream_ = std::move(stream);
   if (cancelled_) stream_->Cancel();
   return absl::OkStatus();
@@ -87,7 +87,7 @@ void GenerationCall::Cancel() {
   // The engine sees a deadline by itself, and calls it by its name.
   constexpr std::chrono::milliseconds kClocksDiffer{20};
   if (!aborted_ && engine::Clock::now() >= deadline_ - kClocksDiffer) return;
-  std::lock_guard lock(mutex_);
+  engine::MutexLock lock(mutex_);
   cancelled_ = true;
   if (stream_ != nullptr) stream_->Cancel();
 }
@@ -106,7 +106,7 @@ absl::Status GenerationCall::StatusOf(const Event& event) const {
     case engine::FinishReason::kCancelled: {
       if (aborted_ || absl::IsUnavailable(event.status)) return DrainingError();
       if (engine::Clock::now() >= deadline_) return too_late;
-      std::lock_guard lock(mutex_);
+      engine::MutexLock lock(mutex_);
       if (cancelled_) return absl::CancelledError("the client cancelled the call");
       return WithReason(event.status, "SLOW_READER");
     }

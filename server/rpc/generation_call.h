@@ -7,11 +7,11 @@
 #include <chrono>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "engine/base/mutex.h"
 #include "engine/generate/generator.h"
 #include "server/registry/model_registry.h"
 #include "server/registry/state_store.h"
@@ -94,8 +94,8 @@ class GenerationCall : public AbortableCall {
   double seconds_ = 0;    // arrival to Finish
   std::atomic<bool> aborted_{false};
   StateRetention retention_;
-  mutable std::mutex mutex_;  // guards the two below against Cancel
-  bool cancelled_ = false;
+  mutable engine::Mutex mutex_;  // against Cancel, which comes from any thread
+  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
   std::shared_ptr<engine::GenerationStream> stream_;
 };
 

@@ -2,7 +2,6 @@
 
 #include <deque>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <utility>
 
@@ -60,7 +59,7 @@ class GenerationReactor : public Reactor {
     }
     if (status.ok()) {
       {
-        std::lock_guard lock(self->mutex_);
+        engine::MutexLock lock(self->mutex_);
         self->started_ = true;
       }
       self->Pump();
@@ -74,7 +73,8 @@ class GenerationReactor : public Reactor {
 
   void OnDone() override {
     {
-      std::lock_guard lock(mutex_);  // after the last Pump, in a way that ThreadSanitizer sees too
+      engine::MutexLock lock(
+          mutex_);  // after the last Pump, in a way that ThreadSanitizer sees too
       call_.LogEnd();
     }
     self_.reset();
@@ -87,8 +87,8 @@ class GenerationReactor : public Reactor {
   // Keeps this object while something is done with it. Before gRPC is told of the end.
   std::shared_ptr<GenerationReactor> self() const { return self_; }
 
-  std::mutex mutex_;
-  bool started_ = false;  // guarded by mutex_, as is what derived classes add
+  engine::Mutex mutex_;
+  bool started_ ABSL_GUARDED_BY(mutex_) = false;
   GenerationCall call_;
 
  private:
@@ -103,7 +103,7 @@ class UnaryReactor : public GenerationReactor<grpc::ServerUnaryReactor> {
       : GenerationReactor(environment, kind), response_bytes_(response) {}
 
  protected:
-  virtual void Collect(const Event& event) = 0;
+  virtual void Collect(const Event& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
   // The answer to a call that ended well.
   virtual grpc::ByteBuffer Answer(const GenerationEnd& end) = 0;
 
@@ -111,7 +111,7 @@ class UnaryReactor : public GenerationReactor<grpc::ServerUnaryReactor> {
   void Pump() override {
     Event event;
     {
-      std::lock_guard lock(mutex_);
+      engine::MutexLock lock(mutex_);
       if (!started_ || done_) return;
       event = call_.Take();
       Collect(event);
@@ -126,7 +126,7 @@ class UnaryReactor : public GenerationReactor<grpc::ServerUnaryReactor> {
   }
 
   grpc::ByteBuffer* const response_bytes_;
-  bool done_ = false;
+  bool done_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
 class UnaryGeneration final : public UnaryReactor {
@@ -135,7 +135,7 @@ class UnaryGeneration final : public UnaryReactor {
       : UnaryReactor(environment, GenerationKind::kUnary, response) {}
 
  private:
-  void Collect(const Event& event) override {
+  void Collect(const Event& event) override ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     const ResolvedGeneration& resolved = call_.resolved();
     for (const engine::Delta& delta : event.deltas) {
       while (std::ssize(completions_) <= delta.index) {
@@ -196,7 +196,7 @@ class StreamingGeneration final
   void OnWriteDone(bool ok) override {
     if (!ok) call_.Cancel();  // nobody reads any more; the writes that follow fail at once
     {
-      std::lock_guard lock(mutex_);
+      engine::MutexLock lock(mutex_);
       writing_ = false;
     }
     Pump();
@@ -207,7 +207,7 @@ class StreamingGeneration final
     std::optional<Event> ended;
     bool write = false, last = false;
     {
-      std::lock_guard lock(mutex_);
+      engine::MutexLock lock(mutex_);
       if (!started_ || writing_ || finished_) return;
       if (outbox_.empty() && !ending_) {
         Event event = call_.Take();
@@ -234,7 +234,7 @@ class StreamingGeneration final
   }
 
   // The messages that an event becomes.
-  void Translate(const Event& event) {
+  void Translate(const Event& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (event.started) {
       auto* started = outbox_.emplace_back().mutable_started();
       *started->mutable_resolved() = call_.resolved().parameters;
@@ -248,7 +248,7 @@ class StreamingGeneration final
   // After the last event: the last message, and the end of the call.
   void End(const GenerationEnd& end) {
     {
-      std::lock_guard lock(mutex_);
+      engine::MutexLock lock(mutex_);
       end_ = ToGrpc(end.status);
       if (end.status.ok()) {
         auto* finished = outbox_.emplace_back().mutable_finished();
@@ -263,7 +263,7 @@ class StreamingGeneration final
     Pump();
   }
 
-  void Echo() {
+  void Echo() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     const ResolvedGeneration& resolved = call_.resolved();
     if (resolved.echo.empty()) return;
     for (int index = 0; index < resolved.n; ++index) {
@@ -271,7 +271,7 @@ class StreamingGeneration final
     }
   }
 
-  void AddDelta(const engine::Delta& delta) {
+  void AddDelta(const engine::Delta& delta) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     v1::StreamGenerateResponse::Delta proto;
     proto.set_text(delta.text);
     if (call_.resolved().return_token_ids) {
@@ -284,12 +284,12 @@ class StreamingGeneration final
     *outbox_.emplace_back().mutable_delta() = std::move(proto);
   }
 
-  std::deque<v1::StreamGenerateResponse> outbox_;
-  grpc::ByteBuffer current_;  // being written
-  bool ending_ = false;       // the engine's last event has come
+  std::deque<v1::StreamGenerateResponse> outbox_ ABSL_GUARDED_BY(mutex_);
+  grpc::ByteBuffer current_;                     // used by whoever set writing_
+  bool ending_ ABSL_GUARDED_BY(mutex_) = false;  // the engine's last event has come
   std::optional<grpc::Status> end_;
-  bool writing_ = false;
-  bool finished_ = false;
+  bool writing_ ABSL_GUARDED_BY(mutex_) = false;
+  bool finished_ ABSL_GUARDED_BY(mutex_) = false;
   int64_t sequence_number_ = 0;
 };
 

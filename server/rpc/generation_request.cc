@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cinttypes>
 #include <cstdio>
-#include <mutex>
 #include <random>
 #include <tuple>
 #include <utility>
@@ -22,12 +21,12 @@ using engine::InvalidField;
 constexpr int kMaxNameCharacters = 128;
 
 uint64_t MadeUpNumber() {
-  static std::mutex mutex;
+  static engine::Mutex mutex;
   static auto& random = *new std::mt19937_64([] {
     std::random_device device;
     return (uint64_t{device()} << 32) | device();
   }());
-  std::lock_guard lock(mutex);
+  engine::MutexLock lock(mutex);
   return random();
 }
 

@@ -1,7 +1,6 @@
 #include "server/rpc/quantization_watch.h"
 
 #include <memory>
-#include <mutex>
 #include <optional>
 
 #include "engine/base/status.h"
@@ -22,7 +21,7 @@ class Watch final : public grpc::ServerWriteReactor<grpc::ByteBuffer>, public Qu
     if (status.ok()) status = jobs.Watch(request.id(), self);
     if (status.ok()) return;
     {
-      std::lock_guard lock(mutex_);
+      engine::MutexLock lock(mutex_);
       finished_ = true;
     }
     Finish(ToGrpc(status));
@@ -30,7 +29,7 @@ class Watch final : public grpc::ServerWriteReactor<grpc::ByteBuffer>, public Qu
 
   void OnSnapshot(const QuantizationSnapshot& snapshot) override {
     {
-      std::lock_guard lock(mutex_);
+      engine::MutexLock lock(mutex_);
       if (snapshot.version > latest_.version) latest_ = snapshot;
     }
     Pump();
@@ -38,7 +37,7 @@ class Watch final : public grpc::ServerWriteReactor<grpc::ByteBuffer>, public Qu
 
   void OnWriteDone(bool ok) override {
     {
-      std::lock_guard lock(mutex_);
+      engine::MutexLock lock(mutex_);
       writing_ = false;
       if (!ok) gone_ = true;
     }
@@ -47,7 +46,7 @@ class Watch final : public grpc::ServerWriteReactor<grpc::ByteBuffer>, public Qu
 
   void OnCancel() override {
     {
-      std::lock_guard lock(mutex_);
+      engine::MutexLock lock(mutex_);
       gone_ = true;
     }
     Pump();
@@ -55,7 +54,7 @@ class Watch final : public grpc::ServerWriteReactor<grpc::ByteBuffer>, public Qu
 
   void OnDone() override {
     // After the last Pump, in a way that ThreadSanitizer sees too.
-    { std::lock_guard lock(mutex_); }
+    { engine::MutexLock lock(mutex_); }
     self_.reset();
   }
 
@@ -64,7 +63,7 @@ class Watch final : public grpc::ServerWriteReactor<grpc::ByteBuffer>, public Qu
   void Pump() {
     std::optional<grpc::Status> end;
     {
-      std::lock_guard lock(mutex_);
+      engine::MutexLock lock(mutex_);
       if (writing_ || finished_) return;
       if (gone_) {
         end = ToGrpc(absl::CancelledError("the client has left"));
@@ -91,13 +90,13 @@ class Watch final : public grpc::ServerWriteReactor<grpc::ByteBuffer>, public Qu
   }
 
   std::shared_ptr<Watch> self_;
-  std::mutex mutex_;  // guards the following
-  QuantizationSnapshot latest_;
-  int64_t written_version_ = 0;
-  grpc::ByteBuffer current_;  // being written
-  bool writing_ = false;
-  bool gone_ = false;
-  bool finished_ = false;
+  engine::Mutex mutex_;
+  QuantizationSnapshot latest_ ABSL_GUARDED_BY(mutex_);
+  int64_t written_version_ ABSL_GUARDED_BY(mutex_) = 0;
+  grpc::ByteBuffer current_;  // used by whoever set writing_
+  bool writing_ ABSL_GUARDED_BY(mutex_) = false;
+  bool gone_ ABSL_GUARDED_BY(mutex_) = false;
+  bool finished_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace
