@@ -25,14 +25,26 @@ HWY_INLINE FloatVec FromCodes(CodeVec codes) {
   return hn::ConvertTo(Floats(), hn::PromoteTo(hn::RebindToSigned<Floats>(), codes));
 }
 
-// ToCode() of every lane, bit for bit. Once v lies in [-128, 127], adding 1.5 · 2^23 rounds it half
-// to even and leaves the code in the sum's low byte.
-HWY_INLINE CodeVec ToCodes(FloatVec v) {
+// v within the codes' range, 0 for NaN.
+HWY_INLINE FloatVec Saturated(FloatVec v) {
   const Floats d;
-  v = hn::IfThenElseZero(hn::Eq(v, v), v);  // NaN
-  v = hn::Min(hn::Max(v, hn::Set(d, -128.0f)), hn::Set(d, 127.0f));
-  const auto sum = hn::BitCast(hn::RebindToUnsigned<Floats>(), hn::Add(v, hn::Set(d, 0x1.8p23f)));
+  v = hn::IfThenElseZero(hn::Eq(v, v), v);
+  return hn::Min(hn::Max(v, hn::Set(d, -128.0f)), hn::Set(d, 127.0f));
+}
+
+// Added to a number in [-128, 127] it rounds that half to even, and leaves the code in the sum's
+// low byte.
+inline constexpr float kRoundToCode = 0x1.8p23f;
+
+// ToCode() of every lane, bit for bit; as codes and as floats.
+HWY_INLINE CodeVec ToCodes(FloatVec v) {
+  const FloatVec shifted = hn::Add(Saturated(v), hn::Set(Floats(), kRoundToCode));
+  const auto sum = hn::BitCast(hn::RebindToUnsigned<Floats>(), shifted);
   return hn::BitCast(Codes(), hn::TruncateTo(hn::RebindToUnsigned<Codes>(), sum));
+}
+HWY_INLINE FloatVec RoundToCodes(FloatVec v) {
+  const FloatVec magic = hn::Set(Floats(), kRoundToCode);
+  return hn::Sub(hn::Add(Saturated(v), magic), magic);
 }
 
 struct FullVector {

@@ -2,23 +2,16 @@
 #ifndef WHIPSNAKE_KERNELS_SELECTIVE_SCAN_SCAN_SCRATCH_H_
 #define WHIPSNAKE_KERNELS_SELECTIVE_SCAN_SCAN_SCRATCH_H_
 
-#include <algorithm>
 #include <cstdint>
-#include <span>
 #include <vector>
 
 #include "kernels/selective_scan/selective_scan.h"
 
 namespace whipsnake::kernels {
 
-// Runs of more tokens than this keep a narrow state in fp32 from one tile to the next.
-inline constexpr int64_t kScanTileRows = 16;
-
 struct ScanScratch {
   std::vector<float> b, c;              // [T,N]
   std::vector<float> state_reciprocal;  // [N], 1 / state_scale, for kI8
-  // [N,E], of one run at a time. Threads use their own channels of it. Empty where no run needs it.
-  std::vector<float> states;
 };
 
 inline std::vector<float> Expand(const ScaledCodes& matrix) {
@@ -32,8 +25,7 @@ inline std::vector<float> Expand(const ScaledCodes& matrix) {
   return values;
 }
 
-inline ScanScratch MakeScanScratch(std::span<const QuantizedScanRun> runs,
-                                   const QuantizedScanOperands& o) {
+inline ScanScratch MakeScanScratch(const QuantizedScanOperands& o) {
   ScanScratch scratch;
   scratch.b = Expand(o.b);
   scratch.c = Expand(o.c);
@@ -41,10 +33,6 @@ inline ScanScratch MakeScanScratch(std::span<const QuantizedScanRun> runs,
   if (o.state_dtype == DType::kI8) {
     for (int64_t n = 0; n < states; ++n) scratch.state_reciprocal.push_back(1 / o.state_scale[n]);
   }
-  const bool any_long = std::any_of(runs.begin(), runs.end(), [](const QuantizedScanRun& run) {
-    return run.length > kScanTileRows;
-  });
-  if (o.state_dtype != DType::kF32 && any_long) scratch.states.resize(states * o.y.cols);
   return scratch;
 }
 

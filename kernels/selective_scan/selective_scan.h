@@ -48,10 +48,14 @@ void SelectiveScan(std::span<const ScanRun> runs, const SelectiveScanOperands& o
 // The scan of Quamba (arXiv 2410.13229, section 4): inputs are codes, the arithmetic is fp32 as
 // above, and the state may be kept in less than fp32.
 //
-// A run's state, [N,E] of `dtype`: kF32, kBF16 or kI8. It is expanded to fp32 when the run begins
-// and rounded half to even (codes saturate) when the run ends, never in between; y comes from the
-// unrounded state. scale[N], for kI8 alone, positive normal numbers: h[n,e] = code · scale[n], and
-// code = ToCode(h · (1 / scale[n])), where the reciprocal is rounded to fp32 before the product is.
+// A run's state, [N,E] of `state_dtype`: kF32, kBF16 or kI8. Where that is less than fp32, h is
+// rounded to it after every token, half to even (codes saturate), and the next token goes on from
+// what is left; y comes from the state of its token before that is rounded. For kI8 h[n,e] = code ·
+// state_scale[n] and code = ToCode(h · (1 / state_scale[n])), where the reciprocal is rounded to
+// fp32 before the product is.
+//
+// So a run of many tokens is the same as many runs of one, on every device: an implementation that
+// keeps the state in registers over a run rounds it there.
 struct QuantizedScanRun {
   int64_t begin = 0;
   int64_t length = 0;
@@ -74,13 +78,13 @@ struct QuantizedScanOperands {
   const float* d = nullptr;           // [E]
   ScaledCodes z;                      // [T,E]
   DType state_dtype = DType::kF32;
-  const float* state_scale = nullptr;  // [N] for kI8, else null
+  const float* state_scale = nullptr;  // [N] for kI8, positive normal numbers; else null
   MatrixView<float> y;                 // [T,E]
 };
-// The inputs and the state expanded to fp32 give, bit for bit, what the fp32 form makes of them. So
-// with an fp32 state, results are bit-identical however the sequence is split; with any, whatever
-// else is in the batch. Nothing is NaN or infinite unless the formula's value is beyond fp32. Any
-// thread; uses the current team.
+// A token's inputs and its state expanded to fp32 give, bit for bit, what the fp32 form makes of
+// them. A row's result and the state are bit-identical however the sequence is split into runs and
+// whatever else is in the batch. Scales are finite. Nothing is NaN or infinite unless the formula's
+// value is beyond fp32. Any thread; uses the current team.
 void SelectiveScan(std::span<const QuantizedScanRun> runs, const QuantizedScanOperands& operands);
 
 namespace reference {

@@ -2,8 +2,10 @@
 //
 // Per token and state it is bound by arithmetic, most of it the decay (decay-inl.h). Codes and
 // narrow states are expanded as they are loaded (b and c beforehand, scan_scratch.h); from there on
-// all forms of the scan are the same arithmetic, bit for bit.
+// all forms of the scan are the same arithmetic, bit for bit, but that a narrow state is rounded in
+// its register from one token to the next.
 #include <algorithm>
+#include <type_traits>
 
 #include "hwy/cache_control.h"
 #include "kernels/cpu/parallel.h"
@@ -24,9 +26,10 @@ HWY_BEFORE_NAMESPACE();
 namespace whipsnake::kernels::HWY_NAMESPACE {
 
 constexpr int64_t kLanes = hn::MaxLanes(Floats());
+constexpr int64_t kTileRows = 16;
 constexpr int64_t kTileVectors = 64;
 
-// Some tokens by some channels, kScanTileRows rows and kTileVectors vectors at most: one token of
+// Some tokens by some channels, kTileRows rows and kTileVectors vectors at most: one token of
 // many vectors in a decode step. Either way the steps and gates within a tile do not depend on one
 // another nor on the recurrence, so that they overlap, and they stay in the nearest cache. More
 // rows of fewer channels would load and store states less often, but rows lie a multiple of the
@@ -67,18 +70,21 @@ HWY_INLINE void PrefetchAhead(const ScaledCodes& matrix, int64_t row, int64_t e,
   PrefetchAhead(matrix.codes, row, e, width);
 }
 
-// Advances the states by one token; returns Σ h · c.
-template <bool kOrdinaryOnly, int kStates>
-HWY_INLINE FloatVec Step(const FloatVec (&a)[kStates], FloatVec step, FloatVec step_x,
-                         const float* b, const float* c, FloatVec (&h)[kStates]) {
+// Advances the states [n, n + kStates) by one token; returns Σ h · c. Rounds what the token before
+// left in h, where that was not loaded: the last token's is rounded as it is stored.
+template <bool kOrdinaryOnly, bool kLoaded, class States, int kStates>
+HWY_INLINE FloatVec Step(const States& states, int64_t n, const FloatVec (&a)[kStates],
+                         FloatVec step, FloatVec step_x, const float* b, const float* c,
+                         FloatVec (&h)[kStates]) {
   const Floats d;
   FloatVec even = hn::Zero(d), odd = hn::Zero(d);  // two sums: half the latency
 #pragma GCC unroll 16
-  for (int n = 0; n < kStates; ++n) {
-    const FloatVec input = hn::Mul(step_x, hn::Set(d, b[n]));
-    h[n] = hn::MulAdd(Decay<kOrdinaryOnly>(step, a[n]), h[n], input);
-    FloatVec& sum = n % 2 == 0 ? even : odd;
-    sum = hn::MulAdd(h[n], hn::Set(d, c[n]), sum);
+  for (int i = 0; i < kStates; ++i) {
+    const FloatVec input = hn::Mul(step_x, hn::Set(d, b[i]));
+    const FloatVec before = kLoaded ? h[i] : states.Round(h[i], n + i);
+    h[i] = hn::MulAdd(Decay<kOrdinaryOnly>(step, a[i]), before, input);
+    FloatVec& sum = i % 2 == 0 ? even : odd;
+    sum = hn::MulAdd(h[i], hn::Set(d, c[i]), sum);
   }
   return hn::Add(even, odd);
 }
@@ -121,17 +127,22 @@ HWY_INLINE void Recur(const Coefficients& coefficients, const States& states, in
     hwy::Prefetch(reinterpret_cast<const char*>(a_at) + 64);
     hwy::Prefetch(reinterpret_cast<const char*>(states.at(n + i, e)) + 64);
   }
-  for (int64_t t = 0; t < tile.rows; ++t) {
+  const auto token = [&](int64_t t, auto loaded) HWY_ATTR {
     const int64_t at = t * tile.width() + e - tile.begin;
     const FloatVec step = hn::Load(d, tile.step + at);
     const FloatVec step_x = hn::Load(d, tile.step_x + at);
     const float* b = coefficients.b.row(tile.row + t) + n;
     const float* c = coefficients.c.row(tile.row + t) + n;
     const bool ordinary = hn::AllTrue(d, hn::Lt(hn::Mul(step, largest), hn::Set(d, kOrdinary)));
-    const FloatVec sum = HWY_LIKELY(ordinary) ? Step<true, kStates>(a, step, step_x, b, c, h)
-                                              : Step<false, kStates>(a, step, step_x, b, c, h);
+    const FloatVec sum = HWY_LIKELY(ordinary)
+                             ? Step<true, loaded()>(states, n, a, step, step_x, b, c, h)
+                             : Step<false, loaded()>(states, n, a, step, step_x, b, c, h);
     hn::Store(hn::Add(hn::Load(d, tile.y + at), sum), d, tile.y + at);
-  }
+  };
+  // One loop where nothing is rounded.
+  int64_t t = 0;
+  if constexpr (!States::kExact) token(t++, std::true_type());
+  for (; t < tile.rows; ++t) token(t, std::bool_constant<States::kExact>());
 #pragma GCC unroll 16
   for (int i = 0; i < kStates; ++i) states.Store(h[i], n + i, e, part);
 }
@@ -164,7 +175,7 @@ template <class Run, class Operands, class States>
 void ScanRunOf(const Run& run, const Operands& o, const Coefficients& coefficients,
                const States& states, int64_t begin, int64_t end) {
   Tile tile;
-  const int64_t rows = std::min(run.length, kScanTileRows);
+  const int64_t rows = std::min(run.length, kTileRows);
   const int64_t channels = kTileVectors / rows * kLanes;
   for (int64_t t = 0; t < run.length; t += rows) {
     tile.row = run.begin + t;
@@ -185,24 +196,8 @@ void ScanChannels(std::span<const ScanRun> runs, const SelectiveScanOperands& o,
   }
 }
 
-// A run of one tile rounds its states as it stores them; a longer one keeps them in fp32 until its
-// last tile is done.
-template <class States>
-void ScanNarrowStates(const QuantizedScanRun& run, const QuantizedScanOperands& o,
-                      const Coefficients& coefficients, const States& states, ScanScratch& scratch,
-                      int64_t begin, int64_t end) {
-  if (run.length <= kScanTileRows) {
-    ScanRunOf(run, o, coefficients, states, begin, end);
-    return;
-  }
-  const FloatStates wide{scratch.states.data(), states.channels};
-  CopyStates(states, wide, coefficients.b.cols, begin, end);
-  ScanRunOf(run, o, coefficients, wide, begin, end);
-  CopyStates(wide, states, coefficients.b.cols, begin, end);
-}
-
 void ScanQuantizedChannels(std::span<const QuantizedScanRun> runs, const QuantizedScanOperands& o,
-                           ScanScratch& scratch, int64_t begin, int64_t end) {
+                           const ScanScratch& scratch, int64_t begin, int64_t end) {
   const int64_t channels = o.y.cols;
   const Coefficients coefficients{o.a,
                                   {scratch.b.data(), o.b.codes.rows, o.b.codes.cols},
@@ -211,10 +206,10 @@ void ScanQuantizedChannels(std::span<const QuantizedScanRun> runs, const Quantiz
     if (o.state_dtype == DType::kI8) {
       const CodeStates states{static_cast<int8_t*>(run.state), channels, o.state_scale,
                               scratch.state_reciprocal.data()};
-      ScanNarrowStates(run, o, coefficients, states, scratch, begin, end);
+      ScanRunOf(run, o, coefficients, states, begin, end);
     } else if (o.state_dtype == DType::kBF16) {
       const BF16States states{static_cast<uint16_t*>(run.state), channels};
-      ScanNarrowStates(run, o, coefficients, states, scratch, begin, end);
+      ScanRunOf(run, o, coefficients, states, begin, end);
     } else {
       const FloatStates states{static_cast<float*>(run.state), channels};
       ScanRunOf(run, o, coefficients, states, begin, end);
@@ -252,7 +247,7 @@ void SelectiveScan(std::span<const ScanRun> runs, const SelectiveScanOperands& o
 }
 
 void SelectiveScan(std::span<const QuantizedScanRun> runs, const QuantizedScanOperands& o) {
-  ScanScratch scratch = MakeScanScratch(runs, o);
+  const ScanScratch scratch = MakeScanScratch(o);
   ParallelChannels(o.y.cols, Nanoseconds(runs, o.y.cols, o.b.codes.cols),
                    [&](int64_t begin, int64_t end) {
                      HWY_DYNAMIC_DISPATCH(ScanQuantizedChannels)(runs, o, scratch, begin, end);

@@ -72,19 +72,27 @@ void SelectiveScan(std::span<const QuantizedScanRun> runs, const QuantizedScanOp
   const int64_t channels = o.y.cols;
   std::vector<float> h(o.b.codes.cols * channels);
   const auto scale = [&](size_t i) { return o.state_scale ? o.state_scale[i / channels] : 1.0f; };
-  for (const QuantizedScanRun& run : runs) {
+  const auto load = [&](const QuantizedScanRun& run) {
     for (size_t i = 0; i < h.size(); ++i) h[i] = LoadState(run.state, i, o.state_dtype, scale(i));
-    const ScanRun expanded{run.begin, run.length, h.data()};
-    SelectiveScan({&expanded, 1}, {.x = x.view(),
-                                   .delta = delta.view(),
-                                   .delta_bias = o.delta_bias,
-                                   .a = o.a,
-                                   .b = b.view(),
-                                   .c = c.view(),
-                                   .d = o.d,
-                                   .z = z.view(),
-                                   .y = o.y});
+  };
+  const auto store = [&](const QuantizedScanRun& run) {
     for (size_t i = 0; i < h.size(); ++i) StoreState(h[i], run.state, i, o.state_dtype, scale(i));
+  };
+  for (const QuantizedScanRun& run : runs) {
+    for (int64_t t = run.begin; t < run.begin + run.length; ++t) {
+      load(run);
+      const ScanRun token{t, 1, h.data()};
+      SelectiveScan({&token, 1}, {.x = x.view(),
+                                  .delta = delta.view(),
+                                  .delta_bias = o.delta_bias,
+                                  .a = o.a,
+                                  .b = b.view(),
+                                  .c = c.view(),
+                                  .d = o.d,
+                                  .z = z.view(),
+                                  .y = o.y});
+      store(run);
+    }
   }
 }
 

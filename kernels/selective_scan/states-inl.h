@@ -1,4 +1,5 @@
-// The states h[N,E] of one sequence as their vectors are loaded and stored, one class per dtype.
+// The states h[N,E] of one sequence as their vectors are loaded, rounded and stored, one class per
+// dtype. Round(v, n) is what a store and a load of v as states [n, .] would leave of it.
 #include "hwy/highway.h"
 
 #if defined(WHIPSNAKE_KERNELS_SELECTIVE_SCAN_STATES_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -17,6 +18,7 @@ HWY_BEFORE_NAMESPACE();
 namespace whipsnake::kernels::HWY_NAMESPACE {
 
 struct FloatStates {
+  static constexpr bool kExact = true;
   float* h;
   int64_t channels;
 
@@ -29,9 +31,11 @@ struct FloatStates {
   HWY_INLINE void Store(FloatVec v, int64_t n, int64_t e, Part part) const {
     part.Store(v, at(n, e));
   }
+  HWY_INLINE FloatVec Round(FloatVec v, int64_t) const { return v; }
 };
 
 struct CodeStates {
+  static constexpr bool kExact = false;
   int8_t* h;
   int64_t channels;
   const float* scale;       // [N]
@@ -46,9 +50,15 @@ struct CodeStates {
   HWY_INLINE void Store(FloatVec v, int64_t n, int64_t e, Part part) const {
     part.StoreCodes(hn::Mul(v, hn::Set(Floats(), reciprocal[n])), at(n, e));
   }
+  HWY_INLINE FloatVec Round(FloatVec v, int64_t n) const {
+    const Floats d;
+    const FloatVec units = hn::Mul(v, hn::Set(d, reciprocal[n]));
+    return hn::Mul(RoundToCodes(units), hn::Set(d, scale[n]));
+  }
 };
 
 struct BF16States {
+  static constexpr bool kExact = false;
   uint16_t* h;
   int64_t channels;
 
@@ -60,16 +70,19 @@ struct BF16States {
   static HWY_INLINE FloatVec Widen(hn::Vec<Halves> halves) {
     return hn::BitCast(Floats(), hn::ShiftLeft<16>(hn::PromoteTo(Words(), halves)));
   }
-  // ToBF16() of every lane, bit for bit.
-  static HWY_INLINE hn::Vec<Halves> Narrow(FloatVec v) {
+  // FromBF16(ToBF16()) of every lane, bit for bit.
+  HWY_INLINE FloatVec Round(FloatVec v, int64_t) const {
     const Words d;
     const auto bits = hn::BitCast(d, v);
-    const auto upper = hn::ShiftRight<16>(bits);
-    const auto odd = hn::And(upper, hn::Set(d, 1));
-    const auto rounded = hn::ShiftRight<16>(hn::Add(hn::Add(bits, hn::Set(d, 0x7fff)), odd));
-    const auto nan = hn::Or(upper, hn::Set(d, 0x40));
+    const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(d, 1));
+    const auto rounded = hn::Add(hn::Add(bits, hn::Set(d, 0x7fff)), odd);
+    const auto nan = hn::Or(bits, hn::Set(d, 0x400000));
     const auto number = hn::RebindMask(d, hn::Eq(v, v));
-    return hn::TruncateTo(Halves(), hn::IfThenElse(number, rounded, nan));
+    const auto upper = hn::Set(d, 0xffff0000u);
+    return hn::BitCast(Floats(), hn::And(hn::IfThenElse(number, rounded, nan), upper));
+  }
+  HWY_INLINE hn::Vec<Halves> Narrow(FloatVec v) const {
+    return hn::TruncateTo(Halves(), hn::ShiftRight<16>(hn::BitCast(Words(), Round(v, 0))));
   }
 
   HWY_INLINE FloatVec Load(int64_t n, int64_t e, FullVector) const {
@@ -89,16 +102,6 @@ struct BF16States {
     std::memcpy(at(n, e), lanes, part.count * sizeof(uint16_t));
   }
 };
-
-// to = from for the channels [begin, end): rounds where `to` is narrower.
-template <class From, class To>
-void CopyStates(const From& from, const To& to, int64_t states, int64_t begin, int64_t end) {
-  for (int64_t n = 0; n < states; ++n) {
-    ForEachVector(begin, end, [&](int64_t e, auto part) HWY_ATTR {
-      to.Store(from.Load(n, e, part), n, e, part);
-    });
-  }
-}
 
 }  // namespace whipsnake::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

@@ -1,10 +1,12 @@
 // A quantized Mamba computes the same, bit for bit, however a sequence is cut into runs and whoever
-// shares its batch: integer products have no order, and each row of the rest is on its own.
+// shares its batch, with states of every type: integer products have no order, each row of the rest
+// is on its own, and a state is rounded after every token.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
 
+#include "engine/evaluate/perplexity.h"
 #include "engine/models/model.h"
 #include "tests/engine/quantize/support.h"
 
@@ -13,6 +15,8 @@ namespace {
 
 using kernels::DType;
 using Logits = std::vector<float>;
+
+constexpr DType kStateTypes[] = {DType::kF32, DType::kBF16, DType::kI8};
 
 class QuantizedMambaTest : public testing::TestWithParam<Scheme> {
  protected:
@@ -69,38 +73,80 @@ INSTANTIATE_TEST_SUITE_P(Schemes, QuantizedMambaTest,
                          });
 
 TEST_P(QuantizedMambaTest, AnySplitIsBitIdentical) {
-  const auto model = Load();
-  for (const int64_t length : {1, 2, 3, 4, 5, 17, 300, 2049}) {
-    const std::vector<int32_t> tokens = RandomTokens(length, 300, length);
-    const Logits whole = InPieces(*model, tokens, length);
-    for (const int64_t piece : {1, 3, 32, 256, 2048}) {
-      if (piece >= length) continue;
-      EXPECT_EQ(InPieces(*model, tokens, piece), whole) << length << " " << piece;
+  for (const DType type : kStateTypes) {
+    const auto model = Load({.state_type = type});
+    for (const int64_t length : {1, 2, 3, 4, 5, 17, 300, 2049}) {
+      if (type != DType::kF32 && length > 300) continue;  // as many again for each type
+      const std::vector<int32_t> tokens = RandomTokens(length, 300, length);
+      const Logits whole = InPieces(*model, tokens, length);
+      for (const int64_t piece : {1, 3, 32, 256, 2048}) {
+        if (piece >= length) continue;
+        EXPECT_EQ(InPieces(*model, tokens, piece), whole)
+            << Name(type) << " " << length << " " << piece;
+      }
     }
   }
 }
 
+// A prompt cut in two at every place.
+TEST_P(QuantizedMambaTest, AnyCutIsBitIdentical) {
+  const std::vector<int32_t> tokens = RandomTokens(40, 300, 7);
+  for (const DType type : kStateTypes) {
+    const auto model = Load({.state_type = type});
+    const Logits whole = InPieces(*model, tokens, 40);
+    for (size_t cut = 1; cut < tokens.size(); ++cut) {
+      auto state = *model->NewState();
+      Logits logits = Forward(*model, std::span(tokens).first(cut), *state);
+      const Logits rest = Forward(*model, std::span(tokens).subspan(cut), *state);
+      logits.insert(logits.end(), rest.begin(), rest.end());
+      EXPECT_EQ(logits, whole) << Name(type) << " cut at " << cut;
+    }
+  }
+}
+
+// So what is evaluated is what is served.
+TEST_P(QuantizedMambaTest, EvaluatesTheSameTokenByTokenAndInWholeWindows) {
+  const std::vector<int32_t> tokens = RandomTokens(300, 300, 8);
+  std::vector<double> losses;
+  for (const DType type : kStateTypes) {
+    const auto model = Load({.state_type = type});
+    const auto evaluate = [&](int64_t max_logits_bytes) {
+      return EvaluatePerplexity(*model, executor_, tokens,
+                                {.window = 100, .max_logits_bytes = max_logits_bytes})
+          ->nll;
+    };
+    const double whole = evaluate(int64_t{64} << 20);
+    // The losses are the same bit for bit; their sum is made in another order.
+    EXPECT_NEAR(evaluate(1), whole, 1e-12 * whole) << Name(type);
+    losses.push_back(whole);
+  }
+  EXPECT_NE(losses[1], losses[0]) << "bf16 states are not rounded";
+  EXPECT_NE(losses[2], losses[0]) << "int8 states are not rounded";
+}
+
 TEST_P(QuantizedMambaTest, ABatchIsBitIdenticalToEachAlone) {
-  const auto model = Load();
-  std::vector<std::vector<int32_t>> prompts;
-  std::vector<std::unique_ptr<State>> states;
-  std::vector<Logits> alone;
-  for (const int64_t length : {5, 1, 40, 2, 1, 33}) {
-    prompts.push_back(RandomTokens(length, 300, 10 + length));
-    auto state = model->NewState();
-    alone.push_back(Forward(*model, prompts.back(), **state));
-    states.push_back(*model->NewState());
-  }
-  std::vector<engine::Run> runs;
-  for (size_t i = 0; i < prompts.size(); ++i) {
-    runs.push_back({prompts[i], states[i].get(), LogitsOf::kAll});
-  }
-  const auto batch = model->Forward(runs);
-  ASSERT_TRUE(batch.ok()) << batch.status();
-  const float* row = batch->data;
-  for (const Logits& expected : alone) {
-    EXPECT_EQ(Logits(row, row + expected.size()), expected);
-    row += expected.size();
+  for (const DType type : kStateTypes) {
+    const auto model = Load({.state_type = type});
+    std::vector<std::vector<int32_t>> prompts;
+    std::vector<std::unique_ptr<State>> states;
+    std::vector<Logits> alone;
+    for (const int64_t length : {5, 1, 40, 2, 1, 33}) {
+      prompts.push_back(RandomTokens(length, 300, 10 + length));
+      auto state = model->NewState();
+      alone.push_back(Forward(*model, prompts.back(), **state));
+      states.push_back(*model->NewState());
+    }
+    std::vector<engine::Run> runs;
+    for (size_t i = 0; i < prompts.size(); ++i) {
+      runs.push_back({prompts[i], states[i].get(), LogitsOf::kAll});
+    }
+    const auto batch = model->Forward(runs);
+    ASSERT_TRUE(batch.ok()) << batch.status();
+    const float* row = batch->data;
+    for (const Logits& expected : alone) {
+      EXPECT_EQ(Logits(row, row + expected.size()), expected) << Name(type);
+      row += expected.size();
+    }
   }
 }
 
