@@ -70,7 +70,8 @@ struct AttentionArguments {
 // A row's result depends on its sequence alone, bit for bit: not on the number of threads, on the
 // other runs or on how the sequence was cut into runs, so that a cached decode equals the forward
 // pass of the whole. No two runs may share the block of a position that is written. What a block
-// holds past the sequence's end means nothing. NaN and infinity propagate.
+// holds past the sequence's end means nothing. NaN and infinity propagate to the rows that attend
+// to them and to no others: what is masked is not multiplied, by 0 or anything else.
 //
 // Any thread; uses the current team (kernels/cpu/team.h). No runs, or empty ones, are allowed.
 void Attention(std::span<const AttentionRun> runs, const AttentionArguments& arguments);

@@ -334,19 +334,34 @@ void ScaleRow(float factor, int64_t columns, float* y) {
   }
 }
 
+// A row reads nothing of what it does not attend to: 0 times that would be NaN where it is not
+// finite. In a causal tile each row sees one position more than the one before, so that the rows of
+// a block are in this order: those before it, those that end within it, those that see as much of
+// it as the last row.
 void AttendToBlock(const AttentionTile& tile, int64_t block, const AttentionScratch& scratch) {
   const KvLayout& layout = tile.arguments.layout;
-  const int64_t D = layout.head_dim, padded = layout.PaddedDim(), begin = block * kKvBlock;
+  const int64_t D = layout.head_dim, padded = layout.PaddedDim();
   const BlockView view = ViewBlock(layout, tile.Block(block), scratch);
-  std::fill_n(scratch.scores, tile.rows * kKvBlock, 0.0f);
-  MultiplyAdd(tile.rows, scratch.q, D, D, view.keys, kKvBlock, scratch.scores);
-  for (int64_t i = 0; i < tile.rows; ++i) {
-    const float factor = WeighRow(tile.Seen(i) - begin, view, scratch.scores + i * kKvBlock,
-                                  scratch.largest[i], scratch.sums[i]);
+  const auto seen = [&](int64_t i) {
+    return std::clamp<int64_t>(tile.Seen(i) - block * kKvBlock, 0, kKvBlock);
+  };
+  int64_t begin = 0;
+  while (seen(begin) == 0) ++begin;
+  float* const scores = scratch.scores;
+  std::fill_n(scores, tile.rows * kKvBlock, 0.0f);
+  MultiplyAdd(tile.rows - begin, scratch.q + begin * D, D, D, view.keys, kKvBlock,
+              scores + begin * kKvBlock);
+  for (int64_t i = begin; i < tile.rows; ++i) {
+    const float factor =
+        WeighRow(seen(i), view, scores + i * kKvBlock, scratch.largest[i], scratch.sums[i]);
     if (factor != 1) ScaleRow(factor, padded, scratch.y + i * padded);
   }
-  const int64_t seen = std::min(tile.Seen(tile.rows - 1) - begin, kKvBlock);
-  MultiplyAdd(tile.rows, scratch.scores, kKvBlock, seen, view.values, padded, scratch.y);
+  for (int64_t i = begin, rows; i < tile.rows; i += rows) {
+    const bool as_the_last = seen(i) == seen(tile.rows - 1);
+    rows = as_the_last ? tile.rows - i : 1;
+    MultiplyAdd(rows, scores + i * kKvBlock, kKvBlock, seen(i), view.values, padded,
+                scratch.y + i * padded);
+  }
 }
 
 void AttendTile(const AttentionTile& tile, const AttentionScratch& scratch) {

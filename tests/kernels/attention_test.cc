@@ -1,6 +1,7 @@
 #include "kernels/attention/attention.h"
 
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <memory>
 #include <string>
@@ -28,6 +29,9 @@ class Blocks {
     for (auto& block : memory_) pointers_.push_back(reinterpret_cast<std::byte*>(block.data()));
   }
 
+  void Fill(int byte) {
+    for (auto& block : memory_) std::memset(block.data(), byte, block.size() * sizeof(float));
+  }
   int64_t Aligned() const { return (layout_.bytes() + 63) / 64 * 64; }
   std::byte* const* data() const { return pointers_.data(); }
 
@@ -176,16 +180,55 @@ TEST_P(AttentionTest, LateAndLargeScoresWin) {
   for (int64_t i = 0; i < 90; ++i) EXPECT_NEAR(y.at(i, 0), i + 1.0f, (i + 1) * 1e-6);
 }
 
-TEST_P(AttentionTest, NaNStaysWhereItIsSeen) {
+// What a row does not attend to is nothing to it, whatever it is and however the sequence is cut:
+// rows before a NaN or an infinity have the bits that they have without it, rows after it see it.
+TEST_P(AttentionTest, NoRowSeesWhatIsLater) {
+  const float kInfinity = std::numeric_limits<float>::infinity();
+  constexpr int64_t kTokens = 100;
   Random random(5);
-  const KvLayout layout = LayoutOf({1, 8});
-  Sequence s(layout, 40, random);
-  s.v.view().row(20)[3] = std::numeric_limits<float>::quiet_NaN();
-  const TestMatrix y = Attend(Attention, s, layout, true, std::vector<int64_t>(40, 1));
-  for (int64_t i = 0; i < 20; ++i) EXPECT_FALSE(std::isnan(y.at(i, 3)));
-  if (GetParam() == DType::kI8) return;  // codes have no NaN
-  for (int64_t i = 20; i < 40; ++i) EXPECT_TRUE(std::isnan(y.at(i, 3)));
-  EXPECT_FALSE(std::isnan(y.at(30, 2)));
+  for (const Shape& shape : kShapes) {
+    const KvLayout layout = LayoutOf(shape);
+    const Sequence clean(layout, kTokens, random);
+    const TestMatrix want = Attend(Attention, clean, layout, true, {kTokens});
+    for (const float value : {std::numeric_limits<float>::quiet_NaN(), kInfinity, -kInfinity}) {
+      for (const int64_t at : {1, 20, 23, 24, 31, 32, 70, 99}) {
+        for (const bool key : {false, true}) {
+          Sequence s = clean;
+          (key ? s.k : s.v).view().row(at)[0] = value;
+          for (const std::vector<int64_t>& lengths :
+               {std::vector<int64_t>{kTokens}, RandomSplit(kTokens, random),
+                std::vector<int64_t>(kTokens, 1)}) {
+            const TestMatrix y = Attend(Attention, s, layout, true, lengths);
+            for (int64_t i = 0; i < at; ++i) {
+              for (int64_t c = 0; c < want.view().cols; ++c) {
+                ASSERT_EQ(y.at(i, c), want.at(i, c))
+                    << (key ? "key " : "value ") << value << " at " << at << " seen by " << i;
+              }
+            }
+            // Codes have no NaN. An infinite key may make the score of either sign.
+            if (GetParam() == DType::kI8 || key) continue;
+            for (int64_t i = at; i < kTokens; ++i) ASSERT_FALSE(std::isfinite(y.at(i, 0))) << i;
+            if (shape.head_dim > 1) {
+              ASSERT_TRUE(std::isfinite(y.at(kTokens - 1, 1)));
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+// A block's positions past the sequence's end hold what is left there by others.
+TEST_P(AttentionTest, WhatIsPastTheEndIsNotRead) {
+  Random random(6);
+  const KvLayout layout = LayoutOf({2, 24});
+  for (const bool causal : {true, false}) {
+    const Sequence s(layout, 40, random);
+    Sequence dirty = s;
+    dirty.blocks.Fill(0xff);  // NaN as floats, halves and scales
+    EXPECT_TRUE(Attend(Attention, s, layout, causal, {40})
+                    .Identical(Attend(Attention, dirty, layout, causal, {40})));
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, AttentionTest,
