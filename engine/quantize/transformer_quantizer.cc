@@ -158,7 +158,7 @@ absl::Status Quantizer::AddActivation(int64_t layer) {
       table = false;
       result_.warnings.push_back(
           absl::StrFormat("layer %d: with scales %.3g and %.3g the activation's table would be "
-                          "that of ReLU; it is computed in floats instead",
+                          "that of ReLU below zero; it is computed in floats instead",
                           layer, from, to));
     }
   }

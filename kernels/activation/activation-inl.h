@@ -170,11 +170,12 @@ HWY_INLINE V Mish(D d, V x) {
   return hn::Mul(x, hn::Div(w, hn::Add(w, hn::Set(d, 2.0f))));
 }
 
-// max(0, x) + ε x exp(-x²/2).
+// max(0, x) + ε x exp(-x²/2). ε comes last: the other factors' product is at most 1, while that of
+// a large ε with x alone may overflow.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V CRRelu(D d, V x, V epsilon) {
   const V within = WithinBell(d, x);
-  return hn::MulAdd(hn::Mul(epsilon, within), Bell(d, within), AtLeast(d, 0.0f, x));
+  return hn::MulAdd(hn::Mul(within, Bell(d, within)), epsilon, AtLeast(d, 0.0f, x));
 }
 
 // The function of a kind; epsilon is CRReLU's.
@@ -250,7 +251,7 @@ HWY_INLINE V ActivationSlope(D d, V x, V epsilon) {
   if constexpr (kKind == Activation::kCRRelu) {
     const V within = WithinBell(d, x);
     const V slope = hn::NegMulAdd(within, within, one);
-    return hn::MulAdd(hn::Mul(epsilon, slope), Bell(d, within), StepFrom(d, x, 0.0f));
+    return hn::MulAdd(hn::Mul(slope, Bell(d, within)), epsilon, StepFrom(d, x, 0.0f));
   }
   return hn::IfThenElse(hn::Eq(x, x), one, x);
 }

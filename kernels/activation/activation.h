@@ -57,8 +57,9 @@ inline constexpr int kCodes = 256;
 void MakeCodeTable(ActivationFunction f, float from, float to, int8_t table[kCodes]);
 // y[i] = table[x[i] + 128]; y may alias x.
 void ApplyCodeTable(const int8_t* table, const int8_t* x, int64_t n, int8_t* y);
-// Whether the table of CRReLU with this ε is the one of ReLU: the correction is too small for these
-// scales. With from = to = s that is so for |ε| < s / (2 k(1)) = 0.8244 s.
+// Whether nothing of CRReLU's correction is left below zero in the table, where ReLU is 0: so it is
+// where |ε| k(1) = 0.607 |ε| is less than half of `to`. (Above zero the correction may still move a
+// sum over the middle of two codes.)
 bool EpsilonVanishes(float epsilon, float from, float to);
 
 namespace reference {

@@ -258,6 +258,32 @@ TEST(CRRelu, WithoutEpsilonIsReluBitForBit) {
   EXPECT_TRUE(Identical(Applied({Activation::kCRRelu, 0.0f}, x), Applied({Activation::kRelu}, x)));
 }
 
+// Any finite ε: no product with it overflows before the bell has brought it down.
+TEST(CRRelu, IsAccurateForTheLargestEpsilons) {
+  const std::vector<float> x = ManyFloats();
+  const std::vector<float> g(x.size(), 1.0f);
+  std::vector<float> gx(x.size());
+  for (const float magnitude : {1e30f, 3e37f, 1e38f, std::numeric_limits<float>::max()}) {
+    for (const float epsilon : {magnitude, -magnitude}) {
+      const ActivationFunction f{Activation::kCRRelu, epsilon};
+      const std::vector<float> y = Applied(f, x);
+      ActivateBackward(f, x.data(), g.data(), x.size(), gx.data());
+      for (size_t i = 0; i < x.size(); ++i) {
+        const double want = reference::Value(f, x[i]);
+        ASSERT_NEAR(y[i], want, Tolerance(f, x[i], want)) << epsilon << " at " << x[i];
+        const double slope = reference::Slope(f, x[i]);
+        ASSERT_NEAR(gx[i], slope, 2e-6 * std::max(magnitude, 1.0f)) << epsilon << " at " << x[i];
+      }
+      for (const float infinite : {kInfinity, -kInfinity}) {
+        EXPECT_EQ(Applied(f, {infinite})[0], std::max(infinite, 0.0f)) << epsilon;
+      }
+      uint16_t half = ToBF16(-20.0f);
+      Activate(f, &half, 1, &half);
+      EXPECT_EQ(FromBF16(half), 0) << epsilon;
+    }
+  }
+}
+
 TEST(CRRelu, SumsWithItsMirrorToTheMagnitude) {
   for (const float epsilon : {0.01f, -0.5f, 2.0f}) {
     for (float x = 0; x < 6; x += 0.01f) {
@@ -296,6 +322,21 @@ TEST(CodeTable, IsTheFunctionOfEveryCode) {
     }
     ApplyCodeTable(table, codes.data(), kCodes, codes.data());
     EXPECT_TRUE(Identical(codes, mapped)) << "in place";
+  }
+}
+
+// Below zero ReLU is 0, and the correction alone is left: where it is less than half a step of the
+// output's codes it is gone there, whatever the two scales make of the other side.
+TEST(CodeTable, EpsilonVanishesWhereTheCorrectionIsLessThanHalfAStep) {
+  constexpr float kPeak = 0.60653066f;
+  Random random(7);
+  for (int i = 0; i < 1000; ++i) {
+    const float from = std::exp(random.Uniform(-6, -3)), to = from * random.Uniform(0.3f, 3);
+    const float share = random.Uniform(0.05f, 0.999f);
+    for (const float sign : {1.0f, -1.0f}) {
+      EXPECT_TRUE(EpsilonVanishes(sign * share * to / 2 / kPeak, from, to))
+          << from << " to " << to << ", " << share << " of half a step";
+    }
   }
 }
 

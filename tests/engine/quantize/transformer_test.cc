@@ -149,6 +149,29 @@ TEST_F(TransformerQuantizeTest, ASmallEpsilonIsWarnedOfAndItsTableIsNotUsed) {
   EXPECT_THAT(none->warnings, IsEmpty());
 }
 
+// Whatever the two scales of an activation are: a layer that is warned of has no table.
+TEST_F(TransformerQuantizeTest, NoTableWhereTheCodesCannotShowEpsilon) {
+  const RecipeNames table = {.activations = "static", .activation_table = true};
+  int with = 0, without = 0;
+  for (double epsilon = 0.002; epsilon < 0.3; epsilon *= 1.2) {
+    const std::string out = FreshDirectory(absl::StrCat("out", epsilon));
+    const auto report = Quantize(RandomModel(SmallGpt2(epsilon)), out, table, SmallCalibration());
+    ASSERT_TRUE(report.ok()) << report.status();
+    const auto made = *Checkpoint::Open(out);
+    for (int layer = 0; layer < 3; ++layer) {
+      const bool vanishes = std::ranges::any_of(report->warnings, [&](const std::string& warning) {
+        return warning.find(absl::StrCat("layer ", layer, ": epsilon")) != std::string::npos;
+      });
+      const bool has_table =
+          made->Contains(absl::StrCat("transformer.h.", layer, ".mlp.act.input_scale"));
+      EXPECT_FALSE(vanishes && has_table) << "epsilon " << epsilon << ", layer " << layer;
+      ++(has_table ? with : without);
+    }
+  }
+  EXPECT_GT(with, 0);
+  EXPECT_GT(without, 0);
+}
+
 TEST_F(TransformerQuantizeTest, TheSameInputGivesTheSameBytes) {
   const std::string directory = RandomModel(SmallGpt2());
   const std::string a = FreshDirectory("a"), b = FreshDirectory("b");
