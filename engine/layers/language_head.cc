@@ -19,6 +19,7 @@ absl::StatusOr<LanguageHead> LanguageHead::Load(WeightLoader& loader, const Shap
   LanguageHead head;
   head.width_ = shape.norm.width;
   head.inputs_ = shape.inputs;
+  head.batch_invariant_ = shape.batch_invariant;
   if (shape.tied) {
     head.tied_ = embedding.table().view();
   } else {
@@ -48,8 +49,8 @@ void LanguageHead::Forward(MatrixView<float> h, MatrixView<float> residual, Aren
                            MatrixView<float> logits) const {
   if (inputs_ == Inputs::kFloats) {
     norm_.Forward(h, residual, {.floats = h});
-    kernels::Matmul(h, weight(), nullptr, logits);
-    return;
+    const auto product = batch_invariant_ ? kernels::BatchInvariantMatmul : kernels::Matmul;
+    return product(h, weight(), nullptr, logits, {});
   }
   const Rows u = Rows::Lay(scratch, inputs_, h.rows, width_);
   norm_.Forward(h, residual, u);

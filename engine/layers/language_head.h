@@ -34,6 +34,9 @@ class LanguageHead {
     kernels::DType type = kernels::DType::kF32;
     // Of u; codes of one scale have it in "lm_head.input_scale".
     Inputs inputs = Inputs::kFloats;
+    // A row's logits are the same, bit for bit, however many rows there are, as they are of codes
+    // in any case. Costs time above 16 rows of floats.
+    bool batch_invariant = false;
   };
 
   // A tied head's weight is the table of `embedding`, which outlives it.
@@ -53,6 +56,7 @@ class LanguageHead {
 
   int64_t width_ = 0;
   Inputs inputs_ = Inputs::kFloats;
+  bool batch_invariant_ = false;
   Norm norm_;
   kernels::WeightView tied_;
   WeightMatrix untied_;  // [V,d] or empty

@@ -57,7 +57,8 @@ LanguageHead::Shape HeadShape(const Gpt2Config& config, const Gpt2Types& types,
       .weight_name = config.tie_embeddings ? table : "lm_head.weight",
       .tied = config.tie_embeddings,
       .type = types.table,
-      .inputs = types.table == DType::kI8 ? types.block.inputs : Inputs::kFloats};
+      .inputs = types.table == DType::kI8 ? types.block.inputs : Inputs::kFloats,
+      .batch_invariant = config.quantization.has_value()};
   if (config.labels == 0) return shape;
   // A classifier's head is small, and stays as it is.
   shape.outputs = config.labels;

@@ -127,7 +127,8 @@ absl::StatusOr<MambaWeights> LoadWeights(WeightLoader& loader, const MambaConfig
       .weight_name = config.tie_embeddings ? name : "lm_head.weight",
       .tied = config.tie_embeddings,
       .type = types.table,
-      .inputs = types.table == DType::kI8 ? Inputs::kStaticCodes : Inputs::kFloats};
+      .inputs = types.table == DType::kI8 ? Inputs::kStaticCodes : Inputs::kFloats,
+      .batch_invariant = config.quantization.has_value()};
   ASSIGN_OR_RETURN(weights.head, LanguageHead::Load(loader, head, weights.embedding));
   return weights;
 }

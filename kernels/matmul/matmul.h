@@ -29,6 +29,11 @@ namespace whipsnake::kernels {
 void Matmul(MatrixView<const float> x, WeightView w, const float* bias, MatrixView<float> y,
             ActivationFunction f = {});
 
+// The same, with one order of summation for every M, that of M = 1: a row of y depends on that row
+// of x alone, bit for bit, however many rows there are. Above M = 16 slower than Matmul().
+void BatchInvariantMatmul(MatrixView<const float> x, WeightView w, const float* bias,
+                          MatrixView<float> y, ActivationFunction f = {});
+
 namespace reference {
 void Matmul(MatrixView<const float> x, WeightView w, const float* bias, MatrixView<float> y,
             ActivationFunction f = {});

@@ -1,3 +1,7 @@
+#include <algorithm>
+#include <atomic>
+
+#include "kernels/cpu/team.h"
 #include "kernels/matmul/matmul.h"
 #include "kernels/matmul/onednn_matmul.h"
 #include "kernels/matmul/streaming_matmul.h"
@@ -13,6 +17,29 @@ void Matmul(MatrixView<const float> x, WeightView w, const float* bias, MatrixVi
   } else {
     OneDnnMatmul(x, w, bias, y, f);
   }
+}
+
+void BatchInvariantMatmul(MatrixView<const float> x, WeightView w, const float* bias,
+                          MatrixView<float> y, ActivationFunction f) {
+  if (x.rows <= kMaxStreamedRows) return Matmul(x, w, bias, y, f);
+  // A panel of the weight stays in the second-level cache while all rows, as many as are streamed
+  // at once, pass by. The team inside a share is the one thread.
+  constexpr int64_t kPanelBytes = 128 << 10;
+  const int64_t row_bytes = w.k * ByteSize(w.dtype);
+  const int64_t panel = std::max<int64_t>(kPanelBytes / row_bytes / 16 * 16, 16);
+  std::atomic<int64_t> next{0};
+  Team::Current().Run([&](int) {
+    for (int64_t n; (n = next.fetch_add(panel, std::memory_order_relaxed)) < w.n;) {
+      const int64_t outputs = std::min(panel, w.n - n);
+      const WeightView part{static_cast<const std::byte*>(w.data) + n * row_bytes, w.dtype, outputs,
+                            w.k};
+      for (int64_t m = 0; m < x.rows; m += kMaxStreamedRows) {
+        const int64_t rows = std::min(kMaxStreamedRows, x.rows - m);
+        StreamingMatmul(x.Rows(m, rows), part, bias != nullptr ? bias + n : nullptr,
+                        y.Rows(m, rows).Columns(n, outputs), f);
+      }
+    }
+  });
 }
 
 }  // namespace whipsnake::kernels

@@ -177,6 +177,28 @@ TEST_P(MatmulTest, RowsOfABatchEqualRowsAloneBitForBit) {
   }
 }
 
+// However many rows there are, and in every output.
+TEST_P(MatmulTest, BatchInvariantRowsEqualRowsAloneBitForBit) {
+  const std::vector<float> bias = RandomValues(600, 2);
+  const ActivationFunction f{Activation::kCRRelu, 0.5f};
+  for (const int64_t n : {1, 83, 600}) {
+    for (const int64_t k : {3, 97, 768}) {
+      const Weight w(GetParam(), n, k, RandomValues(n * k, 4));
+      const std::vector<float> x = RandomValues(140 * k, 5);
+      std::vector<float> alone(140 * n);
+      for (int64_t row = 0; row < 140; ++row) {
+        Matmul({&x[row * k], 1, k}, w.view(), bias.data(), {&alone[row * n], 1, n}, f);
+      }
+      for (const int64_t m : {0, 1, 16, 17, 48, 64, 140}) {
+        std::vector<float> batch(m * n);
+        BatchInvariantMatmul({x.data(), m, k}, w.view(), bias.data(), {batch.data(), m, n}, f);
+        ASSERT_EQ(std::memcmp(batch.data(), alone.data(), m * n * sizeof(float)), 0)
+            << "M=" << m << " N=" << n << " K=" << k;
+      }
+    }
+  }
+}
+
 TEST_P(MatmulTest, ARowIsIndependentOfTheOthersValues) {
   const int64_t n = 300, k = 200;
   const Weight w(GetParam(), n, k, RandomValues(n * k, 6));

@@ -227,8 +227,11 @@ TEST_P(BatchInvarianceTest, TheSameTokensFromTheCacheFromASavedStateAndForked) {
 
 INSTANTIATE_TEST_SUITE_P(
     Schemes, BatchInvarianceTest,
-    testing::Values(Case{"quamba", false, RecipeNames{}}, Case{"fp32", false, std::nullopt},
-                    Case{"gpt2_fp32", true, std::nullopt},
+    testing::Values(Case{"quamba", false, RecipeNames{}},
+                    Case{"quamba_bf16_state", false, RecipeNames{}, kernels::DType::kBF16},
+                    Case{"quamba_int8_state", false, RecipeNames{}, kernels::DType::kI8},
+                    Case{"quamba_bf16_head", false, RecipeNames{.head = "bf16"}},
+                    Case{"fp32", false, std::nullopt}, Case{"gpt2_fp32", true, std::nullopt},
                     Case{"gpt2_dynamic", true, RecipeNames{.scheme = "w8a8"}},
                     Case{"gpt2_static_int8_cache", true,
                          RecipeNames{.scheme = "w8a8", .activations = "static"},
