@@ -1,5 +1,6 @@
-// The yardstick of decode: how long the machine takes to read a model's weights, and do nothing
-// else.
+// The yardstick of decode: how long the machine takes to read a model's weights and the states of
+// its sequences, and do nothing else. By the widest loads of the machine, so that it is a floor for
+// what lies in a cache too.
 #ifndef WHIPSNAKE_KERNELS_STREAMING_READ_STREAMING_READ_H_
 #define WHIPSNAKE_KERNELS_STREAMING_READ_STREAMING_READ_H_
 

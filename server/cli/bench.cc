@@ -109,6 +109,7 @@ Json ResultJson(const ModelBench& bench, const BenchShape& shape) {
           {"time_to_first_token_ms", prefill * 1e3},
           {"time_per_output_token_ms", step * 1e3},
           {"streaming_read_ms", Median(bench.samples().streaming_read) * 1e3},
+          {"streaming_read_bytes", bench.streamed_bytes()},
           {"weights_bytes", info.weights_bytes},
           {"state_bytes_per_sequence", info.state_bytes},
           {"peak_rss_bytes", engine::PeakResidentBytes()}};

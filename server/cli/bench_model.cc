@@ -52,9 +52,13 @@ absl::StatusOr<double> ModelBench::DecodeStep(const States& states) {
   return SecondsSince(start);
 }
 
-double ModelBench::StreamingRead() {
+double ModelBench::StreamingRead(const States& states) {
+  std::vector<std::span<const std::byte>> memory = weights_;
+  for (const auto& state : states) state->AppendMemory(memory);
+  streamed_bytes_ = 0;
+  for (const std::span<const std::byte> piece : memory) streamed_bytes_ += std::ssize(piece);
   const Clock::time_point start = Clock::now();
-  executor_.Run(engine::Priority::kDecode, [&] { kernels::StreamingRead(weights_); });
+  executor_.Run(engine::Priority::kDecode, [&] { kernels::StreamingRead(memory); });
   return SecondsSince(start);
 }
 
@@ -65,7 +69,7 @@ absl::Status ModelBench::WarmUp() {
   }
   RETURN_IF_ERROR(Prefill(*states.front()).status());
   RETURN_IF_ERROR(DecodeStep(states).status());
-  StreamingRead();
+  StreamingRead(states);
   return absl::OkStatus();
 }
 
@@ -78,7 +82,7 @@ absl::Status ModelBench::Round(const std::function<void()>& on_step) {
   }
   for (int64_t g = 0; g < shape_.generate_tokens; ++g) {
     ASSIGN_OR_RETURN(samples_.decode_step.emplace_back(), DecodeStep(states));
-    samples_.streaming_read.push_back(StreamingRead());
+    samples_.streaming_read.push_back(StreamingRead(states));
     on_step();
   }
   return absl::OkStatus();

@@ -25,7 +25,7 @@ struct BenchShape {
 struct BenchSamples {
   std::vector<double> prefill;         // one prompt, to its last logits
   std::vector<double> decode_step;     // one token for each sequence of the batch
-  std::vector<double> streaming_read;  // a plain read of the weights that a decode step reads
+  std::vector<double> streaming_read;  // a plain read of what a decode step reads
 };
 
 double Median(std::vector<double> samples);  // 0 without samples
@@ -42,20 +42,22 @@ class ModelBench {
   absl::Status WarmUp();
 
   // Prefills each sequence of the batch by itself, then decodes them all together, each step
-  // followed by a plain read of the same weights. `on_step` is called after each of
+  // followed by a plain read of the same weights and states. `on_step` is called after each of
   // steps_per_round() steps.
   absl::Status Round(const std::function<void()>& on_step);
   int64_t steps_per_round() const { return shape_.batch + shape_.generate_tokens; }
 
   const engine::Model& model() const { return model_; }
   const BenchSamples& samples() const { return samples_; }
+  // That the last streaming read has read.
+  int64_t streamed_bytes() const { return streamed_bytes_; }
 
  private:
   using States = std::vector<std::unique_ptr<engine::State>>;
 
   absl::StatusOr<double> Prefill(engine::State& state);
   absl::StatusOr<double> DecodeStep(const States& states);
-  double StreamingRead();
+  double StreamingRead(const States& states);
   std::vector<int32_t> RandomTokens(int64_t count);
 
   engine::Model& model_;
@@ -64,6 +66,7 @@ class ModelBench {
   const std::vector<std::span<const std::byte>> weights_;
   std::mt19937_64 random_{1};  // the same tokens in every run of the program
   BenchSamples samples_;
+  int64_t streamed_bytes_ = 0;
 };
 
 }  // namespace whipsnake::server

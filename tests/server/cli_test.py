@@ -176,8 +176,8 @@ class LocalCommandsTest(unittest.TestCase):
 
     BENCH_KEYS = [
         "scheme", "isa", "device", "prefill_tokens_per_second", "decode_tokens_per_second",
-        "time_to_first_token_ms", "time_per_output_token_ms", "streaming_read_ms", "weights_bytes",
-        "state_bytes_per_sequence", "peak_rss_bytes"]
+        "time_to_first_token_ms", "time_per_output_token_ms", "streaming_read_ms",
+        "streaming_read_bytes", "weights_bytes", "state_bytes_per_sequence", "peak_rss_bytes"]
 
     def test_bench_prints_one_line_a_scheme_with_exactly_its_keys(self):
         result = whipsnake("bench", "--config", self.config, "--random-weights", "--scheme",
@@ -194,6 +194,8 @@ class LocalCommandsTest(unittest.TestCase):
                                    7e3 / line["time_to_first_token_ms"], delta=1)
             self.assertAlmostEqual(line["decode_tokens_per_second"],
                                    3e3 / line["time_per_output_token_ms"], delta=1)
+            # What a step reads are weights and the states of the batch.
+            self.assertGreater(line["streaming_read_bytes"], 3 * line["state_bytes_per_sequence"])
         self.assertLess(lines[1]["weights_bytes"], lines[0]["weights_bytes"])
 
     def test_bench_leaves_nothing_behind(self):
