@@ -29,6 +29,11 @@ struct Stage {
   absl::Status operator()(double fraction) const {
     return progress(what, begin + (end - begin) * fraction);
   }
+  // The i-th of `count` equal parts.
+  Stage Part(size_t i, size_t count) const {
+    const double step = (end - begin) / count;
+    return {progress, what, begin + i * step, begin + (i + 1) * step};
+  }
 };
 
 // What quantization made: tensors, and how far each weight's rounding moved it.

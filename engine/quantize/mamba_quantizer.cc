@@ -29,6 +29,15 @@ Floats ScalesOf(const ColumnRanges& ranges, bool each) {
   return scales;
 }
 
+// Of the state: of each n, or one.
+Floats StateScales(const LayerStatistics& seen, bool each, double clip) {
+  Floats scales;
+  for (const PercentileObserver& row : seen.state)
+    scales.push_back(ScaleOf(static_cast<float>(clip * row.mean(0))));
+  if (!each) scales = {*std::ranges::max_element(scales)};
+  return scales;
+}
+
 // The largest magnitudes of u before the norm's weight: what it has after the weight is folded
 // away.
 Floats UnscaledAbsMax(const ColumnRanges& normed, const Floats& norm) {
@@ -174,10 +183,7 @@ absl::Status Quantizer::Layer(int64_t index) {
   AddVector(mixer + "dt_proj.bias", {E_}, layer.dt_bias);
   AddVector(mixer + "A_log", {E_, N_}, layer.a_log);
   AddVector(mixer + "D", {E_}, layer.d);
-  Floats state;
-  for (const PercentileObserver& row : seen.state) state.push_back(ScaleOf(row.mean(alpha_)));
-  if (!each_) state = {*std::ranges::max_element(state)};
-  AddScales(mixer + "state_scale", state);
+  AddScales(mixer + "state_scale", StateScales(seen, each_, /*clip=*/1));
 
   AddScales(mixer + "out_proj.input_scale", {ScaleOf(output_absmax_)});
   AddWeight(mixer + "out_proj.weight", {d_, E_}, layer.out_proj, each_);
@@ -289,19 +295,44 @@ absl::StatusOr<QuantizedTensors> QuantizeTensors(
   return quantizer.Take();
 }
 
+namespace {
+
+// Writes each layer's floats over the tensor mixer.`name`.
+void Replace(const MambaConfig& config, const char* name,
+             const std::function<Floats(int64_t layer)>& values,
+             std::vector<OwnedTensor>& tensors) {
+  std::map<std::string, Floats> replaced;
+  for (int64_t i = 0; i < config.layers; ++i) {
+    replaced[absl::StrCat(LayerPrefix(i), "mixer.", name)] = values(i);
+  }
+  for (OwnedTensor& tensor : tensors) {
+    const auto found = replaced.find(tensor.name);
+    if (found == replaced.end()) continue;
+    std::memcpy(tensor.data.data(), found->second.data(), tensor.data.size());
+  }
+}
+
+}  // namespace
+
 void SetPercentile(const MambaConfig& config, const Recipe& recipe,
                    const MambaStatistics& statistics, size_t alpha,
                    std::vector<OwnedTensor>& tensors) {
-  std::map<std::string, float> scales;
-  for (int64_t i = 0; i < config.layers; ++i) {
-    const LayerStatistics& seen = statistics.layer(i);
-    scales[LayerPrefix(i) + "mixer.x_proj.input_scale"] =
-        ScaleOf(recipe.percentile ? seen.x_percentile.front().mean(alpha) : seen.x.whole());
-  }
-  for (OwnedTensor& tensor : tensors) {
-    const auto found = scales.find(tensor.name);
-    if (found != scales.end()) std::memcpy(tensor.data.data(), &found->second, sizeof(float));
-  }
+  const auto scale = [&](int64_t layer) {
+    const LayerStatistics& seen = statistics.layer(layer);
+    return Floats{
+        ScaleOf(recipe.percentile ? seen.x_percentile.front().mean(alpha) : seen.x.whole())};
+  };
+  Replace(config, "x_proj.input_scale", scale, tensors);
+}
+
+void SetStateClip(const MambaConfig& config, const Recipe& recipe,
+                  const MambaStatistics& statistics, double clip,
+                  std::vector<OwnedTensor>& tensors) {
+  const bool each = recipe.granularity == Granularity::kChannel;
+  const auto scales = [&](int64_t layer) {
+    return StateScales(statistics.layer(layer), each, clip);
+  };
+  Replace(config, "state_scale", scales, tensors);
 }
 
 absl::StatusOr<std::vector<std::vector<float>>> ReadNorms(const Checkpoint& checkpoint,

@@ -52,10 +52,16 @@ absl::StatusOr<QuantizedTensors> QuantizeTensors(
     const MambaStatistics& statistics, size_t alpha, Executor& executor,
     const std::function<absl::Status(double)>& progress);
 
-// Replaces the scales that depend on the percentile.
+// Replaces the scales that depend on the percentile: of x.
 void SetPercentile(const MambaConfig& config, const Recipe& recipe,
                    const MambaStatistics& statistics, size_t alpha,
                    std::vector<OwnedTensor>& tensors);
+
+// Replaces the scales of int8 states, so that they are clipped at `clip` times the mean of the
+// samples' largest. QuantizeTensors() writes those of 1.
+void SetStateClip(const MambaConfig& config, const Recipe& recipe,
+                  const MambaStatistics& statistics, double clip,
+                  std::vector<OwnedTensor>& tensors);
 
 // The γ of every layer, then γ_f.
 absl::StatusOr<std::vector<std::vector<float>>> ReadNorms(const Checkpoint& checkpoint,

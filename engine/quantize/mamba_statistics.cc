@@ -73,7 +73,7 @@ MambaStatistics::MambaStatistics(const MambaConfig& config, std::vector<std::vec
       states_(config.state_size) {
   for (LayerStatistics& layer : layers_) {
     layer.x_percentile.assign(1, PercentileObserver(alphas_));
-    layer.state.assign(states_, PercentileObserver(alphas_));
+    layer.state.assign(states_, PercentileObserver({1.0}));
   }
 }
 

@@ -39,7 +39,7 @@ struct LayerStatistics {
   ColumnRanges output;                           // [E]
   float rotated_output = 0;                      // of H y/√E, where E has a Hadamard matrix
   std::vector<PercentileObserver> x_percentile;  // one
-  std::vector<PercentileObserver> state;         // of each n, over channels, at the end of a sample
+  std::vector<PercentileObserver> state;         // largest of each n at the end of a sample
 };
 
 // Collects the statistics of a float Mamba; give it to MakeMamba. One sample is one forward pass of

@@ -20,6 +20,10 @@ std::string ReportJson(const QuantizationReport& report) {
   for (const PercentileTrial& trial : report.trials) {
     json["trials"].push_back({{"percentile", trial.percentile}, {"nll", trial.nll}});
   }
+  if (report.state_clip) json["state_clip"] = *report.state_clip;
+  for (const StateClipTrial& trial : report.state_trials) {
+    json["state_trials"].push_back({{"clip", trial.clip}, {"nll", trial.nll}});
+  }
   if (!report.warnings.empty()) json["warnings"] = report.warnings;
   for (const SiteReport& site : report.sites) {
     nlohmann::ordered_json entry = {{"layer", site.layer},

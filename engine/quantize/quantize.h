@@ -41,10 +41,18 @@ struct PercentileTrial {
   double nll = 0;  // of the held-out text, nats a token
 };
 
+// Where int8 states are clipped, as a part of the mean of the samples' largest magnitudes.
+struct StateClipTrial {
+  double clip = 0;
+  double nll = 0;  // of the held-out text, with states in int8
+};
+
 struct QuantizationReport {
   Scheme scheme = Scheme::kQuamba;
   std::optional<double> percentile;     // that was used
   std::vector<PercentileTrial> trials;  // where it was chosen
+  std::optional<double> state_clip;     // of a Mamba, that was chosen
+  std::vector<StateClipTrial> state_trials;
   int64_t calibration_tokens = 0;
   std::string calibration_digest;
   int64_t float_bytes = 0;  // of all tensors, before (in fp32) and after

@@ -91,6 +91,11 @@ void PrintReport(const engine::QuantizationReport& report, const std::string& ou
                                  trial.percentile, trial.nll,
                                  trial.percentile == report.percentile ? "  <- taken" : "");
   }
+  for (const engine::StateClipTrial& trial : report.state_trials) {
+    std::cout << absl::StrFormat("int8 states clipped at %g of the largest: loss %.5f%s\n",
+                                 trial.clip, trial.nll,
+                                 trial.clip == report.state_clip ? "  <- taken" : "");
+  }
   constexpr size_t kShown = 3;
   const size_t warnings = report.warnings.size();
   for (size_t i = 0; i < std::min(kShown, warnings); ++i) {

@@ -123,6 +123,32 @@ TEST_F(QuantizeTest, TheReportNamesEverySiteOfEveryLayer) {
   EXPECT_EQ(json["scheme"], "quamba-w8a8");
 }
 
+// The scale of int8 states is the one that predicts the held-out text best, and has nothing to do
+// with the percentile, which is x's.
+TEST_F(QuantizeTest, TheScaleOfStatesIsChosenByItself) {
+  const std::string model = RandomModel(SmallConfig());
+  std::vector<std::vector<float>> scales;
+  for (const double percentile : {0.9, 0.99999, 1.0}) {
+    const std::string out = FreshDirectory(absl::StrCat("out", percentile));
+    const auto report = Quantize(model, out, {RecipeOf(Scheme::kQuamba), percentile});
+    ASSERT_TRUE(report.ok()) << report.status();
+    ASSERT_TRUE(report->state_clip.has_value());
+    ASSERT_EQ(report->state_trials.size(), 5u);
+    const auto best = std::ranges::min_element(report->state_trials, {}, &StateClipTrial::nll);
+    EXPECT_EQ(best->clip, *report->state_clip);
+    EXPECT_THAT(ReportJson(*report), HasSubstr("state_trials"));
+    const auto made = *Checkpoint::Open(out);
+    std::vector<float>& clipped = scales.emplace_back(16);
+    ToFloat(made->tensors().at("backbone.layers.1.mixer.state_scale"), clipped.data());
+    for (float& scale : clipped) scale /= static_cast<float>(*report->state_clip);
+  }
+  for (const std::vector<float>& other : {scales[0], scales[2]}) {
+    for (size_t n = 0; n < other.size(); ++n) {
+      EXPECT_NEAR(other[n], scales[1][n], 1e-6f * scales[1][n]) << n;
+    }
+  }
+}
+
 TEST_F(QuantizeTest, TheConfigSaysHowItWasMade) {
   const std::string out = Quantized(SmallConfig(), Scheme::kQuaRot);
   const auto config = nlohmann::json::parse(Contents(fs::path(out) / "config.json"));
