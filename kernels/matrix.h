@@ -19,9 +19,10 @@ struct MatrixView {
   int64_t stride = 0;
 
   MatrixView() = default;
-  MatrixView(T* data, int64_t rows, int64_t cols) : MatrixView(data, rows, cols, cols) {}
-  MatrixView(T* data, int64_t rows, int64_t cols, int64_t stride)
-      : data(data), rows(rows), cols(cols), stride(stride) {}
+  MatrixView(T* first, int64_t row_count, int64_t col_count)
+      : MatrixView(first, row_count, col_count, col_count) {}
+  MatrixView(T* first, int64_t row_count, int64_t col_count, int64_t row_stride)
+      : data(first), rows(row_count), cols(col_count), stride(row_stride) {}
   // A mutable matrix is readable as a constant one.
   template <typename U>
   requires std::is_same_v<const U, T> MatrixView(

@@ -18,7 +18,8 @@ int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 struct Cut {
   int64_t m, n, panels, chunks;
 
-  Cut(int64_t m, int64_t n, int64_t threads) : m(m), n(n), panels(CeilDiv(n, kPanel)), chunks(1) {
+  Cut(int64_t rows, int64_t outputs, int64_t threads)
+      : m(rows), n(outputs), panels(CeilDiv(outputs, kPanel)), chunks(1) {
     // Enough items that the threads end together; but each repacks its panel, which some rows must
     // pay for.
     constexpr int64_t kItemsPerThread = 4;
