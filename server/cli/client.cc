@@ -4,6 +4,7 @@
 #include <signal.h>
 
 #include <cmath>
+#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -104,21 +105,21 @@ absl::Status ClientError(const grpc::Status& status, const ClientFlags& flags) {
   return error;
 }
 
-CancelOnInterrupt::CancelOnInterrupt(grpc::ClientContext* context) {
+OnInterrupt::OnInterrupt(std::function<void()> action) {
   sigset_t interrupt;
   sigemptyset(&interrupt);
   sigaddset(&interrupt, SIGINT);
   pthread_sigmask(SIG_BLOCK, &interrupt, nullptr);
-  waiter_ = std::thread([this, context, interrupt] {
+  waiter_ = std::thread([this, interrupt, action = std::move(action)] {
     int signal = 0;
     sigwait(&interrupt, &signal);
     if (done_) return;
     interrupted_ = true;
-    context->TryCancel();
+    action();
   });
 }
 
-CancelOnInterrupt::~CancelOnInterrupt() {
+OnInterrupt::~OnInterrupt() {
   done_ = true;
   pthread_kill(waiter_.native_handle(), SIGINT);
   waiter_.join();

@@ -7,6 +7,7 @@
 #include <CLI/CLI.hpp>
 #include <atomic>
 #include <csignal>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -27,16 +28,16 @@ std::shared_ptr<grpc::Channel> Connect(const ClientFlags& flags);
 // sent (field, retry time), and what to do next. The details are attached for --json.
 absl::Status ClientError(const grpc::Status& status, const ClientFlags& flags);
 
-// Turns Ctrl-C into the cancellation of a call. Must be made before the first thread of gRPC, so
-// that all of them leave the signal to the one that waits for it here: a handler could not call
-// TryCancel.
-class CancelOnInterrupt {
+// Calls `action` at the first Ctrl-C, from a thread of its own: unlike a signal handler it may lock
+// and call gRPC. Must be made before the first thread of gRPC, so that all of them leave the signal
+// to that thread.
+class OnInterrupt {
  public:
-  // `context` outlives it.
-  explicit CancelOnInterrupt(grpc::ClientContext* context);
-  ~CancelOnInterrupt();
-  CancelOnInterrupt(const CancelOnInterrupt&) = delete;
-  CancelOnInterrupt& operator=(const CancelOnInterrupt&) = delete;
+  // What `action` uses outlives this object.
+  explicit OnInterrupt(std::function<void()> action);
+  ~OnInterrupt();
+  OnInterrupt(const OnInterrupt&) = delete;
+  OnInterrupt& operator=(const OnInterrupt&) = delete;
 
   bool interrupted() const { return interrupted_; }
 

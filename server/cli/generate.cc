@@ -34,7 +34,7 @@ grpc::Status Run(const v1::GenerationParameters& parameters, const GenerateFlags
 absl::StatusOr<int> Generate(const GenerateFlags& flags, const Output& output) {
   ASSIGN_OR_RETURN(const v1::GenerationParameters parameters, ParametersOf(flags, output.json()));
   grpc::ClientContext context;
-  const CancelOnInterrupt interrupt(&context);
+  const OnInterrupt interrupt([&] { context.TryCancel(); });
   if (flags.timeout_seconds) {
     context.set_deadline(
         std::chrono::system_clock::now() +

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <iostream>
 #include <memory>
+#include <optional>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -21,7 +23,17 @@ namespace {
 struct LoadFlags {
   ClientFlags client;
   LoadShape shape;
+  std::optional<uint64_t> seed;
+  bool allow_overload = false;
 };
+
+// What the server answers to a request for which it has no room, as it should under overload.
+constexpr char kOverload[] = "RESOURCE_EXHAUSTED";
+
+uint64_t AnySeed() {
+  std::random_device device;
+  return device();
+}
 
 // The model's vocabulary; its name too, where only one is there.
 absl::Status CompleteShape(const std::shared_ptr<grpc::Channel>& channel, const ClientFlags& client,
@@ -52,22 +64,37 @@ absl::Status CompleteShape(const std::shared_ptr<grpc::Channel>& channel, const 
   return absl::OkStatus();
 }
 
+constexpr int kPercentiles[] = {50, 95, 99};
+
 Json Milliseconds(const std::vector<double>& seconds) {
   Json json;
-  for (const int p : {50, 95, 99}) {
-    json[absl::StrCat("p", p)] = Percentile(seconds, p) * 1e3;
+  for (const int p : kPercentiles) {
+    const std::optional<double> value = Percentile(seconds, p);
+    json[absl::StrCat("p", p)] = value ? Json(*value * 1e3) : Json();
   }
   return json;
 }
 
-Json ResultJson(const LoadResult& result) {
-  return {{"requests", result.requests},
+Json ResultJson(const LoadResult& result, uint64_t seed) {
+  Json counts = Json::object(), messages = Json::object();
+  for (const auto& [code, failure] : result.failures) {
+    counts[code] = failure.requests;
+    messages[code] = failure.message;
+  }
+  return {{"seed", seed},
+          {"requests", result.succeeded + result.failed()},
+          {"succeeded", result.succeeded},
+          {"unfinished", result.unfinished},
           {"errors", result.failed()},
-          {"errors_by_code", result.errors},
+          {"errors_by_code", counts},
+          {"first_error_by_code", messages},
           {"seconds", result.seconds},
+          {"prompt_tokens", result.prompt_tokens},
+          {"cached_prompt_tokens", result.cached_prompt_tokens},
           {"output_tokens", result.output_tokens},
+          {"merged_tokens", result.merged_tokens},
           {"output_tokens_per_second", result.output_tokens / result.seconds},
-          {"requests_per_second", (result.requests - result.failed()) / result.seconds},
+          {"requests_per_second", result.succeeded / result.seconds},
           {"ttft_ms", Milliseconds(result.first_token)},
           {"itl_ms", Milliseconds(result.inter_token)},
           {"request_ms", Milliseconds(result.request)}};
@@ -94,46 +121,74 @@ std::string HistogramOf(const std::vector<double>& seconds) {
   return text;
 }
 
-void Print(const LoadResult& result) {
-  std::vector<std::vector<std::string>> rows = {{"", "P50", "P95", "P99"}};
+std::string PercentileTable(const LoadResult& result) {
+  std::vector<std::vector<std::string>> rows = {{"OF WHAT SUCCEEDED", "P50", "P95", "P99"}};
   const auto row = [&](const char* name, const std::vector<double>& seconds) {
     rows.push_back({name});
-    for (const int p : {50, 95, 99}) {
-      rows.back().push_back(HumanSeconds(Percentile(seconds, p)));
+    for (const int p : kPercentiles) {
+      const std::optional<double> value = Percentile(seconds, p);
+      rows.back().push_back(value ? HumanSeconds(*value) : "-");
     }
   };
   row("time to first token", result.first_token);
   row("inter-token latency", result.inter_token);
   row("whole request", result.request);
-  std::cout << Table(rows) << "\nTime to first token\n"
-            << HistogramOf(result.first_token) << "\nInter-token latency\n"
-            << HistogramOf(result.inter_token)
-            << absl::StrFormat("\n%d requests in %s: %s output tokens a second", result.requests,
-                               HumanSeconds(result.seconds),
-                               HumanNumber(result.output_tokens / result.seconds));
-  std::string separator = "; failed: ";
-  for (const auto& [code, count] : result.errors) {
-    std::cout << separator << count << " " << code;
-    separator = ", ";
+  return Table(rows);
+}
+
+void Print(const LoadResult& result, uint64_t seed) {
+  std::cout << PercentileTable(result);
+  const auto histogram = [](const char* title, const std::vector<double>& seconds) {
+    if (!seconds.empty()) std::cout << "\n" << title << "\n" << HistogramOf(seconds);
+  };
+  histogram("Time to first token", result.first_token);
+  histogram("Inter-token latency", result.inter_token);
+  std::cout << absl::StrFormat(
+      "\n%d requests succeeded, %d failed in %s: %s output tokens a second\n", result.succeeded,
+      result.failed(), HumanSeconds(result.seconds),
+      HumanNumber(result.output_tokens / result.seconds));
+  for (const auto& [code, failure] : result.failures) {
+    std::cout << "  failed: " << failure.requests << " " << code << ": " << failure.message << "\n";
   }
-  std::cout << "\n";
+  if (result.unfinished > 0) {
+    std::cout << "  interrupted: " << result.unfinished << " were cancelled or not begun\n";
+  }
+  std::cout << "Prompt tokens from the server's cache: " << result.cached_prompt_tokens << " of "
+            << result.prompt_tokens << "\n";
+  if (result.merged_tokens > 0) {
+    std::cout << "Output tokens that came together with the one before: " << result.merged_tokens
+              << " of " << result.output_tokens << "; they have no inter-token latency\n";
+  }
+  std::cout << "--seed " << seed << " repeats these prompts\n";
+}
+
+// 1 when a request failed that should not have.
+int ExitCode(const LoadResult& result, bool allow_overload) {
+  const auto expected = [&](const auto& failure) {
+    return allow_overload && failure.first == kOverload;
+  };
+  return std::ranges::all_of(result.failures, expected) ? 0 : 1;
 }
 
 absl::StatusOr<int> Load(const LoadFlags& flags, const Output& output) {
   LoadShape shape = flags.shape;
-  const auto channel = Connect(flags.client);
+  shape.seed = flags.seed ? *flags.seed : AnySeed();
+  std::shared_ptr<grpc::Channel> channel;  // outlives the run and the thread that may stop it
+  LoadRun run;
+  const OnInterrupt interrupt([&] { run.Stop(); });
+  channel = Connect(flags.client);
   RETURN_IF_ERROR(CompleteShape(channel, flags.client, shape));
   LoadResult result;
   {
     Progress progress("Loading the server");
-    result = RunLoad(channel, shape, [&](double fraction) { progress.Set(fraction); });
+    result = run.Run(channel, shape, [&](double fraction) { progress.Set(fraction); });
   }
   if (output.json()) {
-    output.Object(ResultJson(result));
+    output.Object(ResultJson(result, shape.seed));
   } else {
-    Print(result);
+    Print(result, shape.seed);
   }
-  return 0;
+  return interrupt.interrupted() ? kInterrupted : ExitCode(result, flags.allow_overload);
 }
 
 }  // namespace
@@ -144,7 +199,15 @@ void AddLoadCommand(CommandLine& line) {
   CLI::App& command = line.Add(
       "load", "Sends a server many requests at once and says what they took",
       "  whipsnake load --concurrency 32 --requests 200 --prompt-tokens 128 --max-tokens 64\n"
-      "  whipsnake load --rate 5 --requests 300\n",
+      "  whipsnake load --rate 5 --requests 300\n"
+      "  whipsnake load --rate 500 --requests 2000 --allow-overload\n"
+      "\nTimes and tokens are of the requests that succeeded. Inter-token latency is the time from "
+      "one\n"
+      "message with tokens to the next; tokens that come together in one message, as after a "
+      "pause,\n"
+      "have one latency, the whole of it, and are counted apart. Ctrl-C ends with a report of what "
+      "was\n"
+      "done. Exit code: 1 when a request failed.\n",
       [flags](const Output& output) { return Load(*flags, output); });
   AddClientFlags(command, flags->client);
   command
@@ -178,8 +241,12 @@ void AddLoadCommand(CommandLine& line) {
       ->check(CLI::Range(0.001, 86400.0))
       ->type_name("SECONDS")
       ->capture_default_str();
-  command.add_option("--seed", shape.seed, "Of the prompts and the arrivals")
-      ->capture_default_str();
+  command.add_option("--seed", flags->seed,
+                     "Of the prompts and the arrivals. The same prompts again are in the server's "
+                     "cache of prefixes (default: another one each time)");
+  command.add_flag("--allow-overload", flags->allow_overload,
+                   "Requests that the server refuses for want of room (RESOURCE_EXHAUSTED) are not "
+                   "reported in the exit code");
 }
 
 }  // namespace whipsnake::server

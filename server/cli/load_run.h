@@ -8,8 +8,13 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
+
+#include "engine/base/mutex.h"
+#include "whipsnake/v1/generation.grpc.pb.h"
 
 namespace whipsnake::server {
 
@@ -24,29 +29,81 @@ struct LoadShape {
   float temperature = 0;
   float top_p = 1;
   double timeout_seconds = 600;  // of a request
-  uint64_t seed = 1;             // of the prompts and the arrivals
+  uint64_t seed = 0;             // of the prompts and the arrivals
 };
 
-// Times in seconds, of the requests that succeeded.
-struct LoadResult {
+// When the tokens of one stream arrived.
+struct TokenArrivals {
+  // `count` tokens came in one message, `seconds` after the request began. Not called for 0 tokens.
+  void Add(double seconds, int64_t count);
+
+  std::optional<double> first;  // from the request's start to its first token
+  std::vector<double> gaps;     // from a message with tokens to the next one
+  // Tokens that came in one message with another token. They have no gap of their own: the client
+  // saw nothing between them, and a mean over the message would hide how long it waited.
+  int64_t merged = 0;
+  int64_t tokens = 0;
+
+ private:
+  double last_ = 0;
+};
+
+struct LoadFailure {
   int64_t requests = 0;
-  std::map<std::string, int64_t> errors;  // by the name of the code
+  std::string message;  // of the first of them
+};
+
+// Times are in seconds, of the requests that succeeded; so are the counts of tokens.
+struct LoadResult {
+  int64_t succeeded = 0;
+  std::map<std::string, LoadFailure> failures;  // by the name of the status code
+  int64_t unfinished = 0;                       // stopped, or never begun, because of Stop
+  int64_t prompt_tokens = 0;
+  int64_t cached_prompt_tokens = 0;  // of those, found in the server's cache of prefixes
   int64_t output_tokens = 0;
+  int64_t merged_tokens = 0;        // of those; see TokenArrivals
   double seconds = 0;               // from the first request's start to the last one's end
-  std::vector<double> first_token;  // from the request's start to its first token
-  std::vector<double> inter_token;  // between tokens; those that came together share their gap
+  std::vector<double> first_token;  // see TokenArrivals
+  std::vector<double> inter_token;
   std::vector<double> request;
 
   int64_t failed() const;
 };
 
-// Returns when the last request has ended. `progress` is told the share that has, from the calling
-// thread.
-LoadResult RunLoad(const std::shared_ptr<grpc::Channel>& channel, const LoadShape& shape,
-                   const std::function<void(double)>& progress);
+// One run against one server. Run is called once, Stop by any thread and any number of times.
+class LoadRun {
+ public:
+  // Returns when the last request has ended. `progress` is told the share that has, from the
+  // calling thread.
+  LoadResult Run(const std::shared_ptr<grpc::Channel>& channel, const LoadShape& shape,
+                 const std::function<void(double)>& progress);
+  // Begins no more requests and cancels those that run, so that Run returns what was done. May come
+  // before Run.
+  void Stop();
 
-// The p-th percentile, 0 to 100, by nearest rank; 0 of nothing.
-double Percentile(std::vector<double> values, double p);
+ private:
+  class Call;
+
+  void StartNext();
+  void OnEnd(std::unique_ptr<const Call> call, const grpc::Status& status);
+  void StartAtRandomTimes(const std::function<void(double)>& progress);
+  bool done() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return ended_ == (stopped_ ? begun_ : shape_.requests);
+  }
+
+  std::unique_ptr<v1::GenerationService::Stub> stub_;
+  LoadShape shape_;
+  engine::Mutex mutex_;
+  engine::CondVar changed_;
+  bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
+  int64_t begun_ ABSL_GUARDED_BY(mutex_) = 0;
+  int64_t ended_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::set<std::shared_ptr<grpc::ClientContext>> running_ ABSL_GUARDED_BY(mutex_);
+  LoadResult result_ ABSL_GUARDED_BY(mutex_);
+};
+
+// The p-th percentile, 0 to 100, by nearest rank; nothing of no values.
+std::optional<double> Percentile(std::vector<double> values, double p);
 
 }  // namespace whipsnake::server
 

@@ -26,10 +26,10 @@ Json ErrorDetails(const absl::Status& status) {
   return details;
 }
 
-// Cells of numbers, with or without a unit, begin with a digit or a sign.
+// Cells of numbers, with or without a unit, begin with a digit or a sign; "-" alone stands for a
+// number that is not there.
 bool LooksNumeric(const std::string& cell) {
-  return !cell.empty() &&
-         (std::isdigit(static_cast<unsigned char>(cell[0])) || (cell.size() > 1 && cell[0] == '-'));
+  return !cell.empty() && (std::isdigit(static_cast<unsigned char>(cell[0])) || cell[0] == '-');
 }
 
 }  // namespace

@@ -51,6 +51,7 @@ Json ReportJson(const v1::QuantizationReport& report) {
   for (const v1::PercentileTrial& trial : report.trials()) {
     json["trials"].push_back({{"percentile", trial.percentile()}, {"nll", trial.nll()}});
   }
+  for (const std::string& warning : report.warnings()) json["warnings"].push_back(warning);
   return json;
 }
 
@@ -136,6 +137,8 @@ void PrintSuccess(const v1::Quantization& quantization, const QuantizationFlags&
                                  trial.percentile(), trial.nll(),
                                  trial.percentile() == report.percentile() ? "  <- taken" : "");
   }
+  const std::vector<std::string> warnings(report.warnings().begin(), report.warnings().end());
+  std::cout << WarningLines(warnings);
   std::cout << absl::StrFormat(
       "The server wrote %s: %s, %.3f of the fp32 weights' %s; calibrated with %d tokens.\n"
       "'whipsnake models load %s --server %s' loads it.\n",
@@ -195,7 +198,7 @@ bool HasEnded(const v1::Quantization& quantization) {
 absl::StatusOr<int> Quantize(const QuantizationFlags& flags, const Output& output) {
   ASSIGN_OR_RETURN(const v1::QuantizeModelRequest request, RequestOf(flags));
   grpc::ClientContext watching;
-  const CancelOnInterrupt interrupt(&watching);
+  const OnInterrupt interrupt([&] { watching.TryCancel(); });
   const auto stub = v1::ModelService::NewStub(Connect(flags.client));
   grpc::ClientContext context;
   v1::QuantizeModelResponse response;

@@ -96,15 +96,7 @@ void PrintReport(const engine::QuantizationReport& report, const std::string& ou
                                  trial.clip, trial.nll,
                                  trial.clip == report.state_clip ? "  <- taken" : "");
   }
-  constexpr size_t kShown = 3;
-  const size_t warnings = report.warnings.size();
-  for (size_t i = 0; i < std::min(kShown, warnings); ++i) {
-    std::cout << "Warning: " << report.warnings[i] << ".\n";
-  }
-  if (warnings > kShown) {
-    std::cout << "Warning: and " << warnings - kShown
-              << " more; quantization_report.json has all.\n";
-  }
+  std::cout << WarningLines(report.warnings);
   std::cout << absl::StrFormat(
       "Wrote %s: %s, %.3f of the fp32 weights' %s; calibrated with %d tokens.\n", out,
       HumanBytes(report.quantized_bytes),

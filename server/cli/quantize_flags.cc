@@ -1,5 +1,6 @@
 #include "server/cli/quantize_flags.h"
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "engine/base/scheme.h"
@@ -31,9 +32,10 @@ void AddRecipeFlags(CLI::App& command, RecipeFlags& flags) {
                       " (default: quamba-w8a8 of a Mamba, w8a8 of a transformer)")
       ->type_name("SCHEME");
   command
-      .add_option(
-          "--percentile", flags.percentile,
-          "Where x is clipped, a quantile of its magnitudes; auto tries four on held-out text")
+      .add_option("--percentile", flags.percentile,
+                  "Of schemes that clip a Mamba's x: a quantile of its magnitudes; auto tries four "
+                  "on held-out "
+                  "text")
       ->type_name("P")
       ->capture_default_str();
   command
@@ -83,6 +85,19 @@ absl::StatusOr<engine::CalibrationSet> ReadCalibration(const std::string& file,
   auto set = engine::MakeCalibrationSet(text, *tokenizer, options);
   if (!set.ok()) return engine::WithContext(set.status(), file);
   return set;
+}
+
+std::string WarningLines(std::span<const std::string> warnings) {
+  constexpr size_t kShown = 3;
+  std::string lines;
+  for (size_t i = 0; i < std::min(kShown, warnings.size()); ++i) {
+    absl::StrAppend(&lines, "Warning: ", warnings[i], ".\n");
+  }
+  if (warnings.size() > kShown) {
+    absl::StrAppend(&lines, "Warning: and ", warnings.size() - kShown,
+                    " more; quantization_report.json has all.\n");
+  }
+  return lines;
 }
 
 engine::QuantizeProgress ShowOn(Progress& progress) {

@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -35,6 +36,9 @@ absl::StatusOr<std::optional<double>> ParsePercentile(const std::string& text);
 absl::StatusOr<engine::CalibrationSet> ReadCalibration(const std::string& file,
                                                        const std::string& model,
                                                        const engine::CalibrationOptions& options);
+
+// The first of a report's warnings, a line each.
+std::string WarningLines(std::span<const std::string> warnings);
 
 // Shows a quantization's stages on `progress`, which outlives what is returned.
 engine::QuantizeProgress ShowOn(Progress& progress);

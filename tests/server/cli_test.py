@@ -555,9 +555,69 @@ class ClientCommandsTest(unittest.TestCase):
                     self.assertEqual(percentiles, sorted(percentiles))
                     self.assertGreater(percentiles[0], 0)
 
-    def test_load_counts_what_failed(self):
-        result, = self.json_lines("load", "--requests", "3", "--max-tokens", "16777216")
+    def load(self, *flags):
+        """The exit code and the report."""
+        result = self.client("load", "--json", *flags)
+        self.assertEqual(result.stderr, "")
+        return result.returncode, json.loads(result.stdout)
+
+    def test_load_counts_what_failed_and_has_no_percentiles_of_nothing(self):
+        code, result = self.load("--requests", "3", "--max-tokens", "16777216")
+        self.assertEqual(code, 1)
         self.assertEqual(result["errors_by_code"], {"INVALID_ARGUMENT": 3})
+        self.assertIn("max_new_tokens", result["first_error_by_code"]["INVALID_ARGUMENT"])
+        self.assertEqual((result["requests"], result["succeeded"]), (3, 0))
+        for key in ("ttft_ms", "itl_ms", "request_ms"):
+            self.assertEqual(result[key], {"p50": None, "p95": None, "p99": None})
+        shown = self.client("load", "--requests", "3", "--max-tokens", "16777216")
+        self.assertEqual(shown.returncode, 1)
+        self.assertRegex(shown.stdout, r"(?m)^time to first token +- +- +-$")
+        self.assertIn("failed: 3 INVALID_ARGUMENT: ", shown.stdout)
+
+    def test_load_may_be_told_to_expect_refusals(self):
+        daemon = harness.Daemon("--max-running", "1", "--max-waiting", "1")
+        self.addCleanup(daemon.close)
+        flood = ["load", "--json", "--server", daemon.grpc, "--model", "demo", "--concurrency",
+                 "32", "--requests", "32", "--prompt-tokens", "4", "--max-tokens", "64"]
+        results = [whipsnake(*flood), whipsnake(*flood, "--allow-overload")]
+        self.assertEqual([result.returncode for result in results], [1, 0])
+        for result in results:
+            errors = json.loads(result.stdout)["errors_by_code"]
+            self.assertEqual(set(errors), {"RESOURCE_EXHAUSTED"})
+
+    def test_load_measures_other_prompts_each_time_and_says_what_was_cached(self):
+        daemon = harness.Daemon("--state-cache-interval", "4", "--prefill-chunk", "4",
+                                "--mixed-chunk", "4")
+        self.addCleanup(daemon.close)
+        shape = ["load", "--server", daemon.grpc, "--model", "demo", "--requests", "4",
+                 "--prompt-tokens", "16", "--max-tokens", "2"]
+        run = lambda *flags: json.loads(whipsnake(*shape, "--json", *flags).stdout)
+        first, second = run(), run()
+        self.assertEqual((first["prompt_tokens"], first["cached_prompt_tokens"]), (64, 0))
+        self.assertEqual(second["cached_prompt_tokens"], 0)
+        self.assertNotEqual(first["seed"], second["seed"])
+        seed = str(first["seed"])
+        self.assertGreater(run("--seed", seed)["cached_prompt_tokens"], 0)
+        shown = whipsnake(*shape, "--seed", seed).stdout
+        self.assertRegex(shown, r"(?m)^Prompt tokens from the server's cache: [1-9]\d* of 64$")
+        self.assertIn(f"--seed {seed} ", shown)
+
+    def test_an_interrupted_load_reports_what_was_done(self):
+        before = self.daemon.metric("whipsnake_requests_finished_total", reason="cancelled")
+        process = subprocess.Popen(
+            [harness.arguments.binary, "load", "--server", self.daemon.grpc, "--json",
+             "--requests", "9", "--concurrency", "2", "--max-tokens", "16000"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.daemon.wait_for_metric("whipsnake_requests_running", 2)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=harness.PATIENCE)
+        self.assertEqual(process.returncode, 128 + signal.SIGINT)
+        result = json.loads(out)
+        self.assertEqual((result["requests"], result["unfinished"], result["errors"]), (0, 9, 0))
+        self.daemon.wait_for_metric("whipsnake_requests_finished_total", before + 2,
+                                    reason="cancelled")
+
+    def test_load_is_for_people_too(self):
         shown = self.client("load", "--requests", "2", "--max-tokens", "4")
         self.assertEqual(shown.returncode, 0, shown.stderr)
         self.assertIn("inter-token latency", shown.stdout)
