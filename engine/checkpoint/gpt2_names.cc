@@ -17,4 +17,9 @@ bool IsEpsilon(std::string_view name) {
   });
 }
 
+bool IsMeaningless(std::string_view name) {
+  return name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias") ||
+         name.starts_with("multiple_choice_head.");
+}
+
 }  // namespace whipsnake::engine

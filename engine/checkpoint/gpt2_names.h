@@ -18,6 +18,11 @@ inline constexpr const char* kEpsilonNames[] = {".lr", ".epsilon", ".eps"};
 // Whether the tensor is an activation's epsilon ("transformer.h.3.mlp.act.lr").
 bool IsEpsilon(std::string_view name);
 
+// Whether the tensor is of no meaning to what is computed here: the causal mask, which old versions
+// of transformers stored in each layer as "attn.bias" and "attn.masked_bias", and the second head
+// of a GPT2DoubleHeadsModel, which chooses among whole texts.
+bool IsMeaningless(std::string_view name);
+
 }  // namespace whipsnake::engine
 
 #endif  // WHIPSNAKE_ENGINE_CHECKPOINT_GPT2_NAMES_H_

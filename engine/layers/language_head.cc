@@ -12,6 +12,7 @@ using kernels::DType;
 using kernels::MatrixView;
 
 constexpr const char* kInputScale = "lm_head.input_scale";
+constexpr const char* kUntiedWeight = "lm_head.weight";
 
 absl::StatusOr<LanguageHead> LanguageHead::Load(WeightLoader& loader, const Shape& shape,
                                                 const Embedding& embedding) {
@@ -21,6 +22,7 @@ absl::StatusOr<LanguageHead> LanguageHead::Load(WeightLoader& loader, const Shap
   head.inputs_ = shape.inputs;
   head.batch_invariant_ = shape.batch_invariant;
   if (shape.tied) {
+    RETURN_IF_ERROR(loader.CheckSame(kUntiedWeight, shape.weight_name));
     head.tied_ = embedding.table().view();
   } else {
     ASSIGN_OR_RETURN(head.untied_,

@@ -39,7 +39,8 @@ class LanguageHead {
     bool batch_invariant = false;
   };
 
-  // A tied head's weight is the table of `embedding`, which outlives it.
+  // A tied head's weight is the table of `embedding`, which outlives it. A checkpoint that has
+  // "lm_head.weight" beside it, as some are saved, must have the same values there.
   static absl::StatusOr<LanguageHead> Load(WeightLoader& loader, const Shape& shape,
                                            const Embedding& embedding);
 

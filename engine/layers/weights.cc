@@ -27,16 +27,19 @@ absl::Status WrongType(const std::string& name, DType seen, std::string_view exp
                                                  " seen, expected ", ToAbsl(expected)));
 }
 
+// `count` elements of a tensor from `begin` on, as a tensor of one axis.
+TensorView PieceOf(const TensorView& tensor, int64_t begin, int64_t count) {
+  const int64_t size = kernels::ByteSize(tensor.dtype);
+  return {tensor.dtype, {count}, tensor.data.subspan(begin * size, count * size)};
+}
+
 // Rounds to bf16 by pieces, so that no fp32 copy of the whole is needed.
 void ToBF16(const TensorView& tensor, uint16_t* out) {
   constexpr int64_t kPiece = 4096;
   float piece[kPiece];
-  const int64_t element_bytes = kernels::ByteSize(tensor.dtype);
   for (int64_t begin = 0; begin < tensor.elements(); begin += kPiece) {
     const int64_t count = std::min(kPiece, tensor.elements() - begin);
-    const TensorView part{
-        tensor.dtype, {count}, tensor.data.subspan(begin * element_bytes, count * element_bytes)};
-    ToFloat(part, piece);
+    ToFloat(PieceOf(tensor, begin, count), piece);
     for (int64_t i = 0; i < count; ++i) out[begin + i] = kernels::ToBF16(piece[i]);
   }
 }
@@ -84,6 +87,20 @@ std::vector<T> Transposed(std::span<const T> values, int64_t rows) {
   return transposed;
 }
 
+// Of equal shapes.
+bool HaveSameValues(const TensorView& a, const TensorView& b) {
+  if (a.dtype == b.dtype) return std::ranges::equal(a.data, b.data);
+  constexpr int64_t kPiece = 4096;
+  float values_a[kPiece], values_b[kPiece];
+  for (int64_t begin = 0; begin < a.elements(); begin += kPiece) {
+    const int64_t count = std::min(kPiece, a.elements() - begin);
+    ToFloat(PieceOf(a, begin, count), values_a);
+    ToFloat(PieceOf(b, begin, count), values_b);
+    if (!std::equal(values_a, values_a + count, values_b)) return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 std::string CodesName(std::string_view name) {
@@ -91,11 +108,42 @@ std::string CodesName(std::string_view name) {
 }
 std::string ScaleName(std::string_view name) { return absl::StrCat(ToAbsl(Stem(name)), ".scale"); }
 
+absl::StatusOr<TensorView> WeightLoader::Take(const std::string& name,
+                                              std::span<const int64_t> shape) {
+  taken_.insert(name);
+  return checkpoint_->Get(name, shape);
+}
+
+absl::Status WeightLoader::CheckAllTaken(const std::function<bool(std::string_view)>& known,
+                                         std::string_view model) const {
+  for (const auto& [name, tensor] : checkpoint_->tensors()) {
+    if (taken_.contains(name) || known(name)) continue;
+    return absl::InvalidArgumentError(absl::StrCat("tensor ", Quoted(name),
+                                                   ": seen, expected none but those of ",
+                                                   ToAbsl(model), ", as config.json has it"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status WeightLoader::CheckSame(const std::string& name, const std::string& same) {
+  const auto& tensors = checkpoint_->tensors();
+  const auto twice = tensors.find(name), once = tensors.find(same);
+  if (twice == tensors.end() || once == tensors.end()) return absl::OkStatus();
+  taken_.insert(name);
+  if (ledger_ != nullptr) return absl::OkStatus();  // the plan has compared them
+  if (twice->second.shape == once->second.shape && HaveSameValues(twice->second, once->second)) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("tensor ", Quoted(name), ": seen with other values than ", Quoted(same),
+                   ", expected the same or none, as the config ties them"));
+}
+
 absl::StatusOr<WeightMatrix> WeightLoader::Matrix(const std::string& name, int64_t n, int64_t k,
                                                   DType type) {
   const int64_t shape[] = {n, k};
   const std::string stored = type == DType::kI8 ? CodesName(name) : name;
-  ASSIGN_OR_RETURN(const TensorView tensor, checkpoint_->Get(stored, shape));
+  ASSIGN_OR_RETURN(const TensorView tensor, Take(stored, shape));
   if ((type == DType::kI8) != (tensor.dtype == DType::kI8)) {
     return WrongType(stored, tensor.dtype, type == DType::kI8 ? "I8" : kFloatTypes);
   }
@@ -120,7 +168,7 @@ absl::StatusOr<WeightMatrix> WeightLoader::Matrix(const std::string& name, int64
 
 absl::StatusOr<TensorView> WeightLoader::FloatTensor(const std::string& name,
                                                      std::span<const int64_t> shape) {
-  ASSIGN_OR_RETURN(const TensorView tensor, checkpoint_->Get(name, shape));
+  ASSIGN_OR_RETURN(const TensorView tensor, Take(name, shape));
   if (tensor.dtype == DType::kI8) return WrongType(name, tensor.dtype, kFloatTypes);
   return tensor;
 }
@@ -155,7 +203,7 @@ absl::StatusOr<std::vector<float>> WeightLoader::Values(const std::string& name,
                                                         std::span<const int64_t> shape) {
   const bool quantized = !checkpoint_->Contains(name) && checkpoint_->Contains(CodesName(name));
   const std::string stored = quantized ? CodesName(name) : name;
-  ASSIGN_OR_RETURN(const TensorView tensor, checkpoint_->Get(stored, shape));
+  ASSIGN_OR_RETURN(const TensorView tensor, Take(stored, shape));
   if (quantized != (tensor.dtype == DType::kI8)) {
     return WrongType(stored, tensor.dtype, quantized ? "I8" : kFloatTypes);
   }
@@ -194,7 +242,7 @@ absl::StatusOr<Buffer> WeightLoader::TransposedFloats(const std::string& name,
 absl::StatusOr<Buffer> WeightLoader::TransposedCodes(const std::string& name,
                                                      std::vector<int64_t> shape) {
   const std::string stored = CodesName(name);
-  ASSIGN_OR_RETURN(const TensorView tensor, checkpoint_->Get(stored, shape));
+  ASSIGN_OR_RETURN(const TensorView tensor, Take(stored, shape));
   if (tensor.dtype != DType::kI8) return WrongType(stored, tensor.dtype, "I8");
   const std::vector<std::byte> transposed = Transposed<std::byte>(tensor.data, shape.front());
   return Hold(stored, transposed);
@@ -204,7 +252,7 @@ absl::StatusOr<std::vector<float>> WeightLoader::Scales(const std::string& name,
   const int64_t one[] = {1}, all[] = {n};
   // Anything but a single scale is looked up as n of them, so that the error says so.
   const bool single = checkpoint_->Get(name, one).ok();
-  ASSIGN_OR_RETURN(const TensorView tensor, checkpoint_->Get(name, single ? one : all));
+  ASSIGN_OR_RETURN(const TensorView tensor, Take(name, single ? one : all));
   if (tensor.dtype != DType::kF32) return WrongType(name, tensor.dtype, "F32");
   std::vector<float> scales(tensor.elements());
   ToFloat(tensor, scales.data());

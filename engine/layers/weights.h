@@ -4,8 +4,10 @@
 
 #include <cstddef>
 #include <functional>
+#include <set>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -50,6 +52,15 @@ class WeightLoader {
       : checkpoint_(checkpoint), ledger_(ledger) {}
 
   const Checkpoint& checkpoint() const { return *checkpoint_; }
+
+  // INVALID_ARGUMENT, naming one, where the checkpoint has tensors that were not asked for and that
+  // `known` does not know as meaningless: a model that leaves out a part of its file computes
+  // something else. `model` says whose tensors were expected, "a Mamba of 24 layers".
+  absl::Status CheckAllTaken(const std::function<bool(std::string_view)>& known,
+                             std::string_view model) const;
+  // INVALID_ARGUMENT where the checkpoint has the tensor `name`, of any shape, with other values
+  // than those of the tensor `same`: of a weight that is shared, by the config, and stored twice.
+  absl::Status CheckSame(const std::string& name, const std::string& same);
   // Bytes of all that was asked for so far.
   int64_t bytes() const { return bytes_; }
 
@@ -92,7 +103,9 @@ class WeightLoader {
                                  const std::function<float(int64_t)>& value);
 
  private:
-  // The tensor `name` of this shape and of a float type.
+  // The tensor `name` of this shape, which is taken by that.
+  absl::StatusOr<TensorView> Take(const std::string& name, std::span<const int64_t> shape);
+  // The same of a float type.
   absl::StatusOr<TensorView> FloatTensor(const std::string& name, std::span<const int64_t> shape);
   // Counts the bytes and, unless planning, copies them.
   absl::StatusOr<Buffer> Hold(const std::string& name, std::span<const std::byte> bytes);
@@ -100,6 +113,7 @@ class WeightLoader {
   const Checkpoint* checkpoint_;
   Ledger* ledger_;
   int64_t bytes_ = 0;
+  std::set<std::string, std::less<>> taken_;  // the names of tensors
 };
 
 }  // namespace whipsnake::engine

@@ -253,6 +253,8 @@ absl::StatusOr<std::unique_ptr<Model>> MakeGpt2(const Gpt2Config& config,
   ASSIGN_OR_RETURN(const Gpt2Types types, ChooseTypes(config, options));
   WeightLoader plan(checkpoint.get(), nullptr);
   RETURN_IF_ERROR(LoadWeights(plan, config, types, observer).status());
+  RETURN_IF_ERROR(
+      plan.CheckAllTaken(IsMeaningless, absl::StrCat("a GPT-2 of ", config.layers, " layers")));
   RETURN_IF_ERROR(environment.ledger->CheckFits(plan.bytes(), "the model's weights"));
   WeightLoader loader(checkpoint.get(), environment.ledger);
   ASSIGN_OR_RETURN(Gpt2Weights weights, LoadWeights(loader, config, types, observer));

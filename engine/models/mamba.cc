@@ -279,6 +279,8 @@ absl::StatusOr<std::unique_ptr<Model>> MakeMamba(const MambaConfig& config,
   ASSIGN_OR_RETURN(const MambaTypes types, ChooseTypes(config, options));
   WeightLoader plan(checkpoint.get(), nullptr);
   RETURN_IF_ERROR(LoadWeights(plan, config, types, observer).status());
+  RETURN_IF_ERROR(plan.CheckAllTaken([](std::string_view) { return false; },
+                                     absl::StrCat("a Mamba of ", config.layers, " layers")));
   RETURN_IF_ERROR(environment.ledger->CheckFits(plan.bytes(), "the model's weights"));
   WeightLoader loader(checkpoint.get(), environment.ledger);
   ASSIGN_OR_RETURN(MambaWeights weights, LoadWeights(loader, config, types, observer));

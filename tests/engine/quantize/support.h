@@ -9,6 +9,7 @@
 #include <cstring>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
@@ -98,6 +99,11 @@ inline CalibrationSet SmallCalibration(int64_t vocab_size = 300) {
   set.held_out = {RandomTokens(64, vocab_size, 99)};
   set.digest = "test";
   return set;
+}
+
+// Where the recipe has a percentile: one, so that none has to be chosen.
+inline std::optional<double> AnyPercentile(const Recipe& recipe) {
+  return recipe.percentile ? std::optional(0.99999) : std::nullopt;
 }
 
 inline absl::Status Silent(std::string_view, double) { return absl::OkStatus(); }

@@ -1,0 +1,201 @@
+// A model is all of its file, or it is refused: what a checkpoint has beyond the model that
+// config.json describes would change what an implementation that reads it computes.
+#include <gmock/gmock.h>
+
+#include "engine/checkpoint/config.h"
+#include "engine/models/gpt2.h"
+#include "engine/models/mamba.h"
+#include "tests/engine/quantize/support.h"
+
+namespace whipsnake::engine {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+constexpr const char* kGpt2 = R"({"model_type": "gpt2", "vocab_size": 300, "n_embd": 16,
+  "n_layer": 2, "n_head": 2, "n_positions": 64})";
+
+// A directory of each kind of model.
+struct Kind {
+  std::string name;
+  std::string config;
+  std::string scheme = "";  // empty: float weights
+  std::string activations = "";
+  std::string head = "";
+
+  bool is_mamba() const { return config.find("mamba") != std::string::npos; }
+  std::string layer(int64_t index) const {
+    return absl::StrCat(is_mamba() ? "backbone.layers." : "transformer.h.", index, ".");
+  }
+};
+
+std::vector<Kind> Kinds() {
+  std::vector<Kind> kinds = {
+      {.name = "mamba", .config = SmallConfig()},
+      {.name = "mamba_untied", .config = SmallConfig(40, /*tied=*/false)},
+      {.name = "mamba_bias", .config = SmallConfig(40, /*tied=*/true, /*use_bias=*/true)},
+      {.name = "gpt2", .config = kGpt2},
+      {.name = "gpt2_static", .config = kGpt2, .scheme = "w8a8", .activations = "static"},
+      {.name = "gpt2_dynamic", .config = kGpt2, .scheme = "w8a8", .head = "bf16"}};
+  for (const Scheme scheme : MambaSchemes()) {
+    kinds.push_back({.name = "mamba_" + std::string(Name(scheme)),
+                     .config = SmallConfig(),
+                     .scheme = std::string(Name(scheme)),
+                     .head = scheme == Scheme::kQuaRot ? "bf16" : ""});
+    std::ranges::replace(kinds.back().name, '-', '_');
+  }
+  return kinds;
+}
+
+class SurplusTensorsTest : public ::testing::TestWithParam<Kind> {
+ protected:
+  void SetUp() override {
+    const Kind& kind = GetParam();
+    directory_ = RandomModel(kind.config);
+    if (!kind.scheme.empty()) Quantize(kind);
+    const auto config = ReadModelConfig(directory_);
+    ASSERT_TRUE(config.ok()) << config.status();
+    config_ = *config;
+    tensors_ = Tensors(directory_);
+  }
+
+  void TearDown() override {
+    std::filesystem::remove_all(std::filesystem::path(directory_).parent_path());
+  }
+
+  absl::Status Load(const std::vector<OwnedTensor>& tensors) {
+    const ModelEnvironment environment{&executor_, &ledger_};
+    std::shared_ptr<const Checkpoint> checkpoint = Checkpoint::Of(tensors);
+    if (const auto* mamba = std::get_if<MambaConfig>(&config_.architecture)) {
+      return MakeMamba(*mamba, checkpoint, {}, environment).status();
+    }
+    return MakeGpt2(std::get<Gpt2Config>(config_.architecture), checkpoint, {}, environment)
+        .status();
+  }
+
+  // What is said of the file with one more tensor.
+  std::string Refusal(const std::string& name, std::vector<int64_t> shape) {
+    std::vector<OwnedTensor> tensors = tensors_;
+    int64_t elements = 1;
+    for (const int64_t size : shape) elements *= size;
+    tensors.push_back({name, kernels::DType::kF32, std::move(shape),
+                       std::vector<std::byte>(elements * sizeof(float))});
+    return std::string(Load(tensors).message());
+  }
+
+  std::string directory_;
+  ModelConfig config_;
+  std::vector<OwnedTensor> tensors_;
+  Executor executor_{1};
+  Ledger ledger_;
+
+ private:
+  void Quantize(const Kind& kind) {
+    const auto config = ParseModelConfig(kind.config);
+    const auto recipe = ParseRecipe(
+        {.scheme = kind.scheme, .head = kind.head, .activations = kind.activations}, &*config);
+    ASSERT_TRUE(recipe.ok()) << recipe.status();
+    const std::string out = directory_ + "-quantized";
+    const auto report = QuantizeModel(directory_, SmallCalibration(),
+                                      {.recipe = *recipe, .percentile = AnyPercentile(*recipe)},
+                                      out, {&executor_, &ledger_}, Silent);
+    ASSERT_TRUE(report.ok()) << report.status();
+    directory_ = out;
+  }
+};
+
+TEST_P(SurplusTensorsTest, TheWholeFileIsTheModel) { EXPECT_TRUE(Load(tensors_).ok()); }
+
+// What other variants of the architecture have, a layer beyond the last, and nonsense.
+TEST_P(SurplusTensorsTest, WhatIsNotTheModelsIsNamed) {
+  const Kind& kind = GetParam();
+  const int64_t layers = kind.is_mamba() ? 3 : 2;
+  std::vector<std::string> names = {"whatever"};
+  if (kind.is_mamba()) {
+    names.push_back(kind.layer(layers) + "norm.weight");
+    for (const char* name : {"mixer.dt_layernorm.weight", "mixer.b_layernorm.weight", "norm.bias",
+                             "mixer.in_proj.input_smoothing"}) {
+      names.push_back(kind.layer(1) + name);
+    }
+    if (kind.name != "mamba_bias") names.push_back(kind.layer(0) + "mixer.out_proj.bias");
+  } else {
+    names.push_back(kind.layer(layers) + "ln_1.weight");
+    names.push_back(kind.layer(1) + "crossattention.q_attn.weight");
+    names.push_back(kind.layer(0) + "mlp.act.beta");
+    names.push_back("score.weight");
+    names.push_back("wte.weight");
+  }
+  for (const std::string& name : names) {
+    EXPECT_THAT(Refusal(name, {4}),
+                AllOf(HasSubstr(absl::StrCat("tensor \"", name, "\": seen, expected none")),
+                      HasSubstr(absl::StrCat("of ", layers, " layers"))));
+  }
+  EXPECT_EQ(ledger_.used(), 0);
+}
+
+TEST_P(SurplusTensorsTest, AMaskOfOldFilesIsNot) {
+  if (GetParam().is_mamba()) GTEST_SKIP() << "of GPT-2";
+  EXPECT_EQ(Refusal("transformer.h.0.attn.bias", {1, 1, 64, 64}), "");
+  EXPECT_EQ(Refusal("transformer.h.1.attn.masked_bias", {}), "");
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, SurplusTensorsTest, ::testing::ValuesIn(Kinds()),
+                         [](const auto& info) { return info.param.name; });
+
+// transformers ties the two where they are equal, and uses the head of the file where not.
+class TiedHeadTest : public ::testing::TestWithParam<const char*> {
+ protected:
+  void TearDown() override {
+    std::filesystem::remove_all(std::filesystem::path(directory_).parent_path());
+  }
+
+  // Loading with the embedding stored as the head too, in `type`, after a change.
+  absl::Status Load(kernels::DType type, const std::function<void(std::span<float>)>& change) {
+    directory_ = RandomModel(GetParam());
+    std::vector<OwnedTensor> tensors = Tensors(directory_);
+    const auto embedding = std::ranges::find_if(tensors, [](const OwnedTensor& tensor) {
+      return tensor.name == "backbone.embeddings.weight" ||
+             tensor.name == "backbone.embedding.weight" || tensor.name == "transformer.wte.weight";
+    });
+    OwnedTensor head = *embedding;
+    head.name = "lm_head.weight";
+    change(Floats(head));
+    if (type == kernels::DType::kBF16) {
+      for (OwnedTensor* tensor : {&head, &*embedding}) {
+        for (float& value : Floats(*tensor)) value = kernels::FromBF16(kernels::ToBF16(value));
+      }
+      std::vector<std::byte> narrow(head.data.size() / 2);
+      auto* out = reinterpret_cast<uint16_t*>(narrow.data());
+      for (const float value : Floats(head)) *out++ = kernels::ToBF16(value);
+      head.dtype = type;
+      head.data = narrow;
+    }
+    tensors.push_back(head);
+    EXPECT_TRUE(Overwrite(directory_, tensors).ok());
+    return LoadModel(directory_, {}, {&executor_, &ledger_}).status();
+  }
+
+  std::string directory_;
+  Executor executor_{1};
+  Ledger ledger_;
+};
+
+TEST_P(TiedHeadTest, IsTheEmbeddingOrRefused) {
+  using kernels::DType;
+  for (const DType type : {DType::kF32, DType::kBF16}) {
+    EXPECT_TRUE(Load(type, [](std::span<float>) {}).ok());
+    EXPECT_THAT(std::string(Load(type, [](std::span<float> head) { head.back() += 1; }).message()),
+                AllOf(HasSubstr("\"lm_head.weight\": seen with other values than"),
+                      HasSubstr("config ties them")));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Architectures, TiedHeadTest,
+    ::testing::Values(R"({"model_type": "mamba", "vocab_size": 300, "num_hidden_layers": 1,
+                          "hidden_size": 16, "tie_word_embeddings": true})",
+                      R"({"d_model": 16, "n_layer": 1, "vocab_size": 297})", kGpt2));
+
+}  // namespace
+}  // namespace whipsnake::engine
