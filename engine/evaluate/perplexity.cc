@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/base/status.h"
+#include "engine/models/logits.h"
 #include "kernels/cpu/team.h"
 
 namespace whipsnake::engine {
@@ -24,7 +25,14 @@ struct Reader {
   int64_t left() const { return static_cast<int64_t>(tokens.size()) - 1 - position; }
 };
 
-absl::Status Validate(const ModelInfo& info, std::span<const int32_t> tokens, int64_t window) {
+// Columns of the logits that take part.
+int64_t VocabularyOf(const ModelInfo& info, const PerplexityOptions& options) {
+  return options.known_tokens > 0 ? KnownTokens(info, options.known_tokens) : info.vocab_size;
+}
+
+absl::Status Validate(const ModelInfo& info, std::span<const int32_t> tokens,
+                      const PerplexityOptions& options) {
+  const int64_t window = options.window, vocabulary = VocabularyOf(info, options);
   RETURN_IF_ERROR(CheckLanguageModel(info));
   if (window < 2) {
     return InvalidField("window", absl::StrCat(window), "at least 2 tokens");
@@ -37,27 +45,18 @@ absl::Status Validate(const ModelInfo& info, std::span<const int32_t> tokens, in
     return InvalidField("text", absl::StrCat(tokens.size(), " tokens"), "at least 2 tokens");
   }
   for (const int32_t token : tokens) {
-    if (token < 0 || token >= info.vocab_size) {
+    if (token < 0 || token >= vocabulary) {
       return InvalidField("text", absl::StrCat("token ", token),
-                          absl::StrCat("ids below the model's vocabulary of ", info.vocab_size));
+                          absl::StrCat("ids below the model's vocabulary of ", vocabulary));
     }
   }
   return absl::OkStatus();
 }
 
-// -ln softmax(logits)[target], by log-sum-exp. The sum is in double: a vocabulary has many small
-// terms.
-double TokenLoss(const float* logits, int64_t vocab_size, int32_t target) {
-  const float largest = *std::max_element(logits, logits + vocab_size);
-  double sum = 0;
-  for (int64_t v = 0; v < vocab_size; ++v) sum += std::exp(logits[v] - largest);
-  return std::log(sum) + largest - logits[target];
-}
-
 // Advances each reader by up to `chunk` tokens in one forward pass; the summed loss of what follows
 // each.
 absl::StatusOr<double> Advance(Model& model, Executor& executor, std::span<Reader> readers,
-                               int64_t chunk, Priority priority) {
+                               int64_t chunk, const PerplexityOptions& options) {
   std::vector<Run> runs;
   std::vector<int32_t> targets;
   for (Reader& reader : readers) {
@@ -70,18 +69,22 @@ absl::StatusOr<double> Advance(Model& model, Executor& executor, std::span<Reade
     reader.position += count;
   }
   ASSIGN_OR_RETURN(const kernels::MatrixView<const float> logits, model.Forward(runs));
+  const int64_t vocabulary = VocabularyOf(model.info(), options);
   std::vector<double> losses(targets.size());
-  executor.Run(priority, [&] {
+  executor.Run(options.priority, [&] {
     kernels::Team& team = kernels::Team::Current();
     team.Run([&](int member) {
-      for (int64_t r = member; r < static_cast<int64_t>(targets.size()); r += team.threads()) {
-        losses[r] = TokenLoss(logits.row(r), logits.cols, targets[r]);
+      std::vector<float> scratch;
+      for (int64_t r = member; r < std::ssize(targets); r += team.threads()) {
+        const std::span<const float> row(logits.row(r), vocabulary);
+        losses[r] = LogNormalizer(row, scratch) - row[targets[r]];
       }
     });
   });
   double sum = 0;  // in the order of the tokens, whatever the number of threads
   for (const double loss : losses) sum += loss;
-  return sum;
+  if (std::isfinite(sum)) return sum;
+  return absl::InternalError("the model's logits are not finite numbers");
 }
 
 }  // namespace
@@ -98,7 +101,7 @@ absl::StatusOr<Perplexity> EvaluatePerplexity(Model& model, Executor& executor,
                                               const PerplexityOptions& options,
                                               const std::function<void(double)>& progress) {
   const int64_t window = options.window;
-  RETURN_IF_ERROR(Validate(model.info(), tokens, window));
+  RETURN_IF_ERROR(Validate(model.info(), tokens, options));
 
   const int64_t row_bytes = model.info().vocab_size * static_cast<int64_t>(sizeof(float));
   const int64_t rows = std::clamp<int64_t>(options.max_logits_bytes / row_bytes, 1, kMaxRows);
@@ -120,8 +123,7 @@ absl::StatusOr<Perplexity> EvaluatePerplexity(Model& model, Executor& executor,
     }
     // The first window of a batch is its longest.
     while (!readers.empty() && readers.front().left() > 0) {
-      ASSIGN_OR_RETURN(const double sum,
-                       Advance(model, executor, readers, chunk, options.priority));
+      ASSIGN_OR_RETURN(const double sum, Advance(model, executor, readers, chunk, options));
       loss += sum;
       if (progress) {
         const int64_t done = begin + readers.front().position * readers.size();

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "engine/base/status.h"
+#include "engine/models/logits.h"
 #include "kernels/softmax/softmax.h"
 
 namespace whipsnake::engine {
@@ -74,24 +75,6 @@ std::vector<TokenLogprob> BestLogprobs(std::span<const float> logits, double nor
   return best;
 }
 
-// Side by side, so that the compiler can use vector registers: a vocabulary is long, and every
-// sequence of a batch goes through it in each step.
-float Largest(std::span<const float> values) {
-  constexpr size_t kLanes = 16;
-  std::array<float, kLanes> lanes;
-  lanes.fill(-std::numeric_limits<float>::infinity());
-  const size_t whole = values.size() - values.size() % kLanes;
-  for (size_t i = 0; i < whole; i += kLanes) {
-    for (size_t lane = 0; lane < kLanes; ++lane) {
-      const float value = values[i + lane];
-      lanes[lane] = value > lanes[lane] ? value : lanes[lane];
-    }
-  }
-  float largest = *std::max_element(lanes.begin(), lanes.end());
-  for (const float value : values.subspan(whole)) largest = std::max(largest, value);
-  return largest;
-}
-
 // The place of the largest, the first among equals.
 int32_t PlaceOfLargest(std::span<const float> values) {
   constexpr size_t kBlock = 1024;
@@ -141,8 +124,7 @@ absl::StatusOr<SampledToken> Sampler::Next(std::span<const float> logits, int to
   }
   const float best_logit = Largest(scores_);
   if (best_logit == kNever) return absl::InternalError("the model's logits are not finite numbers");
-  const double normalizer =
-      top_logprobs < 0 ? 0 : best_logit + std::log(Weigh(best_logit, /*temperature=*/1));
+  const double normalizer = top_logprobs < 0 ? 0 : LogNormalizer(logits, weights_);
   Restrict(choice);
   ModifyScores();
 

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "engine/base/status.h"
+#include "engine/models/logits.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -30,8 +31,7 @@ SamplingParameters SamplingOf(const GenerationRequest& request, int index) {
 Sequence::Sequence(const GenerationRequest* request, int index, const Tokenizer* tokenizer,
                    const ModelInfo& model)
     : request_(*request),
-      sampler_(SamplingOf(*request, index), std::min<int64_t>(tokenizer->size(), model.vocab_size),
-               request->prompt),
+      sampler_(SamplingOf(*request, index), KnownTokens(model, tokenizer->size()), request->prompt),
       decoder_(tokenizer),
       stop_filter_(request->stop_texts),
       token_limit_(TokenLimit(*request, model)),

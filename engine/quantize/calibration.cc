@@ -105,7 +105,9 @@ absl::StatusOr<CalibrationSet> MakeCalibrationSet(std::string_view text, const T
                                                    " documents seen, expected at least ",
                                                    kMinCalibrationSamples));
   }
-  return Split(std::move(samples));
+  CalibrationSet set = Split(std::move(samples));
+  set.known_tokens = tokenizer.size();
+  return set;
 }
 
 CalibrationSet RandomCalibrationSet(int64_t tokens, int64_t vocab_size, uint64_t seed) {

@@ -16,8 +16,9 @@ namespace whipsnake::engine {
 struct CalibrationSet {
   std::vector<std::vector<int32_t>> samples;  // statistics are taken of these
   std::vector<std::vector<int32_t>>
-      held_out;        // a tenth, for choosing between settings and for the report
-  std::string digest;  // of all token ids: "fnv1a64:..."
+      held_out;              // a tenth, for choosing between settings and for the report
+  std::string digest;        // of all token ids: "fnv1a64:..."
+  int64_t known_tokens = 0;  // of the tokenizer; 0: all that the model has
 
   int64_t tokens() const;
 };

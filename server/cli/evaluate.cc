@@ -12,6 +12,7 @@
 #include "engine/base/status.h"
 #include "engine/checkpoint/files.h"
 #include "engine/evaluate/perplexity.h"
+#include "engine/models/logits.h"
 #include "engine/tokenizer/tokenizer.h"
 #include "server/cli/command.h"
 #include "server/cli/progress.h"
@@ -30,11 +31,11 @@ struct EvaluateFlags {
   int threads = engine::DetectResources().threads;
 };
 
-absl::StatusOr<std::vector<int32_t>> Tokenize(const EvaluateFlags& flags) {
-  ASSIGN_OR_RETURN(const auto tokenizer, engine::Tokenizer::Load(flags.model + "/tokenizer.json"));
-  ASSIGN_OR_RETURN(const std::string text, engine::ReadTextFile(flags.text, kMaxTextBytes));
-  absl::StatusOr<std::vector<int32_t>> tokens = tokenizer->Encode(text);
-  if (!tokens.ok()) return engine::WithContext(tokens.status(), flags.text);
+absl::StatusOr<std::vector<int32_t>> Tokenize(const engine::Tokenizer& tokenizer,
+                                              const std::string& file) {
+  ASSIGN_OR_RETURN(const std::string text, engine::ReadTextFile(file, kMaxTextBytes));
+  absl::StatusOr<std::vector<int32_t>> tokens = tokenizer.Encode(text);
+  if (!tokens.ok()) return engine::WithContext(tokens.status(), file);
   return tokens;
 }
 
@@ -46,10 +47,12 @@ absl::StatusOr<int> Evaluate(const EvaluateFlags& flags, const Output& output) {
   engine::Ledger ledger(engine::DetectResources().memory_bytes);
   ASSIGN_OR_RETURN(const auto model, engine::LoadModel(flags.model, model_options,
                                                        {.executor = &executor, .ledger = &ledger}));
-  ASSIGN_OR_RETURN(const std::vector<int32_t> tokens, Tokenize(flags));
+  ASSIGN_OR_RETURN(const auto tokenizer, engine::Tokenizer::Load(flags.model + "/tokenizer.json"));
+  ASSIGN_OR_RETURN(const std::vector<int32_t> tokens, Tokenize(*tokenizer, flags.text));
 
   engine::PerplexityOptions options;
   options.window = flags.window.value_or(engine::DefaultWindow(model->info()));
+  options.known_tokens = engine::KnownTokens(model->info(), tokenizer->size());
   engine::Perplexity result;
   {
     Progress progress("Evaluating");
@@ -95,14 +98,14 @@ void AddEvaluateCommand(CommandLine& line) {
       ->type_name("N");
   command
       .add_option("--scheme", flags->scheme,
-                  "How float weights are held: fp32 or bf16 (default: fp32); quantized ones are as "
-                  "they are")
+                  "How float weights are held: fp32 or bf16 (default: fp32). Of a quantized model: "
+                  "the one that it has")
       ->type_name("SCHEME");
   command
       .add_option(
           "--state-type", flags->state_type,
           "How states are kept: fp32, bf16 or int8 (default: a transformer's like its weights, a "
-          "Mamba's fp32)")
+          "Mamba's fp32); of a float Mamba fp32 alone")
       ->type_name("TYPE");
   command.add_option("--threads", flags->threads, "Threads to compute with")
       ->check(CLI::Range(1, 1024))

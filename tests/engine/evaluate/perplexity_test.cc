@@ -5,12 +5,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <memory>
 #include <random>
 #include <set>
 #include <vector>
 
 #include "engine/base/status.h"
+#include "engine/generate/sampling.h"
+#include "engine/models/logits.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -163,6 +166,52 @@ TEST_F(PerplexityTest, RunsShortWindowsSideBySide) {
                                  {.window = 10, .max_logits_bytes = 100 * kVocab * 4})
                   .ok());
   EXPECT_EQ(model_.most_runs(), 10);
+}
+
+// The loss is the mean of what a response's logprobs say of the same tokens: padding of the
+// vocabulary has no probability in either.
+TEST_F(PerplexityTest, IsTheMeanOfTheLogprobsThatAResponseHas) {
+  constexpr int64_t kKnown = 5;
+  std::vector<int32_t> tokens = RandomTokens(60);
+  for (int32_t& token : tokens) token %= kKnown;
+  double loss = 0;
+  uint64_t history = Extend(0, tokens[0]);
+  for (size_t t = 1; t < tokens.size(); ++t) {
+    std::vector<float> logits;
+    for (int64_t v = 0; v < kVocab; ++v) logits.push_back(Logit(history, v));
+    Sampler sampler({.temperature = 0}, kKnown, {});
+    const auto all = sampler.Next(logits, kKnown, {});
+    ASSERT_TRUE(all.ok()) << all.status();
+    double sum = 0;
+    for (const TokenLogprob& token : all->top) {
+      sum += std::exp(token.logprob);
+      if (token.id == tokens[t]) loss -= token.logprob;
+    }
+    EXPECT_NEAR(sum, 1, 1e-5);
+    history = Extend(history, tokens[t]);
+  }
+  const PerplexityOptions options{.window = 60, .known_tokens = kKnown};
+  const auto result = EvaluatePerplexity(model_, executor_, tokens, options);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_NEAR(result->nll, loss / 59, 1e-6);
+  EXPECT_EQ(KnownTokens(model_.info(), kKnown), kKnown);
+  EXPECT_EQ(KnownTokens(model_.info(), kVocab + 1), kVocab);
+  tokens.back() = kKnown;
+  EXPECT_EQ(FieldOf(EvaluatePerplexity(model_, executor_, tokens, options).status()), "text");
+}
+
+TEST(LogNormalizer, IsOfWhatIsFinite) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  const float nan = std::nanf("");
+  std::vector<float> scratch;
+  EXPECT_EQ(LogNormalizer({}, scratch), -kInfinity);
+  EXPECT_EQ(LogNormalizer(std::vector<float>{nan, -kInfinity, kInfinity}, scratch), -kInfinity);
+  EXPECT_NEAR(LogNormalizer(std::vector<float>{1, nan, 1, -kInfinity}, scratch), 1 + std::log(2),
+              1e-6);
+  std::vector<float> many(50001, 700.0f);
+  EXPECT_NEAR(LogNormalizer(many, scratch), 700 + std::log(50001.0), 1e-5);
+  many[40000] = 3e38f;
+  EXPECT_EQ(LogNormalizer(many, scratch), 3e38f);
 }
 
 // Its logits are all the same, and far beyond what exp can take.
