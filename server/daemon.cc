@@ -8,6 +8,7 @@
 
 #include "engine/base/resources.h"
 #include "engine/base/status.h"
+#include "engine/checkpoint/config.h"
 #include "kernels/cpu/isa.h"
 #include "server/logging.h"
 #include "server/registry/model_path.h"
@@ -47,12 +48,27 @@ absl::StatusOr<ListenAddress> CheckedAddress(const std::string& text, std::strin
   return address;
 }
 
+// Of the options for all models, those that this one can have. Where its config cannot be read,
+// all: loading it will say why.
+engine::ModelOptions OptionsOf(const NamedModel& model, const engine::ModelOptions& options) {
+  const auto config = engine::ReadModelConfig(model.directory);
+  if (!config.ok()) return options;
+  std::vector<absl::Status> left_out;
+  const engine::ModelOptions applicable = engine::ApplicableOptions(options, *config, left_out);
+  for (const absl::Status& reason : left_out) {
+    Log(LogLevel::kInfo, "an option of the command line does not apply to a model",
+        {{"model", model.name}, {"reason", std::string(reason.message())}});
+  }
+  return applicable;
+}
+
 absl::StatusOr<std::vector<ModelSource>> CheckedModels(const DaemonOptions& options) {
   const auto model_options = engine::ParseModelOptions(options.scheme, options.state_type);
-  if (!model_options.ok()) {
-    return engine::FieldOf(model_options.status()) == "scheme"
-               ? InvalidField("--scheme", options.scheme, engine::SchemeNames(engine::AllSchemes()))
-               : InvalidField("--state-type", options.state_type, "fp32, bf16 or int8");
+  if (!model_options.ok() && engine::FieldOf(model_options.status()) == "state_type") {
+    return InvalidField("--state-type", options.state_type, "fp32, bf16 or int8");
+  }
+  if (!model_options.ok() || (model_options->scheme && IsQuantized(*model_options->scheme))) {
+    return InvalidField("--scheme", options.scheme, "fp32 or bf16");
   }
   std::vector<ModelSource> sources;
   for (const NamedModel& model : options.models) {
@@ -66,7 +82,7 @@ absl::StatusOr<std::vector<ModelSource>> CheckedModels(const DaemonOptions& opti
     sources.push_back({.name = model.name,
                        .directory = model.directory,
                        .shown_path = model.directory,
-                       .options = *model_options,
+                       .options = OptionsOf(model, *model_options),
                        .at_startup = true});
   }
   return sources;

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -64,54 +66,96 @@ absl::StatusOr<Gpt2Config> ReadConvertible(const std::string& directory) {
       "gate and has no other in its place"));
 }
 
-std::string ConfigJson(const std::string& text, std::string_view activation, float epsilon) {
+// `initial` is config.json's crrelu_epsilon_init; nothing: it has none.
+std::string ConfigJson(const std::string& text, std::string_view activation,
+                       std::optional<float> initial) {
   nlohmann::ordered_json config = nlohmann::ordered_json::parse(text);
   config["activation_function"] = activation;
   config.erase("crrelu_epsilon_init");
-  if (ParseActivation(activation) == Activation::kCRRelu) config["crrelu_epsilon_init"] = epsilon;
+  if (initial) config["crrelu_epsilon_init"] = *initial;
   return config.dump(2) + "\n";
+}
+
+absl::Status CheckEpsilon(Activation activation, std::optional<float> epsilon) {
+  if (!epsilon) return absl::OkStatus();
+  if (activation != Activation::kCRRelu) {
+    return InvalidField("epsilon", absl::StrCat(*epsilon),
+                        absl::StrCat("none with the activation ", ToAbsl(Name(activation))));
+  }
+  if (std::isfinite(*epsilon)) return absl::OkStatus();
+  return InvalidField("epsilon", absl::StrCat(*epsilon), "a finite number");
+}
+
+TensorView OneNumber(const float& value) {
+  return {kernels::DType::kF32, {1}, std::as_bytes(std::span(&value, 1))};
+}
+
+// The epsilon that a layer of a model with CRReLU has. `config` outlives the view.
+absl::StatusOr<TensorView> TrainedEpsilon(const Checkpoint& checkpoint, const std::string& module,
+                                          const Gpt2Config& config) {
+  for (const char* end : kEpsilonNames) {
+    const auto found = checkpoint.tensors().find(module + end);
+    if (found != checkpoint.tensors().end()) return found->second;
+  }
+  if (config.crrelu_epsilon_init) return OneNumber(*config.crrelu_epsilon_init);
+  return absl::NotFoundError(absl::StrCat("tensor ", Quoted(module + kEpsilonNames[0]),
+                                          ": missing, expected shape [1], as activation_function "
+                                          "is \"crrelu\""));
+}
+
+absl::Status WriteConverted(const std::string& directory, std::string_view activation,
+                            std::optional<float> initial, std::span<const NamedTensor> tensors,
+                            const std::string& out) {
+  ASSIGN_OR_RETURN(const std::string json, ReadTextFile(directory + "/config.json"));
+  int64_t bytes = 0;
+  for (const NamedTensor& tensor : tensors) bytes += std::ssize(tensor.tensor.data);
+  ASSIGN_OR_RETURN(AtomicDirectory made, AtomicDirectory::Create(out));
+  RETURN_IF_ERROR(CheckRoom(made.path(), bytes));
+  RETURN_IF_ERROR(CopyCompanions(directory, made.path()));
+  RETURN_IF_ERROR(
+      WriteFileAtomically(made.path() + "/config.json", ConfigJson(json, activation, initial)));
+  if (ParseActivation(activation) == Activation::kCRRelu) {
+    RETURN_IF_ERROR(WriteFileAtomically(made.path() + "/crrelu.py", kRegistration));
+  }
+  RETURN_IF_ERROR(WriteSafetensors(made.path() + "/model.safetensors", tensors));
+  return made.Commit();
 }
 
 }  // namespace
 
 std::string_view CrreluRegistration() { return kRegistration; }
 
-absl::Status ConvertActivation(const std::string& directory, std::string_view activation,
-                               float epsilon, const std::string& out) {
+absl::StatusOr<Conversion> ConvertActivation(const std::string& directory,
+                                             std::string_view activation,
+                                             std::optional<float> epsilon, const std::string& out) {
   const auto parsed = ParseActivation(activation);
   if (!parsed) return InvalidField("activation", Quoted(activation), ActivationNames());
-  if (!std::isfinite(epsilon)) {
-    return InvalidField("epsilon", absl::StrCat(epsilon), "a finite number");
-  }
+  RETURN_IF_ERROR(CheckEpsilon(*parsed, epsilon));
   ASSIGN_OR_RETURN(const Gpt2Config config, ReadConvertible(directory));
   ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(directory));
-  ASSIGN_OR_RETURN(const std::string json, ReadTextFile(directory + "/config.json"));
 
+  Conversion conversion;
+  if (*parsed == Activation::kCRRelu) {
+    conversion.kept_epsilons = config.activation == Activation::kCRRelu && !epsilon;
+    if (!conversion.kept_epsilons) conversion.epsilon = epsilon.value_or(kInitialEpsilon);
+  }
   std::vector<NamedTensor> tensors;
-  int64_t bytes = 0;
   for (const auto& [name, view] : checkpoint->tensors()) {
-    if (IsEpsilon(name)) continue;
-    tensors.push_back({name, view});
-    bytes += std::ssize(view.data);
+    if (!IsEpsilon(name)) tensors.push_back({name, view});
   }
-  if (*parsed == Activation::kCRRelu) {
-    const TensorView one{kernels::DType::kF32, {1}, std::as_bytes(std::span(&epsilon, 1))};
-    const std::string prefix = Gpt2Prefix(*checkpoint);
-    for (int64_t layer = 0; layer < config.layers; ++layer) {
-      tensors.push_back({absl::StrCat(prefix, "h.", layer, ".mlp.act.lr"), one});
+  for (int64_t layer = 0; *parsed == Activation::kCRRelu && layer < config.layers; ++layer) {
+    const std::string module = absl::StrCat(Gpt2Prefix(*checkpoint), "h.", layer, ".mlp.act");
+    TensorView view;
+    if (conversion.kept_epsilons) {
+      ASSIGN_OR_RETURN(view, TrainedEpsilon(*checkpoint, module, config));
+    } else {
+      view = OneNumber(*conversion.epsilon);
     }
+    tensors.push_back({module + kEpsilonNames[0], view});
   }
-
-  ASSIGN_OR_RETURN(AtomicDirectory made, AtomicDirectory::Create(out));
-  RETURN_IF_ERROR(CheckRoom(made.path(), bytes));
-  RETURN_IF_ERROR(CopyCompanions(directory, made.path()));
-  RETURN_IF_ERROR(
-      WriteFileAtomically(made.path() + "/config.json", ConfigJson(json, activation, epsilon)));
-  if (*parsed == Activation::kCRRelu) {
-    RETURN_IF_ERROR(WriteFileAtomically(made.path() + "/crrelu.py", kRegistration));
-  }
-  RETURN_IF_ERROR(WriteSafetensors(made.path() + "/model.safetensors", tensors));
-  return made.Commit();
+  const auto initial = conversion.kept_epsilons ? config.crrelu_epsilon_init : conversion.epsilon;
+  RETURN_IF_ERROR(WriteConverted(directory, activation, initial, tensors, out));
+  return conversion;
 }
 
 }  // namespace whipsnake::engine

@@ -47,10 +47,40 @@ absl::StatusOr<Scheme> ChooseScheme(const ModelOptions& options, std::optional<S
       ToAbsl(Name(scheme)), "` makes a directory that has it"));
 }
 
+absl::Status CheckOptions(const ModelOptions& options, const ModelConfig& config) {
+  RETURN_IF_ERROR(ChooseScheme(options, config.quantized()).status());
+  const bool float_mamba =
+      std::holds_alternative<MambaConfig>(config.architecture) && !config.quantized();
+  const auto type = options.state_type.value_or(kernels::DType::kF32);
+  if (!float_mamba || type == kernels::DType::kF32) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("state_type ", type == kernels::DType::kBF16 ? "\"bf16\"" : "\"int8\"",
+                   " seen for a Mamba of float weights, expected fp32, which its states are in"));
+}
+
+ModelOptions ApplicableOptions(const ModelOptions& options, const ModelConfig& config,
+                               std::vector<absl::Status>& left_out) {
+  ModelOptions applicable;
+  const auto keep = [&](ModelOptions wider) {
+    const absl::Status status = CheckOptions(wider, config);
+    if (status.ok()) {
+      applicable = wider;
+    } else {
+      left_out.push_back(status);
+    }
+  };
+  if (options.scheme) keep({.scheme = options.scheme});
+  if (options.state_type) keep({.scheme = applicable.scheme, .state_type = options.state_type});
+  return applicable;
+}
+
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& directory,
                                                  const ModelOptions& options,
                                                  const ModelEnvironment& environment) {
   ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(directory));
+  if (const absl::Status status = CheckOptions(options, config); !status.ok()) {
+    return WithContext(status, directory);
+  }
   ASSIGN_OR_RETURN(std::shared_ptr<const Checkpoint> checkpoint, Checkpoint::Open(directory));
   const auto* mamba = std::get_if<MambaConfig>(&config.architecture);
   auto model = mamba != nullptr ? MakeMamba(*mamba, std::move(checkpoint), options, environment)

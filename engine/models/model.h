@@ -118,13 +118,15 @@ struct ModelEnvironment {
   bool background = false;
 };
 
+struct ModelConfig;
+
 struct ModelOptions {
   // kFp32 or kBf16 for a directory of float weights; of a quantized one, the scheme it was
   // quantized with. Nothing: fp32, or what the directory was quantized with.
   std::optional<Scheme> scheme = std::nullopt;
   // How states are kept: kF32, kBF16 or kI8. Less takes less memory and time in large batches.
-  // Nothing: a recurrent model's, which lose small updates, in fp32, as those of float models
-  // always are; a transformer's keys and values like its weights, in fp32, bf16 or int8.
+  // Nothing: a recurrent model's, which lose small updates, in fp32, which is all that those of
+  // float weights have; a transformer's keys and values like its weights, in fp32, bf16 or int8.
   std::optional<kernels::DType> state_type = std::nullopt;
 };
 
@@ -133,13 +135,24 @@ struct ModelOptions {
 absl::StatusOr<ModelOptions> ParseModelOptions(std::string_view scheme,
                                                std::string_view state_type);
 
+// FAILED_PRECONDITION, naming the option, for one that the model of a config cannot have: another
+// scheme than its weights allow, a state type of less than fp32 for a Mamba of float weights.
+absl::Status CheckOptions(const ModelOptions& options, const ModelConfig& config);
+
+// Those of the options that CheckOptions admits for the model: for a default that is given to many
+// models. `left_out` gets the reason for each of the others.
+ModelOptions ApplicableOptions(const ModelOptions& options, const ModelConfig& config,
+                               std::vector<absl::Status>& left_out);
+
 // The scheme of weights that are `quantized` so, or not at all, under the options.
 // FAILED_PRECONDITION where they cannot be had in the scheme that was asked for.
 absl::StatusOr<Scheme> ChooseScheme(const ModelOptions& options, std::optional<Scheme> quantized);
 
 // Loads a model directory (config.json and safetensors). Checks the whole of it before anything
-// large is allocated; errors name the file, the tensor or the key. FAILED_PRECONDITION where the
-// directory cannot be had in the scheme that was asked for.
+// large is allocated; errors name the file, the tensor or the key. Tensors that the model of the
+// config does not have are refused: layers beyond its number, biases and norms of other variants, a
+// head of its own beside tied embeddings. FAILED_PRECONDITION where the directory cannot be had in
+// the scheme that was asked for.
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& directory,
                                                  const ModelOptions& options,
                                                  const ModelEnvironment& environment);

@@ -81,10 +81,7 @@ absl::Status Job::Open(const std::string& directory) {
   if (const absl::Status status = CheckRecipe(recipe_, {config_}); !status.ok()) {
     return WithContext(status, path);
   }
-  if (options_.percentile && !(*options_.percentile > 0 && *options_.percentile <= 1)) {
-    return InvalidField("percentile", std::to_string(*options_.percentile),
-                        "a number above 0, at most 1");
-  }
+  RETURN_IF_ERROR(CheckPercentile(recipe_, options_.percentile));
   RETURN_IF_ERROR(CheckTokens(calibration_, config_.vocab_size));
   ASSIGN_OR_RETURN(checkpoint_, Checkpoint::Open(directory));
   auto norms = ReadNorms(*checkpoint_, config_);
@@ -124,6 +121,7 @@ absl::StatusOr<double> Job::HeldOutLoss(Model& model, const Stage& stage) const 
     const std::vector<int32_t>& sample = calibration_.held_out[i];
     if (sample.size() < 2) continue;
     const PerplexityOptions whole{.window = static_cast<int64_t>(sample.size()),
+                                  .known_tokens = calibration_.known_tokens,
                                   .priority = Priority::kTraining};
     ASSIGN_OR_RETURN(const Perplexity result,
                      EvaluatePerplexity(model, *environment_.executor, sample, whole));

@@ -82,6 +82,17 @@ absl::StatusOr<Recipe> ParseRecipe(const RecipeNames& names, const ModelConfig* 
   return recipe;
 }
 
+absl::Status CheckPercentile(const Recipe& recipe, const std::optional<double>& percentile) {
+  if (!percentile) return absl::OkStatus();
+  if (!(*percentile > 0 && *percentile <= 1)) {
+    return InvalidField("percentile", absl::StrCat(*percentile), "a number above 0, at most 1");
+  }
+  if (recipe.percentile) return absl::OkStatus();
+  return InvalidField(
+      "percentile", absl::StrCat(*percentile),
+      absl::StrCat("none, as the scheme ", ToAbsl(Name(recipe.scheme)), " clips nothing"));
+}
+
 absl::Status CheckRecipe(const Recipe& recipe, const ModelConfig& model) {
   if (const auto scheme = model.quantized()) {
     return absl::FailedPreconditionError(

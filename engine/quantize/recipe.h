@@ -3,6 +3,7 @@
 #define WHIPSNAKE_ENGINE_QUANTIZE_RECIPE_H_
 
 #include <cstdint>
+#include <optional>
 #include <string_view>
 
 #include "absl/status/status.h"
@@ -53,6 +54,9 @@ Recipe RecipeOf(Scheme scheme, bool residual_rotation = false);
 // INVALID_ARGUMENT of the field that has an unknown name, or one that the model, where one is
 // given, cannot be quantized with.
 absl::StatusOr<Recipe> ParseRecipe(const RecipeNames& names, const ModelConfig* model = nullptr);
+
+// INVALID_ARGUMENT for a percentile out of range, and for any with a recipe that has none.
+absl::Status CheckPercentile(const Recipe& recipe, const std::optional<double>& percentile);
 
 // FAILED_PRECONDITION for a model that is quantized already, INVALID_ARGUMENT naming the width that
 // has no Hadamard matrix, or the scheme that is not for such a model.

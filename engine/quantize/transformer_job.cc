@@ -20,10 +20,11 @@ namespace {
 // The quantization of a transformer at work.
 class Job {
  public:
-  Job(const CalibrationSet& calibration, const Recipe& recipe, const ModelEnvironment& environment,
-      const QuantizeProgress& progress)
+  Job(const CalibrationSet& calibration, const QuantizeOptions& options,
+      const ModelEnvironment& environment, const QuantizeProgress& progress)
       : calibration_(calibration),
-        recipe_(recipe),
+        options_(options),
+        recipe_(options.recipe),
         environment_(environment),
         progress_(progress) {}
 
@@ -36,6 +37,7 @@ class Job {
   std::string ConfigJson() const;
 
   const CalibrationSet& calibration_;
+  const QuantizeOptions& options_;
   const Recipe& recipe_;
   const ModelEnvironment& environment_;
   const QuantizeProgress& progress_;
@@ -56,6 +58,7 @@ absl::Status Job::Open(const std::string& directory) {
     return WithContext(status, path);
   }
   config_ = std::get<Gpt2Config>(config.architecture);
+  RETURN_IF_ERROR(CheckPercentile(recipe_, options_.percentile));
   RETURN_IF_ERROR(CheckTokens(calibration_, config_.vocab_size));
   ASSIGN_OR_RETURN(checkpoint_, Checkpoint::Open(directory));
   ASSIGN_OR_RETURN(memory_, environment_.ledger->Reserve(config_.parameters(), Purpose::kWorkspace,
@@ -130,7 +133,7 @@ absl::StatusOr<QuantizationReport> Job::Run(const std::string& directory, const 
 absl::StatusOr<QuantizationReport> QuantizeTransformer(
     const std::string& directory, const CalibrationSet& calibration, const QuantizeOptions& options,
     const std::string& out, const ModelEnvironment& environment, const QuantizeProgress& progress) {
-  return Job(calibration, options.recipe, environment, progress).Run(directory, out);
+  return Job(calibration, options, environment, progress).Run(directory, out);
 }
 
 }  // namespace whipsnake::engine

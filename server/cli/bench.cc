@@ -90,8 +90,9 @@ absl::StatusOr<engine::CalibrationSet> Calibration(const BenchFlags& flags,
 absl::Status Quantize(const BenchFlags& flags, engine::Scheme scheme, const std::string& directory,
                       const std::string& out, const engine::ModelEnvironment& environment) {
   ASSIGN_OR_RETURN(const engine::CalibrationSet calibration, Calibration(flags, directory));
-  // The speed does not depend on the percentile.
-  const engine::QuantizeOptions options{.recipe = engine::RecipeOf(scheme), .percentile = 0.99999};
+  engine::QuantizeOptions options{.recipe = engine::RecipeOf(scheme), .percentile = {}};
+  // The speed does not depend on it.
+  if (options.recipe.percentile) options.percentile = 0.99999;
   Progress progress("Calibrating");
   return engine::QuantizeModel(directory, calibration, options, out, environment, ShowOn(progress))
       .status();
@@ -161,6 +162,15 @@ absl::StatusOr<int> Bench(const BenchFlags& flags, const Output& output) {
 
   ASSIGN_OR_RETURN(const engine::ModelConfig config, engine::ReadModelConfig(directory));
 
+  // A directory that is quantized already is taken as it is, or refused by LoadModel.
+  const auto quantized_here = [&](const engine::ModelOptions& option) {
+    return option.scheme && engine::IsQuantized(*option.scheme) && !config.quantized();
+  };
+  if (!flags.calibration.empty() && std::ranges::none_of(options, quantized_here)) {
+    return engine::InvalidField("--calibration", flags.calibration,
+                                "none, as no scheme here has to be calibrated");
+  }
+
   engine::Executor executor(flags.threads);
   engine::Ledger ledger(engine::DetectResources().memory_bytes);
   const engine::ModelEnvironment environment{.executor = &executor, .ledger = &ledger};
@@ -168,8 +178,7 @@ absl::StatusOr<int> Bench(const BenchFlags& flags, const Output& output) {
   std::vector<ModelBench> benches;
   for (const engine::ModelOptions& option : options) {
     std::string source = directory;
-    // A directory that is quantized already is taken as it is, or refused by LoadModel.
-    if (option.scheme && engine::IsQuantized(*option.scheme) && !config.quantized()) {
+    if (quantized_here(option)) {
       source = *temporary / engine::Name(*option.scheme);
       RETURN_IF_ERROR(Quantize(flags, *option.scheme, directory, source, environment));
     }
@@ -229,7 +238,7 @@ void AddBenchCommand(CommandLine& line) {
       .add_option(
           "--state-type", flags->state_type,
           "How states are kept: fp32, bf16 or int8 (default: a transformer's like its weights, a "
-          "Mamba's fp32)")
+          "Mamba's fp32); of a float Mamba fp32 alone")
       ->type_name("TYPE");
   const CLI::Range positive(1, 1 << 20);
   const auto count = [&](const char* name, auto& value, const char* description) {

@@ -3,6 +3,7 @@
 
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "engine/base/status.h"
@@ -16,20 +17,32 @@ namespace {
 struct ConvertFlags {
   std::string model;
   std::string activation;
-  float epsilon = engine::kInitialEpsilon;
+  std::optional<float> epsilon;
   std::string out;
 };
 
-absl::StatusOr<int> Convert(const ConvertFlags& flags, const Output& output) {
-  const absl::Status status =
-      engine::ConvertActivation(flags.model, flags.activation, flags.epsilon, flags.out);
-  if (!status.ok()) return WithFieldPrefix(status, "--");
-  if (output.json()) {
-    output.Object({{"path", flags.out}, {"activation", flags.activation}});
-  } else {
-    std::cout << "Wrote " << flags.out << " with the activation " << flags.activation
-              << ". It computes something else now: fine-tune it before it is of use.\n";
+void Print(const engine::Conversion& conversion, const ConvertFlags& flags) {
+  std::cout << "Wrote " << flags.out << " with the activation " << flags.activation << ". ";
+  if (conversion.kept_epsilons) {
+    std::cout << "The model had it already: every layer keeps its epsilon; --epsilon sets them.\n";
+    return;
   }
+  if (conversion.epsilon) std::cout << "Every epsilon is " << *conversion.epsilon << ". ";
+  std::cout << "It computes something else now: fine-tune it before it is of use.\n";
+}
+
+absl::StatusOr<int> Convert(const ConvertFlags& flags, const Output& output) {
+  const auto conversion =
+      engine::ConvertActivation(flags.model, flags.activation, flags.epsilon, flags.out);
+  if (!conversion.ok()) return WithFieldPrefix(conversion.status(), "--");
+  if (!output.json()) {
+    Print(*conversion, flags);
+    return 0;
+  }
+  output.Object({{"path", flags.out},
+                 {"activation", flags.activation},
+                 {"kept_epsilons", conversion->kept_epsilons},
+                 {"epsilon", conversion->epsilon ? Json(*conversion->epsilon) : Json()}});
   return 0;
 }
 
@@ -49,9 +62,9 @@ void AddConvertCommand(CommandLine& line) {
       ->type_name("NAME");
   command
       .add_option("--epsilon", flags->epsilon,
-                  "Of crrelu: what every layer's epsilon begins with; any sign")
-      ->type_name("E")
-      ->capture_default_str();
+                  "Of crrelu: every layer's epsilon, of any sign (default: those of a model that "
+                  "has crrelu already, else 0.01)")
+      ->type_name("E");
   command.add_option("--out", flags->out, "The directory to write; must not exist or be empty")
       ->required()
       ->type_name("DIR");

@@ -151,13 +151,13 @@ void AddModelsCommands(CommandLine& line) {
   load.add_option("--name", flags->name, "The model's name (default: the last part of the path)")
       ->type_name("NAME");
   load.add_option("--scheme", flags->scheme,
-                  "How float weights are held: fp32 or bf16 (default: fp32); quantized ones are as "
-                  "they are")
+                  "How float weights are held: fp32 or bf16 (default: fp32). Of a quantized model: "
+                  "the one that it has")
       ->type_name("SCHEME");
   load.add_option(
           "--state-type", flags->state_type,
           "How states are kept: fp32, bf16 or int8 (default: a transformer's like its weights, a "
-          "Mamba's fp32)")
+          "Mamba's fp32); of a float Mamba fp32 alone")
       ->type_name("TYPE");
 
   CLI::App& unload =

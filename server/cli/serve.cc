@@ -84,15 +84,17 @@ void AddServeCommand(CommandLine& line) {
       .add_option("--model-root", daemon.model_root, "Where the models lie that clients may load")
       ->type_name("DIR");
   command
-      .add_option("--scheme", daemon.scheme,
-                  "Of the models loaded at the start: fp32 or bf16 (default: fp32); quantized ones "
-                  "are as they are")
+      .add_option(
+          "--scheme", daemon.scheme,
+          "Of the models loaded at the start that have float weights: fp32 or bf16 (default: "
+          "fp32); quantized ones are as they are")
       ->type_name("SCHEME");
   command
       .add_option(
           "--state-type", daemon.state_type,
-          "How states are kept: fp32, bf16 or int8 (default: a transformer's like its weights, a "
-          "Mamba's fp32)")
+          "Of the models loaded at the start, how states are kept: fp32, bf16 or int8 (default: a "
+          "transformer's like its weights, a Mamba's fp32); those of a float Mamba are in fp32 "
+          "always")
       ->type_name("TYPE");
   command.add_option("--listen", daemon.listen, "The gRPC address; port 0 takes a free one")
       ->capture_default_str();

@@ -164,6 +164,7 @@ absl::StatusOr<QuantizationRequest> ParseQuantizationRequest(
   }
   ASSIGN_OR_RETURN(parsed.options.recipe,
                    RecipeFor(parsed.directory, request.path(), NamesOf(request)));
+  RETURN_IF_ERROR(engine::CheckPercentile(parsed.options.recipe, parsed.options.percentile));
   return parsed;
 }
 

@@ -14,6 +14,45 @@ import harness
 from harness import whipsnake
 
 
+# What becomes of an option of a command for each kind of model: nothing is ignored silently. A
+# text is a part of the refusal; None: the option is taken.
+KINDS = ("mamba", "mamba-int8", "gpt2", "gpt2-int8")
+FLOAT_MAMBA = "state_type \"int8\" seen for a Mamba of float weights"
+QUANTIZED = "which the weights were quantized with"
+TO_QUANTIZE = {  # options of `quantize` and of `models quantize`
+    ("--scheme", "static-w8a8"): (None, "w8a8 for a transformer"),
+    ("--scheme", "w8a8"): ("for a Mamba", None),
+    ("--scheme", "quamba-w8a8", "--percentile", "0.999"): (None, "w8a8 for a transformer"),
+    ("--percentile", "0.999"): (None, "percentile: 0.999 seen, expected none"),
+    ("--scheme", "static-w8a8", "--percentile", "0.999"): ("percentile: 0.999", "w8a8 for a"),
+    ("--granularity", "tensor"): (None, "granularity"),
+    ("--head", "bf16"): (None, None),
+    ("--residual-rotation",): (None, "residual"),
+    ("--activations", "static"): ("activations", None),
+    ("--activation-table",): ("activation", "activation"),
+    ("--activations", "static", "--activation-table"): ("activation", None),
+}
+TO_LOAD = {  # options of `evaluate`, `bench` and `models load`
+    ("--scheme", "fp32"): (None, QUANTIZED, None, QUANTIZED),
+    ("--scheme", "bf16"): (None, QUANTIZED, None, QUANTIZED),
+    ("--scheme", "quamba-w8a8"): ("quantize", None, "quantize", QUANTIZED),
+    ("--scheme", "w8a8"): ("quantize", QUANTIZED, "quantize", None),
+    ("--state-type", "fp32"): (None, None, None, None),
+    ("--state-type", "int8"): (FLOAT_MAMBA, None, None, None),
+}
+
+
+def make_kinds(directory, text):
+    """A directory for each of the KINDS."""
+    harness.make_tiny_model(os.path.join(directory, "mamba"))
+    harness.make_tiny_model(os.path.join(directory, "gpt2"), contents=harness.TINY_GPT2_CONFIG)
+    for kind in ("mamba", "gpt2"):
+        path = os.path.join(directory, kind)
+        made = whipsnake("quantize", "--model", path, "--calibration", text, "--out",
+                         path + "-int8")
+        assert made.returncode == 0, made.stderr
+
+
 class LocalCommandsTest(unittest.TestCase):
     """The commands that need no server."""
 
@@ -143,17 +182,70 @@ class LocalCommandsTest(unittest.TestCase):
         harness.make_tiny_model(model, contents=harness.TINY_GPT2_CONFIG)
         said = self.one_object("convert", "--model", model, "--activation", "crrelu", "--epsilon",
                                "-0.25", "--out", out)
-        self.assertEqual(said, {"path": out, "activation": "crrelu"})
+        self.assertEqual(said, {"path": out, "activation": "crrelu", "kept_epsilons": False,
+                                "epsilon": -0.25})
         loss = {path: self.one_object("evaluate", "--model", path, "--text", self.text)["nll"]
                 for path in (model, out)}
         self.assertNotEqual(loss[model], loss[out])
         self.assert_refused(whipsnake("convert", "--model", model, "--activation", "crrelu",
                                       "--out", out), 1, out)
+        self.assert_refused(whipsnake("convert", "--model", model, "--activation", "relu",
+                                      "--epsilon", "0.5", "--out", self.path("never")), 1,
+                            "--epsilon: 0.5 seen, expected none with the activation relu")
         self.assert_refused(whipsnake("convert", "--model", model, "--activation", "tanh",
                                       "--out", self.path("never")), 1, "tanh", "crrelu")
         self.assert_refused(whipsnake("convert", "--model", self.model, "--activation", "relu",
                                       "--out", self.path("never")), 1, "mamba")
         self.assertFalse(os.path.exists(self.path("never")))
+
+    def test_convert_keeps_epsilons_that_were_trained(self):
+        model, trained = self.path("plain"), self.path("trained")
+        harness.make_tiny_model(model, contents=harness.TINY_GPT2_CONFIG)
+        whipsnake("convert", "--model", model, "--activation", "crrelu", "--epsilon", "-0.25",
+                  "--out", trained)
+        kept, reset = self.path("kept"), self.path("reset")
+        result = whipsnake("convert", "--model", trained, "--activation", "crrelu", "--out", kept)
+        self.assertIn("keeps its epsilon", result.stdout)
+        self.one_object("convert", "--model", trained, "--activation", "crrelu", "--epsilon",
+                        "0.01", "--out", reset)
+        loss = {path: self.one_object("evaluate", "--model", path, "--text", self.text)["nll"]
+                for path in (trained, kept, reset)}
+        self.assertEqual(loss[trained], loss[kept])
+        self.assertNotEqual(loss[trained], loss[reset])
+
+    def test_an_option_applies_to_a_model_or_is_refused_by_name(self):
+        root = self.path("kinds")
+        os.mkdir(root)
+        make_kinds(root, self.text)
+        number = iter(range(1000))
+
+        def expect(refusal, *command):
+            with self.subTest(command=command):
+                result = whipsnake(*command)
+                if refusal is None:
+                    self.assertEqual(result.returncode, 0, result.stderr)
+                else:
+                    self.assert_refused(result, 1, refusal)
+
+        short = ["--repeat", "1", "--prompt-tokens", "2", "--generate-tokens", "2"]
+        for option, expected in TO_LOAD.items():
+            for kind, refusal in zip(KINDS, expected):
+                model = os.path.join(root, kind)
+                expect(refusal, "evaluate", "--model", model, "--text", self.text, *option)
+                if refusal != "quantize":  # bench does that by itself
+                    expect(refusal, "bench", "--model", model, *short, *option)
+        for option, expected in TO_QUANTIZE.items():
+            for kind, refusal in zip(("mamba", "gpt2"), expected):
+                expect(refusal, "quantize", "--model", os.path.join(root, kind), "--calibration",
+                       self.text, "--out", os.path.join(root, f"out-{next(number)}"), *option)
+        for kind in KINDS:
+            model = os.path.join(root, kind)
+            expect("--calibration", "bench", "--model", model, *short, "--calibration", self.text)
+            expect({"mamba": "gate", "gpt2": None}.get(kind, "quantized"), "convert", "--model",
+                   model, "--activation", "crrelu", "--out",
+                   os.path.join(root, f"out-{next(number)}"))
+        expect("--calibration", "bench", "--config", self.config, "--random-weights", *short,
+               "--calibration", self.text)
 
     def test_a_classifier_predicts_no_text(self):
         model = self.path("classifier")
@@ -415,6 +507,45 @@ class ClientCommandsTest(unittest.TestCase):
         self.assertEqual(json.loads(out.splitlines()[-1])["error"]["code"], "CANCELLED")
         self.daemon.wait_for_metric("whipsnake_requests_finished_total", before + 1,
                                     reason="cancelled")
+
+    def test_an_option_applies_to_a_model_or_is_refused_by_name(self):
+        root = os.path.join(self.daemon.root, "kinds")
+        os.mkdir(root)
+        text = self.text_file("kinds.txt", 2000)
+        make_kinds(root, text)
+        for option, expected in TO_LOAD.items():
+            for kind, refusal in zip(KINDS, expected):
+                with self.subTest(option=option, kind=kind):
+                    result = self.client("models", "load", "kinds/" + kind, *option)
+                    self.assertEqual(result.returncode, 0 if refusal is None else 1, result.stderr)
+                    self.assertIn(refusal or "", result.stderr)
+                    self.client("models", "unload", kind)
+        number = iter(range(1000))
+        for option, expected in TO_QUANTIZE.items():
+            for kind, refusal in zip(("mamba", "gpt2"), expected):
+                with self.subTest(option=option, kind=kind):
+                    result = self.client("models", "quantize", "kinds/" + kind,
+                                         f"kinds/out-{next(number)}", "--calibration", text,
+                                         *option)
+                    self.assertEqual(result.returncode, 0 if refusal is None else 1, result.stderr)
+                    self.assertIn(refusal or "", result.stderr)
+        # For all models of the command line: those that can have it do, and the log names the rest.
+        flags = [flag for kind in KINDS
+                 for flag in ("--model", f"{kind}={os.path.join(root, kind)}")]
+        daemon = harness.Daemon("--scheme", "bf16", "--state-type", "int8", *flags)
+        self.addCleanup(daemon.close)
+        listed = json.loads(whipsnake("models", "list", "--json", "--server", daemon.grpc).stdout)
+        self.assertEqual({model["name"]: (model["state"], model["scheme"])
+                          for model in listed["models"]},
+                         {"demo": ("READY", "bf16"), "mamba": ("READY", "bf16"),
+                          "mamba-int8": ("READY", "quamba-w8a8"), "gpt2": ("READY", "bf16"),
+                          "gpt2-int8": ("READY", "w8a8")})
+        left_out = [line for line in daemon.read_log().splitlines() if "does not apply" in line]
+        for kind, option in (("demo", "state_type"), ("mamba", "state_type"),
+                             ("mamba-int8", "scheme"), ("gpt2-int8", "scheme")):
+            self.assertEqual(len([line for line in left_out
+                                  if f"model={kind} " in line and option in line]), 1, left_out)
+        self.assertEqual(len(left_out), 4, left_out)
 
     def test_models_are_listed_loaded_and_unloaded(self):
         listed, = self.json_lines("models", "list")

@@ -25,6 +25,11 @@ TEST_F(QuantizationServiceTest, BadRequestsAreRefusedByField) {
       {"granularity", [](auto& request) { request.set_granularity("row"); }},
       {"head", [](auto& request) { request.set_head("fp32"); }},
       {"percentile", [](auto& request) { request.set_percentile(-0.1); }},
+      {"percentile",
+       [](auto& request) {
+         request.set_scheme("static-w8a8");
+         request.set_percentile(0.9);
+       }},
       {"percentile", [](auto& request) { request.set_percentile(1.01); }},
       {"percentile", [=](auto& request) { request.set_percentile(nan); }},
       {"max_samples", [](auto& request) { request.set_max_samples(9); }},
@@ -100,7 +105,7 @@ TEST_F(QuantizationServiceTest, EveryFieldReachesTheWork) {
   v1::QuantizeModelRequest request = RequestFor("plain");
   Quantize(request);
   request.set_output_path("all");
-  request.set_scheme("static-w8a8");
+  request.set_scheme("quamba-w8a8-norot");
   request.set_percentile(0.75);
   request.set_granularity("tensor");
   request.set_head("bf16");
@@ -131,7 +136,7 @@ TEST_F(QuantizationServiceTest, EveryFieldReachesTheWork) {
   EXPECT_EQ(plain.calibration_text, "Some text.");  // one text is a whole file
   EXPECT_EQ(plain.calibration_file, "");
   const QuantizationRequest& all = seen[1];
-  EXPECT_EQ(all.options.recipe.scheme, engine::Scheme::kStatic);
+  EXPECT_EQ(all.options.recipe.scheme, engine::Scheme::kQuambaNoRotation);
   EXPECT_EQ(all.options.recipe.granularity, engine::Granularity::kTensor);
   EXPECT_EQ(all.options.recipe.head_bits, 16);
   EXPECT_TRUE(all.options.recipe.residual_rotation);

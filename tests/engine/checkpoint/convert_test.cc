@@ -20,9 +20,21 @@ class ConvertTest : public ::testing::Test {
   void SetUp() override { fs::remove_all(out_); }
   void TearDown() override { fs::remove_all(out_); }
 
-  absl::Status Convert(const std::string& golden, std::string_view activation,
-                       float epsilon = kInitialEpsilon) {
+  absl::StatusOr<Conversion> Convert(const std::string& golden, std::string_view activation,
+                                     std::optional<float> epsilon = std::nullopt) {
     return ConvertActivation("tests/goldens/gpt2/" + golden, activation, epsilon, out_);
+  }
+
+  static float Epsilon(const std::string& directory, int64_t layer) {
+    const auto checkpoint = Checkpoint::Open(directory);
+    EXPECT_TRUE(checkpoint.ok()) << checkpoint.status();
+    const int64_t one[] = {1};
+    const auto tensor =
+        (*checkpoint)->Get(absl::StrCat("transformer.h.", layer, ".mlp.act.lr"), one);
+    EXPECT_TRUE(tensor.ok()) << tensor.status();
+    float epsilon = 0;
+    if (tensor.ok()) ToFloat(*tensor, &epsilon);
+    return epsilon;
   }
 
   const std::string out_ = ::testing::TempDir() + "/converted_gpt2";
@@ -42,14 +54,7 @@ TEST_F(ConvertTest, EveryLayerGetsAnEpsilonAndNothingElseChanges) {
     EXPECT_TRUE(std::ranges::equal(same.data, tensor.data)) << name;
     EXPECT_EQ(same.shape, tensor.shape);
   }
-  const int64_t one[] = {1};
-  for (const char* name : {"transformer.h.0.mlp.act.lr", "transformer.h.1.mlp.act.lr"}) {
-    const auto tensor = (*after)->Get(name, one);
-    ASSERT_TRUE(tensor.ok()) << tensor.status();
-    float epsilon;
-    ToFloat(*tensor, &epsilon);
-    EXPECT_EQ(epsilon, -0.25f);
-  }
+  for (const int64_t layer : {0, 1}) EXPECT_EQ(Epsilon(out_, layer), -0.25f);
   EXPECT_EQ(ReadTextFile(out_ + "/crrelu.py").value(), CrreluRegistration());
 }
 
@@ -63,9 +68,46 @@ TEST_F(ConvertTest, AnotherActivationHasNoEpsilon) {
   EXPECT_FALSE(json.contains("crrelu_epsilon_init"));
 }
 
+TEST_F(ConvertTest, EpsilonsThatWereTrainedAreKeptUnlessAnotherIsGiven) {
+  const std::string trained = "tests/goldens/gpt2/crrelu";
+  const float first = Epsilon(trained, 0), second = Epsilon(trained, 1);
+  ASSERT_NE(first, second);
+  const auto kept = Convert("crrelu", "crrelu");
+  ASSERT_TRUE(kept.ok()) << kept.status();
+  EXPECT_TRUE(kept->kept_epsilons);
+  EXPECT_EQ(Epsilon(out_, 0), first);
+  EXPECT_EQ(Epsilon(out_, 1), second);
+
+  fs::remove_all(out_);
+  const auto set = Convert("crrelu", "crrelu", 0.5f);
+  ASSERT_TRUE(set.ok()) << set.status();
+  EXPECT_FALSE(set->kept_epsilons);
+  EXPECT_EQ(set->epsilon, 0.5f);
+  EXPECT_EQ(Epsilon(out_, 0), 0.5f);
+
+  // A model whose layers have none of their own, but config.json's.
+  const std::string shared = out_ + "_shared";
+  fs::remove_all(shared);
+  fs::copy("tests/goldens/gpt2/relu", shared);
+  auto json = nlohmann::json::parse(std::ifstream(shared + "/config.json"));
+  json["activation_function"] = "crrelu";
+  std::ofstream(shared + "/config.json") << json;
+  fs::remove_all(out_);
+  EXPECT_THAT(ConvertActivation(shared, "crrelu", std::nullopt, out_),
+              Fails(Code::kNotFound, "transformer.h.0.mlp.act.lr"));
+  json["crrelu_epsilon_init"] = 0.125;
+  std::ofstream(shared + "/config.json") << json;
+  const auto same = ConvertActivation(shared, "crrelu", std::nullopt, out_);
+  fs::remove_all(shared);
+  ASSERT_TRUE(same.ok()) << same.status();
+  EXPECT_EQ(Epsilon(out_, 1), 0.125f);
+}
+
 TEST_F(ConvertTest, WhatCannotBeConvertedIsNamedAndNothingIsLeft) {
   EXPECT_THAT(Convert("gelu", "geluu"), Fails(Code::kInvalidArgument, "activation: \"geluu\""));
   EXPECT_THAT(Convert("gelu", "crrelu", HUGE_VALF), Fails(Code::kInvalidArgument, "epsilon: inf"));
+  EXPECT_THAT(Convert("crrelu", "relu", 0.5f),
+              Fails(Code::kInvalidArgument, "epsilon: 0.5 seen, expected none"));
   EXPECT_THAT(ConvertActivation("tests/goldens/mamba/hf_tied", "crrelu", 0.01f, out_),
               Fails(Code::kUnimplemented, "mamba"));
   EXPECT_THAT(Convert("absent", "crrelu"), Fails(Code::kNotFound, "config.json"));

@@ -76,7 +76,7 @@ class BatchInvarianceTest : public testing::TestWithParam<Case> {
       directory = FreshDirectory("quantized");
       const auto recipe = ParseRecipe(*GetParam().recipe);
       ASSERT_TRUE(recipe.ok()) << recipe.status();
-      const QuantizeOptions options{.recipe = *recipe, .percentile = 0.99999};
+      const QuantizeOptions options{.recipe = *recipe, .percentile = AnyPercentile(*recipe)};
       const auto report =
           QuantizeModel(source, SmallCalibration(), options, directory, environment, Silent);
       ASSERT_TRUE(report.ok()) << report.status();

@@ -24,8 +24,8 @@ class QuantizedMambaTest : public testing::TestWithParam<Scheme> {
     if (directory_.empty()) {
       directory_ = FreshDirectory("quantized");
       const auto report = QuantizeModel(RandomModel(SmallConfig(96)), SmallCalibration(),
-                                        {RecipeOf(GetParam()), 0.99999}, directory_,
-                                        {&executor_, &ledger_}, Silent);
+                                        {RecipeOf(GetParam()), AnyPercentile(RecipeOf(GetParam()))},
+                                        directory_, {&executor_, &ledger_}, Silent);
       EXPECT_TRUE(report.ok()) << report.status();
     }
     auto model = LoadModel(directory_, options, {&executor_, &ledger_});
