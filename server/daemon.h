@@ -46,11 +46,11 @@ struct DaemonOptions {
   bool reflection = true;
   std::vector<NamedModel> models;  // loaded at the start, in this order
   // Of those models that can have them; a line of the log names the others. Empty: the model's own.
-  std::string scheme;      // of float weights, fp32 or bf16
-  std::string state_type;  // fp32, bf16 or int8
-  std::string model_root;          // empty: clients load nothing
-  int threads = 0;                 // 0: what the affinity mask and the cgroup allow
-  double memory_fraction = 0.9;    // of the cgroup's memory, for the engine
+  std::string scheme;            // of float weights, fp32 or bf16
+  std::string state_type;        // fp32, bf16 or int8
+  std::string model_root;        // empty: clients load nothing
+  int threads = 0;               // 0: what the affinity mask and the cgroup allow
+  double memory_fraction = 0.9;  // of the cgroup's memory, for the engine
   GenerationLimits limits;
   engine::GeneratorOptions generator;
   std::string data;          // a directory for what outlives the process; empty: nothing does

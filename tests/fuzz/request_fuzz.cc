@@ -1,0 +1,103 @@
+// Any bytes as a StreamGenerateRequest to a small model: refused with a status, or a request that
+// the engine may be given. The first byte chooses what the request is resolved against.
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/generate/generator.h"
+#include "server/rpc/generation_request.h"
+#include "tests/engine/fakes/fake_model.h"
+
+namespace {
+
+using namespace whipsnake::engine;
+using namespace whipsnake::server;
+
+constexpr int64_t kPadding = 3;  // tokens that the model has and the tokenizer lacks
+constexpr int64_t kPositions = 64;
+constexpr GenerationLimits kLimits{.prompt_tokens = 256, .new_tokens = 512};
+
+void Require(bool condition) {
+  if (!condition) __builtin_trap();
+}
+
+// All that resolving looks at.
+class SavedAt : public State {
+ public:
+  explicit SavedAt(int64_t position) : position_(position) {}
+
+  int64_t position() const override { return position_; }
+  absl::StatusOr<std::unique_ptr<State>> CloneAt(int64_t position) const override {
+    return std::make_unique<SavedAt>(position);
+  }
+  int64_t bytes() const override { return 0; }
+  void AppendMemory(std::vector<std::span<const std::byte>>&) const override {}
+  void Save(std::span<std::byte>) const override {}
+
+ private:
+  const int64_t position_;
+};
+
+const FakeTokenizer& ByteTokenizer() {
+  static const auto& tokenizer = *new FakeTokenizer([] {
+    std::vector<std::string> pieces;
+    for (int byte = 0; byte < 256; ++byte) pieces.emplace_back(1, static_cast<char>(byte));
+    for (const char* piece : {"{\"", "\":", "the ", "\xc3\xa9"}) pieces.emplace_back(piece);
+    return pieces;
+  }());
+  return tokenizer;
+}
+
+GenerationDefaults Defaults(bool unusual) {
+  GenerationDefaults defaults;
+  defaults.eos_token_ids = {0};
+  if (!unusual) return defaults;
+  defaults.temperature = 0.0f;
+  defaults.top_k = 1;
+  defaults.repetition_penalty = 100.0f;
+  defaults.max_new_tokens = 1 << 20;
+  return defaults;
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  if (size == 0) return 0;
+  const uint8_t choice = data[0];
+  whipsnake::v1::StreamGenerateRequest message;
+  if (!message.ParseFromArray(data + 1, static_cast<int>(size - 1))) return 0;
+
+  const FakeTokenizer& tokenizer = ByteTokenizer();
+  ModelInfo info;
+  info.vocab_size = tokenizer.size() + kPadding;
+  if (choice & 4) info.max_positions = kPositions;
+  if (choice & 8) info.labels = 2;
+  std::shared_ptr<SavedState> resume;
+  if (choice & 16) {
+    const int64_t tokens = choice & 32 ? kPositions - 1 : 5;
+    resume = std::make_shared<SavedState>(SavedState{
+        std::vector<int32_t>(tokens, 1), std::make_shared<SavedAt>(tokens - (choice >> 6 & 1))});
+  }
+  constexpr GenerationKind kKinds[] = {GenerationKind::kUnary, GenerationKind::kStream,
+                                       GenerationKind::kSaveState, GenerationKind::kStream};
+  static const auto& trie =
+      *new auto(std::make_shared<const VocabularyTrie>(tokenizer, tokenizer.size() + kPadding));
+  ConstraintCache constraints(trie);
+  const GenerationDefaults defaults = Defaults(choice & 128);
+  const std::string model = "m";
+  const auto resolved = ResolveGeneration(
+      message.parameters(),
+      {kKinds[choice & 3], model, info, tokenizer, defaults, constraints, kLimits, resume});
+  if (!resolved.ok()) {
+    Require(!resolved.status().message().empty());
+    return 0;
+  }
+  const GenerationRequest& request = resolved->request;
+  const absl::Status valid = Validate(request, info);
+  Require(valid.ok());
+  Require(resolved->n >= 1 && resolved->n <= request.completions);
+  Require(resolved->prompt_tokens == static_cast<int64_t>(request.prompt.size()));
+  Require(resolved->parameters.max_new_tokens() == request.max_new_tokens);
+  Require(!resolved->parameters.request_id().empty());
+  return 0;
+}
