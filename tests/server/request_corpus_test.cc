@@ -1,0 +1,28 @@
+// The property of tests/fuzz/request_fuzz.cc over its corpus, with every choice of what a request
+// is resolved against: what a fuzzer has found once is tested in every build.
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string>
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
+
+TEST(RequestCorpus, IsRefusedOrOfRequestsThatTheEngineMayBeGiven) {
+  int inputs = 0;
+  for (const auto& entry : std::filesystem::directory_iterator("tests/fuzz/corpus/request_fuzz")) {
+    SCOPED_TRACE(entry.path());
+    std::ifstream file(entry.path(), std::ios::binary);
+    std::string bytes{std::istreambuf_iterator<char>(file), {}};
+    ASSERT_FALSE(bytes.empty());
+    for (int choice = 0; choice < 256; ++choice) {
+      bytes[0] = static_cast<char>(choice);
+      EXPECT_EQ(
+          LLVMFuzzerTestOneInput(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()), 0);
+    }
+    ++inputs;
+  }
+  EXPECT_GE(inputs, 7);
+}
