@@ -10,6 +10,7 @@
 #include "engine/base/status.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
+#include "server/logging.h"
 #include "server/utf8.h"
 
 namespace whipsnake::server {
@@ -19,6 +20,7 @@ using engine::ToAbsl;
 
 constexpr std::string_view kTypePrefix = "type.googleapis.com/";
 constexpr std::string_view kFieldPrefixPayload = "whipsnake.field_prefix";
+constexpr std::string_view kStorageFailed = "STORAGE_FAILED";
 constexpr std::chrono::milliseconds kDefaultRetry{1000};
 
 template <typename Detail>
@@ -51,7 +53,7 @@ absl::Status Complete(absl::Status status) {
     google::rpc::BadRequest bad_request;
     auto* violation = bad_request.add_field_violations();
     violation->set_field(BoundedUtf8(field, kMaxMessageBytes / 4));
-    violation->set_description(BoundedUtf8(std::string(status.message()), kMaxMessageBytes));
+    violation->set_description(BoundedUtf8(engine::ClientMessage(status), kMaxMessageBytes));
     status = WithDetail(std::move(status), bad_request);
   }
   return status;
@@ -86,7 +88,7 @@ absl::Status WithPrecondition(absl::Status status, std::string_view type,
   auto* violation = failure.add_violations();
   violation->set_type(std::string(type));
   violation->set_subject(BoundedUtf8(subject, kMaxMessageBytes / 4));
-  violation->set_description(BoundedUtf8(std::string(status.message()), kMaxMessageBytes));
+  violation->set_description(BoundedUtf8(engine::ClientMessage(status), kMaxMessageBytes));
   return WithDetail(std::move(status), failure);
 }
 
@@ -109,8 +111,27 @@ absl::Status WithFieldPrefix(const absl::Status& status, std::string_view prefix
 }
 
 absl::Status BlameCheckpoint(const absl::Status& status) {
-  if (!absl::IsInvalidArgument(status)) return status;
-  return WithReason(absl::DataLossError(status.message()), "BAD_CHECKPOINT");
+  switch (status.code()) {
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kNotFound:
+      return WithReason(engine::WithCode(status, absl::StatusCode::kDataLoss), "BAD_CHECKPOINT");
+    case absl::StatusCode::kPermissionDenied:
+    case absl::StatusCode::kUnknown:
+    case absl::StatusCode::kUnavailable:
+      return StorageError(status, "the model's files cannot be read");
+    default:
+      return status;
+  }
+}
+
+absl::Status StorageError(const absl::Status& status, std::string_view text) {
+  if (status.ok()) return status;
+  Log(LogLevel::kError, text, {{"error", std::string(status.message())}});
+  const bool full = absl::IsResourceExhausted(status);
+  return WithReason(
+      engine::WithClientMessage(
+          engine::WithCode(status, full ? status.code() : absl::StatusCode::kInternal), text),
+      full ? "STORAGE_FULL" : kStorageFailed);
 }
 
 std::string FieldPath(const absl::Status& status) {
@@ -124,7 +145,7 @@ grpc::Status ToGrpc(const absl::Status& status) {
 
   google::rpc::Status rich;
   rich.set_code(static_cast<int>(complete.code()));
-  rich.set_message(BoundedUtf8(std::string(complete.message()), kMaxMessageBytes));
+  rich.set_message(BoundedUtf8(engine::ClientMessage(complete), kMaxMessageBytes));
   complete.ForEachPayload([&](absl::string_view type, const absl::Cord& payload) {
     if (!absl::StartsWith(type, ToAbsl(kTypePrefix))) return;
     auto* detail = rich.add_details();

@@ -39,15 +39,20 @@ absl::Status DrainingError();
 // ("parameters.") before the field and the message. A status without a field is returned as it is.
 absl::Status WithFieldPrefix(const absl::Status& status, std::string_view prefix);
 
-// A file of the model's that is wrong is not the request's fault, as INVALID_ARGUMENT would say:
-// makes it DATA_LOSS. Other statuses are returned as they are.
+// A file of the model's that is wrong or missing is not the request's fault, as INVALID_ARGUMENT or
+// NOT_FOUND would say: makes it DATA_LOSS. One that the system does not let the server read is
+// a StorageError. Other statuses, such as UNIMPLEMENTED, are returned as they are.
 absl::Status BlameCheckpoint(const absl::Status& status);
+
+// What the client is told when the server's own files fail: `text`, with INTERNAL, or
+// RESOURCE_EXHAUSTED where the disk is full. The log gets the rest, at error level. OK stays OK.
+absl::Status StorageError(const absl::Status& status, std::string_view text);
 
 // The path of the field that an INVALID_ARGUMENT is about, or "".
 std::string FieldPath(const absl::Status& status);
 
-// ErrorInfo is always there; BadRequest with INVALID_ARGUMENT where the field is known; then what
-// was attached.
+// The message is that for clients (engine::ClientMessage). ErrorInfo is always there; BadRequest
+// with INVALID_ARGUMENT where the field is known; then what was attached.
 grpc::Status ToGrpc(const absl::Status& status);
 
 }  // namespace whipsnake::server

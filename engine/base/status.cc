@@ -10,6 +10,24 @@ namespace whipsnake::engine {
 namespace {
 
 constexpr std::string_view kFieldPayload = "whipsnake.field";
+constexpr std::string_view kClientPayload = "whipsnake.client_message";  // where it is another one
+
+absl::Status Made(absl::StatusCode code, absl::string_view message, const absl::Status& payloads) {
+  absl::Status result(code, message);
+  payloads.ForEachPayload(
+      [&](absl::string_view type, const absl::Cord& payload) { result.SetPayload(type, payload); });
+  return result;
+}
+
+// With contexts for the two readers.
+absl::Status WithContexts(const absl::Status& status, std::string_view context,
+                          std::string_view client_context) {
+  if (status.ok()) return status;
+  const std::string client = absl::StrCat(ToAbsl(client_context), ": ", ClientMessage(status));
+  const absl::Status result =
+      Made(status.code(), absl::StrCat(ToAbsl(context), ": ", status.message()), status);
+  return client == result.message() ? result : WithClientMessage(result, client);
+}
 
 }  // namespace
 
@@ -33,10 +51,27 @@ std::string FieldOf(const absl::Status& status) {
 }
 
 absl::Status WithContext(const absl::Status& status, std::string_view context) {
-  if (status.ok()) return status;
-  absl::Status result(status.code(), absl::StrCat(ToAbsl(context), ": ", status.message()));
-  status.ForEachPayload(
-      [&](absl::string_view type, const absl::Cord& payload) { result.SetPayload(type, payload); });
+  return WithContexts(status, context, context);
+}
+
+absl::Status WithPath(const absl::Status& status, std::string_view path) {
+  std::string_view name = path;
+  while (name.size() > 1 && name.back() == '/') name.remove_suffix(1);
+  return WithContexts(status, path, name.substr(name.rfind('/') + 1));
+}
+
+std::string ClientMessage(const absl::Status& status) {
+  const auto payload = status.GetPayload(ToAbsl(kClientPayload));
+  return payload ? std::string(*payload) : std::string(status.message());
+}
+
+absl::Status WithCode(const absl::Status& status, absl::StatusCode code) {
+  return Made(code, status.message(), status);
+}
+
+absl::Status WithClientMessage(const absl::Status& status, std::string_view text) {
+  absl::Status result = status;
+  result.SetPayload(ToAbsl(kClientPayload), absl::Cord(ToAbsl(text)));
   return result;
 }
 

@@ -1,7 +1,8 @@
 // The one error type is absl::Status. Its message names the thing, the value seen and the value
 // expected. Where an error is about one field of a request, the field's path travels beside the
 // message, so that the server can put it into google.rpc.BadRequest without the engine knowing
-// protobuf.
+// protobuf. An error about a file has two texts: the message, which is for whoever runs the
+// program, names the path; the one for clients of a server does not.
 #ifndef WHIPSNAKE_ENGINE_BASE_STATUS_H_
 #define WHIPSNAKE_ENGINE_BASE_STATUS_H_
 
@@ -28,8 +29,18 @@ absl::Status InvalidField(std::string_view field, std::string_view seen, std::st
 // The field that InvalidField attached, or "".
 std::string FieldOf(const absl::Status& status);
 
-// The same status with `context` and ": " before its message; payloads are kept.
+// The same status with `context` and ": " before both of its texts; payloads are kept.
 absl::Status WithContext(const absl::Status& status, std::string_view context);
+
+// The same with a path as the context, of which a client sees the last part alone.
+absl::Status WithPath(const absl::Status& status, std::string_view path);
+
+// The text for clients: the message, where no path is in it.
+std::string ClientMessage(const absl::Status& status);
+
+// The same status with another code, or another text for clients; payloads are kept.
+absl::Status WithCode(const absl::Status& status, absl::StatusCode code);
+absl::Status WithClientMessage(const absl::Status& status, std::string_view text);
 
 }  // namespace whipsnake::engine
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "engine/base/status.h"
+#include "engine/checkpoint/files.h"
 #include "engine/checkpoint/json.h"
 #include "engine/checkpoint/safetensors_format.h"
 
@@ -49,19 +50,22 @@ absl::Status Checkpoint::AddFile(const std::string& path, std::span<const std::s
   ASSIGN_OR_RETURN(MappedFile file, MappedFile::Open(path));
   const std::span<const std::byte> bytes = file.bytes();
   auto records = ParseSafetensorsHeader(bytes, bytes.size());
-  if (!records.ok()) return WithContext(records.status(), path);
+  RETURN_IF_ERROR(file.Check());
+  if (!records.ok()) return WithPath(records.status(), path);
   for (const std::string& name : expected) {
     if (!records->contains(name)) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          path, ": ", TensorText(name), " is not in this shard, but the index says so"));
+      return WithPath(absl::InvalidArgumentError(absl::StrCat(
+                          TensorText(name), " is not in this shard, but the index says so")),
+                      path);
     }
   }
   for (auto& [name, record] : *records) {
     TensorView view{record.dtype, std::move(record.shape),
                     bytes.subspan(record.begin, record.end - record.begin)};
     if (!tensors_.emplace(name, std::move(view)).second) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(path, ": ", TensorText(name), " lies in another shard too"));
+      return WithPath(
+          absl::InvalidArgumentError(absl::StrCat(TensorText(name), " lies in another shard too")),
+          path);
     }
   }
   files_.push_back(std::move(file));
@@ -77,12 +81,13 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& 
   const std::string index_path = Join(directory, kIndexFile);
   const absl::StatusOr<std::string> text = ReadTextFile(index_path);
   if (absl::IsNotFound(text.status())) {
-    return absl::NotFoundError(absl::StrCat(directory, ": neither ", kSingleFile, " nor ",
-                                            kIndexFile, " seen, expected one of them"));
+    return WithPath(absl::NotFoundError(absl::StrCat("neither ", kSingleFile, " nor ", kIndexFile,
+                                                     " seen, expected one of them")),
+                    directory);
   }
   RETURN_IF_ERROR(text.status());
   const auto shards = ParseIndex(*text);
-  if (!shards.ok()) return WithContext(shards.status(), index_path);
+  if (!shards.ok()) return WithPath(shards.status(), index_path);
 
   std::map<std::string, std::vector<std::string>> tensors_of;
   for (const auto& [tensor, shard] : *shards) tensors_of[shard].push_back(tensor);
@@ -98,6 +103,11 @@ std::unique_ptr<Checkpoint> Checkpoint::Of(std::span<const OwnedTensor> tensors)
     checkpoint->tensors_.emplace(tensor.name, tensor.view());
   }
   return checkpoint;
+}
+
+absl::Status Checkpoint::Check() const {
+  for (const MappedFile& file : files_) RETURN_IF_ERROR(file.Check());
+  return absl::OkStatus();
 }
 
 bool Checkpoint::Contains(std::string_view name) const { return tensors_.contains(name); }

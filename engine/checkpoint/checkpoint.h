@@ -13,7 +13,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "engine/checkpoint/files.h"
+#include "engine/checkpoint/mapped_file.h"
 #include "engine/checkpoint/safetensors.h"
 
 namespace whipsnake::engine {
@@ -29,8 +29,8 @@ struct OwnedTensor {
 };
 
 // All tensors of model.safetensors or, where that is not there, of the shards that
-// model.safetensors.index.json names. Files are mapped read-only, not read. Immutable and
-// thread-safe.
+// model.safetensors.index.json names. Files are mapped read-only, not read. Thread-safe, and
+// immutable unless somebody changes the files: see MappedFile, and Check.
 class Checkpoint {
  public:
   // NOT_FOUND without either file; errors name the file and the tensor. Refused: a shard that is
@@ -42,6 +42,11 @@ class Checkpoint {
   static std::unique_ptr<Checkpoint> Of(std::span<const OwnedTensor> tensors);
   Checkpoint(const Checkpoint&) = delete;
   Checkpoint& operator=(const Checkpoint&) = delete;
+
+  // DATA_LOSS, naming the file, once one of them has shrunk, could not be read or has changed since
+  // Open. Whatever was computed from tensors before such an answer is in doubt, an error too: so
+  // look here first. A system call for each file.
+  absl::Status Check() const;
 
   bool Contains(std::string_view name) const;
   const std::map<std::string, TensorView, std::less<>>& tensors() const { return tensors_; }

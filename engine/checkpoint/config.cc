@@ -69,7 +69,7 @@ absl::StatusOr<ModelConfig> ReadModelConfig(const std::string& directory) {
   const std::string path = directory + "/config.json";
   ASSIGN_OR_RETURN(const std::string text, ReadTextFile(path));
   auto config = ParseModelConfig(text);
-  if (!config.ok()) return WithContext(config.status(), path);
+  if (!config.ok()) return WithPath(config.status(), path);
   return config;
 }
 

@@ -117,7 +117,9 @@ absl::Status WriteConverted(const std::string& directory, std::string_view activ
   if (ParseActivation(activation) == Activation::kCRRelu) {
     RETURN_IF_ERROR(WriteFileAtomically(made.path() + "/crrelu.py", kRegistration));
   }
-  RETURN_IF_ERROR(WriteSafetensors(made.path() + "/model.safetensors", tensors));
+  const absl::Status written = WriteSafetensors(made.path() + "/model.safetensors", tensors);
+  RETURN_IF_ERROR(checkpoint->Check());  // first: the other error may come of it
+  RETURN_IF_ERROR(written);
   return made.Commit();
 }
 

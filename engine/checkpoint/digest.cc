@@ -40,17 +40,18 @@ std::string Digest::text() const {
   return text;
 }
 
-absl::StatusOr<std::string> DigestModel(const std::string& directory) {
+absl::StatusOr<std::string> DigestModel(const std::string& directory,
+                                        const Checkpoint& checkpoint) {
   ASSIGN_OR_RETURN(const std::string config, ReadTextFile(directory + "/config.json"));
-  ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(directory));
   Digest digest;
   digest.Add(absl::StrCat(config.size(), " "));
   digest.Add(config);
-  for (const auto& [name, tensor] : checkpoint->tensors()) {
+  for (const auto& [name, tensor] : checkpoint.tensors()) {
     digest.Add(absl::StrCat(name.size(), " ", name, " ", static_cast<int>(tensor.dtype), " ",
                             ShapeText(tensor.shape), " "));
     digest.Add(tensor.data);
   }
+  RETURN_IF_ERROR(checkpoint.Check());
   return digest.text();
 }
 

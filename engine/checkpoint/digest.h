@@ -15,6 +15,8 @@
 
 namespace whipsnake::engine {
 
+class Checkpoint;
+
 // Of bytes that come piece by piece. Not thread-safe.
 class Digest {
  public:
@@ -33,9 +35,10 @@ class Digest {
   const std::unique_ptr<Hash> hash_;
 };
 
-// Of a model directory's config.json and tensors, however they are spread over files: two models of
-// one digest compute the same. Reads all weights. Errors as from Checkpoint::Open.
-absl::StatusOr<std::string> DigestModel(const std::string& directory);
+// Of a model directory's config.json and its tensors, however they are spread over files: two
+// models of one digest compute the same. Reads all weights. DATA_LOSS where the files of the
+// checkpoint have changed since it was opened; otherwise errors as from ReadTextFile.
+absl::StatusOr<std::string> DigestModel(const std::string& directory, const Checkpoint& checkpoint);
 
 }  // namespace whipsnake::engine
 

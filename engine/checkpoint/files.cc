@@ -1,13 +1,15 @@
 #include "engine/checkpoint/files.h"
 
 #include <fcntl.h>
-#include <sys/mman.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <atomic>
+#include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <filesystem>
+#include <random>
 #include <utility>
 
 #include "engine/base/status.h"
@@ -15,58 +17,108 @@
 namespace whipsnake::engine {
 namespace {
 
-class Descriptor {
- public:
-  explicit Descriptor(int descriptor) : descriptor_(descriptor) {}
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() {
-    if (descriptor_ >= 0) close(descriptor_);
-  }
-  int get() const { return descriptor_; }
-
- private:
-  const int descriptor_;
-};
-
-absl::Status SystemError(const std::string& path) { return absl::ErrnoToStatus(errno, path); }
-
-// Opens for reading without waiting for the other end of a pipe, and tells the size of a regular
-// file.
-int OpenForReading(const std::string& path) {
-  return open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-}
-
-absl::StatusOr<int64_t> RegularFileSize(const std::string& path, int descriptor) {
-  if (descriptor < 0) return SystemError(path);
-  struct stat info;
-  if (fstat(descriptor, &info) != 0) return SystemError(path);
-  if (!S_ISREG(info.st_mode)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(path, ": a ", S_ISDIR(info.st_mode) ? "directory" : "special file",
-                     " seen, expected a regular file"));
-  }
-  return info.st_size;
-}
-
 absl::Status WriteAll(const std::string& path, int descriptor, std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
     const ssize_t written = write(descriptor, bytes.data(), bytes.size());
     if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return SystemError(path);
+    if (written < 0) return FileError(errno, path);
     bytes = bytes.subspan(written);
   }
   return absl::OkStatus();
 }
 
-// Distinct for every file that this process makes, and, with the process id, for others that write
-// the same path.
+constexpr std::string_view kTemporary = ".tmp-";
+constexpr size_t kTemporaryDigits = 16;
+
+// Random, for a count begins anew in every process, and a container's process is always number 1.
 std::string TemporaryName(const std::string& path) {
-  static std::atomic<uint64_t> count{0};
-  return absl::StrCat(path, ".tmp-", getpid(), "-", count.fetch_add(1));
+  std::random_device random;
+  const uint64_t number = uint64_t{random()} << 32 | random();
+  return absl::StrCat(path, ToAbsl(kTemporary), absl::Hex(number, absl::kZeroPad16));
+}
+
+bool IsThere(int descriptor) {
+  struct stat info;
+  return fstat(descriptor, &info) == 0 && info.st_nlink > 0;
+}
+
+// Makes what `make` makes, under a temporary name beside `path`, and locks it: the name and the
+// open file. Between the two a sweep may have taken it away; then another is made. Where the file
+// system has no locks, none is taken, and no sweep will get one either.
+template <typename Make>
+absl::StatusOr<std::pair<std::string, Descriptor>> MakeTemporary(const std::string& path,
+                                                                 const Make& make) {
+  while (true) {
+    std::string name = TemporaryName(path);
+    Descriptor made(make(name.c_str()));
+    if (made.get() < 0 && errno == EEXIST) continue;
+    if (made.get() < 0) return FileError(errno, path);
+    flock(made.get(), LOCK_EX);
+    if (IsThere(made.get())) return std::pair(std::move(name), std::move(made));
+  }
+}
+
+// Whether a temporary is nobody's any more: locks it, so that it stays so.
+Descriptor TakeAbandoned(const std::string& path) {
+  Descriptor found(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  if (found.get() < 0 || flock(found.get(), LOCK_EX | LOCK_NB) != 0) return Descriptor();
+  return found;
 }
 
 }  // namespace
+
+absl::Status FileError(int error, std::string_view path) {
+  // No name in it yet: the two readers get different ones.
+  return WithPath(absl::Status(absl::ErrnoToStatusCode(error), strerrordesc_np(error)), path);
+}
+
+Descriptor& Descriptor::operator=(Descriptor&& other) noexcept {
+  std::swap(descriptor_, other.descriptor_);
+  return *this;
+}
+
+Descriptor::~Descriptor() {
+  if (descriptor_ >= 0) close(descriptor_);
+}
+
+absl::StatusOr<Descriptor> OpenRegularFile(const std::string& path) {
+  Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  struct stat info;
+  if (file.get() < 0 || fstat(file.get(), &info) != 0) return FileError(errno, path);
+  if (S_ISREG(info.st_mode)) return file;
+  return WithPath(absl::InvalidArgumentError(
+                      absl::StrCat("a ", S_ISDIR(info.st_mode) ? "directory" : "special file",
+                                   " seen, expected a regular file")),
+                  path);
+}
+
+bool IsTemporaryName(std::string_view name) {
+  const size_t at = name.rfind(kTemporary);
+  if (at == name.npos || at == 0) return false;
+  const std::string_view digits = name.substr(at + kTemporary.size());
+  return digits.size() == kTemporaryDigits &&
+         digits.find_first_not_of("0123456789abcdef") == digits.npos;
+}
+
+std::vector<std::string> SweepTemporaries(const std::string& directory, bool deep) {
+  std::vector<std::string> removed;
+  std::error_code error;
+  std::filesystem::recursive_directory_iterator entry(
+      directory, std::filesystem::directory_options::skip_permission_denied, error);
+  for (const std::filesystem::recursive_directory_iterator end; !error && entry != end;
+       entry.increment(error)) {
+    if (!deep) entry.disable_recursion_pending();
+    if (!IsTemporaryName(entry->path().filename().string())) continue;
+    entry.disable_recursion_pending();
+    const Descriptor abandoned = TakeAbandoned(entry->path());
+    std::error_code failure;
+    if (abandoned.get() >= 0 && std::filesystem::remove_all(entry->path(), failure) > 0 &&
+        !failure) {
+      removed.push_back(entry->path().string());
+    }
+  }
+  return removed;
+}
 
 std::string ParentOf(const std::string& path) {
   const std::string parent = std::filesystem::path(path).parent_path().string();
@@ -74,11 +126,14 @@ std::string ParentOf(const std::string& path) {
 }
 
 absl::StatusOr<std::string> ReadTextFile(const std::string& path, int64_t max_bytes) {
-  const Descriptor descriptor(OpenForReading(path));
-  ASSIGN_OR_RETURN(const int64_t size, RegularFileSize(path, descriptor.get()));
+  ASSIGN_OR_RETURN(const Descriptor descriptor, OpenRegularFile(path));
+  struct stat info;
+  if (fstat(descriptor.get(), &info) != 0) return FileError(errno, path);
+  const int64_t size = info.st_size;
   const auto too_large = [&](int64_t seen) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(path, ": ", seen, " bytes seen, expected at most ", max_bytes));
+    return WithPath(
+        absl::InvalidArgumentError(absl::StrCat(seen, " bytes seen, expected at most ", max_bytes)),
+        path);
   };
   if (size > max_bytes) return too_large(size);
   // One byte more than the size, so that the end of the file is seen, and growth meanwhile too.
@@ -87,7 +142,7 @@ absl::StatusOr<std::string> ReadTextFile(const std::string& path, int64_t max_by
   while (true) {
     const ssize_t got = read(descriptor.get(), text.data() + filled, text.size() - filled);
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return SystemError(path);
+    if (got < 0) return FileError(errno, path);
     if (got == 0) break;
     filled += got;
     if (filled > max_bytes) return too_large(filled);
@@ -95,6 +150,24 @@ absl::StatusOr<std::string> ReadTextFile(const std::string& path, int64_t max_by
   }
   text.resize(filled);
   return text;
+}
+
+absl::StatusOr<FileBeginning> ReadBeginning(const std::string& path, int64_t bytes) {
+  ASSIGN_OR_RETURN(const Descriptor file, OpenRegularFile(path));
+  struct stat info;
+  if (fstat(file.get(), &info) != 0) return FileError(errno, path);
+  FileBeginning beginning{std::string(std::min<int64_t>(bytes, info.st_size), '\0'), info.st_size};
+  size_t filled = 0;
+  while (filled < beginning.bytes.size()) {
+    const ssize_t got =
+        read(file.get(), beginning.bytes.data() + filled, beginning.bytes.size() - filled);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return FileError(errno, path);
+    if (got == 0) break;
+    filled += got;
+  }
+  beginning.bytes.resize(filled);
+  return beginning;
 }
 
 absl::Status WriteFileAtomically(const std::string& path, std::string_view contents) {
@@ -107,65 +180,42 @@ absl::Status CheckRoom(const std::string& directory, int64_t bytes) {
   std::error_code error;
   const std::filesystem::space_info space = std::filesystem::space(directory, error);
   if (error || space.available >= static_cast<uint64_t>(bytes)) return absl::OkStatus();
-  return absl::ResourceExhaustedError(absl::StrCat(
-      directory, ": ", space.available, " bytes of room seen, expected at least ", bytes));
+  return WithPath(absl::ResourceExhaustedError(absl::StrCat(
+                      space.available, " bytes of room seen, expected at least ", bytes)),
+                  directory);
 }
 
 absl::Status SyncDirectory(const std::string& directory) {
   const Descriptor descriptor(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (descriptor.get() < 0 || fsync(descriptor.get()) != 0) return SystemError(directory);
+  if (descriptor.get() < 0 || fsync(descriptor.get()) != 0) return FileError(errno, directory);
   return absl::OkStatus();
 }
 
-absl::StatusOr<MappedFile> MappedFile::Open(const std::string& path) {
-  const Descriptor descriptor(OpenForReading(path));
-  ASSIGN_OR_RETURN(const int64_t size, RegularFileSize(path, descriptor.get()));
-  MappedFile file;
-  if (size == 0) return file;  // mmap refuses an empty range
-  void* address = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, descriptor.get(), 0);
-  if (address == MAP_FAILED) return SystemError(path);
-  file.bytes_ = {static_cast<const std::byte*>(address), static_cast<size_t>(size)};
-  return file;
-}
-
-MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
-  std::swap(bytes_, other.bytes_);
-  return *this;
-}
-
-MappedFile::~MappedFile() {
-  if (!bytes_.empty()) munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
-}
-
-absl::StatusOr<AtomicFile> AtomicFile::Create(const std::string& path) {
-  std::string temporary = TemporaryName(path);
-  const int descriptor = open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-  if (descriptor < 0) return SystemError(path);
-  return AtomicFile(path, std::move(temporary), descriptor);
+absl::StatusOr<AtomicFile> AtomicFile::Create(const std::string& path, int mode) {
+  ASSIGN_OR_RETURN(auto made, MakeTemporary(path, [mode](const char* name) {
+                     return open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+                   }));
+  return AtomicFile(path, std::move(made.first), std::move(made.second));
 }
 
 AtomicFile& AtomicFile::operator=(AtomicFile&& other) noexcept {
   std::swap(path_, other.path_);
   std::swap(temporary_, other.temporary_);
-  std::swap(descriptor_, other.descriptor_);
+  std::swap(file_, other.file_);
   return *this;
 }
 
-AtomicFile::~AtomicFile() { Discard(); }
-
-void AtomicFile::Discard() {
-  if (descriptor_ >= 0) close(std::exchange(descriptor_, -1));
-  if (!temporary_.empty()) unlink(std::exchange(temporary_, "").c_str());
+AtomicFile::~AtomicFile() {
+  if (!temporary_.empty()) unlink(temporary_.c_str());
 }
 
 absl::Status AtomicFile::Append(std::span<const std::byte> bytes) {
-  return WriteAll(path_, descriptor_, bytes);
+  return WriteAll(path_, file_.get(), bytes);
 }
 
 absl::Status AtomicFile::Commit() {
-  if (fsync(descriptor_) != 0) return SystemError(path_);
-  if (close(std::exchange(descriptor_, -1)) != 0) return SystemError(path_);
-  if (rename(temporary_.c_str(), path_.c_str()) != 0) return SystemError(path_);
+  if (fsync(file_.get()) != 0) return FileError(errno, path_);
+  if (rename(temporary_.c_str(), path_.c_str()) != 0) return FileError(errno, path_);
   temporary_.clear();
   return SyncDirectory(ParentOf(path_));
 }
@@ -175,19 +225,26 @@ absl::StatusOr<AtomicDirectory> AtomicDirectory::Create(const std::string& targe
   const auto state = std::filesystem::status(target, error);
   if (std::filesystem::exists(state) &&
       !(std::filesystem::is_directory(state) && std::filesystem::is_empty(target, error))) {
-    return absl::AlreadyExistsError(absl::StrCat(
-        target, ": a file or a directory that is not empty seen, expected nothing there"));
+    return WithPath(absl::AlreadyExistsError(
+                        "a file or a directory that is not empty seen, expected nothing there"),
+                    target);
   }
   std::string plain = target;
   while (plain.size() > 1 && plain.back() == '/') plain.pop_back();
-  std::string temporary = TemporaryName(plain);
-  if (mkdir(temporary.c_str(), 0777) != 0) return SystemError(target);
-  return AtomicDirectory(std::move(plain), std::move(temporary));
+  SweepTemporaries(ParentOf(plain), /*deep=*/false);
+  ASSIGN_OR_RETURN(auto made, MakeTemporary(plain, [](const char* name) {
+                     if (mkdir(name, 0777) != 0) return -1;
+                     const int made = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+                     if (made < 0) rmdir(name);
+                     return made;
+                   }));
+  return AtomicDirectory(std::move(plain), std::move(made.first), std::move(made.second));
 }
 
 AtomicDirectory& AtomicDirectory::operator=(AtomicDirectory&& other) noexcept {
   std::swap(target_, other.target_);
   std::swap(temporary_, other.temporary_);
+  std::swap(lock_, other.lock_);
   return *this;
 }
 
@@ -199,7 +256,7 @@ AtomicDirectory::~AtomicDirectory() {
 absl::Status AtomicDirectory::Commit() {
   RETURN_IF_ERROR(SyncDirectory(temporary_));
   // This replaces an empty directory and nothing else.
-  if (rename(temporary_.c_str(), target_.c_str()) != 0) return SystemError(target_);
+  if (rename(temporary_.c_str(), target_.c_str()) != 0) return FileError(errno, target_);
   temporary_.clear();
   return SyncDirectory(ParentOf(target_));
 }

@@ -1,5 +1,6 @@
 #include "engine/generate/state_file.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <limits>
@@ -25,6 +26,12 @@ constexpr std::string_view kVersion = "01";
 constexpr size_t kLengthBegin = 8, kChecksumBegin = 16, kPreamble = 32;
 constexpr size_t kMaxHeader = 64 << 10;
 constexpr int64_t kMaxCount = int64_t{1} << 40;
+constexpr int64_t kMaxFile = int64_t{1} << 42;
+constexpr int kOwnersAlone = 0600;
+
+// The last one that the clock can say: it counts nanoseconds.
+constexpr int64_t kLastMillisecond =
+    std::chrono::floor<milliseconds>(system_clock::duration::max()).count();
 
 int64_t Milliseconds(system_clock::time_point time) {
   return std::chrono::duration_cast<milliseconds>(time.time_since_epoch()).count();
@@ -45,7 +52,7 @@ absl::StatusOr<StateHeader> ParseHeaderText(std::string_view text) {
   ASSIGN_OR_RETURN(const nlohmann::json json, ParseJsonObject(text));
   JsonObjectReader reader(json);
   const auto time = [&](const char* key) {
-    return system_clock::time_point(milliseconds(reader.Integer(key, 0, 0, kMaxCount * 1024)));
+    return system_clock::time_point(milliseconds(reader.Integer(key, 0, 0, kLastMillisecond)));
   };
   StateHeader header{.model = reader.Text("model", ""),
                      .digest = reader.Text("digest", ""),
@@ -82,8 +89,9 @@ struct Layout {
   size_t checksum_begin = 0;
 };
 
-// FAILED_PRECONDITION for another version; INVALID_ARGUMENT for all else.
-absl::StatusOr<Layout> LayOut(std::span<const std::byte> bytes) {
+// Of a file of `file_bytes` bytes that begins with `bytes`: the whole of it, or enough for the
+// longest header. FAILED_PRECONDITION for another version; INVALID_ARGUMENT for all else.
+absl::StatusOr<Layout> LayOut(std::span<const std::byte> bytes, uint64_t file_bytes) {
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   if (bytes.size() < kPreamble || !text.starts_with(kFormat)) {
     return absl::InvalidArgumentError("not a state file");
@@ -97,7 +105,7 @@ absl::StatusOr<Layout> LayOut(std::span<const std::byte> bytes) {
   std::memcpy(&header_bytes, bytes.data() + kLengthBegin, sizeof(header_bytes));
   if (header_bytes > kMaxHeader || header_bytes > bytes.size() - kPreamble) {
     return absl::InvalidArgumentError(
-        absl::StrCat("a header of ", header_bytes, " bytes in a file of ", bytes.size()));
+        absl::StrCat("a header of ", header_bytes, " bytes in a file of ", file_bytes));
   }
   if (!Holds(bytes.subspan(kChecksumBegin), bytes.subspan(kPreamble, header_bytes))) {
     return absl::InvalidArgumentError("the header's checksum is not that of its contents");
@@ -108,16 +116,15 @@ absl::StatusOr<Layout> LayOut(std::span<const std::byte> bytes) {
   layout.state_begin = layout.tokens_begin + layout.header.tokens * sizeof(int32_t);
   layout.checksum_begin = layout.state_begin + layout.header.state_bytes;
   const size_t expected = layout.checksum_begin + sizeof(Digest::Value);
-  if (bytes.size() != expected) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(bytes.size(), " bytes seen, expected ", expected));
+  if (file_bytes != expected) {
+    return absl::InvalidArgumentError(absl::StrCat(file_bytes, " bytes seen, expected ", expected));
   }
   return layout;
 }
 
 absl::Status Blame(const absl::Status& status, const std::string& path) {
-  if (!absl::IsInvalidArgument(status)) return WithContext(status, path);
-  return absl::DataLossError(absl::StrCat(path, ": ", status.message()));
+  if (!absl::IsInvalidArgument(status)) return WithPath(status, path);
+  return WithPath(WithCode(status, absl::StatusCode::kDataLoss), path);
 }
 
 }  // namespace
@@ -126,7 +133,7 @@ absl::Status WriteStateFile(const std::string& path, const StateHeader& header,
                             std::span<const int32_t> tokens, std::span<const std::byte> state) {
   const std::string text = HeaderText(header);
   const uint64_t text_bytes = text.size();
-  ASSIGN_OR_RETURN(AtomicFile out, AtomicFile::Create(path));
+  ASSIGN_OR_RETURN(AtomicFile out, AtomicFile::Create(path, kOwnersAlone));
   Digest digest;
   const auto append = [&](std::span<const std::byte> bytes) {
     digest.Add(bytes);
@@ -146,7 +153,7 @@ absl::Status WriteStateFile(const std::string& path, const StateHeader& header,
 }
 
 absl::StatusOr<StateFile> ParseStateFile(std::span<const std::byte> bytes) {
-  ASSIGN_OR_RETURN(Layout layout, LayOut(bytes));
+  ASSIGN_OR_RETURN(Layout layout, LayOut(bytes, bytes.size()));
   if (!Holds(bytes.subspan(layout.checksum_begin), bytes.first(layout.checksum_begin))) {
     return absl::InvalidArgumentError("the checksum is not that of its contents");
   }
@@ -155,20 +162,25 @@ absl::StatusOr<StateFile> ParseStateFile(std::span<const std::byte> bytes) {
   file.tokens.resize(file.header.tokens);
   std::memcpy(file.tokens.data(), bytes.data() + layout.tokens_begin,
               file.header.tokens * sizeof(int32_t));
+  const auto negative = std::ranges::find_if(file.tokens, [](int32_t token) { return token < 0; });
+  if (negative != file.tokens.end()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("tokens: ", *negative, " seen, expected 0 or more"));
+  }
   file.state.assign(bytes.begin() + layout.state_begin, bytes.begin() + layout.checksum_begin);
   return file;
 }
 
 absl::StatusOr<StateHeader> ReadStateHeader(const std::string& path) {
-  ASSIGN_OR_RETURN(const MappedFile file, MappedFile::Open(path));
-  auto layout = LayOut(file.bytes());
+  ASSIGN_OR_RETURN(const FileBeginning file, ReadBeginning(path, kPreamble + kMaxHeader));
+  auto layout = LayOut(std::as_bytes(std::span(file.bytes)), file.file_bytes);
   if (!layout.ok()) return Blame(layout.status(), path);
   return std::move(layout->header);
 }
 
 absl::StatusOr<StateFile> ReadStateFile(const std::string& path) {
-  ASSIGN_OR_RETURN(const MappedFile file, MappedFile::Open(path));
-  auto parsed = ParseStateFile(file.bytes());
+  ASSIGN_OR_RETURN(const std::string bytes, ReadTextFile(path, kMaxFile));
+  auto parsed = ParseStateFile(std::as_bytes(std::span(bytes)));
   if (!parsed.ok()) return Blame(parsed.status(), path);
   return parsed;
 }

@@ -24,9 +24,10 @@
 namespace whipsnake::engine {
 
 struct StateHeader {
-  std::string model;                                       // the name it had
-  std::string digest;                                      // of what may continue it
-  std::chrono::system_clock::time_point created, expires;  // whole milliseconds
+  std::string model;   // the name it had
+  std::string digest;  // of what may continue it
+  std::chrono::system_clock::time_point created,
+      expires;  // whole milliseconds, from 1970 to 2262
   int64_t tokens = 0;
   int64_t position = 0;
   int64_t state_bytes = 0;
@@ -38,13 +39,14 @@ struct StateFile {
   std::vector<std::byte> state;
 };
 
-// Whole or not at all, and durably (AtomicFile). The header's counts are those of tokens and state.
+// Whole or not at all, and durably (AtomicFile), readable by this user alone. The header's counts
+// are those of tokens and state.
 absl::Status WriteStateFile(const std::string& path, const StateHeader& header,
                             std::span<const int32_t> tokens, std::span<const std::byte> state);
 
-// DATA_LOSS, naming the path, for what is not a whole state file as it was written;
-// FAILED_PRECONDITION for one of another version. Reading the header alone leaves the rest
-// of the file unchecked, but for its size.
+// DATA_LOSS, naming the path, for what is not a whole state file as it was written, or has a
+// negative token; FAILED_PRECONDITION for one of another version; otherwise errors as from
+// ReadTextFile. Reading the header alone leaves the rest of the file unchecked, but for its size.
 absl::StatusOr<StateHeader> ReadStateHeader(const std::string& path);
 absl::StatusOr<StateFile> ReadStateFile(const std::string& path);
 

@@ -154,6 +154,7 @@ absl::StatusOr<WeightMatrix> WeightLoader::Matrix(const std::string& name, int64
   matrix.view_ = {tensor.data.data(), type, n, k};
   if (UsableInPlace(tensor, type)) {
     ASSIGN_OR_RETURN(matrix.mapped_, ledger_->Reserve(bytes, Purpose::kWeights, stored));
+    in_place_ = true;
     return matrix;
   }
   ASSIGN_OR_RETURN(matrix.copy_, ledger_->Allocate(bytes, Purpose::kWeights, stored));

@@ -63,6 +63,8 @@ class WeightLoader {
   absl::Status CheckSame(const std::string& name, const std::string& same);
   // Bytes of all that was asked for so far.
   int64_t bytes() const { return bytes_; }
+  // Whether any of it points into the checkpoint.
+  bool in_place() const { return in_place_; }
 
   // The tensor `name` of shape [n,k], held as `type`: kF32 or kBF16, or kI8 for the codes of
   // `name`. Errors name the tensor.
@@ -114,6 +116,7 @@ class WeightLoader {
   Ledger* ledger_;
   int64_t bytes_ = 0;
   std::set<std::string, std::less<>> taken_;  // the names of tensors
+  bool in_place_ = false;
 };
 
 }  // namespace whipsnake::engine

@@ -115,6 +115,9 @@ class Gpt2 : public Model {
 
   absl::StatusOr<MatrixView<const float>> Forward(std::span<const Run> runs) override;
   std::vector<std::span<const std::byte>> DecodeWeights() const override;
+  absl::Status CheckWeights() const override {
+    return checkpoint_ != nullptr ? checkpoint_->Check() : absl::OkStatus();
+  }
 
  private:
   // What one batch needs of the workspace, laid out in order.
@@ -139,7 +142,7 @@ class Gpt2 : public Model {
   const int64_t hidden_size_;
   const ModelInfo info_;
   const KvShape kv_;
-  const std::shared_ptr<const Checkpoint> checkpoint_;  // mapped weights lie in it
+  const std::shared_ptr<const Checkpoint> checkpoint_;  // where weights lie in it; or null
   const Gpt2Weights weights_;
   const ModelEnvironment environment_;
   TransformerObserver* const observer_;
@@ -180,6 +183,7 @@ absl::StatusOr<Gpt2::Activations> Gpt2::Prepare(const BatchSize& size) {
 
 absl::StatusOr<MatrixView<const float>> Gpt2::Forward(std::span<const Run> runs) {
   RETURN_IF_ERROR(CheckRuns(runs, info_.vocab_size));
+  RETURN_IF_ERROR(CheckWeights());
   RETURN_IF_ERROR(MakeRoom(runs));
   ASSIGN_OR_RETURN(const Activations activations, Prepare(SizeOf(runs)));
   environment_.executor->Run(PriorityOf(runs, environment_.background), [&] {
@@ -187,6 +191,7 @@ absl::StatusOr<MatrixView<const float>> Gpt2::Forward(std::span<const Run> runs)
     RunBlocks(runs, activations);
     RunHead(runs, activations);
   });
+  RETURN_IF_ERROR(CheckWeights());  // the weights were read as they should be
   for (const Run& run : runs) static_cast<KvState*>(run.state)->Advance(std::ssize(run.tokens));
   return activations.logits;
 }
@@ -270,6 +275,7 @@ absl::StatusOr<std::unique_ptr<Model>> MakeGpt2(const Gpt2Config& config,
   info.max_positions = config.positions;
   info.parameters = config.parameters();
   info.weights_bytes = loader.bytes();
+  if (!loader.in_place()) checkpoint = nullptr;  // all was copied
   info.state_bytes = KvShape::Blocks(config.positions) * kv.BlockBytes();
   return std::make_unique<Gpt2>(config, std::move(info), kv, std::move(checkpoint),
                                 std::move(weights), environment, observer);

@@ -168,6 +168,9 @@ class Mamba : public Model {
 
   absl::StatusOr<MatrixView<const float>> Forward(std::span<const Run> runs) override;
   std::vector<std::span<const std::byte>> DecodeWeights() const override;
+  absl::Status CheckWeights() const override {
+    return checkpoint_ != nullptr ? checkpoint_->Check() : absl::OkStatus();
+  }
 
  private:
   // What one batch needs of the workspace, laid out in order.
@@ -190,7 +193,7 @@ class Mamba : public Model {
   const int64_t hidden_size_;
   const ModelInfo info_;
   const MambaStateLayout layout_;
-  const std::shared_ptr<const Checkpoint> checkpoint_;  // mapped weights lie in it
+  const std::shared_ptr<const Checkpoint> checkpoint_;  // where weights lie in it; or null
   const MambaWeights weights_;
   const ModelEnvironment environment_;
   MambaObserver* const observer_;
@@ -214,6 +217,7 @@ absl::StatusOr<Mamba::Activations> Mamba::Prepare(int64_t rows, int64_t logit_ro
 
 absl::StatusOr<MatrixView<const float>> Mamba::Forward(std::span<const Run> runs) {
   RETURN_IF_ERROR(CheckRuns(runs, info_.vocab_size));
+  RETURN_IF_ERROR(CheckWeights());
   const BatchSize size = SizeOf(runs);
   ASSIGN_OR_RETURN(const Activations activations, Prepare(size.rows, size.logit_rows));
   environment_.executor->Run(PriorityOf(runs, environment_.background), [&] {
@@ -221,6 +225,7 @@ absl::StatusOr<MatrixView<const float>> Mamba::Forward(std::span<const Run> runs
     RunBlocks(runs, activations);
     RunHead(runs, activations);
   });
+  RETURN_IF_ERROR(CheckWeights());  // the weights were read as they should be
   for (const Run& run : runs) static_cast<MambaState*>(run.state)->Advance(run.tokens.size());
   return activations.logits;
 }
@@ -292,6 +297,7 @@ absl::StatusOr<std::unique_ptr<Model>> MakeMamba(const MambaConfig& config,
   info.vocab_size = config.vocab_size;
   info.parameters = config.parameters();
   info.weights_bytes = loader.bytes();
+  if (!loader.in_place()) checkpoint = nullptr;  // all was copied
   info.state_bytes = layout.bytes();
   return std::make_unique<Mamba>(config, std::move(info), layout, std::move(checkpoint),
                                  std::move(weights), environment, observer);

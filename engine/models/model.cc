@@ -74,19 +74,26 @@ ModelOptions ApplicableOptions(const ModelOptions& options, const ModelConfig& c
   return applicable;
 }
 
+absl::StatusOr<std::unique_ptr<Model>> LoadModel(const ModelConfig& config,
+                                                 std::shared_ptr<const Checkpoint> checkpoint,
+                                                 const ModelOptions& options,
+                                                 const ModelEnvironment& environment) {
+  RETURN_IF_ERROR(CheckOptions(options, config));
+  const auto* mamba = std::get_if<MambaConfig>(&config.architecture);
+  auto model = mamba != nullptr ? MakeMamba(*mamba, checkpoint, options, environment)
+                                : MakeGpt2(std::get<Gpt2Config>(config.architecture), checkpoint,
+                                           options, environment);
+  RETURN_IF_ERROR(checkpoint->Check());  // first: other errors may come of it
+  return model;
+}
+
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& directory,
                                                  const ModelOptions& options,
                                                  const ModelEnvironment& environment) {
   ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(directory));
-  if (const absl::Status status = CheckOptions(options, config); !status.ok()) {
-    return WithContext(status, directory);
-  }
   ASSIGN_OR_RETURN(std::shared_ptr<const Checkpoint> checkpoint, Checkpoint::Open(directory));
-  const auto* mamba = std::get_if<MambaConfig>(&config.architecture);
-  auto model = mamba != nullptr ? MakeMamba(*mamba, std::move(checkpoint), options, environment)
-                                : MakeGpt2(std::get<Gpt2Config>(config.architecture),
-                                           std::move(checkpoint), options, environment);
-  if (!model.ok()) return WithContext(model.status(), directory);
+  auto model = LoadModel(config, std::move(checkpoint), options, environment);
+  if (!model.ok()) return WithPath(model.status(), directory);
   return model;
 }
 

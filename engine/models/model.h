@@ -24,6 +24,9 @@
 
 namespace whipsnake::engine {
 
+class Checkpoint;
+struct ModelConfig;
+
 // What a sequence has been through: an explicit value that can be copied, forked, saved and
 // restored. Belongs to the model that made it. Not thread-safe, but for any number of threads that
 // leave it as it is.
@@ -101,9 +104,14 @@ class Model {
 
   // Runs the batch on the executor and returns when it is done. The logits' rows, [R, outputs()]
   // fp32, follow the order of the runs and, within a run of kAll, of its tokens; they stay valid
-  // until the next call. INVALID_ARGUMENT for an empty run, a token out of range or more
-  // than max_positions, RESOURCE_EXHAUSTED when there is no memory; then no state has changed.
+  // until the next call. INVALID_ARGUMENT for an empty run, a token out of range or more than
+  // max_positions, RESOURCE_EXHAUSTED when there is no memory; then no state has changed.
+  // DATA_LOSS, from then on, when CheckWeights says so: no state that the model made is worth
+  // anything then.
   virtual absl::StatusOr<kernels::MatrixView<const float>> Forward(std::span<const Run> runs) = 0;
+
+  // DATA_LOSS once files that weights lie in have changed. From any thread.
+  virtual absl::Status CheckWeights() const { return absl::OkStatus(); }
 
   // The weights that one decode step reads, as they lie in memory: the head yes, of an untied input
   // embedding nothing. For benchmarks that compare a step with a plain read of the same bytes.
@@ -152,8 +160,13 @@ absl::StatusOr<Scheme> ChooseScheme(const ModelOptions& options, std::optional<S
 // large is allocated; errors name the file, the tensor or the key. Tensors that the model of the
 // config does not have are refused: layers beyond its number, biases and norms of other variants, a
 // head of its own beside tied embeddings. FAILED_PRECONDITION where the directory cannot be had in
-// the scheme that was asked for.
+// the scheme that was asked for; DATA_LOSS where the files change meanwhile.
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& directory,
+                                                 const ModelOptions& options,
+                                                 const ModelEnvironment& environment);
+// The same of a config and tensors that were read already.
+absl::StatusOr<std::unique_ptr<Model>> LoadModel(const ModelConfig& config,
+                                                 std::shared_ptr<const Checkpoint> checkpoint,
                                                  const ModelOptions& options,
                                                  const ModelEnvironment& environment);
 

@@ -53,6 +53,7 @@ class Job {
   absl::Status ChoosePercentile(const Stage& stage);
   absl::Status ChooseStateClip(const Stage& stage);
   absl::Status MeasureErrors(const Stage& stage);
+  absl::Status Compute();
   MambaConfig QuantizedConfig() const;
   std::string ConfigJson() const;
 
@@ -76,19 +77,20 @@ absl::Status Job::Open(const std::string& directory) {
   const std::string path = directory + "/config.json";
   ASSIGN_OR_RETURN(config_json_, ReadTextFile(path));
   auto config = ParseMambaConfig(config_json_);
-  if (!config.ok()) return WithContext(config.status(), path);
+  if (!config.ok()) return WithPath(config.status(), path);
   config_ = *std::move(config);
   if (const absl::Status status = CheckRecipe(recipe_, {config_}); !status.ok()) {
-    return WithContext(status, path);
+    return WithPath(status, path);
   }
   RETURN_IF_ERROR(CheckPercentile(recipe_, options_.percentile));
   RETURN_IF_ERROR(CheckTokens(calibration_, config_.vocab_size));
   ASSIGN_OR_RETURN(checkpoint_, Checkpoint::Open(directory));
   auto norms = ReadNorms(*checkpoint_, config_);
-  if (!norms.ok()) return WithContext(norms.status(), directory);
+  RETURN_IF_ERROR(checkpoint_->Check());
+  if (!norms.ok()) return WithPath(norms.status(), directory);
   norms_ = *std::move(norms);
   ASSIGN_OR_RETURN(memory_, environment_.ledger->Reserve(config_.parameters(), Purpose::kWorkspace,
-                                                         "quantized weights of " + directory));
+                                                         "quantized weights"));
   return absl::OkStatus();
 }
 
@@ -216,32 +218,34 @@ std::string Job::ConfigJson() const {
   return config.dump(2) + "\n";
 }
 
-absl::StatusOr<QuantizationReport> Job::Run(const std::string& directory, const std::string& out) {
-  RETURN_IF_ERROR(Open(directory));
-  // Before the long work: a target that cannot be made is refused now.
-  ASSIGN_OR_RETURN(AtomicDirectory made, AtomicDirectory::Create(out));
-  RETURN_IF_ERROR(CheckRoom(made.path(), config_.parameters()));
-
+absl::Status Job::Compute() {
   const bool choose = recipe_.percentile && !options_.percentile;
   const double weights_begin = choose ? 0.5 : 0.65;
   RETURN_IF_ERROR(Calibrate({progress_, "Calibrating", 0, weights_begin}));
   const Stage rounding{progress_, "Rounding weights", weights_begin, weights_begin + 0.1};
-  auto quantized = QuantizeTensors(*checkpoint_, config_, recipe_, *statistics_,
-                                   /*alpha=*/options_.percentile ? 0 : kFirstTrial,
-                                   *environment_.executor, rounding);
-  if (!quantized.ok()) return WithContext(quantized.status(), directory);
-  quantized_ = *std::move(quantized);
+  ASSIGN_OR_RETURN(quantized_, QuantizeTensors(*checkpoint_, config_, recipe_, *statistics_,
+                                               /*alpha=*/options_.percentile ? 0 : kFirstTrial,
+                                               *environment_.executor, rounding));
   if (recipe_.percentile) {
     RETURN_IF_ERROR(
         ChoosePercentile({progress_, "Choosing the percentile", weights_begin + 0.1, 0.75}));
   }
   RETURN_IF_ERROR(ChooseStateClip({progress_, "Choosing the scale of states", 0.75, 0.9}));
-
   report_.scheme = recipe_.scheme;
   report_.calibration_tokens = calibration_.tokens();
   report_.calibration_digest = calibration_.digest;
   report_.float_bytes = config_.parameters() * static_cast<int64_t>(sizeof(float));
-  RETURN_IF_ERROR(MeasureErrors({progress_, "Measuring the errors", 0.9, 0.95}));
+  return MeasureErrors({progress_, "Measuring the errors", 0.9, 0.95});
+}
+
+absl::StatusOr<QuantizationReport> Job::Run(const std::string& directory, const std::string& out) {
+  RETURN_IF_ERROR(Open(directory));
+  // Before the long work: a target that cannot be made is refused now.
+  ASSIGN_OR_RETURN(AtomicDirectory made, AtomicDirectory::Create(out));
+  RETURN_IF_ERROR(CheckRoom(made.path(), config_.parameters()));
+  const absl::Status computed = Compute();
+  RETURN_IF_ERROR(checkpoint_->Check());  // first: other errors may come of it
+  if (!computed.ok()) return WithPath(computed, directory);
   RETURN_IF_ERROR(WriteQuantized(directory, ConfigJson(), quantized_, progress_, report_, made));
   return std::move(report_);
 }

@@ -34,6 +34,7 @@ class Job {
   absl::Status Open(const std::string& directory);
   absl::Status FeedTo(TransformerObserver& observer, const Samples& samples, const Stage& stage);
   absl::Status MeasureErrors(const Stage& stage);
+  absl::Status Compute();
   std::string ConfigJson() const;
 
   const CalibrationSet& calibration_;
@@ -55,14 +56,14 @@ absl::Status Job::Open(const std::string& directory) {
   ASSIGN_OR_RETURN(config_json_, ReadTextFile(path));
   ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(directory));
   if (const absl::Status status = CheckRecipe(recipe_, config); !status.ok()) {
-    return WithContext(status, path);
+    return WithPath(status, path);
   }
   config_ = std::get<Gpt2Config>(config.architecture);
   RETURN_IF_ERROR(CheckPercentile(recipe_, options_.percentile));
   RETURN_IF_ERROR(CheckTokens(calibration_, config_.vocab_size));
   ASSIGN_OR_RETURN(checkpoint_, Checkpoint::Open(directory));
   ASSIGN_OR_RETURN(memory_, environment_.ledger->Reserve(config_.parameters(), Purpose::kWorkspace,
-                                                         "quantized weights of " + directory));
+                                                         "quantized weights"));
   return absl::OkStatus();
 }
 
@@ -102,27 +103,30 @@ std::string Job::ConfigJson() const {
   return config.dump(2) + "\n";
 }
 
-absl::StatusOr<QuantizationReport> Job::Run(const std::string& directory, const std::string& out) {
-  RETURN_IF_ERROR(Open(directory));
-  // Before the long work: a target that cannot be made is refused now.
-  ASSIGN_OR_RETURN(AtomicDirectory made, AtomicDirectory::Create(out));
-  RETURN_IF_ERROR(CheckRoom(made.path(), config_.parameters()));
-
+absl::Status Job::Compute() {
   TransformerStatistics statistics;
   RETURN_IF_ERROR(FeedTo(statistics, calibration_.samples, {progress_, "Calibrating", 0, 0.7}));
   RETURN_IF_ERROR(statistics.status());
   const Stage rounding{progress_, "Rounding weights", 0.7, 0.9};
-  auto quantized = QuantizeTransformerTensors(*checkpoint_, config_, recipe_, statistics,
-                                              *environment_.executor, rounding);
-  if (!quantized.ok()) return WithContext(quantized.status(), directory);
-  quantized_ = *std::move(quantized);
-
+  ASSIGN_OR_RETURN(quantized_,
+                   QuantizeTransformerTensors(*checkpoint_, config_, recipe_, statistics,
+                                              *environment_.executor, rounding));
   report_.scheme = recipe_.scheme;
   report_.calibration_tokens = calibration_.tokens();
   report_.calibration_digest = calibration_.digest;
   report_.float_bytes = config_.parameters() * static_cast<int64_t>(sizeof(float));
   report_.warnings = quantized_.warnings;
-  RETURN_IF_ERROR(MeasureErrors({progress_, "Measuring the errors", 0.9, 0.95}));
+  return MeasureErrors({progress_, "Measuring the errors", 0.9, 0.95});
+}
+
+absl::StatusOr<QuantizationReport> Job::Run(const std::string& directory, const std::string& out) {
+  RETURN_IF_ERROR(Open(directory));
+  // Before the long work: a target that cannot be made is refused now.
+  ASSIGN_OR_RETURN(AtomicDirectory made, AtomicDirectory::Create(out));
+  RETURN_IF_ERROR(CheckRoom(made.path(), config_.parameters()));
+  const absl::Status computed = Compute();
+  RETURN_IF_ERROR(checkpoint_->Check());  // first: other errors may come of it
+  if (!computed.ok()) return WithPath(computed, directory);
   RETURN_IF_ERROR(
       WriteQuantized(directory, ConfigJson(), quantized_.weights, progress_, report_, made));
   return std::move(report_);

@@ -1,12 +1,11 @@
 #include "engine/tokenizer/tokenizer.h"
 
-#include <filesystem>
-#include <fstream>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
+#include "engine/checkpoint/files.h"
 #include "engine/tokenizer/added_tokens.h"
 #include "engine/tokenizer/bpe.h"
 #include "engine/tokenizer/json_view.h"
@@ -18,7 +17,7 @@
 namespace whipsnake::engine {
 namespace {
 
-constexpr uintmax_t kLargestFile = uintmax_t{256} << 20;
+constexpr int64_t kLargestFile = int64_t{256} << 20;
 constexpr size_t kLongestText = size_t{1} << 28;  // ICU counts in int32
 
 // "decoder": ByteLevel, alone or in a Sequence of one.
@@ -230,20 +229,9 @@ int32_t JsonTokenizer::FindToken(std::string_view content) const {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::Load(const std::string& path) {
-  std::error_code error;
-  const uintmax_t size = std::filesystem::file_size(path, error);
-  if (error) return absl::NotFoundError(absl::StrCat(path, ": ", error.message()));
-  if (size > kLargestFile) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(path, ": ", size, " bytes, expected at most ", kLargestFile));
-  }
-  std::string json(size, '\0');
-  std::ifstream file(path, std::ios::binary);
-  if (!file.read(json.data(), static_cast<std::streamsize>(size))) {
-    return absl::UnavailableError(absl::StrCat(path, ": cannot be read"));
-  }
+  ASSIGN_OR_RETURN(const std::string json, ReadTextFile(path, kLargestFile));
   auto tokenizer = Parse(json);
-  if (!tokenizer.ok()) return WithContext(tokenizer.status(), path);
+  if (!tokenizer.ok()) return WithPath(tokenizer.status(), path);
   return tokenizer;
 }
 

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "engine/base/status.h"
+#include "engine/checkpoint/checkpoint.h"
 #include "engine/checkpoint/config.h"
 #include "engine/checkpoint/digest.h"
 #include "engine/checkpoint/files.h"
@@ -13,24 +14,22 @@ namespace {
 
 // generation_config.json's, and the end-of-sequence tokens of config.json where that has none.
 absl::StatusOr<engine::GenerationDefaults> LoadDefaults(const std::string& directory,
-                                                        const engine::ModelInfo& info) {
+                                                        const engine::ModelConfig& config,
+                                                        int64_t vocab_size) {
   engine::GenerationDefaults defaults;
   const std::string path = directory + "/generation_config.json";
   const absl::StatusOr<std::string> text = engine::ReadTextFile(path);
   if (text.ok()) {
     auto parsed = engine::ParseGenerationConfig(*text);
-    if (!parsed.ok()) return engine::WithContext(parsed.status(), path);
+    if (!parsed.ok()) return engine::WithPath(parsed.status(), path);
     defaults = *std::move(parsed);
   } else if (!absl::IsNotFound(text.status())) {
     return text.status();
   }
-  const absl::Status valid = engine::Validate(DefaultSampling(defaults), info.vocab_size);
-  if (!valid.ok()) return engine::WithContext(valid, path);
+  const absl::Status valid = engine::Validate(DefaultSampling(defaults), vocab_size);
+  if (!valid.ok()) return engine::WithPath(valid, path);
 
-  if (defaults.eos_token_ids.empty()) {
-    ASSIGN_OR_RETURN(const engine::ModelConfig config, engine::ReadModelConfig(directory));
-    defaults.eos_token_ids = config.eos_token_ids();
-  }
+  if (defaults.eos_token_ids.empty()) defaults.eos_token_ids = config.eos_token_ids();
   return defaults;
 }
 
@@ -55,21 +54,27 @@ ModelLoader MakeDirectoryLoader(const engine::ModelEnvironment& environment,
     // The tokenizer first: it is small, and a directory without one is refused before weights are
     // read.
     ASSIGN_OR_RETURN(parts.tokenizer, engine::Tokenizer::Load(directory + "/tokenizer.json"));
-    ASSIGN_OR_RETURN(parts.model, engine::LoadModel(directory, model_options, environment));
+    ASSIGN_OR_RETURN(const engine::ModelConfig config, engine::ReadModelConfig(directory));
+    ASSIGN_OR_RETURN(const std::shared_ptr<const engine::Checkpoint> checkpoint,
+                     engine::Checkpoint::Open(directory));
+    auto model = engine::LoadModel(config, checkpoint, model_options, environment);
+    if (!model.ok()) return engine::WithPath(model.status(), directory);
+    parts.model = *std::move(model);
     const engine::ModelInfo& info = parts.model->info();
     // Nothing serves other models yet.
     if (absl::Status status = engine::CheckLanguageModel(info); !status.ok()) {
-      return engine::WithContext(status, directory);
+      return engine::WithPath(status, directory);
     }
-    ASSIGN_OR_RETURN(parts.digest, engine::DigestModel(directory));
+    ASSIGN_OR_RETURN(parts.digest, engine::DigestModel(directory, *checkpoint));
     absl::StrAppend(&parts.digest, "-", engine::ToAbsl(engine::Name(info.scheme)), "-",
                     info.state_bytes);
     if (parts.tokenizer->size() > info.vocab_size) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          directory, "/tokenizer.json: ", parts.tokenizer->size(), " ids seen, expected at most ",
-          info.vocab_size, ", the model's vocabulary"));
+      return engine::WithPath(absl::InvalidArgumentError(absl::StrCat(
+                                  parts.tokenizer->size(), " ids seen, expected at most ",
+                                  info.vocab_size, ", the model's vocabulary")),
+                              directory + "/tokenizer.json");
     }
-    ASSIGN_OR_RETURN(parts.defaults, LoadDefaults(directory, info));
+    ASSIGN_OR_RETURN(parts.defaults, LoadDefaults(directory, config, info.vocab_size));
     parts.constraints = std::make_unique<engine::ConstraintCache>(
         std::make_shared<engine::VocabularyTrie>(*parts.tokenizer, info.vocab_size));
     engine::GeneratorOptions generator_options = options;

@@ -1,5 +1,6 @@
 #include "server/registry/model_registry.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "engine/base/status.h"
@@ -11,6 +12,8 @@ namespace whipsnake::server {
 namespace {
 
 using Seconds = std::chrono::duration<double>;
+
+constexpr std::chrono::seconds kWeightsCheck{1};
 
 // What a message lists of the models that exist.
 constexpr int kNamesInMessage = 16;
@@ -24,7 +27,7 @@ absl::Status NotReady(std::string_view name, ModelState state, const absl::Statu
       return WithReason(absl::UnavailableError(text + "is being unloaded"), "MODEL_UNLOADING");
     default:
       return WithPrecondition(WithReason(absl::FailedPreconditionError(absl::StrCat(
-                                             text, "could not be loaded: ", error.message())),
+                                             text, "has failed: ", engine::ClientMessage(error))),
                                          "MODEL_FAILED"),
                               "MODEL_STATE", name);
   }
@@ -50,14 +53,25 @@ struct ModelRegistry::Entry {
   ModelSnapshot snapshot;
   bool load_begun = false;
   int64_t handles = 0;
+  bool freeing = false;                   // whether somebody does, without the lock
   std::unique_ptr<ModelMetrics> metrics;  // above the parts: the generator reports to it
-  std::optional<ModelParts> parts;        // while READY or UNLOADING
+  std::optional<ModelParts> parts;  // while READY or UNLOADING, and while a FAILED one is used
+
+  bool in_use() const { return freeing || parts.has_value(); }
 };
 
 ModelRegistry::ModelRegistry(ModelLoader loader, Metrics& metrics, Listener listener)
-    : loader_(std::move(loader)), metrics_(metrics), listener_(std::move(listener)) {}
+    : loader_(std::move(loader)), metrics_(metrics), listener_(std::move(listener)) {
+  watcher_ = std::thread([this] { Watch(); });
+}
 
 ModelRegistry::~ModelRegistry() {
+  {
+    engine::MutexLock lock(mutex_);
+    stopping_ = true;
+  }
+  stop_.NotifyAll();
+  watcher_.join();
   for (auto& [name, entry] : entries_) entry->metrics->Detach();
 }
 
@@ -66,10 +80,11 @@ absl::Status ModelRegistry::Announce(const ModelSource& source) {
   engine::MutexLock lock(mutex_);
   if (const auto found = entries_.find(source.name); found != entries_.end()) {
     const ModelState state = found->second->snapshot.state;
-    if (state != ModelState::kFailed) {
+    if (state != ModelState::kFailed || found->second->in_use()) {
       return WithResource(
-          WithReason(absl::AlreadyExistsError(absl::StrCat("model ", source.name, " exists and is ",
-                                                           engine::ToAbsl(Name(state)))),
+          WithReason(absl::AlreadyExistsError(absl::StrCat(
+                         "model ", source.name, " exists and is ", engine::ToAbsl(Name(state)),
+                         state == ModelState::kFailed ? " but in use" : "")),
                      "MODEL_EXISTS"),
           "model", source.name);
     }
@@ -104,7 +119,7 @@ absl::Status ModelRegistry::Load(const std::string& name) {
   engine::MutexLock lock(mutex_);
   ModelSnapshot& snapshot = entry->snapshot;
   if (!parts.ok()) {
-    snapshot.error = parts.status();
+    snapshot.error = BlameCheckpoint(parts.status());
     SetState(*entry, ModelState::kFailed);
     Log(LogLevel::kError, "model failed to load",
         {{"model", name}, {"error", std::string(snapshot.error.message())}});
@@ -133,11 +148,12 @@ void ModelRegistry::Withdraw(const std::string& name) {
 absl::Status ModelRegistry::Unload(const std::string& name) {
   engine::MutexLock lock(mutex_);
   ASSIGN_OR_RETURN(Entry * entry, Find(name));
-  if (entry->snapshot.state == ModelState::kFailed) {
+  const bool failed = entry->snapshot.state == ModelState::kFailed;
+  if (failed && !entry->in_use()) {
     entries_.erase(name);
     return absl::OkStatus();
   }
-  if (entry->snapshot.state != ModelState::kReady) {
+  if (entry->snapshot.state != ModelState::kReady && !failed) {
     return WithPrecondition(
         WithReason(absl::FailedPreconditionError(absl::StrCat(
                        "model ", name, " is ", engine::ToAbsl(Name(entry->snapshot.state)),
@@ -146,18 +162,23 @@ absl::Status ModelRegistry::Unload(const std::string& name) {
         "MODEL_STATE", name);
   }
   SetState(*entry, ModelState::kUnloading);
-  entry->parts->generator->Drain();
-  while (entry->handles > 0) idle_.Wait(mutex_);
-
-  // Freeing joins the generator's thread: without the lock. The entry keeps the name taken
-  // meanwhile.
-  lock.Unlock();
-  entry->metrics->Detach();
-  entry->parts.reset();
-  lock.Lock();
+  if (!failed) entry->parts->generator->Drain();
+  while (entry->handles > 0 || entry->freeing) idle_.Wait(mutex_);
+  Free(*entry);
   entries_.erase(name);
   Log(LogLevel::kInfo, "model unloaded", {{"model", name}});
   return absl::OkStatus();
+}
+
+// Freeing joins the generator's thread: without the lock. The entry keeps the name taken meanwhile.
+void ModelRegistry::Free(Entry& entry) {
+  entry.freeing = true;
+  mutex_.Unlock();
+  entry.metrics->Detach();
+  entry.parts.reset();
+  mutex_.Lock();
+  entry.freeing = false;
+  idle_.NotifyAll();
 }
 
 absl::StatusOr<ModelHandle> ModelRegistry::Acquire(std::string_view name) {
@@ -167,8 +188,12 @@ absl::StatusOr<ModelHandle> ModelRegistry::Acquire(std::string_view name) {
   if (entry->snapshot.state != ModelState::kReady) {
     return NotReady(name, entry->snapshot.state, entry->snapshot.error);
   }
-  ++entry->handles;
-  return ModelHandle(this, entry);
+  return Hold(*entry);
+}
+
+ModelHandle ModelRegistry::Hold(Entry& entry) {
+  ++entry.handles;
+  return ModelHandle(this, &entry);
 }
 
 std::vector<ModelSnapshot> ModelRegistry::List() const {
@@ -220,6 +245,54 @@ void ModelRegistry::SetState(Entry& entry, ModelState state) {
   entry.snapshot.state = state;
   entry.metrics->SetState(Name(state));
   if (listener_) listener_(entry.snapshot.source.name, state);
+}
+
+void ModelRegistry::CheckWeights() {
+  std::vector<ModelHandle> ready;
+  {
+    engine::MutexLock lock(mutex_);
+    for (const auto& [name, entry] : entries_) {
+      if (entry->snapshot.state == ModelState::kReady) ready.push_back(Hold(*entry));
+    }
+  }
+  for (const ModelHandle& handle : ready) {
+    const absl::Status status = handle.model().CheckWeights();  // may wait for a disk: no lock
+    if (!status.ok()) Fail(*handle.entry_, status);
+  }
+}
+
+void ModelRegistry::Fail(Entry& entry, const absl::Status& error) {
+  engine::MutexLock lock(mutex_);
+  if (entry.snapshot.state != ModelState::kReady) return;
+  entry.snapshot.error = error;
+  entry.parts->generator->Drain();
+  SetState(entry, ModelState::kFailed);
+  Log(LogLevel::kError, "model failed",
+      {{"model", entry.snapshot.source.name}, {"error", std::string(error.message())}});
+}
+
+void ModelRegistry::Watch() {
+  engine::MutexLock lock(mutex_);
+  while (!stopping_) {
+    if (stop_.WaitUntil(mutex_, std::chrono::steady_clock::now() + kWeightsCheck)) continue;
+    lock.Unlock();
+    CheckWeights();
+    lock.Lock();
+    FreeFailed();
+  }
+}
+
+void ModelRegistry::FreeFailed() {
+  const auto free = [](const auto& named) {
+    const Entry& entry = *named.second;
+    return entry.snapshot.state == ModelState::kFailed && !entry.freeing && entry.parts &&
+           entry.handles == 0;
+  };
+  while (true) {
+    const auto found = std::ranges::find_if(entries_, free);
+    if (found == entries_.end()) return;
+    Free(*found->second);
+  }
 }
 
 void ModelRegistry::Release(Entry& entry) {

@@ -1,8 +1,8 @@
 // The models that the server holds, by name: loading, serving and unloading.
 //
 // A model is used through a handle, and unloading waits until no handle is left, as TensorFlow
-// Serving does it. A model that cannot be loaded stays in the list as FAILED, with its error, and
-// disturbs no other.
+// Serving does it. A model that cannot be loaded, or whose files change while it is served, stays
+// in the list as FAILED, with its error, and disturbs no other.
 #ifndef WHIPSNAKE_SERVER_REGISTRY_MODEL_REGISTRY_H_
 #define WHIPSNAKE_SERVER_REGISTRY_MODEL_REGISTRY_H_
 
@@ -13,6 +13,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -59,10 +60,11 @@ class ModelRegistry {
   // All handles must have been released, and no other call may be in progress.
   ~ModelRegistry();
 
-  // Enters a model as LOADING; ALREADY_EXISTS when the name is taken, unless by a FAILED model,
-  // which it replaces. INVALID_ARGUMENT for a malformed name.
+  // Enters a model as LOADING; ALREADY_EXISTS when the name is taken, unless by a FAILED model that
+  // no request holds any more, which it replaces. INVALID_ARGUMENT for a malformed name.
   absl::Status Announce(const ModelSource& source);
-  // Loads an announced model, once, and returns when it is READY or FAILED, with the load's error.
+  // Loads an announced model, once, and returns when it is READY or FAILED, with the load's error,
+  // which blames the files and no request (BlameCheckpoint).
   absl::Status Load(const std::string& name);
   // Takes back an Announce whose Load has not begun.
   void Withdraw(const std::string& name);
@@ -77,6 +79,12 @@ class ModelRegistry {
   // By name.
   std::vector<ModelSnapshot> List() const;
   absl::StatusOr<ModelSnapshot> Get(std::string_view name) const;
+
+  // Looks whether the files of ready models are as they were loaded (Model::CheckWeights); a model
+  // whose files are not is FAILED from then on, with DATA_LOSS, and is freed when no request holds
+  // it. The registry does so by itself once a second; it is here for tests.
+  void CheckWeights();
+
   // What keeps the server from being ready: "model x is loading", or "".
   std::string WhyNotReady() const;
 
@@ -88,13 +96,22 @@ class ModelRegistry {
   absl::Status NotFound(std::string_view name) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SetState(Entry& entry, ModelState state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Release(Entry& entry);
+  // Both unlock meanwhile.
+  void Free(Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void FreeFailed() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  ModelHandle Hold(Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Fail(Entry& entry, const absl::Status& error);
+  void Watch();
 
   const ModelLoader loader_;
   Metrics& metrics_;
   const Listener listener_;
   mutable engine::Mutex mutex_;
-  engine::CondVar idle_;  // some entry's last handle is gone
+  engine::CondVar idle_;  // some entry's last handle is gone, or it was freed
   std::map<std::string, std::unique_ptr<Entry>, std::less<>> entries_ ABSL_GUARDED_BY(mutex_);
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  engine::CondVar stop_;
+  std::thread watcher_;  // looks at the weights' files, and frees models that have failed
 };
 
 // Keeps a ready model from being unloaded. Movable; the registry outlives it.

@@ -111,7 +111,8 @@ absl::Status GenerationCall::StatusOf(const Event& event) const {
       return WithReason(event.status, "SLOW_READER");
     }
     default:
-      return event.status;
+      return absl::IsDataLoss(event.status) ? WithReason(event.status, "WEIGHTS_CHANGED")
+                                            : event.status;
   }
 }
 

@@ -59,6 +59,32 @@ TEST(ErrorsTest, HugeAndMalformedMessagesAreBoundedText) {
   EXPECT_FALSE(FieldOf(status).empty());
 }
 
+// What the server's own files do is neither the request's fault nor told with a path.
+TEST(ErrorsTest, FilesOfTheServersAreNoFaultOfTheRequest) {
+  const absl::Status file = engine::WithPath(absl::NotFoundError("no such file"), "/srv/m/x.json");
+  for (const auto code : {absl::StatusCode::kNotFound, absl::StatusCode::kInvalidArgument}) {
+    const grpc::Status bad = ToGrpc(BlameCheckpoint(engine::WithCode(file, code)));
+    EXPECT_EQ(bad.error_code(), grpc::DATA_LOSS);
+    EXPECT_EQ(bad.error_message(), "x.json: no such file");
+    EXPECT_EQ(ReasonOf(bad), "BAD_CHECKPOINT");
+  }
+  const grpc::Status unreadable =
+      ToGrpc(BlameCheckpoint(engine::WithCode(file, absl::StatusCode::kPermissionDenied)));
+  EXPECT_EQ(unreadable.error_code(), grpc::INTERNAL);
+  EXPECT_EQ(ReasonOf(unreadable), "STORAGE_FAILED");
+  EXPECT_EQ(BlameCheckpoint(absl::UnimplementedError("x")), absl::UnimplementedError("x"));
+
+  const grpc::Status failed = ToGrpc(StorageError(file, "the state could not be read"));
+  EXPECT_EQ(failed.error_code(), grpc::INTERNAL);
+  EXPECT_EQ(failed.error_message(), "the state could not be read");
+  EXPECT_EQ(ReasonOf(failed), "STORAGE_FAILED");
+  const grpc::Status full = ToGrpc(StorageError(
+      engine::WithCode(file, absl::StatusCode::kResourceExhausted), "it could not be written"));
+  EXPECT_EQ(full.error_code(), grpc::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(ReasonOf(full), "STORAGE_FULL");
+  EXPECT_TRUE(StorageError(absl::OkStatus(), "x").ok());
+}
+
 TEST(Utf8Test, CutsBetweenCharactersAndReplacesWhatIsMalformed) {
   EXPECT_EQ(BoundedUtf8("short", 5), "short");
   EXPECT_EQ(BoundedUtf8("longer", 5), "lo...");

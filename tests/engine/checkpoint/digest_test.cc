@@ -5,6 +5,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "engine/base/status.h"
+#include "engine/checkpoint/checkpoint.h"
 #include "engine/checkpoint/random_model.h"
 
 namespace whipsnake::engine {
@@ -35,15 +37,20 @@ TEST(DigestTest, OfTheSameBytesInPiecesIsTheSame) {
   EXPECT_EQ(Digest().text(), "99aa06d3014798d86001c324468d497f");
 }
 
+absl::StatusOr<std::string> DigestOf(const std::string& directory) {
+  ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(directory));
+  return DigestModel(directory, *checkpoint);
+}
+
 TEST(DigestTest, OfAModelTellsItsWeightsAndConfig) {
-  const auto digest = DigestModel(Model("one", 1));
+  const auto digest = DigestOf(Model("one", 1));
   ASSERT_TRUE(digest.ok()) << digest.status();
-  EXPECT_EQ(*DigestModel(Model("same", 1)), *digest);
-  EXPECT_NE(*DigestModel(Model("other", 2)), *digest);
+  EXPECT_EQ(*DigestOf(Model("same", 1)), *digest);
+  EXPECT_NE(*DigestOf(Model("other", 2)), *digest);
   const std::string changed = Model("changed", 1);
   std::ofstream(changed + "/config.json", std::ios::app) << " ";
-  EXPECT_NE(*DigestModel(changed), *digest);
-  EXPECT_TRUE(absl::IsNotFound(DigestModel("/nowhere").status()));
+  EXPECT_NE(*DigestOf(changed), *digest);
+  EXPECT_TRUE(absl::IsNotFound(DigestOf("/nowhere").status()));
 }
 
 }  // namespace

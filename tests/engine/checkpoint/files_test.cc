@@ -2,6 +2,7 @@
 
 #include <sys/stat.h>
 
+#include "engine/base/status.h"
 #include "tests/engine/checkpoint/support.h"
 
 namespace whipsnake::engine {
@@ -29,25 +30,34 @@ TEST(ReadTextFile, NamesThePathOfWhatIsNotAFile) {
   // A pipe would wait for a writer for ever.
   ASSERT_EQ(mkfifo((directory / "pipe").c_str(), 0600), 0);
   EXPECT_THAT(ReadTextFile(directory / "pipe"), Fails(Code::kInvalidArgument, "special file"));
-  EXPECT_THAT(MappedFile::Open(directory / "pipe"), Fails(Code::kInvalidArgument, "special file"));
 }
 
 TEST(ReadTextFile, ReadsWhatSaysThatItIsEmptyButIsNot) {
   EXPECT_THAT(ReadTextFile("/proc/self/status").value(), testing::HasSubstr("VmRSS"));
 }
 
-TEST(MappedFile, OutlivesMovesAndTheNameOfTheFile) {
+TEST(ReadBeginning, GivesTheFirstBytesAndTheSize) {
   const TemporaryDirectory directory;
   WriteBytes(directory / "file", "content");
-  auto opened = MappedFile::Open(directory / "file");
-  ASSERT_TRUE(opened.ok());
-  MappedFile moved = *std::move(opened);
-  std::filesystem::remove(directory / "file");
-  const auto bytes = moved.bytes();
-  EXPECT_EQ(std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()), "content");
+  for (const int64_t bytes : {0, 3, 7, 100}) {
+    const auto beginning = ReadBeginning(directory / "file", bytes);
+    ASSERT_TRUE(beginning.ok());
+    EXPECT_EQ(beginning->bytes, std::string("content").substr(0, bytes));
+    EXPECT_EQ(beginning->file_bytes, 7);
+  }
+  EXPECT_THAT(ReadBeginning(directory.path(), 1), Fails(Code::kInvalidArgument, "a directory"));
+}
 
-  WriteBytes(directory / "empty", "");
-  EXPECT_EQ(MappedFile::Open(directory / "empty")->bytes().size(), 0);
+TEST(FileError, TellsTheOperatorThePathAndAClientTheName) {
+  const absl::Status status = ReadTextFile("/nowhere/at/all.json").status();
+  EXPECT_EQ(status.message(), "/nowhere/at/all.json: No such file or directory");
+  EXPECT_EQ(ClientMessage(status), "all.json: No such file or directory");
+  const absl::Status wrapped = WithPath(WithContext(status, "model"), "/srv/models/one/");
+  EXPECT_EQ(wrapped.message(),
+            "/srv/models/one/: model: /nowhere/at/all.json: No such file or directory");
+  EXPECT_EQ(ClientMessage(wrapped), "one: model: all.json: No such file or directory");
+  EXPECT_EQ(ClientMessage(WithCode(wrapped, Code::kDataLoss)), ClientMessage(wrapped));
+  EXPECT_EQ(ClientMessage(absl::InternalError("plain")), "plain");
 }
 
 TEST(AtomicFile, ShowsNothingBeforeTheCommit) {
@@ -105,6 +115,52 @@ TEST(AtomicDirectory, TakesTheNameOfNothingOrAnEmptyDirectoryOnly) {
   }
   EXPECT_THAT(AtomicDirectory::Create(directory / "no/parent"),
               Fails(Code::kNotFound, "no/parent"));
+}
+
+// A process that is killed leaves what nobody has locked any more.
+TEST(Temporaries, AreSweptWhereNobodyMakesThem) {
+  const TemporaryDirectory directory;
+  auto file = AtomicFile::Create(directory / "file");
+  auto made = AtomicDirectory::Create(directory / "made");
+  ASSERT_TRUE(file.ok() && made.ok());
+  const std::string digits = "0123456789abcdef";
+  std::filesystem::create_directories(directory / ("left.tmp-" + digits + "/inside"));
+  WriteBytes(directory / ("left-too.tmp-" + digits), "x");
+  std::filesystem::create_directories(directory / ("deep/left.tmp-" + digits));
+  std::filesystem::create_symlink(directory / "deep", directory / ("link.tmp-" + digits));
+  WriteBytes(directory / ".tmp-notes", "mine");
+  WriteBytes(directory / "a.tmp-1-0", "mine");
+
+  EXPECT_EQ(SweepTemporaries(directory.path(), /*deep=*/false).size(), 2);
+  EXPECT_EQ(SweepTemporaries(directory.path(), /*deep=*/false).size(), 0);
+  EXPECT_TRUE(std::filesystem::exists(directory / ("deep/left.tmp-" + digits)));
+  EXPECT_EQ(SweepTemporaries(directory.path(), /*deep=*/true).size(), 1);
+  EXPECT_TRUE(std::filesystem::exists(directory / "deep"));
+  EXPECT_TRUE(std::filesystem::exists(made->path()));
+  EXPECT_TRUE(file->Append("x").ok() && file->Commit().ok() && made->Commit().ok());
+  EXPECT_EQ(ReadBytes(directory / "file"), "x");
+}
+
+// Every process counts from nothing, and that of a container has the number 1 each time.
+TEST(Temporaries, HaveNamesThatDoNotComeAgain) {
+  EXPECT_TRUE(IsTemporaryName("x.tmp-0123456789abcdef"));
+  for (const char* name : {".tmp-0123456789abcdef", "x.tmp-1-0", "x.tmp-0123456789abcdeg", "x",
+                           "x.tmp-0123456789abcdef.txt"}) {
+    EXPECT_FALSE(IsTemporaryName(name)) << name;
+  }
+  const TemporaryDirectory directory;
+  auto made = AtomicDirectory::Create(directory / "x");
+  ASSERT_TRUE(made.ok());
+  EXPECT_TRUE(IsTemporaryName(std::filesystem::path(made->path()).filename().string()));
+}
+
+TEST(AtomicFile, HasTheModeThatItWasGiven) {
+  const TemporaryDirectory directory;
+  auto file = AtomicFile::Create(directory / "file", 0600);
+  ASSERT_TRUE(file.ok() && file->Commit().ok());
+  struct stat info;
+  ASSERT_EQ(stat((directory / "file").c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777, 0600);
 }
 
 TEST(AtomicDirectory, LeavesNothingWithoutACommit) {

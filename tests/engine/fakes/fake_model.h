@@ -15,6 +15,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "engine/base/status.h"
 #include "engine/models/model.h"
 #include "engine/tokenizer/tokenizer.h"
 
@@ -79,6 +80,11 @@ class FakeModel : public Model {
     if (*live_states_ >= max_states) return absl::ResourceExhaustedError("no more states");
     return std::make_unique<FakeState>(live_states_, &max_states);
   }
+  absl::Status CheckWeights() const override {
+    if (!weights_changed) return absl::OkStatus();
+    return WithPath(absl::DataLossError("changed"), "/srv/model.safetensors");
+  }
+
   absl::StatusOr<std::unique_ptr<State>> RestoreState(int64_t position,
                                                       std::span<const std::byte> saved) override {
     auto state = std::make_unique<FakeState>(live_states_);
@@ -114,7 +120,8 @@ class FakeModel : public Model {
 
   LogitsFunction logits;
   std::function<void(std::span<const Run>)> before_forward;
-  absl::Status error;  // returned by Forward if not OK
+  absl::Status error;                        // returned by Forward if not OK
+  std::atomic<bool> weights_changed{false};  // which CheckWeights then says
   std::atomic<int> max_states{1000000};
 
  private:

@@ -15,6 +15,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/checkpoint/files.h"
+#include "engine/checkpoint/mapped_file.h"
 #include "engine/checkpoint/safetensors.h"
 #include "engine/models/model.h"
 #include "nlohmann/json.hpp"

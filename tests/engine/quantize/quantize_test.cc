@@ -222,6 +222,30 @@ TEST_F(QuantizeTest, ACancelledJobLeavesNothing) {
   EXPECT_EQ(ledger_.used(), 0);
 }
 
+// Of a model whose file shrinks, or changes, while it is read nothing is made.
+TEST_F(QuantizeTest, AModelThatChangesMeanwhileIsRefused) {
+  for (const double when : {0.0, 0.3, 0.7, 0.92}) {
+    for (const bool shrinks : {true, false}) {
+      const std::string model = RandomModel(SmallConfig());
+      const std::string file = model + "/model.safetensors";
+      const std::string out = FreshDirectory("changed");
+      bool changed = false;
+      const auto report = Quantize(
+          model, out, {RecipeOf(Scheme::kQuamba), {}}, [&](std::string_view, double fraction) {
+            if (fraction < when || std::exchange(changed, true)) return absl::OkStatus();
+            if (shrinks) {
+              fs::resize_file(file, 0);
+            } else {
+              std::fstream(file, std::ios::in | std::ios::out | std::ios::binary) << "changed";
+            }
+            return absl::OkStatus();
+          });
+      EXPECT_EQ(report.status().code(), absl::StatusCode::kDataLoss) << report.status();
+      EXPECT_FALSE(fs::exists(out));
+    }
+  }
+}
+
 // A file may not grow past a limit: the same error as a full disk half-way.
 TEST_F(QuantizeTest, AFullDiskLeavesNothing) {
   const std::string model = RandomModel(SmallConfig());
