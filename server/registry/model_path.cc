@@ -1,5 +1,7 @@
 #include "server/registry/model_path.h"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <system_error>
@@ -47,11 +49,61 @@ absl::StatusOr<fs::path> ResolveBelow(const std::string& root, std::string_view 
 
   std::error_code error;
   const fs::path real_root = fs::canonical(root, error);
-  if (error) return absl::NotFoundError("model root " + root + ": " + error.message());
+  if (error) {
+    return StorageError(engine::FileError(error.value(), root), "the model root cannot be read");
+  }
   // Escapes are refused before existence is looked at, so that it is not told.
   const fs::path real = Resolved(real_root / relative, error);
   if (error || !LiesBelow(real_root, real)) return escapes;
   return real;
+}
+
+// Where a symbolic link leads, or would lead if there were something.
+fs::path TargetOf(fs::path link, std::error_code& error) {
+  constexpr int kMostLinks = 40;  // as the system has it
+  for (int i = 0; !error && fs::is_symlink(fs::symlink_status(link, error)); ++i) {
+    if (i == kMostLinks) error = std::make_error_code(std::errc::too_many_symbolic_link_levels);
+    if (error) break;
+    link = Resolved(link.parent_path() / fs::read_symlink(link, error), error);
+  }
+  if (error == std::errc::no_such_file_or_directory) error.clear();
+  return link;
+}
+
+// The name of an entry that is a link out of the root, or "".
+std::string EscapingEntry(const fs::path& root, const fs::path& directory) {
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(directory, error)) {
+    std::error_code unreadable;
+    if (!entry.is_symlink(unreadable)) continue;
+    const fs::path real = TargetOf(entry.path(), unreadable);
+    if (unreadable || !LiesBelow(root, real)) return entry.path().filename().string();
+  }
+  return "";
+}
+
+// Whether a directory below the root, or one that it lies in, is a model's.
+bool LiesInModel(const fs::path& root, fs::path directory) {
+  std::error_code error;
+  for (; LiesBelow(root, directory); directory = directory.parent_path()) {
+    if (fs::exists(directory / "config.json", error)) return true;
+  }
+  return false;
+}
+
+absl::Status CheckNewName(const std::string& name, std::string_view path, std::string_view field) {
+  constexpr size_t kLongestName = 200;  // so that a name in the making fits the file system's 255
+  const bool control =
+      std::any_of(name.begin(), name.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; });
+  if (!control && name.front() != '-' && name.size() <= kLongestName &&
+      !engine::IsTemporaryName(name)) {
+    return absl::OkStatus();
+  }
+  return engine::InvalidField(field, engine::Quoted(path),
+                              absl::StrCat("a name of at most ", kLongestName,
+                                           " bytes without control characters, that begins with no "
+                                           "dash and does not end "
+                                           "like a temporary one"));
 }
 
 absl::Status NothingThere(std::string_view field, const std::string& what, std::string_view path) {
@@ -78,7 +130,12 @@ absl::StatusOr<std::string> ResolveModelPath(const std::string& root, std::strin
   ASSIGN_OR_RETURN(const fs::path real, ResolveBelow(root, path, "path", "a directory"));
   std::error_code error;
   if (!fs::is_directory(real, error)) return NothingThere("path", "directory", path);
-  return real.string();
+  const std::string entry = EscapingEntry(fs::canonical(root, error), real);
+  if (entry.empty()) return real.string();
+  return engine::InvalidField(
+      "path",
+      absl::StrCat("the link ", engine::Quoted(entry), " in it, which leaves the model root"),
+      "links that stay below it");
 }
 
 absl::StatusOr<std::string> ResolveFile(const std::string& root, std::string_view path,
@@ -103,7 +160,34 @@ absl::StatusOr<std::string> ResolveNewDirectory(const std::string& root, std::st
   if (!fs::is_directory(real.parent_path(), error)) {
     return NothingThere(field, "directory", fs::path(path).parent_path().string());
   }
+  if (LiesInModel(fs::canonical(root, error), real.parent_path())) {
+    return engine::InvalidField(field, engine::Quoted(path),
+                                "a place that is not inside a model's directory");
+  }
+  RETURN_IF_ERROR(CheckNewName(real.filename().string(), path, field));
   return real.string();
+}
+
+absl::StatusOr<HeldDirectory> HeldDirectory::Open(const std::string& root,
+                                                  const std::string& real_path,
+                                                  std::string_view field) {
+  constexpr int kFlags = O_PATH | O_DIRECTORY | O_CLOEXEC;
+  std::error_code error;
+  const fs::path real_root = fs::canonical(root, error);
+  // From part to part, for in a whole path the system would follow links.
+  engine::Descriptor held(open(real_root.c_str(), kFlags));
+  for (const fs::path& part : fs::path(real_path).lexically_relative(real_root)) {
+    if (part == ".") continue;
+    held = engine::Descriptor(part == ".." ? -1
+                                           : openat(held.get(), part.c_str(), kFlags | O_NOFOLLOW));
+  }
+  if (held.get() >= 0) return HeldDirectory(std::move(held));
+  return engine::InvalidField(field, "a directory that was exchanged meanwhile",
+                              "one that stays where it is");
+}
+
+std::string HeldDirectory::path() const {
+  return absl::StrCat("/proc/self/fd/", descriptor_.get());
 }
 
 }  // namespace whipsnake::server

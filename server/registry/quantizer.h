@@ -16,12 +16,14 @@ namespace whipsnake::server {
 inline constexpr int64_t kMaxCalibrationFileBytes = int64_t{16} << 20;
 
 struct QuantizationRequest {
-  std::string directory;         // of the float model: where it lies
-  std::string output_directory;  // to be made
-  std::string path;              // the two as the client called them
-  std::string output_path;
+  std::string model_root;   // below which the paths lie
+  std::string path;         // of the float model, as the client called it
+  std::string output_path;  // of the directory to be made, likewise
+  std::string directory;    // where the two lay when the request came
+  std::string output_directory;
   engine::QuantizeOptions options;
-  std::string calibration_file;  // where it lies; empty: the text is here
+  std::string calibration_path;  // empty: the text is here
+  std::string calibration_file;  // where it lay
   std::string calibration_text;  // JSON lines or plain text, as a file has it
   engine::CalibrationOptions samples;
 };
@@ -30,8 +32,12 @@ struct QuantizationRequest {
 using Quantizer = std::function<absl::StatusOr<engine::QuantizationReport>(
     const QuantizationRequest& request, const engine::QuantizeProgress& progress)>;
 
-// Reads the model's tokenizer and the calibration text, then does engine::QuantizeModel at the
-// priority of background work. What the environment points to outlives the quantizer.
+// Resolves the request's paths anew, for it may have waited long. Reads the model's tokenizer and
+// the calibration text, then does engine::QuantizeModel at the priority of background work. The
+// output is made in the directory that was its parent when the work began, whatever takes the place
+// of that. Errors as from ResolveModelPath and ResolveNewDirectory, DATA_LOSS for what is wrong
+// with the model's files (BlameCheckpoint), else as from QuantizeModel. What the environment points
+// to outlives the quantizer.
 Quantizer MakeDirectoryQuantizer(engine::ModelEnvironment environment);
 
 }  // namespace whipsnake::server

@@ -38,6 +38,16 @@ std::string DefaultName(std::string path) {
   return std::filesystem::path(path).filename().string();
 }
 
+// The path, when the load's turn comes: it may have become a link out of the root meanwhile.
+absl::Status CheckAgain(ModelRegistry& models, const std::string& root, const ModelSource& source) {
+  const auto directory = ResolveModelPath(root, source.shown_path);
+  if (directory.ok() && *directory == source.directory) return absl::OkStatus();
+  models.Withdraw(source.name);
+  RETURN_IF_ERROR(directory.status());
+  return engine::InvalidField("path", "a directory that was exchanged while the load waited",
+                              "one that stays");
+}
+
 }  // namespace
 
 grpc::ServerUnaryReactor* ModelService::ListModels(grpc::CallbackServerContext* context,
@@ -100,10 +110,11 @@ grpc::ServerUnaryReactor* ModelService::LoadModel(grpc::CallbackServerContext* c
     reactor->Finish(ToGrpc(source.status()));
     return reactor;
   }
-  const auto load = [this, reactor, response, name = source->name] {
+  const auto load = [this, reactor, response, source = *source] {
     const auto run = [&]() -> absl::Status {
-      RETURN_IF_ERROR(BlameCheckpoint(environment_.models->Load(name)));
-      ASSIGN_OR_RETURN(const ModelSnapshot model, environment_.models->Get(name));
+      RETURN_IF_ERROR(CheckAgain(*environment_.models, environment_.model_root, source));
+      RETURN_IF_ERROR(environment_.models->Load(source.name));
+      ASSIGN_OR_RETURN(const ModelSnapshot model, environment_.models->Get(source.name));
       v1::LoadModelResponse message;
       *message.mutable_model() = ToProto(model);
       *response = SerializeMessage(message);
@@ -224,7 +235,7 @@ v1::Model ModelService::ToProto(const ModelSnapshot& snapshot) const {
   model.set_device("cpu");
   model.set_isa(std::string(kernels::Name(kernels::ActiveIsa())));
   if (!snapshot.error.ok()) {
-    model.set_error(BoundedUtf8(std::string(snapshot.error.message()), kMaxMessageBytes));
+    model.set_error(BoundedUtf8(engine::ClientMessage(snapshot.error), kMaxMessageBytes));
   }
   if (!snapshot.info) return model;
   const engine::ModelInfo& info = *snapshot.info;

@@ -144,6 +144,7 @@ absl::StatusOr<QuantizationRequest> ParseQuantizationRequest(
   RETURN_IF_ERROR(SetIfGiven("max_tokens", request.max_tokens(), engine::kMinSampleTokens,
                              &parsed.samples.max_tokens));
 
+  parsed.model_root = model_root;
   parsed.path = request.path();
   parsed.output_path = request.output_path();
   ASSIGN_OR_RETURN(parsed.directory, ResolveModelPath(model_root, request.path()));
@@ -156,6 +157,7 @@ absl::StatusOr<QuantizationRequest> ParseQuantizationRequest(
                         "nothing, as texts are given");
   }
   if (in_file) {
+    parsed.calibration_path = request.calibration_path();
     ASSIGN_OR_RETURN(parsed.calibration_file, CheckedFile(model_root, request.calibration_path()));
   } else if (request.texts_size() > 0) {
     ASSIGN_OR_RETURN(parsed.calibration_text, FileOf(request));
@@ -177,7 +179,7 @@ v1::Quantization ToProto(const QuantizationSnapshot& snapshot) {
   proto.set_state(ToProto(snapshot.state));
   proto.set_stage(snapshot.stage);
   proto.set_fraction(snapshot.fraction);
-  proto.set_error(BoundedUtf8(std::string(snapshot.error.message()), kMaxMessageBytes));
+  proto.set_error(BoundedUtf8(engine::ClientMessage(snapshot.error), kMaxMessageBytes));
   *proto.mutable_create_time() = ToTimestamp(snapshot.create_time);
   if (snapshot.start_time) *proto.mutable_start_time() = ToTimestamp(*snapshot.start_time);
   if (snapshot.end_time) *proto.mutable_end_time() = ToTimestamp(*snapshot.end_time);

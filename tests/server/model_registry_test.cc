@@ -3,8 +3,10 @@
 #include <fstream>
 #include <future>
 
+#include "engine/base/status.h"
 #include "server/errors.h"
 #include "server/registry/model_path.h"
+#include "server/registry/quantizer.h"
 #include "tests/server/support.h"
 
 namespace whipsnake::server {
@@ -71,6 +73,92 @@ TEST_F(ModelPathTest, ANewDirectoryHasAParentAndIsNotThere) {
   for (const char* path : {"not-there/new", "file/new"}) {
     EXPECT_TRUE(absl::IsNotFound(ResolveNewDirectory(root_, path, "f").status())) << path;
   }
+}
+
+// The one rule about links: what they lead to outside of the root does not exist for clients.
+TEST_F(ModelPathTest, RefusesAModelOneOfWhoseEntriesLeavesTheRoot) {
+  fs::create_symlink("../file", base_ / "root/good/config.json");
+  EXPECT_TRUE(ResolveModelPath(root_, "good").ok());
+  fs::create_symlink("../good/../nowhere-yet", base_ / "root/good/absent");
+  EXPECT_TRUE(ResolveModelPath(root_, "good").ok());
+  std::ofstream(base_ / "outside/secret") << "x";
+  for (const fs::path& target : {fs::path("../../outside/secret"), base_ / "outside/secret",
+                                 fs::path("../../outside"), fs::path("../../not-there")}) {
+    fs::create_symlink(target, base_ / "root/good/model.safetensors");
+    for (const char* path : {"good", "link-in"}) {
+      const absl::Status status = ResolveModelPath(root_, path).status();
+      EXPECT_EQ(FieldPath(status), "path") << target;
+      EXPECT_THAT(std::string(status.message()), HasSubstr("model.safetensors")) << target;
+    }
+    fs::remove(base_ / "root/good/model.safetensors");
+  }
+}
+
+TEST_F(ModelPathTest, ANewDirectoryHasAPlainNameAndLiesInNoModel) {
+  for (const std::string& path :
+       {std::string("-rf"), std::string("good/-x"), std::string("a\nb"), std::string("a\x7f"),
+        std::string("\x1b[31m"), std::string(201, 'a'), std::string("x.tmp-0123456789abcdef")}) {
+    EXPECT_EQ(FieldPath(ResolveNewDirectory(root_, path, "f").status()), "f") << path;
+  }
+  for (const std::string& path : {std::string("a-b c"), std::string(200, 'a'),
+                                  std::string("\xC3\xA4"), std::string("x.tmp-1")}) {
+    EXPECT_TRUE(ResolveNewDirectory(root_, path, "f").ok()) << path;
+  }
+  fs::create_directories(base_ / "root/model/deep");
+  std::ofstream(base_ / "root/model/config.json") << "{}";
+  for (const char* path : {"model/new", "model/deep/new"}) {
+    EXPECT_EQ(FieldPath(ResolveNewDirectory(root_, path, "f").status()), "f") << path;
+  }
+}
+
+// Whatever takes the place of a directory that was resolved, nothing is made in that.
+TEST_F(ModelPathTest, AHeldDirectoryStaysTheSame) {
+  const std::string good = *ResolveModelPath(root_, "good");
+  const std::string inner = *ResolveModelPath(root_, "good/inner");
+  const auto held = HeldDirectory::Open(root_, inner, "f");
+  ASSERT_TRUE(held.ok()) << held.status();
+  EXPECT_TRUE(HeldDirectory::Open(root_, root_, "f").ok());
+  fs::rename(good, root_ + "/moved");
+  fs::create_directories(base_ / "outside/inner");
+  fs::create_directory_symlink(base_ / "outside", good);
+  std::ofstream(held->path() + "/file") << "x";
+  EXPECT_TRUE(fs::exists(root_ + "/moved/inner/file"));
+  EXPECT_TRUE(fs::is_empty(base_ / "outside/inner"));
+  for (const std::string& path : {good, inner, root_ + "/../outside", root_ + "/absent"}) {
+    EXPECT_EQ(FieldPath(HeldDirectory::Open(root_, path, "f").status()), "f") << path;
+  }
+}
+
+// What waited is resolved again when its turn comes.
+TEST_F(ModelPathTest, AQuantizationWhoseDirectoriesWereExchangedIsRefused) {
+  fs::create_directories(base_ / "root/parent");
+  QuantizationRequest request;
+  request.model_root = root_;
+  request.path = "good/inner";
+  request.output_path = "parent/out";
+  request.directory = *ResolveModelPath(root_, request.path);
+  request.output_directory = *ResolveNewDirectory(root_, request.output_path, "output_path");
+  engine::Ledger ledger;
+  engine::Executor executor(1);
+  const auto run = [&] {
+    return FieldPath(
+        MakeDirectoryQuantizer({&executor, &ledger})(request, [](std::string_view, double) {
+          return absl::OkStatus();
+        }).status());
+  };
+  EXPECT_EQ(run(), "") << "there is no model";
+  for (const auto& [directory, field] :
+       {std::pair("parent", "output_path"), std::pair("good", "path")}) {
+    for (const fs::path& target : {base_ / "outside", base_ / "root/other"}) {
+      fs::create_directories(target / "inner");
+      fs::rename(base_ / "root" / directory, base_ / "root/aside");
+      fs::create_directory_symlink(target, base_ / "root" / directory);
+      EXPECT_EQ(run(), field) << target;
+      fs::remove(base_ / "root" / directory);
+      fs::rename(base_ / "root/aside", base_ / "root" / directory);
+    }
+  }
+  EXPECT_FALSE(fs::exists(base_ / "outside/out"));
 }
 
 TEST_F(ModelPathTest, SaysWhatIsNotThere) {
@@ -172,6 +260,32 @@ TEST_F(ModelRegistryTest, UnloadWaitsForTheLastHandle) {
   EXPECT_EQ(handle->info().vocab_size, 26);  // still there
   handle.reset();
   EXPECT_TRUE(unloading.get().ok());
+}
+
+// A model whose files change while it is served.
+TEST_F(ModelRegistryTest, AModelWhoseFilesChangeFailsAndIsFreed) {
+  ASSERT_TRUE(AnnounceAndLoad("good", "/fake").ok());
+  ASSERT_TRUE(AnnounceAndLoad("bad", "/fake").ok());
+  registry_.CheckWeights();
+  std::optional<ModelHandle> handle(*registry_.Acquire("bad"));
+  static_cast<engine::FakeModel&>(handle->model()).weights_changed = true;
+  registry_.CheckWeights();
+  EXPECT_EQ(registry_.Get("bad")->state, ModelState::kFailed);
+  EXPECT_TRUE(absl::IsDataLoss(registry_.Get("bad")->error));
+  EXPECT_EQ(told_.back(), "bad failed");
+  const absl::Status status = registry_.Acquire("bad").status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(status));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("model.safetensors: changed"));
+  EXPECT_THAT(std::string(status.message()), testing::Not(HasSubstr("/srv")));
+  EXPECT_TRUE(registry_.Acquire("good").ok());
+  EXPECT_TRUE(absl::IsAlreadyExists(registry_.Announce(Source("bad", "/fake")))) << "in use";
+  EXPECT_EQ(handle->info().vocab_size, 26);  // still there
+  std::future<absl::Status> unloading =
+      std::async(std::launch::async, [&] { return registry_.Unload("bad"); });
+  while (registry_.Get("bad")->state == ModelState::kFailed) std::this_thread::yield();
+  handle.reset();
+  EXPECT_TRUE(unloading.get().ok());
+  EXPECT_TRUE(AnnounceAndLoad("bad", "/fake").ok());
 }
 
 TEST_F(ModelRegistryTest, OnlyModelsOfTheCommandLineMakeTheServerUnready) {
