@@ -9,6 +9,7 @@
 #include "engine/base/resources.h"
 #include "engine/base/status.h"
 #include "engine/checkpoint/config.h"
+#include "engine/checkpoint/files.h"
 #include "kernels/cpu/isa.h"
 #include "server/logging.h"
 #include "server/registry/model_path.h"
@@ -119,14 +120,12 @@ absl::Status CheckOptions(const DaemonOptions& options) {
   return absl::OkStatus();
 }
 
-// The directory of the saved states; none where there is no data directory.
-absl::StatusOr<std::string> MakeStateDirectory(const std::string& data) {
-  if (data.empty()) return std::string();
-  const std::string directory = (std::filesystem::path(data) / "states").string();
-  std::error_code error;
-  std::filesystem::create_directories(directory, error);
-  if (error) return InvalidField("--data", data, "a directory to write to: " + error.message());
-  return directory;
+// What quantizations that were killed have left below the model root.
+void SweepModelRoot(const std::string& root) {
+  if (root.empty()) return;
+  for (const std::string& path : engine::SweepTemporaries(root, /*deep=*/true)) {
+    Log(LogLevel::kInfo, "removed what was left of a quantization", {{"path", path}});
+  }
 }
 
 }  // namespace
@@ -134,7 +133,9 @@ absl::StatusOr<std::string> MakeStateDirectory(const std::string& data) {
 absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(DaemonOptions options) {
   RETURN_IF_ERROR(CheckOptions(options));
   ASSIGN_OR_RETURN(std::vector<ModelSource> sources, CheckedModels(options));
-  ASSIGN_OR_RETURN(options.states.directory, MakeStateDirectory(options.data));
+  ASSIGN_OR_RETURN(DataDirectory data, DataDirectory::Open(options.data));
+  options.states.directory = data.states();
+  SweepModelRoot(options.model_root);
   ASSIGN_OR_RETURN(const ListenAddress grpc,
                    CheckedAddress(options.listen, "--listen", options.insecure_listen));
   ASSIGN_OR_RETURN(const ListenAddress http,
@@ -144,7 +145,9 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(DaemonOptions options) {
   const int threads = options.threads > 0 ? options.threads : resources.threads;
   const auto memory_limit =
       static_cast<int64_t>(static_cast<double>(resources.memory_bytes) * options.memory_fraction);
-  std::unique_ptr<Daemon> daemon(new Daemon(std::move(options), threads, memory_limit));
+  std::unique_ptr<Daemon> daemon(
+      new Daemon(std::move(options), std::move(data), threads, memory_limit));
+  RETURN_IF_ERROR(daemon->states_.Open());
   RETURN_IF_ERROR(daemon->StartGrpc(grpc));
   RETURN_IF_ERROR(daemon->StartHttp(http));
   Log(LogLevel::kInfo, "started",
@@ -160,8 +163,9 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(DaemonOptions options) {
   return daemon;
 }
 
-Daemon::Daemon(DaemonOptions options, int threads, int64_t memory_limit)
+Daemon::Daemon(DaemonOptions options, DataDirectory data, int threads, int64_t memory_limit)
     : options_(std::move(options)),
+      data_(std::move(data)),
       ledger_(memory_limit),
       executor_(threads),
       states_(options_.states, &ledger_),

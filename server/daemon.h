@@ -20,6 +20,7 @@
 #include "engine/generate/generator.h"
 #include "server/http/http_server.h"
 #include "server/metrics/metrics.h"
+#include "server/registry/data_directory.h"
 #include "server/registry/model_loader.h"
 #include "server/registry/model_registry.h"
 #include "server/registry/quantization_jobs.h"
@@ -68,8 +69,8 @@ struct DaemonOptions {
 class Daemon {
  public:
   // Checks the options, listens, and begins to load the models. INVALID_ARGUMENT with the field for
-  // a bad option, UNAVAILABLE when an address is taken. A model that does not load is no error
-  // here.
+  // a bad option, FAILED_PRECONDITION when another process has the data directory, UNAVAILABLE when
+  // an address is taken. A model that does not load is no error here.
   static absl::StatusOr<std::unique_ptr<Daemon>> Start(DaemonOptions options);
   // Drains without grace, unless that has been done.
   ~Daemon();
@@ -91,7 +92,7 @@ class Daemon {
   void Wait();
 
  private:
-  Daemon(DaemonOptions options, int threads, int64_t memory_limit);
+  Daemon(DaemonOptions options, DataDirectory data, int threads, int64_t memory_limit);
 
   absl::Status StartGrpc(ListenAddress address);
   absl::Status StartHttp(const ListenAddress& address);
@@ -104,6 +105,7 @@ class Daemon {
 
   const DaemonOptions options_;
   const std::chrono::system_clock::time_point start_time_ = std::chrono::system_clock::now();
+  const DataDirectory data_;
   // In the order of use: what is below uses what is above.
   Metrics metrics_;
   engine::Ledger ledger_;

@@ -28,28 +28,32 @@ struct StatesFlags {
   RetentionFlags retention;
 };
 
+// A listed state has no handle.
 Json StateJson(const v1::State& state) {
-  return {{"handle", state.handle()},
-          {"model", state.model()},
-          {"model_digest", state.model_digest()},
-          {"tokens", state.tokens()},
-          {"position", state.position()},
-          {"size_bytes", state.size_bytes()},
-          {"create_time", TimeUtil::ToString(state.create_time())},
-          {"expire_time", TimeUtil::ToString(state.expire_time())},
-          {"on_disk", state.on_disk()}};
+  Json json = {{"name", state.name()},
+               {"model", state.model()},
+               {"model_digest", state.model_digest()},
+               {"tokens", state.tokens()},
+               {"position", state.position()},
+               {"size_bytes", state.size_bytes()},
+               {"create_time", TimeUtil::ToString(state.create_time())},
+               {"expire_time", TimeUtil::ToString(state.expire_time())},
+               {"on_disk", state.on_disk()}};
+  if (!state.handle().empty()) json["handle"] = state.handle();
+  return json;
 }
 
-std::string StatesTable(const std::vector<v1::State>& states) {
+// By their handles, or, where these are not shown, by their names.
+std::string StatesTable(const std::vector<v1::State>& states, bool handles) {
   std::vector<std::vector<std::string>> rows = {
-      {"HANDLE", "MODEL", "TOKENS", "SIZE", "KEPT", "EXPIRES IN"}};
+      {handles ? "HANDLE" : "NAME", "MODEL", "TOKENS", "SIZE", "KEPT", "EXPIRES IN"}};
   const double now =
       std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
   for (const v1::State& state : states) {
     const double left = static_cast<double>(state.expire_time().seconds()) - now;
-    rows.push_back({state.handle(), state.model(), absl::StrCat(state.tokens()),
-                    HumanBytes(state.size_bytes()), state.on_disk() ? "on disk" : "in memory",
-                    HumanSeconds(std::max(left, 0.0))});
+    rows.push_back({handles ? state.handle() : state.name(), state.model(),
+                    absl::StrCat(state.tokens()), HumanBytes(state.size_bytes()),
+                    state.on_disk() ? "on disk" : "in memory", HumanSeconds(std::max(left, 0.0))});
   }
   return Table(rows);
 }
@@ -58,7 +62,7 @@ void PrintState(const v1::State& state, const Output& output) {
   if (output.json()) {
     output.Object({{"state", StateJson(state)}});
   } else {
-    std::cout << StatesTable({state});
+    std::cout << StatesTable({state}, /*handles=*/true);
   }
 }
 
@@ -132,7 +136,7 @@ absl::StatusOr<int> List(const StatesFlags& flags, const Output& output) {
     for (const v1::State& state : states) list.push_back(StateJson(state));
     output.Object({{"states", list}});
   } else {
-    std::cout << StatesTable(states);
+    std::cout << StatesTable(states, /*handles=*/false);
     if (states.empty()) {
       std::cerr << "The server keeps no states. Save one with 'whipsnake states save TEXT' or "
                    "'whipsnake generate --save-state TEXT'.\n";
@@ -177,9 +181,10 @@ void AddStatesCommands(CommandLine& line) {
   AddClientFlags(get, flags->client);
   handle(get);
 
-  CLI::App& list = line.Add(states, "list", "Lists the saved states",
-                            "  whipsnake states list\n  whipsnake states list --model demo\n",
-                            [flags](const Output& output) { return List(*flags, output); });
+  CLI::App& list =
+      line.Add(states, "list", "Lists the saved states, without their handles, which are secrets",
+               "  whipsnake states list\n  whipsnake states list --model demo\n",
+               [flags](const Output& output) { return List(*flags, output); });
   AddClientFlags(list, flags->client);
   list.add_option("--model", flags->model, "Only those of this model")->type_name("NAME");
 

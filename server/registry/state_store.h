@@ -1,8 +1,13 @@
 // Saved states by handle: in memory, or each in a file of a directory, where it survives a restart.
 //
-// A state belongs to what made it: the digest of the model's weights, scheme and types. Handles are
-// random numbers that cannot be guessed. What was acknowledged stays until it expires or is
-// deleted: where there is no room, new ones are refused.
+// A handle is a secret, a random number that cannot be guessed. Neither the store's directory nor a
+// listing has it: a state's name, which they do have, is a one-way digest of the handle (SHA-256,
+// cut to 128 bits). A state belongs to what made it: the digest of the model's weights, scheme and
+// types. What was acknowledged stays until it expires or is deleted: where there is no room, new
+// ones are refused.
+//
+// Files are read by the thread that continues a state; a thread of the store's does all else with
+// them. None is touched under the lock.
 #ifndef WHIPSNAKE_SERVER_REGISTRY_STATE_STORE_H_
 #define WHIPSNAKE_SERVER_REGISTRY_STATE_STORE_H_
 
@@ -13,9 +18,11 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -45,7 +52,8 @@ struct StateRetention {
 };
 
 struct StateInfo {
-  std::string handle;
+  std::string handle;  // empty in a listing
+  std::string name;    // 32 hexadecimal digits, for anyone to see
   std::string model;
   std::string digest;
   int64_t tokens = 0;
@@ -60,20 +68,23 @@ class StateStore {
  public:
   using Done = std::function<void(absl::StatusOr<StateInfo>)>;
 
-  // Finds the files that are there. One that is no whole state file is renamed to *.corrupt; one
-  // that has expired is deleted.
   // The ledger, where the states in memory are booked, outlives the store.
   StateStore(StateStoreOptions options, engine::Ledger* ledger);
   // Finishes what was begun. `done` of every Save has been called then.
   ~StateStore();
+
+  // Finds the files that are there; once, before all else. Nobody else uses the directory. A file
+  // that is no whole state file is renamed to *.corrupt, one that has expired is deleted, as is
+  // what a crash has left half written. An error where the directory cannot be read.
+  absl::Status Open();
 
   // INVALID_ARGUMENT with the field ("time_to_live") for a time out of range, FAILED_PRECONDITION
   // for `on_disk` without a directory.
   absl::Status Validate(const StateRetention& retention) const;
 
   // Keeps a copy of a state under a new handle and says which: in memory at once, on disk when the
-  // file is durable, on a thread of the store's. RESOURCE_EXHAUSTED where there is no room, else
-  // errors as from Validate or of the file system.
+  // file is durable, on a thread of the store's. RESOURCE_EXHAUSTED where there is no room,
+  // INTERNAL where the file cannot be written, else errors as from Validate.
   void Save(const engine::SavedState& state, const std::string& model, const std::string& digest,
             const StateRetention& retention, Done done);
   // The same state once more, on disk or not as it is if `retention` does not say. NOT_FOUND, else
@@ -82,13 +93,16 @@ class StateStore {
 
   // NOT_FOUND for a handle that is unknown, has expired or was deleted.
   absl::StatusOr<StateInfo> Get(std::string_view handle);
-  absl::Status Delete(std::string_view handle);
-  // By handle; of one model, or of all where it is empty.
+  // Says so when it is gone, its file too, which is then durable: INTERNAL where that cannot be
+  // removed, and the state is still there.
+  void Delete(std::string_view handle, std::function<void(absl::Status)> done);
+  // By name, without handles; of one model, or of all where it is empty.
   std::vector<StateInfo> List(std::string_view model);
 
   // The state to be continued by `model`, whose digest it must have: FAILED_PRECONDITION otherwise.
-  // DATA_LOSS where its file is damaged, which is then renamed to *.corrupt and forgotten;
-  // RESOURCE_EXHAUSTED where the ledger refuses.
+  // DATA_LOSS where its file is gone, or is damaged or has tokens that the model lacks, which is
+  // then renamed to *.corrupt and forgotten; INTERNAL where it cannot be read; RESOURCE_EXHAUSTED
+  // where the ledger refuses.
   absl::StatusOr<std::shared_ptr<const engine::SavedState>> Load(std::string_view handle,
                                                                  engine::Model& model,
                                                                  std::string_view digest);
@@ -97,6 +111,9 @@ class StateStore {
   int64_t disk_bytes() const;
   int64_t states() const;
 
+  // Returns when the store's thread has done what there was to do; for tests.
+  void Flush();
+
  private:
   // A state as bytes, in memory.
   struct Held {
@@ -104,42 +121,52 @@ class StateStore {
     engine::Reservation booked;
   };
   struct Entry {
-    StateInfo info;
+    StateInfo info;                    // without the handle
     std::shared_ptr<const Held> held;  // null where it is on disk
   };
-  using Entries = std::map<std::string, Entry, std::less<>>;
+  using Time = std::chrono::system_clock::time_point;
 
-  std::string PathOf(std::string_view handle) const;
-  void FindFiles();
+  std::string PathOf(const std::string& name) const;
+  void FindFile(const std::string& file);
   // Reads the file of a state on disk. One that is damaged is set aside and forgotten.
-  absl::StatusOr<std::shared_ptr<const Held>> Read(const std::string& handle);
-  absl::Status Damaged(const std::string& handle, const absl::Status& why);
+  absl::StatusOr<std::shared_ptr<const Held>> Read(const StateInfo& info);
+  absl::Status Gone(const StateInfo& info, const absl::Status& why);
+  absl::Status Damaged(const StateInfo& info, const absl::Status& why);
   // Gives `held` a handle.
   void Keep(std::shared_ptr<const Held> held, const StateRetention& retention, Done done);
   void Write(const Held& held, const StateInfo& info, const Done& done);
+  absl::Status Remove(const StateInfo& info) const;
   absl::StatusOr<StateInfo> Describe(const engine::StateFile& file,
                                      const StateRetention& retention) const;
   void Work();
 
+  void Queue(std::function<void()> task) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Admit(const StateInfo& info) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status CheckRoom(const StateInfo& info) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Count(const StateInfo& info, int sign) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Forget(Entries::iterator entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // and its file
-  void ForgetExpired() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::StatusOr<Entries::iterator> Find(std::string_view handle)
+  // What is inserted was counted before; what is forgotten still has its file.
+  void Insert(StateInfo info, std::shared_ptr<const Held> held)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool Forget(const std::string& name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Some of those that have expired, the first first, so that no call takes long. The thread frees
+  // them and removes their files. False when there is none left.
+  bool ForgetExpired() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // A copy of the entry, with the handle.
+  absl::StatusOr<Entry> Find(std::string_view handle) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const StateStoreOptions options_;
   engine::Ledger& ledger_;
   mutable engine::Mutex mutex_;
   engine::CondVar wake_;
-  Entries entries_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, Entry> entries_ ABSL_GUARDED_BY(mutex_);              // by name
+  std::set<std::pair<Time, std::string>> by_expiry_ ABSL_GUARDED_BY(mutex_);  // their names
   int64_t memory_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t disk_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
-  int64_t states_ ABSL_GUARDED_BY(mutex_) =
-      0;  // those on their way to the disk included, as in the bytes
+  // Those on their way to the disk included, as in the bytes.
+  int64_t states_ ABSL_GUARDED_BY(mutex_) = 0;
   std::deque<std::function<void()>> tasks_ ABSL_GUARDED_BY(mutex_);  // for the worker
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  std::thread worker_;  // reads and writes files, and looks for what has expired
+  std::thread worker_;  // writes and removes files, and looks for what has expired
 };
 
 }  // namespace whipsnake::server

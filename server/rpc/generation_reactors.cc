@@ -329,6 +329,7 @@ v1::State ToProto(const StateInfo& info) {
   *proto.mutable_create_time() = ToTimestamp(info.created);
   *proto.mutable_expire_time() = ToTimestamp(info.expires);
   proto.set_on_disk(info.on_disk);
+  proto.set_name(info.name);
   return proto;
 }
 

@@ -93,6 +93,7 @@ std::chrono::steady_clock::time_point MonotonicDeadline(
   constexpr std::chrono::hours kForever{24 * 365};
   const auto now = system_clock::now();
   if (deadline > now + kForever) return steady_clock::time_point::max();
+  if (deadline < now - kForever) return steady_clock::time_point();
   return steady_clock::now() + std::chrono::duration_cast<steady_clock::duration>(deadline - now);
 }
 

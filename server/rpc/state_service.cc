@@ -65,11 +65,11 @@ grpc::ServerUnaryReactor* StateService::ListStates(grpc::CallbackServerContext* 
 absl::Status StateService::List(const v1::ListStatesRequest& request,
                                 v1::ListStatesResponse* response) const {
   ASSIGN_OR_RETURN(const int page_size, PageSize(request.page_size()));
-  // The token is the last handle of the page before: it stays good when states come and go.
+  // The token is the last name of the page before: it stays good when states come and go.
   for (const StateInfo& info : environment_.states->List(request.model())) {
-    if (info.handle <= request.page_token()) continue;
+    if (info.name <= request.page_token()) continue;
     if (response->states_size() == page_size) {
-      response->set_next_page_token(response->states(page_size - 1).handle());
+      response->set_next_page_token(response->states(page_size - 1).name());
       break;
     }
     *response->add_states() = ToProto(info);
@@ -80,11 +80,16 @@ absl::Status StateService::List(const v1::ListStatesRequest& request,
 grpc::ServerUnaryReactor* StateService::DeleteState(grpc::CallbackServerContext* context,
                                                     const grpc::ByteBuffer* request,
                                                     grpc::ByteBuffer* response) {
-  const auto erase = [this](const v1::DeleteStateRequest& request, v1::DeleteStateResponse*) {
-    return environment_.states->Delete(request.handle());
-  };
-  return AnswerUnary<v1::DeleteStateRequest, v1::DeleteStateResponse>(context, request, response,
-                                                                      erase);
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  v1::DeleteStateRequest message;
+  if (const absl::Status status = ParseMessage(*request, &message); !status.ok()) {
+    reactor->Finish(ToGrpc(status));
+    return reactor;
+  }
+  *response = SerializeMessage(v1::DeleteStateResponse());
+  environment_.states->Delete(
+      message.handle(), [reactor](const absl::Status& status) { reactor->Finish(ToGrpc(status)); });
+  return reactor;
 }
 
 }  // namespace whipsnake::server

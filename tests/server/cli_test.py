@@ -389,9 +389,13 @@ class ClientCommandsTest(unittest.TestCase):
         result = self.json_lines(*flags, "--state", fork["state"]["handle"])[-1]
         self.assertTrue(text.startswith(result["text"]))
         listed, = self.json_lines("states", "list")
-        handles = [state["handle"] for state in listed["states"]]
-        self.assertIn(fork["state"]["handle"], handles)
-        self.assertNotIn(saved["state"]["handle"], handles)
+        names = [state["name"] for state in listed["states"]]
+        self.assertIn(fork["state"]["name"], names)
+        self.assertNotIn(saved["state"]["name"], names)
+        self.assertNotIn("st-", json.dumps(listed))
+        table = self.client("states", "list").stdout
+        self.assertIn(fork["state"]["name"], table)
+        self.assertNotIn("st-", table)
         self.assertIn(handle, self.client("states", "get", handle).stdout)
         gone = self.client("states", "get", saved["state"]["handle"])
         self.assertEqual(gone.returncode, 1)

@@ -245,12 +245,14 @@ class Soak:
         handle = client.states.SaveState(states.SaveStateRequest(
             model=MODEL, token_ids=pb.TokenIds(ids=prompt[:cut]), retention=retention),
             timeout=harness.PATIENCE).state.handle
+        self.states.append(handle)
         try:
             if generator.random() < 0.5:
                 fork = client.states.ForkState(states.ForkStateRequest(handle=handle),
                                                timeout=harness.PATIENCE).state.handle
                 client.states.DeleteState(states.DeleteStateRequest(handle=handle))
                 handle = fork
+                self.states.append(handle)
             parameters = self.request(generator, index, generator.randint(1, 20), state=handle,
                                       sampling=pb.Sampling(temperature=0))
             del parameters.token_ids.ids[:cut]
@@ -351,11 +353,9 @@ class Soak:
         for model in client.models.ListModels(rpc_client.model_pb2.ListModelsRequest()).models:
             if model.name.startswith("other-"):
                 client.models.UnloadModel(rpc_client.model_pb2.UnloadModelRequest(name=model.name))
-        for state in client.states.ListStates(
-                rpc_client.state_pb2.ListStatesRequest(page_size=1000)).states:
+        for handle in self.states:
             try:
-                client.states.DeleteState(rpc_client.state_pb2.DeleteStateRequest(
-                    handle=state.handle))
+                client.states.DeleteState(rpc_client.state_pb2.DeleteStateRequest(handle=handle))
             except rpc_client.grpc.RpcError:
                 pass  # it has expired meanwhile
         client.channel.close()

@@ -5,10 +5,13 @@
 
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <future>
+#include <limits>
 #include <thread>
 
 #include "engine/base/status.h"
+#include "engine/checkpoint/digest.h"
 #include "tests/engine/fakes/fake_model.h"
 
 namespace whipsnake::server {
@@ -33,6 +36,13 @@ class StateStoreTest : public testing::Test {
   void Open() {
     store_.reset();
     store_ = std::make_unique<StateStore>(options_, &ledger_);
+    ASSERT_TRUE(store_->Open().ok());
+  }
+
+  absl::Status Delete(std::string_view handle) {
+    std::promise<absl::Status> result;
+    store_->Delete(handle, [&](const absl::Status& status) { result.set_value(status); });
+    return result.get_future().get();
   }
 
   // Of a sequence that begins with `first` and whose last token was not read.
@@ -147,7 +157,7 @@ TEST_F(StateStoreTest, AForkLivesByItself) {
       ASSERT_TRUE(fork.ok()) << fork.status();
       EXPECT_NE(fork->handle, info.handle);
       EXPECT_EQ(fork->on_disk, fork_on_disk);
-      EXPECT_TRUE(store_->Delete(info.handle).ok());
+      EXPECT_TRUE(Delete(info.handle).ok());
       EXPECT_THAT(Tokens(fork->handle), ElementsAre(10, 11, 12, 13));
       EXPECT_EQ(fork->expires - fork->created, seconds(20));
       EXPECT_EQ(Fork(fork->handle)->on_disk, fork_on_disk);
@@ -162,15 +172,17 @@ TEST_F(StateStoreTest, ExpiresAndIsDeletedWithItsFile) {
   const StateInfo later = *Save(State(20), {.time_to_live = seconds(9), .on_disk = {}});
   const StateInfo deleted = *Save(State(30), kOnDisk);
   EXPECT_EQ(Files(".state").size(), 2);
-  EXPECT_TRUE(store_->Delete(deleted.handle).ok());
-  EXPECT_TRUE(absl::IsNotFound(store_->Delete(deleted.handle)));
+  EXPECT_TRUE(Delete(deleted.handle).ok());
+  EXPECT_TRUE(absl::IsNotFound(Delete(deleted.handle)));
   EXPECT_EQ(Files(".state").size(), 1);
   now_ += seconds(5);
   EXPECT_TRUE(absl::IsNotFound(store_->Get(soon.handle).status()));
   EXPECT_TRUE(store_->Get(later.handle).ok());
+  store_->Flush();
   EXPECT_THAT(Files(".state"), IsEmpty());
   now_ += seconds(4);
   EXPECT_THAT(store_->List(""), IsEmpty());
+  store_->Flush();
   EXPECT_EQ(store_->memory_bytes() + store_->disk_bytes() + store_->states() + ledger_.used(), 0);
 }
 
@@ -180,6 +192,7 @@ TEST_F(StateStoreTest, WhatExpiredWhileNobodyServedIsDeletedAtTheStart) {
   store_.reset();
   now_ += hours(2);
   Open();
+  store_->Flush();
   EXPECT_EQ(store_->states(), 0);
   EXPECT_THAT(Files(".state"), IsEmpty());
 }
@@ -193,7 +206,7 @@ TEST_F(StateStoreTest, RefusesWhereThereIsNoRoomAndForgetsNothing) {
   EXPECT_TRUE(absl::IsResourceExhausted(Save(State(30)).status())) << "bytes";
   EXPECT_TRUE(Save(State(40), kOnDisk).ok());
   EXPECT_TRUE(absl::IsResourceExhausted(Save(State(50), kOnDisk).status())) << "bytes on disk";
-  EXPECT_TRUE(store_->Delete(first.handle).ok());
+  EXPECT_TRUE(Delete(first.handle).ok());
   EXPECT_TRUE(Save(State(60, 2)).ok());
   EXPECT_TRUE(absl::IsResourceExhausted(Save(State(70, 1)).status())) << "states";
   EXPECT_THAT(Tokens(second.handle), ElementsAre(20, 21, 22, 23));
@@ -217,7 +230,7 @@ TEST_F(StateStoreTest, RefusesARetentionThatItCannotKeep) {
 TEST_F(StateStoreTest, ADamagedFileIsSetAsideAndNeverServed) {
   Open();
   const StateInfo info = *Save(State(10), kOnDisk);
-  const fs::path path = directory_ / (info.handle + ".state");
+  const fs::path path = directory_ / (info.name + ".state");
   std::ifstream in(path, std::ios::binary);
   const std::string whole((std::istreambuf_iterator<char>(in)), {});
   const auto write = [&](const std::string& bytes) {
@@ -257,6 +270,150 @@ TEST_F(StateStoreTest, ADamagedFileIsSetAsideAndNeverServed) {
   EXPECT_EQ(Files(".state").size(), 1);
 }
 
+// A file that is whole, but not of this store's making: its checksums are right.
+class CraftedFileTest : public StateStoreTest {
+ protected:
+  // The file of a state, with something changed in it.
+  StateInfo Craft(const std::function<void(engine::StateFile&)>& change) {
+    const StateInfo info = *Save(State(10), kOnDisk);
+    const std::string path = (directory_ / Files(".state").front()).string();
+    engine::StateFile file = *engine::ReadStateFile(path);
+    change(file);
+    file.header.tokens = std::ssize(file.tokens);
+    EXPECT_TRUE(engine::WriteStateFile(path, file.header, file.tokens, file.state).ok());
+    return info;
+  }
+};
+
+TEST_F(CraftedFileTest, TokensThatTheModelLacksAreDamage) {
+  for (const int32_t token : {-1, 1000, std::numeric_limits<int32_t>::max()}) {
+    for (const int place : {0, 3}) {
+      Open();
+      const StateInfo info = Craft([&](engine::StateFile& file) { file.tokens[place] = token; });
+      EXPECT_TRUE(absl::IsDataLoss(store_->Load(info.handle, model_, "d1").status())) << token;
+      EXPECT_TRUE(absl::IsNotFound(store_->Get(info.handle).status()));
+      ASSERT_EQ(Files(".corrupt").size(), 1);
+      fs::remove(directory_ / Files(".corrupt").front());
+    }
+  }
+}
+
+TEST_F(CraftedFileTest, AnotherStateInItsPlaceIsDamage) {
+  Open();
+  const StateInfo info = Craft([](engine::StateFile& file) { file.header.digest = "d2"; });
+  EXPECT_TRUE(absl::IsDataLoss(store_->Load(info.handle, model_, "d1").status()));
+}
+
+TEST_F(CraftedFileTest, NoneLivesLongerThanTheStoreLets) {
+  using std::chrono::system_clock;
+  Open();
+  const StateInfo info = Craft([](engine::StateFile& file) {
+    file.header.expires =
+        std::chrono::floor<std::chrono::milliseconds>(system_clock::time_point::max());
+  });
+  Open();
+  EXPECT_EQ(store_->Get(info.handle)->expires, now_ + options_.max_time_to_live);
+  now_ += options_.max_time_to_live;
+  EXPECT_TRUE(absl::IsNotFound(store_->Get(info.handle).status()));
+}
+
+// One whose time does not fit the clock is no state file.
+TEST_F(CraftedFileTest, ATimeBeyondTheClockIsDamage) {
+  for (const char* time : {"9223372036855", "1125899906842624", "-1"}) {
+    const std::string text =
+        absl::StrCat(R"({"model":"m","digest":"d1","created_ms":0,"expires_ms":)", time,
+                     R"(,"tokens":1,"position":1,"state_bytes":0})");
+    const uint64_t length = text.size();
+    std::string bytes = "WSNKST01";
+    const auto append = [&](const void* data, size_t size) {
+      bytes.append(static_cast<const char*>(data), size);
+    };
+    const auto checksum = [](std::string_view of) {
+      engine::Digest digest;
+      digest.Add(of);
+      return digest.value();
+    };
+    append(&length, sizeof(length));
+    append(checksum(text).data(), 16);
+    bytes += text;
+    const int32_t token = 1;
+    append(&token, sizeof(token));
+    append(checksum(bytes).data(), 16);
+    const auto parsed = engine::ParseStateFile(std::as_bytes(std::span(bytes)));
+    EXPECT_THAT(std::string(parsed.status().message()), HasSubstr("expires_ms"));
+  }
+}
+
+TEST_F(StateStoreTest, NamesAreNoHandles) {
+  Open();
+  const StateInfo memory = *Save(State(10)), disk = *Save(State(20), kOnDisk);
+  const std::vector<StateInfo> listed = store_->List("");
+  ASSERT_EQ(listed.size(), 2);
+  EXPECT_LT(listed[0].name, listed[1].name);
+  for (const StateInfo& info : listed) {
+    EXPECT_EQ(info.handle, "");
+    EXPECT_TRUE(absl::IsNotFound(store_->Get(info.name).status()));
+    EXPECT_TRUE(absl::IsNotFound(store_->Load(info.name, model_, "d1").status()));
+    EXPECT_TRUE(absl::IsNotFound(Fork(info.name).status()));
+    EXPECT_TRUE(absl::IsNotFound(Delete(info.name)));
+  }
+  EXPECT_THAT(Files(".state"), ElementsAre(disk.name + ".state"));
+  EXPECT_EQ(fs::status(directory_ / (disk.name + ".state")).permissions(),
+            fs::perms::owner_read | fs::perms::owner_write);
+  EXPECT_EQ(store_->Get(memory.handle)->name, memory.name);
+}
+
+// An older version named files by their handles, and let others read them.
+TEST_F(StateStoreTest, AFileOfAnOlderVersionGetsItsName) {
+  Open();
+  const StateInfo info = *Save(State(10), kOnDisk);
+  store_.reset();
+  fs::rename(directory_ / (info.name + ".state"), directory_ / (info.handle + ".state"));
+  fs::permissions(directory_ / (info.handle + ".state"), fs::perms::others_read,
+                  fs::perm_options::add);
+  Open();
+  EXPECT_THAT(Tokens(info.handle), ElementsAre(10, 11, 12, 13));
+  EXPECT_THAT(Files(".state"), ElementsAre(info.name + ".state"));
+  EXPECT_EQ(fs::status(directory_ / (info.name + ".state")).permissions(),
+            fs::perms::owner_read | fs::perms::owner_write);
+}
+
+TEST_F(StateStoreTest, SaysWhenItsDirectoryCannotBeRead) {
+  options_.directory = (directory_ / "absent").string();
+  EXPECT_FALSE(StateStore(options_, &ledger_).Open().ok());
+}
+
+TEST_F(StateStoreTest, AFileThatIsGoneIsDataLoss) {
+  Open();
+  const StateInfo info = *Save(State(10), kOnDisk);
+  fs::rename(directory_ / (info.name + ".state"), directory_ / "elsewhere");
+  for (const absl::Status& status :
+       {store_->Load(info.handle, model_, "d1").status(), Fork(info.handle).status()}) {
+    EXPECT_TRUE(absl::IsDataLoss(status)) << status;
+    EXPECT_THAT(engine::ClientMessage(status), testing::Not(HasSubstr(directory_.string())));
+  }
+  fs::rename(directory_ / "elsewhere", directory_ / (info.name + ".state"));
+  EXPECT_THAT(Tokens(info.handle), ElementsAre(10, 11, 12, 13));
+}
+
+// However many expire at once, a call looks at some of them, and room is made where it is needed.
+TEST_F(StateStoreTest, ManyThatExpireAtOnceAreForgottenBitByBit) {
+  options_.max_states = 300;
+  Open();
+  for (int i = 0; i < 300; ++i) {
+    ASSERT_TRUE(Save(State(1, 2), {.time_to_live = seconds(5), .on_disk = i % 100 == 0}).ok());
+  }
+  EXPECT_TRUE(absl::IsResourceExhausted(Save(State(1)).status()));
+  EXPECT_EQ(Files(".state").size(), 3);
+  now_ += seconds(5);
+  EXPECT_TRUE(Save(State(1)).ok());
+  EXPECT_EQ(store_->List("").size(), 1);
+  for (int i = 0; i < 5; ++i) store_->List("");
+  store_->Flush();
+  EXPECT_EQ(store_->states(), 1);
+  EXPECT_THAT(Files(".state"), IsEmpty());
+}
+
 TEST_F(StateStoreTest, AFileThatCannotBeWrittenIsAnErrorAndTakesNoRoom) {
   Open();
   fs::remove_all(directory_);
@@ -275,7 +432,7 @@ TEST_F(StateStoreTest, ManyThreadsAtOnce) {
         ASSERT_TRUE(info.ok()) << info.status();
         auto fork = Fork(info->handle);
         ASSERT_TRUE(fork.ok()) << fork.status();
-        EXPECT_TRUE(store_->Delete(info->handle).ok());
+        EXPECT_TRUE(Delete(info->handle).ok());
         EXPECT_EQ(Tokens(fork->handle).front(), first);
       }
     });

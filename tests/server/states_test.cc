@@ -164,20 +164,20 @@ TEST_F(StatesTest, ForksListsAndDeletes) {
   }
   EXPECT_EQ(forked.state().expire_time().seconds() - forked.state().create_time().seconds(), 60);
   Save("d");
-  std::vector<std::string> handles;
+  std::vector<std::string> names;
   v1::ListStatesRequest list;
   list.set_page_size(2);
   do {
     grpc::ClientContext context;
     v1::ListStatesResponse page;
     ASSERT_TRUE(states()->ListStates(&context, list, &page).ok());
-    for (const v1::State& state : page.states()) handles.push_back(state.handle());
+    for (const v1::State& state : page.states()) names.push_back(state.name());
     list.set_page_token(page.next_page_token());
   } while (!list.page_token().empty());
-  EXPECT_EQ(handles.size(), 3);
+  EXPECT_EQ(names.size(), 3);
   EXPECT_THAT(server().Metrics(), HasSubstr("whipsnake_saved_states 3\n"));
   EXPECT_THAT(server().Metrics(), HasSubstr("whipsnake_saved_state_bytes{place=\"disk\"} 0\n"));
-  EXPECT_TRUE(std::is_sorted(handles.begin(), handles.end()));
+  EXPECT_TRUE(std::is_sorted(names.begin(), names.end()));
   Delete(handle);
   EXPECT_TRUE(status_.ok());
   Delete(handle);
@@ -207,11 +207,11 @@ TEST_F(StatesTest, WhatIsOnDiskSurvivesTheServer) {
 
   server_.reset();
   engine_.digest = "";
-  std::filesystem::resize_file(data_ / "states" / (disk.handle() + ".state"), 100);
+  std::filesystem::resize_file(data_ / "states" / (disk.name() + ".state"), 100);
   server();
   Generate(From(disk.handle(), "", 3));
   EXPECT_EQ(status_.error_code(), grpc::NOT_FOUND);
-  EXPECT_TRUE(std::filesystem::exists(data_ / "states" / (disk.handle() + ".state.corrupt")));
+  EXPECT_TRUE(std::filesystem::exists(data_ / "states" / (disk.name() + ".state.corrupt")));
 }
 
 TEST_F(StatesTest, RefusesWhatItCannotKeep) {

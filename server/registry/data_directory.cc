@@ -1,0 +1,67 @@
+#include "server/registry/data_directory.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <utility>
+
+#include "engine/base/status.h"
+
+namespace whipsnake::server {
+namespace {
+
+namespace fs = std::filesystem;
+
+absl::Status Unusable(const std::string& path, int error) {
+  return engine::InvalidField("--data", path,
+                              absl::StrCat("a directory to write to: ", std::strerror(error)));
+}
+
+// With its parents, which are as anyone's directories are.
+absl::Status MakePrivate(const fs::path& path) {
+  std::error_code error;
+  if (path.has_parent_path()) fs::create_directories(path.parent_path(), error);
+  if (error) return Unusable(path, error.value());
+  if (mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return Unusable(path, errno);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<engine::Descriptor> Lock(const std::string& path) {
+  const std::string file = path + "/lock";
+  engine::Descriptor lock(open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (lock.get() < 0) return Unusable(path, errno);
+  if (flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) return Unusable(path, errno);
+    char owner[32] = {};
+    if (pread(lock.get(), owner, sizeof(owner) - 1, 0) <= 0) std::strcpy(owner, "unknown");
+    return absl::FailedPreconditionError(absl::StrCat("--data: ", path, " is in use by process ",
+                                                      owner, ", expected a directory of its own"));
+  }
+  const std::string self = std::to_string(getpid());
+  if (ftruncate(lock.get(), 0) != 0 ||
+      pwrite(lock.get(), self.data(), self.size(), 0) != std::ssize(self)) {
+    return Unusable(path, errno);
+  }
+  return lock;
+}
+
+}  // namespace
+
+absl::StatusOr<DataDirectory> DataDirectory::Open(const std::string& path) {
+  DataDirectory data;
+  if (path.empty()) return data;
+  RETURN_IF_ERROR(MakePrivate(path));
+  ASSIGN_OR_RETURN(data.lock_, Lock(path));
+  data.states_ = path + "/states";
+  RETURN_IF_ERROR(MakePrivate(data.states_));
+  // One of an older version may be open to others.
+  if (chmod(data.states_.c_str(), 0700) != 0) return Unusable(path, errno);
+  return data;
+}
+
+}  // namespace whipsnake::server
