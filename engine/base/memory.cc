@@ -12,9 +12,9 @@ namespace {
 constexpr size_t kAlignment = 64;
 
 absl::Status Exhausted(std::string_view what, int64_t bytes, int64_t used, int64_t limit) {
-  return absl::ResourceExhaustedError(absl::StrCat(ToAbsl(what), ": needs ", bytes,
-                                                   " bytes of memory, but ", used, " of the ",
-                                                   limit, " allowed are in use"));
+  return absl::ResourceExhaustedError(
+      absl::StrCat(ToAbsl(what), ": needs ", bytes, " bytes of memory, but ", used, " of the ",
+                   limit, " allowed are in use: ", bytes - (limit - used), " are missing"));
 }
 
 }  // namespace
@@ -31,6 +31,8 @@ std::string_view Name(Purpose purpose) {
       return "optimizer";
     case Purpose::kWorkspace:
       return "workspace";
+    case Purpose::kRequests:
+      return "requests";
   }
   return "unknown";
 }
@@ -64,33 +66,42 @@ void Ledger::Unregister(Reclaimer* reclaimer) {
   std::erase(reclaimers_, reclaimer);
 }
 
-absl::Status Ledger::CheckFits(int64_t bytes, std::string_view what) {
+absl::Status Ledger::MakeRoom(int64_t bytes, std::string_view what,
+                              const std::function<bool()>& try_again) {
   if (bytes < 0)
     return absl::InvalidArgumentError(absl::StrCat(ToAbsl(what), ": ", bytes, " bytes asked for"));
-  if (Fits(bytes)) return absl::OkStatus();
-  if (bytes <= limit_) {
-    MutexLock lock(reclaimers_mutex_);
-    for (Reclaimer* reclaimer : reclaimers_) {
-      // What it gives back may still be held by others: look again until it has no more.
-      while (!Fits(bytes) && reclaimer->Reclaim(bytes - (limit_ - used())) > 0) {
-      }
+  if (try_again()) return absl::OkStatus();
+  if (bytes > limit_) return Exhausted(what, bytes, used(), limit_);
+  MutexLock lock(reclaimers_mutex_);
+  for (Reclaimer* reclaimer : reclaimers_) {
+    // What it gives back may still be held by others: look again until it has no more.
+    while (reclaimer->Reclaim(bytes - (limit_ - used())) > 0) {
+      if (try_again()) return absl::OkStatus();
     }
   }
-  return Fits(bytes) ? absl::OkStatus() : Exhausted(what, bytes, used(), limit_);
+  // Another thread may have given back what it held in the meantime.
+  return try_again() ? absl::OkStatus() : Exhausted(what, bytes, used(), limit_);
+}
+
+absl::Status Ledger::CheckFits(int64_t bytes, std::string_view what) {
+  return MakeRoom(bytes, what, [&] { return limit_ == 0 || bytes <= limit_ - used(); });
+}
+
+bool Ledger::TryAdd(int64_t bytes) {
+  int64_t total = used();
+  do {
+    if (limit_ > 0 && bytes > limit_ - total) return false;
+  } while (!total_.compare_exchange_weak(total, total + bytes, std::memory_order_relaxed));
+  int64_t peak = peak_.load(std::memory_order_relaxed);
+  while (peak < total + bytes &&
+         !peak_.compare_exchange_weak(peak, total + bytes, std::memory_order_relaxed)) {
+  }
+  return true;
 }
 
 absl::StatusOr<Reservation> Ledger::Reserve(int64_t bytes, Purpose purpose, std::string_view what) {
-  RETURN_IF_ERROR(CheckFits(bytes, what));
-  const int64_t total = total_.fetch_add(bytes, std::memory_order_relaxed) + bytes;
-  // Two threads may both have passed the check above; the one that went over takes its bytes back.
-  if (limit_ > 0 && total > limit_) {
-    total_.fetch_sub(bytes, std::memory_order_relaxed);
-    return Exhausted(what, bytes, total - bytes, limit_);
-  }
+  RETURN_IF_ERROR(MakeRoom(bytes, what, [&] { return TryAdd(bytes); }));
   used_[static_cast<int>(purpose)].fetch_add(bytes, std::memory_order_relaxed);
-  int64_t peak = peak_.load(std::memory_order_relaxed);
-  while (peak < total && !peak_.compare_exchange_weak(peak, total, std::memory_order_relaxed)) {
-  }
   return Reservation(this, purpose, bytes);
 }
 

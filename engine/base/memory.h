@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -19,8 +20,8 @@
 
 namespace whipsnake::engine {
 
-enum class Purpose { kWeights, kStates, kActivations, kOptimizer, kWorkspace };
-inline constexpr int kPurposeCount = 5;
+enum class Purpose { kWeights, kStates, kActivations, kOptimizer, kWorkspace, kRequests };
+inline constexpr int kPurposeCount = 6;
 std::string_view Name(Purpose purpose);
 
 class Ledger;
@@ -115,7 +116,12 @@ class Ledger {
  private:
   friend class Reservation;
   void Release(int64_t bytes, Purpose purpose);
-  bool Fits(int64_t bytes) const { return limit_ == 0 || bytes <= limit_ - used(); }
+  // Adds to the total unless that would pass the limit, which the total never does.
+  bool TryAdd(int64_t bytes);
+  // OK once `try_again`, which says whether there is room, succeeds: at once, or after a reclaimer
+  // has given something back.
+  absl::Status MakeRoom(int64_t bytes, std::string_view what,
+                        const std::function<bool()>& try_again);
 
   const int64_t limit_;
   Mutex reclaimers_mutex_;

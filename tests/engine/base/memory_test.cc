@@ -83,5 +83,27 @@ TEST(LedgerTest, ThreadsTogetherNeverPassTheLimit) {
   EXPECT_EQ(ledger.used(), 0);
 }
 
+// There is room for one of two that ask for much, and for a third who asks for little: what the two
+// do must not be seen by the third, not even for a moment.
+TEST(LedgerTest, WhatFitsIsGrantedWhileOthersRaceForMore) {
+  Ledger ledger(100);
+  const auto held = ledger.Reserve(60, Purpose::kWeights, "held");
+  std::atomic<bool> done{false};
+  std::vector<std::thread> greedy;
+  for (int t = 0; t < 2; ++t) {
+    greedy.emplace_back([&] {
+      while (!done) ledger.Reserve(30, Purpose::kStates, "much").IgnoreError();
+    });
+  }
+  int refused = 0;
+  for (int i = 0; i < 300000; ++i) {
+    refused += ledger.Reserve(10, Purpose::kStates, "little").ok() ? 0 : 1;
+  }
+  done = true;
+  for (std::thread& thread : greedy) thread.join();
+  EXPECT_EQ(refused, 0);
+  EXPECT_LE(ledger.peak(), 100);
+}
+
 }  // namespace
 }  // namespace whipsnake::engine
