@@ -1,8 +1,10 @@
 #include "engine/base/executor.h"
 
 #include <algorithm>
+#include <exception>
 #include <utility>
 
+#include "engine/base/status.h"
 #include "kernels/cpu/team.h"
 
 namespace whipsnake::engine {
@@ -10,8 +12,17 @@ namespace whipsnake::engine {
 struct Executor::Task {
   int priority = 0;
   const std::function<void()>* unit = nullptr;
+  std::exception_ptr thrown;
   bool done = false;  // guarded by the executor's mutex
   CondVar finished;
+};
+
+// What the larger one adds to the smaller.
+struct Executor::Booking {
+  const Ledger* ledger;
+  int64_t bytes;
+  Reservation added;
+  std::shared_ptr<const Booking> smaller;
 };
 
 Executor::Executor(int threads) : threads_(std::max(threads, 1)), thread_([this] { Loop(); }) {}
@@ -34,6 +45,16 @@ void Executor::Run(Priority priority, const std::function<void()>& unit) {
   waiting_[task.priority].push_back(&task);
   wake_.NotifyOne();
   while (!task.done) task.finished.Wait(mutex_);
+  if (task.thrown != nullptr) std::rethrow_exception(task.thrown);
+}
+
+absl::Status Executor::TryRun(Priority priority, const std::function<void()>& unit) {
+  try {
+    Run(priority, unit);
+  } catch (const std::exception& error) {
+    return absl::AbortedError(absl::StrCat("a computation ended early: ", error.what()));
+  }
+  return absl::OkStatus();
 }
 
 void Executor::Yield() {
@@ -47,6 +68,20 @@ void Executor::Yield() {
     if (task == nullptr) return;
     Execute(*task);
   }
+}
+
+absl::StatusOr<std::shared_ptr<const void>> Executor::BookScratch(Ledger& ledger, int64_t bytes) {
+  MutexLock lock(booking_mutex_);
+  std::shared_ptr<const Booking> smaller = booking_.lock();
+  if (smaller != nullptr && smaller->ledger != &ledger) smaller.reset();
+  const int64_t booked = smaller != nullptr ? smaller->bytes : 0;
+  if (smaller != nullptr && booked >= bytes) return smaller;
+  ASSIGN_OR_RETURN(Reservation added, ledger.Reserve(bytes - booked, Purpose::kWorkspace,
+                                                     "what kernels keep on each thread"));
+  std::shared_ptr<const Booking> booking(
+      new Booking{&ledger, bytes, std::move(added), std::move(smaller)});
+  booking_ = booking;
+  return booking;
 }
 
 int Executor::waiting() const {
@@ -85,7 +120,11 @@ Executor::Task* Executor::PopBefore(int end) {
 
 void Executor::Execute(Task& task) {
   const int interrupted = std::exchange(running_priority_, task.priority);
-  (*task.unit)();
+  try {
+    (*task.unit)();
+  } catch (...) {  // is the submitter's: it would end the process here
+    task.thrown = std::current_exception();
+  }
   running_priority_ = interrupted;
   // The task lives on the waiting thread's stack: it may be gone once the lock is released.
   MutexLock lock(mutex_);

@@ -9,8 +9,12 @@
 #include <array>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <thread>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "engine/base/memory.h"
 #include "engine/base/mutex.h"
 
 namespace whipsnake::engine {
@@ -30,13 +34,23 @@ class Executor {
   Executor& operator=(const Executor&) = delete;
 
   // Runs `unit` on the compute thread and returns when it is done. Units of one priority run in the
-  // order of submission. A call from inside a unit runs at once, on the spot.
+  // order of submission. A call from inside a unit runs at once, on the spot. What the unit throws,
+  // as std::bad_alloc where a kernel finds no memory, is thrown here.
   void Run(Priority priority, const std::function<void()>& unit);
+
+  // The same, but ABORTED where the unit throws: it has been done in part.
+  absl::Status TryRun(Priority priority, const std::function<void()>& unit);
 
   // Called from inside a unit at a point where it can be interrupted (between the layers of a
   // model): runs the waiting units that are strictly more urgent than the caller's, then returns.
   // Elsewhere it does nothing.
   void Yield();
+
+  // Books `bytes` for what kernels keep on the team's threads from call to call. Models share that
+  // memory, so it is counted once, as much as the largest asks for; it is booked for as long as one
+  // of those who asked keeps what this returns. RESOURCE_EXHAUSTED when the ledger refuses. The
+  // ledger outlives what is returned.
+  absl::StatusOr<std::shared_ptr<const void>> BookScratch(Ledger& ledger, int64_t bytes);
 
   int threads() const { return threads_; }
   // Units that wait for their turn.
@@ -44,6 +58,7 @@ class Executor {
 
  private:
   struct Task;
+  struct Booking;
   void Loop();
   bool InsideUnit() const;
   // The most urgent waiting task with a priority before `end`, or null.
@@ -56,6 +71,8 @@ class Executor {
   std::array<std::deque<Task*>, kPriorityCount> waiting_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   int running_priority_ = kPriorityCount;  // touched by the compute thread alone
+  Mutex booking_mutex_;
+  std::weak_ptr<const Booking> booking_ ABSL_GUARDED_BY(booking_mutex_);  // the largest
   std::thread thread_;
 };
 

@@ -71,7 +71,7 @@ absl::StatusOr<double> Advance(Model& model, Executor& executor, std::span<Reade
   ASSIGN_OR_RETURN(const kernels::MatrixView<const float> logits, model.Forward(runs));
   const int64_t vocabulary = VocabularyOf(model.info(), options);
   std::vector<double> losses(targets.size());
-  executor.Run(options.priority, [&] {
+  RETURN_IF_ERROR(executor.TryRun(options.priority, [&] {
     kernels::Team& team = kernels::Team::Current();
     team.Run([&](int member) {
       std::vector<float> scratch;
@@ -80,7 +80,7 @@ absl::StatusOr<double> Advance(Model& model, Executor& executor, std::span<Reade
         losses[r] = LogNormalizer(row, scratch) - row[targets[r]];
       }
     });
-  });
+  }));
   double sum = 0;  // in the order of the tokens, whatever the number of threads
   for (const double loss : losses) sum += loss;
   if (std::isfinite(sum)) return sum;

@@ -286,9 +286,9 @@ absl::StatusOr<QuantizedTensors> QuantizeTensors(
   for (int64_t part = 0; part <= config.layers; ++part) {
     RETURN_IF_ERROR(progress(static_cast<double>(part) / (config.layers + 1)));
     absl::Status status;
-    executor.Run(Priority::kTraining, [&] {
+    RETURN_IF_ERROR(executor.TryRun(Priority::kTraining, [&] {
       status = part < config.layers ? quantizer.Layer(part) : quantizer.EmbeddingAndHead();
-    });
+    }));
     RETURN_IF_ERROR(status);
   }
   RETURN_IF_ERROR(progress(1));

@@ -232,9 +232,9 @@ absl::StatusOr<QuantizedTransformer> QuantizeTransformerTensors(
   for (int64_t part = 0; part <= config.layers; ++part) {
     RETURN_IF_ERROR(progress(static_cast<double>(part) / (config.layers + 1)));
     absl::Status status;
-    executor.Run(Priority::kTraining, [&] {
+    RETURN_IF_ERROR(executor.TryRun(Priority::kTraining, [&] {
       status = part < config.layers ? quantizer.Layer(part) : quantizer.EmbeddingsAndHead();
-    });
+    }));
     RETURN_IF_ERROR(status);
   }
   RETURN_IF_ERROR(progress(1));

@@ -1,6 +1,8 @@
 #include "kernels/cpu/team.h"
 
 #include <algorithm>
+#include <system_error>
+#include <utility>
 
 namespace whipsnake::kernels {
 namespace {
@@ -37,7 +39,11 @@ thread_local Team* current_team = nullptr;
 Team::Team(int threads) {
   threads = std::clamp(threads, 1, kMaxThreads);
   begun_ = threads;  // round 0 is over
-  for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { Worker(); });
+  workers_.reserve(threads - 1);
+  try {
+    for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { Worker(); });
+  } catch (const std::system_error&) {  // no more threads: those that there are do the work
+  }
 }
 
 Team::~Team() {
@@ -67,6 +73,18 @@ void Team::Share(Job job) {
   for (uint32_t left; (left = unfinished_.load(std::memory_order_acquire)) != 0;) {
     WaitWhile(unfinished_, left);
   }
+  if (!threw_.load(std::memory_order_relaxed)) return;
+  threw_.store(false, std::memory_order_relaxed);
+  std::rethrow_exception(std::exchange(thrown_, nullptr));
+}
+
+// An exception that left a worker's function would end the process.
+void Team::Call(int share) {
+  try {
+    job_.call(job_.work, share);
+  } catch (...) {
+    if (!threw_.exchange(true, std::memory_order_relaxed)) thrown_ = std::current_exception();
+  }
 }
 
 void Team::WorkOn(uint32_t round) {
@@ -77,7 +95,7 @@ void Team::WorkOn(uint32_t round) {
           (begun & ~kShares) != round || static_cast<int>(begun & kShares) == threads();
       if (over) return;
     } while (!begun_.compare_exchange_weak(begun, begun + 1, std::memory_order_acq_rel));
-    job_.call(job_.work, static_cast<int>(begun & kShares));
+    Call(static_cast<int>(begun & kShares));
     if (unfinished_.fetch_sub(1, std::memory_order_acq_rel) == 1) unfinished_.notify_one();
   }
 }

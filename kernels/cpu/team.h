@@ -11,6 +11,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <exception>
 #include <thread>
 #include <vector>
 
@@ -20,7 +21,7 @@ namespace whipsnake::kernels {
 class Team {
  public:
   // 1 to 255 threads: the caller of Run and threads - 1 workers. Others are brought into that
-  // range.
+  // range. Fewer where the system has no more.
   explicit Team(int threads);
   ~Team();
   Team(const Team&) = delete;
@@ -29,7 +30,9 @@ class Team {
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
   // Calls work(share) once for every share in [0, threads()), on the calling thread or a worker,
-  // and returns when all are done. Inside `work` the current team is a single thread.
+  // and returns when all are done. Inside `work` the current team is a single thread. What a share
+  // throws, as std::bad_alloc where there is no memory, is thrown here once all have ended: of
+  // several, any one.
   template <typename Work>
   void Run(const Work& work) {
     Share({[](const void* w, int share) { (*static_cast<const Work*>(w))(share); }, &work});
@@ -60,12 +63,15 @@ class Team {
   void Worker();
   // Does shares of `round` until none is left to begin.
   void WorkOn(uint32_t round);
+  void Call(int share);
 
   Job job_;  // of the present round; only whoever holds an unfinished share may read it
   // The number of the round above its low 8 bits, which count the shares that were begun.
   std::atomic<uint32_t> begun_;
   std::atomic<uint32_t> unfinished_{0};  // shares
   std::atomic<bool> ending_{false};
+  std::atomic<bool> threw_{false};  // a share of the present round, which alone may then write:
+  std::exception_ptr thrown_;
   std::vector<std::thread> workers_;
 };
 

@@ -3,8 +3,8 @@
 #include <bit>
 #include <cstdint>
 
-#include "hwy/aligned_allocator.h"
 #include "kernels/cpu/parallel.h"
+#include "kernels/cpu/scratch.h"
 #include "kernels/hadamard/hadamard.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -242,17 +242,6 @@ int64_t FactorOrder(int64_t n) {
   return 0;
 }
 
-// This thread's buffer of at least n floats.
-float* Scratch(int64_t n) {
-  thread_local hwy::AlignedFreeUniquePtr<float[]> buffer;
-  thread_local int64_t size = 0;
-  if (size < n) {
-    buffer = hwy::AllocateAligned<float>(n);
-    size = n;
-  }
-  return buffer.get();
-}
-
 template <typename T>
 void TransformRows(MatrixView<const float> x, float scale, MatrixView<T> y,
                    void (*transform)(const float* x, int64_t order, int64_t m, float scale,
@@ -260,7 +249,8 @@ void TransformRows(MatrixView<const float> x, float scale, MatrixView<T> y,
   constexpr double kNanosecondsEach = 0.4;
   const int64_t order = FactorOrder(x.cols);
   ParallelRows(x.rows, kNanosecondsEach * x.rows * x.cols, [&](int64_t begin, int64_t end) {
-    float* scratch = Scratch(x.cols);
+    thread_local Scratch memory;
+    auto* scratch = memory.Get<float>(x.cols);
     for (int64_t t = begin; t < end; ++t) {
       transform(x.row(t), order, x.cols / order, scale, scratch, y.row(t));
     }

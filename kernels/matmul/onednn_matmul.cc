@@ -2,11 +2,12 @@
 
 #include <algorithm>
 #include <atomic>
-#include <vector>
 
 #include "kernels/cpu/onednn_thread.h"
+#include "kernels/cpu/scratch.h"
 #include "kernels/cpu/team.h"
 #include "kernels/matmul/bf16_cpu.h"
+#include "kernels/matmul/matmul.h"
 #include "oneapi/dnnl/dnnl.hpp"
 
 namespace whipsnake::kernels {
@@ -17,11 +18,10 @@ namespace {
 constexpr int64_t kTileM = 256;
 constexpr int64_t kTileN = 256;
 
-// y = x · wᵀ.
-void Multiply(MatrixView<const float> x, MatrixView<const float> w, MatrixView<float> y) {
-  // Fails only on impossible sizes.
-  dnnl_sgemm('N', 'T', x.rows, w.rows, x.cols, 1.0f, x.data, x.stride, w.data, w.stride, 0.0f,
-             y.data, y.stride);
+// y = x · wᵀ, or false where oneDNN fails, as it does without memory.
+bool Multiply(MatrixView<const float> x, MatrixView<const float> w, MatrixView<float> y) {
+  return dnnl_sgemm('N', 'T', x.rows, w.rows, x.cols, 1.0f, x.data, x.stride, w.data, w.stride,
+                    0.0f, y.data, y.stride) == dnnl_success;
 }
 
 // oneDNN's product of bf16 matrices of any size: one for all, because one for each size would have
@@ -65,21 +65,26 @@ class BF16Product {
   dnnl::matmul product_;
 };
 
-// y = x · wᵀ of bf16 matrices, w and x contiguous.
-void Multiply(MatrixView<const uint16_t> x, MatrixView<const uint16_t> w, MatrixView<float> y) {
+// y = x · wᵀ of bf16 matrices, w and x contiguous; or false as above.
+bool Multiply(MatrixView<const uint16_t> x, MatrixView<const uint16_t> w, MatrixView<float> y) {
   if (HasBF16Products()) {
-    // A thread's own, as oneDNN asks where a primitive keeps memory for its work.
-    thread_local BF16Product product;
-    return product(x, w, y);
+    try {
+      // A thread's own, as oneDNN asks where a primitive keeps memory for its work.
+      thread_local BF16Product product;
+      product(x, w, y);
+      return true;
+    } catch (const dnnl::error&) {
+      return false;
+    }
   }
-  const auto expand = [](MatrixView<const uint16_t> matrix, std::vector<float>& scratch) {
+  const auto expand = [](MatrixView<const uint16_t> matrix, Scratch& scratch) {
     const int64_t size = matrix.rows * matrix.cols;
-    scratch.resize(std::max<size_t>(scratch.size(), size));
-    for (int64_t i = 0; i < size; ++i) scratch[i] = FromBF16(matrix.data[i]);
-    return MatrixView<const float>(scratch.data(), matrix.rows, matrix.cols);
+    auto* values = scratch.Get<float>(size);
+    for (int64_t i = 0; i < size; ++i) values[i] = FromBF16(matrix.data[i]);
+    return MatrixView<const float>(values, matrix.rows, matrix.cols);
   };
-  thread_local std::vector<float> x_scratch, w_scratch;  // kept from call to call
-  Multiply(expand(x, x_scratch), expand(w, w_scratch), y);
+  thread_local Scratch x_scratch, w_scratch;
+  return Multiply(expand(x, x_scratch), expand(w, w_scratch), y);
 }
 
 // y = f(y + bias). The team inside a share is the one thread.
@@ -92,31 +97,34 @@ void Finish(const float* bias, ActivationFunction f, MatrixView<float> y) {
   }
 }
 
+// False where oneDNN failed; then y means nothing.
 template <typename T>
-void MultiplyTiles(MatrixView<const T> x, MatrixView<const T> w, const float* bias,
+bool MultiplyTiles(MatrixView<const T> x, MatrixView<const T> w, const float* bias,
                    MatrixView<float> y, ActivationFunction f) {
   const int64_t tiles_m = (x.rows + kTileM - 1) / kTileM;
   const int64_t tiles_n = (w.rows + kTileN - 1) / kTileN;
   std::atomic<int64_t> next{0};
+  std::atomic<bool> failed{false};
   Team::Current().Run([&](int) {
     KeepOneDnnOnThisThread();
-    for (int64_t tile; (tile = next.fetch_add(1, std::memory_order_relaxed)) < tiles_m * tiles_n;) {
+    for (int64_t tile; !failed.load(std::memory_order_relaxed) &&
+                       (tile = next.fetch_add(1, std::memory_order_relaxed)) < tiles_m * tiles_n;) {
       const int64_t m = tile % tiles_m * kTileM;
       const int64_t n = tile / tiles_m * kTileN;
       const int64_t rows = std::min(kTileM, x.rows - m);
       const int64_t columns = std::min(kTileN, w.rows - n);
       const MatrixView<float> part = y.Rows(m, rows).Columns(n, columns);
-      Multiply(x.Rows(m, rows), w.Rows(n, columns), part);
+      if (!Multiply(x.Rows(m, rows), w.Rows(n, columns), part)) failed = true;
       Finish(bias != nullptr ? bias + n : nullptr, f, part);
     }
   });
+  return !failed;
 }
 
 // x in bf16, contiguous, in memory that the calling thread keeps from call to call.
 MatrixView<const uint16_t> RoundedToBF16(MatrixView<const float> x) {
-  thread_local std::vector<uint16_t> scratch;
-  scratch.resize(std::max<size_t>(scratch.size(), x.rows * x.cols));
-  const MatrixView<uint16_t> rounded(scratch.data(), x.rows, x.cols);
+  thread_local Scratch scratch;
+  const MatrixView<uint16_t> rounded(scratch.Get<uint16_t>(x.rows * x.cols), x.rows, x.cols);
   Team& team = Team::Current();
   team.Run([&](int64_t share) {
     const int64_t end = x.rows * (share + 1) / team.threads();
@@ -131,12 +139,13 @@ MatrixView<const uint16_t> RoundedToBF16(MatrixView<const float> x) {
 
 void OneDnnMatmul(MatrixView<const float> x, WeightView w, const float* bias, MatrixView<float> y,
                   ActivationFunction f) {
-  if (w.dtype == DType::kBF16) {
-    const MatrixView weight(static_cast<const uint16_t*>(w.data), w.n, w.k);
-    MultiplyTiles(RoundedToBF16(x), weight, bias, y, f);
-  } else {
-    MultiplyTiles(x, {static_cast<const float*>(w.data), w.n, w.k}, bias, y, f);
-  }
+  const bool done =
+      w.dtype == DType::kBF16
+          ? MultiplyTiles(RoundedToBF16(x), {static_cast<const uint16_t*>(w.data), w.n, w.k}, bias,
+                          y, f)
+          : MultiplyTiles(x, {static_cast<const float*>(w.data), w.n, w.k}, bias, y, f);
+  // Our own product: slower, and in need of little memory.
+  if (!done) BatchInvariantMatmul(x, w, bias, y, f);
 }
 
 }  // namespace whipsnake::kernels

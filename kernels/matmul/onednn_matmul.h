@@ -8,7 +8,8 @@
 namespace whipsnake::kernels {
 
 // Matmul() (see matmul.h) by oneDNN: fp32 by its sgemm; bf16 by its bf16 product where the CPU has
-// the instructions (HasBF16Products()), else expanded to fp32 a tile at a time.
+// the instructions (HasBF16Products()), else expanded to fp32 a tile at a time. Where oneDNN fails,
+// by BatchInvariantMatmul().
 void OneDnnMatmul(MatrixView<const float> x, WeightView w, const float* bias, MatrixView<float> y,
                   ActivationFunction f);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "kernels/cpu/scratch.h"
 #include "kernels/cpu/team.h"
 #include "kernels/matmul/bf16_cpu.h"
 
@@ -14,7 +15,6 @@
 #define HWY_TARGET_INCLUDE "kernels/matmul/streaming_matmul.cc"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 //
-#include "hwy/aligned_allocator.h"
 #include "hwy/cache_control.h"
 #include "hwy/highway.h"
 //
@@ -347,17 +347,6 @@ constexpr int64_t kTeamBytes = 64 << 10;
 // At least a step of any target, and a multiple of one.
 constexpr int64_t kPadding = 64;
 
-// Memory that a thread keeps from call to call.
-float* Scratch(int64_t size) {
-  thread_local hwy::AlignedFreeUniquePtr<float[]> scratch;
-  thread_local int64_t capacity = 0;
-  if (capacity < size) {
-    scratch = hwy::AllocateAligned<float>(size);
-    capacity = size;
-  }
-  return scratch.get();
-}
-
 Products ProductsFor(DType weight) {
   if (weight != DType::kBF16) return Products::kFp32;
   return HasBF16Products() ? Products::kBF16 : Products::kExpandedBF16;
@@ -365,7 +354,8 @@ Products ProductsFor(DType weight) {
 
 PackedActivations Pack(Products products, const MatrixView<const float>& x) {
   const int64_t stride = (x.cols + kPadding - 1) / kPadding * kPadding;
-  float* packed = Scratch((x.rows + 1) * stride);
+  thread_local Scratch scratch;
+  auto* packed = scratch.Get<float>((x.rows + 1) * stride);
   // Behind the packed rows, one before it is packed.
   auto* rounded = reinterpret_cast<uint16_t*>(packed + x.rows * stride);
   for (int64_t m = 0; m < x.rows; ++m) {

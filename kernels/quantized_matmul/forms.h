@@ -18,7 +18,8 @@ void StreamingQuantizedMatmul(MatrixView<const int8_t> x, WeightView w, const Ep
 // ActiveIsa() >= Isa::kVnni.
 void PackedQuantizedMatmul(MatrixView<const int8_t> x, WeightView w, const Epilogue& epilogue);
 
-// oneDNN's product, which knows AMX. Needs ActiveIsa() >= Isa::kVnni: below, its sums saturate.
+// oneDNN's product, which knows AMX; where it fails, StreamingQuantizedMatmul. Needs ActiveIsa() >=
+// Isa::kVnni: below, oneDNN's sums saturate.
 void OneDnnQuantizedMatmul(MatrixView<const int8_t> x, WeightView w, const Epilogue& epilogue);
 
 }  // namespace whipsnake::kernels

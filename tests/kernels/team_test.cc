@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <latch>
+#include <new>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -65,6 +66,27 @@ TEST(TeamTest, ScopesNestAndWorkRunsAlone) {
     std::thread([] { EXPECT_EQ(Team::Current().threads(), 1); }).join();
   }
   EXPECT_EQ(Team::Current().threads(), 1);
+}
+
+// On whichever thread: nothing may leave a worker's thread, which would end the process.
+TEST(TeamTest, WhatAShareThrowsComesToTheCaller) {
+  Team team(3);
+  for (int thrower = 0; thrower < 3; ++thrower) {
+    std::atomic<int> done{0};
+    // Each share has a thread of its own.
+    std::latch all(3);
+    const auto work = [&](int share) {
+      all.arrive_and_wait();
+      if (share == thrower) throw std::bad_alloc();
+      ++done;
+    };
+    EXPECT_THROW(team.Run(work), std::bad_alloc);
+    EXPECT_EQ(done, 2);
+  }
+  std::atomic<int> done{0};
+  EXPECT_THROW(team.Run([](int) { throw std::bad_alloc(); }), std::bad_alloc);
+  team.Run([&](int) { ++done; });
+  EXPECT_EQ(done, 3);
 }
 
 }  // namespace

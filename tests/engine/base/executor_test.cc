@@ -4,6 +4,7 @@
 
 #include <latch>
 #include <mutex>
+#include <new>
 #include <string>
 #include <thread>
 #include <vector>
@@ -124,6 +125,44 @@ TEST(ExecutorTest, ManyThreadsLoseNothing) {
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(count, 1600);
+}
+
+TEST(ExecutorTest, WhatAUnitThrowsComesToWhoSubmittedIt) {
+  BusyExecutor busy;
+  EXPECT_THROW(Executor(2).Run(Priority::kDecode, [] { throw std::bad_alloc(); }), std::bad_alloc);
+  // Of a unit that interrupts another, too.
+  std::thread thrower([&] {
+    EXPECT_THROW(busy.executor.Run(Priority::kDecode, [] { throw std::bad_alloc(); }),
+                 std::bad_alloc);
+  });
+  while (busy.executor.waiting() == 0) std::this_thread::yield();
+  busy.Finish();
+  thrower.join();
+}
+
+TEST(ExecutorTest, TryRunSaysWhatWasThrown) {
+  Executor executor(2);
+  EXPECT_TRUE(executor.TryRun(Priority::kDecode, [] {}).ok());
+  const absl::Status failed = executor.TryRun(Priority::kDecode, [] { throw std::bad_alloc(); });
+  EXPECT_TRUE(absl::IsAborted(failed)) << failed;
+}
+
+// All models compute on the same threads, so the memory of those is counted once.
+TEST(ExecutorTest, ScratchIsBookedOnceAsMuchAsTheLargestAsksFor) {
+  Ledger ledger(1000), other;
+  Executor executor(1);
+  auto small = *executor.BookScratch(ledger, 100);
+  auto large = *executor.BookScratch(ledger, 300);
+  auto medium = *executor.BookScratch(ledger, 200);
+  EXPECT_EQ(ledger.used(), 300);
+  const auto elsewhere = *executor.BookScratch(other, 50);
+  EXPECT_EQ(other.used(), 50);
+  small.reset();
+  large.reset();
+  EXPECT_EQ(ledger.used(), 300) << "the one that asked for less shares it";
+  EXPECT_TRUE(absl::IsResourceExhausted(executor.BookScratch(ledger, 2000).status()));
+  medium.reset();
+  EXPECT_EQ(ledger.used(), 0);
 }
 
 }  // namespace

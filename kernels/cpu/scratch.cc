@@ -1,0 +1,47 @@
+#include "kernels/cpu/scratch.h"
+
+#include <algorithm>
+#include <atomic>
+#include <new>
+
+#include "kernels/matmul/bf16_cpu.h"
+
+namespace whipsnake::kernels {
+namespace {
+
+std::atomic<int64_t> kept{0};
+
+}  // namespace
+
+int64_t Scratch::Kept() { return kept.load(std::memory_order_relaxed); }
+
+void Scratch::Count(int64_t bytes) { kept.fetch_add(bytes, std::memory_order_relaxed); }
+
+void Scratch::Grow(int64_t bytes) {
+  memory_.reset();  // gives the old one back before asking for the new one
+  Count(-capacity_);
+  capacity_ = 0;
+  memory_ = hwy::AllocateAligned<uint8_t>(bytes);
+  if (memory_ == nullptr) throw std::bad_alloc();
+  Count(bytes);
+  capacity_ = bytes;
+}
+
+int64_t ScratchBound(int64_t rows, int64_t inputs, int threads) {
+  constexpr int64_t kTile = 256;               // oneDNN's, of outputs and of rows
+  constexpr int64_t kPanelOutputs = 64;        // of a repacked panel
+  constexpr int64_t kStreamedRows = 16;        // of floats
+  constexpr int64_t kOneDnn = 4 << 20;         // its packed panels
+  constexpr int64_t kRowOperations = 1 << 20;  // attention, norms, Hadamard transforms
+  const int64_t padded = inputs + 128;
+  // The caller's: all rows in 16 bits, as codes with a correction each and as bf16.
+  const int64_t shared = rows * (2 * 2 * padded + 4);
+  // Each thread's: sums of a tile of codes and a panel, two tiles expanded from bf16, and a few
+  // rows of floats.
+  const int64_t codes = 4 * kTile * kTile + kPanelOutputs * padded;
+  const int64_t expanded = HasBF16Products() ? 0 : 2 * 4 * kTile * inputs;
+  const int64_t streamed = (kStreamedRows + 1) * 4 * padded;
+  return shared + threads * (codes + expanded + streamed + kOneDnn + kRowOperations);
+}
+
+}  // namespace whipsnake::kernels

@@ -1,0 +1,78 @@
+#include "kernels/cpu/scratch.h"
+
+#include <new>
+#include <thread>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "kernels/cpu/team.h"
+#include "kernels/hadamard/hadamard.h"
+#include "kernels/matmul/matmul.h"
+#include "kernels/quantized_matmul/forms.h"
+#include "kernels/quantized_matmul/quantized_matmul.h"
+#include "tests/kernels/test_matrix.h"
+
+namespace whipsnake::kernels {
+namespace {
+
+// A thread gives back what it kept when it ends.
+TEST(ScratchTest, IsCountedForAsLongAsItsThreadLives) {
+  const int64_t before = Scratch::Kept();
+  std::thread([&] {
+    thread_local Scratch scratch;
+    scratch.Get<float>(1000);
+    EXPECT_EQ(Scratch::Kept(), before + 4000);
+    scratch.Get<float>(10);
+    EXPECT_EQ(Scratch::Kept(), before + 4000);
+    scratch.Get<int8_t>(5000);
+    EXPECT_EQ(Scratch::Kept(), before + 5000);
+  }).join();
+  EXPECT_EQ(Scratch::Kept(), before);
+}
+
+TEST(ScratchTest, WithoutMemoryThrowsAndKeepsNothing) {
+  const int64_t before = Scratch::Kept();
+  {
+    Scratch scratch;
+    EXPECT_THROW(scratch.Get<float>(int64_t{1} << 58), std::bad_alloc);
+    EXPECT_EQ(Scratch::Kept(), before);
+    EXPECT_NE(scratch.Get<float>(10), nullptr);
+  }
+  EXPECT_EQ(Scratch::Kept(), before);
+}
+
+// Every product that a model may make, by every form of it.
+TEST(ScratchTest, WhatProductsKeepIsWithinTheBound) {
+  constexpr int64_t kInputs = 768, kOutputs = 520;
+  for (const int threads : {1, 3}) {
+    for (const int64_t rows : {1, 16, 40, 700}) {
+      std::thread([&] {
+        Team team(threads);
+        const Team::Scope scope(&team);
+        const int64_t before = Scratch::Kept();
+        Random random(1);
+        const TestMatrix x(rows, kInputs, random, -1, 1);
+        const TestCodes codes(rows, kInputs, random);
+        TestMatrix y(rows, kOutputs), rotated(rows, kInputs);
+        const std::vector<float> weight(kOutputs * kInputs, 0.5f), multiplier(kOutputs, 1.0f);
+        for (const DType dtype : {DType::kF32, DType::kBF16}) {
+          const WeightView w{weight.data(), dtype, kOutputs, kInputs};
+          Matmul(x.view(), w, nullptr, y.view());
+          BatchInvariantMatmul(x.view(), w, nullptr, y.view());
+        }
+        const WeightView w{weight.data(), DType::kI8, kOutputs, kInputs};
+        const SumScaling scaling{multiplier.data(), nullptr, nullptr};
+        QuantizedMatmul(codes.view(), w, scaling, y.view());
+        OneDnnQuantizedMatmul(codes.view(), w, Epilogue(scaling, y.view()));
+        StreamingQuantizedMatmul(codes.view(), w, Epilogue(scaling, y.view()));
+        Hadamard(x.view(), 1, rotated.view());
+        EXPECT_GT(Scratch::Kept(), before);
+        EXPECT_LE(Scratch::Kept() - before, ScratchBound(rows, kInputs, threads))
+            << rows << " rows, " << threads << " threads";
+      }).join();
+    }
+  }
+}
+
+}  // namespace
+}  // namespace whipsnake::kernels
