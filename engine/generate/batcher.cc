@@ -1,19 +1,34 @@
 #include "engine/generate/batcher.h"
 
 #include <algorithm>
+#include <array>
 #include <limits>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 
 namespace whipsnake::engine {
+namespace {
+
+constexpr int kPriorities = 3;
+
+// So many sequences more than another client's are more than a share.
+constexpr int64_t kUnfair = 2;
+
+}  // namespace
 
 absl::Status Batcher::Add(const BatchEntry& entry) {
-  if (waiting() >= options_.max_waiting) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the queue is full: ", waiting(), " requests are waiting"));
+  int64_t requests = 0, tokens = 0;
+  for (const Item& item : waiting_) {
+    if (!item.queued) continue;
+    ++requests;
+    tokens += item.prompt_left;
   }
-  const int64_t tokens = WaitingTokens();
-  if (!waiting_.empty() && tokens + entry.prompt_tokens > options_.max_waiting_tokens) {
+  if (requests >= options_.max_waiting) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the queue is full: ", requests, " requests are waiting"));
+  }
+  if (requests > 0 && tokens + entry.prompt_tokens > options_.max_waiting_tokens) {
     return absl::ResourceExhaustedError(absl::StrCat("the queue is full: prompts of ", tokens,
                                                      " tokens are waiting, of at most ",
                                                      options_.max_waiting_tokens));
@@ -21,11 +36,11 @@ absl::Status Batcher::Add(const BatchEntry& entry) {
   // Who was away is not owed what the others were given meanwhile.
   const double least = LeastServed();
   std::erase_if(clients_, [&](const auto& client) {
-    return client.second.requests == 0 && client.second.served <= least;
+    return client.second.sequences == 0 && client.second.served <= least;
   });
   Client& client = clients_.try_emplace(entry.client, Client{.served = least}).first->second;
-  ++client.requests;
-  waiting_.push_back({entry, entry.prompt_tokens});
+  ++client.sequences;
+  waiting_.push_back({.entry = entry, .client = &client, .prompt_left = entry.prompt_tokens});
   return absl::OkStatus();
 }
 
@@ -33,10 +48,11 @@ std::vector<BatchShare> Batcher::Plan(Clock::time_point now) {
   Admit(now);
   std::vector<BatchShare> shares;
   for (Item& item : running_) {
+    if (item.begun) item.queued = false;  // what was planned last has been carried out
     if (item.prompt_left > 0) continue;
     shares.push_back({item.entry.id});
     item.begun = true;
-    clients_[item.entry.client].served += 1;
+    item.client->served += 1;
   }
   ShareOut(shares.empty() ? options_.prefill_chunk_tokens : options_.mixed_chunk_tokens, shares);
   return shares;
@@ -61,7 +77,7 @@ void Batcher::ShareOut(int64_t budget, std::vector<BatchShare>& shares) {
     shares.push_back({item->entry.id, own + more});
     item->prompt_left -= own + more;
     item->begun = true;
-    clients_[item->entry.client].served += static_cast<double>(own + more);
+    item->client->served += static_cast<double>(own + more);
   }
 }
 
@@ -71,16 +87,16 @@ BatchShare Batcher::Skip(const BatchShare& share, int64_t tokens) {
   const int64_t left = found->prompt_left + share.prompt_tokens - tokens;
   const int64_t now = std::min(share.prompt_tokens, left);
   found->prompt_left = left - now;
-  clients_[found->entry.client].served -= static_cast<double>(share.prompt_tokens - now);
+  found->client->served -= static_cast<double>(share.prompt_tokens - now);
   return {share.id, now};
 }
 
 void Batcher::Fork(uint64_t id, uint64_t copy) {
   const auto found = std::ranges::find(running_, id, &Item::id);
   if (found == running_.end()) return;
-  Item item{.entry = found->entry, .prompt_left = 0};
+  Item item{.entry = found->entry, .client = found->client, .queued = false};
   item.entry.id = copy;
-  ++clients_[item.entry.client].requests;
+  ++item.client->sequences;
   waiting_.push_front(std::move(item));
 }
 
@@ -88,45 +104,70 @@ void Batcher::Remove(uint64_t id) {
   for (Items* items : {&waiting_, &running_}) {
     const auto found = std::ranges::find(*items, id, &Item::id);
     if (found == items->end()) continue;
+    if (items == &running_) --found->client->running;
     Forget(*found);
     items->erase(found);
-    held_ = false;
-    return;
+    return LetHeldGo();
   }
 }
 
 bool Batcher::Postpone(std::span<const BatchShare> shares) {
-  const auto is_here = [&](const Item& item) {
-    return std::ranges::find(shares, item.id(), &BatchShare::id) != shares.end();
-  };
-  const auto has_memory = [&](const Item& item) { return item.begun && !is_here(item); };
-  if (std::ranges::none_of(running_, has_memory) && std::ranges::none_of(waiting_, has_memory)) {
-    return false;
-  }
   for (const BatchShare& share : shares) {
     const auto found = std::ranges::find(running_, share.id, &Item::id);
     if (found == running_.end()) continue;
     found->begun = false;
     found->prompt_left += share.prompt_tokens;
-    clients_[found->entry.client].served -= std::max<int64_t>(share.prompt_tokens, 1);
-    waiting_.splice(waiting_.begin(), running_, found);
-    held_ = true;
+    found->client->served -= static_cast<double>(std::max<int64_t>(share.prompt_tokens, 1));
+    found->held = any_held_ = true;
+    Stop(found);
   }
-  return true;
+  const bool helps =
+      std::ranges::any_of(running_, &Item::begun) || std::ranges::any_of(waiting_, &Item::begun);
+  if (!helps) LetHeldGo();
+  return helps;
+}
+
+void Batcher::LetHeldGo() {
+  if (!std::exchange(any_held_, false)) return;
+  for (Item& item : waiting_) item.held = false;
+}
+
+std::vector<uint64_t> Batcher::WhoYieldsTo(uint64_t id) {
+  std::vector<uint64_t> yielding;
+  const auto found = std::ranges::find(running_, id, &Item::id);
+  if (found == running_.end()) return yielding;
+  for (auto item = waiting_.rbegin(); item != waiting_.rend(); ++item) {
+    if (item->begun) yielding.push_back(item->id());
+  }
+  for (auto item = running_.rbegin(); item != running_.rend(); ++item) {
+    const bool fair = item->client->running < found->client->running + kUnfair;
+    if (item->begun && !fair && item->priority() >= found->rank) yielding.push_back(item->id());
+  }
+  return yielding;
+}
+
+void Batcher::Restart(uint64_t id, int64_t tokens) {
+  auto found = std::ranges::find(running_, id, &Item::id);
+  if (found != running_.end()) {
+    Stop(found);
+  } else {
+    found = std::ranges::find(waiting_, id, &Item::id);
+    if (found == waiting_.end()) return;
+  }
+  found->begun = false;
+  found->prompt_left = tokens;
 }
 
 int Batcher::AgedRank(const Item& item, Clock::time_point now) const {
   const auto risen = std::max<int64_t>((now - item.entry.arrival) / options_.aging, 0);
-  return static_cast<int>(std::max<int64_t>(static_cast<int64_t>(item.entry.priority) - risen, 0));
+  return static_cast<int>(std::max<int64_t>(item.priority() - risen, 0));
 }
 
 Batcher::Items::iterator Batcher::Next(const auto& rank) {
-  const auto key = [&](const Item& item) {
-    return std::pair(rank(item), clients_[item.entry.client].served);
-  };
+  const auto key = [&](const Item& item) { return std::pair(rank(item), item.client->served); };
   auto next = waiting_.end();
   for (auto item = waiting_.begin(); item != waiting_.end(); ++item) {
-    if (held_ && !item->begun) continue;
+    if (item->held) continue;
     if (next == waiting_.end() || key(*item) < key(*next)) next = item;
   }
   return next;
@@ -144,38 +185,77 @@ void Batcher::Admit(Clock::time_point now) {
   const auto aged = [&](const Item& item) { return AgedRank(item, now); };
   while (running() < options_.max_running) {
     const auto next = Next(aged);
-    if (next == waiting_.end()) return;
-    next->rank = aged(*next);
-    running_.splice(running_.end(), waiting_, next);
+    if (next == waiting_.end()) break;
+    Start(next, aged(*next));
   }
   // Places are taken by true priority alone: with age, equals would take turns at nobody's gain.
-  const auto base = [](const Item& item) { return static_cast<int>(item.entry.priority); };
+  const auto base = [](const Item& item) { return item.priority(); };
   while (!running_.empty()) {
     const auto next = Next(base), victim = Victim();
-    if (next == waiting_.end() || base(*next) >= victim->rank) return;
-    next->rank = base(*next);
-    running_.splice(running_.end(), waiting_, next);
-    waiting_.splice(waiting_.begin(), running_, victim);
+    if (next == waiting_.end() || base(*next) >= victim->rank) break;
+    Start(next, base(*next));
+    Stop(victim);
+  }
+  while (Rebalance(now)) {
   }
 }
 
+// Age counts for who takes a place here, but not for who gives it: what has once waited long would
+// otherwise keep its places for good. Each change makes the clients more equal, so there is an end.
+bool Batcher::Rebalance(Clock::time_point now) {
+  if (waiting_.empty()) return false;
+  // For each priority who would give a place to it.
+  std::array<Items::iterator, kPriorities> victims;
+  victims.fill(running_.end());
+  for (auto item = running_.begin(); item != running_.end(); ++item) {
+    for (int rank = 0; rank <= item->priority(); ++rank) {
+      Items::iterator& victim = victims[rank];
+      if (victim == running_.end() || item->client->running >= victim->client->running) {
+        victim = item;
+      }
+    }
+  }
+  const auto key = [](const Item& item) {
+    return std::pair(item.client->running, item.client->served);
+  };
+  auto next = waiting_.end();
+  for (auto item = waiting_.begin(); item != waiting_.end(); ++item) {
+    if (item->held) continue;
+    const auto victim = victims[AgedRank(*item, now)];
+    if (victim == running_.end()) continue;
+    if (victim->client->running < item->client->running + kUnfair) continue;
+    if (next == waiting_.end() || key(*item) < key(*next)) next = item;
+  }
+  if (next == waiting_.end()) return false;
+  const int rank = AgedRank(*next, now);
+  Start(next, rank);
+  Stop(victims[rank]);
+  return true;
+}
+
+void Batcher::Start(Items::iterator item, int rank) {
+  item->rank = rank;
+  ++item->client->running;
+  running_.splice(running_.end(), waiting_, item);
+}
+
+void Batcher::Stop(Items::iterator item) {
+  --item->client->running;
+  if (item->begun) item->queued = false;
+  waiting_.splice(waiting_.begin(), running_, item);
+}
+
 void Batcher::Forget(const Item& item) {
-  --clients_[item.entry.client].requests;
+  --item.client->sequences;
   if (waiting_.size() + running_.size() == 1) clients_.clear();  // it was the last
 }
 
 double Batcher::LeastServed() const {
   double least = std::numeric_limits<double>::infinity();
   for (const auto& [name, client] : clients_) {
-    if (client.requests > 0) least = std::min(least, client.served);
+    if (client.sequences > 0) least = std::min(least, client.served);
   }
   return clients_.empty() ? 0 : least;
-}
-
-int64_t Batcher::WaitingTokens() const {
-  int64_t tokens = 0;
-  for (const Item& item : waiting_) tokens += item.prompt_left;
-  return tokens;
 }
 
 }  // namespace whipsnake::engine

@@ -13,8 +13,12 @@
 //   - among equals the client that has been given the fewest tokens, after "virtual token counter"
 //     (Sheng et al., Fairness in Serving Large Language Models, arXiv 2401.00588);
 //   - of one client, who came first.
-// A request may take the place of a running one that was admitted as less urgent. That one waits
-// again and goes on from where it was.
+// Two reasons take the place of a running sequence, which waits again and goes on from where it
+// was:
+//   - a request is more urgent than one that runs;
+//   - a client has at least two sequences fewer running than another, whose last one then makes
+//     room for one that is as urgent. So the sequences that run are shared equally, however many of
+//     them a request has. A difference of one moves nobody: the two would change places for ever.
 #ifndef WHIPSNAKE_ENGINE_GENERATE_BATCHER_H_
 #define WHIPSNAKE_ENGINE_GENERATE_BATCHER_H_
 
@@ -37,7 +41,7 @@ enum class RequestPriority { kHigh, kNormal, kLow };
 
 struct BatcherOptions {
   int64_t max_running = 64;
-  int64_t max_waiting = 256;                      // requests
+  int64_t max_waiting = 256;                      // requests that have not run yet
   int64_t max_waiting_tokens = int64_t{1} << 20;  // of their prompts
   // Prompt tokens of a step: where no sequence decodes, and where one does. Cancellation and
   // deadlines are looked at between steps.
@@ -85,22 +89,39 @@ class Batcher {
   // It has ended, wherever it was. Unknown ids are ignored.
   void Remove(uint64_t id);
 
-  // Undoes shares of the last plan for want of memory: their sequences wait again, and until one is
-  // removed nobody is admitted but who has run already, and so has its memory. Returns false, and
-  // changes nothing, where there is none that has: then waiting would not help.
+  // Undoes shares of the last plan for want of memory: their sequences wait again, and are not
+  // admitted until another has been removed. Returns false where no other has run, and so has
+  // memory to give back: then waiting for it does not help, and they may be admitted at once.
   bool Postpone(std::span<const BatchShare> shares);
+
+  // Those that have run and would have to make room for `id`, if it is memory that is short: first
+  // the ones that wait, then those of clients with at least two more running. The last comes first.
+  std::vector<uint64_t> WhoYieldsTo(uint64_t id);
+
+  // The sequence's state is gone: it waits, and reads so many tokens before it goes on.
+  void Restart(uint64_t id, int64_t tokens);
 
   int64_t running() const { return static_cast<int64_t>(running_.size()); }
   int64_t waiting() const { return static_cast<int64_t>(waiting_.size()); }
 
  private:
+  struct Client {
+    int64_t sequences = 0;  // waiting and running
+    int64_t running = 0;
+    double served = 0;  // tokens
+  };
+
   struct Item {
     uint64_t id() const { return entry.id; }
+    int priority() const { return static_cast<int>(entry.priority); }
 
     BatchEntry entry;
+    Client* client = nullptr;
     int64_t prompt_left = 0;
     int rank = 0;        // the priority, aged, that it was admitted with
-    bool begun = false;  // has been in a plan that was carried out
+    bool queued = true;  // a request that has never run
+    bool begun = false;  // has been in a plan that was carried out, and has its memory since
+    bool held = false;   // found no memory, and nobody has been removed since
   };
   using Items = std::list<Item>;
 
@@ -109,22 +130,23 @@ class Batcher {
   Items::iterator Next(const auto& rank);
   Items::iterator Victim();  // of the running: the last of the least urgent
   void Admit(Clock::time_point now);
+  // Gives one place from the client with the most to one with fewer; false where all is fair.
+  bool Rebalance(Clock::time_point now);
+  void LetHeldGo();
+  // From waiting to running, and back.
+  void Start(Items::iterator item, int rank);
+  void Stop(Items::iterator item);
   void ShareOut(int64_t budget, std::vector<BatchShare>& shares);  // of prompt tokens
   void Forget(const Item& item);
   double LeastServed() const;
-  int64_t WaitingTokens() const;
-
-  struct Client {
-    int64_t requests = 0;  // waiting and running
-    double served = 0;     // tokens
-  };
 
   const BatcherOptions options_;
   Items waiting_;  // in order of arrival, but that those who ran before come first
   Items running_;  // in order of admission
-  // Those with requests, and those who have been given more than they: none starts anew by leaving.
+  // Those with sequences, and those who have been given more than they: none starts anew by
+  // leaving.
   std::map<std::string, Client> clients_;
-  bool held_ = false;  // after Postpone: there is no memory for new ones
+  bool any_held_ = false;
 };
 
 }  // namespace whipsnake::engine

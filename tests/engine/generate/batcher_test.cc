@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <random>
 #include <set>
@@ -188,12 +189,14 @@ TEST_F(BatcherTest, APostponedOneWaitsForAnotherToEnd) {
   EXPECT_THAT(Plan(), ElementsAre(Share(3, 8), Share(2, 40)));
 }
 
-TEST_F(BatcherTest, WithNobodyWhoHasMemoryWaitingWouldNotHelp) {
+TEST_F(BatcherTest, WithNobodyWhoHasMemoryWaitingAloneDoesNotHelp) {
   ASSERT_TRUE(Add(1, 5).ok());
   ASSERT_TRUE(Add(2, 5).ok());
   const auto shares = Plan();
   EXPECT_FALSE(batcher_->Postpone(shares));
-  EXPECT_EQ(batcher_->running(), 2);
+  EXPECT_EQ(batcher_->running(), 0);
+  batcher_->Remove(2);
+  EXPECT_THAT(Plan(), ElementsAre(Share(1, 5)));
 }
 
 // The urgent one took a place but found no memory: that is with the one that lost the place.
@@ -292,6 +295,102 @@ TEST_F(BatcherTest, HoldsItsRulesUnderRandomLoad) {
     }
     EXPECT_TRUE(left.empty()) << "seed " << seed;
   }
+}
+
+// Of a step, how many sequences are each client's, whose ids are below 100, below 200, ...
+std::map<uint64_t, int> ByClient(const std::vector<BatchShare>& shares) {
+  std::map<uint64_t, int> counts;
+  for (const BatchShare& share : shares) ++counts[share.id / 100];
+  return counts;
+}
+
+TEST_F(BatcherTest, OneRequestOfManySequencesLeavesOthersTheirShareInTheNextStep) {
+  Use({.max_running = 64});
+  ASSERT_TRUE(Add(1, 1, {}, "many").ok());
+  Plan();
+  for (uint64_t id = 2; id <= 64; ++id) batcher_->Fork(1, id);
+  EXPECT_EQ(Plan().size(), 64u);
+  ASSERT_TRUE(Add(100, 1, {}, "one").ok());
+  const auto shares = Plan();
+  EXPECT_EQ(ByClient(shares)[1], 1);
+  EXPECT_EQ(ByClient(shares)[0], 63);
+  EXPECT_EQ(batcher_->waiting(), 1);
+  // The one that was admitted last waits, and goes on where it was when there is a place.
+  EXPECT_EQ(std::ranges::count(shares, 2u, &BatchShare::id), 0);
+  batcher_->Remove(100);
+  EXPECT_THAT(Plan(), testing::Contains(Decode(2)));
+}
+
+TEST_F(BatcherTest, ClientsShareThePlacesEquallyAndKeepThem) {
+  Use({.max_running = 12, .max_waiting = 100});
+  for (uint64_t id = 0; id < 20; ++id) ASSERT_TRUE(Add(id, 1, {}, "a").ok());
+  Plan();
+  for (uint64_t id = 100; id < 120; ++id) ASSERT_TRUE(Add(id, 1, {}, "b").ok());
+  for (uint64_t id = 200; id < 202; ++id) ASSERT_TRUE(Add(id, 1, {}, "c").ok());
+  const auto first = ByClient(Plan());
+  EXPECT_EQ(first.at(0), 5);
+  EXPECT_EQ(first.at(1), 5);
+  EXPECT_EQ(first.at(2), 2);
+  // Nobody changes places while nobody comes or goes, for however long.
+  const auto ids = [&] {
+    std::set<uint64_t> running;
+    for (const BatchShare& share : Plan()) running.insert(share.id);
+    return running;
+  };
+  const auto running = ids();
+  for (int step = 0; step < 100; ++step, now_ += seconds(1)) ASSERT_EQ(ids(), running);
+  // The third client's places are given to the others, and no one has fewer than before.
+  batcher_->Remove(200);
+  batcher_->Remove(201);
+  const auto second = ByClient(Plan());
+  EXPECT_EQ(second.at(0), 6);
+  EXPECT_EQ(second.at(1), 6);
+}
+
+// A place more is no reason: the two would take it from each other for ever.
+TEST_F(BatcherTest, ADifferenceOfOneMovesNobody) {
+  Use({.max_running = 3});
+  for (const uint64_t id : {0, 1}) ASSERT_TRUE(Add(id, 1, {}, "a").ok());
+  ASSERT_TRUE(Add(100, 1, {}, "b").ok());
+  Plan();
+  ASSERT_TRUE(Add(101, 1, {}, "b").ok());
+  for (int step = 0; step < 50; ++step, now_ += seconds(1)) {
+    EXPECT_THAT(Plan(), ElementsAre(Decode(0), Decode(1), Decode(100)));
+  }
+}
+
+TEST_F(BatcherTest, UrgencyComesBeforeEqualShares) {
+  Use({.max_running = 4, .aging = seconds(1000)});
+  for (uint64_t id = 0; id < 4; ++id) ASSERT_TRUE(Add(id, 1, RequestPriority::kHigh, "a").ok());
+  Plan();
+  ASSERT_TRUE(Add(100, 1, RequestPriority::kNormal, "b").ok());
+  EXPECT_EQ(ByClient(Plan())[1], 0);
+  ASSERT_TRUE(Add(101, 1, RequestPriority::kHigh, "b").ok());
+  EXPECT_THAT(Plan(), ElementsAre(Decode(0), Decode(1), Decode(2), Share(101, 1)));
+}
+
+// Sequences that were admitted after a long wait, and so as urgent, are no more than others.
+TEST_F(BatcherTest, WhoWaitedLongKeepsNoMoreThanItsShare) {
+  Use({.max_running = 4, .aging = seconds(5)});
+  ASSERT_TRUE(Add(0, 1, {}, "a").ok());
+  Plan();
+  now_ += seconds(100);
+  for (uint64_t id = 1; id < 4; ++id) batcher_->Fork(0, id);
+  EXPECT_EQ(Plan().size(), 4u);
+  ASSERT_TRUE(Add(100, 1, {}, "b").ok());
+  ASSERT_TRUE(Add(101, 1, {}, "b").ok());
+  EXPECT_EQ(ByClient(Plan())[1], 2);
+}
+
+// The queue is bounded in requests: sequences that have run, and wait again, are none.
+TEST_F(BatcherTest, WaitingSequencesOfARequestDoNotFillTheQueue) {
+  Use({.max_running = 1, .max_waiting = 2});
+  ASSERT_TRUE(Add(1, 1, {}, "a").ok());
+  Plan();
+  for (uint64_t id = 2; id < 10; ++id) batcher_->Fork(1, id);
+  EXPECT_TRUE(Add(100, 1, {}, "b").ok());
+  EXPECT_TRUE(Add(101, 1, {}, "b").ok());
+  EXPECT_TRUE(absl::IsResourceExhausted(Add(102, 1, {}, "b")));
 }
 
 }  // namespace
