@@ -1,6 +1,10 @@
 #include <algorithm>
+#include <chrono>
+#include <limits>
 #include <map>
 #include <memory>
+#include <new>
+#include <optional>
 #include <span>
 #include <thread>
 #include <utility>
@@ -14,10 +18,14 @@
 #include "engine/generate/generator.h"
 #include "engine/generate/notifier.h"
 #include "engine/generate/prefix_cache.h"
+#include "engine/generate/step_size.h"
 #include "kernels/cpu/parallel.h"
 
 namespace whipsnake::engine {
 namespace {
+
+// While nobody runs for want of memory, how soon to look whether some has been given back.
+constexpr auto kLookAgain = std::chrono::milliseconds(10);
 
 // Stands in where nobody observes.
 class NullObserver : public GenerationObserver {
@@ -35,7 +43,8 @@ struct Member {
   Generation* generation;
   int index;  // of the sequence in it
   BatchShare share;
-  absl::Status status;
+  bool reads_prompt = false;
+  absl::Status status = {};
 
   bool has_run() const { return status.ok() && !generation->complete(index); }
 };
@@ -57,13 +66,19 @@ StepShape ShapeOf(std::span<Member* const> members) {
 // generation's id is that of its first sequence, and the others' follow.
 class BatchingGenerator : public Generator {
  public:
+  // The model has the workspace for the largest step of the options.
   BatchingGenerator(Model* model, const Tokenizer* tokenizer, const GeneratorOptions& options,
                     GenerationObserver* observer)
       : model_(*model),
-        tokenizer_(tokenizer),
         options_(options),
+        memory_(options.ledger == nullptr || options.ledger->limit() == 0
+                    ? std::numeric_limits<int64_t>::max()
+                    : options.ledger->limit() - model->info().weights_bytes -
+                          model->WorkspaceBytes(LargestStep(options.batching))),
         observer_(observer != nullptr ? observer : &null_observer_),
         cache_(options.cache),
+        environment_{*tokenizer, *model,          cache_,
+                     *observer_, options_.ledger, options_.max_unread_tokens},
         batcher_(options.batching) {
     if (options_.ledger != nullptr) options_.ledger->Register(&cache_);
     thread_ = std::thread([this] { Loop(); });
@@ -82,11 +97,16 @@ class BatchingGenerator : public Generator {
 
   absl::StatusOr<std::shared_ptr<GenerationStream>> Submit(
       GenerationRequest request, std::function<void()> on_ready) override {
+    RETURN_IF_ERROR(CheckEverFits(request));
+    Reservation booked;
+    if (options_.ledger != nullptr) {
+      ASSIGN_OR_RETURN(booked, options_.ledger->Reserve(WaitingBytes(request), Purpose::kRequests,
+                                                        "a request that waits"));
+    }
     auto stream = std::make_shared<BufferedStream>(std::move(on_ready), &notifier_);
     // The tables of a sampler cost something: not under the lock.
     auto generation =
-        std::make_unique<Generation>(std::move(request), stream, options_.max_unread_tokens,
-                                     tokenizer_, &model_, &cache_, observer_);
+        std::make_unique<Generation>(std::move(request), stream, std::move(booked), environment_);
     BatchEntry entry{.prompt_tokens = generation->prompt_left(),
                      .priority = generation->request().priority,
                      .client = generation->request().client,
@@ -94,9 +114,14 @@ class BatchingGenerator : public Generator {
     MutexLock lock(mutex_);
     if (draining_)
       return absl::UnavailableError("the model takes no new requests: it is being drained");
+    if (queue_bytes_ > 0 && queue_bytes_ + generation->waiting_bytes() > QueueMemory()) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat("the queue is full: ", queue_bytes_, " bytes of at most ", QueueMemory()));
+    }
     entry.id = next_id_;
     RETURN_IF_ERROR(batcher_.Add(entry));
     next_id_ += generation->sequences();
+    queue_bytes_ += generation->waiting_bytes();
     generations_.emplace(entry.id, std::move(generation));
     wake_.NotifyOne();
     return stream;
@@ -128,11 +153,15 @@ class BatchingGenerator : public Generator {
       {
         MutexLock lock(mutex_);
         while (generations_.empty() && !shutdown_) wake_.Wait(mutex_);
+        if (stalled_since_ && !shutdown_) wake_.WaitUntil(mutex_, Clock::now() + kLookAgain);
         if (generations_.empty()) return;
         ended = TakeUnwanted();
         for (const BatchShare& share : batcher_.Plan(Clock::now())) {
           const auto [id, generation] = Find(share.id);
-          members.push_back({generation, static_cast<int>(share.id - id), share, {}});
+          members.push_back({.generation = generation,
+                             .index = static_cast<int>(share.id - id),
+                             .share = share,
+                             .reads_prompt = generation->prompt_left() > 0});
         }
       }
       for (const auto& [generation, status] : ended) generation->Finish(status);
@@ -148,9 +177,33 @@ class BatchingGenerator : public Generator {
     return {found->first, found->second.get()};
   }
 
-  void RemoveSequences(uint64_t id, const Generation& generation)
+  std::unique_ptr<Generation> TakeOut(Generations::iterator found)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    for (int index = 0; index < generation.sequences(); ++index) batcher_.Remove(id + index);
+    std::unique_ptr<Generation> generation = std::move(found->second);
+    for (int index = 0; index < generation->sequences(); ++index) {
+      batcher_.Remove(found->first + index);
+    }
+    queue_bytes_ -= generation->waiting_bytes();
+    generations_.erase(found);
+    return generation;
+  }
+
+  // What all requests together hold from their arrival on, unless there is only one. Each of them
+  // finds the rest where no other runs.
+  int64_t QueueMemory() const { return memory_ / 8; }
+
+  absl::Status CheckEverFits(const GenerationRequest& request) const {
+    const int64_t most = memory_ - QueueMemory();
+    const int64_t bytes = WaitingBytes(request) + LeastStateBytes(request, model_) +
+                          RunningBytes(request, model_.info()) +
+                          OutputBytes(request, options_.max_unread_tokens);
+    if (bytes <= most) return absl::OkStatus();
+    return InvalidField(
+        "stopping.max_new_tokens",
+        absl::StrCat(request.max_new_tokens, " tokens of ", request.completions,
+                     " completions after ", request.prompt.size(),
+                     " tokens of the prompt, which need ", bytes, " bytes of memory"),
+        absl::StrCat("at most ", most, " bytes, which there are beside the model"));
   }
 
   // Removes what nobody waits for any more, wherever it is.
@@ -164,41 +217,76 @@ class BatchingGenerator : public Generator {
         ++it;
         continue;
       }
-      RemoveSequences(it->first, *it->second);
-      ended.emplace_back(std::move(it->second), status);
-      it = generations_.erase(it);
+      ended.emplace_back(TakeOut(it++), status);
     }
     return ended;
   }
 
-  // Gives the new ones their states. Those that find no memory wait until another has ended; if
-  // there is no other that has some, they fail.
+  // Gives each its state. Those that find no memory wait until another has ended, or made room for
+  // them; if for long there is no other that has some, the last of them fails.
   void PrepareMembers(std::vector<Member>& members) {
     const Clock::time_point now = Clock::now();
-    std::vector<BatchShare> without, found_in_cache;
-    for (Member& member : members) {
-      const bool started = member.generation->started();
-      member.status = member.generation->Prepare(member.index, now);
-      if (absl::IsResourceExhausted(member.status)) {
-        without.push_back(member.share);
-      } else if (!started && member.generation->cached_tokens() > 0) {
-        found_in_cache.push_back(member.share);
+    std::vector<BatchShare> without;
+    std::erase_if(members, [&](const Member& member) { return SendToReadAgain(member); });
+    for (size_t i = 0; i < members.size(); ++i) {
+      absl::StatusOr<int64_t> seen = members[i].generation->Prepare(members[i].index, now);
+      while (absl::IsResourceExhausted(seen.status()) && MakeRoomFor(i, members)) {
+        seen = members[i].generation->Prepare(members[i].index, now);
       }
+      Member& member = members[i];
+      member.status = seen.status();
+      if (absl::IsResourceExhausted(member.status)) without.push_back(member.share);
+      if (!seen.ok() || *seen == 0) continue;
+      MutexLock lock(mutex_);
+      member.share = batcher_.Skip(member.share, *seen);
     }
-    if (without.empty() && found_in_cache.empty()) return;
+    if (without.empty()) return stalled_since_.reset();
     MutexLock lock(mutex_);
-    for (Member& member : members) {
-      if (std::ranges::find(found_in_cache, member.share.id, &BatchShare::id) !=
-          found_in_cache.end()) {
-        member.share = batcher_.Skip(member.share, member.generation->cached_tokens());
-      }
+    uint64_t failing = 0;
+    if (batcher_.Postpone(without)) {
+      stalled_since_.reset();
+    } else if (now - stalled_since_.value_or(now) < options_.memory_patience) {
+      stalled_since_ = stalled_since_.value_or(now);
+    } else {
+      failing = std::ranges::max(without, {}, &BatchShare::id).id;
     }
-    if (without.empty() || !batcher_.Postpone(without)) return;
-    std::erase_if(members, [](const Member& m) { return absl::IsResourceExhausted(m.status); });
+    std::erase_if(members, [&](const Member& member) {
+      return absl::IsResourceExhausted(member.status) && member.share.id != failing;
+    });
+  }
+
+  // A sequence that has lost its state and was planned for a token.
+  bool SendToReadAgain(const Member& member) {
+    const Generation& generation = *member.generation;
+    if (member.share.prompt_tokens > 0 || !generation.reads_again(member.index)) return false;
+    MutexLock lock(mutex_);
+    batcher_.Restart(member.share.id, generation.length(member.index));
+    return true;
+  }
+
+  // For one that is to start: another sequence, of those that have to yield to it, gives its state
+  // up, and is taken out of the step. False where there is none.
+  bool MakeRoomFor(size_t& needy, std::vector<Member>& members) {
+    if (members[needy].generation->started()) return false;
+    MutexLock lock(mutex_);
+    for (const uint64_t id : batcher_.WhoYieldsTo(members[needy].share.id)) {
+      const auto [first, generation] = Find(id);
+      const auto index = static_cast<int>(id - first);
+      if (!generation->GiveUp(index)) continue;
+      batcher_.Restart(id, generation->length(index));
+      const auto planned =
+          std::ranges::find(members, id, [](const Member& m) { return m.share.id; });
+      if (planned != members.end()) {
+        if (planned - members.begin() < static_cast<ptrdiff_t>(needy)) --needy;
+        members.erase(planned);
+      }
+      return true;
+    }
+    return false;
   }
 
   // One forward pass. Where a batch fails its members are tried one by one, so that only those fail
-  // that cannot be computed: a failed pass has changed no state.
+  // that cannot be computed: a failed pass has changed no state, unless it was aborted.
   void Step(std::span<Member> members) {
     std::vector<Run> runs;
     std::vector<Member*> running;
@@ -213,8 +301,13 @@ class BatchingGenerator : public Generator {
     observer_->OnStep(ShapeOf(running),
                       std::chrono::duration<double>(Clock::now() - begin).count());
     if (!logits.ok()) {
-      if (running.size() > 1) return Each(members);
-      running.front()->status = logits.status();
+      if (running.size() > 1 && !absl::IsAborted(logits.status())) return Each(members);
+      for (Member* member : running) member->status = logits.status();
+      if (absl::IsAborted(logits.status())) {
+        for (Member* member : running) {
+          member->status = absl::InternalError(logits.status().message());
+        }
+      }
       return;
     }
     ChooseTokens(running, runs, *logits);
@@ -236,8 +329,11 @@ class BatchingGenerator : public Generator {
     const auto choose = [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         Member& member = *members[i];
-        member.status =
-            member.generation->Choose(member.index, member.share.prompt_tokens, rows[i]);
+        try {
+          member.status = member.generation->Choose(member.index, rows[i]);
+        } catch (const std::bad_alloc&) {  // would end the process on this thread
+          member.status = absl::InternalError("no memory to choose a token");
+        }
       }
     };
     if (row < 2 || options_.executor == nullptr) return choose(0, std::ssize(members));
@@ -260,7 +356,7 @@ class BatchingGenerator : public Generator {
       if (found == generations_.end()) continue;  // another of its sequences has ended it
       Generation& generation = *member.generation;
       if (member.status.ok()) {
-        if (member.share.prompt_tokens > 0 && generation.prompt_left() == 0) {
+        if (member.reads_prompt && generation.prompt_left() == 0) {
           BeginCompletions(found->first, generation);
         }
         if (generation.complete(member.index)) {
@@ -269,9 +365,7 @@ class BatchingGenerator : public Generator {
         }
         if (!generation.complete()) continue;
       }
-      RemoveSequences(found->first, generation);
-      ended.emplace_back(std::move(found->second), member.status);
-      generations_.erase(found);
+      ended.emplace_back(TakeOut(found), member.status);
     }
     state_bytes_ = 0;
     for (const auto& [id, generation] : generations_) state_bytes_ += generation->state_bytes();
@@ -289,11 +383,12 @@ class BatchingGenerator : public Generator {
   }
 
   Model& model_;
-  const Tokenizer* const tokenizer_;
   const GeneratorOptions options_;
+  const int64_t memory_;  // bytes beside weights and workspace: what else there is may go
   NullObserver null_observer_;
   GenerationObserver* const observer_;
   PrefixCache cache_;
+  const GenerationEnvironment environment_;
   Notifier notifier_;
   mutable Mutex mutex_;
   CondVar wake_;
@@ -301,18 +396,23 @@ class BatchingGenerator : public Generator {
   // Any thread adds a generation; only the loop's thread uses or removes one.
   Generations generations_ ABSL_GUARDED_BY(mutex_);
   int64_t state_bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // of them all
+  int64_t queue_bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // their waiting_bytes()
   uint64_t next_id_ ABSL_GUARDED_BY(mutex_) = 1;
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   bool shutdown_ ABSL_GUARDED_BY(mutex_) = false;
+  // Since when nobody has run for want of memory. The thread's own.
+  std::optional<Clock::time_point> stalled_since_;
   std::thread thread_;
 };
 
 }  // namespace
 
-std::unique_ptr<Generator> MakeGenerator(Model* model, const Tokenizer* tokenizer,
-                                         const GeneratorOptions& options,
-                                         GenerationObserver* observer) {
-  return std::make_unique<BatchingGenerator>(model, tokenizer, options, observer);
+absl::StatusOr<std::unique_ptr<Generator>> MakeGenerator(Model* model, const Tokenizer* tokenizer,
+                                                         const GeneratorOptions& options,
+                                                         GenerationObserver* observer) {
+  GeneratorOptions fitting = options;
+  ASSIGN_OR_RETURN(fitting.batching, FitSteps(options.batching, *model, options.ledger));
+  return std::make_unique<BatchingGenerator>(model, tokenizer, fitting, observer);
 }
 
 }  // namespace whipsnake::engine

@@ -19,34 +19,75 @@ FinishReason ReasonOf(const absl::Status& status) {
   return absl::IsDeadlineExceeded(status) ? FinishReason::kDeadline : FinishReason::kCancelled;
 }
 
+constexpr int64_t kMapEntry = 48;  // bytes of an integer in a hash table, or of two in a tree
+
 }  // namespace
 
+int64_t WaitingBytes(const GenerationRequest& request) {
+  constexpr int64_t kRequest = 1024;
+  int64_t texts = 0;
+  for (const std::string& text : request.stop_texts) texts += std::ssize(text) + kMapEntry;
+  return kRequest + texts + std::ssize(request.prompt) * static_cast<int64_t>(sizeof(int32_t)) +
+         std::ssize(request.sampling.logit_bias) * kMapEntry;
+}
+
+int64_t RunningBytes(const GenerationRequest& request, const ModelInfo& model) {
+  // A sampler has its own parameters, knows every different token of the prompt and of the output,
+  // and keeps scores, weights and candidates of the vocabulary.
+  constexpr int64_t kSequence = 2048, kScores = 16;
+  const int64_t tokens = std::ssize(request.prompt) + 2 * request.max_new_tokens;
+  return request.completions *
+         (kSequence + model.vocab_size * kScores +
+          (std::min(tokens, 2 * model.vocab_size) + std::ssize(request.sampling.logit_bias)) *
+              kMapEntry +
+          request.max_new_tokens * 2 * static_cast<int64_t>(sizeof(int32_t)));
+}
+
+int64_t OutputBytes(const GenerationRequest& request, int64_t max_unread_tokens) {
+  // Vectors that grow have room for twice as much.
+  constexpr int64_t kTextAndId = 2 * 16;
+  const int64_t logprobs =
+      request.top_logprobs < 0
+          ? 0
+          : 2 * sizeof(SampledToken) + request.top_logprobs * sizeof(TokenLogprob);
+  const int64_t unread = std::min(request.completions * request.max_new_tokens, max_unread_tokens);
+  return unread * (kTextAndId + logprobs) + request.result_bytes;
+}
+
+namespace {
+
+// The last token chosen is read by nobody.
+int64_t PositionsOf(const GenerationRequest& request, const ModelInfo& model) {
+  const int64_t positions =
+      std::ssize(request.prompt) + std::max<int64_t>(request.max_new_tokens, 1) - 1;
+  return model.max_positions > 0 ? std::min(positions, model.max_positions) : positions;
+}
+
+}  // namespace
+
+int64_t LeastStateBytes(const GenerationRequest& request, const Model& model) {
+  const int64_t states = request.save_state ? request.completions : 1;
+  return states * model.StateBytes(PositionsOf(request, model.info()));
+}
+
 Generation::Generation(GenerationRequest request, std::shared_ptr<BufferedStream> stream,
-                       int64_t max_unread_tokens, const Tokenizer* tokenizer, Model* model,
-                       PrefixCache* cache, GenerationObserver* observer)
+                       Reservation booked, const GenerationEnvironment& environment)
     : request_(std::move(request)),
       stream_(std::move(stream)),
-      max_unread_tokens_(max_unread_tokens),
-      model_(*model),
-      cache_(*cache),
-      observer_(*observer) {
-  completions_.reserve(request_.completions);
-  for (int index = 0; index < request_.completions; ++index) {
-    completions_.push_back({.sequence{&request_, index, tokenizer, model->info()}});
-  }
-}
+      environment_(environment),
+      waiting_bytes_(std::move(booked)) {}
 
 absl::Status Generation::CheckWanted(Clock::time_point now) const {
   if (stream_->cancelled()) return absl::CancelledError("the client cancelled the request");
-  if (const int64_t unread = stream_->unread_tokens(); unread > max_unread_tokens_) {
+  if (const int64_t unread = stream_->unread_tokens(); unread > environment_.max_unread_tokens) {
     return absl::CancelledError(absl::StrCat("the client reads too slowly: ", unread,
                                              " tokens wait for it, of at most ",
-                                             max_unread_tokens_));
+                                             environment_.max_unread_tokens));
   }
   if (now >= request_.deadline) {
-    return absl::DeadlineExceededError(absl::StrCat("the request's deadline passed after ",
-                                                    completions_.front().sequence.generated(),
-                                                    " tokens"));
+    const int64_t tokens = started() ? completions_.front().sequence.generated() : 0;
+    return absl::DeadlineExceededError(
+        absl::StrCat("the request's deadline passed after ", tokens, " tokens"));
   }
   return absl::OkStatus();
 }
@@ -56,58 +97,129 @@ int64_t Generation::prompt_end() const {
   return std::ssize(request_.prompt) - (request_.max_new_tokens == 0 ? 1 : 0);
 }
 
-absl::Status Generation::Prepare(int index, Clock::time_point now) {
-  if (!started()) RETURN_IF_ERROR(Start(now));
-  if (prompt_left() > 0 || complete(index)) return absl::OkStatus();
-  return Fork(completions_[index]);
+bool Generation::reads_again(int index) const {
+  const bool without =
+      started() && prompt_left() == 0 && !complete(index) && completions_[index].state == nullptr;
+  return without && (prompt_state_ == nullptr || completions_[index].sequence.generated() > 1);
+}
+
+int64_t Generation::length(int index) const {
+  return std::ssize(request_.prompt) + completions_[index].sequence.generated();
+}
+
+absl::StatusOr<int64_t> Generation::Prepare(int index, Clock::time_point now) {
+  if (!started()) {
+    RETURN_IF_ERROR(Start(now));
+    return cached_tokens_;
+  }
+  Completion& completion = completions_[index];
+  if (prompt_left() > 0 || complete(index) || completion.state != nullptr) return 0;
+  std::vector<int32_t> again;
+  if (reads_again(index)) again = TokensOf(completion, length(index));
+  if (prompt_state_ != nullptr) {
+    RETURN_IF_ERROR(Fork(completion));
+  } else {
+    bool hit = false;
+    ASSIGN_OR_RETURN(completion.state, NearestState(again, hit));
+  }
+  completion.again = std::move(again);
+  return completion.again.empty() ? 0 : completion.state->position();
+}
+
+absl::StatusOr<std::unique_ptr<State>> Generation::NearestState(std::span<const int32_t> tokens,
+                                                                bool& hit) {
+  const auto copy = [&](const State* state, int64_t length) {
+    auto result = state == nullptr ? environment_.model.NewState() : state->CloneAt(length);
+    if (!result.ok()) return result;
+    const absl::Status room = (*result)->MakeRoom(PositionsOf(request_, environment_.model.info()));
+    return room.ok() ? std::move(result) : room;
+  };
+  const State* saved = request_.resume != nullptr ? request_.resume->state.get() : nullptr;
+  const int64_t saved_length = saved != nullptr ? saved->position() : 0;
+  if (PrefixCache::Found found = environment_.cache.Find(tokens); found.state != nullptr) {
+    hit = true;
+    if (found.length >= saved_length) {
+      auto state = copy(found.state.get(), found.length);
+      if (!absl::IsResourceExhausted(state.status())) return state;
+      // The cache has given way, and what it found too, once it is let go.
+    }
+  }
+  return copy(saved, saved_length);
 }
 
 absl::Status Generation::Start(Clock::time_point now) {
-  PrefixCache::Found from = cache_.Find(request_.prompt);
-  const bool hit = from.state != nullptr;
-  if (request_.resume != nullptr && from.length < request_.resume->state->position()) {
-    from = {request_.resume->state, request_.resume->state->position()};
+  Reservation running, output;
+  if (Ledger* ledger = environment_.ledger; ledger != nullptr) {
+    const int64_t running_bytes = RunningBytes(request_, environment_.model.info());
+    const int64_t output_bytes = OutputBytes(request_, environment_.max_unread_tokens);
+    ASSIGN_OR_RETURN(running, ledger->Reserve(running_bytes, Purpose::kRequests, "a request"));
+    ASSIGN_OR_RETURN(output,
+                     ledger->Reserve(output_bytes, Purpose::kRequests, "the output of a request"));
   }
-  ASSIGN_OR_RETURN(std::shared_ptr<State> state,
-                   from.state == nullptr ? model_.NewState() : from.state->CloneAt(from.length));
-  // A lone completion goes on in the prompt's own state.
-  const int64_t alone = sequences() == 1 ? request_.max_new_tokens : 0;
-  RETURN_IF_ERROR(MakeRoom(*state, std::ssize(request_.prompt) + alone));
-  prompt_state_ = std::move(state);
+  bool hit = false;
+  ASSIGN_OR_RETURN(prompt_state_, NearestState(request_.prompt, hit));
+  running_bytes_ = std::move(running);
+  completions_.reserve(sequences());
+  for (int index = 0; index < sequences(); ++index) {
+    completions_.push_back(
+        {.sequence{&request_, index, &environment_.tokenizer, environment_.model.info()}});
+  }
   cached_tokens_ = read_ = completions_.front().remembered = prompt_state_->position();
   started_at_ = now;
-  observer_.OnStarted(Seconds(now - request_.arrival));
-  if (cache_.options().max_bytes > 0) observer_.OnCacheLookup(hit);
-  stream_->Start(cached_tokens_);
+  environment_.observer.OnStarted(Seconds(now - request_.arrival));
+  if (environment_.cache.options().max_bytes > 0) environment_.observer.OnCacheLookup(hit);
+  stream_->Start(cached_tokens_, std::move(output));
   return absl::OkStatus();
 }
 
-// The last one takes the state itself, unless the cache has it too.
+absl::StatusOr<std::unique_ptr<State>> Generation::CopyOfPromptState() const {
+  ASSIGN_OR_RETURN(std::unique_ptr<State> state, prompt_state_->Clone());
+  RETURN_IF_ERROR(state->MakeRoom(PositionsOf(request_, environment_.model.info())));
+  return state;
+}
+
+// The last one takes the state itself, unless the cache or a saved state has it too; so does one
+// for whose copy there is no memory, where no other runs that will give some back.
 absl::Status Generation::Fork(Completion& completion) {
-  if (completion.state != nullptr) return absl::OkStatus();
-  const bool is_last = std::ranges::none_of(completions_, [&](const Completion& other) {
+  const auto waits = [&](const Completion& other) {
     return &other != &completion && other.state == nullptr && !other.sequence.finish_reason();
-  });
-  if (is_last && prompt_state_.use_count() == 1) {
-    RETURN_IF_ERROR(
-        MakeRoom(*prompt_state_, std::ssize(request_.prompt) + request_.max_new_tokens));
-    completion.state = std::move(prompt_state_);
-    return absl::OkStatus();
+  };
+  const bool is_last = std::ranges::none_of(completions_, waits);
+  if (!is_last || prompt_state_.use_count() > 1) {
+    absl::StatusOr<std::unique_ptr<State>> copy = CopyOfPromptState();
+    if (copy.ok()) {
+      completion.state = *std::move(copy);
+      if (is_last) prompt_state_.reset();
+      return absl::OkStatus();
+    }
+    // To look for memory has emptied the cache.
+    const bool others_run = std::ranges::any_of(
+        completions_, [](const Completion& other) { return other.state != nullptr; });
+    if (others_run || prompt_state_.use_count() > 1) return copy.status();
   }
-  ASSIGN_OR_RETURN(std::shared_ptr<State> state, prompt_state_->Clone());
-  RETURN_IF_ERROR(MakeRoom(*state, std::ssize(request_.prompt) + request_.max_new_tokens));
-  completion.state = std::move(state);
-  if (is_last) prompt_state_.reset();
+  completion.state = std::move(prompt_state_);
   return absl::OkStatus();
 }
 
-absl::Status Generation::MakeRoom(State& state, int64_t positions) const {
-  const int64_t most = model_.info().max_positions;
-  return state.MakeRoom(most > 0 ? std::min(positions, most) : positions);
+bool Generation::GiveUp(int index) {
+  Completion& completion = completions_[index];
+  const auto others = std::ranges::count_if(
+      completions_, [&](const Completion& c) { return &c != &completion && c.state != nullptr; });
+  if (completion.state == nullptr || others == 0 || complete(index)) return false;
+  completion.state.reset();
+  completion.again.clear();
+  return true;
 }
 
 Run Generation::NextRun(int index, int64_t prompt_tokens) const {
   const Completion& completion = completions_[index];
+  if (!completion.again.empty()) {
+    const int64_t begin = completion.state->position();
+    const auto tokens =
+        std::span(completion.again).subspan(begin, std::max<int64_t>(prompt_tokens, 1));
+    const bool last = begin + std::ssize(tokens) == std::ssize(completion.again);
+    return {tokens, completion.state.get(), last ? LogitsOf::kLast : LogitsOf::kNone};
+  }
   if (prompt_tokens == 0) {
     return {{&completion.sequence.output().back(), 1}, completion.state.get(), LogitsOf::kLast};
   }
@@ -116,9 +228,9 @@ Run Generation::NextRun(int index, int64_t prompt_tokens) const {
   return {tokens, prompt_state_.get(), last ? LogitsOf::kLast : LogitsOf::kNone};
 }
 
-absl::Status Generation::Choose(int index, int64_t prompt_tokens, std::span<const float> logits) {
+absl::Status Generation::Choose(int index, std::span<const float> logits) {
   if (logits.empty()) return absl::OkStatus();
-  if (prompt_tokens == 0) return ChooseNext(index, logits);
+  if (completions_[index].state != nullptr) return ChooseNext(index, logits);
   for (int i = 0; i < sequences(); ++i) RETURN_IF_ERROR(ChooseNext(i, logits));
   return absl::OkStatus();
 }
@@ -131,8 +243,12 @@ absl::Status Generation::ChooseNext(int index, std::span<const float> logits) {
 }
 
 void Generation::Advance(int index, int64_t prompt_tokens) {
-  if (prompt_tokens == 0) {
-    Remember(completions_[index], completions_[index].state);
+  Completion& completion = completions_[index];
+  if (completion.state != nullptr) {
+    // Of what is read again only the last token's logits are new.
+    if (completion.state->position() < std::ssize(completion.again)) return;
+    completion.again.clear();
+    Remember(completion, completion.state);
     return HandOver(index);
   }
   read_ += prompt_tokens;
@@ -145,10 +261,10 @@ void Generation::HandOver(int index) {
   Completion& completion = completions_[index];
   const Clock::time_point now = Clock::now();
   if (completion.last_token_at) {
-    observer_.OnInterToken(Seconds(now - *completion.last_token_at));
+    environment_.observer.OnInterToken(Seconds(now - *completion.last_token_at));
   } else if (!first_token_at_) {
     first_token_at_ = now;
-    observer_.OnFirstToken(Seconds(now - request_.arrival));
+    environment_.observer.OnFirstToken(Seconds(now - request_.arrival));
   }
   last_token_at_ = completion.last_token_at = now;
   stream_->Append(std::exchange(completion.delta, Delta()));
@@ -156,12 +272,13 @@ void Generation::HandOver(int index) {
 
 // Keeps a copy every so many tokens: the state itself goes on.
 void Generation::Remember(Completion& completion, const std::shared_ptr<State>& state) {
-  const PrefixCacheOptions& options = cache_.options();
+  const PrefixCacheOptions& options = environment_.cache.options();
   if (state->bytes() > options.max_bytes) return;
   if (state->position() - completion.remembered < options.interval_tokens) return;
   completion.remembered = state->position();
   auto copy = state->Clone();
-  if (copy.ok()) cache_.Insert(TokensOf(completion, state->position()), *std::move(copy));
+  if (copy.ok())
+    environment_.cache.Insert(TokensOf(completion, state->position()), *std::move(copy));
 }
 
 std::vector<int32_t> Generation::TokensOf(const Completion& completion, int64_t count) const {
@@ -174,7 +291,7 @@ std::vector<int32_t> Generation::TokensOf(const Completion& completion, int64_t 
 
 bool Generation::complete(int index) const {
   if (request_.max_new_tokens == 0) return started() && prompt_left() == 0;
-  return completions_[index].sequence.finish_reason().has_value();
+  return started() && completions_[index].sequence.finish_reason().has_value();
 }
 
 bool Generation::complete() const {
@@ -194,7 +311,7 @@ void Generation::Leave(int index) {
   if (request_.save_state && complete(index) && completion.saved == nullptr) {
     completion.saved = Save(completion, state);
   }
-  cache_.Insert(TokensOf(completion, state->position()), state);
+  environment_.cache.Insert(TokensOf(completion, state->position()), state);
 }
 
 std::shared_ptr<const SavedState> Generation::Save(const Completion& completion,
@@ -216,23 +333,26 @@ void Generation::Finish(const absl::Status& status) {
   const Clock::time_point now = Clock::now();
   const bool usable = status.ok() || IsUnwanted(status);
   Finished finished;
-  for (int index = 0; index < sequences(); ++index) {
+  finished.completions.resize(sequences());
+  for (int index = 0; index < std::ssize(completions_); ++index) {
     if (usable) Leave(index);
     Completion& completion = completions_[index];
     completion.state.reset();  // whoever is told that it is done finds its memory free
-    finished.completions.push_back(
-        {.reason = completion.sequence.finish_reason().value_or(FinishReason::kLength),
-         .generated_tokens = completion.sequence.generated(),
-         .logprob_sum = completion.sequence.logprob_sum(),
-         .state = std::move(completion.saved)});
+    finished.completions[index] = {
+        .reason = completion.sequence.finish_reason().value_or(FinishReason::kLength),
+        .generated_tokens = completion.sequence.generated(),
+        .logprob_sum = completion.sequence.logprob_sum(),
+        .state = std::move(completion.saved)};
     finished.usage.generated_tokens += completion.sequence.generated();
   }
   prompt_state_.reset();
+  running_bytes_ = Reservation();
+  waiting_bytes_ = Reservation();
   finished.reason = IsUnwanted(status) ? ReasonOf(status) : finished.completions.front().reason;
   finished.usage.prompt_tokens = std::ssize(request_.prompt);
   finished.usage.cached_prompt_tokens = cached_tokens_;
   finished.timings = TimingsUntil(now);
-  observer_.OnFinished(status, finished, Seconds(now - request_.arrival));
+  environment_.observer.OnFinished(status, finished, Seconds(now - request_.arrival));
   stream_->Finish(status, finished);
 }
 

@@ -16,14 +16,37 @@
 
 namespace whipsnake::engine {
 
+// What generations work with; all of it outlives them.
+struct GenerationEnvironment {
+  const Tokenizer& tokenizer;
+  Model& model;
+  PrefixCache& cache;
+  GenerationObserver& observer;
+  Ledger* ledger = nullptr;  // books what it holds besides states; null: nobody does
+  int64_t max_unread_tokens = 0;
+};
+
+// Bytes that a request needs: while it waits; from its start to its end, for samplers and tokens;
+// from its start until the output has been taken, for that; and of the states without which it
+// does not end, one in which its completions take turns, or one for each where all are saved.
+int64_t WaitingBytes(const GenerationRequest& request);
+int64_t RunningBytes(const GenerationRequest& request, const ModelInfo& model);
+int64_t OutputBytes(const GenerationRequest& request, int64_t max_unread_tokens);
+int64_t LeastStateBytes(const GenerationRequest& request, const Model& model);
+
 // Its sequences have the indices of the completions. The first reads the prompt; when that is read
-// each has its first token, and goes its own way from a copy of the state. Not thread-safe, but for
-// what its stream allows. All that it is given outlives it.
+// each has its first token, and goes its own way from a copy of the state.
+//
+// A generation that has started holds at least one state with room for a whole completion, so it
+// can always be finished: a completion for whose copy there is no memory goes on in the prompt's
+// own state where no other runs. A completion that has lost its state reads its tokens again.
+//
+// Not thread-safe, but for what its stream allows.
 class Generation {
  public:
-  Generation(GenerationRequest request, std::shared_ptr<BufferedStream> stream,
-             int64_t max_unread_tokens, const Tokenizer* tokenizer, Model* model,
-             PrefixCache* cache, GenerationObserver* observer);
+  // `booked` are its WaitingBytes().
+  Generation(GenerationRequest request, std::shared_ptr<BufferedStream> stream, Reservation booked,
+             const GenerationEnvironment& environment);
 
   const GenerationRequest& request() const { return request_; }
   int sequences() const { return request_.completions; }
@@ -32,21 +55,31 @@ class Generation {
   absl::Status CheckWanted(Clock::time_point now) const;
 
   bool started() const { return started_at_.has_value(); }
+  int64_t waiting_bytes() const { return waiting_bytes_.bytes(); }  // booked
   // Once it has started, the prompt's tokens that needed no computing.
   int64_t cached_tokens() const { return cached_tokens_; }
   int64_t prompt_left() const { return prompt_end() - read_; }  // tokens to be read
 
-  // Gives a sequence the state that its next run needs. RESOURCE_EXHAUSTED when there is no memory
-  // for it; then nothing has changed.
-  absl::Status Prepare(int index, Clock::time_point now);
+  // Whether the sequence has lost its state, and reads all of its length() tokens again.
+  bool reads_again(int index) const;
+  int64_t length(int index) const;
+
+  // Gives a sequence the state that its next run needs. Returns how many of the tokens that it is
+  // about to read the state has seen already. RESOURCE_EXHAUSTED when there is no memory for it;
+  // then nothing has changed.
+  absl::StatusOr<int64_t> Prepare(int index, Clock::time_point now);
+
+  // Gives the sequence's state back to the ledger, unless the generation has no other. Afterwards
+  // the sequence reads again.
+  bool GiveUp(int index);
 
   // The run of a prepared sequence that is not complete: the next `prompt_tokens` of the prompt, or
-  // the token that it chose last. Valid until Advance.
+  // of what it reads again; or the token that it chose last. Valid until Advance.
   Run NextRun(int index, int64_t prompt_tokens) const;
   // The step is done. `logits` are those that NextRun asked for: empty, or one row. Chooses the
   // next token, of every sequence where the prompt has just been read. May be called for different
   // sequences from different threads at once. INTERNAL when the logits are unusable.
-  absl::Status Choose(int index, int64_t prompt_tokens, std::span<const float> logits);
+  absl::Status Choose(int index, std::span<const float> logits);
   // After Choose: hands over what was chosen.
   void Advance(int index, int64_t prompt_tokens);
 
@@ -66,6 +99,7 @@ class Generation {
   struct Completion {
     Sequence sequence;
     std::shared_ptr<State> state = nullptr;  // once it runs by itself
+    std::vector<int32_t> again = {};         // all tokens so far, while they are read again
     int64_t remembered = 0;                  // the position of the state that the cache has
     Delta delta = {};                        // chosen, not yet handed over
     std::optional<Clock::time_point> last_token_at = std::nullopt;
@@ -75,8 +109,10 @@ class Generation {
   int64_t prompt_end() const;
   absl::Status Start(Clock::time_point now);
   absl::Status Fork(Completion& completion);
-  // For so many tokens, or as many as the model takes.
-  absl::Status MakeRoom(State& state, int64_t positions) const;
+  // A state that has seen a beginning of `tokens`, the longest that is known, with room for a whole
+  // completion. `hit`: whether the cache had it.
+  absl::StatusOr<std::unique_ptr<State>> NearestState(std::span<const int32_t> tokens, bool& hit);
+  absl::StatusOr<std::unique_ptr<State>> CopyOfPromptState() const;
   absl::Status ChooseNext(int index, std::span<const float> logits);
   void HandOver(int index);
   void Remember(Completion& completion, const std::shared_ptr<State>& state);
@@ -87,11 +123,9 @@ class Generation {
 
   const GenerationRequest request_;
   const std::shared_ptr<BufferedStream> stream_;
-  const int64_t max_unread_tokens_;
-  Model& model_;
-  PrefixCache& cache_;
-  GenerationObserver& observer_;
-  std::vector<Completion> completions_;
+  const GenerationEnvironment environment_;
+  Reservation waiting_bytes_, running_bytes_;
+  std::vector<Completion> completions_;  // once it has started
   std::shared_ptr<State> prompt_state_;  // until each completion has its own
   int64_t read_ = 0;                     // tokens of the prompt that it has seen
   int64_t cached_tokens_ = 0;

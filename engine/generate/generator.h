@@ -47,6 +47,8 @@ struct GenerationRequest {
   // state has seen. Null: nowhere, or a beginning that the model has seen before.
   std::shared_ptr<const SavedState> resume;
   bool save_state = false;  // of each completion, where it ends
+  // What whoever takes the stream keeps of the output until its end: booked with the rest.
+  int64_t result_bytes = 0;
   RequestPriority priority = RequestPriority::kNormal;
   std::string client;  // those of one client share what the others leave them
   Clock::time_point arrival = Clock::now();
@@ -105,7 +107,8 @@ struct Finished {
 
 // One request in flight: the engine appends, one consumer takes. Thread-safe. What the consumer has
 // not taken is merged into one delta for each completion. A consumer that leaves more than
-// GeneratorOptions::max_unread_tokens untaken is given up: the request ends with CANCELLED.
+// GeneratorOptions::max_unread_tokens untaken is given up: the request ends with CANCELLED. The
+// output stays booked in the ledger, which outlives the stream, until the stream is destroyed.
 class GenerationStream {
  public:
   virtual ~GenerationStream() = default;
@@ -153,7 +156,11 @@ struct GeneratorOptions {
   BatcherOptions batching = {};
   PrefixCacheOptions cache = {};
   int64_t max_unread_tokens = 4096;  // of a request
-  // Where the cache gives memory back to others; null: nowhere. Outlives the generator, as does:
+  // How long a request waits for memory where none of its model's holds any: other models do, or
+  // outputs that have not been taken yet.
+  Clock::duration memory_patience = std::chrono::seconds(5);
+  // Where requests are booked, and to which the cache gives memory back; null: nowhere. The
+  // model's. Outlives the generator, as does:
   Ledger* ledger = nullptr;
   // What chooses the tokens of a batch side by side; null: one after the other.
   Executor* executor = nullptr;
@@ -177,8 +184,13 @@ class Generator {
 
   // Queues a valid request. `on_ready` is called on a thread of the generator's whenever Take() has
   // something new after it had nothing; it must not block. RESOURCE_EXHAUSTED when the queue is
-  // full, UNAVAILABLE when draining. A request for whose state there is no memory waits for another
-  // to end; its stream ends with RESOURCE_EXHAUSTED where there is no other.
+  // full or has no memory, UNAVAILABLE when draining, INVALID_ARGUMENT for a request that needs
+  // more memory than there is beside the model.
+  //
+  // Memory is taken where a request starts: for one whole completion, and for the output. A request
+  // that finds none waits for another of this model to end; where there is no other, its stream
+  // ends with RESOURCE_EXHAUSTED after GeneratorOptions::memory_patience. What has started does not
+  // fail for want of memory, but for one of several completions whose states are all saved.
   virtual absl::StatusOr<std::shared_ptr<GenerationStream>> Submit(
       GenerationRequest request, std::function<void()> on_ready) = 0;
 
@@ -190,9 +202,14 @@ class Generator {
 
 // Runs requests side by side on a thread of its own. The model and the tokenizer outlive it;
 // observer may be null.
-std::unique_ptr<Generator> MakeGenerator(Model* model, const Tokenizer* tokenizer,
-                                         const GeneratorOptions& options,
-                                         GenerationObserver* observer);
+//
+// Takes the workspace of the largest step that the batching options allow, and plans no larger one.
+// Where that would be more than half of the memory that is left beside the model, steps become
+// smaller, in prompt tokens and in sequences. RESOURCE_EXHAUSTED where there is no memory for the
+// smallest, of one sequence and 16 tokens.
+absl::StatusOr<std::unique_ptr<Generator>> MakeGenerator(Model* model, const Tokenizer* tokenizer,
+                                                         const GeneratorOptions& options,
+                                                         GenerationObserver* observer);
 
 }  // namespace whipsnake::engine
 

@@ -13,7 +13,8 @@ GenerationStream::Event BufferedStream::Take() {
   return std::exchange(event_, Event());
 }
 
-void BufferedStream::Start(int64_t cached_prompt_tokens) {
+void BufferedStream::Start(int64_t cached_prompt_tokens, Reservation booked) {
+  booked_ = std::move(booked);
   Update([&](Event& event) {
     event.started = true;
     event.cached_prompt_tokens = cached_prompt_tokens;

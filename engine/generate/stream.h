@@ -5,6 +5,7 @@
 #include <atomic>
 #include <functional>
 
+#include "engine/base/memory.h"
 #include "engine/base/mutex.h"
 #include "engine/generate/generator.h"
 #include "engine/generate/notifier.h"
@@ -27,7 +28,8 @@ class BufferedStream : public GenerationStream {
   int64_t unread_tokens() const { return unread_.load(std::memory_order_relaxed); }
 
   // The producer's side. After Finish nothing may be added.
-  void Start(int64_t cached_prompt_tokens);
+  // `booked`: the memory of the output, until the stream is destroyed.
+  void Start(int64_t cached_prompt_tokens, Reservation booked);
   void Append(Delta delta);
   void Finish(absl::Status status, const Finished& finished);
 
@@ -40,6 +42,7 @@ class BufferedStream : public GenerationStream {
   Notifier& notifier_;
   std::atomic<bool> cancelled_{false};
   std::atomic<int64_t> unread_{0};
+  Reservation booked_;  // written by the producer alone
   Mutex mutex_;
   Event event_ ABSL_GUARDED_BY(mutex_);           // what has happened since the last Take
   bool waiting_ ABSL_GUARDED_BY(mutex_) = false;  // event_ has something

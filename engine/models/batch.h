@@ -2,11 +2,14 @@
 #ifndef WHIPSNAKE_ENGINE_MODELS_BATCH_H_
 #define WHIPSNAKE_ENGINE_MODELS_BATCH_H_
 
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 
 #include "absl/status/status.h"
 #include "engine/base/executor.h"
+#include "engine/base/memory.h"
 #include "engine/models/model.h"
 #include "kernels/matrix.h"
 
@@ -15,14 +18,37 @@ namespace whipsnake::engine {
 // INVALID_ARGUMENT for a run without tokens or state, or with a token that is out of range.
 absl::Status CheckRuns(std::span<const Run> runs, int64_t vocab_size);
 
-struct BatchSize {
-  int64_t rows = 0;        // T, tokens of all runs
-  int64_t logit_rows = 0;  // R, of which the logits are wanted
-};
 BatchSize SizeOf(std::span<const Run> runs);
 
 // Decode where each run has one token; in the background, that of training.
 Priority PriorityOf(std::span<const Run> runs, bool background);
+
+// The memory that a model's passes compute in. One pass at a time.
+class Workspace {
+ public:
+  // Bytes of a pass: the model's own, and what kernels keep on the executor's threads, which all
+  // models share.
+  struct Need {
+    int64_t own = 0;
+    int64_t shared = 0;
+  };
+
+  explicit Workspace(const ModelEnvironment& environment)
+      : executor_(*environment.executor), ledger_(*environment.ledger) {}
+
+  // Makes it large enough; it never shrinks, and loses its contents when it grows.
+  // RESOURCE_EXHAUSTED when the ledger refuses.
+  absl::Status Reserve(const Need& need);
+  // Aligned as an Arena asks.
+  std::byte* data() const { return own_.data(); }
+
+ private:
+  Executor& executor_;
+  Ledger& ledger_;
+  Buffer own_;
+  int64_t shared_bytes_ = 0;
+  std::shared_ptr<const void> shared_;
+};
 
 // Moves the rows whose logits are wanted to the front and returns those.
 kernels::MatrixView<float> KeepLogitRows(std::span<const Run> runs,

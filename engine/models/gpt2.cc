@@ -11,6 +11,7 @@
 #include "engine/layers/weights.h"
 #include "engine/models/batch.h"
 #include "engine/models/kv_state.h"
+#include "kernels/cpu/scratch.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -95,12 +96,14 @@ class Gpt2 : public Model {
        std::shared_ptr<const Checkpoint> checkpoint, Gpt2Weights weights,
        const ModelEnvironment& environment, TransformerObserver* observer)
       : hidden_size_(config.hidden_size),
+        inner_size_(config.inner_size),
         info_(std::move(info)),
         kv_(kv),
         checkpoint_(std::move(checkpoint)),
         weights_(std::move(weights)),
         environment_(environment),
-        observer_(observer) {}
+        observer_(observer),
+        workspace_(environment) {}
 
   const ModelInfo& info() const override { return info_; }
 
@@ -111,6 +114,17 @@ class Gpt2 : public Model {
   absl::StatusOr<std::unique_ptr<State>> RestoreState(int64_t position,
                                                       std::span<const std::byte> saved) override {
     return KvState::Restore(environment_.ledger, kv_, position, saved);
+  }
+
+  int64_t StateBytes(int64_t positions) const override {
+    return KvShape::Blocks(std::min(positions, info_.max_positions)) * kv_.BlockBytes();
+  }
+  int64_t WorkspaceBytes(const BatchSize& size) const override {
+    const Workspace::Need need = NeedOf(size);
+    return need.own + need.shared;
+  }
+  absl::Status ReserveWorkspace(const BatchSize& largest) override {
+    return workspace_.Reserve(NeedOf(largest));
   }
 
   absl::StatusOr<MatrixView<const float>> Forward(std::span<const Run> runs) override;
@@ -134,19 +148,19 @@ class Gpt2 : public Model {
             arena.Matrix<float>(size.logit_rows, info_.outputs()), arena};
   }
   absl::Status MakeRoom(std::span<const Run> runs) const;
-  absl::StatusOr<Activations> Prepare(const BatchSize& size);
+  Workspace::Need NeedOf(const BatchSize& size) const;
   void Embed(std::span<const Run> runs, MatrixView<float> residual) const;
   void RunBlocks(std::span<const Run> runs, const Activations& activations) const;
   void RunHead(std::span<const Run> runs, const Activations& activations) const;
 
-  const int64_t hidden_size_;
+  const int64_t hidden_size_, inner_size_;
   const ModelInfo info_;
   const KvShape kv_;
   const std::shared_ptr<const Checkpoint> checkpoint_;  // where weights lie in it; or null
   const Gpt2Weights weights_;
   const ModelEnvironment environment_;
   TransformerObserver* const observer_;
-  Buffer workspace_;
+  Workspace workspace_;
 };
 
 // For all tokens of the runs; more than there are positions are refused before.
@@ -164,33 +178,31 @@ absl::Status Gpt2::MakeRoom(std::span<const Run> runs) const {
   return absl::OkStatus();
 }
 
-absl::StatusOr<Gpt2::Activations> Gpt2::Prepare(const BatchSize& size) {
+Workspace::Need Gpt2::NeedOf(const BatchSize& size) const {
   Arena measured;
   Lay(measured, size);
   int64_t scratch = weights_.head.ScratchBytes(size.logit_rows);
   for (const auto& block : weights_.blocks) {
     scratch = std::max(scratch, block.ScratchBytes(size.rows));
   }
-  const int64_t bytes = measured.bytes() + scratch;
-  if (workspace_.size() < bytes) {
-    workspace_ = Buffer();  // give the old one back before asking for the new one
-    ASSIGN_OR_RETURN(workspace_, environment_.ledger->Allocate(bytes, Purpose::kWorkspace,
-                                                               "workspace of a forward pass"));
-  }
-  Arena arena(workspace_.data());
-  return Lay(arena, size);
+  return {measured.bytes() + scratch,
+          kernels::ScratchBound(size.rows, std::max(hidden_size_, inner_size_),
+                                environment_.executor->threads())};
 }
 
 absl::StatusOr<MatrixView<const float>> Gpt2::Forward(std::span<const Run> runs) {
   RETURN_IF_ERROR(CheckRuns(runs, info_.vocab_size));
   RETURN_IF_ERROR(CheckWeights());
   RETURN_IF_ERROR(MakeRoom(runs));
-  ASSIGN_OR_RETURN(const Activations activations, Prepare(SizeOf(runs)));
-  environment_.executor->Run(PriorityOf(runs, environment_.background), [&] {
+  const BatchSize size = SizeOf(runs);
+  RETURN_IF_ERROR(workspace_.Reserve(NeedOf(size)));
+  Arena arena(workspace_.data());
+  const Activations activations = Lay(arena, size);
+  RETURN_IF_ERROR(environment_.executor->TryRun(PriorityOf(runs, environment_.background), [&] {
     Embed(runs, activations.residual);
     RunBlocks(runs, activations);
     RunHead(runs, activations);
-  });
+  }));
   RETURN_IF_ERROR(CheckWeights());  // the weights were read as they should be
   for (const Run& run : runs) static_cast<KvState*>(run.state)->Advance(std::ssize(run.tokens));
   return activations.logits;

@@ -11,6 +11,7 @@
 #include "engine/layers/quantized_mamba_block.h"
 #include "engine/layers/weights.h"
 #include "engine/models/batch.h"
+#include "kernels/cpu/scratch.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -139,12 +140,14 @@ class Mamba : public Model {
         std::shared_ptr<const Checkpoint> checkpoint, MambaWeights weights,
         const ModelEnvironment& environment, MambaObserver* observer)
       : hidden_size_(config.hidden_size),
+        intermediate_size_(config.intermediate_size),
         info_(std::move(info)),
         layout_(layout),
         checkpoint_(std::move(checkpoint)),
         weights_(std::move(weights)),
         environment_(environment),
-        observer_(observer) {}
+        observer_(observer),
+        workspace_(environment) {}
 
   const ModelInfo& info() const override { return info_; }
 
@@ -166,6 +169,14 @@ class Mamba : public Model {
     return std::make_unique<MambaState>(environment_.ledger, std::move(blob), position);
   }
 
+  int64_t WorkspaceBytes(const BatchSize& size) const override {
+    const Workspace::Need need = NeedOf(size);
+    return need.own + need.shared;
+  }
+  absl::Status ReserveWorkspace(const BatchSize& largest) override {
+    return workspace_.Reserve(NeedOf(largest));
+  }
+
   absl::StatusOr<MatrixView<const float>> Forward(std::span<const Run> runs) override;
   std::vector<std::span<const std::byte>> DecodeWeights() const override;
   absl::Status CheckWeights() const override {
@@ -181,50 +192,50 @@ class Mamba : public Model {
     Arena scratch;               // of a block or the head
   };
 
-  Activations Lay(Arena& arena, int64_t rows, int64_t logit_rows) const {
-    return {arena.Matrix<float>(rows, hidden_size_), arena.Matrix<float>(rows, hidden_size_),
-            arena.Matrix<float>(logit_rows, info_.vocab_size), arena};
+  Activations Lay(Arena& arena, const BatchSize& size) const {
+    return {arena.Matrix<float>(size.rows, hidden_size_),
+            arena.Matrix<float>(size.rows, hidden_size_),
+            arena.Matrix<float>(size.logit_rows, info_.vocab_size), arena};
   }
-  absl::StatusOr<Activations> Prepare(int64_t rows, int64_t logit_rows);
+  Workspace::Need NeedOf(const BatchSize& size) const;
   void Embed(std::span<const Run> runs, MatrixView<float> residual) const;
   void RunBlocks(std::span<const Run> runs, const Activations& activations) const;
   void RunHead(std::span<const Run> runs, const Activations& activations) const;
 
-  const int64_t hidden_size_;
+  const int64_t hidden_size_, intermediate_size_;
   const ModelInfo info_;
   const MambaStateLayout layout_;
   const std::shared_ptr<const Checkpoint> checkpoint_;  // where weights lie in it; or null
   const MambaWeights weights_;
   const ModelEnvironment environment_;
   MambaObserver* const observer_;
-  Buffer workspace_;
+  Workspace workspace_;
 };
 
-absl::StatusOr<Mamba::Activations> Mamba::Prepare(int64_t rows, int64_t logit_rows) {
+Workspace::Need Mamba::NeedOf(const BatchSize& size) const {
   Arena measured;
-  Lay(measured, rows, logit_rows);
-  int64_t scratch = weights_.head.ScratchBytes(logit_rows);
-  for (const auto& block : weights_.blocks) scratch = std::max(scratch, block->ScratchBytes(rows));
-  const int64_t bytes = measured.bytes() + scratch;
-  if (workspace_.size() < bytes) {
-    workspace_ = Buffer();  // give the old one back before asking for the new one
-    ASSIGN_OR_RETURN(workspace_, environment_.ledger->Allocate(bytes, Purpose::kWorkspace,
-                                                               "workspace of a forward pass"));
+  Lay(measured, size);
+  int64_t scratch = weights_.head.ScratchBytes(size.logit_rows);
+  for (const auto& block : weights_.blocks) {
+    scratch = std::max(scratch, block->ScratchBytes(size.rows));
   }
-  Arena arena(workspace_.data());
-  return Lay(arena, rows, logit_rows);
+  return {measured.bytes() + scratch,
+          kernels::ScratchBound(size.rows, std::max(hidden_size_, intermediate_size_),
+                                environment_.executor->threads())};
 }
 
 absl::StatusOr<MatrixView<const float>> Mamba::Forward(std::span<const Run> runs) {
   RETURN_IF_ERROR(CheckRuns(runs, info_.vocab_size));
   RETURN_IF_ERROR(CheckWeights());
   const BatchSize size = SizeOf(runs);
-  ASSIGN_OR_RETURN(const Activations activations, Prepare(size.rows, size.logit_rows));
-  environment_.executor->Run(PriorityOf(runs, environment_.background), [&] {
+  RETURN_IF_ERROR(workspace_.Reserve(NeedOf(size)));
+  Arena arena(workspace_.data());
+  const Activations activations = Lay(arena, size);
+  RETURN_IF_ERROR(environment_.executor->TryRun(PriorityOf(runs, environment_.background), [&] {
     Embed(runs, activations.residual);
     RunBlocks(runs, activations);
     RunHead(runs, activations);
-  });
+  }));
   RETURN_IF_ERROR(CheckWeights());  // the weights were read as they should be
   for (const Run& run : runs) static_cast<MambaState*>(run.state)->Advance(run.tokens.size());
   return activations.logits;

@@ -70,6 +70,12 @@ struct Run {
   LogitsOf logits = LogitsOf::kLast;
 };
 
+// The size of a batch of runs.
+struct BatchSize {
+  int64_t rows = 0;        // T, tokens of all runs
+  int64_t logit_rows = 0;  // R, of which the logits are wanted
+};
+
 struct ModelInfo {
   std::string architecture;  // "mamba", "gpt2"
   Scheme scheme = Scheme::kFp32;
@@ -102,12 +108,22 @@ class Model {
   virtual absl::StatusOr<std::unique_ptr<State>> RestoreState(int64_t position,
                                                               std::span<const std::byte> saved) = 0;
 
+  // Bytes of a state with room for so many tokens.
+  virtual int64_t StateBytes(int64_t /*positions*/) const { return info().state_bytes; }
+
+  // Bytes that passes of this size compute in, what kernels keep included.
+  virtual int64_t WorkspaceBytes(const BatchSize& /*size*/) const { return 0; }
+  // Takes those bytes once, so that no Forward of up to this size takes any. RESOURCE_EXHAUSTED
+  // when the ledger refuses. Larger passes take more when they come.
+  virtual absl::Status ReserveWorkspace(const BatchSize& /*largest*/) { return absl::OkStatus(); }
+
   // Runs the batch on the executor and returns when it is done. The logits' rows, [R, outputs()]
   // fp32, follow the order of the runs and, within a run of kAll, of its tokens; they stay valid
-  // until the next call. INVALID_ARGUMENT for an empty run, a token out of range or more than
-  // max_positions, RESOURCE_EXHAUSTED when there is no memory; then no state has changed.
-  // DATA_LOSS, from then on, when CheckWeights says so: no state that the model made is worth
-  // anything then.
+  // until the next call. INVALID_ARGUMENT for an empty run, a token out of range or more
+  // than max_positions, RESOURCE_EXHAUSTED when there is no memory; then no state has changed.
+  // ABORTED when the system had no memory for a kernel in the middle of the pass: then the states
+  // of the runs mean nothing.
+  // DATA_LOSS, from then on, when CheckWeights says so: then no state that the model made is valid.
   virtual absl::StatusOr<kernels::MatrixView<const float>> Forward(std::span<const Run> runs) = 0;
 
   // DATA_LOSS once files that weights lie in have changed. From any thread.

@@ -80,8 +80,10 @@ ModelLoader MakeDirectoryLoader(const engine::ModelEnvironment& environment,
     engine::GeneratorOptions generator_options = options;
     generator_options.ledger = environment.ledger;
     generator_options.executor = environment.executor;
-    parts.generator = engine::MakeGenerator(parts.model.get(), parts.tokenizer.get(),
-                                            generator_options, observer);
+    auto generator = engine::MakeGenerator(parts.model.get(), parts.tokenizer.get(),
+                                           generator_options, observer);
+    if (!generator.ok()) return engine::WithContext(generator.status(), directory);
+    parts.generator = *std::move(generator);
     return parts;
   };
 }

@@ -95,8 +95,10 @@ struct FakeEngine {
     parts.defaults = defaults;
     parts.constraints = std::make_unique<engine::ConstraintCache>(
         std::make_shared<engine::VocabularyTrie>(*parts.tokenizer, 26));
-    parts.generator =
+    auto made =
         engine::MakeGenerator(parts.model.get(), parts.tokenizer.get(), generator, observer);
+    if (!made.ok()) return made.status();
+    parts.generator = *std::move(made);
     return parts;
   }
 

@@ -104,8 +104,8 @@ class BatchInvarianceTest : public testing::TestWithParam<Case> {
   }
 
   std::unique_ptr<Generator> Make(const BatcherOptions& batching) {
-    return MakeGenerator(model_.get(), tokenizer_.get(),
-                         {.batching = batching, .executor = &executor_}, nullptr);
+    return *MakeGenerator(model_.get(), tokenizer_.get(),
+                          {.batching = batching, .executor = &executor_}, nullptr);
   }
 
   void Submit(Generator& generator, GenerationRequest request, Answer& answer) {
@@ -181,7 +181,7 @@ TEST_P(BatchInvarianceTest, TheSameTokensWhenUrgentOnesTakeTheirPlaces) {
 TEST_P(BatchInvarianceTest, TheSameTokensFromTheCacheFromASavedStateAndForked) {
   const std::vector<Answer> alone = Alone();
   const auto generator = Make({});
-  const auto with_cache = MakeGenerator(
+  const auto with_cache = *MakeGenerator(
       model_.get(), tokenizer_.get(),
       {.batching = {.prefill_chunk_tokens = 16}, .cache = {.interval_tokens = 16}}, nullptr);
   for (int i = 0; i < kRequests; ++i) {

@@ -70,7 +70,9 @@ class GeneratorTest : public ::testing::Test {
   static constexpr int64_t kPatient = std::numeric_limits<int64_t>::max();
 
   void Start(GeneratorOptions options = {.max_unread_tokens = kPatient}) {
-    generator_ = MakeGenerator(&model_, &tokenizer_, options, nullptr);
+    auto generator = MakeGenerator(&model_, &tokenizer_, options, nullptr);
+    ASSERT_TRUE(generator.ok()) << generator.status();
+    generator_ = *std::move(generator);
   }
 
   static GenerationRequest Request(std::vector<int32_t> prompt, int64_t max_new_tokens) {
@@ -308,7 +310,7 @@ TEST_F(GeneratorTest, ACancelledRequestThatWaitsEndsBeforeTheNextStep) {
 TEST_F(GeneratorTest, OneThatFindsNoMemoryWaitsForAnotherToEnd) {
   HoldFirstPass();
   model_.max_states = 1;
-  Start({.cache = {.max_bytes = 0}});
+  Start({.cache = {.max_bytes = 0}, .memory_patience = {}});
   Collector one, two;
   Submit(one, Request({0}, 3));
   busy_.wait();
@@ -322,6 +324,81 @@ TEST_F(GeneratorTest, OneThatFindsNoMemoryWaitsForAnotherToEnd) {
   Collector none;
   Submit(none, Request({0}, 3));
   EXPECT_EQ(none.Wait().status.code(), absl::StatusCode::kResourceExhausted);
+}
+
+// As where another model has the memory, or a client has not read what it was sent.
+TEST_F(GeneratorTest, OneThatFindsNoMemoryWaitsForOthersOutsideToo) {
+  model_.max_states = 0;
+  Start({.cache = {.max_bytes = 0}, .memory_patience = std::chrono::hours(1)});
+  Collector one, two, cancelled;
+  Submit(one, Request({0}, 3));
+  Submit(two, Request({1}, 3));
+  Submit(cancelled, Request({2}, 3));
+  cancelled.stream().Cancel();
+  EXPECT_EQ(cancelled.reason(), FinishReason::kCancelled);
+  model_.max_states = 1;
+  EXPECT_TRUE(one.Wait().status.ok()) << one.Wait().status;
+  EXPECT_TRUE(two.Wait().status.ok()) << two.Wait().status;
+}
+
+// A client's second sequence gives its memory up for another client's first.
+TEST_F(GeneratorTest, MemoryIsSharedAmongClientsToo) {
+  std::latch all_run(1), release(1);
+  std::atomic<bool> waits{false};
+  std::atomic<int> passes{0}, other_ran{-1};
+  model_.max_states = 4;
+  model_.before_forward = [&](std::span<const engine::Run> runs) {
+    ++passes;
+    if (other_ran < 0 && std::ranges::any_of(runs, [](const auto& r) { return r.tokens[0] == 5; }))
+      other_ran = passes.load();
+    if (runs.size() < 3 || waits.exchange(true)) return;
+    all_run.count_down();
+    release.wait();
+    passes = 0;
+  };
+  Start({.cache = {.max_bytes = 0}, .max_unread_tokens = kPatient});
+  GenerationRequest many = Request({0}, 12);
+  many.completions = 5;
+  many.client = "many";
+  many.sampling.logit_bias[5] = -1000;
+  Collector greedy, one;
+  Submit(greedy, many);
+  all_run.wait();
+  GenerationRequest request = Request({5}, 1);
+  request.client = "one";
+  Submit(one, request);
+  release.count_down();
+  EXPECT_TRUE(one.Wait().status.ok()) << one.Wait().status;
+  EXPECT_EQ(other_ran, 1) << "in the first pass after it came";
+  ASSERT_TRUE(greedy.Wait().status.ok()) << greedy.Wait().status;
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_THAT(greedy.ids(i), ElementsAre(1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1, 2)) << i;
+  }
+  EXPECT_EQ(model_.live_states(), 0);
+}
+
+// A kernel that found no memory in the middle of a pass has left states that mean nothing.
+TEST_F(GeneratorTest, APassThatWasAbortedIsNotTriedAgain) {
+  HoldFirstPass();
+  std::atomic<int> passes{0};
+  const auto hold = model_.before_forward;
+  model_.before_forward = [&](std::span<const engine::Run> runs) {
+    hold(runs);
+    model_.error = absl::OkStatus();
+    if (++passes == 2) model_.error = absl::AbortedError("std::bad_alloc");
+  };
+  Start();
+  Collector one, two, fine;
+  Submit(one, Request({0}, 5));
+  busy_.wait();
+  Submit(two, Request({1}, 5));
+  release_.count_down();
+  EXPECT_TRUE(absl::IsInternal(one.Wait().status)) << one.Wait().status;
+  EXPECT_TRUE(absl::IsInternal(two.Wait().status)) << two.Wait().status;
+  EXPECT_EQ(passes, 2);
+  Submit(fine, Request({0, 1}, 2));
+  EXPECT_TRUE(fine.Wait().status.ok()) << fine.Wait().status;
+  EXPECT_EQ(fine.Wait().finished.usage.cached_prompt_tokens, 0);
 }
 
 TEST_F(GeneratorTest, InABatchOnlyWhatCannotBeComputedFails) {
@@ -404,6 +481,72 @@ TEST_F(GeneratorTest, CompletionsTakeTurnsWhereMemoryIsShort) {
   ASSERT_TRUE(collector.Wait().status.ok()) << collector.Wait().status;
   for (int i = 0; i < 4; ++i) EXPECT_THAT(collector.ids(i), ElementsAre(1, 2, 3, 4)) << i;
   EXPECT_EQ(model_.live_states(), 0);
+}
+
+// One state is enough: what the others need is read again.
+TEST_F(GeneratorTest, CompletionsTakeTurnsWithASingleState) {
+  model_.max_states = 1;
+  Start({.cache = {.max_bytes = 0}});
+  GenerationRequest request = Request({0, 1}, 4);
+  request.completions = 3;
+  Collector collector;
+  Submit(collector, request);
+  ASSERT_TRUE(collector.Wait().status.ok()) << collector.Wait().status;
+  for (int i = 0; i < 3; ++i) EXPECT_THAT(collector.ids(i), ElementsAre(2, 3, 4, 5)) << i;
+  EXPECT_EQ(model_.live_states(), 0);
+}
+
+// Two requests of several completions that between them hold all the memory: each could go on if
+// the other ended.
+TEST_F(GeneratorTest, RequestsThatHoldAllMemoryBetweenThemBothSucceed) {
+  HoldFirstPass();
+  model_.max_states = 2;
+  Start({.cache = {.max_bytes = 0}});
+  Collector held, one, two;
+  Submit(held, Request({0}, 1));
+  busy_.wait();
+  GenerationRequest request = Request({0}, 6);
+  request.completions = 3;
+  Submit(one, request);
+  Submit(two, request);
+  release_.count_down();
+  for (Collector* collector : {&one, &two}) {
+    ASSERT_TRUE(collector->Wait().status.ok()) << collector->Wait().status;
+    for (int i = 0; i < 3; ++i) EXPECT_THAT(collector->ids(i), ElementsAre(1, 2, 3, 4, 5, 6)) << i;
+  }
+  EXPECT_EQ(model_.live_states(), 0);
+}
+
+// However many sequences a request has: another client's starts in the step after it came.
+TEST_F(GeneratorTest, OneRequestOfManyCompletionsKeepsNobodyWaiting) {
+  std::latch all_run(1), release(1);
+  int passes_until_start = 0;
+  std::atomic<bool> waits{false};
+  model_.before_forward = [&](std::span<const engine::Run> runs) {
+    if (runs.size() == 64 && !waits.exchange(true)) {
+      all_run.count_down();
+      release.wait();
+      return;
+    }
+    const bool is_here = std::ranges::any_of(runs, [](const auto& r) { return r.tokens[0] == 5; });
+    if (waits && passes_until_start <= 0) passes_until_start += is_here ? 1000 : -1;
+  };
+  Start({.cache = {.max_bytes = 0}, .max_unread_tokens = kPatient});
+  GenerationRequest many = Request({0}, 100000);
+  many.completions = 64;
+  many.client = "many";
+  many.sampling.logit_bias[5] = -1000;
+  Collector greedy, one;
+  Submit(greedy, many);
+  all_run.wait();
+  GenerationRequest request = Request({5}, 1);
+  request.client = "one";
+  Submit(one, request);
+  release.count_down();
+  EXPECT_TRUE(one.Wait().status.ok()) << one.Wait().status;
+  greedy.stream().Cancel();
+  EXPECT_EQ(greedy.reason(), FinishReason::kCancelled);
+  EXPECT_EQ(passes_until_start, 1000) << "it was in the first pass after it came";
 }
 
 TEST_F(GeneratorTest, CompletionsEndEachByItself) {

@@ -223,7 +223,7 @@ TEST_F(Gpt2Test, RoomIsMadeAtOnceAndGivenBack) {
   state->ReleaseRoom();
   EXPECT_EQ(state->bytes(), model->info().state_bytes / 2);
 
-  Ledger full(ledger.used());
+  Ledger full(ledger.used(Purpose::kWeights) + model->info().state_bytes);
   const auto crowded = *LoadModel(Golden("crrelu"), {}, {&executor_, &full});
   auto waiting = NewState(*crowded);
   EXPECT_EQ(waiting->MakeRoom(4800).code(), absl::StatusCode::kResourceExhausted);
