@@ -124,9 +124,9 @@ absl::StatusOr<std::vector<int32_t>> AfterState(std::vector<int32_t> prompt,
   std::vector<int32_t> whole = context.resume->tokens;
   whole.insert(whole.end(), prompt.begin(), prompt.end());
   const int64_t most = context.info.max_positions;
-  if (most > 0 && std::ssize(whole) >= most) {
+  if (most > 0 && std::ssize(whole) > most) {
     return InvalidField("state", absl::StrCat(whole.size(), " tokens with the prompt's"),
-                        absl::StrCat("fewer than the model's ", most));
+                        absl::StrCat("at most the model's ", most));
   }
   return whole;
 }
@@ -160,6 +160,14 @@ absl::StatusOr<int64_t> ResolveMaxNewTokens(const v1::Stopping& stopping,
   return stopping.max_new_tokens();
 }
 
+// Of a response that is put together before it is sent, and copied where it is.
+int64_t ResultBytes(const engine::GenerationRequest& request, GenerationKind kind) {
+  if (kind == GenerationKind::kStream) return 0;
+  constexpr int64_t kTextAndId = 48, kLogprob = 160;
+  const int64_t token = kTextAndId + (request.top_logprobs + 1) * kLogprob;
+  return request.completions * request.max_new_tokens * token;
+}
+
 v1::Sampling ToProto(const engine::SamplingParameters& sampling) {
   v1::Sampling proto;
   proto.set_temperature(sampling.temperature);
@@ -178,9 +186,9 @@ v1::Sampling ToProto(const engine::SamplingParameters& sampling) {
 
 GenerationLimits LimitsFor(const GenerationLimits& limits, const engine::ModelInfo& info) {
   if (info.max_positions == 0) return limits;
-  // At least one position is left for what is generated.
-  return {std::min(limits.prompt_tokens, info.max_positions - 1),
-          std::min(limits.new_tokens, info.max_positions - 1)};
+  // The token that is chosen last needs no position.
+  return {std::min(limits.prompt_tokens, info.max_positions),
+          std::min(limits.new_tokens, info.max_positions)};
 }
 
 engine::SamplingParameters ResolveSampling(const v1::Sampling& sampling,
@@ -244,7 +252,7 @@ absl::StatusOr<ResolvedGeneration> ResolveGeneration(const v1::GenerationParamet
   request.resume = context.resume;
   ASSIGN_OR_RETURN(request.prompt, AfterState(std::move(prompt), context));
   if (context.info.max_positions > 0) {
-    const int64_t left = context.info.max_positions - std::ssize(request.prompt);
+    const int64_t left = context.info.max_positions - std::ssize(request.prompt) + 1;
     limits.new_tokens = std::min(limits.new_tokens, left);
   }
   request.save_state = output.has_save_state();
@@ -255,6 +263,7 @@ absl::StatusOr<ResolvedGeneration> ResolveGeneration(const v1::GenerationParamet
                      ResolveMaxNewTokens(stopping, context, limits.new_tokens));
   }
   RETURN_IF_ERROR(engine::ValidateNewTokens(request));
+  request.result_bytes = ResultBytes(request, context.kind);
 
   result.prompt_tokens = std::ssize(request.prompt);
   result.return_token_ids = output.token_ids();

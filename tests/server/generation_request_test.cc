@@ -138,8 +138,9 @@ TEST_F(GenerationRequestTest, MaxNewTokensDefaultsWithinTheLimits) {
   defaults_.max_new_tokens = 99;
   EXPECT_EQ(Resolve(parameters)->request.max_new_tokens, 99);
   info_.max_positions = 8;
-  EXPECT_EQ(Resolve(parameters)->request.max_new_tokens, 5);
-  EXPECT_EQ(LimitsFor(limits_, info_).prompt_tokens, 7);
+  EXPECT_EQ(Resolve(parameters)->request.max_new_tokens, 6);
+  EXPECT_EQ(LimitsFor(limits_, info_).prompt_tokens, 8);
+  EXPECT_EQ(LimitsFor(limits_, info_).new_tokens, 8);
 }
 
 TEST_F(GenerationRequestTest, EveryBadFieldIsNamed) {
@@ -234,13 +235,14 @@ TEST_F(GenerationRequestTest, EveryBadFieldIsNamed) {
   EXPECT_EQ(BadField([&](P& p) { p.mutable_token_ids(); }), "token_ids.ids");
 }
 
-TEST_F(GenerationRequestTest, APromptAsLongAsTheModelLeavesNoRoom) {
+// The token chosen last needs no position: nothing reads it.
+TEST_F(GenerationRequestTest, APromptAsLongAsTheModelHasOneNewToken) {
   info_.max_positions = 3;
-  v1::GenerationParameters parameters = Greedy("abc", 1);
-  EXPECT_EQ(FieldOf(ToGrpc(Resolve(parameters).status())), "text");
-  parameters = Greedy("ab", 2);
-  EXPECT_EQ(FieldOf(ToGrpc(Resolve(parameters).status())), "stopping.max_new_tokens");
-  EXPECT_TRUE(Resolve(Greedy("ab", 1)).ok());
+  EXPECT_TRUE(Resolve(Greedy("abc", 1)).ok());
+  EXPECT_EQ(FieldOf(ToGrpc(Resolve(Greedy("abc", 2)).status())), "stopping.max_new_tokens");
+  EXPECT_EQ(FieldOf(ToGrpc(Resolve(Greedy("abca", 1)).status())), "text");
+  EXPECT_TRUE(Resolve(Greedy("ab", 2)).ok());
+  EXPECT_EQ(FieldOf(ToGrpc(Resolve(Greedy("ab", 3)).status())), "stopping.max_new_tokens");
 }
 
 grpc::ByteBuffer Bytes(const std::string& text) {

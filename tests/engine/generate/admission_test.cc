@@ -29,6 +29,7 @@ struct Answer {
   absl::Status status;
   bool accepted = false;
   int64_t tokens = 0;
+  Finished finished;
 
   // The status with which the stream ends.
   const absl::Status& Wait() {
@@ -37,7 +38,8 @@ struct Answer {
       const GenerationStream::Event event = stream->Take();
       if (!event.done) continue;
       status = event.status;
-      tokens = event.finished.usage.generated_tokens;
+      finished = event.finished;
+      tokens = finished.usage.generated_tokens;
       stream = nullptr;
     }
     return status;
@@ -224,6 +226,25 @@ TEST_P(AdmissionTest, TheOutputIsBookedUntilItHasBeenTaken) {
   EXPECT_GE(ledger_->used(Purpose::kRequests), idle + 1'000'000 + 4 * 20 * 20 * 8);
   stream.reset();
   EXPECT_EQ(ledger_->used(Purpose::kRequests), idle);
+}
+
+// The token that is chosen last needs no position, after a prompt as after a saved state.
+TEST_P(AdmissionTest, APromptOfAllPositionsHasOneNewToken) {
+  ASSERT_TRUE(Start(int64_t{1} << 28, {.cache = {.max_bytes = 0}}).ok());
+  Answer whole, read, resumed;
+  Submit(Request(200, 1, 1), whole);
+  EXPECT_TRUE(whole.Wait().ok()) << whole.status;
+  EXPECT_EQ(whole.tokens, 1);
+  GenerationRequest request = Request(200, 0, 1);
+  request.save_state = true;
+  Submit(request, read);
+  ASSERT_TRUE(read.Wait().ok()) << read.status;
+  request.max_new_tokens = 1;
+  request.resume = read.finished.completions[0].state;
+  Submit(request, resumed);
+  ASSERT_TRUE(resumed.Wait().ok()) << resumed.status;
+  EXPECT_EQ(resumed.tokens, 1);
+  EXPECT_EQ(resumed.finished.usage.cached_prompt_tokens, 199);
 }
 
 constexpr const char* kRecurrent = R"({"model_type": "mamba", "vocab_size": 300,
