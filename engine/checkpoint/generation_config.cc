@@ -18,7 +18,7 @@ absl::StatusOr<GenerationDefaults> ParseGenerationConfig(std::string_view text) 
   if (reader.Has("top_p")) defaults.top_p = reader.Number("top_p", 1, 0, 1, true);
   if (reader.Has("min_p")) defaults.min_p = reader.Number("min_p", 0, 0, 1);
   if (reader.Has("repetition_penalty")) {
-    defaults.repetition_penalty = reader.Number("repetition_penalty", 1, 0, 100, true);
+    defaults.repetition_penalty = reader.Number("repetition_penalty", 1, 0.01, 100);
   }
   if (reader.Has("max_new_tokens")) {
     defaults.max_new_tokens = reader.Integer("max_new_tokens", 1, 1, kMaxInt32);

@@ -13,11 +13,11 @@ namespace whipsnake::engine {
 
 // Defaults for sampling. What the file does not name is unset. `do_sample: false` is temperature 0.
 struct GenerationDefaults {
-  std::optional<float> temperature;         // 0 or more
+  std::optional<float> temperature;         // 0 to 100
   std::optional<int64_t> top_k;             // 0 is off
   std::optional<float> top_p;               // in (0, 1]
   std::optional<float> min_p;               // in [0, 1]
-  std::optional<float> repetition_penalty;  // above 0
+  std::optional<float> repetition_penalty;  // 0.01 to 100
   std::optional<int64_t> max_new_tokens;    // 1 or more
   std::vector<int32_t> eos_token_ids;       // one id or a list in the file
 };

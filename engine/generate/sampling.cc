@@ -17,6 +17,11 @@ namespace {
 
 constexpr float kNever = -std::numeric_limits<float>::infinity();
 
+// The largest magnitude of a score: the difference of two scores is still a finite float.
+constexpr float kMostScore = 1e38f;
+
+float Bounded(float score) { return std::clamp(score, -kMostScore, kMostScore); }
+
 // SplitMix64's output function (Steele, Lea & Flood, 2014): a bijection that spreads every input
 // bit.
 uint64_t Mix(uint64_t x) {
@@ -37,12 +42,15 @@ constexpr auto kBetter = [](const auto& a, const auto& b) {
 };
 
 // Weights fall into buckets by their exponent and the first bits of their mantissa: those of a
-// higher bucket are larger. From 0 to 1, the last.
+// higher bucket are larger. The last bucket is that of 1 and of everything that is no weight.
 constexpr int kBucketBits = 3;
-int BucketOf(float weight) {
-  return static_cast<int>(std::bit_cast<uint32_t>(weight) >> (23 - kBucketBits));
+constexpr uint32_t BitsOfBucket(float weight) {
+  return std::bit_cast<uint32_t>(weight) >> (23 - kBucketBits);
 }
-const int kBuckets = BucketOf(1.0f) + 1;
+constexpr int kBuckets = BitsOfBucket(1.0f) + 1;
+int BucketOf(float weight) {
+  return static_cast<int>(std::min<uint32_t>(BitsOfBucket(weight), kBuckets - 1));
+}
 
 absl::Status CheckRange(const char* field, float value, float low, float high,
                         bool low_open = false) {
@@ -60,8 +68,8 @@ std::vector<TokenLogprob> BestLogprobs(std::span<const float> logits, double nor
     return a.logprob != b.logprob ? a.logprob > b.logprob : a.id < b.id;
   };
   for (int32_t id = 0; id < static_cast<int32_t>(logits.size()); ++id) {
-    const TokenLogprob candidate{id, logits[id]};
-    if (!std::isfinite(candidate.logprob)) continue;
+    if (!std::isfinite(logits[id])) continue;
+    const TokenLogprob candidate{id, Bounded(logits[id])};
     if (static_cast<int>(best.size()) == count) {
       if (count == 0 || !better(candidate, best.front())) continue;
       std::pop_heap(best.begin(), best.end(), better);
@@ -97,10 +105,14 @@ absl::Status Validate(const SamplingParameters& p, int64_t vocab_size) {
   if (p.top_k < 0) return InvalidField("sampling.top_k", absl::StrCat(p.top_k), "0 (all) or more");
   RETURN_IF_ERROR(CheckRange("sampling.top_p", p.top_p, 0, 1, /*low_open=*/true));
   RETURN_IF_ERROR(CheckRange("sampling.min_p", p.min_p, 0, 1));
-  RETURN_IF_ERROR(
-      CheckRange("sampling.repetition_penalty", p.repetition_penalty, 0, 100, /*low_open=*/true));
+  RETURN_IF_ERROR(CheckRange("sampling.repetition_penalty", p.repetition_penalty,
+                             kLeastRepetitionPenalty, kMostRepetitionPenalty));
   RETURN_IF_ERROR(CheckRange("sampling.presence_penalty", p.presence_penalty, -100, 100));
   RETURN_IF_ERROR(CheckRange("sampling.frequency_penalty", p.frequency_penalty, -100, 100));
+  if (p.logit_bias.size() > kMaxLogitBiases) {
+    return InvalidField("sampling.logit_bias", absl::StrCat(p.logit_bias.size(), " token ids"),
+                        absl::StrCat("at most ", kMaxLogitBiases));
+  }
   for (const auto& [id, bias] : p.logit_bias) {
     if (id < 0 || id >= vocab_size) {
       return InvalidField("sampling.logit_bias", absl::StrCat("token id ", id),
@@ -113,14 +125,16 @@ absl::Status Validate(const SamplingParameters& p, int64_t vocab_size) {
 
 Sampler::Sampler(const SamplingParameters& parameters, int64_t vocab_size,
                  std::span<const int32_t> prompt)
-    : parameters_(parameters), vocab_size_(vocab_size), seen_(prompt.begin(), prompt.end()) {}
+    : parameters_(parameters), vocab_size_(vocab_size), seen_(prompt.begin(), prompt.end()) {
+  std::erase_if(seen_, [&](int32_t id) { return id < 0 || id >= vocab_size_; });
+}
 
 absl::StatusOr<SampledToken> Sampler::Next(std::span<const float> logits, int top_logprobs,
                                            const Choice& choice) {
   logits = logits.first(vocab_size_);
   scores_.resize(logits.size());
   for (size_t i = 0; i < logits.size(); ++i) {
-    scores_[i] = std::isfinite(logits[i]) ? logits[i] : kNever;
+    scores_[i] = std::isfinite(logits[i]) ? Bounded(logits[i]) : kNever;
   }
   const float best_logit = Largest(scores_);
   if (best_logit == kNever) return absl::InternalError("the model's logits are not finite numbers");
@@ -134,7 +148,7 @@ absl::StatusOr<SampledToken> Sampler::Next(std::span<const float> logits, int to
   }
   SampledToken token{.id = *chosen};
   if (top_logprobs >= 0) {
-    token.logprob = static_cast<float>(logits[token.id] - normalizer);
+    token.logprob = static_cast<float>(Bounded(logits[token.id]) - normalizer);
     token.top = BestLogprobs(logits, normalizer, top_logprobs);
   }
   seen_.insert(token.id);
@@ -155,18 +169,26 @@ void Sampler::Restrict(const Choice& choice) {
   }
 }
 
+// A token that may never be chosen stays so, and every other score stays finite.
+template <typename Change>
+void Sampler::ModifyScore(int32_t id, Change change) {
+  float& score = scores_[id];
+  if (score != kNever) score = Bounded(change(score));
+}
+
 void Sampler::ModifyScores() {
   if (const float penalty = parameters_.repetition_penalty; penalty != 1) {
     for (const int32_t id : seen_) {
-      if (id < vocab_size_)
-        scores_[id] = scores_[id] > 0 ? scores_[id] / penalty : scores_[id] * penalty;
+      ModifyScore(id, [&](float score) { return score > 0 ? score / penalty : score * penalty; });
     }
   }
   for (const auto& [id, count] : generated_) {
-    scores_[id] -= parameters_.presence_penalty + parameters_.frequency_penalty * count;
+    const float penalty =
+        parameters_.presence_penalty + parameters_.frequency_penalty * static_cast<float>(count);
+    ModifyScore(id, [&](float score) { return score - penalty; });
   }
   for (const auto& [id, bias] : parameters_.logit_bias) {
-    if (id < vocab_size_) scores_[id] += bias;
+    if (id < vocab_size_) ModifyScore(id, [&](float score) { return score + bias; });
   }
 }
 
@@ -199,7 +221,8 @@ std::optional<int32_t> Sampler::Draw() {
   if (min_p) {
     std::erase_if(candidates_, [&](const Candidate& c) { return c.weight < parameters_.min_p; });
   }
-  return DrawFromCandidates(point);
+  // The best token passes every filter, but for the rounding of its weight.
+  return candidates_.empty() ? Greedy() : DrawFromCandidates(point);
 }
 
 double Sampler::Weigh(float best, float temperature) {

@@ -34,6 +34,12 @@ struct SamplingParameters {
   int32_t completion_index = 0;
 };
 
+// A penalty of 0.01 already multiplies a positive logit by 100, which decides every choice: a
+// smaller one would change nothing but the number's size. 100 is the same for a negative logit.
+inline constexpr float kLeastRepetitionPenalty = 0.01f;
+inline constexpr float kMostRepetitionPenalty = 100.0f;
+inline constexpr size_t kMaxLogitBiases = 1024;  // each costs something in every step
+
 // INVALID_ARGUMENT with the field ("sampling.top_p") for what is out of range or not finite.
 absl::Status Validate(const SamplingParameters& parameters, int64_t vocab_size);
 
@@ -63,9 +69,13 @@ class Sampler {
 
   // Picks from logits[>= vocab_size], counts the choice and moves to the next position.
   // top_logprobs < 0 computes no logprobs (they are then 0); otherwise that many best ones besides
-  // the chosen one. INTERNAL when no logit of what may be chosen is a finite number.
+  // the chosen one. INTERNAL when no logit of what may be chosen is a finite number. Any logits
+  // with any parameters that Validate admits give a token that may be chosen, or that error.
   absl::StatusOr<SampledToken> Next(std::span<const float> logits, int top_logprobs,
                                     const Choice& choice = {});
+
+  // What the last token was chosen by: logits as modified, [vocab_size], each finite or -infinity.
+  std::span<const float> scores() const { return scores_; }
 
  private:
   // A token and its share: e to the power of its score, the best one's being 1.
@@ -75,13 +85,15 @@ class Sampler {
   };
 
   void Restrict(const Choice& choice);
+  template <typename Change>
+  void ModifyScore(int32_t id, Change change);
   void ModifyScores();
   std::optional<int32_t> Greedy() const;  // nothing: there is none that may be chosen
   std::optional<int32_t> Draw();
   // Fills weights_ from scores_, the best of which is `best`; returns their sum.
   double Weigh(float best, float temperature);
   int32_t DrawFromAll(double point) const;
-  int32_t DrawFromCandidates(double point) const;
+  int32_t DrawFromCandidates(double point) const;  // there is a candidate
   // The candidates: of all tokens the best, as many as `count`, or as many as together reach `sum`.
   void GatherBest(int64_t count, double sum);
   void GatherAtLeast(float weight);

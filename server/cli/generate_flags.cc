@@ -145,7 +145,7 @@ void AddGenerateFlags(CLI::App& command, GenerateFlags& flags) {
   sample("--top-p", flags.top_p, "Only the likeliest that together reach this probability [1]");
   sample("--min-p", flags.min_p, "Only those at least this share as likely as the likeliest [0]");
   sample("--repetition-penalty", flags.repetition_penalty,
-         "Above 1: against tokens of prompt and output [1]");
+         "Above 1: against tokens of prompt and output; 0.01 to 100 [1]");
   sample("--presence-penalty", flags.presence_penalty,
          "Above 0: against tokens that the output has [0]");
   sample("--frequency-penalty", flags.frequency_penalty,

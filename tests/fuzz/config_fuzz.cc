@@ -55,7 +55,8 @@ void RequireBounds(const GenerationDefaults& defaults) {
   Require(!defaults.top_k || *defaults.top_k >= 0);
   Require(!defaults.top_p || (*defaults.top_p > 0 && *defaults.top_p <= 1));
   Require(!defaults.min_p || (*defaults.min_p >= 0 && *defaults.min_p <= 1));
-  Require(!defaults.repetition_penalty || *defaults.repetition_penalty > 0);
+  Require(!defaults.repetition_penalty ||
+          (*defaults.repetition_penalty >= 0.01f && *defaults.repetition_penalty <= 100));
   Require(!defaults.max_new_tokens || *defaults.max_new_tokens >= 1);
   RequireIds(defaults.eos_token_ids);
 }

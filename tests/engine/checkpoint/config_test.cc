@@ -390,6 +390,7 @@ TEST(ParseGenerationConfig, RefusesByKey) {
       {R"({"top_p": 1.5})", "top_p: 1.5 seen"},
       {R"({"min_p": 2})", "min_p: 2 seen"},
       {R"({"repetition_penalty": 0})", "repetition_penalty: 0 seen"},
+      {R"({"repetition_penalty": 1e-42})", "repetition_penalty: 1e-42 seen"},
       {R"({"max_new_tokens": 0})", "max_new_tokens: 0 seen"},
       {R"({"do_sample": 1})", "do_sample: 1 seen, expected true or false"},
       {R"({"eos_token_id": "</s>"})", "eos_token_id: \"</s>\" seen"},

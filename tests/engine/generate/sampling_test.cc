@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "engine/base/status.h"
+#include "tests/engine/generate/sampler_property.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -245,6 +246,64 @@ TEST(SamplerTest, NanIsNeverChosenAndAloneIsAnError) {
             absl::StatusCode::kInternal);
 }
 
+// Every parameter at the ends of its valid range and at its default, in all combinations; numbers
+// that Validate refuses are left out, so the list may name more than is valid.
+std::vector<SamplingParameters> ExtremeParameters() {
+  constexpr float kLeast = std::numeric_limits<float>::denorm_min();
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
+  std::vector<SamplingParameters> valid;
+  for (const float temperature : {0.0f, kLeast, 1e-38f, 1.0f, 100.0f}) {
+    for (const int64_t top_k : {int64_t{0}, int64_t{1}, int64_t{5}, kMost}) {
+      for (const float top_p : {kLeast, 0.5f, 0.99999994f, 1.0f}) {
+        for (const float min_p : {0.0f, kLeast, 0.1f, 1.0f}) {
+          for (const float repetition : {kLeast, 1e-42f, 1e-38f, 0.01f, 1.0f, 100.0f}) {
+            for (const float penalty : {-100.0f, 0.0f, 100.0f}) {
+              for (const float bias : {-1000.0f, 0.0f, 1000.0f}) {
+                const SamplingParameters parameters{.temperature = temperature,
+                                                    .top_k = top_k,
+                                                    .top_p = top_p,
+                                                    .min_p = min_p,
+                                                    .repetition_penalty = repetition,
+                                                    .presence_penalty = penalty,
+                                                    .frequency_penalty = penalty,
+                                                    .logit_bias = {{0, bias}, {3, -bias}}};
+                if (Validate(parameters, 6).ok()) valid.push_back(parameters);
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+  return valid;
+}
+
+TEST(SamplerTest, AnyLogitsAndAnyValidParametersGiveATokenOrAStatus) {
+  constexpr float kMost = std::numeric_limits<float>::max();
+  constexpr float kLeast = std::numeric_limits<float>::denorm_min();
+  const std::vector<std::vector<float>> rows = {{1, 2, -3, 4, 0, -1},
+                                                {kMost, -kMost, kMost, 0, kLeast, -kLeast},
+                                                {-kMost, -kMost, -kMost, -kMost, -kMost, -kMost},
+                                                {NAN, kInfinity, -kInfinity, kMost, -kMost, 1},
+                                                {-kInfinity, -kInfinity, NAN, -kMost, NAN, NAN},
+                                                {NAN, NAN, NAN, NAN, NAN, kInfinity}};
+  const std::vector<int32_t> prompt = {0, 1, 2, 3, 4, 5, 6, 1'000'000, -1};
+  const std::vector<uint64_t> everything = {}, some = {0b101011}, nothing = {0};
+  const std::vector<SamplingParameters> all = ExtremeParameters();
+  ASSERT_GT(all.size(), 1000u);
+  for (const SamplingParameters& parameters : all) {
+    for (const std::vector<float>& logits : rows) {
+      for (const auto& allowed : {everything, some, nothing}) {
+        ASSERT_EQ(FaultOfSampler(parameters, logits, prompt, allowed, 2), "")
+            << "temperature " << parameters.temperature << " top_k " << parameters.top_k
+            << " top_p " << parameters.top_p << " min_p " << parameters.min_p << " repetition "
+            << parameters.repetition_penalty << " presence " << parameters.presence_penalty
+            << " first logit " << logits[0];
+      }
+    }
+  }
+}
+
 TEST(SamplingValidateTest, NamesTheField) {
   const std::vector<std::pair<SamplingParameters, std::string>> bad = {
       {{.temperature = -0.1f}, "sampling.temperature"},
@@ -255,6 +314,9 @@ TEST(SamplingValidateTest, NamesTheField) {
       {{.top_p = 1.01f}, "sampling.top_p"},
       {{.min_p = -0.5f}, "sampling.min_p"},
       {{.repetition_penalty = 0}, "sampling.repetition_penalty"},
+      {{.repetition_penalty = 1e-42f}, "sampling.repetition_penalty"},
+      {{.repetition_penalty = 0.0099f}, "sampling.repetition_penalty"},
+      {{.repetition_penalty = 101}, "sampling.repetition_penalty"},
       {{.presence_penalty = 101}, "sampling.presence_penalty"},
       {{.frequency_penalty = -101}, "sampling.frequency_penalty"},
       {{.logit_bias = {{10, 1.0f}}}, "sampling.logit_bias"},
@@ -267,6 +329,12 @@ TEST(SamplingValidateTest, NamesTheField) {
     EXPECT_EQ(FieldOf(status), field);
   }
   EXPECT_TRUE(Validate(SamplingParameters(), 10).ok());
+  EXPECT_TRUE(Validate({.repetition_penalty = 0.01f}, 10).ok());
+  SamplingParameters many;
+  for (int id = 0; id < 1024; ++id) many.logit_bias[id] = 1;
+  EXPECT_TRUE(Validate(many, 5000).ok());
+  many.logit_bias[1024] = 1;
+  EXPECT_EQ(FieldOf(Validate(many, 5000)), "sampling.logit_bias");
 }
 
 }  // namespace
