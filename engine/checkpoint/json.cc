@@ -20,7 +20,7 @@ constexpr size_t kMaxDepth = 32;
 // pass.
 class Checker : public nlohmann::json_sax<json> {
  public:
-  const absl::Status& status() const { return status_; }
+  const std::string& fault() const { return fault_; }
 
   bool start_object(size_t) override { return Enter(); }
   bool end_object() override { return Leave(); }
@@ -52,13 +52,13 @@ class Checker : public nlohmann::json_sax<json> {
     keys_.pop_back();
     return true;
   }
-  bool Refuse(const std::string& what) {
-    status_ = absl::InvalidArgumentError(absl::StrCat(what, " seen, expected a JSON object"));
+  bool Refuse(std::string what) {
+    fault_ = std::move(what);
     return false;
   }
 
   std::vector<std::set<std::string>> keys_;  // of every object and array around the current place
-  absl::Status status_;
+  std::string fault_;
 };
 
 }  // namespace
@@ -70,20 +70,23 @@ std::string Described(const json& value) {
   return value.dump();
 }
 
-absl::StatusOr<json> ParseJsonObject(std::string_view text) {
+std::string FindJsonFault(std::string_view text) {
   // The library takes a NUL byte for the end of the text.
   if (const size_t nul = text.find('\0'); nul != text.npos) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("malformed JSON at byte ", nul, " seen, expected a JSON object"));
+    return absl::StrCat("malformed JSON at byte ", nul);
   }
   Checker checker;
   json::sax_parse(text, &checker);
-  RETURN_IF_ERROR(checker.status());
+  return checker.fault();
+}
+
+absl::StatusOr<json> ParseJsonObject(std::string_view text) {
+  const auto refuse = [](std::string_view seen) {
+    return absl::InvalidArgumentError(absl::StrCat(ToAbsl(seen), " seen, expected a JSON object"));
+  };
+  if (const std::string fault = FindJsonFault(text); !fault.empty()) return refuse(fault);
   const json document = json::parse(text, /*cb=*/nullptr, /*allow_exceptions=*/false);
-  if (!document.is_object()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(Described(document), " seen, expected a JSON object"));
-  }
+  if (!document.is_object()) return refuse(Described(document));
   return document;
 }
 

@@ -18,8 +18,11 @@ namespace whipsnake::engine {
 // A value in a message: a scalar as JSON, "an object", "an array".
 std::string Described(const nlohmann::json& value);
 
-// INVALID_ARGUMENT unless the text is one JSON object in UTF-8, without duplicate keys (of which
-// the library would keep the last) and nested at most 32 deep.
+// What is wrong with a text, "malformed JSON at byte 19", or "": it is JSON in UTF-8, without
+// duplicate keys (of which the library would keep the last) and nested at most 32 deep.
+std::string FindJsonFault(std::string_view text);
+
+// INVALID_ARGUMENT where that finds something, or the document is no object.
 absl::StatusOr<nlohmann::json> ParseJsonObject(std::string_view text);
 
 // Reads the keys of one object with checks. Every getter returns `otherwise` where the key is

@@ -28,6 +28,7 @@ class Utf8Builder {
  public:
   explicit Utf8Builder(ExpressionPool* pool) : pool_(*pool) {}
 
+  // NOLINTNEXTLINE(misc-no-recursion): as deep as a character has bytes.
   Expression Build(const std::vector<CodePointRange>& ranges, int continuations, uint8_t marker) {
     std::array<std::vector<CodePointRange>, kDigits> by_digit;
     const int shift = continuations * kDigitBits;
@@ -54,6 +55,7 @@ class Utf8Builder {
   }
 
  private:
+  // NOLINTNEXTLINE(misc-no-recursion): as Build.
   Expression Continue(const std::vector<CodePointRange>& ranges, int continuations, char32_t rest) {
     if (ranges.front() == CodePointRange{0, rest}) {
       const Expression any = pool_.Bytes(ByteSet::Range(0x80, 0xbf));
@@ -111,7 +113,12 @@ bool CodePointSet::Contains(char32_t code_point) const {
 
 Expression Utf8(const CodePointSet& set, ExpressionPool* pool) {
   const auto between = [&](char32_t first, char32_t last) {
-    return set.Intersection(CodePointSet({{first, last}})).ranges();
+    std::vector<CodePointRange> part;
+    for (const CodePointRange& range : set.ranges()) {
+      const CodePointRange cut{std::max(range.first, first), std::min(range.last, last)};
+      if (cut.first <= cut.last) part.push_back(cut);
+    }
+    return part;
   };
   ByteSet ascii;
   for (const auto [first, last] : between(0, 0x7f)) {

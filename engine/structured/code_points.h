@@ -2,6 +2,7 @@
 #ifndef WHIPSNAKE_ENGINE_STRUCTURED_CODE_POINTS_H_
 #define WHIPSNAKE_ENGINE_STRUCTURED_CODE_POINTS_H_
 
+#include <compare>
 #include <vector>
 
 #include "engine/structured/expression.h"
@@ -18,13 +19,14 @@ constexpr bool IsSurrogate(char32_t code_point) {
 struct CodePointRange {
   char32_t first;
   char32_t last;
-  bool operator==(const CodePointRange&) const = default;
+  auto operator<=>(const CodePointRange&) const = default;
 };
 
 // Immutable. Surrogates are no characters: they are never in it.
 class CodePointSet {
  public:
   CodePointSet() = default;
+  // Of any ranges, in any order: O(n log n). Many members are put together here and not by Union.
   explicit CodePointSet(std::vector<CodePointRange> ranges);
 
   static CodePointSet All() { return CodePointSet({{0, kLastCodePoint}}); }
@@ -36,6 +38,7 @@ class CodePointSet {
 
   bool empty() const { return ranges_.empty(); }
   bool Contains(char32_t code_point) const;
+  auto operator<=>(const CodePointSet&) const = default;
   // In order, with gaps between them.
   const std::vector<CodePointRange>& ranges() const { return ranges_; }
 

@@ -1,6 +1,8 @@
 #include "engine/structured/expression.h"
 
 #include <algorithm>
+#include <functional>
+#include <queue>
 #include <utility>
 
 namespace whipsnake::engine {
@@ -27,7 +29,10 @@ Expression ExpressionPool::Add(const Node& node) {
     return kNothing;
   }
   nodes_.push_back(node);
-  if (!growing_) nodes_.back().length = LengthOf(node);
+  if (!growing_) {
+    nodes_.back().length = LengthOf(node);
+    nodes_.back().hash = HashOf(node);
+  }
   return static_cast<Expression>(nodes_.size() - 1);
 }
 
@@ -119,7 +124,7 @@ Expression ExpressionPool::Choice(std::span<const Expression> alternatives) {
   const auto [place, is_new] = known_choices_.try_emplace(std::move(flat), kNothing);
   if (is_new) {
     const auto& list = place->first;
-    if (growing_ && alternatives_.size() + list.size() > kMaxGrammarNodes) {
+    if (growing_ && alternatives_.size() + list.size() > kMaxAlternatives) {
       overflowed_ = true;
       return kNothing;
     }
@@ -139,6 +144,17 @@ Expression ExpressionPool::Repeat(Expression e, int64_t least, int64_t most) {
 }
 
 Expression ExpressionPool::NewRule() { return Add({.kind = Kind::kRule}); }
+
+// Of an expression made after the grammar, by its parts: those of the grammar have their numbers.
+uint64_t ExpressionPool::HashOf(const Node& node) const {
+  const auto mix = [](uint64_t a, uint64_t b) {
+    a = (a ^ b) * 0x9e3779b97f4a7c15u;
+    return a ^ (a >> 29);
+  };
+  uint64_t hash = static_cast<uint64_t>(node.kind);
+  hash = mix(mix(hash, nodes_[node.first].hash), nodes_[node.rest].hash);
+  return mix(mix(hash, static_cast<uint64_t>(node.least)), static_cast<uint64_t>(node.most));
+}
 
 int64_t ExpressionPool::LengthOf(const Node& node) const {
   switch (node.kind) {
@@ -165,20 +181,63 @@ int64_t ExpressionPool::LengthOf(const Node& node) const {
   return kNever;
 }
 
+void ExpressionPool::ForEachPart(const Node& node, const auto& visit) const {
+  switch (node.kind) {
+    case Kind::kSequence:
+      visit(node.first);
+      visit(node.rest);
+      break;
+    case Kind::kRepeat:
+    case Kind::kRule:
+      visit(node.first);
+      break;
+    case Kind::kChoice:
+      for (uint32_t i = node.begin; i < node.begin + node.count; ++i) visit(alternatives_[i]);
+      break;
+    case Kind::kNothing:
+    case Kind::kEmpty:
+    case Kind::kBytes:
+      break;
+  }
+}
+
+// Knuth, "A generalization of Dijkstra's algorithm" (1977): no whole is shorter than the part that
+// it gets its length from, so the shortest expression whose length is not final yet is final.
 void ExpressionPool::FindLengths(const ByteSet& alphabet) {
   alphabet_ = alphabet;
   growing_ = false;
-  for (Node& node : nodes_) node.length = node.kind == Kind::kEmpty ? 0 : kNever;
-  // Parts are made before the whole, but for the bodies of rules: one pass suffices without them.
-  for (bool changed = true; changed;) {
-    changed = false;
-    for (Node& node : nodes_) {
-      const int64_t length = LengthOf(node);
-      // Only through a rule that was seen before its body does a later pass change anything.
-      if (length < node.length) {
-        node.length = length;
-        changed = true;
-      }
+  // Who is made of an expression: users[first_user[e]] to users[first_user[e + 1]].
+  std::vector<uint32_t> first_user(nodes_.size() + 1);
+  for (const Node& node : nodes_) {
+    ForEachPart(node, [&](Expression part) { ++first_user[part + 1]; });
+  }
+  for (size_t e = 0; e < nodes_.size(); ++e) first_user[e + 1] += first_user[e];
+  std::vector<Expression> users(first_user.back());
+  std::vector<uint32_t> next_user(first_user.begin(), first_user.end() - 1);
+  for (Expression e = 0; e < nodes_.size(); ++e) {
+    ForEachPart(nodes_[e], [&](Expression part) { users[next_user[part]++] = e; });
+  }
+
+  using Found = std::pair<int64_t, Expression>;
+  std::priority_queue<Found, std::vector<Found>, std::greater<>> queue;
+  const auto update = [&](Expression e, int64_t length) {
+    if (length >= nodes_[e].length) return;
+    nodes_[e].length = length;
+    queue.emplace(length, e);
+  };
+  for (Expression e = 0; e < nodes_.size(); ++e) {
+    nodes_[e].length = kNever;
+    nodes_[e].hash = e;
+  }
+  for (Expression e = 0; e < nodes_.size(); ++e) update(e, LengthOf(nodes_[e]));
+  while (!queue.empty()) {
+    const auto [length, e] = queue.top();
+    queue.pop();
+    if (length > nodes_[e].length) continue;  // a shorter text was found since
+    for (uint32_t i = first_user[e]; i < first_user[e + 1]; ++i) {
+      const Node& user = nodes_[users[i]];
+      // A choice may have many parts: the one that has changed is looked at alone.
+      update(users[i], user.kind == Kind::kChoice ? length : LengthOf(user));
     }
   }
 }

@@ -35,8 +35,10 @@ class ExpressionPool {
   static constexpr int64_t kUnbounded = int64_t{1} << 40;
   // The length of the shortest text where there is none, or none that is sensibly short.
   static constexpr int64_t kNever = int64_t{1} << 40;
-  // A pool that grew larger while a grammar was written is refused by whoever wrote it.
-  static constexpr size_t kMaxGrammarNodes = size_t{1} << 20;
+  // A pool that grew larger while a grammar was written is refused by whoever wrote it. So many
+  // nodes take about 15 MB.
+  static constexpr size_t kMaxGrammarNodes = size_t{1} << 17;
+  static constexpr size_t kMaxAlternatives = size_t{1} << 20;  // of all choices together
 
   enum class Kind : uint8_t { kNothing, kEmpty, kBytes, kSequence, kChoice, kRepeat, kRule };
 
@@ -46,6 +48,7 @@ class ExpressionPool {
     uint32_t begin = 0, count = 0;   // kChoice: in alternatives_; kBytes: begin in sets_
     int64_t least = 0, most = 0;     // kRepeat
     int64_t length = kNever;         // bytes of the shortest text; 0: the empty text is in it
+    uint64_t hash = 0;               // of what it is; after FindLengths
   };
 
   ExpressionPool();
@@ -72,11 +75,14 @@ class ExpressionPool {
   bool overflowed() const { return overflowed_; }
 
   // To be called once all rules are defined: finds the lengths of shortest texts, of those spelled
-  // with bytes of `alphabet`. Expressions made later get theirs at once.
+  // with bytes of `alphabet`, in O(n log n). Expressions made later get theirs at once.
   void FindLengths(const ByteSet& alphabet);
 
   const Node& node(Expression e) const { return nodes_[e]; }
   int64_t length(Expression e) const { return nodes_[e].length; }
+  // The same for the same expression in every copy of the pool, in whatever order each has made it.
+  uint64_t hash(Expression e) const { return nodes_[e].hash; }
+  const ByteSet& alphabet() const { return alphabet_; }
   const ByteSet& bytes(Expression e) const { return sets_[nodes_[e].begin]; }
   std::span<const Expression> alternatives(Expression e) const {
     return std::span(alternatives_).subspan(nodes_[e].begin, nodes_[e].count);
@@ -100,6 +106,9 @@ class ExpressionPool {
   Expression Add(const Node& node);
   Expression Intern(const Key& key);
   int64_t LengthOf(const Node& node) const;
+  uint64_t HashOf(const Node& node) const;
+  // Calls visit(part) for each expression that `node` is made of.
+  void ForEachPart(const Node& node, const auto& visit) const;
 
   std::vector<Node> nodes_;
   std::vector<Expression> alternatives_;

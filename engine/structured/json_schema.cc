@@ -28,8 +28,19 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr int kMaxDepth = 64;  // of schemas in schemas
+// An ordered object is searched key by key.
+constexpr int kMaxKeys = 1024;
 
 std::string Shown(const Json& value) { return Described(nlohmann::json(value)); }
+
+// A key as it stands in the path of a field: paths are repeated in messages, and keys may be long.
+std::string PathKey(const std::string& key) {
+  constexpr size_t kMaxBytes = 64;
+  if (key.size() <= kMaxBytes) return key;
+  size_t end = kMaxBytes;
+  while (end > 0 && (static_cast<uint8_t>(key[end]) & 0xc0) == 0x80) --end;  // whole characters
+  return key.substr(0, end) + "...";
+}
 
 // Say nothing about the value.
 constexpr std::array<std::string_view, 13> kAnnotations = {
@@ -103,10 +114,7 @@ class JsonGrammar {
   }
 
   // A key that is none of these. It has no escapes: they could spell one of them.
-  Expression KeyBut(std::vector<std::u32string> taken) {
-    std::sort(taken.begin(), taken.end());
-    return Quoted(TextBut(taken, 0));
-  }
+  Expression KeyBut(std::vector<std::u32string> taken) { return Quoted(TextBut(std::move(taken))); }
 
  private:
   // What needs no escape.
@@ -129,32 +137,53 @@ class JsonGrammar {
     return pool_.Choice({single, pair});
   }
 
-  // The texts that are not the rest, from character `at`, of one of `taken`, which are sorted and
-  // have the same beginning.
-  Expression TextBut(std::span<const std::u32string> taken, size_t at) {
-    std::map<char32_t, std::pair<size_t, size_t>> next;  // ranges of `taken` by character
-    bool ends_here = false;
-    for (size_t i = 0; i < taken.size(); ++i) {
-      if (taken[i].size() == at) {
-        ends_here = true;
-        continue;
+  // The texts that are none of `taken`: the trie of the sorted ones, written from its leaves.
+  // `open` is the path to the last one; the node at depth d has what may follow that one's first d
+  // characters.
+  Expression TextBut(std::vector<std::u32string> taken) {
+    struct Node {
+      bool is_taken = false;
+      std::vector<CodePointRange> characters;  // with which one of `taken` goes on
+      std::vector<Expression> forms;           // of texts that go on with one of them
+    };
+    const Expression any = pool_.Repeat(plain_character_, 0, ExpressionPool::kUnbounded);
+    std::map<CodePointSet, Expression> encoded;  // the same few sets come again and again
+    const auto encode = [&](const CodePointSet& set) {
+      const auto [place, is_new] = encoded.try_emplace(set, ExpressionPool::kNothing);
+      if (is_new) place->second = Utf8(set, &pool_);
+      return place->second;
+    };
+    const CodePointSet plain = Plain();
+    const auto written = [&](Node& node) {
+      const CodePointSet free = plain.Minus(CodePointSet(std::move(node.characters)));
+      if (!node.is_taken) node.forms.push_back(ExpressionPool::kEmpty);
+      node.forms.push_back(pool_.Sequence(encode(free), any));
+      return pool_.Choice(node.forms);
+    };
+    std::vector<Node> open(1);
+    std::u32string_view last;
+    const auto close_to = [&](size_t depth) {
+      while (open.size() > depth + 1 && !pool_.overflowed()) {
+        const Expression rest = written(open.back());
+        open.pop_back();
+        const char32_t character = last[open.size() - 1];
+        open.back().characters.push_back({character, character});
+        if (!plain.Contains(character)) continue;  // it cannot be written without an escape
+        const CodePointSet one({{character, character}});
+        open.back().forms.push_back(pool_.Sequence(encode(one), rest));
       }
-      auto [place, is_new] = next.try_emplace(taken[i][at], std::pair(i, i));
-      place->second.second = i + 1;
+    };
+    std::sort(taken.begin(), taken.end());
+    for (const std::u32string& text : taken) {
+      const auto differs = std::mismatch(last.begin(), last.end(), text.begin(), text.end()).first;
+      close_to(differs - last.begin());
+      if (pool_.overflowed()) return ExpressionPool::kNothing;
+      last = text;
+      open.resize(text.size() + 1);
+      open.back().is_taken = true;
     }
-    CodePointSet free = Plain();
-    std::vector<Expression> forms;
-    if (!ends_here) forms.push_back(ExpressionPool::kEmpty);
-    for (const auto& [character, range] : next) {
-      const CodePointSet one({{character, character}});
-      free = free.Minus(one);
-      forms.push_back(
-          pool_.Sequence(Utf8(one.Intersection(Plain()), &pool_),
-                         TextBut(taken.subspan(range.first, range.second - range.first), at + 1)));
-    }
-    const Expression rest = pool_.Repeat(plain_character_, 0, ExpressionPool::kUnbounded);
-    forms.push_back(pool_.Sequence(Utf8(free, &pool_), rest));
-    return pool_.Choice(forms);
+    close_to(0);
+    return written(open.front());
   }
 
   ExpressionPool& pool_;
@@ -163,16 +192,20 @@ class JsonGrammar {
   Expression value_ = 0;
 };
 
-// Walks a schema. After the first fault everything returns at once.
+// Walks a schema, by recursion as deep as Compile allows. After the first fault everything returns
+// at once.
 class SchemaCompiler {
  public:
   SchemaCompiler(const Json& root, ExpressionPool& pool) : root_(root), pool_(pool), json_(pool) {}
 
+  // NOLINTNEXTLINE(misc-no-recursion): at most kMaxDepth deep.
   Expression Compile(const Json& schema, const std::string& path) {
-    if (!status_.ok()) return ExpressionPool::kNothing;
-    if (++depth_ > kMaxDepth) {
+    if (!status_.ok() || pool_.overflowed()) return ExpressionPool::kNothing;
+    if (depth_ >= kMaxDepth) {
       Refuse(path, "schemas nested deeper", absl::StrCat("at most ", kMaxDepth, " levels"));
+      return ExpressionPool::kNothing;
     }
+    ++depth_;
     const Expression result = CompileChecked(schema, path);
     --depth_;
     return result;
@@ -193,11 +226,12 @@ class SchemaCompiler {
       if (key == "uniqueItems" && value == false) continue;
       std::string known;
       for (const std::string_view name : keys) absl::StrAppend(&known, " ", ToAbsl(name));
-      Refuse(absl::StrCat(path, ".", key), "a keyword that is not supported here",
+      Refuse(absl::StrCat(path, ".", PathKey(key)), "a keyword that is not supported here",
              absl::StrCat("besides annotations only:", known));
     }
   }
 
+  // NOLINTNEXTLINE(misc-no-recursion): through Compile, which bounds it.
   Expression CompileChecked(const Json& schema, const std::string& path) {
     if (schema.is_boolean()) {
       return schema.get<bool>() ? json_.value() : ExpressionPool::kNothing;
@@ -218,6 +252,7 @@ class SchemaCompiler {
 
   // --- What refers to, or chooses from, others. ---
 
+  // NOLINTNEXTLINE(misc-no-recursion): through Compile, which bounds it.
   Expression Reference(const Json& schema, const std::string& path) {
     Allow(schema, path, {"$ref"});
     const std::string where = path + ".$ref";
@@ -226,17 +261,19 @@ class SchemaCompiler {
       return ExpressionPool::kNothing;
     }
     const std::string name = schema["$ref"].get<std::string>();
-    if (const auto known = rules_.find(name); known != rules_.end()) return known->second;
     const Json* target = Find(name);
     if (target == nullptr) {
       Refuse(where, engine::Quoted(name), "\"#\" or \"#/...\", the place of a schema in this one");
       return ExpressionPool::kNothing;
     }
-    const Expression rule = rules_[name] = pool_.NewRule();
+    // By the target, which may be spelled in several ways: each is compiled once.
+    const auto [known, is_new] = rules_.try_emplace(target, ExpressionPool::kNothing);
+    if (!is_new) return known->second;
+    const Expression rule = known->second = pool_.NewRule();
     if (pool_.overflowed()) return ExpressionPool::kNothing;
     std::string place = name.substr(1);
     std::ranges::replace(place, '/', '.');
-    const Expression body = Compile(*target, "json_schema" + place);
+    const Expression body = Compile(*target, "json_schema" + PathKey(place));
     pool_.DefineRule(rule, body);
     return rule;
   }
@@ -264,6 +301,7 @@ class SchemaCompiler {
     return at;
   }
 
+  // NOLINTNEXTLINE(misc-no-recursion): through Compile, which bounds it.
   Expression AnyOf(const Json& schema, const std::string& path) {
     Allow(schema, path, {"anyOf"});
     const Json& list = schema["anyOf"];
@@ -332,6 +370,7 @@ class SchemaCompiler {
     return types;
   }
 
+  // NOLINTNEXTLINE(misc-no-recursion): through Compile, which bounds it.
   Expression Typed(const Json& schema, const std::string& path) {
     std::set<std::string> types = Types(schema, path);
     if (!schema.contains("type")) types = ImpliedTypes(schema);
@@ -364,6 +403,7 @@ class SchemaCompiler {
     return AllTypes();
   }
 
+  // NOLINTNEXTLINE(misc-no-recursion): through Compile, which bounds it.
   Expression OfType(const std::string& type, const Json& schema, const std::string& path) {
     if (type == "object") return Object(schema, path);
     if (type == "array") return Array(schema, path);
@@ -463,6 +503,7 @@ class SchemaCompiler {
     return integer ? IntegerGrammar(range, pool_) : DecimalGrammar(range, pool_);
   }
 
+  // NOLINTNEXTLINE(misc-no-recursion): through Compile, which bounds it.
   Expression Array(const Json& schema, const std::string& path) {
     Allow(schema, path, {"type", "items", "prefixItems", "minItems", "maxItems"});
     const int64_t least = Count(schema, "minItems", 0, path);
@@ -470,20 +511,22 @@ class SchemaCompiler {
     if (most < least) return ExpressionPool::kNothing;
     const Expression item =
         schema.contains("items") ? Compile(schema["items"], path + ".items") : json_.value();
-    if (!schema.contains("prefixItems")) {
-      // Without an item that can be written only the empty array is left.
-      if (item == ExpressionPool::kNothing) return least > 0 ? item : pool_.Literal("[]");
-      return json_.Bracketed('[', item, least, most, ']');
-    }
-    const Json& prefix = schema["prefixItems"];
+    const Json none = Json::array();
+    const Json& prefix = schema.contains("prefixItems") ? schema["prefixItems"] : none;
     if (!prefix.is_array()) {
       Refuse(path + ".prefixItems", Shown(prefix), "a list of schemas");
       return ExpressionPool::kNothing;
+    }
+    if (prefix.empty()) {
+      // Without an item that can be written only the empty array is left.
+      if (item == ExpressionPool::kNothing) return least > 0 ? item : pool_.Literal("[]");
+      return json_.Bracketed('[', item, least, most, ']');
     }
     return Tuple(prefix, item, least, most, path);
   }
 
   // The content, from its end: after i items, what may follow.
+  // NOLINTNEXTLINE(misc-no-recursion): through Compile, which bounds it.
   Expression Tuple(const Json& prefix, Expression item, int64_t least, int64_t most,
                    const std::string& path) {
     const int64_t size = std::min<int64_t>(std::ssize(prefix), most);
@@ -498,6 +541,7 @@ class SchemaCompiler {
     return pool_.Sequence({pool_.Byte('['), rest, pool_.Byte(']')});
   }
 
+  // NOLINTNEXTLINE(misc-no-recursion): through Compile, which bounds it.
   Expression Object(const Json& schema, const std::string& path) {
     Allow(schema, path, {"type", "properties", "required", "additionalProperties"});
     const Json none = Json::object();
@@ -517,7 +561,7 @@ class SchemaCompiler {
     for (auto property = properties.rbegin(); property != properties.rend(); ++property) {
       const Expression member = pool_.Sequence(
           {Constant(property.key()), json_.Colon(),
-           Compile(property.value(), absl::StrCat(path, ".properties.", property.key()))});
+           Compile(property.value(), absl::StrCat(path, ".properties.", PathKey(property.key())))});
       const Expression first = pool_.Sequence(member, after_one);
       const Expression next = pool_.Sequence({json_.Comma(), member, after_one});
       const bool must = required.contains(property.key());
@@ -532,9 +576,14 @@ class SchemaCompiler {
     std::set<std::string> names;
     if (!schema.contains("required")) return names;
     const std::string where = path + ".required";
-    if (!schema["required"].is_array()) Refuse(where, Shown(schema["required"]), "a list of names");
+    if (!schema["required"].is_array()) {
+      Refuse(where, Shown(schema["required"]), "a list of names");
+      return names;
+    }
+    std::set<std::string> known;
+    for (const auto& [key, unused] : properties.items()) known.insert(key);
     for (const Json& name : schema["required"]) {
-      if (!name.is_string() || !properties.contains(name.get<std::string>())) {
+      if (!name.is_string() || !known.contains(name.get<std::string>())) {
         Refuse(where, Shown(name), "names that are in properties");
         return names;
       }
@@ -544,6 +593,7 @@ class SchemaCompiler {
   }
 
   // A member that is no property: kNothing where there may be none.
+  // NOLINTNEXTLINE(misc-no-recursion): through Compile, which bounds it.
   Expression OtherMember(const Json& schema, const Json& properties, const std::string& path) {
     const bool closed = !properties.empty() && !schema.contains("additionalProperties");
     if (closed) return ExpressionPool::kNothing;
@@ -563,10 +613,35 @@ class SchemaCompiler {
   const Json& root_;
   ExpressionPool& pool_;
   JsonGrammar json_;
-  std::map<std::string, Expression> rules_;  // by reference
+  std::map<const Json*, Expression> rules_;  // by what is referred to
   int depth_ = 0;
   absl::Status status_;
 };
+
+// A JSON document with its keys in order. INVALID_ARGUMENT with the field for what is malformed, or
+// has an object of more than kMaxKeys.
+absl::StatusOr<Json> ParseOrdered(std::string_view text, std::string_view field) {
+  if (const std::string fault = FindJsonFault(text); !fault.empty()) {
+    return InvalidField(field, fault, "a JSON schema, or nothing for any value");
+  }
+  std::vector<int> keys;  // of the objects around the current place, so far
+  bool too_many = false;
+  const auto count = [&](int, Json::parse_event_t event, Json&) {
+    if (event == Json::parse_event_t::object_start) keys.push_back(0);
+    if (event == Json::parse_event_t::object_end) keys.pop_back();
+    if (event == Json::parse_event_t::key && ++keys.back() > kMaxKeys) too_many = true;
+    return !too_many;  // false: it is left out
+  };
+  Json document = Json::parse(text, count, /*allow_exceptions=*/false);
+  if (too_many) {
+    return InvalidField(field, absl::StrCat("an object of more than ", kMaxKeys, " keys"),
+                        "fewer of them");
+  }
+  if (!document.is_object()) {
+    return InvalidField(field, Shown(document), "a JSON schema, or nothing for any value");
+  }
+  return document;
+}
 
 }  // namespace
 
@@ -576,11 +651,7 @@ absl::StatusOr<Expression> CompileJsonSchema(std::string_view text, std::string_
   if (text == "true" || text == "false") {
     schema = text == "true";
   } else if (!text.empty()) {
-    if (const auto checked = ParseJsonObject(text); !checked.ok()) {
-      return InvalidField(field, std::string(checked.status().message()),
-                          "a JSON schema, or nothing for any value");
-    }
-    schema = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+    ASSIGN_OR_RETURN(schema, ParseOrdered(text, field));
   }
   SchemaCompiler compiler(schema, pool);
   const Expression root = compiler.Compile(schema, std::string(field));

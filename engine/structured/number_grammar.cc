@@ -48,6 +48,9 @@ class NumberWriter {
     return least > most ? ExpressionPool::kNothing : pool_.Repeat(Digit('0', '9'), least, most);
   }
 
+  // The recursions below take one digit at a time, of bounds that have some tens of them.
+  // NOLINTBEGIN(misc-no-recursion)
+
   // --- The whole part: more than `low`, less than `high`, both by their digits. ---
 
   Expression WholeBetween(const std::string& low, const std::optional<Bound>& high,
@@ -190,6 +193,8 @@ class NumberWriter {
          pool_.Sequence(Digit(high[0], high[0]),
                         AtMost(high.substr(1), high_excluded, room - 1, 0))});
   }
+
+  // NOLINTEND(misc-no-recursion)
 
   ExpressionPool& pool_;
   const bool fractions_;

@@ -1,5 +1,6 @@
 #include "engine/structured/regex_grammar.h"
 
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -37,7 +38,8 @@ std::optional<CodePointSet> ClassOf(char32_t letter) {
   }
 }
 
-// Recursive descent. After the first fault everything returns at once.
+// Recursive descent, as deep as groups may be nested. After the first fault everything returns at
+// once.
 class Parser {
  public:
   Parser(std::u32string text, std::string_view field, CharacterEncoder encode, bool search,
@@ -66,6 +68,13 @@ class Parser {
     ++at_;
     return true;
   }
+  // One that occurs often is encoded once.
+  Expression Encoded(const CodePointSet& set) {
+    const auto [place, is_new] = encoded_.try_emplace(set, ExpressionPool::kNothing);
+    if (is_new) place->second = encode_(set);
+    return place->second;
+  }
+
   void Refuse(std::string_view seen, std::string_view expected) {
     if (!status_.ok()) return;
     status_ = InvalidField(field_, absl::StrCat(ToAbsl(seen), " at character ", at_), expected);
@@ -81,11 +90,12 @@ class Parser {
     }
     if (!search_) return body;
     const Expression any =
-        pool_.Repeat(encode_(CodePointSet::All()), 0, ExpressionPool::kUnbounded);
+        pool_.Repeat(Encoded(CodePointSet::All()), 0, ExpressionPool::kUnbounded);
     return pool_.Sequence(
         {from_start ? ExpressionPool::kEmpty : any, body, to_end ? ExpressionPool::kEmpty : any});
   }
 
+  // NOLINTNEXTLINE(misc-no-recursion): groups are at most kMaxDepth deep.
   Expression Concatenation(int depth) {
     std::vector<Expression> parts;
     while (!AtEnd() && Peek() != '|' && Peek() != ')' && Peek() != '$') {
@@ -97,18 +107,19 @@ class Parser {
     return all;
   }
 
+  // NOLINTNEXTLINE(misc-no-recursion): groups are at most kMaxDepth deep.
   Expression Atom(int depth) {
     const char32_t c = Peek();
     switch (c) {
       case '(':
         return Group(depth);
       case '[':
-        return encode_(BracketClass());
+        return Encoded(BracketClass());
       case '.':
         ++at_;
-        return encode_(Of({{'\n', '\n'}}).Complement());
+        return Encoded(Of({{'\n', '\n'}}).Complement());
       case '\\':
-        return encode_(Escape());
+        return Encoded(Escape());
       case '^':
         Refuse("'^'", "'^' at the beginning of an alternative of the whole alone");
         return ExpressionPool::kNothing;
@@ -122,13 +133,15 @@ class Parser {
       case '}':
       default:
         ++at_;
-        return encode_(Of({{c, c}}));
+        return Encoded(Of({{c, c}}));
     }
   }
 
+  // NOLINTNEXTLINE(misc-no-recursion): at most kMaxDepth deep.
   Expression Group(int depth) {
     if (depth >= kMaxDepth) {
       Refuse("groups nested deeper", absl::StrCat("at most ", kMaxDepth, " levels"));
+      return ExpressionPool::kNothing;
     }
     Take('(');
     if (Take('?')) GroupKind();
@@ -248,9 +261,13 @@ class Parser {
   CodePointSet BracketClass() {
     Take('[');
     const bool negated = Take('^');
-    CodePointSet set;
-    while (!AtEnd() && Peek() != ']') set = set.Union(ClassMember());
+    std::vector<CodePointRange> ranges;  // put in order once: a class may have many members
+    while (!AtEnd() && Peek() != ']') {
+      const CodePointSet member = ClassMember();
+      ranges.insert(ranges.end(), member.ranges().begin(), member.ranges().end());
+    }
     if (!Take(']')) Refuse("the end", "']'");
+    const CodePointSet set(std::move(ranges));
     return negated ? set.Complement() : set;
   }
 
@@ -283,6 +300,7 @@ class Parser {
   const CharacterEncoder encode_;
   const bool search_;
   ExpressionPool& pool_;
+  std::map<CodePointSet, Expression> encoded_;
   size_t at_ = 0;
   absl::Status status_;
 };

@@ -123,6 +123,7 @@ absl::StatusOr<Normalizer> Normalizer::Parse(const JsonView& view) {
   return normalizer;
 }
 
+// NOLINTNEXTLINE(misc-no-recursion): as deep as ParseJson lets a document be.
 absl::Status Normalizer::Append(const JsonView& view) {
   ASSIGN_OR_RETURN(const std::string type, view.Type());
   if (type == "Sequence") {

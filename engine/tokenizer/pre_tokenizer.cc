@@ -115,6 +115,7 @@ absl::StatusOr<PreTokenizer> PreTokenizer::Parse(const JsonView& view) {
   return pre_tokenizer;
 }
 
+// NOLINTNEXTLINE(misc-no-recursion): as deep as ParseJson lets a document be.
 absl::Status PreTokenizer::Append(const JsonView& view) {
   ASSIGN_OR_RETURN(const std::string type, view.Type());
   if (type == "Sequence") {

@@ -21,6 +21,7 @@ constexpr int64_t kLargestFile = int64_t{256} << 20;
 constexpr size_t kLongestText = size_t{1} << 28;  // ICU counts in int32
 
 // "decoder": ByteLevel, alone or in a Sequence of one.
+// NOLINTNEXTLINE(misc-no-recursion): as deep as ParseJson lets a document be.
 absl::Status CheckDecoder(const JsonView& view) {
   if (view.is_null()) return view.Unsupported("decoder", "null", "ByteLevel");
   ASSIGN_OR_RETURN(const std::string type, view.Type());
@@ -44,6 +45,7 @@ absl::Status CheckTemplate(const JsonView& view) {
 
 // "post_processor": what it adds around a text is not added here, so all that is asked is that it
 // adds only.
+// NOLINTNEXTLINE(misc-no-recursion): as deep as ParseJson lets a document be.
 absl::Status CheckPostProcessor(const JsonView& view) {
   if (view.is_null()) return absl::OkStatus();
   ASSIGN_OR_RETURN(const std::string type, view.Type());

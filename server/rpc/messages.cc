@@ -22,6 +22,7 @@ using google::protobuf::io::CodedInputStream;
 // The path of the first string in `bytes`, a message of this type, that is not UTF-8; "" if there
 // is none or the bytes end in the midst of something. Our requests are not recursive, so neither is
 // this deep.
+// NOLINTNEXTLINE(misc-no-recursion): as deep as the types of the requests.
 std::string FindInvalidText(const Descriptor& type, std::string_view bytes) {
   CodedInputStream input(reinterpret_cast<const uint8_t*>(bytes.data()),
                          static_cast<int>(bytes.size()));

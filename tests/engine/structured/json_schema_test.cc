@@ -222,6 +222,166 @@ TEST(JsonSchemaTest, AcceptsWhatValidatesAndNothingElse) {
   }
 }
 
+// Schemas with each of `choices` under its key, or without it ("").
+std::vector<std::string> Combinations(
+    const std::vector<std::pair<std::string, std::vector<std::string>>>& choices) {
+  std::vector<std::string> schemas = {R"({"title": "")"};
+  for (const auto& [key, values] : choices) {
+    std::vector<std::string> longer;
+    for (const std::string& schema : schemas) {
+      for (const std::string& value : values) {
+        longer.push_back(value.empty() ? schema : schema + ", \"" + key + "\": " + value);
+      }
+    }
+    schemas = std::move(longer);
+  }
+  for (std::string& schema : schemas) schema += "}";
+  return schemas;
+}
+
+// Members come in the order of the schema, and others after them.
+bool IsInOrder(const std::string& value, const std::string& schema) {
+  const auto object = nlohmann::ordered_json::parse(value);
+  const auto whole = nlohmann::ordered_json::parse(schema);
+  if (!object.is_object()) return true;
+  const auto properties = whole.value("properties", nlohmann::ordered_json::object());
+  int64_t last = -1;
+  for (const auto& [key, unused] : object.items()) {
+    const int64_t place = std::distance(properties.begin(), properties.find(key));
+    if (place < last) return false;
+    last = place;
+  }
+  return true;
+}
+
+// Against the validator in both directions: small values are accepted exactly where they validate,
+// and what is generated parses and validates.
+void ExpectAgreement(const std::string& text, const std::vector<std::string>& values) {
+  const Json schema = Json::parse(text);
+  const Validator validator(schema);
+  Held held = Schema(text);
+  if (!held.status().ok()) {
+    ASSERT_TRUE(absl::IsInvalidArgument(held.status())) << text << held.status();
+    if (held.field() != "json_schema") return;  // a combination that is refused by name
+    for (const std::string& value : values) {
+      EXPECT_FALSE(validator.Valid(Json::parse(value), schema)) << text << "\n" << value;
+    }
+    return;
+  }
+  for (const std::string& value : values) {
+    const bool valid = validator.Valid(Json::parse(value), schema) && IsInOrder(value, text);
+    EXPECT_EQ(held.Accepts(value), valid) << text << "\n" << value;
+  }
+  for (int i = 0; i < 6; ++i) {
+    std::mt19937_64 random(i);
+    const auto output = held.Generate(held.constraint().shortest_tokens() + i * 3, random);
+    ASSERT_TRUE(output) << text;
+    const Json value = Json::parse(*output, nullptr, /*allow_exceptions=*/false);
+    ASSERT_FALSE(value.is_discarded()) << text << "\n" << *output;
+    EXPECT_TRUE(validator.Valid(value, schema)) << text << "\n" << *output;
+  }
+}
+
+TEST(JsonSchemaTest, SmallArraysAgreeWithTheValidator) {
+  const std::vector<std::string> counts = {"", "0", "1", "2"};
+  for (const std::string& schema :
+       Combinations({{"type", {R"("array")"}},
+                     {"prefixItems",
+                      {"", "[]", R"([{"const": 7}])", R"([{"type": "null"}, {"type": "boolean"}])",
+                       "[false]", R"([{"const": 7}, false])"}},
+                     {"items", {"", "true", "false", R"({"const": 7})", R"({"enum": [1, null]})"}},
+                     {"minItems", counts},
+                     {"maxItems", counts}})) {
+    ExpectAgreement(schema, {"[]", "[7]", "[null]", "[7,7]", "[null,true]", "[7,1]", "[1,null]",
+                             "[7,7,7]", "[null,false,1]", "[[]]", "[7,{}]"});
+  }
+}
+
+TEST(JsonSchemaTest, SmallObjectsAgreeWithTheValidator) {
+  for (const std::string& schema : Combinations(
+           {{"type", {R"("object")"}},
+            {"properties",
+             {"", "{}", R"({"a": {"const": 7}})", R"({"a": {"const": 7}, "b": {"type": "null"}})",
+              R"({"a": false})", R"({"": {"const": 7}, "b": true})", R"({"ab": {}, "a": {}})"}},
+            {"required", {"", "[]", R"(["a"])", R"(["b"])", R"(["b", "a"])"}},
+            {"additionalProperties", {"", "true", "false", R"({"const": 1})"}}})) {
+    ExpectAgreement(schema, {"{}", R"({"a":7})", R"({"b":null})", R"({"a":7,"b":null})",
+                             R"({"c":1})", R"({"a":7,"c":1})", R"({"a":1})", R"({"":7})",
+                             R"({"ab":[]})", R"({"a":7,"b":null,"c":1,"d":1})", R"({"c":{}})"});
+  }
+}
+
+TEST(JsonSchemaTest, SmallScalarsAgreeWithTheValidator) {
+  const std::vector<std::string> values = {"0",  "1",  "-1",    "2",     R"("")", R"("a")",
+                                           "[]", "{}", "null",  "true",  "0.5",   R"("aa")",
+                                           "-2", "10", "false", R"("é")"};
+  const std::vector<std::string> bounds = {"", "0", "1", "-1", "2"};
+  for (const std::string& schema : Combinations({{"type", {R"("string")"}},
+                                                 {"minLength", {"", "0", "1", "2"}},
+                                                 {"maxLength", {"", "0", "1", "2"}}})) {
+    ExpectAgreement(schema, values);
+  }
+  for (const char* type : {R"("integer")", R"("number")"}) {
+    for (const std::string& schema :
+         Combinations({{"type", {type}}, {"minimum", bounds}, {"exclusiveMaximum", bounds}})) {
+      ExpectAgreement(schema, values);
+    }
+    for (const std::string& schema :
+         Combinations({{"type", {type}}, {"exclusiveMinimum", bounds}, {"maximum", bounds}})) {
+      ExpectAgreement(schema, values);
+    }
+  }
+  for (const std::string& schema : Combinations(
+           {{"enum", {"", "[0]", R"(["", null])", "[[], {}]"}},
+            {"type", {"", R"("null")", "[]", R"(["array", "string"])", R"("integer")"}}})) {
+    ExpectAgreement(schema, values);
+  }
+  for (const std::string& schema :
+       Combinations({{"anyOf",
+                      {"[false, true]", "[false, false]", R"([{"const": 0}, false])",
+                       R"([{"type": "array", "maxItems": 0}, {"enum": [null]}])"}}})) {
+    ExpectAgreement(schema, values);
+  }
+}
+
+// Work and depth do not grow faster than the text: each of these took the process, or seconds.
+TEST(JsonSchemaTest, LongTextsAreCompiledOrRefused) {
+  const std::string name(60'000, 'n');
+  Held held = Schema(R"({"properties": {")" + name + R"(": {}}, "additionalProperties": {}})");
+  EXPECT_EQ(held.field(), "json_schema") << held.status();
+  std::string names, required, references = R"("z": {"const": 1})";
+  for (int i = 0; i < 900; ++i) {
+    names += (i > 0 ? ",\"k" : "\"k") + std::to_string(i) + "\":{\"$ref\":\"#/$defs/z\"}";
+    required += (i > 0 ? ",\"k" : "\"k") + std::to_string(i) + "\"";
+  }
+  const std::string wide = R"({"properties": {)" + names + R"(}, "required": [)" + required +
+                           R"(], "$defs": {)" + references + "}}";
+  EXPECT_TRUE(Schema(wide).status().ok()) << Schema(wide).status();
+  std::string keys = "\"x\":0";
+  for (int i = 0; i < 5000; ++i) keys += ",\"" + std::to_string(i) + "\":0";
+  EXPECT_EQ(Schema(R"({"const": {)" + keys + "}}").field(), "json_schema") << "too many keys";
+  // Rules that lead to one another, the last one first.
+  std::string rules = R"("r0": {"type": "null"})";
+  for (int i = 1; i < 1000; ++i) {
+    rules +=
+        ",\"r" + std::to_string(i) + "\":{\"$ref\":\"#/$defs/r" + std::to_string(i - 1) + "\"}";
+  }
+  std::string all;
+  for (int i = 0; i < 1000; ++i) {
+    all += (i > 0 ? ",{\"$ref\":\"#/$defs/r" : "{\"$ref\":\"#/$defs/r") + std::to_string(i) + "\"}";
+  }
+  EXPECT_TRUE(Schema(R"({"anyOf": [)" + all + R"(], "$defs": {)" + rules + "}}").Accepts("null"));
+  EXPECT_EQ(Schema(R"({"$defs": {"a": {"type": 1}}, "anyOf": [{"$ref": "#/$defs/a"}]})").field(),
+            "json_schema.$defs.a.type");
+}
+
+TEST(JsonSchemaTest, FieldsOfMessagesAreShort) {
+  const std::string field =
+      Schema(R"({"properties": {")" + std::string(10'000, 'n') + R"(": {"type": "text"}}})")
+          .field();
+  EXPECT_EQ(field, "json_schema.properties." + std::string(64, 'n') + "....type");
+}
+
 TEST(JsonSchemaTest, NestingMayBeDeep) {
   Held held = Schema("{}");
   EXPECT_TRUE(held.Accepts(std::string(500, '[') + std::string(500, ']')));
