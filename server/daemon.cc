@@ -28,6 +28,8 @@ constexpr int kMaxConcurrentStreams = 256;  // of one connection
 constexpr int kMinPingIntervalMs = 10'000;
 // Loads and unloads that clients have begun.
 constexpr int kMaxBackgroundTasks = 8;
+constexpr int kCompileThreads = 2;
+constexpr size_t kMaxWaitingToCompile = 64;
 // For the engine to notice that a call was aborted: it looks between steps.
 constexpr std::chrono::seconds kAbortTime{5};
 // For what is left then: probes, and health watchers, which never end by themselves.
@@ -174,11 +176,12 @@ Daemon::Daemon(DaemonOptions options, DataDirectory data, int threads, int64_t m
               metrics_,
               [this](const std::string& name, ModelState state) { OnModelState(name, state); }),
       background_(kMaxBackgroundTasks),
+      compile_pool_(kCompileThreads, kMaxWaitingToCompile),
       quantizations_(
           options_.quantizer ? options_.quantizer : MakeDirectoryQuantizer({&executor_, &ledger_}),
           metrics_),
-      generation_service_({&models_, &active_calls_, &states_, options_.limits}),
-      state_service_({&models_, &active_calls_, &states_, options_.limits}),
+      generation_service_({&models_, &active_calls_, &states_, options_.limits, &compile_pool_}),
+      state_service_({&models_, &active_calls_, &states_, options_.limits, &compile_pool_}),
       model_service_({&models_, &active_calls_, &background_, &quantizations_, options_.model_root,
                       options_.limits}),
       admin_service_(
@@ -203,6 +206,11 @@ void Daemon::FillMetrics() {
                std::make_unique<Computed>([value] { return static_cast<double>(value()); }));
   };
   show(metrics_.device_memory_used, {"cpu"}, [this] { return ledger_.used(); });
+  for (int i = 0; i < engine::kPurposeCount; ++i) {
+    const auto purpose = static_cast<engine::Purpose>(i);
+    show(metrics_.device_memory_purpose, {"cpu", std::string(engine::Name(purpose))},
+         [this, purpose] { return ledger_.used(purpose); });
+  }
   show(metrics_.device_memory_limit, {"cpu"}, [this] { return ledger_.limit(); });
   show(metrics_.saved_states, {}, [this] { return states_.states(); });
   show(metrics_.saved_state_bytes, {"memory"}, [this] { return states_.memory_bytes(); });

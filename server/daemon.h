@@ -29,6 +29,7 @@
 #include "server/rpc/active_calls.h"
 #include "server/rpc/admin_service.h"
 #include "server/rpc/background.h"
+#include "server/rpc/compile_pool.h"
 #include "server/rpc/generation_service.h"
 #include "server/rpc/model_service.h"
 #include "server/rpc/state_service.h"
@@ -118,6 +119,7 @@ class Daemon {
   StateStore states_;
   ModelRegistry models_;
   Background background_;
+  CompilePool compile_pool_;
   QuantizationJobs quantizations_;
   GenerationService generation_service_;
   StateService state_service_;

@@ -33,6 +33,8 @@ std::string_view Name(Purpose purpose) {
       return "workspace";
     case Purpose::kRequests:
       return "requests";
+    case Purpose::kStructured:
+      return "structured";
   }
   return "unknown";
 }

@@ -20,8 +20,16 @@
 
 namespace whipsnake::engine {
 
-enum class Purpose { kWeights, kStates, kActivations, kOptimizer, kWorkspace, kRequests };
-inline constexpr int kPurposeCount = 6;
+enum class Purpose {
+  kWeights,
+  kStates,
+  kActivations,
+  kOptimizer,
+  kWorkspace,
+  kRequests,
+  kStructured
+};
+inline constexpr int kPurposeCount = 7;
 std::string_view Name(Purpose purpose);
 
 class Ledger;

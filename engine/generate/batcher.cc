@@ -44,25 +44,29 @@ absl::Status Batcher::Add(const BatchEntry& entry) {
   return absl::OkStatus();
 }
 
-std::vector<BatchShare> Batcher::Plan(Clock::time_point now) {
+std::vector<BatchShare> Batcher::Plan(Clock::time_point now,
+                                      const std::function<bool(uint64_t id)>& ready) {
   Admit(now);
   std::vector<BatchShare> shares;
+  std::vector<Item*> reading;
   for (Item& item : running_) {
     if (item.begun) item.queued = false;  // what was planned last has been carried out
-    if (item.prompt_left > 0) continue;
+    if (!ready(item.id())) continue;
+    if (item.prompt_left > 0) {
+      reading.push_back(&item);
+      continue;
+    }
     shares.push_back({item.entry.id});
     item.begun = true;
     item.client->served += 1;
   }
-  ShareOut(shares.empty() ? options_.prefill_chunk_tokens : options_.mixed_chunk_tokens, shares);
+  ShareOut(shares.empty() ? options_.prefill_chunk_tokens : options_.mixed_chunk_tokens,
+           std::move(reading), shares);
   return shares;
 }
 
-void Batcher::ShareOut(int64_t budget, std::vector<BatchShare>& shares) {
-  std::vector<Item*> reading;
-  for (Item& item : running_) {
-    if (item.prompt_left > 0) reading.push_back(&item);
-  }
+void Batcher::ShareOut(int64_t budget, std::vector<Item*> reading,
+                       std::vector<BatchShare>& shares) {
   if (reading.empty()) return;
   const Item* first = *std::ranges::min_element(reading, {}, &Item::rank);
   const int64_t kept = std::min(first->prompt_left, (budget + 1) / 2);
@@ -79,6 +83,13 @@ void Batcher::ShareOut(int64_t budget, std::vector<BatchShare>& shares) {
     item->begun = true;
     item->client->served += static_cast<double>(own + more);
   }
+}
+
+void Batcher::TakeBack(const BatchShare& share) {
+  const auto found = std::ranges::find(running_, share.id, &Item::id);
+  if (found == running_.end()) return;
+  found->prompt_left += share.prompt_tokens;
+  found->client->served -= static_cast<double>(std::max<int64_t>(share.prompt_tokens, 1));
 }
 
 BatchShare Batcher::Skip(const BatchShare& share, int64_t tokens) {

@@ -24,6 +24,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <list>
 #include <map>
 #include <span>
@@ -75,8 +76,13 @@ class Batcher {
   absl::Status Add(const BatchEntry& entry);
 
   // The next step, which is taken to be done; empty when nothing is there. Decoding sequences come
-  // first, then those that read their prompts.
-  std::vector<BatchShare> Plan(Clock::time_point now);
+  // first, then those that read their prompts. A running sequence that is not `ready` sits out.
+  std::vector<BatchShare> Plan(
+      Clock::time_point now,
+      const std::function<bool(uint64_t id)>& ready = [](uint64_t) { return true; });
+
+  // Undoes a share of the last plan. The sequence keeps its place.
+  void TakeBack(const BatchShare& share);
 
   // The first `tokens` of a sequence's prompt were found to need no computing.
   // Returns what is left of its first share, which was just planned: possibly nothing.
@@ -136,7 +142,8 @@ class Batcher {
   // From waiting to running, and back.
   void Start(Items::iterator item, int rank);
   void Stop(Items::iterator item);
-  void ShareOut(int64_t budget, std::vector<BatchShare>& shares);  // of prompt tokens
+  // Of prompt tokens, to `reading`.
+  void ShareOut(int64_t budget, std::vector<Item*> reading, std::vector<BatchShare>& shares);
   void Forget(const Item& item);
   double LeastServed() const;
 

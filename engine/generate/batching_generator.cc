@@ -14,6 +14,7 @@
 #include "engine/base/mutex.h"
 #include "engine/base/status.h"
 #include "engine/generate/batcher.h"
+#include "engine/generate/form_worker.h"
 #include "engine/generate/generation.h"
 #include "engine/generate/generator.h"
 #include "engine/generate/notifier.h"
@@ -24,7 +25,8 @@
 namespace whipsnake::engine {
 namespace {
 
-// While nobody runs for want of memory, how soon to look whether some has been given back.
+// How soon to look again for memory that was given back, requests that were cancelled and deadlines
+// that passed, while no sequence can run.
 constexpr auto kLookAgain = std::chrono::milliseconds(10);
 
 // Stands in where nobody observes.
@@ -77,8 +79,13 @@ class BatchingGenerator : public Generator {
                           model->WorkspaceBytes(LargestStep(options.batching))),
         observer_(observer != nullptr ? observer : &null_observer_),
         cache_(options.cache),
-        environment_{*tokenizer, *model,          cache_,
-                     *observer_, options_.ledger, options_.max_unread_tokens},
+        environment_{*tokenizer,
+                     *model,
+                     cache_,
+                     form_worker_,
+                     *observer_,
+                     options_.ledger,
+                     options_.max_unread_tokens},
         batcher_(options.batching) {
     if (options_.ledger != nullptr) options_.ledger->Register(&cache_);
     thread_ = std::thread([this] { Loop(); });
@@ -156,12 +163,20 @@ class BatchingGenerator : public Generator {
         if (stalled_since_ && !shutdown_) wake_.WaitUntil(mutex_, Clock::now() + kLookAgain);
         if (generations_.empty()) return;
         ended = TakeUnwanted();
-        for (const BatchShare& share : batcher_.Plan(Clock::now())) {
+        for (const BatchShare& share :
+             batcher_.Plan(Clock::now(), [this](uint64_t id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+               return IsReady(id);
+             })) {
           const auto [id, generation] = Find(share.id);
           members.push_back({.generation = generation,
                              .index = static_cast<int>(share.id - id),
                              .share = share,
                              .reads_prompt = generation->prompt_left() > 0});
+        }
+        // All wait to know what may come next. They may be cancelled, or be too late, meanwhile.
+        if (members.empty() && ended.empty()) {
+          wake_.WaitUntil(mutex_, Clock::now() + kLookAgain);
+          continue;
         }
       }
       for (const auto& [generation, status] : ended) generation->Finish(status);
@@ -175,6 +190,11 @@ class BatchingGenerator : public Generator {
   std::pair<uint64_t, Generation*> Find(uint64_t id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     const auto found = std::prev(generations_.upper_bound(id));
     return {found->first, found->second.get()};
+  }
+
+  bool IsReady(uint64_t id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    const auto [first, generation] = Find(id);
+    return generation->ready(static_cast<int>(id - first));
   }
 
   std::unique_ptr<Generation> TakeOut(Generations::iterator found)
@@ -240,6 +260,7 @@ class BatchingGenerator : public Generator {
       MutexLock lock(mutex_);
       member.share = batcher_.Skip(member.share, *seen);
     }
+    std::erase_if(members, [&](const Member& member) { return SendToWait(member); });
     if (without.empty()) return stalled_since_.reset();
     MutexLock lock(mutex_);
     uint64_t failing = 0;
@@ -261,6 +282,14 @@ class BatchingGenerator : public Generator {
     if (member.share.prompt_tokens > 0 || !generation.reads_again(member.index)) return false;
     MutexLock lock(mutex_);
     batcher_.Restart(member.share.id, generation.length(member.index));
+    return true;
+  }
+
+  // A sequence that has just started, and for which it is not known yet what may come first.
+  bool SendToWait(const Member& member) {
+    if (!member.status.ok() || member.generation->ready(member.index)) return false;
+    MutexLock lock(mutex_);
+    batcher_.TakeBack(member.share);
     return true;
   }
 
@@ -287,6 +316,7 @@ class BatchingGenerator : public Generator {
 
   // One forward pass. Where a batch fails its members are tried one by one, so that only those fail
   // that cannot be computed: a failed pass has changed no state, unless it was aborted.
+  // NOLINTNEXTLINE(misc-no-recursion): Each calls it with one member, which ends there.
   void Step(std::span<Member> members) {
     std::vector<Run> runs;
     std::vector<Member*> running;
@@ -343,6 +373,7 @@ class BatchingGenerator : public Generator {
     });
   }
 
+  // NOLINTNEXTLINE(misc-no-recursion): as Step.
   void Each(std::span<Member> members) {
     for (size_t i = 0; i < members.size(); ++i) Step(members.subspan(i, 1));
   }
@@ -388,10 +419,14 @@ class BatchingGenerator : public Generator {
   NullObserver null_observer_;
   GenerationObserver* const observer_;
   PrefixCache cache_;
-  const GenerationEnvironment environment_;
   Notifier notifier_;
   mutable Mutex mutex_;
   CondVar wake_;
+  FormWorker form_worker_{[this] {
+    MutexLock lock(mutex_);
+    wake_.NotifyOne();
+  }};
+  const GenerationEnvironment environment_;
   Batcher batcher_ ABSL_GUARDED_BY(mutex_);
   // Any thread adds a generation; only the loop's thread uses or removes one.
   Generations generations_ ABSL_GUARDED_BY(mutex_);

@@ -92,6 +92,13 @@ absl::Status Generation::CheckWanted(Clock::time_point now) const {
   return absl::OkStatus();
 }
 
+bool Generation::ready(int index) const {
+  if (!started()) return true;
+  if (prompt_left() == 0) return completions_[index].sequence.ready();
+  return std::ranges::all_of(
+      completions_, [](const Completion& completion) { return completion.sequence.ready(); });
+}
+
 // A request that asks for no token leaves the last one unread, for who continues the state.
 int64_t Generation::prompt_end() const {
   return std::ssize(request_.prompt) - (request_.max_new_tokens == 0 ? 1 : 0);
@@ -161,8 +168,8 @@ absl::Status Generation::Start(Clock::time_point now) {
   running_bytes_ = std::move(running);
   completions_.reserve(sequences());
   for (int index = 0; index < sequences(); ++index) {
-    completions_.push_back(
-        {.sequence{&request_, index, &environment_.tokenizer, environment_.model.info()}});
+    completions_.push_back({.sequence{&request_, index, &environment_.tokenizer,
+                                      environment_.model.info(), &environment_.form_worker}});
   }
   cached_tokens_ = read_ = completions_.front().remembered = prompt_state_->position();
   started_at_ = now;
@@ -259,6 +266,7 @@ void Generation::Advance(int index, int64_t prompt_tokens) {
 
 void Generation::HandOver(int index) {
   Completion& completion = completions_[index];
+  completion.sequence.Seek();
   const Clock::time_point now = Clock::now();
   if (completion.last_token_at) {
     environment_.observer.OnInterToken(Seconds(now - *completion.last_token_at));

@@ -21,6 +21,7 @@ struct GenerationEnvironment {
   const Tokenizer& tokenizer;
   Model& model;
   PrefixCache& cache;
+  FormWorker& form_worker;
   GenerationObserver& observer;
   Ledger* ledger = nullptr;  // books what it holds besides states; null: nobody does
   int64_t max_unread_tokens = 0;
@@ -59,6 +60,10 @@ class Generation {
   // Once it has started, the prompt's tokens that needed no computing.
   int64_t cached_tokens() const { return cached_tokens_; }
   int64_t prompt_left() const { return prompt_end() - read_; }  // tokens to be read
+  // Whether a sequence can take part in a step: what may come next in its output is known, and in
+  // every output that chooses a token when the prompt is read. True before the start, which begins
+  // to find out.
+  bool ready(int index) const;
 
   // Whether the sequence has lost its state, and reads all of its length() tokens again.
   bool reads_again(int index) const;

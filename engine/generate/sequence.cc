@@ -29,7 +29,7 @@ SamplingParameters SamplingOf(const GenerationRequest& request, int index) {
 }  // namespace
 
 Sequence::Sequence(const GenerationRequest* request, int index, const Tokenizer* tokenizer,
-                   const ModelInfo& model)
+                   const ModelInfo& model, FormWorker* worker)
     : request_(*request),
       sampler_(SamplingOf(*request, index), KnownTokens(model, tokenizer->size()), request->prompt),
       decoder_(tokenizer),
@@ -37,27 +37,32 @@ Sequence::Sequence(const GenerationRequest* request, int index, const Tokenizer*
       token_limit_(TokenLimit(*request, model)),
       ends_(request->eos_token_ids) {
   ends_.insert(ends_.end(), request->stop_token_ids.begin(), request->stop_token_ids.end());
-  if (request_.constraint != nullptr) form_state_ = request_.constraint->start();
+  if (request_.constraint != nullptr) form_.emplace(request_.constraint, worker);
+  Seek();
 }
 
-Choice Sequence::WhatMayCome(std::shared_ptr<const TokenMask>& mask) const {
-  if (request_.constraint == nullptr) {
-    if (generated() >= request_.min_new_tokens) return {};
-    return {.allowed = {}, .banned = ends_};
+void Sequence::Seek() {
+  if (form_ && !finish_reason_) form_->Seek(token_limit_ - generated());
+}
+
+absl::StatusOr<Choice> Sequence::WhatMayCome(TokenMask& with_ends) const {
+  if (!form_) {
+    if (generated() >= request_.min_new_tokens) return Choice{};
+    return Choice{.allowed = {}, .banned = ends_};
   }
-  mask = request_.constraint->Allowed(form_state_, token_limit_ - generated());
-  if (!request_.constraint->complete(form_state_)) return {.allowed = *mask, .banned = ends_};
-  auto with_ends = std::make_shared<TokenMask>(*mask);
+  RETURN_IF_ERROR(form_->next().status());
+  const NextTokens& next = **form_->next();
+  if (!next.complete) return Choice{.allowed = next.allowed, .banned = ends_};
+  with_ends = next.allowed;
   for (const int32_t end : ends_) {
-    if (end / 64 < std::ssize(*with_ends)) (*with_ends)[end / 64] |= uint64_t{1} << (end % 64);
+    if (end / 64 < std::ssize(with_ends)) with_ends[end / 64] |= uint64_t{1} << (end % 64);
   }
-  mask = std::move(with_ends);
-  return {.allowed = *mask, .banned = {}};
+  return Choice{.allowed = with_ends, .banned = {}};
 }
 
 absl::StatusOr<Delta> Sequence::Accept(std::span<const float> logits) {
-  std::shared_ptr<const TokenMask> mask;
-  const Choice choice = WhatMayCome(mask);
+  TokenMask with_ends;
+  ASSIGN_OR_RETURN(const Choice choice, WhatMayCome(with_ends));
   ASSIGN_OR_RETURN(SampledToken sampled, sampler_.Next(logits, request_.top_logprobs, choice));
   const int32_t token = sampled.id;
   output_.push_back(token);
@@ -88,9 +93,9 @@ std::optional<FinishReason> Sequence::ReasonToStop(int32_t token) {
   ended_by_token_ = Contains(ends_, token);
   if (Contains(request_.eos_token_ids, token)) return FinishReason::kEos;
   if (Contains(request_.stop_token_ids, token)) return FinishReason::kStop;
-  if (request_.constraint != nullptr) {
-    form_state_ = request_.constraint->After(form_state_, token);
-    if (request_.constraint->at_end(form_state_)) return FinishReason::kEos;
+  if (form_) {
+    if (Contains((*form_->next())->last, token)) return FinishReason::kEos;
+    form_->Advance(token);
   }
   if (generated() >= token_limit_) return FinishReason::kLength;
   return std::nullopt;

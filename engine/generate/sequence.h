@@ -9,23 +9,29 @@
 #include <string>
 #include <vector>
 
+#include "engine/generate/form_worker.h"
 #include "engine/generate/generator.h"
 #include "engine/generate/sampling.h"
 #include "engine/generate/stop_filter.h"
 
 namespace whipsnake::engine {
 
-// Not thread-safe. The request and the tokenizer outlive it.
+// Not thread-safe. The request, the tokenizer and the worker outlive it.
 class Sequence {
  public:
   // The completion `index` of the request. The vocabulary to choose from is the tokenizer's or the
   // model's, whichever is smaller: the rest is padding.
   Sequence(const GenerationRequest* request, int index, const Tokenizer* tokenizer,
-           const ModelInfo& model);
+           const ModelInfo& model, FormWorker* worker);
 
+  // Whether it is known what may come next; after Seek it may take the worker some time.
+  bool ready() const { return !form_ || form_->ready(); }
   // Chooses a token from the logits of the last position and returns the output that became
-  // certain. INTERNAL when the logits are unusable. Not to be called once finish_reason() is set.
+  // certain. INTERNAL when the logits are unusable, RESOURCE_EXHAUSTED when finding what may come
+  // next was too costly. Only while ready, and not once finish_reason() is set.
   absl::StatusOr<Delta> Accept(std::span<const float> logits);
+  // After Accept: begins to find what may come next.
+  void Seek();
 
   // Set once the sequence is complete: kEos, kLength or kStop.
   std::optional<FinishReason> finish_reason() const { return finish_reason_; }
@@ -38,8 +44,8 @@ class Sequence {
   double logprob_sum() const { return logprob_sum_; }
 
  private:
-  // What there is to choose from; the mask, where there is one, is kept in `mask`.
-  Choice WhatMayCome(std::shared_ptr<const TokenMask>& mask) const;
+  // What there is to choose from; it may refer to `with_ends`, which it may fill.
+  absl::StatusOr<Choice> WhatMayCome(TokenMask& with_ends) const;
   std::optional<FinishReason> ReasonToStop(int32_t token);
   std::string Filter(std::string text);
 
@@ -51,7 +57,7 @@ class Sequence {
   std::vector<int32_t> ends_;  // eos and stop tokens
   std::vector<int32_t> output_;
   double logprob_sum_ = 0;
-  Constraint::State form_state_ = 0;  // of the request's constraint
+  std::optional<FormedOutput> form_;  // where the request has a constraint
   bool ended_by_token_ = false;
   std::optional<FinishReason> finish_reason_;
 };

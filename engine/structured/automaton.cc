@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <map>
+#include <tuple>
 #include <utility>
 
 namespace whipsnake::engine {
@@ -13,9 +14,11 @@ using Kind = ExpressionPool::Kind;
 }  // namespace
 
 Automaton::Automaton(const ExpressionPool& pool, Expression root, int64_t horizon)
-    : pool_(pool), horizon_(horizon) {
+    : pool_(pool),
+      horizon_(horizon),
+      work_left_(std::numeric_limits<int64_t>::max()),
+      most_bytes_(std::numeric_limits<size_t>::max()) {
   FindByteClasses();
-  LimitWork(std::numeric_limits<int64_t>::max());
   StateOf({});  // kDead, which every byte leads back to
   std::fill(transitions_.begin(), transitions_.end(), kDead);
   states_[kDead].capped = kDead;
@@ -36,6 +39,12 @@ void Automaton::FindByteClasses() {
     if (classes_ == 256) break;
   }
   classes_ = std::max<uint32_t>(classes_, 1);
+  std::array<bool, 256> has_letter{};
+  for (int byte = 0; byte < 256; ++byte) {
+    if (pool_.alphabet().Contains(byte) && !std::exchange(has_letter[class_of_[byte]], true)) {
+      letters_.push_back(static_cast<uint8_t>(byte));
+    }
+  }
 }
 
 // Partial derivatives (Antimirov): each item gives a set of them.
@@ -86,10 +95,12 @@ Items Automaton::Derive(const Items& items, uint8_t byte) {
 
 Automaton::State Automaton::StateOf(Items items) {
   std::sort(items.begin(), items.end(), [&](Expression a, Expression b) {
-    return std::pair(pool_.length(a), a) < std::pair(pool_.length(b), b);
+    return std::tuple(pool_.length(a), pool_.hash(a), a) <
+           std::tuple(pool_.length(b), pool_.hash(b), b);
   });
   items.erase(std::unique(items.begin(), items.end()), items.end());
   if (items.size() > kMaxItems) items.resize(kMaxItems);
+  items.shrink_to_fit();
   const auto [place, is_new] =
       known_.try_emplace(std::move(items), static_cast<State>(states_.size()));
   if (is_new) {
@@ -98,23 +109,38 @@ Automaton::State Automaton::StateOf(Items items) {
     item_count_ += kept.size();
     const int64_t length = kept.empty() ? ExpressionPool::kNever : pool_.length(kept.front());
     states_.push_back({.items = &kept, .length = length});
-    transitions_.resize(transitions_.size() + classes_, kUnknown);
+    if (transitions_.size() + classes_ > transitions_.capacity()) {
+      transitions_.reserve(transitions_.size() +
+                           std::max<size_t>(transitions_.size() / 8, classes_));
+    }
+    transitions_.resize(transitions_.size() + classes_, kUnfound);
   }
   return place->second;
 }
 
 Automaton::State Automaton::FindNext(State state, uint8_t byte) {
-  if (out_of_work()) return kDead;
+  if (!may_find()) return kUnfound;
   const State next = StateOf(Derive(*states_[state].items, byte));
-  transitions_[state * classes_ + class_of_[byte]] = next;
+  transitions_[size_t{state} * classes_ + class_of_[byte]] = next;
   return next;
 }
 
-uint8_t Automaton::ShortestByte(State state) {
-  for (int byte = 0; byte < 256; ++byte) {
-    if (length(Next(state, byte)) == length(state) - 1) return byte;
+std::span<const Expression> Automaton::Shortest(State state) const {
+  const Items& items = *states_[state].items;
+  size_t count = 0;
+  while (count < items.size() && pool_.length(items[count]) == length(state)) ++count;
+  return std::span(items).first(count);
+}
+
+std::optional<std::pair<uint8_t, Expression>> Automaton::AlongShortest(Expression e) {
+  if (!may_find()) return std::nullopt;
+  const State alone = StateOf({e});
+  for (const uint8_t byte : letters_) {
+    const State next = Next(alone, byte);
+    if (next == kUnfound) return std::nullopt;
+    if (length(next) == pool_.length(e) - 1) return std::pair(byte, Shortest(next).front());
   }
-  return 0;  // not reached: some item has a shortest text, and that has a first byte
+  return std::nullopt;  // not reached: its shortest text has a first byte
 }
 
 // Along the sequence, which may be as deep as values are nested: a loop.
@@ -140,7 +166,8 @@ Expression Automaton::CappedExpression(Expression e) {
 }
 
 Automaton::State Automaton::Capped(State state) {
-  if (states_[state].capped != kUnknown) return states_[state].capped;
+  if (states_[state].capped != kUnfound) return states_[state].capped;
+  if (!may_find()) return kUnfound;
   Items capped = *states_[state].items;
   for (Expression& item : capped) item = CappedExpression(item);
   const State result = StateOf(std::move(capped));

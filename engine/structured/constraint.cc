@@ -11,12 +11,8 @@
 namespace whipsnake::engine {
 namespace {
 
-// Of one walk: some seconds, where a grammar is as bad as can be.
-constexpr int64_t kMaxWork = int64_t{1} << 26;
-// Masks and states of one constraint; past it they are found anew.
-constexpr size_t kMaxMaskBytes = size_t{64} << 20;
 // Of the shortest text of an output: nothing that is longer is begun.
-constexpr int64_t kMaxLength = int64_t{1} << 20;
+constexpr int64_t kMaxLength = int64_t{1} << 16;
 constexpr size_t kMaxSpecBytes = 64 << 10;
 constexpr size_t kMaxChoices = 1024;
 constexpr int64_t kAnyCost = std::numeric_limits<int64_t>::max();
@@ -75,45 +71,186 @@ absl::StatusOr<Expression> CompileSpec(const ConstraintSpec& spec, ExpressionPoo
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<Constraint>> Constraint::Compile(
-    const ConstraintSpec& spec, std::shared_ptr<const VocabularyTrie> vocabulary) {
+    const ConstraintSpec& spec, std::shared_ptr<const VocabularyTrie> vocabulary,
+    const ConstraintLimits& limits, std::shared_ptr<FormMemory> memory) {
+  const std::string field = FieldName(spec);
   ExpressionPool pool;
   ASSIGN_OR_RETURN(const Expression root, CompileSpec(spec, pool));
   pool.FindLengths(vocabulary->single_bytes());
   if (pool.length(root) >= ExpressionPool::kNever) {
-    return InvalidField(FieldName(spec), "what no text matches",
-                        "what some text of the model's tokens does");
+    return InvalidField(field, "what no text matches", "what some text of the model's tokens does");
   }
   if (pool.length(root) > kMaxLength) {
-    return InvalidField(FieldName(spec),
-                        absl::StrCat("what takes ", pool.length(root), " bytes at least"),
+    return InvalidField(field, absl::StrCat("what takes ", pool.length(root), " bytes at least"),
                         absl::StrCat("at most ", kMaxLength));
   }
-  std::shared_ptr<Constraint> constraint(new Constraint(pool, root, std::move(vocabulary)));
+  std::shared_ptr<Constraint> constraint(new Constraint(
+      field, std::move(pool), root, std::move(vocabulary), limits, std::move(memory)));
+  Place start;
+  MutexLock lock(constraint->mutex_);
+  RETURN_IF_ERROR(
+      constraint->Pursue(start.effort_, limits.max_work, [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+        const auto shortest = constraint->TokensToEnd(constraint->automaton_->start());
+        constraint->shortest_tokens_ = shortest.value_or(0);
+        return shortest.has_value();
+      }));
+  RETURN_IF_ERROR(
+      constraint->Pursue(start.effort_, limits.max_work, [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+        return constraint->Look(start, kAnyCost) != nullptr;
+      }));
   return constraint;
 }
 
-Constraint::Constraint(const ExpressionPool& pool, Expression root,
-                       std::shared_ptr<const VocabularyTrie> vocabulary)
-    : vocabulary_(std::move(vocabulary)),
-      automaton_(pool, root, vocabulary_->longest_token()),
+Constraint::Constraint(std::string field, ExpressionPool grammar, Expression root,
+                       std::shared_ptr<const VocabularyTrie> vocabulary,
+                       const ConstraintLimits& limits, std::shared_ptr<FormMemory> memory)
+    : field_(std::move(field)),
+      grammar_(std::move(grammar)),
+      root_(root),
+      vocabulary_(std::move(vocabulary)),
+      limits_(limits),
+      memory_(std::move(memory)),
       path_(vocabulary_->longest_token() + 1) {
-  automaton_.LimitWork(kMaxWork);
-  shortest_tokens_ = TokensToEnd(automaton_.start());
-}
-
-std::shared_ptr<const TokenMask> Constraint::Allowed(State state, int64_t tokens_left) {
   MutexLock lock(mutex_);
-  if (masks_.size() * vocabulary_->vocab_size() / 8 > kMaxMaskBytes) masks_.clear();
-  const State shared = automaton_.Capped(state);
-  auto found = masks_.find(shared);
-  if (found == masks_.end()) found = masks_.emplace(shared, Walk(shared, kAnyCost)).first;
-  if (found->second.most_after <= tokens_left - 1) return found->second.tokens;
-  return Walk(state, tokens_left - 1).tokens;
+  Drop();
 }
 
-Constraint::Mask Constraint::Walk(State state, int64_t most_after) {
-  automaton_.LimitWork(kMaxWork);
-  auto mask = std::make_shared<TokenMask>((vocabulary_->vocab_size() + 63) / 64);
+void Constraint::Advance(Place& place, int32_t token) const {
+  place.text_ += vocabulary_->bytes(token);
+}
+
+absl::StatusOr<std::shared_ptr<const NextTokens>> Constraint::Find(Place& place,
+                                                                   int64_t tokens_left) {
+  std::shared_ptr<const NextTokens> next;
+  MutexLock lock(mutex_);
+  RETURN_IF_ERROR(Pursue(place.effort_, limits_.slice_work, [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    next = Look(place, tokens_left);
+    return next != nullptr;
+  }));
+  return next;
+}
+
+std::shared_ptr<const NextTokens> Constraint::Known(Place& place, int64_t tokens_left) {
+  if (!mutex_.TryLock()) return nullptr;
+  automaton_->AllowWork(0);
+  std::shared_ptr<const NextTokens> next = Look(place, tokens_left);
+  mutex_.Unlock();
+  return next;
+}
+
+template <typename Attempt>
+absl::Status Constraint::Pursue(Effort& effort, int64_t work, Attempt attempt) {
+  work = std::min(work, limits_.max_work - effort.work);
+  automaton_->AllowWork(work);
+  do {
+    if (const absl::Status room = MakeRoom(); !room.ok()) {
+      // Once, for each question: what is there may be what others asked for.
+      if (effort.dropped == epoch_) return room;
+      const int64_t left = automaton_->work_left();
+      Drop();
+      automaton_->AllowWork(left);
+      effort.dropped = epoch_;
+      continue;
+    }
+    if (attempt()) {
+      effort = Effort();
+      return absl::OkStatus();
+    }
+    if (automaton_->work_left() > 0 && !automaton_->out_of_memory()) {
+      return absl::InternalError(absl::StrCat(field_, ": what may come next cannot be found"));
+    }
+  } while (automaton_->work_left() > 0);
+  effort.work += work;
+  if (effort.work < limits_.max_work) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      absl::StrCat(field_, ": needs more than ", limits_.max_work,
+                   " steps of work to say which tokens may come next"));
+}
+
+absl::Status Constraint::MakeRoom() {
+  constexpr int64_t kLeastStep = 64 << 10;
+  if (UsedBytes() >= booked_) {
+    const int64_t step = std::max(kLeastStep, UsedBytes() / 8);
+    if (UsedBytes() + step > limits_.max_bytes) masks_.clear();
+    if (UsedBytes() + step > limits_.max_bytes) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat(field_, ": needs more than ", limits_.max_bytes,
+                       " bytes of memory to say which tokens may come next"));
+    }
+    if (UsedBytes() + step > booked_) RETURN_IF_ERROR(Book(UsedBytes() + step - booked_));
+  }
+  const int64_t others = UsedBytes() - static_cast<int64_t>(automaton_->memory_bytes());
+  automaton_->AllowMemory(static_cast<size_t>(booked_ - others));
+  return absl::OkStatus();
+}
+
+absl::Status Constraint::Book(int64_t bytes) {
+  if (memory_ != nullptr) {
+    constexpr std::string_view kWhat = "states and masks of structured output";
+    ASSIGN_OR_RETURN(Reservation together,
+                     memory_->together.Reserve(bytes, Purpose::kStructured, kWhat));
+    if (memory_->process != nullptr) {
+      ASSIGN_OR_RETURN(Reservation process,
+                       memory_->process->Reserve(bytes, Purpose::kStructured, kWhat));
+      reservations_.push_back(std::move(process));
+    }
+    reservations_.push_back(std::move(together));
+  }
+  booked_ += bytes;
+  return absl::OkStatus();
+}
+
+void Constraint::Drop() {
+  masks_.clear();
+  tokens_of_ = {};
+  automaton_.reset();
+  automaton_.emplace(grammar_, root_, vocabulary_->longest_token());
+  ++epoch_;
+  reservations_.clear();
+  booked_ = 0;
+}
+
+int64_t Constraint::MaskBytes() const {
+  return sizeof(NextTokens) + sizeof(Mask) + 2 * vocabulary_->vocab_size() / 8;
+}
+
+int64_t Constraint::UsedBytes() const {
+  return static_cast<int64_t>(grammar_.memory_bytes() + automaton_->memory_bytes() +
+                              tokens_of_.capacity() * 12) +
+         std::ssize(masks_) * MaskBytes();
+}
+
+std::shared_ptr<const NextTokens> Constraint::Look(Place& place, int64_t tokens_left) {
+  if (place.epoch_ != epoch_) {
+    place.state_ = automaton_->start();
+    place.read_ = 0;
+    place.epoch_ = epoch_;
+  }
+  for (; place.read_ < place.text_.size(); ++place.read_) {
+    const auto byte = static_cast<uint8_t>(place.text_[place.read_]);
+    const State next = automaton_->Next(place.state_, byte);
+    if (next == Automaton::kUnfound) return nullptr;
+    place.state_ = next;
+  }
+  const State shared = automaton_->Capped(place.state_);
+  if (shared == Automaton::kUnfound) return nullptr;
+  auto found = masks_.find(shared);
+  if (found == masks_.end()) {
+    std::optional<Mask> mask = Walk(shared, kAnyCost);
+    if (!mask) return nullptr;
+    found = masks_.emplace(shared, *std::move(mask)).first;
+  }
+  if (found->second.most_after <= tokens_left - 1) return found->second.next;
+  const std::optional<Mask> mask = Walk(place.state_, tokens_left - 1);
+  return mask ? mask->next : nullptr;
+}
+
+std::optional<Constraint::Mask> Constraint::Walk(State state, int64_t most_after) {
+  if (automaton_->work_left() <= 0) return std::nullopt;
+  const size_t words = (vocabulary_->vocab_size() + 63) / 64;
+  auto next_tokens = std::make_shared<NextTokens>();
+  next_tokens->allowed.resize(words);
+  next_tokens->complete = automaton_->complete(state);
   int64_t most = 0;
   const auto nodes = vocabulary_->nodes();
   path_[0] = state;
@@ -122,8 +259,9 @@ Constraint::Mask Constraint::Walk(State state, int64_t most_after) {
   int64_t last_cost = kAnyCost;
   for (uint32_t i = 0; i < nodes.size();) {
     const VocabularyTrie::Node& node = nodes[i];
-    const State next = automaton_.Next(path_[node.depth - 1], node.byte);
-    if (automaton_.length(next) > kMaxLength) {
+    const State next = automaton_->Next(path_[node.depth - 1], node.byte);
+    if (next == Automaton::kUnfound) return std::nullopt;
+    if (automaton_->length(next) > kMaxLength) {
       i = node.end;
       continue;
     }
@@ -131,38 +269,54 @@ Constraint::Mask Constraint::Walk(State state, int64_t most_after) {
     ++i;
     if (node.tokens_begin == node.tokens_end) continue;
     if (next != last) {
+      const std::optional<int64_t> cost = TokensToEnd(next);
+      if (!cost) return std::nullopt;
       last = next;
-      last_cost = TokensToEnd(next);
+      last_cost = *cost;
     }
     if (last_cost > most_after) continue;
     most = std::max(most, last_cost);
+    const bool ends = automaton_->at_end(next);
+    if (ends) next_tokens->last.resize(words);
     for (uint32_t t = node.tokens_begin; t < node.tokens_end; ++t) {
       const int32_t token = vocabulary_->tokens()[t];
-      (*mask)[token / 64] |= uint64_t{1} << (token % 64);
+      const uint64_t bit = uint64_t{1} << (token % 64);
+      next_tokens->allowed[token / 64] |= bit;
+      if (ends) next_tokens->last[token / 64] |= bit;
     }
   }
-  return {std::move(mask), most};
+  return Mask{std::move(next_tokens), most};
 }
 
-// Along the shortest text, from which every end of it is the shortest of its state: the fewest
-// tokens that spell it, found from its end.
-int64_t Constraint::TokensToEnd(State state) {
-  const auto known = [&](State s) {
-    if (s >= tokens_to_end_.size()) tokens_to_end_.resize(s + 1, -1);
-    return tokens_to_end_[s];
-  };
-  std::vector<State> states = {state};  // before each byte of the text, and after the last
-  std::string text;
-  while (known(states.back()) < 0 && automaton_.length(states.back()) > 0) {
-    if (automaton_.out_of_work()) return std::numeric_limits<int32_t>::max();
-    text += static_cast<char>(automaton_.ShortestByte(states.back()));
-    states.push_back(automaton_.Next(states.back(), static_cast<uint8_t>(text.back())));
+// Of the expressions with the shortest texts the one that takes the fewest tokens.
+std::optional<int64_t> Constraint::TokensToEnd(State state) {
+  int64_t fewest = kAnyCost;
+  for (const Expression e : automaton_->Shortest(state)) {
+    const std::optional<int64_t> tokens = TokensOf(e);
+    if (!tokens) return std::nullopt;
+    fewest = std::min(fewest, *tokens);
   }
-  if (automaton_.length(states.back()) == 0) tokens_to_end_[states.back()] = 0;
-  const int64_t rest = tokens_to_end_[states.back()];
-  // The rest is spelled by itself: a token that reaches into it is not looked for.
-  std::vector<int64_t> fewest(text.size() + 1, kAnyCost);
-  fewest.back() = rest;
+  return fewest;
+}
+
+// Along the shortest text, from which every end of it is the shortest of its expression: the fewest
+// tokens that spell it, found from its end. Each of its bytes is a token by itself.
+std::optional<int64_t> Constraint::TokensOf(Expression expression) {
+  if (const auto known = tokens_of_.find(expression); known != tokens_of_.end()) {
+    return known->second;
+  }
+  std::vector<Expression> path = {expression};  // before each byte of the text, and after the last
+  std::string text;
+  while (!tokens_of_.contains(path.back()) && automaton_->LengthOf(path.back()) > 0) {
+    const auto step = automaton_->AlongShortest(path.back());
+    if (!step) return std::nullopt;
+    text += static_cast<char>(step->first);
+    path.push_back(step->second);
+  }
+  // What is empty, or known. It is spelled by itself: a token that reaches into it is not looked
+  // for.
+  std::vector<int32_t> fewest(text.size() + 1, std::numeric_limits<int32_t>::max());
+  fewest.back() = tokens_of_.try_emplace(path.back(), 0).first->second;
   const auto nodes = vocabulary_->nodes();
   for (size_t begin = text.size(); begin-- > 0;) {
     uint32_t i = 0, end = static_cast<uint32_t>(nodes.size());
@@ -175,60 +329,9 @@ int64_t Constraint::TokensToEnd(State state) {
       end = nodes[i].end;
       ++i;
     }
-    tokens_to_end_[states[begin]] = static_cast<int32_t>(fewest[begin]);
+    tokens_of_.emplace(path[begin], fewest[begin]);
   }
-  return tokens_to_end_[state];
-}
-
-Constraint::State Constraint::After(State state, int32_t token) {
-  MutexLock lock(mutex_);
-  automaton_.LimitWork(kMaxWork);
-  for (const char byte : vocabulary_->bytes(token)) {
-    state = automaton_.Next(state, static_cast<uint8_t>(byte));
-  }
-  return state;
-}
-
-bool Constraint::complete(State state) const {
-  MutexLock lock(mutex_);
-  return automaton_.complete(state);
-}
-
-bool Constraint::at_end(State state) const {
-  MutexLock lock(mutex_);
-  return automaton_.at_end(state);
-}
-
-size_t Constraint::memory_bytes() const {
-  MutexLock lock(mutex_);
-  return automaton_.memory_bytes() + masks_.size() * vocabulary_->vocab_size() / 8 +
-         tokens_to_end_.capacity() * sizeof(int32_t);
-}
-
-absl::StatusOr<std::shared_ptr<Constraint>> ConstraintCache::Get(const ConstraintSpec& spec) {
-  const auto is_it = [&](const auto& entry) { return entry.first == spec; };
-  {
-    MutexLock lock(mutex_);
-    const auto found = std::ranges::find_if(entries_, is_it);
-    if (found != entries_.end()) {
-      std::rotate(entries_.begin(), found, found + 1);
-      return entries_.front().second;
-    }
-  }
-  // Without the lock: it may take long, and others have theirs.
-  ASSIGN_OR_RETURN(std::shared_ptr<Constraint> constraint, Constraint::Compile(spec, vocabulary_));
-  MutexLock lock(mutex_);
-  if (const auto found = std::ranges::find_if(entries_, is_it); found != entries_.end()) {
-    return found->second;
-  }
-  entries_.insert(entries_.begin(), {spec, constraint});
-  size_t bytes = 0, kept = 0;
-  for (; kept < entries_.size() && kept < kMaxEntries; ++kept) {
-    bytes += entries_[kept].second->memory_bytes();
-    if (kept > 0 && bytes > kMaxBytes) break;
-  }
-  entries_.resize(kept);
-  return constraint;
+  return fewest.front();
 }
 
 }  // namespace whipsnake::engine

@@ -25,18 +25,20 @@ std::shared_ptr<const VocabularyTrie> Vocabulary() {
 
 // The tokens of one output.
 int64_t Generate(Constraint& constraint, std::mt19937_64& random) {
-  Constraint::State state = constraint.start();
+  Constraint::Place place;
   int64_t tokens = 0;
-  for (int64_t left = kBudget; left > 0 && !constraint.at_end(state); --left, ++tokens) {
-    const auto mask = constraint.Allowed(state, left);
+  for (int64_t left = kBudget; left > 0; --left, ++tokens) {
+    std::shared_ptr<const NextTokens> next;
+    while (next == nullptr) next = *constraint.Find(place, left);
     // Any of the allowed: the first after a random place.
     const int64_t begin = static_cast<int64_t>(random() % kVocabulary);
-    for (int64_t i = 0; i < kVocabulary; ++i) {
-      const int64_t token = (begin + i) % kVocabulary;
-      if (((*mask)[token / 64] >> (token % 64) & 1) == 0) continue;
-      state = constraint.After(state, static_cast<int32_t>(token));
-      break;
+    int64_t i = 0;
+    while (i < kVocabulary &&
+           !Contains(next->allowed, static_cast<int32_t>((begin + i) % kVocabulary))) {
+      ++i;
     }
+    if (i == kVocabulary) break;  // nothing can follow
+    constraint.Advance(place, static_cast<int32_t>((begin + i) % kVocabulary));
   }
   return tokens;
 }

@@ -135,6 +135,9 @@ Metrics::Metrics()
       device_memory_used(registry.AddComputed(
           "whipsnake_device_memory_used_bytes",
           "What the engine's ledger counts: weights, states, activations, workspace.", {"device"})),
+      device_memory_purpose(registry.AddComputed("whipsnake_device_memory_purpose_bytes",
+                                                 "The same by what it is for.",
+                                                 {"device", "purpose"})),
       device_memory_limit(registry.AddComputed("whipsnake_device_memory_limit_bytes",
                                                "What the engine may use; 0 is no limit.",
                                                {"device"})),

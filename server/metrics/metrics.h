@@ -51,6 +51,7 @@ class Metrics {
   Family<Gauge>& quantizations_waiting;         // (none)
   Family<Counter>& quantizations;               // result
   Family<Computed>& device_memory_used;         // device
+  Family<Computed>& device_memory_purpose;      // device, purpose
   Family<Computed>& device_memory_limit;        // device
   Family<Gauge>& draining;                      // (none)
 };

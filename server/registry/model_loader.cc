@@ -76,7 +76,8 @@ ModelLoader MakeDirectoryLoader(const engine::ModelEnvironment& environment,
     }
     ASSIGN_OR_RETURN(parts.defaults, LoadDefaults(directory, config, info.vocab_size));
     parts.constraints = std::make_unique<engine::ConstraintCache>(
-        std::make_shared<engine::VocabularyTrie>(*parts.tokenizer, info.vocab_size));
+        std::make_shared<engine::VocabularyTrie>(*parts.tokenizer, info.vocab_size),
+        engine::ConstraintCacheOptions{.limits = {}, .ledger = environment.ledger});
     engine::GeneratorOptions generator_options = options;
     generator_options.ledger = environment.ledger;
     generator_options.executor = environment.executor;

@@ -10,7 +10,7 @@
 #include "engine/checkpoint/generation_config.h"
 #include "engine/generate/generator.h"
 #include "engine/models/model.h"
-#include "engine/structured/constraint.h"
+#include "engine/structured/constraint_cache.h"
 #include "engine/tokenizer/tokenizer.h"
 
 namespace whipsnake::server {

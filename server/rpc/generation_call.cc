@@ -28,6 +28,13 @@ GenerationCall::~GenerationCall() {
   if (entered_) environment_.active_calls->Leave(this);
 }
 
+bool GenerationCall::MustCompile(const v1::GenerationParameters& parameters) const {
+  const auto spec = ConstraintSpecOf(parameters.structured());
+  if (!spec) return false;
+  absl::StatusOr<ModelHandle> model = environment_.models->Acquire(parameters.model());
+  return model.ok() && model->constraints().Find(*spec) == nullptr;
+}
+
 absl::Status GenerationCall::Start(const v1::GenerationParameters& parameters,
                                    std::chrono::system_clock::time_point deadline,
                                    const std::string& peer, std::function<void()> on_ready) {

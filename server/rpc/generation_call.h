@@ -16,6 +16,7 @@
 #include "server/registry/model_registry.h"
 #include "server/registry/state_store.h"
 #include "server/rpc/active_calls.h"
+#include "server/rpc/compile_pool.h"
 #include "server/rpc/generation_request.h"
 #include "whipsnake/v1/generation.pb.h"
 
@@ -27,6 +28,7 @@ struct GenerationEnvironment {
   ActiveCalls* active_calls = nullptr;
   StateStore* states = nullptr;
   GenerationLimits limits;
+  CompilePool* compile_pool = nullptr;
 };
 
 // How a call ends.
@@ -44,6 +46,10 @@ class GenerationCall : public AbortableCall {
   GenerationCall(const GenerationEnvironment& environment, GenerationKind kind)
       : environment_(environment), kind_(kind) {}
   ~GenerationCall() override;
+
+  // Whether Start would compile a structured output, which may take long.
+  bool MustCompile(const v1::GenerationParameters& parameters) const;
+  CompilePool& compile_pool() const { return *environment_.compile_pool; }
 
   // Checks, resolves and queues the request. `peer`: where it comes from, as gRPC says it.
   // `on_ready` as in engine::Generator::Submit; it may be called before Start returns. Once, before

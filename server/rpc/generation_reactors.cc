@@ -43,30 +43,27 @@ class GenerationReactor : public Reactor {
   GenerationReactor(const GenerationEnvironment& environment, GenerationKind kind)
       : call_(environment, kind) {}
 
-  // Parses and starts; then, or when that fails, the call takes its course.
+  // Parses and starts; then, or when that fails, the call takes its course. What must be compiled
+  // first is started by a thread of the pool.
   template <typename Request>
   static Reactor* Begin(std::shared_ptr<GenerationReactor> self,
                         grpc::CallbackServerContext* context, const grpc::ByteBuffer& bytes) {
     self->self_ = self;
-    Request request;
-    absl::Status status = ParseMessage(bytes, &request);
-    if (status.ok()) {
-      std::weak_ptr<GenerationReactor> weak = self;
-      status =
-          self->call_.Start(ParametersOf(request), context->deadline(), context->peer(), [weak] {
-            if (const auto reactor = weak.lock()) reactor->Pump();
-          });
+    Reactor* const reactor = self.get();
+    auto request = std::make_shared<Request>();
+    if (const absl::Status status = ParseMessage(bytes, request.get()); !status.ok()) {
+      self->Finish(ToGrpc(status));
+      return reactor;
     }
-    if (status.ok()) {
-      {
-        engine::MutexLock lock(self->mutex_);
-        self->started_ = true;
-      }
-      self->Pump();
-    } else {
+    const auto start = [self, request, deadline = context->deadline(), peer = context->peer()] {
+      self->Start(ParametersOf(*request), deadline, peer);
+    };
+    if (!self->call_.MustCompile(ParametersOf(*request))) {
+      start();
+    } else if (const absl::Status status = self->call_.compile_pool().Run(start); !status.ok()) {
       self->Finish(ToGrpc(status));
     }
-    return self.get();
+    return reactor;
   }
 
   void OnCancel() override { call_.Cancel(); }
@@ -92,6 +89,23 @@ class GenerationReactor : public Reactor {
   GenerationCall call_;
 
  private:
+  void Start(const v1::GenerationParameters& parameters,
+             std::chrono::system_clock::time_point deadline, const std::string& peer) {
+    std::weak_ptr<GenerationReactor> weak = self_;
+    const absl::Status status = call_.Start(parameters, deadline, peer, [weak] {
+      if (const auto reactor = weak.lock()) reactor->Pump();
+    });
+    if (!status.ok()) {
+      this->Finish(ToGrpc(status));
+      return;
+    }
+    {
+      engine::MutexLock lock(mutex_);
+      started_ = true;
+    }
+    Pump();
+  }
+
   std::shared_ptr<GenerationReactor> self_;
 };
 

@@ -60,23 +60,9 @@ absl::StatusOr<engine::RequestPriority> ResolvePriority(v1::RequestPriority prio
 
 absl::StatusOr<std::shared_ptr<engine::Constraint>> ResolveStructured(
     const v1::StructuredOutput& structured, const GenerationContext& context) {
-  using Form = engine::ConstraintSpec::Form;
-  engine::ConstraintSpec spec;
-  switch (structured.form_case()) {
-    case v1::StructuredOutput::kRegex:
-      spec = {Form::kRegex, {structured.regex()}};
-      break;
-    case v1::StructuredOutput::kChoices:
-      spec = {Form::kChoices,
-              {structured.choices().texts().begin(), structured.choices().texts().end()}};
-      break;
-    case v1::StructuredOutput::kJsonSchema:
-      spec = {Form::kJsonSchema, {structured.json_schema()}};
-      break;
-    case v1::StructuredOutput::FORM_NOT_SET:
-      return nullptr;
-  }
-  auto constraint = context.constraints.Get(spec);
+  const auto spec = ConstraintSpecOf(structured);
+  if (!spec) return nullptr;
+  auto constraint = context.constraints.Get(*spec);
   if (!constraint.ok()) return WithFieldPrefix(constraint.status(), "structured.");
   return constraint;
 }
@@ -189,6 +175,23 @@ GenerationLimits LimitsFor(const GenerationLimits& limits, const engine::ModelIn
   // The token that is chosen last needs no position.
   return {std::min(limits.prompt_tokens, info.max_positions),
           std::min(limits.new_tokens, info.max_positions)};
+}
+
+std::optional<engine::ConstraintSpec> ConstraintSpecOf(const v1::StructuredOutput& structured) {
+  using Form = engine::ConstraintSpec::Form;
+  switch (structured.form_case()) {
+    case v1::StructuredOutput::kRegex:
+      return engine::ConstraintSpec{Form::kRegex, {structured.regex()}};
+    case v1::StructuredOutput::kChoices:
+      return engine::ConstraintSpec{
+          Form::kChoices,
+          {structured.choices().texts().begin(), structured.choices().texts().end()}};
+    case v1::StructuredOutput::kJsonSchema:
+      return engine::ConstraintSpec{Form::kJsonSchema, {structured.json_schema()}};
+    case v1::StructuredOutput::FORM_NOT_SET:
+      break;
+  }
+  return std::nullopt;
 }
 
 engine::SamplingParameters ResolveSampling(const v1::Sampling& sampling,

@@ -5,13 +5,14 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
 #include "engine/checkpoint/generation_config.h"
 #include "engine/generate/generator.h"
 #include "engine/models/model.h"
-#include "engine/structured/constraint.h"
+#include "engine/structured/constraint_cache.h"
 #include "engine/tokenizer/tokenizer.h"
 #include "server/registry/state_store.h"
 #include "whipsnake/v1/generation.pb.h"
@@ -63,6 +64,9 @@ StateRetention RetentionOf(const v1::StateRetention& retention);
 // defaults that the proto names; the seed and the request id are made up.
 engine::SamplingParameters ResolveSampling(const v1::Sampling& sampling,
                                            const engine::GenerationDefaults& defaults);
+
+// What the output is to be held to; nothing where it is free.
+std::optional<engine::ConstraintSpec> ConstraintSpecOf(const v1::StructuredOutput& structured);
 
 // INVALID_ARGUMENT with the path of the field below the parameters, such as "sampling.top_p".
 absl::StatusOr<ResolvedGeneration> ResolveGeneration(const v1::GenerationParameters& parameters,

@@ -32,7 +32,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto form =
       data[0] % 2 == 0 ? ConstraintSpec::Form::kRegex : ConstraintSpec::Form::kJsonSchema;
   const std::string text(reinterpret_cast<const char*>(data + 1), size - 1);
-  const auto compiled = Constraint::Compile({form, {text}}, vocabulary);
+  // As small as a request may find it: what does not fit is refused by name.
+  constexpr ConstraintLimits kLimits = {
+      .max_bytes = int64_t{16} << 20, .max_work = int64_t{1} << 22, .slice_work = int64_t{1} << 16};
+  const auto compiled = Constraint::Compile({form, {text}}, vocabulary, kLimits);
+  if (absl::IsResourceExhausted(compiled.status())) return 0;
   if (!compiled.ok()) {
     Require(absl::IsInvalidArgument(compiled.status()) && !FieldOf(compiled.status()).empty());
     return 0;
@@ -40,16 +44,21 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   Constraint& constraint = **compiled;
   if (constraint.shortest_tokens() > 200) return 0;
   std::mt19937 random(data[0]);
-  Constraint::State state = constraint.start();
-  for (int64_t left = constraint.shortest_tokens() + 8; left > 0; --left) {
-    const auto mask = constraint.Allowed(state, left);
+  Constraint::Place place;
+  for (int64_t left = constraint.shortest_tokens() + 8;;) {
+    const auto next = constraint.Find(place, left);
+    if (absl::IsResourceExhausted(next.status())) return 0;
+    Require(next.ok());
+    if (*next == nullptr) continue;
     std::vector<int32_t> allowed;
     for (int32_t token = 0; token < vocabulary->vocab_size(); ++token) {
-      if ((*mask)[token / 64] >> (token % 64) & 1) allowed.push_back(token);
+      if (Contains((*next)->allowed, token)) allowed.push_back(token);
     }
-    if (allowed.empty()) break;
-    state = constraint.After(state, allowed[random() % allowed.size()]);
+    if (allowed.empty() || left == 0) {
+      Require((*next)->complete);
+      return 0;
+    }
+    constraint.Advance(place, allowed[random() % allowed.size()]);
+    --left;
   }
-  Require(constraint.complete(state));
-  return 0;
 }

@@ -47,6 +47,19 @@ TEST_F(BatcherTest, SequencesJoinAndLeaveBetweenSteps) {
   EXPECT_THAT(Plan(), IsEmpty());
 }
 
+TEST_F(BatcherTest, WhoIsNotReadySitsOut) {
+  Use({.prefill_chunk_tokens = 100, .mixed_chunk_tokens = 10});
+  for (const int id : {1, 2, 3}) ASSERT_TRUE(Add(id, 20).ok());
+  const auto plan = [&](std::set<uint64_t> waiting) {
+    return batcher_->Plan(now_, [=](uint64_t id) { return !waiting.contains(id); });
+  };
+  EXPECT_THAT(plan({1, 2}), ElementsAre(Share(3, 20)));
+  EXPECT_THAT(plan({1, 3}), ElementsAre(Share(2, 20))) << "as if nobody decoded";
+  EXPECT_THAT(plan({2}), ElementsAre(Decode(3), Share(1, 10)));
+  EXPECT_THAT(plan({1, 2, 3}), IsEmpty());
+  EXPECT_THAT(plan({}), ElementsAre(Decode(2), Decode(3), Share(1, 10)));
+}
+
 TEST_F(BatcherTest, APromptIsReadInLargePiecesAloneAndInSmallOnesBesideOthers) {
   Use({.prefill_chunk_tokens = 100, .mixed_chunk_tokens = 10});
   ASSERT_TRUE(Add(1, 250).ok());

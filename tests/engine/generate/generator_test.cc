@@ -693,6 +693,71 @@ TEST_F(GeneratorTest, AStructuredOutputIsCompleteAndEndsThere) {
   EXPECT_EQ(collector.text(), "aaa");
 }
 
+// Tokens of twelve letters a and b: after each of them a form that looks back over a hundred is in
+// another state.
+class HeavyFormTest : public GeneratorTest {
+ protected:
+  HeavyFormTest() {
+    tokenizer_ = FakeTokenizer(Pieces());
+    model_.mutable_info().vocab_size = tokenizer_.size();
+    model_.logits = [this](std::span<const int32_t>) {
+      return std::vector<float>(tokenizer_.size(), 0.0f);
+    };
+    Start();
+  }
+
+  static std::vector<std::string> Pieces() {
+    std::vector<std::string> pieces = {"a", "b"};
+    for (int bits = 0; bits < 4096; ++bits) {
+      std::string& piece = pieces.emplace_back();
+      for (int i = 0; i < 12; ++i) piece += (bits >> i & 1) != 0 ? 'a' : 'b';
+    }
+    return pieces;
+  }
+
+  GenerationRequest Heavy(const ConstraintLimits& limits) {
+    const auto vocabulary = std::make_shared<VocabularyTrie>(tokenizer_, tokenizer_.size());
+    GenerationRequest request = Request({0}, 1'000'000);
+    request.sampling.temperature = 1;
+    auto form = Constraint::Compile({ConstraintSpec::Form::kRegex, {"[ab]*a[ab]{500}"}}, vocabulary,
+                                    limits);
+    EXPECT_TRUE(form.ok()) << form.status();
+    request.constraint = *std::move(form);
+    return request;
+  }
+};
+
+TEST_F(HeavyFormTest, OthersGoOnWhileASequenceWaitsForItsForm) {
+  Collector heavy, other, late;
+  Submit(heavy, Heavy({.slice_work = 1000}));
+  Submit(other, Request({0}, 200));
+  EXPECT_EQ(other.reason(), FinishReason::kLength);
+  EXPECT_EQ(other.ids().size(), 200u);
+  heavy.stream().Cancel();
+  EXPECT_EQ(heavy.reason(), FinishReason::kCancelled);
+  GenerationRequest request = Heavy({.slice_work = 1000});
+  request.deadline = Clock::now() + std::chrono::milliseconds(30);
+  Submit(late, request);
+  EXPECT_EQ(late.reason(), FinishReason::kDeadline);
+}
+
+TEST_F(HeavyFormTest, WhatIsTooCostlyEndsAlone) {
+  Collector heavy, other;
+  // Compiled, as what comes first is cheap; refused some tokens later.
+  Submit(heavy, Heavy({.max_bytes = int64_t{8} << 20}));
+  Submit(other, Request({0}, 200));
+  EXPECT_TRUE(absl::IsResourceExhausted(heavy.Wait().status)) << heavy.Wait().status;
+  EXPECT_THAT(heavy.Wait().status.message(), HasSubstr("regex: needs more than 8388608 bytes"));
+  EXPECT_EQ(other.reason(), FinishReason::kLength);
+}
+
+TEST_F(HeavyFormTest, ShutdownDoesNotWaitForAForm) {
+  Collector heavy;
+  Submit(heavy, Heavy({.slice_work = 1000}));
+  generator_.reset();
+  EXPECT_TRUE(absl::IsUnavailable(heavy.Wait().status)) << heavy.Wait().status;
+}
+
 TEST_F(GeneratorTest, NothingEndsItBeforeTheLeastNumberOfTokens) {
   Start();
   GenerationRequest request = Request({0}, 20);

@@ -76,14 +76,19 @@ TEST(ChoicesTest, TheOutputIsOneOfThem) {
 TEST(ConstraintTest, SaysWhenTheOutputMayAndMustEnd) {
   Held held(Form::kChoices, {"no", "no way"});
   Constraint& constraint = held.constraint();
-  Constraint::State state = constraint.start();
-  EXPECT_FALSE(constraint.complete(state));
-  state = constraint.After(constraint.After(state, 'n'), 'o');
-  EXPECT_TRUE(constraint.complete(state));
-  EXPECT_FALSE(constraint.at_end(state));
-  for (const char byte : std::string(" way")) state = constraint.After(state, byte);
-  EXPECT_TRUE(constraint.complete(state));
-  EXPECT_TRUE(constraint.at_end(state));
+  Constraint::Place place;
+  EXPECT_FALSE(Next(constraint, place, kMuch)->complete);
+  constraint.Advance(place, 'n');
+  EXPECT_TRUE(Next(constraint, place, kMuch)->last.empty());
+  constraint.Advance(place, 'o');
+  EXPECT_TRUE(Next(constraint, place, kMuch)->complete);
+  for (const char byte : std::string(" wa")) constraint.Advance(place, byte);
+  EXPECT_FALSE(Next(constraint, place, kMuch)->complete);
+  EXPECT_TRUE(Contains(Next(constraint, place, kMuch)->last, 'y'));
+  constraint.Advance(place, 'y');
+  const auto end = Next(constraint, place, kMuch);
+  EXPECT_TRUE(end->complete);
+  EXPECT_EQ(end->allowed, TokenMask(end->allowed.size())) << "nothing can follow";
 }
 
 // The mask against its definition: a token is allowed where its bytes can be followed.
@@ -94,23 +99,23 @@ TEST(ConstraintTest, TheMaskIsThatOfTheTokensBytes) {
     Held held = Regex(regex);
     Constraint& constraint = held.constraint();
     for (int walk = 0; walk < 20; ++walk) {
-      Constraint::State state = constraint.start();
+      Constraint::Place place;
       for (int step = 0; step < 12; ++step) {
-        const auto mask = constraint.Allowed(state, kMuch);
+        const auto mask = Next(constraint, place, kMuch);
         std::vector<int32_t> allowed;
         for (int32_t token = 0; token < held.vocabulary().vocab_size(); ++token) {
-          Constraint::State next = state;
+          Constraint::Place after = place;
           bool possible = true;
           for (const char byte : held.vocabulary().bytes(token)) {
-            possible =
-                possible && Has(*constraint.Allowed(next, kMuch), static_cast<uint8_t>(byte));
-            if (possible) next = constraint.After(next, static_cast<uint8_t>(byte));
+            const int32_t alone = static_cast<uint8_t>(byte);
+            possible = possible && Contains(Next(constraint, after, kMuch)->allowed, alone);
+            if (possible) constraint.Advance(after, alone);
           }
-          ASSERT_EQ(Has(*mask, token), possible) << regex << " " << token;
+          ASSERT_EQ(Contains(mask->allowed, token), possible) << regex << " " << token;
           if (possible) allowed.push_back(token);
         }
         if (allowed.empty()) break;
-        state = constraint.After(state, allowed[random() % allowed.size()]);
+        constraint.Advance(place, allowed[random() % allowed.size()]);
       }
     }
   }
@@ -155,17 +160,107 @@ TEST(ConstraintTest, IsSharedBetweenThreads) {
   for (std::thread& thread : threads) thread.join();
 }
 
-TEST(ConstraintCacheTest, CompilesOnce) {
-  ConstraintCache cache(SmallVocabulary());
-  const auto first = cache.Get({Form::kRegex, {"a+"}});
-  ASSERT_TRUE(first.ok());
-  EXPECT_EQ(*cache.Get({Form::kRegex, {"a+"}}), *first);
-  EXPECT_NE(*cache.Get({Form::kRegex, {"a*"}}), *first);
-  EXPECT_NE(*cache.Get({Form::kChoices, {"a+"}}), *first);
-  for (int i = 0; i < 70; ++i)
-    cache.Get({Form::kRegex, {"a{" + std::to_string(i) + "}"}}).IgnoreError();
-  EXPECT_NE(*cache.Get({Form::kRegex, {"a+"}}), *first) << "long unused";
-  EXPECT_FALSE(cache.Get({Form::kRegex, {"("}}).ok());
+TEST(RegexTest, ClassesOfManyCharactersAreCompiled) {
+  // Every second character from U+4E00 on: 10,000 ranges, 30 KB.
+  std::string text = "[";
+  for (char32_t c = 0x4e00; c < 0x4e00 + 20'000; c += 2) {
+    text += {static_cast<char>(0xe0 | c >> 12), static_cast<char>(0x80 | (c >> 6 & 0x3f)),
+             static_cast<char>(0x80 | (c & 0x3f))};
+  }
+  Held held = Regex(text + "]");
+  EXPECT_TRUE(held.Accepts("\xe4\xb8\x80"));
+  EXPECT_FALSE(held.Accepts("\xe4\xb8\x81"));
+  std::string several;
+  for (int i = 0; i < 1000; ++i) several += "\\W?";
+  EXPECT_FALSE(Regex(several).Accepts("a"));
+}
+
+// A byte that is no token by itself can stand in the middle of a longer one alone.
+TEST(ConstraintTest, BytesThatAreNoTokensAreNotTheShortestWay) {
+  const FakeTokenizer tokenizer({"b", "ab", "c", "xa"});
+  const auto vocabulary = std::make_shared<const VocabularyTrie>(tokenizer, tokenizer.size());
+  const auto compiled = Constraint::Compile({Form::kRegex, {"[ab]{3}c"}}, vocabulary);
+  ASSERT_TRUE(compiled.ok()) << compiled.status();
+  Constraint& constraint = **compiled;
+  EXPECT_EQ(constraint.shortest_tokens(), 4) << "b b b c";
+  for (int seed = 0; seed < 20; ++seed) {
+    std::mt19937_64 random(seed);
+    Constraint::Place place;
+    std::string text;
+    for (int64_t left = 4; left > 0; --left) {
+      const auto next = Next(constraint, place, left);
+      std::vector<int32_t> allowed;
+      for (int32_t token = 0; token < 4; ++token) {
+        if (Contains(next->allowed, token)) allowed.push_back(token);
+      }
+      if (allowed.empty()) break;
+      const int32_t token = allowed[random() % allowed.size()];
+      text += vocabulary->bytes(token);
+      constraint.Advance(place, token);
+    }
+    EXPECT_TRUE(Next(constraint, place, kMuch)->complete) << text;
+  }
+  const auto none = Constraint::Compile({Form::kRegex, {"a"}}, vocabulary);
+  EXPECT_TRUE(absl::IsInvalidArgument(none.status())) << "no token spells it";
+}
+
+// Its states never come again: an e and a hundred characters later an x.
+constexpr char kHeavy[] = "[ -~]*(e[ -~]{100}|t[ -~]{130}|a[ -~]{160}|o[ -~]{190})x";
+
+// One output of random choices: its tokens, each with a digest of the mask that it came from.
+std::vector<std::pair<int32_t, size_t>> Walk(Constraint& constraint, int64_t vocab_size, int steps,
+                                             int64_t* most_bytes = nullptr) {
+  std::vector<std::pair<int32_t, size_t>> walk;
+  std::mt19937_64 random(1);
+  Constraint::Place place;
+  for (int step = 0; step < steps; ++step) {
+    const auto next = Next(constraint, place, kMuch);
+    std::vector<int32_t> allowed;
+    size_t digest = next->complete;
+    for (int32_t token = 0; token < vocab_size; ++token) {
+      if (!Contains(next->allowed, token)) continue;
+      allowed.push_back(token);
+      digest = digest * 31 + token;
+    }
+    if (allowed.empty()) break;
+    walk.emplace_back(allowed[random() % allowed.size()], digest);
+    constraint.Advance(place, walk.back().first);
+    if (most_bytes != nullptr) *most_bytes = std::max(*most_bytes, constraint.memory_bytes());
+  }
+  return walk;
+}
+
+TEST(ConstraintTest, MemoryIsBoundedAndWhatWasDroppedIsFoundAnew) {
+  Held large(Form::kRegex, {kHeavy}, {.max_bytes = int64_t{1} << 30});
+  const ConstraintLimits small = {.max_bytes = int64_t{1} << 20, .slice_work = 1 << 12};
+  Held bounded(Form::kRegex, {kHeavy}, small);
+  const int64_t vocab_size = large.vocabulary().vocab_size();
+  int64_t most = 0;
+  const auto expected = Walk(large.constraint(), vocab_size, 500);
+  EXPECT_EQ(expected.size(), 500u);
+  EXPECT_GT(large.constraint().memory_bytes(), 2 * small.max_bytes) << "else it shows nothing";
+  EXPECT_EQ(Walk(bounded.constraint(), vocab_size, 500, &most), expected);
+  EXPECT_LE(most, small.max_bytes);
+}
+
+TEST(ConstraintTest, WhatNeedsMoreThanIsAllowedIsRefusedByName) {
+  Held memory(Form::kRegex, {kHeavy}, {.max_bytes = 60 << 10});
+  Held work(Form::kRegex, {kHeavy}, {.max_work = 100});
+  for (const Held* held : {&memory, &work}) {
+    EXPECT_TRUE(absl::IsResourceExhausted(held->status())) << held->status();
+    EXPECT_EQ(held->status().message().substr(0, 22), "regex: needs more than") << held->status();
+  }
+}
+
+TEST(ConstraintTest, FindGoesOnWhereItsSliceEnded) {
+  Held held(Form::kRegex, {"[a-z]{3}(one|two|three)*"}, {.slice_work = 1});
+  Constraint::Place place;
+  for (const char letter : {'x', 'y', 'z', 't'}) held.constraint().Advance(place, letter);
+  EXPECT_EQ(held.constraint().Known(place, kMuch), nullptr);
+  int slices = 1;
+  while (*held.constraint().Find(place, kMuch) == nullptr) ++slices;
+  EXPECT_GT(slices, 3);
+  EXPECT_TRUE(Contains(held.constraint().Known(place, kMuch)->allowed, 'w'));
 }
 
 }  // namespace

@@ -34,8 +34,15 @@ inline std::shared_ptr<const VocabularyTrie> SmallVocabulary() {
   return std::make_shared<const VocabularyTrie>(tokenizer, tokenizer.size());
 }
 
-inline bool Has(const TokenMask& mask, int32_t token) {
-  return mask[token / 64] >> (token % 64) & 1;
+// What may come next, however many slices of work it takes.
+inline std::shared_ptr<const NextTokens> Next(Constraint& constraint, Constraint::Place& place,
+                                              int64_t tokens_left) {
+  while (true) {
+    auto next = constraint.Find(place, tokens_left);
+    EXPECT_TRUE(next.ok()) << next.status();
+    if (!next.ok()) return std::make_shared<NextTokens>();
+    if (*next != nullptr) return *next;
+  }
 }
 
 inline constexpr int64_t kMuch = int64_t{1} << 30;
@@ -43,8 +50,8 @@ inline constexpr int64_t kMuch = int64_t{1} << 30;
 // A compiled form with the small vocabulary.
 class Held {
  public:
-  Held(Form form, std::vector<std::string> texts) {
-    auto compiled = Constraint::Compile({form, std::move(texts)}, vocabulary_);
+  Held(Form form, std::vector<std::string> texts, const ConstraintLimits& limits = {}) {
+    auto compiled = Constraint::Compile({form, std::move(texts)}, vocabulary_, limits);
     status_ = compiled.status();
     if (compiled.ok()) constraint_ = *std::move(compiled);
   }
@@ -58,32 +65,32 @@ class Held {
   bool Accepts(std::string_view text) {
     EXPECT_TRUE(status_.ok()) << status_;
     if (!status_.ok()) return false;
-    Constraint::State state = constraint_->start();
+    Constraint::Place place;
     for (const char byte : text) {
       const int32_t token = static_cast<uint8_t>(byte);
-      if (!Has(*constraint_->Allowed(state, kMuch), token)) return false;
-      state = constraint_->After(state, token);
+      if (!Contains(Next(*constraint_, place, kMuch)->allowed, token)) return false;
+      constraint_->Advance(place, token);
     }
-    return constraint_->complete(state);
+    return Next(*constraint_, place, kMuch)->complete;
   }
 
   // A text of random tokens; nothing where it did not come to its end within the budget.
   std::optional<std::string> Generate(int64_t budget, std::mt19937_64& random) {
-    Constraint::State state = constraint_->start();
+    Constraint::Place place;
     std::string text;
     for (int64_t left = budget; left > 0; --left) {
-      if (constraint_->complete(state) && random() % 4 == 0) return text;
-      const auto mask = constraint_->Allowed(state, left);
+      const auto next = Next(*constraint_, place, left);
+      if (next->complete && random() % 4 == 0) return text;
       std::vector<int32_t> allowed;
       for (int32_t token = 0; token < vocabulary_->vocab_size(); ++token) {
-        if (Has(*mask, token)) allowed.push_back(token);
+        if (Contains(next->allowed, token)) allowed.push_back(token);
       }
       if (allowed.empty()) break;
       const int32_t token = allowed[random() % allowed.size()];
       text += vocabulary_->bytes(token);
-      state = constraint_->After(state, token);
+      constraint_->Advance(place, token);
     }
-    if (!constraint_->complete(state)) return std::nullopt;
+    if (!Next(*constraint_, place, kMuch)->complete) return std::nullopt;
     return text;
   }
 

@@ -1,0 +1,74 @@
+#include "engine/generate/form_worker.h"
+
+#include <utility>
+
+#include "engine/base/thread_priority.h"
+
+namespace whipsnake::engine {
+
+FormedOutput::FormedOutput(std::shared_ptr<Constraint> constraint, FormWorker* worker)
+    : search_(std::make_shared<Search>()), worker_(worker) {
+  search_->constraint = std::move(constraint);
+}
+
+FormedOutput::~FormedOutput() {
+  if (search_ != nullptr) search_->abandoned.store(true, std::memory_order_relaxed);
+}
+
+void FormedOutput::Advance(int32_t token) { search_->constraint->Advance(search_->place, token); }
+
+void FormedOutput::Seek(int64_t tokens_left) {
+  search_->tokens_left = tokens_left;
+  search_->next = search_->constraint->Known(search_->place, tokens_left);
+  const bool known = *search_->next != nullptr;
+  search_->done.store(known, std::memory_order_relaxed);
+  if (!known) worker_->Post(search_);
+}
+
+bool FormedOutput::ready() const { return search_->done.load(std::memory_order_acquire); }
+
+const absl::StatusOr<std::shared_ptr<const NextTokens>>& FormedOutput::next() const {
+  return search_->next;
+}
+
+FormWorker::FormWorker(std::function<void()> on_found)
+    : on_found_(std::move(on_found)), thread_([this] { Loop(); }) {}
+
+FormWorker::~FormWorker() {
+  {
+    MutexLock lock(mutex_);
+    stopping_ = true;
+  }
+  wake_.NotifyOne();
+  thread_.join();
+}
+
+void FormWorker::Post(Search search) {
+  MutexLock lock(mutex_);
+  searches_.push_back(std::move(search));
+  wake_.NotifyOne();
+}
+
+void FormWorker::Loop() {
+  LowerThreadPriority();
+  while (true) {
+    Search search;
+    {
+      MutexLock lock(mutex_);
+      while (searches_.empty() && !stopping_) wake_.Wait(mutex_);
+      if (stopping_) return;
+      search = std::move(searches_.front());
+      searches_.pop_front();
+    }
+    if (search->abandoned.load(std::memory_order_relaxed)) continue;
+    search->next = search->constraint->Find(search->place, search->tokens_left);
+    if (search->next.ok() && *search->next == nullptr) {
+      Post(std::move(search));  // the others' turn
+      continue;
+    }
+    search->done.store(true, std::memory_order_release);
+    on_found_();
+  }
+}
+
+}  // namespace whipsnake::engine

@@ -1,0 +1,54 @@
+// Compiled constraints of one vocabulary, the last used ones.
+#ifndef WHIPSNAKE_ENGINE_STRUCTURED_CONSTRAINT_CACHE_H_
+#define WHIPSNAKE_ENGINE_STRUCTURED_CONSTRAINT_CACHE_H_
+
+#include <cstdint>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "engine/base/memory.h"
+#include "engine/base/mutex.h"
+#include "engine/structured/constraint.h"
+
+namespace whipsnake::engine {
+
+struct ConstraintCacheOptions {
+  size_t max_entries = 64;
+  int64_t max_bytes = int64_t{256} << 20;  // of all that live, in the cache or not
+  ConstraintLimits limits;
+  Ledger* ledger = nullptr;  // null: counted nowhere else. Outlives the cache and its constraints
+};
+
+// Thread-safe. Gives back those that no request uses, where others need their memory.
+class ConstraintCache : public Reclaimer {
+ public:
+  explicit ConstraintCache(std::shared_ptr<const VocabularyTrie> vocabulary,
+                           const ConstraintCacheOptions& options = {});
+  ~ConstraintCache() override;
+
+  // The compiled form, if it is there.
+  std::shared_ptr<Constraint> Find(const ConstraintSpec& spec);
+  // The same, or else compiles it, with the errors of Constraint::Compile. Calls for other forms do
+  // not wait for that.
+  absl::StatusOr<std::shared_ptr<Constraint>> Get(const ConstraintSpec& spec);
+
+  int64_t Reclaim(int64_t bytes) override;
+
+ private:
+  using Entry = std::pair<ConstraintSpec, std::shared_ptr<Constraint>>;
+
+  std::shared_ptr<Constraint> FindLocked(const ConstraintSpec& spec)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const std::shared_ptr<const VocabularyTrie> vocabulary_;
+  const ConstraintCacheOptions options_;
+  const std::shared_ptr<FormMemory> memory_;
+  Mutex mutex_;  // never held while a constraint's is waited for
+  std::vector<Entry> entries_ ABSL_GUARDED_BY(mutex_);  // used last: first
+};
+
+}  // namespace whipsnake::engine
+
+#endif  // WHIPSNAKE_ENGINE_STRUCTURED_CONSTRAINT_CACHE_H_

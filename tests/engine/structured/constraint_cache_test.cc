@@ -1,0 +1,59 @@
+// Compiled forms: kept, bounded, and given back.
+#include "engine/structured/constraint_cache.h"
+
+#include "tests/engine/structured/support.h"
+
+namespace whipsnake::engine {
+namespace {
+
+TEST(ConstraintCacheTest, CompilesOnce) {
+  ConstraintCache cache(SmallVocabulary());
+  EXPECT_EQ(cache.Find({Form::kRegex, {"a+"}}), nullptr);
+  const auto first = cache.Get({Form::kRegex, {"a+"}});
+  ASSERT_TRUE(first.ok());
+  EXPECT_EQ(*cache.Get({Form::kRegex, {"a+"}}), *first);
+  EXPECT_EQ(cache.Find({Form::kRegex, {"a+"}}), *first);
+  EXPECT_NE(*cache.Get({Form::kRegex, {"a*"}}), *first);
+  EXPECT_NE(*cache.Get({Form::kChoices, {"a+"}}), *first);
+  for (int i = 0; i < 70; ++i)
+    cache.Get({Form::kRegex, {"a{" + std::to_string(i) + "}"}}).IgnoreError();
+  EXPECT_NE(*cache.Get({Form::kRegex, {"a+"}}), *first) << "long unused";
+  EXPECT_FALSE(cache.Get({Form::kRegex, {"("}}).ok());
+}
+
+TEST(ConstraintCacheTest, FormsAreBookedAndGivenBack) {
+  Ledger ledger(int64_t{8} << 20);
+  {
+    ConstraintCache cache(SmallVocabulary(), {.limits = {}, .ledger = &ledger});
+    auto held = *cache.Get({Form::kRegex, {"a+"}});
+    ASSERT_TRUE(cache.Get({Form::kRegex, {"b+"}}).ok());
+    const int64_t both = ledger.used(Purpose::kStructured);
+    EXPECT_GT(both, held->memory_bytes());
+    EXPECT_EQ(ledger.used(), both);
+    // Another needs all of it: what no request uses is given up.
+    EXPECT_TRUE(ledger.CheckFits(ledger.limit() - held->memory_bytes(), "weights").ok());
+    EXPECT_EQ(ledger.used(Purpose::kStructured), held->memory_bytes());
+    EXPECT_EQ(cache.Find({Form::kRegex, {"b+"}}), nullptr);
+    EXPECT_NE(cache.Find({Form::kRegex, {"a+"}}), nullptr);
+    EXPECT_FALSE(ledger.CheckFits(ledger.limit(), "more weights").ok()) << "one is in use";
+  }
+  EXPECT_EQ(ledger.used(), 0);
+}
+
+TEST(ConstraintCacheTest, TheirMemoryIsBoundedTogether) {
+  ConstraintCache cache(SmallVocabulary(), {.max_bytes = 600 << 10, .limits = {}});
+  std::vector<std::shared_ptr<Constraint>> in_use;
+  absl::Status status;
+  for (int i = 0; i < 64 && status.ok(); ++i) {
+    const auto compiled = cache.Get({Form::kRegex, {"a{" + std::to_string(i) + "}"}});
+    status = compiled.status();
+    if (compiled.ok()) in_use.push_back(*compiled);
+  }
+  EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
+  EXPECT_GT(in_use.size(), 1u);
+  in_use.clear();
+  EXPECT_TRUE(cache.Get({Form::kRegex, {"b+"}}).ok()) << "none is in use";
+}
+
+}  // namespace
+}  // namespace whipsnake::engine
