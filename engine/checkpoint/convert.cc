@@ -103,9 +103,9 @@ absl::StatusOr<TensorView> TrainedEpsilon(const Checkpoint& checkpoint, const st
                                           "is \"crrelu\""));
 }
 
-absl::Status WriteConverted(const std::string& directory, std::string_view activation,
-                            std::optional<float> initial, std::span<const NamedTensor> tensors,
-                            const std::string& out) {
+absl::Status WriteConverted(const std::string& directory, const Checkpoint& checkpoint,
+                            std::string_view activation, std::optional<float> initial,
+                            std::span<const NamedTensor> tensors, const std::string& out) {
   ASSIGN_OR_RETURN(const std::string json, ReadTextFile(directory + "/config.json"));
   int64_t bytes = 0;
   for (const NamedTensor& tensor : tensors) bytes += std::ssize(tensor.tensor.data);
@@ -118,7 +118,7 @@ absl::Status WriteConverted(const std::string& directory, std::string_view activ
     RETURN_IF_ERROR(WriteFileAtomically(made.path() + "/crrelu.py", kRegistration));
   }
   const absl::Status written = WriteSafetensors(made.path() + "/model.safetensors", tensors);
-  RETURN_IF_ERROR(checkpoint->Check());  // first: the other error may come of it
+  RETURN_IF_ERROR(checkpoint.Check());  // first: the other error may come of it
   RETURN_IF_ERROR(written);
   return made.Commit();
 }
@@ -156,7 +156,7 @@ absl::StatusOr<Conversion> ConvertActivation(const std::string& directory,
     tensors.push_back({module + kEpsilonNames[0], view});
   }
   const auto initial = conversion.kept_epsilons ? config.crrelu_epsilon_init : conversion.epsilon;
-  RETURN_IF_ERROR(WriteConverted(directory, activation, initial, tensors, out));
+  RETURN_IF_ERROR(WriteConverted(directory, *checkpoint, activation, initial, tensors, out));
   return conversion;
 }
 
