@@ -277,7 +277,7 @@ absl::StatusOr<std::map<std::string, TensorRecord>> ParseSafetensorsHeader(
         "header: a length of ", length, " bytes seen, expected at most ", kMaxHeaderBytes));
   }
   const int64_t data_begin = kLengthBytes + static_cast<int64_t>(length);
-  if (data_begin > file_bytes || data_begin > prefix.size()) {
+  if (data_begin > file_bytes || data_begin > std::ssize(prefix)) {
     return absl::InvalidArgumentError(
         absl::StrCat("header: truncated: a length of ", length, " bytes seen in a file of ",
                      file_bytes, ", expected at most ", file_bytes - kLengthBytes));

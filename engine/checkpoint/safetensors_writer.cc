@@ -38,7 +38,7 @@ absl::Status CheckWritable(const NamedTensor& named) {
     return refuse(absl::StrCat("shape ", ShapeText(tensor.shape), " overflows or is negative"));
   }
   const int64_t expected = named.produce ? 0 : *bytes;
-  if (tensor.data.size() != expected) {
+  if (std::ssize(tensor.data) != expected) {
     return refuse(absl::StrCat(tensor.data.size(), " bytes of data seen, expected ", expected,
                                " for shape ", ShapeText(tensor.shape)));
   }

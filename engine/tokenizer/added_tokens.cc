@@ -113,7 +113,8 @@ absl::Status AddedTokens::Add(const JsonView& view, const Bpe& model,
   if (token.id < 0) token.id = next_id_++;
   const JsonView id_view = view["id"];
   const nlohmann::json& id = id_view.value();
-  if (!id.is_number_unsigned() || id.get<uint64_t>() != token.id || token.id >= kMaxTokenIds) {
+  if (!id.is_number_unsigned() || std::cmp_not_equal(id.get<uint64_t>(), token.id) ||
+      token.id >= kMaxTokenIds) {
     return id_view.Invalid(absl::StrCat(token.id, ", which is the id of ", Quoted(token.content)));
   }
   const size_t index = tokens_.size();
