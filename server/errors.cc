@@ -1,12 +1,14 @@
 #include "server/errors.h"
 
-#include <optional>
+#include <algorithm>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/cord.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "engine/base/field_errors.h"
 #include "engine/base/status.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
@@ -19,8 +21,9 @@ namespace {
 using engine::ToAbsl;
 
 constexpr std::string_view kTypePrefix = "type.googleapis.com/";
-constexpr std::string_view kFieldPrefixPayload = "whipsnake.field_prefix";
 constexpr std::string_view kStorageFailed = "STORAGE_FAILED";
+// A client learns of so many fields at once.
+constexpr size_t kMaxViolations = 12;
 constexpr std::chrono::milliseconds kDefaultRetry{1000};
 
 template <typename Detail>
@@ -39,6 +42,21 @@ bool HasDetail(const absl::Status& status) {
   return status.GetPayload(TypeUrl<Detail>()).has_value();
 }
 
+google::rpc::BadRequest ToBadRequest(const absl::Status& status,
+                                     std::vector<engine::FieldViolation> violations) {
+  violations.resize(std::min(violations.size(), kMaxViolations));
+  // The message of a single one may have got a context.
+  if (violations.size() == 1) violations.front().message = engine::ClientMessage(status);
+  const int64_t share = kMaxMessageBytes / std::ssize(violations);
+  google::rpc::BadRequest bad_request;
+  for (const engine::FieldViolation& violation : violations) {
+    auto* proto = bad_request.add_field_violations();
+    proto->set_field(BoundedUtf8(violation.field, share / 4));
+    proto->set_description(BoundedUtf8(violation.message, share));
+  }
+  return bad_request;
+}
+
 // All that a client will find in the details, attached.
 absl::Status Complete(absl::Status status) {
   if (!HasDetail<google::rpc::ErrorInfo>(status)) {
@@ -48,13 +66,10 @@ absl::Status Complete(absl::Status status) {
   if (temporary && !HasDetail<google::rpc::RetryInfo>(status)) {
     status = WithRetry(std::move(status), kDefaultRetry);
   }
-  const std::string field = FieldPath(status);
-  if (absl::IsInvalidArgument(status) && !field.empty()) {
-    google::rpc::BadRequest bad_request;
-    auto* violation = bad_request.add_field_violations();
-    violation->set_field(BoundedUtf8(field, kMaxMessageBytes / 4));
-    violation->set_description(BoundedUtf8(engine::ClientMessage(status), kMaxMessageBytes));
-    status = WithDetail(std::move(status), bad_request);
+  std::vector<engine::FieldViolation> violations = engine::ViolationsOf(status);
+  if (absl::IsInvalidArgument(status) && !violations.empty()) {
+    const google::rpc::BadRequest detail = ToBadRequest(status, std::move(violations));
+    status = WithDetail(std::move(status), detail);
   }
   return status;
 }
@@ -82,6 +97,12 @@ absl::Status WithResource(absl::Status status, std::string_view type, std::strin
   return WithDetail(std::move(status), info);
 }
 
+absl::Status WithRequestId(absl::Status status, std::string_view request_id) {
+  google::rpc::RequestInfo info;
+  info.set_request_id(std::string(request_id));
+  return WithDetail(std::move(status), info);
+}
+
 absl::Status WithPrecondition(absl::Status status, std::string_view type,
                               std::string_view subject) {
   google::rpc::PreconditionFailure failure;
@@ -100,13 +121,16 @@ absl::Status DrainingError() {
 }
 
 absl::Status WithFieldPrefix(const absl::Status& status, std::string_view prefix) {
-  if (engine::FieldOf(status).empty()) return status;
-  absl::Status result(status.code(), absl::StrCat(ToAbsl(prefix), status.message()));
-  status.ForEachPayload(
-      [&](absl::string_view type, const absl::Cord& payload) { result.SetPayload(type, payload); });
-  absl::Cord whole(ToAbsl(prefix));
-  if (const auto inner = status.GetPayload(ToAbsl(kFieldPrefixPayload))) whole.Append(*inner);
-  result.SetPayload(ToAbsl(kFieldPrefixPayload), whole);
+  std::vector<engine::FieldViolation> violations = engine::ViolationsOf(status);
+  if (violations.empty()) return status;
+  for (engine::FieldViolation& violation : violations) {
+    violation.field.insert(0, prefix);
+    violation.message.insert(0, prefix);
+  }
+  absl::Status result = engine::InvalidFields(violations);
+  status.ForEachPayload([&](absl::string_view type, const absl::Cord& payload) {
+    if (absl::StartsWith(type, ToAbsl(kTypePrefix))) result.SetPayload(type, payload);
+  });
   return result;
 }
 
@@ -126,17 +150,12 @@ absl::Status BlameCheckpoint(const absl::Status& status) {
 
 absl::Status StorageError(const absl::Status& status, std::string_view text) {
   if (status.ok()) return status;
-  Log(LogLevel::kError, text, {{"error", std::string(status.message())}});
+  LogLimited(LogLevel::kError, text, {{"error", std::string(status.message())}});
   const bool full = absl::IsResourceExhausted(status);
   return WithReason(
       engine::WithClientMessage(
           engine::WithCode(status, full ? status.code() : absl::StatusCode::kInternal), text),
       full ? "STORAGE_FULL" : kStorageFailed);
-}
-
-std::string FieldPath(const absl::Status& status) {
-  const auto prefix = status.GetPayload(ToAbsl(kFieldPrefixPayload));
-  return (prefix ? std::string(*prefix) : std::string()) + engine::FieldOf(status);
 }
 
 grpc::Status ToGrpc(const absl::Status& status) {

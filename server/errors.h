@@ -29,6 +29,8 @@ absl::Status WithReason(absl::Status status, std::string_view reason);
 absl::Status WithRetry(absl::Status status, std::chrono::milliseconds delay);
 // ResourceInfo, such as ("model", "mamba-130m").
 absl::Status WithResource(absl::Status status, std::string_view type, std::string_view name);
+// RequestInfo: which request it was.
+absl::Status WithRequestId(absl::Status status, std::string_view request_id);
 // PreconditionFailure: what has to change first, such as ("MODEL_STATE", "mamba-130m").
 absl::Status WithPrecondition(absl::Status status, std::string_view type, std::string_view subject);
 
@@ -36,7 +38,7 @@ absl::Status WithPrecondition(absl::Status status, std::string_view type, std::s
 absl::Status DrainingError();
 
 // The engine names fields relative to its own request ("sampling.top_p"); this puts `prefix`
-// ("parameters.") before the field and the message. A status without a field is returned as it is.
+// ("parameters.") before each field and its message. A status without fields is returned as it is.
 absl::Status WithFieldPrefix(const absl::Status& status, std::string_view prefix);
 
 // A file of the model's that is wrong or missing is not the request's fault, as INVALID_ARGUMENT or
@@ -48,11 +50,9 @@ absl::Status BlameCheckpoint(const absl::Status& status);
 // RESOURCE_EXHAUSTED where the disk is full. The log gets the rest, at error level. OK stays OK.
 absl::Status StorageError(const absl::Status& status, std::string_view text);
 
-// The path of the field that an INVALID_ARGUMENT is about, or "".
-std::string FieldPath(const absl::Status& status);
-
 // The message is that for clients (engine::ClientMessage). ErrorInfo is always there; BadRequest
-// with INVALID_ARGUMENT where the field is known; then what was attached.
+// with INVALID_ARGUMENT where fields are known, each cut to its share of what fits; then what was
+// attached.
 grpc::Status ToGrpc(const absl::Status& status);
 
 }  // namespace whipsnake::server

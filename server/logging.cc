@@ -7,6 +7,9 @@
 #include <cctype>
 #include <memory>
 #include <string>
+#include <vector>
+
+#include "engine/base/mutex.h"
 
 namespace whipsnake::server {
 namespace {
@@ -39,7 +42,9 @@ bool IsPlain(const std::string& text) {
   });
 }
 
-std::string TextLine(std::string_view message, std::initializer_list<LogField> fields) {
+using Fields = std::vector<LogField>;
+
+std::string TextLine(std::string_view message, const Fields& fields) {
   std::string line(message);
   for (const auto& [key, value] : fields) {
     line += " " + std::string(key) + "=";
@@ -49,7 +54,7 @@ std::string TextLine(std::string_view message, std::initializer_list<LogField> f
   return line;
 }
 
-std::string JsonMembers(std::string_view message, std::initializer_list<LogField> fields) {
+std::string JsonMembers(std::string_view message, const Fields& fields) {
   nlohmann::ordered_json object = {{"message", std::string(message)}};
   for (const auto& [key, value] : fields) object[std::string(key)] = value;
   const std::string text = Dump(object);
@@ -68,6 +73,20 @@ spdlog::level::level_enum ToSpdlog(LogLevel level) {
   return spdlog::level::info;
 }
 
+void Write(LogLevel level, std::string_view message, const Fields& fields) {
+  const std::string line =
+      g_format == LogFormat::kJson ? JsonMembers(message, fields) : TextLine(message, fields);
+  // As an argument, not as the format: the text may hold braces.
+  Logger()->log(ToSpdlog(level), "{}", line);
+}
+
+std::optional<int64_t> AdmitLine(std::string_view message) {
+  static engine::Mutex mutex;
+  static auto& limiter = *new LineLimiter;  // guarded by mutex
+  engine::MutexLock lock(mutex);
+  return limiter.Admit(message, LineLimiter::Clock::now());
+}
+
 }  // namespace
 
 void InitLogging(LogFormat format) {
@@ -76,10 +95,28 @@ void InitLogging(LogFormat format) {
 }
 
 void Log(LogLevel level, std::string_view message, std::initializer_list<LogField> fields) {
-  const std::string line =
-      g_format == LogFormat::kJson ? JsonMembers(message, fields) : TextLine(message, fields);
-  // As an argument, not as the format: the text may hold braces.
-  Logger()->log(ToSpdlog(level), "{}", line);
+  Write(level, message, fields);
+}
+
+void LogLimited(LogLevel level, std::string_view message, std::initializer_list<LogField> fields) {
+  const std::optional<int64_t> left_out = AdmitLine(message);
+  if (!left_out) return;
+  Fields all = fields;
+  if (*left_out > 0) all.emplace_back("left_out", *left_out);
+  Write(level, message, all);
+}
+
+std::optional<int64_t> LineLimiter::Admit(std::string_view message, Clock::time_point now) {
+  auto found = messages_.find(message);
+  if (found == messages_.end()) found = messages_.emplace(message, Message{}).first;
+  Message& seen = found->second;
+  const Clock::time_point full = std::max(seen.full, now) + kInterval;
+  if (full > now + kBurst * kInterval) {
+    ++seen.left_out;
+    return std::nullopt;
+  }
+  seen.full = full;
+  return std::exchange(seen.left_out, 0);
 }
 
 }  // namespace whipsnake::server

@@ -2,14 +2,15 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/strings/cord.h"
 #include "absl/strings/escaping.h"
+#include "engine/base/field_errors.h"
 
 namespace whipsnake::engine {
 namespace {
 
-constexpr std::string_view kFieldPayload = "whipsnake.field";
 constexpr std::string_view kClientPayload = "whipsnake.client_message";  // where it is another one
 
 absl::Status Made(absl::StatusCode code, absl::string_view message, const absl::Status& payloads) {
@@ -39,15 +40,13 @@ std::string Quoted(std::string_view text) {
 
 absl::Status InvalidField(std::string_view field, std::string_view seen,
                           std::string_view expected) {
-  absl::Status status = absl::InvalidArgumentError(
-      absl::StrCat(ToAbsl(field), ": ", ToAbsl(seen), " seen, expected ", ToAbsl(expected)));
-  status.SetPayload(ToAbsl(kFieldPayload), absl::Cord(ToAbsl(field)));
-  return status;
+  return InvalidFields({{std::string(field), absl::StrCat(ToAbsl(field), ": ", ToAbsl(seen),
+                                                          " seen, expected ", ToAbsl(expected))}});
 }
 
 std::string FieldOf(const absl::Status& status) {
-  const auto payload = status.GetPayload(ToAbsl(kFieldPayload));
-  return payload ? std::string(*payload) : std::string();
+  const std::vector<FieldViolation> violations = ViolationsOf(status);
+  return violations.empty() ? std::string() : violations.front().field;
 }
 
 absl::Status WithContext(const absl::Status& status, std::string_view context) {

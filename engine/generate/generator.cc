@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "engine/base/field_errors.h"
 #include "engine/base/status.h"
 
 namespace whipsnake::engine {
@@ -29,18 +30,16 @@ absl::Status CheckStopTexts(const std::vector<std::string>& texts) {
 
 // What would end a structured output before it is complete.
 absl::Status CheckConstrained(const GenerationRequest& request) {
-  const auto refuse = [](std::string_view field, int64_t seen) {
-    return InvalidField(field, absl::StrCat(seen),
-                        "none beside structured output, which ends where it is complete");
+  FieldErrors errors;
+  const auto refuse = [&](std::string_view field, int64_t seen) {
+    if (seen <= 0) return;
+    errors.Add(InvalidField(field, absl::StrCat(seen),
+                            "none beside structured output, which ends where it is complete"));
   };
-  if (!request.stop_texts.empty()) {
-    return refuse("stopping.stop_texts", std::ssize(request.stop_texts));
-  }
-  if (!request.stop_token_ids.empty()) {
-    return refuse("stopping.stop_token_ids", std::ssize(request.stop_token_ids));
-  }
-  if (request.min_new_tokens > 0) return refuse("stopping.min_new_tokens", request.min_new_tokens);
-  return absl::OkStatus();
+  refuse("stopping.stop_texts", std::ssize(request.stop_texts));
+  refuse("stopping.stop_token_ids", std::ssize(request.stop_token_ids));
+  refuse("stopping.min_new_tokens", request.min_new_tokens);
+  return errors.status();
 }
 
 absl::Status CheckResume(const GenerationRequest& request) {
@@ -85,25 +84,25 @@ absl::Status ValidateTokenIds(std::string_view field, const std::vector<int32_t>
 
 absl::Status ValidateParameters(const GenerationRequest& request, const ModelInfo& model) {
   RETURN_IF_ERROR(CheckLanguageModel(model));
-  RETURN_IF_ERROR(Validate(request.sampling, model.vocab_size));
+  FieldErrors errors;
+  errors.Add(Validate(request.sampling, model.vocab_size));
   if (request.completions < 1 || request.completions > kMaxCompletions) {
-    return InvalidField("completions", absl::StrCat(request.completions),
-                        absl::StrCat("1 to ", kMaxCompletions));
+    errors.Add(InvalidField("completions", absl::StrCat(request.completions),
+                            absl::StrCat("1 to ", kMaxCompletions)));
   }
-  RETURN_IF_ERROR(CheckStopTexts(request.stop_texts));
-  if (request.constraint != nullptr) RETURN_IF_ERROR(CheckConstrained(request));
+  errors.Add(CheckStopTexts(request.stop_texts));
+  if (request.constraint != nullptr) errors.Add(CheckConstrained(request));
   if (request.stop_token_ids.size() > kMaxStopTokens) {
-    return InvalidField("stopping.stop_token_ids",
-                        absl::StrCat(request.stop_token_ids.size(), " ids"),
-                        absl::StrCat("at most ", kMaxStopTokens));
+    errors.Add(InvalidField("stopping.stop_token_ids",
+                            absl::StrCat(request.stop_token_ids.size(), " ids"),
+                            absl::StrCat("at most ", kMaxStopTokens)));
   }
-  RETURN_IF_ERROR(
-      ValidateTokenIds("stopping.stop_token_ids", request.stop_token_ids, model.vocab_size));
+  errors.Add(ValidateTokenIds("stopping.stop_token_ids", request.stop_token_ids, model.vocab_size));
   if (request.top_logprobs > kMaxTopLogprobs) {
-    return InvalidField("output.logprobs", absl::StrCat(request.top_logprobs),
-                        absl::StrCat("0 to ", kMaxTopLogprobs));
+    errors.Add(InvalidField("output.logprobs", absl::StrCat(request.top_logprobs),
+                            absl::StrCat("0 to ", kMaxTopLogprobs)));
   }
-  return absl::OkStatus();
+  return errors.status();
 }
 
 absl::Status ValidateNewTokens(const GenerationRequest& request) {

@@ -55,12 +55,11 @@ struct GenerationRequest {
   Clock::time_point deadline = Clock::time_point::max();
 };
 
-// INVALID_ARGUMENT with the field ("stopping.stop_texts[1]") for what cannot be served,
+// INVALID_ARGUMENT with the fields ("stopping.stop_texts[1]") for what cannot be served,
 // FAILED_PRECONDITION for a model that is not a language model.
 // Validate judges all of a request: also an empty prompt, more tokens than the model's positions,
-// and max_new_tokens that the rest does not fit. ValidateParameters leaves those out: a server
-// finds the prompt's tokens, which costs, once the rest is known to be good. ValidateNewTokens is
-// about max_new_tokens alone.
+// and max_new_tokens that the rest does not fit. ValidateParameters leaves those out and names all
+// other fields that are wrong. ValidateNewTokens is about max_new_tokens alone.
 absl::Status ValidateTokenIds(std::string_view field, const std::vector<int32_t>& ids,
                               int64_t vocab_size);
 absl::Status ValidateNewTokens(const GenerationRequest& request);

@@ -8,6 +8,7 @@
 #include <numeric>
 #include <string>
 
+#include "engine/base/field_errors.h"
 #include "engine/base/status.h"
 #include "engine/models/logits.h"
 #include "kernels/softmax/softmax.h"
@@ -61,6 +62,22 @@ absl::Status CheckRange(const char* field, float value, float low, float high,
                       absl::StrCat("a number ", low_open ? "above " : "from ", low, " to ", high));
 }
 
+// Names the first that is wrong: there may be as many as tokens.
+absl::Status CheckLogitBias(const SamplingParameters& p, int64_t vocab_size) {
+  if (p.logit_bias.size() > kMaxLogitBiases) {
+    return InvalidField("sampling.logit_bias", absl::StrCat(p.logit_bias.size(), " token ids"),
+                        absl::StrCat("at most ", kMaxLogitBiases));
+  }
+  for (const auto& [id, bias] : p.logit_bias) {
+    if (id < 0 || id >= vocab_size) {
+      return InvalidField("sampling.logit_bias", absl::StrCat("token id ", id),
+                          absl::StrCat("ids from 0 to ", vocab_size - 1));
+    }
+    RETURN_IF_ERROR(CheckRange("sampling.logit_bias", bias, -1000, 1000));
+  }
+  return absl::OkStatus();
+}
+
 std::vector<TokenLogprob> BestLogprobs(std::span<const float> logits, double normalizer,
                                        int count) {
   std::vector<TokenLogprob> best;  // a min-heap of the best so far: its front is the worst of them
@@ -101,26 +118,19 @@ int32_t PlaceOfLargest(std::span<const float> values) {
 }  // namespace
 
 absl::Status Validate(const SamplingParameters& p, int64_t vocab_size) {
-  RETURN_IF_ERROR(CheckRange("sampling.temperature", p.temperature, 0, 100));
-  if (p.top_k < 0) return InvalidField("sampling.top_k", absl::StrCat(p.top_k), "0 (all) or more");
-  RETURN_IF_ERROR(CheckRange("sampling.top_p", p.top_p, 0, 1, /*low_open=*/true));
-  RETURN_IF_ERROR(CheckRange("sampling.min_p", p.min_p, 0, 1));
-  RETURN_IF_ERROR(CheckRange("sampling.repetition_penalty", p.repetition_penalty,
-                             kLeastRepetitionPenalty, kMostRepetitionPenalty));
-  RETURN_IF_ERROR(CheckRange("sampling.presence_penalty", p.presence_penalty, -100, 100));
-  RETURN_IF_ERROR(CheckRange("sampling.frequency_penalty", p.frequency_penalty, -100, 100));
-  if (p.logit_bias.size() > kMaxLogitBiases) {
-    return InvalidField("sampling.logit_bias", absl::StrCat(p.logit_bias.size(), " token ids"),
-                        absl::StrCat("at most ", kMaxLogitBiases));
+  FieldErrors errors;
+  errors.Add(CheckRange("sampling.temperature", p.temperature, 0, 100));
+  if (p.top_k < 0) {
+    errors.Add(InvalidField("sampling.top_k", absl::StrCat(p.top_k), "0 (all) or more"));
   }
-  for (const auto& [id, bias] : p.logit_bias) {
-    if (id < 0 || id >= vocab_size) {
-      return InvalidField("sampling.logit_bias", absl::StrCat("token id ", id),
-                          absl::StrCat("ids from 0 to ", vocab_size - 1));
-    }
-    RETURN_IF_ERROR(CheckRange("sampling.logit_bias", bias, -1000, 1000));
-  }
-  return absl::OkStatus();
+  errors.Add(CheckRange("sampling.top_p", p.top_p, 0, 1, /*low_open=*/true));
+  errors.Add(CheckRange("sampling.min_p", p.min_p, 0, 1));
+  errors.Add(CheckRange("sampling.repetition_penalty", p.repetition_penalty,
+                        kLeastRepetitionPenalty, kMostRepetitionPenalty));
+  errors.Add(CheckRange("sampling.presence_penalty", p.presence_penalty, -100, 100));
+  errors.Add(CheckRange("sampling.frequency_penalty", p.frequency_penalty, -100, 100));
+  errors.Add(CheckLogitBias(p, vocab_size));
+  return errors.status();
 }
 
 Sampler::Sampler(const SamplingParameters& parameters, int64_t vocab_size,

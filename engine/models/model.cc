@@ -1,5 +1,6 @@
 #include "engine/models/model.h"
 
+#include "engine/base/field_errors.h"
 #include "engine/base/status.h"
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/checkpoint/config.h"
@@ -17,9 +18,8 @@ absl::Status CheckLanguageModel(const ModelInfo& info) {
 absl::StatusOr<ModelOptions> ParseModelOptions(std::string_view scheme,
                                                std::string_view state_type) {
   ModelOptions options;
-  if (!scheme.empty()) {
-    ASSIGN_OR_RETURN(options.scheme, ParseScheme(scheme));
-  }
+  FieldErrors errors;
+  if (!scheme.empty()) errors.Add(ParseScheme(scheme), &options.scheme);
   if (state_type == "fp32") {
     options.state_type = kernels::DType::kF32;
   } else if (state_type == "bf16") {
@@ -27,8 +27,9 @@ absl::StatusOr<ModelOptions> ParseModelOptions(std::string_view scheme,
   } else if (state_type == "int8") {
     options.state_type = kernels::DType::kI8;
   } else if (!state_type.empty()) {
-    return InvalidField("state_type", Quoted(state_type), "fp32, bf16 or int8");
+    errors.Add(InvalidField("state_type", Quoted(state_type), "fp32, bf16 or int8"));
   }
+  RETURN_IF_ERROR(errors.status());
   return options;
 }
 

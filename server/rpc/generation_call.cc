@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "engine/base/field_errors.h"
 #include "engine/base/status.h"
 #include "server/logging.h"
 #include "server/rpc/messages.h"
@@ -35,25 +36,36 @@ bool GenerationCall::MustCompile(const v1::GenerationParameters& parameters) con
   return model.ok() && model->constraints().Find(*spec) == nullptr;
 }
 
-absl::Status GenerationCall::Start(const v1::GenerationParameters& parameters,
-                                   std::chrono::system_clock::time_point deadline,
-                                   const std::string& peer, std::function<void()> on_ready) {
-  deadline_ = MonotonicDeadline(deadline);
-  absl::StatusOr<ModelHandle> model = environment_.models->Acquire(parameters.model());
-  if (!model.ok()) return model.status();
-  model_.emplace(*std::move(model));
-  resolved_.parameters.set_model(model_->name());
-  resolved_.parameters.set_request_id(parameters.request_id());
-  refusal_ = Submit(parameters, peer, std::move(on_ready));
-  if (!refusal_.ok()) {
-    model_->metrics().OnRejected(refusal_);
-    model_.reset();
-  }
+absl::Status GenerationCall::Start(std::string method, const absl::Status& so_far,
+                                   const v1::GenerationParameters& parameters,
+                                   std::function<void()> on_ready) {
+  method_ = std::move(method);
+  request_id_ = RequestIdOf(*context_, parameters.request_id());
+  deadline_ = MonotonicDeadline(context_->deadline());
+  refusal_ = so_far.ok() ? Admit(parameters, std::move(on_ready)) : so_far;
   return refusal_;
 }
 
+absl::Status GenerationCall::Admit(const v1::GenerationParameters& parameters,
+                                   std::function<void()> on_ready) {
+  absl::StatusOr<ModelHandle> model = environment_.models->Acquire(parameters.model());
+  if (!model.ok()) return WithFieldPrefix(model.status(), Prefix());
+  model_.emplace(*std::move(model));
+  resolved_.parameters.set_model(model_->name());
+  const absl::Status status = Submit(parameters, std::move(on_ready));
+  if (!status.ok()) {
+    model_->metrics().OnRejected(status);
+    model_.reset();
+  }
+  return status;
+}
+
+std::string_view GenerationCall::Prefix() const {
+  return kind_ == GenerationKind::kSaveState ? "" : "parameters.";
+}
+
 absl::Status GenerationCall::Submit(const v1::GenerationParameters& parameters,
-                                    const std::string& peer, std::function<void()> on_ready) {
+                                    std::function<void()> on_ready) {
   RETURN_IF_ERROR(environment_.active_calls->Enter(this));
   entered_ = true;
   GenerationContext context{kind_,
@@ -63,10 +75,10 @@ absl::Status GenerationCall::Submit(const v1::GenerationParameters& parameters,
                             model_->defaults(),
                             model_->constraints(),
                             environment_.limits};
-  const std::string_view prefix = kind_ == GenerationKind::kSaveState ? "" : "parameters.";
+  engine::FieldErrors errors;
   retention_ = RetentionOf(parameters.output().save_state());
   if (parameters.output().has_save_state()) {
-    RETURN_IF_ERROR(WithFieldPrefix(
+    errors.Add(WithFieldPrefix(
         environment_.states->Validate(retention_),
         kind_ == GenerationKind::kSaveState ? "retention." : "parameters.output.save_state."));
   }
@@ -75,12 +87,14 @@ absl::Status GenerationCall::Submit(const v1::GenerationParameters& parameters,
                                                                model_->digest()));
   }
   auto resolved = ResolveGeneration(parameters, context);
-  if (!resolved.ok()) return WithFieldPrefix(resolved.status(), prefix);
+  errors.Add(WithFieldPrefix(resolved.status(), Prefix()));
+  RETURN_IF_ERROR(errors.status());
   resolved_ = *std::move(resolved);
+  resolved_.parameters.set_request_id(request_id_);
   engine::GenerationRequest request = std::move(resolved_.request);
   request.arrival = arrival_;
   request.deadline = deadline_;
-  if (request.client.empty()) request.client = HostOf(peer);
+  if (request.client.empty()) request.client = HostOf(context_->peer());
   ASSIGN_OR_RETURN(auto stream,
                    model_->generator().Submit(std::move(request), std::move(on_ready)));
   engine::MutexLock lock(mutex_);
@@ -171,17 +185,11 @@ void GenerationCall::SaveStates(std::shared_ptr<GenerationEnd> end,
 
 void GenerationCall::LogEnd() const {
   const v1::ResolvedParameters& parameters = resolved_.parameters;
-  if (!refusal_.ok()) {
-    Log(LogLevel::kInfo, "request refused",
-        {{"request_id", parameters.request_id()},
-         {"model", parameters.model()},
-         {"code", absl::StatusCodeToString(refusal_.code())},
-         {"field", FieldPath(refusal_)}});
-  }
+  if (!refusal_.ok()) LogRefusal(method_, parameters.model(), request_id_, refusal_);
   if (!finished_) return;
   const bool failed = EngineFailed(failure_, *finished_);
   Log(failed ? LogLevel::kError : LogLevel::kInfo, "request finished",
-      {{"request_id", parameters.request_id()},
+      {{"request_id", request_id_},
        {"model", parameters.model()},
        {"prompt_tokens", finished_->usage.prompt_tokens},
        {"generated_tokens", finished_->usage.generated_tokens},

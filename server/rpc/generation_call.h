@@ -3,11 +3,15 @@
 #ifndef WHIPSNAKE_SERVER_RPC_GENERATION_CALL_H_
 #define WHIPSNAKE_SERVER_RPC_GENERATION_CALL_H_
 
+#include <grpcpp/grpcpp.h>
+
 #include <atomic>
 #include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -18,6 +22,7 @@
 #include "server/rpc/active_calls.h"
 #include "server/rpc/compile_pool.h"
 #include "server/rpc/generation_request.h"
+#include "server/rpc/refusal.h"
 #include "whipsnake/v1/generation.pb.h"
 
 namespace whipsnake::server {
@@ -43,20 +48,25 @@ struct GenerationEnd {
 
 class GenerationCall : public AbortableCall {
  public:
-  GenerationCall(const GenerationEnvironment& environment, GenerationKind kind)
-      : environment_(environment), kind_(kind) {}
+  // `context` outlives the call.
+  GenerationCall(const GenerationEnvironment& environment, GenerationKind kind,
+                 grpc::CallbackServerContext* context)
+      : environment_(environment), kind_(kind), context_(context) {}
   ~GenerationCall() override;
 
   // Whether Start would compile a structured output, which may take long.
   bool MustCompile(const v1::GenerationParameters& parameters) const;
   CompilePool& compile_pool() const { return *environment_.compile_pool; }
 
-  // Checks, resolves and queues the request. `peer`: where it comes from, as gRPC says it.
+  // Checks, resolves and queues the request, if all is well `so_far`; `method` is for the log.
   // `on_ready` as in engine::Generator::Submit; it may be called before Start returns. Once, before
   // all else.
-  absl::Status Start(const v1::GenerationParameters& parameters,
-                     std::chrono::system_clock::time_point deadline, const std::string& peer,
-                     std::function<void()> on_ready);
+  absl::Status Start(std::string method, const absl::Status& so_far,
+                     const v1::GenerationParameters& parameters, std::function<void()> on_ready);
+  // After Start, once: how gRPC is told of the end.
+  grpc::Status EndWith(const absl::Status& status) const {
+    return EndCall(context_, request_id_, status);
+  }
 
   // After a Start that succeeded, by one thread at a time:
   engine::GenerationStream::Event Take() { return stream_->Take(); }
@@ -79,8 +89,10 @@ class GenerationCall : public AbortableCall {
   v1::TokenLogprobs ToProto(const engine::SampledToken& token) const;
 
  private:
-  absl::Status Submit(const v1::GenerationParameters& parameters, const std::string& peer,
-                      std::function<void()> on_ready);
+  absl::Status Admit(const v1::GenerationParameters& parameters, std::function<void()> on_ready);
+  absl::Status Submit(const v1::GenerationParameters& parameters, std::function<void()> on_ready);
+
+  std::string_view Prefix() const;  // of the parameters' fields in the request
 
   absl::Status StatusOf(const engine::GenerationStream::Event& event) const;
   std::vector<int> Choose(const engine::Finished& finished) const;
@@ -89,12 +101,14 @@ class GenerationCall : public AbortableCall {
 
   const GenerationEnvironment environment_;
   const GenerationKind kind_;
+  grpc::CallbackServerContext* const context_;
+  std::string method_, request_id_;
   const engine::Clock::time_point arrival_ = engine::Clock::now();
   engine::Clock::time_point deadline_ = engine::Clock::time_point::max();
   bool entered_ = false;
   std::optional<ModelHandle> model_;
   ResolvedGeneration resolved_;
-  absl::Status refusal_;  // of Start, once the model was known
+  absl::Status refusal_;  // of Start
   std::optional<engine::Finished> finished_;
   absl::Status failure_;  // the engine's
   double seconds_ = 0;    // arrival to Finish

@@ -40,28 +40,27 @@ v1::GenerationParameters ParametersOf(const v1::SaveStateRequest& request) {
 template <typename Reactor>
 class GenerationReactor : public Reactor {
  public:
-  GenerationReactor(const GenerationEnvironment& environment, GenerationKind kind)
-      : call_(environment, kind) {}
+  GenerationReactor(const GenerationEnvironment& environment, GenerationKind kind,
+                    grpc::CallbackServerContext* context)
+      : call_(environment, kind, context) {}
 
   // Parses and starts; then, or when that fails, the call takes its course. What must be compiled
   // first is started by a thread of the pool.
   template <typename Request>
-  static Reactor* Begin(std::shared_ptr<GenerationReactor> self,
-                        grpc::CallbackServerContext* context, const grpc::ByteBuffer& bytes) {
+  static Reactor* Begin(std::shared_ptr<GenerationReactor> self, const grpc::ByteBuffer& bytes) {
     self->self_ = self;
     Reactor* const reactor = self.get();
-    auto request = std::make_shared<Request>();
-    if (const absl::Status status = ParseMessage(bytes, request.get()); !status.ok()) {
-      self->Finish(ToGrpc(status));
-      return reactor;
-    }
-    const auto start = [self, request, deadline = context->deadline(), peer = context->peer()] {
-      self->Start(ParametersOf(*request), deadline, peer);
+    const auto request = std::make_shared<Request>();
+    const auto start = [self, request](const absl::Status& so_far) {
+      self->Start(MethodOf(*request), so_far, ParametersOf(*request));
     };
-    if (!self->call_.MustCompile(ParametersOf(*request))) {
-      start();
-    } else if (const absl::Status status = self->call_.compile_pool().Run(start); !status.ok()) {
-      self->Finish(ToGrpc(status));
+    const absl::Status parsed = ParseMessage(bytes, request.get());
+    if (!parsed.ok() || !self->call_.MustCompile(ParametersOf(*request))) {
+      start(parsed);
+    } else if (const absl::Status full =
+                   self->call_.compile_pool().Run([start] { start(absl::OkStatus()); });
+               !full.ok()) {
+      start(full);
     }
     return reactor;
   }
@@ -89,14 +88,14 @@ class GenerationReactor : public Reactor {
   GenerationCall call_;
 
  private:
-  void Start(const v1::GenerationParameters& parameters,
-             std::chrono::system_clock::time_point deadline, const std::string& peer) {
+  void Start(std::string method, const absl::Status& so_far,
+             const v1::GenerationParameters& parameters) {
     std::weak_ptr<GenerationReactor> weak = self_;
-    const absl::Status status = call_.Start(parameters, deadline, peer, [weak] {
+    const absl::Status status = call_.Start(std::move(method), so_far, parameters, [weak] {
       if (const auto reactor = weak.lock()) reactor->Pump();
     });
     if (!status.ok()) {
-      this->Finish(ToGrpc(status));
+      this->Finish(call_.EndWith(status));
       return;
     }
     {
@@ -113,8 +112,8 @@ class GenerationReactor : public Reactor {
 class UnaryReactor : public GenerationReactor<grpc::ServerUnaryReactor> {
  public:
   UnaryReactor(const GenerationEnvironment& environment, GenerationKind kind,
-               grpc::ByteBuffer* response)
-      : GenerationReactor(environment, kind), response_bytes_(response) {}
+               grpc::CallbackServerContext* context, grpc::ByteBuffer* response)
+      : GenerationReactor(environment, kind, context), response_bytes_(response) {}
 
  protected:
   virtual void Collect(const Event& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
@@ -135,7 +134,7 @@ class UnaryReactor : public GenerationReactor<grpc::ServerUnaryReactor> {
     // Outside the lock: gRPC may be done with this object before Finish returns.
     call_.Finish(event, [this, self = this->self()](const GenerationEnd& end) {
       if (end.status.ok()) *response_bytes_ = Answer(end);
-      this->Finish(ToGrpc(end.status));
+      this->Finish(call_.EndWith(end.status));
     });
   }
 
@@ -145,8 +144,9 @@ class UnaryReactor : public GenerationReactor<grpc::ServerUnaryReactor> {
 
 class UnaryGeneration final : public UnaryReactor {
  public:
-  UnaryGeneration(const GenerationEnvironment& environment, grpc::ByteBuffer* response)
-      : UnaryReactor(environment, GenerationKind::kUnary, response) {}
+  UnaryGeneration(const GenerationEnvironment& environment, grpc::CallbackServerContext* context,
+                  grpc::ByteBuffer* response)
+      : UnaryReactor(environment, GenerationKind::kUnary, context, response) {}
 
  private:
   void Collect(const Event& event) override ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
@@ -186,8 +186,9 @@ class UnaryGeneration final : public UnaryReactor {
 
 class StateSaving final : public UnaryReactor {
  public:
-  StateSaving(const GenerationEnvironment& environment, grpc::ByteBuffer* response)
-      : UnaryReactor(environment, GenerationKind::kSaveState, response) {}
+  StateSaving(const GenerationEnvironment& environment, grpc::CallbackServerContext* context,
+              grpc::ByteBuffer* response)
+      : UnaryReactor(environment, GenerationKind::kSaveState, context, response) {}
 
  private:
   void Collect(const Event&) override {}
@@ -204,8 +205,9 @@ class StateSaving final : public UnaryReactor {
 class StreamingGeneration final
     : public GenerationReactor<grpc::ServerWriteReactor<grpc::ByteBuffer>> {
  public:
-  explicit StreamingGeneration(const GenerationEnvironment& environment)
-      : GenerationReactor(environment, GenerationKind::kStream) {}
+  StreamingGeneration(const GenerationEnvironment& environment,
+                      grpc::CallbackServerContext* context)
+      : GenerationReactor(environment, GenerationKind::kStream, context) {}
 
   void OnWriteDone(bool ok) override {
     if (!ok) call_.Cancel();  // nobody reads any more; the writes that follow fail at once
@@ -263,7 +265,7 @@ class StreamingGeneration final
   void End(const GenerationEnd& end) {
     {
       engine::MutexLock lock(mutex_);
-      end_ = ToGrpc(end.status);
+      end_ = call_.EndWith(end.status);
       if (end.status.ok()) {
         auto* finished = outbox_.emplace_back().mutable_finished();
         for (const int index : end.chosen) {
@@ -314,14 +316,14 @@ grpc::ServerUnaryReactor* StartUnaryGeneration(const GenerationEnvironment& envi
                                                const grpc::ByteBuffer& request,
                                                grpc::ByteBuffer* response) {
   return UnaryGeneration::Begin<v1::GenerateRequest>(
-      std::make_shared<UnaryGeneration>(environment, response), context, request);
+      std::make_shared<UnaryGeneration>(environment, context, response), request);
 }
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* StartStreamingGeneration(
     const GenerationEnvironment& environment, grpc::CallbackServerContext* context,
     const grpc::ByteBuffer& request) {
   return StreamingGeneration::Begin<v1::StreamGenerateRequest>(
-      std::make_shared<StreamingGeneration>(environment), context, request);
+      std::make_shared<StreamingGeneration>(environment, context), request);
 }
 
 grpc::ServerUnaryReactor* StartSavingState(const GenerationEnvironment& environment,
@@ -329,7 +331,7 @@ grpc::ServerUnaryReactor* StartSavingState(const GenerationEnvironment& environm
                                            const grpc::ByteBuffer& request,
                                            grpc::ByteBuffer* response) {
   return StateSaving::Begin<v1::SaveStateRequest>(
-      std::make_shared<StateSaving>(environment, response), context, request);
+      std::make_shared<StateSaving>(environment, context, response), request);
 }
 
 v1::State ToProto(const StateInfo& info) {

@@ -1,16 +1,15 @@
 #include "server/rpc/generation_request.h"
 
 #include <algorithm>
-#include <cinttypes>
-#include <cstdio>
-#include <random>
 #include <tuple>
 #include <utility>
 
+#include "engine/base/field_errors.h"
 #include "engine/base/status.h"
 #include "engine/generate/sampling.h"
 #include "server/errors.h"
 #include "server/registry/model_loader.h"
+#include "server/rpc/refusal.h"
 #include "server/utf8.h"
 
 namespace whipsnake::server {
@@ -18,29 +17,13 @@ namespace {
 
 using engine::InvalidField;
 
-constexpr int kMaxNameCharacters = 128;
+constexpr int kMaxClientCharacters = 128;
 
-uint64_t MadeUpNumber() {
-  static engine::Mutex mutex;
-  static auto& random = *new std::mt19937_64([] {
-    std::random_device device;
-    return (uint64_t{device()} << 32) | device();
-  }());
-  engine::MutexLock lock(mutex);
-  return random();
-}
-
-std::string MadeUpRequestId() {
-  char text[17];
-  std::snprintf(text, sizeof(text), "%016" PRIx64, MadeUpNumber());
-  return text;
-}
-
-absl::Status CheckLength(std::string_view field, const std::string& name) {
+absl::Status CheckLength(std::string_view field, const std::string& name, int64_t most) {
   const int64_t characters = CountCharacters(name);
-  if (characters <= kMaxNameCharacters) return absl::OkStatus();
+  if (characters <= most) return absl::OkStatus();
   return InvalidField(field, absl::StrCat(characters, " characters"),
-                      absl::StrCat("at most ", kMaxNameCharacters));
+                      absl::StrCat("at most ", most));
 }
 
 absl::StatusOr<engine::RequestPriority> ResolvePriority(v1::RequestPriority priority) {
@@ -135,7 +118,13 @@ absl::StatusOr<std::pair<int, int>> ResolveCompletions(const v1::GenerationParam
 }
 
 absl::StatusOr<int64_t> ResolveMaxNewTokens(const v1::Stopping& stopping,
-                                            const GenerationContext& context, int64_t limit) {
+                                            const GenerationContext& context,
+                                            int64_t prompt_tokens) {
+  if (context.kind == GenerationKind::kSaveState) return 0;
+  int64_t limit = LimitsFor(context.limits, context.info).new_tokens;
+  if (context.info.max_positions > 0) {
+    limit = std::min(limit, context.info.max_positions - prompt_tokens + 1);
+  }
   if (!stopping.has_max_new_tokens()) {
     return std::min(context.defaults.max_new_tokens.value_or(kDefaultMaxNewTokens), limit);
   }
@@ -152,6 +141,14 @@ int64_t ResultBytes(const engine::GenerationRequest& request, GenerationKind kin
   constexpr int64_t kTextAndId = 48, kLogprob = 160;
   const int64_t token = kTextAndId + (request.top_logprobs + 1) * kLogprob;
   return request.completions * request.max_new_tokens * token;
+}
+
+// After the rest of the request.
+absl::Status ResolveNewTokens(const v1::Stopping& stopping, const GenerationContext& context,
+                              engine::GenerationRequest* request) {
+  ASSIGN_OR_RETURN(request->max_new_tokens,
+                   ResolveMaxNewTokens(stopping, context, std::ssize(request->prompt)));
+  return engine::ValidateNewTokens(*request);
 }
 
 v1::Sampling ToProto(const engine::SamplingParameters& sampling) {
@@ -224,55 +221,47 @@ StateRetention RetentionOf(const v1::StateRetention& retention) {
 
 absl::StatusOr<ResolvedGeneration> ResolveGeneration(const v1::GenerationParameters& parameters,
                                                      const GenerationContext& context) {
-  GenerationLimits limits = LimitsFor(context.limits, context.info);
+  const GenerationLimits limits = LimitsFor(context.limits, context.info);
   const v1::Stopping& stopping = parameters.stopping();
   const v1::OutputOptions& output = parameters.output();
   ResolvedGeneration result;
   engine::GenerationRequest& request = result.request;
-  RETURN_IF_ERROR(CheckLength("request_id", parameters.request_id()));
-  RETURN_IF_ERROR(CheckLength("client", parameters.client()));
-  ASSIGN_OR_RETURN(request.priority, ResolvePriority(parameters.priority()));
+  engine::FieldErrors errors;
+  errors.Add(CheckLength("request_id", parameters.request_id(), kMaxRequestIdCharacters));
+  errors.Add(CheckLength("client", parameters.client(), kMaxClientCharacters));
+  errors.Add(ResolvePriority(parameters.priority()), &request.priority);
   request.client = parameters.client();
-  ASSIGN_OR_RETURN(const auto completions, ResolveCompletions(parameters, context.kind));
+  std::pair<int, int> completions(1, 1);
+  errors.Add(ResolveCompletions(parameters, context.kind), &completions);
   std::tie(request.completions, result.n) = completions;
   request.sampling = ResolveSampling(parameters.sampling(), context.defaults);
-  ASSIGN_OR_RETURN(request.top_logprobs, ResolveTopLogprobs(output));
+  errors.Add(ResolveTopLogprobs(output), &request.top_logprobs);
   result.return_logprobs = request.top_logprobs >= 0;
   // The best are found by their logprobs.
   if (request.completions > result.n) request.top_logprobs = std::max(request.top_logprobs, 0);
-  ASSIGN_OR_RETURN(request.constraint, ResolveStructured(parameters.structured(), context));
+  errors.Add(ResolveStructured(parameters.structured(), context), &request.constraint);
   request.min_new_tokens = stopping.min_new_tokens();
   request.stop_texts.assign(stopping.stop_texts().begin(), stopping.stop_texts().end());
   request.stop_token_ids.assign(stopping.stop_token_ids().begin(), stopping.stop_token_ids().end());
   if (!stopping.ignore_eos()) request.eos_token_ids = context.defaults.eos_token_ids;
-  RETURN_IF_ERROR(engine::ValidateParameters(request, context.info));
+  errors.Add(engine::ValidateParameters(request, context.info));
 
-  ASSIGN_OR_RETURN(std::vector<int32_t> prompt,
-                   ResolvePrompt(parameters, context, limits.prompt_tokens));
-  if (output.echo()) {
+  std::vector<int32_t> prompt;
+  const bool has_prompt =
+      errors.Add(ResolvePrompt(parameters, context, limits.prompt_tokens), &prompt);
+  if (has_prompt && output.echo()) {
     result.echo = parameters.has_text() ? parameters.text() : context.tokenizer.Decode(prompt);
   }
   request.resume = context.resume;
-  ASSIGN_OR_RETURN(request.prompt, AfterState(std::move(prompt), context));
-  if (context.info.max_positions > 0) {
-    const int64_t left = context.info.max_positions - std::ssize(request.prompt) + 1;
-    limits.new_tokens = std::min(limits.new_tokens, left);
-  }
   request.save_state = output.has_save_state();
-  if (context.kind == GenerationKind::kSaveState) {
-    request.max_new_tokens = 0;
-  } else {
-    ASSIGN_OR_RETURN(request.max_new_tokens,
-                     ResolveMaxNewTokens(stopping, context, limits.new_tokens));
-  }
-  RETURN_IF_ERROR(engine::ValidateNewTokens(request));
+  errors.Add(AfterState(std::move(prompt), context), &request.prompt);
+  errors.Add(ResolveNewTokens(stopping, context, &request));
+  RETURN_IF_ERROR(errors.status());
   request.result_bytes = ResultBytes(request, context.kind);
 
   result.prompt_tokens = std::ssize(request.prompt);
   result.return_token_ids = output.token_ids();
   result.parameters.set_model(context.model);
-  result.parameters.set_request_id(parameters.request_id().empty() ? MadeUpRequestId()
-                                                                   : parameters.request_id());
   *result.parameters.mutable_sampling() = ToProto(request.sampling);
   result.parameters.set_max_new_tokens(static_cast<int32_t>(request.max_new_tokens));
   result.parameters.set_n(result.n);

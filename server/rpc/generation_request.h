@@ -61,14 +61,15 @@ struct ResolvedGeneration {
 StateRetention RetentionOf(const v1::StateRetention& retention);
 
 // What the request does not set comes from the model's generation_config.json, then from the
-// defaults that the proto names; the seed and the request id are made up.
+// defaults that the proto names; the seed is made up.
 engine::SamplingParameters ResolveSampling(const v1::Sampling& sampling,
                                            const engine::GenerationDefaults& defaults);
 
 // What the output is to be held to; nothing where it is free.
 std::optional<engine::ConstraintSpec> ConstraintSpecOf(const v1::StructuredOutput& structured);
 
-// INVALID_ARGUMENT with the path of the field below the parameters, such as "sampling.top_p".
+// INVALID_ARGUMENT with the paths of all fields that are wrong, below the parameters, such as
+// "sampling.top_p". The request id is the caller's to choose.
 absl::StatusOr<ResolvedGeneration> ResolveGeneration(const v1::GenerationParameters& parameters,
                                                      const GenerationContext& context);
 

@@ -81,6 +81,13 @@ grpc::ByteBuffer SerializeMessage(const google::protobuf::Message& message) {
   return grpc::ByteBuffer(&slice, 1);
 }
 
+std::string MethodOf(const google::protobuf::Message& request) {
+  constexpr std::string_view kSuffix = "Request";
+  std::string name = request.GetDescriptor()->name();
+  if (name.ends_with(kSuffix)) name.resize(name.size() - kSuffix.size());
+  return name;
+}
+
 google::protobuf::Timestamp ToTimestamp(std::chrono::system_clock::time_point time) {
   const auto since = std::chrono::duration_cast<std::chrono::milliseconds>(time.time_since_epoch());
   return google::protobuf::util::TimeUtil::MillisecondsToTimestamp(since.count());

@@ -11,9 +11,11 @@
 #include <grpcpp/grpcpp.h>
 
 #include <chrono>
+#include <string>
 
 #include "absl/status/status.h"
 #include "server/errors.h"
+#include "server/rpc/refusal.h"
 
 namespace whipsnake::server {
 
@@ -28,6 +30,9 @@ google::protobuf::Timestamp ToTimestamp(std::chrono::system_clock::time_point ti
 std::chrono::steady_clock::time_point MonotonicDeadline(
     std::chrono::system_clock::time_point deadline);
 
+// "Generate" for GenerateRequest: our requests are called after their methods.
+std::string MethodOf(const google::protobuf::Message& request);
+
 // A unary call that `handle` answers on the spot: absl::Status handle(const Request&, Response*).
 template <typename Request, typename Response, typename Handle>
 grpc::ServerUnaryReactor* AnswerUnary(grpc::CallbackServerContext* context,
@@ -39,7 +44,7 @@ grpc::ServerUnaryReactor* AnswerUnary(grpc::CallbackServerContext* context,
   absl::Status status = ParseMessage(*request_bytes, &request);
   if (status.ok()) status = handle(request, &response);
   if (status.ok()) *response_bytes = SerializeMessage(response);
-  reactor->Finish(ToGrpc(status));
+  reactor->Finish(EndCallAndLog(context, MethodOf(request), RequestIdOf(*context), status));
   return reactor;
 }
 

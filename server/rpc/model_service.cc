@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/numbers.h"
+#include "engine/base/field_errors.h"
 #include "engine/base/status.h"
 #include "kernels/cpu/isa.h"
 #include "server/registry/model_path.h"
@@ -92,11 +93,15 @@ absl::StatusOr<ModelSource> ModelService::Announce(const grpc::ByteBuffer& bytes
   RETURN_IF_ERROR(ParseMessage(bytes, &request));
   if (environment_.active_calls->closed()) return DrainingError();
   ModelSource source;
-  ASSIGN_OR_RETURN(source.directory, ResolveModelPath(environment_.model_root, request.path()));
   source.name = request.name().empty() ? DefaultName(request.path()) : request.name();
   source.shown_path = request.path();
-  ASSIGN_OR_RETURN(source.options,
-                   engine::ParseModelOptions(request.scheme(), request.state_type()));
+  engine::FieldErrors errors;
+  const bool found =
+      errors.Add(ResolveModelPath(environment_.model_root, request.path()), &source.directory);
+  // A name that is made of a path which is wrong is nothing that the client chose.
+  if (found || !request.name().empty()) errors.Add(CheckModelName(source.name));
+  errors.Add(engine::ParseModelOptions(request.scheme(), request.state_type()), &source.options);
+  RETURN_IF_ERROR(errors.status());
   RETURN_IF_ERROR(environment_.models->Announce(source));
   return source;
 }
@@ -105,12 +110,15 @@ grpc::ServerUnaryReactor* ModelService::LoadModel(grpc::CallbackServerContext* c
                                                   const grpc::ByteBuffer* request,
                                                   grpc::ByteBuffer* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  const auto end = [context, reactor](const absl::Status& status) {
+    reactor->Finish(EndCallAndLog(context, "LoadModel", RequestIdOf(*context), status));
+  };
   const absl::StatusOr<ModelSource> source = Announce(*request);
   if (!source.ok()) {
-    reactor->Finish(ToGrpc(source.status()));
+    end(source.status());
     return reactor;
   }
-  const auto load = [this, reactor, response, source = *source] {
+  const auto load = [this, end, response, source = *source] {
     const auto run = [&]() -> absl::Status {
       RETURN_IF_ERROR(CheckAgain(*environment_.models, environment_.model_root, source));
       RETURN_IF_ERROR(environment_.models->Load(source.name));
@@ -120,11 +128,11 @@ grpc::ServerUnaryReactor* ModelService::LoadModel(grpc::CallbackServerContext* c
       *response = SerializeMessage(message);
       return absl::OkStatus();
     };
-    reactor->Finish(ToGrpc(run()));
+    end(run());
   };
   if (const absl::Status status = environment_.background->Run(load); !status.ok()) {
     environment_.models->Withdraw(source->name);
-    reactor->Finish(ToGrpc(status));
+    end(status);
   }
   return reactor;
 }
@@ -133,15 +141,17 @@ grpc::ServerUnaryReactor* ModelService::UnloadModel(grpc::CallbackServerContext*
                                                     const grpc::ByteBuffer* request,
                                                     grpc::ByteBuffer* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  const auto end = [context, reactor](const absl::Status& status) {
+    reactor->Finish(EndCallAndLog(context, "UnloadModel", RequestIdOf(*context), status));
+  };
   v1::UnloadModelRequest message;
   absl::Status status = ParseMessage(*request, &message);
   if (status.ok()) {
     *response = SerializeMessage(v1::UnloadModelResponse());
-    status = environment_.background->Run([this, reactor, name = message.name()] {
-      reactor->Finish(ToGrpc(environment_.models->Unload(name)));
-    });
+    status = environment_.background->Run(
+        [this, end, name = message.name()] { end(environment_.models->Unload(name)); });
   }
-  if (!status.ok()) reactor->Finish(ToGrpc(status));
+  if (!status.ok()) end(status);
   return reactor;
 }
 
@@ -206,8 +216,8 @@ absl::Status ModelService::List(const v1::ListQuantizationsRequest& request,
 }
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* ModelService::WatchQuantization(
-    grpc::CallbackServerContext*, const grpc::ByteBuffer* request) {
-  return StartQuantizationWatch(*environment_.quantizations, *request);
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request) {
+  return StartQuantizationWatch(*environment_.quantizations, context, *request);
 }
 
 grpc::ServerUnaryReactor* ModelService::CancelQuantization(grpc::CallbackServerContext* context,

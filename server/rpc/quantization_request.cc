@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <system_error>
 
+#include "engine/base/field_errors.h"
 #include "engine/base/status.h"
 #include "engine/checkpoint/config.h"
 #include "engine/checkpoint/files.h"
@@ -30,11 +31,13 @@ engine::RecipeNames NamesOf(const v1::QuantizeModelRequest& request) {
 
 absl::StatusOr<engine::QuantizeOptions> ParseOptions(const v1::QuantizeModelRequest& request) {
   engine::QuantizeOptions options;
-  ASSIGN_OR_RETURN(options.recipe, engine::ParseRecipe(NamesOf(request)));
+  engine::FieldErrors errors;
+  errors.Add(engine::ParseRecipe(NamesOf(request)), &options.recipe);
   if (!(request.percentile() >= 0 && request.percentile() <= 1)) {
-    return InvalidField("percentile", std::to_string(request.percentile()),
-                        "a number above 0, at most 1, or 0 to have it chosen");
+    errors.Add(InvalidField("percentile", std::to_string(request.percentile()),
+                            "a number above 0, at most 1, or 0 to have it chosen"));
   }
+  RETURN_IF_ERROR(errors.status());
   if (request.percentile() > 0) options.percentile = request.percentile();
   return options;
 }
@@ -138,32 +141,33 @@ v1::QuantizationReport ToProto(const engine::QuantizationReport& report) {
 absl::StatusOr<QuantizationRequest> ParseQuantizationRequest(
     const v1::QuantizeModelRequest& request, const std::string& model_root) {
   QuantizationRequest parsed;
-  ASSIGN_OR_RETURN(parsed.options, ParseOptions(request));
-  RETURN_IF_ERROR(SetIfGiven("max_samples", request.max_samples(), engine::kMinCalibrationSamples,
-                             &parsed.samples.max_samples));
-  RETURN_IF_ERROR(SetIfGiven("max_tokens", request.max_tokens(), engine::kMinSampleTokens,
-                             &parsed.samples.max_tokens));
+  engine::FieldErrors errors;
+  errors.Add(ParseOptions(request), &parsed.options);
+  errors.Add(SetIfGiven("max_samples", request.max_samples(), engine::kMinCalibrationSamples,
+                        &parsed.samples.max_samples));
+  errors.Add(SetIfGiven("max_tokens", request.max_tokens(), engine::kMinSampleTokens,
+                        &parsed.samples.max_tokens));
 
   parsed.model_root = model_root;
   parsed.path = request.path();
   parsed.output_path = request.output_path();
-  ASSIGN_OR_RETURN(parsed.directory, ResolveModelPath(model_root, request.path()));
-  ASSIGN_OR_RETURN(parsed.output_directory,
-                   ResolveNewDirectory(model_root, request.output_path(), "output_path"));
+  errors.Add(ResolveModelPath(model_root, request.path()), &parsed.directory);
+  errors.Add(ResolveNewDirectory(model_root, request.output_path(), "output_path"),
+             &parsed.output_directory);
 
   const bool in_file = !request.calibration_path().empty();
   if (in_file && request.texts_size() > 0) {
-    return InvalidField("calibration_path", engine::Quoted(request.calibration_path()),
-                        "nothing, as texts are given");
-  }
-  if (in_file) {
+    errors.Add(InvalidField("calibration_path", engine::Quoted(request.calibration_path()),
+                            "nothing, as texts are given"));
+  } else if (in_file) {
     parsed.calibration_path = request.calibration_path();
-    ASSIGN_OR_RETURN(parsed.calibration_file, CheckedFile(model_root, request.calibration_path()));
+    errors.Add(CheckedFile(model_root, request.calibration_path()), &parsed.calibration_file);
   } else if (request.texts_size() > 0) {
-    ASSIGN_OR_RETURN(parsed.calibration_text, FileOf(request));
+    errors.Add(FileOf(request), &parsed.calibration_text);
   } else {
-    return InvalidField("texts", "none", "text to calibrate with, or a calibration_path");
+    errors.Add(InvalidField("texts", "none", "text to calibrate with, or a calibration_path"));
   }
+  RETURN_IF_ERROR(errors.status());
   ASSIGN_OR_RETURN(parsed.options.recipe,
                    RecipeFor(parsed.directory, request.path(), NamesOf(request)));
   RETURN_IF_ERROR(engine::CheckPercentile(parsed.options.recipe, parsed.options.percentile));

@@ -14,7 +14,7 @@ namespace whipsnake::server {
 // Of all texts of a request, so that it stays well below the largest message.
 inline constexpr int64_t kMaxInlineCalibrationBytes = int64_t{3} << 20;
 
-// All that can be known before the work: INVALID_ARGUMENT names the field; NOT_FOUND and
+// All that can be known before the work: INVALID_ARGUMENT names the fields; NOT_FOUND and
 // ALREADY_EXISTS for what should be there and what should not, FAILED_PRECONDITION for a model that
 // is quantized already, DATA_LOSS for a config.json that is missing or no model's.
 absl::StatusOr<QuantizationRequest> ParseQuantizationRequest(

@@ -14,7 +14,8 @@ namespace {
 // object in the midst of that.
 class Watch final : public grpc::ServerWriteReactor<grpc::ByteBuffer>, public QuantizationWatcher {
  public:
-  void Begin(std::shared_ptr<Watch> self, QuantizationJobs& jobs, const grpc::ByteBuffer& bytes) {
+  void Begin(std::shared_ptr<Watch> self, QuantizationJobs& jobs,
+             grpc::CallbackServerContext* context, const grpc::ByteBuffer& bytes) {
     self_ = self;
     v1::WatchQuantizationRequest request;
     absl::Status status = ParseMessage(bytes, &request);
@@ -24,7 +25,7 @@ class Watch final : public grpc::ServerWriteReactor<grpc::ByteBuffer>, public Qu
       engine::MutexLock lock(mutex_);
       finished_ = true;
     }
-    Finish(ToGrpc(status));
+    Finish(EndCallAndLog(context, MethodOf(request), RequestIdOf(*context), status));
   }
 
   void OnSnapshot(const QuantizationSnapshot& snapshot) override {
@@ -102,9 +103,9 @@ class Watch final : public grpc::ServerWriteReactor<grpc::ByteBuffer>, public Qu
 }  // namespace
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* StartQuantizationWatch(
-    QuantizationJobs& jobs, const grpc::ByteBuffer& request) {
+    QuantizationJobs& jobs, grpc::CallbackServerContext* context, const grpc::ByteBuffer& request) {
   const auto watch = std::make_shared<Watch>();
-  watch->Begin(watch, jobs, request);
+  watch->Begin(watch, jobs, context, request);
   return watch.get();
 }
 

@@ -10,8 +10,8 @@ namespace whipsnake::server {
 
 // At most one write is in flight; of what changes meanwhile the latest is written next, and the end
 // always. What is returned belongs to gRPC.
-grpc::ServerWriteReactor<grpc::ByteBuffer>* StartQuantizationWatch(QuantizationJobs& jobs,
-                                                                   const grpc::ByteBuffer& request);
+grpc::ServerWriteReactor<grpc::ByteBuffer>* StartQuantizationWatch(
+    QuantizationJobs& jobs, grpc::CallbackServerContext* context, const grpc::ByteBuffer& request);
 
 }  // namespace whipsnake::server
 

@@ -26,18 +26,21 @@ grpc::ServerUnaryReactor* StateService::ForkState(grpc::CallbackServerContext* c
   if (status.ok()) {
     status = WithFieldPrefix(environment_.states->Validate(retention), "retention.");
   }
+  const auto end = [context, reactor](const absl::Status& status) {
+    reactor->Finish(EndCallAndLog(context, "ForkState", RequestIdOf(*context), status));
+  };
   if (!status.ok()) {
-    reactor->Finish(ToGrpc(status));
+    end(status);
     return reactor;
   }
   environment_.states->Fork(message.handle(), retention,
-                            [reactor, response](const absl::StatusOr<StateInfo>& info) {
+                            [end, response](const absl::StatusOr<StateInfo>& info) {
                               if (info.ok()) {
                                 v1::ForkStateResponse answer;
                                 *answer.mutable_state() = ToProto(*info);
                                 *response = SerializeMessage(answer);
                               }
-                              reactor->Finish(ToGrpc(info.status()));
+                              end(info.status());
                             });
   return reactor;
 }
@@ -81,14 +84,16 @@ grpc::ServerUnaryReactor* StateService::DeleteState(grpc::CallbackServerContext*
                                                     const grpc::ByteBuffer* request,
                                                     grpc::ByteBuffer* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  const auto end = [context, reactor](const absl::Status& status) {
+    reactor->Finish(EndCallAndLog(context, "DeleteState", RequestIdOf(*context), status));
+  };
   v1::DeleteStateRequest message;
   if (const absl::Status status = ParseMessage(*request, &message); !status.ok()) {
-    reactor->Finish(ToGrpc(status));
+    end(status);
     return reactor;
   }
   *response = SerializeMessage(v1::DeleteStateResponse());
-  environment_.states->Delete(
-      message.handle(), [reactor](const absl::Status& status) { reactor->Finish(ToGrpc(status)); });
+  environment_.states->Delete(message.handle(), end);
   return reactor;
 }
 

@@ -1,5 +1,6 @@
 #include "server/errors.h"
 
+#include "engine/base/field_errors.h"
 #include "engine/base/status.h"
 #include "server/utf8.h"
 #include "tests/server/support.h"
@@ -26,11 +27,49 @@ TEST(ErrorsTest, EveryCodeKeepsItsNumberAndHasAReason) {
 TEST(ErrorsTest, FieldOfTheEngineGetsThePathInTheRequest) {
   const absl::Status engine_status = engine::InvalidField("sampling.top_p", "2", "at most 1");
   const absl::Status status = WithFieldPrefix(engine_status, "parameters.");
-  EXPECT_EQ(FieldPath(status), "parameters.sampling.top_p");
+  EXPECT_EQ(engine::FieldOf(status), "parameters.sampling.top_p");
   EXPECT_EQ(FieldOf(ToGrpc(status)), "parameters.sampling.top_p");
   EXPECT_EQ(status.message(), "parameters.sampling.top_p: 2 seen, expected at most 1");
-  EXPECT_EQ(FieldPath(WithFieldPrefix(status, "request.")), "request.parameters.sampling.top_p");
+  EXPECT_EQ(engine::FieldOf(WithFieldPrefix(status, "request.")),
+            "request.parameters.sampling.top_p");
   EXPECT_EQ(WithFieldPrefix(absl::InternalError("x"), "parameters."), absl::InternalError("x"));
+}
+
+TEST(ErrorsTest, SeveralFieldsArriveAsSeveralViolations) {
+  engine::FieldErrors errors;
+  errors.Add(engine::InvalidField("n", "0", "at least 1"));
+  errors.Add(absl::OkStatus());
+  errors.Add(absl::NotFoundError("beside the fields this does not count"));
+  errors.Add(WithFieldPrefix(engine::InvalidField("top_p", "2", "at most 1"), "sampling."));
+  const absl::Status status = WithFieldPrefix(errors.status(), "parameters.");
+  EXPECT_EQ(status.message(),
+            "parameters.n: 0 seen, expected at least 1; "
+            "parameters.sampling.top_p: 2 seen, expected at most 1");
+  const auto detail = DetailOf<google::rpc::BadRequest>(ToGrpc(status));
+  ASSERT_TRUE(detail);
+  ASSERT_EQ(detail->field_violations_size(), 2);
+  EXPECT_EQ(detail->field_violations(0).field(), "parameters.n");
+  EXPECT_EQ(detail->field_violations(1).field(), "parameters.sampling.top_p");
+  EXPECT_EQ(detail->field_violations(1).description(),
+            "parameters.sampling.top_p: 2 seen, expected at most 1");
+}
+
+TEST(ErrorsTest, AnErrorThatIsAboutNoFieldIsKept) {
+  engine::FieldErrors errors;
+  EXPECT_TRUE(errors.status().ok());
+  errors.Add(absl::NotFoundError("first"));
+  errors.Add(absl::InternalError("second"));
+  EXPECT_EQ(errors.status(), absl::NotFoundError("first"));
+}
+
+TEST(ErrorsTest, ManyHugeViolationsFitTheHeaders) {
+  engine::FieldErrors errors;
+  for (int i = 0; i < 100; ++i) {
+    errors.Add(engine::InvalidField(std::string(10'000, 'f'), std::string(10'000, '\xFF'), "less"));
+  }
+  const grpc::Status status = ToGrpc(WithRequestId(errors.status(), std::string(512, 'i')));
+  EXPECT_LE(status.error_details().size() * 4 / 3 + status.error_message().size() * 3, 8192);
+  EXPECT_GT(DetailOf<google::rpc::BadRequest>(status)->field_violations_size(), 1);
 }
 
 TEST(ErrorsTest, WhatWasAttachedArrives) {

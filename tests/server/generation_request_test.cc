@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "engine/base/field_errors.h"
+#include "engine/base/status.h"
 #include "server/errors.h"
 #include "server/rpc/messages.h"
 #include "tests/server/support.h"
@@ -27,6 +29,9 @@ class GenerationRequestTest : public testing::Test {
     change(parameters);
     const auto resolved = Resolve(parameters);
     EXPECT_TRUE(absl::IsInvalidArgument(resolved.status())) << resolved.status();
+    // A sentence, and not a message within a message.
+    const std::string message(resolved.status().message());
+    EXPECT_EQ(message.find("expected"), message.rfind("expected")) << message;
     return FieldOf(ToGrpc(resolved.status()));
   }
 
@@ -84,17 +89,13 @@ TEST_F(GenerationRequestTest, RequestBeatsConfigurationBeatsDefaults) {
   EXPECT_EQ(resolved.seed, 0);
 }
 
-TEST_F(GenerationRequestTest, MakesUpSeedAndRequestIdAndSaysWhich) {
+TEST_F(GenerationRequestTest, MakesUpASeedAndSaysWhich) {
   v1::GenerationParameters parameters = Greedy("a", 1);
   const auto first = Resolve(parameters);
   const auto second = Resolve(parameters);
   EXPECT_NE(first->request.sampling.seed, second->request.sampling.seed);
   EXPECT_EQ(first->parameters.sampling().seed(), first->request.sampling.seed);
-  EXPECT_FALSE(first->parameters.request_id().empty());
-  EXPECT_NE(first->parameters.request_id(), second->parameters.request_id());
-  parameters.set_request_id("mine");
   parameters.mutable_sampling()->set_seed(42);
-  EXPECT_EQ(Resolve(parameters)->parameters.request_id(), "mine");
   EXPECT_EQ(Resolve(parameters)->request.sampling.seed, 42);
 }
 
@@ -235,6 +236,31 @@ TEST_F(GenerationRequestTest, EveryBadFieldIsNamed) {
   EXPECT_EQ(BadField([&](P& p) { p.mutable_token_ids(); }), "token_ids.ids");
 }
 
+TEST_F(GenerationRequestTest, AllThatIsWrongIsSaidAtOnce) {
+  v1::GenerationParameters parameters;  // no prompt
+  parameters.set_client(std::string(129, 'x'));
+  parameters.set_n(0);
+  parameters.mutable_sampling()->set_temperature(-1);
+  parameters.mutable_sampling()->set_top_p(2);
+  parameters.mutable_output()->set_logprobs(21);
+  parameters.mutable_structured()->set_regex("(");
+  parameters.mutable_stopping()->add_stop_texts("");
+  parameters.mutable_stopping()->set_max_new_tokens(0);
+  const absl::Status status = Resolve(parameters).status();
+  std::vector<std::string> fields;
+  for (const auto& violation : engine::ViolationsOf(status)) {
+    EXPECT_THAT(violation.message, testing::StartsWith(violation.field + ": "));
+    fields.push_back(violation.field);
+  }
+  EXPECT_THAT(fields, testing::UnorderedElementsAre("client", "n", "sampling.temperature",
+                                                    "sampling.top_p", "output.logprobs",
+                                                    "structured.regex", "stopping.stop_texts[0]",
+                                                    "stopping.max_new_tokens", "prompt"));
+  const auto detail = DetailOf<google::rpc::BadRequest>(ToGrpc(status));
+  ASSERT_TRUE(detail);
+  EXPECT_EQ(detail->field_violations_size(), 9);
+}
+
 // The token chosen last needs no position: nothing reads it.
 TEST_F(GenerationRequestTest, APromptAsLongAsTheModelHasOneNewToken) {
   info_.max_positions = 3;
@@ -256,7 +282,7 @@ TEST(ParseMessageTest, NamesTheTextThatIsNotUtf8) {
     request.mutable_parameters()->set_model("m");
     change(*request.mutable_parameters());
     v1::GenerateRequest parsed;
-    return FieldPath(ParseMessage(Bytes(request.SerializeAsString()), &parsed));
+    return engine::FieldOf(ParseMessage(Bytes(request.SerializeAsString()), &parsed));
   };
   const std::string bad = "bad \xC3\x28";
   EXPECT_EQ(field_after([&](auto&) {}), "");

@@ -49,9 +49,9 @@ TEST_F(ModelPathTest, RefusesWhatLeavesTheRoot) {
         std::string("not-there/../link-out"), std::string("not-there/../link-out/not-there")}) {
     const auto resolved = ResolveModelPath(root_, path);
     EXPECT_EQ(resolved.status().code(), absl::StatusCode::kInvalidArgument) << path;
-    EXPECT_EQ(FieldPath(resolved.status()), "path") << path;
-    EXPECT_EQ(FieldPath(ResolveFile(root_, path, "f").status()), "f") << path;
-    EXPECT_EQ(FieldPath(ResolveNewDirectory(root_, path, "f").status()), "f") << path;
+    EXPECT_EQ(engine::FieldOf(resolved.status()), "path") << path;
+    EXPECT_EQ(engine::FieldOf(ResolveFile(root_, path, "f").status()), "f") << path;
+    EXPECT_EQ(engine::FieldOf(ResolveNewDirectory(root_, path, "f").status()), "f") << path;
   }
 }
 
@@ -87,7 +87,7 @@ TEST_F(ModelPathTest, RefusesAModelOneOfWhoseEntriesLeavesTheRoot) {
     fs::create_symlink(target, base_ / "root/good/model.safetensors");
     for (const char* path : {"good", "link-in"}) {
       const absl::Status status = ResolveModelPath(root_, path).status();
-      EXPECT_EQ(FieldPath(status), "path") << target;
+      EXPECT_EQ(engine::FieldOf(status), "path") << target;
       EXPECT_THAT(std::string(status.message()), HasSubstr("model.safetensors")) << target;
     }
     fs::remove(base_ / "root/good/model.safetensors");
@@ -98,7 +98,7 @@ TEST_F(ModelPathTest, ANewDirectoryHasAPlainNameAndLiesInNoModel) {
   for (const std::string& path :
        {std::string("-rf"), std::string("good/-x"), std::string("a\nb"), std::string("a\x7f"),
         std::string("\x1b[31m"), std::string(201, 'a'), std::string("x.tmp-0123456789abcdef")}) {
-    EXPECT_EQ(FieldPath(ResolveNewDirectory(root_, path, "f").status()), "f") << path;
+    EXPECT_EQ(engine::FieldOf(ResolveNewDirectory(root_, path, "f").status()), "f") << path;
   }
   for (const std::string& path : {std::string("a-b c"), std::string(200, 'a'),
                                   std::string("\xC3\xA4"), std::string("x.tmp-1")}) {
@@ -107,7 +107,7 @@ TEST_F(ModelPathTest, ANewDirectoryHasAPlainNameAndLiesInNoModel) {
   fs::create_directories(base_ / "root/model/deep");
   std::ofstream(base_ / "root/model/config.json") << "{}";
   for (const char* path : {"model/new", "model/deep/new"}) {
-    EXPECT_EQ(FieldPath(ResolveNewDirectory(root_, path, "f").status()), "f") << path;
+    EXPECT_EQ(engine::FieldOf(ResolveNewDirectory(root_, path, "f").status()), "f") << path;
   }
 }
 
@@ -125,7 +125,7 @@ TEST_F(ModelPathTest, AHeldDirectoryStaysTheSame) {
   EXPECT_TRUE(fs::exists(root_ + "/moved/inner/file"));
   EXPECT_TRUE(fs::is_empty(base_ / "outside/inner"));
   for (const std::string& path : {good, inner, root_ + "/../outside", root_ + "/absent"}) {
-    EXPECT_EQ(FieldPath(HeldDirectory::Open(root_, path, "f").status()), "f") << path;
+    EXPECT_EQ(engine::FieldOf(HeldDirectory::Open(root_, path, "f").status()), "f") << path;
   }
 }
 
@@ -141,7 +141,7 @@ TEST_F(ModelPathTest, AQuantizationWhoseDirectoriesWereExchangedIsRefused) {
   engine::Ledger ledger;
   engine::Executor executor(1);
   const auto run = [&] {
-    return FieldPath(
+    return engine::FieldOf(
         MakeDirectoryQuantizer({&executor, &ledger})(request, [](std::string_view, double) {
           return absl::OkStatus();
         }).status());
@@ -175,7 +175,7 @@ TEST(ModelNameTest, IsShortAndPlain) {
   for (const std::string& name :
        {std::string(), std::string("-a"), std::string(".a"), std::string("A"), std::string("a b"),
         std::string("a/b"), std::string("a\n"), std::string("\xC3\xA4"), std::string(64, 'a')}) {
-    EXPECT_EQ(FieldPath(CheckModelName(name)), "name") << name;
+    EXPECT_EQ(engine::FieldOf(CheckModelName(name)), "name") << name;
   }
 }
 

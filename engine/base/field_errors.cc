@@ -1,0 +1,75 @@
+#include "engine/base/field_errors.h"
+
+#include <charconv>
+#include <string_view>
+
+#include "absl/strings/cord.h"
+#include "absl/strings/str_cat.h"
+#include "engine/base/status.h"
+
+namespace whipsnake::engine {
+namespace {
+
+// Each violation's field and message, as "5:a.b_c" one after the other.
+constexpr std::string_view kViolationsPayload = "whipsnake.violations";
+
+void AppendText(std::string_view text, std::string* out) {
+  absl::StrAppend(out, text.size(), ":", ToAbsl(text));
+}
+
+// Takes a text off the front of `rest`.
+std::string TakeText(std::string_view* rest) {
+  size_t size = 0;
+  const auto [end, error] = std::from_chars(rest->data(), rest->data() + rest->size(), size);
+  rest->remove_prefix(end - rest->data() + 1);
+  const std::string text(rest->substr(0, size));
+  rest->remove_prefix(size);
+  return text;
+}
+
+}  // namespace
+
+absl::Status InvalidFields(const std::vector<FieldViolation>& violations) {
+  std::string message, payload;
+  for (const FieldViolation& violation : violations) {
+    absl::StrAppend(&message, message.empty() ? "" : "; ", violation.message);
+    AppendText(violation.field, &payload);
+    AppendText(violation.message, &payload);
+  }
+  absl::Status status = absl::InvalidArgumentError(message);
+  status.SetPayload(ToAbsl(kViolationsPayload), absl::Cord(payload));
+  return status;
+}
+
+std::vector<FieldViolation> ViolationsOf(const absl::Status& status) {
+  std::vector<FieldViolation> violations;
+  const auto payload = status.GetPayload(ToAbsl(kViolationsPayload));
+  if (!payload) return violations;
+  const std::string text(*payload);
+  for (std::string_view rest = text; !rest.empty();) {
+    std::string field = TakeText(&rest);
+    violations.push_back({std::move(field), TakeText(&rest)});
+  }
+  return violations;
+}
+
+bool FieldErrors::Add(const absl::Status& status) {
+  if (status.ok()) return true;
+  std::vector<FieldViolation> violations = ViolationsOf(status);
+  // The message of a single one may have got a context.
+  if (violations.size() == 1) violations.front().message = ClientMessage(status);
+  if (violations.empty()) {
+    if (other_.ok()) other_ = status;
+    return false;
+  }
+  only_ = violations_.empty() ? status : absl::OkStatus();
+  violations_.insert(violations_.end(), violations.begin(), violations.end());
+  return false;
+}
+
+absl::Status FieldErrors::status() const {
+  if (violations_.empty()) return other_;
+  return only_.ok() ? InvalidFields(violations_) : only_;
+}
+
+}  // namespace whipsnake::engine

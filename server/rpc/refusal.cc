@@ -1,0 +1,82 @@
+#include "server/rpc/refusal.h"
+
+#include <algorithm>
+#include <cinttypes>
+#include <cstdio>
+#include <random>
+
+#include "engine/base/mutex.h"
+#include "engine/base/status.h"
+#include "server/errors.h"
+#include "server/logging.h"
+#include "server/utf8.h"
+
+namespace whipsnake::server {
+namespace {
+
+constexpr int kMaxLoggedBytes = 512;
+
+bool IsUsable(std::string_view id) {
+  return !id.empty() && id.size() <= 4 * kMaxRequestIdCharacters && IsUtf8(id) &&
+         CountCharacters(id) <= kMaxRequestIdCharacters;
+}
+
+// What HTTP/2 lets through as a value.
+bool IsPrintableAscii(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c <= '~'; });
+}
+
+std::string MadeUpRequestId() {
+  char text[17];
+  std::snprintf(text, sizeof(text), "%016" PRIx64, MadeUpNumber());
+  return text;
+}
+
+}  // namespace
+
+uint64_t MadeUpNumber() {
+  static engine::Mutex mutex;
+  static auto& random = *new std::mt19937_64([] {
+    std::random_device device;
+    return (uint64_t{device()} << 32) | device();
+  }());
+  engine::MutexLock lock(mutex);
+  return random();
+}
+
+std::string RequestIdOf(const grpc::CallbackServerContext& context, std::string_view given) {
+  if (IsUsable(given)) return std::string(given);
+  const auto found = context.client_metadata().find(kRequestIdMetadata);
+  if (found != context.client_metadata().end()) {
+    const std::string_view text(found->second.data(), found->second.size());
+    if (IsUsable(text)) return std::string(text);
+  }
+  return MadeUpRequestId();
+}
+
+grpc::Status EndCall(grpc::CallbackServerContext* context, std::string_view request_id,
+                     const absl::Status& status) {
+  if (status.ok()) return grpc::Status::OK;
+  if (IsPrintableAscii(request_id)) {
+    context->AddTrailingMetadata(kRequestIdMetadata, std::string(request_id));
+  }
+  return ToGrpc(WithRequestId(status, request_id));
+}
+
+void LogRefusal(std::string_view method, std::string_view model, std::string_view request_id,
+                const absl::Status& status) {
+  LogLimited(LogLevel::kInfo, "request refused",
+             {{"request_id", request_id},
+              {"method", method},
+              {"model", BoundedUtf8(model, kMaxLoggedBytes)},
+              {"code", absl::StatusCodeToString(status.code())},
+              {"field", BoundedUtf8(engine::FieldOf(status), kMaxLoggedBytes)}});
+}
+
+grpc::Status EndCallAndLog(grpc::CallbackServerContext* context, std::string_view method,
+                           std::string_view request_id, const absl::Status& status) {
+  if (!status.ok()) LogRefusal(method, "", request_id, status);
+  return EndCall(context, request_id, status);
+}
+
+}  // namespace whipsnake::server
