@@ -24,6 +24,10 @@ using engine::InvalidField;
 // A request is text or token ids: 4 MiB is more than the prompt limit lets through.
 constexpr int kMaxReceiveBytes = 4 << 20;
 constexpr int kMaxConcurrentStreams = 256;  // of one connection
+// From the connection to the client's first HTTP/2 settings.
+constexpr int kHandshakeTimeoutMs = 10'000;
+// For gRPC's buffers, where the operator does not say.
+constexpr int64_t kLeastRpcBufferBytes = 32 << 20, kMostRpcBufferBytes = 256 << 20;
 // Clients with a long silent prefill may ask for a sign of life this often, and no oftener.
 constexpr int kMinPingIntervalMs = 10'000;
 // Loads and unloads that clients have begun.
@@ -35,8 +39,18 @@ constexpr std::chrono::seconds kAbortTime{5};
 // For what is left then: probes, and health watchers, which never end by themselves.
 constexpr std::chrono::milliseconds kShutdownTime{100};
 
+constexpr int kServiceUnavailable = 503;
+
 constexpr const char* kServices[] = {"whipsnake.v1.GenerationService", "whipsnake.v1.StateService",
                                      "whipsnake.v1.ModelService", "whipsnake.v1.AdminService"};
+constexpr const char* kStandardServices[] = {"grpc.health.v1.Health",
+                                             "grpc.reflection.v1alpha.ServerReflection"};
+
+std::vector<std::string> AllServices() {
+  std::vector<std::string> names(std::begin(kServices), std::end(kServices));
+  names.insert(names.end(), std::begin(kStandardServices), std::end(kStandardServices));
+  return names;
+}
 
 absl::StatusOr<ListenAddress> CheckedAddress(const std::string& text, std::string_view flag,
                                              bool insecure_listen) {
@@ -47,6 +61,10 @@ absl::StatusOr<ListenAddress> CheckedAddress(const std::string& text, std::strin
         "a loopback address: connections are not encrypted, and other machines could "
         "reach this one; --insecure-listen allows it, behind a proxy or in a "
         "container's own network");
+  }
+  if (!address.IsLoopback()) {
+    Log(LogLevel::kWarning, "other machines can reach this port, and nothing is encrypted",
+        {{"flag", flag}, {"address", address.ToString()}});
   }
   return address;
 }
@@ -107,6 +125,11 @@ absl::Status CheckOptions(const DaemonOptions& options) {
     return InvalidField("--state-cache-bytes", std::to_string(options.generator.cache.max_bytes),
                         "0 (none) or more");
   }
+  if (options.rpc_buffer_bytes != 0 && options.rpc_buffer_bytes < kLeastRpcBufferBytes) {
+    return InvalidField("--rpc-buffer-bytes", std::to_string(options.rpc_buffer_bytes),
+                        "0 (by the memory) or at least " + std::to_string(kLeastRpcBufferBytes));
+  }
+  RETURN_IF_ERROR(positive("--max-connections", options.max_connections));
   RETURN_IF_ERROR(positive("--max-prompt-tokens", options.limits.prompt_tokens));
   RETURN_IF_ERROR(positive("--max-new-tokens", options.limits.new_tokens));
   RETURN_IF_ERROR(positive("--max-running", batching.max_running));
@@ -143,12 +166,8 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(DaemonOptions options) {
   ASSIGN_OR_RETURN(const ListenAddress http,
                    CheckedAddress(options.http, "--http", options.insecure_listen));
 
-  const engine::Resources resources = engine::DetectResources();
-  const int threads = options.threads > 0 ? options.threads : resources.threads;
-  const auto memory_limit =
-      static_cast<int64_t>(static_cast<double>(resources.memory_bytes) * options.memory_fraction);
-  std::unique_ptr<Daemon> daemon(
-      new Daemon(std::move(options), std::move(data), threads, memory_limit));
+  const Budget budget = MakeBudget(options);
+  std::unique_ptr<Daemon> daemon(new Daemon(std::move(options), std::move(data), budget));
   RETURN_IF_ERROR(daemon->states_.Open());
   RETURN_IF_ERROR(daemon->StartGrpc(grpc));
   RETURN_IF_ERROR(daemon->StartHttp(http));
@@ -156,25 +175,47 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(DaemonOptions options) {
       {{"version", std::string(Version())},
        {"grpc", daemon->grpc_address()},
        {"http", daemon->http_address()},
-       {"threads", threads},
+       {"threads", budget.threads},
        {"isa", std::string(kernels::Name(kernels::ActiveIsa()))},
-       {"memory_limit_bytes", memory_limit}});
+       {"memory_limit_bytes", budget.engine_bytes},
+       {"rpc_buffer_bytes", budget.rpc_buffer_bytes},
+       {"max_connections", budget.connections.grpc}});
   // All are known at once, as LOADING, before the first of them is loaded.
   for (const ModelSource& source : sources) RETURN_IF_ERROR(daemon->models_.Announce(source));
   daemon->loading_ = std::thread(&Daemon::LoadStartupModels, daemon.get(), std::move(sources));
   return daemon;
 }
 
-Daemon::Daemon(DaemonOptions options, DataDirectory data, int threads, int64_t memory_limit)
+Daemon::Budget Daemon::MakeBudget(const DaemonOptions& options) {
+  const engine::Resources resources = engine::DetectResources();
+  Budget budget;
+  budget.threads = options.threads > 0 ? options.threads : resources.threads;
+  budget.rpc_buffer_bytes =
+      options.rpc_buffer_bytes > 0
+          ? options.rpc_buffer_bytes
+          : std::clamp(resources.memory_bytes / 16, kLeastRpcBufferBytes, kMostRpcBufferBytes);
+  const auto fraction =
+      static_cast<int64_t>(static_cast<double>(resources.memory_bytes) * options.memory_fraction);
+  // Some is left to the engine however little there is: 0 would be no limit.
+  budget.engine_bytes =
+      std::max<int64_t>(std::min(fraction, resources.memory_bytes - budget.rpc_buffer_bytes), 1);
+  budget.connections = DivideOpenFiles(OpenFileLimit(), options.max_connections);
+  return budget;
+}
+
+Daemon::Daemon(DaemonOptions options, DataDirectory data, const Budget& budget)
     : options_(std::move(options)),
+      budget_(budget),
       data_(std::move(data)),
-      ledger_(memory_limit),
-      executor_(threads),
+      ledger_(budget.engine_bytes),
+      executor_(budget.threads),
       states_(options_.states, &ledger_),
       models_(options_.loader ? options_.loader
                               : MakeDirectoryLoader({&executor_, &ledger_}, options_.generator),
               metrics_,
-              [this](const std::string& name, ModelState state) { OnModelState(name, state); }),
+              [this](const std::string& name, std::optional<ModelState> state) {
+                OnModelState(name, state);
+              }),
       background_(kMaxBackgroundTasks),
       compile_pool_(kCompileThreads, kMaxWaitingToCompile),
       quantizations_(
@@ -185,7 +226,7 @@ Daemon::Daemon(DaemonOptions options, DataDirectory data, int threads, int64_t m
       model_service_({&models_, &active_calls_, &background_, &quantizations_, options_.model_root,
                       options_.limits}),
       admin_service_(
-          {&metrics_, &ledger_, &active_calls_, threads, start_time_,
+          {&metrics_, &ledger_, &active_calls_, budget.threads, start_time_,
            [this](std::optional<std::chrono::milliseconds> grace) { RequestDrain(grace); }}),
       grace_(options_.grace_period) {
   FillMetrics();
@@ -217,15 +258,23 @@ void Daemon::FillMetrics() {
   show(metrics_.saved_state_bytes, {"disk"}, [this] { return states_.disk_bytes(); });
 }
 
-absl::Status Daemon::StartGrpc(ListenAddress address) {
-  grpc::EnableDefaultHealthCheckService(true);
+absl::Status Daemon::StartGrpc(const ListenAddress& address) {
+  ASSIGN_OR_RETURN(grpc_acceptor_,
+                   Acceptor::Listen(address, {.name = "grpc",
+                                              .max_connections = budget_.connections.grpc,
+                                              .at_limit = Acceptor::AtLimit::kRefuse,
+                                              .dead_after = options_.keepalive_timeout}));
+  ShowConnections("grpc", *grpc_acceptor_);
+  SetServing(false);
   if (options_.reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
-  int port = 0;
-  builder.AddListeningPort(address.ToString(), grpc::InsecureServerCredentials(), &port);
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a taken port is an error
+  using ExternalConnections = grpc::ServerBuilder::experimental_type::ExternalConnectionType;
+  hand_over_ = builder.experimental().AddExternalConnectionAcceptor(
+      ExternalConnections::FROM_FD, grpc::InsecureServerCredentials());
   builder.SetMaxReceiveMessageSize(kMaxReceiveBytes);
+  builder.SetResourceQuota(grpc::ResourceQuota("rpc").Resize(budget_.rpc_buffer_bytes));
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxConcurrentStreams);
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeTimeoutMs);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
                              kMinPingIntervalMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 0);
@@ -234,29 +283,36 @@ absl::Status Daemon::StartGrpc(ListenAddress address) {
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS,
                              static_cast<int>(options_.keepalive_timeout.count()));
   std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> interceptors;
-  interceptors.push_back(MakeRpcMetrics(metrics_));
+  interceptors.push_back(MakeRpcMetrics(metrics_, AllServices()));
   builder.experimental().SetInterceptorCreators(std::move(interceptors));
+  builder.RegisterService(&health_);
   builder.RegisterService(&generation_service_);
   builder.RegisterService(&state_service_);
   builder.RegisterService(&model_service_);
   builder.RegisterService(&admin_service_);
-
-  engine::MutexLock lock(health_mutex_);
   server_ = builder.BuildAndStart();
-  if (server_ == nullptr) {
-    return absl::UnavailableError("cannot listen for gRPC on " + address.ToString() +
-                                  ": is another server there?");
-  }
-  health_ = server_->GetHealthCheckService();
-  SetServing(false);
-  address.set_port(port);
-  grpc_address_ = address.ToString();
+  if (server_ == nullptr) return absl::InternalError("gRPC's server did not start");
+  grpc_acceptor_->Start([this](int descriptor, const sockaddr*, socklen_t) {
+    grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters connection;
+    connection.fd = descriptor;
+    hand_over_->HandleNewConnection(&connection);
+  });
   return absl::OkStatus();
 }
 
 absl::Status Daemon::StartHttp(const ListenAddress& address) {
-  ASSIGN_OR_RETURN(http_, HttpServer::Start(address, Routes()));
+  ASSIGN_OR_RETURN(http_, HttpServer::Start(address, Routes(), budget_.connections.http));
+  ShowConnections("http", http_->acceptor());
   return absl::OkStatus();
+}
+
+void Daemon::ShowConnections(const std::string& port, const Acceptor& acceptor) {
+  metrics_.connections.Put({port}, std::make_unique<Computed>([&acceptor] {
+                             return static_cast<double>(acceptor.connections());
+                           }));
+  metrics_.connections_turned_away.Put({port}, std::make_unique<Computed>([&acceptor] {
+                                         return static_cast<double>(acceptor.turned_away());
+                                       }));
 }
 
 HttpRoutes Daemon::Routes() {
@@ -268,7 +324,7 @@ HttpRoutes Daemon::Routes() {
                                 "/healthz  whether the process is alive\n"
                                 "/readyz   whether every model of the command line is ready\n"};
   };
-  routes["/healthz"] = [] { return HttpResponse{.body = "ok\n"}; };
+  routes["/healthz"] = [this] { return Liveness(); };
   routes["/readyz"] = [this] { return Readiness(); };
   routes["/metrics"] = [this] {
     return HttpResponse{.body = metrics_.registry.Text(),
@@ -277,8 +333,12 @@ HttpRoutes Daemon::Routes() {
   return routes;
 }
 
+HttpResponse Daemon::Liveness() {
+  if (grpc_acceptor_->is_listening()) return {.body = "ok\n"};
+  return {kServiceUnavailable, "the gRPC port has ceased to listen\n"};
+}
+
 HttpResponse Daemon::Readiness() {
-  constexpr int kServiceUnavailable = 503;
   if (active_calls_.closed()) return {kServiceUnavailable, "draining\n"};
   const std::string reason = models_.WhyNotReady();
   if (!reason.empty()) return {kServiceUnavailable, reason + "\n"};
@@ -291,10 +351,7 @@ void Daemon::LoadStartupModels(std::vector<ModelSource> sources) {
     // The registry keeps and logs the error.
     models_.Load(source.name).IgnoreError();
   }
-  {
-    engine::MutexLock lock(health_mutex_);
-    SetServing(true);
-  }
+  SetServing(true);
   engine::MutexLock lock(mutex_);
   loaded_ = true;
   changed_.NotifyAll();
@@ -305,15 +362,17 @@ void Daemon::WaitUntilLoaded() {
   while (!loaded_ && !drain_requested_) changed_.Wait(mutex_);
 }
 
-// Once health_ was shut down this has no effect any more.
 void Daemon::SetServing(bool serving) {
-  health_->SetServingStatus("", serving);
-  for (const char* service : kServices) health_->SetServingStatus(service, serving);
+  health_.Set("", serving);
+  for (const char* service : kServices) health_.Set(service, serving);
 }
 
-void Daemon::OnModelState(const std::string& name, ModelState state) {
-  engine::MutexLock lock(health_mutex_);
-  health_->SetServingStatus("model/" + name, state == ModelState::kReady);
+void Daemon::OnModelState(const std::string& name, std::optional<ModelState> state) {
+  if (state) {
+    health_.Set("model/" + name, *state == ModelState::kReady);
+  } else {
+    health_.Remove("model/" + name);
+  }
 }
 
 void Daemon::RequestDrain(std::optional<std::chrono::milliseconds> grace) {
@@ -323,7 +382,7 @@ void Daemon::RequestDrain(std::optional<std::chrono::milliseconds> grace) {
   active_calls_.Close();
   quantizations_.Close();
   metrics_.draining.With({}).Set(1);
-  if (health_ != nullptr) health_->Shutdown();  // null: the port was taken
+  health_.ShutDown();
   Log(LogLevel::kInfo, "draining",
       {{"grace_seconds", std::chrono::duration<double>(grace_).count()}});
   changed_.NotifyAll();
@@ -344,6 +403,7 @@ void Daemon::Wait() {
     active_calls_.WaitUntilIdle(steady_clock::now() + kAbortTime);
   }
   quantizations_.Stop();  // before the server, so that those who watch see the end
+  if (grpc_acceptor_ != nullptr) grpc_acceptor_->Stop();
   if (server_ != nullptr) server_->Shutdown(std::chrono::system_clock::now() + kShutdownTime);
   if (loading_.joinable()) loading_.join();
   http_.reset();

@@ -4,7 +4,6 @@
 #define WHIPSNAKE_SERVER_DAEMON_H_
 
 #include <grpcpp/grpcpp.h>
-#include <grpcpp/health_check_service_interface.h>
 
 #include <chrono>
 #include <memory>
@@ -18,8 +17,10 @@
 #include "engine/base/memory.h"
 #include "engine/base/mutex.h"
 #include "engine/generate/generator.h"
+#include "server/acceptor.h"
 #include "server/http/http_server.h"
 #include "server/metrics/metrics.h"
+#include "server/open_files.h"
 #include "server/registry/data_directory.h"
 #include "server/registry/model_loader.h"
 #include "server/registry/model_registry.h"
@@ -31,6 +32,7 @@
 #include "server/rpc/background.h"
 #include "server/rpc/compile_pool.h"
 #include "server/rpc/generation_service.h"
+#include "server/rpc/health_service.h"
 #include "server/rpc/model_service.h"
 #include "server/rpc/state_service.h"
 
@@ -48,11 +50,14 @@ struct DaemonOptions {
   bool reflection = true;
   std::vector<NamedModel> models;  // loaded at the start, in this order
   // Of those models that can have them; a line of the log names the others. Empty: the model's own.
-  std::string scheme;            // of float weights, fp32 or bf16
-  std::string state_type;        // fp32, bf16 or int8
-  std::string model_root;        // empty: clients load nothing
-  int threads = 0;               // 0: what the affinity mask and the cgroup allow
-  double memory_fraction = 0.9;  // of the cgroup's memory, for the engine
+  std::string scheme;              // of float weights, fp32 or bf16
+  std::string state_type;          // fp32, bf16 or int8
+  std::string model_root;          // empty: clients load nothing
+  int threads = 0;                 // 0: what the affinity mask and the cgroup allow
+  double memory_fraction = 0.9;    // of the cgroup's memory, for the engine
+  int64_t max_connections = 1024;  // of gRPC; fewer where the limit of open files is low
+  // For what gRPC holds of requests and responses. 0: a sixteenth of the memory, 32 to 256 MiB.
+  int64_t rpc_buffer_bytes = 0;
   GenerationLimits limits;
   engine::GeneratorOptions generator;
   std::string data;          // a directory for what outlives the process; empty: nothing does
@@ -78,8 +83,8 @@ class Daemon {
   Daemon(const Daemon&) = delete;
   Daemon& operator=(const Daemon&) = delete;
 
-  const std::string& grpc_address() const { return grpc_address_; }
-  std::string http_address() const { return http_->address().ToString(); }
+  std::string grpc_address() const { return grpc_acceptor_->address().ToString(); }
+  std::string http_address() const { return http_->acceptor().address().ToString(); }
 
   // Returns when every model of the options is READY or FAILED, or a drain was requested.
   void WaitUntilLoaded();
@@ -93,18 +98,30 @@ class Daemon {
   void Wait();
 
  private:
-  Daemon(DaemonOptions options, DataDirectory data, int threads, int64_t memory_limit);
+  // What the daemon has to share out.
+  struct Budget {
+    int threads = 0;
+    int64_t engine_bytes = 0;
+    int64_t rpc_buffer_bytes = 0;
+    ConnectionLimits connections;
+  };
+  static Budget MakeBudget(const DaemonOptions& options);
 
-  absl::Status StartGrpc(ListenAddress address);
+  Daemon(DaemonOptions options, DataDirectory data, const Budget& budget);
+
+  absl::Status StartGrpc(const ListenAddress& address);
   absl::Status StartHttp(const ListenAddress& address);
   void FillMetrics();
+  void ShowConnections(const std::string& port, const Acceptor& acceptor);
   HttpRoutes Routes();
+  HttpResponse Liveness();
   HttpResponse Readiness();
   void LoadStartupModels(std::vector<ModelSource> sources);
   void SetServing(bool serving);
-  void OnModelState(const std::string& name, ModelState state);
+  void OnModelState(const std::string& name, std::optional<ModelState> state);
 
   const DaemonOptions options_;
+  const Budget budget_;
   const std::chrono::system_clock::time_point start_time_ = std::chrono::system_clock::now();
   const DataDirectory data_;
   // In the order of use: what is below uses what is above.
@@ -112,10 +129,7 @@ class Daemon {
   engine::Ledger ledger_;
   engine::Executor executor_;
   ActiveCalls active_calls_;
-  engine::Mutex
-      health_mutex_;  // held while the server is built, so that no change of state is missed
-  grpc::HealthCheckServiceInterface* health_ ABSL_GUARDED_BY(health_mutex_) =
-      nullptr;  // the server's
+  HealthService health_;
   StateStore states_;
   ModelRegistry models_;
   Background background_;
@@ -126,7 +140,8 @@ class Daemon {
   ModelService model_service_;
   AdminService admin_service_;
   std::unique_ptr<grpc::Server> server_;
-  std::string grpc_address_;
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> hand_over_;  // to the server
+  std::unique_ptr<Acceptor> grpc_acceptor_;
   std::unique_ptr<HttpServer> http_;
   std::thread loading_;
 

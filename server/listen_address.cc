@@ -1,7 +1,6 @@
 #include "server/listen_address.h"
 
 #include <arpa/inet.h>
-#include <netinet/in.h>
 
 #include <charconv>
 

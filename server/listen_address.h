@@ -2,6 +2,7 @@
 #ifndef WHIPSNAKE_SERVER_LISTEN_ADDRESS_H_
 #define WHIPSNAKE_SERVER_LISTEN_ADDRESS_H_
 
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include <string>
@@ -25,6 +26,7 @@ class ListenAddress {
   void set_port(int port);
 
   const sockaddr* address() const { return reinterpret_cast<const sockaddr*>(&storage_); }
+  socklen_t size() const { return is_ipv6() ? sizeof(sockaddr_in6) : sizeof(sockaddr_in); }
   bool is_ipv6() const { return storage_.ss_family == AF_INET6; }
 
  private:

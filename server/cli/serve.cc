@@ -10,6 +10,8 @@
 #include "server/cli/command.h"
 #include "server/daemon.h"
 #include "server/logging.h"
+#include "server/open_files.h"
+#include "server/rpc/grpc_log.h"
 #include "server/signals.h"
 
 namespace whipsnake::server {
@@ -60,6 +62,8 @@ absl::StatusOr<int> Serve(const ServeFlags& flags, const Output& output) {
   SignalWatcher signals;          // before any thread
   std::signal(SIGPIPE, SIG_IGN);  // a reader of our output that leaves must not end the daemon
   InitLogging(flags.log_json ? LogFormat::kJson : LogFormat::kText);
+  SendGrpcLogToOurs();
+  RaiseOpenFileLimit();
   ASSIGN_OR_RETURN(const std::unique_ptr<Daemon> daemon, Daemon::Start(std::move(options)));
   signals.Start([&daemon] { daemon->RequestDrain(); });
   daemon->WaitUntilLoaded();
@@ -108,6 +112,16 @@ void AddServeCommand(CommandLine& line) {
   command
       .add_option("--memory-fraction", daemon.memory_fraction,
                   "The part of the memory that models may use")
+      ->capture_default_str();
+  command
+      .add_option("--max-connections", daemon.max_connections,
+                  "gRPC connections at a time; fewer where the limit of open files is low")
+      ->capture_default_str();
+  command
+      .add_option("--rpc-buffer-bytes", daemon.rpc_buffer_bytes,
+                  "For requests and responses on their way; 0: a sixteenth of the memory, 32 to "
+                  "256 MiB")
+      ->transform(CLI::AsSizeValue(false))
       ->capture_default_str();
   command.add_option("--max-prompt-tokens", daemon.limits.prompt_tokens, "Of one request")
       ->capture_default_str();

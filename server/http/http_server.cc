@@ -9,13 +9,15 @@
 #include <string_view>
 
 #include "absl/strings/str_cat.h"
+#include "engine/base/status.h"
 #include "server/logging.h"
 
 namespace whipsnake::server {
 namespace {
 
-constexpr unsigned kMaxConnections = 64;
-constexpr unsigned kIdleSeconds = 15;
+constexpr unsigned kIdleSeconds = 10;
+// Of a connection: a request's head and the response's.
+constexpr size_t kConnectionBytes = 16 << 10;
 
 MHD_Result Send(MHD_Connection* connection, const HttpResponse& answer) {
   MHD_Response* response = MHD_create_response_from_buffer(
@@ -50,31 +52,41 @@ MHD_Result Handle(void* server, MHD_Connection* connection, const char* path, co
 void LogFromLibrary(void*, const char* format, va_list arguments) {
   char text[512];
   std::vsnprintf(text, sizeof(text), format, arguments);
-  Log(LogLevel::kWarning, "http", {{"detail", std::string(text)}});
+  LogLimited(LogLevel::kWarning, "http", {{"detail", std::string(text)}});
 }
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const ListenAddress& address,
-                                                              HttpRoutes routes) {
-  std::unique_ptr<HttpServer> server(new HttpServer(address, std::move(routes)));
-  unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ERROR_LOG;
-  if (address.is_ipv6()) flags |= MHD_USE_IPv6;
+                                                              HttpRoutes routes,
+                                                              int64_t max_connections) {
+  ASSIGN_OR_RETURN(auto acceptor,
+                   Acceptor::Listen(address, {.name = "http",
+                                              .max_connections = max_connections,
+                                              .at_limit = Acceptor::AtLimit::kCloseOldest}));
+  std::unique_ptr<HttpServer> server(new HttpServer(std::move(acceptor), std::move(routes)));
+  constexpr unsigned kFlags =
+      MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ITC | MHD_USE_ERROR_LOG;
   server->daemon_ = MHD_start_daemon(
-      flags, static_cast<uint16_t>(address.port()), nullptr, nullptr, &Handle, server.get(),
-      MHD_OPTION_EXTERNAL_LOGGER, &LogFromLibrary, nullptr,  // first: it is used from then on
-      MHD_OPTION_SOCK_ADDR, address.address(), MHD_OPTION_CONNECTION_LIMIT, kMaxConnections,
-      MHD_OPTION_CONNECTION_TIMEOUT, kIdleSeconds, MHD_OPTION_END);
+      kFlags, 0, nullptr, nullptr, &Handle, server.get(), MHD_OPTION_EXTERNAL_LOGGER,
+      &LogFromLibrary, nullptr,  // first: it is used from then on
+      // Room for those that the acceptor has just closed.
+      MHD_OPTION_CONNECTION_LIMIT, static_cast<unsigned>(2 * max_connections),
+      MHD_OPTION_CONNECTION_TIMEOUT, kIdleSeconds, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+      kConnectionBytes, MHD_OPTION_END);
   if (server->daemon_ == nullptr) {
-    return absl::UnavailableError(
-        absl::StrCat("cannot listen for HTTP on ", address.ToString(), ": ", std::strerror(errno)));
+    return absl::UnavailableError(absl::StrCat("cannot start the HTTP server on ",
+                                               address.ToString(), ": ", std::strerror(errno)));
   }
-  const MHD_DaemonInfo* info = MHD_get_daemon_info(server->daemon_, MHD_DAEMON_INFO_BIND_PORT);
-  if (info != nullptr) server->address_.set_port(info->port);
+  server->acceptor_->Start(
+      [daemon = server->daemon_](int descriptor, const sockaddr* peer, socklen_t size) {
+        MHD_add_connection(daemon, descriptor, peer, size);
+      });
   return server;
 }
 
 HttpServer::~HttpServer() {
+  acceptor_->Stop();
   if (daemon_ != nullptr) MHD_stop_daemon(daemon_);
 }
 

@@ -8,7 +8,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "server/listen_address.h"
+#include "server/acceptor.h"
 
 struct MHD_Daemon;
 
@@ -23,24 +23,26 @@ struct HttpResponse {
 // By path. Handlers run on the server's one thread, one at a time, and should be quick.
 using HttpRoutes = std::map<std::string, std::function<HttpResponse()>, std::less<>>;
 
-// Serves until it is destroyed. Connections are bounded in number and cut off when idle; another
-// path is answered with 404, another method with 405.
+// Serves until it is destroyed. Another path is answered with 404, another method with 405.
+//
+// A connection is good for a probe: where there are as many as there may be, a new one takes the
+// place of the oldest, so that clients which send nothing, or half a request, keep nobody out.
 class HttpServer {
  public:
   // Port 0 takes a free one. UNAVAILABLE, naming the address, when it cannot be listened on.
   static absl::StatusOr<std::unique_ptr<HttpServer>> Start(const ListenAddress& address,
-                                                           HttpRoutes routes);
+                                                           HttpRoutes routes,
+                                                           int64_t max_connections);
   ~HttpServer();
 
-  // With the port that was taken.
-  const ListenAddress& address() const { return address_; }
+  const Acceptor& acceptor() const { return *acceptor_; }
   const HttpRoutes& routes() const { return routes_; }
 
  private:
-  HttpServer(const ListenAddress& address, HttpRoutes routes)
-      : address_(address), routes_(std::move(routes)) {}
+  HttpServer(std::unique_ptr<Acceptor> acceptor, HttpRoutes routes)
+      : acceptor_(std::move(acceptor)), routes_(std::move(routes)) {}
 
-  ListenAddress address_;
+  std::unique_ptr<Acceptor> acceptor_;
   const HttpRoutes routes_;
   MHD_Daemon* daemon_ = nullptr;
 };

@@ -37,6 +37,13 @@ Metrics::Metrics()
           "whipsnake_rpc_duration_seconds",
           "From the arrival of an RPC to the sending of its status, in seconds.", {"method"},
           kDurationSeconds)),
+      connections(registry.AddComputed(
+          "whipsnake_connections", "Connections that are open, by port: grpc or http.", {"port"})),
+      connections_turned_away(registry.AddComputed(
+          "whipsnake_connections_turned_away_total",
+          "Connections that were refused (grpc), or closed for a newer one (http), because there "
+          "were as many as there may be.",
+          {"port"}, prometheus::MetricType::Counter)),
       requests_running(registry.AddComputed("whipsnake_requests_running",
                                             "Requests that the engine is working on.",
                                             {"model", "kind"})),

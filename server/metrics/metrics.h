@@ -20,6 +20,8 @@ class Metrics {
   Family<Gauge>& build_info;                    // version, commit, isa, cuda
   Family<Counter>& rpc_requests;                // method, code
   Family<Histogram>& rpc_duration;              // method
+  Family<Computed>& connections;                // port
+  Family<Computed>& connections_turned_away;    // port
   Family<Computed>& requests_running;           // model, kind
   Family<Computed>& requests_waiting;           // model, kind
   Family<Counter>& requests_rejected;           // model, reason

@@ -1,7 +1,10 @@
 #include "server/registry/model_registry.h"
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "engine/base/status.h"
 #include "server/errors.h"
@@ -33,6 +36,13 @@ absl::Status NotReady(std::string_view name, ModelState state, const absl::Statu
   }
 }
 
+// What was freed goes back to the system: a model that is gone takes no memory.
+void ReturnFreeMemory() {
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
+}
+
 }  // namespace
 
 std::string_view Name(ModelState state) {
@@ -53,8 +63,9 @@ struct ModelRegistry::Entry {
   ModelSnapshot snapshot;
   bool load_begun = false;
   int64_t handles = 0;
-  bool freeing = false;                   // whether somebody does, without the lock
-  std::unique_ptr<ModelMetrics> metrics;  // above the parts: the generator reports to it
+  bool freeing = false;  // whether somebody does, without the lock
+  // Above the parts: the generator reports to it. Null for a client's model that did not load.
+  std::unique_ptr<ModelMetrics> metrics;
   std::optional<ModelParts> parts;  // while READY or UNLOADING, and while a FAILED one is used
 
   bool in_use() const { return freeing || parts.has_value(); }
@@ -72,7 +83,9 @@ ModelRegistry::~ModelRegistry() {
   }
   stop_.NotifyAll();
   watcher_.join();
-  for (auto& [name, entry] : entries_) entry->metrics->Detach();
+  for (auto& [name, entry] : entries_) {
+    if (entry->metrics != nullptr) entry->metrics->Detach();
+  }
 }
 
 absl::Status ModelRegistry::Announce(const ModelSource& source) {
@@ -88,7 +101,7 @@ absl::Status ModelRegistry::Announce(const ModelSource& source) {
                      "MODEL_EXISTS"),
           "model", source.name);
     }
-    entries_.erase(found);
+    Forget(source.name);
   }
   auto entry = std::make_unique<Entry>();
   entry->snapshot.source = source;
@@ -115,15 +128,19 @@ absl::Status ModelRegistry::Load(const std::string& name) {
   absl::StatusOr<ModelParts> parts =
       loader_(source.directory, source.options, entry->metrics.get());
   const double seconds = Seconds(std::chrono::steady_clock::now() - begin).count();
+  if (!parts.ok()) ReturnFreeMemory();
 
   engine::MutexLock lock(mutex_);
   ModelSnapshot& snapshot = entry->snapshot;
   if (!parts.ok()) {
     snapshot.error = BlameCheckpoint(parts.status());
+    LogLimited(LogLevel::kError, "model failed to load",
+               {{"model", name}, {"error", std::string(snapshot.error.message())}});
     SetState(*entry, ModelState::kFailed);
-    Log(LogLevel::kError, "model failed to load",
-        {{"model", name}, {"error", std::string(snapshot.error.message())}});
-    return snapshot.error;
+    if (!snapshot.source.at_startup) entry->metrics.reset();
+    const absl::Status error = snapshot.error;
+    RememberFailed(snapshot.source);
+    return error;
   }
   entry->parts = *std::move(parts);
   snapshot.info = entry->parts->model->info();
@@ -141,8 +158,7 @@ void ModelRegistry::Withdraw(const std::string& name) {
   engine::MutexLock lock(mutex_);
   const auto found = entries_.find(name);
   if (found == entries_.end() || found->second->load_begun) return;
-  SetState(*found->second, ModelState::kUnloading);
-  entries_.erase(found);
+  Forget(name);
 }
 
 absl::Status ModelRegistry::Unload(const std::string& name) {
@@ -150,7 +166,7 @@ absl::Status ModelRegistry::Unload(const std::string& name) {
   ASSIGN_OR_RETURN(Entry * entry, Find(name));
   const bool failed = entry->snapshot.state == ModelState::kFailed;
   if (failed && !entry->in_use()) {
-    entries_.erase(name);
+    Forget(name);
     return absl::OkStatus();
   }
   if (entry->snapshot.state != ModelState::kReady && !failed) {
@@ -165,7 +181,7 @@ absl::Status ModelRegistry::Unload(const std::string& name) {
   if (!failed) entry->parts->generator->Drain();
   while (entry->handles > 0 || entry->freeing) idle_.Wait(mutex_);
   Free(*entry);
-  entries_.erase(name);
+  Forget(name);
   Log(LogLevel::kInfo, "model unloaded", {{"model", name}});
   return absl::OkStatus();
 }
@@ -176,6 +192,7 @@ void ModelRegistry::Free(Entry& entry) {
   mutex_.Unlock();
   entry.metrics->Detach();
   entry.parts.reset();
+  ReturnFreeMemory();
   mutex_.Lock();
   entry.freeing = false;
   idle_.NotifyAll();
@@ -183,7 +200,11 @@ void ModelRegistry::Free(Entry& entry) {
 
 absl::StatusOr<ModelHandle> ModelRegistry::Acquire(std::string_view name) {
   engine::MutexLock lock(mutex_);
-  if (name.empty() && entries_.size() == 1) name = entries_.begin()->first;
+  std::string only;
+  if (name.empty()) {
+    ASSIGN_OR_RETURN(only, OnlyModel());
+    name = only;
+  }
   ASSIGN_OR_RETURN(Entry * entry, Find(name));
   if (entry->snapshot.state != ModelState::kReady) {
     return NotReady(name, entry->snapshot.state, entry->snapshot.error);
@@ -227,23 +248,36 @@ absl::StatusOr<ModelRegistry::Entry*> ModelRegistry::Find(std::string_view name)
 }
 
 absl::Status ModelRegistry::NotFound(std::string_view name) const {
-  std::string message = name.empty() ? "no model was named, and there is not exactly one"
-                                     : absl::StrCat("no model ", engine::Quoted(name));
-  message += entries_.empty() ? "; no model is loaded" : "; there is:";
-  int listed = 0;
-  for (const auto& [existing, entry] : entries_) {
-    if (++listed > kNamesInMessage) {
-      message += " and more";
-      break;
-    }
-    message += " " + existing;
-  }
+  const std::string message = absl::StrCat(
+      name.empty() ? "no model was named" : absl::StrCat("no model ", engine::Quoted(name)),
+      entries_.empty() ? "; no model is loaded" : "; there is: ", ListNames());
   return WithResource(WithReason(absl::NotFoundError(message), "MODEL_NOT_FOUND"), "model", name);
+}
+
+std::string ModelRegistry::ListNames() const {
+  std::string names;
+  int listed = 0;
+  for (const auto& [name, entry] : entries_) {
+    if (++listed > kNamesInMessage) return names + " and more";
+    absl::StrAppend(&names, names.empty() ? "" : ", ", name);
+  }
+  return names;
+}
+
+absl::StatusOr<std::string> ModelRegistry::OnlyModel() const {
+  if (entries_.size() == 1) return entries_.begin()->first;
+  std::vector<std::string> usable;
+  for (const auto& [name, entry] : entries_) {
+    if (entry->snapshot.state != ModelState::kFailed) usable.push_back(name);
+  }
+  if (usable.size() == 1) return usable.front();
+  if (entries_.empty()) return NotFound("");
+  return engine::InvalidField("model", "no name", absl::StrCat("one of: ", ListNames()));
 }
 
 void ModelRegistry::SetState(Entry& entry, ModelState state) {
   entry.snapshot.state = state;
-  entry.metrics->SetState(Name(state));
+  if (entry.metrics != nullptr) entry.metrics->SetState(Name(state));
   if (listener_) listener_(entry.snapshot.source.name, state);
 }
 
@@ -269,6 +303,7 @@ void ModelRegistry::Fail(Entry& entry, const absl::Status& error) {
   SetState(entry, ModelState::kFailed);
   Log(LogLevel::kError, "model failed",
       {{"model", entry.snapshot.source.name}, {"error", std::string(error.message())}});
+  RememberFailed(entry.snapshot.source);
 }
 
 void ModelRegistry::Watch() {
@@ -293,6 +328,25 @@ void ModelRegistry::FreeFailed() {
     if (found == entries_.end()) return;
     Free(*found->second);
   }
+}
+
+void ModelRegistry::RememberFailed(const ModelSource& source) {
+  if (source.at_startup) return;
+  failed_.push_back(source.name);
+  if (std::ssize(failed_) <= kMaxFailed) return;
+  for (const std::string& name : failed_) {
+    const Entry& entry = *entries_.find(name)->second;
+    // One that is still held, or that somebody unloads, goes by itself.
+    if (entry.snapshot.state != ModelState::kFailed || entry.in_use()) continue;
+    Forget(std::string(name));
+    return;
+  }
+}
+
+void ModelRegistry::Forget(const std::string& name) {
+  std::erase(failed_, name);
+  entries_.erase(name);
+  if (listener_) listener_(name, std::nullopt);
 }
 
 void ModelRegistry::Release(Entry& entry) {

@@ -2,11 +2,13 @@
 //
 // A model is used through a handle, and unloading waits until no handle is left, as TensorFlow
 // Serving does it. A model that cannot be loaded, or whose files change while it is served, stays
-// in the list as FAILED, with its error, and disturbs no other.
+// in the list as FAILED, with its error, and disturbs no other. Of those that clients have named
+// the latest kMaxFailed stay, and one that did not load has no series in the metrics.
 #ifndef WHIPSNAKE_SERVER_REGISTRY_MODEL_REGISTRY_H_
 #define WHIPSNAKE_SERVER_REGISTRY_MODEL_REGISTRY_H_
 
 #include <chrono>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -52,8 +54,9 @@ class ModelHandle;
 class ModelRegistry {
  public:
   // Told of every change of state, in order, under the registry's lock: must be quick and must not
-  // call the registry.
-  using Listener = std::function<void(const std::string& name, ModelState state)>;
+  // call the registry. nullopt: the name has left the list.
+  using Listener = std::function<void(const std::string& name, std::optional<ModelState> state)>;
+  static constexpr int kMaxFailed = 32;
 
   // `metrics` outlives the registry; the listener may be null.
   ModelRegistry(ModelLoader loader, Metrics& metrics, Listener listener);
@@ -72,8 +75,9 @@ class ModelRegistry {
   // FAILED_PRECONDITION while it is loading or unloading already.
   absl::Status Unload(const std::string& name);
 
-  // A ready model to use. An empty name means the only model. NOT_FOUND names the models that
-  // exist; UNAVAILABLE while it is loading or unloading, FAILED_PRECONDITION if it has failed.
+  // A ready model to use. An empty name means the only model that has not failed; INVALID_ARGUMENT
+  // for the field "model" where there are several. NOT_FOUND names the models that exist;
+  // UNAVAILABLE while it is loading or unloading, FAILED_PRECONDITION if it has failed.
   absl::StatusOr<ModelHandle> Acquire(std::string_view name);
 
   // By name.
@@ -94,7 +98,15 @@ class ModelRegistry {
 
   absl::StatusOr<Entry*> Find(std::string_view name) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status NotFound(std::string_view name) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The names that a message lists.
+  std::string ListNames() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // What an empty name stands for.
+  absl::StatusOr<std::string> OnlyModel() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SetState(Entry& entry, ModelState state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Of those that clients have named; forgets the oldest that nobody uses where there are too many.
+  void RememberFailed(const ModelSource& source) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Forget(const std::string& name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
   void Release(Entry& entry);
   // Both unlock meanwhile.
   void Free(Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -112,6 +124,8 @@ class ModelRegistry {
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   engine::CondVar stop_;
   std::thread watcher_;  // looks at the weights' files, and frees models that have failed
+  // Names that clients chose, the latest last.
+  std::deque<std::string> failed_ ABSL_GUARDED_BY(mutex_);
 };
 
 // Keeps a ready model from being unloaded. Movable; the registry outlives it.

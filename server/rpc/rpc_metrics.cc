@@ -1,7 +1,9 @@
 #include "server/rpc/rpc_metrics.h"
 
+#include <google/protobuf/descriptor.h>
+
 #include <chrono>
-#include <string>
+#include <set>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -36,26 +38,47 @@ class RpcTimer : public grpc::experimental::Interceptor {
   const std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 };
 
+constexpr const char* kUnknownMethod = "unknown";
+
+using MethodNames = std::set<std::string, std::less<>>;
+
+// "whipsnake.v1.GenerationService/Generate"
+MethodNames MethodsOf(const std::vector<std::string>& services) {
+  MethodNames methods;
+  for (const std::string& name : services) {
+    const google::protobuf::ServiceDescriptor* service =
+        google::protobuf::DescriptorPool::generated_pool()->FindServiceByName(name);
+    if (service == nullptr) continue;
+    for (int i = 0; i < service->method_count(); ++i) {
+      methods.insert(name + "/" + service->method(i)->name());
+    }
+  }
+  return methods;
+}
+
 class RpcTimerFactory : public grpc::experimental::ServerInterceptorFactoryInterface {
  public:
-  explicit RpcTimerFactory(Metrics& metrics) : metrics_(metrics) {}
+  RpcTimerFactory(Metrics& metrics, const std::vector<std::string>& services)
+      : metrics_(metrics), methods_(MethodsOf(services)) {}
 
   grpc::experimental::Interceptor* CreateServerInterceptor(
       grpc::experimental::ServerRpcInfo* info) override {
-    std::string method = info->method();  // "/whipsnake.v1.GenerationService/Generate"
-    if (method.starts_with('/')) method.erase(0, 1);
-    return new RpcTimer(metrics_, std::move(method));
+    std::string_view method = info->method();  // "/whipsnake.v1.GenerationService/Generate"
+    if (method.starts_with('/')) method.remove_prefix(1);
+    const auto known = methods_.find(method);
+    return new RpcTimer(metrics_, known == methods_.end() ? kUnknownMethod : *known);
   }
 
  private:
   Metrics& metrics_;
+  const MethodNames methods_;
 };
 
 }  // namespace
 
 std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface> MakeRpcMetrics(
-    Metrics& metrics) {
-  return std::make_unique<RpcTimerFactory>(metrics);
+    Metrics& metrics, const std::vector<std::string>& services) {
+  return std::make_unique<RpcTimerFactory>(metrics, services);
 }
 
 }  // namespace whipsnake::server

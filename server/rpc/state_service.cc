@@ -26,8 +26,8 @@ grpc::ServerUnaryReactor* StateService::ForkState(grpc::CallbackServerContext* c
   if (status.ok()) {
     status = WithFieldPrefix(environment_.states->Validate(retention), "retention.");
   }
-  const auto end = [context, reactor](const absl::Status& status) {
-    reactor->Finish(EndCallAndLog(context, "ForkState", RequestIdOf(*context), status));
+  const auto end = [context, reactor](const absl::Status& result) {
+    reactor->Finish(EndCallAndLog(context, "ForkState", RequestIdOf(*context), result));
   };
   if (!status.ok()) {
     end(status);

@@ -1,7 +1,9 @@
 #include "server/daemon.h"
 
 #include <grpc/health/v1/health.grpc.pb.h>
+#include <grpcpp/generic/generic_stub.h>
 
+#include <filesystem>
 #include <future>
 
 #include "engine/base/status.h"
@@ -113,6 +115,166 @@ TEST(DaemonTest, ServesHttp) {
   EXPECT_THAT(Http(http, "DELETE", "/nothing"), StartsWith("HTTP/1.1 404"));
   EXPECT_THAT(Exchange(http, "nonsense\r\n\r\n"), Not(HasSubstr("200")));
   EXPECT_THAT(Http(http, "GET", "/healthz"), HasSubstr("ok"));  // still there
+}
+
+// Calls a method that need not exist with a request that need not be one.
+grpc::Status CallMethod(const TestServer& server, const std::string& method,
+                        const std::string& request, grpc::ClientContext* context) {
+  grpc::GenericStub stub(server.channel);
+  grpc::CompletionQueue queue;
+  const grpc::Slice slice(request);
+  const auto call = stub.PrepareUnaryCall(context, method, grpc::ByteBuffer(&slice, 1), &queue);
+  grpc::ByteBuffer response;
+  grpc::Status status;
+  call->StartCall();
+  call->Finish(&response, &status, nullptr);
+  void* tag = nullptr;
+  bool ok = false;
+  queue.Next(&tag, &ok);
+  return status;
+}
+
+TEST(DaemonTest, WhatDoesNotExistIsOneLabel) {
+  FakeEngine engine;
+  TestServer server(FakeOptions(engine));
+  for (int i = 0; i < 20; ++i) {
+    grpc::ClientContext context;
+    const grpc::Status status =
+        CallMethod(server, "/x" + std::to_string(i) + "/" + std::string(1000, 'y'), "", &context);
+    EXPECT_EQ(status.error_code(), grpc::UNIMPLEMENTED);
+  }
+  const std::string metrics = server.Metrics();
+  EXPECT_THAT(metrics, Not(HasSubstr("yyy")));
+  EXPECT_THAT(metrics, HasSubstr("whipsnake_rpc_requests_total{method=\"unknown\","
+                                 "code=\"UNIMPLEMENTED\"} 20\n"));
+}
+
+TEST(DaemonTest, EveryMethodThatIsServedIsALabel) {
+  FakeEngine engine;
+  TestServer server(FakeOptions(engine));
+  Health(server, "");
+  grpc::ClientContext context;
+  v1::ListModelsResponse response;
+  ASSERT_TRUE(server.models->ListModels(&context, {}, &response).ok());
+  const std::string metrics = server.Metrics();
+  EXPECT_THAT(metrics, HasSubstr("method=\"grpc.health.v1.Health/Check\""));
+  EXPECT_THAT(metrics, HasSubstr("method=\"whipsnake.v1.ModelService/ListModels\""));
+  EXPECT_THAT(metrics, Not(HasSubstr("unknown")));
+}
+
+std::string RequestIdOf(const grpc::Status& status) {
+  const auto detail = DetailOf<google::rpc::RequestInfo>(status);
+  return detail ? detail->request_id() : "";
+}
+
+std::string TrailingRequestId(const grpc::ClientContext& context) {
+  const auto& metadata = context.GetServerTrailingMetadata();
+  const auto found = metadata.find("x-request-id");
+  return found == metadata.end() ? "" : std::string(found->second.data(), found->second.size());
+}
+
+TEST(DaemonTest, ARefusalSaysWhichRequestItWas) {
+  FakeEngine engine;
+  TestServer server(FakeOptions(engine));
+  const auto generate = [&](const std::string& id, grpc::ClientContext* context) {
+    v1::GenerateRequest request;
+    v1::GenerateResponse response;
+    request.mutable_parameters()->set_request_id(id);
+    return server.generation->Generate(context, request, &response);  // without a prompt
+  };
+  grpc::ClientContext named, unnamed, overlong, other;
+  EXPECT_EQ(RequestIdOf(generate("mine", &named)), "mine");
+  EXPECT_EQ(TrailingRequestId(named), "mine");
+  const std::string made = RequestIdOf(generate("", &unnamed));
+  EXPECT_EQ(made.size(), 16u);
+  EXPECT_EQ(TrailingRequestId(unnamed), made);
+  EXPECT_EQ(RequestIdOf(generate(std::string(129, 'x'), &overlong)).size(), 16u);
+
+  // A method whose request has no id takes the metadata's.
+  other.AddMetadata("x-request-id", "from-metadata");
+  v1::GetModelRequest request;
+  v1::GetModelResponse response;
+  request.set_name("absent");
+  EXPECT_EQ(RequestIdOf(server.models->GetModel(&other, request, &response)), "from-metadata");
+}
+
+TEST(DaemonTest, EveryFailingMethodSaysWhichRequestItWas) {
+  FakeEngine engine;
+  TestServer server(FakeOptions(engine));
+  for (const char* service : {"GenerationService", "StateService", "ModelService"}) {
+    const auto* descriptor = google::protobuf::DescriptorPool::generated_pool()->FindServiceByName(
+        "whipsnake.v1." + std::string(service));
+    ASSERT_NE(descriptor, nullptr);
+    for (int i = 0; i < descriptor->method_count(); ++i) {
+      const std::string method =
+          "/" + descriptor->full_name() + "/" + descriptor->method(i)->name();
+      grpc::ClientContext context;
+      context.AddMetadata("x-request-id", "r1");
+      const grpc::Status status = CallMethod(server, method, "\xFF", &context);
+      EXPECT_FALSE(status.ok()) << method;
+      EXPECT_EQ(RequestIdOf(status), "r1") << method << ": " << status.error_message();
+      EXPECT_EQ(TrailingRequestId(context), "r1") << method;
+    }
+  }
+}
+
+TEST(DaemonTest, HealthForgetsNamesThatClientsChose) {
+  FakeEngine engine;
+  DaemonOptions options = FakeOptions(engine);
+  options.model_root = testing::TempDir() + "/health_forgets";
+  std::filesystem::create_directories(options.model_root + "/good");
+  std::filesystem::create_directories(options.model_root + "/broken");
+  TestServer server(options);
+  const auto load = [&](const std::string& path, const std::string& name) {
+    grpc::ClientContext context;
+    v1::LoadModelRequest request;
+    v1::LoadModelResponse response;
+    request.set_path(path);
+    request.set_name(name);
+    return server.models->LoadModel(&context, request, &response);
+  };
+  EXPECT_TRUE(load("good", "good").ok());
+  EXPECT_EQ(Health(server, "model/good"), "SERVING");
+  grpc::ClientContext context;
+  v1::UnloadModelRequest request;
+  v1::UnloadModelResponse response;
+  request.set_name("good");
+  ASSERT_TRUE(server.models->UnloadModel(&context, request, &response).ok());
+  EXPECT_EQ(Health(server, "model/good"), "code 5");
+  for (int i = 0; i <= ModelRegistry::kMaxFailed; ++i) {
+    EXPECT_FALSE(load("broken", "m" + std::to_string(i)).ok());
+  }
+  EXPECT_EQ(Health(server, "model/m0"), "code 5");
+  EXPECT_EQ(Health(server, "model/m1"), "NOT_SERVING");
+  std::filesystem::remove_all(options.model_root);
+}
+
+// What would end the listening socket is done to it: its number is found by its port.
+void EndListening(const std::string& address) {
+  const int port = ListenAddress::Parse(address, "address")->port();
+  for (int descriptor = 0; descriptor < 1024; ++descriptor) {
+    int listens = 0;
+    sockaddr_in name{};
+    socklen_t size = sizeof(listens), name_size = sizeof(name);
+    if (getsockopt(descriptor, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 && listens == 1 &&
+        getsockname(descriptor, reinterpret_cast<sockaddr*>(&name), &name_size) == 0 &&
+        ntohs(name.sin_port) == port) {
+      shutdown(descriptor, SHUT_RDWR);
+    }
+  }
+}
+
+TEST(DaemonTest, IsUnhealthyWhenItsPortHasCeasedToListen) {
+  FakeEngine engine;
+  TestServer server(FakeOptions(engine));
+  const std::string http = server.daemon->http_address();
+  EXPECT_THAT(Http(http, "GET", "/healthz"), StartsWith("HTTP/1.1 200"));
+  EndListening(server.daemon->grpc_address());
+  std::string answer;
+  do answer = Http(http, "GET", "/healthz");
+  while (answer.starts_with("HTTP/1.1 200"));
+  EXPECT_THAT(answer, StartsWith("HTTP/1.1 503"));
+  EXPECT_THAT(answer, HasSubstr("gRPC port"));
 }
 
 TEST(DaemonTest, TellsAboutItself) {

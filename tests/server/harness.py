@@ -65,13 +65,14 @@ def make_tiny_model(directory, seed=1, contents=None):
 
 
 class Daemon:
-    """`whipsnake serve` with the demo model, on free ports. `root` is its model root."""
+    """`whipsnake serve` with the demo model, on free ports. `root` is its model root; `wrapper` is
+    a command that runs it, such as prlimit."""
 
-    def __init__(self, *flags):
+    def __init__(self, *flags, wrapper=()):
         self.root = tempfile.mkdtemp(prefix="whipsnake-test-")
         self.log = open(os.path.join(self.root, "log"), "w+", encoding="utf-8")
         self.process = subprocess.Popen(
-            [arguments.binary, "serve", "--model", "demo=" + demo_model(), "--model-root",
+            [*wrapper, arguments.binary, "serve", "--model", "demo=" + demo_model(), "--model-root",
              self.root, "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", *flags],
             stdout=subprocess.PIPE, stderr=self.log, text=True)
         line = self.process.stdout.readline()

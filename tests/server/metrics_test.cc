@@ -22,6 +22,8 @@ TEST(MetricsTest, FamiliesAreThese) {
       "whipsnake_build_info gauge",
       "whipsnake_rpc_requests_total counter",
       "whipsnake_rpc_duration_seconds histogram",
+      "whipsnake_connections gauge",
+      "whipsnake_connections_turned_away_total counter",
       "whipsnake_requests_running gauge",
       "whipsnake_requests_waiting gauge",
       "whipsnake_requests_rejected_total counter",

@@ -197,10 +197,10 @@ class ModelRegistryTest : public testing::Test {
   FakeEngine engine_;
   Metrics metrics_;
   std::vector<std::string> told_;  // guarded by the registry's lock
-  ModelRegistry registry_{engine_.Loader(), metrics_,
-                          [this](const std::string& name, ModelState state) {
-                            told_.push_back(name + " " + std::string(Name(state)));
-                          }};
+  ModelRegistry registry_{
+      engine_.Loader(), metrics_, [this](const std::string& name, std::optional<ModelState> state) {
+        told_.push_back(name + " " + (state ? std::string(Name(*state)) : "forgotten"));
+      }};
 };
 
 TEST_F(ModelRegistryTest, LoadsUsesAndUnloads) {
@@ -209,7 +209,7 @@ TEST_F(ModelRegistryTest, LoadsUsesAndUnloads) {
   EXPECT_EQ(registry_.Acquire("")->name(), "a");
   ASSERT_TRUE(registry_.Unload("a").ok());
   EXPECT_TRUE(absl::IsNotFound(registry_.Acquire("a").status()));
-  EXPECT_THAT(told_, testing::ElementsAre("a loading", "a ready", "a unloading"));
+  EXPECT_THAT(told_, testing::ElementsAre("a loading", "a ready", "a unloading", "a forgotten"));
   EXPECT_THAT(metrics_.registry.Text(), testing::Not(HasSubstr("model=\"a\"")));
 }
 
@@ -218,8 +218,41 @@ TEST_F(ModelRegistryTest, AnEmptyNameNeedsExactlyOneModel) {
   ASSERT_TRUE(AnnounceAndLoad("a", "/fake").ok());
   ASSERT_TRUE(AnnounceAndLoad("b", "/fake").ok());
   const absl::Status status = registry_.Acquire("").status();
-  EXPECT_TRUE(absl::IsNotFound(status));
-  EXPECT_THAT(status.message(), HasSubstr("a b"));
+  EXPECT_TRUE(absl::IsInvalidArgument(status));
+  EXPECT_EQ(status.message(), "model: no name seen, expected one of: a, b");
+  EXPECT_EQ(engine::FieldOf(status), "model");
+}
+
+TEST_F(ModelRegistryTest, AnEmptyNameIsNoModelThatHasFailed) {
+  ASSERT_TRUE(AnnounceAndLoad("a", "/fake").ok());
+  EXPECT_FALSE(AnnounceAndLoad("b", "/broken").ok());
+  EXPECT_EQ(registry_.Acquire("")->name(), "a");
+}
+
+TEST_F(ModelRegistryTest, LoadsThatFailLeaveABoundedListAndNoSeries) {
+  constexpr int kLoads = 3 * ModelRegistry::kMaxFailed;
+  for (int i = 0; i < kLoads; ++i) {
+    EXPECT_FALSE(AnnounceAndLoad("m" + std::to_string(i), "/broken").ok());
+    // Again: in place of the one that was there.
+    EXPECT_FALSE(AnnounceAndLoad("m" + std::to_string(i), "/broken").ok());
+  }
+  EXPECT_EQ(std::ssize(registry_.List()), ModelRegistry::kMaxFailed);
+  EXPECT_TRUE(registry_.Get("m" + std::to_string(kLoads - 1)).ok());
+  EXPECT_TRUE(absl::IsNotFound(registry_.Get("m0").status()));
+  EXPECT_THAT(metrics_.registry.Text(), testing::Not(HasSubstr("model=\"m")));
+  EXPECT_EQ(std::ranges::count_if(told_, [](const auto& t) { return t.ends_with("forgotten"); }),
+            2 * kLoads - ModelRegistry::kMaxFailed);
+}
+
+TEST_F(ModelRegistryTest, AFailedModelOfTheCommandLineStaysAndIsInTheMetrics) {
+  ASSERT_TRUE(registry_.Announce(Source("mine", "/broken", true)).ok());
+  EXPECT_FALSE(registry_.Load("mine").ok());
+  for (int i = 0; i <= ModelRegistry::kMaxFailed; ++i) {
+    EXPECT_FALSE(AnnounceAndLoad("m" + std::to_string(i), "/broken").ok());
+  }
+  EXPECT_EQ(registry_.Get("mine")->state, ModelState::kFailed);
+  EXPECT_THAT(metrics_.registry.Text(),
+              HasSubstr("whipsnake_model_state{model=\"mine\",state=\"failed\"} 1\n"));
 }
 
 TEST_F(ModelRegistryTest, ABrokenModelDisturbsNoOther) {

@@ -1,0 +1,199 @@
+#include "server/acceptor.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/logging.h"
+
+namespace whipsnake::server {
+namespace {
+
+// For which a lack of descriptors or memory is waited out.
+constexpr int kPauseMilliseconds = 100;
+
+absl::Status CannotListen(const ListenAddress& address) {
+  return absl::UnavailableError(
+      absl::StrCat("cannot listen on ", address.ToString(), ": ", std::strerror(errno)));
+}
+
+// The options are those of the accepted sockets too.
+bool Bind(int listener, std::chrono::milliseconds dead_after, ListenAddress* address) {
+  const int on = 1;
+  const auto timeout = static_cast<unsigned>(dead_after.count());
+  sockaddr_storage bound{};
+  socklen_t size = sizeof(bound);
+  if (setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
+      setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) != 0 ||
+      setsockopt(listener, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout, sizeof(timeout)) != 0 ||
+      bind(listener, address->address(), address->size()) != 0 ||
+      listen(listener, SOMAXCONN) != 0 ||
+      getsockname(listener, reinterpret_cast<sockaddr*>(&bound), &size) != 0) {
+    return false;
+  }
+  // The port is at the same place in both families.
+  address->set_port(ntohs(reinterpret_cast<const sockaddr_in*>(&bound)->sin_port));
+  return true;
+}
+
+// What accept fails with for a reason of the system's that passes.
+bool IsShortage(int error) {
+  return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+}
+
+// What accept fails with when it is the socket itself that is broken. All else concerns one
+// connection.
+bool IsBroken(int error) {
+  return error == EBADF || error == EINVAL || error == ENOTSOCK || error == EFAULT;
+}
+
+}  // namespace
+
+void OpenSockets::Add(int descriptor) {
+  struct stat status;
+  if (fstat(descriptor, &status) != 0) return;
+  engine::MutexLock lock(mutex_);
+  // In place of an older one with this number, which has been closed.
+  by_number_[descriptor] = {status.st_dev, status.st_ino, added_++};
+}
+
+bool OpenSockets::IsOpen(int descriptor, const Socket& socket) {
+  struct stat status;
+  return fstat(descriptor, &status) == 0 && status.st_dev == socket.device &&
+         status.st_ino == socket.inode;
+}
+
+int64_t OpenSockets::Count() {
+  engine::MutexLock lock(mutex_);
+  return CountLocked();
+}
+
+bool OpenSockets::FewerThan(int64_t limit) {
+  engine::MutexLock lock(mutex_);
+  return std::ssize(by_number_) < limit || CountLocked() < limit;
+}
+
+int64_t OpenSockets::CountLocked() {
+  std::erase_if(by_number_, [](const auto& entry) { return !IsOpen(entry.first, entry.second); });
+  return std::ssize(by_number_);
+}
+
+void OpenSockets::ShutDownOldest() {
+  engine::MutexLock lock(mutex_);
+  const auto oldest = std::min_element(
+      by_number_.begin(), by_number_.end(),
+      [](const auto& a, const auto& b) { return a.second.number < b.second.number; });
+  if (oldest == by_number_.end()) return;
+  // A descriptor of our own: the owner may close its one at any time, and the number stand for
+  // another file.
+  if (const int copy = dup(oldest->first); copy >= 0) {
+    if (IsOpen(copy, oldest->second)) shutdown(copy, SHUT_RDWR);
+    close(copy);
+  }
+  by_number_.erase(oldest);
+}
+
+absl::StatusOr<std::unique_ptr<Acceptor>> Acceptor::Listen(const ListenAddress& address,
+                                                           Options options) {
+  const int family = address.address()->sa_family;
+  const int listener = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (listener < 0) return CannotListen(address);
+  ListenAddress bound = address;
+  if (!Bind(listener, options.dead_after, &bound)) {
+    const absl::Status status = CannotListen(address);
+    close(listener);
+    return status;
+  }
+  return std::unique_ptr<Acceptor>(new Acceptor(listener, bound, std::move(options)));
+}
+
+Acceptor::Acceptor(int listener, const ListenAddress& address, Options options)
+    : options_(std::move(options)),
+      address_(address),
+      listener_(listener),
+      stop_(eventfd(0, EFD_CLOEXEC)) {}
+
+Acceptor::~Acceptor() {
+  Stop();
+  close(stop_);
+}
+
+void Acceptor::Start(Handler handler) {
+  handler_ = std::move(handler);
+  thread_ = std::thread(&Acceptor::Run, this);
+}
+
+void Acceptor::Stop() {
+  if (thread_.joinable()) {
+    eventfd_write(stop_, 1);
+    thread_.join();
+  }
+  if (listener_ >= 0) close(std::exchange(listener_, -1));
+}
+
+void Acceptor::Run() {
+  int pause = 0;
+  while (pause >= 0) {
+    // During a pause only the stop is looked at.
+    pollfd descriptors[] = {{stop_, POLLIN, 0}, {listener_, POLLIN, 0}};
+    if (poll(descriptors, pause > 0 ? 1 : 2, pause > 0 ? pause : -1) < 0 && errno != EINTR) {
+      pause = kPauseMilliseconds;
+      continue;
+    }
+    if (descriptors[0].revents != 0) return;
+    pause = AcceptAll();
+  }
+  listening_ = false;
+}
+
+int Acceptor::AcceptAll() {
+  while (true) {
+    sockaddr_storage peer{};
+    socklen_t size = sizeof(peer);
+    auto* address = reinterpret_cast<sockaddr*>(&peer);
+    const int descriptor = accept4(listener_, address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (descriptor >= 0) {
+      if (MakeRoom()) {
+        sockets_.Add(descriptor);
+        handler_(descriptor, address, size);
+      } else {
+        close(descriptor);
+      }
+      continue;
+    }
+    const int error = errno;
+    if (error == EAGAIN || error == EWOULDBLOCK) return 0;
+    if (IsShortage(error)) {
+      LogLimited(LogLevel::kWarning, "connections have to wait",
+                 {{"port", options_.name}, {"reason", std::strerror(error)}});
+      return kPauseMilliseconds;
+    }
+    if (IsBroken(error)) {
+      Log(LogLevel::kError, "the port has ceased to listen",
+          {{"port", options_.name}, {"reason", std::strerror(error)}});
+      return -1;
+    }
+  }
+}
+
+// Whether one more connection may be there.
+bool Acceptor::MakeRoom() {
+  if (sockets_.FewerThan(options_.max_connections)) return true;
+  ++turned_away_;
+  LogLimited(LogLevel::kWarning, "too many connections",
+             {{"port", options_.name}, {"limit", options_.max_connections}});
+  if (options_.at_limit == AtLimit::kRefuse) return false;
+  sockets_.ShutDownOldest();
+  return true;
+}
+
+}  // namespace whipsnake::server

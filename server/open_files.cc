@@ -1,0 +1,40 @@
+#include "server/open_files.h"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <limits>
+
+namespace whipsnake::server {
+namespace {
+
+constexpr rlim_t kMostOpenFiles = 65'536;
+// For all that is no connection: models, states, the libraries' own sockets.
+constexpr int64_t kReserved = 96;
+constexpr int64_t kMostHttp = 128;
+constexpr int64_t kFewest = 4;  // of a port, however low the limit is
+
+}  // namespace
+
+void RaiseOpenFileLimit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = std::max(limit.rlim_cur, std::min(limit.rlim_max, kMostOpenFiles));
+  setrlimit(RLIMIT_NOFILE, &limit);  // to at most the hard limit, which needs no privilege
+}
+
+int64_t OpenFileLimit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return kMostOpenFiles;
+  // RLIM_INFINITY is the largest number there is.
+  return static_cast<int64_t>(
+      std::min<rlim_t>(limit.rlim_cur, std::numeric_limits<int64_t>::max()));
+}
+
+ConnectionLimits DivideOpenFiles(int64_t open_files, int64_t most_grpc) {
+  const int64_t available = open_files - kReserved;
+  return {std::clamp(available / 8 * 7, kFewest, std::max(most_grpc, kFewest)),
+          std::clamp(available / 8, kFewest, kMostHttp)};
+}
+
+}  // namespace whipsnake::server

@@ -1,0 +1,29 @@
+#include "server/rpc/grpc_log.h"
+
+#include <grpc/support/log.h>
+
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "server/logging.h"
+#include "server/utf8.h"
+
+namespace whipsnake::server {
+namespace {
+
+constexpr int kMaxDetailBytes = 512;
+
+void Write(gpr_log_func_args* line) {
+  const LogLevel level =
+      line->severity == GPR_LOG_SEVERITY_ERROR ? LogLevel::kWarning : LogLevel::kInfo;
+  const std::string file(line->file);
+  LogLimited(level, "grpc",
+             {{"detail", BoundedUtf8(line->message, kMaxDetailBytes)},
+              {"source", absl::StrCat(file.substr(file.rfind('/') + 1), ":", line->line)}});
+}
+
+}  // namespace
+
+void SendGrpcLogToOurs() { gpr_set_log_function(&Write); }
+
+}  // namespace whipsnake::server

@@ -1,0 +1,179 @@
+#include "server/rpc/health_service.h"
+
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "engine/base/status.h"
+#include "server/rpc/messages.h"
+
+namespace whipsnake::server {
+
+using grpc::health::v1::HealthCheckRequest;
+using grpc::health::v1::HealthCheckResponse;
+
+// A stream of one name's status. At most one write is in flight; of what changes meanwhile the
+// latest is written next.
+class HealthWatch final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
+ public:
+  HealthWatch(HealthService* service, std::string name)
+      : service_(service), name_(std::move(name)) {}
+
+  void Begin(std::shared_ptr<HealthWatch> self) {
+    self_ = std::move(self);
+    Pump();
+  }
+
+  // Writes what is new, or finishes, or leaves it for later. From any thread.
+  void Pump() {
+    bool end = false;
+    {
+      engine::MutexLock lock(mutex_);
+      if (writing_ || finished_) return;
+      const HealthService::Status now = service_->StatusOf(name_);
+      if (gone_) {
+        end = finished_ = true;
+      } else if (now != written_) {
+        HealthCheckResponse response;
+        response.set_status(now);
+        current_ = SerializeMessage(response);
+        written_ = now;
+        writing_ = true;
+      } else {
+        return;
+      }
+    }
+    // Outside the lock: the flags keep other threads away, and gRPC may be done with this object
+    // before Finish returns.
+    if (end) {
+      Finish(ToGrpc(absl::CancelledError("the client has left")));
+    } else {
+      StartWrite(&current_);
+    }
+  }
+
+  void OnWriteDone(bool ok) override {
+    {
+      engine::MutexLock lock(mutex_);
+      writing_ = false;
+      if (!ok) gone_ = true;
+    }
+    Pump();
+  }
+
+  void OnCancel() override {
+    {
+      engine::MutexLock lock(mutex_);
+      gone_ = true;
+    }
+    Pump();
+  }
+
+  void OnDone() override {
+    service_->Forget(this);
+    // After the last Pump, in a way that ThreadSanitizer sees too.
+    { engine::MutexLock lock(mutex_); }
+    self_.reset();
+  }
+
+ private:
+  HealthService* const service_;
+  const std::string name_;
+  std::shared_ptr<HealthWatch> self_;
+  engine::Mutex mutex_;
+  std::optional<HealthService::Status> written_ ABSL_GUARDED_BY(mutex_);
+  grpc::ByteBuffer current_;  // being written
+  bool writing_ ABSL_GUARDED_BY(mutex_) = false;
+  bool gone_ ABSL_GUARDED_BY(mutex_) = false;
+  bool finished_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+namespace {
+
+// A call that is refused at once.
+class RefusedWatch final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
+ public:
+  explicit RefusedWatch(const grpc::Status& status) { Finish(status); }
+  void OnDone() override { delete this; }
+};
+
+}  // namespace
+
+void HealthService::Set(const std::string& service, bool serving) {
+  {
+    engine::MutexLock lock(mutex_);
+    serving_[service] = serving;
+  }
+  NotifyWatches();
+}
+
+void HealthService::Remove(const std::string& service) {
+  {
+    engine::MutexLock lock(mutex_);
+    serving_.erase(service);
+  }
+  NotifyWatches();
+}
+
+void HealthService::ShutDown() {
+  {
+    engine::MutexLock lock(mutex_);
+    shut_down_ = true;
+  }
+  NotifyWatches();
+}
+
+HealthService::Status HealthService::StatusOf(std::string_view service) const {
+  engine::MutexLock lock(mutex_);
+  const auto found = serving_.find(service);
+  if (found == serving_.end()) return HealthCheckResponse::SERVICE_UNKNOWN;
+  return found->second && !shut_down_ ? HealthCheckResponse::SERVING
+                                      : HealthCheckResponse::NOT_SERVING;
+}
+
+// Outside the lock: each asks for its status.
+void HealthService::NotifyWatches() {
+  std::vector<std::shared_ptr<HealthWatch>> watches;
+  {
+    engine::MutexLock lock(mutex_);
+    for (const auto& [pointer, weak] : watches_) {
+      if (auto watch = weak.lock()) watches.push_back(std::move(watch));
+    }
+  }
+  for (const auto& watch : watches) watch->Pump();
+}
+
+void HealthService::Forget(HealthWatch* watch) {
+  engine::MutexLock lock(mutex_);
+  watches_.erase(watch);
+}
+
+grpc::ServerUnaryReactor* HealthService::Check(grpc::CallbackServerContext* context,
+                                               const grpc::ByteBuffer* request,
+                                               grpc::ByteBuffer* response) {
+  const auto check = [this](const HealthCheckRequest& asked,
+                            HealthCheckResponse* answer) -> absl::Status {
+    answer->set_status(StatusOf(asked.service()));
+    if (answer->status() != HealthCheckResponse::SERVICE_UNKNOWN) return absl::OkStatus();
+    return absl::NotFoundError(
+        absl::StrCat("no service ", engine::Quoted(asked.service()), " is known"));
+  };
+  return AnswerUnary<HealthCheckRequest, HealthCheckResponse>(context, request, response, check);
+}
+
+grpc::ServerWriteReactor<grpc::ByteBuffer>* HealthService::Watch(
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* bytes) {
+  HealthCheckRequest request;
+  if (const absl::Status status = ParseMessage(*bytes, &request); !status.ok()) {
+    return new RefusedWatch(EndCallAndLog(context, "Watch", RequestIdOf(*context), status));
+  }
+  const auto watch = std::make_shared<HealthWatch>(this, request.service());
+  {
+    engine::MutexLock lock(mutex_);
+    watches_.emplace(watch.get(), watch);
+  }
+  watch->Begin(watch);
+  return watch.get();
+}
+
+}  // namespace whipsnake::server
