@@ -41,8 +41,8 @@ std::string BoundedUtf8(std::string_view text, int64_t max_bytes) {
   bool fits = true;
   ForEachCharacter(text, [&](std::string_view character) {
     result += character.empty() ? kReplacement : character;
-    if (result.size() + kEllipsis.size() <= max_bytes) cut = result.size();
-    return fits = result.size() <= max_bytes;
+    if (std::ssize(result) + std::ssize(kEllipsis) <= max_bytes) cut = result.size();
+    return fits = std::ssize(result) <= max_bytes;
   });
   if (!fits) result.replace(cut, std::string::npos, kEllipsis);
   return result;

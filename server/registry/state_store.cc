@@ -432,7 +432,7 @@ void StateStore::Delete(std::string_view handle, std::function<void(absl::Status
                                 "the state's file may come back");
         }
         if (status.ok()) {
-          engine::MutexLock lock(mutex_);
+          engine::MutexLock removal(mutex_);
           if (!Forget(info.name)) status = NotFound(info.handle);  // another was quicker
         }
         done(status);

@@ -53,10 +53,10 @@ grpc::ServerUnaryReactor* AdminService::GetMetrics(grpc::CallbackServerContext* 
 grpc::ServerUnaryReactor* AdminService::Drain(grpc::CallbackServerContext* context,
                                               const grpc::ByteBuffer* request,
                                               grpc::ByteBuffer* response) {
-  const auto drain = [this](const v1::DrainRequest& request, v1::DrainResponse*) -> absl::Status {
+  const auto drain = [this](const v1::DrainRequest& query, v1::DrainResponse*) -> absl::Status {
     std::optional<std::chrono::milliseconds> grace;
-    if (request.has_grace_period()) {
-      const auto& period = request.grace_period();
+    if (query.has_grace_period()) {
+      const auto& period = query.grace_period();
       if (period.seconds() < 0 || period.nanos() < 0 || period.nanos() > 999'999'999 ||
           period.seconds() > kMaxGraceSeconds) {
         return engine::InvalidField(

@@ -78,7 +78,7 @@ absl::StatusOr<std::vector<int32_t>> ResolvePrompt(const v1::GenerationParameter
       return InvalidField("prompt", "nothing", "text or token_ids");
   }
   const int64_t min_tokens = may_be_empty ? 0 : 1;
-  if (prompt.size() < min_tokens || prompt.size() > max_tokens) {
+  if (std::ssize(prompt) < min_tokens || std::ssize(prompt) > max_tokens) {
     return InvalidField(field, absl::StrCat(prompt.size(), " tokens"),
                         absl::StrCat(min_tokens, " to ", max_tokens));
   }

@@ -23,12 +23,12 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* GenerationService::StreamGenerate(
 grpc::ServerUnaryReactor* GenerationService::CountTokens(grpc::CallbackServerContext* context,
                                                          const grpc::ByteBuffer* request,
                                                          grpc::ByteBuffer* response) {
-  const auto count = [this](const v1::CountTokensRequest& request,
-                            v1::CountTokensResponse* response) -> absl::Status {
-    ASSIGN_OR_RETURN(const ModelHandle model, environment_.models->Acquire(request.model()));
-    ASSIGN_OR_RETURN(const std::vector<int32_t> ids, model.tokenizer().Encode(request.text()));
-    response->set_tokens(static_cast<int32_t>(ids.size()));
-    if (request.token_ids()) response->mutable_token_ids()->Assign(ids.begin(), ids.end());
+  const auto count = [this](const v1::CountTokensRequest& query,
+                            v1::CountTokensResponse* answer) -> absl::Status {
+    ASSIGN_OR_RETURN(const ModelHandle model, environment_.models->Acquire(query.model()));
+    ASSIGN_OR_RETURN(const std::vector<int32_t> ids, model.tokenizer().Encode(query.text()));
+    answer->set_tokens(static_cast<int32_t>(ids.size()));
+    if (query.token_ids()) answer->mutable_token_ids()->Assign(ids.begin(), ids.end());
     return absl::OkStatus();
   };
   return AnswerUnary<v1::CountTokensRequest, v1::CountTokensResponse>(context, request, response,

@@ -56,7 +56,7 @@ grpc::ServerUnaryReactor* ModelService::ListModels(grpc::CallbackServerContext* 
                                                    grpc::ByteBuffer* response) {
   return AnswerUnary<v1::ListModelsRequest, v1::ListModelsResponse>(
       context, request, response,
-      [this](const auto& request, auto* response) { return List(request, response); });
+      [this](const auto& query, auto* answer) { return List(query, answer); });
 }
 
 absl::Status ModelService::List(const v1::ListModelsRequest& request,
@@ -79,10 +79,10 @@ absl::Status ModelService::List(const v1::ListModelsRequest& request,
 grpc::ServerUnaryReactor* ModelService::GetModel(grpc::CallbackServerContext* context,
                                                  const grpc::ByteBuffer* request,
                                                  grpc::ByteBuffer* response) {
-  const auto get = [this](const v1::GetModelRequest& request,
-                          v1::GetModelResponse* response) -> absl::Status {
-    ASSIGN_OR_RETURN(const ModelSnapshot model, environment_.models->Get(request.name()));
-    *response->mutable_model() = ToProto(model);
+  const auto get = [this](const v1::GetModelRequest& query,
+                          v1::GetModelResponse* answer) -> absl::Status {
+    ASSIGN_OR_RETURN(const ModelSnapshot model, environment_.models->Get(query.name()));
+    *answer->mutable_model() = ToProto(model);
     return absl::OkStatus();
   };
   return AnswerUnary<v1::GetModelRequest, v1::GetModelResponse>(context, request, response, get);
@@ -158,13 +158,13 @@ grpc::ServerUnaryReactor* ModelService::UnloadModel(grpc::CallbackServerContext*
 grpc::ServerUnaryReactor* ModelService::QuantizeModel(grpc::CallbackServerContext* context,
                                                       const grpc::ByteBuffer* request,
                                                       grpc::ByteBuffer* response) {
-  const auto create = [this](const v1::QuantizeModelRequest& request,
-                             v1::QuantizeModelResponse* response) -> absl::Status {
+  const auto create = [this](const v1::QuantizeModelRequest& query,
+                             v1::QuantizeModelResponse* answer) -> absl::Status {
     ASSIGN_OR_RETURN(QuantizationRequest parsed,
-                     ParseQuantizationRequest(request, environment_.model_root));
+                     ParseQuantizationRequest(query, environment_.model_root));
     ASSIGN_OR_RETURN(const QuantizationSnapshot snapshot,
                      environment_.quantizations->Create(std::move(parsed)));
-    *response->mutable_quantization() = server::ToProto(snapshot);
+    *answer->mutable_quantization() = server::ToProto(snapshot);
     return absl::OkStatus();
   };
   return AnswerUnary<v1::QuantizeModelRequest, v1::QuantizeModelResponse>(context, request,
@@ -174,11 +174,11 @@ grpc::ServerUnaryReactor* ModelService::QuantizeModel(grpc::CallbackServerContex
 grpc::ServerUnaryReactor* ModelService::GetQuantization(grpc::CallbackServerContext* context,
                                                         const grpc::ByteBuffer* request,
                                                         grpc::ByteBuffer* response) {
-  const auto get = [this](const v1::GetQuantizationRequest& request,
-                          v1::GetQuantizationResponse* response) -> absl::Status {
+  const auto get = [this](const v1::GetQuantizationRequest& query,
+                          v1::GetQuantizationResponse* answer) -> absl::Status {
     ASSIGN_OR_RETURN(const QuantizationSnapshot snapshot,
-                     environment_.quantizations->Get(request.id()));
-    *response->mutable_quantization() = server::ToProto(snapshot);
+                     environment_.quantizations->Get(query.id()));
+    *answer->mutable_quantization() = server::ToProto(snapshot);
     return absl::OkStatus();
   };
   return AnswerUnary<v1::GetQuantizationRequest, v1::GetQuantizationResponse>(context, request,
@@ -190,7 +190,7 @@ grpc::ServerUnaryReactor* ModelService::ListQuantizations(grpc::CallbackServerCo
                                                           grpc::ByteBuffer* response) {
   return AnswerUnary<v1::ListQuantizationsRequest, v1::ListQuantizationsResponse>(
       context, request, response,
-      [this](const auto& request, auto* response) { return List(request, response); });
+      [this](const auto& query, auto* answer) { return List(query, answer); });
 }
 
 absl::Status ModelService::List(const v1::ListQuantizationsRequest& request,
@@ -223,11 +223,11 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* ModelService::WatchQuantization(
 grpc::ServerUnaryReactor* ModelService::CancelQuantization(grpc::CallbackServerContext* context,
                                                            const grpc::ByteBuffer* request,
                                                            grpc::ByteBuffer* response) {
-  const auto cancel = [this](const v1::CancelQuantizationRequest& request,
-                             v1::CancelQuantizationResponse* response) -> absl::Status {
+  const auto cancel = [this](const v1::CancelQuantizationRequest& query,
+                             v1::CancelQuantizationResponse* answer) -> absl::Status {
     ASSIGN_OR_RETURN(const QuantizationSnapshot snapshot,
-                     environment_.quantizations->Cancel(request.id()));
-    *response->mutable_quantization() = server::ToProto(snapshot);
+                     environment_.quantizations->Cancel(query.id()));
+    *answer->mutable_quantization() = server::ToProto(snapshot);
     return absl::OkStatus();
   };
   return AnswerUnary<v1::CancelQuantizationRequest, v1::CancelQuantizationResponse>(

@@ -48,10 +48,10 @@ grpc::ServerUnaryReactor* StateService::ForkState(grpc::CallbackServerContext* c
 grpc::ServerUnaryReactor* StateService::GetState(grpc::CallbackServerContext* context,
                                                  const grpc::ByteBuffer* request,
                                                  grpc::ByteBuffer* response) {
-  const auto get = [this](const v1::GetStateRequest& request,
-                          v1::GetStateResponse* response) -> absl::Status {
-    ASSIGN_OR_RETURN(const StateInfo info, environment_.states->Get(request.handle()));
-    *response->mutable_state() = ToProto(info);
+  const auto get = [this](const v1::GetStateRequest& query,
+                          v1::GetStateResponse* answer) -> absl::Status {
+    ASSIGN_OR_RETURN(const StateInfo info, environment_.states->Get(query.handle()));
+    *answer->mutable_state() = ToProto(info);
     return absl::OkStatus();
   };
   return AnswerUnary<v1::GetStateRequest, v1::GetStateResponse>(context, request, response, get);
@@ -62,7 +62,7 @@ grpc::ServerUnaryReactor* StateService::ListStates(grpc::CallbackServerContext* 
                                                    grpc::ByteBuffer* response) {
   return AnswerUnary<v1::ListStatesRequest, v1::ListStatesResponse>(
       context, request, response,
-      [this](const auto& request, auto* response) { return List(request, response); });
+      [this](const auto& query, auto* answer) { return List(query, answer); });
 }
 
 absl::Status StateService::List(const v1::ListStatesRequest& request,

@@ -174,7 +174,7 @@ TEST_P(ActivationTest, BackwardOfInfinitiesAndNaN) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Functions, ActivationTest, ::testing::ValuesIn(kFunctions),
-                         [](const auto& info) { return std::string(info.param.first); });
+                         [](const auto& test) { return std::string(test.param.first); });
 
 TEST(Softplus, IsAccurate) {
   const std::vector<float> x = ManyFloats();

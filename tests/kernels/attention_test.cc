@@ -233,7 +233,7 @@ TEST_P(AttentionTest, WhatIsPastTheEndIsNotRead) {
 
 INSTANTIATE_TEST_SUITE_P(Types, AttentionTest,
                          ::testing::Values(DType::kF32, DType::kBF16, DType::kI8),
-                         [](const auto& info) { return std::string(Name(info.param)); });
+                         [](const auto& test) { return std::string(Name(test.param)); });
 
 }  // namespace
 }  // namespace whipsnake::kernels

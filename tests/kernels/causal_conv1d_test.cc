@@ -14,15 +14,15 @@ namespace {
 
 // A layer's weights, and one sequence of inputs.
 struct Problem {
-  Problem(int64_t width, int64_t channels, int64_t length, bool with_bias = true)
-      : random(1 + width * 10007 + channels * 101 + length),
-        width(width),
-        channels(channels),
-        length(length),
-        x(length, channels, random, -2, 2),
-        weight(random.Vector(width * channels, -1, 1)),
-        bias(with_bias ? random.Vector(channels, -1, 1) : std::vector<float>()),
-        initial_state(random.Vector((width - 1) * channels, -2, 2)) {}
+  Problem(int64_t kernel_width, int64_t channel_count, int64_t row_count, bool with_bias = true)
+      : random(1 + kernel_width * 10007 + channel_count * 101 + row_count),
+        width(kernel_width),
+        channels(channel_count),
+        length(row_count),
+        x(row_count, channel_count, random, -2, 2),
+        weight(random.Vector(kernel_width * channel_count, -1, 1)),
+        bias(with_bias ? random.Vector(channel_count, -1, 1) : std::vector<float>()),
+        initial_state(random.Vector((kernel_width - 1) * channel_count, -2, 2)) {}
 
   using Convolution = void (*)(std::span<const ConvRun>, MatrixView<const float> x,
                                const float* weight, const float* bias, int64_t width,
@@ -41,17 +41,18 @@ struct Problem {
 // The same in codes. The sums' deviation is about that of W products of uniform codes; what comes
 // out of SiLU then uses most codes and saturates now and then.
 struct QuantizedProblem {
-  QuantizedProblem(int64_t width, int64_t channels, int64_t length, bool with_bias = true)
-      : random(2 + width * 10007 + channels * 101 + length),
-        width(width),
-        channels(channels),
-        length(length),
-        x(length, channels, random),
-        weight(random.Codes(width * channels)),
-        multiplier(random.Vector(channels, 1e-4f, 4e-4f)),
-        bias(with_bias ? random.Vector(channels, -1, 1) : std::vector<float>()),
-        output_multiplier(random.Vector(channels, 20, 40)),
-        initial_state(random.Codes((width - 1) * channels)) {}
+  QuantizedProblem(int64_t kernel_width, int64_t channel_count, int64_t row_count,
+                   bool with_bias = true)
+      : random(2 + kernel_width * 10007 + channel_count * 101 + row_count),
+        width(kernel_width),
+        channels(channel_count),
+        length(row_count),
+        x(row_count, channel_count, random),
+        weight(random.Codes(kernel_width * channel_count)),
+        multiplier(random.Vector(channel_count, 1e-4f, 4e-4f)),
+        bias(with_bias ? random.Vector(channel_count, -1, 1) : std::vector<float>()),
+        output_multiplier(random.Vector(channel_count, 20, 40)),
+        initial_state(random.Codes((kernel_width - 1) * channel_count)) {}
 
   using Convolution = void (*)(std::span<const QuantizedConvRun>, const QuantizedConvOperands&);
   void Run(Convolution convolution, std::span<const QuantizedConvRun> runs, TestCodes& y) const {

@@ -88,7 +88,7 @@ double Tolerance(const Weight& w, const float* x, int64_t n) {
 class MatmulTest : public testing::TestWithParam<DType> {};
 
 INSTANTIATE_TEST_SUITE_P(Weights, MatmulTest, testing::Values(DType::kF32, DType::kBF16),
-                         [](const auto& info) { return std::string(Name(info.param)); });
+                         [](const auto& test) { return std::string(Name(test.param)); });
 
 void ExpectEqualsReference(DType dtype, int64_t m, int64_t n, int64_t k) {
   SCOPED_TRACE(testing::Message() << "M=" << m << " N=" << n << " K=" << k);

@@ -91,11 +91,11 @@ struct Operands {
   // Sums have a deviation of about 5500 · √K: codes of y fill their range, and some saturate.
   explicit Operands(const Case& c)
       : Operands(c, RandomCodes(c.m * (c.k + 5), 1), RandomCodes(c.n * c.k, 2)) {}
-  Operands(const Case& c, std::vector<int8_t> x, const std::vector<int8_t>& w)
+  Operands(const Case& c, std::vector<int8_t> codes, const std::vector<int8_t>& weight)
       : x_stride(c.k + 5),
         y_stride(c.n + 3),
-        x(std::move(x)),
-        w(c.n, c.k, w),
+        x(std::move(codes)),
+        w(c.n, c.k, weight),
         multiplier(RandomValues(c.n, 3, 0.015f / std::sqrt(static_cast<float>(c.k)))),
         bias(RandomValues(c.n, 4, 10.0f)),
         row_scale(RandomValues(c.m, 5, 1.0f)) {}
@@ -156,7 +156,7 @@ INSTANTIATE_TEST_SUITE_P(Forms, QuantizedMatmulTest,
                                                    Isa::kScalar},
                                          NamedForm{"Packed", PackedQuantizedMatmul, Isa::kVnni},
                                          NamedForm{"OneDnn", OneDnnQuantizedMatmul, Isa::kVnni}),
-                         [](const auto& info) { return std::string(info.param.name); });
+                         [](const auto& test) { return std::string(test.param.name); });
 
 TEST_P(QuantizedMatmulTest, EqualsReferenceForEveryNumberOfRows) {
   for (int64_t m = 0; m <= 17; ++m) {

@@ -32,8 +32,8 @@ struct Operands {
   std::vector<float> h, residual, gamma, y;
   bool y_is_h = false;
 
-  Operands(int64_t t, int64_t d, int64_t gap)
-      : t(t), d(d), gap(gap), gamma(gap + d), y(Size(), kUntouched) {
+  Operands(int64_t rows, int64_t width, int64_t space)
+      : t(rows), d(width), gap(space), gamma(gap + d), y(Size(), kUntouched) {
     std::mt19937 generator(17);
     std::normal_distribution<float> normal;
     for (auto* values : {&h, &residual}) {
@@ -123,7 +123,7 @@ class RmsNormTest : public testing::TestWithParam<Backend> {
 };
 
 INSTANTIATE_TEST_SUITE_P(Backends, RmsNormTest, testing::ValuesIn(kBackends),
-                         [](const auto& info) { return info.param.name; });
+                         [](const auto& test) { return test.param.name; });
 
 void ExpectNear(const std::vector<float>& y, const std::vector<float>& expected) {
   ASSERT_EQ(y.size(), expected.size());

@@ -12,20 +12,20 @@ namespace {
 
 // A layer's weights, and the rows of one sequence.
 struct Problem {
-  Problem(int64_t channels, int64_t length, int64_t states)
-      : random(1 + channels * 10007 + length * 101 + states),
-        channels(channels),
-        length(length),
-        states(states),
-        x(length, channels, random, -2, 2),
-        delta(length, channels, random, -1, 1),
-        b(length, states, random, -1, 1),
-        c(length, states, random, -1, 1),
-        z(length, channels, random, -4, 4),
-        delta_bias(random.Vector(channels, -6, 0)),
-        a(random.Vector(states * channels, -16, -0.5f)),
-        d(random.Vector(channels, -1, 1)),
-        initial_state(random.Vector(states * channels, -1, 1)) {}
+  Problem(int64_t channel_count, int64_t row_count, int64_t state_count)
+      : random(1 + channel_count * 10007 + row_count * 101 + state_count),
+        channels(channel_count),
+        length(row_count),
+        states(state_count),
+        x(row_count, channel_count, random, -2, 2),
+        delta(row_count, channel_count, random, -1, 1),
+        b(row_count, state_count, random, -1, 1),
+        c(row_count, state_count, random, -1, 1),
+        z(row_count, channel_count, random, -4, 4),
+        delta_bias(random.Vector(channel_count, -6, 0)),
+        a(random.Vector(state_count * channel_count, -16, -0.5f)),
+        d(random.Vector(channel_count, -1, 1)),
+        initial_state(random.Vector(state_count * channel_count, -1, 1)) {}
 
   SelectiveScanOperands Operands(TestMatrix& y) const {
     return {.x = x.view(),

@@ -236,7 +236,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{"gpt2_static_int8_cache", true,
                          RecipeNames{.scheme = "w8a8", .activations = "static"},
                          kernels::DType::kI8}),
-    [](const auto& info) { return info.param.name; });
+    [](const auto& test) { return test.param.name; });
 
 }  // namespace
 }  // namespace whipsnake::engine

@@ -72,7 +72,7 @@ INSTANTIATE_TEST_SUITE_P(Goldens, Gpt2GoldenTest,
                          ::testing::Values("relu", "leaky_relu", "gelu", "gelu_new", "quick_gelu",
                                            "silu", "mish", "crrelu", "unprefixed", "sharded",
                                            "unscaled", "inverse_layer", "bf16", "f16"),
-                         [](const auto& info) { return info.param; });
+                         [](const auto& test) { return test.param; });
 
 class Gpt2Test : public ModelFixture {
  protected:

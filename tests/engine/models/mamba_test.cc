@@ -103,7 +103,7 @@ INSTANTIATE_TEST_SUITE_P(Goldens, MambaGoldenTest,
                          ::testing::Values("hf_tied", "hf_untied", "original", "original_ssm_cfg",
                                            "odd_sizes", "conv3_bias", "no_conv_bias", "bf16", "f16",
                                            "sharded"),
-                         [](const auto& info) { return info.param; });
+                         [](const auto& test) { return test.param; });
 
 class MambaTest : public ModelFixture {};
 

@@ -68,8 +68,8 @@ class QuantizedMambaTest : public testing::TestWithParam<Scheme> {
 
 INSTANTIATE_TEST_SUITE_P(Schemes, QuantizedMambaTest,
                          testing::Values(Scheme::kQuamba, Scheme::kSmoothQuant),
-                         [](const auto& info) {
-                           return info.param == Scheme::kQuamba ? "Quamba" : "SmoothQuant";
+                         [](const auto& test) {
+                           return test.param == Scheme::kQuamba ? "Quamba" : "SmoothQuant";
                          });
 
 TEST_P(QuantizedMambaTest, AnySplitIsBitIdentical) {

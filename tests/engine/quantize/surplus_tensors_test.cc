@@ -141,7 +141,7 @@ TEST_P(SurplusTensorsTest, AMaskOfOldFilesIsNot) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, SurplusTensorsTest, ::testing::ValuesIn(Kinds()),
-                         [](const auto& info) { return info.param.name; });
+                         [](const auto& test) { return test.param.name; });
 
 // transformers ties the two where they are equal, and uses the head of the file where not.
 class TiedHeadTest : public ::testing::TestWithParam<const char*> {

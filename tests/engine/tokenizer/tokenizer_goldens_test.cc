@@ -80,7 +80,7 @@ INSTANTIATE_TEST_SUITE_P(Styles, StyleTest,
                                          Style{"neox_style", Golden("neox_style"), false},
                                          Style{"llama3_style", Golden("llama3_style"), false},
                                          Style{"falcon_style", Golden("falcon_style"), true}),
-                         [](const auto& info) { return std::string(info.param.name); });
+                         [](const auto& test) { return std::string(test.param.name); });
 
 TEST(TokenizerGoldensTest, EncodesEveryComponentLikeTokenizers) {
   const nlohmann::json golden = ReadGolden("cases.json");
