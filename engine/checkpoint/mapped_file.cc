@@ -44,9 +44,10 @@ absl::StatusOr<MappedFile> MappedFile::Open(const std::string& path) {
 absl::Status MappedFile::Check() const {
   const auto refuse = [this](const char* what) {
     return WithPath(
-        absl::DataLossError(absl::StrCat(what, ", expected a file that stays as it is while it is "
-                                               "in use; replace it by renaming another one over "
-                                               "it")),
+        absl::DataLossError(absl::StrCat(what,
+                                         ", expected a file that stays as it is while it is "
+                                         "in use; replace it by renaming another one over "
+                                         "it")),
         path_);
   };
   if (descriptor_ < 0) return absl::OkStatus();

@@ -148,7 +148,7 @@ absl::StatusOr<SampledToken> Sampler::Next(std::span<const float> logits, int to
   }
   const float best_logit = Largest(scores_);
   if (best_logit == kNever) return absl::InternalError("the model's logits are not finite numbers");
-  const double normalizer = top_logprobs < 0 ? 0 : LogNormalizer(logits, weights_);
+  const double normalizer = top_logprobs < 0 ? 0 : LogNormalizer(scores_, weights_);
   Restrict(choice);
   ModifyScores();
 

@@ -253,7 +253,7 @@ absl::StatusOr<ResolvedGeneration> ResolveGeneration(const v1::GenerationParamet
     result.echo = parameters.has_text() ? parameters.text() : context.tokenizer.Decode(prompt);
   }
   request.resume = context.resume;
-  request.save_state = output.has_save_state();
+  request.save_state = output.has_save_state() || context.kind == GenerationKind::kSaveState;
   errors.Add(AfterState(std::move(prompt), context), &request.prompt);
   errors.Add(ResolveNewTokens(stopping, context, &request));
   RETURN_IF_ERROR(errors.status());

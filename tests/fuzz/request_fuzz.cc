@@ -1,7 +1,10 @@
 // Any bytes as a StreamGenerateRequest to a small model: refused with a status, or a request that
 // the engine may be given. The first byte chooses what the request is resolved against.
+#include <cstdio>
+#include <iterator>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/generate/generator.h"
@@ -17,8 +20,10 @@ constexpr int64_t kPadding = 3;  // tokens that the model has and the tokenizer 
 constexpr int64_t kPositions = 64;
 constexpr GenerationLimits kLimits{.prompt_tokens = 256, .new_tokens = 512};
 
-void Require(bool condition) {
-  if (!condition) __builtin_trap();
+void Require(bool condition, std::string_view otherwise) {
+  if (condition) return;
+  std::fprintf(stderr, "%.*s\n", static_cast<int>(otherwise.size()), otherwise.data());
+  __builtin_trap();
 }
 
 // All that resolving looks at.
@@ -89,14 +94,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       message.parameters(),
       {kKinds[choice & 3], model, info, tokenizer, defaults, constraints, kLimits, resume});
   if (!resolved.ok()) {
-    Require(!resolved.status().message().empty());
+    Require(!resolved.status().message().empty(), "a refusal without a message");
     return 0;
   }
   const GenerationRequest& request = resolved->request;
   const absl::Status valid = Validate(request, info);
-  Require(valid.ok());
-  Require(resolved->n >= 1 && resolved->n <= request.completions);
-  Require(resolved->prompt_tokens == static_cast<int64_t>(request.prompt.size()));
-  Require(resolved->parameters.max_new_tokens() == request.max_new_tokens);
+  Require(valid.ok(), valid.ToString());
+  Require(resolved->n >= 1 && resolved->n <= request.completions, "n is not one of completions");
+  Require(resolved->prompt_tokens == std::ssize(request.prompt), "prompt_tokens differ");
+  Require(resolved->parameters.max_new_tokens() == request.max_new_tokens, "max_new_tokens differ");
   return 0;
 }

@@ -8,6 +8,7 @@
 #include "gtest/gtest.h"
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/team.h"
+#include "tests/temporary_directory.h"
 
 namespace {
 
@@ -49,6 +50,7 @@ int main(int argc, char** argv) {
     }
     if (const int status = CapProcess(argv[++i]); status != 0) return status;
   }
+  const whipsnake::ProcessTemporaryDirectory temporary;
   whipsnake::kernels::Team team(2);
   const whipsnake::kernels::Team::Scope scope(&team);
   return RUN_ALL_TESTS();

@@ -59,7 +59,7 @@ TEST(DemoModelTest, APromptThatIsTooLongIsNamed) {
   grpc::ClientContext context;
   const grpc::Status status = server.generation->Generate(&context, request, &response);
   EXPECT_EQ(status.error_code(), grpc::INVALID_ARGUMENT);
-  EXPECT_NE(status.error_message().find("513 tokens seen, expected 1 to 511"), std::string::npos)
+  EXPECT_NE(status.error_message().find("513 tokens seen, expected 1 to 512"), std::string::npos)
       << status.error_message();
 }
 

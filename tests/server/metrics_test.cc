@@ -55,6 +55,7 @@ TEST(MetricsTest, FamiliesAreThese) {
       "whipsnake_quantizations_waiting gauge",
       "whipsnake_quantizations_total counter",
       "whipsnake_device_memory_used_bytes gauge",
+      "whipsnake_device_memory_purpose_bytes gauge",
       "whipsnake_device_memory_limit_bytes gauge",
       "whipsnake_draining gauge",
       "process_cpu_seconds_total counter",

@@ -99,8 +99,8 @@ TEST(PrefixCacheTest, GivesMemoryBackWhereTheLedgerNeedsIt) {
   ASSERT_TRUE(held.ok());
   // A state that keeps the ledger's bytes as long as it lives.
   struct BookedState : SizedState {
-    BookedState(Tokens tokens, Buffer buffer)
-        : SizedState(std::move(tokens), buffer.size()), buffer(std::move(buffer)) {}
+    BookedState(Tokens seen, Buffer bytes)
+        : SizedState(std::move(seen), bytes.size()), buffer(std::move(bytes)) {}
     Buffer buffer;
   };
   cache.Insert(Tokens{1}, std::make_shared<BookedState>(Tokens{1}, *std::move(held)));

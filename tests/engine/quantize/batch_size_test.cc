@@ -24,6 +24,8 @@ struct Case {
   RecipeNames recipe;
 };
 
+void PrintTo(const Case& tried, std::ostream* out) { *out << tried.name; }
+
 constexpr const char* kTransformer = R"({"model_type": "gpt2", "vocab_size": 300, "n_layer": 2,
     "n_embd": 96, "n_head": 3, "n_positions": 64, "activation_function": "crrelu",
     "initializer_range": 0.2, "crrelu_epsilon_init": 0.5)";
@@ -61,9 +63,11 @@ class BatchSizeTest : public testing::TestWithParam<Case> {
     const auto recipe = ParseRecipe(GetParam().recipe);
     ASSERT_TRUE(recipe.ok()) << recipe.status();
     directory_ = FreshDirectory("quantized");
-    const auto report = QuantizeModel(RandomModel(GetParam().config), SmallCalibration(),
-                                      {.recipe = *recipe, .percentile = 0.99999}, directory_,
-                                      environment(), Silent);
+    QuantizeOptions options;
+    options.recipe = *recipe;
+    if (recipe->percentile) options.percentile = 0.99999;  // given, as choosing it takes long
+    const auto report = QuantizeModel(RandomModel(GetParam().config), SmallCalibration(), options,
+                                      directory_, environment(), Silent);
     ASSERT_TRUE(report.ok()) << report.status();
   }
 
