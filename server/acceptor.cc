@@ -20,6 +20,7 @@ namespace {
 
 // For which a lack of descriptors or memory is waited out.
 constexpr int kPauseMilliseconds = 100;
+constexpr int kConnectionsPerRound = 64;
 
 absl::Status CannotListen(const ListenAddress& address) {
   return absl::UnavailableError(
@@ -150,13 +151,14 @@ void Acceptor::Run() {
       continue;
     }
     if (descriptors[0].revents != 0) return;
-    pause = AcceptAll();
+    pause = AcceptSome();
   }
   listening_ = false;
 }
 
-int Acceptor::AcceptAll() {
-  while (true) {
+// A round has an end, so that Stop() is seen however many connections arrive.
+int Acceptor::AcceptSome() {
+  for (int i = 0; i < kConnectionsPerRound; ++i) {
     sockaddr_storage peer{};
     socklen_t size = sizeof(peer);
     auto* address = reinterpret_cast<sockaddr*>(&peer);
@@ -183,6 +185,7 @@ int Acceptor::AcceptAll() {
       return -1;
     }
   }
+  return 0;
 }
 
 // Whether one more connection may be there.

@@ -93,8 +93,8 @@ class Acceptor {
   Acceptor(int listener, const ListenAddress& address, Options options);
 
   void Run();
-  // Accepts what is there. Returns for how many milliseconds not to try again; -1 for ever.
-  int AcceptAll();
+  // Accepts some of what is there. Returns for how many milliseconds not to try again; -1 for ever.
+  int AcceptSome();
   bool MakeRoom();
 
   const Options options_;

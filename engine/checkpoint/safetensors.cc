@@ -299,7 +299,7 @@ absl::StatusOr<std::map<std::string, TensorRecord>> ParseSafetensorsHeader(
 
 void ToFloat(const TensorView& tensor, float* out) {
   if (tensor.dtype == kernels::DType::kF32) {
-    std::memcpy(out, tensor.data.data(), tensor.data.size());
+    std::ranges::copy(tensor.data, reinterpret_cast<std::byte*>(out));
     return;
   }
   if (tensor.dtype == kernels::DType::kI8) {

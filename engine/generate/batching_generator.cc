@@ -302,7 +302,8 @@ class BatchingGenerator : public Generator {
       const auto [first, generation] = Find(id);
       const auto index = static_cast<int>(id - first);
       if (!generation->GiveUp(index)) continue;
-      batcher_.Restart(id, generation->length(index));
+      // One that has only its copy of the prompt's state yet takes another one later.
+      batcher_.Restart(id, generation->reads_again(index) ? generation->length(index) : 0);
       const auto planned =
           std::ranges::find(members, id, [](const Member& m) { return m.share.id; });
       if (planned != members.end()) {

@@ -196,7 +196,7 @@ absl::Status Generation::Fork(Completion& completion) {
     absl::StatusOr<std::unique_ptr<State>> copy = CopyOfPromptState();
     if (copy.ok()) {
       completion.state = *std::move(copy);
-      if (is_last) prompt_state_.reset();
+      if (is_last) std::exchange(prompt_state_, nullptr)->ReleaseRoom();
       return absl::OkStatus();
     }
     // To look for memory has emptied the cache.
@@ -309,13 +309,21 @@ bool Generation::complete() const {
   return true;
 }
 
+bool Generation::AnyWaitsForPromptState() const {
+  for (int index = 0; index < sequences(); ++index) {
+    if (!complete(index) && completions_[index].state == nullptr) return true;
+  }
+  return false;
+}
+
 void Generation::Leave(int index) {
   Completion& completion = completions_[index];
   // One that ended with its first token, or asked for none, never ran by itself.
   const std::shared_ptr<State> state =
       completion.state != nullptr ? std::move(completion.state) : prompt_state_;
   if (state == nullptr) return;
-  state->ReleaseRoom();
+  // The prompt's state keeps its room for the completion that takes it over.
+  if (state != prompt_state_ || !AnyWaitsForPromptState()) state->ReleaseRoom();
   if (request_.save_state && complete(index) && completion.saved == nullptr) {
     completion.saved = Save(completion, state);
   }
@@ -353,7 +361,7 @@ void Generation::Finish(const absl::Status& status) {
         .state = std::move(completion.saved)};
     finished.usage.generated_tokens += completion.sequence.generated();
   }
-  prompt_state_.reset();
+  if (prompt_state_ != nullptr) std::exchange(prompt_state_, nullptr)->ReleaseRoom();
   running_bytes_ = Reservation();
   waiting_bytes_ = Reservation();
   finished.reason = IsUnwanted(status) ? ReasonOf(status) : finished.completions.front().reason;

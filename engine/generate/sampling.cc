@@ -198,7 +198,7 @@ void Sampler::ModifyScores() {
     ModifyScore(id, [&](float score) { return score - penalty; });
   }
   for (const auto& [id, bias] : parameters_.logit_bias) {
-    if (id < vocab_size_) ModifyScore(id, [&](float score) { return score + bias; });
+    if (id < vocab_size_) ModifyScore(id, [bias = bias](float score) { return score + bias; });
   }
 }
 

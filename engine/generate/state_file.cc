@@ -160,8 +160,8 @@ absl::StatusOr<StateFile> ParseStateFile(std::span<const std::byte> bytes) {
   StateFile file;
   file.header = std::move(layout.header);
   file.tokens.resize(file.header.tokens);
-  std::memcpy(file.tokens.data(), bytes.data() + layout.tokens_begin,
-              file.header.tokens * sizeof(int32_t));
+  std::ranges::copy(bytes.subspan(layout.tokens_begin, file.header.tokens * sizeof(int32_t)),
+                    std::as_writable_bytes(std::span(file.tokens)).begin());
   const auto negative = std::ranges::find_if(file.tokens, [](int32_t token) { return token < 0; });
   if (negative != file.tokens.end()) {
     return absl::InvalidArgumentError(

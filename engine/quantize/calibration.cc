@@ -11,8 +11,6 @@
 namespace whipsnake::engine {
 namespace {
 
-using Samples = std::vector<std::vector<int32_t>>;
-
 // FNV-1a over the samples' lengths and ids.
 std::string Digest(const Samples& samples) {
   uint64_t hash = 0xcbf29ce484222325u;

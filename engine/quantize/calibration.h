@@ -13,10 +13,11 @@
 
 namespace whipsnake::engine {
 
+using Samples = std::vector<std::vector<int32_t>>;  // the token ids of each
+
 struct CalibrationSet {
-  std::vector<std::vector<int32_t>> samples;  // statistics are taken of these
-  std::vector<std::vector<int32_t>>
-      held_out;              // a tenth, for choosing between settings and for the report
+  Samples samples;           // statistics are taken of these
+  Samples held_out;          // a tenth, for choosing between settings and for the report
   std::string digest;        // of all token ids: "fnv1a64:..."
   int64_t known_tokens = 0;  // of the tokenizer; 0: all that the model has
 

@@ -18,8 +18,6 @@
 
 namespace whipsnake::engine {
 
-using Samples = std::vector<std::vector<int32_t>>;
-
 // A stage of the work, as a part of the whole.
 struct Stage {
   const QuantizeProgress& progress;

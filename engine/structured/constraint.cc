@@ -13,7 +13,6 @@ namespace {
 
 // Of the shortest text of an output: nothing that is longer is begun.
 constexpr int64_t kMaxLength = int64_t{1} << 16;
-constexpr size_t kMaxSpecBytes = 64 << 10;
 constexpr size_t kMaxChoices = 1024;
 constexpr int64_t kAnyCost = std::numeric_limits<int64_t>::max();
 
@@ -38,11 +37,9 @@ absl::StatusOr<Expression> CompileChoices(const std::vector<std::string>& texts,
 }
 
 absl::StatusOr<Expression> CompileSpec(const ConstraintSpec& spec, ExpressionPool& pool) {
-  size_t bytes = 0;
-  for (const std::string& text : spec.texts) bytes += text.size();
   const std::string field = FieldName(spec);
-  if (bytes > kMaxSpecBytes) {
-    return InvalidField(field, absl::StrCat(bytes, " bytes"),
+  if (spec.bytes() > kMaxSpecBytes) {
+    return InvalidField(field, absl::StrCat(spec.bytes(), " bytes"),
                         absl::StrCat("at most ", kMaxSpecBytes));
   }
   Expression root = ExpressionPool::kNothing;
@@ -69,6 +66,12 @@ absl::StatusOr<Expression> CompileSpec(const ConstraintSpec& spec, ExpressionPoo
 }
 
 }  // namespace
+
+size_t ConstraintSpec::bytes() const {
+  size_t bytes = 0;
+  for (const std::string& text : texts) bytes += text.size();
+  return bytes;
+}
 
 absl::StatusOr<std::shared_ptr<Constraint>> Constraint::Compile(
     const ConstraintSpec& spec, std::shared_ptr<const VocabularyTrie> vocabulary,

@@ -34,10 +34,14 @@
 
 namespace whipsnake::engine {
 
+inline constexpr size_t kMaxSpecBytes = 64 << 10;  // of a specification's texts together
+
 struct ConstraintSpec {
   enum class Form { kRegex, kChoices, kJsonSchema };
   Form form = Form::kRegex;
   std::vector<std::string> texts;  // one; of kChoices, as many as there are
+
+  size_t bytes() const;
 
   bool operator==(const ConstraintSpec&) const = default;
 };

@@ -27,7 +27,7 @@ namespace {
 // Keeps its keys in the order of the text: that of the properties.
 using Json = nlohmann::ordered_json;
 
-constexpr int kMaxDepth = 64;  // of schemas in schemas
+constexpr int kMaxSchemaDepth = 64;  // of schemas in schemas
 // An ordered object is searched key by key.
 constexpr int kMaxKeys = 1024;
 
@@ -198,11 +198,11 @@ class SchemaCompiler {
  public:
   SchemaCompiler(const Json& root, ExpressionPool& pool) : root_(root), pool_(pool), json_(pool) {}
 
-  // NOLINTNEXTLINE(misc-no-recursion): at most kMaxDepth deep.
+  // NOLINTNEXTLINE(misc-no-recursion): at most kMaxSchemaDepth deep.
   Expression Compile(const Json& schema, const std::string& path) {
     if (!status_.ok() || pool_.overflowed()) return ExpressionPool::kNothing;
-    if (depth_ >= kMaxDepth) {
-      Refuse(path, "schemas nested deeper", absl::StrCat("at most ", kMaxDepth, " levels"));
+    if (depth_ >= kMaxSchemaDepth) {
+      Refuse(path, "schemas nested deeper", absl::StrCat("at most ", kMaxSchemaDepth, " levels"));
       return ExpressionPool::kNothing;
     }
     ++depth_;

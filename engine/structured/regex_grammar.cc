@@ -12,7 +12,7 @@
 namespace whipsnake::engine {
 namespace {
 
-constexpr int kMaxDepth = 100;  // of groups
+constexpr int kMaxGroupDepth = 100;  // of groups
 
 CodePointSet Of(std::vector<CodePointRange> ranges) { return CodePointSet(std::move(ranges)); }
 CodePointSet Digits() { return Of({{'0', '9'}}); }
@@ -95,7 +95,7 @@ class Parser {
         {from_start ? ExpressionPool::kEmpty : any, body, to_end ? ExpressionPool::kEmpty : any});
   }
 
-  // NOLINTNEXTLINE(misc-no-recursion): groups are at most kMaxDepth deep.
+  // NOLINTNEXTLINE(misc-no-recursion): groups are at most kMaxGroupDepth deep.
   Expression Concatenation(int depth) {
     std::vector<Expression> parts;
     while (!AtEnd() && Peek() != '|' && Peek() != ')' && Peek() != '$') {
@@ -107,7 +107,7 @@ class Parser {
     return all;
   }
 
-  // NOLINTNEXTLINE(misc-no-recursion): groups are at most kMaxDepth deep.
+  // NOLINTNEXTLINE(misc-no-recursion): groups are at most kMaxGroupDepth deep.
   Expression Atom(int depth) {
     const char32_t c = Peek();
     switch (c) {
@@ -137,10 +137,10 @@ class Parser {
     }
   }
 
-  // NOLINTNEXTLINE(misc-no-recursion): at most kMaxDepth deep.
+  // NOLINTNEXTLINE(misc-no-recursion): at most kMaxGroupDepth deep.
   Expression Group(int depth) {
-    if (depth >= kMaxDepth) {
-      Refuse("groups nested deeper", absl::StrCat("at most ", kMaxDepth, " levels"));
+    if (depth >= kMaxGroupDepth) {
+      Refuse("groups nested deeper", absl::StrCat("at most ", kMaxGroupDepth, " levels"));
       return ExpressionPool::kNothing;
     }
     Take('(');

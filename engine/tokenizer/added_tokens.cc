@@ -12,7 +12,7 @@ namespace whipsnake::engine {
 namespace {
 
 // Bounds the work at one position of a text.
-constexpr size_t kLongestContent = 1024;
+constexpr size_t kLongestAddedToken = 1024;
 
 bool StandsAlone(std::string_view text, size_t begin, size_t end) {
   if (begin > 0 && IsWordCharacter(CodePointBefore(text, begin))) return false;
@@ -105,8 +105,8 @@ absl::Status AddedTokens::Add(const JsonView& view, const Bpe& model,
   ASSIGN_OR_RETURN(token.rstrip, view["rstrip"].Bool());
   ASSIGN_OR_RETURN(token.normalized, view["normalized"].Bool());
   ASSIGN_OR_RETURN(token.special, view["special"].Bool());
-  if (token.content.empty() || token.content.size() > kLongestContent) {
-    return view["content"].Invalid(absl::StrCat("1 to ", kLongestContent, " bytes"));
+  if (token.content.empty() || token.content.size() > kLongestAddedToken) {
+    return view["content"].Invalid(absl::StrCat("1 to ", kLongestAddedToken, " bytes"));
   }
 
   token.id = model.Find(token.content);

@@ -138,8 +138,8 @@ absl::Status Normalizer::Append(const JsonView& view) {
     ASSIGN_OR_RETURN(Pattern pattern, Pattern::Parse(view["pattern"]));
     ASSIGN_OR_RETURN(std::string content, view["content"].String());
     // A content of this size a few steps in a row could multiply a text beyond any memory.
-    constexpr size_t kLongestContent = 1024;
-    if (content.size() > kLongestContent) return view["content"].Invalid("at most 1024 bytes");
+    constexpr size_t kLongestReplacement = 1024;
+    if (content.size() > kLongestReplacement) return view["content"].Invalid("at most 1024 bytes");
     steps_.push_back(std::make_unique<Replace>(std::move(pattern), std::move(content)));
   } else if (type == "Prepend") {
     ASSIGN_OR_RETURN(std::string prefix, view["prepend"].String());

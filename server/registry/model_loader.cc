@@ -83,7 +83,7 @@ ModelLoader MakeDirectoryLoader(const engine::ModelEnvironment& environment,
     generator_options.executor = environment.executor;
     auto generator = engine::MakeGenerator(parts.model.get(), parts.tokenizer.get(),
                                            generator_options, observer);
-    if (!generator.ok()) return engine::WithContext(generator.status(), directory);
+    if (!generator.ok()) return engine::WithPath(generator.status(), directory);
     parts.generator = *std::move(generator);
     return parts;
   };

@@ -73,11 +73,13 @@ fs::path TargetOf(fs::path link, std::error_code& error) {
 // The name of an entry that is a link out of the root, or "".
 std::string EscapingEntry(const fs::path& root, const fs::path& directory) {
   std::error_code error;
-  for (const fs::directory_entry& entry : fs::directory_iterator(directory, error)) {
+  auto entry = fs::directory_iterator(directory, error);
+  // The operator that a range-for uses throws where a directory cannot be read to its end.
+  for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
     std::error_code unreadable;
-    if (!entry.is_symlink(unreadable)) continue;
-    const fs::path real = TargetOf(entry.path(), unreadable);
-    if (unreadable || !LiesBelow(root, real)) return entry.path().filename().string();
+    if (!entry->is_symlink(unreadable)) continue;
+    const fs::path real = TargetOf(entry->path(), unreadable);
+    if (unreadable || !LiesBelow(root, real)) return entry->path().filename().string();
   }
   return "";
 }

@@ -111,6 +111,15 @@ absl::Status ModelRegistry::Announce(const ModelSource& source) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<ModelParts> ModelRegistry::Load(const ModelSource& source,
+                                               ModelMetrics* metrics) const {
+  try {
+    return loader_(source.directory, source.options, metrics);
+  } catch (const std::exception& error) {
+    return absl::ResourceExhaustedError(absl::StrCat("the model was not loaded: ", error.what()));
+  }
+}
+
 absl::Status ModelRegistry::Load(const std::string& name) {
   ModelSource source;
   Entry* entry = nullptr;
@@ -125,8 +134,7 @@ absl::Status ModelRegistry::Load(const std::string& name) {
   }
   // Without the lock; nobody else touches an entry that is LOADING.
   const auto begin = std::chrono::steady_clock::now();
-  absl::StatusOr<ModelParts> parts =
-      loader_(source.directory, source.options, entry->metrics.get());
+  absl::StatusOr<ModelParts> parts = Load(source, entry->metrics.get());
   const double seconds = Seconds(std::chrono::steady_clock::now() - begin).count();
   if (!parts.ok()) ReturnFreeMemory();
 

@@ -1,8 +1,10 @@
 #include "server/rpc/compile_pool.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "engine/base/thread_priority.h"
 #include "server/errors.h"
 
@@ -23,16 +25,18 @@ CompilePool::~CompilePool() {
   for (std::thread& thread : threads_) thread.join();
 }
 
-absl::Status CompilePool::Run(std::function<void()> task) {
+absl::Status CompilePool::Run(const std::string& client, std::function<void()> task) {
   MutexLock lock(mutex_);
-  if (waiting_.size() >= max_waiting_) {
-    return WithReason(absl::ResourceExhaustedError(
-                          std::to_string(waiting_.size()) +
-                          " requests wait for their structured output to be compiled, the most at "
-                          "a time"),
+  const auto full = [](size_t waiting, const char* of_whom) {
+    return WithReason(absl::ResourceExhaustedError(absl::StrCat(
+                          waiting, " requests", of_whom,
+                          " wait for their structured output to be compiled, the most at a time")),
                       "COMPILE_QUEUE_FULL");
-  }
-  waiting_.push_back(std::move(task));
+  };
+  if (waiting_.size() >= max_waiting_) return full(waiting_.size(), "");
+  const size_t own = std::ranges::count(waiting_, client, &Task::client);
+  if (own >= std::max<size_t>(max_waiting_ / 4, 1)) return full(own, " of this client");
+  waiting_.push_back({client, std::move(task)});
   wake_.NotifyOne();
   return absl::OkStatus();
 }
@@ -40,7 +44,7 @@ absl::Status CompilePool::Run(std::function<void()> task) {
 void CompilePool::Loop() {
   engine::LowerThreadPriority();
   while (true) {
-    std::function<void()> task;
+    Task task;
     {
       MutexLock lock(mutex_);
       while (waiting_.empty() && !stopping_) wake_.Wait(mutex_);
@@ -48,7 +52,7 @@ void CompilePool::Loop() {
       task = std::move(waiting_.front());
       waiting_.pop_front();
     }
-    task();
+    task.run();
   }
 }
 

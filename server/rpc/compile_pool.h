@@ -21,16 +21,21 @@ class CompilePool {
   ~CompilePool();
 
   // Runs the task soon, on a thread of the pool. RESOURCE_EXHAUSTED, the task not run, when too
-  // many wait.
-  absl::Status Run(std::function<void()> task);
+  // many wait, or when a quarter of what may wait is this client's.
+  absl::Status Run(const std::string& client, std::function<void()> task);
 
  private:
+  struct Task {
+    std::string client;
+    std::function<void()> run;
+  };
+
   void Loop();
 
   const size_t max_waiting_;
   engine::Mutex mutex_;
   engine::CondVar wake_;
-  std::deque<std::function<void()>> waiting_ ABSL_GUARDED_BY(mutex_);
+  std::deque<Task> waiting_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<std::thread> threads_;
 };

@@ -25,6 +25,13 @@ std::string HostOf(const std::string& peer) { return peer.substr(0, peer.rfind('
 
 }  // namespace
 
+GenerationCall::GenerationCall(const GenerationEnvironment& environment, GenerationKind kind,
+                               grpc::CallbackServerContext* context)
+    : environment_(environment),
+      kind_(kind),
+      context_(context),
+      deadline_(MonotonicDeadline(context->deadline())) {}
+
 GenerationCall::~GenerationCall() {
   if (entered_) environment_.active_calls->Leave(this);
 }
@@ -33,7 +40,12 @@ bool GenerationCall::MustCompile(const v1::GenerationParameters& parameters) con
   const auto spec = ConstraintSpecOf(parameters.structured());
   if (!spec) return false;
   absl::StatusOr<ModelHandle> model = environment_.models->Acquire(parameters.model());
-  return model.ok() && model->constraints().Find(*spec) == nullptr;
+  return model.ok() && spec->bytes() <= engine::kMaxSpecBytes &&
+         model->constraints().Find(*spec) == nullptr;
+}
+
+std::string GenerationCall::ClientOf(const v1::GenerationParameters& parameters) const {
+  return parameters.client().empty() ? HostOf(context_->peer()) : parameters.client();
 }
 
 absl::Status GenerationCall::Start(std::string method, const absl::Status& so_far,
@@ -41,9 +53,17 @@ absl::Status GenerationCall::Start(std::string method, const absl::Status& so_fa
                                    std::function<void()> on_ready) {
   method_ = std::move(method);
   request_id_ = RequestIdOf(*context_, parameters.request_id());
-  deadline_ = MonotonicDeadline(context_->deadline());
-  refusal_ = so_far.ok() ? Admit(parameters, std::move(on_ready)) : so_far;
+  refusal_ = so_far.ok() ? CheckWanted() : so_far;
+  if (refusal_.ok()) refusal_ = Admit(parameters, std::move(on_ready));
   return refusal_;
+}
+
+absl::Status GenerationCall::CheckWanted() const {
+  if (engine::Clock::now() >= deadline_) {
+    return absl::DeadlineExceededError("the deadline passed before the request was started");
+  }
+  engine::MutexLock lock(mutex_);
+  return cancelled_ ? absl::CancelledError("the client cancelled the call") : absl::OkStatus();
 }
 
 absl::Status GenerationCall::Admit(const v1::GenerationParameters& parameters,
@@ -94,7 +114,7 @@ absl::Status GenerationCall::Submit(const v1::GenerationParameters& parameters,
   engine::GenerationRequest request = std::move(resolved_.request);
   request.arrival = arrival_;
   request.deadline = deadline_;
-  if (request.client.empty()) request.client = HostOf(context_->peer());
+  request.client = ClientOf(parameters);
   ASSIGN_OR_RETURN(auto stream,
                    model_->generator().Submit(std::move(request), std::move(on_ready)));
   engine::MutexLock lock(mutex_);

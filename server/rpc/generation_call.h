@@ -50,12 +50,13 @@ class GenerationCall : public AbortableCall {
  public:
   // `context` outlives the call.
   GenerationCall(const GenerationEnvironment& environment, GenerationKind kind,
-                 grpc::CallbackServerContext* context)
-      : environment_(environment), kind_(kind), context_(context) {}
+                 grpc::CallbackServerContext* context);
   ~GenerationCall() override;
 
   // Whether Start would compile a structured output, which may take long.
   bool MustCompile(const v1::GenerationParameters& parameters) const;
+  // Whom the request counts for: the client that it names, or the host that it comes from.
+  std::string ClientOf(const v1::GenerationParameters& parameters) const;
   CompilePool& compile_pool() const { return *environment_.compile_pool; }
 
   // Checks, resolves and queues the request, if all is well `so_far`; `method` is for the log.
@@ -89,6 +90,8 @@ class GenerationCall : public AbortableCall {
   v1::TokenLogprobs ToProto(const engine::SampledToken& token) const;
 
  private:
+  // An error where the client has gone or its deadline has passed while it waited for its start.
+  absl::Status CheckWanted() const;
   absl::Status Admit(const v1::GenerationParameters& parameters, std::function<void()> on_ready);
   absl::Status Submit(const v1::GenerationParameters& parameters, std::function<void()> on_ready);
 
@@ -104,7 +107,7 @@ class GenerationCall : public AbortableCall {
   grpc::CallbackServerContext* const context_;
   std::string method_, request_id_;
   const engine::Clock::time_point arrival_ = engine::Clock::now();
-  engine::Clock::time_point deadline_ = engine::Clock::time_point::max();
+  const engine::Clock::time_point deadline_;
   bool entered_ = false;
   std::optional<ModelHandle> model_;
   ResolvedGeneration resolved_;

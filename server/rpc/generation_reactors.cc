@@ -44,6 +44,15 @@ class GenerationReactor : public Reactor {
                     grpc::CallbackServerContext* context)
       : call_(environment, kind, context) {}
 
+  // An exception, such as of exhausted memory, would end the process on a thread of the pool.
+  static void StartGuarded(const std::function<void(const absl::Status&)>& start) {
+    try {
+      start(absl::OkStatus());
+    } catch (const std::exception& error) {
+      start(absl::ResourceExhaustedError(error.what()));
+    }
+  }
+
   // Parses and starts; then, or when that fails, the call takes its course. What must be compiled
   // first is started by a thread of the pool.
   template <typename Request>
@@ -57,8 +66,8 @@ class GenerationReactor : public Reactor {
     const absl::Status parsed = ParseMessage(bytes, request.get());
     if (!parsed.ok() || !self->call_.MustCompile(ParametersOf(*request))) {
       start(parsed);
-    } else if (const absl::Status full =
-                   self->call_.compile_pool().Run([start] { start(absl::OkStatus()); });
+    } else if (const absl::Status full = self->call_.compile_pool().Run(
+                   self->call_.ClientOf(ParametersOf(*request)), [start] { StartGuarded(start); });
                !full.ok()) {
       start(full);
     }

@@ -16,8 +16,12 @@ using grpc::health::v1::HealthCheckResponse;
 // latest is written next.
 class HealthWatch final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
  public:
+  // No service has a longer name, and a client may send one of megabytes.
+  static constexpr size_t kLongestName = 256;
+  static constexpr const char* kUnknownName = "?";
+
   HealthWatch(HealthService* service, std::string name)
-      : service_(service), name_(std::move(name)) {}
+      : service_(service), name_(name.size() <= kLongestName ? std::move(name) : kUnknownName) {}
 
   void Begin(std::shared_ptr<HealthWatch> self) {
     self_ = std::move(self);

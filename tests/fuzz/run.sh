@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # Runs one fuzzer for FUZZ_SECONDS (60), starting from its corpus: tests/fuzz/run.sh BINARY
 #
-# Inputs that reach new code are kept in build/fuzz/NAME, where the next run starts from them; an input that
-# crashes, hangs or takes too much memory is left beside them as build/fuzz/NAME-crash-..., and fails the run.
+# Inputs that reach new code are kept in build/corpus/NAME, where the next run starts from them; an input that
+# crashes, hangs or takes too much memory is left beside them as build/corpus/NAME-crash-..., and fails the run.
 # libFuzzer stops at 4096 bytes by itself; what a client sends is longer.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 binary=$1
 name=$(basename "$binary")
-found=build/fuzz/$name
+found=build/corpus/$name
 mkdir -p "$found"
 exec "$binary" -max_total_time="${FUZZ_SECONDS:-60}" -max_len=65536 -timeout=10 -rss_limit_mb=4096 \
   -print_final_stats=1 -artifact_prefix="$found-" "$found" "tests/fuzz/corpus/$name"

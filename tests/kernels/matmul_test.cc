@@ -192,7 +192,7 @@ TEST_P(MatmulTest, BatchInvariantRowsEqualRowsAloneBitForBit) {
       for (const int64_t m : {0, 1, 16, 17, 48, 64, 140}) {
         std::vector<float> batch(m * n);
         BatchInvariantMatmul({x.data(), m, k}, w.view(), bias.data(), {batch.data(), m, n}, f);
-        ASSERT_EQ(std::memcmp(batch.data(), alone.data(), m * n * sizeof(float)), 0)
+        ASSERT_TRUE(m == 0 || std::memcmp(batch.data(), alone.data(), m * n * sizeof(float)) == 0)
             << "M=" << m << " N=" << n << " K=" << k;
       }
     }
@@ -237,7 +237,8 @@ TEST_P(MatmulTest, AnOutputIsIndependentOfItsPlaceBitForBit) {
 TEST_P(MatmulTest, TheNumberOfThreadsDoesNotMatter) {
   constexpr int64_t kShapes[][3] = {
       {1, 1027, 768}, {7, 1027, 768}, {17, 700, 768}, {300, 530, 768}};
-  for (const auto& [m, n, k] : kShapes) {
+  for (const auto& shape : kShapes) {
+    const int64_t m = shape[0], n = shape[1], k = shape[2];
     const Weight w(GetParam(), n, k, RandomValues(n * k, 8));
     const std::vector<float> x = RandomValues(m * k, 9);
     const auto product = [&](int threads) {

@@ -250,7 +250,8 @@ TEST_P(QuantizedMatmulTest, ProductAndSumAreNotFused) {
 TEST_P(QuantizedMatmulTest, TheNumberOfThreadsDoesNotMatter) {
   constexpr int64_t kShapes[][3] = {{1, 1027, 768}, {7, 1027, 768}, {33, 700, 768},
                                     {64, 80, 900},  {129, 17, 900}, {300, 530, 768}};
-  for (const auto& [m, n, k] : kShapes) {
+  for (const auto& shape : kShapes) {
+    const int64_t m = shape[0], n = shape[1], k = shape[2];
     const Case c{form(), m, n, k};
     const Operands o(c);
     const auto product = [&](int threads) {

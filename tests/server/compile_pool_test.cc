@@ -13,16 +13,17 @@ TEST(CompilePoolTest, RunsWhatItAcceptsAndRefusesWhatIsTooMuch) {
   std::atomic<int> run = 0;
   {
     CompilePool pool(/*threads=*/1, /*max_waiting=*/2);
-    ASSERT_TRUE(pool.Run([&] {
-                      busy.count_down();
-                      release.wait();
-                      ++run;
-                    })
+    ASSERT_TRUE(pool.Run("a",
+                         [&] {
+                           busy.count_down();
+                           release.wait();
+                           ++run;
+                         })
                     .ok());
     busy.wait();
-    EXPECT_TRUE(pool.Run([&] { ++run; }).ok());
-    EXPECT_TRUE(pool.Run([&] { ++run; }).ok());
-    const absl::Status refused = pool.Run([&] { ++run; });
+    EXPECT_TRUE(pool.Run("b", [&] { ++run; }).ok());
+    EXPECT_TRUE(pool.Run("c", [&] { ++run; }).ok());
+    const absl::Status refused = pool.Run("d", [&] { ++run; });
     EXPECT_TRUE(absl::IsResourceExhausted(refused)) << refused;
     EXPECT_EQ(refused.message(),
               "2 requests wait for their structured output to be compiled, the most at a time");
@@ -31,11 +32,29 @@ TEST(CompilePoolTest, RunsWhatItAcceptsAndRefusesWhatIsTooMuch) {
   EXPECT_EQ(run, 3) << "what waits at the end is run";
 }
 
+TEST(CompilePoolTest, OneClientHasAQuarterOfTheQueue) {
+  std::latch busy(1), release(1);
+  CompilePool pool(/*threads=*/1, /*max_waiting=*/8);
+  ASSERT_TRUE(pool.Run("greedy",
+                       [&] {
+                         busy.count_down();
+                         release.wait();
+                       })
+                  .ok());
+  busy.wait();
+  EXPECT_TRUE(pool.Run("greedy", [] {}).ok());
+  EXPECT_TRUE(pool.Run("greedy", [] {}).ok());
+  const absl::Status refused = pool.Run("greedy", [] {});
+  EXPECT_TRUE(absl::IsResourceExhausted(refused)) << refused;
+  EXPECT_TRUE(pool.Run("another", [] {}).ok());
+  release.count_down();
+}
+
 TEST(CompilePoolTest, OneTaskDoesNotWaitForAnother) {
   std::latch release(1), done(1);
   CompilePool pool(/*threads=*/2, /*max_waiting=*/2);
-  ASSERT_TRUE(pool.Run([&] { release.wait(); }).ok());
-  ASSERT_TRUE(pool.Run([&] { done.count_down(); }).ok());
+  ASSERT_TRUE(pool.Run("a", [&] { release.wait(); }).ok());
+  ASSERT_TRUE(pool.Run("b", [&] { done.count_down(); }).ok());
   done.wait();
   release.count_down();
 }

@@ -169,7 +169,9 @@ TEST_F(GenerationRequestTest, EveryBadFieldIsNamed) {
               "sampling.frequency_penalty");
   }
   for (const auto& [id, bias] : {std::pair{-1, 1.0f}, {26, 1.0f}, {0, 1001.0f}, {0, nan}}) {
-    EXPECT_EQ(BadField([&](P& p) { (*p.mutable_sampling()->mutable_logit_bias())[id] = bias; }),
+    EXPECT_EQ(BadField([id = id, bias = bias](P& p) {
+                (*p.mutable_sampling()->mutable_logit_bias())[id] = bias;
+              }),
               "sampling.logit_bias");
   }
   for (const int bad : {0, -1, 21}) {

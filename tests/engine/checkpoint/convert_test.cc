@@ -63,9 +63,9 @@ TEST_F(ConvertTest, AnotherActivationHasNoEpsilon) {
   const auto after = Checkpoint::Open(out_);
   EXPECT_FALSE((*after)->Contains("transformer.h.0.mlp.act.lr"));
   EXPECT_FALSE(fs::exists(out_ + "/crrelu.py"));
-  const auto json = nlohmann::json::parse(std::ifstream(out_ + "/config.json"));
-  EXPECT_EQ(json["activation_function"], "relu");
-  EXPECT_FALSE(json.contains("crrelu_epsilon_init"));
+  const auto config = nlohmann::json::parse(std::ifstream(out_ + "/config.json"));
+  EXPECT_EQ(config["activation_function"], "relu");
+  EXPECT_FALSE(config.contains("crrelu_epsilon_init"));
 }
 
 TEST_F(ConvertTest, EpsilonsThatWereTrainedAreKeptUnlessAnotherIsGiven) {
@@ -89,14 +89,14 @@ TEST_F(ConvertTest, EpsilonsThatWereTrainedAreKeptUnlessAnotherIsGiven) {
   const std::string shared = out_ + "_shared";
   fs::remove_all(shared);
   fs::copy("tests/goldens/gpt2/relu", shared);
-  auto json = nlohmann::json::parse(std::ifstream(shared + "/config.json"));
-  json["activation_function"] = "crrelu";
-  std::ofstream(shared + "/config.json") << json;
+  auto config = nlohmann::json::parse(std::ifstream(shared + "/config.json"));
+  config["activation_function"] = "crrelu";
+  std::ofstream(shared + "/config.json") << config;
   fs::remove_all(out_);
   EXPECT_THAT(ConvertActivation(shared, "crrelu", std::nullopt, out_),
               Fails(Code::kNotFound, "transformer.h.0.mlp.act.lr"));
-  json["crrelu_epsilon_init"] = 0.125;
-  std::ofstream(shared + "/config.json") << json;
+  config["crrelu_epsilon_init"] = 0.125;
+  std::ofstream(shared + "/config.json") << config;
   const auto same = ConvertActivation(shared, "crrelu", std::nullopt, out_);
   fs::remove_all(shared);
   ASSERT_TRUE(same.ok()) << same.status();

@@ -118,9 +118,9 @@ TEST(MappedFile, LeavesEveryOtherSigbusAsItWas) {
 // What is computed from damaged bytes is never taken for good.
 TEST(Checkpoint, SaysWhichFileHasChanged) {
   const TemporaryDirectory directory;
-  constexpr const char* kConfig = R"({"model_type": "mamba", "vocab_size": 300, "hidden_size": 16,
+  constexpr const char* config = R"({"model_type": "mamba", "vocab_size": 300, "hidden_size": 16,
       "state_size": 4, "num_hidden_layers": 1})";
-  ASSERT_TRUE(WriteRandomModel(kConfig, 1, directory / "model").ok());
+  ASSERT_TRUE(WriteRandomModel(config, 1, directory / "model").ok());
   const auto checkpoint = Checkpoint::Open(directory / "model");
   ASSERT_TRUE(checkpoint.ok());
   EXPECT_TRUE((*checkpoint)->Check().ok());

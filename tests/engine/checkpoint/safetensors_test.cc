@@ -48,7 +48,7 @@ TEST(ParseSafetensorsHeader, TakesAFileWithoutTensors) {
   EXPECT_TRUE(Parse(R"({"__metadata__":{}})", 0).ok());
 }
 
-struct Refusal {
+struct RefusedFile {
   std::string header;
   size_t data_bytes;
   std::vector<std::string> in_message;
@@ -61,7 +61,7 @@ std::string Entry(std::string_view fields) {
 TEST(ParseSafetensorsHeader, RefusesByName) {
   const std::string w = R"("dtype":"F32","shape":[2],"data_offsets":[0,8])";
   ASSERT_TRUE(Parse(Entry(w), 8).ok()) << "the cases below differ from this in one thing";
-  const Refusal cases[] = {
+  const RefusedFile cases[] = {
       // Not JSON, or not the right JSON.
       {"", 0, {"header", "JSON"}},
       {"[]", 0, {"header", "JSON"}},
@@ -158,7 +158,7 @@ TEST(ParseSafetensorsHeader, RefusesByName) {
        8,
        {"overlaps"}},
   };
-  for (const Refusal& refusal : cases) {
+  for (const RefusedFile& refusal : cases) {
     const auto records = Parse(refusal.header, refusal.data_bytes);
     const std::string shown = refusal.header.substr(0, 120);
     for (const std::string& text : refusal.in_message) {

@@ -377,6 +377,38 @@ TEST_F(GeneratorTest, MemoryIsSharedAmongClientsToo) {
   EXPECT_EQ(model_.live_states(), 0);
 }
 
+// One that gives up the copy of the prompt's state that it has just got takes another copy later,
+// and reads nothing again: the prompt's state is still there.
+TEST_F(GeneratorTest, AFreshCopyOfThePromptsStateMayBeGivenUp) {
+  for (const int states : {2, 3, 4}) {
+    SCOPED_TRACE(states);
+    std::latch busy(1), release(1);
+    std::atomic<bool> first{true};
+    FakeModel model(8);
+    model.max_states = states;
+    model.before_forward = [&](std::span<const engine::Run>) {
+      if (!first.exchange(false)) return;
+      busy.count_down();
+      release.wait();
+    };
+    const auto generator = *MakeGenerator(
+        &model, &tokenizer_, {.cache = {.max_bytes = 0}, .max_unread_tokens = kPatient}, nullptr);
+    GenerationRequest many = Request({0}, 6);
+    many.completions = 5;
+    many.client = "many";
+    Collector greedy, one;
+    greedy.Watch(*generator->Submit(many, greedy.on_ready()));
+    busy.wait();
+    GenerationRequest request = Request({3}, 1);
+    request.client = "one";
+    one.Watch(*generator->Submit(request, one.on_ready()));
+    release.count_down();
+    EXPECT_TRUE(one.Wait().status.ok()) << one.Wait().status;
+    ASSERT_TRUE(greedy.Wait().status.ok()) << greedy.Wait().status;
+    for (int i = 0; i < 5; ++i) EXPECT_THAT(greedy.ids(i), ElementsAre(1, 2, 3, 4, 5, 6)) << i;
+  }
+}
+
 // A kernel that found no memory in the middle of a pass has left states that mean nothing.
 TEST_F(GeneratorTest, APassThatWasAbortedIsNotTriedAgain) {
   HoldFirstPass();

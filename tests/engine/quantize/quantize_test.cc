@@ -133,7 +133,7 @@ TEST_F(QuantizeTest, TheScaleOfStatesIsChosenByItself) {
     const auto report = Quantize(model, out, {RecipeOf(Scheme::kQuamba), percentile});
     ASSERT_TRUE(report.ok()) << report.status();
     ASSERT_TRUE(report->state_clip.has_value());
-    ASSERT_EQ(report->state_trials.size(), 5u);
+    ASSERT_EQ(report->state_trials.size(), 6u);
     const auto best = std::ranges::min_element(report->state_trials, {}, &StateClipTrial::nll);
     EXPECT_EQ(best->clip, *report->state_clip);
     EXPECT_THAT(ReportJson(*report), HasSubstr("state_trials"));

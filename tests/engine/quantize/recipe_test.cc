@@ -8,18 +8,18 @@ namespace {
 
 using ::testing::HasSubstr;
 
-ModelConfig Model(const char* type) {
+ModelConfig ConfigOf(const char* type) {
   return *ParseModelConfig(std::string(R"({"model_type": ")") + type + "\"}");
 }
 
 std::string Refusal(const RecipeNames& names, const char* type) {
-  const ModelConfig model = Model(type);
+  const ModelConfig model = ConfigOf(type);
   const auto recipe = ParseRecipe(names, &model);
   return std::string((recipe.ok() ? CheckRecipe(*recipe, model) : recipe.status()).message());
 }
 
 TEST(ParseRecipe, TheDefaultIsTheArchitecturesOwn) {
-  const ModelConfig mamba = Model("mamba"), gpt2 = Model("gpt2");
+  const ModelConfig mamba = ConfigOf("mamba"), gpt2 = ConfigOf("gpt2");
   EXPECT_EQ(ParseRecipe({})->scheme, Scheme::kQuamba);
   EXPECT_EQ(ParseRecipe({}, &mamba)->scheme, Scheme::kQuamba);
   const auto recipe = ParseRecipe({}, &gpt2);
