@@ -60,7 +60,8 @@ google::rpc::BadRequest ToBadRequest(const absl::Status& status,
 // All that a client will find in the details, attached.
 absl::Status Complete(absl::Status status) {
   if (!HasDetail<google::rpc::ErrorInfo>(status)) {
-    status = WithReason(std::move(status), std::string(absl::StatusCodeToString(status.code())));
+    const std::string code = absl::StatusCodeToString(status.code());
+    status = WithReason(std::move(status), code);
   }
   const bool temporary = absl::IsResourceExhausted(status) || absl::IsUnavailable(status);
   if (temporary && !HasDetail<google::rpc::RetryInfo>(status)) {

@@ -311,7 +311,9 @@ void StateStore::Keep(std::shared_ptr<const Held> held, const StateRetention& re
     engine::MutexLock lock(mutex_);
     status = Admit(*info);
     if (status.ok() && info->on_disk) {
-      return Queue([this, held, info = *info, done] { Write(*held, info, done); });
+      return Queue([this, held = std::move(held), info = *info, done]() mutable {
+        Write(std::move(held), info, done);
+      });
     }
     if (status.ok()) Insert(*info, std::move(held));
   }
@@ -319,12 +321,13 @@ void StateStore::Keep(std::shared_ptr<const Held> held, const StateRetention& re
   done(status);
 }
 
-void StateStore::Write(const Held& held, const StateInfo& info, const Done& done) {
-  engine::StateHeader header = held.file.header;
+void StateStore::Write(std::shared_ptr<const Held> held, const StateInfo& info, const Done& done) {
+  engine::StateHeader header = held->file.header;
   header.created = info.created;
   header.expires = info.expires;
   const absl::Status status =
-      engine::WriteStateFile(PathOf(info.name), header, held.file.tokens, held.file.state);
+      engine::WriteStateFile(PathOf(info.name), header, held->file.tokens, held->file.state);
+  held.reset();  // whoever is told that it is done finds its memory free
   {
     engine::MutexLock lock(mutex_);
     if (status.ok()) {

@@ -134,7 +134,7 @@ class StateStore {
   absl::Status Damaged(const StateInfo& info, const absl::Status& why);
   // Gives `held` a handle.
   void Keep(std::shared_ptr<const Held> held, const StateRetention& retention, Done done);
-  void Write(const Held& held, const StateInfo& info, const Done& done);
+  void Write(std::shared_ptr<const Held> held, const StateInfo& info, const Done& done);
   absl::Status Remove(const StateInfo& info) const;
   absl::StatusOr<StateInfo> Describe(const engine::StateFile& file,
                                      const StateRetention& retention) const;
