@@ -62,6 +62,7 @@ absl::StatusOr<StateHeader> ParseHeaderText(std::string_view text) {
                      .position = reader.Integer("position", 0, 0, kMaxCount),
                      .state_bytes = reader.Integer("state_bytes", 0, 0, kMaxCount)};
   RETURN_IF_ERROR(reader.status());
+  if (header.tokens == 0) return absl::InvalidArgumentError("tokens: none seen, expected a number");
   if (header.position != header.tokens && header.position != header.tokens - 1) {
     return absl::InvalidArgumentError(absl::StrCat("position: ", header.position,
                                                    " seen, expected ", header.tokens,
