@@ -117,6 +117,7 @@ class Generation {
   // A state that has seen a beginning of `tokens`, the longest that is known, with room for a whole
   // completion. `hit`: whether the cache had it.
   absl::StatusOr<std::unique_ptr<State>> NearestState(std::span<const int32_t> tokens, bool& hit);
+  // Whether a completion has still to take a copy of the prompt's state, or the state itself.
   bool AnyWaitsForPromptState() const;
   absl::StatusOr<std::unique_ptr<State>> CopyOfPromptState() const;
   absl::Status ChooseNext(int index, std::span<const float> logits);
