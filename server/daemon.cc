@@ -13,6 +13,7 @@
 #include "kernels/cpu/isa.h"
 #include "server/logging.h"
 #include "server/registry/model_path.h"
+#include "server/rpc/end_timeout.h"
 #include "server/rpc/rpc_metrics.h"
 #include "server/version.h"
 
@@ -221,7 +222,8 @@ Daemon::Daemon(DaemonOptions options, DataDirectory data, const Budget& budget)
       quantizations_(
           options_.quantizer ? options_.quantizer : MakeDirectoryQuantizer({&executor_, &ledger_}),
           metrics_),
-      generation_service_({&models_, &active_calls_, &states_, options_.limits, &compile_pool_}),
+      generation_service_({&models_, &active_calls_, &states_, options_.limits, &compile_pool_,
+                           options_.end_timeout}),
       state_service_({&models_, &active_calls_, &states_, options_.limits, &compile_pool_}),
       model_service_({&models_, &active_calls_, &background_, &quantizations_, options_.model_root,
                       options_.limits}),
@@ -284,6 +286,7 @@ absl::Status Daemon::StartGrpc(const ListenAddress& address) {
                              static_cast<int>(options_.keepalive_timeout.count()));
   std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> interceptors;
   interceptors.push_back(MakeRpcMetrics(metrics_, AllServices()));
+  interceptors.push_back(MakeEndTimeouts(options_.end_timeout));
   builder.experimental().SetInterceptorCreators(std::move(interceptors));
   builder.RegisterService(&health_);
   builder.RegisterService(&generation_service_);

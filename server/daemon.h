@@ -67,6 +67,8 @@ struct DaemonOptions {
   // requests, when none comes within keepalive_timeout.
   std::chrono::milliseconds keepalive_interval{20'000};
   std::chrono::milliseconds keepalive_timeout{10'000};
+  // How long a client may take to read the end of a call, and what is left of a stream then.
+  std::chrono::milliseconds end_timeout{30'000};
   ModelLoader loader;   // null: model directories; tests put fakes here
   Quantizer quantizer;  // likewise
 };

@@ -43,6 +43,8 @@ class Reservation {
   ~Reservation();
 
   int64_t bytes() const { return bytes_; }
+  // Gives back what is beyond `bytes`; one that has no more keeps what it has.
+  void ShrinkTo(int64_t bytes);
 
  private:
   friend class Ledger;

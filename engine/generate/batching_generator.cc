@@ -214,9 +214,10 @@ class BatchingGenerator : public Generator {
 
   absl::Status CheckEverFits(const GenerationRequest& request) const {
     const int64_t most = memory_ - QueueMemory();
-    const int64_t bytes = WaitingBytes(request) + LeastStateBytes(request, model_) +
-                          RunningBytes(request, model_.info()) +
-                          OutputBytes(request, options_.max_unread_tokens);
+    const int64_t bytes =
+        WaitingBytes(request) + LeastStateBytes(request, model_) +
+        RunningBytes(request, model_.info()) +
+        OutputBytes(request, MostOutputTokens(request), options_.max_unread_tokens);
     if (bytes <= most) return absl::OkStatus();
     return InvalidField(
         "stopping.max_new_tokens",

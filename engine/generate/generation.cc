@@ -43,15 +43,19 @@ int64_t RunningBytes(const GenerationRequest& request, const ModelInfo& model) {
           request.max_new_tokens * 2 * static_cast<int64_t>(sizeof(int32_t)));
 }
 
-int64_t OutputBytes(const GenerationRequest& request, int64_t max_unread_tokens) {
+int64_t MostOutputTokens(const GenerationRequest& request) {
+  return request.completions * request.max_new_tokens;
+}
+
+int64_t OutputBytes(const GenerationRequest& request, int64_t tokens, int64_t max_unread_tokens) {
   // Vectors that grow have room for twice as much.
   constexpr int64_t kTextAndId = 2 * 16;
   const int64_t logprobs =
       request.top_logprobs < 0
           ? 0
           : 2 * sizeof(SampledToken) + request.top_logprobs * sizeof(TokenLogprob);
-  const int64_t unread = std::min(request.completions * request.max_new_tokens, max_unread_tokens);
-  return unread * (kTextAndId + logprobs) + request.result_bytes;
+  const int64_t unread = std::min(tokens, max_unread_tokens);
+  return unread * (kTextAndId + logprobs) + tokens * request.result_token_bytes;
 }
 
 namespace {
@@ -158,7 +162,8 @@ absl::Status Generation::Start(Clock::time_point now) {
   Reservation running, output;
   if (Ledger* ledger = environment_.ledger; ledger != nullptr) {
     const int64_t running_bytes = RunningBytes(request_, environment_.model.info());
-    const int64_t output_bytes = OutputBytes(request_, environment_.max_unread_tokens);
+    const int64_t output_bytes =
+        OutputBytes(request_, MostOutputTokens(request_), environment_.max_unread_tokens);
     ASSIGN_OR_RETURN(running, ledger->Reserve(running_bytes, Purpose::kRequests, "a request"));
     ASSIGN_OR_RETURN(output,
                      ledger->Reserve(output_bytes, Purpose::kRequests, "the output of a request"));
@@ -369,7 +374,9 @@ void Generation::Finish(const absl::Status& status) {
   finished.usage.cached_prompt_tokens = cached_tokens_;
   finished.timings = TimingsUntil(now);
   environment_.observer.OnFinished(status, finished, Seconds(now - request_.arrival));
-  stream_->Finish(status, finished);
+  stream_->Finish(
+      status, finished,
+      OutputBytes(request_, finished.usage.generated_tokens, environment_.max_unread_tokens));
 }
 
 Timings Generation::TimingsUntil(Clock::time_point now) const {

@@ -28,11 +28,13 @@ struct GenerationEnvironment {
 };
 
 // Bytes that a request needs: while it waits; from its start to its end, for samplers and tokens;
-// from its start until the output has been taken, for that; and of the states without which it
-// does not end, one in which its completions take turns, or one for each where all are saved.
+// from its start until the output has been taken, for that, where it is of so many tokens in all;
+// and of the states without which it does not end, one in which its completions take turns, or one
+// for each where all are saved.
+int64_t MostOutputTokens(const GenerationRequest& request);
 int64_t WaitingBytes(const GenerationRequest& request);
 int64_t RunningBytes(const GenerationRequest& request, const ModelInfo& model);
-int64_t OutputBytes(const GenerationRequest& request, int64_t max_unread_tokens);
+int64_t OutputBytes(const GenerationRequest& request, int64_t tokens, int64_t max_unread_tokens);
 int64_t LeastStateBytes(const GenerationRequest& request, const Model& model);
 
 // Its sequences have the indices of the completions. The first reads the prompt; when that is read

@@ -47,8 +47,9 @@ struct GenerationRequest {
   // state has seen. Null: nowhere, or a beginning that the model has seen before.
   std::shared_ptr<const SavedState> resume;
   bool save_state = false;  // of each completion, where it ends
-  // What whoever takes the stream keeps of the output until its end: booked with the rest.
-  int64_t result_bytes = 0;
+  // What whoever takes the stream keeps of each token of the output until the call's end: booked
+  // with the rest.
+  int64_t result_token_bytes = 0;
   RequestPriority priority = RequestPriority::kNormal;
   std::string client;  // those of one client share what the others leave them
   Clock::time_point arrival = Clock::now();
@@ -107,7 +108,8 @@ struct Finished {
 // One request in flight: the engine appends, one consumer takes. Thread-safe. What the consumer has
 // not taken is merged into one delta for each completion. A consumer that leaves more than
 // GeneratorOptions::max_unread_tokens untaken is given up: the request ends with CANCELLED. The
-// output stays booked in the ledger, which outlives the stream, until the stream is destroyed.
+// output that was made stays booked in the ledger, which outlives the stream, until the stream is
+// destroyed.
 class GenerationStream {
  public:
   virtual ~GenerationStream() = default;
@@ -126,6 +128,8 @@ class GenerationStream {
 
   // What has happened since the last call; never blocks.
   virtual Event Take() = 0;
+  // Whether the last event is there to be taken, or was taken.
+  virtual bool done() const = 0;
   // Asks the engine to stop; it looks between steps. The stream still ends with a done event.
   virtual void Cancel() = 0;
 };
@@ -182,7 +186,7 @@ class Generator {
   virtual ~Generator() = default;
 
   // Queues a valid request. `on_ready` is called on a thread of the generator's whenever Take() has
-  // something new after it had nothing; it must not block. RESOURCE_EXHAUSTED when the queue is
+  // something new after it had nothing, and at the end; it must not block. RESOURCE_EXHAUSTED when the queue is
   // full or has no memory, UNAVAILABLE when draining, INVALID_ARGUMENT for a request that needs
   // more memory than there is beside the model.
   //

@@ -35,11 +35,13 @@ void BufferedStream::Append(Delta delta) {
   });
 }
 
-void BufferedStream::Finish(absl::Status status, const Finished& finished) {
+void BufferedStream::Finish(absl::Status status, const Finished& finished, int64_t output_bytes) {
+  booked_.ShrinkTo(output_bytes);
   Update([&](Event& event) {
     event.done = true;
     event.status = std::move(status);
     event.finished = finished;
+    done_.store(true, std::memory_order_release);
   });
 }
 
@@ -49,7 +51,7 @@ void BufferedStream::Update(Change change) {
   {
     MutexLock lock(mutex_);
     change(event_);
-    wake = !std::exchange(waiting_, true);
+    wake = !std::exchange(waiting_, true) || event_.done;
   }
   if (wake) notifier_.Post(on_ready_);
 }

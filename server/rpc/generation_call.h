@@ -34,6 +34,8 @@ struct GenerationEnvironment {
   StateStore* states = nullptr;
   GenerationLimits limits;
   CompilePool* compile_pool = nullptr;
+  // How long a client may take to read what is left of a stream at its end.
+  std::chrono::milliseconds end_timeout{0};
 };
 
 // How a call ends.
@@ -71,6 +73,7 @@ class GenerationCall : public AbortableCall {
 
   // After a Start that succeeded, by one thread at a time:
   engine::GenerationStream::Event Take() { return stream_->Take(); }
+  bool engine_done() const { return stream_->done(); }
   const ResolvedGeneration& resolved() const { return resolved_; }
   // Saves the states that are to be saved, releases the model and says how the call ends: on the
   // spot, or, where there are files to be written, later on a thread of the store's. `event` has

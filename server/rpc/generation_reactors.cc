@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "engine/base/status.h"
+#include "server/rpc/end_timeout.h"
 #include "server/rpc/messages.h"
 
 namespace whipsnake::server {
@@ -216,7 +217,9 @@ class StreamingGeneration final
  public:
   StreamingGeneration(const GenerationEnvironment& environment,
                       grpc::CallbackServerContext* context)
-      : GenerationReactor(environment, GenerationKind::kStream, context) {}
+      : GenerationReactor(environment, GenerationKind::kStream, context),
+        patience_(environment.end_timeout),
+        end_timeout_(context) {}
 
   void OnWriteDone(bool ok) override {
     if (!ok) call_.Cancel();  // nobody reads any more; the writes that follow fail at once
@@ -227,24 +230,30 @@ class StreamingGeneration final
     Pump();
   }
 
+  void OnDone() override {
+    end_timeout_.Stop();
+    GenerationReactor::OnDone();
+  }
+
  private:
   void Pump() override {
     std::optional<Event> ended;
     bool write = false, last = false;
     {
       engine::MutexLock lock(mutex_);
-      if (!started_ || writing_ || finished_) return;
-      if (outbox_.empty() && !ending_) {
+      if (!started_ || finished_) return;
+      // The engine's end is taken at once: it lets the model go, however long the client reads.
+      if (!ending_ && (call_.engine_done() || (!writing_ && outbox_.empty()))) {
         Event event = call_.Take();
         Translate(event);
         ending_ = event.done;
         if (event.done) ended = std::move(event);
       }
-      if (!outbox_.empty()) {
+      if (!writing_ && !outbox_.empty()) {
         write = writing_ = true;
         current_ = SerializeMessage(outbox_.front());
         outbox_.pop_front();
-      } else if (end_) {
+      } else if (!writing_ && end_) {
         last = finished_ = true;
       }
     }
@@ -272,6 +281,7 @@ class StreamingGeneration final
 
   // After the last event: the last message, and the end of the call.
   void End(const GenerationEnd& end) {
+    end_timeout_.Start(patience_);
     {
       engine::MutexLock lock(mutex_);
       end_ = call_.EndWith(end.status);
@@ -309,6 +319,8 @@ class StreamingGeneration final
     *outbox_.emplace_back().mutable_delta() = std::move(proto);
   }
 
+  const std::chrono::milliseconds patience_;
+  EndTimeout end_timeout_;
   std::deque<v1::StreamGenerateResponse> outbox_ ABSL_GUARDED_BY(mutex_);
   grpc::ByteBuffer current_;                     // used by whoever set writing_
   bool ending_ ABSL_GUARDED_BY(mutex_) = false;  // the engine's last event has come

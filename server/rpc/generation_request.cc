@@ -135,12 +135,11 @@ absl::StatusOr<int64_t> ResolveMaxNewTokens(const v1::Stopping& stopping,
   return stopping.max_new_tokens();
 }
 
-// Of a response that is put together before it is sent, and copied where it is.
-int64_t ResultBytes(const engine::GenerationRequest& request, GenerationKind kind) {
+// Of a token in a response that is put together before it is sent, and copied where it is.
+int64_t ResultTokenBytes(const engine::GenerationRequest& request, GenerationKind kind) {
   if (kind == GenerationKind::kStream) return 0;
   constexpr int64_t kTextAndId = 48, kLogprob = 160;
-  const int64_t token = kTextAndId + (request.top_logprobs + 1) * kLogprob;
-  return request.completions * request.max_new_tokens * token;
+  return kTextAndId + (request.top_logprobs + 1) * kLogprob;
 }
 
 // After the rest of the request.
@@ -257,7 +256,7 @@ absl::StatusOr<ResolvedGeneration> ResolveGeneration(const v1::GenerationParamet
   errors.Add(AfterState(std::move(prompt), context), &request.prompt);
   errors.Add(ResolveNewTokens(stopping, context, &request));
   RETURN_IF_ERROR(errors.status());
-  request.result_bytes = ResultBytes(request, context.kind);
+  request.result_token_bytes = ResultTokenBytes(request, context.kind);
 
   result.prompt_tokens = std::ssize(request.prompt);
   result.return_token_ids = output.token_ids();

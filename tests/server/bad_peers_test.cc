@@ -1,12 +1,16 @@
 // Clients that do not read, and clients that are gone without a word.
+#include <grpcpp/generic/generic_stub.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <memory>
+#include <optional>
 #include <thread>
 
+#include "tests/server/http_client.h"
 #include "tests/server/support.h"
 
 namespace whipsnake::server {
@@ -83,12 +87,15 @@ class Relay {
   std::thread thread_;
 };
 
-void WaitForCancelled(TestServer& server) {
-  while (server.Metrics().find("whipsnake_requests_finished_total{model=\"alphabet\","
-                               "reason=\"cancelled\"} 1\n") == std::string::npos) {
+void WaitForEnd(TestServer& server, const std::string& reason) {
+  const std::string series =
+      "whipsnake_requests_finished_total{model=\"alphabet\",reason=\"" + reason + "\"} 1\n";
+  while (Http(server.daemon->http_address(), "GET", "/metrics").find(series) == std::string::npos) {
     std::this_thread::yield();
   }
 }
+
+void WaitForCancelled(TestServer& server) { WaitForEnd(server, "cancelled"); }
 
 v1::StreamGenerateRequest Endless() {
   v1::StreamGenerateRequest request;
@@ -109,6 +116,90 @@ TEST(BadPeersTest, WhoDoesNotReadIsGivenUp) {
   EXPECT_EQ(status.error_code(), grpc::CANCELLED);
   EXPECT_EQ(ReasonOf(status), "SLOW_READER");
   EXPECT_THAT(status.error_message(), HasSubstr("too slowly"));
+}
+
+// Its streams have windows of 64 KiB, which do not grow.
+std::shared_ptr<grpc::Channel> NarrowChannel(const TestServer& server) {
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 1 << 16);
+  return grpc::CreateCustomChannel(server.daemon->grpc_address(),
+                                   grpc::InsecureChannelCredentials(), arguments);
+}
+
+// A stream whose client takes nothing: what waits for it at the end is more than a stream's window.
+struct Unread {
+  explicit Unread(std::chrono::milliseconds end_timeout) {
+    engine.generator.max_unread_tokens = 1000;
+    DaemonOptions options = FakeOptions(engine);
+    options.end_timeout = end_timeout;
+    server.emplace(std::move(options));
+    v1::StreamGenerateRequest request = Endless();
+    request.mutable_parameters()->mutable_output()->set_logprobs(20);
+    reader =
+        v1::GenerationService::NewStub(NarrowChannel(*server))->StreamGenerate(&context, request);
+    WaitForCancelled(*server);
+  }
+
+  grpc::Status ReadToEnd() {
+    v1::StreamGenerateResponse event;
+    while (reader->Read(&event)) continue;
+    return reader->Finish();
+  }
+
+  FakeEngine engine;
+  std::optional<TestServer> server;
+  grpc::ClientContext context;
+  std::unique_ptr<grpc::ClientReader<v1::StreamGenerateResponse>> reader;
+};
+
+TEST(BadPeersTest, WhoDoesNotReadLetsTheModelGo) {
+  Unread unread(std::chrono::hours(1));
+  grpc::ClientContext context;
+  v1::UnloadModelRequest request;
+  request.set_name("alphabet");
+  v1::UnloadModelResponse response;
+  EXPECT_TRUE(unread.server->models->UnloadModel(&context, request, &response).ok());
+  EXPECT_EQ(ReasonOf(unread.ReadToEnd()), "SLOW_READER");
+}
+
+TEST(BadPeersTest, WhoDoesNotReadTheEndOfAStreamIsCut) {
+  Unread unread(std::chrono::milliseconds(1));
+  unread.server->daemon->RequestDrain(std::chrono::hours(1));
+  unread.server->daemon->Wait();
+  const grpc::Status status = unread.ReadToEnd();
+  EXPECT_EQ(status.error_code(), grpc::CANCELLED);
+  EXPECT_EQ(ReasonOf(status), "");
+}
+
+TEST(BadPeersTest, WhoDoesNotReadAResponseIsCut) {
+  FakeEngine engine;
+  DaemonOptions options = FakeOptions(engine);
+  options.end_timeout = std::chrono::milliseconds(1);
+  TestServer server(std::move(options));
+  v1::GenerateRequest request;
+  *request.mutable_parameters() = Greedy("a", 200'000);  // more than a stream's window
+  const grpc::Slice bytes(request.SerializeAsString());
+  grpc::ClientContext context;
+  grpc::CompletionQueue queue;
+  grpc::GenericStub stub(NarrowChannel(server));
+  const auto call = stub.PrepareCall(&context, "/whipsnake.v1.GenerationService/Generate", &queue);
+  void* tag = nullptr;
+  bool ok = false;
+  call->StartCall(nullptr);
+  ASSERT_TRUE(queue.Next(&tag, &ok) && ok);
+  call->WriteLast(grpc::ByteBuffer(&bytes, 1), grpc::WriteOptions(), nullptr);
+  ASSERT_TRUE(queue.Next(&tag, &ok) && ok);
+  WaitForEnd(server, "length");
+  server.daemon->RequestDrain(std::chrono::hours(1));
+  server.daemon->Wait();
+  grpc::ByteBuffer response;
+  call->Read(&response, nullptr);
+  EXPECT_TRUE(queue.Next(&tag, &ok) && !ok);
+  grpc::Status status;
+  call->Finish(&status, nullptr);
+  ASSERT_TRUE(queue.Next(&tag, &ok));
+  EXPECT_EQ(status.error_code(), grpc::CANCELLED);
 }
 
 TEST(BadPeersTest, ADeadPeersRequestEnds) {

@@ -210,22 +210,38 @@ TEST_P(AdmissionTest, RandomRequestsWithCancellationsLeaveTheLedgerAsItWas) {
   }
 }
 
-// What the client does not read is booked until it is gone.
+// What the client does not read is booked until it is gone; what was not made is not.
 TEST_P(AdmissionTest, TheOutputIsBookedUntilItHasBeenTaken) {
   ASSERT_TRUE(Start(int64_t{1} << 28, {.cache = {.max_bytes = 0}}).ok());
   GenerationRequest request = Request(10, 20, 1);
   request.completions = 4;
   request.top_logprobs = 20;
-  request.result_bytes = 1'000'000;
+  request.result_token_bytes = 10'000;
   const int64_t idle = ledger_->used(Purpose::kRequests);
   Answer answer;
   Submit(std::move(request), answer);
   std::shared_ptr<GenerationStream> stream = answer.stream;
   EXPECT_TRUE(answer.Wait().ok()) << answer.status;
   generator_.reset();
-  EXPECT_GE(ledger_->used(Purpose::kRequests), idle + 1'000'000 + 4 * 20 * 20 * 8);
+  EXPECT_EQ(answer.tokens, 4 * 20);
+  const int64_t booked = ledger_->used(Purpose::kRequests) - idle;
+  EXPECT_GE(booked, 4 * 20 * (10'000 + 20 * 8));
   stream.reset();
   EXPECT_EQ(ledger_->used(Purpose::kRequests), idle);
+}
+
+TEST_P(AdmissionTest, OutputThatWasNotMadeIsNotBookedAtTheEnd) {
+  ASSERT_TRUE(Start(int64_t{1} << 28, {.cache = {.max_bytes = 0}}).ok());
+  const int64_t idle = ledger_->used(Purpose::kRequests);
+  Answer answer;
+  GenerationRequest request = Request(10, 100, 1);
+  request.completions = 4;
+  request.result_token_bytes = 10'000;
+  Submit(std::move(request), answer);
+  answer.stream->Cancel();
+  const absl::Status status = answer.Wait();
+  const int64_t booked = ledger_->used(Purpose::kRequests) - idle;
+  EXPECT_LE(booked, (answer.tokens + 1) * 11'000) << status;
 }
 
 // The token that is chosen last needs no position, after a prompt as after a saved state.

@@ -843,11 +843,13 @@ TEST_F(GeneratorTest, WhoDoesNotReadIsGivenUp) {
 
 TEST_F(GeneratorTest, WhatIsNotTakenIsMerged) {
   Start();
-  Collector collector;
-  std::latch done(1);
-  auto stream = generator_->Submit(Request({0}, 5), [&] { done.count_down(); });
+  std::binary_semaphore ready(0), end(0);
+  std::atomic<int> notices = 0;
+  auto stream =
+      generator_->Submit(Request({0}, 5), [&] { (++notices == 1 ? ready : end).release(); });
   ASSERT_TRUE(stream.ok());
-  done.wait();
+  ready.acquire();
+  end.acquire();       // it is told of too, though what came first was not taken
   generator_.reset();  // by now everything is in the buffer, whether finished or not
   const GenerationStream::Event event = (*stream)->Take();
   EXPECT_TRUE(event.started);
