@@ -43,6 +43,10 @@ class Reservation {
   ~Reservation();
 
   int64_t bytes() const { return bytes_; }
+  // Takes over the bytes of another one of the same ledger and purpose.
+  void Add(Reservation more);
+  // Gives back what is more than that.
+  void ShrinkTo(int64_t bytes);
 
  private:
   friend class Ledger;
