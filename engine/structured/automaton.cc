@@ -250,7 +250,8 @@ size_t Automaton::memory_bytes() const {
   constexpr size_t kNode = 64;  // of a hash map, about
   return pool_.memory_bytes() + states_.capacity() * (sizeof(StateInfo) + kNode) +
          transitions_.capacity() * sizeof(State) + item_count_ * sizeof(Expression) +
-         capped_.capacity() * 2 * sizeof(Expression) + derivative_.memory_bytes() + begun_bytes_;
+         capped_.capacity() * 2 * sizeof(Expression) + derivative_.memory_bytes() +
+         begun_.capacity() * sizeof(Derivative) + begun_bytes_;
 }
 
 }  // namespace whipsnake::engine
