@@ -17,15 +17,10 @@ struct Executor::Task {
   CondVar finished;
 };
 
-// What the larger one adds to the smaller.
-struct Executor::Booking {
-  const Ledger* ledger;
-  int64_t bytes;
-  Reservation added;
-  std::shared_ptr<const Booking> smaller;
-};
-
-Executor::Executor(int threads) : threads_(std::max(threads, 1)), thread_([this] { Loop(); }) {}
+Executor::Executor(int threads)
+    : threads_(std::max(threads, 1)),
+      scratch_(SharedReservation::Make(Purpose::kWorkspace, "what kernels keep on each thread")),
+      thread_([this] { Loop(); }) {}
 
 Executor::~Executor() {
   {
@@ -71,17 +66,7 @@ void Executor::Yield() {
 }
 
 absl::StatusOr<std::shared_ptr<const void>> Executor::BookScratch(Ledger& ledger, int64_t bytes) {
-  MutexLock lock(booking_mutex_);
-  std::shared_ptr<const Booking> smaller = booking_.lock();
-  if (smaller != nullptr && smaller->ledger != &ledger) smaller.reset();
-  const int64_t booked = smaller != nullptr ? smaller->bytes : 0;
-  if (smaller != nullptr && booked >= bytes) return smaller;
-  ASSIGN_OR_RETURN(Reservation added, ledger.Reserve(bytes - booked, Purpose::kWorkspace,
-                                                     "what kernels keep on each thread"));
-  std::shared_ptr<const Booking> booking(
-      new Booking{&ledger, bytes, std::move(added), std::move(smaller)});
-  booking_ = booking;
-  return booking;
+  return scratch_->Book(ledger, bytes);
 }
 
 int Executor::waiting() const {

@@ -16,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "engine/base/memory.h"
 #include "engine/base/mutex.h"
+#include "engine/base/shared_reservation.h"
 
 namespace whipsnake::engine {
 
@@ -47,9 +48,8 @@ class Executor {
   void Yield();
 
   // Books `bytes` for what kernels keep on the team's threads from call to call. Models share that
-  // memory, so it is counted once, as much as the largest asks for; it is booked for as long as one
-  // of those who asked keeps what this returns. RESOURCE_EXHAUSTED when the ledger refuses. The
-  // ledger outlives what is returned.
+  // memory, so it is counted once: as much as the largest of those asks for who keep what this
+  // returns. RESOURCE_EXHAUSTED when the ledger refuses. The ledger outlives what is returned.
   absl::StatusOr<std::shared_ptr<const void>> BookScratch(Ledger& ledger, int64_t bytes);
 
   int threads() const { return threads_; }
@@ -58,7 +58,6 @@ class Executor {
 
  private:
   struct Task;
-  struct Booking;
   void Loop();
   bool InsideUnit() const;
   // The most urgent waiting task with a priority before `end`, or null.
@@ -71,8 +70,7 @@ class Executor {
   std::array<std::deque<Task*>, kPriorityCount> waiting_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   int running_priority_ = kPriorityCount;  // touched by the compute thread alone
-  Mutex booking_mutex_;
-  std::weak_ptr<const Booking> booking_ ABSL_GUARDED_BY(booking_mutex_);  // the largest
+  const std::shared_ptr<SharedReservation> scratch_;
   std::thread thread_;
 };
 

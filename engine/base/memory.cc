@@ -50,6 +50,14 @@ Reservation::~Reservation() {
   if (ledger_ != nullptr) ledger_->Release(bytes_, purpose_);
 }
 
+void Reservation::Add(Reservation more) {
+  if (ledger_ == nullptr) {
+    *this = std::move(more);
+  } else {
+    bytes_ += std::exchange(more.bytes_, 0);
+  }
+}
+
 void Reservation::ShrinkTo(int64_t bytes) {
   if (bytes >= bytes_) return;
   ledger_->Release(bytes_ - bytes, purpose_);

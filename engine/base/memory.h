@@ -43,7 +43,9 @@ class Reservation {
   ~Reservation();
 
   int64_t bytes() const { return bytes_; }
-  // Gives back what is beyond `bytes`; one that has no more keeps what it has.
+  // Takes over the bytes of another reservation of the same ledger and purpose.
+  void Add(Reservation more);
+  // Gives back what is beyond `bytes`; a smaller reservation keeps what it has.
   void ShrinkTo(int64_t bytes);
 
  private:

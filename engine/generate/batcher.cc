@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -46,11 +47,12 @@ absl::Status Batcher::Add(const BatchEntry& entry) {
 
 std::vector<BatchShare> Batcher::Plan(Clock::time_point now,
                                       const std::function<bool(uint64_t id)>& ready) {
+  NoteBegun();
+  BarLaterRequests(now);
   Admit(now);
   std::vector<BatchShare> shares;
   std::vector<Item*> reading;
   for (Item& item : running_) {
-    if (item.begun) item.queued = false;  // what was planned last has been carried out
     if (!ready(item.id())) continue;
     if (item.prompt_left > 0) {
       reading.push_back(&item);
@@ -130,17 +132,49 @@ bool Batcher::Postpone(std::span<const BatchShare> shares) {
     found->prompt_left += share.prompt_tokens;
     found->client->served -= static_cast<double>(std::max<int64_t>(share.prompt_tokens, 1));
     found->held = any_held_ = true;
+    found->lacks = found->queued;
     Stop(found);
   }
   const bool helps =
       std::ranges::any_of(running_, &Item::begun) || std::ranges::any_of(waiting_, &Item::begun);
-  if (!helps) LetHeldGo();
+  if (!helps) {
+    LetHeldGo();
+    LiftBars();
+  }
   return helps;
 }
 
 void Batcher::LetHeldGo() {
   if (!std::exchange(any_held_, false)) return;
   for (Item& item : waiting_) item.held = false;
+}
+
+void Batcher::LiftBars() {
+  for (Items* items : {&waiting_, &running_}) {
+    for (Item& item : *items) item.lacks = false;
+  }
+}
+
+void Batcher::NoteBegun() {
+  for (Item& item : running_) {
+    if (item.begun) item.queued = item.lacks = false;
+  }
+}
+
+// One that is just being tried bars the others too: what was given back is for it.
+void Batcher::BarLaterRequests(Clock::time_point now) {
+  const auto turn = [&](const Item& item) {
+    return std::tuple(AgedRank(item, now), item.client->served, item.id());
+  };
+  const Item* first = nullptr;
+  for (const Items* items : {&waiting_, &running_}) {
+    for (const Item& item : *items) {
+      if (item.lacks && (first == nullptr || turn(item) < turn(*first))) first = &item;
+    }
+  }
+  for (Item& item : waiting_) {
+    item.barred = first != nullptr && item.queued && turn(*first) < turn(item);
+  }
 }
 
 std::vector<uint64_t> Batcher::WhoYieldsTo(uint64_t id) {
@@ -178,7 +212,7 @@ Batcher::Items::iterator Batcher::Next(const auto& rank) {
   const auto key = [&](const Item& item) { return std::pair(rank(item), item.client->served); };
   auto next = waiting_.end();
   for (auto item = waiting_.begin(); item != waiting_.end(); ++item) {
-    if (item->held) continue;
+    if (item->held || item->barred) continue;
     if (next == waiting_.end() || key(*item) < key(*next)) next = item;
   }
   return next;
@@ -231,7 +265,7 @@ bool Batcher::Rebalance(Clock::time_point now) {
   };
   auto next = waiting_.end();
   for (auto item = waiting_.begin(); item != waiting_.end(); ++item) {
-    if (item->held) continue;
+    if (item->held || item->barred) continue;
     const auto victim = victims[AgedRank(*item, now)];
     if (victim == running_.end()) continue;
     if (victim->client->running < item->client->running + kUnfair) continue;

@@ -13,6 +13,14 @@
 //   - among equals the client that has been given the fewest tokens, after "virtual token counter"
 //     (Sheng et al., Fairness in Serving Large Language Models, arXiv 2401.00588);
 //   - of one client, who came first.
+//
+// Who finds no memory keeps its turn. A request that was to start and found none waits for another
+// sequence to be removed, and until it has begun no request starts that comes after it in the order
+// above: what is given back adds up for it, so that it begins, at the latest, once all that have
+// begun are over. Requests that come before it start all the same, and the sequences of those that
+// have begun go on. Where nobody has begun, and so has memory to give back, the others need not
+// wait with it: they may find what it does not.
+//
 // Two reasons take the place of a running sequence, which waits again and goes on from where it
 // was:
 //   - a request is more urgent than one that runs;
@@ -96,8 +104,9 @@ class Batcher {
   void Remove(uint64_t id);
 
   // Undoes shares of the last plan for want of memory: their sequences wait again, and are not
-  // admitted until another has been removed. Returns false where no other has run, and so has
-  // memory to give back: then waiting for it does not help, and they may be admitted at once.
+  // admitted until another has been removed, nor are the requests that come after theirs. Returns
+  // false where no other has run, and so has memory to give back: then waiting for it does not
+  // help, and all may be admitted at once.
   bool Postpone(std::span<const BatchShare> shares);
 
   // Those that have run and would have to make room for `id`, if it is memory that is short: first
@@ -124,14 +133,19 @@ class Batcher {
     BatchEntry entry;
     Client* client = nullptr;
     int64_t prompt_left = 0;
-    int rank = 0;        // the priority, aged, that it was admitted with
-    bool queued = true;  // a request that has never run
-    bool begun = false;  // has been in a plan that was carried out, and has its memory since
-    bool held = false;   // found no memory, and nobody has been removed since
+    int rank = 0;         // the priority, aged, that it was admitted with
+    bool queued = true;   // a request that has never run
+    bool begun = false;   // has been in a plan that was carried out, and has its memory since
+    bool held = false;    // found no memory, and nobody has been removed since
+    bool lacks = false;   // a request that found no memory when it was to start, and has not begun
+    bool barred = false;  // a request that comes after one that lacks memory
   };
   using Items = std::list<Item>;
 
   int AgedRank(const Item& item, Clock::time_point now) const;
+  // What was planned last has been carried out.
+  void NoteBegun();
+  void BarLaterRequests(Clock::time_point now);
   // Of the waiting who may be admitted the next one, or their end.
   Items::iterator Next(const auto& rank);
   Items::iterator Victim();  // of the running: the last of the least urgent
@@ -139,6 +153,7 @@ class Batcher {
   // Gives one place from the client with the most to one with fewer; false where all is fair.
   bool Rebalance(Clock::time_point now);
   void LetHeldGo();
+  void LiftBars();
   // From waiting to running, and back.
   void Start(Items::iterator item, int rank);
   void Stop(Items::iterator item);

@@ -4,7 +4,6 @@
 #include <map>
 #include <memory>
 #include <new>
-#include <optional>
 #include <span>
 #include <thread>
 #include <utility>
@@ -160,7 +159,7 @@ class BatchingGenerator : public Generator {
       {
         MutexLock lock(mutex_);
         while (generations_.empty() && !shutdown_) wake_.Wait(mutex_);
-        if (stalled_since_ && !shutdown_) wake_.WaitUntil(mutex_, Clock::now() + kLookAgain);
+        if (stalled_ && !shutdown_) wake_.WaitUntil(mutex_, Clock::now() + kLookAgain);
         if (generations_.empty()) return;
         ended = TakeUnwanted();
         for (const BatchShare& share :
@@ -202,6 +201,7 @@ class BatchingGenerator : public Generator {
     std::unique_ptr<Generation> generation = std::move(found->second);
     for (int index = 0; index < generation->sequences(); ++index) {
       batcher_.Remove(found->first + index);
+      lacking_since_.erase(found->first + index);
     }
     queue_bytes_ -= generation->waiting_bytes();
     generations_.erase(found);
@@ -244,7 +244,7 @@ class BatchingGenerator : public Generator {
   }
 
   // Gives each its state. Those that find no memory wait until another has ended, or made room for
-  // them; if for long there is no other that has some, the last of them fails.
+  // them; one that finds none for long, though there is no other that has some, fails.
   void PrepareMembers(std::vector<Member>& members) {
     const Clock::time_point now = Clock::now();
     std::vector<BatchShare> without;
@@ -257,24 +257,33 @@ class BatchingGenerator : public Generator {
       Member& member = members[i];
       member.status = seen.status();
       if (absl::IsResourceExhausted(member.status)) without.push_back(member.share);
+      if (seen.ok()) lacking_since_.erase(member.share.id);
       if (!seen.ok() || *seen == 0) continue;
       MutexLock lock(mutex_);
       member.share = batcher_.Skip(member.share, *seen);
     }
     std::erase_if(members, [&](const Member& member) { return SendToWait(member); });
-    if (without.empty()) return stalled_since_.reset();
-    MutexLock lock(mutex_);
-    uint64_t failing = 0;
-    if (batcher_.Postpone(without)) {
-      stalled_since_.reset();
-    } else if (now - stalled_since_.value_or(now) < options_.memory_patience) {
-      stalled_since_ = stalled_since_.value_or(now);
-    } else {
-      failing = std::ranges::max(without, {}, &BatchShare::id).id;
+    if (without.empty()) {
+      stalled_ = false;
+      return;
     }
+    MutexLock lock(mutex_);
+    stalled_ = !batcher_.Postpone(without);
+    const uint64_t failing = stalled_ ? OutOfPatience(without, now) : 0;
     std::erase_if(members, [&](const Member& member) {
       return absl::IsResourceExhausted(member.status) && member.share.id != failing;
     });
+  }
+
+  // Of those that found no memory, though no other has any to give back, the last one that has not
+  // found any for too long; or 0.
+  uint64_t OutOfPatience(std::span<const BatchShare> without, Clock::time_point now) {
+    uint64_t last = 0;
+    for (const BatchShare& share : without) {
+      const Clock::time_point since = lacking_since_.try_emplace(share.id, now).first->second;
+      if (now - since >= options_.memory_patience) last = std::max(last, share.id);
+    }
+    return last;
   }
 
   // A sequence that has lost its state and was planned for a token.
@@ -437,8 +446,11 @@ class BatchingGenerator : public Generator {
   uint64_t next_id_ ABSL_GUARDED_BY(mutex_) = 1;
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   bool shutdown_ ABSL_GUARDED_BY(mutex_) = false;
-  // Since when nobody has run for want of memory. The thread's own.
-  std::optional<Clock::time_point> stalled_since_;
+  // The thread's own: whether nobody could run for want of memory; and since when a sequence has
+  // found none though no other had any to give back. That others run meanwhile is no reason to wait
+  // longer.
+  bool stalled_ = false;
+  std::map<uint64_t, Clock::time_point> lacking_since_;
   std::thread thread_;
 };
 

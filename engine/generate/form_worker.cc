@@ -61,13 +61,21 @@ void FormWorker::Loop() {
       searches_.pop_front();
     }
     if (search->abandoned.load(std::memory_order_relaxed)) continue;
-    search->next = search->constraint->Find(search->place, search->tokens_left);
-    if (search->next.ok() && *search->next == nullptr) {
-      Post(std::move(search));  // the others' turn
-      continue;
-    }
+    if (!Advance(search)) continue;  // the others' turn
     search->done.store(true, std::memory_order_release);
     on_found_();
+  }
+}
+
+bool FormWorker::Advance(const Search& search) {
+  try {
+    search->next = search->constraint->Find(search->place, search->tokens_left);
+    if (!search->next.ok() || *search->next != nullptr) return true;
+    Post(search);
+    return false;
+  } catch (...) {  // would end the process on this thread
+    search->next = absl::ResourceExhaustedError("structured output: the worker has no memory");
+    return true;
   }
 }
 

@@ -39,7 +39,8 @@ class FormedOutput {
   void Seek(int64_t tokens_left);
   // Whether Seek has come to its end; it calls the worker's `on_found` where that is later.
   bool ready() const;
-  // While ready: what was found, or RESOURCE_EXHAUSTED as Constraint::Find.
+  // While ready: what was found, or RESOURCE_EXHAUSTED as Constraint::Find, also where the worker
+  // found no memory.
   const absl::StatusOr<std::shared_ptr<const NextTokens>>& next() const;
 
  private:
@@ -73,6 +74,8 @@ class FormWorker {
 
   void Post(Search search);
   void Loop();
+  // A slice of it; false where it is not done, and waits for its next turn.
+  bool Advance(const Search& search);
 
   const std::function<void()> on_found_;
   Mutex mutex_;

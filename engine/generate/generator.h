@@ -159,8 +159,8 @@ struct GeneratorOptions {
   BatcherOptions batching = {};
   PrefixCacheOptions cache = {};
   int64_t max_unread_tokens = 4096;  // of a request
-  // How long a request waits for memory where none of its model's holds any: other models do, or
-  // outputs that have not been taken yet.
+  // How long a request waits for memory after it has found none where no other of its model holds
+  // any: other models do, or outputs that have not been taken yet.
   Clock::duration memory_patience = std::chrono::seconds(5);
   // Where requests are booked, and to which the cache gives memory back; null: nowhere. The
   // model's. Outlives the generator, as does:
@@ -191,9 +191,11 @@ class Generator {
   // more memory than there is beside the model.
   //
   // Memory is taken where a request starts: for one whole completion, and for the output. A request
-  // that finds none waits for another of this model to end; where there is no other, its stream
-  // ends with RESOURCE_EXHAUSTED after GeneratorOptions::memory_patience. What has started does not
-  // fail for want of memory, but for one of several completions whose states are all saved.
+  // that finds none waits for others of this model to end, and those that come after it start after
+  // it (batcher.h). In a moment where no other holds memory of this model they may start before it;
+  // if it still finds none in such a moment, GeneratorOptions::memory_patience after the first, its
+  // stream ends with RESOURCE_EXHAUSTED. What has started does not fail for want of memory, but for
+  // one of several completions whose states are all saved.
   virtual absl::StatusOr<std::shared_ptr<GenerationStream>> Submit(
       GenerationRequest request, std::function<void()> on_ready) = 0;
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <limits>
-#include <map>
 #include <tuple>
 #include <utility>
 
@@ -10,6 +9,9 @@ namespace whipsnake::engine {
 namespace {
 
 using Kind = ExpressionPool::Kind;
+
+// Of a derivative, for the next one.
+constexpr size_t kKeptBytes = 16 << 10;
 
 }  // namespace
 
@@ -30,12 +32,16 @@ Automaton::Automaton(const ExpressionPool& pool, Expression root, int64_t horizo
 // each class only.
 void Automaton::FindByteClasses() {
   for (const ByteSet& set : pool_.byte_sets()) {
-    std::map<std::pair<uint8_t, bool>, uint8_t> refined;
+    // Of each class the part outside of the set, and the one in it.
+    std::array<std::array<int, 2>, 256> parts;
+    parts.fill({-1, -1});
+    int count = 0;
     for (int byte = 0; byte < 256; ++byte) {
-      const std::pair<uint8_t, bool> key(class_of_[byte], set.Contains(byte));
-      class_of_[byte] = refined.try_emplace(key, refined.size()).first->second;
+      int& part = parts[class_of_[byte]][set.Contains(byte) ? 1 : 0];
+      if (part < 0) part = count++;
+      class_of_[byte] = static_cast<uint8_t>(part);
     }
-    classes_ = refined.size();
+    classes_ = count;
     if (classes_ == 256) break;
   }
   classes_ = std::max<uint32_t>(classes_, 1);
@@ -47,50 +53,102 @@ void Automaton::FindByteClasses() {
   }
 }
 
-// Partial derivatives (Antimirov): each item gives a set of them.
-Items Automaton::Derive(const Items& items, uint8_t byte) {
-  Items next;
-  pending_.clear();
-  seen_.clear();
-  for (const Expression item : items) pending_.emplace_back(item, ExpressionPool::kEmpty);
-  while (!pending_.empty()) {
-    const auto [e, then] = pending_.back();
-    pending_.pop_back();
-    --work_left_;
-    // What has no text leads nowhere. A rule that names itself first comes by here again.
-    if (pool_.length(e) == ExpressionPool::kNever || !seen_.emplace(e, then).second) continue;
-    const ExpressionPool::Node node = pool_.node(e);
+void Automaton::Derivative::Begin(const Items& items) {
+  for (const Expression item : items) pending.emplace_back(item, ExpressionPool::kEmpty);
+}
+
+void Automaton::Derivative::Clear() {
+  if (memory_bytes() > kKeptBytes) {
+    *this = Derivative();
+    return;
+  }
+  pending.clear();
+  seen.clear();
+  found.clear();
+}
+
+size_t Automaton::Derivative::memory_bytes() const {
+  constexpr size_t kPair = 2 * sizeof(Expression);
+  return pending.capacity() * kPair + seen.capacity() * (kPair + 1) +
+         found.capacity() * sizeof(Expression);
+}
+
+bool Automaton::MayBeginWith(uint8_t byte, Expression e) const {
+  constexpr int kDeepest = 8;  // heads that are looked into: a text's, a member's, a pair's
+  for (int depth = 0; depth < kDeepest; ++depth) {
+    const ExpressionPool::Node& node = pool_.node(e);
     switch (node.kind) {
-      case Kind::kBytes:
-        if (pool_.bytes(e).Contains(byte) && pool_.length(then) != ExpressionPool::kNever) {
-          next.push_back(then);
-        }
-        break;
-      case Kind::kSequence:
-        if (pool_.length(node.first) == 0) pending_.emplace_back(node.rest, then);
-        pending_.emplace_back(node.first, pool_.Sequence(node.rest, then));
-        break;
-      case Kind::kChoice:
-        for (const Expression alternative : pool_.alternatives(e)) {
-          pending_.emplace_back(alternative, then);
-        }
-        break;
-      case Kind::kRepeat: {
-        const int64_t most = node.most == ExpressionPool::kUnbounded ? node.most : node.most - 1;
-        const Expression again =
-            pool_.Repeat(node.first, std::max<int64_t>(node.least - 1, 0), most);
-        pending_.emplace_back(node.first, pool_.Sequence(again, then));
-        break;
-      }
-      case Kind::kRule:
-        pending_.emplace_back(node.first, then);
-        break;
       case Kind::kNothing:
       case Kind::kEmpty:
+        return false;
+      case Kind::kBytes:
+        return pool_.bytes(e).Contains(byte);
+      case Kind::kChoice:
+        return true;
+      case Kind::kSequence:
+        if (pool_.length(node.first) == 0) return true;  // its rest may begin
+        break;
+      case Kind::kRepeat:
+      case Kind::kRule:
         break;
     }
+    e = node.first;
   }
-  return next;
+  return true;
+}
+
+bool Automaton::Derive(uint8_t byte) {
+  while (!derivative_.pending.empty()) {
+    if (!may_find()) return false;
+    DeriveStep(byte);
+  }
+  return true;
+}
+
+// Partial derivatives (Antimirov): each item gives a set of them. Nothing is put together for what
+// leads nowhere: a state has hundreds of items, and an item thousands of alternatives.
+void Automaton::DeriveStep(uint8_t byte) {
+  auto& pending = derivative_.pending;
+  const auto [e, then] = pending.back();
+  pending.pop_back();
+  --work_left_;
+  // What has no text leads nowhere. A rule that names itself first comes by here again.
+  if (pool_.length(e) == ExpressionPool::kNever || !derivative_.seen.emplace(e, then).second) {
+    return;
+  }
+  const ExpressionPool::Node node = pool_.node(e);
+  switch (node.kind) {
+    case Kind::kBytes:
+      if (pool_.bytes(e).Contains(byte) && pool_.length(then) != ExpressionPool::kNever) {
+        derivative_.found.push_back(then);
+      }
+      break;
+    case Kind::kSequence:
+      if (pool_.length(node.first) == 0) pending.emplace_back(node.rest, then);
+      if (MayBeginWith(byte, node.first)) {
+        pending.emplace_back(node.first, pool_.Sequence(node.rest, then));
+      }
+      break;
+    case Kind::kChoice:
+      work_left_ -= node.count / 8;  // to look at one is a part of a step
+      for (const Expression alternative : pool_.alternatives(e)) {
+        if (MayBeginWith(byte, alternative)) pending.emplace_back(alternative, then);
+      }
+      break;
+    case Kind::kRepeat: {
+      if (!MayBeginWith(byte, node.first)) break;
+      const int64_t most = node.most == ExpressionPool::kUnbounded ? node.most : node.most - 1;
+      const Expression again = pool_.Repeat(node.first, std::max<int64_t>(node.least - 1, 0), most);
+      pending.emplace_back(node.first, pool_.Sequence(again, then));
+      break;
+    }
+    case Kind::kRule:
+      pending.emplace_back(node.first, then);
+      break;
+    case Kind::kNothing:
+    case Kind::kEmpty:
+      break;
+  }
 }
 
 Automaton::State Automaton::StateOf(Items items) {
@@ -120,8 +178,21 @@ Automaton::State Automaton::StateOf(Items items) {
 
 Automaton::State Automaton::FindNext(State state, uint8_t byte) {
   if (!may_find()) return kUnfound;
-  const State next = StateOf(Derive(*states_[state].items, byte));
-  transitions_[size_t{state} * classes_ + class_of_[byte]] = next;
+  const size_t transition = size_t{state} * classes_ + class_of_[byte];
+  if (auto begun = begun_.extract(transition); !begun.empty()) {
+    derivative_ = std::move(begun.mapped());
+    begun_bytes_ -= derivative_.memory_bytes();
+  } else {
+    derivative_.Begin(*states_[state].items);
+  }
+  if (!Derive(byte)) {
+    begun_bytes_ += derivative_.memory_bytes();
+    begun_.emplace(transition, std::exchange(derivative_, Derivative()));
+    return kUnfound;
+  }
+  const State next = StateOf(std::move(derivative_.found));
+  transitions_[transition] = next;
+  derivative_.Clear();
   return next;
 }
 
@@ -179,7 +250,8 @@ size_t Automaton::memory_bytes() const {
   constexpr size_t kNode = 64;  // of a hash map, about
   return pool_.memory_bytes() + states_.capacity() * (sizeof(StateInfo) + kNode) +
          transitions_.capacity() * sizeof(State) + item_count_ * sizeof(Expression) +
-         capped_.capacity() * 2 * sizeof(Expression);
+         capped_.capacity() * 2 * sizeof(Expression) + derivative_.memory_bytes() +
+         begun_.capacity() * sizeof(Derivative) + begun_bytes_;
 }
 
 }  // namespace whipsnake::engine

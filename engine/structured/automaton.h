@@ -70,9 +70,10 @@ class Automaton {
   // Or kUnfound.
   State Capped(State state);
 
-  // What may be found out from now on: derivatives taken and expressions put into new states, and
-  // the bytes that this may take in all. Past either, what is not known is kUnfound; what was found
-  // before stays known, so that asking again later goes on from there. No limits at first.
+  // What may be found out from now on: steps of derivatives and expressions put into new states,
+  // and the bytes that this may take in all, which are looked at after each step. Past either, what
+  // is not known is kUnfound; what was found before stays known and what was begun stays begun, so
+  // that asking again later goes on from there. No limits at first.
   void AllowWork(int64_t work) { work_left_ = work; }
   void AllowMemory(size_t bytes) { most_bytes_ = bytes; }
   int64_t work_left() const { return work_left_; }
@@ -87,10 +88,25 @@ class Automaton {
     State capped = kUnfound;
   };
 
+  // The derivative of a state by a byte, as far as it is taken.
+  struct Derivative {
+    void Begin(const Items& items);
+    void Clear();  // gives back what is more than most need
+    size_t memory_bytes() const;
+
+    std::vector<std::pair<Expression, Expression>> pending;  // an expression, what is to follow it
+    absl::flat_hash_set<std::pair<Expression, Expression>> seen;
+    Items found;
+  };
+
   void FindByteClasses();
   bool may_find() const { return work_left_ > 0 && !out_of_memory(); }
   State FindNext(State state, uint8_t byte);
-  Items Derive(const Items& items, uint8_t byte);
+  // Goes on with derivative_, by `byte`; false where it may find no more before the end.
+  bool Derive(uint8_t byte);
+  void DeriveStep(uint8_t byte);
+  // False where the head of the expression shows that no text of it begins with the byte.
+  bool MayBeginWith(uint8_t byte, Expression e) const;
   State StateOf(Items items);
   Expression CappedExpression(Expression e);
 
@@ -109,9 +125,10 @@ class Automaton {
   State start_ = kDead;
   State end_ = kDead;
 
-  // What Derive is at: an expression and what is to follow it.
-  std::vector<std::pair<Expression, Expression>> pending_;
-  absl::flat_hash_set<std::pair<Expression, Expression>> seen_;
+  Derivative derivative_;  // the one that is being taken
+  // By the place of their transition those that came to the bounds.
+  absl::flat_hash_map<size_t, Derivative> begun_;
+  size_t begun_bytes_ = 0;  // of these
 };
 
 }  // namespace whipsnake::engine

@@ -1,6 +1,7 @@
 #include "engine/structured/constraint.h"
 
 #include <algorithm>
+#include <exception>
 #include <limits>
 #include <utility>
 
@@ -135,23 +136,37 @@ absl::StatusOr<std::shared_ptr<const NextTokens>> Constraint::Find(Place& place,
 
 std::shared_ptr<const NextTokens> Constraint::Known(Place& place, int64_t tokens_left) {
   if (!mutex_.TryLock()) return nullptr;
-  automaton_->AllowWork(0);
-  std::shared_ptr<const NextTokens> next = Look(place, tokens_left);
+  std::shared_ptr<const NextTokens> next;
+  if (automaton_) {
+    automaton_->AllowWork(0);
+    next = Look(place, tokens_left);
+  }
   mutex_.Unlock();
   return next;
 }
 
 template <typename Attempt>
 absl::Status Constraint::Pursue(Effort& effort, int64_t work, Attempt attempt) {
+  try {
+    return PursueOrThrow(effort, work, attempt);
+  } catch (const std::exception& error) {
+    Drop();  // what was thrown at may be half done, and others share it
+    return absl::ResourceExhaustedError(absl::StrCat(
+        field_, ": the search for the tokens that may come next ended early: ", error.what()));
+  }
+}
+
+template <typename Attempt>
+absl::Status Constraint::PursueOrThrow(Effort& effort, int64_t work, Attempt attempt) {
   work = std::min(work, limits_.max_work - effort.work);
-  automaton_->AllowWork(work);
+  int64_t left = work;
   do {
+    if (!automaton_) automaton_.emplace(grammar_, root_, vocabulary_->longest_token());
+    automaton_->AllowWork(left);
     if (const absl::Status room = MakeRoom(); !room.ok()) {
       // Once, for each question: what is there may be what others asked for.
       if (effort.dropped == epoch_) return room;
-      const int64_t left = automaton_->work_left();
       Drop();
-      automaton_->AllowWork(left);
       effort.dropped = epoch_;
       continue;
     }
@@ -159,10 +174,11 @@ absl::Status Constraint::Pursue(Effort& effort, int64_t work, Attempt attempt) {
       effort = Effort();
       return absl::OkStatus();
     }
-    if (automaton_->work_left() > 0 && !automaton_->out_of_memory()) {
+    left = automaton_->work_left();
+    if (left > 0 && !automaton_->out_of_memory()) {
       return absl::InternalError(absl::StrCat(field_, ": what may come next cannot be found"));
     }
-  } while (automaton_->work_left() > 0);
+  } while (left > 0);
   effort.work += work;
   if (effort.work < limits_.max_work) return absl::OkStatus();
   return absl::ResourceExhaustedError(
@@ -207,7 +223,6 @@ void Constraint::Drop() {
   masks_.clear();
   tokens_of_ = {};
   automaton_.reset();
-  automaton_.emplace(grammar_, root_, vocabulary_->longest_token());
   ++epoch_;
   reservations_.clear();
   booked_ = 0;

@@ -98,8 +98,8 @@ class Constraint {
 
   // What may come next where `tokens_left`, the next one included, may still be generated. Null
   // where that takes more than a slice of work: call it again, and it goes on from there.
-  // RESOURCE_EXHAUSTED, naming the form, where it takes more memory or work than is allowed. Waits
-  // for another call of Find, not for more than its slice.
+  // RESOURCE_EXHAUSTED, naming the form, where it takes more memory or work than is allowed, or
+  // more memory than the system has. Waits for another call of Find, not for more than its slice.
   absl::StatusOr<std::shared_ptr<const NextTokens>> Find(Place& place, int64_t tokens_left);
 
   // The same where it is known already: in microseconds. Null where it is not, or where another
@@ -138,14 +138,17 @@ class Constraint {
   std::optional<int64_t> TokensOf(Expression expression) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // Calls attempt() until it returns true, or so much work is done, with more memory where it
-  // lacks.
+  // lacks. Where it throws, all that was found is dropped.
   template <typename Attempt>
   absl::Status Pursue(Effort& effort, int64_t work, Attempt attempt)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  template <typename Attempt>
+  absl::Status PursueOrThrow(Effort& effort, int64_t work, Attempt attempt)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Books what is used and some more, and allows the automaton that. Drops masks where it must.
   absl::Status MakeRoom() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Book(int64_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Forgets all that was found.
+  // Forgets all that was found, and the automaton.
   void Drop() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   int64_t MaskBytes() const;  // of one
   int64_t UsedBytes() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -159,7 +162,7 @@ class Constraint {
   int64_t shortest_tokens_ = 0;
 
   Mutex mutex_;
-  std::optional<Automaton> automaton_ ABSL_GUARDED_BY(mutex_);
+  std::optional<Automaton> automaton_ ABSL_GUARDED_BY(mutex_);  // nothing until a search begins
   uint64_t epoch_ ABSL_GUARDED_BY(mutex_) = 0;  // of the automaton: states of another mean nothing
   std::unordered_map<State, Mask> masks_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<Expression, int32_t> tokens_of_ ABSL_GUARDED_BY(mutex_);

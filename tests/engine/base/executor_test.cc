@@ -2,9 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <iterator>
 #include <latch>
+#include <map>
+#include <memory>
 #include <mutex>
 #include <new>
+#include <random>
 #include <string>
 #include <thread>
 #include <vector>
@@ -157,11 +161,37 @@ TEST(ExecutorTest, ScratchIsBookedOnceAsMuchAsTheLargestAsksFor) {
   EXPECT_EQ(ledger.used(), 300);
   const auto elsewhere = *executor.BookScratch(other, 50);
   EXPECT_EQ(other.used(), 50);
-  small.reset();
-  large.reset();
-  EXPECT_EQ(ledger.used(), 300) << "the one that asked for less shares it";
   EXPECT_TRUE(absl::IsResourceExhausted(executor.BookScratch(ledger, 2000).status()));
+  EXPECT_EQ(ledger.used(), 300);
+  large.reset();
+  EXPECT_EQ(ledger.used(), 200);
+  small.reset();
+  EXPECT_EQ(ledger.used(), 200);
+  auto next = *executor.BookScratch(ledger, 250);
+  EXPECT_EQ(ledger.used(), 250) << "together with what was there before another ledger came";
   medium.reset();
+  next.reset();
+  EXPECT_EQ(ledger.used(), 0);
+  EXPECT_EQ(ledger.used(Purpose::kWorkspace), 0);
+}
+
+TEST(ExecutorTest, ScratchIsAtAllTimesThatOfTheLargestHolder) {
+  std::mt19937_64 random(1);
+  Ledger ledger;
+  std::multimap<int64_t, std::shared_ptr<const void>> holders;
+  {
+    Executor executor(1);
+    for (int step = 0; step < 2000; ++step) {
+      if (random() % 2 == 0 || holders.empty()) {
+        const auto bytes = static_cast<int64_t>(random() % 100);
+        holders.emplace(bytes, *executor.BookScratch(ledger, bytes));
+      } else {
+        holders.erase(std::next(holders.begin(), random() % holders.size()));
+      }
+      ASSERT_EQ(ledger.used(), holders.empty() ? 0 : holders.rbegin()->first) << "step " << step;
+    }
+  }
+  holders.clear();  // also after the executor
   EXPECT_EQ(ledger.used(), 0);
 }
 

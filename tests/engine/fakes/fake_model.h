@@ -15,6 +15,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "engine/base/memory.h"
 #include "engine/base/status.h"
 #include "engine/models/model.h"
 #include "engine/tokenizer/tokenizer.h"
@@ -24,13 +25,15 @@ namespace whipsnake::engine {
 // Remembers the tokens that it was given.
 class FakeState : public State {
  public:
-  // `live` counts the states that there are; of `most` no copy is made.
-  explicit FakeState(std::shared_ptr<std::atomic<int>> live, const std::atomic<int>* most = nullptr)
-      : live_(std::move(live)), most_(most) {
+  // `live` counts the states that there are; of `most` no copy is made. Room is booked in `ledger`,
+  // a byte for each position.
+  explicit FakeState(std::shared_ptr<std::atomic<int>> live, const std::atomic<int>* most = nullptr,
+                     Ledger* ledger = nullptr)
+      : live_(std::move(live)), most_(most), ledger_(ledger) {
     ++*live_;
   }
   FakeState(const FakeState& other)
-      : history(other.history), live_(other.live_), most_(other.most_) {
+      : history(other.history), live_(other.live_), most_(other.most_), ledger_(other.ledger_) {
     ++*live_;
   }
   ~FakeState() override { --*live_; }
@@ -43,6 +46,13 @@ class FakeState : public State {
     if (most_ != nullptr && *live_ >= *most_) return absl::ResourceExhaustedError("no more states");
     return std::unique_ptr<State>(new FakeState(*this));
   }
+  absl::Status MakeRoom(int64_t positions) override {
+    if (ledger_ == nullptr) return absl::OkStatus();
+    ReleaseRoom();
+    ASSIGN_OR_RETURN(room_, ledger_->Reserve(positions, Purpose::kStates, "room"));
+    return absl::OkStatus();
+  }
+  void ReleaseRoom() override { room_ = Reservation(); }
   void AppendMemory(std::vector<std::span<const std::byte>>& pieces) const override {
     pieces.push_back(std::as_bytes(std::span(history)));
   }
@@ -55,6 +65,8 @@ class FakeState : public State {
  private:
   const std::shared_ptr<std::atomic<int>> live_;
   const std::atomic<int>* const most_;
+  Ledger* const ledger_;
+  Reservation room_;
 };
 
 // Logits are a function of all tokens so far; by default the successor of the last token is by far
@@ -78,7 +90,7 @@ class FakeModel : public Model {
 
   absl::StatusOr<std::unique_ptr<State>> NewState() override {
     if (*live_states_ >= max_states) return absl::ResourceExhaustedError("no more states");
-    return std::make_unique<FakeState>(live_states_, &max_states);
+    return std::make_unique<FakeState>(live_states_, &max_states, room_ledger);
   }
   absl::Status CheckWeights() const override {
     if (!weights_changed) return absl::OkStatus();
@@ -123,6 +135,7 @@ class FakeModel : public Model {
   absl::Status error;                        // returned by Forward if not OK
   std::atomic<bool> weights_changed{false};  // which CheckWeights then says
   std::atomic<int> max_states{1000000};
+  Ledger* room_ledger = nullptr;  // where its states book their room
 
  private:
   const std::shared_ptr<std::atomic<int>> live_states_ = std::make_shared<std::atomic<int>>(0);

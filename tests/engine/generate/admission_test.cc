@@ -139,7 +139,7 @@ TEST_P(AdmissionTest, AnIdleServerIsAsGoodAsAFreshOne) {
 // it, or succeeds.
 TEST_P(AdmissionTest, WhateverTheLimitNothingFailsThatWasAccepted) {
   int started = 0, succeeded = 0, refused = 0;
-  for (int64_t beside = 0; beside < Tight() + (1 << 20); beside += 150'000) {
+  for (int64_t beside = 0; beside < Tight() + (1 << 20); beside += 50'000) {
     const absl::Status status = Start(beside);
     if (!status.ok()) {
       EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;

@@ -3,12 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
-#include <functional>
 #include <latch>
-#include <limits>
 #include <memory>
-#include <semaphore>
 #include <set>
 #include <string>
 #include <thread>
@@ -16,94 +14,13 @@
 #include <vector>
 
 #include "engine/base/status.h"
-#include "tests/engine/fakes/fake_model.h"
+#include "tests/engine/generate/support.h"
 
 namespace whipsnake::engine {
 namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-
-// Everything that one stream has delivered; waits for it without sleeping.
-class Collector {
- public:
-  std::function<void()> on_ready() {
-    return [this] { ready_.release(); };
-  }
-  void Watch(std::shared_ptr<GenerationStream> stream) { stream_ = std::move(stream); }
-
-  // Takes events until the last one.
-  const GenerationStream::Event& Wait() {
-    while (!last_.done) {
-      ready_.acquire();
-      last_ = stream_->Take();
-      started_ += last_.started ? 1 : 0;
-      for (const Delta& delta : last_.deltas) {
-        if (delta.index >= std::ssize(completions_)) completions_.resize(delta.index + 1);
-        auto& [text, ids] = completions_[delta.index];
-        text += delta.text;
-        ids.insert(ids.end(), delta.token_ids.begin(), delta.token_ids.end());
-      }
-    }
-    return last_;
-  }
-  FinishReason reason() { return Wait().finished.reason; }
-
-  const std::string& text(int index = 0) const { return completions_[index].first; }
-  const std::vector<int32_t>& ids(int index = 0) const { return completions_[index].second; }
-  int started() const { return started_; }
-  GenerationStream& stream() { return *stream_; }
-
- private:
-  std::counting_semaphore<> ready_{0};
-  std::shared_ptr<GenerationStream> stream_;
-  GenerationStream::Event last_;
-  std::vector<std::pair<std::string, std::vector<int32_t>>> completions_{1};
-  int started_ = 0;
-};
-
-class GeneratorTest : public ::testing::Test {
- protected:
-  GeneratorTest() : tokenizer_({"a", "b", "c", "d", "\xe2\x82", "\xac", "g", "<eos>"}), model_(8) {}
-
-  // A fake's steps take no time: a reader is slow beside them.
-  static constexpr int64_t kPatient = std::numeric_limits<int64_t>::max();
-
-  void Start(GeneratorOptions options = {.max_unread_tokens = kPatient}) {
-    auto generator = MakeGenerator(&model_, &tokenizer_, options, nullptr);
-    ASSERT_TRUE(generator.ok()) << generator.status();
-    generator_ = *std::move(generator);
-  }
-
-  static GenerationRequest Request(std::vector<int32_t> prompt, int64_t max_new_tokens) {
-    GenerationRequest request;
-    request.prompt = std::move(prompt);
-    request.sampling.temperature = 0;
-    request.max_new_tokens = max_new_tokens;
-    return request;
-  }
-
-  void Submit(Collector& collector, GenerationRequest request) {
-    auto stream = generator_->Submit(std::move(request), collector.on_ready());
-    ASSERT_TRUE(stream.ok()) << stream.status();
-    collector.Watch(*std::move(stream));
-  }
-
-  // The first pass tells that it is busy and waits for its release.
-  void HoldFirstPass() {
-    model_.before_forward = [this](std::span<const engine::Run>) {
-      if (!first_.exchange(false)) return;
-      busy_.count_down();
-      release_.wait();
-    };
-  }
-
-  std::latch busy_{1}, release_{1};
-  std::atomic<bool> first_{true};
-  FakeTokenizer tokenizer_;
-  FakeModel model_;
-  std::unique_ptr<Generator> generator_;
-};
 
 TEST_F(GeneratorTest, CountsUpToTheLimit) {
   Start();
@@ -307,108 +224,6 @@ TEST_F(GeneratorTest, ACancelledRequestThatWaitsEndsBeforeTheNextStep) {
   EXPECT_EQ(running.reason(), FinishReason::kCancelled);
 }
 
-TEST_F(GeneratorTest, OneThatFindsNoMemoryWaitsForAnotherToEnd) {
-  HoldFirstPass();
-  model_.max_states = 1;
-  Start({.cache = {.max_bytes = 0}, .memory_patience = {}});
-  Collector one, two;
-  Submit(one, Request({0}, 3));
-  busy_.wait();
-  Submit(two, Request({0}, 3));
-  release_.count_down();
-  EXPECT_TRUE(one.Wait().status.ok());
-  EXPECT_TRUE(two.Wait().status.ok()) << two.Wait().status;
-  EXPECT_THAT(two.ids(), ElementsAre(1, 2, 3));
-
-  model_.max_states = 0;
-  Collector none;
-  Submit(none, Request({0}, 3));
-  EXPECT_EQ(none.Wait().status.code(), absl::StatusCode::kResourceExhausted);
-}
-
-// As where another model has the memory, or a client has not read what it was sent.
-TEST_F(GeneratorTest, OneThatFindsNoMemoryWaitsForOthersOutsideToo) {
-  model_.max_states = 0;
-  Start({.cache = {.max_bytes = 0}, .memory_patience = std::chrono::hours(1)});
-  Collector one, two, cancelled;
-  Submit(one, Request({0}, 3));
-  Submit(two, Request({1}, 3));
-  Submit(cancelled, Request({2}, 3));
-  cancelled.stream().Cancel();
-  EXPECT_EQ(cancelled.reason(), FinishReason::kCancelled);
-  model_.max_states = 1;
-  EXPECT_TRUE(one.Wait().status.ok()) << one.Wait().status;
-  EXPECT_TRUE(two.Wait().status.ok()) << two.Wait().status;
-}
-
-// A client's second sequence gives its memory up for another client's first.
-TEST_F(GeneratorTest, MemoryIsSharedAmongClientsToo) {
-  std::latch all_run(1), release(1);
-  std::atomic<bool> waits{false};
-  std::atomic<int> passes{0}, other_ran{-1};
-  model_.max_states = 4;
-  model_.before_forward = [&](std::span<const engine::Run> runs) {
-    ++passes;
-    if (other_ran < 0 && std::ranges::any_of(runs, [](const auto& r) { return r.tokens[0] == 5; }))
-      other_ran = passes.load();
-    if (runs.size() < 3 || waits.exchange(true)) return;
-    all_run.count_down();
-    release.wait();
-    passes = 0;
-  };
-  Start({.cache = {.max_bytes = 0}, .max_unread_tokens = kPatient});
-  GenerationRequest many = Request({0}, 12);
-  many.completions = 5;
-  many.client = "many";
-  many.sampling.logit_bias[5] = -1000;
-  Collector greedy, one;
-  Submit(greedy, many);
-  all_run.wait();
-  GenerationRequest request = Request({5}, 1);
-  request.client = "one";
-  Submit(one, request);
-  release.count_down();
-  EXPECT_TRUE(one.Wait().status.ok()) << one.Wait().status;
-  EXPECT_EQ(other_ran, 1) << "in the first pass after it came";
-  ASSERT_TRUE(greedy.Wait().status.ok()) << greedy.Wait().status;
-  for (int i = 0; i < 5; ++i) {
-    EXPECT_THAT(greedy.ids(i), ElementsAre(1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1, 2)) << i;
-  }
-  EXPECT_EQ(model_.live_states(), 0);
-}
-
-// One that gives up the copy of the prompt's state that it has just got takes another copy later,
-// and reads nothing again: the prompt's state is still there.
-TEST_F(GeneratorTest, AFreshCopyOfThePromptsStateMayBeGivenUp) {
-  for (const int states : {2, 3, 4}) {
-    SCOPED_TRACE(states);
-    std::latch busy(1), release(1);
-    std::atomic<bool> first{true};
-    FakeModel model(8);
-    model.max_states = states;
-    model.before_forward = [&](std::span<const engine::Run>) {
-      if (!first.exchange(false)) return;
-      busy.count_down();
-      release.wait();
-    };
-    const auto generator = *MakeGenerator(
-        &model, &tokenizer_, {.cache = {.max_bytes = 0}, .max_unread_tokens = kPatient}, nullptr);
-    GenerationRequest many = Request({0}, 6);
-    many.completions = 5;
-    many.client = "many";
-    Collector greedy, one;
-    greedy.Watch(*generator->Submit(many, greedy.on_ready()));
-    busy.wait();
-    GenerationRequest request = Request({3}, 1);
-    request.client = "one";
-    one.Watch(*generator->Submit(request, one.on_ready()));
-    release.count_down();
-    EXPECT_TRUE(one.Wait().status.ok()) << one.Wait().status;
-    ASSERT_TRUE(greedy.Wait().status.ok()) << greedy.Wait().status;
-    for (int i = 0; i < 5; ++i) EXPECT_THAT(greedy.ids(i), ElementsAre(1, 2, 3, 4, 5, 6)) << i;
-  }
-}
-
 // A kernel that found no memory in the middle of a pass has left states that mean nothing.
 TEST_F(GeneratorTest, APassThatWasAbortedIsNotTriedAgain) {
   HoldFirstPass();
@@ -500,53 +315,6 @@ TEST_F(GeneratorTest, CompletionsReadThePromptOnce) {
   Submit(alone, request);
   EXPECT_EQ(alone.reason(), FinishReason::kLength);
   EXPECT_EQ(alone.ids(), first);
-}
-
-// Where the copies find no memory they wait for the first to end.
-TEST_F(GeneratorTest, CompletionsTakeTurnsWhereMemoryIsShort) {
-  model_.max_states = 2;
-  Start({.cache = {.max_bytes = 0}});
-  GenerationRequest request = Request({0}, 4);
-  request.completions = 4;
-  Collector collector;
-  Submit(collector, request);
-  ASSERT_TRUE(collector.Wait().status.ok()) << collector.Wait().status;
-  for (int i = 0; i < 4; ++i) EXPECT_THAT(collector.ids(i), ElementsAre(1, 2, 3, 4)) << i;
-  EXPECT_EQ(model_.live_states(), 0);
-}
-
-// One state is enough: what the others need is read again.
-TEST_F(GeneratorTest, CompletionsTakeTurnsWithASingleState) {
-  model_.max_states = 1;
-  Start({.cache = {.max_bytes = 0}});
-  GenerationRequest request = Request({0, 1}, 4);
-  request.completions = 3;
-  Collector collector;
-  Submit(collector, request);
-  ASSERT_TRUE(collector.Wait().status.ok()) << collector.Wait().status;
-  for (int i = 0; i < 3; ++i) EXPECT_THAT(collector.ids(i), ElementsAre(2, 3, 4, 5)) << i;
-  EXPECT_EQ(model_.live_states(), 0);
-}
-
-// Two requests of several completions that between them hold all the memory: each could go on if
-// the other ended.
-TEST_F(GeneratorTest, RequestsThatHoldAllMemoryBetweenThemBothSucceed) {
-  HoldFirstPass();
-  model_.max_states = 2;
-  Start({.cache = {.max_bytes = 0}});
-  Collector held, one, two;
-  Submit(held, Request({0}, 1));
-  busy_.wait();
-  GenerationRequest request = Request({0}, 6);
-  request.completions = 3;
-  Submit(one, request);
-  Submit(two, request);
-  release_.count_down();
-  for (Collector* collector : {&one, &two}) {
-    ASSERT_TRUE(collector->Wait().status.ok()) << collector->Wait().status;
-    for (int i = 0; i < 3; ++i) EXPECT_THAT(collector->ids(i), ElementsAre(1, 2, 3, 4, 5, 6)) << i;
-  }
-  EXPECT_EQ(model_.live_states(), 0);
 }
 
 // However many sequences a request has: another client's starts in the step after it came.
