@@ -6,8 +6,10 @@
 #include <utility>
 #include <vector>
 
+#include "engine/base/exceptions.h"
 #include "engine/base/status.h"
 #include "server/errors.h"
+#include "server/guarded.h"
 #include "server/logging.h"
 #include "server/registry/model_path.h"
 
@@ -111,15 +113,6 @@ absl::Status ModelRegistry::Announce(const ModelSource& source) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<ModelParts> ModelRegistry::Load(const ModelSource& source,
-                                               ModelMetrics* metrics) const {
-  try {
-    return loader_(source.directory, source.options, metrics);
-  } catch (const std::exception& error) {
-    return absl::ResourceExhaustedError(absl::StrCat("the model was not loaded: ", error.what()));
-  }
-}
-
 absl::Status ModelRegistry::Load(const std::string& name) {
   ModelSource source;
   Entry* entry = nullptr;
@@ -134,7 +127,8 @@ absl::Status ModelRegistry::Load(const std::string& name) {
   }
   // Without the lock; nobody else touches an entry that is LOADING.
   const auto begin = std::chrono::steady_clock::now();
-  absl::StatusOr<ModelParts> parts = Load(source, entry->metrics.get());
+  absl::StatusOr<ModelParts> parts = engine::CatchExceptions(
+      [&] { return loader_(source.directory, source.options, entry->metrics.get()); });
   const double seconds = Seconds(std::chrono::steady_clock::now() - begin).count();
   if (!parts.ok()) ReturnFreeMemory();
 
@@ -319,7 +313,7 @@ void ModelRegistry::Watch() {
   while (!stopping_) {
     if (stop_.WaitUntil(mutex_, std::chrono::steady_clock::now() + kWeightsCheck)) continue;
     lock.Unlock();
-    CheckWeights();
+    RunGuarded("weights", [this] { CheckWeights(); });
     lock.Lock();
     FreeFailed();
   }

@@ -115,9 +115,6 @@ class ModelRegistry {
   void Fail(Entry& entry, const absl::Status& error);
   void Watch();
 
-  // By the loader; a thread of its own runs it, which an exception would end with the process.
-  absl::StatusOr<ModelParts> Load(const ModelSource& source, ModelMetrics* metrics) const;
-
   const ModelLoader loader_;
   Metrics& metrics_;
   const Listener listener_;

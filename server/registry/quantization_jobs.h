@@ -89,7 +89,9 @@ class QuantizationJobs {
   struct Notice;
 
   void Work();
-  void Run(Job& job, const QuantizationRequest& request);
+  // Waits for a job and runs it; false at the end.
+  bool Step();
+  void Run(Job& job, const std::string& id, const QuantizationRequest& request);
   absl::Status OnProgress(Job& job, std::string_view stage, double fraction);
 
   absl::StatusOr<Job*> Find(std::string_view id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "engine/base/exceptions.h"
 #include "engine/base/field_errors.h"
 #include "engine/base/status.h"
 #include "server/logging.h"
@@ -72,7 +73,8 @@ absl::Status GenerationCall::Admit(const v1::GenerationParameters& parameters,
   if (!model.ok()) return WithFieldPrefix(model.status(), Prefix());
   model_.emplace(*std::move(model));
   resolved_.parameters.set_model(model_->name());
-  const absl::Status status = Submit(parameters, std::move(on_ready));
+  const absl::Status status =
+      engine::CatchExceptions([&] { return Submit(parameters, std::move(on_ready)); });
   if (!status.ok()) {
     model_->metrics().OnRejected(status);
     model_.reset();
@@ -129,8 +131,18 @@ void GenerationCall::Cancel() {
   constexpr std::chrono::milliseconds kClocksDiffer{20};
   if (!aborted_ && engine::Clock::now() >= deadline_ - kClocksDiffer) return;
   engine::MutexLock lock(mutex_);
+  Stop();
+}
+
+void GenerationCall::Stop() {
   cancelled_ = true;
   if (stream_ != nullptr) stream_->Cancel();
+}
+
+void GenerationCall::Fail(const absl::Status& why) {
+  engine::MutexLock lock(mutex_);
+  lost_ = why;
+  Stop();
 }
 
 void GenerationCall::Abort() {
@@ -139,6 +151,10 @@ void GenerationCall::Abort() {
 }
 
 absl::Status GenerationCall::StatusOf(const Event& event) const {
+  {
+    engine::MutexLock lock(mutex_);
+    if (!lost_.ok()) return lost_;
+  }
   const absl::Status too_late =
       absl::DeadlineExceededError("the deadline passed during generation");
   switch (event.finished.reason) {

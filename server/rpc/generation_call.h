@@ -61,7 +61,7 @@ class GenerationCall : public AbortableCall {
 
   // Checks, resolves and queues the request, if all is well `so_far`; `method` is for the log.
   // `on_ready` as in engine::Generator::Submit; it may be called before Start returns. Once, before
-  // all else.
+  // all else. Throws nothing once the engine has the request.
   absl::Status Start(std::string method, const absl::Status& so_far,
                      const v1::GenerationParameters& parameters, std::function<void()> on_ready);
   // After Start, once: how gRPC is told of the end.
@@ -86,6 +86,9 @@ class GenerationCall : public AbortableCall {
   void Cancel();
   // The server must end: as Cancel, but the client is told UNAVAILABLE.
   void Abort() override;
+  // Something that the engine made is lost: as Cancel, but the client is told `why`, however the
+  // engine ends.
+  void Fail(const absl::Status& why);
 
   v1::TokenLogprobs ToProto(const engine::SampledToken& token) const;
 
@@ -96,6 +99,7 @@ class GenerationCall : public AbortableCall {
   absl::Status Submit(const v1::GenerationParameters& parameters, std::function<void()> on_ready);
 
   std::string_view Prefix() const;  // of the parameters' fields in the request
+  void Stop() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   absl::Status StatusOf(const engine::GenerationStream::Event& event) const;
   std::vector<int> Choose(const engine::Finished& finished) const;
@@ -119,6 +123,7 @@ class GenerationCall : public AbortableCall {
   StateRetention retention_;
   mutable engine::Mutex mutex_;  // against Cancel, which comes from any thread
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status lost_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<engine::GenerationStream> stream_;
 };
 
