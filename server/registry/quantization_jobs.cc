@@ -123,6 +123,12 @@ absl::Status QuantizationJobs::Watch(std::string_view id,
     engine::MutexLock lock(mutex_);
     ASSIGN_OR_RETURN(Job * job, Find(id));
     std::erase_if(job->watchers, [](const auto& other) { return other.expired(); });
+    if (job->watchers.size() >= kMaxWatchers) {
+      return WithReason(absl::ResourceExhaustedError(
+                            absl::StrCat(job->watchers.size(), " watches of quantization ",
+                                         job->snapshot.id, " run, the most at a time")),
+                        "TOO_MANY_WATCHES");
+    }
     if (!HasEnded(job->snapshot.state)) job->watchers.push_back(watcher);
     snapshot = job->snapshot;
   }

@@ -56,7 +56,8 @@ class QuantizationWatcher {
 class QuantizationJobs {
  public:
   static constexpr int kMaxWaiting = 16;
-  static constexpr int kMaxEnded = 100;  // that are kept
+  static constexpr int kMaxEnded = 100;       // that are kept
+  static constexpr size_t kMaxWatchers = 64;  // of a job: each is told of every step
 
   // `metrics` outlives the jobs.
   QuantizationJobs(Quantizer quantizer, Metrics& metrics);
@@ -73,7 +74,7 @@ class QuantizationJobs {
   // The latest first.
   std::vector<QuantizationSnapshot> List() const;
   // Tells the watcher how the job stands, before this returns, and whenever that changes, up to its
-  // end or the watcher's. NOT_FOUND.
+  // end or the watcher's. NOT_FOUND; RESOURCE_EXHAUSTED when too many watch the job already.
   absl::Status Watch(std::string_view id, const std::shared_ptr<QuantizationWatcher>& watcher);
   // Ends a queued job; the one that runs ends when it next tells its progress. Again is no error.
   // NOT_FOUND; FAILED_PRECONDITION when the job has succeeded or failed.
