@@ -63,6 +63,7 @@ std::string_view Name(ModelState state) {
 
 struct ModelRegistry::Entry {
   ModelSnapshot snapshot;
+  std::optional<ModelSnapshot> replaced;  // a FAILED one, until the load begins
   bool load_begun = false;
   int64_t handles = 0;
   bool freeing = false;  // whether somebody does, without the lock
@@ -92,6 +93,8 @@ ModelRegistry::~ModelRegistry() {
 
 absl::Status ModelRegistry::Announce(const ModelSource& source) {
   RETURN_IF_ERROR(CheckModelName(source.name));
+  auto entry = std::make_unique<Entry>();
+  entry->snapshot.source = source;
   engine::MutexLock lock(mutex_);
   if (const auto found = entries_.find(source.name); found != entries_.end()) {
     const ModelState state = found->second->snapshot.state;
@@ -103,10 +106,10 @@ absl::Status ModelRegistry::Announce(const ModelSource& source) {
                      "MODEL_EXISTS"),
           "model", source.name);
     }
+    entry->replaced = found->second->snapshot;
+    if (entry->replaced->source.at_startup) entry->snapshot.source.at_startup = true;
     Forget(source.name);
   }
-  auto entry = std::make_unique<Entry>();
-  entry->snapshot.source = source;
   entry->metrics = std::make_unique<ModelMetrics>(metrics_, source.name);
   SetState(*entry, ModelState::kLoading);
   entries_.emplace(source.name, std::move(entry));
@@ -123,6 +126,7 @@ absl::Status ModelRegistry::Load(const std::string& name) {
       return absl::FailedPreconditionError(
           absl::StrCat("model ", engine::Quoted(name), ": the load has begun already"));
     }
+    entry->replaced.reset();
     source = entry->snapshot.source;
   }
   // Without the lock; nobody else touches an entry that is LOADING.
@@ -138,10 +142,8 @@ absl::Status ModelRegistry::Load(const std::string& name) {
     snapshot.error = BlameCheckpoint(parts.status());
     LogLimited(LogLevel::kError, "model failed to load",
                {{"model", name}, {"error", std::string(snapshot.error.message())}});
-    SetState(*entry, ModelState::kFailed);
-    if (!snapshot.source.at_startup) entry->metrics.reset();
     const absl::Status error = snapshot.error;
-    RememberFailed(snapshot.source);
+    SetFailed(*entry);
     return error;
   }
   entry->parts = *std::move(parts);
@@ -160,7 +162,17 @@ void ModelRegistry::Withdraw(const std::string& name) {
   engine::MutexLock lock(mutex_);
   const auto found = entries_.find(name);
   if (found == entries_.end() || found->second->load_begun) return;
-  Forget(name);
+  Entry& entry = *found->second;
+  if (!entry.replaced) return Forget(name);
+  entry.snapshot = *std::exchange(entry.replaced, std::nullopt);
+  entry.load_begun = true;
+  SetFailed(entry);
+}
+
+void ModelRegistry::SetFailed(Entry& entry) {
+  SetState(entry, ModelState::kFailed);
+  if (!entry.snapshot.source.at_startup) entry.metrics.reset();
+  RememberFailed(entry.snapshot.source);
 }
 
 absl::Status ModelRegistry::Unload(const std::string& name) {
