@@ -9,6 +9,7 @@
 #include "engine/base/exceptions.h"
 #include "engine/base/field_errors.h"
 #include "engine/base/status.h"
+#include "engine/checkpoint/files.h"
 #include "kernels/cpu/isa.h"
 #include "server/registry/model_path.h"
 #include "server/rpc/messages.h"
@@ -34,10 +35,9 @@ v1::ModelState ProtoState(ModelState state) {
   return v1::MODEL_STATE_UNSPECIFIED;
 }
 
-// The last part of a path, a slash at its end aside.
-std::string DefaultName(std::string path) {
-  while (path.ends_with('/')) path.pop_back();
-  return std::filesystem::path(path).filename().string();
+// The last part of a path.
+std::string DefaultName(const std::string& path) {
+  return std::filesystem::path(engine::PlainPath(path)).filename().string();
 }
 
 // The path, when the load's turn comes: it may have become a link out of the root meanwhile.
