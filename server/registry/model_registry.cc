@@ -153,8 +153,8 @@ absl::Status ModelRegistry::Load(const std::string& name) {
   entry->metrics->OnLoaded(*snapshot.info, seconds);
   entry->metrics->Attach(*entry->parts->generator);
   SetState(*entry, ModelState::kReady);
-  Log(LogLevel::kInfo, "model loaded",
-      {{"model", name}, {"parameters", snapshot.info->parameters}, {"seconds", seconds}});
+  LogLimited(LogLevel::kInfo, "model loaded",
+             {{"model", name}, {"parameters", snapshot.info->parameters}, {"seconds", seconds}});
   return absl::OkStatus();
 }
 
@@ -196,7 +196,7 @@ absl::Status ModelRegistry::Unload(const std::string& name) {
   while (entry->handles > 0 || entry->freeing) idle_.Wait(mutex_);
   Free(*entry);
   Forget(name);
-  Log(LogLevel::kInfo, "model unloaded", {{"model", name}});
+  LogLimited(LogLevel::kInfo, "model unloaded", {{"model", name}});
   return absl::OkStatus();
 }
 
@@ -315,8 +315,8 @@ void ModelRegistry::Fail(Entry& entry, const absl::Status& error) {
   entry.snapshot.error = error;
   entry.parts->generator->Drain();
   SetState(entry, ModelState::kFailed);
-  Log(LogLevel::kError, "model failed",
-      {{"model", entry.snapshot.source.name}, {"error", std::string(error.message())}});
+  LogLimited(LogLevel::kError, "model failed",
+             {{"model", entry.snapshot.source.name}, {"error", std::string(error.message())}});
   RememberFailed(entry.snapshot.source);
 }
 

@@ -305,11 +305,12 @@ QuantizationJobs::Notice QuantizationJobs::End(Job& job, QuantizationState state
   const std::string name(Name(state));
   metrics_.quantizations.With({name}).Add();
   if (state == QuantizationState::kFailed) {
-    Log(LogLevel::kError, "quantization failed",
+    LogLimited(
+        LogLevel::kError, "quantization failed",
         {{"quantization", job.snapshot.id}, {"error", std::string(job.snapshot.error.message())}});
   } else {
-    Log(LogLevel::kInfo, "quantization ended",
-        {{"quantization", job.snapshot.id}, {"state", name}});
+    LogLimited(LogLevel::kInfo, "quantization ended",
+               {{"quantization", job.snapshot.id}, {"state", name}});
   }
   ForgetOldest();
   UpdateGauges();

@@ -224,15 +224,17 @@ void GenerationCall::LogEnd() const {
   if (!refusal_.ok()) LogRefusal(method_, parameters.model(), request_id_, refusal_);
   if (!finished_) return;
   const bool failed = EngineFailed(failure_, *finished_);
-  Log(failed ? LogLevel::kError : LogLevel::kInfo, "request finished",
-      {{"request_id", request_id_},
-       {"model", parameters.model()},
-       {"prompt_tokens", finished_->usage.prompt_tokens},
-       {"generated_tokens", finished_->usage.generated_tokens},
-       {"reason",
-        failed ? std::string(failure_.message()) : std::string(engine::Name(finished_->reason))},
-       {"time_to_first_token_seconds", finished_->timings.time_to_first_token},
-       {"seconds", seconds_}});
+  // Two messages, each with a limit of its own: a flood of the one does not hide the other.
+  LogLimited(failed ? LogLevel::kError : LogLevel::kInfo,
+             failed ? "request failed" : "request finished",
+             {{"request_id", request_id_},
+              {"model", parameters.model()},
+              {"prompt_tokens", finished_->usage.prompt_tokens},
+              {"generated_tokens", finished_->usage.generated_tokens},
+              {"reason", failed ? std::string(failure_.message())
+                                : std::string(engine::Name(finished_->reason))},
+              {"time_to_first_token_seconds", finished_->timings.time_to_first_token},
+              {"seconds", seconds_}});
 }
 
 v1::TokenLogprobs GenerationCall::ToProto(const engine::SampledToken& token) const {

@@ -2,6 +2,8 @@
 #include <future>
 #include <new>
 
+#include "engine/generate/notifier.h"
+#include "server/logging.h"
 #include "tests/server/support.h"
 
 namespace whipsnake::server {
@@ -323,6 +325,29 @@ TEST_F(GenerationServiceTest, AnExceptionAfterTheSubmitEndsTheCallOnce) {
     EXPECT_EQ(stream.error_code(), grpc::RESOURCE_EXHAUSTED) << stream.error_message();
   }
   WaitUntilIdle();
+}
+
+// A line for each of some requests, and for each of some failures, however many others there are.
+TEST_F(GenerationServiceTest, RequestsFillTheLogNoFasterThanTheLimit) {
+  DaemonOptions options = FakeOptions(engine_);
+  options.models.push_back({"bad", "/failing"});
+  server_.emplace(std::move(options));
+  const auto lines = [](const std::string& log, const std::string& text) {
+    int count = 0;
+    for (size_t at = log.find(text); at != log.npos; at = log.find(text, at + 1)) ++count;
+    return count;
+  };
+  v1::GenerationParameters good = Greedy("a", 1), bad = good;
+  good.set_model("alphabet");
+  bad.set_model("bad");
+  constexpr int kRequests = 10 * LineLimiter::kBurst;
+  testing::internal::CaptureStderr();
+  for (int i = 0; i < kRequests; ++i) EXPECT_TRUE(Generate(good).ok());
+  EXPECT_EQ(Generate(bad).error_code(), grpc::INTERNAL);
+  server_.reset();  // a line may come after its call's end
+  const std::string log = testing::internal::GetCapturedStderr();
+  EXPECT_LT(lines(log, "request finished"), kRequests / 2) << log;
+  EXPECT_EQ(lines(log, "request failed"), 1) << log;
 }
 
 }  // namespace
