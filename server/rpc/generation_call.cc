@@ -37,12 +37,15 @@ GenerationCall::~GenerationCall() {
   if (entered_) environment_.active_calls->Leave(this);
 }
 
-bool GenerationCall::MustCompile(const v1::GenerationParameters& parameters) const {
+bool GenerationCall::MustCompile(const v1::GenerationParameters& parameters) {
   const auto spec = ConstraintSpecOf(parameters.structured());
-  if (!spec) return false;
+  if (!spec || spec->bytes() > engine::kMaxSpecBytes) return false;
   absl::StatusOr<ModelHandle> model = environment_.models->Acquire(parameters.model());
-  return model.ok() && spec->bytes() <= engine::kMaxSpecBytes &&
-         model->constraints().Find(*spec) == nullptr;
+  if (!model.ok()) return false;
+  compiled_ = model->constraints().Find(*spec);
+  if (compiled_ == nullptr) return true;
+  model_.emplace(*std::move(model));
+  return false;
 }
 
 std::string GenerationCall::ClientOf(const v1::GenerationParameters& parameters) const {
@@ -69,9 +72,11 @@ absl::Status GenerationCall::CheckWanted() const {
 
 absl::Status GenerationCall::Admit(const v1::GenerationParameters& parameters,
                                    std::function<void()> on_ready) {
-  absl::StatusOr<ModelHandle> model = environment_.models->Acquire(parameters.model());
-  if (!model.ok()) return WithFieldPrefix(model.status(), Prefix());
-  model_.emplace(*std::move(model));
+  if (!model_) {
+    absl::StatusOr<ModelHandle> model = environment_.models->Acquire(parameters.model());
+    if (!model.ok()) return WithFieldPrefix(model.status(), Prefix());
+    model_.emplace(*std::move(model));
+  }
   resolved_.parameters.set_model(model_->name());
   const absl::Status status =
       engine::CatchExceptions([&] { return Submit(parameters, std::move(on_ready)); });
@@ -97,6 +102,7 @@ absl::Status GenerationCall::Submit(const v1::GenerationParameters& parameters,
                             model_->defaults(),
                             model_->constraints(),
                             environment_.limits};
+  context.compiled = std::exchange(compiled_, nullptr);
   engine::FieldErrors errors;
   retention_ = RetentionOf(parameters.output().save_state());
   if (parameters.output().has_save_state()) {

@@ -53,8 +53,9 @@ class GenerationCall : public AbortableCall {
                  grpc::CallbackServerContext* context);
   ~GenerationCall() override;
 
-  // Whether Start would compile a structured output, which may take long.
-  bool MustCompile(const v1::GenerationParameters& parameters) const;
+  // Whether Start would compile a structured output, which may take long. Where the output is
+  // compiled already, it and the model are kept for Start, which is to follow at once.
+  bool MustCompile(const v1::GenerationParameters& parameters);
   // Whom the request counts for: the client that it names, or the host that it comes from.
   std::string ClientOf(const v1::GenerationParameters& parameters) const;
   CompilePool& compile_pool() const { return *environment_.compile_pool; }
@@ -114,6 +115,7 @@ class GenerationCall : public AbortableCall {
   const engine::Clock::time_point deadline_;
   bool entered_ = false;
   std::optional<ModelHandle> model_;
+  std::shared_ptr<engine::Constraint> compiled_;  // of the model; null: not known to be
   ResolvedGeneration resolved_;
   absl::Status refusal_;  // of Start
   std::optional<engine::Finished> finished_;
