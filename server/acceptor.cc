@@ -13,6 +13,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "engine/checkpoint/files.h"
+#include "server/guarded.h"
 #include "server/logging.h"
 
 namespace whipsnake::server {
@@ -162,14 +164,14 @@ int Acceptor::AcceptSome() {
     sockaddr_storage peer{};
     socklen_t size = sizeof(peer);
     auto* address = reinterpret_cast<sockaddr*>(&peer);
-    const int descriptor = accept4(listener_, address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (descriptor >= 0) {
-      if (MakeRoom()) {
-        sockets_.Add(descriptor);
-        handler_(descriptor, address, size);
-      } else {
-        close(descriptor);
-      }
+    engine::Descriptor accepted(accept4(listener_, address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (accepted.get() >= 0) {
+      // An exception costs this connection alone.
+      RunGuarded(options_.name, [&] {
+        if (!MakeRoom()) return;
+        sockets_.Add(accepted.get());
+        handler_(accepted.Release(), address, size);
+      });
       continue;
     }
     const int error = errno;

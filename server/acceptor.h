@@ -64,7 +64,8 @@ class Acceptor {
     // For how long a peer may leave what was sent to it unacknowledged: then it is taken for dead.
     std::chrono::milliseconds dead_after{10'000};
   };
-  // Owns the descriptor, which does not block, from then on. Called by the acceptor's thread.
+  // Owns the descriptor, which does not block, from then on. Called by the acceptor's thread; what
+  // it throws is logged.
   using Handler = std::function<void(int descriptor, const sockaddr* peer, socklen_t peer_size)>;
 
   // Listens; nothing is accepted before Start. Port 0 takes a free one. UNAVAILABLE, naming the

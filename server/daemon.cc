@@ -11,6 +11,7 @@
 #include "engine/checkpoint/config.h"
 #include "engine/checkpoint/files.h"
 #include "kernels/cpu/isa.h"
+#include "server/guarded.h"
 #include "server/logging.h"
 #include "server/registry/model_path.h"
 #include "server/rpc/end_timeout.h"
@@ -352,7 +353,7 @@ void Daemon::LoadStartupModels(std::vector<ModelSource> sources) {
   for (const ModelSource& source : sources) {
     if (active_calls_.closed()) break;
     // The registry keeps and logs the error.
-    models_.Load(source.name).IgnoreError();
+    RunGuarded("loading", [&] { models_.Load(source.name).IgnoreError(); });
   }
   SetServing(true);
   engine::MutexLock lock(mutex_);

@@ -120,8 +120,13 @@ std::vector<std::string> SweepTemporaries(const std::string& directory, bool dee
   return removed;
 }
 
+std::string PlainPath(std::string path) {
+  while (path.size() > 1 && (path.ends_with('/') || path.ends_with("/."))) path.pop_back();
+  return path;
+}
+
 std::string ParentOf(const std::string& path) {
-  const std::string parent = std::filesystem::path(path).parent_path().string();
+  const std::string parent = std::filesystem::path(PlainPath(path)).parent_path().string();
   return parent.empty() ? "." : parent;
 }
 
@@ -229,8 +234,7 @@ absl::StatusOr<AtomicDirectory> AtomicDirectory::Create(const std::string& targe
                         "a file or a directory that is not empty seen, expected nothing there"),
                     target);
   }
-  std::string plain = target;
-  while (plain.size() > 1 && plain.back() == '/') plain.pop_back();
+  std::string plain = PlainPath(target);
   SweepTemporaries(ParentOf(plain), /*deep=*/false);
   ASSIGN_OR_RETURN(auto made, MakeTemporary(plain, [](const char* name) {
                      if (mkdir(name, 0777) != 0) return -1;

@@ -64,7 +64,10 @@ std::vector<std::string> SweepTemporaries(const std::string& directory, bool dee
 // Writes a file whole or not at all, and durably: see AtomicFile.
 absl::Status WriteFileAtomically(const std::string& path, std::string_view contents);
 
-// The directory that `path` (without a slash at its end) is in.
+// `path` without what means nothing at its end: "dir" for "dir/", "dir//." and "dir".
+std::string PlainPath(std::string path);
+
+// The directory that `path` is in: "dir" for "dir/name", and for "dir/name/".
 std::string ParentOf(const std::string& path);
 
 // Makes durable what was created in or renamed into `directory`.

@@ -9,7 +9,9 @@
 #include <string_view>
 
 #include "absl/strings/str_cat.h"
+#include "engine/base/exceptions.h"
 #include "engine/base/status.h"
+#include "server/guarded.h"
 #include "server/logging.h"
 
 namespace whipsnake::server {
@@ -40,7 +42,11 @@ HttpResponse Answer(const HttpRoutes& routes, std::string_view path, std::string
   if (method != MHD_HTTP_METHOD_GET && method != MHD_HTTP_METHOD_HEAD) {
     return {MHD_HTTP_METHOD_NOT_ALLOWED, "GET or HEAD only\n"};
   }
-  return route->second();
+  // An exception would leave through the library, which is C.
+  absl::StatusOr<HttpResponse> answer =
+      engine::CatchExceptions([&]() -> absl::StatusOr<HttpResponse> { return route->second(); });
+  if (answer.ok()) return *std::move(answer);
+  return {MHD_HTTP_INTERNAL_SERVER_ERROR, "the answer could not be made\n"};
 }
 
 // libmicrohttpd leaves out the body where the method is HEAD.
@@ -52,7 +58,9 @@ MHD_Result Handle(void* server, MHD_Connection* connection, const char* path, co
 void LogFromLibrary(void*, const char* format, va_list arguments) {
   char text[512];
   std::vsnprintf(text, sizeof(text), format, arguments);
-  LogLimited(LogLevel::kWarning, "http", {{"detail", std::string(text)}});
+  RunGuarded("http", [&] {
+    LogLimited(LogLevel::kWarning, "http", {{"detail", std::string(text)}});
+  });
 }
 
 }  // namespace

@@ -20,7 +20,8 @@ struct HttpResponse {
   std::string content_type = "text/plain; charset=utf-8";
 };
 
-// By path. Handlers run on the server's one thread, one at a time, and should be quick.
+// By path. Handlers run on the server's one thread, one at a time, and should be quick. One that
+// throws is answered with 500.
 using HttpRoutes = std::map<std::string, std::function<HttpResponse()>, std::less<>>;
 
 // Serves until it is destroyed. Another path is answered with 404, another method with 405.

@@ -22,10 +22,11 @@ absl::Status Unusable(const std::string& path, int error) {
                               absl::StrCat("a directory to write to: ", std::strerror(error)));
 }
 
-// With its parents, which are as anyone's directories are.
-absl::Status MakePrivate(const fs::path& path) {
+// With its parents, which are as anyone's directories are. `path` is plain: a slash at its end
+// would make the directory its own parent.
+absl::Status MakePrivate(const std::string& path) {
   std::error_code error;
-  if (path.has_parent_path()) fs::create_directories(path.parent_path(), error);
+  fs::create_directories(engine::ParentOf(path), error);
   if (error) return Unusable(path, error.value());
   if (mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return Unusable(path, errno);
   return absl::OkStatus();
@@ -55,9 +56,10 @@ absl::StatusOr<engine::Descriptor> Lock(const std::string& path) {
 absl::StatusOr<DataDirectory> DataDirectory::Open(const std::string& path) {
   DataDirectory data;
   if (path.empty()) return data;
-  RETURN_IF_ERROR(MakePrivate(path));
-  ASSIGN_OR_RETURN(data.lock_, Lock(path));
-  data.states_ = path + "/states";
+  const std::string plain = engine::PlainPath(path);
+  RETURN_IF_ERROR(MakePrivate(plain));
+  ASSIGN_OR_RETURN(data.lock_, Lock(plain));
+  data.states_ = plain + "/states";
   RETURN_IF_ERROR(MakePrivate(data.states_));
   // One of an older version may be open to others.
   if (chmod(data.states_.c_str(), 0700) != 0) return Unusable(path, errno);

@@ -160,7 +160,7 @@ absl::StatusOr<std::string> ResolveNewDirectory(const std::string& root, std::st
                         "model directory", path);
   }
   if (!fs::is_directory(real.parent_path(), error)) {
-    return NothingThere(field, "directory", fs::path(path).parent_path().string());
+    return NothingThere(field, "directory", engine::ParentOf(std::string(path)));
   }
   if (LiesInModel(fs::canonical(root, error), real.parent_path())) {
     return engine::InvalidField(field, engine::Quoted(path),

@@ -6,8 +6,10 @@
 #include <utility>
 #include <vector>
 
+#include "engine/base/exceptions.h"
 #include "engine/base/status.h"
 #include "server/errors.h"
+#include "server/guarded.h"
 #include "server/logging.h"
 #include "server/registry/model_path.h"
 
@@ -61,6 +63,7 @@ std::string_view Name(ModelState state) {
 
 struct ModelRegistry::Entry {
   ModelSnapshot snapshot;
+  std::optional<ModelSnapshot> replaced;  // a FAILED one, until the load begins
   bool load_begun = false;
   int64_t handles = 0;
   bool freeing = false;  // whether somebody does, without the lock
@@ -90,6 +93,8 @@ ModelRegistry::~ModelRegistry() {
 
 absl::Status ModelRegistry::Announce(const ModelSource& source) {
   RETURN_IF_ERROR(CheckModelName(source.name));
+  auto entry = std::make_unique<Entry>();
+  entry->snapshot.source = source;
   engine::MutexLock lock(mutex_);
   if (const auto found = entries_.find(source.name); found != entries_.end()) {
     const ModelState state = found->second->snapshot.state;
@@ -101,23 +106,14 @@ absl::Status ModelRegistry::Announce(const ModelSource& source) {
                      "MODEL_EXISTS"),
           "model", source.name);
     }
+    entry->replaced = found->second->snapshot;
+    if (entry->replaced->source.at_startup) entry->snapshot.source.at_startup = true;
     Forget(source.name);
   }
-  auto entry = std::make_unique<Entry>();
-  entry->snapshot.source = source;
   entry->metrics = std::make_unique<ModelMetrics>(metrics_, source.name);
   SetState(*entry, ModelState::kLoading);
   entries_.emplace(source.name, std::move(entry));
   return absl::OkStatus();
-}
-
-absl::StatusOr<ModelParts> ModelRegistry::Load(const ModelSource& source,
-                                               ModelMetrics* metrics) const {
-  try {
-    return loader_(source.directory, source.options, metrics);
-  } catch (const std::exception& error) {
-    return absl::ResourceExhaustedError(absl::StrCat("the model was not loaded: ", error.what()));
-  }
 }
 
 absl::Status ModelRegistry::Load(const std::string& name) {
@@ -130,11 +126,13 @@ absl::Status ModelRegistry::Load(const std::string& name) {
       return absl::FailedPreconditionError(
           absl::StrCat("model ", engine::Quoted(name), ": the load has begun already"));
     }
+    entry->replaced.reset();
     source = entry->snapshot.source;
   }
   // Without the lock; nobody else touches an entry that is LOADING.
   const auto begin = std::chrono::steady_clock::now();
-  absl::StatusOr<ModelParts> parts = Load(source, entry->metrics.get());
+  absl::StatusOr<ModelParts> parts = engine::CatchExceptions(
+      [&] { return loader_(source.directory, source.options, entry->metrics.get()); });
   const double seconds = Seconds(std::chrono::steady_clock::now() - begin).count();
   if (!parts.ok()) ReturnFreeMemory();
 
@@ -144,10 +142,8 @@ absl::Status ModelRegistry::Load(const std::string& name) {
     snapshot.error = BlameCheckpoint(parts.status());
     LogLimited(LogLevel::kError, "model failed to load",
                {{"model", name}, {"error", std::string(snapshot.error.message())}});
-    SetState(*entry, ModelState::kFailed);
-    if (!snapshot.source.at_startup) entry->metrics.reset();
     const absl::Status error = snapshot.error;
-    RememberFailed(snapshot.source);
+    SetFailed(*entry);
     return error;
   }
   entry->parts = *std::move(parts);
@@ -157,8 +153,8 @@ absl::Status ModelRegistry::Load(const std::string& name) {
   entry->metrics->OnLoaded(*snapshot.info, seconds);
   entry->metrics->Attach(*entry->parts->generator);
   SetState(*entry, ModelState::kReady);
-  Log(LogLevel::kInfo, "model loaded",
-      {{"model", name}, {"parameters", snapshot.info->parameters}, {"seconds", seconds}});
+  LogLimited(LogLevel::kInfo, "model loaded",
+             {{"model", name}, {"parameters", snapshot.info->parameters}, {"seconds", seconds}});
   return absl::OkStatus();
 }
 
@@ -166,7 +162,17 @@ void ModelRegistry::Withdraw(const std::string& name) {
   engine::MutexLock lock(mutex_);
   const auto found = entries_.find(name);
   if (found == entries_.end() || found->second->load_begun) return;
-  Forget(name);
+  Entry& entry = *found->second;
+  if (!entry.replaced) return Forget(name);
+  entry.snapshot = *std::exchange(entry.replaced, std::nullopt);
+  entry.load_begun = true;
+  SetFailed(entry);
+}
+
+void ModelRegistry::SetFailed(Entry& entry) {
+  SetState(entry, ModelState::kFailed);
+  if (!entry.snapshot.source.at_startup) entry.metrics.reset();
+  RememberFailed(entry.snapshot.source);
 }
 
 absl::Status ModelRegistry::Unload(const std::string& name) {
@@ -190,7 +196,7 @@ absl::Status ModelRegistry::Unload(const std::string& name) {
   while (entry->handles > 0 || entry->freeing) idle_.Wait(mutex_);
   Free(*entry);
   Forget(name);
-  Log(LogLevel::kInfo, "model unloaded", {{"model", name}});
+  LogLimited(LogLevel::kInfo, "model unloaded", {{"model", name}});
   return absl::OkStatus();
 }
 
@@ -309,8 +315,8 @@ void ModelRegistry::Fail(Entry& entry, const absl::Status& error) {
   entry.snapshot.error = error;
   entry.parts->generator->Drain();
   SetState(entry, ModelState::kFailed);
-  Log(LogLevel::kError, "model failed",
-      {{"model", entry.snapshot.source.name}, {"error", std::string(error.message())}});
+  LogLimited(LogLevel::kError, "model failed",
+             {{"model", entry.snapshot.source.name}, {"error", std::string(error.message())}});
   RememberFailed(entry.snapshot.source);
 }
 
@@ -319,7 +325,7 @@ void ModelRegistry::Watch() {
   while (!stopping_) {
     if (stop_.WaitUntil(mutex_, std::chrono::steady_clock::now() + kWeightsCheck)) continue;
     lock.Unlock();
-    CheckWeights();
+    RunGuarded("weights", [this] { CheckWeights(); });
     lock.Lock();
     FreeFailed();
   }

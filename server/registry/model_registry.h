@@ -64,12 +64,14 @@ class ModelRegistry {
   ~ModelRegistry();
 
   // Enters a model as LOADING; ALREADY_EXISTS when the name is taken, unless by a FAILED model that
-  // no request holds any more, which it replaces. INVALID_ARGUMENT for a malformed name.
+  // no request holds any more, which it replaces: where the command line named that, the server is
+  // not ready without this one either. INVALID_ARGUMENT for a malformed name.
   absl::Status Announce(const ModelSource& source);
   // Loads an announced model, once, and returns when it is READY or FAILED, with the load's error,
   // which blames the files and no request (BlameCheckpoint).
   absl::Status Load(const std::string& name);
-  // Takes back an Announce whose Load has not begun.
+  // Takes back an Announce whose Load has not begun: the FAILED model that it replaced is there
+  // again, otherwise the name is free.
   void Withdraw(const std::string& name);
   // Takes no new requests for the model, waits for those that run, frees it. NOT_FOUND;
   // FAILED_PRECONDITION while it is loading or unloading already.
@@ -106,6 +108,8 @@ class ModelRegistry {
   // Of those that clients have named; forgets the oldest that nobody uses where there are too many.
   void RememberFailed(const ModelSource& source) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Forget(const std::string& name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Nobody uses the entry, and its error is known.
+  void SetFailed(Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   void Release(Entry& entry);
   // Both unlock meanwhile.
@@ -114,9 +118,6 @@ class ModelRegistry {
   ModelHandle Hold(Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Fail(Entry& entry, const absl::Status& error);
   void Watch();
-
-  // By the loader; a thread of its own runs it, which an exception would end with the process.
-  absl::StatusOr<ModelParts> Load(const ModelSource& source, ModelMetrics* metrics) const;
 
   const ModelLoader loader_;
   Metrics& metrics_;

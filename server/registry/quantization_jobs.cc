@@ -1,13 +1,14 @@
 #include "server/registry/quantization_jobs.h"
 
 #include <algorithm>
-#include <exception>
 #include <random>
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "engine/base/exceptions.h"
 #include "engine/base/status.h"
 #include "server/errors.h"
+#include "server/guarded.h"
 #include "server/logging.h"
 
 namespace whipsnake::server {
@@ -28,8 +29,11 @@ struct QuantizationJobs::Notice {
   QuantizationSnapshot snapshot;
   std::vector<std::shared_ptr<QuantizationWatcher>> watchers;
 
+  // A watcher that cannot be told has no part in what becomes of the job.
   void Send() const {
-    for (const auto& watcher : watchers) watcher->OnSnapshot(snapshot);
+    for (const auto& watcher : watchers) {
+      RunGuarded("quantizations", [&] { watcher->OnSnapshot(snapshot); });
+    }
   }
 };
 
@@ -119,6 +123,12 @@ absl::Status QuantizationJobs::Watch(std::string_view id,
     engine::MutexLock lock(mutex_);
     ASSIGN_OR_RETURN(Job * job, Find(id));
     std::erase_if(job->watchers, [](const auto& other) { return other.expired(); });
+    if (job->watchers.size() >= kMaxWatchers) {
+      return WithReason(absl::ResourceExhaustedError(
+                            absl::StrCat(job->watchers.size(), " watches of quantization ",
+                                         job->snapshot.id, " run, the most at a time")),
+                        "TOO_MANY_WATCHES");
+    }
     if (!HasEnded(job->snapshot.state)) job->watchers.push_back(watcher);
     snapshot = job->snapshot;
   }
@@ -180,40 +190,42 @@ void QuantizationJobs::Stop() {
 }
 
 void QuantizationJobs::Work() {
-  while (true) {
-    Job* job = nullptr;
-    QuantizationRequest request;
-    Notice notice;
-    {
-      engine::MutexLock lock(mutex_);
-      while ((job = NextQueued()) == nullptr && !closed_) wake_.Wait(mutex_);
-      if (job == nullptr) return;
-      request = std::move(job->request);
-      job->snapshot.state = QuantizationState::kRunning;
-      job->snapshot.start_time = system_clock::now();
-      notice = Changed(*job);
-      UpdateGauges();
-    }
-    Log(LogLevel::kInfo, "quantization started",
-        {{"quantization", notice.snapshot.id},
-         {"path", request.path},
-         {"output_path", request.output_path},
-         {"scheme", std::string(engine::Name(request.options.recipe.scheme))}});
-    notice.Send();
-    Run(*job, request);
+  bool more = true;
+  while (more) RunGuarded("quantizations", [&] { more = Step(); });
+}
+
+bool QuantizationJobs::Step() {
+  Job* job = nullptr;
+  QuantizationRequest request;
+  Notice notice;
+  {
+    engine::MutexLock lock(mutex_);
+    while ((job = NextQueued()) == nullptr && !closed_) wake_.Wait(mutex_);
+    if (job == nullptr) return false;
+    request = std::move(job->request);
+    job->snapshot.state = QuantizationState::kRunning;
+    job->snapshot.start_time = system_clock::now();
+    notice = Changed(*job);
+    UpdateGauges();
   }
+  notice.Send();
+  notice.watchers.clear();  // one that leaves while the job runs is gone
+  Run(*job, notice.snapshot.id, request);
+  return true;
 }
 
 // A job that runs is forgotten by nobody, so that it can be used without the lock.
-void QuantizationJobs::Run(Job& job, const QuantizationRequest& request) {
-  absl::StatusOr<engine::QuantizationReport> report = absl::InternalError("not run");
-  try {
-    report = quantizer_(request, [&](std::string_view stage, double fraction) {
+void QuantizationJobs::Run(Job& job, const std::string& id, const QuantizationRequest& request) {
+  absl::StatusOr<engine::QuantizationReport> report = engine::CatchExceptions([&] {
+    LogLimited(LogLevel::kInfo, "quantization started",
+               {{"quantization", id},
+                {"path", request.path},
+                {"output_path", request.output_path},
+                {"scheme", std::string(engine::Name(request.options.recipe.scheme))}});
+    return quantizer_(request, [&](std::string_view stage, double fraction) {
       return OnProgress(job, stage, fraction);
     });
-  } catch (const std::exception& error) {  // exhausted memory: the daemon goes on without this job
-    report = absl::ResourceExhaustedError(error.what());
-  }
+  });
   Notice notice;
   {
     engine::MutexLock lock(mutex_);
@@ -293,11 +305,12 @@ QuantizationJobs::Notice QuantizationJobs::End(Job& job, QuantizationState state
   const std::string name(Name(state));
   metrics_.quantizations.With({name}).Add();
   if (state == QuantizationState::kFailed) {
-    Log(LogLevel::kError, "quantization failed",
+    LogLimited(
+        LogLevel::kError, "quantization failed",
         {{"quantization", job.snapshot.id}, {"error", std::string(job.snapshot.error.message())}});
   } else {
-    Log(LogLevel::kInfo, "quantization ended",
-        {{"quantization", job.snapshot.id}, {"state", name}});
+    LogLimited(LogLevel::kInfo, "quantization ended",
+               {{"quantization", job.snapshot.id}, {"state", name}});
   }
   ForgetOldest();
   UpdateGauges();

@@ -56,7 +56,8 @@ class QuantizationWatcher {
 class QuantizationJobs {
  public:
   static constexpr int kMaxWaiting = 16;
-  static constexpr int kMaxEnded = 100;  // that are kept
+  static constexpr int kMaxEnded = 100;       // that are kept
+  static constexpr size_t kMaxWatchers = 64;  // of a job: each is told of every step
 
   // `metrics` outlives the jobs.
   QuantizationJobs(Quantizer quantizer, Metrics& metrics);
@@ -73,7 +74,7 @@ class QuantizationJobs {
   // The latest first.
   std::vector<QuantizationSnapshot> List() const;
   // Tells the watcher how the job stands, before this returns, and whenever that changes, up to its
-  // end or the watcher's. NOT_FOUND.
+  // end or the watcher's. NOT_FOUND; RESOURCE_EXHAUSTED when too many watch the job already.
   absl::Status Watch(std::string_view id, const std::shared_ptr<QuantizationWatcher>& watcher);
   // Ends a queued job; the one that runs ends when it next tells its progress. Again is no error.
   // NOT_FOUND; FAILED_PRECONDITION when the job has succeeded or failed.
@@ -89,7 +90,9 @@ class QuantizationJobs {
   struct Notice;
 
   void Work();
-  void Run(Job& job, const QuantizationRequest& request);
+  // Waits for a job and runs it; false at the end.
+  bool Step();
+  void Run(Job& job, const std::string& id, const QuantizationRequest& request);
   absl::Status OnProgress(Job& job, std::string_view stage, double fraction);
 
   absl::StatusOr<Job*> Find(std::string_view id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -13,11 +13,13 @@
 #include <utility>
 
 #include "absl/strings/escaping.h"
+#include "engine/base/exceptions.h"
 #include "engine/base/status.h"
 #include "engine/checkpoint/files.h"
 #include "engine/generate/generator.h"
 #include "engine/generate/state_file.h"
 #include "server/errors.h"
+#include "server/guarded.h"
 #include "server/logging.h"
 
 namespace whipsnake::server {
@@ -85,6 +87,15 @@ absl::Status NoRoom(std::string_view what, int64_t seen, int64_t limit) {
                     "STATES_FULL");
 }
 
+absl::Status QueueFull(size_t waiting) {
+  return WithReason(
+      absl::ResourceExhaustedError(
+          absl::StrCat(waiting,
+                       " saved states wait to be read, written or deleted, the most at a time; try "
+                       "again when some are done")),
+      "STATE_QUEUE_FULL");
+}
+
 int64_t BytesOf(int64_t tokens, int64_t state_bytes) {
   return tokens * static_cast<int64_t>(sizeof(int32_t)) + state_bytes;
 }
@@ -102,6 +113,37 @@ void SetAside(const std::string& path, const absl::Status& why) {
 }
 
 }  // namespace
+
+// Room for a new state, which is counted; given back where the state does not come.
+class StateStore::Arrival {
+ public:
+  Arrival(StateStore* store, StateInfo info) : store_(*store), info_(std::move(info)) {}
+  Arrival(const Arrival&) = delete;
+  Arrival& operator=(const Arrival&) = delete;
+  ~Arrival() {
+    if (!expected_) return;
+    engine::MutexLock lock(store_.mutex_);
+    store_.Count(info_, -1);
+  }
+
+  // With the handle.
+  const StateInfo& info() const { return info_; }
+
+  // It is counted.
+  void Expect() { expected_ = true; }
+
+  // From then on it is an entry that is counted. `held` as there.
+  void Come(std::shared_ptr<const Held> held) {
+    engine::MutexLock lock(store_.mutex_);
+    store_.Insert(info_, std::move(held));
+    expected_ = false;
+  }
+
+ private:
+  StateStore& store_;
+  const StateInfo info_;
+  bool expected_ = false;
+};
 
 StateStore::StateStore(StateStoreOptions options, engine::Ledger* ledger)
     : options_(std::move(options)), ledger_(*ledger) {
@@ -197,24 +239,51 @@ absl::Status StateStore::Validate(const StateRetention& retention) const {
   return absl::OkStatus();
 }
 
-absl::StatusOr<StateInfo> StateStore::Describe(const engine::StateFile& file,
+absl::StatusOr<StateInfo> StateStore::Describe(const StateInfo& of,
                                                const StateRetention& retention) const {
   RETURN_IF_ERROR(Validate(retention));
   // Files have whole milliseconds: so has what is said of them.
   const auto now = std::chrono::floor<milliseconds>(options_.now());
-  const engine::StateHeader& header = file.header;
-  const std::string handle = NewHandle();
-  return StateInfo{.handle = handle,
-                   .name = NameOf(handle),
-                   .model = header.model,
-                   .digest = header.digest,
-                   .tokens = header.tokens,
-                   .position = header.position,
-                   .bytes = BytesOf(header.tokens, header.state_bytes),
-                   .created = now,
-                   .expires = std::chrono::floor<milliseconds>(
-                       Later(now, retention.time_to_live.value_or(options_.default_time_to_live))),
-                   .on_disk = retention.on_disk.value_or(false)};
+  StateInfo info = of;
+  info.handle = NewHandle();
+  info.name = NameOf(info.handle);
+  info.created = now;
+  info.expires = std::chrono::floor<milliseconds>(
+      Later(now, retention.time_to_live.value_or(options_.default_time_to_live)));
+  info.on_disk = retention.on_disk.value_or(of.on_disk);
+  return info;
+}
+
+// Refused before anything is allocated or changed.
+absl::StatusOr<std::shared_ptr<StateStore::Arrival>> StateStore::Admit(
+    const StateInfo& of, const StateRetention& retention, bool with_files) {
+  ASSIGN_OR_RETURN(StateInfo info, Describe(of, retention));
+  with_files = with_files || info.on_disk;
+  auto arrival = std::make_shared<Arrival>(this, std::move(info));
+  engine::MutexLock lock(mutex_);
+  if (with_files) RETURN_IF_ERROR(CheckQueue());
+  RETURN_IF_ERROR(MakeRoom(arrival->info()));
+  Count(arrival->info(), +1);
+  arrival->Expect();
+  return arrival;
+}
+
+template <typename Result>
+void StateStore::Do(bool with_files, std::function<Result()> work,
+                    std::function<void(Result)> done) {
+  auto task = [work = std::move(work), done = std::move(done)]() mutable {
+    Result result = engine::CatchExceptions(work);
+    work = nullptr;  // whoever is told that it is done finds its memory free
+    done(std::move(result));
+  };
+  if (!with_files) return task();
+  engine::MutexLock lock(mutex_);
+  Queue(std::move(task));
+}
+
+// Callers that are admitted at the same moment may come on top.
+absl::Status StateStore::CheckQueue() const {
+  return tasks_.size() < kMaxWaitingTasks ? absl::OkStatus() : QueueFull(tasks_.size());
 }
 
 void StateStore::Queue(std::function<void()> task) {
@@ -222,14 +291,13 @@ void StateStore::Queue(std::function<void()> task) {
   wake_.NotifyOne();
 }
 
-absl::Status StateStore::Admit(const StateInfo& info) {
+absl::Status StateStore::MakeRoom(const StateInfo& info) {
   bool more = ForgetExpired();
   absl::Status room = CheckRoom(info);
   while (!room.ok() && more) {
     more = ForgetExpired();
     room = CheckRoom(info);
   }
-  if (room.ok()) Count(info, +1);
   return room;
 }
 
@@ -248,8 +316,8 @@ void StateStore::Count(const StateInfo& info, int sign) {
 
 void StateStore::Insert(StateInfo info, std::shared_ptr<const Held> held) {
   info.handle.clear();
-  by_expiry_.emplace(info.expires, info.name);
   entries_.emplace(info.name, Entry{info, std::move(held)});
+  by_expiry_.emplace(info.expires, info.name);
 }
 
 bool StateStore::Forget(const std::string& name) {
@@ -283,61 +351,64 @@ bool StateStore::ForgetExpired() {
 
 void StateStore::Save(const engine::SavedState& state, const std::string& model,
                       const std::string& digest, const StateRetention& retention, Done done) {
-  const int64_t bytes = state.state->saved_bytes();
-  auto booked = ledger_.Reserve(BytesOf(std::ssize(state.tokens), bytes), engine::Purpose::kStates,
-                                "a saved state");
-  if (!booked.ok()) return done(booked.status());
+  const int64_t tokens = std::ssize(state.tokens);
+  auto arrival = Admit({.handle = "",
+                        .name = "",
+                        .model = model,
+                        .digest = digest,
+                        .tokens = tokens,
+                        .position = state.state->position(),
+                        .bytes = BytesOf(tokens, state.state->saved_bytes()),
+                        .created = {},
+                        .expires = {}},
+                       retention, /*with_files=*/false);
+  if (!arrival.ok()) return done(arrival.status());
+  const bool on_disk = (*arrival)->info().on_disk;
+  auto held = engine::CatchExceptions([&] { return Copy(state, (*arrival)->info()); });
+  if (!held.ok()) {
+    arrival->reset();  // whoever is told finds the room free
+    return done(held.status());
+  }
+  Do<absl::StatusOr<StateInfo>>(
+      on_disk,
+      [this, arrival = *std::move(arrival), held = *std::move(held)] {
+        return Keep(*arrival, held);
+      },
+      std::move(done));
+}
+
+absl::StatusOr<std::shared_ptr<const StateStore::Held>> StateStore::Copy(
+    const engine::SavedState& state, const StateInfo& info) {
   auto held = std::make_shared<Held>();
-  held->booked = *std::move(booked);
+  ASSIGN_OR_RETURN(held->booked,
+                   ledger_.Reserve(info.bytes, engine::Purpose::kStates, "a saved state"));
+  const int64_t state_bytes = state.state->saved_bytes();
   held->file.tokens = state.tokens;
-  held->file.state.resize(bytes);
+  held->file.state.resize(state_bytes);
   state.state->Save(held->file.state);
-  held->file.header = {.model = model,
-                       .digest = digest,
+  held->file.header = {.model = info.model,
+                       .digest = info.digest,
                        .created = {},
                        .expires = {},
-                       .tokens = std::ssize(state.tokens),
-                       .position = state.state->position(),
-                       .state_bytes = bytes};
-  Keep(std::move(held), retention, std::move(done));
+                       .tokens = info.tokens,
+                       .position = info.position,
+                       .state_bytes = state_bytes};
+  return held;
 }
 
-void StateStore::Keep(std::shared_ptr<const Held> held, const StateRetention& retention,
-                      Done done) {
-  const absl::StatusOr<StateInfo> info = Describe(held->file, retention);
-  if (!info.ok()) return done(info.status());
-  absl::Status status;
-  {
-    engine::MutexLock lock(mutex_);
-    status = Admit(*info);
-    if (status.ok() && info->on_disk) {
-      return Queue([this, held = std::move(held), info = *info, done]() mutable {
-        Write(std::move(held), info, done);
-      });
-    }
-    if (status.ok()) Insert(*info, std::move(held));
-  }
-  if (status.ok()) return done(info);
-  done(status);
+absl::StatusOr<StateInfo> StateStore::Keep(Arrival& arrival, std::shared_ptr<const Held> held) {
+  const StateInfo& info = arrival.info();
+  if (info.on_disk) RETURN_IF_ERROR(Write(info, held->file));
+  arrival.Come(info.on_disk ? nullptr : std::move(held));
+  return info;
 }
 
-void StateStore::Write(std::shared_ptr<const Held> held, const StateInfo& info, const Done& done) {
-  engine::StateHeader header = held->file.header;
+absl::Status StateStore::Write(const StateInfo& info, const engine::StateFile& file) const {
+  engine::StateHeader header = file.header;
   header.created = info.created;
   header.expires = info.expires;
-  const absl::Status status =
-      engine::WriteStateFile(PathOf(info.name), header, held->file.tokens, held->file.state);
-  held.reset();  // whoever is told that it is done finds its memory free
-  {
-    engine::MutexLock lock(mutex_);
-    if (status.ok()) {
-      Insert(info, nullptr);
-    } else {
-      Count(info, -1);
-    }
-  }
-  if (status.ok()) return done(info);
-  done(StorageError(status, "the state could not be written"));
+  return StorageError(engine::WriteStateFile(PathOf(info.name), header, file.tokens, file.state),
+                      "the state could not be written");
 }
 
 // One that is gone is no error. What could not be removed is found again at the next start.
@@ -350,22 +421,25 @@ absl::Status StateStore::Remove(const StateInfo& info) const {
 }
 
 void StateStore::Fork(std::string_view handle, const StateRetention& retention, Done done) {
-  StateRetention wanted = retention;
   absl::StatusOr<Entry> entry;
   {
     engine::MutexLock lock(mutex_);
     entry = Find(handle);
-    if (entry.ok()) wanted.on_disk = retention.on_disk.value_or(entry->info.on_disk);
-    if (entry.ok() && entry->held == nullptr) {
-      return Queue([this, info = entry->info, wanted, done] {
-        auto read = Read(info);
-        if (!read.ok()) return done(read.status());
-        Keep(*std::move(read), wanted, done);
-      });
-    }
   }
   if (!entry.ok()) return done(entry.status());
-  Keep(std::move(entry->held), wanted, std::move(done));
+  const bool in_file = entry->held == nullptr;
+  auto arrival = Admit(entry->info, retention, in_file);
+  if (!arrival.ok()) return done(arrival.status());
+  const bool with_files = in_file || (*arrival)->info().on_disk;
+  auto fork = [this, from = *std::move(entry),
+               arrival = *std::move(arrival)]() -> absl::StatusOr<StateInfo> {
+    std::shared_ptr<const Held> held = from.held;
+    if (held == nullptr) {
+      ASSIGN_OR_RETURN(held, Read(from.info));
+    }
+    return Keep(*arrival, std::move(held));
+  };
+  Do<absl::StatusOr<StateInfo>>(with_files, std::move(fork), std::move(done));
 }
 
 absl::StatusOr<std::shared_ptr<const StateStore::Held>> StateStore::Read(const StateInfo& info) {
@@ -423,27 +497,27 @@ absl::StatusOr<StateInfo> StateStore::Get(std::string_view handle) {
 
 void StateStore::Delete(std::string_view handle, std::function<void(absl::Status)> done) {
   absl::StatusOr<Entry> entry;
+  absl::Status status;
   {
     engine::MutexLock lock(mutex_);
     ForgetExpired();
     entry = Find(handle);
-    if (entry.ok() && entry->info.on_disk) {
-      return Queue([this, info = entry->info, done = std::move(done)] {
-        absl::Status status = Remove(info);
-        if (status.ok()) {
-          status = StorageError(engine::SyncDirectory(options_.directory),
-                                "the state's file may come back");
-        }
-        if (status.ok()) {
-          engine::MutexLock removal(mutex_);
-          if (!Forget(info.name)) status = NotFound(info.handle);  // another was quicker
-        }
-        done(status);
-      });
-    }
-    if (entry.ok()) Forget(entry->info.name);
+    status = entry.status();
+    if (entry.ok() && entry->info.on_disk) status = CheckQueue();
+    if (entry.ok() && !entry->info.on_disk) Forget(entry->info.name);
   }
-  done(entry.status());
+  if (!status.ok() || !entry->info.on_disk) return done(status);
+  Do<absl::Status>(
+      /*with_files=*/true, [this, info = entry->info] { return RemoveAndForget(info); },
+      std::move(done));
+}
+
+absl::Status StateStore::RemoveAndForget(const StateInfo& info) {
+  RETURN_IF_ERROR(Remove(info));
+  RETURN_IF_ERROR(
+      StorageError(engine::SyncDirectory(options_.directory), "the state's file may come back"));
+  engine::MutexLock lock(mutex_);
+  return Forget(info.name) ? absl::OkStatus() : NotFound(info.handle);  // another was quicker
 }
 
 std::vector<StateInfo> StateStore::List(std::string_view model) {
@@ -485,21 +559,24 @@ absl::StatusOr<std::shared_ptr<const engine::SavedState>> StateStore::Load(
 }
 
 void StateStore::Work() {
-  engine::MutexLock lock(mutex_);
-  while (true) {
+  bool more = true;
+  while (more) RunGuarded("states", [&] { more = Step(); });
+}
+
+bool StateStore::Step() {
+  std::function<void()> task;
+  {
+    engine::MutexLock lock(mutex_);
     ForgetExpired();  // a few each time, which makes a task
     if (tasks_.empty()) {
-      if (stopping_) return;
-      wake_.WaitUntil(mutex_, std::chrono::steady_clock::now() + kExpiryCheck);
-      continue;
+      if (!stopping_) wake_.WaitUntil(mutex_, std::chrono::steady_clock::now() + kExpiryCheck);
+      return !stopping_ || !tasks_.empty();
     }
-    std::function<void()> task = std::move(tasks_.front());
+    task = std::move(tasks_.front());
     tasks_.pop_front();
-    lock.Unlock();
-    task();
-    task = nullptr;  // frees what it holds
-    lock.Lock();
   }
+  task();
+  return true;
 }
 
 void StateStore::Flush() {

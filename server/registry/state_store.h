@@ -7,7 +7,7 @@
 // ones are refused.
 //
 // Files are read by the thread that continues a state; a thread of the store's does all else with
-// them. None is touched under the lock.
+// them, of which a bounded number waits. None is touched under the lock.
 #ifndef WHIPSNAKE_SERVER_REGISTRY_STATE_STORE_H_
 #define WHIPSNAKE_SERVER_REGISTRY_STATE_STORE_H_
 
@@ -68,6 +68,11 @@ class StateStore {
  public:
   using Done = std::function<void(absl::StatusOr<StateInfo>)>;
 
+  // That wait for the store's thread. Each costs a disk some milliseconds, so the last one waits a
+  // second or so; and all that a model runs by default (64) may end at once, each with a state to
+  // be written.
+  static constexpr size_t kMaxWaitingTasks = 256;
+
   // The ledger, where the states in memory are booked, outlives the store.
   StateStore(StateStoreOptions options, engine::Ledger* ledger);
   // Finishes what was begun. `done` of every Save has been called then.
@@ -82,13 +87,17 @@ class StateStore {
   // for `on_disk` without a directory.
   absl::Status Validate(const StateRetention& retention) const;
 
+  // Save, Fork and Delete tell `done` on the spot, or on a thread of the store's where there is
+  // something to do with files. RESOURCE_EXHAUSTED, nothing done, where too much of that waits; and
+  // where what is thrown on that thread is for want of memory.
+
   // Keeps a copy of a state under a new handle and says which: in memory at once, on disk when the
-  // file is durable, on a thread of the store's. RESOURCE_EXHAUSTED where there is no room,
-  // INTERNAL where the file cannot be written, else errors as from Validate.
+  // file is durable. RESOURCE_EXHAUSTED where there is no room, which is known before anything is
+  // copied, INTERNAL where the file cannot be written, else errors as from Validate.
   void Save(const engine::SavedState& state, const std::string& model, const std::string& digest,
             const StateRetention& retention, Done done);
   // The same state once more, on disk or not as it is if `retention` does not say. NOT_FOUND, else
-  // errors as from Load and Save.
+  // errors as from Save, and then as from Load.
   void Fork(std::string_view handle, const StateRetention& retention, Done done);
 
   // NOT_FOUND for a handle that is unknown, has expired or was deleted.
@@ -124,6 +133,7 @@ class StateStore {
     StateInfo info;                    // without the handle
     std::shared_ptr<const Held> held;  // null where it is on disk
   };
+  class Arrival;
   using Time = std::chrono::system_clock::time_point;
 
   std::string PathOf(const std::string& name) const;
@@ -132,16 +142,28 @@ class StateStore {
   absl::StatusOr<std::shared_ptr<const Held>> Read(const StateInfo& info);
   absl::Status Gone(const StateInfo& info, const absl::Status& why);
   absl::Status Damaged(const StateInfo& info, const absl::Status& why);
-  // Gives `held` a handle.
-  void Keep(std::shared_ptr<const Held> held, const StateRetention& retention, Done done);
-  void Write(std::shared_ptr<const Held> held, const StateInfo& info, const Done& done);
+  absl::StatusOr<std::shared_ptr<const Held>> Copy(const engine::SavedState& state,
+                                                   const StateInfo& info);
+  // A new handle for a state like `of`.
+  absl::StatusOr<StateInfo> Describe(const StateInfo& of, const StateRetention& retention) const;
+  // Room for a state like `of`, and for a task where it has to do with files.
+  absl::StatusOr<std::shared_ptr<Arrival>> Admit(const StateInfo& of,
+                                                 const StateRetention& retention, bool with_files);
+  // Takes in what has arrived; writes its file before, where it is to be on disk.
+  absl::StatusOr<StateInfo> Keep(Arrival& arrival, std::shared_ptr<const Held> held);
+  absl::Status Write(const StateInfo& info, const engine::StateFile& file) const;
   absl::Status Remove(const StateInfo& info) const;
-  absl::StatusOr<StateInfo> Describe(const engine::StateFile& file,
-                                     const StateRetention& retention) const;
+  absl::Status RemoveAndForget(const StateInfo& info);
   void Work();
+  // The worker's next task, or a wait for one; false at the end.
+  bool Step();
 
+  // Has the work done, by the worker where it is `with_files`, and tells what came of it.
+  template <typename Result>
+  void Do(bool with_files, std::function<Result()> work, std::function<void(Result)> done);
   void Queue(std::function<void()> task) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::Status Admit(const StateInfo& info) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status CheckQueue() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status MakeRoom(const StateInfo& info) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckRoom(const StateInfo& info) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Count(const StateInfo& info, int sign) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // What is inserted was counted before; what is forgotten still has its file.

@@ -1,9 +1,12 @@
 #include "server/rpc/background.h"
 
 #include <string>
+#include <thread>
 #include <utility>
 
+#include "engine/base/exceptions.h"
 #include "server/errors.h"
+#include "server/guarded.h"
 
 namespace whipsnake::server {
 
@@ -12,26 +15,37 @@ Background::~Background() {
   while (tasks_ > 0) idle_.Wait(mutex_);
 }
 
-absl::Status Background::Run(std::function<void()> task) {
-  {
-    engine::MutexLock lock(mutex_);
-    if (tasks_ >= max_tasks_) {
-      return WithReason(
-          absl::ResourceExhaustedError(std::to_string(tasks_) +
-                                       " models are being loaded or unloaded, the most "
-                                       "at a time"),
-          "TOO_MANY_LOADS");
-    }
+absl::Status Background::Enter() {
+  engine::MutexLock lock(mutex_);
+  if (tasks_ < max_tasks_) {
     ++tasks_;
+    return absl::OkStatus();
   }
-  // Detached, but waited for: the last thing that a thread does is to say, under the lock, that it
-  // is done.
-  std::thread([this, task = std::move(task)] {
-    task();
-    engine::MutexLock lock(mutex_);
-    if (--tasks_ == 0) idle_.NotifyAll();
-  }).detach();
-  return absl::OkStatus();
+  return WithReason(absl::ResourceExhaustedError(std::to_string(tasks_) +
+                                                 " models are being loaded or unloaded, the most "
+                                                 "at a time"),
+                    "TOO_MANY_LOADS");
+}
+
+void Background::Leave() {
+  engine::MutexLock lock(mutex_);
+  if (--tasks_ == 0) idle_.NotifyAll();
+}
+
+absl::Status Background::Run(std::function<absl::Status()> task,
+                             std::function<void(absl::Status)> done) {
+  if (absl::Status full = Enter(); !full.ok()) return full;
+  const auto start = [&] {
+    // Detached, but waited for: the last thing that a thread does is to say, under the lock, that
+    // it is done.
+    std::thread([this, task = std::move(task), done = std::move(done)] {
+      RunGuarded("background", [&] { done(engine::CatchExceptions(task)); });
+      Leave();
+    }).detach();
+  };
+  absl::Status started = engine::CatchExceptions(start);
+  if (!started.ok()) Leave();
+  return started;
 }
 
 }  // namespace whipsnake::server

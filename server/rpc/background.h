@@ -3,7 +3,6 @@
 #define WHIPSNAKE_SERVER_RPC_BACKGROUND_H_
 
 #include <functional>
-#include <thread>
 
 #include "absl/status/status.h"
 #include "engine/base/mutex.h"
@@ -17,10 +16,15 @@ class Background {
   // Waits for all tasks.
   ~Background();
 
-  // RESOURCE_EXHAUSTED, the task not run, when there are too many.
-  absl::Status Run(std::function<void()> task);
+  // Tells `done` on the task's thread what the task returns, or what an exception that it throws
+  // is as a status. RESOURCE_EXHAUSTED, the task not run and nobody told, when there are too many
+  // or no thread is to be had.
+  absl::Status Run(std::function<absl::Status()> task, std::function<void(absl::Status)> done);
 
  private:
+  absl::Status Enter();
+  void Leave();
+
   const int max_tasks_;
   engine::Mutex mutex_;
   engine::CondVar idle_;

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/base/thread_priority.h"
 #include "server/errors.h"
+#include "server/guarded.h"
 
 namespace whipsnake::server {
 
@@ -52,7 +53,7 @@ void CompilePool::Loop() {
       task = std::move(waiting_.front());
       waiting_.pop_front();
     }
-    task.run();
+    RunGuarded("compile", task.run);
   }
 }
 

@@ -21,7 +21,8 @@ class CompilePool {
   ~CompilePool();
 
   // Runs the task soon, on a thread of the pool. RESOURCE_EXHAUSTED, the task not run, when too
-  // many wait, or when a quarter of what may wait is this client's.
+  // many wait, or when a quarter of what may wait is this client's. An exception ends the task
+  // alone: what waits for it is the task's to tell.
   absl::Status Run(const std::string& client, std::function<void()> task);
 
  private:

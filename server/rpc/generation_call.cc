@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "engine/base/exceptions.h"
 #include "engine/base/field_errors.h"
 #include "engine/base/status.h"
 #include "server/logging.h"
@@ -36,12 +37,15 @@ GenerationCall::~GenerationCall() {
   if (entered_) environment_.active_calls->Leave(this);
 }
 
-bool GenerationCall::MustCompile(const v1::GenerationParameters& parameters) const {
+bool GenerationCall::MustCompile(const v1::GenerationParameters& parameters) {
   const auto spec = ConstraintSpecOf(parameters.structured());
-  if (!spec) return false;
+  if (!spec || spec->bytes() > engine::kMaxSpecBytes) return false;
   absl::StatusOr<ModelHandle> model = environment_.models->Acquire(parameters.model());
-  return model.ok() && spec->bytes() <= engine::kMaxSpecBytes &&
-         model->constraints().Find(*spec) == nullptr;
+  if (!model.ok()) return false;
+  compiled_ = model->constraints().Find(*spec);
+  if (compiled_ == nullptr) return true;
+  model_.emplace(*std::move(model));
+  return false;
 }
 
 std::string GenerationCall::ClientOf(const v1::GenerationParameters& parameters) const {
@@ -68,11 +72,14 @@ absl::Status GenerationCall::CheckWanted() const {
 
 absl::Status GenerationCall::Admit(const v1::GenerationParameters& parameters,
                                    std::function<void()> on_ready) {
-  absl::StatusOr<ModelHandle> model = environment_.models->Acquire(parameters.model());
-  if (!model.ok()) return WithFieldPrefix(model.status(), Prefix());
-  model_.emplace(*std::move(model));
+  if (!model_) {
+    absl::StatusOr<ModelHandle> model = environment_.models->Acquire(parameters.model());
+    if (!model.ok()) return WithFieldPrefix(model.status(), Prefix());
+    model_.emplace(*std::move(model));
+  }
   resolved_.parameters.set_model(model_->name());
-  const absl::Status status = Submit(parameters, std::move(on_ready));
+  const absl::Status status =
+      engine::CatchExceptions([&] { return Submit(parameters, std::move(on_ready)); });
   if (!status.ok()) {
     model_->metrics().OnRejected(status);
     model_.reset();
@@ -95,6 +102,7 @@ absl::Status GenerationCall::Submit(const v1::GenerationParameters& parameters,
                             model_->defaults(),
                             model_->constraints(),
                             environment_.limits};
+  context.compiled = std::exchange(compiled_, nullptr);
   engine::FieldErrors errors;
   retention_ = RetentionOf(parameters.output().save_state());
   if (parameters.output().has_save_state()) {
@@ -129,8 +137,18 @@ void GenerationCall::Cancel() {
   constexpr std::chrono::milliseconds kClocksDiffer{20};
   if (!aborted_ && engine::Clock::now() >= deadline_ - kClocksDiffer) return;
   engine::MutexLock lock(mutex_);
+  Stop();
+}
+
+void GenerationCall::Stop() {
   cancelled_ = true;
   if (stream_ != nullptr) stream_->Cancel();
+}
+
+void GenerationCall::Fail(const absl::Status& why) {
+  engine::MutexLock lock(mutex_);
+  lost_ = why;
+  Stop();
 }
 
 void GenerationCall::Abort() {
@@ -139,6 +157,10 @@ void GenerationCall::Abort() {
 }
 
 absl::Status GenerationCall::StatusOf(const Event& event) const {
+  {
+    engine::MutexLock lock(mutex_);
+    if (!lost_.ok()) return lost_;
+  }
   const absl::Status too_late =
       absl::DeadlineExceededError("the deadline passed during generation");
   switch (event.finished.reason) {
@@ -208,15 +230,17 @@ void GenerationCall::LogEnd() const {
   if (!refusal_.ok()) LogRefusal(method_, parameters.model(), request_id_, refusal_);
   if (!finished_) return;
   const bool failed = EngineFailed(failure_, *finished_);
-  Log(failed ? LogLevel::kError : LogLevel::kInfo, "request finished",
-      {{"request_id", request_id_},
-       {"model", parameters.model()},
-       {"prompt_tokens", finished_->usage.prompt_tokens},
-       {"generated_tokens", finished_->usage.generated_tokens},
-       {"reason",
-        failed ? std::string(failure_.message()) : std::string(engine::Name(finished_->reason))},
-       {"time_to_first_token_seconds", finished_->timings.time_to_first_token},
-       {"seconds", seconds_}});
+  // Two messages, each with a limit of its own: a flood of the one does not hide the other.
+  LogLimited(failed ? LogLevel::kError : LogLevel::kInfo,
+             failed ? "request failed" : "request finished",
+             {{"request_id", request_id_},
+              {"model", parameters.model()},
+              {"prompt_tokens", finished_->usage.prompt_tokens},
+              {"generated_tokens", finished_->usage.generated_tokens},
+              {"reason", failed ? std::string(failure_.message())
+                                : std::string(engine::Name(finished_->reason))},
+              {"time_to_first_token_seconds", finished_->timings.time_to_first_token},
+              {"seconds", seconds_}});
 }
 
 v1::TokenLogprobs GenerationCall::ToProto(const engine::SampledToken& token) const {

@@ -55,15 +55,16 @@ class GenerationCall : public AbortableCall {
                  grpc::CallbackServerContext* context);
   ~GenerationCall() override;
 
-  // Whether Start would compile a structured output, which may take long.
-  bool MustCompile(const v1::GenerationParameters& parameters) const;
+  // Whether Start would compile a structured output, which may take long. Where the output is
+  // compiled already, it and the model are kept for Start, which is to follow at once.
+  bool MustCompile(const v1::GenerationParameters& parameters);
   // Whom the request counts for: the client that it names, or the host that it comes from.
   std::string ClientOf(const v1::GenerationParameters& parameters) const;
   CompilePool& compile_pool() const { return *environment_.compile_pool; }
 
   // Checks, resolves and queues the request, if all is well `so_far`; `method` is for the log.
   // `on_ready` as in engine::Generator::Submit; it may be called before Start returns. Once, before
-  // all else.
+  // all else. Throws nothing once the engine has the request.
   absl::Status Start(std::string method, const absl::Status& so_far,
                      const v1::GenerationParameters& parameters, std::function<void()> on_ready);
   // After Start, once: how gRPC is told of the end.
@@ -89,6 +90,9 @@ class GenerationCall : public AbortableCall {
   void Cancel();
   // The server must end: as Cancel, but the client is told UNAVAILABLE.
   void Abort() override;
+  // Something that the engine made is lost: as Cancel, but the client is told `why`, however the
+  // engine ends.
+  void Fail(const absl::Status& why);
 
   v1::TokenLogprobs ToProto(const engine::SampledToken& token) const;
 
@@ -99,6 +103,7 @@ class GenerationCall : public AbortableCall {
   absl::Status Submit(const v1::GenerationParameters& parameters, std::function<void()> on_ready);
 
   std::string_view Prefix() const;  // of the parameters' fields in the request
+  void Stop() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   absl::Status StatusOf(const engine::GenerationStream::Event& event) const;
   std::vector<int> Choose(const engine::Finished& finished) const;
@@ -113,6 +118,7 @@ class GenerationCall : public AbortableCall {
   const engine::Clock::time_point deadline_;
   bool entered_ = false;
   std::optional<ModelHandle> model_;
+  std::shared_ptr<engine::Constraint> compiled_;  // of the model; null: not known to be
   ResolvedGeneration resolved_;
   absl::Status refusal_;  // of Start
   std::optional<engine::Finished> finished_;
@@ -122,6 +128,7 @@ class GenerationCall : public AbortableCall {
   StateRetention retention_;
   mutable engine::Mutex mutex_;  // against Cancel, which comes from any thread
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status lost_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<engine::GenerationStream> stream_;
 };
 

@@ -5,6 +5,7 @@
 #include <optional>
 #include <utility>
 
+#include "engine/base/exceptions.h"
 #include "engine/base/status.h"
 #include "server/rpc/end_timeout.h"
 #include "server/rpc/messages.h"
@@ -45,12 +46,20 @@ class GenerationReactor : public Reactor {
                     grpc::CallbackServerContext* context)
       : call_(environment, kind, context) {}
 
-  // An exception, such as of exhausted memory, would end the process on a thread of the pool.
-  static void StartGuarded(const std::function<void(const absl::Status&)>& start) {
-    try {
-      start(absl::OkStatus());
-    } catch (const std::exception& error) {
-      start(absl::ResourceExhaustedError(error.what()));
+  // Calls `start`, which starts the call. An exception, such as of exhausted memory, ends it: on
+  // the spot, or, where the engine has the request already, with the engine's last event.
+  static void StartGuarded(GenerationReactor& self, const std::function<void()>& start) {
+    const absl::Status status = engine::CatchExceptions(start);
+    if (status.ok()) return;
+    bool started = false;
+    {
+      engine::MutexLock lock(self.mutex_);
+      started = self.started_;
+    }
+    if (started) {
+      self.call_.Fail(status);
+    } else {
+      self.Finish(self.call_.EndWith(status));
     }
   }
 
@@ -62,13 +71,14 @@ class GenerationReactor : public Reactor {
     Reactor* const reactor = self.get();
     const auto request = std::make_shared<Request>();
     const auto start = [self, request](const absl::Status& so_far) {
-      self->Start(MethodOf(*request), so_far, ParametersOf(*request));
+      StartGuarded(*self, [&] { self->Start(MethodOf(*request), so_far, ParametersOf(*request)); });
     };
     const absl::Status parsed = ParseMessage(bytes, request.get());
     if (!parsed.ok() || !self->call_.MustCompile(ParametersOf(*request))) {
       start(parsed);
-    } else if (const absl::Status full = self->call_.compile_pool().Run(
-                   self->call_.ClientOf(ParametersOf(*request)), [start] { StartGuarded(start); });
+    } else if (const absl::Status full =
+                   self->call_.compile_pool().Run(self->call_.ClientOf(ParametersOf(*request)),
+                                                  [start] { start(absl::OkStatus()); });
                !full.ok()) {
       start(full);
     }

@@ -45,6 +45,7 @@ absl::StatusOr<std::shared_ptr<engine::Constraint>> ResolveStructured(
     const v1::StructuredOutput& structured, const GenerationContext& context) {
   const auto spec = ConstraintSpecOf(structured);
   if (!spec) return nullptr;
+  if (context.compiled != nullptr) return context.compiled;
   auto constraint = context.constraints.Get(*spec);
   if (!constraint.ok()) return WithFieldPrefix(constraint.status(), "structured.");
   return constraint;

@@ -45,6 +45,8 @@ struct GenerationContext {
   engine::ConstraintCache& constraints;
   GenerationLimits limits;                                     // the operator's
   std::shared_ptr<const engine::SavedState> resume = nullptr;  // what parameters.state names
+  // What parameters.structured asks for, where the caller has it; null: from `constraints`.
+  std::shared_ptr<engine::Constraint> compiled = nullptr;
 };
 
 struct ResolvedGeneration {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "engine/base/status.h"
+#include "server/guarded.h"
 #include "server/rpc/messages.h"
 
 namespace whipsnake::server {
@@ -103,28 +104,40 @@ class RefusedWatch final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
 
 }  // namespace
 
-void HealthService::Set(const std::string& service, bool serving) {
+HealthService::HealthService(size_t max_watches) : max_watches_(max_watches) {
+  teller_ = std::thread([this] { Tell(); });
+}
+
+HealthService::~HealthService() {
   {
     engine::MutexLock lock(mutex_);
-    serving_[service] = serving;
+    stopping_ = true;
   }
-  NotifyWatches();
+  wake_.NotifyOne();
+  teller_.join();
+}
+
+void HealthService::Set(const std::string& service, bool serving) {
+  engine::MutexLock lock(mutex_);
+  serving_[service] = serving;
+  Changed();
 }
 
 void HealthService::Remove(const std::string& service) {
-  {
-    engine::MutexLock lock(mutex_);
-    serving_.erase(service);
-  }
-  NotifyWatches();
+  engine::MutexLock lock(mutex_);
+  serving_.erase(service);
+  Changed();
 }
 
 void HealthService::ShutDown() {
-  {
-    engine::MutexLock lock(mutex_);
-    shut_down_ = true;
-  }
-  NotifyWatches();
+  engine::MutexLock lock(mutex_);
+  shut_down_ = true;
+  Changed();
+}
+
+void HealthService::Changed() {
+  changed_ = true;
+  wake_.NotifyOne();
 }
 
 HealthService::Status HealthService::StatusOf(std::string_view service) const {
@@ -135,16 +148,36 @@ HealthService::Status HealthService::StatusOf(std::string_view service) const {
                                       : HealthCheckResponse::NOT_SERVING;
 }
 
-// Outside the lock: each asks for its status.
-void HealthService::NotifyWatches() {
+void HealthService::Tell() {
+  bool more = true;
+  while (more) RunGuarded("health", [&] { more = Step(); });
+}
+
+bool HealthService::Step() {
   std::vector<std::shared_ptr<HealthWatch>> watches;
   {
     engine::MutexLock lock(mutex_);
+    while (!changed_ && !stopping_) wake_.Wait(mutex_);
+    if (stopping_) return false;
     for (const auto& [pointer, weak] : watches_) {
       if (auto watch = weak.lock()) watches.push_back(std::move(watch));
     }
+    changed_ = false;
   }
-  for (const auto& watch : watches) watch->Pump();
+  // Outside the lock: each asks for its status.
+  for (const auto& watch : watches) RunGuarded("health", [&] { watch->Pump(); });
+  return true;
+}
+
+absl::Status HealthService::Remember(const std::shared_ptr<HealthWatch>& watch) {
+  engine::MutexLock lock(mutex_);
+  if (watches_.size() >= max_watches_) {
+    return WithReason(absl::ResourceExhaustedError(absl::StrCat(
+                          watches_.size(), " watches of health run, the most at a time")),
+                      "TOO_MANY_WATCHES");
+  }
+  watches_.emplace(watch.get(), watch);
+  return absl::OkStatus();
 }
 
 void HealthService::Forget(HealthWatch* watch) {
@@ -168,13 +201,11 @@ grpc::ServerUnaryReactor* HealthService::Check(grpc::CallbackServerContext* cont
 grpc::ServerWriteReactor<grpc::ByteBuffer>* HealthService::Watch(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* bytes) {
   HealthCheckRequest request;
-  if (const absl::Status status = ParseMessage(*bytes, &request); !status.ok()) {
-    return new RefusedWatch(EndCallAndLog(context, "Watch", RequestIdOf(*context), status));
-  }
+  absl::Status status = ParseMessage(*bytes, &request);
   const auto watch = std::make_shared<HealthWatch>(this, request.service());
-  {
-    engine::MutexLock lock(mutex_);
-    watches_.emplace(watch.get(), watch);
+  if (status.ok()) status = Remember(watch);
+  if (!status.ok()) {
+    return new RefusedWatch(EndCallAndLog(context, "Watch", RequestIdOf(*context), status));
   }
   watch->Begin(watch);
   return watch.get();

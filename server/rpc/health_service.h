@@ -1,6 +1,8 @@
 // grpc.health.v1.Health over gRPC's callback API.
 //
-// gRPC's own implementation never forgets a name, and models have names that clients choose.
+// gRPC's own implementation never forgets a name, and models have names that clients choose. What
+// changes is written down at once, and told to the watches by a thread of the service's: those who
+// change it hold locks, and there may be many watches.
 #ifndef WHIPSNAKE_SERVER_RPC_HEALTH_SERVICE_H_
 #define WHIPSNAKE_SERVER_RPC_HEALTH_SERVICE_H_
 
@@ -8,8 +10,10 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <unordered_map>
 
+#include "absl/status/status.h"
 #include "engine/base/mutex.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 
@@ -25,6 +29,13 @@ class HealthService final : public RawHealthService {
  public:
   using Status = grpc::health::v1::HealthCheckResponse::ServingStatus;
 
+  static constexpr size_t kMaxWatches = 1024;  // one for each connection that there may be
+
+  explicit HealthService(size_t max_watches = kMaxWatches);
+  // All calls must have ended.
+  ~HealthService() override;
+
+  // These do not wait for a watch.
   void Set(const std::string& service, bool serving);
   // The name is unknown from then on.
   void Remove(const std::string& service);
@@ -35,7 +46,8 @@ class HealthService final : public RawHealthService {
   grpc::ServerUnaryReactor* Check(grpc::CallbackServerContext* context,
                                   const grpc::ByteBuffer* request,
                                   grpc::ByteBuffer* response) override;
-  // The status now and whenever it changes; SERVICE_UNKNOWN for a name that is unknown.
+  // The status now and whenever it changes, of changes in quick succession the last;
+  // SERVICE_UNKNOWN for a name that is unknown. RESOURCE_EXHAUSTED when there are too many watches.
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Watch(grpc::CallbackServerContext* context,
                                                     const grpc::ByteBuffer* request) override;
 
@@ -43,13 +55,22 @@ class HealthService final : public RawHealthService {
   friend class HealthWatch;
 
   Status StatusOf(std::string_view service) const;
-  void NotifyWatches();
+  absl::Status Remember(const std::shared_ptr<HealthWatch>& watch);
   void Forget(HealthWatch* watch);
+  void Changed() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Tell();
+  // Waits for a change and tells it; false at the end.
+  bool Step();
 
+  const size_t max_watches_;
   mutable engine::Mutex mutex_;
   std::map<std::string, bool, std::less<>> serving_ ABSL_GUARDED_BY(mutex_);
   bool shut_down_ ABSL_GUARDED_BY(mutex_) = false;
   std::unordered_map<HealthWatch*, std::weak_ptr<HealthWatch>> watches_ ABSL_GUARDED_BY(mutex_);
+  engine::CondVar wake_;
+  bool changed_ ABSL_GUARDED_BY(mutex_) = false;  // since the watches were told
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::thread teller_;
 };
 
 }  // namespace whipsnake::server

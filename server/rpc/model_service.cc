@@ -6,8 +6,10 @@
 #include <utility>
 
 #include "absl/strings/numbers.h"
+#include "engine/base/exceptions.h"
 #include "engine/base/field_errors.h"
 #include "engine/base/status.h"
+#include "engine/checkpoint/files.h"
 #include "kernels/cpu/isa.h"
 #include "server/registry/model_path.h"
 #include "server/rpc/messages.h"
@@ -33,18 +35,15 @@ v1::ModelState ProtoState(ModelState state) {
   return v1::MODEL_STATE_UNSPECIFIED;
 }
 
-// The last part of a path, a slash at its end aside.
-std::string DefaultName(std::string path) {
-  while (path.ends_with('/')) path.pop_back();
-  return std::filesystem::path(path).filename().string();
+// The last part of a path.
+std::string DefaultName(const std::string& path) {
+  return std::filesystem::path(engine::PlainPath(path)).filename().string();
 }
 
 // The path, when the load's turn comes: it may have become a link out of the root meanwhile.
-absl::Status CheckAgain(ModelRegistry& models, const std::string& root, const ModelSource& source) {
-  const auto directory = ResolveModelPath(root, source.shown_path);
-  if (directory.ok() && *directory == source.directory) return absl::OkStatus();
-  models.Withdraw(source.name);
-  RETURN_IF_ERROR(directory.status());
+absl::Status CheckAgain(const std::string& root, const ModelSource& source) {
+  ASSIGN_OR_RETURN(const std::string directory, ResolveModelPath(root, source.shown_path));
+  if (directory == source.directory) return absl::OkStatus();
   return engine::InvalidField("path", "a directory that was exchanged while the load waited",
                               "one that stays");
 }
@@ -118,19 +117,19 @@ grpc::ServerUnaryReactor* ModelService::LoadModel(grpc::CallbackServerContext* c
     end(source.status());
     return reactor;
   }
-  const auto load = [this, end, response, source = *source] {
-    const auto run = [&]() -> absl::Status {
-      RETURN_IF_ERROR(CheckAgain(*environment_.models, environment_.model_root, source));
-      RETURN_IF_ERROR(environment_.models->Load(source.name));
-      ASSIGN_OR_RETURN(const ModelSnapshot model, environment_.models->Get(source.name));
-      v1::LoadModelResponse message;
-      *message.mutable_model() = ToProto(model);
-      *response = SerializeMessage(message);
-      return absl::OkStatus();
-    };
-    end(run());
+  const auto load = [this, response, source = *source]() -> absl::Status {
+    const absl::Status same =
+        engine::CatchExceptions([&] { return CheckAgain(environment_.model_root, source); });
+    if (!same.ok()) environment_.models->Withdraw(source.name);
+    RETURN_IF_ERROR(same);
+    RETURN_IF_ERROR(environment_.models->Load(source.name));
+    ASSIGN_OR_RETURN(const ModelSnapshot model, environment_.models->Get(source.name));
+    v1::LoadModelResponse message;
+    *message.mutable_model() = ToProto(model);
+    *response = SerializeMessage(message);
+    return absl::OkStatus();
   };
-  if (const absl::Status status = environment_.background->Run(load); !status.ok()) {
+  if (const absl::Status status = environment_.background->Run(load, end); !status.ok()) {
     environment_.models->Withdraw(source->name);
     end(status);
   }
@@ -149,7 +148,7 @@ grpc::ServerUnaryReactor* ModelService::UnloadModel(grpc::CallbackServerContext*
   if (status.ok()) {
     *response = SerializeMessage(v1::UnloadModelResponse());
     status = environment_.background->Run(
-        [this, end, name = message.name()] { end(environment_.models->Unload(name)); });
+        [this, name = message.name()] { return environment_.models->Unload(name); }, end);
   }
   if (!status.ok()) end(status);
   return reactor;

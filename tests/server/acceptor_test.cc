@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include <condition_variable>
+#include <new>
+#include <utility>
 #include <vector>
 
 #include "server/open_files.h"
@@ -101,6 +103,24 @@ TEST(AcceptorTest, TheNewestMayTakeTheOldestsPlace) {
   connections.WaitForAccepted(3);
   EXPECT_TRUE(a.IsClosed());
   EXPECT_EQ(acceptor->connections(), 2);
+}
+
+TEST(AcceptorTest, AnExceptionOfItsHandlerCostsOneConnection) {
+  Connections connections;
+  const auto acceptor = Listen(100, Acceptor::AtLimit::kRefuse);
+  bool first = true;  // the acceptor's thread's
+  acceptor->Start(
+      [&, good = connections.Handler()](int descriptor, const sockaddr* peer, socklen_t size) {
+        if (!std::exchange(first, false)) return good(descriptor, peer, size);
+        close(descriptor);
+        throw std::bad_alloc();
+      });
+  Client a, b;
+  a.Connect(acceptor->address());
+  EXPECT_TRUE(a.IsClosed());
+  b.Connect(acceptor->address());
+  connections.WaitForAccepted(1);
+  EXPECT_TRUE(acceptor->is_listening());
 }
 
 TEST(AcceptorTest, WithoutDescriptorsItWaitsAndThenGoesOn) {

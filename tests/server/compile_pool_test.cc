@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <latch>
+#include <new>
 
 namespace whipsnake::server {
 namespace {
@@ -57,6 +58,14 @@ TEST(CompilePoolTest, OneTaskDoesNotWaitForAnother) {
   ASSERT_TRUE(pool.Run("b", [&] { done.count_down(); }).ok());
   done.wait();
   release.count_down();
+}
+
+TEST(CompilePoolTest, AnExceptionOfATaskIsNoEndOfTheThread) {
+  std::latch done(1);
+  CompilePool pool(/*threads=*/1, /*max_waiting=*/2);
+  ASSERT_TRUE(pool.Run("a", [] { throw std::bad_alloc(); }).ok());
+  ASSERT_TRUE(pool.Run("b", [&] { done.count_down(); }).ok());
+  done.wait();
 }
 
 }  // namespace

@@ -1,5 +1,9 @@
+#include <atomic>
 #include <future>
+#include <new>
 
+#include "engine/generate/notifier.h"
+#include "server/logging.h"
 #include "tests/server/support.h"
 
 namespace whipsnake::server {
@@ -258,6 +262,92 @@ TEST_F(GenerationServiceTest, ManyClientsGetWhatTheyAskedFor) {
     for (int k = 1; k <= 30; ++k) expected += static_cast<char>('a' + (i + k) % 26);
     EXPECT_EQ(texts[i].get(), expected + expected + expected + expected + expected);
   }
+}
+
+// One whose first event is lost: there is no memory to take it. It ends when it is cancelled.
+class LostStream : public engine::GenerationStream {
+ public:
+  LostStream(std::function<void()> on_ready, engine::Notifier* notifier)
+      : on_ready_(std::make_shared<const std::function<void()>>(std::move(on_ready))),
+        notifier_(*notifier) {}
+
+  Event Take() override {
+    if (!cancelled_) throw std::bad_alloc();
+    Event event;
+    event.done = true;
+    event.status = absl::CancelledError("cancelled");
+    event.finished.reason = engine::FinishReason::kCancelled;
+    return event;
+  }
+  void Cancel() override {
+    if (!cancelled_.exchange(true)) notifier_.Post(on_ready_);
+  }
+
+ private:
+  const engine::Notifier::Notice on_ready_;
+  engine::Notifier& notifier_;
+  std::atomic<bool> cancelled_{false};
+};
+
+class LosingGenerator : public engine::Generator {
+ public:
+  absl::StatusOr<std::shared_ptr<engine::GenerationStream>> Submit(
+      engine::GenerationRequest, std::function<void()> on_ready) override {
+    return std::make_shared<LostStream>(std::move(on_ready), &notifier_);
+  }
+  void Drain() override {}
+  engine::GeneratorLoad load() const override { return {}; }
+
+ private:
+  engine::Notifier notifier_;
+};
+
+// On the RPC's own thread and on the pool's.
+TEST_F(GenerationServiceTest, AnExceptionAfterTheSubmitEndsTheCallOnce) {
+  DaemonOptions options = FakeOptions(engine_);
+  options.loader = [&](const std::string& directory, const engine::ModelOptions& model_options,
+                       engine::GenerationObserver* observer) {
+    auto parts = engine_.Load(directory, model_options, observer);
+    if (parts.ok()) parts->generator = std::make_unique<LosingGenerator>();
+    return parts;
+  };
+  server_.emplace(std::move(options));
+  v1::GenerationParameters pooled = Greedy("a", 4);
+  pooled.mutable_structured()->set_regex("[xyz]{2}q");
+  for (const v1::GenerationParameters& parameters : {Greedy("a", 4), pooled}) {
+    const grpc::Status unary = Generate(parameters);
+    EXPECT_EQ(unary.error_code(), grpc::RESOURCE_EXHAUSTED) << unary.error_message();
+    grpc::ClientContext context;
+    auto reader = server().generation->StreamGenerate(&context, StreamRequest(parameters));
+    v1::StreamGenerateResponse event;
+    EXPECT_FALSE(reader->Read(&event));
+    const grpc::Status stream = reader->Finish();
+    EXPECT_EQ(stream.error_code(), grpc::RESOURCE_EXHAUSTED) << stream.error_message();
+  }
+  WaitUntilIdle();
+}
+
+// A line for each of some requests, and for each of some failures, however many others there are.
+TEST_F(GenerationServiceTest, RequestsFillTheLogNoFasterThanTheLimit) {
+  DaemonOptions options = FakeOptions(engine_);
+  options.models.push_back({"bad", "/failing"});
+  server_.emplace(std::move(options));
+  const auto lines = [](const std::string& log, const std::string& text) {
+    int count = 0;
+    for (size_t at = log.find(text); at != log.npos; at = log.find(text, at + 1)) ++count;
+    return count;
+  };
+  v1::GenerationParameters good = Greedy("a", 1), bad = good;
+  good.set_model("alphabet");
+  bad.set_model("bad");
+  constexpr int kRequests = 10 * LineLimiter::kBurst;
+  testing::internal::CaptureStderr();
+  for (int i = 0; i < kRequests; ++i) EXPECT_TRUE(Generate(good).ok());
+  EXPECT_EQ(Generate(bad).error_code(), grpc::INTERNAL);
+  server_.reset();  // a line may come after its call's end
+  const std::string log = testing::internal::GetCapturedStderr();
+  EXPECT_LT(lines(log, "request finished"), kRequests / 2) << log;
+  EXPECT_EQ(lines(log, "request failed"), 1) << log;
 }
 
 }  // namespace

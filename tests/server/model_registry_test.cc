@@ -332,5 +332,50 @@ TEST_F(ModelRegistryTest, OnlyModelsOfTheCommandLineMakeTheServerUnready) {
   EXPECT_EQ(registry_.WhyNotReady(), "");
 }
 
+// What was promised on the command line stays promised, whatever clients try under its name.
+TEST_F(ModelRegistryTest, AModelOfTheCommandLineThatIsLoadedAnewInVainStaysPromised) {
+  ASSERT_TRUE(registry_.Announce(Source("a", "/broken", true)).ok());
+  EXPECT_FALSE(registry_.Load("a").ok());
+  EXPECT_FALSE(AnnounceAndLoad("a", "/broken/too").ok());
+  EXPECT_EQ(registry_.WhyNotReady(), "model a is failed");
+  EXPECT_THAT(metrics_.registry.Text(),
+              HasSubstr("whipsnake_model_state{model=\"a\",state=\"failed\"} 1\n"));
+  for (int i = 0; i <= ModelRegistry::kMaxFailed; ++i) {
+    EXPECT_FALSE(AnnounceAndLoad("m" + std::to_string(i), "/broken").ok());
+  }
+  EXPECT_EQ(registry_.WhyNotReady(), "model a is failed") << "it is not among those forgotten";
+  ASSERT_TRUE(registry_.Announce(Source("a", "/fake")).ok());
+  EXPECT_EQ(registry_.WhyNotReady(), "model a is loading");
+  EXPECT_TRUE(registry_.Load("a").ok());
+  EXPECT_EQ(registry_.WhyNotReady(), "");
+  ASSERT_TRUE(registry_.Unload("a").ok());
+  EXPECT_EQ(registry_.WhyNotReady(), "") << "who unloads it takes the promise back";
+}
+
+TEST_F(ModelRegistryTest, ALoadThatIsWithdrawnLeavesWhatItReplaced) {
+  ASSERT_TRUE(registry_.Announce(Source("mine", "/broken", true)).ok());
+  EXPECT_FALSE(registry_.Load("mine").ok());
+  EXPECT_FALSE(AnnounceAndLoad("theirs", "/broken").ok());
+  for (const char* name : {"mine", "theirs"}) {
+    ASSERT_TRUE(registry_.Announce(Source(name, "/elsewhere")).ok());
+    registry_.Withdraw(name);
+    EXPECT_EQ(told_.back(), absl::StrCat(name, " failed"));
+    const auto model = registry_.Get(name);
+    ASSERT_TRUE(model.ok()) << model.status();
+    EXPECT_EQ(model->state, ModelState::kFailed);
+    EXPECT_THAT(std::string(model->error.message()), HasSubstr("truncated"));
+    EXPECT_EQ(model->source.directory, "/broken");
+    EXPECT_TRUE(absl::IsFailedPrecondition(registry_.Load(name))) << "its load has been";
+  }
+  EXPECT_EQ(registry_.WhyNotReady(), "model mine is failed");
+  EXPECT_THAT(metrics_.registry.Text(),
+              HasSubstr("whipsnake_model_state{model=\"mine\",state=\"failed\"} 1\n"));
+  EXPECT_THAT(metrics_.registry.Text(), testing::Not(HasSubstr("model=\"theirs\"")));
+  // One that replaced nothing is gone.
+  ASSERT_TRUE(registry_.Announce(Source("new", "/fake")).ok());
+  registry_.Withdraw("new");
+  EXPECT_TRUE(absl::IsNotFound(registry_.Get("new").status()));
+}
+
 }  // namespace
 }  // namespace whipsnake::server

@@ -84,6 +84,16 @@ TEST_F(ModelServiceTest, LoadsGetsListsUnloads) {
   EXPECT_EQ(Unload("one").error_code(), grpc::NOT_FOUND);
 }
 
+TEST_F(ModelServiceTest, AModelIsCalledLikeItsDirectoryHoweverThatIsWritten) {
+  for (const char* path : {"one", "one/", "one//", "one/.", "./one/./"}) {
+    v1::LoadModelResponse loaded;
+    const grpc::Status status = Load(path, "", "", &loaded);
+    EXPECT_TRUE(status.ok()) << path << ": " << status.error_message();
+    EXPECT_EQ(loaded.model().name(), "one") << path;
+    Unload("one");
+  }
+}
+
 TEST_F(ModelServiceTest, PagesGoThroughAllModels) {
   ASSERT_TRUE(Load("one").ok());
   ASSERT_TRUE(Load("two").ok());

@@ -1,4 +1,6 @@
 // Quantizations from their start to their end, as clients see them.
+#include <atomic>
+
 #include "tests/server/quantization_support.h"
 
 namespace whipsnake::server {
@@ -274,6 +276,32 @@ TEST_F(QuantizationServiceTest, ADrainCancelsAllAndRefusesMore) {
   EXPECT_EQ(Last(running_reader).state(), v1::QUANTIZATION_STATE_CANCELLED);
   server_->daemon->Wait();
   EXPECT_THAT(quantizer_.outputs(), ElementsAre("a"));
+}
+
+// A watcher that counts what it is told.
+struct CountingWatcher : QuantizationWatcher {
+  void OnSnapshot(const QuantizationSnapshot&) override { ++told; }
+  std::atomic<int> told{0};
+};
+
+TEST_F(QuantizationServiceTest, TheWatchesOfOneAreBounded) {
+  Metrics metrics;
+  quantizer_.steps.Close();
+  QuantizationJobs jobs(std::ref(quantizer_), metrics);
+  const std::string id = jobs.Create({}).value().id;
+  std::vector<std::shared_ptr<CountingWatcher>> watchers;
+  const auto watch = [&] {
+    watchers.push_back(std::make_shared<CountingWatcher>());
+    return jobs.Watch(id, watchers.back());
+  };
+  for (size_t i = 0; i < QuantizationJobs::kMaxWatchers; ++i) EXPECT_TRUE(watch().ok());
+  const absl::Status full = watch();
+  EXPECT_TRUE(absl::IsResourceExhausted(full)) << full;
+  EXPECT_EQ(watchers.back()->told, 0);
+  quantizer_.steps.WaitForArrivals(1);
+  watchers.erase(watchers.begin());
+  EXPECT_TRUE(watch().ok());
+  quantizer_.steps.Open();
 }
 
 }  // namespace

@@ -3,11 +3,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <functional>
 #include <future>
+#include <latch>
 #include <limits>
+#include <new>
 #include <thread>
 
 #include "engine/base/status.h"
@@ -30,7 +33,7 @@ class StateStoreTest : public testing::Test {
     fs::remove_all(directory_);
     fs::create_directories(directory_);
     options_.directory = directory_.string();
-    options_.now = [this] { return now_; };
+    options_.now = [this] { return now_.load(); };
   }
 
   void Open() {
@@ -38,6 +41,8 @@ class StateStoreTest : public testing::Test {
     store_ = std::make_unique<StateStore>(options_, &ledger_);
     ASSERT_TRUE(store_->Open().ok());
   }
+
+  void Advance(std::chrono::system_clock::duration time) { now_ = now_.load() + time; }
 
   absl::Status Delete(std::string_view handle) {
     std::promise<absl::Status> result;
@@ -92,8 +97,9 @@ class StateStoreTest : public testing::Test {
   static constexpr StateRetention kOnDisk{.time_to_live = std::nullopt, .on_disk = true};
 
   const fs::path directory_ = fs::path(testing::TempDir()) / "state_store_test";
-  std::chrono::system_clock::time_point now_ =
-      std::chrono::system_clock::from_time_t(1'700'000'000);
+  // Read by the store's thread too.
+  std::atomic<std::chrono::system_clock::time_point> now_{
+      std::chrono::system_clock::from_time_t(1'700'000'000)};
   engine::Ledger ledger_;
   engine::FakeModel model_{1000};
   StateStoreOptions options_;
@@ -175,12 +181,12 @@ TEST_F(StateStoreTest, ExpiresAndIsDeletedWithItsFile) {
   EXPECT_TRUE(Delete(deleted.handle).ok());
   EXPECT_TRUE(absl::IsNotFound(Delete(deleted.handle)));
   EXPECT_EQ(Files(".state").size(), 1);
-  now_ += seconds(5);
+  Advance(seconds(5));
   EXPECT_TRUE(absl::IsNotFound(store_->Get(soon.handle).status()));
   EXPECT_TRUE(store_->Get(later.handle).ok());
   store_->Flush();
   EXPECT_THAT(Files(".state"), IsEmpty());
-  now_ += seconds(4);
+  Advance(seconds(4));
   EXPECT_THAT(store_->List(""), IsEmpty());
   store_->Flush();
   EXPECT_EQ(store_->memory_bytes() + store_->disk_bytes() + store_->states() + ledger_.used(), 0);
@@ -190,7 +196,7 @@ TEST_F(StateStoreTest, WhatExpiredWhileNobodyServedIsDeletedAtTheStart) {
   Open();
   Save(State(10), kOnDisk).IgnoreError();
   store_.reset();
-  now_ += hours(2);
+  Advance(hours(2));
   Open();
   store_->Flush();
   EXPECT_EQ(store_->states(), 0);
@@ -312,8 +318,8 @@ TEST_F(CraftedFileTest, NoneLivesLongerThanTheStoreLets) {
         std::chrono::floor<std::chrono::milliseconds>(system_clock::time_point::max());
   });
   Open();
-  EXPECT_EQ(store_->Get(info.handle)->expires, now_ + options_.max_time_to_live);
-  now_ += options_.max_time_to_live;
+  EXPECT_EQ(store_->Get(info.handle)->expires, now_.load() + options_.max_time_to_live);
+  Advance(options_.max_time_to_live);
   EXPECT_TRUE(absl::IsNotFound(store_->Get(info.handle).status()));
 }
 
@@ -405,7 +411,7 @@ TEST_F(StateStoreTest, ManyThatExpireAtOnceAreForgottenBitByBit) {
   }
   EXPECT_TRUE(absl::IsResourceExhausted(Save(State(1)).status()));
   EXPECT_EQ(Files(".state").size(), 3);
-  now_ += seconds(5);
+  Advance(seconds(5));
   EXPECT_TRUE(Save(State(1)).ok());
   EXPECT_EQ(store_->List("").size(), 1);
   for (int i = 0; i < 5; ++i) store_->List("");
@@ -419,6 +425,134 @@ TEST_F(StateStoreTest, AFileThatCannotBeWrittenIsAnErrorAndTakesNoRoom) {
   fs::remove_all(directory_);
   EXPECT_FALSE(Save(State(10), kOnDisk).ok());
   EXPECT_EQ(store_->states() + store_->disk_bytes(), 0);
+}
+
+// What a test holds the store's thread with.
+class BusyStoreTest : public StateStoreTest {
+ protected:
+  ~BusyStoreTest() override {
+    Release();
+    store_->Flush();
+  }
+
+  // From then on all that has to do with files waits for Release.
+  void Hold() {
+    store_->Save(State(500), "m", "d1", kOnDisk, [this](const absl::StatusOr<StateInfo>&) {
+      busy_.count_down();
+      release_.wait();
+    });
+    busy_.wait();
+  }
+  void Release() {
+    if (!std::exchange(released_, true)) release_.count_down();
+  }
+
+  std::latch busy_{1}, release_{1};
+  bool released_ = false;
+};
+
+TEST_F(BusyStoreTest, WhatWaitsForTheDiskIsBounded) {
+  Open();
+  const StateInfo disk = *Save(State(10), kOnDisk), memory = *Save(State(20));
+  Hold();
+  std::vector<absl::Status> answers;  // by the store's thread, and by this one while that is held
+  const auto answer = [&](const absl::Status& status) { answers.push_back(status); };
+  const auto answer_with_info = [&](const absl::StatusOr<StateInfo>& info) {
+    answer(info.status());
+  };
+  for (size_t i = 0; i < StateStore::kMaxWaitingTasks; ++i) {
+    store_->Fork(disk.handle, {}, answer_with_info);
+  }
+  EXPECT_THAT(answers, IsEmpty());
+  const auto held = [&] {
+    return store_->states() + store_->disk_bytes() + store_->memory_bytes() + ledger_.used();
+  };
+  const int64_t before = held();
+  store_->Fork(disk.handle, {}, answer_with_info);
+  store_->Fork(disk.handle, {.time_to_live = {}, .on_disk = false}, answer_with_info);
+  store_->Fork(memory.handle, kOnDisk, answer_with_info);
+  store_->Save(State(30), "m", "d1", kOnDisk, answer_with_info);
+  store_->Delete(disk.handle, answer);
+  ASSERT_EQ(answers.size(), 5) << "at once";
+  for (const absl::Status& status : answers) {
+    EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("try again"));
+  }
+  EXPECT_EQ(held(), before);
+  answers.clear();
+  EXPECT_TRUE(Save(State(40)).ok()) << "what is kept in memory does not wait";
+  EXPECT_TRUE(Fork(memory.handle).ok());
+  EXPECT_TRUE(Delete(memory.handle).ok());
+  Release();
+  store_->Flush();
+  EXPECT_THAT(answers, testing::SizeIs(StateStore::kMaxWaitingTasks));
+  EXPECT_THAT(answers, testing::Each(absl::OkStatus()));
+  EXPECT_TRUE(Delete(disk.handle).ok());
+}
+
+// The store's own work is not refused, and goes on behind that of clients.
+TEST_F(BusyStoreTest, WhatExpiresIsRemovedHoweverManyWait) {
+  Open();
+  const StateInfo soon = *Save(State(10), {.time_to_live = seconds(5), .on_disk = true});
+  const StateInfo disk = *Save(State(20), kOnDisk);
+  Hold();
+  for (size_t i = 0; i < StateStore::kMaxWaitingTasks; ++i) {
+    store_->Fork(disk.handle, {}, [](const absl::StatusOr<StateInfo>&) {});
+  }
+  Advance(seconds(5));
+  EXPECT_TRUE(absl::IsNotFound(store_->Get(soon.handle).status()));
+  Release();
+  store_->Flush();
+  EXPECT_FALSE(fs::exists(directory_ / (soon.name + ".state")));
+}
+
+TEST_F(StateStoreTest, AForkWithoutRoomIsRefusedBeforeItsFileIsRead) {
+  options_.max_states = 1;
+  Open();
+  const StateInfo info = *Save(State(10), kOnDisk);
+  std::ofstream(directory_ / (info.name + ".state"), std::ios::trunc) << "damaged";
+  EXPECT_TRUE(absl::IsResourceExhausted(Fork(info.handle).status()));
+  EXPECT_EQ(Files(".state").size(), 1) << "nobody has seen the damage";
+}
+
+TEST_F(StateStoreTest, AForkWhoseFileCannotBeReadTakesNoRoom) {
+  Open();
+  const StateInfo info = *Save(State(10), kOnDisk);
+  fs::remove(directory_ / (info.name + ".state"));
+  for (const bool on_disk : {false, true}) {
+    EXPECT_FALSE(Fork(info.handle, {.time_to_live = {}, .on_disk = on_disk}).ok());
+  }
+  EXPECT_EQ(store_->states(), 1);
+  EXPECT_EQ(store_->memory_bytes(), 0);
+  EXPECT_EQ(store_->disk_bytes(), info.bytes);
+}
+
+// Throws where the ledger asks it for memory.
+struct ThrowingReclaimer : engine::Reclaimer {
+  int64_t Reclaim(int64_t) override { throw std::bad_alloc(); }
+};
+
+TEST_F(StateStoreTest, AnExceptionOnItsThreadEndsTheCallAlone) {
+  Open();
+  const StateInfo info = *Save(State(10), kOnDisk);
+  store_.reset();
+  engine::Ledger small(info.bytes);
+  ThrowingReclaimer thrower;
+  StateStore store(options_, &small);
+  ASSERT_TRUE(store.Open().ok());
+  const auto reserved = small.Reserve(1, engine::Purpose::kStates, "what leaves too little");
+  small.Register(&thrower);
+  std::promise<absl::Status> result;
+  store.Fork(info.handle, {},
+             [&](const absl::StatusOr<StateInfo>& fork) { result.set_value(fork.status()); });
+  const absl::Status status = result.get_future().get();
+  EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
+  EXPECT_EQ(store.states(), 1);
+  small.Unregister(&thrower);
+  // One that the answer throws is nobody's.
+  store.Delete(info.handle, [](const absl::Status&) { throw std::bad_alloc(); });
+  store.Flush();
+  EXPECT_EQ(store.states(), 0);
 }
 
 TEST_F(StateStoreTest, ManyThreadsAtOnce) {

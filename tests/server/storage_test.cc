@@ -232,6 +232,20 @@ TEST_F(DataDirectoryTest, IsOneServersAlone) {
   EXPECT_TRUE(Daemon::Start(options_).ok());
 }
 
+// However its path is written.
+TEST_F(DataDirectoryTest, ANewOneIsForItsUserAlone) {
+  const mode_t before = umask(022);
+  for (const char* path : {"plain", "slash/", "slashes//", "dot/.", "dots/././/", "below/it/",
+                           "./here", "absent/../up/"}) {
+    const std::string whole = data_ / path;
+    ASSERT_TRUE(DataDirectory::Open(whole).ok()) << path;
+    EXPECT_EQ(fs::status(whole).permissions(), fs::perms::owner_all) << path;
+    EXPECT_EQ(fs::status(whole + "/states").permissions(), fs::perms::owner_all) << path;
+  }
+  EXPECT_NE(fs::status(data_ / "below").permissions(), fs::perms::owner_all) << "a parent";
+  umask(before);
+}
+
 TEST_F(DataDirectoryTest, ListingAndFilesShowNoHandle) {
   v1::State state;
   ASSERT_TRUE(Save(&state).ok());

@@ -65,7 +65,8 @@ class Gate {
 };
 
 // Models whose tokens are the letters a to z and which go on with the alphabet: after "a" comes
-// "bcd...", after "z" comes "a". A directory whose name has "broken" in it does not load.
+// "bcd...", after "z" comes "a". A directory whose name has "broken" in it does not load, and the
+// steps of one that has "failing" fail.
 struct FakeEngine {
   Gate steps;  // before each forward pass of any model
   Gate loads;  // before each load
@@ -88,6 +89,9 @@ struct FakeEngine {
     model->mutable_info().scheme = options.scheme.value_or(engine::Scheme::kFp32);
     model->mutable_info().max_positions = max_positions;
     model->mutable_info().weights_bytes = 1000;
+    if (directory.find("failing") != std::string::npos) {
+      model->error = absl::InternalError("the step failed");
+    }
     ModelParts parts;
     parts.digest = digest;
     parts.model = std::move(model);

@@ -163,6 +163,31 @@ TEST(AtomicFile, HasTheModeThatItWasGiven) {
   EXPECT_EQ(info.st_mode & 0777, 0600);
 }
 
+TEST(PlainPathTest, EndsWithAName) {
+  for (const char* path : {"a/b", "a/b/", "a/b//", "a/b/.", "a/b/././/"}) {
+    EXPECT_EQ(PlainPath(path), "a/b") << path;
+    EXPECT_EQ(ParentOf(path), "a") << path;
+  }
+  for (const char* path : {"", ".", "..", "/", "a/..", "a.", "/a"}) {
+    EXPECT_EQ(PlainPath(path), path);
+  }
+  EXPECT_EQ(PlainPath("/."), "/");
+  EXPECT_EQ(PlainPath("//"), "/");
+  EXPECT_EQ(PlainPath("./"), ".");
+  EXPECT_EQ(ParentOf("a/"), ".");
+}
+
+TEST(AtomicDirectory, ItsPathMayEndLikeADirectorys) {
+  const TemporaryDirectory directory;
+  for (const char* path : {"slash/", "dot/.", "both/.//"}) {
+    auto made = AtomicDirectory::Create(directory / path);
+    ASSERT_TRUE(made.ok()) << path << ": " << made.status();
+    EXPECT_TRUE(IsTemporaryName(std::filesystem::path(made->path()).filename().string()));
+    EXPECT_TRUE(made->Commit().ok()) << path;
+    EXPECT_TRUE(std::filesystem::is_directory(directory / path)) << path;
+  }
+}
+
 TEST(AtomicDirectory, LeavesNothingWithoutACommit) {
   const TemporaryDirectory directory;
   {

@@ -1,0 +1,20 @@
+#include "server/guarded.h"
+
+#include <string>
+
+#include "engine/base/exceptions.h"
+#include "server/logging.h"
+
+namespace whipsnake::server {
+
+void RunGuarded(std::string_view thread, absl::FunctionRef<void()> work) noexcept {
+  const absl::Status status = engine::CatchExceptions(work);
+  if (status.ok()) return;
+  const auto log = [&] {
+    LogLimited(LogLevel::kError, "a task ended early",
+               {{"thread", thread}, {"error", std::string(status.message())}});
+  };
+  engine::CatchExceptions(log).IgnoreError();  // there may be no memory for a line
+}
+
+}  // namespace whipsnake::server
