@@ -3,12 +3,12 @@
 #include <limits>
 #include <map>
 #include <memory>
-#include <new>
 #include <span>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "engine/base/exceptions.h"
 #include "engine/base/executor.h"
 #include "engine/base/mutex.h"
 #include "engine/base/status.h"
@@ -370,11 +370,8 @@ class BatchingGenerator : public Generator {
     const auto choose = [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         Member& member = *members[i];
-        try {
-          member.status = member.generation->Choose(member.index, rows[i]);
-        } catch (const std::bad_alloc&) {  // would end the process on this thread
-          member.status = absl::InternalError("no memory to choose a token");
-        }
+        member.status =
+            CatchExceptions([&] { return member.generation->Choose(member.index, rows[i]); });
       }
     };
     if (row < 2 || options_.executor == nullptr) return choose(0, std::ssize(members));

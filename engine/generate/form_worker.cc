@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "engine/base/exceptions.h"
 #include "engine/base/thread_priority.h"
 
 namespace whipsnake::engine {
@@ -68,15 +69,13 @@ void FormWorker::Loop() {
 }
 
 bool FormWorker::Advance(const Search& search) {
-  try {
-    search->next = search->constraint->Find(search->place, search->tokens_left);
-    if (!search->next.ok() || *search->next != nullptr) return true;
-    Post(search);
-    return false;
-  } catch (...) {  // would end the process on this thread
-    search->next = absl::ResourceExhaustedError("structured output: the worker has no memory");
-    return true;
-  }
+  search->next =
+      CatchExceptions([&] { return search->constraint->Find(search->place, search->tokens_left); });
+  if (!search->next.ok() || *search->next != nullptr) return true;
+  const absl::Status posted = CatchExceptions([&] { Post(search); });
+  if (posted.ok()) return false;
+  search->next = posted;
+  return true;
 }
 
 }  // namespace whipsnake::engine

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "engine/base/exceptions.h"
+
 namespace whipsnake::engine {
 
 Notifier::~Notifier() {
@@ -27,7 +29,8 @@ void Notifier::Loop() {
     if (posted_.empty()) return;
     notices.swap(posted_);
     lock.Unlock();
-    for (const Notice& notice : notices) (*notice)();
+    // A receiver reports its own errors; what it lets through must not end this thread.
+    for (const Notice& notice : notices) CatchExceptions(*notice).IgnoreError();
     notices.clear();
     lock.Lock();
   }

@@ -100,6 +100,14 @@ class GenerationReactor : public Reactor {
   // Takes what the engine has and does what follows from it. From any thread.
   virtual void Pump() = 0;
 
+  // Calls `work`. If it throws, the engine's request is cancelled and the call ends with that
+  // error.
+  template <typename Work>
+  void Guard(const Work& work) {
+    const absl::Status status = engine::CatchExceptions(work);
+    if (!status.ok()) call_.Fail(status);
+  }
+
   // Keeps this object while something is done with it. Before gRPC is told of the end.
   std::shared_ptr<GenerationReactor> self() const { return self_; }
 
@@ -112,7 +120,7 @@ class GenerationReactor : public Reactor {
              const v1::GenerationParameters& parameters) {
     std::weak_ptr<GenerationReactor> weak = self_;
     const absl::Status status = call_.Start(std::move(method), so_far, parameters, [weak] {
-      if (const auto reactor = weak.lock()) reactor->Pump();
+      if (const auto reactor = weak.lock()) reactor->Guard([&] { reactor->Pump(); });
     });
     if (!status.ok()) {
       this->Finish(call_.EndWith(status));
@@ -147,14 +155,15 @@ class UnaryReactor : public GenerationReactor<grpc::ServerUnaryReactor> {
       engine::MutexLock lock(mutex_);
       if (!started_ || done_) return;
       event = call_.Take();
-      Collect(event);
+      Guard([&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { Collect(event); });
       if (!event.done) return;
       done_ = true;
     }
     // Outside the lock: gRPC may be done with this object before Finish returns.
     call_.Finish(event, [this, self = this->self()](const GenerationEnd& end) {
-      if (end.status.ok()) *response_bytes_ = Answer(end);
-      this->Finish(call_.EndWith(end.status));
+      absl::Status status = end.status;
+      if (status.ok()) status = engine::CatchExceptions([&] { *response_bytes_ = Answer(end); });
+      this->Finish(call_.EndWith(status));
     });
   }
 
@@ -255,14 +264,14 @@ class StreamingGeneration final
       // The engine's end is taken at once: it lets the model go, however long the client reads.
       if (!ending_ && (call_.engine_done() || (!writing_ && outbox_.empty()))) {
         Event event = call_.Take();
-        Translate(event);
+        Guard([&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { Translate(event); });
         ending_ = event.done;
         if (event.done) ended = std::move(event);
       }
       if (!writing_ && !outbox_.empty()) {
-        write = writing_ = true;
         current_ = SerializeMessage(outbox_.front());
         outbox_.pop_front();
+        write = writing_ = true;
       } else if (!writing_ && end_) {
         last = finished_ = true;
       }
