@@ -128,8 +128,9 @@ class GenerationStream {
 
   // What has happened since the last call; never blocks.
   virtual Event Take() = 0;
-  // Whether the last event is there to be taken, or was taken.
-  virtual bool done() const = 0;
+  // Whether the last event is there to be taken. If it is not, `on_ready` is called when it comes,
+  // even if something else still waits to be taken; that call may come after the end was taken.
+  virtual bool PollDone() = 0;
   // Asks the engine to stop; it looks between steps. The stream still ends with a done event.
   virtual void Cancel() = 0;
 };
@@ -186,7 +187,7 @@ class Generator {
   virtual ~Generator() = default;
 
   // Queues a valid request. `on_ready` is called on a thread of the generator's whenever Take() has
-  // something new after it had nothing, and at the end; it must not block. RESOURCE_EXHAUSTED when the queue is
+  // something new after it had nothing; it must not block. RESOURCE_EXHAUSTED when the queue is
   // full or has no memory, UNAVAILABLE when draining, INVALID_ARGUMENT for a request that needs
   // more memory than there is beside the model.
   //

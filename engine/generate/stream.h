@@ -15,14 +15,14 @@ namespace whipsnake::engine {
 // Thread-safe: one producer, one consumer, anyone may cancel.
 class BufferedStream : public GenerationStream {
  public:
-  // `on_ready` is posted each time the buffer stops being empty, and at the end. The notifier
-  // outlives the producer's use of the stream.
+  // `on_ready` is posted each time the buffer stops being empty, and as PollDone promises. The
+  // notifier outlives the producer's use of the stream.
   BufferedStream(std::function<void()> on_ready, Notifier* notifier)
       : on_ready_(std::make_shared<const std::function<void()>>(std::move(on_ready))),
         notifier_(*notifier) {}
 
   Event Take() override;
-  bool done() const override { return done_.load(std::memory_order_acquire); }
+  bool PollDone() override;
   void Cancel() override { cancelled_.store(true, std::memory_order_relaxed); }
   bool cancelled() const { return cancelled_.load(std::memory_order_relaxed); }
   // Tokens that have been appended and not been taken.
@@ -36,19 +36,20 @@ class BufferedStream : public GenerationStream {
   void Finish(absl::Status status, const Finished& finished, int64_t output_bytes);
 
  private:
-  // Applies `change` to the waiting event, and wakes the consumer if there was none.
+  // Applies `change` to the waiting event and wakes the consumer if there was none.
   template <typename Change>
   void Update(Change change);
 
   const Notifier::Notice on_ready_;
   Notifier& notifier_;
   std::atomic<bool> cancelled_{false};
-  std::atomic<bool> done_{false};
   std::atomic<int64_t> unread_{0};
   Reservation booked_;  // written by the producer alone
   Mutex mutex_;
   Event event_ ABSL_GUARDED_BY(mutex_);           // what has happened since the last Take
   bool waiting_ ABSL_GUARDED_BY(mutex_) = false;  // event_ has something
+  bool done_ ABSL_GUARDED_BY(mutex_) = false;     // Finish was called
+  bool notify_end_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace whipsnake::engine

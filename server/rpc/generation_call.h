@@ -74,7 +74,7 @@ class GenerationCall : public AbortableCall {
 
   // After a Start that succeeded, by one thread at a time:
   engine::GenerationStream::Event Take() { return stream_->Take(); }
-  bool engine_done() const { return stream_->done(); }
+  bool PollDone() { return stream_->PollDone(); }
   const ResolvedGeneration& resolved() const { return resolved_; }
   // Saves the states that are to be saved, releases the model and says how the call ends: on the
   // spot, or, where there are files to be written, later on a thread of the store's. `event` has

@@ -262,7 +262,7 @@ class StreamingGeneration final
       engine::MutexLock lock(mutex_);
       if (!started_ || finished_) return;
       // The engine's end is taken at once: it lets the model go, however long the client reads.
-      if (!ending_ && (call_.engine_done() || (!writing_ && outbox_.empty()))) {
+      if (!ending_ && ((!writing_ && outbox_.empty()) || call_.PollDone())) {
         Event event = call_.Take();
         Guard([&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { Translate(event); });
         ending_ = event.done;

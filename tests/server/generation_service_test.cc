@@ -279,7 +279,7 @@ class LostStream : public engine::GenerationStream {
     event.finished.reason = engine::FinishReason::kCancelled;
     return event;
   }
-  bool done() const override { return false; }
+  bool PollDone() override { return false; }
   void Cancel() override {
     if (!cancelled_.exchange(true)) notifier_.Post(on_ready_);
   }
