@@ -30,7 +30,7 @@ void Scratch::Grow(int64_t bytes) {
 int64_t ScratchBound(int64_t rows, int64_t inputs, int threads) {
   constexpr int64_t kTile = 256;               // of oneDNN products: outputs and rows
   constexpr int64_t kPanelOutputs = 64;        // outputs of a repacked panel
-  constexpr int64_t kStreamedRows = 16;        // of the streaming fp32 product
+  constexpr int64_t kStreamedRows = 16;        // packed by the streaming product
   constexpr int64_t kOneDnn = 4 << 20;         // oneDNN's packed panels
   constexpr int64_t kRowOperations = 1 << 20;  // attention, norms, Hadamard transforms
   const int64_t padded = inputs + 128;
