@@ -71,7 +71,7 @@ double ActivateBackward(ActivationFunction f, const float* x, const float* g, in
 // In fp64, for tests of accuracy and derivatives.
 double Value(ActivationFunction f, double x);
 double Slope(ActivationFunction f, double x);
-double Correction(double x);  // k
+double Correction(double x);  // k(x) of CRReLU
 }  // namespace reference
 
 }  // namespace whipsnake::kernels

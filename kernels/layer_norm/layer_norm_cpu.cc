@@ -19,7 +19,7 @@ namespace whipsnake::kernels {
 namespace HWY_NAMESPACE {
 
 // Σ term(i, part). For a partial vector, `term` must return zeros in the missing lanes. Two sums,
-// so that an addition need not wait for the previous one.
+// so that consecutive additions do not depend on each other.
 template <typename Term>
 HWY_INLINE float Sum(int64_t columns, const Term& term) {
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(Floats()));

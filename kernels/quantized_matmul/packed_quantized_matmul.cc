@@ -9,7 +9,7 @@
 namespace whipsnake::kernels {
 namespace {
 
-constexpr int64_t kGrain = 16;  // outputs: panel widths are multiples of this
+constexpr int64_t kGrain = 16;  // outputs: all panels but the last are multiples of this
 
 int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
