@@ -1,4 +1,4 @@
-// config.json of a model directory, whatever the architecture.
+// config.json of a model directory, for any architecture.
 #ifndef WHIPSNAKE_ENGINE_CHECKPOINT_CONFIG_H_
 #define WHIPSNAKE_ENGINE_CHECKPOINT_CONFIG_H_
 
@@ -16,20 +16,20 @@
 
 namespace whipsnake::engine {
 
-// What is asked of a model without regard to what it is. std::get has the rest.
+// Properties common to all architectures. Use std::get on `architecture` for the others.
 struct ModelConfig {
   std::variant<MambaConfig, Gpt2Config> architecture;
 
   int64_t parameters() const;
-  int64_t tokenizer_size() const;  // what its tokenizer has at most
+  int64_t tokenizer_size() const;  // upper bound on the size of the tokenizer
   const std::vector<int32_t>& eos_token_ids() const;
-  std::optional<Scheme> quantized() const;  // with which scheme, if at all
+  std::optional<Scheme> quantized() const;  // the scheme; nullopt if not quantized
 };
 
-// INVALID_ARGUMENT as from ParseMambaConfig and its like; UNIMPLEMENTED, naming the known ones, for
-// another architecture.
+// Returns INVALID_ARGUMENT as ParseMambaConfig and ParseGpt2Config do, and UNIMPLEMENTED, naming
+// the known architectures, for another one.
 absl::StatusOr<ModelConfig> ParseModelConfig(std::string_view json);
-// Of a model directory; errors name the file.
+// Reads config.json of a model directory. Errors name the file.
 absl::StatusOr<ModelConfig> ReadModelConfig(const std::string& directory);
 
 }  // namespace whipsnake::engine

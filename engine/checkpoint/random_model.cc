@@ -17,8 +17,9 @@
 namespace whipsnake::engine {
 namespace {
 
-// --- Random numbers: a function of (seed, tensor, position), so the order of drawing does not
-// matter ----
+// --- Random numbers ------------------------------------------------------------------------------
+//
+// A number is a function of (seed, tensor, position), so the order of drawing does not matter.
 
 // The output function of SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number
 // Generators).
@@ -42,11 +43,11 @@ class Randomness {
   uint64_t key_;
 };
 
-// --- Distributions
-// -------------------------------------------------------------------------------------- Every one
-// maps (randomness, position) to a float. One rounded product of exact numbers gives the same float
-// everywhere, fused multiply-adds or not; where exp and log take part, in double, their last bits
-// hardly ever reach the float.
+// --- Distributions -------------------------------------------------------------------------------
+//
+// Each one maps (randomness, position) to a float. One rounded product of exact numbers gives the
+// same float on every machine, with or without fused multiply-adds. Where exp and log are used,
+// they are computed in double, and their last bits hardly ever affect the float.
 
 // Uniform on [-bound, bound).
 auto Uniform(double bound) {
@@ -55,7 +56,7 @@ auto Uniform(double bound) {
   };
 }
 
-// Near enough normal: the sum of twelve 16-bit numbers, whose standard deviation is 2^16.
+// Approximately normal: the sum of twelve 16-bit numbers, whose standard deviation is 2^16.
 auto Normal(double deviation) {
   return [scale = static_cast<float>(deviation * 0x1p-16)](const Randomness& random, int64_t i) {
     int32_t sum = -12 * 65535 / 2;
@@ -71,15 +72,16 @@ auto Same(float value) {
   return [value](const Randomness&, int64_t) { return value; };
 }
 
-// A = -(1, 2, ..., N) in every channel: S4D's real initialization (Gu et al., arXiv 2206.11893).
+// A_log of A = -(1, 2, ..., N) in every channel: S4D's real initialization (Gu et al., arXiv
+// 2206.11893).
 auto LogOfStateIndex(int64_t state_size) {
   return [state_size](const Randomness&, int64_t i) {
     return static_cast<float>(std::log(static_cast<double>(i % state_size + 1)));
   };
 }
 
-// The inverse of softplus of a step that is log-uniform between the config's bounds, so that the
-// time steps begin there (Gu, Dao: Mamba, arXiv 2312.00752, section 3.6).
+// The inverse softplus of a time step that is log-uniform between the config's bounds, so that the
+// time steps start there (Gu, Dao: Mamba, arXiv 2312.00752, section 3.6).
 auto TimeStepBias(const MambaConfig::Initialization& initialization) {
   const double low = std::log(initialization.time_step_min);
   const double high = std::log(initialization.time_step_max);
@@ -90,8 +92,7 @@ auto TimeStepBias(const MambaConfig::Initialization& initialization) {
   };
 }
 
-// --- The tensors of a model
-// -----------------------------------------------------------------------------
+// --- The tensors of a model ----------------------------------------------------------------------
 
 class Tensors {
  public:
@@ -129,7 +130,7 @@ class Tensors {
   std::vector<NamedTensor> list_;
 };
 
-// Linear layers and convolutions are drawn as PyTorch draws them: uniform up to 1 / sqrt(inputs).
+// Linear layers and convolutions are drawn as in PyTorch: uniform up to 1 / sqrt(inputs).
 auto UniformOf(int64_t inputs) { return Uniform(1 / std::sqrt(static_cast<double>(inputs))); }
 
 void AddLayer(const MambaConfig& config, int64_t layer, Tensors& tensors) {
@@ -166,9 +167,8 @@ void AddModel(const MambaConfig& config, Tensors& tensors) {
   if (!config.tie_embeddings) tensors.Add("lm_head.weight", {V, d}, UniformOf(d));
 }
 
-// As GPT-2 draws them: normal, with the outputs to the residual stream divided by the square root
-// of their number (Radford et al., Language Models are Unsupervised Multitask Learners, section
-// 2.3).
+// Drawn as in GPT-2: normal, with the outputs to the residual stream divided by the square root of
+// their number (Radford et al., Language Models are Unsupervised Multitask Learners, section 2.3).
 void AddLayer(const Gpt2Config& config, int64_t layer, Tensors& tensors) {
   const int64_t d = config.hidden_size, F = config.inner_size;
   const double deviation = config.initializer_deviation;
@@ -209,7 +209,7 @@ void AddModel(const Gpt2Config& config, Tensors& tensors) {
 }
 
 std::string MakeGenerationConfig(const ModelConfig& config) {
-  // The made tokenizer's only special token is 0, whatever the config says.
+  // The generated tokenizer has one special token, 0, which replaces ids that it does not have.
   std::vector<int32_t> eos = config.eos_token_ids();
   for (int32_t& id : eos) id = id < config.tokenizer_size() ? id : 0;
   return absl::StrCat("{\n  \"bos_token_id\": 0,\n  \"eos_token_id\": [", absl::StrJoin(eos, ", "),
