@@ -16,7 +16,7 @@
 
 namespace whipsnake::engine {
 
-// What all generations of a model use. Everything that it refers to must outlive them.
+// The objects that all generations of a model share. They must outlive the generations.
 struct GenerationEnvironment {
   const Tokenizer& tokenizer;
   Model& model;
