@@ -84,7 +84,7 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const ModelConfig& config,
   auto model = mamba != nullptr ? MakeMamba(*mamba, checkpoint, options, environment)
                                 : MakeGpt2(std::get<Gpt2Config>(config.architecture), checkpoint,
                                            options, environment);
-  RETURN_IF_ERROR(checkpoint->Check());  // first: other errors may come of it
+  RETURN_IF_ERROR(checkpoint->Check());  // first, as changed files may cause other errors
   return model;
 }
 
