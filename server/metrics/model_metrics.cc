@@ -57,7 +57,7 @@ ModelMetrics::ModelMetrics(Metrics& metrics, std::string model)
     const std::string name(engine::Name(static_cast<engine::FinishReason>(reason)));
     finished_[reason] = &metrics.requests_finished.With({model_, name});
   }
-  // At 0 from the start, so that a rate over the first one is seen.
+  // Create these at 0, so that a rate also shows the first event.
   for (const char* reason : {"invalid", "queue_full", "draining"}) {
     metrics.requests_rejected.With({model_, reason});
   }
