@@ -15,9 +15,9 @@ namespace whipsnake::server {
 inline constexpr int64_t kMaxInlineCalibrationBytes = int64_t{3} << 20;
 
 // Checks everything that can be checked before the work starts. INVALID_ARGUMENT names the wrong
-// fields; NOT_FOUND and ALREADY_EXISTS are for paths that should exist or should not;
-// FAILED_PRECONDITION is for a model that is already quantized; DATA_LOSS is for a config.json that
-// cannot be parsed.
+// fields; NOT_FOUND is for a path that should exist, including the model's config.json;
+// ALREADY_EXISTS is for an output path that should not; FAILED_PRECONDITION is for a model that is
+// already quantized; DATA_LOSS is for a config.json that cannot be parsed.
 absl::StatusOr<QuantizationRequest> ParseQuantizationRequest(
     const v1::QuantizeModelRequest& request, const std::string& model_root);
 
