@@ -54,7 +54,7 @@ struct DaemonOptions {
   std::string scheme;              // of float weights, fp32 or bf16
   std::string state_type;          // fp32, bf16 or int8
   std::string model_root;          // empty: clients cannot load models
-  int threads = 0;                 // 0: what the affinity mask and the cgroup allow
+  int threads = 0;                 // 0: as many as the affinity mask and cgroup allow
   double memory_fraction = 0.9;    // of the cgroup's memory, for the engine
   int64_t max_connections = 1024;  // of gRPC; fewer if the limit of open files is low
   // Memory for the requests and responses that gRPC buffers. 0: a sixteenth of the memory, 32 to
@@ -72,7 +72,7 @@ struct DaemonOptions {
   // How long a client may take to read the rest of a stream and the end of a call.
   std::chrono::milliseconds end_timeout{30'000};
   ModelLoader loader;   // null: loads model directories; tests set fakes here
-  Quantizer quantizer;  // likewise
+  Quantizer quantizer;  // null: quantizes model directories; tests set fakes here
 };
 
 // Start and Wait are called by one thread; all other functions are thread-safe.

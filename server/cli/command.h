@@ -5,7 +5,7 @@
 //   void AddPingCommand(CommandLine& line) {
 //     auto flags = std::make_shared<PingFlags>();
 //     CLI::App& command = line.Add(
-//         "ping", "Asks the server for a sign of life",
+//         "ping", "Checks that the server answers",
 //         "  whipsnake ping --server 127.0.0.1:8500\n",
 //         [flags](const Output& output) { return Ping(*flags, output); });
 //     command.add_option("--server", flags->server, "The server's address")->capture_default_str();

@@ -135,7 +135,7 @@ void ModelMetrics::OnFinished(const absl::Status& status, const engine::Finished
   generated_tokens_.Add(usage.generated_tokens);
   request_prompt_tokens_.Observe(static_cast<double>(usage.prompt_tokens));
   request_generated_tokens_.Observe(static_cast<double>(usage.generated_tokens));
-  if (usage.generated_tokens == 0) return;  // ended before its prefill did
+  if (usage.generated_tokens == 0) return;  // ended before the end of its prefill
   prefill_duration_.Observe(finished.timings.prefill);
   decode_duration_.Observe(finished.timings.decode);
 }

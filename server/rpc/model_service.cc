@@ -35,7 +35,7 @@ v1::ModelState ProtoState(ModelState state) {
   return v1::MODEL_STATE_UNSPECIFIED;
 }
 
-// The last part of a path.
+// Returns the last part of a path.
 std::string DefaultName(const std::string& path) {
   return std::filesystem::path(engine::PlainPath(path)).filename().string();
 }
