@@ -15,8 +15,8 @@ class EndTimer : public grpc::experimental::Interceptor {
     if (methods->QueryInterceptionHookPoint(InterceptionHookPoints::PRE_SEND_STATUS)) {
       end_timeout_.Start(timeout_);
     }
-    // Later, in a destructor, the other interceptors may be gone, which a cancellation goes
-    // through.
+    // Stop here, not in a destructor: a cancellation goes through the other interceptors, which may
+    // already be destroyed by then.
     if (methods->QueryInterceptionHookPoint(InterceptionHookPoints::POST_RECV_CLOSE)) {
       end_timeout_.Stop();
     }
@@ -54,8 +54,7 @@ void EndTimeout::Stop() {
 }
 
 void EndTimeout::Start(std::chrono::milliseconds timeout) {
-  // gRPC runs what a cancellation sets off after this function, not within it: the lock is free by
-  // then.
+  // gRPC runs the effects of a cancellation after this function returns, when the lock is released.
   const auto cancel = [target = target_](bool rang) {
     engine::MutexLock lock(target->mutex);
     if (rang && target->context != nullptr) target->context->TryCancel();

@@ -21,7 +21,7 @@ double SecondsSince(engine::Clock::time_point time) {
 
 using Event = engine::GenerationStream::Event;
 
-// "ipv4:10.0.0.7:51234" without its port: a host's connections are one client.
+// "ipv4:10.0.0.7:51234" without the port: all connections of a host are one client.
 std::string HostOf(const std::string& peer) { return peer.substr(0, peer.rfind(':')); }
 
 }  // namespace
@@ -132,8 +132,8 @@ absl::Status GenerationCall::Submit(const v1::GenerationParameters& parameters,
 }
 
 void GenerationCall::Cancel() {
-  // gRPC cancels at the deadline too, and a client may reach it a little earlier by its own clock.
-  // The engine sees a deadline by itself, and calls it by its name.
+  // gRPC also cancels at the deadline, which a client may reach a little earlier by its own clock.
+  // The engine detects deadlines itself and reports them as such.
   constexpr std::chrono::milliseconds kClocksDiffer{20};
   if (!aborted_ && engine::Clock::now() >= deadline_ - kClocksDiffer) return;
   engine::MutexLock lock(mutex_);
@@ -203,7 +203,7 @@ void GenerationCall::Finish(const Event& event, std::function<void(const Generat
   SaveStates(std::move(end), std::move(done));
 }
 
-// One after the other: the first that fails ends it.
+// Saves the states one after another. The first failure ends the call.
 void GenerationCall::SaveStates(std::shared_ptr<GenerationEnd> end,
                                 std::function<void(const GenerationEnd&)> done) {
   const size_t next = end->states.size();
@@ -230,7 +230,7 @@ void GenerationCall::LogEnd() const {
   if (!refusal_.ok()) LogRefusal(method_, parameters.model(), request_id_, refusal_);
   if (!finished_) return;
   const bool failed = EngineFailed(failure_, *finished_);
-  // Two messages, each with a limit of its own: a flood of the one does not hide the other.
+  // Two messages, each with its own rate limit, so that a flood of one does not hide the other.
   LogLimited(failed ? LogLevel::kError : LogLevel::kInfo,
              failed ? "request failed" : "request finished",
              {{"request_id", request_id_},
@@ -265,7 +265,7 @@ v1::FinishReason ToProto(engine::FinishReason reason) {
     case engine::FinishReason::kStop:
       return v1::FINISH_REASON_STOP;
     default:
-      return v1::FINISH_REASON_UNSPECIFIED;  // cancelled and deadline travel as a status
+      return v1::FINISH_REASON_UNSPECIFIED;  // cancelled and deadline are reported as a status
   }
 }
 

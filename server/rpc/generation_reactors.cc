@@ -36,8 +36,8 @@ v1::GenerationParameters ParametersOf(const v1::SaveStateRequest& request) {
   return parameters;
 }
 
-// What all of these reactors are: a call that is begun, driven by the engine's on_ready, and
-// deleted by gRPC's OnDone. The engine may still be inside on_ready when gRPC is done, so it holds
+// The base of the generation reactors: a call that is started, driven by the engine's on_ready, and
+// released in gRPC's OnDone. The engine may still be inside on_ready when gRPC is done, so it holds
 // a weak reference.
 template <typename Reactor>
 class GenerationReactor : public Reactor {
@@ -46,8 +46,8 @@ class GenerationReactor : public Reactor {
                     grpc::CallbackServerContext* context)
       : call_(environment, kind, context) {}
 
-  // Calls `start`, which starts the call. An exception, such as of exhausted memory, ends it: on
-  // the spot, or, where the engine has the request already, with the engine's last event.
+  // Calls `start`, which starts the call. An exception, such as one for exhausted memory, ends the
+  // call: at once, or, if the engine already has the request, with the engine's last event.
   static void StartGuarded(GenerationReactor& self, const std::function<void()>& start) {
     const absl::Status status = engine::CatchExceptions(start);
     if (status.ok()) return;
@@ -63,8 +63,8 @@ class GenerationReactor : public Reactor {
     }
   }
 
-  // Parses and starts; then, or when that fails, the call takes its course. What must be compiled
-  // first is started by a thread of the pool.
+  // Parses the request and starts the call, or ends it if parsing fails. If a structured output
+  // must be compiled first, a thread of the pool starts the call.
   template <typename Request>
   static Reactor* Begin(std::shared_ptr<GenerationReactor> self, const grpc::ByteBuffer& bytes) {
     self->self_ = self;
@@ -89,26 +89,24 @@ class GenerationReactor : public Reactor {
 
   void OnDone() override {
     {
-      engine::MutexLock lock(
-          mutex_);  // after the last Pump, in a way that ThreadSanitizer sees too
+      engine::MutexLock lock(mutex_);  // orders this after the last Pump, also for ThreadSanitizer
       call_.LogEnd();
     }
     self_.reset();
   }
 
  protected:
-  // Takes what the engine has and does what follows from it. From any thread.
+  // Takes the engine's new events and acts on them. Thread-safe.
   virtual void Pump() = 0;
 
-  // Calls `work`. If it throws, the engine's request is cancelled and the call ends with that
-  // error.
+  // Calls `work`. If it throws, cancels the engine's request, and the call ends with that error.
   template <typename Work>
   void Guard(const Work& work) {
     const absl::Status status = engine::CatchExceptions(work);
     if (!status.ok()) call_.Fail(status);
   }
 
-  // Keeps this object while something is done with it. Before gRPC is told of the end.
+  // A reference that keeps this object alive. To be taken before gRPC's Finish is called.
   std::shared_ptr<GenerationReactor> self() const { return self_; }
 
   engine::Mutex mutex_;
@@ -136,7 +134,7 @@ class GenerationReactor : public Reactor {
   std::shared_ptr<GenerationReactor> self_;
 };
 
-// One that is answered when the engine is done: what it makes is collected until then.
+// Collects the engine's output and answers when the engine is done.
 class UnaryReactor : public GenerationReactor<grpc::ServerUnaryReactor> {
  public:
   UnaryReactor(const GenerationEnvironment& environment, GenerationKind kind,
@@ -145,7 +143,7 @@ class UnaryReactor : public GenerationReactor<grpc::ServerUnaryReactor> {
 
  protected:
   virtual void Collect(const Event& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
-  // The answer to a call that ended well.
+  // Returns the response of a successful call.
   virtual grpc::ByteBuffer Answer(const GenerationEnd& end) = 0;
 
  private:
@@ -159,7 +157,7 @@ class UnaryReactor : public GenerationReactor<grpc::ServerUnaryReactor> {
       if (!event.done) return;
       done_ = true;
     }
-    // Outside the lock: gRPC may be done with this object before Finish returns.
+    // Outside the lock, because gRPC may destroy this object before Finish returns.
     call_.Finish(event, [this, self = this->self()](const GenerationEnd& end) {
       absl::Status status = end.status;
       if (status.ok()) status = engine::CatchExceptions([&] { *response_bytes_ = Answer(end); });
@@ -241,7 +239,7 @@ class StreamingGeneration final
         end_timeout_(context) {}
 
   void OnWriteDone(bool ok) override {
-    if (!ok) call_.Cancel();  // nobody reads any more; the writes that follow fail at once
+    if (!ok) call_.Cancel();  // the client no longer reads; further writes fail at once
     {
       engine::MutexLock lock(mutex_);
       writing_ = false;
@@ -261,7 +259,8 @@ class StreamingGeneration final
     {
       engine::MutexLock lock(mutex_);
       if (!started_ || finished_) return;
-      // The engine's end is taken at once: it lets the model go, however long the client reads.
+      // Take the engine's last event at once, so that the model is released however slowly the
+      // client reads.
       if (!ending_ && ((!writing_ && outbox_.empty()) || call_.PollDone())) {
         Event event = call_.Take();
         Guard([&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { Translate(event); });
@@ -276,8 +275,8 @@ class StreamingGeneration final
         last = finished_ = true;
       }
     }
-    // Outside the lock: the flags keep other threads away, and gRPC may be done with this object
-    // before Finish returns.
+    // Outside the lock: the flags keep other threads away, and gRPC may destroy this object before
+    // Finish returns.
     if (write) this->StartWrite(&current_);
     if (ended) {
       call_.Finish(*ended, [this, self = this->self()](const GenerationEnd& end) { End(end); });
@@ -286,7 +285,7 @@ class StreamingGeneration final
     }
   }
 
-  // The messages that an event becomes.
+  // Adds the messages for an event to the outbox.
   void Translate(const Event& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (event.started) {
       auto* started = outbox_.emplace_back().mutable_started();
@@ -298,7 +297,7 @@ class StreamingGeneration final
     for (const engine::Delta& delta : event.deltas) AddDelta(delta);
   }
 
-  // After the last event: the last message, and the end of the call.
+  // Called after the last event: queues the last message and the end of the call.
   void End(const GenerationEnd& end) {
     end_timeout_.Start(patience_);
     {
@@ -332,7 +331,7 @@ class StreamingGeneration final
       proto.mutable_token_ids()->Assign(delta.token_ids.begin(), delta.token_ids.end());
     }
     for (const auto& token : delta.logprobs) *proto.add_logprobs() = call_.ToProto(token);
-    if (proto.ByteSizeLong() == 0) return;  // nothing that the client asked for
+    if (proto.ByteSizeLong() == 0) return;  // nothing that the client requested
     proto.set_index(delta.index);
     proto.set_sequence_number(sequence_number_++);
     *outbox_.emplace_back().mutable_delta() = std::move(proto);
@@ -341,8 +340,8 @@ class StreamingGeneration final
   const std::chrono::milliseconds patience_;
   EndTimeout end_timeout_;
   std::deque<v1::StreamGenerateResponse> outbox_ ABSL_GUARDED_BY(mutex_);
-  grpc::ByteBuffer current_;                     // used by whoever set writing_
-  bool ending_ ABSL_GUARDED_BY(mutex_) = false;  // the engine's last event has come
+  grpc::ByteBuffer current_;                     // owned by the thread that set writing_
+  bool ending_ ABSL_GUARDED_BY(mutex_) = false;  // the engine's last event was taken
   std::optional<grpc::Status> end_;
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
