@@ -52,7 +52,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::vector<float> logits;
   while (bytes.left() > 0) logits.push_back(bytes.Take<float>());
   if (logits.empty() || !Validate(parameters, std::ssize(logits)).ok()) return 0;
-  std::vector<uint64_t> allowed;  // empty allows all
+  std::vector<uint64_t> allowed;  // empty: all are allowed
   if (mask != 0) allowed.assign(logits.size() / 64 + 1, mask);
   const std::vector<int32_t> prompt = {first, second};
   if (!FaultOfSampler(parameters, logits, prompt, allowed, 3).empty()) __builtin_trap();

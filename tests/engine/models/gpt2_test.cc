@@ -37,7 +37,7 @@ TEST_P(Gpt2GoldenTest, AnySplitGivesTheSameLogits) {
     const Logits whole = ForwardWhole(*model, tokens);
     const Logits steps = ForwardInPieces(*model, tokens, std::vector<int64_t>(length, 1));
     EXPECT_LE(Difference(whole, steps), 1e-5);
-    // Products of up to 16 rows sum in one order, and so does the rest of the model always.
+    // Products of up to 16 rows always sum in the same order, as does the rest of the model.
     if (length <= 16) {
       EXPECT_EQ(whole, steps);
     }
