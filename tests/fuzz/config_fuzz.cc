@@ -1,5 +1,5 @@
-// Parses any text as config.json and as generation_config.json. It must be refused with a message,
-// or give values within the bounds that the rest of the engine relies on.
+// Parses any text as config.json and as generation_config.json. The text must be refused with a
+// message, or give values within the bounds that the rest of the engine relies on.
 #include <string_view>
 
 #include "engine/checkpoint/config.h"

@@ -1,6 +1,6 @@
-// Resolves any bytes as a StreamGenerateRequest to a small model. They must be refused with a
-// status, or give a request that is valid for the engine. The first byte chooses what the request
-// is resolved against.
+// Resolves any bytes as a StreamGenerateRequest to a small model. The request must be refused with
+// a status, or be valid for the engine. The first byte chooses what the request is resolved
+// against.
 #include <cstdio>
 #include <iterator>
 #include <memory>

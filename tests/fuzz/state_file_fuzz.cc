@@ -1,6 +1,6 @@
-// Parses any bytes as a file of a saved state. They must be refused, or the parts of the file must
-// agree with each other. The bytes are also tried as the inside of a file, its header and what
-// follows, with correct checksums added so that the fuzzer gets past them.
+// Parses any bytes as a file of a saved state. The file must be refused, or its parts must agree
+// with each other. The bytes are also tried as the inside of a file, its header and what follows,
+// with correct checksums added so that the fuzzer gets past them.
 #include <algorithm>
 #include <cstring>
 #include <span>

@@ -1,6 +1,6 @@
-// Compiles any text as a regular expression or a JSON schema. It must be refused with a field, or a
-// random text of its language must be complete within the budget. The first byte chooses the form
-// and seeds the choices.
+// Compiles any text as a regular expression or a JSON schema. The text must be refused with a
+// field, or a random output of its language must be complete within the budget. The first byte
+// chooses the form and seeds the choices.
 #include <random>
 #include <string>
 

@@ -1,5 +1,5 @@
-// Parses any bytes as a tokenizer.json. They must be refused, or give a tokenizer whose streamed
-// text equals the text decoded at once.
+// Parses any bytes as a tokenizer.json. The file must be refused, or give a tokenizer whose
+// streamed text equals the text decoded at once.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>

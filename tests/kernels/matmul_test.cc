@@ -267,7 +267,7 @@ TEST_P(MatmulTest, NanAndInfinityPropagate) {
       std::vector<float> y = Product(x, m, w);
       EXPECT_EQ(y[1], k);
       EXPECT_EQ(y[2], infinity);
-      x[at] = 0;  // 0 times infinity
+      x[at] = 0;  // 0 * infinity is NaN
       EXPECT_TRUE(std::isnan(Product(x, m, w)[2]));
       x[at] = low_nan;
       EXPECT_THAT(Product(x, m, w)[1], testing::IsNan());

@@ -68,7 +68,7 @@ TEST(TeamTest, ScopesNestAndWorkRunsAlone) {
   EXPECT_EQ(Team::Current().threads(), 1);
 }
 
-// On any thread: an exception that left a worker's thread would end the process.
+// Tests every thread: an exception that left a worker's thread would end the process.
 TEST(TeamTest, WhatAShareThrowsComesToTheCaller) {
   Team team(3);
   for (int thrower = 0; thrower < 3; ++thrower) {

@@ -136,7 +136,8 @@ def random_weights(case, rng):
     weights = {f"backbone.{embedding}.weight": normal(3 / d**0.5, shape.V, d)}
     for i in range(shape.layers):
         # A tenth of the channels lies where softplus becomes the identity, and one where exp would
-        # overflow. Small rows of out_proj keep their large outputs from dominating the others.
+        # overflow. Their columns of out_proj are scaled down, so that their large outputs do not
+        # drown the others.
         bias = np.where(rng.random(E) < 0.1, rng.uniform(18, 22, E), rng.uniform(-7, 2, E))
         bias[rng.integers(E)] = 100
         mixer = {

@@ -232,7 +232,7 @@ TEST_F(DataDirectoryTest, IsOneServersAlone) {
   EXPECT_TRUE(Daemon::Start(options_).ok());
 }
 
-// However the path is written.
+// A new directory is private to its user, however its path is written.
 TEST_F(DataDirectoryTest, ANewOneIsForItsUserAlone) {
   const mode_t before = umask(022);
   for (const char* path : {"plain", "slash/", "slashes//", "dot/.", "dots/././/", "below/it/",

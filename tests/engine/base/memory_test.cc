@@ -83,7 +83,7 @@ TEST(LedgerTest, ThreadsTogetherNeverPassTheLimit) {
   EXPECT_EQ(ledger.used(), 0);
 }
 
-// There is room for one of the two large requests and for the small one. The two racing for memory
+// There is room for one of the two large requests and for the small one. The race of the large ones
 // must never make the small one fail, not even for a moment.
 TEST(LedgerTest, WhatFitsIsGrantedWhileOthersRaceForMore) {
   Ledger ledger(100);

@@ -178,7 +178,7 @@ TEST(WriteRandomModel, RefusesAndLeavesNothing) {
 }
 
 TEST(MakeByteLevelTokenizer, HasExactlyTheTokensAskedForAndEveryMergeIsValid) {
-  // The last size is larger than the number of all pairs of bytes.
+  // The last size needs more tokens than there are pairs of bytes.
   for (const int64_t tokens : {257, 258, 300, 50280, 257 + 65536 + 1000}) {
     const json document = json::parse(MakeByteLevelTokenizer(tokens));
     const auto vocabulary = document["model"]["vocab"].get<std::map<std::string, int64_t>>();

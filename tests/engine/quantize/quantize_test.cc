@@ -1,4 +1,4 @@
-// Quantizes model directories: what the output is, and what is refused.
+// Quantization of model directories: the output, and what is refused.
 #include "engine/quantize/quantize.h"
 
 #include <gmock/gmock.h>

@@ -204,8 +204,8 @@ TEST(ConstraintTest, BytesThatAreNoTokensAreNotTheShortestWay) {
   EXPECT_TRUE(absl::IsInvalidArgument(none.status())) << "no token spells it";
 }
 
-// Its states never repeat: it matches an e followed, a hundred characters later, by an x, and so
-// on.
+// An expression whose states never repeat: for example, it accepts an x a hundred characters after
+// an e.
 constexpr char kHeavy[] = "[ -~]*(e[ -~]{100}|t[ -~]{130}|a[ -~]{160}|o[ -~]{190})x";
 
 // Generates one output by random choices. Returns its tokens, each with a digest of the mask that
