@@ -22,14 +22,14 @@ class GenerationRequestTest : public testing::Test {
                              {kind_, model_, info_, tokenizer_, defaults_, constraints_, limits_});
   }
 
-  // The field that the request is refused for, after `change` to a good one.
+  // Applies `change` to a good request and returns the field that it is refused for.
   std::string BadField(const std::function<void(v1::GenerationParameters&)>& change) {
     v1::GenerationParameters parameters = Greedy("abc", 4);
     EXPECT_TRUE(Resolve(parameters).ok());
     change(parameters);
     const auto resolved = Resolve(parameters);
     EXPECT_TRUE(absl::IsInvalidArgument(resolved.status())) << resolved.status();
-    // A sentence, and not a message within a message.
+    // The message is one sentence, not a message within a message.
     const std::string message(resolved.status().message());
     EXPECT_EQ(message.find("expected"), message.rfind("expected")) << message;
     return FieldOf(ToGrpc(resolved.status()));
@@ -67,7 +67,7 @@ TEST_F(GenerationRequestTest, RequestBeatsConfigurationBeatsDefaults) {
   EXPECT_EQ(resolved.min_p, 0.1f);
   EXPECT_EQ(resolved.repetition_penalty, 1.5f);
 
-  // Zeros that were set are not absent.
+  // Zeros that are set do not count as absent.
   sampling.set_temperature(0);
   sampling.set_top_k(0);
   sampling.set_top_p(1);
@@ -133,7 +133,7 @@ TEST_F(GenerationRequestTest, TranslatesEveryField) {
 TEST_F(GenerationRequestTest, MaxNewTokensDefaultsWithinTheLimits) {
   v1::GenerationParameters parameters = Greedy("abc", 1);
   parameters.mutable_stopping()->clear_max_new_tokens();
-  EXPECT_EQ(Resolve(parameters)->request.max_new_tokens, 20);  // 256 is over the limit
+  EXPECT_EQ(Resolve(parameters)->request.max_new_tokens, 20);  // 256 exceeds the limit
   limits_.new_tokens = 1000;
   EXPECT_EQ(Resolve(parameters)->request.max_new_tokens, 256);
   defaults_.max_new_tokens = 99;
@@ -263,7 +263,7 @@ TEST_F(GenerationRequestTest, AllThatIsWrongIsSaidAtOnce) {
   EXPECT_EQ(detail->field_violations_size(), 9);
 }
 
-// The token chosen last needs no position: nothing reads it.
+// The token chosen last needs no position, because nothing reads it.
 TEST_F(GenerationRequestTest, APromptAsLongAsTheModelHasOneNewToken) {
   info_.max_positions = 3;
   EXPECT_TRUE(Resolve(Greedy("abc", 1)).ok());
