@@ -223,9 +223,10 @@ Daemon::Daemon(DaemonOptions options, DataDirectory data, const Budget& budget)
       quantizations_(
           options_.quantizer ? options_.quantizer : MakeDirectoryQuantizer({&executor_, &ledger_}),
           metrics_),
-      generation_service_({&models_, &active_calls_, &states_, options_.limits, &compile_pool_,
-                           options_.end_timeout}),
-      state_service_({&models_, &active_calls_, &states_, options_.limits, &compile_pool_}),
+      generation_{&models_,        &active_calls_, &states_,
+                  options_.limits, &compile_pool_, options_.end_timeout},
+      generation_service_(generation_),
+      state_service_(generation_),
       model_service_({&models_, &active_calls_, &background_, &quantizations_, options_.model_root,
                       options_.limits}),
       admin_service_(

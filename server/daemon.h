@@ -141,6 +141,7 @@ class Daemon {
   Background background_;
   CompilePool compile_pool_;
   QuantizationJobs quantizations_;
+  const GenerationEnvironment generation_;
   GenerationService generation_service_;
   StateService state_service_;
   ModelService model_service_;

@@ -55,7 +55,9 @@ int64_t OutputBytes(const GenerationRequest& request, int64_t tokens, int64_t ma
           ? 0
           : 2 * sizeof(SampledToken) + request.top_logprobs * sizeof(TokenLogprob);
   const int64_t unread = std::min(tokens, max_unread_tokens);
-  return unread * (kTextAndId + logprobs) + tokens * request.result_token_bytes;
+  const int64_t kept = request.keeps_result ? tokens : unread;
+  return unread * (kTextAndId + logprobs) + kept * request.result_token_bytes +
+         request.result_bytes;
 }
 
 namespace {

@@ -52,6 +52,10 @@ struct GenerationRequest {
   // Bytes that the consumer of the stream keeps for each output token until the call ends. They are
   // booked with the rest.
   int64_t result_token_bytes = 0;
+  // Whether the consumer keeps every token, or only those that are unread.
+  bool keeps_result = true;
+  // Bytes that it keeps beside the output's tokens, such as an echo of the prompt.
+  int64_t result_bytes = 0;
   RequestPriority priority = RequestPriority::kNormal;
   std::string client;  // all requests of a client share its part of the capacity (batcher.h)
   Clock::time_point arrival = Clock::now();

@@ -54,12 +54,19 @@ void EndTimeout::Stop() {
 }
 
 void EndTimeout::Start(std::chrono::milliseconds timeout) {
-  // gRPC runs the effects of a cancellation after this function returns, when the lock is released.
-  const auto cancel = [target = target_](bool rang) {
+  alarm_.emplace();  // calls off the last one
+  alarm_->Set(std::chrono::system_clock::now() + timeout, Cancellation());
+}
+
+void EndTimeout::Expire() { expiry_.Set(std::chrono::system_clock::now(), Cancellation()); }
+
+// gRPC runs the callbacks of a cancellation after the alarm's function, not inside it, so the lock
+// is free by then. On a thread that is not gRPC's they would run inside TryCancel.
+std::function<void(bool)> EndTimeout::Cancellation() const {
+  return [target = target_](bool rang) {
     engine::MutexLock lock(target->mutex);
     if (rang && target->context != nullptr) target->context->TryCancel();
   };
-  alarm_.Set(std::chrono::system_clock::now() + timeout, cancel);
 }
 
 std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface> MakeEndTimeouts(

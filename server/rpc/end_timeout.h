@@ -11,25 +11,33 @@
 #include <grpcpp/support/server_interceptor.h>
 
 #include <chrono>
+#include <functional>
 #include <memory>
+#include <optional>
 
 #include "engine/base/mutex.h"
 
 namespace whipsnake::server {
 
-// The timeout of one call. Not thread-safe, except that the alarm may fire at any time.
+// The timeout of one call. Start and Stop are not thread-safe against each other; an alarm may fire
+// at any time.
 class EndTimeout {
  public:
   // `context` must stay valid until Stop or the destructor has returned.
   explicit EndTimeout(grpc::ServerContextBase* context);
   ~EndTimeout() { Stop(); }
 
-  // Cancels the call after `timeout`. Called at most once.
+  // Cancels the call after `timeout`, counted from the last call of this function.
   void Start(std::chrono::milliseconds timeout);
+  // Cancels the call at once, on another thread. Called at most once, on any thread.
+  void Expire();
   // To be called when the call is over: it will no longer be cancelled.
   void Stop();
 
  private:
+  // What an alarm calls.
+  std::function<void(bool)> Cancellation() const;
+
   struct Target {
     engine::Mutex mutex;
     grpc::ServerContextBase* context ABSL_GUARDED_BY(mutex);  // null once the call is over
@@ -37,7 +45,8 @@ class EndTimeout {
 
   // Shared, because the alarm's function may still be running while this object is destroyed.
   const std::shared_ptr<Target> target_;
-  grpc::Alarm alarm_;
+  std::optional<grpc::Alarm> alarm_;
+  grpc::Alarm expiry_;
 };
 
 // For ServerBuilder::experimental().SetInterceptorCreators: gives every call `timeout` from when

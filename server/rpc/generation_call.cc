@@ -31,7 +31,8 @@ GenerationCall::GenerationCall(const GenerationEnvironment& environment, Generat
     : environment_(environment),
       kind_(kind),
       context_(context),
-      deadline_(MonotonicDeadline(context->deadline())) {}
+      deadline_(MonotonicDeadline(context->deadline())),
+      end_timeout_(context) {}
 
 GenerationCall::~GenerationCall() {
   if (entered_) environment_.active_calls->Leave(this);
@@ -154,6 +155,26 @@ void GenerationCall::Fail(const absl::Status& why) {
 void GenerationCall::Abort() {
   aborted_ = true;
   Cancel();
+  engine::MutexLock lock(mutex_);
+  if (ended_) end_timeout_.Expire();
+}
+
+void GenerationCall::GiveTimeToRead() {
+  // To the clients of a server that stops, enough to read a status.
+  constexpr std::chrono::milliseconds kAborted{1000};
+  end_timeout_.Start(aborted_ ? std::min(kAborted, environment_.end_timeout)
+                              : environment_.end_timeout);
+}
+
+void GenerationCall::Close() {
+  end_timeout_.Stop();
+  LogEnd();
+}
+
+grpc::Status GenerationCall::EndWith(const absl::Status& status) const {
+  grpc::Status end(static_cast<grpc::StatusCode>(status.code()), "");
+  engine::CatchExceptions([&] { end = EndCall(context_, request_id_, status); }).IgnoreError();
+  return end;
 }
 
 absl::Status GenerationCall::StatusOf(const Event& event) const {
@@ -193,14 +214,23 @@ std::vector<int> GenerationCall::Choose(const engine::Finished& finished) const 
 }
 
 void GenerationCall::Finish(const Event& event, std::function<void(const GenerationEnd&)> done) {
-  finished_ = event.finished;
-  failure_ = event.status;
-  seconds_ = SecondsSince(arrival_);
-  auto end = std::make_shared<GenerationEnd>();
-  end->status = StatusOf(event);
-  end->finished = event.finished;
-  if (end->status.ok()) end->chosen = Choose(end->finished);
-  SaveStates(std::move(end), std::move(done));
+  {
+    engine::MutexLock lock(mutex_);
+    ended_ = true;
+  }
+  std::shared_ptr<GenerationEnd> end;
+  const absl::Status made = engine::CatchExceptions([&] {
+    finished_ = event.finished;
+    failure_ = event.status;
+    seconds_ = SecondsSince(arrival_);
+    end = std::make_shared<GenerationEnd>();
+    end->status = StatusOf(event);
+    end->finished = event.finished;
+    if (end->status.ok()) end->chosen = Choose(end->finished);
+  });
+  if (made.ok()) return SaveStates(std::move(end), std::move(done));
+  model_.reset();
+  done({.status = made, .finished = {}, .chosen = {}, .states = {}});
 }
 
 // Saves the states one after another. The first failure ends the call.
@@ -214,15 +244,18 @@ void GenerationCall::SaveStates(std::shared_ptr<GenerationEnd> end,
     return done(*end);
   }
   const engine::SavedState& state = *end->finished.completions[end->chosen[next]].state;
-  environment_.states->Save(state, model_->name(), model_->digest(), retention_,
-                            [this, end, done](const absl::StatusOr<StateInfo>& info) {
-                              if (info.ok()) {
-                                end->states.push_back(*info);
-                              } else {
-                                end->status = info.status();
-                              }
-                              SaveStates(end, done);
-                            });
+  const auto saved = [this, end, done](const absl::StatusOr<StateInfo>& info) {
+    end->status = info.status();
+    if (info.ok()) end->status = engine::CatchExceptions([&] { end->states.push_back(*info); });
+    SaveStates(end, done);
+  };
+  const absl::Status begun = engine::CatchExceptions([&] {
+    environment_.states->Save(state, model_->name(), model_->digest(), retention_, saved);
+  });
+  if (begun.ok()) return;
+  end->status = begun;
+  model_.reset();
+  done(*end);
 }
 
 void GenerationCall::LogEnd() const {

@@ -21,6 +21,7 @@
 #include "server/registry/state_store.h"
 #include "server/rpc/active_calls.h"
 #include "server/rpc/compile_pool.h"
+#include "server/rpc/end_timeout.h"
 #include "server/rpc/generation_request.h"
 #include "server/rpc/refusal.h"
 #include "whipsnake/v1/generation.pb.h"
@@ -35,7 +36,7 @@ struct GenerationEnvironment {
   GenerationLimits limits;
   CompilePool* compile_pool = nullptr;
   // How long a client may take to read the rest of a stream after its end.
-  std::chrono::milliseconds end_timeout{0};
+  std::chrono::milliseconds end_timeout{30'000};
 };
 
 // The result of a call.
@@ -68,9 +69,8 @@ class GenerationCall : public AbortableCall {
   absl::Status Start(std::string method, const absl::Status& so_far,
                      const v1::GenerationParameters& parameters, std::function<void()> on_ready);
   // Returns the status for gRPC's Finish. Called once, after Start.
-  grpc::Status EndWith(const absl::Status& status) const {
-    return EndCall(context_, request_id_, status);
-  }
+  // Without memory, it has the code alone.
+  grpc::Status EndWith(const absl::Status& status) const;
 
   // The following functions may be called after a successful Start, by one thread at a time.
   engine::GenerationStream::Event Take() { return stream_->Take(); }
@@ -82,13 +82,19 @@ class GenerationCall : public AbortableCall {
   void Finish(const engine::GenerationStream::Event& event,
               std::function<void(const GenerationEnd&)> done);
 
-  // Writes the log line, which may block. Call it after everything else, on one of gRPC's threads.
-  void LogEnd() const;
+  // Gives the client GenerationEnvironment::end_timeout, from now on, to take what is left; then
+  // the call is cancelled. By one thread at a time.
+  void GiveTimeToRead();
+
+  // The call is over: writes the log line, which may block. Call it after everything else, on one
+  // of gRPC's threads.
+  void Close();
 
   // The client has gone, or its deadline has passed. Thread-safe; may also be called before or
   // after all other functions.
   void Cancel();
-  // Like Cancel, but because the server stops: the client receives UNAVAILABLE.
+  // Like Cancel, but because the server stops: the client receives UNAVAILABLE. A call that has
+  // ended and waits for its client to read is cut.
   void Abort() override;
   // Like Cancel, but because a result of the engine was lost: the client receives `why`, however
   // the engine ends.
@@ -104,6 +110,7 @@ class GenerationCall : public AbortableCall {
 
   std::string_view Prefix() const;  // of the parameters' field names in errors
   void Stop() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void LogEnd() const;
 
   absl::Status StatusOf(const engine::GenerationStream::Event& event) const;
   std::vector<int> Choose(const engine::Finished& finished) const;
@@ -128,8 +135,10 @@ class GenerationCall : public AbortableCall {
   StateRetention retention_;
   mutable engine::Mutex mutex_;  // Cancel is called on any thread
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;  // the engine's last event was taken
   absl::Status lost_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<engine::GenerationStream> stream_;
+  EndTimeout end_timeout_;
 };
 
 v1::FinishReason ToProto(engine::FinishReason reason);

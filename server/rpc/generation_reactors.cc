@@ -7,7 +7,6 @@
 
 #include "engine/base/exceptions.h"
 #include "engine/base/status.h"
-#include "server/rpc/end_timeout.h"
 #include "server/rpc/messages.h"
 
 namespace whipsnake::server {
@@ -73,8 +72,13 @@ class GenerationReactor : public Reactor {
     const auto start = [self, request](const absl::Status& so_far) {
       StartGuarded(*self, [&] { self->Start(MethodOf(*request), so_far, ParametersOf(*request)); });
     };
-    const absl::Status parsed = ParseMessage(bytes, request.get());
-    if (!parsed.ok() || !self->call_.MustCompile(ParametersOf(*request))) {
+    bool compile = false;
+    absl::Status parsed = ParseMessage(bytes, request.get());
+    if (parsed.ok()) {
+      parsed = engine::CatchExceptions(
+          [&] { compile = self->call_.MustCompile(ParametersOf(*request)); });
+    }
+    if (!compile) {
       start(parsed);
     } else if (const absl::Status full =
                    self->call_.compile_pool().Run(self->call_.ClientOf(ParametersOf(*request)),
@@ -90,7 +94,7 @@ class GenerationReactor : public Reactor {
   void OnDone() override {
     {
       engine::MutexLock lock(mutex_);  // orders this after the last Pump, also for ThreadSanitizer
-      call_.LogEnd();
+      call_.Close();
     }
     self_.reset();
   }
@@ -159,6 +163,7 @@ class UnaryReactor : public GenerationReactor<grpc::ServerUnaryReactor> {
     }
     // Outside the lock, because gRPC may destroy this object before Finish returns.
     call_.Finish(event, [this, self = this->self()](const GenerationEnd& end) {
+      call_.GiveTimeToRead();
       absl::Status status = end.status;
       if (status.ok()) status = engine::CatchExceptions([&] { *response_bytes_ = Answer(end); });
       this->Finish(call_.EndWith(status));
@@ -234,22 +239,16 @@ class StreamingGeneration final
  public:
   StreamingGeneration(const GenerationEnvironment& environment,
                       grpc::CallbackServerContext* context)
-      : GenerationReactor(environment, GenerationKind::kStream, context),
-        patience_(environment.end_timeout),
-        end_timeout_(context) {}
+      : GenerationReactor(environment, GenerationKind::kStream, context) {}
 
   void OnWriteDone(bool ok) override {
     if (!ok) call_.Cancel();  // the client no longer reads; further writes fail at once
     {
       engine::MutexLock lock(mutex_);
       writing_ = false;
+      if (end_) call_.GiveTimeToRead();  // for the next message
     }
-    Pump();
-  }
-
-  void OnDone() override {
-    end_timeout_.Stop();
-    GenerationReactor::OnDone();
+    Guard([this] { Pump(); });
   }
 
  private:
@@ -261,18 +260,15 @@ class StreamingGeneration final
       if (!started_ || finished_) return;
       // Take the engine's last event at once, so that the model is released however slowly the
       // client reads.
-      if (!ending_ && ((!writing_ && outbox_.empty()) || call_.PollDone())) {
+      if (!ending_ && ((!writing_ && !HasMessage()) || call_.PollDone())) {
         Event event = call_.Take();
         Guard([&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { Translate(event); });
         ending_ = event.done;
         if (event.done) ended = std::move(event);
       }
-      if (!writing_ && !outbox_.empty()) {
-        current_ = SerializeMessage(outbox_.front());
-        outbox_.pop_front();
-        write = writing_ = true;
-      } else if (!writing_ && end_) {
-        last = finished_ = true;
+      if (!writing_) {
+        write = writing_ = SerializeNext();
+        last = finished_ = !writing_ && end_.has_value();
       }
     }
     // Outside the lock: the flags keep other threads away, and gRPC may destroy this object before
@@ -288,57 +284,94 @@ class StreamingGeneration final
   // Adds the messages for an event to the outbox.
   void Translate(const Event& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (event.started) {
-      auto* started = outbox_.emplace_back().mutable_started();
+      auto* started = start_.emplace().mutable_started();
       *started->mutable_resolved() = call_.resolved().parameters;
       started->set_prompt_tokens(static_cast<int32_t>(call_.resolved().prompt_tokens));
       started->set_cached_prompt_tokens(static_cast<int32_t>(event.cached_prompt_tokens));
-      Echo();
+      if (!call_.resolved().echo.empty()) echoes_left_ = call_.resolved().n;
     }
-    for (const engine::Delta& delta : event.deltas) AddDelta(delta);
+    for (const engine::Delta& delta : event.deltas) {
+      v1::StreamGenerateResponse message;
+      if (FillDelta(delta, message.mutable_delta())) outbox_.push_back(std::move(message));
+    }
   }
 
   // Called after the last event: queues the last message and the end of the call.
   void End(const GenerationEnd& end) {
-    end_timeout_.Start(patience_);
     {
       engine::MutexLock lock(mutex_);
-      end_ = call_.EndWith(end.status);
-      if (end.status.ok()) {
-        auto* finished = outbox_.emplace_back().mutable_finished();
-        for (const int index : end.chosen) {
-          finished->add_finish_reasons(ToProto(end.finished.completions[index].reason));
-        }
-        for (const StateInfo& state : end.states) finished->add_states(state.handle);
-        *finished->mutable_usage() = ToProto(end.finished.usage);
-        *finished->mutable_timings() = ToProto(end.finished.timings);
+      absl::Status status = end.status;
+      if (status.ok()) {
+        status = engine::CatchExceptions([&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { AddLast(end); });
       }
+      end_ = call_.EndWith(status);
+      call_.GiveTimeToRead();
     }
     Pump();
   }
 
-  void Echo() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    const ResolvedGeneration& resolved = call_.resolved();
-    if (resolved.echo.empty()) return;
-    for (int index = 0; index < resolved.n; ++index) {
-      AddDelta({.index = index, .text = resolved.echo, .token_ids = {}, .logprobs = {}});
+  void AddLast(const GenerationEnd& end) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    v1::StreamGenerateResponse message;
+    auto* finished = message.mutable_finished();
+    for (const int index : end.chosen) {
+      finished->add_finish_reasons(ToProto(end.finished.completions[index].reason));
     }
+    for (const StateInfo& state : end.states) finished->add_states(state.handle);
+    *finished->mutable_usage() = ToProto(end.finished.usage);
+    *finished->mutable_timings() = ToProto(end.finished.timings);
+    outbox_.push_back(std::move(message));
   }
 
-  void AddDelta(const engine::Delta& delta) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    v1::StreamGenerateResponse::Delta proto;
-    proto.set_text(delta.text);
+  // Returns false if the delta has nothing that the client requested.
+  bool FillDelta(const engine::Delta& delta, v1::StreamGenerateResponse::Delta* proto) {
+    proto->set_text(delta.text);
     if (call_.resolved().return_token_ids) {
-      proto.mutable_token_ids()->Assign(delta.token_ids.begin(), delta.token_ids.end());
+      proto->mutable_token_ids()->Assign(delta.token_ids.begin(), delta.token_ids.end());
     }
-    for (const auto& token : delta.logprobs) *proto.add_logprobs() = call_.ToProto(token);
-    if (proto.ByteSizeLong() == 0) return;  // nothing that the client requested
-    proto.set_index(delta.index);
-    proto.set_sequence_number(sequence_number_++);
-    *outbox_.emplace_back().mutable_delta() = std::move(proto);
+    for (const auto& token : delta.logprobs) *proto->add_logprobs() = call_.ToProto(token);
+    if (proto->ByteSizeLong() == 0) return false;
+    proto->set_index(delta.index);
+    return true;
   }
 
-  const std::chrono::milliseconds patience_;
-  EndTimeout end_timeout_;
+  bool HasMessage() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return start_ || echoes_left_ > 0 || !outbox_.empty();
+  }
+
+  // Takes the first message. An echo is made when its turn comes: all of them together would be n
+  // times as large as the prompt.
+  v1::StreamGenerateResponse NextMessage() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    v1::StreamGenerateResponse message;
+    if (start_) {
+      message = *std::exchange(start_, std::nullopt);
+    } else if (echoes_left_ > 0) {
+      message.mutable_delta()->set_text(call_.resolved().echo);
+      message.mutable_delta()->set_index(call_.resolved().n - echoes_left_--);
+    } else {
+      message = std::move(outbox_.front());
+      outbox_.pop_front();
+    }
+    if (message.has_delta()) message.mutable_delta()->set_sequence_number(sequence_number_++);
+    return message;
+  }
+
+  // Serializes the first message into current_. Returns false if there is none, or if there is no
+  // memory for it: then the messages are dropped and the call ends with that error.
+  bool SerializeNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (!HasMessage()) return false;
+    const absl::Status status = engine::CatchExceptions(
+        [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { current_ = SerializeMessage(NextMessage()); });
+    if (status.ok()) return true;
+    start_.reset();
+    echoes_left_ = 0;
+    outbox_.clear();
+    call_.Fail(status);
+    if (end_) end_ = call_.EndWith(status);
+    return false;
+  }
+
+  std::optional<v1::StreamGenerateResponse> start_ ABSL_GUARDED_BY(mutex_);  // the first message
+  int echoes_left_ ABSL_GUARDED_BY(mutex_) = 0;                              // come after it
   std::deque<v1::StreamGenerateResponse> outbox_ ABSL_GUARDED_BY(mutex_);
   grpc::ByteBuffer current_;                     // owned by the thread that set writing_
   bool ending_ ABSL_GUARDED_BY(mutex_) = false;  // the engine's last event was taken

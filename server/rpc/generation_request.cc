@@ -136,12 +136,15 @@ absl::StatusOr<int64_t> ResolveMaxNewTokens(const v1::Stopping& stopping,
   return stopping.max_new_tokens();
 }
 
-// The memory of a token in a response, which is assembled and then copied when it is sent. 0 for a
-// stream.
-int64_t ResultTokenBytes(const engine::GenerationRequest& request, GenerationKind kind) {
-  if (kind == GenerationKind::kStream) return 0;
+// Books what the call keeps of a response: the whole of it, as a message and as bytes, if it is
+// unary; of a stream, the messages of tokens that the client has not read. The echo is kept once,
+// and once more in each message that has it.
+void BookResult(const std::string& echo, GenerationKind kind, engine::GenerationRequest* request) {
   constexpr int64_t kTextAndId = 48, kLogprob = 160;
-  return kTextAndId + (request.top_logprobs + 1) * kLogprob;
+  const bool unary = kind != GenerationKind::kStream;
+  request->result_token_bytes = kTextAndId + (request->top_logprobs + 1) * kLogprob;
+  request->keeps_result = unary;
+  request->result_bytes = std::ssize(echo) * (unary ? 1 + 2 * request->completions : 2);
 }
 
 // To be called when the rest of the request is resolved.
@@ -258,7 +261,7 @@ absl::StatusOr<ResolvedGeneration> ResolveGeneration(const v1::GenerationParamet
   errors.Add(AfterState(std::move(prompt), context), &request.prompt);
   errors.Add(ResolveNewTokens(stopping, context, &request));
   RETURN_IF_ERROR(errors.status());
-  request.result_token_bytes = ResultTokenBytes(request, context.kind);
+  BookResult(result.echo, context.kind, &request);
 
   result.prompt_tokens = std::ssize(request.prompt);
   result.return_token_ids = output.token_ids();

@@ -278,6 +278,25 @@ grpc::ByteBuffer Bytes(const std::string& text) {
   return grpc::ByteBuffer(&slice, 1);
 }
 
+// A short request with a long echo and many completions must not take memory that is not booked.
+TEST_F(GenerationRequestTest, TheResultIsBooked) {
+  v1::GenerationParameters parameters;
+  parameters.set_text("abcabcab");
+  parameters.set_n(3);
+  parameters.mutable_stopping()->set_max_new_tokens(1);
+  const auto plain = Resolve(parameters);
+  ASSERT_TRUE(plain.ok()) << plain.status();
+  EXPECT_EQ(plain->request.result_bytes, 0);
+  EXPECT_TRUE(plain->request.keeps_result);
+  parameters.mutable_output()->set_echo(true);
+  EXPECT_EQ(Resolve(parameters)->request.result_bytes, 8 * (1 + 2 * 3));
+  kind_ = GenerationKind::kStream;
+  const auto stream = Resolve(parameters);
+  EXPECT_EQ(stream->request.result_bytes, 8 * 2);
+  EXPECT_FALSE(stream->request.keeps_result);
+  EXPECT_GT(stream->request.result_token_bytes, 0);
+}
+
 TEST(ParseMessageTest, NamesTheTextThatIsNotUtf8) {
   const auto field_after = [](const std::function<void(v1::GenerationParameters&)>& change) {
     v1::GenerateRequest request;

@@ -264,6 +264,25 @@ TEST_F(GenerationServiceTest, ManyClientsGetWhatTheyAskedFor) {
   }
 }
 
+TEST_F(GenerationServiceTest, AnEchoComesBeforeTheTextOfEachCompletion) {
+  v1::StreamGenerateRequest request;
+  *request.mutable_parameters() = Greedy("a", 5);
+  request.mutable_parameters()->set_n(3);
+  request.mutable_parameters()->mutable_output()->set_echo(true);
+  grpc::ClientContext context;
+  const auto reader = server().generation->StreamGenerate(&context, request);
+  std::vector<std::string> texts(3);
+  int64_t next = 0;
+  v1::StreamGenerateResponse event;
+  while (reader->Read(&event)) {
+    if (!event.has_delta()) continue;
+    EXPECT_EQ(event.delta().sequence_number(), next++);
+    texts[event.delta().index()] += event.delta().text();
+  }
+  EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_THAT(texts, testing::Each("abcdef"));
+}
+
 // A stream whose first event is lost because there is no memory to take it. It ends when it is
 // cancelled.
 class LostStream : public engine::GenerationStream {

@@ -134,6 +134,7 @@ TEST_F(StatesTest, AConversationGoesOnFromEachCompletionsEnd) {
   EXPECT_EQ(TextOf(From(events.back().finished().states(0), "", 1)), "i");
   // A state that is saved after another one continues it.
   const v1::State longer = Save("x", handle);
+  ASSERT_TRUE(status_.ok()) << status_.error_message();
   EXPECT_EQ(longer.tokens(), 7);
   EXPECT_EQ(usage_.cached_prompt_tokens(), 5);
   EXPECT_EQ(TextOf(From(longer.handle(), "", 1)), "y");
