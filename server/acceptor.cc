@@ -22,6 +22,7 @@ namespace {
 
 // How long to wait when descriptors or memory run out.
 constexpr int kPauseMilliseconds = 100;
+constexpr int kBehindMilliseconds = 1;  // for an owner that is about to close connections
 constexpr int kConnectionsPerRound = 64;
 
 absl::Status CannotListen(const ListenAddress& address) {
@@ -66,7 +67,7 @@ void OpenSockets::Add(int descriptor) {
   if (fstat(descriptor, &status) != 0) return;
   engine::MutexLock lock(mutex_);
   // Replaces an older socket with this number, which must have been closed.
-  by_number_[descriptor] = {status.st_dev, status.st_ino, added_++};
+  by_number_[descriptor] = {.device = status.st_dev, .inode = status.st_ino, .number = added_++};
 }
 
 bool OpenSockets::IsOpen(int descriptor, const Socket& socket) {
@@ -77,24 +78,31 @@ bool OpenSockets::IsOpen(int descriptor, const Socket& socket) {
 
 int64_t OpenSockets::Count() {
   engine::MutexLock lock(mutex_);
-  return CountLocked();
+  return CountLocked(/*shut_down=*/false);
+}
+
+int64_t OpenSockets::CountShutDown() {
+  engine::MutexLock lock(mutex_);
+  return CountLocked(/*shut_down=*/true);
 }
 
 bool OpenSockets::FewerThan(int64_t limit) {
   engine::MutexLock lock(mutex_);
-  return std::ssize(by_number_) < limit || CountLocked() < limit;
+  return std::ssize(by_number_) < limit || CountLocked(/*shut_down=*/false) < limit;
 }
 
-int64_t OpenSockets::CountLocked() {
+int64_t OpenSockets::CountLocked(bool shut_down) {
   std::erase_if(by_number_, [](const auto& entry) { return !IsOpen(entry.first, entry.second); });
-  return std::ssize(by_number_);
+  return std::ranges::count_if(
+      by_number_, [&](const auto& entry) { return entry.second.shut_down == shut_down; });
 }
 
 void OpenSockets::ShutDownOldest() {
   engine::MutexLock lock(mutex_);
-  const auto oldest = std::min_element(
-      by_number_.begin(), by_number_.end(),
-      [](const auto& a, const auto& b) { return a.second.number < b.second.number; });
+  const auto key = [](const auto& entry) {
+    return std::pair(entry.second.shut_down, entry.second.number);
+  };
+  const auto oldest = std::ranges::min_element(by_number_, {}, key);
   if (oldest == by_number_.end()) return;
   // Duplicate the descriptor: the owner may close its own at any time, and the number may then
   // stand for another file.
@@ -102,7 +110,7 @@ void OpenSockets::ShutDownOldest() {
     if (IsOpen(copy, oldest->second)) shutdown(copy, SHUT_RDWR);
     close(copy);
   }
-  by_number_.erase(oldest);
+  oldest->second.shut_down = true;
 }
 
 absl::StatusOr<std::unique_ptr<Acceptor>> Acceptor::Listen(const ListenAddress& address,
@@ -161,6 +169,7 @@ void Acceptor::Run() {
 // A round is bounded, so that Stop() is noticed however many connections arrive.
 int Acceptor::AcceptSome() {
   for (int i = 0; i < kConnectionsPerRound; ++i) {
+    if (OwnerIsBehind()) return kBehindMilliseconds;
     sockaddr_storage peer{};
     socklen_t size = sizeof(peer);
     auto* address = reinterpret_cast<sockaddr*>(&peer);
@@ -188,6 +197,11 @@ int Acceptor::AcceptSome() {
     }
   }
   return 0;
+}
+
+bool Acceptor::OwnerIsBehind() {
+  return options_.at_limit == AtLimit::kCloseOldest &&
+         sockets_.CountShutDown() >= options_.max_connections;
 }
 
 // Returns whether one more connection is allowed.

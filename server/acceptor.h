@@ -28,22 +28,26 @@ namespace whipsnake::server {
 class OpenSockets {
  public:
   void Add(int descriptor);
-  // Returns how many are still open, and forgets the others.
+  // Returns how many are in use: open and not shut down.
   int64_t Count();
-  // Returns whether fewer than `limit` are open. Checks no sockets if fewer than `limit` are
+  // Returns whether fewer than `limit` are in use. Checks no sockets if fewer than `limit` are
   // tracked.
   bool FewerThan(int64_t limit);
-  // Shuts down the socket that was added first and forgets it. Its owner sees the connection end.
+  // Shuts down the socket that was added first. Its owner sees the connection end.
   void ShutDownOldest();
+  // Returns how many have been shut down and are still open, because their owner is behind.
+  int64_t CountShutDown();
 
  private:
   struct Socket {
     dev_t device;
     ino_t inode;
     int64_t number;  // in the order of Add
+    bool shut_down = false;
   };
   static bool IsOpen(int descriptor, const Socket& socket);
-  int64_t CountLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Forgets closed sockets and counts the others.
+  int64_t CountLocked(bool shut_down) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   engine::Mutex mutex_;
   int64_t added_ ABSL_GUARDED_BY(mutex_) = 0;
@@ -98,6 +102,9 @@ class Acceptor {
   // try again; -1 means forever.
   int AcceptSome();
   bool MakeRoom();
+  // Returns whether as many connections as the limit were closed to make room, and their owner has
+  // not noticed yet. It may refuse more of them than it has room for, so they wait.
+  bool OwnerIsBehind();
 
   const Options options_;
   ListenAddress address_;

@@ -32,6 +32,15 @@ class Connections {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return accepted_ >= count; });
   }
+  void CloseFirst() {
+    std::lock_guard lock(mutex_);
+    close(descriptors_.front());
+    descriptors_.erase(descriptors_.begin());
+  }
+  int open() {
+    std::lock_guard lock(mutex_);
+    return static_cast<int>(descriptors_.size());
+  }
   void CloseAll() {
     std::lock_guard lock(mutex_);
     for (const int descriptor : descriptors_) close(descriptor);
@@ -104,6 +113,21 @@ TEST(AcceptorTest, TheNewestMayTakeTheOldestsPlace) {
   connections.WaitForAccepted(3);
   EXPECT_TRUE(a.IsClosed());
   EXPECT_EQ(acceptor->connections(), 2);
+}
+
+// An owner that is slow to close connections gets at most twice the limit, however many come.
+TEST(AcceptorTest, AnOwnerThatIsBehindIsWaitedFor) {
+  Connections connections;
+  const auto acceptor = Listen(2, Acceptor::AtLimit::kCloseOldest);
+  acceptor->Start(connections.Handler());
+  std::vector<Client> clients(10);
+  for (Client& client : clients) client.Connect(acceptor->address());
+  for (int accepted = 4; accepted < 10; ++accepted) {
+    connections.WaitForAccepted(accepted);
+    EXPECT_LE(connections.open(), 4);
+    connections.CloseFirst();
+  }
+  connections.WaitForAccepted(10);
 }
 
 TEST(AcceptorTest, AnExceptionOfItsHandlerCostsOneConnection) {
