@@ -7,6 +7,7 @@
 #include "server/rpc/generation_reactors.h"
 #include "server/rpc/messages.h"
 #include "server/rpc/paging.h"
+#include "server/rpc/peer.h"
 
 namespace whipsnake::server {
 
@@ -33,7 +34,7 @@ grpc::ServerUnaryReactor* StateService::ForkState(grpc::CallbackServerContext* c
     end(status);
     return reactor;
   }
-  environment_.states->Fork(message.handle(), retention,
+  environment_.states->Fork(message.handle(), retention, PeerHost(*context),
                             [end, response](const absl::StatusOr<StateInfo>& info) {
                               if (info.ok()) {
                                 v1::ForkStateResponse answer;
@@ -94,7 +95,7 @@ grpc::ServerUnaryReactor* StateService::DeleteState(grpc::CallbackServerContext*
     return reactor;
   }
   *response = SerializeMessage(v1::DeleteStateResponse());
-  environment_.states->Delete(message.handle(), end);
+  environment_.states->Delete(message.handle(), PeerHost(*context), end);
   return reactor;
 }
 

@@ -46,7 +46,7 @@ class StateStoreTest : public testing::Test {
 
   absl::Status Delete(std::string_view handle) {
     std::promise<absl::Status> result;
-    store_->Delete(handle, [&](const absl::Status& status) { result.set_value(status); });
+    store_->Delete(handle, "client", [&](const absl::Status& status) { result.set_value(status); });
     return result.get_future().get();
   }
 
@@ -71,7 +71,7 @@ class StateStoreTest : public testing::Test {
   }
   absl::StatusOr<StateInfo> Fork(std::string_view handle, const StateRetention& retention = {}) {
     std::promise<absl::StatusOr<StateInfo>> result;
-    store_->Fork(handle, retention,
+    store_->Fork(handle, retention, "client",
                  [&](absl::StatusOr<StateInfo> info) { result.set_value(std::move(info)); });
     return result.get_future().get();
   }
@@ -448,6 +448,25 @@ class BusyStoreTest : public StateStoreTest {
     if (!std::exchange(released_, true)) release_.count_down();
   }
 
+  using StateStoreTest::Fork;
+  void Fork(const std::string& handle, const std::string& client, size_t times) {
+    for (size_t i = 0; i < times; ++i) store_->Fork(handle, {}, client, answer_with_info_);
+  }
+  // Queues as many forks as may wait, of several clients.
+  void FillQueue(const std::string& handle) {
+    for (const char* client : {"a", "b", "c", "d"}) {
+      Fork(handle, client, StateStore::kMaxWaitingTasksOfClient);
+    }
+  }
+
+  std::vector<absl::Status> answers_;  // by the store's thread, or by this one while that is held
+  const std::function<void(absl::Status)> answer_ = [this](const absl::Status& status) {
+    answers_.push_back(status);
+  };
+  const StateStore::Done answer_with_info_ = [this](const absl::StatusOr<StateInfo>& info) {
+    answers_.push_back(info.status());
+  };
+
   std::latch busy_{1}, release_{1};
   bool released_ = false;
 };
@@ -456,39 +475,75 @@ TEST_F(BusyStoreTest, WhatWaitsForTheDiskIsBounded) {
   Open();
   const StateInfo disk = *Save(State(10), kOnDisk), memory = *Save(State(20));
   Hold();
-  std::vector<absl::Status> answers;  // by the store's thread, or by this one while that is held
-  const auto answer = [&](const absl::Status& status) { answers.push_back(status); };
-  const auto answer_with_info = [&](const absl::StatusOr<StateInfo>& info) {
-    answer(info.status());
-  };
-  for (size_t i = 0; i < StateStore::kMaxWaitingTasks; ++i) {
-    store_->Fork(disk.handle, {}, answer_with_info);
-  }
-  EXPECT_THAT(answers, IsEmpty());
+  FillQueue(disk.handle);
+  EXPECT_THAT(answers_, IsEmpty());
   const auto held = [&] {
     return store_->states() + store_->disk_bytes() + store_->memory_bytes() + ledger_.used();
   };
   const int64_t before = held();
-  store_->Fork(disk.handle, {}, answer_with_info);
-  store_->Fork(disk.handle, {.time_to_live = {}, .on_disk = false}, answer_with_info);
-  store_->Fork(memory.handle, kOnDisk, answer_with_info);
-  store_->Save(State(30), "m", "d1", kOnDisk, answer_with_info);
-  store_->Delete(disk.handle, answer);
-  ASSERT_EQ(answers.size(), 5) << "at once";
-  for (const absl::Status& status : answers) {
+  store_->Fork(disk.handle, {}, "another", answer_with_info_);
+  store_->Fork(disk.handle, {.time_to_live = {}, .on_disk = false}, "another", answer_with_info_);
+  store_->Fork(memory.handle, kOnDisk, "another", answer_with_info_);
+  store_->Delete(disk.handle, "another", answer_);
+  ASSERT_EQ(answers_.size(), 4) << "at once";
+  for (const absl::Status& status : answers_) {
     EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("256 forks and deletions"));
     EXPECT_THAT(std::string(status.message()), HasSubstr("try again"));
   }
   EXPECT_EQ(held(), before);
-  answers.clear();
+  answers_.clear();
   EXPECT_TRUE(Save(State(40)).ok()) << "what is kept in memory does not wait";
   EXPECT_TRUE(Fork(memory.handle).ok());
   EXPECT_TRUE(Delete(memory.handle).ok());
   Release();
   store_->Flush();
-  EXPECT_THAT(answers, testing::SizeIs(StateStore::kMaxWaitingTasks));
-  EXPECT_THAT(answers, testing::Each(absl::OkStatus()));
+  EXPECT_THAT(answers_, testing::SizeIs(StateStore::kMaxWaitingTasks));
+  EXPECT_THAT(answers_, testing::Each(absl::OkStatus()));
   EXPECT_TRUE(Delete(disk.handle).ok());
+}
+
+TEST_F(BusyStoreTest, AClientTakesAQuarterOfTheQueue) {
+  Open();
+  const StateInfo disk = *Save(State(10), kOnDisk);
+  Hold();
+  Fork(disk.handle, "flooder", StateStore::kMaxWaitingTasksOfClient);
+  EXPECT_THAT(answers_, IsEmpty());
+  Fork(disk.handle, "flooder", 1);
+  store_->Delete(disk.handle, "flooder", answer_);
+  ASSERT_EQ(answers_.size(), 2) << "at once";
+  for (const absl::Status& status : answers_) {
+    EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("64 forks and deletions of saved states "
+                                                         "of this client"));
+  }
+  answers_.clear();
+  Fork(disk.handle, "another", 1);
+  EXPECT_THAT(answers_, IsEmpty());
+  Release();
+  store_->Flush();
+  EXPECT_THAT(answers_, testing::SizeIs(StateStore::kMaxWaitingTasksOfClient + 1));
+  EXPECT_THAT(answers_, testing::Each(absl::OkStatus()));
+}
+
+// A finished generation is not lost, however many forks wait.
+TEST_F(BusyStoreTest, ASaveIsNotRefusedForTheQueue) {
+  Open();
+  const StateInfo disk = *Save(State(10), kOnDisk);
+  Hold();
+  FillQueue(disk.handle);
+  for (int i = 0; i < 100; ++i) {
+    store_->Save(State(30), "m", "d1", kOnDisk, answer_with_info_);
+  }
+  EXPECT_THAT(answers_, IsEmpty());
+  Fork(disk.handle, "another", 1);
+  ASSERT_EQ(answers_.size(), 1);
+  EXPECT_THAT(std::string(answers_[0].message()), HasSubstr("256 forks")) << "saves do not count";
+  answers_.clear();
+  Release();
+  store_->Flush();
+  EXPECT_THAT(answers_, testing::SizeIs(StateStore::kMaxWaitingTasks + 100));
+  EXPECT_THAT(answers_, testing::Each(absl::OkStatus()));
 }
 
 // The store's own work is not refused, and runs behind that of clients.
@@ -497,9 +552,7 @@ TEST_F(BusyStoreTest, WhatExpiresIsRemovedHoweverManyWait) {
   const StateInfo soon = *Save(State(10), {.time_to_live = seconds(5), .on_disk = true});
   const StateInfo disk = *Save(State(20), kOnDisk);
   Hold();
-  for (size_t i = 0; i < StateStore::kMaxWaitingTasks; ++i) {
-    store_->Fork(disk.handle, {}, [](const absl::StatusOr<StateInfo>&) {});
-  }
+  FillQueue(disk.handle);
   Advance(seconds(5));
   EXPECT_TRUE(absl::IsNotFound(store_->Get(soon.handle).status()));
   Release();
@@ -544,14 +597,14 @@ TEST_F(StateStoreTest, AnExceptionOnItsThreadEndsTheCallAlone) {
   const auto reserved = small.Reserve(1, engine::Purpose::kStates, "what leaves too little");
   small.Register(&thrower);
   std::promise<absl::Status> result;
-  store.Fork(info.handle, {},
+  store.Fork(info.handle, {}, "client",
              [&](const absl::StatusOr<StateInfo>& fork) { result.set_value(fork.status()); });
   const absl::Status status = result.get_future().get();
   EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
   EXPECT_EQ(store.states(), 1);
   small.Unregister(&thrower);
   // An exception that the callback throws is dropped.
-  store.Delete(info.handle, [](const absl::Status&) { throw std::bad_alloc(); });
+  store.Delete(info.handle, "client", [](const absl::Status&) { throw std::bad_alloc(); });
   store.Flush();
   EXPECT_EQ(store.states(), 0);
 }
