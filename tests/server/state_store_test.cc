@@ -13,9 +13,11 @@
 #include <new>
 #include <thread>
 
+#include "engine/base/exceptions.h"
 #include "engine/base/status.h"
 #include "engine/checkpoint/digest.h"
 #include "tests/engine/fakes/fake_model.h"
+#include "tests/server/failing_memory.h"
 
 namespace whipsnake::server {
 namespace {
@@ -467,6 +469,7 @@ class BusyStoreTest : public StateStoreTest {
     answers_.push_back(info.status());
   };
 
+  std::atomic<int> told_{0};  // answers
   std::latch busy_{1}, release_{1};
   bool released_ = false;
 };
@@ -607,6 +610,64 @@ TEST_F(StateStoreTest, AnExceptionOnItsThreadEndsTheCallAlone) {
   store.Delete(info.handle, "client", [](const absl::Status&) { throw std::bad_alloc(); });
   store.Flush();
   EXPECT_EQ(store.states(), 0);
+}
+
+// Calls `call` until no allocation fails in it: with its first allocation failing, then with its
+// second, and so on. After each, `check` is called.
+void FailEachAllocation(const std::function<void()>& call, const std::function<void()>& check) {
+  bool failed = true;
+  for (int64_t allocations = 0; failed; ++allocations) {
+    SCOPED_TRACE(allocations);
+    {
+      FailingMemory failing(allocations);
+      call();
+      failed = failing.failed();
+    }
+    check();
+  }
+}
+
+// In whichever allocation memory runs out, the call is answered once, and the counts stay right.
+TEST_F(BusyStoreTest, MemoryThatRunsOutEndsTheCallAlone) {
+  Open();
+  const StateInfo disk = *Save(State(10), kOnDisk), memory = *Save(State(20));
+  const engine::SavedState state = State(30);
+  const StateStore::Done with_info = [&](const absl::StatusOr<StateInfo>&) { ++told_; };
+  const std::function<void(absl::Status)> done = [&](const absl::Status&) { ++told_; };
+  const std::string client = "client";
+  Hold();
+  std::vector<std::function<void()>> calls;
+  for (const StateRetention& retention : {StateRetention(), kOnDisk}) {
+    calls.emplace_back([&, retention] { store_->Save(state, "m", "d1", retention, with_info); });
+    for (const std::string& handle : {disk.handle, memory.handle}) {
+      calls.emplace_back(
+          [&, retention, handle] { store_->Fork(handle, retention, client, with_info); });
+    }
+  }
+  for (const std::string& handle : {disk.handle, memory.handle}) {
+    calls.emplace_back([&, handle] { store_->Delete(handle, client, done); });
+  }
+  int called = 0;
+  for (const auto& call : calls) {
+    FailEachAllocation(call, [&] { ++called; });
+  }
+  Release();
+  store_->Flush();
+  EXPECT_EQ(told_, called);
+  EXPECT_EQ(store_->states(), store_->List("").size());
+  Advance(hours(2));
+  FailEachAllocation(
+      [&] {
+        engine::CatchExceptions([&] {
+          store_->Get(disk.handle).status().IgnoreError();
+        }).IgnoreError();
+      },
+      [] {});
+  while (!store_->List("").empty()) continue;
+  store_->Flush();
+  EXPECT_EQ(store_->states() + store_->memory_bytes() + store_->disk_bytes(), 0);
+  EXPECT_EQ(ledger_.used(), 0);
+  EXPECT_THAT(Files(".state"), IsEmpty());
 }
 
 TEST_F(StateStoreTest, ManyThreadsAtOnce) {
