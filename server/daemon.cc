@@ -227,7 +227,7 @@ Daemon::Daemon(DaemonOptions options, DataDirectory data, const Budget& budget)
                            options_.end_timeout}),
       state_service_({&models_, &active_calls_, &states_, options_.limits, &compile_pool_}),
       model_service_({&models_, &active_calls_, &background_, &quantizations_, options_.model_root,
-                      options_.limits}),
+                      options_.limits, options_.end_timeout}),
       admin_service_(
           {&metrics_, &ledger_, &active_calls_, budget.threads, start_time_,
            [this](std::optional<std::chrono::milliseconds> grace) { RequestDrain(grace); }}),

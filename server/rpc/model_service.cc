@@ -218,7 +218,8 @@ absl::Status ModelService::List(const v1::ListQuantizationsRequest& request,
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* ModelService::WatchQuantization(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request) {
-  return StartQuantizationWatch(*environment_.quantizations, context, *request);
+  return StartQuantizationWatch(*environment_.quantizations, environment_.end_timeout, context,
+                                *request);
 }
 
 grpc::ServerUnaryReactor* ModelService::CancelQuantization(grpc::CallbackServerContext* context,
