@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/base/exceptions.h"
 #include "engine/base/status.h"
 #include "server/guarded.h"
 #include "server/rpc/messages.h"
@@ -221,12 +222,16 @@ grpc::ServerUnaryReactor* HealthService::Check(grpc::CallbackServerContext* cont
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* HealthService::Watch(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* bytes) {
-  HealthCheckRequest request;
-  absl::Status status = ParseMessage(*bytes, &request);
-  const auto watch = std::make_shared<HealthWatch>(this, request.service(), PeerHost(*context));
-  if (status.ok()) status = Remember(watch);
+  std::shared_ptr<HealthWatch> watch;
+  const absl::Status status = engine::CatchExceptions([&]() -> absl::Status {
+    HealthCheckRequest request;
+    RETURN_IF_ERROR(ParseMessage(*bytes, &request));
+    watch = std::make_shared<HealthWatch>(this, request.service(), PeerHost(*context));
+    return Remember(watch);
+  });
   if (!status.ok()) {
-    return new RefusedWatch(EndCallAndLog(context, "Watch", RequestIdOf(*context), status));
+    return new RefusedWatch(
+        MakeEnd([&] { return EndCallAndLog(context, "Watch", RequestIdOf(*context), status); }));
   }
   watch->Begin(watch);
   return watch.get();
