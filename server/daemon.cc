@@ -385,6 +385,7 @@ void Daemon::RequestDrain(std::optional<std::chrono::milliseconds> grace) {
   if (grace) grace_ = *grace;
   active_calls_.Close();
   quantizations_.Close();
+  states_.Close();
   metrics_.draining.With({}).Set(1);
   health_.ShutDown();
   Log(LogLevel::kInfo, "draining",

@@ -276,8 +276,9 @@ void StateStore::Do(absl::FunctionRef<absl::StatusOr<Job<Result>>()> begin,
   Result result = engine::CatchExceptions([&]() -> Result {
     ASSIGN_OR_RETURN(Job<Result> job, begin());
     if (!job.with_files) return job.work();
-    auto run = [work = std::move(job.work), done]() mutable {
-      Result outcome = engine::CatchExceptions(work);
+    auto run = [work = std::move(job.work), done](bool refuse) mutable {
+      Result outcome =
+          engine::CatchExceptions([&]() -> Result { return refuse ? DrainingError() : work(); });
       work = nullptr;  // free the state before reporting completion
       done(std::move(outcome));
     };
@@ -363,7 +364,7 @@ bool StateStore::ForgetExpired() {
   const auto expired = std::make_shared<std::vector<Entries::node_type>>();
   expired->reserve(kExpiredPerCall);
   std::list<Task> task;
-  task.push_back({std::nullopt, [this, expired] {
+  task.push_back({std::nullopt, [this, expired](bool) {
                     for (const Entries::node_type& entry : *expired) {
                       const StateInfo& info = entry.mapped().info;
                       // A failure is logged, and a file that is left is found at the next start.
@@ -458,6 +459,7 @@ StateStore::Saving StateStore::BeginFork(std::string_view handle, const StateRet
   Entry entry;
   {
     engine::MutexLock lock(mutex_);
+    if (closed_) return DrainingError();
     ASSIGN_OR_RETURN(entry, Find(handle));
   }
   const bool reads_file = entry.held == nullptr;
@@ -536,6 +538,7 @@ StateStore::Deleting StateStore::BeginDelete(std::string_view handle, const std:
   Entry entry;
   {
     engine::MutexLock lock(mutex_);
+    if (closed_) return DrainingError();
     ForgetExpired();
     ASSIGN_OR_RETURN(entry, Find(handle));
     if (entry.info.on_disk) RETURN_IF_ERROR(CheckQueue(client));
@@ -545,13 +548,28 @@ StateStore::Deleting StateStore::BeginDelete(std::string_view handle, const std:
 }
 
 absl::Status StateStore::RemoveAndForget(const StateInfo& info) {
-  if (info.on_disk) {
-    RETURN_IF_ERROR(Remove(info));
-    RETURN_IF_ERROR(
-        StorageError(engine::SyncDirectory(options_.directory), "the state's file may come back"));
+  if (info.on_disk) RETURN_IF_ERROR(Remove(info));
+  {
+    engine::MutexLock lock(mutex_);
+    if (!Forget(info.name)) return NotFound(info.handle);  // already deleted
   }
-  engine::MutexLock lock(mutex_);
-  return Forget(info.name) ? absl::OkStatus() : NotFound(info.handle);  // already deleted
+  if (!info.on_disk) return absl::OkStatus();
+  return StorageError(engine::SyncDirectory(options_.directory),
+                      "the state is deleted, but may be back when the server starts again");
+}
+
+void StateStore::Close() {
+  std::list<Task> refused;
+  {
+    engine::MutexLock lock(mutex_);
+    closed_ = true;
+    for (auto task = tasks_.begin(); task != tasks_.end();) {
+      const auto next = std::next(task);
+      if (task->client) refused.splice(refused.end(), tasks_, task);
+      task = next;
+    }
+  }
+  for (const Task& task : refused) RunGuarded("states", [&] { task.run(/*refuse=*/true); });
 }
 
 std::vector<StateInfo> StateStore::List(std::string_view model) {
@@ -599,6 +617,7 @@ void StateStore::Work() {
 
 bool StateStore::Step() {
   std::list<Task> task;
+  bool refuse = false;
   {
     engine::MutexLock lock(mutex_);
     ForgetExpired();  // a few each time; queues a task
@@ -607,15 +626,16 @@ bool StateStore::Step() {
       return !stopping_ || !tasks_.empty();
     }
     task.splice(task.end(), tasks_, tasks_.begin());
+    refuse = closed_ && task.front().client;
   }
-  task.front().run();
+  task.front().run(refuse);
   return true;
 }
 
 void StateStore::Flush() {
   std::promise<void> done;
   std::list<Task> task;
-  task.push_back({std::nullopt, [&done] { done.set_value(); }});
+  task.push_back({std::nullopt, [&done](bool) { done.set_value(); }});
   {
     engine::MutexLock lock(mutex_);
     Queue(task);

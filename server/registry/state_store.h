@@ -109,9 +109,13 @@ class StateStore {
   // NOT_FOUND for a handle that is unknown, expired or deleted.
   absl::StatusOr<StateInfo> Get(std::string_view handle);
   // Deletes a state, and its file if it has one; reports once that is durable. INTERNAL if the file
-  // cannot be removed; the state then still exists.
+  // cannot be removed, and the state then still exists; or if it was removed but may come back with
+  // the next start.
   void Delete(std::string_view handle, const std::string& client,
               std::function<void(absl::Status)> done);
+  // Refuses forks and deletions with UNAVAILABLE from here on, and calls `done` of those that wait
+  // with it. Saves are still done.
+  void Close();
   // Lists states sorted by name, without handles: those of one model, or all if `model` is empty.
   std::vector<StateInfo> List(std::string_view model);
 
@@ -152,8 +156,8 @@ class StateStore {
   using Saving = absl::StatusOr<Job<absl::StatusOr<StateInfo>>>;
   using Deleting = absl::StatusOr<Job<absl::Status>>;
   struct Task {
-    std::optional<std::string> client;  // as in Job
-    std::function<void()> run;
+    std::optional<std::string> client;     // as in Job
+    std::function<void(bool refuse)> run;  // does the work, or answers that the server drains
   };
   using Time = std::chrono::system_clock::time_point;
   using Entries = std::map<std::string, Entry>;
@@ -222,6 +226,7 @@ class StateStore {
   // Like the bytes, includes states that are still being saved.
   int64_t states_ ABSL_GUARDED_BY(mutex_) = 0;
   std::list<Task> tasks_ ABSL_GUARDED_BY(mutex_);  // for the worker
+  bool closed_ ABSL_GUARDED_BY(mutex_) = false;    // to forks and deletions
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread worker_;  // writes and removes files, and looks for expired states
 };

@@ -430,6 +430,18 @@ TEST_F(StateStoreTest, AFileThatCannotBeWrittenIsAnErrorAndTakesNoRoom) {
   EXPECT_EQ(store_->states() + store_->disk_bytes(), 0);
 }
 
+// The file is gone, so the state is too, even if the directory cannot be synchronised.
+TEST_F(StateStoreTest, AStateWhoseFileIsRemovedIsGone) {
+  Open();
+  const StateInfo info = *Save(State(10), kOnDisk);
+  fs::remove_all(directory_);  // the file is absent, and the directory cannot be synchronised
+  const absl::Status status = Delete(info.handle);
+  EXPECT_TRUE(absl::IsInternal(status)) << status;
+  EXPECT_THAT(std::string(engine::ClientMessage(status)), HasSubstr("is deleted, but may be back"));
+  EXPECT_TRUE(absl::IsNotFound(store_->Get(info.handle).status()));
+  EXPECT_EQ(store_->states() + store_->disk_bytes(), 0);
+}
+
 // Lets a test block the store's thread.
 class BusyStoreTest : public StateStoreTest {
  protected:
@@ -547,6 +559,30 @@ TEST_F(BusyStoreTest, ASaveIsNotRefusedForTheQueue) {
   store_->Flush();
   EXPECT_THAT(answers_, testing::SizeIs(StateStore::kMaxWaitingTasks + 100));
   EXPECT_THAT(answers_, testing::Each(absl::OkStatus()));
+}
+
+// The counts do not include what was refused, and what was computed is still saved.
+TEST_F(BusyStoreTest, OnceClosedItForksAndDeletesNoMore) {
+  Open();
+  const StateInfo disk = *Save(State(10), kOnDisk), memory = *Save(State(20));
+  Hold();
+  const int64_t before = store_->states();
+  Fork(disk.handle, "a", 5);
+  store_->Delete(disk.handle, "a", answer_);
+  store_->Close();
+  EXPECT_THAT(answers_, testing::SizeIs(6)) << "at once";
+  EXPECT_EQ(store_->states(), before);
+  Fork(disk.handle, "a", 1);
+  Fork(memory.handle, "a", 1);
+  store_->Delete(memory.handle, "a", answer_);
+  ASSERT_THAT(answers_, testing::SizeIs(9));
+  for (const absl::Status& status : answers_) EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+  answers_.clear();
+  store_->Save(State(30), "m", "d1", kOnDisk, answer_with_info_);
+  Release();
+  store_->Flush();
+  EXPECT_THAT(answers_, ElementsAre(absl::OkStatus()));
+  EXPECT_THAT(Tokens(disk.handle), ElementsAre(10, 11, 12, 13));
 }
 
 // The store's own work is not refused, and runs behind that of clients.
