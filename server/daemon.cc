@@ -228,7 +228,7 @@ Daemon::Daemon(DaemonOptions options, DataDirectory data, const Budget& budget)
       generation_service_(generation_),
       state_service_(generation_),
       model_service_({&models_, &active_calls_, &background_, &quantizations_, options_.model_root,
-                      options_.limits}),
+                      options_.limits, options_.end_timeout}),
       admin_service_(
           {&metrics_, &ledger_, &active_calls_, budget.threads, start_time_,
            [this](std::optional<std::chrono::milliseconds> grace) { RequestDrain(grace); }}),
@@ -386,6 +386,7 @@ void Daemon::RequestDrain(std::optional<std::chrono::milliseconds> grace) {
   if (grace) grace_ = *grace;
   active_calls_.Close();
   quantizations_.Close();
+  states_.Close();
   metrics_.draining.With({}).Set(1);
   health_.ShutDown();
   Log(LogLevel::kInfo, "draining",

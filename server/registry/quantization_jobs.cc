@@ -129,8 +129,8 @@ absl::Status QuantizationJobs::Watch(std::string_view id,
                                          job->snapshot.id, " run, the most at a time")),
                         "TOO_MANY_WATCHES");
     }
-    if (!HasEnded(job->snapshot.state)) job->watchers.push_back(watcher);
     snapshot = job->snapshot;
+    job->watchers.push_back(watcher);  // of an ended job too, so that it is counted
   }
   watcher->OnSnapshot(snapshot);
   return absl::OkStatus();
@@ -301,7 +301,6 @@ QuantizationJobs::Notice QuantizationJobs::End(Job& job, QuantizationState state
   job.snapshot.end_time = system_clock::now();
   job.request = {};
   Notice notice = Changed(job);
-  job.watchers.clear();
   const std::string name(Name(state));
   metrics_.quantizations.With({name}).Add();
   if (state == QuantizationState::kFailed) {

@@ -75,7 +75,7 @@ class QuantizationJobs {
   std::vector<QuantizationSnapshot> List() const;
   // Sends the watcher the job's current state, before this returns, and every change until the job
   // ends or the watcher is destroyed. NOT_FOUND if there is no such job; RESOURCE_EXHAUSTED if too
-  // many watch it already.
+  // many watch it already, whether it has ended or not.
   absl::Status Watch(std::string_view id, const std::shared_ptr<QuantizationWatcher>& watcher);
   // Cancels a job: a queued one at once, a running one when it next reports progress. Cancelling a
   // cancelled job is not an error. NOT_FOUND if there is no such job; FAILED_PRECONDITION if it has

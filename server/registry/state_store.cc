@@ -87,13 +87,11 @@ absl::Status NoRoom(std::string_view what, int64_t seen, int64_t limit) {
                     "STATES_FULL");
 }
 
-absl::Status QueueFull(size_t waiting) {
-  return WithReason(
-      absl::ResourceExhaustedError(
-          absl::StrCat(waiting,
-                       " saved states wait to be read, written or deleted, the most at a time; try "
-                       "again when some are done")),
-      "STATE_QUEUE_FULL");
+absl::Status QueueFull(size_t waiting, std::string_view of_whom) {
+  return WithReason(absl::ResourceExhaustedError(absl::StrCat(
+                        waiting, " forks and deletions of saved states", engine::ToAbsl(of_whom),
+                        " wait for the disk, the most at a time; try again when some are done")),
+                    "STATE_QUEUE_FULL");
 }
 
 int64_t BytesOf(int64_t tokens, int64_t state_bytes) {
@@ -217,8 +215,8 @@ void StateStore::FindFile(const std::string& file) {
       .on_disk = true};
   engine::MutexLock lock(mutex_);
   if (entries_.contains(name)) return;  // an older version stored it under its handle too
+  Insert(info, nullptr);
   Count(info, +1);
-  Insert(std::move(info), nullptr);
 }
 
 absl::Status StateStore::Validate(const StateRetention& retention) const {
@@ -256,38 +254,55 @@ absl::StatusOr<StateInfo> StateStore::Describe(const StateInfo& of,
 
 // Refuses before anything is allocated or changed.
 absl::StatusOr<std::shared_ptr<StateStore::Arrival>> StateStore::Admit(
-    const StateInfo& of, const StateRetention& retention, bool with_files) {
+    const StateInfo& of, const StateRetention& retention, bool reads_file,
+    const std::optional<std::string>& client) {
   ASSIGN_OR_RETURN(StateInfo info, Describe(of, retention));
-  with_files = with_files || info.on_disk;
+  const bool with_files = reads_file || info.on_disk;
   auto arrival = std::make_shared<Arrival>(this, std::move(info));
   engine::MutexLock lock(mutex_);
-  if (with_files) RETURN_IF_ERROR(CheckQueue());
+  if (with_files && client) RETURN_IF_ERROR(CheckQueue(*client));
   RETURN_IF_ERROR(MakeRoom(arrival->info()));
   Count(arrival->info(), +1);
   arrival->Expect();
   return arrival;
 }
 
+// A task may own an Arrival, whose destructor takes the lock. So nothing that can throw is done
+// with a task and the lock held.
 template <typename Result>
-void StateStore::Do(bool with_files, std::function<Result()> work,
+void StateStore::Do(absl::FunctionRef<absl::StatusOr<Job<Result>>()> begin,
                     std::function<void(Result)> done) {
-  auto task = [work = std::move(work), done = std::move(done)]() mutable {
-    Result result = engine::CatchExceptions(work);
-    work = nullptr;  // free the state before reporting completion
-    done(std::move(result));
-  };
-  if (!with_files) return task();
+  std::list<Task> task;
+  Result result = engine::CatchExceptions([&]() -> Result {
+    ASSIGN_OR_RETURN(Job<Result> job, begin());
+    if (!job.with_files) return job.work();
+    auto run = [work = std::move(job.work), done](bool refuse) mutable {
+      Result outcome =
+          engine::CatchExceptions([&]() -> Result { return refuse ? DrainingError() : work(); });
+      work = nullptr;  // free the state before reporting completion
+      done(std::move(outcome));
+    };
+    task.push_back({std::move(job.client), std::move(run)});
+    return Result();
+  });
+  if (task.empty()) return done(std::move(result));
   engine::MutexLock lock(mutex_);
-  Queue(std::move(task));
+  Queue(task);
 }
 
-// The limit is not exact: concurrent callers may each be admitted.
-absl::Status StateStore::CheckQueue() const {
-  return tasks_.size() < kMaxWaitingTasks ? absl::OkStatus() : QueueFull(tasks_.size());
+// The limits are not exact: concurrent callers may each be admitted.
+absl::Status StateStore::CheckQueue(const std::string& client) const {
+  size_t all = 0, own = 0;
+  for (const Task& task : tasks_) {
+    if (task.client) ++all;
+    if (task.client == client) ++own;
+  }
+  if (all >= kMaxWaitingTasks) return QueueFull(all, "");
+  return own < kMaxWaitingTasksOfClient ? absl::OkStatus() : QueueFull(own, " of this client");
 }
 
-void StateStore::Queue(std::function<void()> task) {
-  tasks_.push_back(std::move(task));
+void StateStore::Queue(std::list<Task>& task) {
+  tasks_.splice(tasks_.end(), task);
   wake_.NotifyOne();
 }
 
@@ -316,65 +331,77 @@ void StateStore::Count(const StateInfo& info, int sign) {
 
 void StateStore::Insert(StateInfo info, std::shared_ptr<const Held> held) {
   info.handle.clear();
-  entries_.emplace(info.name, Entry{info, std::move(held)});
-  by_expiry_.emplace(info.expires, info.name);
+  Expiries expiry{{info.expires, info.name}};
+  Entries entry;
+  entry.emplace(info.name, Entry{info, std::move(held)});
+  entries_.merge(entry);  // from here on nothing throws
+  by_expiry_.merge(expiry);
 }
 
 bool StateStore::Forget(const std::string& name) {
   const auto found = entries_.find(name);
   if (found == entries_.end()) return false;
+  by_expiry_.erase({found->second.info.expires, name});  // the only line that can throw comes first
   Count(found->second.info, -1);
-  by_expiry_.erase({found->second.info.expires, name});
   entries_.erase(found);
   return true;
 }
 
+StateStore::Entries::node_type StateStore::TakeFirst() {
+  const auto first = by_expiry_.begin();
+  auto entry = entries_.extract(first->second);
+  by_expiry_.erase(first);
+  Count(entry.mapped().info, -1);
+  return entry;
+}
+
 bool StateStore::ForgetExpired() {
-  std::vector<Entry> expired;
   const Time now = options_.now();
-  while (!by_expiry_.empty() && by_expiry_.begin()->first <= now) {
-    if (expired.size() == kExpiredPerCall) break;
-    const std::string name = by_expiry_.begin()->second;
-    expired.push_back(entries_.at(name));
-    Forget(name);
-  }
-  if (!expired.empty()) {
-    Queue([this, expired = std::move(expired)] {
-      for (const Entry& entry : expired) {
-        // A failure is logged, and a file that is left is found at the next start.
-        if (entry.info.on_disk) Remove(entry.info).IgnoreError();
-      }
-    });
-  }
-  return !by_expiry_.empty() && by_expiry_.begin()->first <= now;
+  const auto is_left = [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    return !by_expiry_.empty() && by_expiry_.begin()->first <= now;
+  };
+  if (!is_left()) return false;
+  const auto expired = std::make_shared<std::vector<Entries::node_type>>();
+  expired->reserve(kExpiredPerCall);
+  std::list<Task> task;
+  task.push_back({std::nullopt, [this, expired](bool) {
+                    for (const Entries::node_type& entry : *expired) {
+                      const StateInfo& info = entry.mapped().info;
+                      // A failure is logged, and a file that is left is found at the next start.
+                      if (info.on_disk) Remove(info).IgnoreError();
+                    }
+                  }});
+  while (is_left() && std::ssize(*expired) < kExpiredPerCall) expired->push_back(TakeFirst());
+  Queue(task);
+  return is_left();
 }
 
 void StateStore::Save(const engine::SavedState& state, const std::string& model,
                       const std::string& digest, const StateRetention& retention, Done done) {
+  Do<absl::StatusOr<StateInfo>>([&] { return BeginSave(state, model, digest, retention); },
+                                std::move(done));
+}
+
+StateStore::Saving StateStore::BeginSave(const engine::SavedState& state, const std::string& model,
+                                         const std::string& digest,
+                                         const StateRetention& retention) {
   const int64_t tokens = std::ssize(state.tokens);
-  auto arrival = Admit({.handle = "",
-                        .name = "",
-                        .model = model,
-                        .digest = digest,
-                        .tokens = tokens,
-                        .position = state.state->position(),
-                        .bytes = BytesOf(tokens, state.state->saved_bytes()),
-                        .created = {},
-                        .expires = {}},
-                       retention, /*with_files=*/false);
-  if (!arrival.ok()) return done(arrival.status());
-  const bool on_disk = (*arrival)->info().on_disk;
-  auto held = engine::CatchExceptions([&] { return Copy(state, (*arrival)->info()); });
-  if (!held.ok()) {
-    arrival->reset();  // release the room before reporting
-    return done(held.status());
-  }
-  Do<absl::StatusOr<StateInfo>>(
-      on_disk,
-      [this, arrival = *std::move(arrival), held = *std::move(held)] {
+  ASSIGN_OR_RETURN(auto arrival, Admit({.handle = "",
+                                        .name = "",
+                                        .model = model,
+                                        .digest = digest,
+                                        .tokens = tokens,
+                                        .position = state.state->position(),
+                                        .bytes = BytesOf(tokens, state.state->saved_bytes()),
+                                        .created = {},
+                                        .expires = {}},
+                                       retention, /*reads_file=*/false, /*client=*/std::nullopt));
+  const bool on_disk = arrival->info().on_disk;
+  ASSIGN_OR_RETURN(auto held, Copy(state, arrival->info()));
+  return Job<absl::StatusOr<StateInfo>>{
+      std::nullopt, on_disk, [this, arrival = std::move(arrival), held = std::move(held)] {
         return Keep(*arrival, held);
-      },
-      std::move(done));
+      }};
 }
 
 absl::StatusOr<std::shared_ptr<const StateStore::Held>> StateStore::Copy(
@@ -421,26 +448,32 @@ absl::Status StateStore::Remove(const StateInfo& info) const {
                       "the state's file could not be removed");
 }
 
-void StateStore::Fork(std::string_view handle, const StateRetention& retention, Done done) {
-  absl::StatusOr<Entry> entry;
+void StateStore::Fork(std::string_view handle, const StateRetention& retention,
+                      const std::string& client, Done done) {
+  Do<absl::StatusOr<StateInfo>>([&] { return BeginFork(handle, retention, client); },
+                                std::move(done));
+}
+
+StateStore::Saving StateStore::BeginFork(std::string_view handle, const StateRetention& retention,
+                                         const std::string& client) {
+  Entry entry;
   {
     engine::MutexLock lock(mutex_);
-    entry = Find(handle);
+    if (closed_) return DrainingError();
+    ASSIGN_OR_RETURN(entry, Find(handle));
   }
-  if (!entry.ok()) return done(entry.status());
-  const bool in_file = entry->held == nullptr;
-  auto arrival = Admit(entry->info, retention, in_file);
-  if (!arrival.ok()) return done(arrival.status());
-  const bool with_files = in_file || (*arrival)->info().on_disk;
-  auto fork = [this, from = *std::move(entry),
-               arrival = *std::move(arrival)]() -> absl::StatusOr<StateInfo> {
+  const bool reads_file = entry.held == nullptr;
+  ASSIGN_OR_RETURN(auto arrival, Admit(entry.info, retention, reads_file, client));
+  const bool with_files = reads_file || arrival->info().on_disk;
+  auto fork = [this, from = std::move(entry),
+               arrival = std::move(arrival)]() -> absl::StatusOr<StateInfo> {
     std::shared_ptr<const Held> held = from.held;
     if (held == nullptr) {
       ASSIGN_OR_RETURN(held, Read(from.info));
     }
     return Keep(*arrival, std::move(held));
   };
-  Do<absl::StatusOr<StateInfo>>(with_files, std::move(fork), std::move(done));
+  return Job<absl::StatusOr<StateInfo>>{client, with_files, std::move(fork)};
 }
 
 absl::StatusOr<std::shared_ptr<const StateStore::Held>> StateStore::Read(const StateInfo& info) {
@@ -496,29 +529,47 @@ absl::StatusOr<StateInfo> StateStore::Get(std::string_view handle) {
   return entry.info;
 }
 
-void StateStore::Delete(std::string_view handle, std::function<void(absl::Status)> done) {
-  absl::StatusOr<Entry> entry;
-  absl::Status status;
+void StateStore::Delete(std::string_view handle, const std::string& client,
+                        std::function<void(absl::Status)> done) {
+  Do<absl::Status>([&] { return BeginDelete(handle, client); }, std::move(done));
+}
+
+StateStore::Deleting StateStore::BeginDelete(std::string_view handle, const std::string& client) {
+  Entry entry;
   {
     engine::MutexLock lock(mutex_);
+    if (closed_) return DrainingError();
     ForgetExpired();
-    entry = Find(handle);
-    status = entry.status();
-    if (entry.ok() && entry->info.on_disk) status = CheckQueue();
-    if (entry.ok() && !entry->info.on_disk) Forget(entry->info.name);
+    ASSIGN_OR_RETURN(entry, Find(handle));
+    if (entry.info.on_disk) RETURN_IF_ERROR(CheckQueue(client));
   }
-  if (!status.ok() || !entry->info.on_disk) return done(status);
-  Do<absl::Status>(
-      /*with_files=*/true, [this, info = entry->info] { return RemoveAndForget(info); },
-      std::move(done));
+  return Job<absl::Status>{client, entry.info.on_disk,
+                           [this, info = entry.info] { return RemoveAndForget(info); }};
 }
 
 absl::Status StateStore::RemoveAndForget(const StateInfo& info) {
-  RETURN_IF_ERROR(Remove(info));
-  RETURN_IF_ERROR(
-      StorageError(engine::SyncDirectory(options_.directory), "the state's file may come back"));
-  engine::MutexLock lock(mutex_);
-  return Forget(info.name) ? absl::OkStatus() : NotFound(info.handle);  // already deleted
+  if (info.on_disk) RETURN_IF_ERROR(Remove(info));
+  {
+    engine::MutexLock lock(mutex_);
+    if (!Forget(info.name)) return NotFound(info.handle);  // already deleted
+  }
+  if (!info.on_disk) return absl::OkStatus();
+  return StorageError(engine::SyncDirectory(options_.directory),
+                      "the state is deleted, but may be back when the server starts again");
+}
+
+void StateStore::Close() {
+  std::list<Task> refused;
+  {
+    engine::MutexLock lock(mutex_);
+    closed_ = true;
+    for (auto task = tasks_.begin(); task != tasks_.end();) {
+      const auto next = std::next(task);
+      if (task->client) refused.splice(refused.end(), tasks_, task);
+      task = next;
+    }
+  }
+  for (const Task& task : refused) RunGuarded("states", [&] { task.run(/*refuse=*/true); });
 }
 
 std::vector<StateInfo> StateStore::List(std::string_view model) {
@@ -565,7 +616,8 @@ void StateStore::Work() {
 }
 
 bool StateStore::Step() {
-  std::function<void()> task;
+  std::list<Task> task;
+  bool refuse = false;
   {
     engine::MutexLock lock(mutex_);
     ForgetExpired();  // a few each time; queues a task
@@ -573,18 +625,20 @@ bool StateStore::Step() {
       if (!stopping_) wake_.WaitUntil(mutex_, std::chrono::steady_clock::now() + kExpiryCheck);
       return !stopping_ || !tasks_.empty();
     }
-    task = std::move(tasks_.front());
-    tasks_.pop_front();
+    task.splice(task.end(), tasks_, tasks_.begin());
+    refuse = closed_ && task.front().client;
   }
-  task();
+  task.front().run(refuse);
   return true;
 }
 
 void StateStore::Flush() {
   std::promise<void> done;
+  std::list<Task> task;
+  task.push_back({std::nullopt, [&done](bool) { done.set_value(); }});
   {
     engine::MutexLock lock(mutex_);
-    Queue([&done] { done.set_value(); });
+    Queue(task);
   }
   done.get_future().wait();
 }

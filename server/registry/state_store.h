@@ -14,8 +14,8 @@
 
 #include <chrono>
 #include <cstdint>
-#include <deque>
 #include <functional>
+#include <list>
 #include <map>
 #include <memory>
 #include <optional>
@@ -26,6 +26,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "engine/base/memory.h"
@@ -69,10 +70,10 @@ class StateStore {
  public:
   using Done = std::function<void(absl::StatusOr<StateInfo>)>;
 
-  // The most tasks that wait for the store's thread. Each costs a disk some milliseconds, so the
-  // last one waits a second or so. All sequences that a model runs by default (64) may end at once,
-  // each with a state to write.
+  // The most forks and deletions that wait for the store's thread, in all and of one client. Each
+  // costs a disk some milliseconds, so the last one waits a second or so.
   static constexpr size_t kMaxWaitingTasks = 256;
+  static constexpr size_t kMaxWaitingTasksOfClient = kMaxWaitingTasks / 4;
 
   // `ledger`, in which states in memory are booked, must outlive the store.
   StateStore(StateStoreOptions options, engine::Ledger* ledger);
@@ -89,9 +90,11 @@ class StateStore {
   // FAILED_PRECONDITION if `on_disk` is set without a directory.
   absl::Status Validate(const StateRetention& retention) const;
 
-  // Save, Fork and Delete call `done` before they return, or on the store's thread if files are
-  // involved. They report RESOURCE_EXHAUSTED, with nothing done, if too many file tasks wait, and
-  // also if a task runs out of memory.
+  // Save, Fork and Delete call `done` once: before they return, or on the store's thread if files
+  // are involved. They throw only what `done` throws, and report RESOURCE_EXHAUSTED if memory runs
+  // out. Fork and Delete also report it, with nothing done, if they need files and too many such
+  // calls wait, in all or of this client. Save is not refused for that, because a computation would
+  // be lost; the ledger bounds the copies that wait.
 
   // Saves a copy of a state under a new handle, and reports it: at once for a state in memory, or
   // once the file is durable. RESOURCE_EXHAUSTED, before anything is copied, if there is no room;
@@ -100,13 +103,19 @@ class StateStore {
             const StateRetention& retention, Done done);
   // Saves the same state under another handle. If `retention` does not set on_disk, it is on disk
   // if the original is. NOT_FOUND; otherwise errors of Save and of Load.
-  void Fork(std::string_view handle, const StateRetention& retention, Done done);
+  void Fork(std::string_view handle, const StateRetention& retention, const std::string& client,
+            Done done);
 
   // NOT_FOUND for a handle that is unknown, expired or deleted.
   absl::StatusOr<StateInfo> Get(std::string_view handle);
   // Deletes a state, and its file if it has one; reports once that is durable. INTERNAL if the file
-  // cannot be removed; the state then still exists.
-  void Delete(std::string_view handle, std::function<void(absl::Status)> done);
+  // cannot be removed, and the state then still exists; or if it was removed but may come back with
+  // the next start.
+  void Delete(std::string_view handle, const std::string& client,
+              std::function<void(absl::Status)> done);
+  // Refuses forks and deletions with UNAVAILABLE from here on, and calls `done` of those that wait
+  // with it. Saves are still done.
+  void Close();
   // Lists states sorted by name, without handles: those of one model, or all if `model` is empty.
   std::vector<StateInfo> List(std::string_view model);
 
@@ -137,7 +146,22 @@ class StateStore {
     std::shared_ptr<const Held> held;  // null if it is on disk
   };
   class Arrival;
+  // The work of a call after its checks. It waits for the worker if it needs files.
+  template <typename Result>
+  struct Job {
+    std::optional<std::string> client;  // whose share of the queue it takes; none: it takes none
+    bool with_files = false;
+    std::function<Result()> work;
+  };
+  using Saving = absl::StatusOr<Job<absl::StatusOr<StateInfo>>>;
+  using Deleting = absl::StatusOr<Job<absl::Status>>;
+  struct Task {
+    std::optional<std::string> client;     // as in Job
+    std::function<void(bool refuse)> run;  // does the work, or answers that the server drains
+  };
   using Time = std::chrono::system_clock::time_point;
+  using Entries = std::map<std::string, Entry>;
+  using Expiries = std::set<std::pair<Time, std::string>>;
 
   std::string PathOf(const std::string& name) const;
   void FindFile(const std::string& file);
@@ -149,9 +173,16 @@ class StateStore {
                                                    const StateInfo& info);
   // Returns the description, with a new handle, of a state like `of`.
   absl::StatusOr<StateInfo> Describe(const StateInfo& of, const StateRetention& retention) const;
-  // Reserves room for a state like `of`, and checks the queue if files are involved.
+  Saving BeginSave(const engine::SavedState& state, const std::string& model,
+                   const std::string& digest, const StateRetention& retention);
+  Saving BeginFork(std::string_view handle, const StateRetention& retention,
+                   const std::string& client);
+  Deleting BeginDelete(std::string_view handle, const std::string& client);
+  // Reserves room for a state like `of`. If it is to be on disk, or `reads_file`, checks the share
+  // of `client`, if there is one, in the queue.
   absl::StatusOr<std::shared_ptr<Arrival>> Admit(const StateInfo& of,
-                                                 const StateRetention& retention, bool with_files);
+                                                 const StateRetention& retention, bool reads_file,
+                                                 const std::optional<std::string>& client);
   // Adds the state of `arrival`. Writes its file first if it is to be on disk.
   absl::StatusOr<StateInfo> Keep(Arrival& arrival, std::shared_ptr<const Held> held);
   absl::Status Write(const StateInfo& info, const engine::StateFile& file) const;
@@ -161,18 +192,23 @@ class StateStore {
   // Runs the worker's next task, or waits for one. Returns false once stopping and no task is left.
   bool Step();
 
-  // Runs `work`, on the worker if `with_files`, and passes the result to `done`.
+  // Calls `begin`, does the job that it returns, and passes the result, or the error of `begin` or
+  // of an exception, to `done`.
   template <typename Result>
-  void Do(bool with_files, std::function<Result()> work, std::function<void(Result)> done);
-  void Queue(std::function<void()> task) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::Status CheckQueue() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Do(absl::FunctionRef<absl::StatusOr<Job<Result>>()> begin, std::function<void(Result)> done);
+  // Moves the only element of `task` into the queue. Does not throw.
+  void Queue(std::list<Task>& task) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status CheckQueue(const std::string& client) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status MakeRoom(const StateInfo& info) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckRoom(const StateInfo& info) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Count(const StateInfo& info, int sign) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Insert does not count the state, which must have been counted. Forget does not remove the file.
+  // Insert does not count the state. Forget does not remove the file.
+  // Each has no effect if it throws.
   void Insert(StateInfo info, std::shared_ptr<const Held> held)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool Forget(const std::string& name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Forgets the state that expires first, and returns its entry. Does not throw.
+  Entries::node_type TakeFirst() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Forgets some expired states, the earliest first, and has the worker free them and remove their
   // files. Bounded, so that no call takes long. Returns whether more are left.
   bool ForgetExpired() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -183,13 +219,14 @@ class StateStore {
   engine::Ledger& ledger_;
   mutable engine::Mutex mutex_;
   engine::CondVar wake_;
-  std::map<std::string, Entry> entries_ ABSL_GUARDED_BY(mutex_);              // by name
-  std::set<std::pair<Time, std::string>> by_expiry_ ABSL_GUARDED_BY(mutex_);  // names of entries
+  Entries entries_ ABSL_GUARDED_BY(mutex_);     // by name
+  Expiries by_expiry_ ABSL_GUARDED_BY(mutex_);  // with the names of entries
   int64_t memory_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t disk_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   // Like the bytes, includes states that are still being saved.
   int64_t states_ ABSL_GUARDED_BY(mutex_) = 0;
-  std::deque<std::function<void()>> tasks_ ABSL_GUARDED_BY(mutex_);  // for the worker
+  std::list<Task> tasks_ ABSL_GUARDED_BY(mutex_);  // for the worker
+  bool closed_ ABSL_GUARDED_BY(mutex_) = false;    // to forks and deletions
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread worker_;  // writes and removes files, and looks for expired states
 };

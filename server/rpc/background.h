@@ -17,8 +17,9 @@ class Background {
   ~Background();
 
   // Runs `task` and then calls `done` on the task's thread with its status, or with the status of
-  // an exception that it throws. Returns RESOURCE_EXHAUSTED, with neither called, if too many tasks
-  // run or no thread can be created.
+  // an exception that it throws. An exception of `done` is only logged: if it ends a call, it must
+  // do so whatever happens (see MakeEnd). Returns RESOURCE_EXHAUSTED, with neither called, if too
+  // many tasks run or no thread can be created.
   absl::Status Run(std::function<absl::Status()> task, std::function<void(absl::Status)> done);
 
  private:

@@ -1,12 +1,16 @@
 #include "server/rpc/health_service.h"
 
+#include <algorithm>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
+#include "engine/base/exceptions.h"
 #include "engine/base/status.h"
 #include "server/guarded.h"
 #include "server/rpc/messages.h"
+#include "server/rpc/peer.h"
 
 namespace whipsnake::server {
 
@@ -21,8 +25,13 @@ class HealthWatch final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
   static constexpr size_t kLongestName = 256;
   static constexpr const char* kUnknownName = "?";
 
-  HealthWatch(HealthService* service, std::string name)
-      : service_(service), name_(name.size() <= kLongestName ? std::move(name) : kUnknownName) {}
+  // `host` is the client's.
+  HealthWatch(HealthService* service, std::string name, std::string host)
+      : service_(service),
+        name_(name.size() <= kLongestName ? std::move(name) : kUnknownName),
+        host_(std::move(host)) {}
+
+  const std::string& host() const { return host_; }
 
   void Begin(std::shared_ptr<HealthWatch> self) {
     self_ = std::move(self);
@@ -32,29 +41,31 @@ class HealthWatch final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
   // Writes a new status, or finishes, or does nothing if a write is in flight or nothing is new.
   // Thread-safe.
   void Pump() {
-    bool end = false;
+    grpc::Status end;
+    bool write = false;
     {
       engine::MutexLock lock(mutex_);
       if (writing_ || finished_) return;
       const HealthService::Status now = service_->StatusOf(name_);
-      if (gone_) {
-        end = finished_ = true;
-      } else if (now != written_) {
+      if (!gone_ && now == written_) return;
+      end = MakeEnd([&]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+        if (gone_) return ToGrpc(absl::CancelledError("the client has left"));
         HealthCheckResponse response;
         response.set_status(now);
         current_ = SerializeMessage(response);
-        written_ = now;
-        writing_ = true;
-      } else {
-        return;
-      }
+        write = true;
+        return grpc::Status::OK;
+      });
+      if (write) written_ = now;
+      writing_ = write;
+      finished_ = !write;
     }
     // Outside the lock: the flags keep other threads away, and gRPC may destroy this object before
     // Finish returns.
-    if (end) {
-      Finish(ToGrpc(absl::CancelledError("the client has left")));
-    } else {
+    if (write) {
       StartWrite(&current_);
+    } else {
+      Finish(std::move(end));
     }
   }
 
@@ -84,7 +95,7 @@ class HealthWatch final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
 
  private:
   HealthService* const service_;
-  const std::string name_;
+  const std::string name_, host_;
   std::shared_ptr<HealthWatch> self_;
   engine::Mutex mutex_;
   std::optional<HealthService::Status> written_ ABSL_GUARDED_BY(mutex_);
@@ -105,7 +116,8 @@ class RefusedWatch final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
 
 }  // namespace
 
-HealthService::HealthService(size_t max_watches) : max_watches_(max_watches) {
+HealthService::HealthService(size_t max_watches, size_t max_watches_of_host)
+    : max_watches_(max_watches), max_watches_of_host_(max_watches_of_host) {
   teller_ = std::thread([this] { Tell(); });
 }
 
@@ -172,12 +184,21 @@ bool HealthService::Step() {
 
 absl::Status HealthService::Remember(const std::shared_ptr<HealthWatch>& watch) {
   engine::MutexLock lock(mutex_);
-  if (watches_.size() >= max_watches_) {
-    return WithReason(absl::ResourceExhaustedError(absl::StrCat(
-                          watches_.size(), " watches of health run, the most at a time")),
-                      "TOO_MANY_WATCHES");
-  }
+  RETURN_IF_ERROR(CheckRoom(watch->host()));
   watches_.emplace(watch.get(), watch);
+  return absl::OkStatus();
+}
+
+absl::Status HealthService::CheckRoom(const std::string& host) const {
+  const auto full = [](size_t watches, const std::string& of_whom) {
+    return WithReason(absl::ResourceExhaustedError(absl::StrCat(
+                          watches, " watches of health", of_whom, " run, the most at a time")),
+                      "TOO_MANY_WATCHES");
+  };
+  if (watches_.size() >= max_watches_) return full(watches_.size(), "");
+  const size_t own = std::ranges::count_if(
+      watches_, [&](const auto& watch) { return watch.first->host() == host; });
+  if (own >= max_watches_of_host_) return full(own, " from " + host);
   return absl::OkStatus();
 }
 
@@ -201,12 +222,16 @@ grpc::ServerUnaryReactor* HealthService::Check(grpc::CallbackServerContext* cont
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* HealthService::Watch(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* bytes) {
-  HealthCheckRequest request;
-  absl::Status status = ParseMessage(*bytes, &request);
-  const auto watch = std::make_shared<HealthWatch>(this, request.service());
-  if (status.ok()) status = Remember(watch);
+  std::shared_ptr<HealthWatch> watch;
+  const absl::Status status = engine::CatchExceptions([&]() -> absl::Status {
+    HealthCheckRequest request;
+    RETURN_IF_ERROR(ParseMessage(*bytes, &request));
+    watch = std::make_shared<HealthWatch>(this, request.service(), PeerHost(*context));
+    return Remember(watch);
+  });
   if (!status.ok()) {
-    return new RefusedWatch(EndCallAndLog(context, "Watch", RequestIdOf(*context), status));
+    return new RefusedWatch(
+        MakeEnd([&] { return EndCallAndLog(context, "Watch", RequestIdOf(*context), status); }));
   }
   watch->Begin(watch);
   return watch.get();

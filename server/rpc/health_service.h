@@ -30,8 +30,10 @@ class HealthService final : public RawHealthService {
   using Status = grpc::health::v1::HealthCheckResponse::ServingStatus;
 
   static constexpr size_t kMaxWatches = 1024;  // one for each connection at the default limit
+  static constexpr size_t kMaxWatchesOfHost = kMaxWatches / 4;
 
-  explicit HealthService(size_t max_watches = kMaxWatches);
+  explicit HealthService(size_t max_watches = kMaxWatches,
+                         size_t max_watches_of_host = kMaxWatchesOfHost);
   // All calls must have ended.
   ~HealthService() override;
 
@@ -47,7 +49,8 @@ class HealthService final : public RawHealthService {
                                   const grpc::ByteBuffer* request,
                                   grpc::ByteBuffer* response) override;
   // Streams the current status and then every change; of changes in quick succession only the last.
-  // SERVICE_UNKNOWN for an unknown name. RESOURCE_EXHAUSTED if there are too many watches.
+  // SERVICE_UNKNOWN for an unknown name. RESOURCE_EXHAUSTED if there are too many watches, in all
+  // or of the client's host.
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Watch(grpc::CallbackServerContext* context,
                                                     const grpc::ByteBuffer* request) override;
 
@@ -56,13 +59,14 @@ class HealthService final : public RawHealthService {
 
   Status StatusOf(std::string_view service) const;
   absl::Status Remember(const std::shared_ptr<HealthWatch>& watch);
+  absl::Status CheckRoom(const std::string& host) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Forget(HealthWatch* watch);
   void Changed() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Tell();
   // Waits for a change and notifies the watches. Returns false once stopping.
   bool Step();
 
-  const size_t max_watches_;
+  const size_t max_watches_, max_watches_of_host_;
   mutable engine::Mutex mutex_;
   std::map<std::string, bool, std::less<>> serving_ ABSL_GUARDED_BY(mutex_);
   bool shut_down_ ABSL_GUARDED_BY(mutex_) = false;

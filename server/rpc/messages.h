@@ -15,6 +15,8 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "engine/base/exceptions.h"
+#include "engine/base/status.h"
 #include "server/errors.h"
 #include "server/rpc/refusal.h"
 
@@ -41,12 +43,17 @@ grpc::ServerUnaryReactor* AnswerUnary(grpc::CallbackServerContext* context,
                                       const grpc::ByteBuffer* request_bytes,
                                       grpc::ByteBuffer* response_bytes, const Handle& handle) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  Request request;
-  Response response;
-  absl::Status status = ParseMessage(*request_bytes, &request);
-  if (status.ok()) status = handle(request, &response);
-  if (status.ok()) *response_bytes = SerializeMessage(response);
-  reactor->Finish(EndCallAndLog(context, MethodOf(request), RequestIdOf(*context), status));
+  reactor->Finish(MakeEnd([&] {
+    Request request;
+    Response response;
+    const absl::Status status = engine::CatchExceptions([&]() -> absl::Status {
+      RETURN_IF_ERROR(ParseMessage(*request_bytes, &request));
+      RETURN_IF_ERROR(handle(request, &response));
+      *response_bytes = SerializeMessage(response);
+      return absl::OkStatus();
+    });
+    return EndCallAndLog(context, MethodOf(request), RequestIdOf(*context), status);
+  }));
   return reactor;
 }
 

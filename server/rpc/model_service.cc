@@ -111,9 +111,11 @@ grpc::ServerUnaryReactor* ModelService::LoadModel(grpc::CallbackServerContext* c
                                                   grpc::ByteBuffer* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   const auto end = [context, reactor](const absl::Status& status) {
-    reactor->Finish(EndCallAndLog(context, "LoadModel", RequestIdOf(*context), status));
+    reactor->Finish(MakeEnd(
+        [&] { return EndCallAndLog(context, "LoadModel", RequestIdOf(*context), status); }));
   };
-  const absl::StatusOr<ModelSource> source = Announce(*request);
+  const absl::StatusOr<ModelSource> source =
+      engine::CatchExceptions([&] { return Announce(*request); });
   if (!source.ok()) {
     end(source.status());
     return reactor;
@@ -130,7 +132,9 @@ grpc::ServerUnaryReactor* ModelService::LoadModel(grpc::CallbackServerContext* c
     *response = SerializeMessage(message);
     return absl::OkStatus();
   };
-  if (const absl::Status status = environment_.background->Run(load, end); !status.ok()) {
+  const absl::Status status =
+      engine::CatchExceptions([&] { return environment_.background->Run(load, end); });
+  if (!status.ok()) {
     environment_.models->Withdraw(source->name);
     end(status);
   }
@@ -142,15 +146,16 @@ grpc::ServerUnaryReactor* ModelService::UnloadModel(grpc::CallbackServerContext*
                                                     grpc::ByteBuffer* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   const auto end = [context, reactor](const absl::Status& status) {
-    reactor->Finish(EndCallAndLog(context, "UnloadModel", RequestIdOf(*context), status));
+    reactor->Finish(MakeEnd(
+        [&] { return EndCallAndLog(context, "UnloadModel", RequestIdOf(*context), status); }));
   };
-  v1::UnloadModelRequest message;
-  absl::Status status = ParseMessage(*request, &message);
-  if (status.ok()) {
+  const absl::Status status = engine::CatchExceptions([&]() -> absl::Status {
+    v1::UnloadModelRequest message;
+    RETURN_IF_ERROR(ParseMessage(*request, &message));
     *response = SerializeMessage(v1::UnloadModelResponse());
-    status = environment_.background->Run(
+    return environment_.background->Run(
         [this, name = message.name()] { return environment_.models->Unload(name); }, end);
-  }
+  });
   if (!status.ok()) end(status);
   return reactor;
 }
@@ -218,7 +223,8 @@ absl::Status ModelService::List(const v1::ListQuantizationsRequest& request,
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* ModelService::WatchQuantization(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request) {
-  return StartQuantizationWatch(*environment_.quantizations, context, *request);
+  return StartQuantizationWatch(*environment_.quantizations, environment_.end_timeout, context,
+                                *request);
 }
 
 grpc::ServerUnaryReactor* ModelService::CancelQuantization(grpc::CallbackServerContext* context,

@@ -2,6 +2,7 @@
 #ifndef WHIPSNAKE_SERVER_RPC_MODEL_SERVICE_H_
 #define WHIPSNAKE_SERVER_RPC_MODEL_SERVICE_H_
 
+#include <chrono>
 #include <string>
 
 #include "server/registry/model_registry.h"
@@ -21,6 +22,8 @@ struct ModelServiceEnvironment {
   QuantizationJobs* quantizations = nullptr;
   std::string model_root;  // empty: clients cannot load models
   GenerationLimits limits;
+  // How long a client may take to read the rest of a watch after the quantization's end.
+  std::chrono::milliseconds end_timeout{0};
 };
 
 using RawModelService = v1::ModelService::WithRawCallbackMethod_ListModels<

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "absl/status/status.h"
+#include "server/guarded.h"
 
 namespace whipsnake::server {
 
@@ -28,6 +29,17 @@ std::string RequestIdOf(const grpc::CallbackServerContext& context, std::string_
 // metadata if the id is printable ASCII. To be called before the call's Finish.
 grpc::Status EndCall(grpc::CallbackServerContext* context, std::string_view request_id,
                      const absl::Status& status);
+
+// Returns what `make` returns: the status for the call's Finish. `make` may also serialize the
+// response. If it throws, the exception is logged, and the status is RESOURCE_EXHAUSTED without a
+// text, which takes no memory. Every Finish that runs in a callback needs this: gRPC drops an
+// exception, and a call that is not finished stays for ever.
+template <typename Make>
+grpc::Status MakeEnd(const Make& make) noexcept {
+  grpc::Status status(grpc::RESOURCE_EXHAUSTED, "");
+  RunGuarded("rpc", [&] { status = make(); });
+  return status;
+}
 
 // Logs a call that was refused or could not be answered. May block, like the log. `method`:
 // "Generate"; `model` may be "".

@@ -2,11 +2,13 @@
 
 #include <utility>
 
+#include "engine/base/exceptions.h"
 #include "engine/base/status.h"
 #include "server/registry/state_store.h"
 #include "server/rpc/generation_reactors.h"
 #include "server/rpc/messages.h"
 #include "server/rpc/paging.h"
+#include "server/rpc/peer.h"
 
 namespace whipsnake::server {
 
@@ -20,28 +22,25 @@ grpc::ServerUnaryReactor* StateService::ForkState(grpc::CallbackServerContext* c
                                                   const grpc::ByteBuffer* request,
                                                   grpc::ByteBuffer* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  v1::ForkStateRequest message;
-  absl::Status status = ParseMessage(*request, &message);
-  const StateRetention retention = RetentionOf(message.retention());
-  if (status.ok()) {
-    status = WithFieldPrefix(environment_.states->Validate(retention), "retention.");
-  }
-  const auto end = [context, reactor](const absl::Status& result) {
-    reactor->Finish(EndCallAndLog(context, "ForkState", RequestIdOf(*context), result));
+  const auto end = [context, reactor, response](const absl::StatusOr<StateInfo>& info) {
+    reactor->Finish(MakeEnd([&] {
+      if (info.ok()) {
+        v1::ForkStateResponse answer;
+        *answer.mutable_state() = ToProto(*info);
+        *response = SerializeMessage(answer);
+      }
+      return EndCallAndLog(context, "ForkState", RequestIdOf(*context), info.status());
+    }));
   };
-  if (!status.ok()) {
-    end(status);
-    return reactor;
-  }
-  environment_.states->Fork(message.handle(), retention,
-                            [end, response](const absl::StatusOr<StateInfo>& info) {
-                              if (info.ok()) {
-                                v1::ForkStateResponse answer;
-                                *answer.mutable_state() = ToProto(*info);
-                                *response = SerializeMessage(answer);
-                              }
-                              end(info.status());
-                            });
+  const absl::Status status = engine::CatchExceptions([&]() -> absl::Status {
+    v1::ForkStateRequest message;
+    RETURN_IF_ERROR(ParseMessage(*request, &message));
+    const StateRetention retention = RetentionOf(message.retention());
+    RETURN_IF_ERROR(WithFieldPrefix(environment_.states->Validate(retention), "retention."));
+    environment_.states->Fork(message.handle(), retention, PeerHost(*context), end);
+    return absl::OkStatus();
+  });
+  if (!status.ok()) end(status);
   return reactor;
 }
 
@@ -86,15 +85,17 @@ grpc::ServerUnaryReactor* StateService::DeleteState(grpc::CallbackServerContext*
                                                     grpc::ByteBuffer* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   const auto end = [context, reactor](const absl::Status& status) {
-    reactor->Finish(EndCallAndLog(context, "DeleteState", RequestIdOf(*context), status));
+    reactor->Finish(MakeEnd(
+        [&] { return EndCallAndLog(context, "DeleteState", RequestIdOf(*context), status); }));
   };
-  v1::DeleteStateRequest message;
-  if (const absl::Status status = ParseMessage(*request, &message); !status.ok()) {
-    end(status);
-    return reactor;
-  }
-  *response = SerializeMessage(v1::DeleteStateResponse());
-  environment_.states->Delete(message.handle(), end);
+  const absl::Status status = engine::CatchExceptions([&]() -> absl::Status {
+    v1::DeleteStateRequest message;
+    RETURN_IF_ERROR(ParseMessage(*request, &message));
+    *response = SerializeMessage(v1::DeleteStateResponse());
+    environment_.states->Delete(message.handle(), PeerHost(*context), end);
+    return absl::OkStatus();
+  });
+  if (!status.ok()) end(status);
   return reactor;
 }
 

@@ -1,6 +1,8 @@
 // Tests the health service alone, on a server of its own.
 #include "server/rpc/health_service.h"
 
+#include <unistd.h>
+
 #include "tests/server/support.h"
 
 namespace whipsnake::server {
@@ -21,10 +23,13 @@ class HealthServiceTest : public testing::Test {
     grpc::ServerBuilder builder;
     int port = 0;
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+    const std::string local = "unix-abstract:whipsnake-health-" + std::to_string(getpid());
+    builder.AddListeningPort(local, grpc::InsecureServerCredentials());
     builder.RegisterService(&service_);
     server_ = builder.BuildAndStart();
     stub_ = Health::NewStub(grpc::CreateChannel("127.0.0.1:" + std::to_string(port),
                                                 grpc::InsecureChannelCredentials()));
+    local_stub_ = Health::NewStub(grpc::CreateChannel(local, grpc::InsecureChannelCredentials()));
   }
 
   grpc::Status Check(const std::string& name) {
@@ -39,16 +44,22 @@ class HealthServiceTest : public testing::Test {
     request.set_service(name);
     return stub_->Watch(&context, request);
   }
+  // The same from another host.
+  Reader WatchFromElsewhere(grpc::ClientContext& context, const std::string& name) {
+    HealthCheckRequest request;
+    request.set_service(name);
+    return local_stub_->Watch(&context, request);
+  }
   static HealthCheckResponse::ServingStatus Next(const Reader& reader) {
     HealthCheckResponse response;
     EXPECT_TRUE(reader->Read(&response));
     return response.status();
   }
 
-  static constexpr int kMaxWatches = 3;
-  HealthService service_{kMaxWatches};
+  static constexpr int kMaxWatches = 3, kMaxWatchesOfHost = 2;
+  HealthService service_{kMaxWatches, kMaxWatchesOfHost};
   std::unique_ptr<grpc::Server> server_;
-  std::unique_ptr<Health::Stub> stub_;
+  std::unique_ptr<Health::Stub> stub_, local_stub_;
 };
 
 TEST_F(HealthServiceTest, AWatchSeesEachChangeThatLasts) {
@@ -69,33 +80,40 @@ TEST_F(HealthServiceTest, AWatchSeesEachChangeThatLasts) {
 TEST_F(HealthServiceTest, WatchesAreBounded) {
   std::vector<std::unique_ptr<grpc::ClientContext>> contexts;
   std::vector<Reader> readers;
-  const auto watch = [&] {
-    contexts.push_back(std::make_unique<grpc::ClientContext>());
-    readers.push_back(Watch(*contexts.back(), "known"));
+  const auto watch = [&](bool from_elsewhere) {
+    grpc::ClientContext& context = *contexts.emplace_back(std::make_unique<grpc::ClientContext>());
+    readers.push_back(from_elsewhere ? WatchFromElsewhere(context, "known")
+                                     : Watch(context, "known"));
   };
-  for (int i = 0; i < kMaxWatches; ++i) {
-    watch();
+  const auto expect_refusal = [&](bool from_elsewhere, const std::string& why) {
+    watch(from_elsewhere);
+    HealthCheckResponse response;
+    EXPECT_FALSE(readers.back()->Read(&response));
+    const grpc::Status full = readers.back()->Finish();
+    EXPECT_EQ(full.error_code(), grpc::RESOURCE_EXHAUSTED);
+    EXPECT_EQ(ReasonOf(full), "TOO_MANY_WATCHES");
+    EXPECT_THAT(full.error_message(), HasSubstr(why));
+    EXPECT_TRUE(HasRetry(full));
+    readers.pop_back();
+  };
+  for (int i = 0; i < kMaxWatchesOfHost; ++i) {
+    watch(false);
     EXPECT_EQ(Next(readers.back()), HealthCheckResponse::SERVING);
   }
-  watch();
-  HealthCheckResponse response;
-  EXPECT_FALSE(readers.back()->Read(&response));
-  const grpc::Status full = readers.back()->Finish();
-  EXPECT_EQ(full.error_code(), grpc::RESOURCE_EXHAUSTED);
-  EXPECT_EQ(ReasonOf(full), "TOO_MANY_WATCHES");
-  EXPECT_THAT(full.error_message(), HasSubstr("3 watches"));
-  EXPECT_TRUE(HasRetry(full));
+  expect_refusal(false, "2 watches of health from ipv4:127.0.0.1 run");
+  watch(true);
+  EXPECT_EQ(Next(readers.back()), HealthCheckResponse::SERVING) << "another host has room";
+  expect_refusal(true, "3 watches of health run");
   EXPECT_TRUE(Check("known").ok());
   service_.Set("known", false);
-  for (int i = 0; i < kMaxWatches; ++i) {
-    EXPECT_EQ(Next(readers[i]), HealthCheckResponse::NOT_SERVING);
-  }
+  for (const Reader& reader : readers) EXPECT_EQ(Next(reader), HealthCheckResponse::NOT_SERVING);
   // A watch that ends makes room. Its client sees the end before the server removes the watch, so
   // the test retries.
   contexts.front()->TryCancel();
+  HealthCheckResponse response;
   EXPECT_FALSE(readers.front()->Read(&response));
   readers.front()->Finish();
-  do watch();
+  do watch(false);
   while (!readers.back()->Read(&response));
   EXPECT_EQ(response.status(), HealthCheckResponse::NOT_SERVING);
   for (const auto& context : contexts) context->TryCancel();

@@ -302,6 +302,43 @@ TEST_F(QuantizationServiceTest, TheWatchesOfOneAreBounded) {
   watchers.erase(watchers.begin());
   EXPECT_TRUE(watch().ok());
   quantizer_.steps.Open();
+  while (!HasEnded(jobs.Get(id)->state)) std::this_thread::yield();
+  watchers.clear();
+  for (size_t i = 0; i < QuantizationJobs::kMaxWatchers; ++i) EXPECT_TRUE(watch().ok());
+  EXPECT_TRUE(absl::IsResourceExhausted(watch())) << "watches of an ended one count too";
+}
+
+class ImpatientServerTest : public QuantizationServiceTest {
+ protected:
+  ImpatientServerTest() { end_timeout_ = std::chrono::milliseconds(200); }
+
+  // Returns once this many watches were cancelled by the server.
+  void WaitForCancelled(int watches) {
+    const std::string series =
+        "method=\"whipsnake.v1.ModelService/WatchQuantization\",code=\"CANCELLED\"} " +
+        std::to_string(watches) + "\n";
+    while (server_->Metrics().find(series) == std::string::npos) std::this_thread::yield();
+  }
+};
+
+// Also if it is the first message that the client does not read.
+TEST_F(ImpatientServerTest, WhoDoesNotReadTheEndOfAWatchIsCut) {
+  quantizer_.steps.Close();
+  const std::string id = Start("out");
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 5);  // the least: no message fits
+  const auto stub = v1::ModelService::NewStub(grpc::CreateCustomChannel(
+      server_->daemon->grpc_address(), grpc::InsecureChannelCredentials(), arguments));
+  v1::WatchQuantizationRequest request;
+  request.set_id(id);
+  grpc::ClientContext during, after;
+  const Reader early = stub->WatchQuantization(&during, request);
+  quantizer_.steps.WaitForArrivals(1);
+  quantizer_.steps.Open();
+  WaitForCancelled(1);
+  const Reader late = stub->WatchQuantization(&after, request);
+  WaitForCancelled(2);
 }
 
 }  // namespace

@@ -88,6 +88,7 @@ class QuantizationServiceTest : public testing::Test {
     DaemonOptions options = FakeOptions(engine_);
     options.model_root = root_;
     options.quantizer = std::ref(quantizer_);
+    options.end_timeout = end_timeout_;
     server_.emplace(std::move(options));
   }
   void TearDown() override {
@@ -178,6 +179,7 @@ class QuantizationServiceTest : public testing::Test {
     return response;
   }
 
+  std::chrono::milliseconds end_timeout_{30'000};  // of the server
   FakeEngine engine_;
   FakeQuantizer quantizer_;
   std::filesystem::path root_;

@@ -13,9 +13,11 @@
 #include <new>
 #include <thread>
 
+#include "engine/base/exceptions.h"
 #include "engine/base/status.h"
 #include "engine/checkpoint/digest.h"
 #include "tests/engine/fakes/fake_model.h"
+#include "tests/server/failing_memory.h"
 
 namespace whipsnake::server {
 namespace {
@@ -46,7 +48,7 @@ class StateStoreTest : public testing::Test {
 
   absl::Status Delete(std::string_view handle) {
     std::promise<absl::Status> result;
-    store_->Delete(handle, [&](const absl::Status& status) { result.set_value(status); });
+    store_->Delete(handle, "client", [&](const absl::Status& status) { result.set_value(status); });
     return result.get_future().get();
   }
 
@@ -71,7 +73,7 @@ class StateStoreTest : public testing::Test {
   }
   absl::StatusOr<StateInfo> Fork(std::string_view handle, const StateRetention& retention = {}) {
     std::promise<absl::StatusOr<StateInfo>> result;
-    store_->Fork(handle, retention,
+    store_->Fork(handle, retention, "client",
                  [&](absl::StatusOr<StateInfo> info) { result.set_value(std::move(info)); });
     return result.get_future().get();
   }
@@ -428,6 +430,18 @@ TEST_F(StateStoreTest, AFileThatCannotBeWrittenIsAnErrorAndTakesNoRoom) {
   EXPECT_EQ(store_->states() + store_->disk_bytes(), 0);
 }
 
+// The file is gone, so the state is too, even if the directory cannot be synchronised.
+TEST_F(StateStoreTest, AStateWhoseFileIsRemovedIsGone) {
+  Open();
+  const StateInfo info = *Save(State(10), kOnDisk);
+  fs::remove_all(directory_);  // the file is absent, and the directory cannot be synchronised
+  const absl::Status status = Delete(info.handle);
+  EXPECT_TRUE(absl::IsInternal(status)) << status;
+  EXPECT_THAT(std::string(engine::ClientMessage(status)), HasSubstr("is deleted, but may be back"));
+  EXPECT_TRUE(absl::IsNotFound(store_->Get(info.handle).status()));
+  EXPECT_EQ(store_->states() + store_->disk_bytes(), 0);
+}
+
 // Lets a test block the store's thread.
 class BusyStoreTest : public StateStoreTest {
  protected:
@@ -448,6 +462,26 @@ class BusyStoreTest : public StateStoreTest {
     if (!std::exchange(released_, true)) release_.count_down();
   }
 
+  using StateStoreTest::Fork;
+  void Fork(const std::string& handle, const std::string& client, size_t times) {
+    for (size_t i = 0; i < times; ++i) store_->Fork(handle, {}, client, answer_with_info_);
+  }
+  // Queues as many forks as may wait, of several clients.
+  void FillQueue(const std::string& handle) {
+    for (const char* client : {"a", "b", "c", "d"}) {
+      Fork(handle, client, StateStore::kMaxWaitingTasksOfClient);
+    }
+  }
+
+  std::vector<absl::Status> answers_;  // by the store's thread, or by this one while that is held
+  const std::function<void(absl::Status)> answer_ = [this](const absl::Status& status) {
+    answers_.push_back(status);
+  };
+  const StateStore::Done answer_with_info_ = [this](const absl::StatusOr<StateInfo>& info) {
+    answers_.push_back(info.status());
+  };
+
+  std::atomic<int> told_{0};  // answers
   std::latch busy_{1}, release_{1};
   bool released_ = false;
 };
@@ -456,39 +490,99 @@ TEST_F(BusyStoreTest, WhatWaitsForTheDiskIsBounded) {
   Open();
   const StateInfo disk = *Save(State(10), kOnDisk), memory = *Save(State(20));
   Hold();
-  std::vector<absl::Status> answers;  // by the store's thread, or by this one while that is held
-  const auto answer = [&](const absl::Status& status) { answers.push_back(status); };
-  const auto answer_with_info = [&](const absl::StatusOr<StateInfo>& info) {
-    answer(info.status());
-  };
-  for (size_t i = 0; i < StateStore::kMaxWaitingTasks; ++i) {
-    store_->Fork(disk.handle, {}, answer_with_info);
-  }
-  EXPECT_THAT(answers, IsEmpty());
+  FillQueue(disk.handle);
+  EXPECT_THAT(answers_, IsEmpty());
   const auto held = [&] {
     return store_->states() + store_->disk_bytes() + store_->memory_bytes() + ledger_.used();
   };
   const int64_t before = held();
-  store_->Fork(disk.handle, {}, answer_with_info);
-  store_->Fork(disk.handle, {.time_to_live = {}, .on_disk = false}, answer_with_info);
-  store_->Fork(memory.handle, kOnDisk, answer_with_info);
-  store_->Save(State(30), "m", "d1", kOnDisk, answer_with_info);
-  store_->Delete(disk.handle, answer);
-  ASSERT_EQ(answers.size(), 5) << "at once";
-  for (const absl::Status& status : answers) {
+  store_->Fork(disk.handle, {}, "another", answer_with_info_);
+  store_->Fork(disk.handle, {.time_to_live = {}, .on_disk = false}, "another", answer_with_info_);
+  store_->Fork(memory.handle, kOnDisk, "another", answer_with_info_);
+  store_->Delete(disk.handle, "another", answer_);
+  ASSERT_EQ(answers_.size(), 4) << "at once";
+  for (const absl::Status& status : answers_) {
     EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("256 forks and deletions"));
     EXPECT_THAT(std::string(status.message()), HasSubstr("try again"));
   }
   EXPECT_EQ(held(), before);
-  answers.clear();
+  answers_.clear();
   EXPECT_TRUE(Save(State(40)).ok()) << "what is kept in memory does not wait";
   EXPECT_TRUE(Fork(memory.handle).ok());
   EXPECT_TRUE(Delete(memory.handle).ok());
   Release();
   store_->Flush();
-  EXPECT_THAT(answers, testing::SizeIs(StateStore::kMaxWaitingTasks));
-  EXPECT_THAT(answers, testing::Each(absl::OkStatus()));
+  EXPECT_THAT(answers_, testing::SizeIs(StateStore::kMaxWaitingTasks));
+  EXPECT_THAT(answers_, testing::Each(absl::OkStatus()));
   EXPECT_TRUE(Delete(disk.handle).ok());
+}
+
+TEST_F(BusyStoreTest, AClientTakesAQuarterOfTheQueue) {
+  Open();
+  const StateInfo disk = *Save(State(10), kOnDisk);
+  Hold();
+  Fork(disk.handle, "flooder", StateStore::kMaxWaitingTasksOfClient);
+  EXPECT_THAT(answers_, IsEmpty());
+  Fork(disk.handle, "flooder", 1);
+  store_->Delete(disk.handle, "flooder", answer_);
+  ASSERT_EQ(answers_.size(), 2) << "at once";
+  for (const absl::Status& status : answers_) {
+    EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("64 forks and deletions of saved states "
+                                                         "of this client"));
+  }
+  answers_.clear();
+  Fork(disk.handle, "another", 1);
+  EXPECT_THAT(answers_, IsEmpty());
+  Release();
+  store_->Flush();
+  EXPECT_THAT(answers_, testing::SizeIs(StateStore::kMaxWaitingTasksOfClient + 1));
+  EXPECT_THAT(answers_, testing::Each(absl::OkStatus()));
+}
+
+// A finished generation is not lost, however many forks wait.
+TEST_F(BusyStoreTest, ASaveIsNotRefusedForTheQueue) {
+  Open();
+  const StateInfo disk = *Save(State(10), kOnDisk);
+  Hold();
+  FillQueue(disk.handle);
+  for (int i = 0; i < 100; ++i) {
+    store_->Save(State(30), "m", "d1", kOnDisk, answer_with_info_);
+  }
+  EXPECT_THAT(answers_, IsEmpty());
+  Fork(disk.handle, "another", 1);
+  ASSERT_EQ(answers_.size(), 1);
+  EXPECT_THAT(std::string(answers_[0].message()), HasSubstr("256 forks")) << "saves do not count";
+  answers_.clear();
+  Release();
+  store_->Flush();
+  EXPECT_THAT(answers_, testing::SizeIs(StateStore::kMaxWaitingTasks + 100));
+  EXPECT_THAT(answers_, testing::Each(absl::OkStatus()));
+}
+
+// The counts do not include what was refused, and what was computed is still saved.
+TEST_F(BusyStoreTest, OnceClosedItForksAndDeletesNoMore) {
+  Open();
+  const StateInfo disk = *Save(State(10), kOnDisk), memory = *Save(State(20));
+  Hold();
+  const int64_t before = store_->states();
+  Fork(disk.handle, "a", 5);
+  store_->Delete(disk.handle, "a", answer_);
+  store_->Close();
+  EXPECT_THAT(answers_, testing::SizeIs(6)) << "at once";
+  EXPECT_EQ(store_->states(), before);
+  Fork(disk.handle, "a", 1);
+  Fork(memory.handle, "a", 1);
+  store_->Delete(memory.handle, "a", answer_);
+  ASSERT_THAT(answers_, testing::SizeIs(9));
+  for (const absl::Status& status : answers_) EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+  answers_.clear();
+  store_->Save(State(30), "m", "d1", kOnDisk, answer_with_info_);
+  Release();
+  store_->Flush();
+  EXPECT_THAT(answers_, ElementsAre(absl::OkStatus()));
+  EXPECT_THAT(Tokens(disk.handle), ElementsAre(10, 11, 12, 13));
 }
 
 // The store's own work is not refused, and runs behind that of clients.
@@ -497,9 +591,7 @@ TEST_F(BusyStoreTest, WhatExpiresIsRemovedHoweverManyWait) {
   const StateInfo soon = *Save(State(10), {.time_to_live = seconds(5), .on_disk = true});
   const StateInfo disk = *Save(State(20), kOnDisk);
   Hold();
-  for (size_t i = 0; i < StateStore::kMaxWaitingTasks; ++i) {
-    store_->Fork(disk.handle, {}, [](const absl::StatusOr<StateInfo>&) {});
-  }
+  FillQueue(disk.handle);
   Advance(seconds(5));
   EXPECT_TRUE(absl::IsNotFound(store_->Get(soon.handle).status()));
   Release();
@@ -544,16 +636,74 @@ TEST_F(StateStoreTest, AnExceptionOnItsThreadEndsTheCallAlone) {
   const auto reserved = small.Reserve(1, engine::Purpose::kStates, "what leaves too little");
   small.Register(&thrower);
   std::promise<absl::Status> result;
-  store.Fork(info.handle, {},
+  store.Fork(info.handle, {}, "client",
              [&](const absl::StatusOr<StateInfo>& fork) { result.set_value(fork.status()); });
   const absl::Status status = result.get_future().get();
   EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
   EXPECT_EQ(store.states(), 1);
   small.Unregister(&thrower);
   // An exception that the callback throws is dropped.
-  store.Delete(info.handle, [](const absl::Status&) { throw std::bad_alloc(); });
+  store.Delete(info.handle, "client", [](const absl::Status&) { throw std::bad_alloc(); });
   store.Flush();
   EXPECT_EQ(store.states(), 0);
+}
+
+// Calls `call` until no allocation fails in it: with its first allocation failing, then with its
+// second, and so on. After each, `check` is called.
+void FailEachAllocation(const std::function<void()>& call, const std::function<void()>& check) {
+  bool failed = true;
+  for (int64_t allocations = 0; failed; ++allocations) {
+    SCOPED_TRACE(allocations);
+    {
+      FailingMemory failing(allocations);
+      call();
+      failed = failing.failed();
+    }
+    check();
+  }
+}
+
+// In whichever allocation memory runs out, the call is answered once, and the counts stay right.
+TEST_F(BusyStoreTest, MemoryThatRunsOutEndsTheCallAlone) {
+  Open();
+  const StateInfo disk = *Save(State(10), kOnDisk), memory = *Save(State(20));
+  const engine::SavedState state = State(30);
+  const StateStore::Done with_info = [&](const absl::StatusOr<StateInfo>&) { ++told_; };
+  const std::function<void(absl::Status)> done = [&](const absl::Status&) { ++told_; };
+  const std::string client = "client";
+  Hold();
+  std::vector<std::function<void()>> calls;
+  for (const StateRetention& retention : {StateRetention(), kOnDisk}) {
+    calls.emplace_back([&, retention] { store_->Save(state, "m", "d1", retention, with_info); });
+    for (const std::string& handle : {disk.handle, memory.handle}) {
+      calls.emplace_back(
+          [&, retention, handle] { store_->Fork(handle, retention, client, with_info); });
+    }
+  }
+  for (const std::string& handle : {disk.handle, memory.handle}) {
+    calls.emplace_back([&, handle] { store_->Delete(handle, client, done); });
+  }
+  int called = 0;
+  for (const auto& call : calls) {
+    FailEachAllocation(call, [&] { ++called; });
+  }
+  Release();
+  store_->Flush();
+  EXPECT_EQ(told_, called);
+  EXPECT_EQ(store_->states(), store_->List("").size());
+  Advance(hours(2));
+  FailEachAllocation(
+      [&] {
+        engine::CatchExceptions([&] {
+          store_->Get(disk.handle).status().IgnoreError();
+        }).IgnoreError();
+      },
+      [] {});
+  while (!store_->List("").empty()) continue;
+  store_->Flush();
+  EXPECT_EQ(store_->states() + store_->memory_bytes() + store_->disk_bytes(), 0);
+  EXPECT_EQ(ledger_.used(), 0);
+  EXPECT_THAT(Files(".state"), IsEmpty());
 }
 
 TEST_F(StateStoreTest, ManyThreadsAtOnce) {

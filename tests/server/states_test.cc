@@ -189,6 +189,22 @@ TEST_F(StatesTest, ForksListsAndDeletes) {
   EXPECT_EQ(TextOf(From(forked.state().handle(), "", 1)), "d");
 }
 
+TEST_F(StatesTest, ADrainingServerForksAndDeletesNothing) {
+  const std::string handle = Save("abc").handle();
+  server().daemon->RequestDrain();
+  Delete(handle);
+  EXPECT_EQ(status_.error_code(), grpc::UNAVAILABLE);
+  EXPECT_EQ(ReasonOf(status_), "SERVER_DRAINING");
+  v1::ForkStateRequest request;
+  v1::ForkStateResponse response;
+  request.set_handle(handle);
+  grpc::ClientContext context;
+  status_ = states()->ForkState(&context, request, &response);
+  EXPECT_EQ(status_.error_code(), grpc::UNAVAILABLE);
+  EXPECT_EQ(ReasonOf(status_), "SERVER_DRAINING");
+  EXPECT_TRUE(HasRetry(status_));
+}
+
 TEST_F(StatesTest, WhatIsOnDiskSurvivesTheServer) {
   options_.data = data_.string();
   const v1::State disk = Save("abc", "", true), memory = Save("abc");
