@@ -3,14 +3,16 @@
 //
 // Sequences join and leave between steps. A step gives one token to every running sequence that is
 // past its prompt, and divides a budget of prompt tokens among those that still read theirs. A long
-// prompt thus slows the other sequences by a bounded amount and never stops them. More urgent
-// prompts are read first. Among equals, half of the budget goes to the prompt that was admitted
-// first, so that it always progresses. The rest goes to the shortest prompts first, so that they
-// need not wait for the end of a long one.
+// prompt thus slows the other sequences by a bounded amount and never stops them. Half of the
+// budget goes to the most urgent prompt, among equals to the one that was admitted first. A prompt
+// rises by one priority every `aging`, also above kHigh, so that each has its turn. The rest goes
+// to the prompts that were more urgent when they were admitted, and among equals to the shortest
+// first, so that they need not wait for the end of a long one.
 //
 // If more sequences wait than may run, they are admitted in this order:
-//   - the more urgent first; a waiting sequence rises by one priority every `aging`, so that none
-//     starves;
+//   - the more urgent first; a waiting sequence rises by one priority every `aging`. It rises above
+//     kHigh only for the time in which no sequence of its client has run. A long wait thus comes
+//     before any newcomer, so that none starves, but a long backlog gains its client nothing;
 //   - among equals, the sequences of the client that has been given the fewest tokens, after the
 //     "virtual token counter" (Sheng et al., Fairness in Serving Large Language Models, arXiv
 //     2401.00588);
@@ -129,7 +131,8 @@ class Batcher {
   struct Client {
     int64_t sequences = 0;  // waiting and running
     int64_t running = 0;
-    double served = 0;  // tokens that it has been given
+    double served = 0;           // tokens that it has been given
+    Clock::time_point last_ran;  // when one of its sequences ran last, or when it came
   };
 
   struct Item {
@@ -139,7 +142,7 @@ class Batcher {
     BatchEntry entry;
     Client* client = nullptr;
     int64_t prompt_left = 0;
-    int rank = 0;         // the aged priority with which it was admitted
+    int rank = 0;         // the priority to which it had risen when it was admitted
     bool queued = true;   // a request that has never run
     bool begun = false;   // has been in a plan that was carried out, and holds its memory
     bool held = false;    // found no memory, and no sequence has been removed since
@@ -148,7 +151,11 @@ class Batcher {
   };
   using Items = std::list<Item>;
 
-  int AgedRank(const Item& item, Clock::time_point now) const;
+  int64_t Agings(Clock::duration time) const;
+  // The priority after aging. Negative: above kHigh.
+  int64_t AgedRank(const Item& item, Clock::time_point now) const;
+  // The same for the order in which sequences are admitted.
+  int64_t TurnRank(const Item& item, Clock::time_point now) const;
   // Records that the last plan has been carried out.
   void NoteBegun();
   void BarLaterRequests(Clock::time_point now);
@@ -177,6 +184,7 @@ class Batcher {
   // by leaving.
   std::map<std::string, Client> clients_;
   bool any_held_ = false;
+  Clock::time_point planned_at_;  // of the last plan
 };
 
 }  // namespace whipsnake::engine
