@@ -127,6 +127,7 @@ void Batcher::Remove(uint64_t id) {
     if (found == items->end()) continue;
     if (found->begun && items == &running_) found->client->last_ran = planned_at_;
     if (items == &running_) --found->client->running;
+    EndBar(*found);
     Forget(*found);
     items->erase(found);
     return LetHeldGo();
@@ -148,7 +149,7 @@ bool Batcher::Postpone(std::span<const BatchShare> shares) {
       std::ranges::any_of(running_, &Item::begun) || std::ranges::any_of(waiting_, &Item::begun);
   if (!helps) {
     LetHeldGo();
-    LiftBars();
+    ForgetLacks();
   }
   return helps;
 }
@@ -158,33 +159,52 @@ void Batcher::LetHeldGo() {
   for (Item& item : waiting_) item.held = false;
 }
 
-void Batcher::LiftBars() {
+void Batcher::ForgetLacks() {
   for (Items* items : {&waiting_, &running_}) {
-    for (Item& item : *items) item.lacks = false;
+    for (Item& item : *items) {
+      EndBar(item);
+      item.lacks = false;
+    }
   }
 }
 
 void Batcher::NoteBegun() {
   for (Item& item : running_) {
     if (!item.begun) continue;
+    EndBar(item);
     item.queued = item.lacks = false;
     item.client->last_ran = planned_at_;
   }
 }
 
+void Batcher::EndBar(Item& item) {
+  if (std::exchange(item.bars, false)) last_barred_ = planned_at_;
+}
+
+std::tuple<int64_t, double, uint64_t> Batcher::Turn(const Item& item, Clock::time_point now) const {
+  return {AgedRank(item, now), item.client->served, item.id()};
+}
+
 // A request that is just being tried again bars the others too: the returned memory is for it.
-void Batcher::BarLaterRequests(Clock::time_point now) {
-  const auto turn = [&](const Item& item) {
-    return std::tuple(TurnRank(item, now), item.client->served, item.id());
-  };
+const Batcher::Item* Batcher::WhoBars(Clock::time_point now) const {
   const Item* first = nullptr;
   for (const Items* items : {&waiting_, &running_}) {
     for (const Item& item : *items) {
-      if (item.lacks && (first == nullptr || turn(item) < turn(*first))) first = &item;
+      const auto since = std::max(item.entry.arrival, last_barred_);
+      if (!item.lacks || now - since < options_.aging) continue;
+      if (first == nullptr || Turn(item, now) < Turn(*first, now)) first = &item;
     }
   }
-  for (Item& item : waiting_) {
-    item.barred = first != nullptr && item.queued && turn(*first) < turn(item);
+  return first;
+}
+
+void Batcher::BarLaterRequests(Clock::time_point now) {
+  const Item* const first = WhoBars(now);
+  for (Items* items : {&waiting_, &running_}) {
+    for (Item& item : *items) {
+      item.bars = &item == first;
+      item.barred = first != nullptr && item.queued && Turn(*first, now) < Turn(item, now);
+    }
   }
 }
 

@@ -97,6 +97,7 @@ TEST(BatcherMemoryTest, WhatIsGivenBackIsForTheOneThatFoundNone) {
   const uint64_t first = machine.Add({.bytes = 5, .decode = 3});
   EXPECT_THAT(machine.Step(), ElementsAre(first));
   const uint64_t large = machine.Add({.bytes = 8});
+  machine.Wait(BatcherOptions().aging);
   EXPECT_THAT(machine.Step(), ElementsAre(first));
   const uint64_t small = machine.Add({.bytes = 5});
   EXPECT_THAT(machine.Step(), ElementsAre(first)) << "there is memory for the small one";
@@ -104,6 +105,56 @@ TEST(BatcherMemoryTest, WhatIsGivenBackIsForTheOneThatFoundNone) {
   EXPECT_THAT(machine.Step(), ElementsAre(large)) << "which is tried alone";
   EXPECT_THAT(machine.Step(), ElementsAre(large));
   EXPECT_THAT(machine.Step(), ElementsAre(small));
+}
+
+TEST(BatcherMemoryTest, TheOneThatFoundNoneIsPassedForOneAgingOnly) {
+  Machine machine({.aging = 10 * Machine::kStep}, 10);
+  const uint64_t first = machine.Add({.bytes = 5, .decode = 30});
+  machine.Step();
+  const uint64_t large = machine.Add({.bytes = 8});
+  EXPECT_THAT(machine.Step(), ElementsAre(first));
+  const uint64_t small = machine.Add({.bytes = 5});
+  EXPECT_THAT(machine.Step(), ElementsAre(first, small));
+  machine.Wait(10 * Machine::kStep);
+  const uint64_t late = machine.Add({.bytes = 1});
+  while (!machine.has_ended(first)) EXPECT_THAT(machine.Step(), Not(Contains(late)));
+  EXPECT_TRUE(machine.has_ended(small));
+  EXPECT_THAT(machine.Step(), ElementsAre(large));
+}
+
+// Otherwise many large requests would keep all others out for as long as they come.
+TEST(BatcherMemoryTest, AfterABarAllMayStartForOneAging) {
+  Machine machine({.aging = 10 * Machine::kStep}, 10);
+  const uint64_t first = machine.Add({.bytes = 5, .decode = 15});
+  machine.Step();
+  const uint64_t one = machine.Add({.bytes = 8, .decode = 100});
+  machine.Add({.bytes = 8});
+  machine.Wait(10 * Machine::kStep);
+  while (!machine.has_ended(first)) machine.Step();
+  while (!machine.has_begun(one)) machine.Step();
+  EXPECT_THAT(machine.Step(), ElementsAre(one));
+  const uint64_t small = machine.Add({.bytes = 1});
+  EXPECT_THAT(machine.Step(), ElementsAre(one, small));
+  machine.Wait(10 * Machine::kStep);
+  const uint64_t late = machine.Add({.bytes = 1});
+  EXPECT_THAT(machine.Step(), Not(Contains(late))) << "the other large one has its turn";
+}
+
+// A client cannot shorten the time between bars by taking its request back.
+TEST(BatcherMemoryTest, ABarEndsWithTheRequestThatBars) {
+  Batcher batcher({});
+  Clock::time_point now;
+  ASSERT_TRUE(batcher.Add({1, 1, {}, "", now}).ok());
+  batcher.Plan(now);
+  for (const uint64_t id : {2, 3}) ASSERT_TRUE(batcher.Add({id, 1, {}, "", now}).ok());
+  now += BatcherOptions().aging;
+  const auto shares = batcher.Plan(now);
+  ASSERT_EQ(shares.size(), 3u);
+  EXPECT_TRUE(batcher.Postpone(std::span(shares).last(2)));
+  ASSERT_TRUE(batcher.Add({4, 1, {}, "", now}).ok());
+  EXPECT_EQ(batcher.Plan(now).size(), 1u);
+  batcher.Remove(2);
+  EXPECT_EQ(batcher.Plan(now).size(), 3u) << "the third is tried again, and the fourth starts";
 }
 
 TEST(BatcherMemoryTest, WhoComesBeforeTheOneThatFoundNoneIsNotBarred) {
@@ -128,6 +179,7 @@ TEST(BatcherMemoryTest, SequencesOfWhatHasBegunAreNotBarred) {
   ASSERT_TRUE(batcher.Add({1, 1, {}, "", now}).ok());
   batcher.Plan(now);
   ASSERT_TRUE(batcher.Add({2, 1, {}, "", now}).ok());
+  now += BatcherOptions().aging;
   const auto shares = batcher.Plan(now);
   ASSERT_EQ(shares.size(), 2u);
   EXPECT_TRUE(batcher.Postpone(std::span(shares).last(1)));
@@ -141,6 +193,7 @@ TEST(BatcherMemoryTest, WhereNobodyCanGiveMemoryBackNobodyIsBarred) {
   Machine machine({}, 10);
   machine.TakeMemory(4);
   const uint64_t large = machine.Add({.bytes = 8});
+  machine.Wait(BatcherOptions().aging);
   EXPECT_THAT(machine.Step(), ElementsAre());
   const uint64_t small = machine.Add({.bytes = 2, .decode = 3});
   EXPECT_THAT(machine.Step(), ElementsAre(small));
