@@ -7,13 +7,14 @@
 namespace whipsnake::engine {
 
 struct SharedReservation::Holder {
-  Holder(std::shared_ptr<SharedReservation> shared, Ledger& its_ledger, int64_t asked)
-      : reservation(std::move(shared)), ledger(its_ledger), bytes(asked) {}
+  Holder(Ledger& its_ledger, int64_t asked) : ledger(its_ledger), bytes(asked) {}
   Holder(const Holder&) = delete;
   Holder& operator=(const Holder&) = delete;
-  ~Holder() { reservation->Leave(ledger, bytes); }
+  ~Holder() {
+    if (reservation != nullptr) reservation->Leave(ledger, bytes);
+  }
 
-  const std::shared_ptr<SharedReservation> reservation;
+  std::shared_ptr<SharedReservation> reservation;  // null until the bytes are booked
   Ledger& ledger;
   const int64_t bytes;
 };
@@ -26,6 +27,9 @@ SharedReservation::SharedReservation(Purpose purpose, std::string what)
     : purpose_(purpose), what_(std::move(what)) {}
 
 absl::StatusOr<std::shared_ptr<const void>> SharedReservation::Book(Ledger& ledger, int64_t bytes) {
+  // All that may throw comes before the entry changes.
+  const auto holder = std::make_shared<Holder>(ledger, bytes);
+  std::multiset<int64_t> asked{bytes};
   MutexLock lock(mutex_);
   const auto found = booked_.find(&ledger);
   const int64_t booked = found != booked_.end() ? found->second.most.bytes() : 0;
@@ -34,9 +38,10 @@ absl::StatusOr<std::shared_ptr<const void>> SharedReservation::Book(Ledger& ledg
     ASSIGN_OR_RETURN(missing, ledger.Reserve(bytes - booked, purpose_, what_));
   }
   Booked& entry = booked_[&ledger];
-  entry.asked.insert(bytes);
+  entry.asked.merge(asked);
   entry.most.Add(std::move(missing));
-  return std::make_shared<const Holder>(shared_from_this(), ledger, bytes);
+  holder->reservation = shared_from_this();
+  return holder;
 }
 
 void SharedReservation::Leave(Ledger& ledger, int64_t bytes) {

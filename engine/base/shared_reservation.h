@@ -20,9 +20,9 @@ class SharedReservation : public std::enable_shared_from_this<SharedReservation>
  public:
   static std::shared_ptr<SharedReservation> Make(Purpose purpose, std::string what);
 
-  // Returns a handle that keeps at least `bytes` reserved in `ledger`. Returns RESOURCE_EXHAUSTED,
-  // and changes nothing, if the ledger refuses the missing bytes. The ledger must outlive the
-  // handle, which keeps this object alive.
+  // Returns a handle that keeps at least `bytes` reserved in `ledger`. Returns RESOURCE_EXHAUSTED
+  // if the ledger refuses the missing bytes. A call that fails or throws changes nothing. The
+  // ledger must outlive the handle, which keeps this object alive.
   absl::StatusOr<std::shared_ptr<const void>> Book(Ledger& ledger, int64_t bytes);
 
  private:

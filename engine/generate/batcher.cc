@@ -16,6 +16,9 @@ constexpr int kPriorities = 3;
 // A client with this many more running sequences than another has more than its share.
 constexpr int64_t kUnfair = 2;
 
+// The priority to which a sequence of this rank has risen: at most kHigh.
+int Risen(int64_t rank) { return static_cast<int>(std::max<int64_t>(rank, 0)); }
+
 }  // namespace
 
 absl::Status Batcher::Add(const BatchEntry& entry) {
@@ -40,7 +43,9 @@ absl::Status Batcher::Add(const BatchEntry& entry) {
   std::erase_if(clients_, [&](const auto& client) {
     return client.second.sequences == 0 && client.second.served <= least;
   });
-  Client& client = clients_.try_emplace(entry.client, Client{.served = least}).first->second;
+  Client& client =
+      clients_.try_emplace(entry.client, Client{.served = least, .last_ran = entry.arrival})
+          .first->second;
   ++client.sequences;
   waiting_.push_back({.entry = entry, .client = &client, .prompt_left = entry.prompt_tokens});
   return absl::OkStatus();
@@ -49,6 +54,7 @@ absl::Status Batcher::Add(const BatchEntry& entry) {
 std::vector<BatchShare> Batcher::Plan(Clock::time_point now,
                                       const std::function<bool(uint64_t id)>& ready) {
   NoteBegun();
+  planned_at_ = now;
   BarLaterRequests(now);
   Admit(now);
   std::vector<BatchShare> shares;
@@ -71,7 +77,8 @@ std::vector<BatchShare> Batcher::Plan(Clock::time_point now,
 void Batcher::ShareOut(int64_t budget, std::vector<Item*> reading,
                        std::vector<BatchShare>& shares) {
   if (reading.empty()) return;
-  const Item* first = *std::ranges::min_element(reading, {}, &Item::rank);
+  const Item* first = *std::ranges::min_element(
+      reading, {}, [&](const Item* item) { return AgedRank(*item, planned_at_); });
   const int64_t kept = std::min(first->prompt_left, (budget + 1) / 2);
   budget -= kept;
   std::ranges::stable_sort(
@@ -118,7 +125,9 @@ void Batcher::Remove(uint64_t id) {
   for (Items* items : {&waiting_, &running_}) {
     const auto found = std::ranges::find(*items, id, &Item::id);
     if (found == items->end()) continue;
+    if (found->begun && items == &running_) found->client->last_ran = planned_at_;
     if (items == &running_) --found->client->running;
+    EndBar(*found);
     Forget(*found);
     items->erase(found);
     return LetHeldGo();
@@ -140,7 +149,7 @@ bool Batcher::Postpone(std::span<const BatchShare> shares) {
       std::ranges::any_of(running_, &Item::begun) || std::ranges::any_of(waiting_, &Item::begun);
   if (!helps) {
     LetHeldGo();
-    LiftBars();
+    ForgetLacks();
   }
   return helps;
 }
@@ -150,31 +159,52 @@ void Batcher::LetHeldGo() {
   for (Item& item : waiting_) item.held = false;
 }
 
-void Batcher::LiftBars() {
+void Batcher::ForgetLacks() {
   for (Items* items : {&waiting_, &running_}) {
-    for (Item& item : *items) item.lacks = false;
+    for (Item& item : *items) {
+      EndBar(item);
+      item.lacks = false;
+    }
   }
 }
 
 void Batcher::NoteBegun() {
   for (Item& item : running_) {
-    if (item.begun) item.queued = item.lacks = false;
+    if (!item.begun) continue;
+    EndBar(item);
+    item.queued = item.lacks = false;
+    item.client->last_ran = planned_at_;
   }
 }
 
+void Batcher::EndBar(Item& item) {
+  if (std::exchange(item.bars, false)) last_barred_ = planned_at_;
+}
+
+std::tuple<int64_t, double, uint64_t> Batcher::Turn(const Item& item, Clock::time_point now) const {
+  return {AgedRank(item, now), item.client->served, item.id()};
+}
+
 // A request that is just being tried again bars the others too: the returned memory is for it.
-void Batcher::BarLaterRequests(Clock::time_point now) {
-  const auto turn = [&](const Item& item) {
-    return std::tuple(AgedRank(item, now), item.client->served, item.id());
-  };
+const Batcher::Item* Batcher::WhoBars(Clock::time_point now) const {
   const Item* first = nullptr;
   for (const Items* items : {&waiting_, &running_}) {
     for (const Item& item : *items) {
-      if (item.lacks && (first == nullptr || turn(item) < turn(*first))) first = &item;
+      const auto since = std::max(item.entry.arrival, last_barred_);
+      if (!item.lacks || now - since < options_.aging) continue;
+      if (first == nullptr || Turn(item, now) < Turn(*first, now)) first = &item;
     }
   }
-  for (Item& item : waiting_) {
-    item.barred = first != nullptr && item.queued && turn(*first) < turn(item);
+  return first;
+}
+
+void Batcher::BarLaterRequests(Clock::time_point now) {
+  const Item* const first = WhoBars(now);
+  for (Items* items : {&waiting_, &running_}) {
+    for (Item& item : *items) {
+      item.bars = &item == first;
+      item.barred = first != nullptr && item.queued && Turn(*first, now) < Turn(item, now);
+    }
   }
 }
 
@@ -204,9 +234,17 @@ void Batcher::Restart(uint64_t id, int64_t tokens) {
   found->prompt_left = tokens;
 }
 
-int Batcher::AgedRank(const Item& item, Clock::time_point now) const {
-  const auto risen = std::max<int64_t>((now - item.entry.arrival) / options_.aging, 0);
-  return static_cast<int>(std::max<int64_t>(item.priority() - risen, 0));
+int64_t Batcher::Agings(Clock::duration time) const {
+  return std::max<int64_t>(time / options_.aging, 0);
+}
+
+int64_t Batcher::AgedRank(const Item& item, Clock::time_point now) const {
+  return item.priority() - Agings(now - item.entry.arrival);
+}
+
+int64_t Batcher::TurnRank(const Item& item, Clock::time_point now) const {
+  const int64_t rank = AgedRank(item, now);
+  return rank >= 0 ? rank : std::max(rank, -Agings(now - item.client->last_ran));
 }
 
 Batcher::Items::iterator Batcher::Next(const auto& rank) {
@@ -228,11 +266,11 @@ Batcher::Items::iterator Batcher::Victim() {
 }
 
 void Batcher::Admit(Clock::time_point now) {
-  const auto aged = [&](const Item& item) { return AgedRank(item, now); };
+  const auto aged = [&](const Item& item) { return TurnRank(item, now); };
   while (running() < options_.max_running) {
     const auto next = Next(aged);
     if (next == waiting_.end()) break;
-    Start(next, aged(*next));
+    Start(next, Risen(aged(*next)));
   }
   // Running sequences are displaced by original priority only. With aging, equals would displace
   // each other without any gain.
@@ -269,13 +307,13 @@ bool Batcher::Rebalance(Clock::time_point now) {
   auto next = waiting_.end();
   for (auto item = waiting_.begin(); item != waiting_.end(); ++item) {
     if (item->held || item->barred) continue;
-    const auto victim = victims[AgedRank(*item, now)];
+    const auto victim = victims[Risen(AgedRank(*item, now))];
     if (victim == running_.end()) continue;
     if (victim->client->running < item->client->running + kUnfair) continue;
     if (next == waiting_.end() || key(*item) < key(*next)) next = item;
   }
   if (next == waiting_.end()) return false;
-  const int rank = AgedRank(*next, now);
+  const int rank = Risen(AgedRank(*next, now));
   Start(next, rank);
   Stop(victims[rank]);
   return true;

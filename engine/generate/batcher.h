@@ -3,25 +3,34 @@
 //
 // Sequences join and leave between steps. A step gives one token to every running sequence that is
 // past its prompt, and divides a budget of prompt tokens among those that still read theirs. A long
-// prompt thus slows the other sequences by a bounded amount and never stops them. More urgent
-// prompts are read first. Among equals, half of the budget goes to the prompt that was admitted
-// first, so that it always progresses. The rest goes to the shortest prompts first, so that they
-// need not wait for the end of a long one.
+// prompt thus slows the other sequences by a bounded amount and never stops them. Half of the
+// budget goes to the most urgent prompt, among equals to the one that was admitted first. A prompt
+// rises by one priority every `aging`, also above kHigh, so that each has its turn. The rest goes
+// to the prompts that were more urgent when they were admitted, and among equals to the shortest
+// first, so that they need not wait for the end of a long one.
 //
 // If more sequences wait than may run, they are admitted in this order:
-//   - the more urgent first; a waiting sequence rises by one priority every `aging`, so that none
-//     starves;
+//   - the more urgent first; a waiting sequence rises by one priority every `aging`. It rises above
+//     kHigh only for the time in which no sequence of its client has run. A long wait thus comes
+//     before any newcomer, so that none starves, but a long backlog gains its client nothing;
 //   - among equals, the sequences of the client that has been given the fewest tokens, after the
 //     "virtual token counter" (Sheng et al., Fairness in Serving Large Language Models, arXiv
 //     2401.00588);
 //   - within a client, in the order of arrival.
 //
-// A request that finds no memory when it is to start keeps its place in this order. It waits until
-// another sequence is removed, and until it has begun, no request that comes after it starts.
+// A request that finds no memory when it is to start is tried again when another sequence is
+// removed. Until one `aging` after its arrival, all others may start before it. If it has not begun
+// by then, it bars the requests that come after it: none of them starts until it has begun.
 // Returned memory thus accumulates for it, and it begins at the latest when all sequences that have
-// begun are over. Requests that come before it still start, and the sequences of requests that have
-// begun continue. If no sequence has begun, none has memory to return; the other requests then do
-// not wait, as they may need less memory.
+// begun or come before it are over. In this order, each request rises above kHigh for all of its
+// own wait. Only requests that are older, or younger by a few `aging`, come before it; these may
+// start. The sequences of requests that have begun continue.
+//
+// Only one request bars at a time: of those that have waited so long, the first in this order.
+// After it has begun or left, none bars for one `aging`, whoever sent it. Large requests thus
+// cannot keep the others out one after another: after each of them, the others may start for that
+// time. If no sequence has begun, none has memory to return, and the bar ends too, as the other
+// requests may need less memory.
 //
 // A running sequence is displaced in two cases. It then waits again and later continues from where
 // it was:
@@ -40,6 +49,7 @@
 #include <map>
 #include <span>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -109,9 +119,8 @@ class Batcher {
   void Remove(uint64_t id);
 
   // Undoes shares of the last plan whose sequences found no memory. The sequences wait again and
-  // are not admitted until another one has been removed; neither are the requests that come after
-  // them. Returns false if no other sequence has begun and so has memory to return. Waiting then
-  // does not help, and all may be admitted at once.
+  // are not admitted until another one has been removed. Returns false if no other sequence has
+  // begun and so has memory to return. Waiting then does not help, and all may be admitted at once.
   bool Postpone(std::span<const BatchShare> shares);
 
   // The sequences that have begun and must give up their memory for `id` if memory is short: first
@@ -129,7 +138,8 @@ class Batcher {
   struct Client {
     int64_t sequences = 0;  // waiting and running
     int64_t running = 0;
-    double served = 0;  // tokens that it has been given
+    double served = 0;           // tokens that it has been given
+    Clock::time_point last_ran;  // when one of its sequences ran last, or when it came
   };
 
   struct Item {
@@ -139,19 +149,29 @@ class Batcher {
     BatchEntry entry;
     Client* client = nullptr;
     int64_t prompt_left = 0;
-    int rank = 0;         // the aged priority with which it was admitted
+    int rank = 0;         // the priority to which it had risen when it was admitted
     bool queued = true;   // a request that has never run
     bool begun = false;   // has been in a plan that was carried out, and holds its memory
     bool held = false;    // found no memory, and no sequence has been removed since
     bool lacks = false;   // a request that found no memory when it was to start, and has not begun
-    bool barred = false;  // a request that comes after one that lacks memory
+    bool bars = false;    // lacks memory, and requests that come after it do not start
+    bool barred = false;  // a request that comes after the one that bars
   };
   using Items = std::list<Item>;
 
-  int AgedRank(const Item& item, Clock::time_point now) const;
+  int64_t Agings(Clock::duration time) const;
+  // The priority after aging. Negative: above kHigh.
+  int64_t AgedRank(const Item& item, Clock::time_point now) const;
+  // The same for the order in which sequences are admitted.
+  int64_t TurnRank(const Item& item, Clock::time_point now) const;
+  // The place in the order in which requests bar each other: the least comes first.
+  std::tuple<int64_t, double, uint64_t> Turn(const Item& item, Clock::time_point now) const;
   // Records that the last plan has been carried out.
   void NoteBegun();
+  // The request whose turn it is to bar, or nullptr.
+  const Item* WhoBars(Clock::time_point now) const;
   void BarLaterRequests(Clock::time_point now);
+  void EndBar(Item& item);  // does nothing if the item does not bar
   // The waiting sequence to admit next, or waiting_.end() if none may be admitted.
   Items::iterator Next(const auto& rank);
   Items::iterator Victim();  // the last of the least urgent running sequences
@@ -160,7 +180,7 @@ class Batcher {
   // false if the places are shared fairly.
   bool Rebalance(Clock::time_point now);
   void LetHeldGo();
-  void LiftBars();
+  void ForgetLacks();  // nor does any request bar then
   // Move a sequence from waiting to running, and back.
   void Start(Items::iterator item, int rank);
   void Stop(Items::iterator item);
@@ -177,6 +197,8 @@ class Batcher {
   // by leaving.
   std::map<std::string, Client> clients_;
   bool any_held_ = false;
+  Clock::time_point planned_at_;   // of the last plan
+  Clock::time_point last_barred_;  // the end of the last bar
 };
 
 }  // namespace whipsnake::engine

@@ -32,6 +32,8 @@ struct Request {
 // A generator without a model: requests take memory when they start and release it at their end.
 class Machine {
  public:
+  static constexpr Clock::duration kStep = std::chrono::milliseconds(10);
+
   Machine(const BatcherOptions& options, int64_t bytes) : batcher_(options), free_(bytes) {}
 
   // Returns the request's id.
@@ -44,7 +46,7 @@ class Machine {
 
   // Runs the next step and returns the ids of the requests that ran.
   std::vector<uint64_t> Step() {
-    now_ += std::chrono::milliseconds(10);
+    now_ += kStep;
     std::vector<uint64_t> ran;
     std::vector<BatchShare> without, with;
     for (const BatchShare& share : batcher_.Plan(now_)) {
@@ -66,6 +68,9 @@ class Machine {
     const auto found = requests_.find(id);
     return found == requests_.end() || found->second.second;
   }
+  bool has_ended(uint64_t id) const { return !requests_.contains(id); }
+  int64_t size() const { return std::ssize(requests_); }
+  int64_t waiting() const { return batcher_.waiting(); }
   bool idle() const { return requests_.empty(); }
   void TakeMemory(int64_t bytes) { free_ -= bytes; }
   void Wait(Clock::duration duration) { now_ += duration; }
@@ -92,6 +97,7 @@ TEST(BatcherMemoryTest, WhatIsGivenBackIsForTheOneThatFoundNone) {
   const uint64_t first = machine.Add({.bytes = 5, .decode = 3});
   EXPECT_THAT(machine.Step(), ElementsAre(first));
   const uint64_t large = machine.Add({.bytes = 8});
+  machine.Wait(BatcherOptions().aging);
   EXPECT_THAT(machine.Step(), ElementsAre(first));
   const uint64_t small = machine.Add({.bytes = 5});
   EXPECT_THAT(machine.Step(), ElementsAre(first)) << "there is memory for the small one";
@@ -99,6 +105,56 @@ TEST(BatcherMemoryTest, WhatIsGivenBackIsForTheOneThatFoundNone) {
   EXPECT_THAT(machine.Step(), ElementsAre(large)) << "which is tried alone";
   EXPECT_THAT(machine.Step(), ElementsAre(large));
   EXPECT_THAT(machine.Step(), ElementsAre(small));
+}
+
+TEST(BatcherMemoryTest, TheOneThatFoundNoneIsPassedForOneAgingOnly) {
+  Machine machine({.aging = 10 * Machine::kStep}, 10);
+  const uint64_t first = machine.Add({.bytes = 5, .decode = 30});
+  machine.Step();
+  const uint64_t large = machine.Add({.bytes = 8});
+  EXPECT_THAT(machine.Step(), ElementsAre(first));
+  const uint64_t small = machine.Add({.bytes = 5});
+  EXPECT_THAT(machine.Step(), ElementsAre(first, small));
+  machine.Wait(10 * Machine::kStep);
+  const uint64_t late = machine.Add({.bytes = 1});
+  while (!machine.has_ended(first)) EXPECT_THAT(machine.Step(), Not(Contains(late)));
+  EXPECT_TRUE(machine.has_ended(small));
+  EXPECT_THAT(machine.Step(), ElementsAre(large));
+}
+
+// Otherwise many large requests would keep all others out for as long as they come.
+TEST(BatcherMemoryTest, AfterABarAllMayStartForOneAging) {
+  Machine machine({.aging = 10 * Machine::kStep}, 10);
+  const uint64_t first = machine.Add({.bytes = 5, .decode = 15});
+  machine.Step();
+  const uint64_t one = machine.Add({.bytes = 8, .decode = 100});
+  machine.Add({.bytes = 8});
+  machine.Wait(10 * Machine::kStep);
+  while (!machine.has_ended(first)) machine.Step();
+  while (!machine.has_begun(one)) machine.Step();
+  EXPECT_THAT(machine.Step(), ElementsAre(one));
+  const uint64_t small = machine.Add({.bytes = 1});
+  EXPECT_THAT(machine.Step(), ElementsAre(one, small));
+  machine.Wait(10 * Machine::kStep);
+  const uint64_t late = machine.Add({.bytes = 1});
+  EXPECT_THAT(machine.Step(), Not(Contains(late))) << "the other large one has its turn";
+}
+
+// A client cannot shorten the time between bars by taking its request back.
+TEST(BatcherMemoryTest, ABarEndsWithTheRequestThatBars) {
+  Batcher batcher({});
+  Clock::time_point now;
+  ASSERT_TRUE(batcher.Add({1, 1, {}, "", now}).ok());
+  batcher.Plan(now);
+  for (const uint64_t id : {2, 3}) ASSERT_TRUE(batcher.Add({id, 1, {}, "", now}).ok());
+  now += BatcherOptions().aging;
+  const auto shares = batcher.Plan(now);
+  ASSERT_EQ(shares.size(), 3u);
+  EXPECT_TRUE(batcher.Postpone(std::span(shares).last(2)));
+  ASSERT_TRUE(batcher.Add({4, 1, {}, "", now}).ok());
+  EXPECT_EQ(batcher.Plan(now).size(), 1u);
+  batcher.Remove(2);
+  EXPECT_EQ(batcher.Plan(now).size(), 3u) << "the third is tried again, and the fourth starts";
 }
 
 TEST(BatcherMemoryTest, WhoComesBeforeTheOneThatFoundNoneIsNotBarred) {
@@ -123,6 +179,7 @@ TEST(BatcherMemoryTest, SequencesOfWhatHasBegunAreNotBarred) {
   ASSERT_TRUE(batcher.Add({1, 1, {}, "", now}).ok());
   batcher.Plan(now);
   ASSERT_TRUE(batcher.Add({2, 1, {}, "", now}).ok());
+  now += BatcherOptions().aging;
   const auto shares = batcher.Plan(now);
   ASSERT_EQ(shares.size(), 2u);
   EXPECT_TRUE(batcher.Postpone(std::span(shares).last(1)));
@@ -136,6 +193,7 @@ TEST(BatcherMemoryTest, WhereNobodyCanGiveMemoryBackNobodyIsBarred) {
   Machine machine({}, 10);
   machine.TakeMemory(4);
   const uint64_t large = machine.Add({.bytes = 8});
+  machine.Wait(BatcherOptions().aging);
   EXPECT_THAT(machine.Step(), ElementsAre());
   const uint64_t small = machine.Add({.bytes = 2, .decode = 3});
   EXPECT_THAT(machine.Step(), ElementsAre(small));
@@ -146,37 +204,90 @@ TEST(BatcherMemoryTest, WhereNobodyCanGiveMemoryBackNobodyIsBarred) {
   }
 }
 
-// There is always memory for the small requests, and more of them always arrive.
+// There is always memory for the small requests, and more of them always arrive, also urgent ones
+// of clients that have never been served.
 TEST(BatcherMemoryTest, ALargeRequestStartsHoweverManySmallOnesCome) {
   for (uint64_t seed = 0; seed < 100; ++seed) {
+    SCOPED_TRACE(seed);
     std::mt19937_64 random(seed);
     const auto from = [&](int64_t least, int64_t most) {
       return least + static_cast<int64_t>(random() % (most - least + 1));
     };
+    const int64_t most_urgent = from(0, 1);
+    const bool fresh_names = from(0, 1) == 1;
+    int64_t names = 0;
     const auto client = [&] { return std::string(1, static_cast<char>('a' + from(0, 2))); };
-    Machine machine({.max_running = from(2, 30), .max_waiting = 100'000}, 100);
+    const int64_t aging_steps = from(10, 100);
+    Machine machine(
+        {.max_running = from(2, 30), .max_waiting = 100'000, .aging = aging_steps * Machine::kStep},
+        100);
     const auto add_small = [&] {
       machine.Add({.bytes = from(5, 20),
                    .prompt = from(1, 10),
                    .decode = from(1, 10),
-                   .priority = static_cast<RequestPriority>(from(1, 2)),
-                   .client = client()});
+                   .priority = static_cast<RequestPriority>(from(most_urgent, 2)),
+                   .client = fresh_names ? std::to_string(names++) : client()});
     };
-    for (int step = 0; step < 20; ++step) {
-      for (int i = 0; i < 3; ++i) add_small();
+    const uint64_t served = machine.Add({.bytes = 1, .decode = 100, .client = "b"});
+    for (int step = 0; step < 20 || !machine.has_ended(served); ++step) {
+      if (machine.size() < 60) add_small();
       machine.Step();
     }
     const uint64_t large =
-        machine.Add({.bytes = from(90, 100), .prompt = from(1, 30), .client = client()});
+        machine.Add({.bytes = from(90, 100), .prompt = from(1, 30), .client = "b"});
     // It waits for its turn behind earlier requests, and for the running ones to end.
     int steps = 0;
-    for (; steps < 2000 && !machine.has_begun(large); ++steps) {
-      for (int i = 0; i < 2; ++i) add_small();
+    for (; steps < 1000 && !machine.has_begun(large); ++steps) {
+      while (machine.size() < 60) add_small();
       EXPECT_FALSE(machine.Step().empty()) << "somebody always can run";
     }
-    EXPECT_LT(steps, 300) << "seed " << seed;
+    ASSERT_LT(steps, 4 * aging_steps + 400);
     for (steps = 0; steps < 20'000 && !machine.idle(); ++steps) machine.Step();
-    EXPECT_TRUE(machine.idle()) << "seed " << seed;
+    EXPECT_TRUE(machine.idle());
+  }
+}
+
+// With enough memory and a bounded queue, whatever arrives.
+TEST(BatcherMemoryTest, EachRequestStartsWithinABoundedTime) {
+  for (uint64_t seed = 0; seed < 100; ++seed) {
+    SCOPED_TRACE(seed);
+    std::mt19937_64 random(seed);
+    const auto from = [&](int64_t least, int64_t most) {
+      return least + static_cast<int64_t>(random() % (most - least + 1));
+    };
+    const int64_t places = from(1, 12), most_waiting = from(1, 30), aging_steps = from(5, 50);
+    const int64_t most_prompt = from(1, 60), most_decode = from(1, 10);
+    const int64_t least_urgent = from(0, 2), fresh_names = from(0, 2);
+    Machine machine(
+        {.max_running = places, .mixed_chunk_tokens = 16, .aging = aging_steps * Machine::kStep},
+        100);
+    int64_t names = 0;
+    const auto add = [&](RequestPriority priority, std::string client) {
+      return machine.Add({.prompt = from(1, most_prompt),
+                          .decode = from(1, most_decode),
+                          .priority = priority,
+                          .client = std::move(client)});
+    };
+    const auto add_any = [&] {
+      const bool fresh = fresh_names == 2 || from(0, fresh_names) == 1;
+      add(static_cast<RequestPriority>(from(0, least_urgent)),
+          fresh ? std::to_string(names++) : std::string(1, static_cast<char>('a' + from(0, 2))));
+    };
+    const uint64_t served = add(RequestPriority::kHigh, "a");
+    while (!machine.has_ended(served)) {
+      while (machine.waiting() < most_waiting) add_any();
+      machine.Step();
+    }
+    const int64_t priority = from(0, 2);
+    const uint64_t one = add(static_cast<RequestPriority>(priority), "a");
+    int64_t steps = 0;
+    for (; steps < 2000 && !machine.has_begun(one); ++steps) {
+      while (machine.waiting() < most_waiting) add_any();
+      machine.Step();
+    }
+    // A running request lasts at most this long: half of a step's tokens go to one prompt.
+    const int64_t lasts = most_decode + 2 + places * (most_prompt / 8 + 1);
+    ASSERT_LT(steps, (priority + 2) * aging_steps + (most_waiting + 2) * lasts);
   }
 }
 

@@ -166,6 +166,25 @@ TEST_F(BatcherTest, AClientWithManyRequestsGetsNoMoreThanOneWithFew) {
   EXPECT_THAT(order, ElementsAre(0, 100, 1, 101, 2, 102, 3));
 }
 
+// A long backlog gains its client no more by its age than the others' requests do.
+TEST_F(BatcherTest, AClientWithAnOldBacklogGetsNoMoreThanOneThatComes) {
+  Use({.max_running = 1, .max_waiting = 1000, .aging = seconds(5)});
+  for (uint64_t id = 0; id < 20; ++id)
+    ASSERT_TRUE(Add(id, 10, RequestPriority::kNormal, "many").ok());
+  std::vector<uint64_t> order;
+  for (int step = 0; step < 16; ++step, now_ += seconds(2)) {
+    if (step == 8) {
+      for (uint64_t id = 100; id < 103; ++id)
+        ASSERT_TRUE(Add(id, 10, RequestPriority::kNormal, "few").ok());
+    }
+    order.push_back(Plan().at(0).id);
+    batcher_->Remove(order.back());
+  }
+  // The newcomers are equals after one aging. They have been given less; then "many" has waited for
+  // one aging.
+  EXPECT_THAT(std::vector(order.begin() + 11, order.end()), ElementsAre(100, 101, 11, 102, 12));
+}
+
 TEST_F(BatcherTest, WhoWasAwayIsOwedNothingAndWhoLeavesOwesStill) {
   Use({.max_running = 1, .max_waiting = 1000});
   for (uint64_t id = 0; id < 10; ++id) ASSERT_TRUE(Add(id, 10, {}, "steady").ok());
