@@ -236,10 +236,12 @@ TEST(BatcherMemoryTest, ALargeRequestStartsHoweverManySmallOnesCome) {
     const uint64_t large =
         machine.Add({.bytes = from(90, 100), .prompt = from(1, 30), .client = "b"});
     // It waits for its turn behind earlier requests, and for the running ones to end.
-    int steps = 0;
+    int steps = 0, idle = 0;
     for (; steps < 1000 && !machine.has_begun(large); ++steps) {
       while (machine.size() < 60) add_small();
-      EXPECT_FALSE(machine.Step().empty()) << "somebody always can run";
+      // Urgent requests may take all places and find no memory. Each of the 60 is tried once.
+      idle = machine.Step().empty() ? idle + 1 : 0;
+      EXPECT_LE(idle, 30) << "somebody always can run";
     }
     ASSERT_LT(steps, 4 * aging_steps + 400);
     for (steps = 0; steps < 20'000 && !machine.idle(); ++steps) machine.Step();
