@@ -11,6 +11,7 @@
 #include "engine/base/status.h"
 #include "server/logging.h"
 #include "server/rpc/messages.h"
+#include "server/rpc/peer.h"
 
 namespace whipsnake::server {
 namespace {
@@ -20,9 +21,6 @@ double SecondsSince(engine::Clock::time_point time) {
 }
 
 using Event = engine::GenerationStream::Event;
-
-// "ipv4:10.0.0.7:51234" without the port: all connections of a host are one client.
-std::string HostOf(const std::string& peer) { return peer.substr(0, peer.rfind(':')); }
 
 }  // namespace
 
@@ -50,7 +48,7 @@ bool GenerationCall::MustCompile(const v1::GenerationParameters& parameters) {
 }
 
 std::string GenerationCall::ClientOf(const v1::GenerationParameters& parameters) const {
-  return parameters.client().empty() ? HostOf(context_->peer()) : parameters.client();
+  return parameters.client().empty() ? PeerHost(*context_) : parameters.client();
 }
 
 absl::Status GenerationCall::Start(std::string method, const absl::Status& so_far,
@@ -172,9 +170,7 @@ void GenerationCall::Close() {
 }
 
 grpc::Status GenerationCall::EndWith(const absl::Status& status) const {
-  grpc::Status end(static_cast<grpc::StatusCode>(status.code()), "");
-  engine::CatchExceptions([&] { end = EndCall(context_, request_id_, status); }).IgnoreError();
-  return end;
+  return MakeEnd([&] { return EndCall(context_, request_id_, status); });
 }
 
 absl::Status GenerationCall::StatusOf(const Event& event) const {

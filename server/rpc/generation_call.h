@@ -69,7 +69,7 @@ class GenerationCall : public AbortableCall {
   absl::Status Start(std::string method, const absl::Status& so_far,
                      const v1::GenerationParameters& parameters, std::function<void()> on_ready);
   // Returns the status for gRPC's Finish. Called once, after Start.
-  // Without memory, it has the code alone.
+  // Without memory for it, a bare RESOURCE_EXHAUSTED.
   grpc::Status EndWith(const absl::Status& status) const;
 
   // The following functions may be called after a successful Start, by one thread at a time.
