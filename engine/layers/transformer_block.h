@@ -25,7 +25,7 @@
 
 #include "absl/status/statusor.h"
 #include "engine/base/arena.h"
-#include "engine/checkpoint/gpt2_config.h"
+#include "engine/layers/activation.h"
 #include "engine/layers/linear.h"
 #include "engine/layers/norm.h"
 #include "engine/layers/rows.h"
@@ -53,13 +53,14 @@ class TransformerObserver {
                        kernels::MatrixView<const float> values) = 0;
 };
 
-// The activation of the module `name` ("transformer.h.0.mlp.act"), CRReLU's ε out of the
-// checkpoint: the tensor `name` + ".lr", ".epsilon" or ".eps", of one number, or else
-// crrelu_epsilon_init. Errors name the tensor: one is missing, or there is one beside another
-// activation.
-absl::StatusOr<kernels::ActivationFunction> LoadActivation(WeightLoader& loader,
-                                                           const std::string& name,
-                                                           const Gpt2Config& config);
+// The shape and the arithmetic of a block.
+struct TransformerBlockConfig {
+  int64_t hidden_size = 0;  // d
+  int64_t inner_size = 0;   // F
+  float norm_epsilon = 1e-5f;
+  float attention_scale = 1;  // by which the products of queries and keys are multiplied
+  ActivationConfig activation;
+};
 
 // How a transformer's products are held.
 struct TransformerTypes {
@@ -73,7 +74,7 @@ class TransformerBlock {
   // Tensors are named `prefix` + "ln_1.weight" and so on. The loader's checkpoint outlives the
   // block, and so does the observer, which may be null.
   static absl::StatusOr<TransformerBlock> Load(WeightLoader& loader, const std::string& prefix,
-                                               const Gpt2Config& config,
+                                               const TransformerBlockConfig& config,
                                                const TransformerTypes& types, int64_t layer,
                                                TransformerObserver* observer);
 

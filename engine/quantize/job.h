@@ -20,7 +20,7 @@ namespace whipsnake::engine {
 
 // A stage of the work, as a part of the whole.
 struct Stage {
-  const QuantizeProgress& progress;
+  const WorkProgress& progress;
   std::string_view what;
   double begin, end;
 
@@ -78,7 +78,7 @@ void AppendWeightReports(const QuantizedTensors& quantized, std::string_view lay
 // Writes the directory and commits it: config.json, the report, the tensors and what quantization
 // leaves as it is of `directory`. Sets the report's bytes.
 absl::Status WriteQuantized(const std::string& directory, const std::string& config_json,
-                            const QuantizedTensors& quantized, const QuantizeProgress& progress,
+                            const QuantizedTensors& quantized, const WorkProgress& progress,
                             QuantizationReport& report, AtomicDirectory& made);
 
 }  // namespace whipsnake::engine

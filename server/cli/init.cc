@@ -5,9 +5,9 @@
 #include <string>
 
 #include "engine/base/status.h"
-#include "engine/checkpoint/config.h"
 #include "engine/checkpoint/files.h"
-#include "engine/checkpoint/random_model.h"
+#include "engine/models/config.h"
+#include "engine/models/random_model.h"
 #include "server/cli/command.h"
 #include "server/cli/progress.h"
 

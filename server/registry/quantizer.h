@@ -30,7 +30,7 @@ struct QuantizationRequest {
 
 // Tells the progress, and ends with its error if that has one.
 using Quantizer = std::function<absl::StatusOr<engine::QuantizationReport>(
-    const QuantizationRequest& request, const engine::QuantizeProgress& progress)>;
+    const QuantizationRequest& request, const engine::WorkProgress& progress)>;
 
 // Resolves the request's paths anew, for it may have waited long. Reads the model's tokenizer and
 // the calibration text, then does engine::QuantizeModel at the priority of background work. The

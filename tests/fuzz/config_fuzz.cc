@@ -2,8 +2,8 @@
 // bounds that the rest of the engine builds on.
 #include <string_view>
 
-#include "engine/checkpoint/config.h"
 #include "engine/checkpoint/generation_config.h"
+#include "engine/models/config.h"
 
 namespace {
 

@@ -1,6 +1,6 @@
 // GPT-2 against transformers' logits (tests/oracles/gpt2_goldens.py), and its own invariants:
 // however a sequence is cut into runs and whoever shares the batch, the logits are the same.
-#include "engine/models/gpt2.h"
+#include "engine/models/gpt2/gpt2.h"
 
 #include "engine/models/kv_state.h"
 #include "tests/engine/models/support.h"

@@ -1,6 +1,6 @@
 // Mamba against transformers' logits (tests/oracles/mamba_goldens.py), and its own invariants:
 // however a sequence is cut into runs and whoever shares the batch, the logits are the same.
-#include "engine/models/mamba.h"
+#include "engine/models/mamba/mamba.h"
 
 #include "tests/engine/models/support.h"
 

@@ -2,9 +2,10 @@
 // config.json describes would change what an implementation that reads it computes.
 #include <gmock/gmock.h>
 
-#include "engine/checkpoint/config.h"
-#include "engine/models/gpt2.h"
-#include "engine/models/mamba.h"
+#include "engine/models/config.h"
+#include "engine/models/gpt2/gpt2.h"
+#include "engine/models/mamba/mamba.h"
+#include "engine/models/mamba/mamba_config.h"
 #include "tests/engine/quantize/support.h"
 
 namespace whipsnake::engine {
@@ -38,7 +39,7 @@ std::vector<Kind> Kinds() {
       {.name = "gpt2", .config = kGpt2},
       {.name = "gpt2_static", .config = kGpt2, .scheme = "w8a8", .activations = "static"},
       {.name = "gpt2_dynamic", .config = kGpt2, .scheme = "w8a8", .head = "bf16"}};
-  for (const Scheme scheme : MambaSchemes()) {
+  for (const Scheme scheme : kMambaSchemes) {
     kinds.push_back({.name = "mamba_" + std::string(Name(scheme)),
                      .config = SmallConfig(),
                      .scheme = std::string(Name(scheme)),

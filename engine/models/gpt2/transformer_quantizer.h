@@ -1,0 +1,39 @@
+// A float GPT-2's tensors, smoothed and rounded to codes.
+#ifndef WHIPSNAKE_ENGINE_MODELS_GPT2_TRANSFORMER_QUANTIZER_H_
+#define WHIPSNAKE_ENGINE_MODELS_GPT2_TRANSFORMER_QUANTIZER_H_
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "engine/base/executor.h"
+#include "engine/checkpoint/checkpoint.h"
+#include "engine/models/gpt2/gpt2_config.h"
+#include "engine/models/gpt2/transformer_statistics.h"
+#include "engine/quantize/job.h"
+#include "engine/quantize/recipe.h"
+
+namespace whipsnake::engine {
+
+struct QuantizedTransformer {
+  QuantizedTensors weights;  // with the names of engine/layers/transformer_block.h
+  std::map<TransformerPlace, SiteRounding> sites;
+  std::vector<std::string> warnings;
+};
+
+// Half of the outliers of the products' inputs goes into the weights (SmoothQuant, arXiv
+// 2211.10438) wherever what makes them is linear: the norms, and the values that attention mixes.
+// Computes on the executor, giving way to serving. `progress` is told the share that is done; an
+// error from it ends the work. NaN and infinity in a tensor are INVALID_ARGUMENT naming it.
+absl::StatusOr<QuantizedTransformer> QuantizeTransformerTensors(
+    const Checkpoint& checkpoint, const Gpt2Config& config, const Recipe& recipe,
+    const TransformerStatistics& statistics, Executor& executor,
+    const std::function<absl::Status(double)>& progress);
+
+}  // namespace whipsnake::engine
+
+#endif  // WHIPSNAKE_ENGINE_MODELS_GPT2_TRANSFORMER_QUANTIZER_H_

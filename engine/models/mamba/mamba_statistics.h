@@ -1,0 +1,86 @@
+// What calibration learns of a model's activations.
+#ifndef WHIPSNAKE_ENGINE_MODELS_MAMBA_MAMBA_STATISTICS_H_
+#define WHIPSNAKE_ENGINE_MODELS_MAMBA_MAMBA_STATISTICS_H_
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "engine/models/mamba/mamba_block.h"
+#include "engine/models/mamba/mamba_config.h"
+#include "engine/quantize/percentile.h"
+
+namespace whipsnake::engine {
+
+// The largest magnitude of each column so far.
+class ColumnRanges {
+ public:
+  void Observe(kernels::MatrixView<const float> values);
+  const std::vector<float>& absmax() const { return absmax_; }
+  float whole() const;
+
+ private:
+  std::vector<float> absmax_;
+};
+
+// Of one layer. Rotated values are those that a rotated model would have, from one pass of the
+// model as it is.
+struct LayerStatistics {
+  ColumnRanges input;                            // u with the norm's γ [d]
+  float rotated_input = 0;                       // of H (u/γ)/√d, where d has a Hadamard matrix
+  ColumnRanges conv_input;                       // [E]
+  ColumnRanges gate;                             // [E]
+  ColumnRanges x;                                // [E]
+  ColumnRanges rank;                             // [R]
+  ColumnRanges b, c;                             // [N]
+  ColumnRanges step;                             // [E]
+  ColumnRanges output;                           // [E]
+  float rotated_output = 0;                      // of H y/√E, where E has a Hadamard matrix
+  std::vector<PercentileObserver> x_percentile;  // one
+  std::vector<PercentileObserver> state;         // largest of each n at the end of a sample
+};
+
+// Collects the statistics of a float Mamba; give it to MakeMamba. One sample is one forward pass of
+// one run.
+class MambaStatistics : public MambaObserver {
+ public:
+  // norms[layer] is γ[d], the last one γ_f. alphas are those of the percentiles, ascending.
+  MambaStatistics(const MambaConfig& config, std::vector<std::vector<float>> norms,
+                  std::vector<double> alphas);
+
+  void Observe(int64_t layer, MambaSite site, kernels::MatrixView<const float> values) override;
+
+  const LayerStatistics& layer(int64_t i) const { return layers_[i]; }
+  // Of the head's input, as layer().input and layer().rotated_input.
+  const LayerStatistics& head() const { return layers_.back(); }
+  const std::vector<double>& alphas() const { return alphas_; }
+
+  // INVALID_ARGUMENT naming layer and site if a NaN or an infinity was seen.
+  const absl::Status& status() const { return status_; }
+
+ private:
+  void ObserveRanges(LayerStatistics& layer, MambaSite site,
+                     kernels::MatrixView<const float> values);
+  // The largest magnitude of H v/√n, with v the values divided by `divisor` where there is one.
+  float RotatedAbsMax(kernels::MatrixView<const float> values, const std::vector<float>* divisor);
+
+  std::vector<std::vector<float>> norms_;
+  std::vector<double> alphas_;
+  std::vector<LayerStatistics> layers_;  // the last one is the head's
+  int64_t states_ = 0;                   // N
+  std::vector<float> scratch_;
+  absl::Status status_;
+};
+
+// "u", "x before the convolution", ... for messages and reports.
+std::string SiteName(MambaSite site);
+
+// Divides each row by a norm's γ, undoing it; where γ is 0 the result is 0, for such a column's
+// weight counts for nothing.
+void DivideByNorm(kernels::MatrixView<float> values, const std::vector<float>& norm);
+
+}  // namespace whipsnake::engine
+
+#endif  // WHIPSNAKE_ENGINE_MODELS_MAMBA_MAMBA_STATISTICS_H_
