@@ -1,6 +1,6 @@
-// The main function of every kernel benchmark: Google Benchmark's, with a team of `--threads N`
-// (default: as many as the machine has) for the kernels to share their work with, and `--isa NAME`
-// to cap the process to one instruction set.
+// The main function of every kernel benchmark: Google Benchmark's, plus `--threads N` for the size
+// of the team that runs the kernels (default: the number of hardware threads) and `--isa NAME` to
+// cap the process to an instruction set.
 #include <charconv>
 #include <cstdio>
 #include <cstring>

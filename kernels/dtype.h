@@ -10,15 +10,15 @@
 
 namespace whipsnake::kernels {
 
-// kI8 are the codes of a quantized tensor: its values are code · scale, and the scale lies
-// elsewhere.
+// kI8 holds the codes of a quantized tensor: value = code · scale, where the scale is stored
+// separately.
 enum class DType : uint8_t { kF32, kF16, kBF16, kI8 };
 
 constexpr int64_t ByteSize(DType dtype) {
   return dtype == DType::kF32 ? 4 : dtype == DType::kI8 ? 1 : 2;
 }
 
-// The name that safetensors uses: "F32", "F16", "BF16", "I8".
+// Returns the safetensors name: "F32", "F16", "BF16" or "I8".
 constexpr std::string_view Name(DType dtype) {
   switch (dtype) {
     case DType::kF32:
@@ -35,14 +35,14 @@ constexpr std::string_view Name(DType dtype) {
 
 inline float FromBF16(uint16_t bits) { return std::bit_cast<float>(uint32_t{bits} << 16); }
 
-// Rounds half to even; NaN stays NaN.
+// Rounds half to even. NaN stays NaN.
 inline uint16_t ToBF16(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
   if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<uint16_t>((bits >> 16) | 0x40u);
   return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
 }
 
-// IEEE 754 binary16, subnormals included.
+// Converts IEEE 754 binary16, including subnormals.
 inline float FromF16(uint16_t half) {
   const uint32_t sign = uint32_t{half & 0x8000u} << 16;
   const uint32_t exponent = (half >> 10) & 0x1fu;
@@ -54,8 +54,8 @@ inline float FromF16(uint16_t half) {
   return sign ? -subnormal : subnormal;
 }
 
-// The code of `value`, in units of the scale: rounded half to even, saturated to [-128, 127]; 0 for
-// NaN. What every kernel that writes codes computes, bit for bit.
+// Returns the code of `value`, which is in units of the scale: rounded half to even and saturated
+// to [-128, 127]; 0 for NaN. Every kernel that writes codes computes the same, bit for bit.
 inline int8_t ToCode(float value) {
   if (!(value > -128.0f)) return value <= -128.0f ? -128 : 0;
   if (value >= 127.0f) return 127;

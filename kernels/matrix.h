@@ -1,4 +1,4 @@
-// A row-major matrix in someone else's memory: the currency of every kernel.
+// Non-owning views of row-major matrices, the operands of every kernel.
 #ifndef WHIPSNAKE_KERNELS_MATRIX_H_
 #define WHIPSNAKE_KERNELS_MATRIX_H_
 
@@ -9,8 +9,8 @@
 
 namespace whipsnake::kernels {
 
-// Rows may be wider apart than they are long (`stride` counts elements), so that a column range of
-// a larger matrix, such as z in [x|z], is a matrix too. Owns nothing.
+// `stride` is the distance between rows in elements and may exceed `cols`, so that a column range
+// of a larger matrix, such as z in [x|z], is also a view. Owns nothing.
 template <typename T>
 struct MatrixView {
   T* data = nullptr;
@@ -23,7 +23,7 @@ struct MatrixView {
       : MatrixView(first, row_count, col_count, col_count) {}
   MatrixView(T* first, int64_t row_count, int64_t col_count, int64_t row_stride)
       : data(first), rows(row_count), cols(col_count), stride(row_stride) {}
-  // A mutable matrix is readable as a constant one.
+  // Converts a mutable view to a constant one.
   template <typename U>
   requires std::is_same_v<const U, T> MatrixView(
       const MatrixView<U>& other)  // NOLINT: implicit on purpose
@@ -40,7 +40,8 @@ struct MatrixView {
   }
 };
 
-// A weight matrix [N,K] in the layout of checkpoints: row-major and contiguous, one row per output.
+// A weight matrix [N,K] in checkpoint layout: row-major and contiguous, one row per output. Owns
+// nothing.
 struct WeightView {
   const void* data = nullptr;
   DType dtype = DType::kF32;

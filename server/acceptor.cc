@@ -20,7 +20,7 @@
 namespace whipsnake::server {
 namespace {
 
-// For which a lack of descriptors or memory is waited out.
+// How long to wait when descriptors or memory run out.
 constexpr int kPauseMilliseconds = 100;
 constexpr int kConnectionsPerRound = 64;
 
@@ -29,7 +29,7 @@ absl::Status CannotListen(const ListenAddress& address) {
       absl::StrCat("cannot listen on ", address.ToString(), ": ", std::strerror(errno)));
 }
 
-// The options are those of the accepted sockets too.
+// The accepted sockets inherit the options.
 bool Bind(int listener, std::chrono::milliseconds dead_after, ListenAddress* address) {
   const int on = 1;
   const auto timeout = static_cast<unsigned>(dead_after.count());
@@ -43,17 +43,17 @@ bool Bind(int listener, std::chrono::milliseconds dead_after, ListenAddress* add
       getsockname(listener, reinterpret_cast<sockaddr*>(&bound), &size) != 0) {
     return false;
   }
-  // The port is at the same place in both families.
+  // The port has the same offset in both address families.
   address->set_port(ntohs(reinterpret_cast<const sockaddr_in*>(&bound)->sin_port));
   return true;
 }
 
-// What accept fails with for a reason of the system's that passes.
+// Whether accept failed because of a temporary shortage in the system.
 bool IsShortage(int error) {
   return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
 }
 
-// What accept fails with when it is the socket itself that is broken. All else concerns one
+// Whether accept failed because the listening socket itself is broken. All other errors concern one
 // connection.
 bool IsBroken(int error) {
   return error == EBADF || error == EINVAL || error == ENOTSOCK || error == EFAULT;
@@ -65,7 +65,7 @@ void OpenSockets::Add(int descriptor) {
   struct stat status;
   if (fstat(descriptor, &status) != 0) return;
   engine::MutexLock lock(mutex_);
-  // In place of an older one with this number, which has been closed.
+  // Replaces an older socket with this number, which must have been closed.
   by_number_[descriptor] = {status.st_dev, status.st_ino, added_++};
 }
 
@@ -96,8 +96,8 @@ void OpenSockets::ShutDownOldest() {
       by_number_.begin(), by_number_.end(),
       [](const auto& a, const auto& b) { return a.second.number < b.second.number; });
   if (oldest == by_number_.end()) return;
-  // A descriptor of our own: the owner may close its one at any time, and the number stand for
-  // another file.
+  // Duplicate the descriptor: the owner may close its own at any time, and the number may then
+  // stand for another file.
   if (const int copy = dup(oldest->first); copy >= 0) {
     if (IsOpen(copy, oldest->second)) shutdown(copy, SHUT_RDWR);
     close(copy);
@@ -146,7 +146,7 @@ void Acceptor::Stop() {
 void Acceptor::Run() {
   int pause = 0;
   while (pause >= 0) {
-    // During a pause only the stop is looked at.
+    // During a pause, poll only the stop event.
     pollfd descriptors[] = {{stop_, POLLIN, 0}, {listener_, POLLIN, 0}};
     if (poll(descriptors, pause > 0 ? 1 : 2, pause > 0 ? pause : -1) < 0 && errno != EINTR) {
       pause = kPauseMilliseconds;
@@ -158,7 +158,7 @@ void Acceptor::Run() {
   listening_ = false;
 }
 
-// A round has an end, so that Stop() is seen however many connections arrive.
+// A round is bounded, so that Stop() is noticed however many connections arrive.
 int Acceptor::AcceptSome() {
   for (int i = 0; i < kConnectionsPerRound; ++i) {
     sockaddr_storage peer{};
@@ -166,7 +166,7 @@ int Acceptor::AcceptSome() {
     auto* address = reinterpret_cast<sockaddr*>(&peer);
     engine::Descriptor accepted(accept4(listener_, address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (accepted.get() >= 0) {
-      // An exception costs this connection alone.
+      // An exception ends only this connection.
       RunGuarded(options_.name, [&] {
         if (!MakeRoom()) return;
         sockets_.Add(accepted.get());
@@ -190,7 +190,7 @@ int Acceptor::AcceptSome() {
   return 0;
 }
 
-// Whether one more connection may be there.
+// Returns whether one more connection is allowed.
 bool Acceptor::MakeRoom() {
   if (sockets_.FewerThan(options_.max_connections)) return true;
   ++turned_away_;

@@ -1,8 +1,7 @@
-// A listening socket and the connections that it has accepted: a bounded number, whatever clients
-// do.
+// A listening socket and a bounded number of accepted connections.
 //
-// gRPC and libmicrohttpd are handed connections instead of ports. Left to themselves gRPC stops
-// listening for good where file descriptors run out, libmicrohttpd spins, and neither bounds its
+// gRPC and libmicrohttpd are given connections instead of ports. With a port of its own, gRPC stops
+// listening for good when file descriptors run out, libmicrohttpd spins, and neither bounds its
 // connections in a way that suits a server.
 #ifndef WHIPSNAKE_SERVER_ACCEPTOR_H_
 #define WHIPSNAKE_SERVER_ACCEPTOR_H_
@@ -24,23 +23,24 @@
 
 namespace whipsnake::server {
 
-// Sockets that somebody else owns and closes. A descriptor's number may stand for another file
-// later, so a socket is known by its inode too. Thread-safe.
+// Tracks sockets that another object owns and closes. A descriptor's number may later stand for
+// another file, so a socket is identified by its inode too. Thread-safe.
 class OpenSockets {
  public:
   void Add(int descriptor);
-  // How many are still open; forgets the others.
+  // Returns how many are still open, and forgets the others.
   int64_t Count();
-  // Whether there are fewer than `limit`. Looks at none of them where that is plain.
+  // Returns whether fewer than `limit` are open. Checks no sockets if fewer than `limit` are
+  // tracked.
   bool FewerThan(int64_t limit);
-  // Shuts down the one that was added first and forgets it; its owner sees it end.
+  // Shuts down the socket that was added first and forgets it. Its owner sees the connection end.
   void ShutDownOldest();
 
  private:
   struct Socket {
     dev_t device;
     ino_t inode;
-    int64_t number;  // counts what was added
+    int64_t number;  // in the order of Add
   };
   static bool IsOpen(int descriptor, const Socket& socket);
   int64_t CountLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -52,49 +52,50 @@ class OpenSockets {
 
 class Acceptor {
  public:
-  // What happens to a connection when there are as many as there may be.
+  // What to do with a new connection when the limit is reached.
   enum class AtLimit {
-    kRefuse,       // it is closed: those that are there are in use
-    kCloseOldest,  // it takes the place of the oldest: none lasts long by right
+    kRefuse,       // close the new connection: the open ones are in use
+    kCloseOldest,  // close the oldest connection: connections are short-lived
   };
   struct Options {
     std::string name;  // in the log: "grpc"
     int64_t max_connections = 0;
     AtLimit at_limit = AtLimit::kRefuse;
-    // For how long a peer may leave what was sent to it unacknowledged: then it is taken for dead.
+    // How long a peer may leave sent data unacknowledged before it is considered dead.
     std::chrono::milliseconds dead_after{10'000};
   };
-  // Owns the descriptor, which does not block, from then on. Called by the acceptor's thread; what
-  // it throws is logged.
+  // Takes ownership of the descriptor, which is non-blocking. Called on the acceptor's thread;
+  // exceptions are logged.
   using Handler = std::function<void(int descriptor, const sockaddr* peer, socklen_t peer_size)>;
 
-  // Listens; nothing is accepted before Start. Port 0 takes a free one. UNAVAILABLE, naming the
-  // address, where it cannot be listened on.
+  // Starts to listen; nothing is accepted before Start. Port 0 takes a free port. Returns
+  // UNAVAILABLE, naming the address, if it cannot listen there.
   static absl::StatusOr<std::unique_ptr<Acceptor>> Listen(const ListenAddress& address,
                                                           Options options);
   ~Acceptor();
   Acceptor(const Acceptor&) = delete;
   Acceptor& operator=(const Acceptor&) = delete;
 
-  // Once.
+  // Starts to accept. Called at most once.
   void Start(Handler handler);
-  // Closes the port, and returns when the handler is not called any more.
+  // Closes the port, and returns once the handler is no longer called.
   void Stop();
 
-  // With the port that was taken.
+  // The address with the port that was taken.
   const ListenAddress& address() const { return address_; }
-  // From any thread: whether the socket still listens. Where it does not, the log says why.
+  // Returns whether the socket still listens; if not, the log has the reason. Thread-safe.
   bool is_listening() const { return listening_; }
-  // From any thread.
+  // The number of open connections. Thread-safe.
   int64_t connections() const { return sockets_.Count(); }
-  // Those that were refused, or closed to make room, so far. From any thread.
+  // The number of connections so far that were refused, or closed to make room. Thread-safe.
   int64_t turned_away() const { return turned_away_; }
 
  private:
   Acceptor(int listener, const ListenAddress& address, Options options);
 
   void Run();
-  // Accepts some of what is there. Returns for how many milliseconds not to try again; -1 for ever.
+  // Accepts up to a bounded number of pending connections. Returns for how many milliseconds not to
+  // try again; -1 means forever.
   int AcceptSome();
   bool MakeRoom();
 

@@ -23,22 +23,22 @@ namespace {
 
 using engine::InvalidField;
 
-// A request is text or token ids: 4 MiB is more than the prompt limit lets through.
+// A request is text or token ids, and 4 MiB is more than the prompt limit allows.
 constexpr int kMaxReceiveBytes = 4 << 20;
-constexpr int kMaxConcurrentStreams = 256;  // of one connection
-// From the connection to the client's first HTTP/2 settings.
+constexpr int kMaxConcurrentStreams = 256;  // per connection
+// From accepting the connection to receiving the client's first HTTP/2 settings.
 constexpr int kHandshakeTimeoutMs = 10'000;
-// For gRPC's buffers, where the operator does not say.
+// Bounds of the memory for gRPC's buffers, if the operator does not set it.
 constexpr int64_t kLeastRpcBufferBytes = 32 << 20, kMostRpcBufferBytes = 256 << 20;
-// Clients with a long silent prefill may ask for a sign of life this often, and no oftener.
+// Clients may send keepalive pings during a long silent prefill at most this often.
 constexpr int kMinPingIntervalMs = 10'000;
-// Loads and unloads that clients have begun.
+// The most concurrent loads and unloads by clients.
 constexpr int kMaxBackgroundTasks = 8;
 constexpr int kCompileThreads = 2;
 constexpr size_t kMaxWaitingToCompile = 64;
-// For the engine to notice that a call was aborted: it looks between steps.
+// Time for the engine to notice that a call was aborted; it checks between steps.
 constexpr std::chrono::seconds kAbortTime{5};
-// For what is left then: probes, and health watchers, which never end by themselves.
+// Time for the remaining calls: probes, and health watches, which never end by themselves.
 constexpr std::chrono::milliseconds kShutdownTime{100};
 
 constexpr int kServiceUnavailable = 503;
@@ -71,8 +71,8 @@ absl::StatusOr<ListenAddress> CheckedAddress(const std::string& text, std::strin
   return address;
 }
 
-// Of the options for all models, those that this one can have. Where its config cannot be read,
-// all: loading it will say why.
+// Returns those of the options for all models that apply to this model. Returns all of them if its
+// config cannot be read: loading the model then reports the error.
 engine::ModelOptions OptionsOf(const NamedModel& model, const engine::ModelOptions& options) {
   const auto config = engine::ReadModelConfig(model.directory);
   if (!config.ok()) return options;
@@ -147,7 +147,7 @@ absl::Status CheckOptions(const DaemonOptions& options) {
   return absl::OkStatus();
 }
 
-// What quantizations that were killed have left below the model root.
+// Removes what killed quantizations left below the model root.
 void SweepModelRoot(const std::string& root) {
   if (root.empty()) return;
   for (const std::string& path : engine::SweepTemporaries(root, /*deep=*/true)) {
@@ -182,7 +182,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(DaemonOptions options) {
        {"memory_limit_bytes", budget.engine_bytes},
        {"rpc_buffer_bytes", budget.rpc_buffer_bytes},
        {"max_connections", budget.connections.grpc}});
-  // All are known at once, as LOADING, before the first of them is loaded.
+  // Announce all models, as LOADING, before the first one is loaded.
   for (const ModelSource& source : sources) RETURN_IF_ERROR(daemon->models_.Announce(source));
   daemon->loading_ = std::thread(&Daemon::LoadStartupModels, daemon.get(), std::move(sources));
   return daemon;
@@ -198,7 +198,7 @@ Daemon::Budget Daemon::MakeBudget(const DaemonOptions& options) {
           : std::clamp(resources.memory_bytes / 16, kLeastRpcBufferBytes, kMostRpcBufferBytes);
   const auto fraction =
       static_cast<int64_t>(static_cast<double>(resources.memory_bytes) * options.memory_fraction);
-  // Some is left to the engine however little there is: 0 would be no limit.
+  // At least one byte, however little memory there is: 0 would mean no limit.
   budget.engine_bytes =
       std::max<int64_t>(std::min(fraction, resources.memory_bytes - budget.rpc_buffer_bytes), 1);
   budget.connections = DivideOpenFiles(OpenFileLimit(), options.max_connections);
@@ -223,9 +223,10 @@ Daemon::Daemon(DaemonOptions options, DataDirectory data, const Budget& budget)
       quantizations_(
           options_.quantizer ? options_.quantizer : MakeDirectoryQuantizer({&executor_, &ledger_}),
           metrics_),
-      generation_service_({&models_, &active_calls_, &states_, options_.limits, &compile_pool_,
-                           options_.end_timeout}),
-      state_service_({&models_, &active_calls_, &states_, options_.limits, &compile_pool_}),
+      generation_{&models_,        &active_calls_, &states_,
+                  options_.limits, &compile_pool_, options_.end_timeout},
+      generation_service_(generation_),
+      state_service_(generation_),
       model_service_({&models_, &active_calls_, &background_, &quantizations_, options_.model_root,
                       options_.limits}),
       admin_service_(
@@ -352,7 +353,7 @@ HttpResponse Daemon::Readiness() {
 void Daemon::LoadStartupModels(std::vector<ModelSource> sources) {
   for (const ModelSource& source : sources) {
     if (active_calls_.closed()) break;
-    // The registry keeps and logs the error.
+    // The registry stores and logs the error.
     RunGuarded("loading", [&] { models_.Load(source.name).IgnoreError(); });
   }
   SetServing(true);
@@ -406,7 +407,7 @@ void Daemon::Wait() {
     active_calls_.AbortAll();
     active_calls_.WaitUntilIdle(steady_clock::now() + kAbortTime);
   }
-  quantizations_.Stop();  // before the server, so that those who watch see the end
+  quantizations_.Stop();  // before the server, so that watchers see the end
   if (grpc_acceptor_ != nullptr) grpc_acceptor_->Stop();
   if (server_ != nullptr) server_->Shutdown(std::chrono::system_clock::now() + kShutdownTime);
   if (loading_.joinable()) loading_.join();

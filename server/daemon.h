@@ -1,5 +1,5 @@
-// The daemon: the engine's one executor and ledger, the models, the gRPC and the HTTP server, from
-// start to drain.
+// The daemon: owns the engine's executor and ledger, the models, the gRPC server and the HTTP
+// server, from startup to drain.
 #ifndef WHIPSNAKE_SERVER_DAEMON_H_
 #define WHIPSNAKE_SERVER_DAEMON_H_
 
@@ -46,41 +46,44 @@ struct NamedModel {
 struct DaemonOptions {
   std::string listen = "127.0.0.1:8500";  // gRPC; port 0 takes a free one
   std::string http = "127.0.0.1:8501";
-  bool insecure_listen = false;  // allows addresses that other machines reach
+  bool insecure_listen = false;  // allows addresses that other machines can reach
   bool reflection = true;
-  std::vector<NamedModel> models;  // loaded at the start, in this order
-  // Of those models that can have them; a line of the log names the others. Empty: the model's own.
+  std::vector<NamedModel> models;  // loaded at startup, in this order
+  // Options for those of `models` that support them; the log names the models that do not. Empty:
+  // the model's default.
   std::string scheme;              // of float weights, fp32 or bf16
   std::string state_type;          // fp32, bf16 or int8
-  std::string model_root;          // empty: clients load nothing
-  int threads = 0;                 // 0: what the affinity mask and the cgroup allow
+  std::string model_root;          // empty: clients cannot load models
+  int threads = 0;                 // 0: as many as the affinity mask and cgroup allow
   double memory_fraction = 0.9;    // of the cgroup's memory, for the engine
-  int64_t max_connections = 1024;  // of gRPC; fewer where the limit of open files is low
-  // For what gRPC holds of requests and responses. 0: a sixteenth of the memory, 32 to 256 MiB.
+  int64_t max_connections = 1024;  // of gRPC; fewer if the limit of open files is low
+  // Memory for the requests and responses that gRPC buffers. 0: a sixteenth of the memory, 32 to
+  // 256 MiB.
   int64_t rpc_buffer_bytes = 0;
   GenerationLimits limits;
   engine::GeneratorOptions generator;
-  std::string data;          // a directory for what outlives the process; empty: nothing does
-  StateStoreOptions states;  // but for their directory, which is in `data`
+  std::string data;          // directory for data that outlives the process; empty: none is kept
+  StateStoreOptions states;  // except the directory, which is inside `data`
   std::chrono::milliseconds grace_period{25'000};
-  // A connection without a sign of life for so long is asked for one, and given up, with its
-  // requests, when none comes within keepalive_timeout.
+  // The server pings a connection that has been silent for keepalive_interval. If no answer comes
+  // within keepalive_timeout, it closes the connection and cancels its requests.
   std::chrono::milliseconds keepalive_interval{20'000};
   std::chrono::milliseconds keepalive_timeout{10'000};
-  // How long a client may take to read the end of a call, and what is left of a stream then.
+  // How long a client may take to read the rest of a stream and the end of a call.
   std::chrono::milliseconds end_timeout{30'000};
-  ModelLoader loader;   // null: model directories; tests put fakes here
-  Quantizer quantizer;  // likewise
+  ModelLoader loader;   // null: loads model directories; tests set fakes here
+  Quantizer quantizer;  // null: quantizes model directories; tests set fakes here
 };
 
-// Start and Wait are called by one thread, the rest by any.
+// Start and Wait are called by one thread; all other functions are thread-safe.
 class Daemon {
  public:
-  // Checks the options, listens, and begins to load the models. INVALID_ARGUMENT with the field for
-  // a bad option, FAILED_PRECONDITION when another process has the data directory, UNAVAILABLE when
-  // an address is taken. A model that does not load is no error here.
+  // Checks the options, starts to listen, and starts to load the models. Returns INVALID_ARGUMENT
+  // with the field for a bad option, FAILED_PRECONDITION if another process uses the data
+  // directory, and UNAVAILABLE if an address is taken. A model that fails to load is not an error
+  // here.
   static absl::StatusOr<std::unique_ptr<Daemon>> Start(DaemonOptions options);
-  // Drains without grace, unless that has been done.
+  // Drains without a grace period, unless a drain has already been done.
   ~Daemon();
   Daemon(const Daemon&) = delete;
   Daemon& operator=(const Daemon&) = delete;
@@ -91,16 +94,17 @@ class Daemon {
   // Returns when every model of the options is READY or FAILED, or a drain was requested.
   void WaitUntilLoaded();
 
-  // From now on health says NOT_SERVING, new requests are refused and quantizations are cancelled;
-  // Wait does the rest. `grace` in place of the options' one. The first request counts.
+  // Health becomes NOT_SERVING, new requests are refused and quantizations are cancelled; Wait does
+  // the rest. `grace` replaces the grace period of the options. Only the first request has an
+  // effect.
   void RequestDrain(std::optional<std::chrono::milliseconds> grace = std::nullopt);
 
-  // Waits for RequestDrain; then until what runs has ended, or the grace period has, when it is
-  // stopped with UNAVAILABLE; then closes the ports.
+  // Waits for RequestDrain, then for running calls to end; calls still running after the grace
+  // period are ended with UNAVAILABLE. Then closes the ports.
   void Wait();
 
  private:
-  // What the daemon has to share out.
+  // The resources that the daemon divides.
   struct Budget {
     int threads = 0;
     int64_t engine_bytes = 0;
@@ -126,7 +130,7 @@ class Daemon {
   const Budget budget_;
   const std::chrono::system_clock::time_point start_time_ = std::chrono::system_clock::now();
   const DataDirectory data_;
-  // In the order of use: what is below uses what is above.
+  // In order of dependency: each member may use the ones above it.
   Metrics metrics_;
   engine::Ledger ledger_;
   engine::Executor executor_;
@@ -137,12 +141,13 @@ class Daemon {
   Background background_;
   CompilePool compile_pool_;
   QuantizationJobs quantizations_;
+  const GenerationEnvironment generation_;
   GenerationService generation_service_;
   StateService state_service_;
   ModelService model_service_;
   AdminService admin_service_;
   std::unique_ptr<grpc::Server> server_;
-  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> hand_over_;  // to the server
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> hand_over_;  // to server_
   std::unique_ptr<Acceptor> grpc_acceptor_;
   std::unique_ptr<HttpServer> http_;
   std::thread loading_;

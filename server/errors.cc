@@ -22,7 +22,7 @@ using engine::ToAbsl;
 
 constexpr std::string_view kTypePrefix = "type.googleapis.com/";
 constexpr std::string_view kStorageFailed = "STORAGE_FAILED";
-// A client learns of so many fields at once.
+// The most violations that one error lists.
 constexpr size_t kMaxViolations = 12;
 constexpr std::chrono::milliseconds kDefaultRetry{1000};
 
@@ -45,7 +45,7 @@ bool HasDetail(const absl::Status& status) {
 google::rpc::BadRequest ToBadRequest(const absl::Status& status,
                                      std::vector<engine::FieldViolation> violations) {
   violations.resize(std::min(violations.size(), kMaxViolations));
-  // The message of a single one may have got a context.
+  // A single violation uses the status's message, which may have more context.
   if (violations.size() == 1) violations.front().message = engine::ClientMessage(status);
   const int64_t share = kMaxMessageBytes / std::ssize(violations);
   google::rpc::BadRequest bad_request;
@@ -57,7 +57,7 @@ google::rpc::BadRequest ToBadRequest(const absl::Status& status,
   return bad_request;
 }
 
-// All that a client will find in the details, attached.
+// Adds the details that every error has.
 absl::Status Complete(absl::Status status) {
   if (!HasDetail<google::rpc::ErrorInfo>(status)) {
     const std::string code = absl::StatusCodeToString(status.code());
@@ -115,7 +115,7 @@ absl::Status WithPrecondition(absl::Status status, std::string_view type,
 }
 
 absl::Status DrainingError() {
-  // By then an orchestrator has put another server in this one's place.
+  // By then an orchestrator has started a replacement.
   constexpr std::chrono::seconds kRetry{5};
   return WithRetry(
       WithReason(absl::UnavailableError("the server is shutting down"), "SERVER_DRAINING"), kRetry);
@@ -172,7 +172,7 @@ grpc::Status ToGrpc(const absl::Status& status) {
     detail->set_type_url(std::string(type));
     detail->set_value(std::string(payload));
   });
-  // absl's codes are the canonical ones, as gRPC's are.
+  // absl and gRPC use the same canonical codes.
   return grpc::Status(static_cast<grpc::StatusCode>(rich.code()), rich.message(),
                       rich.SerializeAsString());
 }

@@ -1,9 +1,9 @@
-// From absl::Status to what a gRPC client sees: the canonical code, a bounded message, and
+// Converts absl::Status to what a gRPC client sees: the canonical code, a bounded message, and
 // google.rpc details in "grpc-status-details-bin".
 //
-// A detail travels inside the server as a payload of the absl::Status under its type URL, as absl
-// recommends, so code that makes an error can say what it knows and code that passes it on need not
-// care.
+// Inside the server a detail is a payload of the absl::Status under its type URL, as absl
+// recommends. Code that creates an error attaches what it knows, and code that passes it on does
+// not need to know about details.
 #ifndef WHIPSNAKE_SERVER_ERRORS_H_
 #define WHIPSNAKE_SERVER_ERRORS_H_
 
@@ -18,41 +18,43 @@ namespace whipsnake::server {
 
 // ErrorInfo.domain of every error.
 inline constexpr std::string_view kErrorDomain = "whipsnake";
-// Longer messages are cut. Details and message together stay under HTTP/2's usual 8 KiB of headers.
+// Longer messages are truncated. Details and message together stay below HTTP/2's usual limit of 8
+// KiB for headers.
 inline constexpr int kMaxMessageBytes = 1024;
 
-// Each returns `status` with a detail added; of a kind there is one, the last that was set.
+// Each of these returns `status` with a detail added. A detail of the same kind is replaced.
 
-// ErrorInfo.reason, UPPER_SNAKE_CASE. Without it the reason is the name of the code.
+// ErrorInfo.reason, in UPPER_SNAKE_CASE. Default: the name of the code.
 absl::Status WithReason(absl::Status status, std::string_view reason);
-// RetryInfo. Without it RESOURCE_EXHAUSTED and UNAVAILABLE advise one second.
+// RetryInfo. Default for RESOURCE_EXHAUSTED and UNAVAILABLE: one second.
 absl::Status WithRetry(absl::Status status, std::chrono::milliseconds delay);
 // ResourceInfo, such as ("model", "mamba-130m").
 absl::Status WithResource(absl::Status status, std::string_view type, std::string_view name);
-// RequestInfo: which request it was.
+// RequestInfo: identifies the request.
 absl::Status WithRequestId(absl::Status status, std::string_view request_id);
 // PreconditionFailure: what has to change first, such as ("MODEL_STATE", "mamba-130m").
 absl::Status WithPrecondition(absl::Status status, std::string_view type, std::string_view subject);
 
-// What a draining server answers: try another one.
+// The error of a draining server: UNAVAILABLE, with a retry after five seconds.
 absl::Status DrainingError();
 
-// The engine names fields relative to its own request ("sampling.top_p"); this puts `prefix`
-// ("parameters.") before each field and its message. A status without fields is returned as it is.
+// Adds `prefix` ("parameters.") to each field and its message, because the engine names fields
+// relative to its own request ("sampling.top_p"). A status without fields is returned unchanged.
 absl::Status WithFieldPrefix(const absl::Status& status, std::string_view prefix);
 
-// A file of the model's that is wrong or missing is not the request's fault, as INVALID_ARGUMENT or
-// NOT_FOUND would say: makes it DATA_LOSS. One that the system does not let the server read is
-// a StorageError. Other statuses, such as UNIMPLEMENTED, are returned as they are.
+// Converts an error in a model's files. A wrong or missing file is not the request's fault, so
+// INVALID_ARGUMENT and NOT_FOUND become DATA_LOSS. A file that the system does not let the server
+// read becomes a StorageError. Other statuses, such as UNIMPLEMENTED, are returned unchanged.
 absl::Status BlameCheckpoint(const absl::Status& status);
 
-// What the client is told when the server's own files fail: `text`, with INTERNAL, or
-// RESOURCE_EXHAUSTED where the disk is full. The log gets the rest, at error level. OK stays OK.
+// The error for clients when the server's own files fail: `text` with INTERNAL, or with
+// RESOURCE_EXHAUSTED if the disk is full. The original message is only logged, at error level. OK
+// is returned unchanged.
 absl::Status StorageError(const absl::Status& status, std::string_view text);
 
-// The message is that for clients (engine::ClientMessage). ErrorInfo is always there; BadRequest
-// with INVALID_ARGUMENT where fields are known, each cut to its share of what fits; then what was
-// attached.
+// Uses the message for clients (engine::ClientMessage). Always has ErrorInfo; has BadRequest for
+// INVALID_ARGUMENT with known fields, each truncated to its share of the space; and has the details
+// that were attached.
 grpc::Status ToGrpc(const absl::Status& status);
 
 }  // namespace whipsnake::server

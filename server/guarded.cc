@@ -14,7 +14,7 @@ void RunGuarded(std::string_view thread, absl::FunctionRef<void()> work) noexcep
     LogLimited(LogLevel::kError, "a task ended early",
                {{"thread", thread}, {"error", std::string(status.message())}});
   };
-  engine::CatchExceptions(log).IgnoreError();  // there may be no memory for a line
+  engine::CatchExceptions(log).IgnoreError();  // logging can fail for lack of memory
 }
 
 }  // namespace whipsnake::server

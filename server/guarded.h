@@ -1,4 +1,4 @@
-// What the loops of the server's threads run their tasks in.
+// Runs the tasks of the server's threads, and catches their exceptions.
 #ifndef WHIPSNAKE_SERVER_GUARDED_H_
 #define WHIPSNAKE_SERVER_GUARDED_H_
 
@@ -8,9 +8,9 @@
 
 namespace whipsnake::server {
 
-// Calls `work`. An exception, which would end the process, ends this work alone and is a line of
-// the log, with the name of the thread. Whoever waits for the work is told within it: see
-// engine::CatchExceptions.
+// Calls `work`. An exception, which would otherwise end the process, ends only this work and is
+// logged with the name of the thread. `work` itself must report the error to callers that wait for
+// it: see engine::CatchExceptions. Thread-safe.
 void RunGuarded(std::string_view thread, absl::FunctionRef<void()> work) noexcept;
 
 }  // namespace whipsnake::server

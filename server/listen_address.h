@@ -1,4 +1,5 @@
-// Where the daemon listens: "127.0.0.1:8500", "[::1]:8500", "localhost:0", "0.0.0.0:8500".
+// The address that the daemon listens on: "127.0.0.1:8500", "[::1]:8500", "localhost:0",
+// "0.0.0.0:8500".
 #ifndef WHIPSNAKE_SERVER_LISTEN_ADDRESS_H_
 #define WHIPSNAKE_SERVER_LISTEN_ADDRESS_H_
 
@@ -14,9 +15,9 @@ namespace whipsnake::server {
 
 class ListenAddress {
  public:
-  // INVALID_ARGUMENT, naming `flag`, for what is not HOST:PORT with a numeric address or
-  // "localhost" (127.0.0.1). Names are not resolved: what they mean could change between the check
-  // and the use.
+  // Returns INVALID_ARGUMENT, naming `flag`, unless `text` is HOST:PORT with a numeric address or
+  // "localhost" (127.0.0.1). Host names are not resolved, because the result could change between
+  // check and use.
   static absl::StatusOr<ListenAddress> Parse(std::string_view text, std::string_view flag);
 
   bool IsLoopback() const;

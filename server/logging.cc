@@ -19,7 +19,7 @@ LogFormat g_format = LogFormat::kText;
 std::shared_ptr<spdlog::logger> MakeLogger(LogFormat format) {
   auto sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();
   auto logger = std::make_shared<spdlog::logger>("whipsnake", std::move(sink));
-  // %v is the object's other members, without the outer braces.
+  // %v is the JSON object's other members, without the outer braces.
   logger->set_pattern(format == LogFormat::kJson
                           ? R"({"time":"%Y-%m-%dT%H:%M:%S.%e%z","level":"%l",%v})"
                           : "%Y-%m-%d %H:%M:%S.%e %l %v");
@@ -76,7 +76,7 @@ spdlog::level::level_enum ToSpdlog(LogLevel level) {
 void Write(LogLevel level, std::string_view message, const Fields& fields) {
   const std::string line =
       g_format == LogFormat::kJson ? JsonMembers(message, fields) : TextLine(message, fields);
-  // As an argument, not as the format: the text may hold braces.
+  // Pass the text as an argument, not as the format, because it may contain braces.
   Logger()->log(ToSpdlog(level), "{}", line);
 }
 

@@ -9,10 +9,10 @@ namespace whipsnake::server {
 namespace {
 
 constexpr rlim_t kMostOpenFiles = 65'536;
-// For all that is no connection: models, states, the libraries' own sockets.
+// Reserved for everything except connections: models, states, the libraries' own sockets.
 constexpr int64_t kReserved = 96;
 constexpr int64_t kMostHttp = 128;
-constexpr int64_t kFewest = 4;  // of a port, however low the limit is
+constexpr int64_t kFewest = 4;  // per port, however low the limit is
 
 }  // namespace
 
@@ -20,13 +20,13 @@ void RaiseOpenFileLimit() {
   rlimit limit{};
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
   limit.rlim_cur = std::max(limit.rlim_cur, std::min(limit.rlim_max, kMostOpenFiles));
-  setrlimit(RLIMIT_NOFILE, &limit);  // to at most the hard limit, which needs no privilege
+  setrlimit(RLIMIT_NOFILE, &limit);  // needs no privilege up to the hard limit
 }
 
 int64_t OpenFileLimit() {
   rlimit limit{};
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return kMostOpenFiles;
-  // RLIM_INFINITY is the largest number there is.
+  // RLIM_INFINITY is the largest rlim_t.
   return static_cast<int64_t>(
       std::min<rlim_t>(limit.rlim_cur, std::numeric_limits<int64_t>::max()));
 }

@@ -1,4 +1,4 @@
-// SIGTERM and SIGINT as calls on an ordinary thread.
+// Delivers SIGTERM and SIGINT as calls on an ordinary thread.
 #ifndef WHIPSNAKE_SERVER_SIGNALS_H_
 #define WHIPSNAKE_SERVER_SIGNALS_H_
 
@@ -7,7 +7,7 @@
 
 namespace whipsnake::server {
 
-// Construct it before any other thread: they inherit that the two signals are blocked.
+// Must be constructed before any other thread starts: threads inherit the blocked signals.
 class SignalWatcher {
  public:
   SignalWatcher();
@@ -15,8 +15,8 @@ class SignalWatcher {
   SignalWatcher(const SignalWatcher&) = delete;
   SignalWatcher& operator=(const SignalWatcher&) = delete;
 
-  // Calls on_first at the first signal, also at one that came before Start. A second one ends the
-  // process at once, with 128 + its number, as if it had not been caught.
+  // Calls on_first on the first signal, including one that arrived before Start. A second signal
+  // ends the process at once with exit code 128 + its number, as if it had not been caught.
   void Start(std::function<void()> on_first);
 
  private:

@@ -8,8 +8,8 @@ namespace {
 constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
 constexpr std::string_view kEllipsis = "...";
 
-// Calls visit(bytes of the character), or visit("") for a malformed sequence, until it returns
-// false.
+// Calls visit(bytes of the character) for each character, or visit("") for a malformed sequence,
+// until it returns false.
 template <typename Visit>
 void ForEachCharacter(std::string_view text, const Visit& visit) {
   const char* data = text.data();

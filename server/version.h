@@ -1,4 +1,4 @@
-// What was built.
+// The version of this build.
 #ifndef WHIPSNAKE_SERVER_VERSION_H_
 #define WHIPSNAKE_SERVER_VERSION_H_
 
@@ -7,7 +7,7 @@
 namespace whipsnake::server {
 
 std::string_view Version();  // "0.1.0"
-std::string_view Commit();   // git's short hash, or "unknown" in a build without git
+std::string_view Commit();   // git's short hash, or "unknown" if built without git
 bool BuiltWithCuda();
 
 }  // namespace whipsnake::server

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Builds docker/Dockerfile without a Docker engine and without pulling an image, and tries what it made:
+# Builds docker/Dockerfile without a Docker engine and without pulling an image, and tests the
+# result:
 #
 #   tests/container_image.sh [bookworm|trixie]
 #
-# The base image is debootstrap's bare root, which tests/fresh_machine.sh leaves in FRESH_MACHINE_CACHE (default
-# build/fresh_machine). Needs root and buildah. In the image it checks the user, starts the daemon, asks for its
-# health and a completion, and stops it.
+# The base image is debootstrap's minimal root, which tests/fresh_machine.sh leaves in
+# FRESH_MACHINE_CACHE (default build/fresh_machine). The script needs root and buildah. In the image
+# it checks the user, starts the daemon, asks for its health and a completion, and stops it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -34,7 +35,8 @@ buildah bud --build-arg BASE="$base" -f docker/Dockerfile --ignorefile docker/Do
   -t "$image" .
 
 container=$(buildah from --pull-never "$image")
-# Inside, as the image's user: serve on free ports, use it, SIGTERM, and the daemon's own exit status.
+# Inside, as the image's user: serves on free ports, uses the server, sends SIGTERM, and checks the
+# daemon's exit status.
 # shellcheck disable=SC2016
 buildah run "$container" -- bash -euc '
   [[ $(id -u) != 0 ]]

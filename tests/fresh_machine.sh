@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# The proof that the README's two commands work on a fresh machine:
+# Tests that the README's two commands work on a fresh machine:
 #
 #   tests/fresh_machine.sh bookworm|trixie [demo|test]
 #
-# makes a bare Debian root (debootstrap's minbase with git and ca-certificates, nothing else), clones the
-# committed HEAD of this repository into it, runs ./dev demo (or ./dev test) inside, and says how long each
-# part took. Needs root and debootstrap. The bare root is kept, packed, in FRESH_MACHINE_CACHE (default
-# build/fresh_machine) and unpacked anew for every run. Packages come from MIRROR: by default the one that this
-# machine's apt uses.
+# Makes a minimal Debian root (debootstrap's minbase with git and ca-certificates, nothing else),
+# clones the committed HEAD of this repository into it, runs ./dev demo (or ./dev test) inside, and
+# prints how long each part took. Needs root and debootstrap. The root is kept as an archive in
+# FRESH_MACHINE_CACHE (default build/fresh_machine) and unpacked for every run. Packages come from
+# MIRROR, by default the mirror that this machine's apt uses.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -23,7 +23,7 @@ command=${2:-demo}
 ((EUID == 0)) || die 'debootstrap and chroot need root: run this with sudo'
 command -v debootstrap >/dev/null || die 'needs debootstrap: apt-get install debootstrap'
 
-# Mounts made from here on are seen by nobody else and end with this script, and so do its processes.
+# From here on, mounts are visible only to this script, and they and its processes end with it.
 if [[ ! ${FRESH_MACHINE_INSIDE:-} ]]; then
   FRESH_MACHINE_INSIDE=yes exec unshare --mount --pid --fork --kill-child "$0" "$@"
 fi
@@ -40,7 +40,7 @@ remove_root() {
 }
 trap remove_root EXIT
 
-# phase NAME COMMAND...: runs it and notes its time.
+# phase NAME COMMAND...: runs COMMAND and records its time.
 phase() {
   local name=$1 start=$SECONDS
   shift
@@ -48,7 +48,8 @@ phase() {
   times+=("$(printf '%4d s  %s' $((SECONDS - start)) "$name")")
 }
 
-# The first archive that this machine's apt knows; nothing, so debootstrap's default, if it is no Debian.
+# Prints the first Debian archive that this machine's apt knows. Prints nothing on another system,
+# so that debootstrap uses its default.
 host_mirror() {
   apt-get indextargets --format "\$(ORIGIN) \$(REPO_URI)" 2>/dev/null |
     awk '$1 == "Debian" && $2 !~ /security/ { print $2; exit }'
@@ -67,7 +68,8 @@ make_bare_root() {
   tar -C "$root" -xf "$packed"
 }
 
-# The root reaches the archive as this machine does: the same resolver, apt proxies and apt checks.
+# Gives the root this machine's access to the archive: the same resolver, apt proxies and apt
+# checks.
 connect() {
   cp -L /etc/resolv.conf "$root/etc/resolv.conf"
   apt-config dump | grep -E '^Acquire::(http|https|ftp|Retries|Check-)' >"$root/etc/apt/apt.conf.d/90host" || true

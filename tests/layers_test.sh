@@ -1,19 +1,20 @@
 #!/usr/bin/env bash
-# Imports only go down: server -> engine -> kernels. The engine knows neither gRPC nor Protobuf nor the
-# metrics library, and of its folders generate, quantize and finetune do not import one another.
+# Includes only go down: server -> engine -> kernels. The engine includes neither gRPC nor Protobuf
+# nor the metrics library, and its folders generate, quantize and finetune do not include one
+# another.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly WIRE='grpc|grpcpp|google/protobuf|google/rpc|whipsnake/v1|prometheus|microhttpd'
 
-# forbid FOLDER PATHS: prints the includes in FOLDER, if there is one, of anything under PATHS.
+# forbid FOLDER PATHS: prints the includes in FOLDER, if it exists, of anything under PATHS.
 forbid() {
   [[ -d $1 ]] || return 0
   grep -rnE "^[[:space:]]*#[[:space:]]*include[[:space:]]*[<\"]($2)[/.]" "$1" \
     --include='*.h' --include='*.cc' --include='*.cu' --include='*.cuh' || true
 }
 
-# violations ROOT: every include that goes up or sideways, one a line.
+# violations ROOT: prints every include that goes up or sideways, one per line.
 violations() (
   cd "$1"
   forbid kernels "engine|server|$WIRE"
@@ -23,7 +24,7 @@ violations() (
   forbid engine/finetune 'engine/(generate|quantize)'
 )
 
-# A check that cannot fail is none: each of these one-line files must be found.
+# Tests the check itself: it must find each of these one-line files.
 check_the_check() {
   local scratch file
   scratch=$(mktemp -d)

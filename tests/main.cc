@@ -1,4 +1,4 @@
-// The main function of the tests that run once for all instruction sets.
+// The main function of the tests that do not run once per instruction set.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

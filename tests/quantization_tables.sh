@@ -17,7 +17,7 @@ mamba=deploy/models/mamba-demo gpt2=deploy/models/gpt2-crrelu-demo
 mamba_schemes=(static-w8a8 smoothquant-w8a8 quamba-w8a8-norot quamba-w8a8-nopct quarot-w8a8 quamba-w8a8)
 mkdir -p "$out"
 
-# value KEY JSON: a number of JSON.
+# value KEY JSON: prints the number under KEY in JSON.
 value() {
   tr -d '\n ' <<<"$2" | grep -oE "\"$1\":[-0-9.e+]+" | head -n 1 | cut -d : -f 2
 }
@@ -27,7 +27,7 @@ perplexity() {
   value perplexity "$("$program" evaluate --model "$2" --text "$text" --window "$1" --json "${@:3}")"
 }
 
-# quantized NAME MODEL [FLAGS of quantize]: makes OUT/NAME unless it is there.
+# quantized NAME MODEL [FLAGS of quantize]: makes OUT/NAME unless it exists.
 quantized() {
   [[ -d $out/$1 ]] || "$program" quantize --model "$2" --calibration "$calibration" --out "$out/$1" "${@:3}" \
     >"$out/$1.log"
@@ -43,7 +43,7 @@ row() {
     'BEGIN { printf "| %s | %.4f | %+.2f%% |\n", label, seen, 100 * (seen / exact - 1) }'
 }
 
-# schemes NAME MODEL [FLAGS of quantize]: a Mamba under every scheme.
+# schemes NAME MODEL [FLAGS of quantize]: prints the table of a Mamba under every scheme.
 schemes() {
   local name=$1 model=$2 exact scheme
   exact=$(perplexity 256 "$model")
@@ -55,8 +55,8 @@ schemes() {
   done
 }
 
-# states WINDOW: a quantized Mamba with its states in every type. A state is rounded after every token, so that what
-# is evaluated in windows is what is served token by token.
+# states WINDOW: prints the table of a quantized Mamba with states of every type. A state is rounded
+# after every token, so that evaluation in windows equals serving token by token.
 states() {
   local exact type
   quantized demo-quamba-w8a8 "$mamba" --scheme quamba-w8a8

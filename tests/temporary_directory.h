@@ -12,8 +12,8 @@
 namespace whipsnake {
 
 // While the object lives, testing::TempDir() and std::filesystem::temp_directory_path() name a
-// directory that belongs to this process alone. The destructor removes it, so a test may leave
-// files in it. To be made by main, before any test runs.
+// directory private to this process. The destructor removes it, so a test may leave files in it.
+// Create it in main(), before any test runs.
 class ProcessTemporaryDirectory {
  public:
   ProcessTemporaryDirectory() {

@@ -1,4 +1,4 @@
-// Matrices laid out one after the other in a piece of memory.
+// A bump allocator that lays out matrices one after another in a block of memory.
 #ifndef WHIPSNAKE_ENGINE_BASE_ARENA_H_
 #define WHIPSNAKE_ENGINE_BASE_ARENA_H_
 
@@ -9,14 +9,14 @@
 
 namespace whipsnake::engine {
 
-// Owns nothing and checks nothing. The same code that lays matrices out measures what they need, on
-// an arena without memory: bytes() is then the answer, and the views must not be followed. A copy
-// goes on from the same place.
+// Does not own its memory and checks no bounds. To measure a layout, run the layout code on an
+// arena without memory and read bytes(); the views that it returns are then null and must not be
+// dereferenced. A copy continues from the same position.
 class Arena {
  public:
   static constexpr int64_t kAlignment = 64;
 
-  // `memory` is aligned to kAlignment, or null.
+  // `memory` must be aligned to kAlignment bytes, or null to measure only.
   explicit Arena(std::byte* memory = nullptr) : memory_(memory) {}
 
   template <typename T>

@@ -28,10 +28,9 @@ absl::Status Describe() {
 absl::Status StatusOfException() noexcept {
   try {
     return Describe();
-  } catch (
-      const std::bad_alloc&) {  // no memory for the text either, which a bare code does without
+  } catch (const std::bad_alloc&) {  // no memory for the message: return only the code
     return absl::Status(absl::StatusCode::kResourceExhausted, "");
-  } catch (...) {  // no std::exception
+  } catch (...) {  // not a std::exception
     return absl::Status(absl::StatusCode::kInternal, "");
   }
 }

@@ -1,5 +1,6 @@
-// Where exceptions end. Our own code throws none, but the libraries below it do, mostly where there
-// is no memory, and one that leaves a thread's function ends the process.
+// Converts exceptions to absl::Status. Our own code throws none, but the libraries that it uses do,
+// mostly when memory runs out, and an exception that escapes a thread's function terminates the
+// process.
 #ifndef WHIPSNAKE_ENGINE_BASE_EXCEPTIONS_H_
 #define WHIPSNAKE_ENGINE_BASE_EXCEPTIONS_H_
 
@@ -10,12 +11,13 @@
 
 namespace whipsnake::engine {
 
-// Of the exception that is being handled: RESOURCE_EXHAUSTED where the system has no memory or no
-// threads, otherwise INTERNAL, with its text where there is memory for that.
+// Returns the status for the exception being handled: RESOURCE_EXHAUSTED if the system has no
+// memory or no threads left, otherwise INTERNAL. The message is the exception's text; it is empty
+// if there is no memory for it or if the exception is not a std::exception.
 absl::Status StatusOfException() noexcept;
 
-// Calls `work` and returns what it returns, a Status or a StatusOr, or OK where it returns nothing;
-// where it throws, StatusOfException().
+// Calls `work` and returns its result, a Status or a StatusOr, or OK if it returns void. If it
+// throws, returns StatusOfException().
 template <typename Work>
 auto CatchExceptions(const Work& work) {
   using Returned = std::invoke_result_t<const Work&>;

@@ -107,11 +107,11 @@ void Executor::Execute(Task& task) {
   const int interrupted = std::exchange(running_priority_, task.priority);
   try {
     (*task.unit)();
-  } catch (...) {  // is the submitter's: it would end the process here
+  } catch (...) {  // rethrown by Run(); escaping here would end the process
     task.thrown = std::current_exception();
   }
   running_priority_ = interrupted;
-  // The task lives on the waiting thread's stack: it may be gone once the lock is released.
+  // The task lives on the waiting thread's stack and may be gone once the lock is released.
   MutexLock lock(mutex_);
   task.done = true;
   task.finished.NotifyOne();

@@ -1,8 +1,8 @@
-// The one compute executor of the process.
+// The single compute executor of the process.
 //
-// A kernel shares its work out to the team of the thread that calls it. Two threads that computed
-// at once would have twice as many workers as CPUs, so everything that computes is submitted here
-// and runs, one unit at a time, on the thread that owns the one team.
+// A kernel splits its work across the thread team of the calling thread. If two threads computed at
+// once, there would be twice as many workers as CPUs, so all computation is submitted here and
+// runs, one unit at a time, on the thread that owns the only team.
 #ifndef WHIPSNAKE_ENGINE_BASE_EXECUTOR_H_
 #define WHIPSNAKE_ENGINE_BASE_EXECUTOR_H_
 
@@ -20,47 +20,48 @@
 
 namespace whipsnake::engine {
 
-// In falling order of urgency.
+// From most to least urgent.
 enum class Priority { kDecode, kPrefill, kTraining };
 inline constexpr int kPriorityCount = 3;
 
 // Thread-safe.
 class Executor {
  public:
-  // threads >= 1: the size of the team, the executor's own thread included.
+  // The size of the team, including the executor's own thread. Values below 1 count as 1.
   explicit Executor(int threads);
-  // Runs what was submitted before, then stops.
+  // Runs the units that are already submitted, then stops.
   ~Executor();
   Executor(const Executor&) = delete;
   Executor& operator=(const Executor&) = delete;
 
-  // Runs `unit` on the compute thread and returns when it is done. Units of one priority run in the
-  // order of submission. A call from inside a unit runs at once, on the spot. What the unit throws,
-  // as std::bad_alloc where a kernel finds no memory, is thrown here.
+  // Runs `unit` on the compute thread and returns when it is done. Units of the same priority run
+  // in order of submission. A call from inside a unit runs `unit` immediately on the same thread.
+  // An exception that the unit throws, such as std::bad_alloc from a kernel, is rethrown here.
   void Run(Priority priority, const std::function<void()>& unit);
 
-  // The same, but ABORTED where the unit throws: it has been done in part.
+  // Like Run, but returns ABORTED if the unit throws a std::exception and so is only partly done.
   absl::Status TryRun(Priority priority, const std::function<void()>& unit);
 
   // Called from inside a unit at a point where it can be interrupted (between the layers of a
   // model): runs the waiting units that are strictly more urgent than the caller's, then returns.
-  // Elsewhere it does nothing.
+  // Does nothing outside a unit.
   void Yield();
 
-  // Books `bytes` for what kernels keep on the team's threads from call to call. Models share that
-  // memory, so it is counted once: as much as the largest of those asks for who keep what this
-  // returns. RESOURCE_EXHAUSTED when the ledger refuses. The ledger outlives what is returned.
+  // Reserves `bytes` in `ledger` for the scratch memory that kernels keep on the team's threads
+  // between calls. Models share that memory, so it is counted once: the reservation is the largest
+  // `bytes` of all handles that are still alive. Returns RESOURCE_EXHAUSTED if the ledger refuses.
+  // The ledger must outlive the returned handle.
   absl::StatusOr<std::shared_ptr<const void>> BookScratch(Ledger& ledger, int64_t bytes);
 
   int threads() const { return threads_; }
-  // Units that wait for their turn.
+  // The number of units waiting to run.
   int waiting() const;
 
  private:
   struct Task;
   void Loop();
   bool InsideUnit() const;
-  // The most urgent waiting task with a priority before `end`, or null.
+  // Removes and returns the most urgent waiting task with a priority before `end`, or returns null.
   Task* PopBefore(int end) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Execute(Task& task);
 
@@ -69,7 +70,7 @@ class Executor {
   CondVar wake_;
   std::array<std::deque<Task*>, kPriorityCount> waiting_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  int running_priority_ = kPriorityCount;  // touched by the compute thread alone
+  int running_priority_ = kPriorityCount;  // used only by the compute thread
   const std::shared_ptr<SharedReservation> scratch_;
   std::thread thread_;
 };

@@ -10,14 +10,15 @@
 namespace whipsnake::engine {
 namespace {
 
-// Each violation's field and message, as "5:a.b_c" one after the other.
+// The payload lists each violation's field and message in turn, each as length, colon and text
+// ("5:a.b_c").
 constexpr std::string_view kViolationsPayload = "whipsnake.violations";
 
 void AppendText(std::string_view text, std::string* out) {
   absl::StrAppend(out, text.size(), ":", ToAbsl(text));
 }
 
-// Takes a text off the front of `rest`.
+// Removes the first encoded text from `rest` and returns it.
 std::string TakeText(std::string_view* rest) {
   size_t size = 0;
   const auto [end, error] = std::from_chars(rest->data(), rest->data() + rest->size(), size);
@@ -56,7 +57,7 @@ std::vector<FieldViolation> ViolationsOf(const absl::Status& status) {
 bool FieldErrors::Add(const absl::Status& status) {
   if (status.ok()) return true;
   std::vector<FieldViolation> violations = ViolationsOf(status);
-  // The message of a single one may have got a context.
+  // The status message may have gained a context since, so use it for a single violation.
   if (violations.size() == 1) violations.front().message = ClientMessage(status);
   if (violations.empty()) {
     if (other_.ok()) other_ = status;

@@ -1,4 +1,4 @@
-// Errors about fields of a request: all of them at once, where several are wrong.
+// Errors about fields of a request, collected so that all of them are reported at once.
 #ifndef WHIPSNAKE_ENGINE_BASE_FIELD_ERRORS_H_
 #define WHIPSNAKE_ENGINE_BASE_FIELD_ERRORS_H_
 
@@ -11,36 +11,37 @@
 
 namespace whipsnake::engine {
 
-// A field that is wrong, and the message that says how: "n: 0 seen, expected 1 to 64".
+// An invalid field and a message that says what is wrong: "n: 0 seen, expected 1 to 64".
 struct FieldViolation {
   std::string field;
   std::string message;
 };
 
-// INVALID_ARGUMENT about one field or several; the messages follow one another. At least one.
+// Returns INVALID_ARGUMENT for one or more fields, with their messages joined by "; ". `violations`
+// must not be empty.
 absl::Status InvalidFields(const std::vector<FieldViolation>& violations);
 
-// The fields that an error is about: none, where it is about none.
+// Returns the fields that the error is about; empty if it is not about fields.
 std::vector<FieldViolation> ViolationsOf(const absl::Status& status);
 
-// Collects what is wrong with a request, so that its sender learns all of it at once.
+// Collects the errors in a request, so that the sender gets all of them at once. Not thread-safe.
 class FieldErrors {
  public:
-  // Whether the status is OK. An error is kept.
+  // Records `status` if it is an error. Returns whether it is OK.
   bool Add(const absl::Status& status);
-  // Moves the value into `target`, or keeps the error.
+  // Moves the value into `target` or records the error. Returns whether there was a value.
   template <typename T, typename Target>
   bool Add(absl::StatusOr<T> value, Target* target) {
     if (Add(value.status())) *target = *std::move(value);
     return value.ok();
   }
-  // OK; or all errors about fields as one, a single one as it was added; or, where there are none
-  // of those, the first other one.
+  // Returns OK if there was no error. Errors about fields are combined into one; a single one is
+  // returned as it was added. Without errors about fields, returns the first other error.
   absl::Status status() const;
 
  private:
   std::vector<FieldViolation> violations_;
-  absl::Status only_;  // the error about fields, while there is one
+  absl::Status only_;  // the error about fields, while there is only one
   absl::Status other_;
 };
 

@@ -90,12 +90,13 @@ absl::Status Ledger::MakeRoom(int64_t bytes, std::string_view what,
   if (bytes > limit_) return Exhausted(what, bytes, used(), limit_);
   MutexLock lock(reclaimers_mutex_);
   for (Reclaimer* reclaimer : reclaimers_) {
-    // What it gives back may still be held by others: look again until it has no more.
+    // Reclaimed memory may still be in use elsewhere, so repeat until the reclaimer has nothing
+    // left.
     while (reclaimer->Reclaim(bytes - (limit_ - used())) > 0) {
       if (try_again()) return absl::OkStatus();
     }
   }
-  // Another thread may have given back what it held in the meantime.
+  // Another thread may have released memory in the meantime.
   return try_again() ? absl::OkStatus() : Exhausted(what, bytes, used(), limit_);
 }
 

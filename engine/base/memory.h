@@ -1,7 +1,8 @@
-// Large buffers and the ledger that counts them, by purpose.
+// Large buffers and the ledger that counts their bytes by purpose.
 //
-// Every large buffer of the engine comes from a Ledger, so that a load or a job can be refused with
-// an estimate before it is tried, and so that the metrics can say what the memory is for.
+// Every large buffer of the engine comes from a Ledger, so that a load or a job that does not fit
+// is refused with an estimate before it starts, and so that the metrics can report memory by
+// purpose.
 #ifndef WHIPSNAKE_ENGINE_BASE_MEMORY_H_
 #define WHIPSNAKE_ENGINE_BASE_MEMORY_H_
 
@@ -34,7 +35,7 @@ std::string_view Name(Purpose purpose);
 
 class Ledger;
 
-// Bytes that are counted in a ledger for as long as they live. Movable; empty after a move.
+// Bytes counted in a ledger until this object is destroyed. Movable; move assignment swaps.
 class Reservation {
  public:
   Reservation() = default;
@@ -43,9 +44,9 @@ class Reservation {
   ~Reservation();
 
   int64_t bytes() const { return bytes_; }
-  // Takes over the bytes of another reservation of the same ledger and purpose.
+  // Takes over the bytes of `more`, a reservation of the same ledger and purpose.
   void Add(Reservation more);
-  // Gives back what is beyond `bytes`; a smaller reservation keeps what it has.
+  // Releases the bytes beyond `bytes`. Does nothing if the reservation is not larger.
   void ShrinkTo(int64_t bytes);
 
  private:
@@ -58,7 +59,7 @@ class Reservation {
   int64_t bytes_ = 0;
 };
 
-// Owned memory, aligned to 64 bytes and zeroed. Movable.
+// Owned memory, aligned to 64 bytes and zeroed. Movable; move assignment swaps.
 class Buffer {
  public:
   Buffer() = default;
@@ -83,36 +84,39 @@ class Buffer {
   Reservation reservation_;
 };
 
-// Holds memory that it can do without, as a cache does.
+// Holds memory that it can release on demand, such as a cache.
 class Reclaimer {
  public:
   virtual ~Reclaimer() = default;
-  // Gives back what is needed least, at least `bytes` of it where there is so much, and returns how
-  // much it was. Called from any thread; must neither allocate from the ledger nor wait for who
-  // does.
+  // Releases the memory that is needed least, at least `bytes` of it if it holds that much, and
+  // returns the number of bytes released. Called from any thread. Must not allocate from the ledger
+  // or wait for a thread that does.
   virtual int64_t Reclaim(int64_t bytes) = 0;
 };
 
-// Counts bytes of one device against a limit. Where a limit would be passed, those who hold memory
-// that they can do without are asked for it first. Thread-safe. Must outlive what it handed out.
+// Counts the bytes used on one device against a limit. When a request would exceed the limit, the
+// registered reclaimers are first asked to release memory. Thread-safe. Must outlive everything
+// that it hands out.
 class Ledger {
  public:
-  // limit in bytes; 0 is no limit.
+  // `limit` is in bytes; 0 means no limit.
   explicit Ledger(int64_t limit = 0) : limit_(limit) {}
   Ledger(const Ledger&) = delete;
   Ledger& operator=(const Ledger&) = delete;
 
-  // RESOURCE_EXHAUSTED, naming what was asked, used and allowed, when it would pass the limit or
-  // when the system has no memory; `what` names the thing in the message ("model mamba-2.8b").
+  // Returns RESOURCE_EXHAUSTED if the limit would be exceeded (the message names the bytes needed,
+  // used and allowed) or if the system has no memory, and INVALID_ARGUMENT if `bytes` is negative.
+  // `what` names the buffer in the message ("model mamba-2.8b").
   absl::StatusOr<Buffer> Allocate(int64_t bytes, Purpose purpose, std::string_view what);
 
-  // Counts bytes that something else holds, such as a mapped file.
+  // Counts bytes held elsewhere, such as a mapped file. Same errors as Allocate.
   absl::StatusOr<Reservation> Reserve(int64_t bytes, Purpose purpose, std::string_view what);
 
-  // Whether `bytes` more fit now; the same error as Reserve, reserving nothing.
+  // Returns OK if `bytes` more fit now, otherwise the error that Reserve would return. Reserves
+  // nothing, but may call the reclaimers.
   absl::Status CheckFits(int64_t bytes, std::string_view what);
 
-  // After Unregister returns, the reclaimer is not called any more.
+  // After Unregister returns, the reclaimer is no longer called.
   void Register(Reclaimer* reclaimer);
   void Unregister(Reclaimer* reclaimer);
 
@@ -121,17 +125,17 @@ class Ledger {
   int64_t used(Purpose purpose) const {
     return used_[static_cast<int>(purpose)].load(std::memory_order_relaxed);
   }
-  // The highest used() since the start or the last ResetPeak().
+  // The highest used() since construction or the last ResetPeak().
   int64_t peak() const { return peak_.load(std::memory_order_relaxed); }
   void ResetPeak() { peak_.store(used(), std::memory_order_relaxed); }
 
  private:
   friend class Reservation;
   void Release(int64_t bytes, Purpose purpose);
-  // Adds to the total unless that would pass the limit, which the total never does.
+  // Adds `bytes` to the total and returns true, unless the total would exceed the limit.
   bool TryAdd(int64_t bytes);
-  // OK once `try_again`, which says whether there is room, succeeds: at once, or after a reclaimer
-  // has given something back.
+  // Calls `try_again` immediately and after each reclaim, until it returns true (there is room).
+  // Returns RESOURCE_EXHAUSTED if it never does.
   absl::Status MakeRoom(int64_t bytes, std::string_view what,
                         const std::function<bool()>& try_again);
 

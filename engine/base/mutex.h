@@ -1,10 +1,11 @@
 // A mutex that clang's thread-safety analysis understands.
 //
-// Each class is a thin wrapper around its counterpart of the standard library. A member that a
-// mutex protects is declared ABSL_GUARDED_BY(mutex_), and a function to be called under it
-// ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_); clang then rejects code that breaks either rule
-// (-Wthread-safety, in the `address` preset). The standard mutex stays underneath, rather than
-// absl::Mutex, because ThreadSanitizer intercepts it: Debian builds Abseil without instrumentation.
+// Each class is a thin wrapper around its counterpart in the standard library. A member protected
+// by a mutex is declared ABSL_GUARDED_BY(mutex_), and a function that must be called with the mutex
+// held is declared ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_). clang then rejects code that breaks
+// either rule (-Wthread-safety, in the `address` preset). The wrapper uses std::mutex rather than
+// absl::Mutex because ThreadSanitizer intercepts std::mutex, while Debian builds Abseil without
+// instrumentation.
 #ifndef WHIPSNAKE_ENGINE_BASE_MUTEX_H_
 #define WHIPSNAKE_ENGINE_BASE_MUTEX_H_
 
@@ -53,9 +54,9 @@ class ABSL_SCOPED_LOCKABLE MutexLock {
   bool held_ = true;
 };
 
-// A wait may end without a notification, so a caller waits in a loop over its condition:
+// A wait may end without a notification, so wait in a loop over the condition:
 //   while (!ready_) changed_.Wait(mutex_);
-// A predicate that is passed as a lambda would be outside the analysis, hence there is none.
+// There is no overload with a predicate, because the analysis does not cover lambdas.
 class CondVar {
  public:
   void NotifyOne() { condition_.notify_one(); }
@@ -65,7 +66,7 @@ class CondVar {
     const Adopted lock(mutex.mutex_);
     condition_.wait(lock.get());
   }
-  // Returns false if the deadline has passed. The clock is that of the deadline.
+  // Returns false if the deadline has passed. Uses the deadline's clock.
   template <typename TimePoint>
   bool WaitUntil(Mutex& mutex, const TimePoint& deadline) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     const Adopted lock(mutex.mutex_);
@@ -73,8 +74,8 @@ class CondVar {
   }
 
  private:
-  // The caller's lock in the form that the standard library's condition variable takes. The mutex
-  // is held at the end as it was at the start.
+  // The caller's lock in the form that std::condition_variable takes. The mutex is held before and
+  // after.
   class Adopted {
    public:
     explicit Adopted(std::mutex& mutex) : lock_(mutex, std::adopt_lock) {}

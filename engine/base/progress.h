@@ -1,4 +1,4 @@
-// How long work, such as quantizing a model, reports what it does and learns that it must stop.
+// How long work, such as a quantization, reports its progress and is stopped.
 #ifndef WHIPSNAKE_ENGINE_BASE_PROGRESS_H_
 #define WHIPSNAKE_ENGINE_BASE_PROGRESS_H_
 
@@ -9,8 +9,8 @@
 
 namespace whipsnake::engine {
 
-// Receives what is being done and the fraction of the whole that is done, in [0,1]. An error that
-// it returns ends the work with that error, such as CANCELLED.
+// Receives the current stage and the fraction of the whole that is done, in [0,1]. An error that it
+// returns, such as CANCELLED, ends the work with that error.
 using WorkProgress = std::function<absl::Status(std::string_view what, double fraction)>;
 
 }  // namespace whipsnake::engine

@@ -15,8 +15,8 @@ namespace {
 
 constexpr int64_t kUnlimited = std::numeric_limits<int64_t>::max();
 
-// The value of "key:   123 kB" in a file such as /proc/meminfo, in bytes; `otherwise` if there is
-// none.
+// Returns, in bytes, the value of a line "key:   123 kB" of a file such as /proc/meminfo, or
+// `otherwise` if there is none.
 int64_t ReadKilobytes(const std::string& path, const std::string& key, int64_t otherwise) {
   std::ifstream file(path);
   std::string line;
@@ -35,8 +35,8 @@ int AffinityThreads() {
   return std::max(static_cast<int>(std::thread::hardware_concurrency()), 1);
 }
 
-// The process's cgroup directory below the version 2 hierarchy ("/system.slice/x.service"), from
-// the line "0::PATH".
+// Returns the process's cgroup directory below the version 2 hierarchy ("/system.slice/x.service"),
+// from the line "0::PATH".
 std::string CgroupPath(const std::string& root) {
   std::ifstream file(root + "/proc/self/cgroup");
   std::string line;
@@ -51,7 +51,7 @@ struct Limits {
   int64_t memory = kUnlimited;
 };
 
-// A limit on any ancestor binds, so the tightest one on the way up counts.
+// The limits of all ancestors apply, so take the tightest one on the way up.
 Limits CgroupLimits(const std::string& root) {
   Limits limits;
   std::string path = CgroupPath(root);

@@ -1,5 +1,5 @@
-// What this process may use: the cgroup's cpu.max and memory.max and the affinity mask, not the
-// host's.
+// The CPUs and memory that this process may use, according to the cgroup's cpu.max and memory.max
+// and the affinity mask rather than the host alone.
 #ifndef WHIPSNAKE_ENGINE_BASE_RESOURCES_H_
 #define WHIPSNAKE_ENGINE_BASE_RESOURCES_H_
 
@@ -9,15 +9,15 @@
 namespace whipsnake::engine {
 
 struct Resources {
-  int threads = 1;           // CPUs in the affinity mask, capped by the cgroup's quota rounded up
+  int threads = 1;           // CPUs in the affinity mask, capped by the cgroup's quota (rounded up)
   int64_t memory_bytes = 0;  // the cgroup's limit, or the machine's memory if that is less
 };
 
-// Reads the limits of this process. `root` stands before /proc and /sys (tests give a made-up
-// tree). What cannot be read does not limit.
+// Reads the limits of this process. `root` is a prefix for /proc and /sys (tests pass a fake tree).
+// Limits that cannot be read are ignored.
 Resources DetectResources(const std::string& root = "");
 
-// Resident bytes of this process now, and at their highest.
+// Resident memory of this process in bytes, now and at its peak; 0 if it cannot be read.
 int64_t ResidentBytes();
 int64_t PeakResidentBytes();
 

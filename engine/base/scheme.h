@@ -1,4 +1,4 @@
-// How a model's weights are held and multiplied.
+// Numeric schemes: how a model's weights are stored and multiplied.
 #ifndef WHIPSNAKE_ENGINE_BASE_SCHEME_H_
 #define WHIPSNAKE_ENGINE_BASE_SCHEME_H_
 
@@ -11,30 +11,31 @@
 
 namespace whipsnake::engine {
 
-// kFp32 and kBf16 take unquantized checkpoints. The others name how a checkpoint was quantized to 8
-// bits: a Mamba's weights, activations and the inputs of the selective scan, all with static
-// scales; a transformer's weights and the inputs of its products.
+// kFp32 and kBf16 take unquantized checkpoints. The others name the method that quantized a
+// checkpoint to 8 bits. For Mamba it covers weights, activations and the inputs of the selective
+// scan, all with static scales; for transformers, the weights and the inputs of the matrix
+// products.
 enum class Scheme {
   kFp32,
   kBf16,
-  kQuamba,            // Quamba: a percentile for x and a rotation of y (arXiv 2410.13229)
-  kQuambaNoRotation,  // its ablations
+  kQuamba,            // Quamba: percentile scale for x, rotation of y (arXiv 2410.13229)
+  kQuambaNoRotation,  // ablations of Quamba
   kQuambaNoPercentile,
   kStatic,       // absmax everywhere, no rotation
-  kSmoothQuant,  // activations' outliers moved into the weights (arXiv 2211.10438)
-  kQuaRot,       // rotations of y and of the residual stream (arXiv 2404.00456), absmax
-  kW8A8,         // transformers
+  kSmoothQuant,  // activation outliers moved into the weights (arXiv 2211.10438)
+  kQuaRot,       // rotations of y and the residual stream (arXiv 2404.00456), absmax
+  kW8A8,         // for transformers
 };
 
 // "fp32", "bf16", "quamba-w8a8", "quamba-w8a8-norot", "quamba-w8a8-nopct", "static-w8a8",
 // "smoothquant-w8a8", "quarot-w8a8", "w8a8".
 std::string_view Name(Scheme scheme);
-// INVALID_ARGUMENT names the known ones.
+// Returns INVALID_ARGUMENT, naming the known schemes, if `name` is unknown.
 absl::StatusOr<Scheme> ParseScheme(std::string_view name);
 
 std::span<const Scheme> AllSchemes();
 std::span<const Scheme> QuantizedSchemes();
-// Of quantization_config in config.json.
+// The version of quantization_config in config.json.
 inline constexpr int64_t kQuantizationVersion = 1;
 inline bool IsQuantized(Scheme scheme) { return scheme > Scheme::kBf16; }
 // "fp32, bf16, ..." for messages and help.

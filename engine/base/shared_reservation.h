@@ -1,4 +1,4 @@
-// Memory that several share, and that is counted once: as much as the largest of them needs.
+// A memory reservation with several users that is counted once, at the size of the largest request.
 #ifndef WHIPSNAKE_ENGINE_BASE_SHARED_RESERVATION_H_
 #define WHIPSNAKE_ENGINE_BASE_SHARED_RESERVATION_H_
 
@@ -14,20 +14,21 @@
 
 namespace whipsnake::engine {
 
-// Thread-safe. What is booked in a ledger is at all times the most that one of those asked for who
-// keep what Book returned.
+// Thread-safe. At all times, the bytes reserved in a ledger are the largest request among the live
+// handles that Book returned for it.
 class SharedReservation : public std::enable_shared_from_this<SharedReservation> {
  public:
   static std::shared_ptr<SharedReservation> Make(Purpose purpose, std::string what);
 
-  // RESOURCE_EXHAUSTED when the ledger refuses what is missing; then nothing has changed. The
-  // ledger outlives what is returned, which keeps this alive.
+  // Returns a handle that keeps at least `bytes` reserved in `ledger`. Returns RESOURCE_EXHAUSTED,
+  // and changes nothing, if the ledger refuses the missing bytes. The ledger must outlive the
+  // handle, which keeps this object alive.
   absl::StatusOr<std::shared_ptr<const void>> Book(Ledger& ledger, int64_t bytes);
 
  private:
   struct Holder;
   struct Booked {
-    std::multiset<int64_t> asked;  // for what each holder did
+    std::multiset<int64_t> asked;  // the request of each live handle, in bytes
     Reservation most;
   };
 
@@ -37,7 +38,7 @@ class SharedReservation : public std::enable_shared_from_this<SharedReservation>
   const Purpose purpose_;
   const std::string what_;
   Mutex mutex_;
-  std::map<Ledger*, Booked> booked_ ABSL_GUARDED_BY(mutex_);  // where there are holders
+  std::map<Ledger*, Booked> booked_ ABSL_GUARDED_BY(mutex_);  // only ledgers with live handles
 };
 
 }  // namespace whipsnake::engine

@@ -11,7 +11,7 @@
 namespace whipsnake::engine {
 namespace {
 
-constexpr std::string_view kClientPayload = "whipsnake.client_message";  // where it is another one
+constexpr std::string_view kClientPayload = "whipsnake.client_message";  // if it differs
 
 absl::Status Made(absl::StatusCode code, absl::string_view message, const absl::Status& payloads) {
   absl::Status result(code, message);
@@ -20,7 +20,7 @@ absl::Status Made(absl::StatusCode code, absl::string_view message, const absl::
   return result;
 }
 
-// With contexts for the two readers.
+// Prepends a context to each of the two messages.
 absl::Status WithContexts(const absl::Status& status, std::string_view context,
                           std::string_view client_context) {
   if (status.ok()) return status;

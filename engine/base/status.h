@@ -1,8 +1,8 @@
-// The one error type is absl::Status. Its message names the thing, the value seen and the value
-// expected. Where an error is about one field of a request, the field's path travels beside the
-// message, so that the server can put it into google.rpc.BadRequest without the engine knowing
-// protobuf. An error about a file has two texts: the message, which is for whoever runs the
-// program, names the path; the one for clients of a server does not.
+// The engine's error type is absl::Status. A message names the thing, the value seen and the value
+// expected. If an error is about one field of a request, the field's path is attached as a payload,
+// so that the server can fill in google.rpc.BadRequest while the engine does not depend on
+// protobuf. An error about a file has two messages: the status message, for the operator of the
+// program, has the path; the message for clients of a server does not.
 #ifndef WHIPSNAKE_ENGINE_BASE_STATUS_H_
 #define WHIPSNAKE_ENGINE_BASE_STATUS_H_
 
@@ -16,29 +16,29 @@
 
 namespace whipsnake::engine {
 
-// Debian 12's absl::string_view is not std's: the one conversion.
+// Converts to absl::string_view, which is not std::string_view in Debian 12.
 inline absl::string_view ToAbsl(std::string_view text) { return {text.data(), text.size()}; }
 
-// Text of others in a message: in quotes, escaped to ASCII, cut where it is long.
+// Formats foreign text for a message: quoted, escaped to ASCII, cut after 200 bytes.
 std::string Quoted(std::string_view text);
 
-// INVALID_ARGUMENT "sampling.temperature: 3 seen, expected a number from 0 to 2", with the field
-// attached.
+// Returns INVALID_ARGUMENT "sampling.temperature: 3 seen, expected a number from 0 to 2", with the
+// field attached.
 absl::Status InvalidField(std::string_view field, std::string_view seen, std::string_view expected);
 
-// The field that InvalidField attached, or "".
+// Returns the field that InvalidField attached, or "".
 std::string FieldOf(const absl::Status& status);
 
-// The same status with `context` and ": " before both of its texts; payloads are kept.
+// Returns the same status with `context` and ": " before both messages; payloads are kept.
 absl::Status WithContext(const absl::Status& status, std::string_view context);
 
-// The same with a path as the context, of which a client sees the last part alone.
+// Like WithContext, with a path as the context. The client message gets only its last component.
 absl::Status WithPath(const absl::Status& status, std::string_view path);
 
-// The text for clients: the message, where no path is in it.
+// Returns the message for clients, which equals the status message unless that contains a path.
 std::string ClientMessage(const absl::Status& status);
 
-// The same status with another code, or another text for clients; payloads are kept.
+// Returns the same status with another code or another client message; payloads are kept.
 absl::Status WithCode(const absl::Status& status, absl::StatusCode code);
 absl::Status WithClientMessage(const absl::Status& status, std::string_view text);
 
@@ -53,7 +53,8 @@ absl::Status WithClientMessage(const absl::Status& status, std::string_view text
     if (absl::Status status_ = (expression); !status_.ok()) return status_; \
   } while (false)
 
-// Evaluates a StatusOr; returns its error, or moves its value into `target`.
+// Evaluates a StatusOr; returns its error from the enclosing function, or moves its value into
+// `target`.
 #define ASSIGN_OR_RETURN(target, expression) \
   ASSIGN_OR_RETURN_(WHIPSNAKE_CONCAT(status_or_, __LINE__), target, expression)
 #define ASSIGN_OR_RETURN_(temporary, target, expression)     \

@@ -4,7 +4,8 @@
 
 namespace whipsnake::engine {
 
-// On Linux the calling thread alone, and always allowed. Where it fails nothing but speed is lost.
+// On Linux this affects only the calling thread and needs no privilege. If it fails, only speed is
+// lost.
 void LowerThreadPriority() { setpriority(PRIO_PROCESS, 0, 19); }
 
 }  // namespace whipsnake::engine

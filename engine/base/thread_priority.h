@@ -1,11 +1,11 @@
-// Threads that may wait.
+// Low-priority threads.
 #ifndef WHIPSNAKE_ENGINE_BASE_THREAD_PRIORITY_H_
 #define WHIPSNAKE_ENGINE_BASE_THREAD_PRIORITY_H_
 
 namespace whipsnake::engine {
 
-// From now on the calling thread gets a processor where no other thread wants it, and a small share
-// of one where others do (nice 19). For work beside the steps of models, which it must not slow.
+// Sets the calling thread to nice 19: it runs when no other thread wants the CPU, and gets only a
+// small share otherwise. For work that must not slow down model steps.
 void LowerThreadPriority();
 
 }  // namespace whipsnake::engine

@@ -19,13 +19,13 @@ std::string Join(const std::string& directory, const std::string& name) {
   return (std::filesystem::path(directory) / name).string();
 }
 
-// A name that cannot lead out of the directory that it is joined to.
+// Whether `name` is a plain file name, which cannot lead out of the directory that it is joined to.
 bool IsPlainFileName(std::string_view name) {
   return !name.empty() && name != "." && name != ".." &&
          name.find_first_of(std::string_view("/\0", 2)) == name.npos;
 }
 
-// Shards by the names of their tensors, from the text of an index.
+// Parses the text of an index. Returns shards by tensor name.
 absl::StatusOr<std::map<std::string, std::string>> ParseIndex(std::string_view text) {
   ASSIGN_OR_RETURN(const nlohmann::json index, ParseJsonObject(text));
   JsonObjectReader reader(index);

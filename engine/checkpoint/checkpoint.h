@@ -18,7 +18,7 @@
 
 namespace whipsnake::engine {
 
-// A tensor in memory of its own.
+// A tensor that owns its data.
 struct OwnedTensor {
   std::string name;
   kernels::DType dtype = kernels::DType::kF32;
@@ -28,36 +28,37 @@ struct OwnedTensor {
   TensorView view() const { return {dtype, shape, data}; }
 };
 
-// All tensors of model.safetensors or, where that is not there, of the shards that
-// model.safetensors.index.json names. Files are mapped read-only, not read. Thread-safe, and
-// immutable unless somebody changes the files: see MappedFile, and Check.
+// All tensors of model.safetensors or, if that is missing, of the shards that
+// model.safetensors.index.json names. The files are mapped read-only, not read. Thread-safe, and
+// immutable unless the files change: see MappedFile and Check.
 class Checkpoint {
  public:
-  // NOT_FOUND without either file; errors name the file and the tensor. Refused: a shard that is
-  // not a plain file name (it could lie outside the directory), an index of more than 64 MiB, a
-  // tensor that the index places in a shard that lacks it, and one that lies in two shards.
+  // Returns NOT_FOUND if neither file exists. Returns INVALID_ARGUMENT for a shard that is not a
+  // plain file name (it could lie outside the directory), an index of more than 64 MiB, a tensor
+  // that is missing from the shard that the index names, or a tensor that is in two shards. Errors
+  // name the file and the tensor.
   static absl::StatusOr<std::unique_ptr<Checkpoint>> Open(const std::string& directory);
-  // The same of tensors in memory, which outlive it, whose names differ and whose data fit their
-  // shapes.
+  // Wraps tensors in memory, which must outlive the checkpoint. Their names must differ and their
+  // data must fit their shapes.
   static std::unique_ptr<Checkpoint> Of(std::span<const OwnedTensor> tensors);
   Checkpoint(const Checkpoint&) = delete;
   Checkpoint& operator=(const Checkpoint&) = delete;
 
-  // DATA_LOSS, naming the file, once one of them has shrunk, could not be read or has changed since
-  // Open. Whatever was computed from tensors before such an answer is in doubt, an error too: so
-  // look here first. A system call for each file.
+  // Returns DATA_LOSS, naming the file, if a file has shrunk, could not be read or has changed
+  // since Open. Results and errors computed from the tensors before that are then unreliable, so
+  // call this before using either. Costs one system call per file.
   absl::Status Check() const;
 
   bool Contains(std::string_view name) const;
   const std::map<std::string, TensorView, std::less<>>& tensors() const { return tensors_; }
 
-  // NOT_FOUND if there is none; INVALID_ARGUMENT, naming the shape seen and expected, if it has
-  // another shape.
+  // Returns NOT_FOUND if there is no such tensor, and INVALID_ARGUMENT, naming the shapes seen and
+  // expected, if its shape differs.
   absl::StatusOr<TensorView> Get(std::string_view name, std::span<const int64_t> shape) const;
 
  private:
   Checkpoint() = default;
-  // Maps one file and adds its tensors, among which those that the index `expected` must be.
+  // Maps one file and adds its tensors, which must include those of `expected` (from the index).
   absl::Status AddFile(const std::string& path, std::span<const std::string> expected);
 
   std::vector<MappedFile> files_;

@@ -1,5 +1,6 @@
-// Digests: whether bytes are the same bytes. XXH3 (Yann Collet's xxHash) with 128 bits: fast enough
-// for the weights of a model, and no defence against who means harm.
+// Digests that tell whether two byte sequences are equal: XXH3 (Yann Collet's xxHash) with 128
+// bits. It is fast enough for the weights of a model. Not cryptographic: it does not protect
+// against tampering.
 #ifndef WHIPSNAKE_ENGINE_CHECKPOINT_DIGEST_H_
 #define WHIPSNAKE_ENGINE_CHECKPOINT_DIGEST_H_
 
@@ -17,7 +18,7 @@ namespace whipsnake::engine {
 
 class Checkpoint;
 
-// Of bytes that come piece by piece. Not thread-safe.
+// A digest of bytes that are added piece by piece. Not thread-safe.
 class Digest {
  public:
   using Value = std::array<std::byte, 16>;
@@ -35,9 +36,10 @@ class Digest {
   const std::unique_ptr<Hash> hash_;
 };
 
-// Of a model directory's config.json and its tensors, however they are spread over files: two
-// models of one digest compute the same. Reads all weights. DATA_LOSS where the files of the
-// checkpoint have changed since it was opened; otherwise errors as from ReadTextFile.
+// Returns the digest of a model directory's config.json and tensors. It does not depend on how the
+// tensors are split into files, and two models with the same digest compute the same. Reads all
+// weights. Returns DATA_LOSS if the files of the checkpoint have changed since it was opened; other
+// errors as from ReadTextFile.
 absl::StatusOr<std::string> DigestModel(const std::string& directory, const Checkpoint& checkpoint);
 
 }  // namespace whipsnake::engine

@@ -30,7 +30,7 @@ absl::Status WriteAll(const std::string& path, int descriptor, std::span<const s
 constexpr std::string_view kTemporary = ".tmp-";
 constexpr size_t kTemporaryDigits = 16;
 
-// Random, for a count begins anew in every process, and a container's process is always number 1.
+// Random: a counter restarts in every process, and in a container the process ID is always 1.
 std::string TemporaryName(const std::string& path) {
   std::random_device random;
   const uint64_t number = uint64_t{random()} << 32 | random();
@@ -42,9 +42,9 @@ bool IsThere(int descriptor) {
   return fstat(descriptor, &info) == 0 && info.st_nlink > 0;
 }
 
-// Makes what `make` makes, under a temporary name beside `path`, and locks it: the name and the
-// open file. Between the two a sweep may have taken it away; then another is made. Where the file
-// system has no locks, none is taken, and no sweep will get one either.
+// Calls `make` with a temporary name beside `path`, locks the result, and returns the name and the
+// open file. A sweep may remove it before it is locked; then tries again. If the file system has no
+// locks, it stays unlocked, but then a sweep cannot lock it either and leaves it alone.
 template <typename Make>
 absl::StatusOr<std::pair<std::string, Descriptor>> MakeTemporary(const std::string& path,
                                                                  const Make& make) {
@@ -58,7 +58,8 @@ absl::StatusOr<std::pair<std::string, Descriptor>> MakeTemporary(const std::stri
   }
 }
 
-// Whether a temporary is nobody's any more: locks it, so that it stays so.
+// Opens and locks a temporary that no process has locked. The lock keeps others from taking it.
+// Returns an empty Descriptor if the temporary is in use or cannot be opened.
 Descriptor TakeAbandoned(const std::string& path) {
   Descriptor found(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   if (found.get() < 0 || flock(found.get(), LOCK_EX | LOCK_NB) != 0) return Descriptor();
@@ -68,7 +69,7 @@ Descriptor TakeAbandoned(const std::string& path) {
 }  // namespace
 
 absl::Status FileError(int error, std::string_view path) {
-  // No name in it yet: the two readers get different ones.
+  // The message has no name yet, because WithPath adds different ones for the two readers.
   return WithPath(absl::Status(absl::ErrnoToStatusCode(error), strerrordesc_np(error)), path);
 }
 
@@ -141,7 +142,7 @@ absl::StatusOr<std::string> ReadTextFile(const std::string& path, int64_t max_by
         path);
   };
   if (size > max_bytes) return too_large(size);
-  // One byte more than the size, so that the end of the file is seen, and growth meanwhile too.
+  // One byte more than the size, so that the read loop detects the end of the file and any growth.
   std::string text(size + 1, '\0');
   int64_t filled = 0;
   while (true) {
@@ -259,7 +260,7 @@ AtomicDirectory::~AtomicDirectory() {
 
 absl::Status AtomicDirectory::Commit() {
   RETURN_IF_ERROR(SyncDirectory(temporary_));
-  // This replaces an empty directory and nothing else.
+  // rename() replaces an empty directory but nothing else.
   if (rename(temporary_.c_str(), target_.c_str()) != 0) return FileError(errno, target_);
   temporary_.clear();
   return SyncDirectory(ParentOf(target_));

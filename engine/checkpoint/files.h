@@ -1,4 +1,4 @@
-// Files: read whole, or written whole or not at all.
+// Reads whole files, and writes files and directories either completely or not at all.
 #ifndef WHIPSNAKE_ENGINE_CHECKPOINT_FILES_H_
 #define WHIPSNAKE_ENGINE_CHECKPOINT_FILES_H_
 
@@ -15,14 +15,14 @@
 
 namespace whipsnake::engine {
 
-// All errors name the path; a client sees the last part of it alone (WithPath). NOT_FOUND without
-// such a file; INVALID_ARGUMENT for what is not a regular file, such as a directory or a pipe;
-// otherwise what the system's error maps to (PERMISSION_DENIED, ...).
+// All errors name the path; a client sees only its last component (WithPath). NOT_FOUND means that
+// there is no such file, INVALID_ARGUMENT that it is not a regular file but, say, a directory or a
+// pipe. Other codes are those that the system's error maps to (PERMISSION_DENIED, ...).
 
-// The error of a system call on `path`.
+// Returns the error of a system call on `path`; `error` is its errno.
 absl::Status FileError(int error, std::string_view path);
 
-// An open file. Movable; closed at its end.
+// An owned file descriptor. Movable; closed on destruction.
 class Descriptor {
  public:
   Descriptor() = default;
@@ -31,57 +31,57 @@ class Descriptor {
   Descriptor& operator=(Descriptor&& other) noexcept;
   ~Descriptor();
 
-  int get() const { return descriptor_; }  // -1: none
+  int get() const { return descriptor_; }  // -1 if none
   int Release() { return std::exchange(descriptor_, -1); }
 
  private:
   int descriptor_ = -1;
 };
 
-// For reading. Does not wait for the other end of a pipe.
+// Opens a regular file for reading. Does not wait for the other end of a pipe.
 absl::StatusOr<Descriptor> OpenRegularFile(const std::string& path);
 
-// The whole file as text; INVALID_ARGUMENT past `max_bytes`.
+// Returns the whole file as text, or INVALID_ARGUMENT if it is larger than `max_bytes`.
 absl::StatusOr<std::string> ReadTextFile(const std::string& path,
                                          int64_t max_bytes = int64_t{64} << 20);
 
-// The first bytes of a file, `bytes` of them or all, and how many it has.
+// The first bytes of a file, up to a given number, and the size of the file.
 struct FileBeginning {
   std::string bytes;
   int64_t file_bytes = 0;
 };
 absl::StatusOr<FileBeginning> ReadBeginning(const std::string& path, int64_t bytes);
 
-// Files and directories in the making have names of their own beside those that they are to get:
-// "X.tmp-" and 16 random hexadecimal digits. They are locked (flock) while they are made.
+// A file or directory that is being written has a temporary name beside its final one: "X.tmp-" and
+// 16 random hexadecimal digits. It is locked (flock) while it is being written.
 bool IsTemporaryName(std::string_view name);
 
-// Removes files and directories in the making that no process has locked, in `directory` or, with
-// `deep`, also below it: what a process that was killed has left. Follows no symbolic links.
-// Returns the paths of what it removed. What cannot be read or removed is left.
+// Removes temporary files and directories that no process has locked, which killed processes leave
+// behind, from `directory` and, with `deep`, from below it. Does not follow symbolic links. Returns
+// the paths that it removed. What cannot be read or removed is left in place.
 std::vector<std::string> SweepTemporaries(const std::string& directory, bool deep);
 
-// Writes a file whole or not at all, and durably: see AtomicFile.
+// Writes a file durably, and completely or not at all: see AtomicFile.
 absl::Status WriteFileAtomically(const std::string& path, std::string_view contents);
 
-// `path` without what means nothing at its end: "dir" for "dir/", "dir//." and "dir".
+// Returns `path` without any "/" and "/." at its end: "dir" for "dir/", "dir//." and "dir".
 std::string PlainPath(std::string path);
 
-// The directory that `path` is in: "dir" for "dir/name", and for "dir/name/".
+// Returns the directory that contains `path`: "dir" for "dir/name" and "dir/name/", "." for "name".
 std::string ParentOf(const std::string& path);
 
-// Makes durable what was created in or renamed into `directory`.
+// Makes files that were created in or renamed into `directory` durable.
 absl::Status SyncDirectory(const std::string& directory);
 
-// RESOURCE_EXHAUSTED where the disk of `directory` has less room than `bytes`.
+// Returns RESOURCE_EXHAUSTED if the disk of `directory` has less than `bytes` available.
 absl::Status CheckRoom(const std::string& directory, int64_t bytes);
 
-// A file in the making. It is written under a temporary name beside `path`, and Commit makes it
-// durable (fsync of the file and its directory) and gives it its name, in place of what had it.
-// Without a Commit nothing is left. Movable, not thread-safe.
+// A file that is being written. It is written under a temporary name beside `path`. Commit makes it
+// durable (fsync of the file and its directory) and renames it to `path`, replacing any existing
+// file. Without a Commit, nothing is left. Movable, not thread-safe.
 class AtomicFile {
  public:
-  // `mode` is that of open().
+  // `mode` is passed to open().
   static absl::StatusOr<AtomicFile> Create(const std::string& path, int mode = 0666);
   AtomicFile(AtomicFile&& other) noexcept { *this = std::move(other); }
   AtomicFile& operator=(AtomicFile&& other) noexcept;
@@ -100,12 +100,12 @@ class AtomicFile {
   Descriptor file_;
 };
 
-// The same for a directory: the caller fills path(), and Commit gives it its name. Without a Commit
-// nothing is left. Movable, not thread-safe.
+// The same for a directory: the caller fills path(), and Commit renames it to the target. Without a
+// Commit, nothing is left. Movable, not thread-safe.
 class AtomicDirectory {
  public:
-  // ALREADY_EXISTS if `target` is anything but absent or an empty directory; NOT_FOUND without its
-  // parent. Sweeps the temporaries beside it.
+  // Returns ALREADY_EXISTS unless `target` is absent or an empty directory, and NOT_FOUND if its
+  // parent does not exist. Sweeps the temporaries beside `target`.
   static absl::StatusOr<AtomicDirectory> Create(const std::string& target);
   AtomicDirectory(AtomicDirectory&& other) noexcept { *this = std::move(other); }
   AtomicDirectory& operator=(AtomicDirectory&& other) noexcept;
@@ -123,8 +123,7 @@ class AtomicDirectory {
   Descriptor lock_;
 };
 
-// Copies what a model directory has beside its config and weights: the files of tokenizer and
-// generation. Those that are not there are not missed.
+// Copies the tokenizer and generation files of a model directory. Missing files are ignored.
 absl::Status CopyCompanions(const std::string& from, const std::string& to);
 
 }  // namespace whipsnake::engine

@@ -16,8 +16,8 @@ using nlohmann::json;
 
 constexpr size_t kMaxDepth = 32;
 
-// A first pass over the events of a document, which stops at what the library's own parser lets
-// pass.
+// Checks a document in a first pass over the parser's events. Rejects what the library's own parser
+// accepts: duplicate keys and deep nesting.
 class Checker : public nlohmann::json_sax<json> {
  public:
   const std::string& fault() const { return fault_; }
@@ -57,7 +57,7 @@ class Checker : public nlohmann::json_sax<json> {
     return false;
   }
 
-  std::vector<std::set<std::string>> keys_;  // of every object and array around the current place
+  std::vector<std::set<std::string>> keys_;  // keys of each enclosing object; empty for arrays
   std::string fault_;
 };
 
@@ -71,7 +71,7 @@ std::string Described(const json& value) {
 }
 
 std::string FindJsonFault(std::string_view text) {
-  // The library takes a NUL byte for the end of the text.
+  // The library treats a NUL byte as the end of the text.
   if (const size_t nul = text.find('\0'); nul != text.npos) {
     return absl::StrCat("malformed JSON at byte ", nul);
   }
@@ -107,7 +107,7 @@ int64_t JsonObjectReader::Integer(const char* key, int64_t otherwise, int64_t mi
                                   int64_t maximum) {
   const json* value = Find(key);
   if (!value) return otherwise;
-  // A value beyond int64 is held as uint64, or as a float beyond that.
+  // The library stores a value beyond int64 as uint64, and one beyond uint64 as a float.
   if (value->is_number_integer() &&
       !(value->is_number_unsigned() &&
         value->get<uint64_t>() > std::numeric_limits<int64_t>::max())) {
@@ -124,7 +124,7 @@ double JsonObjectReader::Number(const char* key, double otherwise, double minimu
   if (!value) return otherwise;
   if (value->is_number()) {
     const double number = value->get<double>();
-    // The minimum holds as a float too, for that is what the value may become.
+    // Compare as a float too, because the caller may convert the value to float.
     const bool above = above_minimum ? minimum < number && minimum < static_cast<float>(number)
                                      : minimum <= number;
     if (number <= maximum && above) return number;

@@ -1,4 +1,4 @@
-// Files mapped read-only, which survive that somebody changes them.
+// Read-only file mappings that survive changes to the file.
 #ifndef WHIPSNAKE_ENGINE_CHECKPOINT_MAPPED_FILE_H_
 #define WHIPSNAKE_ENGINE_CHECKPOINT_MAPPED_FILE_H_
 
@@ -14,21 +14,21 @@ namespace whipsnake::engine {
 
 struct FaultRange;
 
-// A regular file mapped read-only, of the size that it had at Open. Movable; empty after a move.
-// Thread-safe.
+// A regular file mapped read-only, with the size that it had at Open. Movable; move assignment
+// swaps. Const methods are thread-safe.
 //
-// The pages are the system's, so a change of the file is a change of what is mapped. Two things
+// The pages belong to the system, so a change to the file changes the mapped bytes. Two mechanisms
 // keep that from doing harm:
-//  - Where the file has shrunk, or the disk fails, the system sends SIGBUS to who reads. The first
-//    Open installs a handler for the whole process, which puts zeros in the place of what cannot be
-//    read and marks the mapping. A SIGBUS of any other address is handled as before.
-//  - Check compares the file's size and time of modification with those at Open.
-// So whoever computes with the bytes calls Check afterwards, and trusts the result only if that is
-// OK. A writer that maps the file itself, or sets the time back, can escape the second. The way to
-// replace a file is to rename another one over it: the mapping keeps the old one.
+//  - If the file shrinks or the disk fails, the system sends SIGBUS to the thread that reads. The
+//    first Open installs a process-wide handler, which replaces the unreadable bytes by zeros and
+//    marks the mapping as damaged. A SIGBUS at any other address is handled as before.
+//  - Check compares the file's size and modification time with those at Open.
+// After computing with the bytes, call Check, and trust the result only if it returns OK. A writer
+// that maps the file itself or resets the modification time can evade the second mechanism. To
+// replace a file safely, rename another one over it: the mapping keeps the old one.
 class MappedFile {
  public:
-  // Errors as in files.h; RESOURCE_EXHAUSTED where this process has 4096 of them already.
+  // Errors as in files.h; RESOURCE_EXHAUSTED if this process already has 4096 mapped files.
   static absl::StatusOr<MappedFile> Open(const std::string& path);
   MappedFile() = default;
   MappedFile(MappedFile&& other) noexcept { Swap(other); }
@@ -37,8 +37,9 @@ class MappedFile {
 
   std::span<const std::byte> bytes() const { return bytes_; }
 
-  // DATA_LOSS, naming the path, once the file has shrunk, could not be read or has changed: all
-  // bytes are in doubt from then on. One system call, so that it can be done after every step.
+  // Returns DATA_LOSS, naming the path, if the file has shrunk, could not be read or has changed.
+  // All bytes are unreliable from then on. Costs one system call, so it can be called after every
+  // step.
   absl::Status Check() const;
 
  private:
@@ -48,7 +49,7 @@ class MappedFile {
   std::span<const std::byte> bytes_;
   FaultRange* range_ = nullptr;
   int descriptor_ = -1;
-  int64_t modified_ = 0;  // nanoseconds of the epoch
+  int64_t modified_ = 0;  // nanoseconds since the epoch
 };
 
 }  // namespace whipsnake::engine

@@ -17,8 +17,8 @@ bool PrintsAsItself(int byte) {
   return (byte >= '!' && byte <= '~') || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
 }
 
-// GPT-2's alphabet: a printable byte of Latin-1 is its own character, the others take those from
-// U+0100 on. As UTF-8 inside a JSON string.
+// GPT-2's byte alphabet: a printable byte of Latin-1 is its own character, and the others use the
+// characters from U+0100 on. Encoded as UTF-8 within a JSON string.
 std::array<std::string, kBytes> ByteSymbols() {
   std::array<std::string, kBytes> symbols;
   int next = 0x100;
@@ -36,7 +36,7 @@ std::array<std::string, kBytes> ByteSymbols() {
   return symbols;
 }
 
-// All bytes, the most useful for text first.
+// All bytes, those most useful for text first.
 std::array<uint8_t, kBytes> ByteOrder() {
   constexpr char kFirst[] = " etaoinshrdlucmfwypvbgkjqxz";
   std::array<uint8_t, kBytes> order;
@@ -52,17 +52,17 @@ std::array<uint8_t, kBytes> ByteOrder() {
   return order;
 }
 
-// The k-th of all pairs of numbers, ordered by the larger of the two: so the first n^2 are those
-// below n.
+// Returns the k-th of all pairs of numbers, ordered by the larger of the two, so that the first n^2
+// pairs are those of numbers below n.
 std::pair<int64_t, int64_t> UnrankPair(int64_t k) {
   const int64_t larger = static_cast<int64_t>(std::sqrt(static_cast<double>(k)));
   const int64_t rest = k - larger * larger;
   return rest <= larger ? std::pair(larger, rest) : std::pair(rest - larger - 1, larger);
 }
 
-// The two tokens that the k-th merge joins. A token of n bytes arises in one way only, from its
-// first n-1 bytes and its last, so no two merges make the same token and both parts are there
-// before it.
+// Returns the two tokens that the k-th merge joins. A token of n bytes is made in only one way,
+// from its first n-1 bytes and its last byte, so no two merges make the same token, and both parts
+// exist before it.
 std::pair<std::string, std::string> Merge(int64_t k) {
   static const std::array<std::string, kBytes> symbols = ByteSymbols();
   static const std::array<uint8_t, kBytes> order = ByteOrder();

@@ -1,4 +1,4 @@
-// A made-up tokenizer for models with random weights.
+// A generated tokenizer for models with random weights.
 #ifndef WHIPSNAKE_ENGINE_CHECKPOINT_RANDOM_TOKENIZER_H_
 #define WHIPSNAKE_ENGINE_CHECKPOINT_RANDOM_TOKENIZER_H_
 
@@ -7,13 +7,13 @@
 
 namespace whipsnake::engine {
 
-// The fewest tokens: <|endoftext|> and one for each byte.
+// The smallest vocabulary: <|endoftext|> and one token per byte.
 inline constexpr int64_t kSmallestByteVocabulary = 257;
 
-// The text of a tokenizer.json: a byte-level BPE of exactly `tokens` tokens, from
-// kSmallestByteVocabulary to 2^24. Id 0 is <|endoftext|>, 1 to 256 are the bytes in order, the
-// others come from merges: first of two bytes, then of such a pair and a byte, those of letters and
-// spaces before others.
+// Returns the text of a tokenizer.json: a byte-level BPE of exactly `tokens` tokens, from
+// kSmallestByteVocabulary to 2^24. Id 0 is <|endoftext|>, ids 1 to 256 are the bytes in order, and
+// the others come from merges: first of two bytes, then of such a pair and a byte, with letters and
+// spaces before other bytes.
 std::string MakeByteLevelTokenizer(int64_t tokens);
 
 }  // namespace whipsnake::engine

@@ -27,11 +27,11 @@ std::optional<kernels::DType> ParseDType(std::string_view name) {
   return std::nullopt;
 }
 
-// Builds the records from the parser's events, which come without a document tree: the header may
-// be large, and the tree would keep the last of two equal keys without a word.
+// Builds the records from the parser's events, without a document tree: the header may be large,
+// and the tree would silently keep the last of two equal keys.
 class HeaderHandler : public nlohmann::json_sax<json> {
  public:
-  // Offsets are counted from `data_begin` and must end by `file_bytes`.
+  // Offsets are relative to `data_begin`, and the data must end by `file_bytes`.
   HeaderHandler(int64_t data_begin, int64_t file_bytes)
       : data_begin_(data_begin), file_bytes_(file_bytes) {}
 
@@ -65,7 +65,7 @@ class HeaderHandler : public nlohmann::json_sax<json> {
   bool key(std::string& name) override {
     if (place_ == Place::kHeader) return BeginTensor(name);
     if (place_ == Place::kTensor) return BeginField(name);
-    return true;  // the metadata are not looked at
+    return true;  // metadata are ignored
   }
 
   bool string(std::string& text) override {
@@ -112,9 +112,9 @@ class HeaderHandler : public nlohmann::json_sax<json> {
     kTensor,         // between a tensor's fields
     kDType,          // after that key
     kShape,          // after that key, or in its list
-    kOffsets,        // likewise
+    kOffsets,        // after that key, or in its list
     kMetadataValue,  // after that key
-    kMetadata,       // among its pairs of strings
+    kMetadata,       // between its pairs of strings
     kEnd
   };
 
@@ -207,7 +207,7 @@ class HeaderHandler : public nlohmann::json_sax<json> {
   Place place_ = Place::kStart;
   bool in_array_ = false;
   bool has_metadata_ = false;
-  std::optional<std::string> name_;  // of the tensor that is being read
+  std::optional<std::string> name_;  // name of the tensor being read
   std::optional<kernels::DType> dtype_;
   std::vector<int64_t> shape_;
   std::vector<int64_t> offsets_;
@@ -215,7 +215,7 @@ class HeaderHandler : public nlohmann::json_sax<json> {
   bool has_offsets_ = false;
 };
 
-// Every byte of the data belongs to one tensor.
+// Checks that every byte of the data belongs to exactly one tensor.
 absl::Status CheckCoverage(const std::map<std::string, TensorRecord>& records, int64_t data_begin,
                            int64_t file_bytes) {
   std::vector<const std::pair<const std::string, TensorRecord>*> order;
@@ -283,7 +283,7 @@ absl::StatusOr<std::map<std::string, TensorRecord>> ParseSafetensorsHeader(
                      file_bytes, ", expected at most ", file_bytes - kLengthBytes));
   }
   const std::string_view text(reinterpret_cast<const char*>(prefix.data()) + kLengthBytes, length);
-  // The library would skip a byte order mark or spaces, and takes a NUL byte for the end of the
+  // The library would skip a byte order mark or spaces, and treats a NUL byte as the end of the
   // text.
   if (!text.starts_with('{') || text.find('\0') != text.npos) {
     return absl::InvalidArgumentError(
@@ -310,7 +310,7 @@ void ToFloat(const TensorView& tensor, float* out) {
   const auto convert = tensor.dtype == kernels::DType::kF16 ? kernels::FromF16 : kernels::FromBF16;
   const int64_t count = tensor.elements();
   for (int64_t i = 0; i < count; ++i) {
-    uint16_t bits;  // copied, for the data may lie at an odd address
+    uint16_t bits;  // copied, because the data may be unaligned
     std::memcpy(&bits, tensor.data.data() + 2 * i, 2);
     out[i] = convert(bits);
   }

@@ -1,5 +1,6 @@
-// One safetensors file: a little-endian u64 header length, a JSON header, the data. The header maps
-// each tensor's name to dtype, shape and data_offsets, which count from the end of the header.
+// Reads and writes one safetensors file: a little-endian u64 header length, a JSON header, the
+// data. The header maps each tensor's name to its dtype, shape and data_offsets, which are relative
+// to the end of the header.
 #ifndef WHIPSNAKE_ENGINE_CHECKPOINT_SAFETENSORS_H_
 #define WHIPSNAKE_ENGINE_CHECKPOINT_SAFETENSORS_H_
 
@@ -18,9 +19,9 @@
 
 namespace whipsnake::engine {
 
-// A tensor in memory that somebody else holds: row-major, little-endian. Of a mapped file, `data`
-// stays valid while its Checkpoint lives. No alignment is promised, for the format promises none:
-// look at the address before using the data in place, or copy (ToFloat).
+// A tensor in memory that is owned elsewhere: row-major, little-endian. The `data` of a mapped file
+// stays valid while its Checkpoint lives. The format guarantees no alignment, so `data` may be
+// unaligned: check the address before using the data in place, or copy it (ToFloat).
 struct TensorView {
   kernels::DType dtype = kernels::DType::kF32;
   std::vector<int64_t> shape;
@@ -29,14 +30,14 @@ struct TensorView {
   int64_t elements() const;  // 1 for a scalar, whose shape is empty
 };
 
-// The bytes that a tensor takes; nothing where a dimension is negative or they do not fit in 63
-// bits.
+// Returns the size of a tensor in bytes; nullopt if a dimension is negative or the size does not
+// fit in 63 bits.
 std::optional<int64_t> TensorBytes(kernels::DType dtype, std::span<const int64_t> shape);
 
 // "[2, 3]", for messages.
 std::string ShapeText(std::span<const int64_t> shape);
 
-// Where a tensor lies in a file, in bytes from the file's start.
+// The position of a tensor in a file, in bytes from the start of the file.
 struct TensorRecord {
   kernels::DType dtype = kernels::DType::kF32;
   std::vector<int64_t> shape;
@@ -45,34 +46,37 @@ struct TensorRecord {
 };
 
 // Parses and checks the header of a file of `file_bytes` bytes whose first bytes are `prefix` (the
-// whole file, or at least the whole header). INVALID_ARGUMENT names the tensor, the value seen and
-// the value expected: a truncated header or one of more than 100 MB; malformed JSON or a name that
-// is not UTF-8; a duplicate, unknown or missing key; a dtype that is not F32, F16, BF16 or I8; a
-// number that is negative, too large or not an integer; more than 8 dimensions; a shape that
-// overflows or does not match its bytes; offsets that are out of range, overlap, or leave a hole.
-// What it accepts covers the file exactly.
+// whole file, or at least the whole header). Returns INVALID_ARGUMENT, naming the tensor, the value
+// seen and the value expected, for a truncated header or one of more than 100 MB; malformed JSON or
+// a name that is not UTF-8; a duplicate, unknown or missing key; a dtype that is not F32, F16, BF16
+// or I8; a number that is negative, too large or not an integer; more than 8 dimensions; a shape
+// that overflows or does not match its bytes; or offsets that are out of range, overlap or leave a
+// hole. The tensors of an accepted header cover the data exactly.
 absl::StatusOr<std::map<std::string, TensorRecord>> ParseSafetensorsHeader(
     std::span<const std::byte> prefix, int64_t file_bytes);
 
-// A tensor to be written: from memory, or, so that a file larger than the memory can be written,
-// from a callback.
+// A tensor to write, from memory or, so that a file larger than memory can be written, from a
+// callback.
 struct NamedTensor {
-  // Takes the next bytes of a tensor. An error ends the writing.
+  // Appends the next bytes of a tensor. `produce` must stop and return the error if this fails.
   using Append = std::function<absl::Status(std::span<const std::byte>)>;
 
   std::string name;
   TensorView tensor;
-  // If set, `tensor.data` is empty, and this gives the bytes in order, in pieces of any size.
+  // If set, `tensor.data` must be empty, and this passes the bytes to Append in order, in pieces of
+  // any size.
   std::function<absl::Status(const Append&)> produce = nullptr;
 };
 
-// Writes one file: whole or not at all (AtomicFile). The data begin at a multiple of 64 bytes;
-// wider element types come first and names in order, so that every tensor is aligned to its
-// elements. INVALID_ARGUMENT names the tensor: two of one name, a name that is not UTF-8 or is
-// "__metadata__", too many dimensions, bytes that do not match the shape.
+// Writes one file, completely or not at all (AtomicFile). The data begin at a multiple of 64 bytes.
+// Tensors with wider elements come first, and those of equal width are sorted by name, so every
+// tensor is aligned to its elements. Returns INVALID_ARGUMENT, naming the tensor, for a duplicate
+// name, a name that is not UTF-8 or is "__metadata__", too many dimensions, or bytes that do not
+// match the shape.
 absl::Status WriteSafetensors(const std::string& path, std::span<const NamedTensor> tensors);
 
-// Expands to fp32, exactly; of I8 the codes. `out` has tensor.elements() places.
+// Converts to fp32 exactly; I8 codes are converted as integers. `out` must have room for
+// tensor.elements() values.
 void ToFloat(const TensorView& tensor, float* out);
 
 }  // namespace whipsnake::engine

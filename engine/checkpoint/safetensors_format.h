@@ -1,4 +1,4 @@
-// What the reader and the writer of safetensors agree on.
+// Definitions shared by the reader and the writer of safetensors.
 #ifndef WHIPSNAKE_ENGINE_CHECKPOINT_SAFETENSORS_FORMAT_H_
 #define WHIPSNAKE_ENGINE_CHECKPOINT_SAFETENSORS_FORMAT_H_
 
@@ -13,11 +13,11 @@
 namespace whipsnake::engine {
 
 inline constexpr int64_t kLengthBytes = 8;
-inline constexpr int64_t kMaxHeaderBytes = 100'000'000;  // the bound of the format's own library
+inline constexpr int64_t kMaxHeaderBytes = 100'000'000;  // the limit of the format's own library
 inline constexpr size_t kMaxDimensions = 8;
 inline constexpr std::string_view kMetadataName = "__metadata__";
 
-// The beginning of a message about a tensor.
+// The start of a message about a tensor.
 inline std::string TensorText(std::string_view name) {
   return absl::StrCat("tensor ", Quoted(name));
 }

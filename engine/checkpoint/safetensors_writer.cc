@@ -16,7 +16,7 @@ using nlohmann::json;
 
 constexpr int64_t kDataAlignment = 64;
 
-// The library's writer would throw for the others.
+// The library's writer throws if the text is not UTF-8.
 bool IsUtf8(const std::string& text) {
   const std::string kept = json(text).dump(-1, ' ', false, json::error_handler_t::ignore);
   return json::parse(kept).get_ref<const std::string&>() == text;
@@ -45,7 +45,8 @@ absl::Status CheckWritable(const NamedTensor& named) {
   return absl::OkStatus();
 }
 
-// The tensors in the order of the file: wider elements first, so that each is aligned to its own.
+// Returns the tensors in file order: wider elements first, so that each tensor is aligned to its
+// elements.
 std::vector<const NamedTensor*> FileOrder(std::span<const NamedTensor> tensors) {
   std::vector<const NamedTensor*> order;
   for (const NamedTensor& tensor : tensors) order.push_back(&tensor);
@@ -75,7 +76,7 @@ absl::StatusOr<std::string> MakeHeader(std::span<const NamedTensor* const> order
     offset = end;
   }
   header += "}";
-  // Spaces after the JSON are part of the header.
+  // Spaces after the JSON are padding and part of the header.
   while ((kLengthBytes + header.size()) % kDataAlignment != 0) header += ' ';
   if (header.size() > kMaxHeaderBytes) {
     return absl::InvalidArgumentError(

@@ -12,20 +12,20 @@
 namespace whipsnake::engine {
 namespace {
 
-// More rows than this in one pass make the matrix products no faster.
+// More rows per pass do not make the matrix products faster.
 constexpr int64_t kMaxRows = 2048;
 
-// A window and how far it has been read.
+// A window and the position reached in it.
 struct Reader {
   std::span<const int32_t> tokens;
   std::unique_ptr<State> state;
   int64_t position = 0;
 
-  // The last token is only ever predicted.
+  // The last token is predicted but never fed.
   int64_t left() const { return static_cast<int64_t>(tokens.size()) - 1 - position; }
 };
 
-// Columns of the logits that take part.
+// The number of logit columns that take part in the softmax.
 int64_t VocabularyOf(const ModelInfo& info, const PerplexityOptions& options) {
   return options.known_tokens > 0 ? KnownTokens(info, options.known_tokens) : info.vocab_size;
 }
@@ -53,8 +53,8 @@ absl::Status Validate(const ModelInfo& info, std::span<const int32_t> tokens,
   return absl::OkStatus();
 }
 
-// Advances each reader by up to `chunk` tokens in one forward pass; the summed loss of what follows
-// each.
+// Advances each reader by up to `chunk` tokens in one forward pass. Returns the summed loss of the
+// tokens that follow them.
 absl::StatusOr<double> Advance(Model& model, Executor& executor, std::span<Reader> readers,
                                int64_t chunk, const PerplexityOptions& options) {
   std::vector<Run> runs;
@@ -81,7 +81,7 @@ absl::StatusOr<double> Advance(Model& model, Executor& executor, std::span<Reade
       }
     });
   }));
-  double sum = 0;  // in the order of the tokens, whatever the number of threads
+  double sum = 0;  // in token order, so that it does not depend on the number of threads
   for (const double loss : losses) sum += loss;
   if (std::isfinite(sum)) return sum;
   return absl::InternalError("the model's logits are not finite numbers");
@@ -121,7 +121,7 @@ absl::StatusOr<Perplexity> EvaluatePerplexity(Model& model, Executor& executor,
       readers.push_back({tokens.subspan(at, count), std::move(state)});
       result.predicted += count - 1;
     }
-    // The first window of a batch is its longest.
+    // The first window of a batch is the longest.
     while (!readers.empty() && readers.front().left() > 0) {
       ASSIGN_OR_RETURN(const double sum, Advance(model, executor, readers, chunk, options));
       loss += sum;

@@ -13,7 +13,7 @@ namespace {
 
 constexpr int kPriorities = 3;
 
-// So many sequences more than another client's are more than a share.
+// A client with this many more running sequences than another has more than its share.
 constexpr int64_t kUnfair = 2;
 
 }  // namespace
@@ -34,7 +34,8 @@ absl::Status Batcher::Add(const BatchEntry& entry) {
                                                      " tokens are waiting, of at most ",
                                                      options_.max_waiting_tokens));
   }
-  // Who was away is not owed what the others were given meanwhile.
+  // A client that returns from idle starts with at least the lowest count among the active clients,
+  // so it gets no credit for the time it was away.
   const double least = LeastServed();
   std::erase_if(clients_, [&](const auto& client) {
     return client.second.sequences == 0 && client.second.served <= least;
@@ -161,7 +162,7 @@ void Batcher::NoteBegun() {
   }
 }
 
-// One that is just being tried bars the others too: what was given back is for it.
+// A request that is just being tried again bars the others too: the returned memory is for it.
 void Batcher::BarLaterRequests(Clock::time_point now) {
   const auto turn = [&](const Item& item) {
     return std::tuple(AgedRank(item, now), item.client->served, item.id());
@@ -233,7 +234,8 @@ void Batcher::Admit(Clock::time_point now) {
     if (next == waiting_.end()) break;
     Start(next, aged(*next));
   }
-  // Places are taken by true priority alone: with age, equals would take turns at nobody's gain.
+  // Running sequences are displaced by original priority only. With aging, equals would displace
+  // each other without any gain.
   const auto base = [](const Item& item) { return item.priority(); };
   while (!running_.empty()) {
     const auto next = Next(base), victim = Victim();
@@ -245,11 +247,12 @@ void Batcher::Admit(Clock::time_point now) {
   }
 }
 
-// Age counts for who takes a place here, but not for who gives it: what has once waited long would
-// otherwise keep its places for good. Each change makes the clients more equal, so there is an end.
+// Aging counts for the sequence that takes a place, but not for the one that gives it up: a
+// sequence that has once waited long would otherwise keep its place for good. Each change makes the
+// clients more equal, so the changes come to an end.
 bool Batcher::Rebalance(Clock::time_point now) {
   if (waiting_.empty()) return false;
-  // For each priority who would give a place to it.
+  // For each priority, the running sequence that would make room for it.
   std::array<Items::iterator, kPriorities> victims;
   victims.fill(running_.end());
   for (auto item = running_.begin(); item != running_.end(); ++item) {
@@ -292,7 +295,7 @@ void Batcher::Stop(Items::iterator item) {
 
 void Batcher::Forget(const Item& item) {
   --item.client->sequences;
-  if (waiting_.size() + running_.size() == 1) clients_.clear();  // it was the last
+  if (waiting_.size() + running_.size() == 1) clients_.clear();  // `item` was the last
 }
 
 double Batcher::LeastServed() const {

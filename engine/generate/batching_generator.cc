@@ -24,11 +24,11 @@
 namespace whipsnake::engine {
 namespace {
 
-// How soon to look again for memory that was given back, requests that were cancelled and deadlines
-// that passed, while no sequence can run.
+// How often to check for returned memory, cancelled requests and passed deadlines while no sequence
+// can run.
 constexpr auto kLookAgain = std::chrono::milliseconds(10);
 
-// Stands in where nobody observes.
+// Used if there is no observer.
 class NullObserver : public GenerationObserver {
  public:
   void OnStarted(double) override {}
@@ -39,10 +39,10 @@ class NullObserver : public GenerationObserver {
   void OnFinished(const absl::Status&, const Finished&, double) override {}
 };
 
-// A sequence's part of a step, and how its part went.
+// A sequence's part of a step, and its outcome.
 struct Member {
   Generation* generation;
-  int index;  // of the sequence in it
+  int index;  // of the sequence in the generation
   BatchShare share;
   bool reads_prompt = false;
   absl::Status status = {};
@@ -63,11 +63,12 @@ StepShape ShapeOf(std::span<Member* const> members) {
   return shape;
 }
 
-// The batcher decides, under the lock; the generations compute, outside of it, on the one thread. A
-// generation's id is that of its first sequence, and the others' follow.
+// The batcher plans the steps under the lock; the generations compute outside of it, on the
+// generator's thread. A generation has the id of its first sequence, and its other sequences have
+// the ids that follow.
 class BatchingGenerator : public Generator {
  public:
-  // The model has the workspace for the largest step of the options.
+  // The model must have reserved the workspace for the largest step of the options.
   BatchingGenerator(Model* model, const Tokenizer* tokenizer, const GeneratorOptions& options,
                     GenerationObserver* observer)
       : model_(*model),
@@ -110,7 +111,6 @@ class BatchingGenerator : public Generator {
                                                         "a request that waits"));
     }
     auto stream = std::make_shared<BufferedStream>(std::move(on_ready), &notifier_);
-    // The tables of a sampler cost something: not under the lock.
     auto generation =
         std::make_unique<Generation>(std::move(request), stream, std::move(booked), environment_);
     BatchEntry entry{.prompt_tokens = generation->prompt_left(),
@@ -172,7 +172,8 @@ class BatchingGenerator : public Generator {
                              .share = share,
                              .reads_prompt = generation->prompt_left() > 0});
         }
-        // All wait to know what may come next. They may be cancelled, or be too late, meanwhile.
+        // All sequences wait for their allowed tokens. They may be cancelled or pass their
+        // deadlines in the meantime.
         if (members.empty() && ended.empty()) {
           wake_.WaitUntil(mutex_, Clock::now() + kLookAgain);
           continue;
@@ -185,7 +186,7 @@ class BatchingGenerator : public Generator {
     }
   }
 
-  // The generation that a sequence belongs to.
+  // The generation that a sequence belongs to, with the generation's id.
   std::pair<uint64_t, Generation*> Find(uint64_t id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     const auto found = std::prev(generations_.upper_bound(id));
     return {found->first, found->second.get()};
@@ -208,8 +209,8 @@ class BatchingGenerator : public Generator {
     return generation;
   }
 
-  // What all requests together hold from their arrival on, unless there is only one. Each of them
-  // finds the rest where no other runs.
+  // The most memory that all requests together hold from their arrival on, unless there is only one
+  // request. The rest is available to each of them when no other runs.
   int64_t QueueMemory() const { return memory_ / 8; }
 
   absl::Status CheckEverFits(const GenerationRequest& request) const {
@@ -227,7 +228,8 @@ class BatchingGenerator : public Generator {
         absl::StrCat("at most ", most, " bytes, which there are beside the model"));
   }
 
-  // Removes what nobody waits for any more, wherever it is.
+  // Removes the generations that are no longer wanted, whether they wait or run; all of them on
+  // shutdown.
   Ended TakeUnwanted() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     const Clock::time_point now = Clock::now();
     Ended ended;
@@ -243,8 +245,9 @@ class BatchingGenerator : public Generator {
     return ended;
   }
 
-  // Gives each its state. Those that find no memory wait until another has ended, or made room for
-  // them; one that finds none for long, though there is no other that has some, fails.
+  // Gives each member its state. Members that find no memory wait until another sequence has ended
+  // or made room for them. A member that has found none for memory_patience, while no other
+  // sequence holds any, fails.
   void PrepareMembers(std::vector<Member>& members) {
     const Clock::time_point now = Clock::now();
     std::vector<BatchShare> without;
@@ -275,8 +278,8 @@ class BatchingGenerator : public Generator {
     });
   }
 
-  // Of those that found no memory, though no other has any to give back, the last one that has not
-  // found any for too long; or 0.
+  // Called if no other sequence has memory to return. Of the sequences that found no memory,
+  // returns the last one whose patience is exhausted, or 0.
   uint64_t OutOfPatience(std::span<const BatchShare> without, Clock::time_point now) {
     uint64_t last = 0;
     for (const BatchShare& share : without) {
@@ -286,7 +289,8 @@ class BatchingGenerator : public Generator {
     return last;
   }
 
-  // A sequence that has lost its state and was planned for a token.
+  // Restarts a sequence that was planned for a decode step but has lost its state. Returns whether
+  // it did.
   bool SendToReadAgain(const Member& member) {
     const Generation& generation = *member.generation;
     if (member.share.prompt_tokens > 0 || !generation.reads_again(member.index)) return false;
@@ -295,7 +299,8 @@ class BatchingGenerator : public Generator {
     return true;
   }
 
-  // A sequence that has just started, and for which it is not known yet what may come first.
+  // Takes a sequence out of the step that has just started and whose first allowed tokens are not
+  // known yet. Returns whether it did.
   bool SendToWait(const Member& member) {
     if (!member.status.ok() || member.generation->ready(member.index)) return false;
     MutexLock lock(mutex_);
@@ -303,8 +308,8 @@ class BatchingGenerator : public Generator {
     return true;
   }
 
-  // For one that is to start: another sequence, of those that have to yield to it, gives its state
-  // up, and is taken out of the step. False where there is none.
+  // For a sequence that is to start: makes one of the sequences that must yield to it give up its
+  // state, and takes that one out of the step. Returns false if there is none.
   bool MakeRoomFor(size_t& needy, std::vector<Member>& members) {
     if (members[needy].generation->started()) return false;
     MutexLock lock(mutex_);
@@ -312,7 +317,8 @@ class BatchingGenerator : public Generator {
       const auto [first, generation] = Find(id);
       const auto index = static_cast<int>(id - first);
       if (!generation->GiveUp(index)) continue;
-      // One that has only its copy of the prompt's state yet takes another one later.
+      // A sequence that has not run since the prompt takes another copy of the prompt's state
+      // later.
       batcher_.Restart(id, generation->reads_again(index) ? generation->length(index) : 0);
       const auto planned =
           std::ranges::find(members, id, [](const Member& m) { return m.share.id; });
@@ -325,9 +331,9 @@ class BatchingGenerator : public Generator {
     return false;
   }
 
-  // One forward pass. Where a batch fails its members are tried one by one, so that only those fail
-  // that cannot be computed: a failed pass has changed no state, unless it was aborted.
-  // NOLINTNEXTLINE(misc-no-recursion): Each calls it with one member, which ends there.
+  // Runs one forward pass. If a batch fails, its members are run one by one, so that only those
+  // that cannot be computed fail. A failed pass has changed no state, unless it was aborted.
+  // NOLINTNEXTLINE(misc-no-recursion): Each calls it with one member, which ends the recursion.
   void Step(std::span<Member> members) {
     std::vector<Run> runs;
     std::vector<Member*> running;
@@ -358,7 +364,7 @@ class BatchingGenerator : public Generator {
     }
   }
 
-  // Side by side where there are several: a vocabulary is long.
+  // Chooses in parallel if there are several members, as the vocabulary is large.
   void ChooseTokens(std::span<Member* const> members, std::span<const Run> runs,
                     kernels::MatrixView<const float> logits) {
     std::vector<std::span<const float>> rows(members.size());
@@ -376,23 +382,24 @@ class BatchingGenerator : public Generator {
     };
     if (row < 2 || options_.executor == nullptr) return choose(0, std::ssize(members));
     options_.executor->Run(Priority::kDecode, [&] {
-      const double nanoseconds = static_cast<double>(row * logits.cols);  // about one each
+      const double nanoseconds = static_cast<double>(row * logits.cols);  // about one per logit
       kernels::ParallelRows(std::ssize(members), nanoseconds, choose);
     });
   }
 
-  // NOLINTNEXTLINE(misc-no-recursion): as Step.
+  // NOLINTNEXTLINE(misc-no-recursion): see Step.
   void Each(std::span<Member> members) {
     for (size_t i = 0; i < members.size(); ++i) Step(members.subspan(i, 1));
   }
 
-  // After a step: new sequences begin, complete ones leave. Returns the generations that are over.
+  // Called after a step: starts new sequences, removes complete ones, and returns the generations
+  // that have ended.
   Ended TakeEnded(std::span<const Member> members) {
     MutexLock lock(mutex_);
     Ended ended;
     for (const Member& member : members) {
       const auto found = generations_.find(member.share.id - member.index);
-      if (found == generations_.end()) continue;  // another of its sequences has ended it
+      if (found == generations_.end()) continue;  // ended by another of its sequences
       Generation& generation = *member.generation;
       if (member.status.ok()) {
         if (member.reads_prompt && generation.prompt_left() == 0) {
@@ -423,7 +430,7 @@ class BatchingGenerator : public Generator {
 
   Model& model_;
   const GeneratorOptions options_;
-  const int64_t memory_;  // bytes beside weights and workspace: what else there is may go
+  const int64_t memory_;  // bytes beside weights and workspace; the cache yields its part
   NullObserver null_observer_;
   GenerationObserver* const observer_;
   PrefixCache cache_;
@@ -436,16 +443,16 @@ class BatchingGenerator : public Generator {
   }};
   const GenerationEnvironment environment_;
   Batcher batcher_ ABSL_GUARDED_BY(mutex_);
-  // Any thread adds a generation; only the loop's thread uses or removes one.
+  // Any thread may add a generation; only the loop's thread uses or removes one.
   Generations generations_ ABSL_GUARDED_BY(mutex_);
-  int64_t state_bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // of them all
-  int64_t queue_bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // their waiting_bytes()
+  int64_t state_bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // of all generations
+  int64_t queue_bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // waiting_bytes() of all generations
   uint64_t next_id_ ABSL_GUARDED_BY(mutex_) = 1;
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   bool shutdown_ ABSL_GUARDED_BY(mutex_) = false;
-  // The thread's own: whether nobody could run for want of memory; and since when a sequence has
-  // found none though no other had any to give back. That others run meanwhile is no reason to wait
-  // longer.
+  // Used only by the loop's thread: whether sequences lack memory and no other has any to return,
+  // and since when each of them has found none in such a moment. Other sequences that run in
+  // between do not restart that time.
   bool stalled_ = false;
   std::map<uint64_t, Clock::time_point> lacking_since_;
   std::thread thread_;

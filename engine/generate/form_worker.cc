@@ -62,7 +62,7 @@ void FormWorker::Loop() {
       searches_.pop_front();
     }
     if (search->abandoned.load(std::memory_order_relaxed)) continue;
-    if (!Advance(search)) continue;  // the others' turn
+    if (!Advance(search)) continue;  // queued again behind the other searches
     search->done.store(true, std::memory_order_release);
     on_found_();
   }

@@ -1,8 +1,8 @@
-// What may come next in outputs that are held to a form, found beside the steps of the model.
+// Finds the tokens allowed next in constrained outputs, in parallel with the model's steps.
 //
-// Mostly it is known, and had at once. Where it is not, finding it may take seconds: that is done
-// by a FormWorker's thread in slices, in turn for all who wait, and the sequence sits out of the
-// steps until then.
+// Usually the allowed tokens are already known and available at once. Otherwise finding them may
+// take seconds. A FormWorker's thread then does it in slices, in turn for all waiting outputs, and
+// the sequence takes no part in the steps until the search is done.
 #ifndef WHIPSNAKE_ENGINE_GENERATE_FORM_WORKER_H_
 #define WHIPSNAKE_ENGINE_GENERATE_FORM_WORKER_H_
 
@@ -22,31 +22,31 @@ namespace whipsnake::engine {
 
 class FormWorker;
 
-// One output and its form. Not thread-safe.
+// One output and its constraint. Not thread-safe.
 class FormedOutput {
  public:
-  // `worker` outlives it.
+  // `worker` must outlive it.
   FormedOutput(std::shared_ptr<Constraint> constraint, FormWorker* worker);
   FormedOutput(FormedOutput&&) = default;
   FormedOutput& operator=(FormedOutput&&) = delete;
-  // Nobody wants what the worker may still be looking for.
+  // Abandons a search that the worker may still be running.
   ~FormedOutput();
 
-  // A token that was allowed is chosen. While ready.
+  // Appends a chosen token, which must have been allowed. Only while ready.
   void Advance(int32_t token);
-  // Begins to find what may come next where so many tokens may still be generated. While ready, or
-  // at first.
+  // Starts the search for the tokens allowed next, with `tokens_left` tokens still to generate at
+  // most. Only while ready, or as the first call.
   void Seek(int64_t tokens_left);
-  // Whether Seek has come to its end; it calls the worker's `on_found` where that is later.
+  // Whether the search has ended. If it ends after Seek has returned, the worker calls `on_found`.
   bool ready() const;
-  // While ready: what was found, or RESOURCE_EXHAUSTED as Constraint::Find, also where the worker
-  // found no memory.
+  // While ready: the allowed tokens, or RESOURCE_EXHAUSTED from Constraint::Find or because the
+  // worker ran out of memory.
   const absl::StatusOr<std::shared_ptr<const NextTokens>>& next() const;
 
  private:
   friend class FormWorker;
 
-  // Touched by the worker's thread until it is done, then by the output's.
+  // Used by the worker's thread until it is done, then by the output's thread.
   struct Search {
     std::shared_ptr<Constraint> constraint;
     Constraint::Place place;
@@ -65,7 +65,7 @@ class FormWorker {
  public:
   // `on_found` is called on the worker's thread after each search; it must not block.
   explicit FormWorker(std::function<void()> on_found);
-  // Leaves undone what is not done.
+  // Drops unfinished searches.
   ~FormWorker();
 
  private:
@@ -74,7 +74,7 @@ class FormWorker {
 
   void Post(Search search);
   void Loop();
-  // A slice of it; false where it is not done, and waits for its next turn.
+  // Runs one slice of the search. Returns false if the search is not done and was queued again.
   bool Advance(const Search& search);
 
   const std::function<void()> on_found_;

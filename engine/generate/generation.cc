@@ -19,7 +19,7 @@ FinishReason ReasonOf(const absl::Status& status) {
   return absl::IsDeadlineExceeded(status) ? FinishReason::kDeadline : FinishReason::kCancelled;
 }
 
-constexpr int64_t kMapEntry = 48;  // bytes of an integer in a hash table, or of two in a tree
+constexpr int64_t kMapEntry = 48;  // bytes per entry: one integer in a hash table, two in a tree
 
 }  // namespace
 
@@ -32,8 +32,8 @@ int64_t WaitingBytes(const GenerationRequest& request) {
 }
 
 int64_t RunningBytes(const GenerationRequest& request, const ModelInfo& model) {
-  // A sampler has its own parameters, knows every different token of the prompt and of the output,
-  // and keeps scores, weights and candidates of the vocabulary.
+  // A sampler has its own parameters, an entry for each distinct token of the prompt and of the
+  // output, and scores, weights and candidates for the vocabulary.
   constexpr int64_t kSequence = 2048, kScores = 16;
   const int64_t tokens = std::ssize(request.prompt) + 2 * request.max_new_tokens;
   return request.completions *
@@ -48,19 +48,21 @@ int64_t MostOutputTokens(const GenerationRequest& request) {
 }
 
 int64_t OutputBytes(const GenerationRequest& request, int64_t tokens, int64_t max_unread_tokens) {
-  // Vectors that grow have room for twice as much.
+  // Growing vectors may have twice the capacity that they use.
   constexpr int64_t kTextAndId = 2 * 16;
   const int64_t logprobs =
       request.top_logprobs < 0
           ? 0
           : 2 * sizeof(SampledToken) + request.top_logprobs * sizeof(TokenLogprob);
   const int64_t unread = std::min(tokens, max_unread_tokens);
-  return unread * (kTextAndId + logprobs) + tokens * request.result_token_bytes;
+  const int64_t kept = request.keeps_result ? tokens : unread;
+  return unread * (kTextAndId + logprobs) + kept * request.result_token_bytes +
+         request.result_bytes;
 }
 
 namespace {
 
-// The last token chosen is read by nobody.
+// The positions of a whole completion. The token chosen last is never read and needs none.
 int64_t PositionsOf(const GenerationRequest& request, const ModelInfo& model) {
   const int64_t positions =
       std::ssize(request.prompt) + std::max<int64_t>(request.max_new_tokens, 1) - 1;
@@ -103,7 +105,8 @@ bool Generation::ready(int index) const {
       completions_, [](const Completion& completion) { return completion.sequence.ready(); });
 }
 
-// A request that asks for no token leaves the last one unread, for who continues the state.
+// A request for no tokens leaves the prompt's last token unread, so that its state can be
+// continued.
 int64_t Generation::prompt_end() const {
   return std::ssize(request_.prompt) - (request_.max_new_tokens == 0 ? 1 : 0);
 }
@@ -152,7 +155,8 @@ absl::StatusOr<std::unique_ptr<State>> Generation::NearestState(std::span<const 
     if (found.length >= saved_length) {
       auto state = copy(found.state.get(), found.length);
       if (!absl::IsResourceExhausted(state.status())) return state;
-      // The cache has given way, and what it found too, once it is let go.
+      // The failed allocation has emptied the cache. What was found is freed at the end of this
+      // block.
     }
   }
   return copy(saved, saved_length);
@@ -190,8 +194,8 @@ absl::StatusOr<std::unique_ptr<State>> Generation::CopyOfPromptState() const {
   return state;
 }
 
-// The last one takes the state itself, unless the cache or a saved state has it too; so does one
-// for whose copy there is no memory, where no other runs that will give some back.
+// The last completion takes the prompt's state itself, unless the cache or a saved state shares it.
+// So does a completion for whose copy there is no memory, if no other runs that could return some.
 absl::Status Generation::Fork(Completion& completion) {
   const auto waits = [&](const Completion& other) {
     return &other != &completion && other.state == nullptr && !other.sequence.finish_reason();
@@ -204,7 +208,7 @@ absl::Status Generation::Fork(Completion& completion) {
       if (is_last) std::exchange(prompt_state_, nullptr)->ReleaseRoom();
       return absl::OkStatus();
     }
-    // To look for memory has emptied the cache.
+    // The failed allocation has emptied the cache, which may have shared the state.
     const bool others_run = std::ranges::any_of(
         completions_, [](const Completion& other) { return other.state != nullptr; });
     if (others_run || prompt_state_.use_count() > 1) return copy.status();
@@ -257,7 +261,7 @@ absl::Status Generation::ChooseNext(int index, std::span<const float> logits) {
 void Generation::Advance(int index, int64_t prompt_tokens) {
   Completion& completion = completions_[index];
   if (completion.state != nullptr) {
-    // Of what is read again only the last token's logits are new.
+    // While tokens are read again, only the logits of the last one are new.
     if (completion.state->position() < std::ssize(completion.again)) return;
     completion.again.clear();
     Remember(completion, completion.state);
@@ -283,7 +287,7 @@ void Generation::HandOver(int index) {
   stream_->Append(std::exchange(completion.delta, Delta()));
 }
 
-// Keeps a copy every so many tokens: the state itself goes on.
+// Inserts a copy into the cache every interval_tokens; the state itself continues.
 void Generation::Remember(Completion& completion, const std::shared_ptr<State>& state) {
   const PrefixCacheOptions& options = environment_.cache.options();
   if (state->bytes() > options.max_bytes) return;
@@ -323,11 +327,11 @@ bool Generation::AnyWaitsForPromptState() const {
 
 void Generation::Leave(int index) {
   Completion& completion = completions_[index];
-  // One that ended with its first token, or asked for none, never ran by itself.
+  // A completion that ended with its first token, or was asked for none, never ran on its own.
   const std::shared_ptr<State> state =
       completion.state != nullptr ? std::move(completion.state) : prompt_state_;
   if (state == nullptr) return;
-  // The prompt's state keeps its room for the completion that takes it over.
+  // The prompt's state keeps its room for a completion that will take it over.
   if (state != prompt_state_ || !AnyWaitsForPromptState()) state->ReleaseRoom();
   if (request_.save_state && complete(index) && completion.saved == nullptr) {
     completion.saved = Save(completion, state);
@@ -358,7 +362,7 @@ void Generation::Finish(const absl::Status& status) {
   for (int index = 0; index < std::ssize(completions_); ++index) {
     if (usable) Leave(index);
     Completion& completion = completions_[index];
-    completion.state.reset();  // whoever is told that it is done finds its memory free
+    completion.state.reset();  // free the state before reporting completion
     finished.completions[index] = {
         .reason = completion.sequence.finish_reason().value_or(FinishReason::kLength),
         .generated_tokens = completion.sequence.generated(),

@@ -28,7 +28,7 @@ absl::Status CheckStopTexts(const std::vector<std::string>& texts) {
   return absl::OkStatus();
 }
 
-// What would end a structured output before it is complete.
+// Refuses the parameters that contradict a structured output, which ends when it is complete.
 absl::Status CheckConstrained(const GenerationRequest& request) {
   FieldErrors errors;
   const auto refuse = [&](std::string_view field, int64_t seen) {

@@ -1,7 +1,7 @@
-// Generation: from a request to a stream of text, one model's requests in one place.
+// Text generation for one model: requests in, streams of text out.
 //
-// Generator is what the server sees: requests go in, streams come out, and behind it the sequences
-// of all of them share each forward pass (batcher.h).
+// The server submits requests to a Generator and reads their streams. The sequences of all requests
+// share each forward pass (batcher.h).
 #ifndef WHIPSNAKE_ENGINE_GENERATE_GENERATOR_H_
 #define WHIPSNAKE_ENGINE_GENERATE_GENERATOR_H_
 
@@ -27,40 +27,48 @@ namespace whipsnake::engine {
 enum class FinishReason { kEos, kLength, kStop, kCancelled, kDeadline };
 std::string_view Name(FinishReason reason);  // "eos", "length", "stop", "cancelled", "deadline"
 
-inline constexpr int kMaxCompletions = 64;  // of a request
+inline constexpr int kMaxCompletions = 64;  // per request
 
 struct GenerationRequest {
   std::vector<int32_t> prompt;  // at least one token
-  SamplingParameters sampling;  // completion_index is not looked at
-  // Completions of the one prompt, which is read once. Each has random numbers of its own.
+  SamplingParameters sampling;  // completion_index is ignored
+  // Completions of the same prompt, which is read once. Each has its own random numbers.
   int completions = 1;
-  int64_t max_new_tokens = 0;           // of each; 0: read the prompt but for its last token
-  int64_t min_new_tokens = 0;           // neither eos nor stops end it before
-  std::vector<std::string> stop_texts;  // not returned
-  std::vector<int32_t> stop_token_ids;  // neither is their text
-  std::vector<int32_t> eos_token_ids;   // empty: eos is not looked for
+  // Limit per completion. 0, allowed only with save_state: read the prompt except its last token.
+  int64_t max_new_tokens = 0;
+  int64_t min_new_tokens = 0;           // eos and stops cannot end a completion earlier
+  std::vector<std::string> stop_texts;  // not part of the returned text
+  std::vector<int32_t> stop_token_ids;  // their text is not returned either
+  std::vector<int32_t> eos_token_ids;   // empty: there is no eos
   int top_logprobs = -1;                // < 0: no logprobs
-  // What the output is held to; made of the tokenizer's and model's vocabulary. Stops and
-  // min_new_tokens are not for it.
+  // The constraint on the output, compiled for the vocabulary of the tokenizer and the model.
+  // Cannot be combined with stops or min_new_tokens. Null: none.
   std::shared_ptr<Constraint> constraint;
-  // Where the model starts: the prompt begins with its tokens and has at least one more than its
-  // state has seen. Null: nowhere, or a beginning that the model has seen before.
+  // The saved state to continue from. The prompt must begin with its tokens and have at least one
+  // token more than its state has seen. Null: start from a cached prefix of the prompt, or from
+  // nothing.
   std::shared_ptr<const SavedState> resume;
-  bool save_state = false;  // of each completion, where it ends
-  // What whoever takes the stream keeps of each token of the output until the call's end: booked
-  // with the rest.
+  bool save_state = false;  // save the state at the end of each completion
+  // Bytes that the consumer of the stream keeps for each output token until the call ends. They are
+  // booked with the rest.
   int64_t result_token_bytes = 0;
+  // Whether the consumer keeps every token, or only those that are unread.
+  bool keeps_result = true;
+  // Bytes that it keeps beside the output's tokens, such as an echo of the prompt.
+  int64_t result_bytes = 0;
   RequestPriority priority = RequestPriority::kNormal;
-  std::string client;  // those of one client share what the others leave them
+  std::string client;  // all requests of a client share its part of the capacity (batcher.h)
   Clock::time_point arrival = Clock::now();
   Clock::time_point deadline = Clock::time_point::max();
 };
 
-// INVALID_ARGUMENT with the fields ("stopping.stop_texts[1]") for what cannot be served,
-// FAILED_PRECONDITION for a model that is not a language model.
-// Validate judges all of a request: also an empty prompt, more tokens than the model's positions,
-// and max_new_tokens that the rest does not fit. ValidateParameters leaves those out and names all
-// other fields that are wrong. ValidateNewTokens is about max_new_tokens alone.
+// These return INVALID_ARGUMENT, naming the fields ("stopping.stop_texts[1]"), for a request that
+// cannot be served, and FAILED_PRECONDITION for a model that is not a language model.
+//
+// Validate checks the whole request, including an empty prompt, more tokens than the model has
+// positions, and a max_new_tokens that contradicts the other fields. ValidateParameters leaves
+// those out and names every other wrong field. ValidateNewTokens checks max_new_tokens against
+// min_new_tokens and the constraint.
 absl::Status ValidateTokenIds(std::string_view field, const std::vector<int32_t>& ids,
                               int64_t vocab_size);
 absl::Status ValidateNewTokens(const GenerationRequest& request);
@@ -68,150 +76,154 @@ absl::Status ValidateParameters(const GenerationRequest& request, const ModelInf
 absl::Status Validate(const GenerationRequest& request, const ModelInfo& model);
 
 // A piece of a completion: whole characters that can no longer be part of a stop text. A delta may
-// carry ids without text (bytes held back) and, at the end, text without ids.
+// carry ids without text (when bytes are held back) and, at the end, text without ids.
 struct Delta {
   int index = 0;  // of the completion
   std::string text;
   std::vector<int32_t> token_ids;
-  std::vector<SampledToken> logprobs;  // parallel to token_ids when asked for, else empty
+  std::vector<SampledToken> logprobs;  // parallel to token_ids if requested, else empty
 };
 
 struct Usage {
   int64_t prompt_tokens = 0;
   int64_t cached_prompt_tokens = 0;
-  int64_t generated_tokens = 0;  // the token that ended it (eos, stop id) included
+  int64_t generated_tokens = 0;  // including the token that ended it (eos, stop id)
 };
 
-// Seconds on the monotonic clock.
+// Durations in seconds, on the monotonic clock.
 struct Timings {
-  double queue = 0;  // arrival to the start of prefill
+  double queue = 0;  // from arrival to the start of prefill
   double prefill = 0;
-  double time_to_first_token = 0;  // arrival to the first token, queueing included
-  double decode = 0;               // first token to last
+  double time_to_first_token = 0;  // from arrival to the first token, including queueing
+  double decode = 0;               // from the first token to the last
   double mean_inter_token = 0;     // 0 with fewer than two tokens
 };
 
 struct CompletionEnd {
   FinishReason reason = FinishReason::kLength;
   int64_t generated_tokens = 0;
-  double logprob_sum = 0;                   // of those, where logprobs were asked for
-  std::shared_ptr<const SavedState> state;  // where it was asked for
+  double logprob_sum = 0;                   // of the generated tokens, if logprobs were requested
+  std::shared_ptr<const SavedState> state;  // if requested and the completion is complete
 };
 
 struct Finished {
   FinishReason reason = FinishReason::kLength;  // of the first completion, or why all were stopped
   std::vector<CompletionEnd> completions;
-  Usage usage;  // of all
+  Usage usage;  // of all completions
   Timings timings;
 };
 
-// One request in flight: the engine appends, one consumer takes. Thread-safe. What the consumer has
-// not taken is merged into one delta for each completion. A consumer that leaves more than
-// GeneratorOptions::max_unread_tokens untaken is given up: the request ends with CANCELLED. The
-// output that was made stays booked in the ledger, which outlives the stream, until the stream is
-// destroyed.
+// One request in flight: the engine appends, one consumer takes. Thread-safe. Output that the
+// consumer has not taken is merged into one delta per completion. If the consumer leaves more than
+// GeneratorOptions::max_unread_tokens untaken, the request ends with CANCELLED. The generated
+// output stays booked in the ledger until the stream is destroyed; the ledger must outlive the
+// stream.
 class GenerationStream {
  public:
   virtual ~GenerationStream() = default;
 
   struct Event {
-    bool started = false;              // prefill has begun; set at most once, with:
-    int64_t cached_prompt_tokens = 0;  // how much of the prompt needs no computing
-    std::vector<Delta> deltas;         // what is new since the last Take, one for a completion
-    bool done = false;                 // the last event
-    // With done. OK for eos, length and stop; CANCELLED or UNAVAILABLE (shutdown) with kCancelled,
-    // DEADLINE_EXCEEDED with kDeadline; anything else is a failure of the engine, and then
-    // `finished.reason` means nothing.
+    bool started = false;              // prefill has begun; set in at most one event
+    int64_t cached_prompt_tokens = 0;  // with started: prompt tokens that need no computation
+    std::vector<Delta> deltas;         // output since the last Take, one delta per completion
+    bool done = false;                 // this is the last event
+    // Valid with done. OK for eos, length and stop; CANCELLED or UNAVAILABLE (shutdown) with
+    // kCancelled; DEADLINE_EXCEEDED with kDeadline. Any other status is a failure of the engine,
+    // and `finished.reason` is then meaningless.
     absl::Status status;
     Finished finished;
   };
 
-  // What has happened since the last call; never blocks.
+  // Returns everything that has happened since the last call. Never blocks.
   virtual Event Take() = 0;
-  // Whether the last event is there to be taken, or was taken.
-  virtual bool done() const = 0;
-  // Asks the engine to stop; it looks between steps. The stream still ends with a done event.
+  // Whether the last event can be taken. If not, `on_ready` is called when it comes, even if
+  // something else still waits to be taken; that call may come after the end has been taken.
+  virtual bool PollDone() = 0;
+  // Asks the engine to stop the request; it checks between steps. The stream still ends with a done
+  // event.
   virtual void Cancel() = 0;
 };
 
 // The sequences of a forward pass.
 struct StepShape {
-  int64_t decoding = 0;    // with one token each
-  int64_t prefilling = 0;  // with
-  int64_t prompt_tokens = 0;
+  int64_t decoding = 0;       // sequences with one token each
+  int64_t prefilling = 0;     // sequences that read their prompts
+  int64_t prompt_tokens = 0;  // of all prefilling sequences
 };
 
-// What the engine tells the metrics; called on the generator's thread, must not block.
+// Receives measurements for the metrics. Called on the generator's thread; must not block.
 class GenerationObserver {
  public:
   virtual ~GenerationObserver() = default;
   virtual void OnStarted(double queue_seconds) = 0;
-  // Whether some of the prompt was found in the cache of prefixes.
+  // `hit`: a state for a prefix of the prompt was found in the prefix cache.
   virtual void OnCacheLookup(bool hit) = 0;
   virtual void OnStep(const StepShape& shape, double seconds) = 0;
   virtual void OnFirstToken(double seconds) = 0;
   virtual void OnInterToken(double seconds) = 0;
-  // status is not OK when the engine failed; finished.reason tells the rest.
+  // `status` and `finished` are those of the stream's last event.
   virtual void OnFinished(const absl::Status& status, const Finished& finished, double seconds) = 0;
 };
 
 struct GeneratorOptions {
   BatcherOptions batching = {};
   PrefixCacheOptions cache = {};
-  int64_t max_unread_tokens = 4096;  // of a request
-  // How long a request waits for memory after it has found none where no other of its model holds
-  // any: other models do, or outputs that have not been taken yet.
+  int64_t max_unread_tokens = 4096;  // per request
+  // How long a request waits for memory while no other request of its model holds any, because the
+  // memory is held by other models or by outputs that have not been taken yet.
   Clock::duration memory_patience = std::chrono::seconds(5);
-  // Where requests are booked, and to which the cache gives memory back; null: nowhere. The
-  // model's. Outlives the generator, as does:
+  // The ledger of the model, in which requests are booked and to which the prefix cache returns
+  // memory. Null: nothing is booked. Must outlive the generator.
   Ledger* ledger = nullptr;
-  // What chooses the tokens of a batch side by side; null: one after the other.
+  // Runs the sampling of a batch in parallel. Null: one sequence after another. Must outlive the
+  // generator.
   Executor* executor = nullptr;
 };
 
-// What a generator holds.
+// The current load of a generator.
 struct GeneratorLoad {
   int64_t running = 0;      // sequences
-  int64_t max_running = 0;  // their limit
-  int64_t waiting = 0;      // sequences, those among them that have run before
-  int64_t state_bytes = 0;  // of both
-  int64_t cache_bytes = 0;  // states of the cache, with their tokens
+  int64_t max_running = 0;  // limit of running sequences
+  int64_t waiting = 0;      // sequences, including those that have run before
+  int64_t state_bytes = 0;  // of running and waiting sequences
+  int64_t cache_bytes = 0;  // states in the prefix cache and their tokens
   int64_t cache_entries = 0;
 };
 
 // Thread-safe.
 class Generator {
  public:
-  // Cancels what is in flight and waits for its end.
+  // Ends the requests in flight with UNAVAILABLE and waits until they have ended.
   virtual ~Generator() = default;
 
-  // Queues a valid request. `on_ready` is called on a thread of the generator's whenever Take() has
-  // something new after it had nothing, and at the end; it must not block. RESOURCE_EXHAUSTED when the queue is
-  // full or has no memory, UNAVAILABLE when draining, INVALID_ARGUMENT for a request that needs
-  // more memory than there is beside the model.
+  // Queues a valid request. `on_ready` is called on one of the generator's threads when Take() has
+  // something new after having had nothing; it must not block. Returns RESOURCE_EXHAUSTED if the
+  // queue is full or there is no memory for a queued request, UNAVAILABLE while draining,
+  // INVALID_ARGUMENT if the request needs more memory than there is beside the model.
   //
-  // Memory is taken where a request starts: for one whole completion, and for the output. A request
-  // that finds none waits for others of this model to end, and those that come after it start after
-  // it (batcher.h). In a moment where no other holds memory of this model they may start before it;
-  // if it still finds none in such a moment, GeneratorOptions::memory_patience after the first, its
-  // stream ends with RESOURCE_EXHAUSTED. What has started does not fail for want of memory, but for
-  // one of several completions whose states are all saved.
+  // Memory is reserved when a request starts: for one whole completion, and for the output. A
+  // request that finds none waits for other requests of this model to end, and the requests after
+  // it wait with it (batcher.h). While no other request of this model holds memory, later requests
+  // may start before it. If the request still finds none in such a moment,
+  // GeneratorOptions::memory_patience after the first such moment, its stream ends with
+  // RESOURCE_EXHAUSTED. A request that has started does not fail for lack of memory, unless it
+  // saves the states of several completions.
   virtual absl::StatusOr<std::shared_ptr<GenerationStream>> Submit(
       GenerationRequest request, std::function<void()> on_ready) = 0;
 
-  // Refuses new requests from now on; what was accepted goes on.
+  // Refuses new requests from now on. Accepted requests continue.
   virtual void Drain() = 0;
 
   virtual GeneratorLoad load() const = 0;
 };
 
-// Runs requests side by side on a thread of its own. The model and the tokenizer outlive it;
-// observer may be null.
+// Makes a generator that runs its requests concurrently on a thread of its own. The model, the
+// tokenizer and the observer must outlive it; the observer may be null.
 //
-// Takes the workspace of the largest step that the batching options allow, and plans no larger one.
-// Where that would be more than half of the memory that is left beside the model, steps become
-// smaller, in prompt tokens and in sequences. RESOURCE_EXHAUSTED where there is no memory for the
-// smallest, of one sequence and 16 tokens.
+// Reserves the workspace for the largest step that the batching options allow, and never plans a
+// larger step. If that workspace would take more than half of the memory left beside the model,
+// steps are made smaller, in prompt tokens and in sequences. Returns RESOURCE_EXHAUSTED if there is
+// no memory for the smallest step, of one sequence and 16 tokens.
 absl::StatusOr<std::unique_ptr<Generator>> MakeGenerator(Model* model, const Tokenizer* tokenizer,
                                                          const GeneratorOptions& options,
                                                          GenerationObserver* observer);

@@ -29,7 +29,8 @@ void Notifier::Loop() {
     if (posted_.empty()) return;
     notices.swap(posted_);
     lock.Unlock();
-    // A receiver reports its own errors; what it lets through must not end this thread.
+    // A receiver reports its own errors. An exception that it lets through must not end this
+    // thread.
     for (const Notice& notice : notices) CatchExceptions(*notice).IgnoreError();
     notices.clear();
     lock.Lock();

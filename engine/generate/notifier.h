@@ -1,7 +1,7 @@
-// A thread that tells consumers that there is something for them.
+// A thread that notifies consumers of new output.
 //
-// To send a token takes a server some time, and a step cannot begin before the last one's tokens
-// are handed over: so the handing over is done beside the next step.
+// Sending a token takes the server some time, and a step cannot begin before the tokens of the last
+// step are handed over. Consumers are therefore notified in parallel with the next step.
 #ifndef WHIPSNAKE_ENGINE_GENERATE_NOTIFIER_H_
 #define WHIPSNAKE_ENGINE_GENERATE_NOTIFIER_H_
 
@@ -20,10 +20,10 @@ class Notifier {
   using Notice = std::shared_ptr<const std::function<void()>>;
 
   Notifier() : thread_([this] { Loop(); }) {}
-  // Calls what was posted before.
+  // Calls all posted notices first.
   ~Notifier();
 
-  // Calls it soon, on the notifier's thread, in the order of the posts. It must not block.
+  // Calls the notice soon, on the notifier's thread, in the order of the posts. It must not block.
   void Post(Notice notice);
 
  private:

@@ -6,9 +6,9 @@
 namespace whipsnake::engine {
 namespace {
 
-// Of a run of tokens, one token at a time: the hashes of all beginnings come with that of the
-// whole. FNV-1a with the token in place of a byte, and its high half folded in, as the low bits
-// alone would depend on low bits alone.
+// Hashes a sequence token by token, so that the hashes of all prefixes come with that of the whole.
+// FNV-1a with tokens instead of bytes. The high half is folded into the low half, as the low bits
+// would otherwise depend only on low bits.
 class RunningHash {
  public:
   void Add(int32_t token) {
@@ -21,7 +21,7 @@ class RunningHash {
   uint64_t hash_ = 0xcbf29ce484222325u;
 };
 
-// A rewindable state is found by its beginnings of every so many tokens.
+// A rewindable state is also indexed by its prefixes of every multiple of this many tokens.
 constexpr int64_t kStride = 32;
 
 int64_t TokenBytes(std::span<const int32_t> tokens) {

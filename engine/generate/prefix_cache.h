@@ -1,10 +1,11 @@
-// States of sequences that have been computed, by their tokens, so that a request that begins as
-// another one did starts from where they part.
+// A cache of computed sequence states, by their tokens. A request that begins like an earlier
+// sequence starts from the cached state instead of computing it again.
 //
-// A recurrent state cannot be rolled back: one that has seen a token too many is of no use. So
-// states are kept every so many tokens and at the end of each sequence, where the next turn of a
-// conversation begins. A rewindable one is of use wherever the sequences part. Bounded in bytes, of
-// which those that states share count once; what was not used for longest goes first.
+// A recurrent state cannot be rolled back: a state that has seen one token too many is useless.
+// States are therefore kept at intervals and at the end of each sequence, where the next turn of a
+// conversation begins. A rewindable state can be used up to the point where the sequences diverge.
+// The cache is bounded in bytes; memory that states share counts once. The least recently used
+// entry is evicted first.
 #ifndef WHIPSNAKE_ENGINE_GENERATE_PREFIX_CACHE_H_
 #define WHIPSNAKE_ENGINE_GENERATE_PREFIX_CACHE_H_
 
@@ -24,7 +25,7 @@ namespace whipsnake::engine {
 
 struct PrefixCacheOptions {
   int64_t max_bytes = int64_t{512} << 20;  // states and their tokens; 0: keep nothing
-  int64_t interval_tokens = 512;           // a state is kept about this often
+  int64_t interval_tokens = 512;           // tokens between kept states, roughly
 };
 
 // Thread-safe.
@@ -34,15 +35,17 @@ class PrefixCache : public Reclaimer {
 
   const PrefixCacheOptions& options() const { return options_; }
 
-  // The state that has seen the longest kept beginning of `tokens`, shorter than they are, and its
-  // length: less than the state's position only where that is rewindable. Null if there is none.
+  // The state for the longest cached prefix of `tokens`, shorter than `tokens`, and the length of
+  // that prefix. The length is less than the state's position only if the state is rewindable. Null
+  // if there is none.
   struct Found {
     std::shared_ptr<const State> state;
     int64_t length = 0;
   };
   Found Find(std::span<const int32_t> tokens);
 
-  // Keeps a state that has seen `tokens`, if there is room for it.
+  // Keeps a state that has seen `tokens`, evicting others if necessary, unless it alone exceeds
+  // max_bytes.
   void Insert(std::span<const int32_t> tokens, std::shared_ptr<const State> state);
 
   int64_t Reclaim(int64_t bytes) override;
@@ -58,26 +61,27 @@ class PrefixCache : public Reclaimer {
   struct Entry {
     std::vector<int32_t> tokens;
     std::shared_ptr<const State> state;
-    std::vector<Beginning> beginnings;  // that it is found by
+    std::vector<Beginning> beginnings;  // the prefixes that it is indexed by
   };
   using Entries = std::list<Entry>;
 
-  // One that begins with `tokens`, and is found by as much; or the end.
+  // An entry that begins with `tokens`, is indexed by `hash` and has a state usable at that length;
+  // entries_.end() if there is none.
   Entries::iterator FindBeginning(uint64_t hash, std::span<const int32_t> tokens)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Evict() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // the last
-  // Counts what the entry holds and no other does.
+  void Evict() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // the least recently used entry
+  // Add and subtract in bytes_ the tokens of the entry and the memory that no other entry holds.
   void Count(const Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Uncount(const Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const PrefixCacheOptions options_;
   mutable Mutex mutex_;
-  Entries entries_ ABSL_GUARDED_BY(mutex_);  // used last comes first
+  Entries entries_ ABSL_GUARDED_BY(mutex_);  // most recently used first
   std::unordered_multimap<uint64_t, Entries::iterator> by_hash_ ABSL_GUARDED_BY(mutex_);
-  std::map<int64_t, int64_t> lengths_
-      ABSL_GUARDED_BY(mutex_);  // of the beginnings: how many have each
-  std::unordered_map<const std::byte*, int64_t> holders_
-      ABSL_GUARDED_BY(mutex_);  // of each piece of memory
+  // How many indexed prefixes have each length.
+  std::map<int64_t, int64_t> lengths_ ABSL_GUARDED_BY(mutex_);
+  // How many entries hold each piece of memory.
+  std::unordered_map<const std::byte*, int64_t> holders_ ABSL_GUARDED_BY(mutex_);
   int64_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 

@@ -18,12 +18,12 @@ namespace {
 
 constexpr float kNever = -std::numeric_limits<float>::infinity();
 
-// The largest magnitude of a score: the difference of two scores is still a finite float.
+// The largest magnitude of a score. The difference of two scores is still a finite float.
 constexpr float kMostScore = 1e38f;
 
 float Bounded(float score) { return std::clamp(score, -kMostScore, kMostScore); }
 
-// SplitMix64's output function (Steele, Lea & Flood, 2014): a bijection that spreads every input
+// SplitMix64's output function (Steele, Lea & Flood, 2014), a bijection that spreads every input
 // bit.
 uint64_t Mix(uint64_t x) {
   x += 0x9e3779b97f4a7c15u;
@@ -32,18 +32,18 @@ uint64_t Mix(uint64_t x) {
   return x ^ (x >> 31);
 }
 
-// In [0,1), a function of its arguments alone.
+// A number in [0,1) that depends only on the arguments.
 double Uniform(uint64_t seed, uint64_t completion, uint64_t position) {
   return static_cast<double>(Mix(Mix(Mix(seed) ^ completion) ^ position) >> 11) * 0x1p-53;
 }
 
-// Best first; the lower id among equals.
+// Orders the best first and, among equals, the lower id first.
 constexpr auto kBetter = [](const auto& a, const auto& b) {
   return a.weight != b.weight ? a.weight > b.weight : a.id < b.id;
 };
 
-// Weights fall into buckets by their exponent and the first bits of their mantissa: those of a
-// higher bucket are larger. The last bucket is that of 1 and of everything that is no weight.
+// Weights are sorted into buckets by their exponent and the first bits of their mantissa, so that a
+// higher bucket holds larger weights. The last bucket holds 1 and all values that are not weights.
 constexpr int kBucketBits = 3;
 constexpr uint32_t BitsOfBucket(float weight) {
   return std::bit_cast<uint32_t>(weight) >> (23 - kBucketBits);
@@ -62,7 +62,7 @@ absl::Status CheckRange(const char* field, float value, float low, float high,
                       absl::StrCat("a number ", low_open ? "above " : "from ", low, " to ", high));
 }
 
-// Names the first that is wrong: there may be as many as tokens.
+// Names only the first wrong entry, as there may be many.
 absl::Status CheckLogitBias(const SamplingParameters& p, int64_t vocab_size) {
   if (p.logit_bias.size() > kMaxLogitBiases) {
     return InvalidField("sampling.logit_bias", absl::StrCat(p.logit_bias.size(), " token ids"),
@@ -80,7 +80,7 @@ absl::Status CheckLogitBias(const SamplingParameters& p, int64_t vocab_size) {
 
 std::vector<TokenLogprob> BestLogprobs(std::span<const float> logits, double normalizer,
                                        int count) {
-  std::vector<TokenLogprob> best;  // a min-heap of the best so far: its front is the worst of them
+  std::vector<TokenLogprob> best;  // a min-heap of the best so far, with the worst of them in front
   const auto better = [](const TokenLogprob& a, const TokenLogprob& b) {
     return a.logprob != b.logprob ? a.logprob > b.logprob : a.id < b.id;
   };
@@ -100,7 +100,7 @@ std::vector<TokenLogprob> BestLogprobs(std::span<const float> logits, double nor
   return best;
 }
 
-// The place of the largest, the first among equals.
+// The index of the largest value, the first among equals.
 int32_t PlaceOfLargest(std::span<const float> values) {
   constexpr size_t kBlock = 1024;
   size_t best_block = 0;
@@ -179,7 +179,7 @@ void Sampler::Restrict(const Choice& choice) {
   }
 }
 
-// A token that may never be chosen stays so, and every other score stays finite.
+// A token that may not be chosen stays excluded, and every other score stays finite.
 template <typename Change>
 void Sampler::ModifyScore(int32_t id, Change change) {
   float& score = scores_[id];
@@ -231,12 +231,12 @@ std::optional<int32_t> Sampler::Draw() {
   if (min_p) {
     std::erase_if(candidates_, [&](const Candidate& c) { return c.weight < parameters_.min_p; });
   }
-  // The best token passes every filter, but for the rounding of its weight.
+  // The best token passes every filter unless its weight was rounded down.
   return candidates_.empty() ? Greedy() : DrawFromCandidates(point);
 }
 
 double Sampler::Weigh(float best, float temperature) {
-  constexpr float kMostScale = 1e30f;  // more would be infinite, and 0 times that is no number
+  constexpr float kMostScale = 1e30f;  // avoids infinity, as 0 times infinity is not a number
   weights_.resize(scores_.size());
   block_sums_.resize(scores_.size() / kernels::kSoftmaxBlock + 1);
   block_sums_.back() = 0;
@@ -247,7 +247,7 @@ double Sampler::Weigh(float best, float temperature) {
 }
 
 int32_t Sampler::DrawFromAll(double point) const {
-  int32_t last = 0;  // that can be drawn: where rounding leaves a rest
+  int32_t last = 0;  // the last token that can be drawn, in case rounding leaves a remainder
   for (size_t block = 0; block < block_sums_.size(); ++block) {
     if (block_sums_[block] == 0) continue;
     const bool is_here = point < block_sums_[block];
@@ -274,11 +274,11 @@ int32_t Sampler::DrawFromCandidates(double point) const {
     left -= candidate.weight;
     if (left < 0) return candidate.id;
   }
-  return candidates_.back().id;  // rounding left a rest
+  return candidates_.back().id;  // rounding left a remainder
 }
 
-// No sort of the whole vocabulary: the weights are counted by buckets, and only those of the bucket
-// where the limit is reached are put in order.
+// Avoids sorting the whole vocabulary: the weights are counted by bucket, and only the bucket in
+// which the limit is reached is sorted.
 void Sampler::GatherBest(int64_t count, double sum) {
   std::vector<int32_t> counts(kBuckets);
   std::vector<double> sums(kBuckets);

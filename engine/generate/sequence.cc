@@ -15,7 +15,7 @@ bool Contains(const std::vector<int32_t>& ids, int32_t id) {
 
 int64_t TokenLimit(const GenerationRequest& request, const ModelInfo& model) {
   if (model.max_positions == 0) return request.max_new_tokens;
-  // The last token chosen needs no position of its own.
+  // The token chosen last needs no position.
   return std::min(request.max_new_tokens,
                   model.max_positions - static_cast<int64_t>(request.prompt.size()) + 1);
 }
@@ -85,7 +85,7 @@ absl::StatusOr<Delta> Sequence::Accept(std::span<const float> logits) {
 }
 
 std::string Sequence::Filter(std::string text) {
-  // What comes before the least number of tokens is no stop text, nor the beginning of one.
+  // Text before min_new_tokens is neither a stop text nor the beginning of one.
   return generated() < request_.min_new_tokens ? text : stop_filter_.Push(text);
 }
 

@@ -1,4 +1,4 @@
-// One sequence being generated: from logits to the delta of its output.
+// One sequence that is being generated: turns logits into deltas of its output.
 #ifndef WHIPSNAKE_ENGINE_GENERATE_SEQUENCE_H_
 #define WHIPSNAKE_ENGINE_GENERATE_SEQUENCE_H_
 
@@ -16,35 +16,36 @@
 
 namespace whipsnake::engine {
 
-// Not thread-safe. The request, the tokenizer and the worker outlive it.
+// Not thread-safe. The request, the tokenizer and the worker must outlive it.
 class Sequence {
  public:
-  // The completion `index` of the request. The vocabulary to choose from is the tokenizer's or the
-  // model's, whichever is smaller: the rest is padding.
+  // Completion `index` of the request. Tokens are chosen from the tokenizer's or the model's
+  // vocabulary, whichever is smaller; the rest is padding.
   Sequence(const GenerationRequest* request, int index, const Tokenizer* tokenizer,
            const ModelInfo& model, FormWorker* worker);
 
-  // Whether it is known what may come next; after Seek it may take the worker some time.
+  // Whether the tokens allowed next are known. After Seek the worker may need some time for that.
   bool ready() const { return !form_ || form_->ready(); }
-  // Chooses a token from the logits of the last position and returns the output that became
-  // certain. INTERNAL when the logits are unusable, RESOURCE_EXHAUSTED when finding what may come
-  // next was too costly. Only while ready, and not once finish_reason() is set.
+  // Chooses a token from the logits of the last position and returns the output that has become
+  // final. May be called only while ready() and before finish_reason() is set. Returns INTERNAL if
+  // the logits are unusable, RESOURCE_EXHAUSTED if finding the allowed tokens was too costly.
   absl::StatusOr<Delta> Accept(std::span<const float> logits);
-  // After Accept: begins to find what may come next.
+  // Called after Accept: starts the search for the tokens allowed next.
   void Seek();
 
   // Set once the sequence is complete: kEos, kLength or kStop.
   std::optional<FinishReason> finish_reason() const { return finish_reason_; }
-  // Whether the last token ended it, and is no part of the text.
+  // Whether the last token ended the sequence and is not part of the text: eos, a stop token or the
+  // end of a stop text.
   bool EndedByToken() const { return ended_by_token_; }
-  // Every token chosen, the one that ended it included.
+  // All chosen tokens, including the one that ended the sequence.
   const std::vector<int32_t>& output() const { return output_; }
   int64_t generated() const { return std::ssize(output_); }
-  // Of the output, where logprobs were asked for; else 0.
+  // Sum over the output if logprobs were requested, else 0.
   double logprob_sum() const { return logprob_sum_; }
 
  private:
-  // What there is to choose from; it may refer to `with_ends`, which it may fill.
+  // The tokens to choose from. The result may refer to `with_ends`, which the call may fill.
   absl::StatusOr<Choice> WhatMayCome(TokenMask& with_ends) const;
   std::optional<FinishReason> ReasonToStop(int32_t token);
   std::string Filter(std::string text);
@@ -53,11 +54,11 @@ class Sequence {
   Sampler sampler_;
   StreamDecoder decoder_;
   StopFilter stop_filter_;
-  int64_t token_limit_;        // of the request, and of the model's positions
+  int64_t token_limit_;        // from the request and the model's positions
   std::vector<int32_t> ends_;  // eos and stop tokens
   std::vector<int32_t> output_;
   double logprob_sum_ = 0;
-  std::optional<FormedOutput> form_;  // where the request has a constraint
+  std::optional<FormedOutput> form_;  // set if the request has a constraint
   bool ended_by_token_ = false;
   std::optional<FinishReason> finish_reason_;
 };

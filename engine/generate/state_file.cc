@@ -29,7 +29,7 @@ constexpr int64_t kMaxCount = int64_t{1} << 40;
 constexpr int64_t kMaxFile = int64_t{1} << 42;
 constexpr int kOwnersAlone = 0600;
 
-// The last one that the clock can say: it counts nanoseconds.
+// The last millisecond that the clock can represent, as it counts nanoseconds.
 constexpr int64_t kLastMillisecond =
     std::chrono::floor<milliseconds>(system_clock::duration::max()).count();
 
@@ -77,7 +77,7 @@ Digest::Value ChecksumOf(std::span<const std::byte> bytes) {
   return digest.value();
 }
 
-// Whether `checksum` begins with that of `bytes`.
+// Whether `checksum` begins with the checksum of `bytes`.
 bool Holds(std::span<const std::byte> checksum, std::span<const std::byte> bytes) {
   const Digest::Value expected = ChecksumOf(bytes);
   return std::memcmp(checksum.data(), expected.data(), expected.size()) == 0;
@@ -90,8 +90,9 @@ struct Layout {
   size_t checksum_begin = 0;
 };
 
-// Of a file of `file_bytes` bytes that begins with `bytes`: the whole of it, or enough for the
-// longest header. FAILED_PRECONDITION for another version; INVALID_ARGUMENT for all else.
+// Parses the header of a file of `file_bytes` bytes and locates its parts. `bytes` is the whole
+// file, or a beginning that is long enough for the longest header. Returns FAILED_PRECONDITION for
+// another version and INVALID_ARGUMENT for any other fault.
 absl::StatusOr<Layout> LayOut(std::span<const std::byte> bytes, uint64_t file_bytes) {
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   if (bytes.size() < kPreamble || !text.starts_with(kFormat)) {

@@ -1,13 +1,13 @@
-// A saved state as a file.
+// The file format of saved states.
 //
 //   8 bytes   "WSNKST01": the format and its version
 //   8 bytes   J, a little-endian u64
-//   16 bytes  XXH3-128 of the J bytes that follow, for who reads no further
-//   J bytes   JSON: model, digest, created_ms, expires_ms (of the Unix epoch), tokens (a count N),
-//             position, state_bytes (B)
+//   16 bytes  XXH3-128 of the J bytes that follow, for readers of the header alone
+//   J bytes   JSON: model, digest, created_ms, expires_ms (since the Unix epoch), tokens (a count
+//             N), position, state_bytes (B)
 //   4 N bytes the tokens, little-endian i32
-//   B bytes   the state, as State::Save wrote it
-//   16 bytes  XXH3-128 of all before
+//   B bytes   the state, as written by State::Save
+//   16 bytes  XXH3-128 of everything before
 #ifndef WHIPSNAKE_ENGINE_GENERATE_STATE_FILE_H_
 #define WHIPSNAKE_ENGINE_GENERATE_STATE_FILE_H_
 
@@ -24,10 +24,10 @@
 namespace whipsnake::engine {
 
 struct StateHeader {
-  std::string model;   // the name it had
-  std::string digest;  // of what may continue it
-  std::chrono::system_clock::time_point created,
-      expires;  // whole milliseconds, from 1970 to 2262
+  std::string model;   // the model's name when the state was saved
+  std::string digest;  // of the model; only a model with this digest can continue the state
+  // In whole milliseconds, from 1970 to 2262.
+  std::chrono::system_clock::time_point created, expires;
   int64_t tokens = 0;
   int64_t position = 0;
   int64_t state_bytes = 0;
@@ -39,18 +39,18 @@ struct StateFile {
   std::vector<std::byte> state;
 };
 
-// Whole or not at all, and durably (AtomicFile), readable by this user alone. The header's counts
-// are those of tokens and state.
+// Writes the file completely or not at all, and durably (AtomicFile). Only this user can read it.
+// The header's counts must be those of `tokens` and `state`.
 absl::Status WriteStateFile(const std::string& path, const StateHeader& header,
                             std::span<const int32_t> tokens, std::span<const std::byte> state);
 
-// DATA_LOSS, naming the path, for what is not a whole state file as it was written, or has a
-// negative token; FAILED_PRECONDITION for one of another version; otherwise errors as from
-// ReadTextFile. Reading the header alone leaves the rest of the file unchecked, but for its size.
+// These return DATA_LOSS, naming the path, if the file is not a complete and unmodified state file
+// or has a negative token; FAILED_PRECONDITION if it has another version; otherwise errors as from
+// ReadTextFile. ReadStateHeader checks only the header and the size of the file.
 absl::StatusOr<StateHeader> ReadStateHeader(const std::string& path);
 absl::StatusOr<StateFile> ReadStateFile(const std::string& path);
 
-// The same of bytes, for tests and fuzzing.
+// Parses the bytes of a file, for tests and fuzzing. Returns INVALID_ARGUMENT instead of DATA_LOSS.
 absl::StatusOr<StateFile> ParseStateFile(std::span<const std::byte> bytes);
 
 }  // namespace whipsnake::engine

@@ -7,7 +7,7 @@
 namespace whipsnake::engine {
 namespace {
 
-// False where there is nothing smaller.
+// Halves the prompt tokens or the sequences of a step. Returns false if the step is the smallest.
 bool Halve(BatcherOptions& options) {
   const bool shorter = options.prefill_chunk_tokens > kSmallestChunk;
   const bool fewer = options.max_running > 1;

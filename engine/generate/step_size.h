@@ -1,4 +1,4 @@
-// The largest steps that there is memory for.
+// The largest step size that fits into memory.
 #ifndef WHIPSNAKE_ENGINE_GENERATE_STEP_SIZE_H_
 #define WHIPSNAKE_ENGINE_GENERATE_STEP_SIZE_H_
 
@@ -9,14 +9,14 @@
 
 namespace whipsnake::engine {
 
-// The rows of the largest forward pass that a batcher plans.
+// The rows of the largest forward pass that a batcher plans with these options.
 BatchSize LargestStep(const BatcherOptions& options);
 
-// Has the model take the workspace of the largest step, and returns `options` with steps that small
-// that it fits: at most half of what the ledger, unless null, has left for it, as sequences need
-// memory too. Smaller steps have fewer prompt tokens and fewer sequences, by halves; the smallest,
-// of one sequence and kSmallestChunk prompt tokens, may take all. RESOURCE_EXHAUSTED where that
-// does not fit.
+// Reserves the workspace of the largest step in the model, and returns `options` with the steps
+// reduced until it fits. The workspace may take at most half of what is left in the ledger, unless
+// that is null, as sequences need memory too. Steps are reduced by halving their prompt tokens or
+// their sequences. The smallest step, of one sequence and kSmallestChunk prompt tokens, may take
+// all that is left. Returns RESOURCE_EXHAUSTED if that does not fit.
 inline constexpr int64_t kSmallestChunk = 16;
 absl::StatusOr<BatcherOptions> FitSteps(BatcherOptions options, Model& model, Ledger* ledger);
 

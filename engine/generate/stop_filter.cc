@@ -7,7 +7,7 @@ namespace whipsnake::engine {
 
 std::string StopFilter::Push(std::string_view piece) {
   if (stopped_) return "";
-  // Characters are looked at one by one, so that the stop text that is complete first wins.
+  // Characters are checked one by one, so that the stop text that is complete first wins.
   std::string certain;
   for (const char c : piece) {
     pending_ += c;

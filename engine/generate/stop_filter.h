@@ -1,4 +1,4 @@
-// Finds stop texts in a stream of text, also where they cross the borders of its pieces.
+// Finds stop texts in a stream of text, including those that span several pieces.
 #ifndef WHIPSNAKE_ENGINE_GENERATE_STOP_FILTER_H_
 #define WHIPSNAKE_ENGINE_GENERATE_STOP_FILTER_H_
 
@@ -11,20 +11,20 @@ namespace whipsnake::engine {
 // Not thread-safe.
 class StopFilter {
  public:
-  // None of the texts is empty.
+  // None of the texts may be empty.
   explicit StopFilter(std::vector<std::string> stop_texts) : stop_texts_(std::move(stop_texts)) {}
 
-  // Takes the next piece and returns the text that is now certain: all that cannot be the beginning
-  // of a stop text. Once a stop text is complete, what came before it is returned and stopped() is
-  // true.
+  // Takes the next piece and returns the text that has become final: everything that cannot be the
+  // beginning of a stop text. When a stop text is complete, returns the text before it, and
+  // stopped() is true from then on.
   std::string Push(std::string_view piece);
-  // The end of the stream: what was held back.
+  // Ends the stream and returns the text that was held back.
   std::string Finish();
 
   bool stopped() const { return stopped_; }
 
  private:
-  // The length of the longest end of pending_ that is a proper beginning of a stop text.
+  // The length of the longest suffix of pending_ that is a proper prefix of a stop text.
   size_t Undecided() const;
 
   const std::vector<std::string> stop_texts_;

@@ -13,6 +13,12 @@ GenerationStream::Event BufferedStream::Take() {
   return std::exchange(event_, Event());
 }
 
+bool BufferedStream::PollDone() {
+  MutexLock lock(mutex_);
+  notify_end_ = !done_;
+  return done_;
+}
+
 void BufferedStream::Start(int64_t cached_prompt_tokens, Reservation booked) {
   booked_ = std::move(booked);
   Update([&](Event& event) {
@@ -41,7 +47,6 @@ void BufferedStream::Finish(absl::Status status, const Finished& finished, int64
     event.done = true;
     event.status = std::move(status);
     event.finished = finished;
-    done_.store(true, std::memory_order_release);
   });
 }
 
@@ -51,7 +56,8 @@ void BufferedStream::Update(Change change) {
   {
     MutexLock lock(mutex_);
     change(event_);
-    wake = !std::exchange(waiting_, true) || event_.done;
+    done_ = event_.done;
+    wake = !std::exchange(waiting_, true) || (done_ && notify_end_);
   }
   if (wake) notifier_.Post(on_ready_);
 }

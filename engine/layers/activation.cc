@@ -22,7 +22,7 @@ constexpr std::pair<std::string_view, Activation> kActivations[] = {
     {"silu", Activation::kSilu},
     {"mish", Activation::kMish},
     {"crrelu", Activation::kCRRelu},
-    // Synonyms.
+    // Synonyms come last: Name() returns the first match, and ActivationNames() leaves them out.
     {"swish", Activation::kSilu},
     {"gelu_pytorch_tanh", Activation::kGeluNew},
     {"gelu_fast", Activation::kGeluNew},

@@ -13,25 +13,28 @@
 
 namespace whipsnake::engine {
 
-// Hugging Face's names: "relu", "leaky_relu", "gelu", "gelu_new", "quick_gelu", "silu", "mish" and
-// our "crrelu"; of synonyms ("swish", "gelu_pytorch_tanh", "gelu_fast") it knows the meaning.
+// Uses Hugging Face's names "relu", "leaky_relu", "gelu", "gelu_new", "quick_gelu", "silu" and
+// "mish", and our own "crrelu". ParseActivation also accepts the synonyms "swish",
+// "gelu_pytorch_tanh" and "gelu_fast", and returns nullopt for other names.
 std::optional<kernels::Activation> ParseActivation(std::string_view name);
 std::string_view Name(kernels::Activation activation);
 std::string ActivationNames();  // "relu, leaky_relu, ..." for messages
 
-// The names that CRReLU's epsilon has been given in an activation's module, the authors' own first.
+// The names in use for CRReLU's epsilon within the activation's module; the authors' own comes
+// first.
 inline constexpr const char* kEpsilonNames[] = {".lr", ".epsilon", ".eps"};
 
 struct ActivationConfig {
   kernels::Activation activation = kernels::Activation::kGeluNew;
-  // For layers whose checkpoint has no epsilon; absent: each must have one. For CRReLU alone.
+  // CRReLU only: the epsilon of layers for which the checkpoint has none. If unset, every layer
+  // must have one.
   std::optional<float> crrelu_epsilon_init;
 };
 
-// Loads the activation of the module `name` ("transformer.h.0.mlp.act"), with CRReLU's epsilon from
-// the checkpoint: the tensor `name` + ".lr", ".epsilon" or ".eps", of one number, or else
-// crrelu_epsilon_init. Errors name the tensor: one is missing, or there is one beside another
-// activation.
+// Loads the activation of the module `name` ("transformer.h.0.mlp.act"). CRReLU's epsilon is the
+// number in the tensor `name` + ".lr", ".epsilon" or ".eps", or else crrelu_epsilon_init. Errors
+// name the tensor: NOT_FOUND if CRReLU has neither, INVALID_ARGUMENT if another activation has an
+// epsilon.
 absl::StatusOr<kernels::ActivationFunction> LoadActivation(WeightLoader& loader,
                                                            const std::string& name,
                                                            const ActivationConfig& config);

@@ -16,19 +16,20 @@ namespace whipsnake::engine {
 // Immutable; movable; thread-safe.
 class Embedding {
  public:
-  // The tensor `name` [V,d] held as `type`; kI8 has one scale for each token.
+  // Loads the tensor `name` [V,d] as `type`. kI8 has one scale per token. Errors as from
+  // WeightLoader.
   static absl::StatusOr<Embedding> Load(WeightLoader& loader, const std::string& name, int64_t V,
                                         int64_t d, kernels::DType type);
 
-  // Writes the row of `token`, in [0,V), in fp32: out[d].
+  // Writes the row of `token`, which must be in [0,V), to out[d] in fp32.
   void Lookup(int32_t token, float* out) const;
 
-  // A tied head is the same table.
+  // The table, which a tied head shares.
   const WeightMatrix& table() const { return table_; }
 
  private:
   WeightMatrix table_;  // [V,d]
-  Buffer scale_;        // [V], of codes alone
+  Buffer scale_;        // [V], only for codes
 };
 
 }  // namespace whipsnake::engine

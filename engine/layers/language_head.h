@@ -1,8 +1,8 @@
-// The end of a language model: the last norm and the product with the head's weight.
+// The head of a language model: the last norm and the product with the head's weight.
 //
 //   u = norm(r + h);  logits = W u
 //
-// Letters: R rows whose logits are wanted, V tokens (or labels, of a classifier), d model width.
+// Letters: R rows whose logits are wanted, V tokens (or labels of a classifier), d model width.
 #ifndef WHIPSNAKE_ENGINE_LAYERS_LANGUAGE_HEAD_H_
 #define WHIPSNAKE_ENGINE_LAYERS_LANGUAGE_HEAD_H_
 
@@ -22,29 +22,31 @@
 
 namespace whipsnake::engine {
 
-// Immutable; movable. In fp32, bf16 or int8: as the weight is held.
+// Immutable; movable. The weight is held in fp32, bf16 or int8.
 class LanguageHead {
  public:
   struct Shape {
     int64_t outputs = 0;  // V
     Norm::Shape norm;
     std::string norm_name;    // "backbone.norm_f"
-    std::string weight_name;  // "lm_head.weight" or, of a tied head, that of the embedding's table
+    std::string weight_name;  // "lm_head.weight" or, if tied, the name of the embedding's table
     bool tied = false;
     kernels::DType type = kernels::DType::kF32;
-    // Of u; codes of one scale have it in "lm_head.input_scale".
+    // The form of u. The scale of static codes is in "lm_head.input_scale".
     Inputs inputs = Inputs::kFloats;
-    // A row's logits are the same, bit for bit, however many rows there are, as they are of codes
-    // in any case. Costs time above 16 rows of floats.
+    // Makes a row's logits bit-identical for any number of rows, as they always are with codes.
+    // This takes more time above 16 rows of floats.
     bool batch_invariant = false;
   };
 
-  // A tied head's weight is the table of `embedding`, which outlives it. A checkpoint that has
-  // "lm_head.weight" beside it, as some are saved, must have the same values there.
+  // The weight of a tied head is the table of `embedding`, which must outlive the head. If the
+  // checkpoint also has "lm_head.weight", as some do, it must have the same values. Errors as from
+  // WeightLoader.
   static absl::StatusOr<LanguageHead> Load(WeightLoader& loader, const Shape& shape,
                                            const Embedding& embedding);
 
-  // residual[R,d] += h[R,d]; logits[R,V]. h is overwritten. `scratch` has ScratchBytes(R).
+  // residual[R,d] += h[R,d]; logits[R,V] = W norm(residual). h may be overwritten. `scratch` must
+  // have ScratchBytes(R) bytes.
   void Forward(kernels::MatrixView<float> h, kernels::MatrixView<float> residual, Arena scratch,
                kernels::MatrixView<float> logits) const;
   int64_t ScratchBytes(int64_t rows) const;
@@ -61,7 +63,7 @@ class LanguageHead {
   Norm norm_;
   kernels::WeightView tied_;
   WeightMatrix untied_;  // [V,d] or empty
-  Buffer multiplier_;    // [V], of codes alone: the scale of the row, times that of static inputs
+  Buffer multiplier_;    // [V], only for codes: the row's scale, times the scale of static inputs
 };
 
 }  // namespace whipsnake::engine

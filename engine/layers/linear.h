@@ -24,24 +24,24 @@ class Linear {
  public:
   struct Shape {
     int64_t outputs = 0, inputs = 0;
-    // Float weights lie as GPT-2's Conv1D stores them, [K,N]; codes always as [N,K].
+    // Whether float weights are stored as [K,N], as in GPT-2's Conv1D. Codes are always [N,K].
     bool transposed = false;
   };
 
-  // Tensors: `name` + ".weight" in `type` (kF32 or kBF16) or, for inputs that are codes, ".qweight"
-  // [N,K], ".scale" (of each output or of all) and, where they are static, ".input_scale";
-  // ".bias"[N].
+  // Loads the tensors `name` + ".weight", held as `type` (kF32 or kBF16), and ".bias" [N]. If the
+  // inputs are codes, ".weight" is replaced by ".qweight" [N,K], ".scale" (one per output or one
+  // for all) and, for static codes, ".input_scale". Errors as from WeightLoader.
   static absl::StatusOr<Linear> Load(WeightLoader& loader, const std::string& name,
                                      const Shape& shape, kernels::DType type, Inputs inputs);
 
-  // x[T,K] in the form that the layer was loaded for; y[T,N] may not alias it.
+  // x[T,K] must have the form that the layer was loaded for. y[T,N] must not alias it.
   void Forward(const Rows& x, kernels::MatrixView<float> y,
                kernels::ActivationFunction f = {}) const;
-  // The codes of y: ToCode(y / scale). Of a layer of codes.
+  // Writes the codes of y, ToCode(y / scale). Only for layers whose inputs are codes.
   void Forward(const Rows& x, float scale, kernels::MatrixView<int8_t> y,
                kernels::ActivationFunction f = {}) const;
 
-  // Of static codes of x.
+  // The scale of x if it is static codes, else 1.
   float input_scale() const { return input_scale_; }
 
   // Appends every weight that Forward reads.
@@ -52,7 +52,7 @@ class Linear {
 
   WeightMatrix weight_;  // [N,K]
   Buffer bias_;          // [N]
-  Buffer multiplier_;    // [N], of codes: the scale of the row, times that of static inputs
+  Buffer multiplier_;    // [N], only for codes: the row's scale, times the scale of static inputs
   float input_scale_ = 1;
 };
 

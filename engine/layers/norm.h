@@ -1,4 +1,4 @@
-// The norm of a residual stream, RMSNorm or LayerNorm, in the form that the product after it wants.
+// The norm of a residual stream, RMSNorm or LayerNorm, in the form that the next product needs.
 #ifndef WHIPSNAKE_ENGINE_LAYERS_NORM_H_
 #define WHIPSNAKE_ENGINE_LAYERS_NORM_H_
 
@@ -27,13 +27,13 @@ class Norm {
     float epsilon = 0;
   };
 
-  // γ is `name` + ".weight" and LayerNorm's β `name` + ".bias", both divided by `scale`: that of
-  // the codes which come out.
+  // Loads γ from `name` + ".weight" and LayerNorm's β from `name` + ".bias". Both are divided by
+  // `scale`, the scale of the output codes. Errors as from WeightLoader.
   static absl::StatusOr<Norm> Load(WeightLoader& loader, const std::string& name,
                                    const Shape& shape, float scale = 1);
 
-  // residual[T,d] += h[T,d] (or nothing, where that is empty); out = norm(residual), which may
-  // alias h but for the norm of codes. RMSNorm has no dynamic codes.
+  // residual[T,d] += h[T,d], unless h is empty; out = norm(residual). out may alias h unless it
+  // holds codes. RMSNorm does not support dynamic codes.
   void Forward(kernels::MatrixView<const float> h, kernels::MatrixView<float> residual,
                const Rows& out) const;
 

@@ -1,4 +1,4 @@
-// Activations on their way into a product.
+// Activations as the inputs of a matrix product.
 #ifndef WHIPSNAKE_ENGINE_LAYERS_ROWS_H_
 #define WHIPSNAKE_ENGINE_LAYERS_ROWS_H_
 
@@ -9,18 +9,18 @@
 
 namespace whipsnake::engine {
 
-// What a product's inputs are.
+// The form of a product's inputs.
 enum class Inputs {
   kFloats,
-  kStaticCodes,   // of one scale, which the product knows from calibration
-  kDynamicCodes,  // of a scale for each row, found as it comes
+  kStaticCodes,   // with one scale, which the product has from calibration
+  kDynamicCodes,  // with one scale per row, computed at run time
 };
 
-// A matrix [T,D] in one of these forms; the others' fields are empty.
+// A matrix [T,D] in one of these forms. The fields of the other forms are empty.
 struct Rows {
   kernels::MatrixView<float> floats = {};
   kernels::MatrixView<int8_t> codes = {};
-  float* scales = nullptr;  // [T]
+  float* scales = nullptr;  // [T], of dynamic codes
 
   static Rows Lay(Arena& arena, Inputs inputs, int64_t rows, int64_t cols) {
     if (inputs == Inputs::kFloats) return {.floats = arena.Matrix<float>(rows, cols)};

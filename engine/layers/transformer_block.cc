@@ -134,7 +134,7 @@ void TransformerBlock::FeedForward(const Scratch& scratch, MatrixView<float> out
   }
   if (observer_ == nullptr) {
     feed_forward_in_.Forward(scratch.u, inner, activation_);
-  } else {  // who wants to see what the activation is given
+  } else {  // the observer needs the activation's input
     feed_forward_in_.Forward(scratch.u, inner);
     Observe(TransformerSite::kActivationInput, inner);
     kernels::Activate(activation_, inner.data, inner.rows * inner.cols, inner.data);

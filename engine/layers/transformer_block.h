@@ -1,19 +1,19 @@
-// A block of a transformer that normalizes before its layers, whatever the arithmetic.
+// A transformer block with its norms before its layers, in float or 8-bit arithmetic.
 //
 //   r += h;  u = LayerNorm(r);  [q;k;v] = W_a u + b_a;  y = attention(q, k, v)
 //   r += W_o y + b_o;  u = LayerNorm(r);  h' = W_2 f(W_1 u + b_1) + b_2
 //
-// Source: Radford et al., Language Models are Unsupervised Multitask Learners (GPT-2), section 2.3;
-// f of CRReLU has an ε of its own in each block (arXiv 2405.12954).
+// Source: Radford et al., Language Models are Unsupervised Multitask Learners (GPT-2), section 2.3.
+// If f is CRReLU, each block has its own ε (arXiv 2405.12954).
 //
 // Letters: T tokens of all runs, d model width, F inner width.
 //
-// Tensors of a GPT-2 layer, beside those of the float checkpoint, where it is quantized
-// (X.qweight is [outputs, inputs], X.scale of each output):
+// Tensors of a quantized GPT-2 layer, beside those that it has from the float checkpoint (X.qweight
+// is [outputs, inputs], X.scale has one scale per output):
 //
-//   attn.c_attn, attn.c_proj, mlp.c_fc, mlp.c_proj   .qweight, .scale, .bias and, of static codes,
-//                                                    .input_scale
-//   mlp.act.input_scale   of what the activation's table is looked up by, where there is one
+//   attn.c_attn, attn.c_proj, mlp.c_fc, mlp.c_proj   .qweight, .scale, .bias and, with static
+//                                                    codes, .input_scale
+//   mlp.act.input_scale   scale of the codes that index the activation's table, if there is one
 #ifndef WHIPSNAKE_ENGINE_LAYERS_TRANSFORMER_BLOCK_H_
 #define WHIPSNAKE_ENGINE_LAYERS_TRANSFORMER_BLOCK_H_
 
@@ -35,17 +35,18 @@
 
 namespace whipsnake::engine {
 
-// Where a value is seen, in the order of the equations.
+// Where a value is observed, in the order of the equations.
 enum class TransformerSite {
   kAttentionInput,    // u [T,d]
   kAttentionOutput,   // y [T,d]
   kFeedForwardInput,  // u [T,d]
   kActivationInput,   // W_1 u + b_1 [T,F]
-  kActivation,        // f of it [T,F]
+  kActivation,        // f(W_1 u + b_1) [T,F]
   kHeadInput,         // u of the language head [R,d]; the layer is the number of layers
 };
 
-// Sees what flows through a float model, to measure it. Called on the compute thread.
+// Observes the values that flow through a float model, to measure them. Called on the compute
+// thread.
 class TransformerObserver {
  public:
   virtual ~TransformerObserver() = default;
@@ -53,16 +54,16 @@ class TransformerObserver {
                        kernels::MatrixView<const float> values) = 0;
 };
 
-// The shape and the arithmetic of a block.
+// The shape and the constants of a block.
 struct TransformerBlockConfig {
   int64_t hidden_size = 0;  // d
   int64_t inner_size = 0;   // F
   float norm_epsilon = 1e-5f;
-  float attention_scale = 1;  // by which the products of queries and keys are multiplied
+  float attention_scale = 1;  // factor of the products of queries and keys
   ActivationConfig activation;
 };
 
-// How a transformer's products are held.
+// The types of the weights and the inputs of a transformer's products.
 struct TransformerTypes {
   kernels::DType matrix = kernels::DType::kF32;
   Inputs inputs = Inputs::kFloats;
@@ -71,22 +72,23 @@ struct TransformerTypes {
 // Immutable; movable. Called on the executor.
 class TransformerBlock {
  public:
-  // Tensors are named `prefix` + "ln_1.weight" and so on. The loader's checkpoint outlives the
-  // block, and so does the observer, which may be null.
+  // Loads the tensors `prefix` + "ln_1.weight" and so on. The loader's checkpoint and the observer,
+  // which may be null, must outlive the block. Errors as from WeightLoader and LoadActivation.
   static absl::StatusOr<TransformerBlock> Load(WeightLoader& loader, const std::string& prefix,
                                                const TransformerBlockConfig& config,
                                                const TransformerTypes& types, int64_t layer,
                                                TransformerObserver* observer);
 
-  // Where the keys and values of the runs' sequences lie.
+  // The location of keys and values in the blocks of a sequence.
   struct Cache {
     kernels::KvLayout layout;
-    int64_t offset = 0;  // of this layer, in each block
+    int64_t offset = 0;  // of this layer in each block, in bytes
   };
 
-  // residual[T,d] += addend[T,d] (or nothing, where that is empty), then += the attention's;
-  // out[T,d] = the feed-forward's, not yet added. out may alias addend. Writes the runs' keys and
-  // values. `scratch` has ScratchBytes(T) bytes; what they hold means nothing between calls.
+  // Adds addend[T,d], unless it is empty, and then the attention's output to residual[T,d]. Writes
+  // the feed-forward's output, which is not yet added, to out[T,d]. out may alias addend. Writes
+  // the runs' keys and values to their cache. `scratch` must have ScratchBytes(T) bytes; its
+  // contents need not be kept between calls.
   void Forward(std::span<const kernels::AttentionRun> runs, const Cache& cache,
                kernels::MatrixView<const float> addend, kernels::MatrixView<float> residual,
                Arena scratch, kernels::MatrixView<float> out) const;
@@ -99,12 +101,13 @@ class TransformerBlock {
   struct Scratch {
     kernels::MatrixView<float> qkv;    // [T,3d]
     kernels::MatrixView<float> y;      // [T,d]
-    kernels::MatrixView<float> inner;  // [T,F], where it is not codes at once
-    Rows u;                            // [T,d], as a product wants it
-    Rows activated;                    // [T,F]
+    kernels::MatrixView<float> inner;  // [T,F]; empty with static codes
+    Rows u;                            // [T,d], in the form of a product's inputs
+    Rows activated;                    // [T,F], codes; empty with floats
   };
   Scratch Lay(Arena& arena, int64_t rows) const;
-  // [T,d] or [T,F] for `product`: as they are, or their codes.
+  // Returns `values`, [T,d] or [T,F], as inputs of `product`: unchanged, or as codes that are
+  // written to `codes`.
   Rows InputsOf(const Linear& product, kernels::MatrixView<float> values, const Rows& codes) const;
   void FeedForward(const Scratch& scratch, kernels::MatrixView<float> out) const;
   void Observe(TransformerSite site, kernels::MatrixView<const float> values) const;
@@ -117,8 +120,8 @@ class TransformerBlock {
   Linear attention_in_, attention_out_;  // [3d,d], [d,d]
   Linear feed_forward_in_, feed_forward_out_;
   kernels::ActivationFunction activation_;
-  float table_scale_ = 1;  // of the codes that the table is looked up by
-  std::vector<int8_t> table_;
+  float table_scale_ = 1;      // of the codes that index table_
+  std::vector<int8_t> table_;  // empty: the activation is computed
 };
 
 }  // namespace whipsnake::engine

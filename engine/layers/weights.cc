@@ -15,7 +15,7 @@ using kernels::DType;
 
 constexpr std::string_view kFloatTypes = "F32, F16 or BF16";
 
-// Whether the kernels can read the tensor where it lies: a checkpoint may place it at an odd
+// Whether the kernels can read the tensor in place. A checkpoint may store it at a misaligned
 // address.
 bool UsableInPlace(const TensorView& tensor, DType wanted) {
   const auto address = reinterpret_cast<uintptr_t>(tensor.data.data());
@@ -27,13 +27,13 @@ absl::Status WrongType(const std::string& name, DType seen, std::string_view exp
                                                  " seen, expected ", ToAbsl(expected)));
 }
 
-// `count` elements of a tensor from `begin` on, as a tensor of one axis.
+// Returns `count` elements of a tensor, starting at `begin`, as a tensor of one axis.
 TensorView PieceOf(const TensorView& tensor, int64_t begin, int64_t count) {
   const int64_t size = kernels::ByteSize(tensor.dtype);
   return {tensor.dtype, {count}, tensor.data.subspan(begin * size, count * size)};
 }
 
-// Rounds to bf16 by pieces, so that no fp32 copy of the whole is needed.
+// Rounds to bf16 in pieces, so that no fp32 copy of the whole tensor is needed.
 void ToBF16(const TensorView& tensor, uint16_t* out) {
   constexpr int64_t kPiece = 4096;
   float piece[kPiece];
@@ -44,8 +44,8 @@ void ToBF16(const TensorView& tensor, uint16_t* out) {
   }
 }
 
-// A matrix [rows,cols] of a float type as [cols,rows] in `type`, by bands of rows so that both are
-// walked in pieces that the cache holds.
+// Writes the transpose [cols,rows] of a float matrix [rows,cols] in `type`. Works in bands of rows,
+// so that the accessed pieces of both matrices fit into the cache.
 void TransposeInto(const TensorView& tensor, int64_t rows, int64_t cols, DType type,
                    const Buffer& out) {
   constexpr int64_t kBand = 16;
@@ -70,13 +70,13 @@ void TransposeInto(const TensorView& tensor, int64_t rows, int64_t cols, DType t
   }
 }
 
-// "a.weight" without its end, any other name whole.
+// "a" for "a.weight"; any other name unchanged.
 std::string_view Stem(std::string_view name) {
   constexpr std::string_view kEnd = ".weight";
   return name.ends_with(kEnd) ? name.substr(0, name.size() - kEnd.size()) : name;
 }
 
-// [rows,cols] as [cols,rows].
+// The transpose of [rows,cols], [cols,rows].
 template <typename T>
 std::vector<T> Transposed(std::span<const T> values, int64_t rows) {
   const int64_t cols = rows == 0 ? 0 : static_cast<int64_t>(values.size()) / rows;
@@ -87,7 +87,7 @@ std::vector<T> Transposed(std::span<const T> values, int64_t rows) {
   return transposed;
 }
 
-// Of equal shapes.
+// The tensors must have the same shape.
 bool HaveSameValues(const TensorView& a, const TensorView& b) {
   if (a.dtype == b.dtype) return std::ranges::equal(a.data, b.data);
   constexpr int64_t kPiece = 4096;
@@ -130,7 +130,7 @@ absl::Status WeightLoader::CheckSame(const std::string& name, const std::string&
   const auto twice = tensors.find(name), once = tensors.find(same);
   if (twice == tensors.end() || once == tensors.end()) return absl::OkStatus();
   taken_.insert(name);
-  if (ledger_ != nullptr) return absl::OkStatus();  // the plan has compared them
+  if (ledger_ != nullptr) return absl::OkStatus();  // compared while planning
   if (twice->second.shape == once->second.shape && HaveSameValues(twice->second, once->second)) {
     return absl::OkStatus();
   }
@@ -251,7 +251,7 @@ absl::StatusOr<Buffer> WeightLoader::TransposedCodes(const std::string& name,
 
 absl::StatusOr<std::vector<float>> WeightLoader::Scales(const std::string& name, int64_t n) {
   const int64_t one[] = {1}, all[] = {n};
-  // Anything but a single scale is looked up as n of them, so that the error says so.
+  // If there is no single scale, n scales are looked up, so that an error names that shape.
   const bool single = checkpoint_->Get(name, one).ok();
   ASSIGN_OR_RETURN(const TensorView tensor, Take(name, single ? one : all));
   if (tensor.dtype != DType::kF32) return WrongType(name, tensor.dtype, "F32");

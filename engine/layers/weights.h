@@ -1,4 +1,4 @@
-// Weights of a model as the kernels want them, out of a checkpoint.
+// Loads a model's weights from a checkpoint, in the form that the kernels need.
 #ifndef WHIPSNAKE_ENGINE_LAYERS_WEIGHTS_H_
 #define WHIPSNAKE_ENGINE_LAYERS_WEIGHTS_H_
 
@@ -17,8 +17,8 @@
 
 namespace whipsnake::engine {
 
-// A weight [N,K] of a matrix product or an embedding table: mapped from the checkpoint where it is
-// stored in the wanted type, an owned copy otherwise. Movable; the views stay valid.
+// A weight [N,K] of a matrix product or an embedding table: mapped from the checkpoint if it is
+// stored there in the wanted type, otherwise an owned copy. Movable; views stay valid after a move.
 class WeightMatrix {
  public:
   WeightMatrix() = default;
@@ -35,39 +35,45 @@ class WeightMatrix {
   Reservation mapped_;
 };
 
-// The names under which a tensor's codes and scales are stored: "a.qweight" and "a.scale", of
-// "a.weight" and of any other "a".
+// The names under which a tensor's codes and scales are stored: "a.qweight" and "a.scale" for
+// "a.weight", and for any other name "a".
 std::string CodesName(std::string_view name);
 std::string ScaleName(std::string_view name);
 
-// Copies weights out of a checkpoint, or points into it; the checkpoint outlives what is loaded.
+// Copies weights from a checkpoint or points into it. The checkpoint must outlive the loaded
+// weights. Not thread-safe.
 //
-// A model is loaded twice by the same code: first without a ledger, which checks every name, shape
-// and scale and counts the bytes but holds nothing, then in earnest. So nothing large is allocated
-// for a model that cannot be loaded.
+// The same code loads a model twice: first without a ledger, which checks every name, shape and
+// scale and counts the bytes but holds nothing; then with one. Nothing large is thus allocated for
+// a model that cannot be loaded.
+//
+// Errors name the tensor: those of Checkpoint::Get, INVALID_ARGUMENT for a wrong type or value, and
+// RESOURCE_EXHAUSTED if the ledger refuses.
 class WeightLoader {
  public:
-  // A null ledger only plans: the matrices and buffers that it returns are empty.
+  // With a null ledger it only plans: the matrices and buffers that it returns are empty.
   WeightLoader(const Checkpoint* checkpoint, Ledger* ledger)
       : checkpoint_(checkpoint), ledger_(ledger) {}
 
   const Checkpoint& checkpoint() const { return *checkpoint_; }
 
-  // INVALID_ARGUMENT, naming one, where the checkpoint has tensors that were not asked for and that
-  // `known` does not know as meaningless: a model that leaves out a part of its file computes
-  // something else. `model` says whose tensors were expected, "a Mamba of 24 layers".
+  // Returns INVALID_ARGUMENT, naming a tensor, if the checkpoint has tensors that were not
+  // requested, except those for which `known` returns true because they are known to be
+  // meaningless. A model that ignores a part of its file would compute something else. `model`
+  // describes the expected model in the message: "a Mamba of 24 layers".
   absl::Status CheckAllTaken(const std::function<bool(std::string_view)>& known,
                              std::string_view model) const;
-  // INVALID_ARGUMENT where the checkpoint has the tensor `name`, of any shape, with other values
-  // than those of the tensor `same`: of a weight that is shared, by the config, and stored twice.
+  // Returns INVALID_ARGUMENT if the checkpoint has the tensor `name`, of any shape, with other
+  // values than the tensor `same`. For a weight that the config ties and the checkpoint stores
+  // twice.
   absl::Status CheckSame(const std::string& name, const std::string& same);
-  // Bytes of all that was asked for so far.
+  // The bytes of all weights requested so far.
   int64_t bytes() const { return bytes_; }
-  // Whether any of it points into the checkpoint.
+  // Whether any of the weights point into the checkpoint.
   bool in_place() const { return in_place_; }
 
   // The tensor `name` of shape [n,k], held as `type`: kF32 or kBF16, or kI8 for the codes of
-  // `name`. Errors name the tensor.
+  // `name`.
   absl::StatusOr<WeightMatrix> Matrix(const std::string& name, int64_t n, int64_t k,
                                       kernels::DType type);
 
@@ -76,46 +82,46 @@ class WeightLoader {
   absl::StatusOr<WeightMatrix> TransposedMatrix(const std::string& name, int64_t n, int64_t k,
                                                 kernels::DType type);
 
-  // A small tensor as fp32, in the checkpoint's order; where it was quantized, its codes times
-  // their scale.
+  // A small tensor as fp32, in the checkpoint's order. If it was quantized, its codes times their
+  // scale.
   absl::StatusOr<Buffer> Floats(const std::string& name, std::vector<int64_t> shape);
 
-  // A small tensor [rows,...,cols], the axes between of length 1, as fp32, transposed to
+  // A small tensor [rows,...,cols], whose axes in between have length 1, as fp32, transposed to
   // [cols,rows], with `map` applied to each element.
   absl::StatusOr<Buffer> TransposedFloats(const std::string& name, std::vector<int64_t> shape,
                                           float (*map)(float) = nullptr);
 
-  // The codes of a small tensor of such a shape, transposed.
+  // The codes of a small tensor of such a shape, transposed to [cols,rows].
   absl::StatusOr<Buffer> TransposedCodes(const std::string& name, std::vector<int64_t> shape);
 
-  // The one number in the tensor `name`, of shape [] or [1]; also while planning.
+  // The finite number in the tensor `name`, of shape [] or [1]. Available while planning.
   absl::StatusOr<float> Number(const std::string& name);
 
-  // As Floats(), also while planning.
+  // As Floats(), but available while planning.
   absl::StatusOr<std::vector<float>> Values(const std::string& name,
                                             std::span<const int64_t> shape);
 
-  // The tensor `name` of n scales, or of one for all; also while planning. Each is above 0 and
-  // finite.
+  // The fp32 tensor `name` of n scales, or of one scale for all. Available while planning. Each
+  // scale must be above 0 and finite.
   absl::StatusOr<std::vector<float>> Scales(const std::string& name, int64_t n);
   absl::StatusOr<float> Scale(const std::string& name);
 
-  // value(i) for i in [0,n), each finite; `what` names it in errors.
+  // The values value(i) for i in [0,n), which must be finite. `what` names them in errors.
   absl::StatusOr<Buffer> Derived(const std::string& what, int64_t n,
                                  const std::function<float(int64_t)>& value);
 
  private:
-  // The tensor `name` of this shape, which is taken by that.
+  // Returns the tensor `name` of this shape and marks it as taken.
   absl::StatusOr<TensorView> Take(const std::string& name, std::span<const int64_t> shape);
-  // The same of a float type.
+  // The same for a tensor of a float type.
   absl::StatusOr<TensorView> FloatTensor(const std::string& name, std::span<const int64_t> shape);
-  // Counts the bytes and, unless planning, copies them.
+  // Counts the bytes and, unless it only plans, returns a copy of them.
   absl::StatusOr<Buffer> Hold(const std::string& name, std::span<const std::byte> bytes);
 
   const Checkpoint* checkpoint_;
   Ledger* ledger_;
   int64_t bytes_ = 0;
-  std::set<std::string, std::less<>> taken_;  // the names of tensors
+  std::set<std::string, std::less<>> taken_;  // names of the requested tensors
   bool in_place_ = false;
 };
 

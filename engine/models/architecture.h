@@ -1,4 +1,4 @@
-// Which of the known architectures a config.json is of. For the parsers of configs.
+// Reads the architecture from a config.json. Used by the config parsers.
 #ifndef WHIPSNAKE_ENGINE_MODELS_ARCHITECTURE_H_
 #define WHIPSNAKE_ENGINE_MODELS_ARCHITECTURE_H_
 
@@ -11,10 +11,12 @@
 
 namespace whipsnake::engine {
 
-// The "model_type" ("mamba" for the original form, which has none); INVALID_ARGUMENT without it.
+// Returns "model_type", or "mamba" for the original form, which has "d_model" and no "model_type".
+// Returns INVALID_ARGUMENT if the config has neither key.
 absl::StatusOr<std::string> ReadArchitecture(JsonObjectReader& reader);
 
-// The same, or UNIMPLEMENTED where it is not `expected`.
+// Returns OK if the architecture is `expected` and UNIMPLEMENTED if it is another one; errors as
+// from ReadArchitecture.
 absl::Status CheckArchitecture(JsonObjectReader& reader, std::string_view expected);
 
 }  // namespace whipsnake::engine

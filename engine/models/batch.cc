@@ -58,7 +58,7 @@ absl::Status Workspace::Reserve(const Need& need) {
     shared_bytes_ = need.shared;
   }
   if (own_.size() >= need.own) return absl::OkStatus();
-  own_ = Buffer();  // gives the old one back before asking for the new one
+  own_ = Buffer();  // free the old buffer before allocating the new one
   ASSIGN_OR_RETURN(own_,
                    ledger_.Allocate(need.own, Purpose::kWorkspace, "workspace of a forward pass"));
   return absl::OkStatus();

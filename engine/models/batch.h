@@ -1,4 +1,4 @@
-// What every language model does with a batch of runs, whatever its layers are.
+// Operations on batches of runs that all models share.
 #ifndef WHIPSNAKE_ENGINE_MODELS_BATCH_H_
 #define WHIPSNAKE_ENGINE_MODELS_BATCH_H_
 
@@ -15,19 +15,19 @@
 
 namespace whipsnake::engine {
 
-// INVALID_ARGUMENT for a run without tokens or state, or with a token that is out of range.
+// Returns INVALID_ARGUMENT for a run without tokens or state, or with a token that is out of range.
 absl::Status CheckRuns(std::span<const Run> runs, int64_t vocab_size);
 
 BatchSize SizeOf(std::span<const Run> runs);
 
-// Decode where each run has one token; in the background, that of training.
+// kTraining in the background; otherwise kDecode if each run has one token, else kPrefill.
 Priority PriorityOf(std::span<const Run> runs, bool background);
 
-// The memory that a model's passes compute in. One pass at a time.
+// The memory in which a model's passes compute. Not thread-safe: one pass at a time.
 class Workspace {
  public:
-  // Bytes of a pass: the model's own, and what kernels keep on the executor's threads, which all
-  // models share.
+  // Bytes for a pass: the model's own, and those that kernels keep on the executor's threads, which
+  // all models share.
   struct Need {
     int64_t own = 0;
     int64_t shared = 0;
@@ -36,10 +36,10 @@ class Workspace {
   explicit Workspace(const ModelEnvironment& environment)
       : executor_(*environment.executor), ledger_(*environment.ledger) {}
 
-  // Makes it large enough; it never shrinks, and loses its contents when it grows.
-  // RESOURCE_EXHAUSTED when the ledger refuses.
+  // Grows the workspace if it is too small. It never shrinks, and loses its contents when it grows.
+  // Returns RESOURCE_EXHAUSTED if the ledger refuses.
   absl::Status Reserve(const Need& need);
-  // Aligned as an Arena asks.
+  // Aligned as Arena requires.
   std::byte* data() const { return own_.data(); }
 
  private:
@@ -50,7 +50,7 @@ class Workspace {
   std::shared_ptr<const void> shared_;
 };
 
-// Moves the rows whose logits are wanted to the front and returns those.
+// Moves the rows whose logits are wanted to the front and returns a view of them.
 kernels::MatrixView<float> KeepLogitRows(std::span<const Run> runs,
                                          kernels::MatrixView<float> rows);
 

@@ -1,4 +1,4 @@
-// The families of models: what each brings, and the one table of them.
+// The families of models: what each one defines, and the table of all of them.
 //
 // A family is a folder of engine/models and a line in family.cc. Everything else that depends on
 // the family of a model (parsing its config, making it, drawing random weights, quantizing it,
@@ -51,8 +51,8 @@ struct Family {
   // Adds every tensor of a model of this config, with its usual initialization.
   void (*add_random_tensors)(const ModelConfig& config, RandomTensors& tensors);
 
-  // Returns INVALID_ARGUMENT if a model of this config cannot be quantized with the recipe; the
-  // recipe's scheme is one of the family's.
+  // Returns INVALID_ARGUMENT if a model of this config cannot be quantized with the recipe, whose
+  // scheme must be one of the family's.
   absl::Status (*check_recipe)(const Recipe& recipe, const ModelConfig& config);
 
   // Quantizes a directory of this family; see QuantizeModel().
@@ -61,8 +61,8 @@ struct Family {
       const QuantizeOptions& options, const std::string& out, const ModelEnvironment& environment,
       const WorkProgress& progress);
 
-  // Changes the activation; see ConvertActivation(). Null if the family's models have none that can
-  // be changed, for the reason that `fixed_activation` gives.
+  // Changes the activation; see ConvertActivation(). Null if the family's models have no activation
+  // that can be changed; `fixed_activation` then says why.
   absl::StatusOr<Conversion> (*convert_activation)(const std::string& directory,
                                                    const ModelConfig& config,
                                                    std::string_view activation,
@@ -74,8 +74,8 @@ struct Family {
 // All families, in the order in which messages name them.
 std::span<const Family* const> Families();
 
-// Adds a family to the table, for programs and tests that bring their own. Not thread-safe: call it
-// before anything else uses the table. `family` is never destroyed.
+// Adds a family to the table, for programs and tests that define their own. Not thread-safe: must
+// be called before anything else uses the table. `family` must never be destroyed.
 void AddFamily(const Family* family);
 
 }  // namespace whipsnake::engine

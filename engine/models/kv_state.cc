@@ -52,8 +52,8 @@ absl::StatusOr<std::unique_ptr<State>> KvState::CloneAt(int64_t position) const 
   return clone;
 }
 
-// Of the last block, which is this state's own: what lies there does not depend on where it was
-// copied from.
+// Clears the last block, which only this state holds, from `position` on, so that its contents do
+// not depend on the state that it was copied from.
 void KvState::ClearAfter(int64_t position) {
   const kernels::KvLayout& layout = shape_.layer;
   const int64_t row = position % kKvBlock, element = ByteSize(layout.dtype);

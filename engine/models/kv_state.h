@@ -1,7 +1,7 @@
 // The state of a transformer's sequence: the keys and values of its tokens, in blocks.
 //
-// Blocks that are full never change, so states that have a beginning in common share them, and a
-// copy costs no more than one block. Source: Kwon et al., arXiv 2309.06180.
+// Full blocks never change, so states with a common prefix share them, and a copy takes at most one
+// new block. Source: Kwon et al., arXiv 2309.06180.
 #ifndef WHIPSNAKE_ENGINE_MODELS_KV_STATE_H_
 #define WHIPSNAKE_ENGINE_MODELS_KV_STATE_H_
 
@@ -18,7 +18,7 @@
 
 namespace whipsnake::engine {
 
-// How a block is made up: the layers' parts, one after the other.
+// The layout of a block: the parts of the layers, one after another.
 struct KvShape {
   kernels::KvLayout layer;
   int64_t layers = 0;
@@ -33,12 +33,14 @@ struct KvShape {
   }
 };
 
-// Saved, it is its blocks one after the other, zeros where the last one has no tokens yet.
+// Its saved form is its blocks, one after another, with zeros where the last block has no tokens
+// yet.
 class KvState : public State {
  public:
-  // Empty.
+  // A state without tokens.
   KvState(Ledger* ledger, const KvShape& shape) : ledger_(ledger), shape_(shape) {}
-  // INVALID_ARGUMENT unless the bytes are as many as those of a state at this position.
+  // Returns INVALID_ARGUMENT unless `saved` has as many bytes as a state at this position,
+  // RESOURCE_EXHAUSTED if the ledger refuses.
   static absl::StatusOr<std::unique_ptr<State>> Restore(Ledger* ledger, const KvShape& shape,
                                                         int64_t position,
                                                         std::span<const std::byte> saved);
@@ -53,7 +55,7 @@ class KvState : public State {
   int64_t saved_bytes() const override { return KvShape::Blocks(position_) * shape_.BlockBytes(); }
   void Save(std::span<std::byte> out) const override;
 
-  // As many as there is room for.
+  // All allocated blocks, including those that no token uses yet.
   std::byte* const* blocks() const { return pointers_.data(); }
   void Advance(int64_t tokens) { position_ += tokens; }
 
@@ -65,7 +67,7 @@ class KvState : public State {
   const KvShape shape_;
   int64_t position_ = 0;
   std::vector<std::shared_ptr<const Buffer>> blocks_;
-  std::vector<std::byte*> pointers_;  // into them
+  std::vector<std::byte*> pointers_;  // to the memory of blocks_
 };
 
 }  // namespace whipsnake::engine

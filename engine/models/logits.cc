@@ -13,7 +13,7 @@ int64_t KnownTokens(const ModelInfo& info, int64_t tokenizer_size) {
   return std::min(info.vocab_size, tokenizer_size);
 }
 
-// In lanes side by side, so that the compiler can use vector registers.
+// Uses independent lanes, so that the compiler can use vector registers.
 float Largest(std::span<const float> values) {
   constexpr size_t kLanes = 16;
   std::array<float, kLanes> lanes;
@@ -38,7 +38,7 @@ double LogNormalizer(std::span<const float> logits, std::vector<float>& scratch)
   const float largest = Largest(scratch);
   if (largest == kNever) return kNever;
   double sum = 0;
-  constexpr int64_t kBlocks = 16;  // at a time
+  constexpr int64_t kBlocks = 16;  // per call
   std::array<float, kBlocks> sums;
   for (int64_t begin = 0; begin < std::ssize(scratch); begin += kBlocks * kernels::kSoftmaxBlock) {
     const int64_t count = std::min(std::ssize(scratch) - begin, kBlocks * kernels::kSoftmaxBlock);

@@ -83,7 +83,7 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const ModelConfig& config,
                                                  const ModelEnvironment& environment) {
   RETURN_IF_ERROR(CheckOptions(options, config));
   auto model = config.family->make_model(config, checkpoint, options, environment);
-  RETURN_IF_ERROR(checkpoint->Check());  // first: other errors may come of it
+  RETURN_IF_ERROR(checkpoint->Check());  // first, as changed files may cause other errors
   return model;
 }
 

@@ -17,7 +17,7 @@ namespace whipsnake::engine {
 namespace {
 
 std::string MakeGenerationConfig(const ModelConfig& config) {
-  // The made tokenizer's only special token is 0, whatever the config says.
+  // The generated tokenizer has one special token, 0, which replaces ids that it does not have.
   std::vector<int32_t> eos = config.eos_token_ids;
   for (int32_t& id : eos) id = id < config.tokenizer_size ? id : 0;
   return absl::StrCat("{\n  \"bos_token_id\": 0,\n  \"eos_token_id\": [", absl::StrJoin(eos, ", "),

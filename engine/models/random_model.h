@@ -1,4 +1,4 @@
-// A model directory with random weights, for benchmarks and tests of published shapes.
+// Writes model directories with random weights, for benchmarks and tests of published shapes.
 #ifndef WHIPSNAKE_ENGINE_MODELS_RANDOM_MODEL_H_
 #define WHIPSNAKE_ENGINE_MODELS_RANDOM_MODEL_H_
 
@@ -17,11 +17,11 @@ namespace whipsnake::engine {
 // generation_config.json. The same config and seed give the same bytes. Weights are drawn and
 // written in pieces, so a large model needs little memory.
 //
-// The directory appears whole or not at all. ALREADY_EXISTS if `directory` is anything but absent
-// or an empty directory, NOT_FOUND without its parent; INVALID_ARGUMENT as from ParseModelConfig,
-// and for a vocab_size below 257 (<|endoftext|> and 256 bytes); RESOURCE_EXHAUSTED, before anything
-// is written, where the disk has too little room. `progress` is told the share that is done, rising
-// to 1, from the calling thread.
+// The directory is written completely or not at all. Returns ALREADY_EXISTS unless `directory` is
+// absent or an empty directory, NOT_FOUND if its parent does not exist, INVALID_ARGUMENT as from
+// ParseModelConfig and for a vocab_size below 257 (<|endoftext|> and 256 bytes), and
+// RESOURCE_EXHAUSTED, before any file is written, if the disk has too little room. `progress` is
+// called on the calling thread with the fraction done, rising to 1.
 absl::Status WriteRandomModel(std::string_view config_json, uint64_t seed,
                               const std::string& directory,
                               const std::function<void(double)>& progress = nullptr);

@@ -17,7 +17,7 @@ uint64_t Mix(uint64_t z) {
   return z ^ (z >> 31);
 }
 
-constexpr int64_t kPiece = int64_t{1} << 16;  // floats that are drawn before they are written
+constexpr int64_t kPiece = int64_t{1} << 16;  // number of floats that are drawn at a time
 
 }  // namespace
 

@@ -1,4 +1,4 @@
-// The tensors of a model with random weights: what a family adds, and how the numbers are drawn.
+// The tensors of a model with random weights, and the distributions that they are drawn from.
 #ifndef WHIPSNAKE_ENGINE_MODELS_RANDOM_TENSORS_H_
 #define WHIPSNAKE_ENGINE_MODELS_RANDOM_TENSORS_H_
 
@@ -13,8 +13,8 @@
 
 namespace whipsnake::engine {
 
-// The random numbers of one tensor. Each is a function of the seed, the tensor's name and the
-// position, so the order of drawing does not matter.
+// The random numbers of one tensor. A number is a function of (seed, tensor, position), so the
+// order of drawing does not matter.
 class Randomness {
  public:
   Randomness(uint64_t seed, std::string_view name);
@@ -24,9 +24,10 @@ class Randomness {
   uint64_t key_;
 };
 
-// Draws the floats from position `first` on. Each is a function of (randomness, position). One
-// rounded product of exact numbers gives the same float on every machine, with fused multiply-adds
-// or without. Where exp and log take part, in double, their last bits hardly ever reach the float.
+// Draws the floats from position `first` on. Each one maps (randomness, position) to a float. One
+// rounded product of exact numbers gives the same float on every machine, with or without fused
+// multiply-adds. Where exp and log are used, they are computed in double, and their last bits
+// hardly ever affect the float.
 using Distribution =
     std::function<void(const Randomness& random, int64_t first, std::span<float> out)>;
 
@@ -40,18 +41,18 @@ Distribution DistributionOf(Draw draw) {
 
 // Uniform on [-bound, bound).
 Distribution Uniform(double bound);
-// How PyTorch draws linear layers and convolutions: uniform up to 1 / sqrt(inputs).
+// For linear layers and convolutions, drawn as in PyTorch: uniform up to 1 / sqrt(inputs).
 Distribution UniformOf(int64_t inputs);
-// Nearly normal, of mean 0: the sum of twelve 16-bit numbers.
+// Approximately normal with mean 0: a scaled sum of twelve 16-bit numbers.
 Distribution Normal(double deviation);
 Distribution Same(float value);
 
-// A list of fp32 tensors that are drawn while they are written, in pieces. Not thread-safe, not
-// movable: the list refers to it.
+// A list of fp32 tensors, which are drawn in pieces while they are written. Not thread-safe. Not
+// movable, because the list refers to it.
 class RandomTensors {
  public:
-  // `progress`, which may be null, is told the fraction of `total_bytes` that is written. It
-  // outlives this.
+  // `progress`, which may be null, receives the fraction of `total_bytes` that is written. It must
+  // outlive this object.
   RandomTensors(uint64_t seed, int64_t total_bytes, const std::function<void(double)>& progress)
       : seed_(seed), total_bytes_(total_bytes), progress_(progress) {}
   RandomTensors(const RandomTensors&) = delete;

@@ -68,7 +68,7 @@ absl::StatusOr<Samples> FromPlainText(std::string_view text, const Tokenizer& to
                                       const CalibrationOptions& options) {
   ASSIGN_OR_RETURN(const std::vector<int32_t> tokens, tokenizer.Encode(text));
   const int64_t wanted = std::min<int64_t>(tokens.size(), options.max_samples * options.max_tokens);
-  // A short text makes shorter samples rather than too few.
+  // A short text is cut into shorter samples rather than into too few.
   const int64_t length =
       std::clamp<int64_t>(wanted / kMinCalibrationSamples, 1, options.max_tokens);
   Samples samples;

@@ -1,4 +1,4 @@
-// Rounding of weights to codes.
+// Rounds weights to int8 codes.
 #ifndef WHIPSNAKE_ENGINE_QUANTIZE_CODES_H_
 #define WHIPSNAKE_ENGINE_QUANTIZE_CODES_H_
 
@@ -12,32 +12,33 @@
 
 namespace whipsnake::engine {
 
-// The scale whose code 127 is `absmax`; never below 1e-6, so that a silent channel can be divided
-// by it.
+// The scale for which code 127 stands for `absmax`. Never below 1e-6, so that a channel of zeros
+// can be divided by it.
 float ScaleOf(float absmax);
 
-// How far rounding moved what it rounded.
+// The error of rounded values.
 struct RoundingError {
-  double signal = 0;  // Σ v²
-  double noise = 0;   // Σ (v - code · scale)²
-  int64_t clipped = 0;
-  int64_t count = 0;
+  double signal = 0;    // Σ v²
+  double noise = 0;     // Σ (v - code · scale)²
+  int64_t clipped = 0;  // values beyond the code range
+  int64_t count = 0;    // all values
 
-  int8_t Add(float value, float scale);  // the code that `value` is rounded to
+  int8_t Add(float value, float scale);  // returns the code to which `value` is rounded
   double snr_db() const;                 // infinite without noise
   double clip_rate() const { return count == 0 ? 0 : static_cast<double>(clipped) / count; }
 };
 
 struct QuantizedWeight {
   std::vector<int8_t> codes;
-  std::vector<float> scale;  // of each row, or one
+  std::vector<float> scale;  // one per row, or one for all
   RoundingError error;
 };
 
-// Half to even, saturating, by the largest magnitude of each row or of the whole.
+// Rounds half to even and saturates. The scale comes from the largest magnitude of each row or of
+// the whole weight.
 QuantizedWeight QuantizeWeight(kernels::MatrixView<const float> weight, bool scale_per_row);
 
-// Tensors in memory.
+// Make tensors in memory.
 OwnedTensor CodesTensor(std::string name, std::vector<int64_t> shape,
                         std::span<const int8_t> codes);
 OwnedTensor FloatsTensor(std::string name, std::vector<int64_t> shape,

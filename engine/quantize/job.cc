@@ -15,7 +15,7 @@ namespace fs = std::filesystem;
 using kernels::MatrixView;
 
 constexpr float kSmallestWeight = 1e-5f;
-constexpr double kSmoothing = 0.5;  // α: half of an outlier goes to the weights
+constexpr double kSmoothing = 0.5;  // α: half of an outlier moves into the weights
 
 }  // namespace
 
@@ -64,7 +64,7 @@ std::vector<float> SmoothingOf(const std::vector<float>& absmax, MatrixView<cons
     float largest = 0;
     for (int64_t r = 0; r < weight.rows; ++r)
       largest = std::max(largest, std::abs(weight.row(r)[c]));
-    // A column of zeros takes all that an outlier has; a channel that is always 0 is left alone.
+    // A column of zeros takes the outlier entirely. A channel that is always 0 is left unchanged.
     const double m = std::pow(absmax[c], kSmoothing) /
                      std::pow(std::max(largest, kSmallestWeight), 1 - kSmoothing);
     if (absmax[c] > 0) smoothing[c] = std::max(static_cast<float>(m), kSmallestWeight);
@@ -151,7 +151,7 @@ absl::Status WriteQuantized(const std::string& directory, const std::string& con
   RETURN_IF_ERROR(WriteFileAtomically(to / "quantization_report.json", ReportJson(report)));
   RETURN_IF_ERROR(WriteSafetensors(to / "model.safetensors", tensors));
   RETURN_IF_ERROR(made.Commit());
-  progress("Done", 1).IgnoreError();  // the output is there: too late to be cancelled
+  progress("Done", 1).IgnoreError();  // the output exists: it is too late to cancel
   return absl::OkStatus();
 }
 

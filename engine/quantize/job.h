@@ -1,4 +1,4 @@
-// What the quantizations of all architectures have in common.
+// Functions that the quantizations of all architectures share.
 #ifndef WHIPSNAKE_ENGINE_QUANTIZE_JOB_H_
 #define WHIPSNAKE_ENGINE_QUANTIZE_JOB_H_
 
@@ -18,7 +18,7 @@
 
 namespace whipsnake::engine {
 
-// A stage of the work, as a part of the whole.
+// A stage of the work: reports its progress as a part [begin, end] of the whole.
 struct Stage {
   const WorkProgress& progress;
   std::string_view what;
@@ -34,49 +34,54 @@ struct Stage {
   }
 };
 
-// What quantization made: tensors, and how far each weight's rounding moved it.
+// The results of quantization: tensors and the rounding errors of the weights.
 struct QuantizedTensors {
   std::vector<OwnedTensor> tensors;
   std::map<std::string, RoundingError> errors;  // by the weight's name
 
-  // A weight's codes and scales; `shape` begins with the rows.
+  // Adds a weight's codes and scales. `shape` begins with the number of rows.
   void AddWeight(const std::string& name, std::vector<int64_t> shape, std::span<const float> values,
                  bool scale_per_row);
   void AddFloats(const std::string& name, std::vector<int64_t> shape,
                  std::span<const float> values);
-  // An embedding or a head [rows,cols]: codes with a scale for each row, or bf16.
+  // Adds an embedding or a head [rows,cols]: as codes with one scale per row if `bits` is 8, else
+  // in bf16.
   void AddTable(const std::string& name, std::vector<int64_t> shape, std::span<const float> values,
                 int64_t bits);
 };
 
-// The tensor `name` in fp32; INVALID_ARGUMENT naming it where a number is not finite.
+// Reads the tensor `name` as fp32. Returns INVALID_ARGUMENT, naming the tensor, if a value is not
+// finite.
 absl::StatusOr<std::vector<float>> ReadFinite(const Checkpoint& checkpoint, const std::string& name,
                                               std::vector<int64_t> shape);
 
-// SmoothQuant's factor of each input, by which it is divided and the weight's column multiplied:
-// max|x_j|^α / max|W_j|^(1-α), α = 1/2 (arXiv 2211.10438, equation 4). absmax[K], weight[N,K].
+// SmoothQuant's factors: an input is divided by its factor, and the weight's column is multiplied
+// by it. max|x_j|^α / max|W_j|^(1-α), α = 1/2 (arXiv 2211.10438, equation 4). absmax[K],
+// weight[N,K].
 std::vector<float> SmoothingOf(const std::vector<float>& absmax,
                                kernels::MatrixView<const float> weight);
 void ScaleColumns(kernels::MatrixView<float> weight, const std::vector<float>& factors);
-// The largest magnitude of what has been divided by the factors.
+// The largest magnitude of the inputs after their division by the factors.
 float SmoothedAbsMax(const std::vector<float>& absmax, const std::vector<float>& smoothing);
 
-// INVALID_ARGUMENT for a token that the model does not know.
+// Returns INVALID_ARGUMENT for a token outside of [0, vocab_size).
 absl::Status CheckTokens(const CalibrationSet& calibration, int64_t vocab_size);
 
-// One forward pass for each sample.
+// Runs one forward pass per sample. Samples are cut at the model's positions.
 absl::Status Feed(Model& model, const Samples& samples, const Stage& stage);
-// A few, which tell enough of errors.
+// The first few samples, which are enough to measure errors.
 Samples SomeOf(const Samples& samples);
 
 SiteReport MakeSiteReport(int64_t layer, std::string site, std::span<const float> scale,
                           const RoundingError& error);
-// Of the weights; layers' names begin with `layer_prefix` and a number.
+// Appends the reports of the weights. The names of a layer's weights begin with `layer_prefix` and
+// its number; all other weights are reported for layer `layers`.
 void AppendWeightReports(const QuantizedTensors& quantized, std::string_view layer_prefix,
                          int64_t layers, QuantizationReport& report);
 
-// Writes the directory and commits it: config.json, the report, the tensors and what quantization
-// leaves as it is of `directory`. Sets the report's bytes.
+// Writes the directory and commits it: config.json, the report, the tensors, and copies of the
+// tokenizer's and the generation's files in `directory`. Adds the tensors' bytes to
+// report.quantized_bytes.
 absl::Status WriteQuantized(const std::string& directory, const std::string& config_json,
                             const QuantizedTensors& quantized, const WorkProgress& progress,
                             QuantizationReport& report, AtomicDirectory& made);

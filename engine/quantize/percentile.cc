@@ -11,7 +11,7 @@ constexpr double kWeight = 0.01;
 
 std::vector<float> Quantiles(std::span<float> values, std::span<const double> alphas) {
   std::vector<float> quantiles;
-  auto begin = values.begin();  // what is before it is in its place
+  auto begin = values.begin();  // the values before it are not larger than those after it
   for (const double alpha : alphas) {
     const double place = alpha * static_cast<double>(values.size() - 1);
     const auto below = values.begin() + static_cast<int64_t>(place);

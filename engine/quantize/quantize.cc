@@ -31,7 +31,7 @@ std::string ReportJson(const QuantizationReport& report) {
                                     {"smallest_scale", site.smallest_scale},
                                     {"largest_scale", site.largest_scale},
                                     {"clip_rate", site.clip_rate}};
-    // JSON has no infinity: a tensor that rounding leaves as it is has no entry.
+    // JSON has no infinity, so a site that rounding does not change has no snr_db.
     if (std::isfinite(site.snr_db)) entry["snr_db"] = site.snr_db;
     json["sites"].push_back(std::move(entry));
   }

@@ -8,7 +8,7 @@
 namespace whipsnake::engine {
 namespace {
 
-// Options of the one kind of model with a scheme of the other.
+// Refuses options that the scheme does not have.
 absl::Status CheckCombination(const Recipe& recipe, const RecipeNames& names) {
   if (recipe.scheme == Scheme::kW8A8) {
     if (names.residual_rotation) {
@@ -69,7 +69,7 @@ absl::StatusOr<Recipe> ParseRecipe(const RecipeNames& names, const ModelConfig* 
   }
   recipe.static_activations = names.activations == "static";
   recipe.activation_table = names.activation_table;
-  // Without a model, no scheme may become any.
+  // Without a model and a scheme's name, the scheme is not known yet.
   const bool known = model != nullptr || !names.scheme.empty();
   if (known) RETURN_IF_ERROR(CheckCombination(recipe, names));
   return recipe;

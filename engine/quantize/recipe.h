@@ -1,4 +1,4 @@
-// What a scheme does to a model before its numbers are rounded.
+// The options of a quantization scheme: how a model is transformed before its values are rounded.
 #ifndef WHIPSNAKE_ENGINE_QUANTIZE_RECIPE_H_
 #define WHIPSNAKE_ENGINE_QUANTIZE_RECIPE_H_
 
@@ -13,34 +13,34 @@
 
 namespace whipsnake::engine {
 
-// How many numbers share a scale.
+// How many values share a scale.
 enum class Granularity {
-  // As published: one scale for each tensor, x and z share one, and so do δ, B and C; the vectors
-  // (A_log, D and the biases) are codes too.
+  // As published: one scale per tensor. x and z share one, and so do δ, B and C. The vectors
+  // (A_log, D and the biases of convolution and dt_proj) are codes too.
   kTensor,
-  // One for each output of a product, and for each channel where nothing sums over channels; the
-  // vectors
-  // stay in fp32. Costs nothing at run time.
+  // One scale per output of a product, and one per channel where nothing sums over channels. The
+  // vectors stay in fp32. Costs nothing at run time.
   kChannel,
 };
 
 struct Recipe {
   Scheme scheme = Scheme::kQuamba;
-  bool output_rotation = false;    // y by a Hadamard matrix of order E
-  bool residual_rotation = false;  // the residual stream by one of order d; unties the head
-  bool percentile = false;         // for x; else the largest magnitude
+  bool output_rotation = false;    // of y, by a Hadamard matrix of order E
+  bool residual_rotation = false;  // of the residual stream, by one of order d; unties the head
+  bool percentile = false;         // clip x at a percentile, else at the largest magnitude
   bool smoothing = false;          // SmoothQuant's, of u, x, δ and y
   Granularity granularity = Granularity::kChannel;
   int64_t head_bits = 8;  // of embedding and head: 8, or 16 for bf16
-  // Of transformers: a product's inputs have one scale, from calibration, instead of one for each
-  // token; and the activation is looked up in a table where that keeps CRReLU's epsilon.
+  // For transformers: the inputs of a product have one scale from calibration instead of one per
+  // token.
   bool static_activations = false;
+  // For transformers: the activation is looked up in a table if that preserves CRReLU's epsilon.
   bool activation_table = false;
 };
 
-// What people say of a recipe; what is empty is the default.
+// User-supplied options. Empty ones take their defaults.
 struct RecipeNames {
-  std::string_view scheme = {};       // of a Mamba quamba-w8a8, of a transformer w8a8
+  std::string_view scheme = {};       // default: quamba-w8a8 for a Mamba, w8a8 for a transformer
   std::string_view granularity = {};  // "channel", "tensor"
   std::string_view head = {};         // "int8", "bf16"
   std::string_view activations = {};  // "dynamic", "static"
@@ -48,18 +48,20 @@ struct RecipeNames {
   bool activation_table = false;
 };
 
-// The scheme's recipe; `residual_rotation` adds that rotation to a scheme that lacks it.
+// The recipe of a scheme. `residual_rotation` adds that rotation to a scheme without it.
 Recipe RecipeOf(Scheme scheme, bool residual_rotation = false);
 
-// INVALID_ARGUMENT of the field that has an unknown name, or one that the model, where one is
-// given, cannot be quantized with.
+// Returns INVALID_ARGUMENT, naming the field, for an unknown name or an option that the scheme does
+// not have. The default scheme depends on `model`. If `model` is null and no scheme is named, the
+// options are not checked against the scheme.
 absl::StatusOr<Recipe> ParseRecipe(const RecipeNames& names, const ModelConfig* model = nullptr);
 
-// INVALID_ARGUMENT for a percentile out of range, and for any with a recipe that has none.
+// Returns INVALID_ARGUMENT for a percentile out of range, and for any percentile if the recipe has
+// none.
 absl::Status CheckPercentile(const Recipe& recipe, const std::optional<double>& percentile);
 
-// FAILED_PRECONDITION for a model that is quantized already, INVALID_ARGUMENT naming the width that
-// has no Hadamard matrix, or the scheme that is not for such a model.
+// Returns FAILED_PRECONDITION if the model is already quantized; INVALID_ARGUMENT, naming the width
+// that has no Hadamard matrix or the scheme that does not apply to such a model.
 absl::Status CheckRecipe(const Recipe& recipe, const ModelConfig& config);
 
 }  // namespace whipsnake::engine

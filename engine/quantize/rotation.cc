@@ -13,7 +13,7 @@ void RotateRows(kernels::MatrixView<float> weight) {
 }
 
 void RotateColumns(kernels::MatrixView<float> weight) {
-  // Some columns at once: a row of them is then a cache line.
+  // Works on several columns at once, so that whole cache lines of a row are used.
   constexpr int64_t kColumns = 64;
   std::vector<float> transposed(kColumns * weight.rows);
   for (int64_t begin = 0; begin < weight.cols; begin += kColumns) {

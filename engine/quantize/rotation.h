@@ -1,4 +1,4 @@
-// Rotations of weights by a Hadamard matrix, exact in real arithmetic, done in fp32.
+// Rotates weights by a Hadamard matrix. Exact in real arithmetic; computed in fp32.
 #ifndef WHIPSNAKE_ENGINE_QUANTIZE_ROTATION_H_
 #define WHIPSNAKE_ENGINE_QUANTIZE_ROTATION_H_
 
@@ -6,10 +6,12 @@
 
 namespace whipsnake::engine {
 
-// Each row: w ← H w / √K. So W x = (W Hᵀ/√K) (H x/√K). K = weight.cols has a Hadamard matrix.
+// Each row: w ← H w / √K, so that W x = (W Hᵀ/√K) (H x/√K). K = weight.cols must have a Hadamard
+// matrix.
 void RotateRows(kernels::MatrixView<float> weight);
 
-// Each column: w ← H w / √N, N = weight.rows: the outputs come out rotated.
+// Each column: w ← H w / √N, so that the outputs are rotated. N = weight.rows must have a Hadamard
+// matrix.
 void RotateColumns(kernels::MatrixView<float> weight);
 
 }  // namespace whipsnake::engine

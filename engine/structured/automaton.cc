@@ -10,7 +10,7 @@ namespace {
 
 using Kind = ExpressionPool::Kind;
 
-// Of a derivative, for the next one.
+// Memory that a finished derivative keeps for the next one.
 constexpr size_t kKeptBytes = 16 << 10;
 
 }  // namespace
@@ -21,18 +21,18 @@ Automaton::Automaton(const ExpressionPool& pool, Expression root, int64_t horizo
       work_left_(std::numeric_limits<int64_t>::max()),
       most_bytes_(std::numeric_limits<size_t>::max()) {
   FindByteClasses();
-  StateOf({});  // kDead, which every byte leads back to
+  StateOf({});  // kDead; every byte leads back to it
   std::fill(transitions_.begin(), transitions_.end(), kDead);
   states_[kDead].capped = kDead;
   end_ = StateOf({ExpressionPool::kEmpty});
   start_ = StateOf({root});
 }
 
-// Bytes that no set of the grammar tells apart are one class: the transitions have a column for
-// each class only.
+// Groups bytes that no set of the grammar tells apart into one class. The transitions have one
+// column per class.
 void Automaton::FindByteClasses() {
   for (const ByteSet& set : pool_.byte_sets()) {
-    // Of each class the part outside of the set, and the one in it.
+    // For each class, the new class of its bytes outside the set and that of its bytes in the set.
     std::array<std::array<int, 2>, 256> parts;
     parts.fill({-1, -1});
     int count = 0;
@@ -74,7 +74,7 @@ size_t Automaton::Derivative::memory_bytes() const {
 }
 
 bool Automaton::MayBeginWith(uint8_t byte, Expression e) const {
-  constexpr int kDeepest = 8;  // heads that are looked into: a text's, a member's, a pair's
+  constexpr int kDeepest = 8;  // heads to look into: those of a text, a member and a pair
   for (int depth = 0; depth < kDeepest; ++depth) {
     const ExpressionPool::Node& node = pool_.node(e);
     switch (node.kind) {
@@ -86,7 +86,7 @@ bool Automaton::MayBeginWith(uint8_t byte, Expression e) const {
       case Kind::kChoice:
         return true;
       case Kind::kSequence:
-        if (pool_.length(node.first) == 0) return true;  // its rest may begin
+        if (pool_.length(node.first) == 0) return true;  // the text may begin with the rest
         break;
       case Kind::kRepeat:
       case Kind::kRule:
@@ -105,14 +105,16 @@ bool Automaton::Derive(uint8_t byte) {
   return true;
 }
 
-// Partial derivatives (Antimirov): each item gives a set of them. Nothing is put together for what
-// leads nowhere: a state has hundreds of items, and an item thousands of alternatives.
+// One step of partial derivatives (Antimirov), where each item yields a set of them. No expression
+// is built for an alternative that cannot begin with `byte`: a state has hundreds of items, and an
+// item thousands of alternatives.
 void Automaton::DeriveStep(uint8_t byte) {
   auto& pending = derivative_.pending;
   const auto [e, then] = pending.back();
   pending.pop_back();
   --work_left_;
-  // What has no text leads nowhere. A rule that names itself first comes by here again.
+  // Skip expressions that match no text and pairs that were seen: a left-recursive rule comes back
+  // here.
   if (pool_.length(e) == ExpressionPool::kNever || !derivative_.seen.emplace(e, then).second) {
     return;
   }
@@ -130,7 +132,7 @@ void Automaton::DeriveStep(uint8_t byte) {
       }
       break;
     case Kind::kChoice:
-      work_left_ -= node.count / 8;  // to look at one is a part of a step
+      work_left_ -= node.count / 8;  // looking at one costs a fraction of a step
       for (const Expression alternative : pool_.alternatives(e)) {
         if (MayBeginWith(byte, alternative)) pending.emplace_back(alternative, then);
       }
@@ -211,10 +213,11 @@ std::optional<std::pair<uint8_t, Expression>> Automaton::AlongShortest(Expressio
     if (next == kUnfound) return std::nullopt;
     if (length(next) == pool_.length(e) - 1) return std::pair(byte, Shortest(next).front());
   }
-  return std::nullopt;  // not reached: its shortest text has a first byte
+  return std::nullopt;  // not reached: the shortest text has a first byte
 }
 
-// Along the sequence, which may be as deep as values are nested: a loop.
+// Uses a loop along the sequence, not recursion, as the sequence may be as deep as values are
+// nested.
 Expression Automaton::CappedExpression(Expression e) {
   std::vector<Expression> path;
   Expression capped = e;
@@ -247,7 +250,7 @@ Automaton::State Automaton::Capped(State state) {
 }
 
 size_t Automaton::memory_bytes() const {
-  constexpr size_t kNode = 64;  // of a hash map, about
+  constexpr size_t kNode = 64;  // approximate size of a node of a hash map
   return pool_.memory_bytes() + states_.capacity() * (sizeof(StateInfo) + kNode) +
          transitions_.capacity() * sizeof(State) + item_count_ * sizeof(Expression) +
          capped_.capacity() * 2 * sizeof(Expression) + derivative_.memory_bytes() +

@@ -1,13 +1,13 @@
-// The automaton of a grammar: reads bytes, knows what may come next and how far it is to the end.
+// The automaton of a grammar: reads bytes, and knows what may come next and how far the end is.
 //
-// A state is a set of expressions, of which the text still to come must be one. Reading a byte
-// replaces each by its derivatives. States and transitions are made when they are first asked for,
-// so that nesting of any depth and counters of any size cost what is used of them.
+// A state is a set of expressions, and the rest of the text must match one of them. Reading a byte
+// replaces each expression by its derivatives. States and transitions are created on first use, so
+// nesting of any depth and counters of any size cost only as much as is used of them.
 //
-// A set is cut to its kMaxItems shortest expressions. A state that was cut, or came of one, accepts
-// fewer texts than it might, never a wrong one, and it is never without any. What is kept depends
-// on the text alone: two automata of one grammar accept the same after the same text, whatever was
-// asked of them before.
+// A set is cut to its kMaxItems shortest expressions. A state that was cut, or that is reached from
+// one that was, may accept fewer texts than the grammar, but never a wrong one and never none.
+// Which items are kept depends only on the text that was read: two automata of one grammar accept
+// the same after the same text, whatever was asked of them before.
 #ifndef WHIPSNAKE_ENGINE_STRUCTURED_AUTOMATON_H_
 #define WHIPSNAKE_ENGINE_STRUCTURED_AUTOMATON_H_
 
@@ -25,55 +25,56 @@
 
 namespace whipsnake::engine {
 
-// The expressions of a state: each once, the shortest first, by their hash among equals.
+// The expressions of a state, without duplicates, sorted by the length of their shortest text and
+// then by hash.
 using Items = std::vector<Expression>;
 
 // Not thread-safe.
 class Automaton {
  public:
   using State = uint32_t;
-  static constexpr State kDead = 0;  // nothing can follow, and what was read is not complete
-  static constexpr State kUnfound = ~State{0};  // to find it takes more than is allowed
+  static constexpr State kDead = 0;  // nothing can follow, and the text read is not complete
+  static constexpr State kUnfound = ~State{0};  // not found within the allowed work and memory
   static constexpr size_t kMaxItems = 512;
 
-  // `pool` is a grammar whose lengths are found. No text of more than `horizon` bytes is ever read
-  // from the state that Capped() gives.
+  // `pool` is a grammar after FindLengths(). No text of more than `horizon` bytes may be read from
+  // a state that Capped() returns.
   Automaton(const ExpressionPool& pool, Expression root, int64_t horizon);
 
   State start() const { return start_; }
 
-  // The state after one more byte, or kUnfound.
+  // Returns the state after one more byte, or kUnfound.
   State Next(State state, uint8_t byte) {
     const State next = transitions_[size_t{state} * classes_ + class_of_[byte]];
     return next != kUnfound ? next : FindNext(state, byte);
   }
 
-  // Bytes of the shortest text still to come; ExpressionPool::kNever for kDead.
+  // Bytes of the shortest remaining text; ExpressionPool::kNever for kDead.
   int64_t length(State state) const { return states_[state].length; }
   bool complete(State state) const { return length(state) == 0; }
-  // Complete, and nothing can follow.
+  // Whether the text is complete and nothing can follow.
   bool at_end(State state) const { return state == end_; }
 
-  // The expressions of a state whose shortest texts are the shortest; none of kDead.
+  // Returns the expressions of a state that have the shortest texts; none for kDead.
   std::span<const Expression> Shortest(State state) const;
   // Bytes of the shortest text of an expression.
   int64_t LengthOf(Expression e) const { return pool_.length(e); }
-  // The byte that "the shortest" text of an expression begins with, and the expression that its
-  // rest is the shortest text of; both depend on the expression alone. It is spelled with bytes of
-  // the pool's alphabet, and the rest is among the shortest after that byte in every state that has
-  // the expression among its shortest. The length is positive and below kNever. Nothing where to
-  // find it takes more than is allowed.
+  // Returns the first byte of "the shortest" text of an expression, and the expression whose
+  // shortest text is the rest; both depend only on the expression. The text consists of bytes of
+  // the pool's alphabet. In every state that has the expression among its shortest, the rest is
+  // among the shortest after that byte. The expression's length must be positive and below kNever.
+  // Returns nullopt if the search exceeds the allowed work or memory.
   std::optional<std::pair<uint8_t, Expression>> AlongShortest(Expression e);
 
-  // A state that accepts the same texts up to the horizon, is as far from its end, and is the same
-  // for all states that differ only in how far their counters are from a bound beyond the horizon.
-  // Or kUnfound.
+  // Returns a state that accepts the same texts up to the horizon and is as far from its end. It is
+  // the same for all states that differ only in how far their counters are from a bound beyond the
+  // horizon. May return kUnfound.
   State Capped(State state);
 
-  // What may be found out from now on: steps of derivatives and expressions put into new states,
-  // and the bytes that this may take in all, which are looked at after each step. Past either, what
-  // is not known is kUnfound; what was found before stays known and what was begun stays begun, so
-  // that asking again later goes on from there. No limits at first.
+  // Limits on finding states from now on: the work, which counts steps of derivatives and
+  // expressions put into new states, and the total memory in bytes, which is checked after each
+  // step. Beyond either limit, unknown states are kUnfound. What was found stays known, and an
+  // unfinished derivative is kept, so a later call continues it. There are no limits at first.
   void AllowWork(int64_t work) { work_left_ = work; }
   void AllowMemory(size_t bytes) { most_bytes_ = bytes; }
   int64_t work_left() const { return work_left_; }
@@ -88,13 +89,13 @@ class Automaton {
     State capped = kUnfound;
   };
 
-  // The derivative of a state by a byte, as far as it is taken.
+  // The derivative of a state by a byte, as far as it is computed.
   struct Derivative {
     void Begin(const Items& items);
-    void Clear();  // gives back what is more than most need
+    void Clear();  // frees the memory beyond what most derivatives need
     size_t memory_bytes() const;
 
-    std::vector<std::pair<Expression, Expression>> pending;  // an expression, what is to follow it
+    std::vector<std::pair<Expression, Expression>> pending;  // an expression and what follows it
     absl::flat_hash_set<std::pair<Expression, Expression>> seen;
     Items found;
   };
@@ -102,18 +103,18 @@ class Automaton {
   void FindByteClasses();
   bool may_find() const { return work_left_ > 0 && !out_of_memory(); }
   State FindNext(State state, uint8_t byte);
-  // Goes on with derivative_, by `byte`; false where it may find no more before the end.
+  // Continues derivative_, by `byte`. Returns false if it reaches a limit before the end.
   bool Derive(uint8_t byte);
   void DeriveStep(uint8_t byte);
-  // False where the head of the expression shows that no text of it begins with the byte.
+  // Returns false if the head of the expression shows that none of its texts begins with the byte.
   bool MayBeginWith(uint8_t byte, Expression e) const;
   State StateOf(Items items);
   Expression CappedExpression(Expression e);
 
   ExpressionPool pool_;
   const int64_t horizon_;
-  std::array<uint8_t, 256> class_of_{};  // bytes that no set of the grammar tells apart
-  std::vector<uint8_t> letters_;         // of each class that has some of the alphabet the first
+  std::array<uint8_t, 256> class_of_{};  // byte classes; see FindByteClasses
+  std::vector<uint8_t> letters_;         // the first alphabet byte of each class that has one
   uint32_t classes_ = 0;
   std::vector<StateInfo> states_;
   std::vector<State> transitions_;  // [state][class]
@@ -125,10 +126,10 @@ class Automaton {
   State start_ = kDead;
   State end_ = kDead;
 
-  Derivative derivative_;  // the one that is being taken
-  // By the place of their transition those that came to the bounds.
+  Derivative derivative_;  // the one in progress
+  // Unfinished derivatives that reached a limit, by the index of their transition.
   absl::flat_hash_map<size_t, Derivative> begun_;
-  size_t begun_bytes_ = 0;  // of these
+  size_t begun_bytes_ = 0;  // of all in begun_
 };
 
 }  // namespace whipsnake::engine

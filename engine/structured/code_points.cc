@@ -8,10 +8,10 @@
 namespace whipsnake::engine {
 namespace {
 
-constexpr int kDigitBits = 6;  // what a continuation byte holds
+constexpr int kDigitBits = 6;  // bits that a continuation byte holds
 constexpr char32_t kDigits = 1 << kDigitBits;
 
-// Cuts the surrogates out of sorted ranges.
+// Removes the surrogates from sorted ranges.
 std::vector<CodePointRange> WithoutSurrogates(const std::vector<CodePointRange>& ranges) {
   std::vector<CodePointRange> result;
   for (const auto [first, last] : ranges) {
@@ -21,14 +21,14 @@ std::vector<CodePointRange> WithoutSurrogates(const std::vector<CodePointRange>&
   return result;
 }
 
-// The bytes of the characters that have the same number of them. A character is a number in base
-// 64: `ranges` are numbers below 64^(continuations + 1), of which the first digit goes into a byte
-// with the bits of `marker`.
+// Builds the bytes of characters that have the same number of bytes. A character is a number in
+// base 64: `ranges` are numbers below 64^(continuations + 1), and their first digit goes into a
+// byte with the bits of `marker`.
 class Utf8Builder {
  public:
   explicit Utf8Builder(ExpressionPool* pool) : pool_(*pool) {}
 
-  // NOLINTNEXTLINE(misc-no-recursion): as deep as a character has bytes.
+  // NOLINTNEXTLINE(misc-no-recursion): at most as deep as a character has bytes.
   Expression Build(const std::vector<CodePointRange>& ranges, int continuations, uint8_t marker) {
     std::array<std::vector<CodePointRange>, kDigits> by_digit;
     const int shift = continuations * kDigitBits;
@@ -39,7 +39,7 @@ class Utf8Builder {
                                    digit == last >> shift ? last & rest : rest});
       }
     }
-    // Bytes that may be followed by the same are one alternative.
+    // Bytes with the same continuation share one alternative.
     std::map<Expression, ByteSet> bytes_by_rest;
     for (char32_t digit = 0; digit < kDigits; ++digit) {
       if (by_digit[digit].empty()) continue;

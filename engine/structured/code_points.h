@@ -1,4 +1,4 @@
-// Sets of Unicode characters, and the bytes that they are written with.
+// Sets of Unicode characters and their UTF-8 encodings.
 #ifndef WHIPSNAKE_ENGINE_STRUCTURED_CODE_POINTS_H_
 #define WHIPSNAKE_ENGINE_STRUCTURED_CODE_POINTS_H_
 
@@ -15,18 +15,18 @@ constexpr bool IsSurrogate(char32_t code_point) {
   return code_point >= 0xd800 && code_point <= 0xdfff;
 }
 
-// Both ends are in it.
+// Includes both ends.
 struct CodePointRange {
   char32_t first;
   char32_t last;
   auto operator<=>(const CodePointRange&) const = default;
 };
 
-// Immutable. Surrogates are no characters: they are never in it.
+// Immutable. Never contains surrogates, because they are not characters.
 class CodePointSet {
  public:
   CodePointSet() = default;
-  // Of any ranges, in any order: O(n log n). Many members are put together here and not by Union.
+  // Accepts any ranges in any order, in O(n log n). Use this, not Union, to combine many members.
   explicit CodePointSet(std::vector<CodePointRange> ranges);
 
   static CodePointSet All() { return CodePointSet({{0, kLastCodePoint}}); }
@@ -39,14 +39,15 @@ class CodePointSet {
   bool empty() const { return ranges_.empty(); }
   bool Contains(char32_t code_point) const;
   auto operator<=>(const CodePointSet&) const = default;
-  // In order, with gaps between them.
+  // Sorted, with gaps between them.
   const std::vector<CodePointRange>& ranges() const { return ranges_; }
 
  private:
   std::vector<CodePointRange> ranges_;
 };
 
-// One character of the set in UTF-8. No two of the alternatives begin with the same byte.
+// Returns an expression for one character of the set in UTF-8. No two of its alternatives begin
+// with the same byte.
 Expression Utf8(const CodePointSet& set, ExpressionPool* pool);
 
 }  // namespace whipsnake::engine

@@ -12,7 +12,7 @@
 namespace whipsnake::engine {
 namespace {
 
-// Of the shortest text of an output: nothing that is longer is begun.
+// Limit on the shortest text of an output, in bytes. A longer one is never begun.
 constexpr int64_t kMaxLength = int64_t{1} << 16;
 constexpr size_t kMaxChoices = 1024;
 constexpr int64_t kAnyCost = std::numeric_limits<int64_t>::max();
@@ -150,7 +150,7 @@ absl::Status Constraint::Pursue(Effort& effort, int64_t work, Attempt attempt) {
   try {
     return PursueOrThrow(effort, work, attempt);
   } catch (const std::exception& error) {
-    Drop();  // what was thrown at may be half done, and others share it
+    Drop();  // shared state may be half modified
     return absl::ResourceExhaustedError(absl::StrCat(
         field_, ": the search for the tokens that may come next ended early: ", error.what()));
   }
@@ -164,7 +164,7 @@ absl::Status Constraint::PursueOrThrow(Effort& effort, int64_t work, Attempt att
     if (!automaton_) automaton_.emplace(grammar_, root_, vocabulary_->longest_token());
     automaton_->AllowWork(left);
     if (const absl::Status room = MakeRoom(); !room.ok()) {
-      // Once, for each question: what is there may be what others asked for.
+      // At most once per question, because the memory may hold the answers to other questions.
       if (effort.dropped == epoch_) return room;
       Drop();
       effort.dropped = epoch_;
@@ -272,7 +272,7 @@ std::optional<Constraint::Mask> Constraint::Walk(State state, int64_t most_after
   int64_t most = 0;
   const auto nodes = vocabulary_->nodes();
   path_[0] = state;
-  // Most tokens of a state lead to one of few others.
+  // Most tokens of a state lead to one of a few states, so remember the last one.
   State last = Automaton::kDead;
   int64_t last_cost = kAnyCost;
   for (uint32_t i = 0; i < nodes.size();) {
@@ -306,7 +306,7 @@ std::optional<Constraint::Mask> Constraint::Walk(State state, int64_t most_after
   return Mask{std::move(next_tokens), most};
 }
 
-// Of the expressions with the shortest texts the one that takes the fewest tokens.
+// Returns the smallest number of tokens over the expressions with the shortest texts.
 std::optional<int64_t> Constraint::TokensToEnd(State state) {
   int64_t fewest = kAnyCost;
   for (const Expression e : automaton_->Shortest(state)) {
@@ -317,13 +317,14 @@ std::optional<int64_t> Constraint::TokensToEnd(State state) {
   return fewest;
 }
 
-// Along the shortest text, from which every end of it is the shortest of its expression: the fewest
-// tokens that spell it, found from its end. Each of its bytes is a token by itself.
+// Finds the fewest tokens that spell the shortest text, starting from its end. Every suffix of that
+// text is the shortest text of an expression too, so all of the results are kept. A spelling always
+// exists, because each byte of the text is a token by itself.
 std::optional<int64_t> Constraint::TokensOf(Expression expression) {
   if (const auto known = tokens_of_.find(expression); known != tokens_of_.end()) {
     return known->second;
   }
-  std::vector<Expression> path = {expression};  // before each byte of the text, and after the last
+  std::vector<Expression> path = {expression};  // before each byte and after the last
   std::string text;
   while (!tokens_of_.contains(path.back()) && automaton_->LengthOf(path.back()) > 0) {
     const auto step = automaton_->AlongShortest(path.back());
@@ -331,8 +332,8 @@ std::optional<int64_t> Constraint::TokensOf(Expression expression) {
     text += static_cast<char>(step->first);
     path.push_back(step->second);
   }
-  // What is empty, or known. It is spelled by itself: a token that reaches into it is not looked
-  // for.
+  // The last expression is empty or known. It is spelled separately: tokens that reach into it are
+  // not considered.
   std::vector<int32_t> fewest(text.size() + 1, std::numeric_limits<int32_t>::max());
   fewest.back() = tokens_of_.try_emplace(path.back(), 0).first->second;
   const auto nodes = vocabulary_->nodes();

@@ -1,7 +1,7 @@
-// What a structured output costs beside a model's steps, with a vocabulary of 50,280 tokens: for
-// each token the mask and the new state, over whole outputs of random choices. "cold" compiles the
-// form anew for each output, "warm" has seen a hundred. "mask" is the time per token; a step of
-// mamba-130m takes about 6 ms.
+// Measures the cost of structured output compared to a model's steps, with a vocabulary of 50,280
+// tokens: for each token, the mask and the new state, over whole outputs of random choices. "cold"
+// compiles the constraint for each output; "warm" uses one that has seen a hundred outputs. "mask"
+// is the time per token; a step of mamba-130m takes about 6 ms.
 #include <benchmark/benchmark.h>
 
 #include <random>
@@ -23,14 +23,14 @@ std::shared_ptr<const VocabularyTrie> Vocabulary() {
   return vocabulary;
 }
 
-// The tokens of one output.
+// Generates one output and returns its number of tokens.
 int64_t Generate(Constraint& constraint, std::mt19937_64& random) {
   Constraint::Place place;
   int64_t tokens = 0;
   for (int64_t left = kBudget; left > 0; --left, ++tokens) {
     std::shared_ptr<const NextTokens> next;
     while (next == nullptr) next = *constraint.Find(place, left);
-    // Any of the allowed: the first after a random place.
+    // Pick the first allowed token from a random one on.
     const int64_t begin = static_cast<int64_t>(random() % kVocabulary);
     int64_t i = 0;
     while (i < kVocabulary &&

@@ -34,10 +34,10 @@ std::shared_ptr<Constraint> ConstraintCache::Find(const ConstraintSpec& spec) {
 
 absl::StatusOr<std::shared_ptr<Constraint>> ConstraintCache::Get(const ConstraintSpec& spec) {
   if (auto constraint = Find(spec)) return constraint;
-  // Without the lock: it may take long, and others have theirs.
+  // Compile without holding the lock: it may take long, and must not block other calls.
   ASSIGN_OR_RETURN(std::shared_ptr<Constraint> constraint,
                    Constraint::Compile(spec, vocabulary_, options_.limits, memory_));
-  std::vector<Entry> dropped;  // after the lock
+  std::vector<Entry> dropped;  // destroyed after the lock is released
   MutexLock lock(mutex_);
   if (auto other = FindLocked(spec)) return other;
   entries_.insert(entries_.begin(), {spec, constraint});

@@ -1,4 +1,4 @@
-// Compiled constraints of one vocabulary, the last used ones.
+// A cache of the most recently used constraints of one vocabulary.
 #ifndef WHIPSNAKE_ENGINE_STRUCTURED_CONSTRAINT_CACHE_H_
 #define WHIPSNAKE_ENGINE_STRUCTURED_CONSTRAINT_CACHE_H_
 
@@ -16,22 +16,22 @@ namespace whipsnake::engine {
 
 struct ConstraintCacheOptions {
   size_t max_entries = 64;
-  int64_t max_bytes = int64_t{256} << 20;  // of all that live, in the cache or not
+  int64_t max_bytes = int64_t{256} << 20;  // of all live constraints, in the cache or not
   ConstraintLimits limits;
-  Ledger* ledger = nullptr;  // null: counted nowhere else. Outlives the cache and its constraints
+  Ledger* ledger = nullptr;  // may be null; must outlive the cache and its constraints
 };
 
-// Thread-safe. Gives back those that no request uses, where others need their memory.
+// Thread-safe. Releases constraints that no request uses if others need their memory.
 class ConstraintCache : public Reclaimer {
  public:
   explicit ConstraintCache(std::shared_ptr<const VocabularyTrie> vocabulary,
                            const ConstraintCacheOptions& options = {});
   ~ConstraintCache() override;
 
-  // The compiled form, if it is there.
+  // Returns the constraint if it is cached, else null.
   std::shared_ptr<Constraint> Find(const ConstraintSpec& spec);
-  // The same, or else compiles it, with the errors of Constraint::Compile. Calls for other forms do
-  // not wait for that.
+  // Like Find, but compiles the constraint if it is not cached, with the errors of
+  // Constraint::Compile. Calls for other specifications do not wait for that.
   absl::StatusOr<std::shared_ptr<Constraint>> Get(const ConstraintSpec& spec);
 
   int64_t Reclaim(int64_t bytes) override;
@@ -45,8 +45,8 @@ class ConstraintCache : public Reclaimer {
   const std::shared_ptr<const VocabularyTrie> vocabulary_;
   const ConstraintCacheOptions options_;
   const std::shared_ptr<FormMemory> memory_;
-  Mutex mutex_;  // never held while a constraint's is waited for
-  std::vector<Entry> entries_ ABSL_GUARDED_BY(mutex_);  // used last: first
+  Mutex mutex_;  // never held while waiting for a constraint's mutex
+  std::vector<Entry> entries_ ABSL_GUARDED_BY(mutex_);  // most recently used first
 };
 
 }  // namespace whipsnake::engine

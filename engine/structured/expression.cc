@@ -10,7 +10,7 @@ namespace {
 
 int64_t AddLengths(int64_t a, int64_t b) { return std::min(a + b, ExpressionPool::kNever); }
 
-// a * times without overflow: both are at most 2^40.
+// a * times, at most kNever, without overflow: both are at most 2^40.
 int64_t MultiplyLength(int64_t a, int64_t times) {
   if (a == 0 || times == 0) return 0;
   return a > ExpressionPool::kNever / times ? ExpressionPool::kNever : a * times;
@@ -64,8 +64,8 @@ Expression ExpressionPool::Literal(std::string_view text, Expression rest) {
 }
 
 Expression ExpressionPool::AnyLiteral(std::vector<std::string_view> texts) {
-  // The trie of the sorted texts, written from its leaves: `open` is the path to the last text, and
-  // the node at depth d has the alternatives of what may follow the text's first d bytes.
+  // Builds the trie of the sorted texts from its leaves: `open` is the path to the last text, and
+  // the node at depth d has the alternatives that may follow the text's first d bytes.
   std::sort(texts.begin(), texts.end());
   std::vector<std::vector<Expression>> open(1);
   std::string_view last;
@@ -145,7 +145,8 @@ Expression ExpressionPool::Repeat(Expression e, int64_t least, int64_t most) {
 
 Expression ExpressionPool::NewRule() { return Add({.kind = Kind::kRule}); }
 
-// Of an expression made after the grammar, by its parts: those of the grammar have their numbers.
+// Hashes an expression that was made after the grammar by its parts. The hash of an expression of
+// the grammar is its index.
 uint64_t ExpressionPool::HashOf(const Node& node) const {
   const auto mix = [](uint64_t a, uint64_t b) {
     a = (a ^ b) * 0x9e3779b97f4a7c15u;
@@ -201,12 +202,12 @@ void ExpressionPool::ForEachPart(const Node& node, const auto& visit) const {
   }
 }
 
-// Knuth, "A generalization of Dijkstra's algorithm" (1977): no whole is shorter than the part that
-// it gets its length from, so the shortest expression whose length is not final yet is final.
+// Knuth, "A generalization of Dijkstra's algorithm" (1977): no expression is shorter than the part
+// that determines its length, so the shortest length that is not final yet is final.
 void ExpressionPool::FindLengths(const ByteSet& alphabet) {
   alphabet_ = alphabet;
   growing_ = false;
-  // Who is made of an expression: users[first_user[e]] to users[first_user[e + 1]].
+  // The expressions that have e as a part are users[first_user[e]] up to users[first_user[e + 1]].
   std::vector<uint32_t> first_user(nodes_.size() + 1);
   for (const Node& node : nodes_) {
     ForEachPart(node, [&](Expression part) { ++first_user[part + 1]; });
@@ -236,7 +237,7 @@ void ExpressionPool::FindLengths(const ByteSet& alphabet) {
     if (length > nodes_[e].length) continue;  // a shorter text was found since
     for (uint32_t i = first_user[e]; i < first_user[e + 1]; ++i) {
       const Node& user = nodes_[users[i]];
-      // A choice may have many parts: the one that has changed is looked at alone.
+      // A choice may have many parts, so look only at the one that has changed.
       update(users[i], user.kind == Kind::kChoice ? length : LengthOf(user));
     }
   }

@@ -1,13 +1,13 @@
-// Languages over bytes, as expressions: what an output may be.
+// Languages over bytes, as expressions: the texts that an output may be.
 //
-// An expression is a regular expression with counted repetition, and may name rules, which may be
-// recursive: together they are a context-free grammar. Expressions are values in a pool; equal
-// expressions are the same value, so sets of them can be compared and remembered.
+// An expression is a regular expression with counted repetition that may refer to rules. Rules may
+// be recursive, so together they are a context-free grammar. Expressions are values in a pool.
+// Equal expressions are the same value, so sets of them can be compared and remembered.
 //
-// The automaton (automaton.h) takes derivatives of them by bytes: Brzozowski, "Derivatives of
-// regular expressions" (1964), in the partial form of Antimirov (1996). Counters and nesting need
-// no expansion that way: a{0,1000} after one a is a{0,999}, and what is to follow a nested value is
-// the rest of a sequence.
+// The automaton (automaton.h) takes their derivatives by bytes: Brzozowski, "Derivatives of regular
+// expressions" (1964), in the partial form of Antimirov (1996). Counters and nesting then need no
+// expansion: a{0,1000} after one a is a{0,999}, and what follows a nested value is the rest of a
+// sequence.
 #ifndef WHIPSNAKE_ENGINE_STRUCTURED_EXPRESSION_H_
 #define WHIPSNAKE_ENGINE_STRUCTURED_EXPRESSION_H_
 
@@ -27,18 +27,18 @@ namespace whipsnake::engine {
 // An index into its pool.
 using Expression = uint32_t;
 
-// Not thread-safe. Copying it gives a pool in which every expression of the first means the same.
+// Not thread-safe. In a copy of a pool, every expression of the original has the same meaning.
 class ExpressionPool {
  public:
-  static constexpr Expression kNothing = 0;  // no text at all
-  static constexpr Expression kEmpty = 1;    // the empty text alone
+  static constexpr Expression kNothing = 0;  // matches no text
+  static constexpr Expression kEmpty = 1;    // matches only the empty text
   static constexpr int64_t kUnbounded = int64_t{1} << 40;
-  // The length of the shortest text where there is none, or none that is sensibly short.
+  // The length if there is no text, or none of a sensible length.
   static constexpr int64_t kNever = int64_t{1} << 40;
-  // A pool that grew larger while a grammar was written is refused by whoever wrote it. So many
-  // nodes take about 15 MB.
+  // The limit on the nodes of a grammar, which then take about 15 MB. The code that builds a
+  // grammar must check overflowed() and refuse a larger one.
   static constexpr size_t kMaxGrammarNodes = size_t{1} << 17;
-  static constexpr size_t kMaxAlternatives = size_t{1} << 20;  // of all choices together
+  static constexpr size_t kMaxAlternatives = size_t{1} << 20;  // of all choices in total
 
   enum class Kind : uint8_t { kNothing, kEmpty, kBytes, kSequence, kChoice, kRepeat, kRule };
 
@@ -47,40 +47,42 @@ class ExpressionPool {
     Expression first = 0, rest = 0;  // kSequence; kRepeat: first; kRule: first is its body
     uint32_t begin = 0, count = 0;   // kChoice: in alternatives_; kBytes: begin in sets_
     int64_t least = 0, most = 0;     // kRepeat
-    int64_t length = kNever;         // bytes of the shortest text; 0: the empty text is in it
-    uint64_t hash = 0;               // of what it is; after FindLengths
+    int64_t length = kNever;         // bytes of the shortest text; 0 if it matches the empty text
+    uint64_t hash = 0;               // of its content; set by FindLengths
   };
 
   ExpressionPool();
 
   Expression Bytes(const ByteSet& set);
   Expression Byte(char byte) { return Bytes(ByteSet::Of({&byte, 1})); }
-  // The text, and then `rest`.
+  // `text` and then `rest`.
   Expression Literal(std::string_view text, Expression rest = kEmpty);
-  // Any of these texts, which share nodes where they begin alike.
+  // Any of `texts`, which share nodes for common prefixes.
   Expression AnyLiteral(std::vector<std::string_view> texts);
   Expression Sequence(Expression first, Expression rest);
   Expression Sequence(std::initializer_list<Expression> parts);
   Expression Choice(std::span<const Expression> alternatives);
   Expression Choice(std::initializer_list<Expression> alternatives);
   Expression Optional(Expression e) { return Choice({kEmpty, e}); }
-  // From `least` to `most` times; most may be kUnbounded.
+  // `e` from `least` to `most` times; `most` may be kUnbounded.
   Expression Repeat(Expression e, int64_t least, int64_t most);
 
-  // A rule is named before it is defined, so that its body may name it.
+  // A rule is created before it is defined, so that its body may refer to it.
   Expression NewRule();
   void DefineRule(Expression rule, Expression body) { nodes_[rule].first = body; }
 
-  // Whether the grammar has become too large; it then lacks parts.
+  // Whether the grammar has become too large; parts of it are then missing.
   bool overflowed() const { return overflowed_; }
 
-  // To be called once all rules are defined: finds the lengths of shortest texts, of those spelled
-  // with bytes of `alphabet`, in O(n log n). Expressions made later get theirs at once.
+  // Call this once, when all rules are defined. Finds the lengths of the shortest texts that are
+  // spelled with bytes of `alphabet`, in O(n log n). Expressions made later get their length at
+  // once.
   void FindLengths(const ByteSet& alphabet);
 
   const Node& node(Expression e) const { return nodes_[e]; }
   int64_t length(Expression e) const { return nodes_[e].length; }
-  // The same for the same expression in every copy of the pool, in whatever order each has made it.
+  // The same for the same expression in every copy of the pool, in whatever order each copy made
+  // it.
   uint64_t hash(Expression e) const { return nodes_[e].hash; }
   const ByteSet& alphabet() const { return alphabet_; }
   const ByteSet& bytes(Expression e) const { return sets_[nodes_[e].begin]; }
@@ -107,7 +109,7 @@ class ExpressionPool {
   Expression Intern(const Key& key);
   int64_t LengthOf(const Node& node) const;
   uint64_t HashOf(const Node& node) const;
-  // Calls visit(part) for each expression that `node` is made of.
+  // Calls visit(part) for each direct part of `node`.
   void ForEachPart(const Node& node, const auto& visit) const;
 
   std::vector<Node> nodes_;

@@ -24,16 +24,16 @@
 namespace whipsnake::engine {
 namespace {
 
-// Keeps its keys in the order of the text: that of the properties.
+// Keeps keys in the order of the text, which is also the order of properties.
 using Json = nlohmann::ordered_json;
 
-constexpr int kMaxSchemaDepth = 64;  // of schemas in schemas
-// An ordered object is searched key by key.
+constexpr int kMaxSchemaDepth = 64;  // nesting depth of schemas
+// Limited because looking up a key in an ordered object is a linear search.
 constexpr int kMaxKeys = 1024;
 
 std::string Shown(const Json& value) { return Described(nlohmann::json(value)); }
 
-// A key as it stands in the path of a field: paths are repeated in messages, and keys may be long.
+// Shortens a key for a field's path: paths are repeated in messages, and keys may be long.
 std::string PathKey(const std::string& key) {
   constexpr size_t kMaxBytes = 64;
   if (key.size() <= kMaxBytes) return key;
@@ -42,12 +42,12 @@ std::string PathKey(const std::string& key) {
   return key.substr(0, end) + "...";
 }
 
-// Say nothing about the value.
+// Keywords that do not restrict the value.
 constexpr std::array<std::string_view, 13> kAnnotations = {
     "title", "description", "default", "examples",   "$schema",  "$id",      "$comment",
     "$defs", "definitions", "$anchor", "deprecated", "readOnly", "writeOnly"};
 
-// How JSON writes strings, numbers apart from their bounds, and values of any kind.
+// The grammar of JSON strings, numbers without bounds, and values of any kind.
 class JsonGrammar {
  public:
   explicit JsonGrammar(ExpressionPool& pool) : pool_(pool) {
@@ -65,8 +65,8 @@ class JsonGrammar {
 
   Expression value() const { return value_; }
 
-  // One character of the set as a string has it. Where the whole of Unicode may stand, escapes of
-  // any kind may; else each character is written in its usual way.
+  // One character of the set as written in a string. If the set is all of Unicode, any escape is
+  // allowed; otherwise each character has only its usual form.
   Expression Character(const CodePointSet& set) {
     std::vector<Expression> forms = {Utf8(set.Intersection(Plain()), &pool_)};
     constexpr std::string_view kLetters = "\"\\bfnrt", kMeant = "\"\\\b\f\n\r\t";
@@ -113,18 +113,18 @@ class JsonGrammar {
     return pool_.Sequence({pool_.Byte(open), content, pool_.Byte(close)});
   }
 
-  // A key that is none of these. It has no escapes: they could spell one of them.
+  // A key that is not in `taken`. It has no escapes, because they could spell one of those.
   Expression KeyBut(std::vector<std::u32string> taken) { return Quoted(TextBut(std::move(taken))); }
 
  private:
-  // What needs no escape.
+  // Characters that need no escape.
   static CodePointSet Plain() {
     return CodePointSet({{0x20, '"' - 1}, {'"' + 1, '\\' - 1}, {'\\' + 1, kLastCodePoint}});
   }
 
   Expression Space() { return pool_.Optional(pool_.Byte(' ')); }
 
-  // After "\u": a character of one unit, or one of a pair.
+  // What follows "\u": a character of one UTF-16 unit, or a surrogate pair.
   Expression AnyUnicodeEscape() {
     const auto hex = [&](std::string_view digits) { return pool_.Bytes(ByteSet::Of(digits)); };
     const Expression any = hex("0123456789abcdefABCDEF");
@@ -137,17 +137,17 @@ class JsonGrammar {
     return pool_.Choice({single, pair});
   }
 
-  // The texts that are none of `taken`: the trie of the sorted ones, written from its leaves.
-  // `open` is the path to the last one; the node at depth d has what may follow that one's first d
+  // The texts that are not in `taken`. Builds the trie of the sorted ones from its leaves: `open`
+  // is the path to the last one, and the node at depth d has what may follow its first d
   // characters.
   Expression TextBut(std::vector<std::u32string> taken) {
     struct Node {
       bool is_taken = false;
-      std::vector<CodePointRange> characters;  // with which one of `taken` goes on
-      std::vector<Expression> forms;           // of texts that go on with one of them
+      std::vector<CodePointRange> characters;  // that continue one of `taken`
+      std::vector<Expression> forms;           // of texts that continue with one of them
     };
     const Expression any = pool_.Repeat(plain_character_, 0, ExpressionPool::kUnbounded);
-    std::map<CodePointSet, Expression> encoded;  // the same few sets come again and again
+    std::map<CodePointSet, Expression> encoded;  // the same few sets occur again and again
     const auto encode = [&](const CodePointSet& set) {
       const auto [place, is_new] = encoded.try_emplace(set, ExpressionPool::kNothing);
       if (is_new) place->second = Utf8(set, &pool_);
@@ -192,8 +192,8 @@ class JsonGrammar {
   Expression value_ = 0;
 };
 
-// Walks a schema, by recursion as deep as Compile allows. After the first fault everything returns
-// at once.
+// Compiles a schema by recursion, whose depth Compile limits. After the first error, everything
+// returns at once.
 class SchemaCompiler {
  public:
   SchemaCompiler(const Json& root, ExpressionPool& pool) : root_(root), pool_(pool), json_(pool) {}
@@ -218,7 +218,7 @@ class SchemaCompiler {
     if (status_.ok()) status_ = InvalidField(path, seen, expected);
   }
 
-  // Every key of `schema` must be one of these, or say nothing.
+  // Refuses a key of `schema` that is neither in `keys` nor an annotation.
   void Allow(const Json& schema, const std::string& path,
              std::initializer_list<std::string_view> keys) {
     for (const auto& [key, value] : schema.items()) {
@@ -231,7 +231,7 @@ class SchemaCompiler {
     }
   }
 
-  // NOLINTNEXTLINE(misc-no-recursion): through Compile, which bounds it.
+  // NOLINTNEXTLINE(misc-no-recursion): Compile limits the depth.
   Expression CompileChecked(const Json& schema, const std::string& path) {
     if (schema.is_boolean()) {
       return schema.get<bool>() ? json_.value() : ExpressionPool::kNothing;
@@ -250,9 +250,9 @@ class SchemaCompiler {
     return Typed(schema, path);
   }
 
-  // --- What refers to, or chooses from, others. ---
+  // --- References, constants and choices ---------------------------------------------------------
 
-  // NOLINTNEXTLINE(misc-no-recursion): through Compile, which bounds it.
+  // NOLINTNEXTLINE(misc-no-recursion): Compile limits the depth.
   Expression Reference(const Json& schema, const std::string& path) {
     Allow(schema, path, {"$ref"});
     const std::string where = path + ".$ref";
@@ -266,7 +266,7 @@ class SchemaCompiler {
       Refuse(where, engine::Quoted(name), "\"#\" or \"#/...\", the place of a schema in this one");
       return ExpressionPool::kNothing;
     }
-    // By the target, which may be spelled in several ways: each is compiled once.
+    // Keyed by the target, which may be spelled in several ways: each target is compiled once.
     const auto [known, is_new] = rules_.try_emplace(target, ExpressionPool::kNothing);
     if (!is_new) return known->second;
     const Expression rule = known->second = pool_.NewRule();
@@ -278,7 +278,7 @@ class SchemaCompiler {
     return rule;
   }
 
-  // The place of a JSON pointer in the whole, or null.
+  // Returns the value that a JSON pointer refers to, or null.
   const Json* Find(std::string_view reference) const {
     if (reference == "#") return &root_;
     if (!reference.starts_with("#/")) return nullptr;
@@ -301,7 +301,7 @@ class SchemaCompiler {
     return at;
   }
 
-  // NOLINTNEXTLINE(misc-no-recursion): through Compile, which bounds it.
+  // NOLINTNEXTLINE(misc-no-recursion): Compile limits the depth.
   Expression AnyOf(const Json& schema, const std::string& path) {
     Allow(schema, path, {"anyOf"});
     const Json& list = schema["anyOf"];
@@ -335,7 +335,7 @@ class SchemaCompiler {
     return pool_.AnyLiteral({texts.begin(), texts.end()});
   }
 
-  // --- Types. ---
+  // --- Types -------------------------------------------------------------------------------------
 
   static const std::set<std::string>& AllTypes() {
     static const auto& types = *new std::set<std::string>{"object", "array",   "string", "integer",
@@ -354,7 +354,7 @@ class SchemaCompiler {
            (value.is_null() && types.contains("null"));
   }
 
-  // Those that the schema names; all where it names none.
+  // Returns the types that the schema names, or all types if it names none.
   std::set<std::string> Types(const Json& schema, const std::string& path) {
     if (!schema.contains("type")) return AllTypes();
     const Json& type = schema["type"];
@@ -370,7 +370,7 @@ class SchemaCompiler {
     return types;
   }
 
-  // NOLINTNEXTLINE(misc-no-recursion): through Compile, which bounds it.
+  // NOLINTNEXTLINE(misc-no-recursion): Compile limits the depth.
   Expression Typed(const Json& schema, const std::string& path) {
     std::set<std::string> types = Types(schema, path);
     if (!schema.contains("type")) types = ImpliedTypes(schema);
@@ -381,12 +381,13 @@ class SchemaCompiler {
     std::vector<Expression> forms;
     for (const std::string& type : types) forms.push_back(OfType(type, schema, path));
     if (types.size() == 1) return forms.front();
-    // Each has refused what it does not know: with several, only what needs no keyword is clear.
+    // Each type has refused the keywords that it does not know. With several types, it is not clear
+    // which one a keyword belongs to, so none is allowed.
     Allow(schema, path, {"type"});
     return pool_.Choice(forms);
   }
 
-  // Keywords that only one type has say which is meant.
+  // Infers the type from keywords that only one type has.
   static std::set<std::string> ImpliedTypes(const Json& schema) {
     for (const char* key : {"properties", "required", "additionalProperties"}) {
       if (schema.contains(key)) return {"object"};
@@ -403,7 +404,7 @@ class SchemaCompiler {
     return AllTypes();
   }
 
-  // NOLINTNEXTLINE(misc-no-recursion): through Compile, which bounds it.
+  // NOLINTNEXTLINE(misc-no-recursion): Compile limits the depth.
   Expression OfType(const std::string& type, const Json& schema, const std::string& path) {
     if (type == "object") return Object(schema, path);
     if (type == "array") return Array(schema, path);
@@ -414,7 +415,7 @@ class SchemaCompiler {
     return pool_.Choice({pool_.Literal("true"), pool_.Literal("false")});
   }
 
-  // A count under `key`.
+  // Returns the count under `key`, or `otherwise` if it is absent.
   int64_t Count(const Json& schema, const char* key, int64_t otherwise, const std::string& path) {
     if (!schema.contains(key)) return otherwise;
     const Json& value = schema[key];
@@ -476,7 +477,7 @@ class SchemaCompiler {
     return ExpressionPool::kNothing;
   }
 
-  // The bound that one of two keywords gives; the inclusive one where both are there is refused.
+  // Reads a bound from one of two keywords. If both are present, refuses the exclusive one.
   void Bound(const Json& schema, const char* inclusive, const char* exclusive,
              std::optional<Decimal>& bound, bool& excluded, const std::string& path) {
     for (const char* key : {inclusive, exclusive}) {
@@ -503,7 +504,7 @@ class SchemaCompiler {
     return integer ? IntegerGrammar(range, pool_) : DecimalGrammar(range, pool_);
   }
 
-  // NOLINTNEXTLINE(misc-no-recursion): through Compile, which bounds it.
+  // NOLINTNEXTLINE(misc-no-recursion): Compile limits the depth.
   Expression Array(const Json& schema, const std::string& path) {
     Allow(schema, path, {"type", "items", "prefixItems", "minItems", "maxItems"});
     const int64_t least = Count(schema, "minItems", 0, path);
@@ -518,15 +519,15 @@ class SchemaCompiler {
       return ExpressionPool::kNothing;
     }
     if (prefix.empty()) {
-      // Without an item that can be written only the empty array is left.
+      // If no item can be written, only the empty array is left.
       if (item == ExpressionPool::kNothing) return least > 0 ? item : pool_.Literal("[]");
       return json_.Bracketed('[', item, least, most, ']');
     }
     return Tuple(prefix, item, least, most, path);
   }
 
-  // The content, from its end: after i items, what may follow.
-  // NOLINTNEXTLINE(misc-no-recursion): through Compile, which bounds it.
+  // Builds the content from its end: `rest` is what may follow the first i items.
+  // NOLINTNEXTLINE(misc-no-recursion): Compile limits the depth.
   Expression Tuple(const Json& prefix, Expression item, int64_t least, int64_t most,
                    const std::string& path) {
     const int64_t size = std::min<int64_t>(std::ssize(prefix), most);
@@ -541,7 +542,7 @@ class SchemaCompiler {
     return pool_.Sequence({pool_.Byte('['), rest, pool_.Byte(']')});
   }
 
-  // NOLINTNEXTLINE(misc-no-recursion): through Compile, which bounds it.
+  // NOLINTNEXTLINE(misc-no-recursion): Compile limits the depth.
   Expression Object(const Json& schema, const std::string& path) {
     Allow(schema, path, {"type", "properties", "required", "additionalProperties"});
     const Json none = Json::object();
@@ -552,7 +553,7 @@ class SchemaCompiler {
     }
     const std::set<std::string> required = Required(schema, properties, path);
     const Expression other = OtherMember(schema, properties, path);
-    // From the end: what may follow member i, where one came before it, and where none did.
+    // Built from the end: what may follow if a member came before, and if none did.
     Expression others =
         pool_.Repeat(pool_.Sequence(json_.Comma(), other), 0, ExpressionPool::kUnbounded);
     if (other == ExpressionPool::kNothing) others = ExpressionPool::kEmpty;
@@ -592,8 +593,8 @@ class SchemaCompiler {
     return names;
   }
 
-  // A member that is no property: kNothing where there may be none.
-  // NOLINTNEXTLINE(misc-no-recursion): through Compile, which bounds it.
+  // A member that is not in `properties`; kNothing if there may be none.
+  // NOLINTNEXTLINE(misc-no-recursion): Compile limits the depth.
   Expression OtherMember(const Json& schema, const Json& properties, const std::string& path) {
     const bool closed = !properties.empty() && !schema.contains("additionalProperties");
     if (closed) return ExpressionPool::kNothing;
@@ -613,24 +614,24 @@ class SchemaCompiler {
   const Json& root_;
   ExpressionPool& pool_;
   JsonGrammar json_;
-  std::map<const Json*, Expression> rules_;  // by what is referred to
+  std::map<const Json*, Expression> rules_;  // by the target of the reference
   int depth_ = 0;
   absl::Status status_;
 };
 
-// A JSON document with its keys in order. INVALID_ARGUMENT with the field for what is malformed, or
-// has an object of more than kMaxKeys.
+// Parses a JSON document and keeps the order of its keys. Returns INVALID_ARGUMENT with the field
+// if it is malformed, is not an object, or has an object of more than kMaxKeys keys.
 absl::StatusOr<Json> ParseOrdered(std::string_view text, std::string_view field) {
   if (const std::string fault = FindJsonFault(text); !fault.empty()) {
     return InvalidField(field, fault, "a JSON schema, or nothing for any value");
   }
-  std::vector<int> keys;  // of the objects around the current place, so far
+  std::vector<int> keys;  // the number of keys so far in each enclosing object
   bool too_many = false;
   const auto count = [&](int, Json::parse_event_t event, Json&) {
     if (event == Json::parse_event_t::object_start) keys.push_back(0);
     if (event == Json::parse_event_t::object_end) keys.pop_back();
     if (event == Json::parse_event_t::key && ++keys.back() > kMaxKeys) too_many = true;
-    return !too_many;  // false: it is left out
+    return !too_many;  // false drops the value
   };
   Json document = Json::parse(text, count, /*allow_exceptions=*/false);
   if (too_many) {

@@ -1,14 +1,14 @@
-// JSON schemas as grammars.
+// Compiles JSON schemas to grammars.
 //
-// Types: object (properties, required, additionalProperties), array (items, prefixItems, minItems,
-// maxItems), string (minLength, maxLength or pattern; format date, time, date-time, uuid), integer
-// and number (minimum, maximum, exclusiveMinimum, exclusiveMaximum), boolean, null; lists of types;
-// enum, const, anyOf, local $ref, also recursive; true, {} and false. Annotations are ignored. Any
-// other keyword is refused by name, and so is one beside others that it would have to be combined
-// with (a type beside anyOf).
+// Supported are object (properties, required, additionalProperties), array (items, prefixItems,
+// minItems, maxItems), string (minLength, maxLength or pattern; format date, time, date-time,
+// uuid), integer and number (minimum, maximum, exclusiveMinimum, exclusiveMaximum), boolean, null;
+// lists of types; enum, const, anyOf, local $ref, also recursive; true, {} and false. Annotations
+// are ignored. Any other keyword is refused by name, and so is a keyword that would have to be
+// combined with another (a type beside anyOf).
 //
-// What is written is compact JSON, with at most one space after ':' and ','. Properties come in the
-// schema's order. An object with properties has no others unless additionalProperties says so.
+// The output is compact JSON, with at most one space after ':' and ','. Properties come in the
+// schema's order. An object with properties has no others unless additionalProperties allows them.
 #ifndef WHIPSNAKE_ENGINE_STRUCTURED_JSON_SCHEMA_H_
 #define WHIPSNAKE_ENGINE_STRUCTURED_JSON_SCHEMA_H_
 
@@ -19,8 +19,8 @@
 
 namespace whipsnake::engine {
 
-// INVALID_ARGUMENT with the field below `field` ("json_schema.properties.age.minimum"). An empty
-// text is the schema of any value.
+// Returns INVALID_ARGUMENT with the path of the wrong field, which begins with `field`
+// ("json_schema.properties.age.minimum"). An empty text is the schema of any value.
 absl::StatusOr<Expression> CompileJsonSchema(std::string_view text, std::string_view field,
                                              ExpressionPool& pool);
 

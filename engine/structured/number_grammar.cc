@@ -9,7 +9,7 @@
 namespace whipsnake::engine {
 namespace {
 
-// A bound of numbers that are not negative; no bound where there is no value.
+// A bound on non-negative numbers. A missing std::optional<Bound> means no bound.
 struct Bound {
   std::string whole, fraction;
   bool excluded = false;
@@ -19,17 +19,17 @@ class NumberWriter {
  public:
   NumberWriter(ExpressionPool& pool, bool fractions) : pool_(pool), fractions_(fractions) {}
 
-  // Numbers from `low` to `high`, both of them not negative.
+  // Numbers from `low` to `high`, both non-negative.
   Expression NotNegative(const Bound& low, const std::optional<Bound>& high) {
     const size_t most_digits =
         high ? high->whole.size() : std::max<size_t>(kMaxWholeDigits, low.whole.size() + 1);
     if (high && high->whole == low.whole) return SameWhole(low, *high);
     std::vector<Expression> parts;
-    // The whole part is low's.
+    // The whole part equals low's.
     parts.push_back(pool_.Literal(low.whole, FractionAtLeast(low)));
-    // Between.
+    // The whole part lies between the two.
     parts.push_back(pool_.Sequence(WholeBetween(low.whole, high, most_digits), AnyFraction()));
-    // It is high's.
+    // The whole part equals high's.
     if (high && IsLess(low.whole, high->whole)) {
       parts.push_back(pool_.Literal(high->whole, FractionAtMost(*high)));
     }
@@ -48,10 +48,10 @@ class NumberWriter {
     return least > most ? ExpressionPool::kNothing : pool_.Repeat(Digit('0', '9'), least, most);
   }
 
-  // The recursions below take one digit at a time, of bounds that have some tens of them.
+  // The recursions below take one digit at a time, and bounds have at most some tens of digits.
   // NOLINTBEGIN(misc-no-recursion)
 
-  // --- The whole part: more than `low`, less than `high`, both by their digits. ---
+  // --- The whole part: strictly between the digits of `low` and `high` ---------------------------
 
   Expression WholeBetween(const std::string& low, const std::optional<Bound>& high,
                           size_t most_digits) {
@@ -72,7 +72,7 @@ class NumberWriter {
     return pool_.Choice(parts);
   }
 
-  // As many digits, strictly more.
+  // Numbers with as many digits as `low`, strictly greater.
   Expression Above(std::string_view low) {
     if (low.empty()) return ExpressionPool::kNothing;
     const int64_t rest = std::ssize(low) - 1;
@@ -81,7 +81,7 @@ class NumberWriter {
          pool_.Sequence(Digit(low[0], low[0]), Above(low.substr(1)))});
   }
 
-  // As many digits, strictly less; the first one no zero.
+  // Numbers with as many digits as `high`, strictly less. If `first`, the first digit is not 0.
   Expression Below(std::string_view high, bool first) {
     if (high.empty()) return ExpressionPool::kNothing;
     const int64_t rest = std::ssize(high) - 1;
@@ -90,7 +90,7 @@ class NumberWriter {
                          pool_.Sequence(Digit(high[0], high[0]), Below(high.substr(1), false))});
   }
 
-  // As many digits, strictly between.
+  // Numbers with as many digits as both bounds, strictly between them.
   Expression Between(std::string_view low, std::string_view high) {
     if (low.empty()) return ExpressionPool::kNothing;
     const Expression first = Digit(low[0], low[0]);
@@ -105,7 +105,7 @@ class NumberWriter {
          pool_.Sequence(Digit(high[0], high[0]), Below(high.substr(1), false))});
   }
 
-  // --- The fraction: the digits after the point, with the point, or nothing. ---
+  // --- The fraction: the point and the digits after it, or nothing -------------------------------
 
   Expression WithPoint(Expression digits) { return pool_.Sequence(pool_.Byte('.'), digits); }
 
@@ -146,8 +146,9 @@ class NumberWriter {
     return std::max<int64_t>(kMaxFractionDigits, std::ssize(bound.fraction) + 1);
   }
 
-  // Digits of a fraction, from `least` to `room` of them, whose value is that of `low` or more. A
-  // fraction has no zero at its end, so one that is not empty is above 0.
+  // Digits of a fraction, from `least` to `room` of them, whose value is at least `low`, or greater
+  // if `excluded`. The fraction of a bound has no trailing zeros, so one that is not empty is above
+  // 0.
   Expression AtLeast(std::string_view low, bool excluded, int64_t room, int64_t least) {
     if (room < least) return ExpressionPool::kNothing;
     if (low.empty()) {
@@ -161,7 +162,7 @@ class NumberWriter {
          pool_.Sequence(Digit(low[0], low[0]), AtLeast(low.substr(1), excluded, room - 1, 0))});
   }
 
-  // The same for `high` or less.
+  // Like AtLeast, for values of at most `high`, or less if `excluded`.
   Expression AtMost(std::string_view high, bool excluded, int64_t room, int64_t least) {
     if (room < least) return ExpressionPool::kNothing;
     if (high.empty()) {
@@ -204,7 +205,7 @@ Bound BoundOf(const Decimal& decimal, bool excluded) {
   return {decimal.whole, decimal.fraction, excluded};
 }
 
-// Whether a < b, without their signs.
+// Whether a < b; ignores `excluded`.
 bool IsSmaller(const Bound& a, const Bound& b) {
   if (a.whole.size() != b.whole.size()) return a.whole.size() < b.whole.size();
   if (a.whole != b.whole) return a.whole < b.whole;
@@ -216,7 +217,8 @@ Expression Checked(NumberWriter& writer, const Bound& low, const std::optional<B
   return writer.NotNegative(low, high);
 }
 
-// Those below zero, whose magnitudes run from `most`'s to `least`'s, and the rest.
+// Combines the negative numbers, whose magnitudes run from that of `most` to that of `least`, and
+// the others.
 Expression Grammar(const NumberRange& range, bool fractions, ExpressionPool& pool) {
   NumberWriter writer(pool, fractions);
   const Bound zero{"0", "", false};

@@ -1,4 +1,4 @@
-// JSON numbers between bounds, as grammars: exactly, digit by digit.
+// Grammars of JSON numbers between bounds, which hold exactly, digit by digit.
 #ifndef WHIPSNAKE_ENGINE_STRUCTURED_NUMBER_GRAMMAR_H_
 #define WHIPSNAKE_ENGINE_STRUCTURED_NUMBER_GRAMMAR_H_
 
@@ -9,15 +9,16 @@
 
 namespace whipsnake::engine {
 
-// A bound: a decimal number, sign and digits apart.
+// A bound: a decimal number, as its sign, whole part and fraction.
 struct Decimal {
   bool negative = false;
-  std::string whole;     // "0", or without zeros at its front
-  std::string fraction;  // without zeros at its end
+  std::string whole;     // "0", or without leading zeros
+  std::string fraction;  // without trailing zeros
 
   bool is_zero() const { return whole == "0" && fraction.empty(); }
 
-  // The shortest decimal that reads as this double, which is finite and below 1e40 in magnitude.
+  // The shortest decimal that reads as this double, which must be finite and below 1e40 in
+  // magnitude.
   static Decimal Of(double value);
 };
 
@@ -26,13 +27,13 @@ struct NumberRange {
   bool least_excluded = false, most_excluded = false;
 };
 
-// Digits that are written before the point where no bound has more, and after it.
+// The maximum number of digits before and after the point, unless a bound has more.
 inline constexpr int kMaxWholeDigits = 15;
 inline constexpr int kMaxFractionDigits = 15;
 
-// Of integers: without point or exponent. "-0" is not written.
+// Integers, without point or exponent. "-0" is not generated.
 Expression IntegerGrammar(const NumberRange& range, ExpressionPool& pool);
-// Of numbers: a fraction may follow, no exponent.
+// Numbers, with an optional fraction but no exponent.
 Expression DecimalGrammar(const NumberRange& range, ExpressionPool& pool);
 
 }  // namespace whipsnake::engine

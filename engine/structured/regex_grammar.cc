@@ -12,7 +12,7 @@
 namespace whipsnake::engine {
 namespace {
 
-constexpr int kMaxGroupDepth = 100;  // of groups
+constexpr int kMaxGroupDepth = 100;  // nesting depth of groups
 
 CodePointSet Of(std::vector<CodePointRange> ranges) { return CodePointSet(std::move(ranges)); }
 CodePointSet Digits() { return Of({{'0', '9'}}); }
@@ -38,8 +38,8 @@ std::optional<CodePointSet> ClassOf(char32_t letter) {
   }
 }
 
-// Recursive descent, as deep as groups may be nested. After the first fault everything returns at
-// once.
+// A recursive-descent parser, as deep as groups may be nested. After the first error, everything
+// returns at once.
 class Parser {
  public:
   Parser(std::u32string text, std::string_view field, CharacterEncoder encode, bool search,
@@ -68,7 +68,7 @@ class Parser {
     ++at_;
     return true;
   }
-  // One that occurs often is encoded once.
+  // Encodes a set once, however often it occurs.
   Expression Encoded(const CodePointSet& set) {
     const auto [place, is_new] = encoded_.try_emplace(set, ExpressionPool::kNothing);
     if (is_new) place->second = encode_(set);
@@ -80,7 +80,7 @@ class Parser {
     status_ = InvalidField(field_, absl::StrCat(ToAbsl(seen), " at character ", at_), expected);
   }
 
-  // One of the whole, with its anchors.
+  // A top-level alternative, with its anchors.
   Expression Alternative() {
     const bool from_start = Take('^');
     const Expression body = Concatenation(0);
@@ -154,7 +154,7 @@ class Parser {
     return pool_.Choice(alternatives);
   }
 
-  // After "(?": what does not change the language.
+  // After "(?": accepts kinds of groups that do not change the language.
   void GroupKind() {
     if (Take(':')) return;
     Take('P');
@@ -203,7 +203,7 @@ class Parser {
     return value;
   }
 
-  // What follows a backslash: a class, or one character.
+  // An escape: a class or one character.
   CodePointSet Escape() {
     Take('\\');
     const char32_t c = Peek();
@@ -261,7 +261,7 @@ class Parser {
   CodePointSet BracketClass() {
     Take('[');
     const bool negated = Take('^');
-    std::vector<CodePointRange> ranges;  // put in order once: a class may have many members
+    std::vector<CodePointRange> ranges;  // sorted once, because a class may have many members
     while (!AtEnd() && Peek() != ']') {
       const CodePointSet member = ClassMember();
       ranges.insert(ranges.end(), member.ranges().begin(), member.ranges().end());
@@ -276,7 +276,7 @@ class Parser {
     if (Peek() == '\\') {
       first = Escape();
       if (first.ranges().size() != 1 || first.ranges()[0].first != first.ranges()[0].last) {
-        return first;  // a class: no range begins with it
+        return first;  // a class cannot begin a range
       }
     } else {
       first = Of({{Peek(), Peek()}});

@@ -5,7 +5,7 @@
 namespace whipsnake::engine {
 namespace {
 
-// So that a node's depth has room. Longer tokens are left out.
+// Longer tokens are left out, so that a node's depth fits into its field.
 constexpr size_t kMaxTokenBytes = 1024;
 
 }  // namespace
@@ -23,7 +23,7 @@ VocabularyTrie::VocabularyTrie(const Tokenizer& tokenizer, int64_t vocab_size)
   std::ranges::sort(tokens_, {},
                     [&](int32_t id) { return std::pair(std::string_view(bytes_[id]), id); });
 
-  std::vector<uint32_t> open;  // the nodes above and at the last token
+  std::vector<uint32_t> open;  // the nodes from the root to the last token
   const auto close_to = [&](size_t depth) {
     for (; open.size() > depth; open.pop_back()) {
       nodes_[open.back()].end = static_cast<uint32_t>(nodes_.size());

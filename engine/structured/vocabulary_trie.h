@@ -1,4 +1,4 @@
-// The tokens of a vocabulary by their bytes.
+// A trie of a vocabulary's tokens by their bytes.
 #ifndef WHIPSNAKE_ENGINE_STRUCTURED_VOCABULARY_TRIE_H_
 #define WHIPSNAKE_ENGINE_STRUCTURED_VOCABULARY_TRIE_H_
 
@@ -12,26 +12,27 @@
 
 namespace whipsnake::engine {
 
-// Special tokens and those that stand for no bytes are not in it: no text can be made of them.
-// Immutable and thread-safe.
+// Leaves out special tokens and tokens without bytes, because no text can be made of them, and
+// tokens of more than 1024 bytes. Immutable and thread-safe.
 class VocabularyTrie {
  public:
-  // A node in depth-first order: its children follow it, and what is not below it begins at `end`.
+  // A node, in depth-first order: its children follow it, and the first node that is not below it
+  // is at `end`.
   struct Node {
     uint32_t end;
-    uint32_t tokens_begin, tokens_end;  // in tokens(): those that end here
+    uint32_t tokens_begin, tokens_end;  // range in tokens() of the tokens that end here
     uint16_t depth;                     // 1 for the first byte
     uint8_t byte;
   };
 
-  // Ids below vocab_size alone.
+  // Contains only ids below `vocab_size`.
   VocabularyTrie(const Tokenizer& tokenizer, int64_t vocab_size);
 
   int64_t vocab_size() const { return vocab_size_; }
   std::span<const Node> nodes() const { return nodes_; }
   std::span<const int32_t> tokens() const { return tokens_; }
   int64_t longest_token() const { return longest_; }  // bytes
-  // Bytes that are a token by themselves: any text of them can be spelled.
+  // Bytes that are tokens by themselves, so any text of them can be spelled.
   const ByteSet& single_bytes() const { return single_bytes_; }
   // "" for a token that is not in the trie.
   const std::string& bytes(int32_t token) const { return bytes_[token]; }

@@ -11,7 +11,7 @@
 namespace whipsnake::engine {
 namespace {
 
-// Bounds the work at one position of a text.
+// In bytes. Bounds the work at one position of a text.
 constexpr size_t kLongestAddedToken = 1024;
 
 bool StandsAlone(std::string_view text, size_t begin, size_t end) {
@@ -19,7 +19,7 @@ bool StandsAlone(std::string_view text, size_t begin, size_t end) {
   return end == text.size() || !IsWordCharacter(NextCodePoint(text, &end));
 }
 
-// Where the white space before `pos` begins, not looking before `limit`.
+// Returns where the white space before `pos` begins, looking no further back than `limit`.
 size_t SpacesBefore(std::string_view text, size_t pos, size_t limit) {
   while (pos > limit) {
     const char32_t code_point = CodePointBefore(text, pos);
@@ -139,12 +139,12 @@ int32_t AddedTokens::Find(std::string_view content) const {
   return found == by_content_.end() ? -1 : tokens_[found->second].id;
 }
 
-// White space that one token took in may be matched by the next one too. `tokenizers` then gives
-// both, and what is between is counted from the end of the last; so it is here.
+// White space that one token absorbs may also be matched by the next token. As in `tokenizers`,
+// both tokens are then returned, and the text after them starts at the end of the second one.
 void AddedTokens::Split(std::string_view text, bool normalized, std::vector<Piece>* pieces) const {
   const StringMatcher& matcher = normalized ? normalized_ : raw_;
   size_t covered = 0;
-  size_t spaces_end = 0;  // of the white space that the last token took in
+  size_t spaces_end = 0;  // end of the white space that the last token absorbed
   for (auto match = matcher.Find(text, 0); match.value >= 0;
        match = matcher.Find(text, match.end)) {
     const AddedToken& token = tokens_[match.value];
@@ -153,7 +153,8 @@ void AddedTokens::Split(std::string_view text, bool normalized, std::vector<Piec
     if (token.lstrip) begin = std::max(SpacesBefore(text, begin, covered), covered);
     size_t end = match.end;
     if (token.rstrip) {
-      // Tokens of white space may follow one another through a long run of it, whose end is known.
+      // Whitespace tokens may follow one another within a long run of white space, so reuse its
+      // end.
       if (spaces_end < match.end) spaces_end = SpacesAfter(text, match.end);
       end = spaces_end;
     }

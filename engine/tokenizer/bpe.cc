@@ -14,7 +14,7 @@
 namespace whipsnake::engine {
 namespace {
 
-// Words of up to so many symbols are merged by scanning for the best pair, longer ones with a
+// Words of at most this many symbols are merged by scanning for the best pair, longer ones with a
 // queue.
 constexpr size_t kLongestScanned = 40;
 
@@ -48,9 +48,10 @@ absl::Status Bpe::Encode(std::string_view word, Alphabet alphabet,
   return absl::OkStatus();
 }
 
-// One symbol a character. One that the vocabulary lacks is spelled as bytes, becomes the unknown
-// token, or is dropped where there is none. As in `tokenizers`, an unknown token waits for the next
-// character that is not spelled as bytes, so that it comes after those bytes.
+// Makes one symbol per character. A character that is not in the vocabulary is spelled as bytes,
+// becomes the unknown token, or is dropped if there is no unknown token. As in `tokenizers`, an
+// unknown token is emitted only before the next character that is not spelled as bytes, or at the
+// end, so it comes after those bytes.
 absl::Status Bpe::Symbolize(std::string_view word, std::vector<int32_t>* symbols) const {
   const int32_t unknown = has_unknown_ ? Find(unknown_token_) : -1;
   bool waiting = false;
@@ -96,7 +97,7 @@ Bpe::Merge Bpe::FindMerge(int32_t left, int32_t right) const {
   return found == merges_.end() ? Merge() : found->second;
 }
 
-// The symbols from `first` on; each time the pair of lowest rank, the leftmost of equals.
+// Merges the symbols from `first` on, each time the pair of lowest rank, the leftmost among equals.
 void Bpe::MergeByScan(std::vector<int32_t>* symbols, size_t first) const {
   std::vector<int32_t>& ids = *symbols;
   if (ids.size() - first < 2) return;
@@ -115,17 +116,17 @@ void Bpe::MergeByScan(std::vector<int32_t>* symbols, size_t first) const {
   }
 }
 
-// The same order in O(n log n): a queue of pairs over a linked list. A pair in the queue whose
-// symbols have changed since is stale and is passed over.
+// Merges in the same order in O(n log n), with a queue of pairs over a linked list. A queued pair
+// whose symbols have changed since is stale and is skipped.
 void Bpe::MergeByQueue(std::vector<int32_t>* symbols, size_t first) const {
   struct Node {
-    int32_t id;  // -1: merged into the one before it
+    int32_t id;  // -1 if merged into the previous node
     int32_t previous, next;
   };
   struct Candidate {
     Merge merge;
     int32_t left;
-    bool operator<(const Candidate& other) const {  // std::priority_queue gives the greatest
+    bool operator<(const Candidate& other) const {  // std::priority_queue returns the greatest
       if (merge.rank != other.merge.rank) return merge.rank > other.merge.rank;
       return left > other.left;
     }

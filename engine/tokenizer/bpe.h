@@ -1,5 +1,5 @@
-// Byte-pair encoding (Sennrich et al., 2016): a word's characters, merged pair by pair in the order
-// in which training found the pairs.
+// Byte-pair encoding (Sennrich et al., 2016): the characters of a word are merged pair by pair, in
+// the order in which training found the pairs.
 #ifndef WHIPSNAKE_ENGINE_TOKENIZER_BPE_H_
 #define WHIPSNAKE_ENGINE_TOKENIZER_BPE_H_
 
@@ -17,25 +17,26 @@
 
 namespace whipsnake::engine {
 
-// Ids are below this, so that a small file cannot ask for large tables.
+// All ids are below this limit, so that a small file cannot require large tables.
 inline constexpr int32_t kMaxTokenIds = 1 << 21;
 
 // Immutable and thread-safe.
 class Bpe {
  public:
-  // Reads the field "model". UNIMPLEMENTED for other models, dropout, and prefixes or suffixes of
-  // subwords.
+  // Reads the field "model". Returns INVALID_ARGUMENT if it is malformed, and UNIMPLEMENTED for
+  // other models, dropout, and prefixes or suffixes of subwords.
   static absl::StatusOr<Bpe> Parse(const JsonView& view);
 
-  // What the words given to Encode are made of.
+  // The units of the words passed to Encode.
   enum class Alphabet {
     kCharacters,  // well-formed UTF-8
-    kBytes,       // the bytes for which the byte-level characters of the vocabulary stand
+    kBytes,       // the bytes that byte-level characters in the vocabulary represent
   };
-  // Whether the vocabulary has every character of the byte-level alphabet; kBytes asks for it.
+  // Whether the vocabulary has every character of the byte-level alphabet, which kBytes requires.
   bool has_byte_alphabet() const { return has_byte_alphabet_; }
 
-  // Appends the ids of `word`.
+  // Appends the ids of `word`. Returns INVALID_ARGUMENT if a character needs the unknown token and
+  // that is not in the vocabulary.
   absl::Status Encode(std::string_view word, Alphabet alphabet, std::vector<int32_t>* ids) const;
 
   const absl::flat_hash_map<std::string, int32_t>& vocabulary() const { return vocabulary_; }
@@ -43,8 +44,7 @@ class Bpe {
 
  private:
   struct Merge {
-    uint32_t rank =
-        std::numeric_limits<uint32_t>::max();  // the lowest goes first; the largest: no merge
+    uint32_t rank = std::numeric_limits<uint32_t>::max();  // lowest first; max if no merge
     int32_t id = -1;
     bool exists() const { return id >= 0; }
   };
@@ -64,7 +64,7 @@ class Bpe {
 
   absl::flat_hash_map<std::string, int32_t> vocabulary_;
   absl::flat_hash_map<uint64_t, Merge> merges_;            // by left id << 32 | right id
-  absl::flat_hash_map<std::string, int32_t> whole_words_;  // with ignore_merges: ids by bytes
+  absl::flat_hash_map<std::string, int32_t> whole_words_;  // ids by bytes, with ignore_merges
   std::array<int32_t, 256> byte_ids_;
   bool has_byte_alphabet_ = false;
 

@@ -1,4 +1,4 @@
-// Reading a BPE model out of a tokenizer.json.
+// Parses the BPE model of a tokenizer.json.
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
@@ -11,7 +11,7 @@ namespace whipsnake::engine {
 
 absl::StatusOr<Bpe> Bpe::Parse(const JsonView& view) {
   if (!view.value().is_object()) return view.Invalid("an object");
-  // The oldest files name no type; they are BPE where they have merges.
+  // The oldest files have no type; they are BPE if they have merges.
   if (!view["type"].is_null() || view["merges"].is_null()) {
     ASSIGN_OR_RETURN(const std::string type, view.Type());
     if (type != "BPE") return view.Unsupported("model", type, "BPE");
@@ -62,8 +62,8 @@ absl::Status Bpe::ReadVocabulary(const JsonView& view) {
   return absl::OkStatus();
 }
 
-// Each merge is ["a", "b"], or "a b" in older files, where a line of a "#version" may come first.
-// All are of one form.
+// Each merge is ["a", "b"], or "a b" in older files, which may begin with a "#version" line. All
+// merges have the same form.
 absl::Status Bpe::ReadMerges(const JsonView& view) {
   if (!view.value().is_array()) return view.Invalid("an array of pairs");
   const bool lines = !view.value().empty() && view.value()[0].is_string();

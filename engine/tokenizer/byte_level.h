@@ -1,6 +1,6 @@
-// GPT-2's byte-level alphabet: every byte has a printable character of its own, so that a
-// vocabulary of strings can hold any bytes. Bytes that are printable in Latin-1 stand for
-// themselves; the others are U+0100 onwards, in order.
+// GPT-2's byte-level alphabet: every byte has its own printable character, so that a vocabulary of
+// strings can hold any bytes. Bytes that are printable in Latin-1 map to themselves; the others map
+// to U+0100 onwards, in order.
 #ifndef WHIPSNAKE_ENGINE_TOKENIZER_BYTE_LEVEL_H_
 #define WHIPSNAKE_ENGINE_TOKENIZER_BYTE_LEVEL_H_
 
@@ -11,14 +11,14 @@
 
 namespace whipsnake::engine {
 
-// The character of `byte`, in UTF-8.
+// Returns the character of `byte` in UTF-8.
 std::string_view ByteLevelCharacter(uint8_t byte);
 
-// Each byte as its character.
+// Replaces each byte by its character.
 std::string EncodeByteLevel(std::string_view bytes);
 
-// The bytes behind the characters of well-formed `text`, or nothing if one of them is not of the
-// alphabet.
+// Returns the bytes of the characters of well-formed `text`, or nullopt if a character is not in
+// the alphabet.
 std::optional<std::string> DecodeByteLevel(std::string_view text);
 
 }  // namespace whipsnake::engine

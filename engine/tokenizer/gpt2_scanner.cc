@@ -23,8 +23,8 @@ class Scanner {
 
   bool done() const { return pos_ == text_.size(); }
 
-  // The word at the position, which moves past it. The alternatives are tried in the pattern's
-  // order.
+  // Returns the word at the current position and moves past it. Tries the alternatives in the
+  // pattern's order.
   std::string_view Next() {
     const size_t begin = pos_;
     if (!TakeContraction() && !TakeRun()) TakeSpaces();
@@ -53,22 +53,23 @@ class Scanner {
     return true;
   }
 
-  // \s+(?!\S)|\s+: all spaces up to the end of the text, but the last one before a word is left to
-  // it.
+  // \s+(?!\S)|\s+: takes a run of spaces. If a word follows, leaves the last space to it, unless
+  // that is the only one.
   void TakeSpaces() {
     size_t last = pos_, end = pos_;
     for (size_t next = end; ClassAt(end, &next) == Class::kSpace; end = next) last = end;
     pos_ = end == text_.size() || last == pos_ ? end : last;
   }
 
-  // The first position from `pos` on whose character is not of class `c`.
+  // Returns the first position from `pos` on whose character is not of class `c`.
   size_t SkipClass(Class c, size_t pos) const {
     size_t next = pos;
     while (ClassAt(pos, &next) == c) pos = next;
     return pos;
   }
 
-  // The class of the character at `pos`; *next is set to the position after it.
+  // Returns the class of the character at `pos` and sets *next to the position after it, or returns
+  // kEnd.
   Class ClassAt(size_t pos, size_t* next) const {
     static const std::array<Class, 128> ascii = [] {
       std::array<Class, 128> classes;

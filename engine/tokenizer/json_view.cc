@@ -9,8 +9,9 @@ namespace {
 
 constexpr int kMaxDepth = 64;
 
-// The deepest nesting of arrays and objects, whether or not `text` is JSON. Known before parsing,
-// because a tree as deep as the file is long costs many times its size.
+// Returns the deepest nesting of arrays and objects, whether or not `text` is JSON. It is checked
+// before parsing, because a tree as deep as the file is long takes many times the memory of the
+// file.
 int NestingDepth(std::string_view text) {
   int depth = 0, deepest = 0;
   bool in_string = false;
@@ -30,7 +31,7 @@ int NestingDepth(std::string_view text) {
   return deepest;
 }
 
-// What a message says of a value: short ones in full, others by their kind.
+// Describes a value for a message: scalars in full, arrays and objects by kind and size.
 std::string Seen(const nlohmann::json& value) {
   if (value.is_string()) return Quoted(value.get_ref<const std::string&>());
   if (value.is_structured()) {

@@ -1,4 +1,4 @@
-// Typed reading of JSON, with errors that name the path of what is wrong.
+// Typed reading of JSON, with errors that name the path of the faulty value.
 #ifndef WHIPSNAKE_ENGINE_TOKENIZER_JSON_VIEW_H_
 #define WHIPSNAKE_ENGINE_TOKENIZER_JSON_VIEW_H_
 
@@ -13,11 +13,11 @@
 
 namespace whipsnake::engine {
 
-// Parses `text`. INVALID_ARGUMENT if it is not JSON or nests arrays and objects deeper than a
-// limit.
+// Parses `text`. Returns INVALID_ARGUMENT if it is not JSON or nests arrays and objects more than
+// 64 deep.
 absl::StatusOr<nlohmann::json> ParseJson(std::string_view text);
 
-// A value and its path. What is missing is seen as null, as serde sees an optional field. The value
+// A value and its path. A missing field reads as null, as serde treats an optional field. The value
 // must outlive the view.
 class JsonView {
  public:
@@ -28,20 +28,21 @@ class JsonView {
   const std::string& path() const { return path_; }
   bool is_null() const { return value_->is_null(); }
 
-  // The field `key`; null if this is not an object.
+  // Returns the field `key`; null if it is missing or this is not an object.
   JsonView operator[](const char* key) const;
 
-  // The elements of an array.
+  // Typed access. These return INVALID_ARGUMENT if the value has another type; BoolOr returns
+  // `otherwise` for null.
   absl::StatusOr<std::vector<JsonView>> Elements() const;
   absl::StatusOr<bool> Bool() const;
   absl::StatusOr<bool> BoolOr(bool otherwise) const;
   absl::StatusOr<std::string> String() const;
-  // The string field "type" of an object.
+  // Returns the string field "type" of an object.
   absl::StatusOr<std::string> Type() const;
 
-  // INVALID_ARGUMENT "path: <value> seen, expected <expected>".
+  // Returns INVALID_ARGUMENT "path: <value> seen, expected <expected>".
   absl::Status Invalid(std::string_view expected) const;
-  // UNIMPLEMENTED "path: kind "type" is not supported, expected <supported>".
+  // Returns UNIMPLEMENTED "path: kind "type" is not supported, expected <supported>".
   absl::Status Unsupported(std::string_view kind, std::string_view type,
                            std::string_view supported) const;
 

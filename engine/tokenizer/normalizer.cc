@@ -15,9 +15,9 @@
 namespace whipsnake::engine {
 namespace {
 
-// NFC and its kin. `tokenizers` 0.23 has the tables of Unicode 9.0: a character that is younger has
-// no decomposition and no combining class there. Vocabularies are made with that, so it is kept
-// here, whatever the age of ICU's own tables.
+// NFC, NFD, NFKC and NFKD. `tokenizers` 0.23 uses the tables of Unicode 9.0, in which a later
+// character has no decomposition and no combining class. Vocabularies are made with these tables,
+// so the same holds here, whatever the Unicode version of ICU.
 class UnicodeForm : public NormalizerStep {
  public:
   static absl::StatusOr<std::unique_ptr<UnicodeForm>> Create(const std::string& type) {
@@ -57,11 +57,11 @@ class UnicodeForm : public NormalizerStep {
   const icu::FilteredNormalizer2 form_;
 };
 
-// Each code point by itself, so a final sigma is a sigma.
+// Lowercases each code point by itself, so a final sigma gets no special form.
 class Lowercase : public NormalizerStep {
  public:
   absl::Status Apply(std::string* text) const override {
-    constexpr char32_t kCapitalIWithDot = 0x130;  // the one whose lower case is two code points
+    constexpr char32_t kCapitalIWithDot = 0x130;  // its lower case is two code points
     std::string lower;
     lower.reserve(text->size());
     for (size_t pos = 0; pos < text->size();) {
@@ -123,7 +123,7 @@ absl::StatusOr<Normalizer> Normalizer::Parse(const JsonView& view) {
   return normalizer;
 }
 
-// NOLINTNEXTLINE(misc-no-recursion): as deep as ParseJson lets a document be.
+// NOLINTNEXTLINE(misc-no-recursion): ParseJson limits the depth.
 absl::Status Normalizer::Append(const JsonView& view) {
   ASSIGN_OR_RETURN(const std::string type, view.Type());
   if (type == "Sequence") {
@@ -137,7 +137,7 @@ absl::Status Normalizer::Append(const JsonView& view) {
   } else if (type == "Replace") {
     ASSIGN_OR_RETURN(Pattern pattern, Pattern::Parse(view["pattern"]));
     ASSIGN_OR_RETURN(std::string content, view["content"].String());
-    // A content of this size a few steps in a row could multiply a text beyond any memory.
+    // Longer contents, a few steps in a row, could multiply a text beyond any memory.
     constexpr size_t kLongestReplacement = 1024;
     if (content.size() > kLongestReplacement) return view["content"].Invalid("at most 1024 bytes");
     steps_.push_back(std::make_unique<Replace>(std::move(pattern), std::move(content)));
@@ -152,7 +152,7 @@ absl::Status Normalizer::Append(const JsonView& view) {
 }
 
 absl::StatusOr<std::string> Normalizer::Apply(std::string_view text) const {
-  // NFKC at its worst makes 11 bytes of one.
+  // In the worst case, NFKC turns 1 byte into 11.
   const size_t limit = 64 * text.size() + 65536;
   std::string normalized(text);
   for (const auto& step : steps_) {

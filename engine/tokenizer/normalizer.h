@@ -1,4 +1,4 @@
-// The normalizers of a tokenizer.json: what is done to the text before it is split.
+// The normalizers of a tokenizer.json, which change the text before it is split.
 #ifndef WHIPSNAKE_ENGINE_TOKENIZER_NORMALIZER_H_
 #define WHIPSNAKE_ENGINE_TOKENIZER_NORMALIZER_H_
 
@@ -21,17 +21,17 @@ class NormalizerStep {
   virtual absl::Status Apply(std::string* text) const = 0;
 };
 
-// The steps in order. Immutable and thread-safe.
+// Applies steps in order. Immutable and thread-safe.
 class Normalizer {
  public:
   // Reads the field "normalizer": null, NFC, NFD, NFKC, NFKD, Lowercase, Replace, Prepend or a
-  // Sequence of them.
+  // Sequence of them. Returns UNIMPLEMENTED for other types.
   static absl::StatusOr<Normalizer> Parse(const JsonView& view);
 
   bool empty() const { return steps_.empty(); }
 
-  // The normal form of well-formed `text`. RESOURCE_EXHAUSTED if replacements blow it up beyond all
-  // reason.
+  // Returns the normal form of well-formed `text`, or RESOURCE_EXHAUSTED if it exceeds 64 times the
+  // size of the text plus 64 KiB.
   absl::StatusOr<std::string> Apply(std::string_view text) const;
 
  private:

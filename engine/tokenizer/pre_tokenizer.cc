@@ -14,7 +14,7 @@ namespace {
 
 using Pieces = std::vector<std::string_view>;
 
-// The first half of ByteLevel: " " before a text that does not begin with one.
+// The first part of ByteLevel: puts " " before a text that does not begin with one.
 class PrefixSpace : public PreTokenizerStep {
  public:
   absl::Status Split(std::string_view text, TextStore* store, Pieces* pieces) const override {
@@ -32,7 +32,7 @@ class Gpt2Words : public PreTokenizerStep {
   }
 };
 
-// The second half of ByteLevel.
+// The last part of ByteLevel: replaces bytes by their characters.
 class BytesToCharacters : public PreTokenizerStep {
  public:
   absl::Status Split(std::string_view text, TextStore* store, Pieces* pieces) const override {
@@ -59,7 +59,7 @@ class PatternSplit : public PreTokenizerStep {
   const bool invert_;
 };
 
-// Every character of a class is a match.
+// Each character of a class is a match.
 class CharacterSplit : public PreTokenizerStep {
  public:
   using Predicate = bool (*)(char32_t code_point);
@@ -81,7 +81,8 @@ class CharacterSplit : public PreTokenizerStep {
   const SplitBehavior behavior_;
 };
 
-// Whitespace: \w+|[^\w\s]+, the rest dropped. \w is that of UTS #18, as in Rust's regex.
+// Whitespace: keeps the matches of \w+|[^\w\s]+ and drops the rest. \w is as in UTS #18 and in
+// Rust's regex.
 class WordsAndSymbols : public PreTokenizerStep {
  public:
   absl::Status Split(std::string_view text, TextStore*, Pieces* pieces) const override {
@@ -115,7 +116,7 @@ absl::StatusOr<PreTokenizer> PreTokenizer::Parse(const JsonView& view) {
   return pre_tokenizer;
 }
 
-// NOLINTNEXTLINE(misc-no-recursion): as deep as ParseJson lets a document be.
+// NOLINTNEXTLINE(misc-no-recursion): ParseJson limits the depth.
 absl::Status PreTokenizer::Append(const JsonView& view) {
   ASSIGN_OR_RETURN(const std::string type, view.Type());
   if (type == "Sequence") {

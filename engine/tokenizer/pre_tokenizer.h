@@ -1,4 +1,4 @@
-// The pre-tokenizers of a tokenizer.json: how a text is cut into words before the model sees it.
+// The pre-tokenizers of a tokenizer.json, which split a text into words for the model.
 #ifndef WHIPSNAKE_ENGINE_TOKENIZER_PRE_TOKENIZER_H_
 #define WHIPSNAKE_ENGINE_TOKENIZER_PRE_TOKENIZER_H_
 
@@ -14,31 +14,32 @@
 
 namespace whipsnake::engine {
 
-// Owns the texts made on the way from which words are cut; their addresses stay.
+// Owns the intermediate texts that words point into. Their addresses do not change.
 using TextStore = std::deque<std::string>;
 
 // One step. Immutable and thread-safe.
 class PreTokenizerStep {
  public:
   virtual ~PreTokenizerStep() = default;
-  // Appends the pieces of well-formed, non-empty `text`: parts of it, or of texts put into `store`.
+  // Appends the pieces of well-formed, non-empty `text`. They are parts of it or of texts added to
+  // `store`.
   virtual absl::Status Split(std::string_view text, TextStore* store,
                              std::vector<std::string_view>* pieces) const = 0;
 };
 
-// The steps in order, each cutting the pieces of the one before. Immutable and thread-safe.
+// Applies steps in order, each to the pieces of the previous one. Const methods are thread-safe.
 class PreTokenizer {
  public:
   // Reads the field "pre_tokenizer": null, ByteLevel, Split, Digits, Punctuation, Whitespace,
-  // WhitespaceSplit or a Sequence of them.
+  // WhitespaceSplit or a Sequence of them. Returns UNIMPLEMENTED for other types.
   static absl::StatusOr<PreTokenizer> Parse(const JsonView& view);
 
-  // Whether the last step turns bytes into the characters of the byte-level alphabet.
+  // Whether the last step replaces bytes by the characters of the byte-level alphabet.
   bool ends_in_byte_level() const { return final_byte_level_; }
-  // Leaves that last turn out, so that Split gives the bytes themselves.
+  // Removes that last step if there is one, so that Split returns the bytes themselves.
   void KeepBytes();
 
-  // Appends the words of well-formed `text`.
+  // Appends the words of well-formed `text`, which point into it or into `store`.
   absl::Status Split(std::string_view text, TextStore* store,
                      std::vector<std::string_view>* words) const;
 

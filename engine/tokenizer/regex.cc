@@ -14,13 +14,14 @@ namespace {
 constexpr char kWord[] = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\u00B2\\u00B3\\u00B9\\u00BC-\\u00BE";
 constexpr char kHex[] = "0-9A-Fa-f";
 
-// Rewrites what Oniguruma and ICU spell differently, and refuses what ICU would take in another
-// sense.
+// Rewrites constructs that Oniguruma and ICU spell differently, and rejects those that ICU would
+// interpret differently.
 class Translator {
  public:
   explicit Translator(std::string_view pattern) : pattern_(pattern) {}
 
-  // False if it met something that it does not translate: see `refused`.
+  // Returns false if the pattern has a construct that is not translated; `refused` is that
+  // construct.
   bool Run() {
     while (pos_ < pattern_.size()) {
       if (!Next()) return false;
@@ -36,9 +37,9 @@ class Translator {
     const char c = pattern_[pos_];
     if (c == '\\') return Escape();
     if (c == '(' && set_depth_ == 0 && Ahead("(?")) return Group();
-    // In Ruby a{1,3}+ repeats the whole; in ICU the + makes it possessive.
+    // In Ruby, the + of a{1,3}+ repeats the whole; in ICU it makes the quantifier possessive.
     if (c == '}' && set_depth_ == 0 && Ahead("}+")) return Refuse(2);
-    // ICU subtracts sets with --; Ruby knows no such thing.
+    // ICU subtracts sets with --; Ruby has no such operator.
     if (c == '-' && set_depth_ > 0 && Ahead("--")) return Refuse(2);
     if (c == '[') ++set_depth_;
     if (c == ']' && set_depth_ > 0) --set_depth_;
@@ -65,7 +66,7 @@ class Translator {
         (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
     const bool same = std::string_view("pPsSdDnrtfeaxuAz").find(c) != std::string_view::npos;
     if (letter_or_digit && !same) return Refuse(2);
-    // \p{L} and \x{41} as one: their brace ends no repetition.
+    // Copy \p{L} and \x{41} as a whole, because their closing brace does not end a repetition.
     const size_t brace = std::string_view("pPx").find(c) == std::string_view::npos ||
                                  pattern_.substr(pos_ + 2, 1) != "{"
                              ? std::string_view::npos
@@ -77,7 +78,7 @@ class Translator {
     for (const char* same : {"(?:", "(?=", "(?!", "(?>", "(?<", "(?i:", "(?-i:", "(?#"}) {
       if (Ahead(same)) return Copy(std::string_view(same).size());
     }
-    // Elsewhere than at the start, Ruby's (?i) takes in the alternatives after it.
+    // Except at the start, Ruby's (?i) extends over the alternatives after it.
     if (pos_ == 0 && Ahead("(?i)")) return Copy(4);
     return Refuse(3);
   }
@@ -99,7 +100,7 @@ class Translator {
   int set_depth_ = 0;
 };
 
-// Follows a position through well-formed UTF-8 as a position in its UTF-16 form moves forward.
+// Maps increasing positions in the UTF-16 form of well-formed UTF-8 text to positions in the UTF-8.
 class Utf8Position {
  public:
   explicit Utf8Position(std::string_view text) : text_(text) {}
@@ -119,8 +120,8 @@ class Utf8Position {
   int32_t utf16_ = 0;
 };
 
-// ICU's unit is about 10,000 steps of its engine for one match. Ten steps a character and ten
-// million more leave any pattern of the field far behind.
+// ICU's unit is about 10,000 steps of its engine, for one match. Ten million steps plus ten per
+// character are far more than any pattern in use needs.
 int32_t TimeLimit(int32_t length) { return 1000 + length / 1000; }
 
 }  // namespace
@@ -132,7 +133,7 @@ absl::StatusOr<Regex> Regex::Compile(const JsonView& view) {
     return view.Unsupported("regular expression construct", translator.refused,
                             "one that Oniguruma and ICU read alike");
   }
-  // Ruby's ^ and $ are at line ends, and only \n ends a line.
+  // In Ruby, ^ and $ match at line ends, and only \n ends a line.
   constexpr uint32_t kRubyLines = UREGEX_MULTILINE | UREGEX_UNIX_LINES;
   UErrorCode error = U_ZERO_ERROR;
   UParseError where;
@@ -155,7 +156,7 @@ absl::Status Regex::FindAll(std::string_view text, std::vector<Span>* matches) c
   while (U_SUCCESS(error) && matcher->find(error)) {
     const int32_t begin = matcher->start(error);
     const int32_t end = matcher->end(error);
-    // Oniguruma's iteration skips an empty match that touches the one before.
+    // Like Oniguruma, skip an empty match right after the previous match.
     if (begin == end && begin == last_end) continue;
     const size_t from = position.MoveTo(begin);
     matches->push_back({from, position.MoveTo(end)});

@@ -1,5 +1,5 @@
-// The regular expressions of a tokenizer.json, which are written for Oniguruma's Ruby syntax, run
-// by ICU.
+// Runs the regular expressions of a tokenizer.json, which are written in Oniguruma's Ruby syntax,
+// with ICU.
 #ifndef WHIPSNAKE_ENGINE_TOKENIZER_REGEX_H_
 #define WHIPSNAKE_ENGINE_TOKENIZER_REGEX_H_
 
@@ -21,16 +21,16 @@ struct Span {
   size_t end;
 };
 
-// Immutable and thread-safe. The Unicode version is ICU's: 15.0 on Debian 12, 16.0 on Debian 13,
-// where Oniguruma in tokenizers 0.23 has 16.0.
+// Immutable and thread-safe. The Unicode version is that of ICU: 15.0 on Debian 12, 16.0 on Debian
+// 13. Oniguruma in tokenizers 0.23 has 16.0.
 class Regex {
  public:
-  // Compiles the string at `pattern`. UNIMPLEMENTED if it uses a construct that means something
-  // else to ICU, INVALID_ARGUMENT if it is no regular expression.
+  // Compiles the string in `pattern`. Returns UNIMPLEMENTED if it uses a construct that ICU
+  // interprets differently, and INVALID_ARGUMENT if it is not a regular expression.
   static absl::StatusOr<Regex> Compile(const JsonView& pattern);
 
-  // Appends the matches in well-formed `text`, in order; an empty one only where no match ends.
-  // Fails when the search backtracks too much for ICU's limits.
+  // Appends the matches in well-formed `text`, in order, except empty ones right after another
+  // match. Returns RESOURCE_EXHAUSTED if the search exceeds ICU's limits.
   absl::Status FindAll(std::string_view text, std::vector<Span>* matches) const;
 
  private:

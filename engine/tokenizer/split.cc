@@ -13,7 +13,8 @@ struct Part {
   bool match;
 };
 
-// The matches and what lies between them: together the whole text.
+// Returns the matches and the parts between them, which together cover the whole text. `invert`
+// swaps their roles.
 std::vector<Part> Cover(size_t size, const std::vector<Span>& matches, bool invert) {
   std::vector<Part> parts;
   parts.reserve(2 * matches.size() + 1);
@@ -27,7 +28,8 @@ std::vector<Part> Cover(size_t size, const std::vector<Span>& matches, bool inve
   return parts;
 }
 
-// Joins each part for which `joins(match, previous was a match)` to the one before it.
+// Joins each part for which `joins(is a match, previous was a match)` is true to the part before
+// it.
 template <typename Joins>
 std::vector<Span> Join(const std::vector<Part>& parts, Joins joins) {
   std::vector<Span> joined;

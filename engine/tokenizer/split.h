@@ -1,4 +1,4 @@
-// Cutting a text at the matches of a pattern.
+// Splits a text at the matches of a pattern.
 #ifndef WHIPSNAKE_ENGINE_TOKENIZER_SPLIT_H_
 #define WHIPSNAKE_ENGINE_TOKENIZER_SPLIT_H_
 
@@ -19,20 +19,21 @@ class Pattern {
  public:
   static absl::StatusOr<Pattern> Parse(const JsonView& view);
 
-  // Appends the matches in well-formed `text`, in order, not overlapping.
+  // Appends the matches in well-formed `text`, in order and without overlaps. Errors as from
+  // Regex::FindAll.
   absl::Status FindAll(std::string_view text, std::vector<Span>* matches) const;
 
  private:
   std::string literal_;
-  std::optional<Regex> regex_;  // instead of the literal
+  std::optional<Regex> regex_;  // if set, used instead of the literal
 };
 
-// What becomes of a match: a piece of its own, none, or one with its neighbours.
+// What happens to a match: it becomes its own piece, is removed, or is merged with its neighbours.
 enum class SplitBehavior { kIsolated, kRemoved, kContiguous, kMergedWithPrevious, kMergedWithNext };
 absl::StatusOr<SplitBehavior> ParseSplitBehavior(const JsonView& view);
 
-// Appends the non-empty pieces of `text`. `invert` takes what lies between the matches for the
-// matches.
+// Appends the non-empty pieces of `text`. With `invert`, the parts between the matches are treated
+// as the matches.
 void Split(std::string_view text, const std::vector<Span>& matches, SplitBehavior behavior,
            bool invert, std::vector<std::string_view>* pieces);
 

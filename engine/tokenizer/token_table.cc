@@ -9,10 +9,10 @@
 
 namespace whipsnake::engine {
 
-// An added token decodes as the form in which it is looked for, and hides what the vocabulary has
-// at its id. Like any other token it is taken for byte-level characters if all of its characters
-// are such. A token is special if it reads as the content of a special one: that is how
-// `tokenizers` decides.
+// An added token decodes to the string that it is matched by, and overrides the vocabulary's token
+// with the same id. Like any other token, it is decoded from byte-level characters if all of its
+// characters are such. As in `tokenizers`, a token is special if its string is the content of a
+// special token.
 TokenTable::TokenTable(const Bpe& model, const AddedTokens& added) {
   std::vector<std::string_view> tokens;
   const auto set = [&](int32_t id, std::string_view token) {

@@ -1,4 +1,4 @@
-// What each id stands for when ids are turned back into text.
+// Maps token ids to their bytes, for decoding.
 #ifndef WHIPSNAKE_ENGINE_TOKENIZER_TOKEN_TABLE_H_
 #define WHIPSNAKE_ENGINE_TOKENIZER_TOKEN_TABLE_H_
 
@@ -19,7 +19,7 @@ class TokenTable {
 
   // One more than the largest id.
   int32_t size() const { return static_cast<int32_t>(entries_.size()); }
-  // The bytes that the byte-level decoder makes of a token; "" for an id that is unknown.
+  // Returns the bytes that the byte-level decoder makes of a token; "" for an unknown id.
   std::string_view Bytes(int32_t id) const;
   bool IsSpecial(int32_t id) const;
 

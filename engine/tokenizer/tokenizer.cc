@@ -18,10 +18,10 @@ namespace whipsnake::engine {
 namespace {
 
 constexpr int64_t kLargestFile = int64_t{256} << 20;
-constexpr size_t kLongestText = size_t{1} << 28;  // ICU counts in int32
+constexpr size_t kLongestText = size_t{1} << 28;  // in bytes; ICU's lengths are int32
 
-// "decoder": ByteLevel, alone or in a Sequence of one.
-// NOLINTNEXTLINE(misc-no-recursion): as deep as ParseJson lets a document be.
+// "decoder": accepts ByteLevel, alone or in a Sequence of one.
+// NOLINTNEXTLINE(misc-no-recursion): ParseJson limits the depth.
 absl::Status CheckDecoder(const JsonView& view) {
   if (view.is_null()) return view.Unsupported("decoder", "null", "ByteLevel");
   ASSIGN_OR_RETURN(const std::string type, view.Type());
@@ -33,8 +33,8 @@ absl::Status CheckDecoder(const JsonView& view) {
   return view.Unsupported("decoder", type, "ByteLevel");
 }
 
-// A template that repeats or leaves out the text itself would change more than what stands around
-// it.
+// Rejects a template that repeats or omits the text itself, because it would change more than what
+// is around the text.
 absl::Status CheckTemplate(const JsonView& view) {
   ASSIGN_OR_RETURN(const std::vector<JsonView> parts, view["single"].Elements());
   int texts = 0;
@@ -43,9 +43,9 @@ absl::Status CheckTemplate(const JsonView& view) {
   return view["single"].Unsupported("template with texts", absl::StrCat(texts), "one text");
 }
 
-// "post_processor": what it adds around a text is not added here, so all that is asked is that it
-// adds only.
-// NOLINTNEXTLINE(misc-no-recursion): as deep as ParseJson lets a document be.
+// "post_processor": the tokens that it adds around a text are not added here, so this only checks
+// that it does nothing but add tokens.
+// NOLINTNEXTLINE(misc-no-recursion): ParseJson limits the depth.
 absl::Status CheckPostProcessor(const JsonView& view) {
   if (view.is_null()) return absl::OkStatus();
   ASSIGN_OR_RETURN(const std::string type, view.Type());
@@ -63,7 +63,7 @@ absl::Status CheckPostProcessor(const JsonView& view) {
   return absl::OkStatus();
 }
 
-// The words of one text that were encoded before, with the place of their ids in the output.
+// The words of one text that are already encoded, with the range of their ids in the output.
 class WordCache {
  public:
   struct Range {
@@ -96,7 +96,7 @@ class JsonTokenizer : public Tokenizer {
  private:
   JsonTokenizer(Normalizer normalizer, PreTokenizer pre_tokenizer, Bpe model, AddedTokens added);
 
-  // What one call of Encode works with.
+  // The working state of one call of Encode.
   struct Pass {
     TextStore store;
     WordCache cache;
@@ -136,16 +136,17 @@ JsonTokenizer::JsonTokenizer(Normalizer normalizer, PreTokenizer pre_tokenizer, 
       model_(std::move(model)),
       added_(std::move(added)),
       table_(model_, added_) {
-  // The bytes of a text need not become characters and be looked up again where each of them has a
-  // token.
+  // If every byte has a token, encode bytes directly instead of turning them into characters and
+  // looking those up.
   if (pre_tokenizer_.ends_in_byte_level() && model_.has_byte_alphabet()) {
     pre_tokenizer_.KeepBytes();
     alphabet_ = Bpe::Alphabet::kBytes;
   }
 }
 
-// Added tokens of the raw text, then normalization between them, then added tokens of the
-// normalized text, then words between those, then the model.
+// Matches added tokens in the raw text, normalizes the text between them, matches added tokens in
+// the normalized text, splits the text between those into words, and encodes the words with the
+// model.
 absl::StatusOr<std::vector<int32_t>> JsonTokenizer::Encode(std::string_view text) const {
   if (text.size() > kLongestText) {
     return absl::InvalidArgumentError(

@@ -15,8 +15,8 @@ struct Unit {
   bool truncated;  // ill-formed only because the bytes end
 };
 
-// How many bytes follow the lead byte, and the range of the first of them: table 3-7 of the Unicode
-// Standard. The others are 80..BF.
+// The number of bytes after the lead byte, and the range of the first of them, from table 3-7 of
+// the Unicode Standard. The others are 80..BF.
 struct Lead {
   size_t trail;
   uint8_t low, high;
@@ -48,7 +48,7 @@ Unit FirstUnit(std::string_view bytes) {
   return {lead.trail + 1, true, false};
 }
 
-// The first offset from `pos` on that is not ASCII, found eight bytes at a time.
+// Returns the first offset from `pos` on that is not ASCII, checking eight bytes at a time.
 size_t SkipAscii(std::string_view bytes, size_t pos) {
   for (; pos + 8 <= bytes.size(); pos += 8) {
     uint64_t word;
@@ -84,7 +84,7 @@ void AppendLossy(std::string_view bytes, std::string* out) {
 size_t IncompleteTail(std::string_view bytes) {
   for (size_t length = 1; length <= std::min<size_t>(3, bytes.size()); ++length) {
     const std::string_view tail = bytes.substr(bytes.size() - length);
-    // A byte from C0 on never continues a character, so a unit starts there.
+    // A byte from C0 on is never a continuation byte, so a unit starts there.
     if (static_cast<uint8_t>(tail[0]) < 0xC0) continue;
     const Unit unit = FirstUnit(tail);
     return unit.truncated ? length : 0;

@@ -1,4 +1,4 @@
-// UTF-8: what is well-formed, and what becomes of what is not.
+// Validates, decodes and encodes UTF-8.
 #ifndef WHIPSNAKE_ENGINE_TOKENIZER_UTF8_H_
 #define WHIPSNAKE_ENGINE_TOKENIZER_UTF8_H_
 
@@ -8,20 +8,22 @@
 
 namespace whipsnake::engine {
 
-// The offset of the first byte that belongs to no well-formed character, or npos.
+// Returns the offset of the first byte that is not part of a well-formed character, or npos.
 size_t FindInvalidUtf8(std::string_view bytes);
 
-// Appends `bytes`, with U+FFFD for each maximal subpart of an ill-formed character (the practice
-// that the Unicode Standard recommends in section 3.9, and that Rust's from_utf8_lossy follows).
+// Appends `bytes`, with U+FFFD for each maximal subpart of an ill-formed character (as section 3.9
+// of the Unicode Standard recommends and Rust's from_utf8_lossy does).
 void AppendLossy(std::string_view bytes, std::string* out);
 
-// How many bytes at the end (0 to 3) begin a character that more bytes could still complete.
+// Returns the number of bytes at the end (0 to 3) that begin a character that more bytes could
+// complete.
 size_t IncompleteTail(std::string_view bytes);
 
-// The code point at `*pos`, which moves past it. `text` must be well-formed and *pos < text.size().
+// Returns the code point at `*pos` and moves `*pos` past it. `text` must be well-formed, and `*pos`
+// within it.
 char32_t NextCodePoint(std::string_view text, size_t* pos);
 
-// The code point that ends before `pos`. `text` must be well-formed and pos > 0.
+// Returns the code point that ends before `pos`. `text` must be well-formed and pos > 0.
 char32_t CodePointBefore(std::string_view text, size_t pos);
 
 void AppendUtf8(char32_t code_point, std::string* out);

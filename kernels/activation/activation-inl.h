@@ -1,8 +1,8 @@
-// Vector forms of exp and of the activations, for whichever kernel wants to inline them.
+// Vector forms of exp and the activations, for kernels that inline them.
 //
-// The polynomials are least-maximum fits of the relative error (Lawson's iteration), coefficients
-// rounded to fp32 one after the other with the rest fitted again; the errors named are of the exact
-// polynomial.
+// The polynomials are minimax fits of the relative error (Lawson's iteration). Their coefficients
+// are rounded to fp32 one at a time, and the remaining ones are fitted again after each. The stated
+// errors are those of the polynomials in exact arithmetic.
 #include <type_traits>
 
 #include "hwy/highway.h"
@@ -19,8 +19,8 @@ HWY_BEFORE_NAMESPACE();
 namespace whipsnake::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// max and min against a bound, where NaN stays NaN. x86's instructions return their second operand
-// when either is NaN; elsewhere Highway leaves open which operand that is.
+// AtLeast and AtMost clamp x to a bound; NaN stays NaN. If an operand is NaN, x86's max and min
+// return the second operand. On other targets Highway does not specify which operand they return.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V AtLeast(D d, float bound, V x) {
   const V low = hn::Set(d, bound);
@@ -41,7 +41,8 @@ HWY_INLINE V AtMost(D d, float bound, V x) {
 #endif
 }
 
-// Adding it to v rounds v to an integer in the sum's low bits: |v| < 2^22, half to even.
+// Adding this to v, |v| < 2^22, rounds v half to even and leaves the integer in the low bits of the
+// sum.
 inline constexpr float kRoundToInteger = 0x1.8p23f;
 
 // c[0] x^(n-1) + ... + c[n-1].
@@ -53,16 +54,17 @@ HWY_INLINE V Horner(D d, V x, const float (&coefficients)[n]) {
   return sum;
 }
 
-// exp(x) = 2^n exp(r), |r| <= ln(2)/2. Zero below -87.7 and infinity above 88.3, where the
-// exponents of the subnormal numbers begin and the finite ones end.
+// exp(x) = 2^n exp(r), |r| <= ln(2)/2. Returns zero below -87.7 and infinity above 88.3, where 2^n
+// leaves the range of normal numbers.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V Exp(D d, V x) {
   const hn::RebindToSigned<D> di;
-  x = AtMost(d, 89.0f, AtLeast(d, -88.0f, x));  // n in [-127, 128]: the scale is 0 ... infinity
+  x = AtMost(d, 89.0f, AtLeast(d, -88.0f, x));  // n in [-127, 128]: scale from 0 to infinity
   const V magic = hn::Set(d, kRoundToInteger);
   const V shifted = hn::MulAdd(x, hn::Set(d, 0x1.715476p0f), magic);  // log2(e)
   const V n = hn::Sub(shifted, magic);
-  // ln 2 in two parts (Cody and Waite); the first has so few bits that its product with n is exact.
+  // ln 2 in two parts (Cody and Waite). The first part has so few bits that its product with n is
+  // exact.
   const V r =
       hn::MulAdd(n, hn::Set(d, -0x1.7f7d1cp-20f), hn::MulAdd(n, hn::Set(d, -0x1.62e4p-1f), x));
   // Relative error 3.2e-9.
@@ -73,7 +75,7 @@ HWY_INLINE V Exp(D d, V x) {
   return hn::Mul(p, scale);
 }
 
-// log(1 + u) for u in [0, 1], u · P(u) with relative error 5.3e-9.
+// log(1 + u) for u in [0, 1], as u · P(u) with relative error 5.3e-9.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V Log1pOfFraction(D d, V u) {
   return hn::Mul(
@@ -82,8 +84,8 @@ HWY_INLINE V Log1pOfFraction(D d, V u) {
                  0.196921214f, -0.249580204f, 0.333304644f, -0.499999315f, 1}));
 }
 
-// max(x, 0) + log(1 + exp(-|x|)): the second term is below half a unit in the last place of x long
-// before the threshold of 20 above which softplus is the identity by definition.
+// max(x, 0) + log(1 + exp(-|x|)). The second term falls below half a unit in the last place of x
+// well before 20, above which softplus is the identity by definition.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V Softplus(D d, V x) {
   const V tail = Log1pOfFraction(d, Exp(d, hn::Neg(hn::Abs(x))));
@@ -97,8 +99,8 @@ HWY_INLINE V Sigmoid(D d, V x) {
   return hn::Div(one, hn::Add(one, Exp(d, hn::Neg(x))));
 }
 
-// x / (1 + exp(-x)). The bound makes -infinity, where the quotient would be NaN, a number whose
-// result is zero like that of all its neighbours; so do those of the functions below.
+// x / (1 + exp(-x)). For x = -infinity the quotient would be NaN, so x is clamped to a finite bound
+// at which the result is already zero. The functions below clamp x for the same reason.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V Silu(D d, V x) {
   x = AtLeast(d, -89.0f, x);
@@ -111,7 +113,7 @@ HWY_INLINE V QuickGelu(D d, V x) {
   return hn::Div(x, hn::Add(hn::Set(d, 1.0f), Exp(d, hn::Mul(x, hn::Set(d, -1.702f)))));
 }
 
-// The exponent of gelu_new's gate, negated: 2 √(2/π) (x + 0.044715 x³).
+// -2 √(2/π) (x + 0.044715 x³): gelu_new is x σ(v), and this is -v.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V NegatedGeluNewGate(D d, V x) {
   constexpr float kLinear = -1.5957691216f, kCubic = -0.0713548163f;
@@ -124,24 +126,25 @@ HWY_INLINE V GeluNew(D d, V x) {
   return hn::Div(x, hn::Add(hn::Set(d, 1.0f), Exp(d, NegatedGeluNewGate(d, x))));
 }
 
-// exp(-x²/2), where |x| <= 16 or NaN.
+// exp(-x²/2) for |x| <= 16; NaN stays NaN.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V Bell(D d, V x) {
   return Exp(d, hn::Mul(hn::Mul(x, x), hn::Set(d, -0.5f)));
 }
 
-// To where exp(-x²/2) is 0 in fp32.
+// Clamps x to [-16, 16]. exp(-x²/2) is 0 in fp32 at both bounds.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V WithinBell(D d, V x) {
   return AtMost(d, 16.0f, AtLeast(d, -16.0f, x));
 }
 
-// Φ(x), given exp(-x²/2): from the tail by a rational approximation of the error function
-// (Abramowitz & Stegun, Handbook of Mathematical Functions, 7.1.26), whose error is 1.5e-7.
+// Φ(x), given bell = exp(-x²/2). Computes the tail by a rational approximation of the error
+// function (Abramowitz & Stegun, Handbook of Mathematical Functions, 7.1.26) with an error of
+// 1.5e-7.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V NormalDistribution(D d, V x, V bell) {
   const V one = hn::Set(d, 1.0f);
-  constexpr float kP = 0.3275911f * 0.70710678f;  // of |x| / √2
+  constexpr float kP = 0.3275911f * 0.70710678f;  // applies to |x| / √2
   const V t = hn::Div(one, hn::MulAdd(hn::Abs(x), hn::Set(d, kP), one));
   const V tail = hn::Mul(hn::Mul(t, bell),
                          Horner(d, t,
@@ -156,8 +159,8 @@ HWY_INLINE V Gelu(D d, V x) {
   return hn::Mul(x, NormalDistribution(d, x, Bell(d, AtMost(d, 16.0f, x))));
 }
 
-// tanh(log(1 + n)) = w / (w + 2) with w = n (n + 2), n = exp(x). It is 1 in fp32 long before x is
-// 20, and w then still finite.
+// tanh(log(1 + n)) = w / (w + 2) with w = n (n + 2) and n = exp(x). At x = 20 the quotient is
+// already 1 in fp32, and w is still finite.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V MishWeight(D d, V n) {
   return hn::Mul(n, hn::Add(n, hn::Set(d, 2.0f)));
@@ -170,15 +173,15 @@ HWY_INLINE V Mish(D d, V x) {
   return hn::Mul(x, hn::Div(w, hn::Add(w, hn::Set(d, 2.0f))));
 }
 
-// max(0, x) + ε x exp(-x²/2). ε comes last: the other factors' product is at most 1, while that of
-// a large ε with x alone may overflow.
+// max(0, x) + ε x exp(-x²/2). ε is multiplied last: the product of the other factors is at most 1,
+// whereas a large ε times x may overflow.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V CRRelu(D d, V x, V epsilon) {
   const V within = WithinBell(d, x);
   return hn::MulAdd(hn::Mul(within, Bell(d, within)), epsilon, AtLeast(d, 0.0f, x));
 }
 
-// The function of a kind; epsilon is CRReLU's.
+// Applies the activation kKind. Only CRReLU uses epsilon.
 template <Activation kKind, class D, class V = hn::Vec<D>>
 HWY_INLINE V ApplyActivation(D d, V x, V epsilon) {
   if constexpr (kKind == Activation::kRelu) return AtLeast(d, 0.0f, x);
@@ -194,7 +197,7 @@ HWY_INLINE V ApplyActivation(D d, V x, V epsilon) {
   return x;
 }
 
-// d/dx x σ(v), given v's slope.
+// d/dx (x σ(v)), given v_slope = dv/dx.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V GatedSlope(D d, V x, V v, V v_slope) {
   const V s = Sigmoid(d, v);
@@ -213,14 +216,15 @@ HWY_INLINE V MishSlope(D d, V x) {
   return hn::MulAdd(hn::Mul(x, sigmoid), rest, tanh);
 }
 
-// 1 where x > 0, `below` elsewhere and NaN for NaN.
+// Returns 1 where x > 0, else `below`; NaN stays NaN.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V StepFrom(D d, V x, float below) {
   const V step = hn::IfThenElse(hn::Gt(x, hn::Zero(d)), hn::Set(d, 1.0f), hn::Set(d, below));
   return hn::IfThenElse(hn::Eq(x, x), step, x);
 }
 
-// Its derivative. Smooth ones are constant, in fp32, outside of the bounds.
+// The derivative of ApplyActivation(). In fp32 the smooth derivatives are constant outside the
+// bounds to which x is clamped.
 template <Activation kKind, class D, class V = hn::Vec<D>>
 HWY_INLINE V ActivationSlope(D d, V x, V epsilon) {
   const V one = hn::Set(d, 1.0f);
@@ -259,7 +263,7 @@ HWY_INLINE V ActivationSlope(D d, V x, V epsilon) {
 template <Activation kKind>
 using ActivationKind = std::integral_constant<Activation, kKind>;
 
-// Calls body(ActivationKind<kind>()), so that a loop inside has no branch.
+// Calls body(ActivationKind<kind>()), so that loops in `body` do not branch on the kind.
 template <class Body>
 HWY_INLINE void WithActivation(Activation kind, const Body& body) {
   switch (kind) {

@@ -1,4 +1,4 @@
-// The activations and their gradients over n numbers. "each" is the time per number and thread.
+// The activations and their gradients over n elements. "each" is the time per element and thread.
 #include <benchmark/benchmark.h>
 
 #include <random>

@@ -8,7 +8,7 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/activation/activation_cpu.cc"
 #include "hwy/foreach_target.h"
-// After foreach_target, which includes this file once per target.
+// Must follow foreach_target.h, which includes this file once per target.
 #include "hwy/highway.h"
 #include "kernels/activation/activation-inl.h"
 #include "kernels/cpu/lanes-inl.h"
@@ -25,7 +25,7 @@ void ActivateRange(ActivationFunction f, const float* x, int64_t begin, int64_t 
   });
 }
 
-// A piece at a time through fp32.
+// Converts one piece at a time to fp32 and back.
 void ActivateHalves(ActivationFunction f, const uint16_t* x, int64_t begin, int64_t end,
                     uint16_t* y) {
   constexpr int64_t kPiece = 256;
@@ -38,7 +38,7 @@ void ActivateHalves(ActivationFunction f, const uint16_t* x, int64_t begin, int6
   }
 }
 
-// Returns the sum of g k(x).
+// Returns Σ g k(x) for CRReLU, else 0.
 float BackwardRange(ActivationFunction f, const float* x, const float* g, int64_t count,
                     float* gx) {
   FloatVec sum = hn::Zero(Floats());
@@ -100,7 +100,8 @@ void Softplus(const float* x, int64_t n, float* y) {
 
 double ActivateBackward(ActivationFunction f, const float* x, const float* g, int64_t n,
                         float* gx) {
-  // A block's sum is in fp32, over few additions a lane; the blocks' in fp64, in their order.
+  // Each block is summed in fp32, with few additions per lane. The block sums are added in fp64 in
+  // block order.
   constexpr int64_t kBlock = 512;
   std::vector<float> sums((n + kBlock - 1) / kBlock);
   ParallelRows(std::ssize(sums), kNanosecondsEach * n, [&](int64_t begin, int64_t end) {

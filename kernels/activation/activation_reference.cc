@@ -17,10 +17,10 @@ double Normal(double x) { return std::erfc(-x * kSqrtHalf) / 2; }
 double Inner(double x) { return 2 * kSqrtTwoOverPi * (x + kCubic * x * x * x); }
 double SoftplusOf(double x) { return x > 20 ? x : std::log1p(std::exp(x)); }
 
-// x · s(x), whose formula is infinity · 0 at -infinity.
+// x · gate, and -0 at x = -infinity, where the product would be infinity · 0.
 double Gated(double x, double gate) { return x == -INFINITY ? -0.0 : x * gate; }
 
-// d/dx x σ(v(x)); its second term is 0 where it would be infinity · 0.
+// d/dx (x σ(v(x))). The second term is 0 where it would be infinity · 0.
 double GatedSlope(double x, double v, double v_slope) {
   const double s = Sigmoid(v), term = s * (1 - s);
   return term == 0 ? s : s + x * term * v_slope;

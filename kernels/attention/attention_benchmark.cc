@@ -1,5 +1,6 @@
-// A layer of GPT-2 124M: 12 heads of 64. Prefill of T tokens, and one token of each of B sequences
-// of T. "FLOP/s" counts two products of D for each score, the causal half alone.
+// A layer of GPT-2 124M: 12 heads of width 64. Measures prefill of T tokens, and decode of one
+// token for each of B sequences of T tokens. "FLOP/s" counts two products of length D per score,
+// and only the causal half of the scores.
 #include <benchmark/benchmark.h>
 
 #include <cmath>

@@ -10,7 +10,7 @@
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/team.h"
 
-// Arrays of vectors below need vectors of a size known to the compiler.
+// The arrays of vectors below need a vector size that is known at compile time.
 #ifndef HWY_DISABLED_TARGETS
 #define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
 #endif
@@ -28,8 +28,8 @@
 #define WHIPSNAKE_KERNELS_ATTENTION_ATTENTION_CPU_CC_
 namespace whipsnake::kernels {
 
-// Rows that go through the blocks together: each block is read, and where it is not fp32 expanded,
-// once for all of them.
+// Rows that are processed together. Each block is read, and expanded if it is not fp32, once for
+// all of them.
 constexpr int64_t kTile = 24;
 
 // Some rows of one head of one run.
@@ -37,19 +37,19 @@ struct AttentionTile {
   const AttentionRun& run;
   const AttentionArguments& arguments;
   int64_t head;
-  int64_t first;  // of the run
+  int64_t first;  // first row, counted within the run
   int64_t rows;   // at most kTile
 
   std::byte* Block(int64_t block) const {
     return run.blocks[block] + arguments.offset + head * arguments.layout.HeadBytes();
   }
-  // Positions that row i attends to.
+  // The number of positions to which row i of the tile attends.
   int64_t Seen(int64_t i) const {
     return run.position + (arguments.causal ? first + i + 1 : run.length);
   }
 };
 
-// What a tile is computed in.
+// Scratch memory for one tile, at least Size() floats.
 struct AttentionScratch {
   float *q, *scores, *y, *keys, *values, *largest, *sums;
 
@@ -58,7 +58,8 @@ struct AttentionScratch {
            kKvBlock * (layout.head_dim + layout.PaddedDim()) + kPadding;
   }
   AttentionScratch(const KvLayout& layout, float* memory) {
-    // Those that vectors are stored to come first: their sizes are multiples of a vector's.
+    // The arrays with aligned vector stores come first: their sizes are multiples of the vector
+    // size.
     scores = memory;
     y = scores + kTile * kKvBlock;
     keys = y + kTile * layout.PaddedDim();
@@ -80,9 +81,9 @@ namespace whipsnake::kernels {
 namespace HWY_NAMESPACE {
 
 constexpr int64_t kLanes = hn::MaxLanes(Floats());
-constexpr int64_t kColumns = 16;  // of which panels are one or two
+constexpr int64_t kColumns = 16;  // the width of a panel is a multiple of this
 
-// --- Writing -------------------------------------------------------------------------------------
+// --- Writing the cache ---------------------------------------------------------------------------
 
 void WriteFloats(const AttentionTile& tile, int64_t i, std::byte* head, int64_t row) {
   const AttentionArguments& a = tile.arguments;
@@ -117,14 +118,14 @@ void WriteRowCodes(const AttentionTile& tile, int64_t i, std::byte* head, int64_
   auto* keys = reinterpret_cast<int8_t*>(head) + row;
   int8_t* values =
       reinterpret_cast<int8_t*>(head + a.layout.ValuesBegin()) + row * a.layout.PaddedDim();
-  // The keys' codes lie in the place of the values' until those come.
+  // The values' place holds the keys' codes until the values' codes overwrite them.
   scales[0] = QuantizeRow(a.k.row(at) + tile.head * D, D, values);
   for (int64_t d = 0; d < D; ++d) keys[d * kKvBlock] = values[d];
   scales[kKvBlock] = QuantizeRow(a.v.row(at) + tile.head * D, D, values);
   std::fill(values + D, values + a.layout.PaddedDim(), 0);
 }
 
-// The keys and values of the tile's rows.
+// Writes the keys and values of the tile's rows to the cache.
 void WriteTile(const AttentionTile& tile) {
   for (int64_t i = tile.first; i < tile.first + tile.rows; ++i) {
     const int64_t position = tile.run.position + i;
@@ -143,7 +144,7 @@ void WriteTile(const AttentionTile& tile) {
   }
 }
 
-// --- Reading -------------------------------------------------------------------------------------
+// --- Reading the cache ---------------------------------------------------------------------------
 
 void Expand(const uint16_t* from, int64_t count, float* to) {
   const hn::RebindToUnsigned<Floats> bits;
@@ -160,11 +161,11 @@ void Expand(const int8_t* from, int64_t count, float* to) {
   }
 }
 
-// One head's part of a block, in fp32: where it lies, or expanded into scratch.
+// One head's part of a block in fp32, either in place or expanded into scratch memory.
 struct BlockView {
   const float* keys;
   const float* values;
-  const float* key_scales;  // of codes; else null
+  const float* key_scales;  // for codes; otherwise null
   const float* value_scales;
 };
 
@@ -196,14 +197,15 @@ BlockView ViewBlock(const KvLayout& layout, const std::byte* head,
 
 // --- Products ------------------------------------------------------------------------------------
 
-// Rows of a register tile: as many as the registers take, with the vectors of two columns' panels
-// and two sums for each.
+// Rows of a register tile: as many as the registers hold for panels of 2 * kColumns with two sums
+// per vector.
 constexpr int kTileRows = kLanes >= 16 ? 6 : 1;
-// So few rows leave registers for wider panels, whose sums need not wait for each other.
+// With at most this many rows, the registers hold panels of 4 * kColumns, which have more
+// independent sums.
 constexpr int kFewRows = kLanes >= 16 ? 3 : 0;
 
 // c[kM,kVectors] += a[kM,K] · b[K,kVectors], where the second index counts vectors. Even and odd k
-// are summed apart, as one addition after the other would take as long as four at once.
+// have separate sums: one dependent addition takes as long as four independent ones.
 template <int kM, int kVectors>
 HWY_INLINE void MultiplyTile(const float* a, int64_t a_stride, int64_t K, const float* b,
                              int64_t b_stride, float* c, int64_t c_stride) {
@@ -268,8 +270,8 @@ HWY_INLINE void MultiplyRest(int64_t rows, const float* a, int64_t a_stride, int
   kByRows[rows - 1](a, a_stride, K, b, columns, c);
 }
 
-// c[M,columns] += a[M,K] · b[K,columns]; columns is a multiple of kColumns. Each c is summed in one
-// order, whatever M is.
+// c[M,columns] += a[M,K] · b[K,columns]; columns is a multiple of kColumns. The order of the sum of
+// each element does not depend on M.
 void MultiplyAdd(int64_t M, const float* a, int64_t a_stride, int64_t K, const float* b,
                  int64_t columns, float* c) {
   int64_t m = 0;
@@ -282,12 +284,13 @@ void MultiplyAdd(int64_t M, const float* a, int64_t a_stride, int64_t K, const f
   }
 }
 
-// --- The softmax as it goes from block to block --------------------------------------------------
+// --- Online softmax over the blocks --------------------------------------------------------------
 
 constexpr float kNever = -std::numeric_limits<float>::infinity();
 
-// Turns the scores of a row with a block, of which the first `seen` positions count, into weights.
-// Brings largest and sum up to date and returns what the sums so far are to be multiplied with.
+// Turns a row's scores for one block into weights, in place. Only the first `seen` positions count.
+// Updates the running `largest` and `sum`, and returns the factor by which the caller must scale
+// the output accumulated so far.
 float WeighRow(int64_t seen, const BlockView& block, float* scores, float& largest, float& sum) {
   const Floats d;
   constexpr int kVectors = kKvBlock / kLanes;
@@ -334,10 +337,10 @@ void ScaleRow(float factor, int64_t columns, float* y) {
   }
 }
 
-// A row reads nothing of what it does not attend to: 0 times that would be NaN where it is not
-// finite. In a causal tile each row sees one position more than the one before, so that the rows of
-// a block are in this order: those before it, those that end within it, those that see as much of
-// it as the last row.
+// A row reads no values of positions to which it does not attend: 0 times a value that is not
+// finite would be NaN. In a causal tile each row sees one position more than the row before, so the
+// rows come in this order: rows that end before the block, rows that end within it, and rows that
+// see as much of it as the last row.
 void AttendToBlock(const AttentionTile& tile, int64_t block, const AttentionScratch& scratch) {
   const KvLayout& layout = tile.arguments.layout;
   const int64_t D = layout.head_dim, padded = layout.PaddedDim();
@@ -393,7 +396,8 @@ namespace {
 HWY_EXPORT(WriteTile);
 HWY_EXPORT(AttendTile);
 
-// Every head of every kTile rows, the longest to compute first, so that the threads end together.
+// Makes a tile of every head and every kTile rows. The last rows of a run come first: in a causal
+// run they take the longest, and starting them early lets the threads finish together.
 std::vector<AttentionTile> CutIntoTiles(std::span<const AttentionRun> runs,
                                         const AttentionArguments& arguments) {
   std::vector<AttentionTile> tiles;
@@ -408,9 +412,9 @@ std::vector<AttentionTile> CutIntoTiles(std::span<const AttentionRun> runs,
   return {tiles.rbegin(), tiles.rend()};
 }
 
-// One thread's time for all tiles, roughly.
+// Estimates the time of one thread for all tiles.
 double Nanoseconds(const std::vector<AttentionTile>& tiles) {
-  constexpr double kNanosecondsEach = 0.05;  // of each number of a key or value, for each row
+  constexpr double kNanosecondsEach = 0.05;  // per element of a key or value, and per row
   double products = 0;
   for (const AttentionTile& tile : tiles) {
     products += static_cast<double>(tile.rows * tile.Seen(tile.rows - 1));
@@ -439,7 +443,7 @@ void Attention(std::span<const AttentionRun> runs, const AttentionArguments& arg
   const std::vector<AttentionTile> tiles = CutIntoTiles(runs, arguments);
   if (tiles.empty()) return;
   const bool shared = Nanoseconds(tiles) >= kWorthATeam;
-  // All of a sequence is written before any of it is read.
+  // Write all tiles before reading any: rows attend to other rows of their run.
   ForEachTile(tiles, shared, HWY_DYNAMIC_DISPATCH(WriteTile));
   const auto attend = HWY_DYNAMIC_DISPATCH(AttendTile);
   ForEachTile(tiles, shared, [&](const AttentionTile& tile) {

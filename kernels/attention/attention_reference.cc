@@ -7,7 +7,7 @@
 namespace whipsnake::kernels::reference {
 namespace {
 
-// One head of one layer in the block of a position.
+// The place of one head's position in the cache.
 struct Place {
   std::byte* head;
   int64_t row;  // in the block

@@ -1,11 +1,12 @@
-// Depthwise causal convolution over time, followed by SiLU, with the state that carries it over
-// from one run of tokens to the next.
+// Depthwise causal convolution over time, followed by SiLU, with a state that carries the last
+// inputs from one run of tokens to the next.
 //
 //   y[t,e] = SiLU(bias[e] + Σ_{k<W} weight[k,e] · x[t-(W-1)+k, e])
 //
-// where x at negative t comes from the state. Source: Mamba-1's block (Quamba, arXiv 2410.13229).
+// where x before the run's first row comes from the state. Source: Mamba-1's block (Quamba, arXiv
+// 2410.13229).
 //
-// Letters: T rows (tokens of all runs, one run after the other), E channels, W taps.
+// Notation: T rows (tokens of all runs, one run after the other), E channels, W taps.
 #ifndef WHIPSNAKE_KERNELS_CAUSAL_CONV1D_CAUSAL_CONV1D_H_
 #define WHIPSNAKE_KERNELS_CAUSAL_CONV1D_CAUSAL_CONV1D_H_
 
@@ -16,9 +17,9 @@
 
 namespace whipsnake::kernels {
 
-// The rows [begin, begin + length) belong to one sequence, length >= 1.
-// state[W-1, E]: the sequence's last W-1 inputs, oldest first, zeros at its start; advanced in
-// place.
+// The rows [begin, begin + length) belong to one sequence, length >= 1. state[W-1, E] holds the
+// sequence's last W-1 inputs, oldest first: zeros at its start, and updated in place. Does not own
+// the state.
 template <typename T>
 struct BasicConvRun {
   int64_t begin = 0;
@@ -28,21 +29,21 @@ struct BasicConvRun {
 using ConvRun = BasicConvRun<float>;
 using QuantizedConvRun = BasicConvRun<int8_t>;
 
-// x[T,E] fp32 (the inputs before the convolution); weight[W,E] (the checkpoint's [E,1,W]
-// transposed); bias[E] or null; y[T,E], may not alias x. 1 <= W <= 8. A row's result is
-// bit-identical however its sequence is split into runs and whatever else is in the batch. Any
-// thread; uses the current team (kernels/cpu/team.h).
+// x[T,E] in fp32 (the inputs of the convolution); weight[W,E] (the checkpoint's [E,1,W]
+// transposed); bias[E] or null; y[T,E], which may not alias x. `width` is W, 1 <= W <= 8. A row's
+// result does not depend, bit for bit, on how its sequence is split into runs or on the rest of the
+// batch. Callable from any thread; uses the current team (kernels/cpu/team.h).
 void CausalConv1dSilu(std::span<const ConvRun> runs, MatrixView<const float> x, const float* weight,
                       const float* bias, int64_t width, MatrixView<float> y);
 
 // The same from codes to codes, after Quamba (arXiv 2410.13229, section 4):
 //
-//   y[t,e] = ToCode(output_multiplier[e] · SiLU(bias[e] + multiplier[e] · Σ_k weight[k,e] ·
-//   x[t-(W-1)+k, e]))
+//   v[t,e] = bias[e] + multiplier[e] · Σ_{k<W} weight[k,e] · x[t-(W-1)+k, e]
+//   y[t,e] = ToCode(output_multiplier[e] · SiLU(v[t,e]))
 //
-// The sum is exact, in int32. multiplier[E]: x's scale times the weight's; output_multiplier[E]: 1
-// / y's scale; both belong to the channel. bias[E] in fp32, or null. The state holds codes of x. y
-// may not alias x.
+// The sum is exact, in int32. multiplier[E] is x's scale times the weight's scale, and
+// output_multiplier[E] is 1 / y's scale; both are per channel. bias[E] is fp32, or null. The state
+// holds codes of x. y may not alias x.
 struct QuantizedConvOperands {
   MatrixView<const int8_t> x;                // [T,E]
   const int8_t* weight = nullptr;            // [W,E]

@@ -21,7 +21,7 @@ std::vector<float> RandomVector(int64_t n) {
 
 constexpr int64_t kWidth = 4;
 
-// Calls convolve(runs, rows, channels) with the states of elements T that the shape needs.
+// Measures convolve(runs), with states of type T for the benchmark's shape.
 template <typename T, typename Convolve>
 void Measure(benchmark::State& state, const Convolve& convolve) {
   Team team(state.range(3));

@@ -7,7 +7,7 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/causal_conv1d/causal_conv1d_cpu.cc"
 #include "hwy/foreach_target.h"
-// After foreach_target, which includes this file once per target.
+// Must follow foreach_target.h, which includes this file once per target.
 #include "hwy/highway.h"
 #include "kernels/activation/activation-inl.h"
 #include "kernels/cpu/lanes-inl.h"
@@ -16,7 +16,7 @@
 #define WHIPSNAKE_KERNELS_CAUSAL_CONV1D_CAUSAL_CONV1D_CPU_CC_
 namespace whipsnake::kernels {
 
-// The counterpart of QuantizedConvOperands.
+// The fp32 counterpart of QuantizedConvOperands.
 struct ConvOperands {
   MatrixView<const float> x;
   const float* weight = nullptr;
@@ -31,7 +31,8 @@ struct ConvOperands {
 HWY_BEFORE_NAMESPACE();
 namespace whipsnake::kernels::HWY_NAMESPACE {
 
-// From the sum over the taps, which begins at the bias, to y.
+// The sum over the taps starts from InitialSum(), and Output() turns it into y. In fp32 it starts
+// from the bias.
 template <typename Part>
 HWY_INLINE FloatVec InitialSum(const ConvOperands& o, int64_t e, Part part) {
   return o.bias != nullptr ? part.Load(o.bias + e) : hn::Zero(Floats());
@@ -41,8 +42,9 @@ HWY_INLINE FloatVec Output(const ConvOperands&, int64_t, Part, FloatVec sum) {
   return Silu(Floats(), sum);
 }
 
-// The products of codes are summed in fp32 too: eight of at most 2^14 are exact there, so that this
-// is the sum in int32. What follows is not fused, so that no target rounds otherwise.
+// The products of codes are also summed in fp32. A sum of eight products of at most 2^14 is exact
+// there, so it equals the int32 sum. The operations after it are not fused, so that all targets
+// round alike.
 template <typename Part>
 HWY_INLINE FloatVec InitialSum(const QuantizedConvOperands&, int64_t, Part) {
   return hn::Zero(Floats());
@@ -54,11 +56,12 @@ HWY_INLINE FloatVec Output(const QuantizedConvOperands& o, int64_t e, Part part,
   return hn::Mul(part.Load(o.output_multiplier + e), Silu(Floats(), v));
 }
 
-// Rows that follow one another, so many that an input and the weights are rarely loaded twice, and
-// so few that the rows stay in the first cache.
+// Consecutive rows of a block: enough that inputs and weights are rarely loaded twice, and few
+// enough that the rows stay in the first-level cache.
 constexpr int64_t kBlock = 4;
 
-// `rows` rows of outputs; input(i) is the row of inputs under the first tap of row i.
+// Computes `rows` rows of outputs. input(i) is the row of inputs under the first tap of output row
+// i.
 template <int kWidth, typename Operands, typename T, typename Input>
 HWY_INLINE void ConvBlock(const Operands& o, const Input& input, int64_t rows, int64_t begin,
                           int64_t end, T* y) {
@@ -85,7 +88,7 @@ HWY_INLINE void ConvBlock(const Operands& o, const Input& input, int64_t rows, i
 
 template <int kWidth, typename Operands, typename T>
 void ConvRows(const Operands& o, const BasicConvRun<T>& run, int64_t begin, int64_t end) {
-  // The state's rows followed by the run's: the inputs in the order of time.
+  // The rows of the state followed by those of the run: all inputs in the order of time.
   const auto input = [&](int64_t i) -> const T* {
     return i < kWidth - 1 ? run.state + i * o.x.cols : o.x.row(run.begin + i - (kWidth - 1));
   };
@@ -94,7 +97,7 @@ void ConvRows(const Operands& o, const BasicConvRun<T>& run, int64_t begin, int6
         o, [&](int64_t i) { return input(t + i); }, std::min(kBlock, run.length - t), begin, end,
         o.y.row(run.begin + t));
   }
-  // Oldest first, so that a row of the state is read before it is overwritten.
+  // Update the oldest row first, so that each row of the state is read before it is overwritten.
   for (int64_t k = 0; k < kWidth - 1; ++k) {
     std::memcpy(run.state + k * o.x.cols + begin, input(run.length + k) + begin,
                 (end - begin) * sizeof(T));

@@ -7,8 +7,8 @@
 namespace whipsnake::kernels::reference {
 namespace {
 
-// sum(window, e): over the taps, of the inputs under them, oldest first; output(sum, e): an element
-// of y.
+// sum(window, e) is the sum over the taps of channel e, where `window` holds the inputs under them,
+// oldest first. output(sum, e) turns it into an element of y.
 template <typename T, typename Sum, typename Output>
 void Convolve(std::span<const BasicConvRun<T>> runs, MatrixView<const T> x, int64_t width,
               MatrixView<T> y, const Sum& sum, const Output& output) {

@@ -22,8 +22,8 @@ std::atomic<Isa> cap{Isa::kAmx};
 
 #if defined(__x86_64__)
 
-// Whether the kernel would let this process use AMX's tiles: their state is too large to be enabled
-// for every thread, so a CPU that has AMX is not enough.
+// Returns whether the operating system lets this process use AMX tiles. Their state is too large to
+// be enabled for every thread, so CPU support alone is not enough.
 bool KernelSupportsTiles() {
   constexpr int kArchGetXcompSupp = 0x1021;    // ARCH_GET_XCOMP_SUPP, asm/prctl.h since Linux 5.16
   constexpr uint64_t kTileState = 0b11 << 17;  // XTILECFG and XTILEDATA
@@ -32,12 +32,11 @@ bool KernelSupportsTiles() {
          (supported & kTileState) == kTileState;
 }
 
-// AVX2 and AVX-512 are what Highway takes them to be (FMA, F16C and BMI with the one; F, BW, CD, DQ
-// and VL with the other; the operating system's support with both), so that this and its dispatch
-// agree.
+// Uses Highway's definitions, so that this function and Highway's dispatch agree: AVX2 includes
+// FMA, F16C and BMI; AVX-512 includes F, BW, CD, DQ and VL; both require operating system support.
 Isa DetectIsa() {
   const int64_t targets = hwy::SupportedTargets();
-  // Of x86 targets, the better one has the lower bit.
+  // Better x86 targets have lower bits.
   if ((targets & (HWY_AVX3 | (HWY_AVX3 - 1))) == 0) {
     return (targets & HWY_AVX2) != 0 ? Isa::kAvx2 : Isa::kScalar;
   }
@@ -59,13 +58,13 @@ void CapHighway(Isa isa) {
 
 bool CapOneDnn(Isa isa) {
   switch (isa) {
-    case Isa::kScalar:  // its lowest
+    case Isa::kScalar:  // oneDNN's lowest level
       return dnnl_set_max_cpu_isa(dnnl_cpu_isa_sse41) == dnnl_success;
     case Isa::kAvx2:
       return dnnl_set_max_cpu_isa(dnnl_cpu_isa_avx2) == dnnl_success;
     case Isa::kAvx512:
       return dnnl_set_max_cpu_isa(dnnl_cpu_isa_avx512_core) == dnnl_success;
-    case Isa::kVnni:  // all that the CPU has short of AMX
+    case Isa::kVnni:  // everything below AMX
       return dnnl_set_max_cpu_isa(dnnl_cpu_isa_avx512_core_bf16) == dnnl_success;
     case Isa::kAmx:
       return true;
@@ -112,7 +111,7 @@ Isa MachineIsa() {
 }
 
 bool CapIsa(Isa isa) {
-  MachineIsa();  // to be detected before Highway is told to hide a part of it
+  MachineIsa();  // detect before Highway hides targets
   if (!CapOneDnn(isa)) return false;
   CapHighway(isa);
   cap = isa;

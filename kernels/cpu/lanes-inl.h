@@ -1,5 +1,6 @@
-// A vector's worth of neighbouring channels, or what is left of one at the end of a row. Both go
-// through the same vector arithmetic, so that a channel's bits do not depend on where its row ends.
+// Loads and stores of a full vector of neighbouring channels, or of the remaining part of a vector
+// at the end of a row. Both use the same vector arithmetic, so a channel's bits do not depend on
+// where its row ends.
 #include <cstdint>
 #include <cstring>
 
@@ -18,25 +19,25 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 using Floats = hn::ScalableTag<float>;
 using FloatVec = hn::Vec<Floats>;
-using Codes = hn::Rebind<int8_t, Floats>;  // as many lanes
+using Codes = hn::Rebind<int8_t, Floats>;  // the same number of lanes
 using CodeVec = hn::Vec<Codes>;
 
 HWY_INLINE FloatVec FromCodes(CodeVec codes) {
   return hn::ConvertTo(Floats(), hn::PromoteTo(hn::RebindToSigned<Floats>(), codes));
 }
 
-// v within the codes' range, 0 for NaN.
+// Clamps v to the range of codes; NaN becomes 0.
 HWY_INLINE FloatVec Saturated(FloatVec v) {
   const Floats d;
   v = hn::IfThenElseZero(hn::Eq(v, v), v);
   return hn::Min(hn::Max(v, hn::Set(d, -128.0f)), hn::Set(d, 127.0f));
 }
 
-// Added to a number in [-128, 127] it rounds that half to even, and leaves the code in the sum's
-// low byte.
+// Adding this to a number in [-128, 127] rounds it half to even and leaves the code in the low byte
+// of the sum.
 inline constexpr float kRoundToCode = 0x1.8p23f;
 
-// ToCode() of every lane, bit for bit; as codes and as floats.
+// Both apply ToCode() to every lane, bit for bit: ToCodes() returns int8, RoundToCodes() floats.
 HWY_INLINE CodeVec ToCodes(FloatVec v) {
   const FloatVec shifted = hn::Add(Saturated(v), hn::Set(Floats(), kRoundToCode));
   const auto sum = hn::BitCast(hn::RebindToUnsigned<Floats>(), shifted);
@@ -54,8 +55,8 @@ struct FullVector {
   void StoreCodes(FloatVec v, int8_t* to) const { hn::StoreU(ToCodes(v), Codes(), to); }
 };
 
-// The first `count` lanes; the others read as zero. Copies, because a masked load may touch (and
-// fault on) the masked lanes where the target has none in hardware.
+// The first `count` lanes of a vector; loads set the others to zero. Copies through memory, because
+// on targets without hardware masking a masked load may read masked lanes and fault.
 struct PartOfVector {
   int64_t count;
 
@@ -81,7 +82,7 @@ struct PartOfVector {
   }
 };
 
-// As fp32 or as codes, by what is pointed to.
+// The pointer's type selects fp32 or codes.
 template <typename Part>
 HWY_INLINE FloatVec LoadLanes(Part part, const float* from) {
   return part.Load(from);

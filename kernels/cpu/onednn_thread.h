@@ -1,4 +1,4 @@
-// oneDNN inside a team of ours.
+// Keeps oneDNN on the calling thread inside a Team.
 #ifndef WHIPSNAKE_KERNELS_CPU_ONEDNN_THREAD_H_
 #define WHIPSNAKE_KERNELS_CPU_ONEDNN_THREAD_H_
 
@@ -6,8 +6,8 @@
 
 namespace whipsnake::kernels {
 
-// oneDNN would share a tile out to an OpenMP team of its own: one thread of our team is enough for
-// it. Call it on the thread that is about to call oneDNN.
+// Stops oneDNN from splitting its work over an OpenMP team of its own: one thread of a Team
+// computes each tile. Call it on each thread before that thread calls oneDNN.
 inline void KeepOneDnnOnThisThread() {
   thread_local const bool once = (omp_set_num_threads(1), true);
   static_cast<void>(once);

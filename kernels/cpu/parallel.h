@@ -1,4 +1,4 @@
-// How vector kernels share their work out to the team of their caller.
+// Splits the work of vector kernels over the caller's team.
 #ifndef WHIPSNAKE_KERNELS_CPU_PARALLEL_H_
 #define WHIPSNAKE_KERNELS_CPU_PARALLEL_H_
 
@@ -9,13 +9,14 @@
 
 namespace whipsnake::kernels {
 
-// Waking a team costs some microseconds; what takes one thread less is done by the caller alone.
+// Waking a team takes some microseconds. Work that takes one thread less time than this runs on the
+// caller alone.
 inline constexpr double kWorthATeam = 4000;  // nanoseconds
 
-// Calls work(begin, end) so that the ranges cover [0, channels) once, one range per thread. Every
-// range but the last is a multiple of 64 channels: of every vector length, so that a channel has
-// the same lane however many threads there are, and of cache lines. `nanoseconds` is what one
-// thread would take.
+// Calls work(begin, end) so that the ranges cover [0, channels) once, with at most one range per
+// thread. Every range except the last is a multiple of 64 channels. That is a multiple of every
+// vector length, so a channel's lane does not depend on the number of threads, and of a cache line.
+// `nanoseconds` is the estimated time of the work on one thread.
 template <typename Work>
 void ParallelChannels(int64_t channels, double nanoseconds, const Work& work) {
   constexpr int64_t kGrain = 64;
@@ -32,7 +33,8 @@ void ParallelChannels(int64_t channels, double nanoseconds, const Work& work) {
   });
 }
 
-// Calls work(begin, end) so that the ranges cover [0, rows) once, one range per thread.
+// Calls work(begin, end) so that the ranges cover [0, rows) once, with at most one range per
+// thread. `nanoseconds` is the estimated time of the work on one thread.
 template <typename Work>
 void ParallelRows(int64_t rows, double nanoseconds, const Work& work) {
   Team& team = Team::Current();

@@ -18,7 +18,7 @@ int64_t Scratch::Kept() { return kept.load(std::memory_order_relaxed); }
 void Scratch::Count(int64_t bytes) { kept.fetch_add(bytes, std::memory_order_relaxed); }
 
 void Scratch::Grow(int64_t bytes) {
-  memory_.reset();  // gives the old one back before asking for the new one
+  memory_.reset();  // frees the old memory before allocating the new
   Count(-capacity_);
   capacity_ = 0;
   memory_ = hwy::AllocateAligned<uint8_t>(bytes);
@@ -28,16 +28,17 @@ void Scratch::Grow(int64_t bytes) {
 }
 
 int64_t ScratchBound(int64_t rows, int64_t inputs, int threads) {
-  constexpr int64_t kTile = 256;               // oneDNN's, of outputs and of rows
-  constexpr int64_t kPanelOutputs = 64;        // of a repacked panel
-  constexpr int64_t kStreamedRows = 16;        // of floats
-  constexpr int64_t kOneDnn = 4 << 20;         // its packed panels
+  constexpr int64_t kTile = 256;               // of oneDNN products: outputs and rows
+  constexpr int64_t kPanelOutputs = 64;        // outputs of a repacked panel
+  constexpr int64_t kStreamedRows = 16;        // packed by the streaming product
+  constexpr int64_t kOneDnn = 4 << 20;         // oneDNN's packed panels
   constexpr int64_t kRowOperations = 1 << 20;  // attention, norms, Hadamard transforms
   const int64_t padded = inputs + 128;
-  // The caller's: all rows in 16 bits, as codes with a correction each and as bf16.
+  // Kept by the caller: all rows twice in 16 bits, once as widened codes with a correction per row
+  // and once as bf16.
   const int64_t shared = rows * (2 * 2 * padded + 4);
-  // Each thread's: sums of a tile of codes and a panel, two tiles expanded from bf16, and a few
-  // rows of floats.
+  // Kept by each thread: the sums of a tile of codes and a panel, two tiles expanded from bf16, and
+  // a few rows of floats.
   const int64_t codes = 4 * kTile * kTile + kPanelOutputs * padded;
   const int64_t expanded = HasBF16Products() ? 0 : 2 * 4 * kTile * inputs;
   const int64_t streamed = (kStreamedRows + 1) * 4 * padded;

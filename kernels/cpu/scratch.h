@@ -1,4 +1,4 @@
-// Memory that a thread keeps from call to call of a kernel.
+// Scratch memory that a thread keeps between kernel calls.
 #ifndef WHIPSNAKE_KERNELS_CPU_SCRATCH_H_
 #define WHIPSNAKE_KERNELS_CPU_SCRATCH_H_
 
@@ -9,7 +9,8 @@
 
 namespace whipsnake::kernels {
 
-// Grown as needed; its contents are lost when it grows. Aligned for any vector.
+// Grows as needed; growing discards the contents. Aligned for every vector type. Not thread safe:
+// each thread has its own.
 class Scratch {
  public:
   Scratch() = default;
@@ -17,8 +18,9 @@ class Scratch {
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
 
-  // Room for `count` elements. Throws std::bad_alloc where the system has no memory; Team::Run
-  // carries that from a worker to its own caller.
+  // Returns room for `count` elements, valid until the next call that grows it. Throws
+  // std::bad_alloc if the system has no memory; Team::Run passes the exception from a worker to its
+  // caller.
   template <typename T>
   T* Get(int64_t count) {
     const int64_t bytes = count * static_cast<int64_t>(sizeof(T));
@@ -26,7 +28,7 @@ class Scratch {
     return reinterpret_cast<T*>(memory_.get());
   }
 
-  // Bytes that the threads of the process keep now, all together.
+  // The bytes that all Scratch objects of the process hold now. Thread safe.
   static int64_t Kept();
 
  private:
@@ -37,9 +39,9 @@ class Scratch {
   int64_t capacity_ = 0;
 };
 
-// An upper bound of what the kernels keep on a team of so many threads, in bytes, when no product
-// of any model has more than `rows` rows of activations or more than `inputs` inputs. Includes an
-// allowance for what oneDNN takes while it multiplies a tile.
+// Returns an upper bound, in bytes, of the memory that the kernels keep on a team of `threads`
+// threads if no product of any model has more than `rows` rows of activations or `inputs` inputs.
+// Includes an allowance for oneDNN's memory while it multiplies a tile.
 int64_t ScratchBound(int64_t rows, int64_t inputs, int threads);
 
 }  // namespace whipsnake::kernels

@@ -23,7 +23,7 @@ void Pause() {
 #endif
 }
 
-// Waits until `value` is no longer `old`: awake at first, then asleep.
+// Waits until `value` differs from `old`: spins first, then sleeps.
 void WaitWhile(const std::atomic<uint32_t>& value, uint32_t old) {
   for (int i = 0; i < kSpins; ++i) {
     if (value.load(std::memory_order_acquire) != old) return;
@@ -42,7 +42,7 @@ Team::Team(int threads) {
   workers_.reserve(threads - 1);
   try {
     for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { Worker(); });
-  } catch (const std::system_error&) {  // no more threads: those that there are do the work
+  } catch (const std::system_error&) {  // cannot create more threads: use those created
   }
 }
 
@@ -78,7 +78,7 @@ void Team::Share(Job job) {
   std::rethrow_exception(std::exchange(thrown_, nullptr));
 }
 
-// An exception that left a worker's function would end the process.
+// Catches all exceptions: one that leaves a worker's function would end the process.
 void Team::Call(int share) {
   try {
     job_.call(job_.work, share);
@@ -101,7 +101,7 @@ void Team::WorkOn(uint32_t round) {
 }
 
 void Team::Worker() {
-  uint32_t last = 0;  // the round that this worker saw last; 0 is over from the start
+  uint32_t last = 0;  // the last round that this worker saw; round 0 is over
   while (true) {
     const uint32_t begun = begun_.load(std::memory_order_acquire);
     const uint32_t round = begun & ~kShares;

@@ -1,11 +1,11 @@
-// The threads that share the work of one kernel call.
+// A team of threads that share the work of one kernel call.
 //
-// Our own rather than OpenMP's, because a daemon's neighbours matter. OpenMP waits at every barrier
-// for each of its threads, spinning for milliseconds, so that under a CPU quota or beside other
-// work a kernel takes many times as long as it computes; and neither its wait policy nor its teams
-// can be set from inside the process. Here a share of the work that no worker has begun is done by
-// the caller, and idle workers spin for some microseconds, about the pause between two kernels of a
-// model, and then sleep. They are also visible to ThreadSanitizer.
+// The project uses this instead of OpenMP because the daemon may share its machine with other work.
+// At every barrier OpenMP waits for each of its threads, spinning for milliseconds, so that under a
+// CPU quota or beside other work a kernel takes many times its computing time. Neither OpenMP's
+// wait policy nor its teams can be set from inside the process. Here the caller does every share
+// that no worker has begun. Idle workers spin for tens of microseconds, about the pause between two
+// kernels of a model, and then sleep. ThreadSanitizer also sees this synchronization.
 #ifndef WHIPSNAKE_KERNELS_CPU_TEAM_H_
 #define WHIPSNAKE_KERNELS_CPU_TEAM_H_
 
@@ -17,11 +17,11 @@
 
 namespace whipsnake::kernels {
 
-// One thread at a time may call Run.
+// Only one thread at a time may call Run.
 class Team {
  public:
-  // 1 to 255 threads: the caller of Run and threads - 1 workers. Others are brought into that
-  // range. Fewer where the system has no more.
+  // A team of `threads` threads: the caller of Run and threads - 1 workers. `threads` is clamped to
+  // [1, 255]. The team is smaller if the system cannot create that many threads.
   explicit Team(int threads);
   ~Team();
   Team(const Team&) = delete;
@@ -30,18 +30,20 @@ class Team {
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
   // Calls work(share) once for every share in [0, threads()), on the calling thread or a worker,
-  // and returns when all are done. Inside `work` the current team is a single thread. What a share
-  // throws, as std::bad_alloc where there is no memory, is thrown here once all have ended: of
-  // several, any one.
+  // and returns when all shares are done. Inside `work` the current team is a single thread. If
+  // shares throw (std::bad_alloc, for example), Run throws one of the exceptions after all shares
+  // have ended.
   template <typename Work>
   void Run(const Work& work) {
     Share({[](const void* w, int share) { (*static_cast<const Work*>(w))(share); }, &work});
   }
 
-  // The team of this thread: the one that the innermost live Scope installed, else one thread.
+  // The calling thread's team: the one installed by the innermost live Scope, or a team of one
+  // thread if there is none.
   static Team& Current();
 
-  // Installs a team as the calling thread's. Not movable; scopes nest.
+  // Installs a team for the calling thread while the Scope lives; null means one thread. Does not
+  // own the team. Not movable. Scopes nest.
   class Scope {
    public:
     explicit Scope(Team* team);
@@ -61,16 +63,18 @@ class Team {
 
   void Share(Job job);
   void Worker();
-  // Does shares of `round` until none is left to begin.
+  // Runs shares of `round` until none is left to begin.
   void WorkOn(uint32_t round);
   void Call(int share);
 
-  Job job_;  // of the present round; only whoever holds an unfinished share may read it
-  // The number of the round above its low 8 bits, which count the shares that were begun.
+  Job job_;  // the current round's; read only while running one of its shares
+  // The low 8 bits count the shares begun in the current round. The bits above hold the round's
+  // number.
   std::atomic<uint32_t> begun_;
-  std::atomic<uint32_t> unfinished_{0};  // shares
+  std::atomic<uint32_t> unfinished_{0};  // shares of the current round
   std::atomic<bool> ending_{false};
-  std::atomic<bool> threw_{false};  // a share of the present round, which alone may then write:
+  // Set by the first share of the current round that throws; only that share writes thrown_.
+  std::atomic<bool> threw_{false};
   std::exception_ptr thrown_;
   std::vector<std::thread> workers_;
 };

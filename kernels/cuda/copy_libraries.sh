@@ -1,6 +1,6 @@
 #!/bin/sh
-# copy_libraries.sh FOLDER BINARY...: copies the shared libraries that the binaries need into FOLDER,
-# except libc's own, which must match the machine they will run on.
+# copy_libraries.sh FOLDER BINARY...: copies the shared libraries that the binaries need into
+# FOLDER, except libc's own, which must match the machine that runs them.
 set -eu
 folder=$1
 shift

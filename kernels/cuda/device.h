@@ -1,4 +1,4 @@
-// The GPU of this process, without CUDA's headers: whether there is one, and its memory.
+// Access to this process's GPU and its memory, without CUDA's headers.
 #ifndef WHIPSNAKE_KERNELS_CUDA_DEVICE_H_
 #define WHIPSNAKE_KERNELS_CUDA_DEVICE_H_
 
@@ -13,30 +13,33 @@ struct CUstream_st;
 
 namespace whipsnake::kernels::cuda {
 
-// The same type as cudaStream_t; null is the default stream.
+// The same type as cudaStream_t. Null is the default stream.
 using Stream = CUstream_st*;
 
-// The name of the current device, or why there is none to use: no driver, a driver older than this
-// build's CUDA, no device, or one that the kernels were not built for. Safe on any machine.
+// Returns the name of the current device, or an error if none is usable: no driver, a driver older
+// than this build's CUDA, no device, or a device that the kernels are not built for. Safe to call
+// on any machine.
 absl::StatusOr<std::string> UsableDevice();
 
-// OK for 0 (cudaSuccess), else an error that names `what` was tried and what CUDA says of it:
-// ResourceExhausted where memory ran out, Unavailable where there is no device, else Internal.
+// Returns OK for 0 (cudaSuccess). Otherwise returns an error with `what` (the operation that
+// failed) and CUDA's description: ResourceExhausted if memory ran out, Unavailable if the device or
+// its driver cannot be used, else Internal.
 absl::Status ToStatus(int cuda_error, std::string_view what);
 
-// Waits for all work on the stream, and returns the first error of it.
+// Waits for all work on the stream and returns its first error.
 absl::Status Synchronize(Stream stream = nullptr);
 
-// Owns memory on the device. Movable. Any thread, one at a time.
+// Owns device memory. Movable. May be used from any thread, but only one at a time.
 class DeviceBuffer {
  public:
+  // Returns InvalidArgument if bytes < 0, ResourceExhausted if the device has too little memory.
   static absl::StatusOr<DeviceBuffer> Allocate(int64_t bytes);
 
   DeviceBuffer(DeviceBuffer&& other) noexcept;
   DeviceBuffer& operator=(DeviceBuffer&& other) noexcept;
   ~DeviceBuffer();
 
-  // All bytes() of it from or to host memory; returns when done.
+  // Copy all bytes() of the buffer from or to host memory, and return when the copy is done.
   absl::Status CopyFromHost(const void* source);
   absl::Status CopyToHost(void* destination) const;
 

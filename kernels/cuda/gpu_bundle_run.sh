@@ -1,6 +1,7 @@
 #!/bin/sh
-# Runs every test and benchmark of this folder. The last line is "N passed, N failed, N skipped"; the
-# status is nonzero if anything failed. Without a usable GPU all is skipped, and the reason is shown.
+# Runs every test and benchmark in this folder. The last line is "N passed, N failed, N skipped";
+# the exit status is nonzero if anything failed. Without a usable GPU, everything is skipped and the
+# reason is printed.
 cd "$(dirname "$0")" || exit 1
 passed=0 failed=0 skipped=0
 
@@ -20,7 +21,7 @@ for test in ./*_test; do
   passed=$((passed + ok))
   failed=$((failed + bad))
   skipped=$((skipped + $(count '^\[  SKIPPED \] .* ms)$' "$log")))
-  # A crash, or nothing run at all, is a failure too.
+  # A nonzero status without a failed test, such as a crash, counts as a failure too.
   [ "$status" -ne 0 ] && [ "$bad" -eq 0 ] && failed=$((failed + 1))
 done
 for benchmark in ./*_benchmark; do

@@ -10,7 +10,7 @@
 namespace whipsnake::kernels {
 namespace {
 
-// Runs call(x, y) for the benchmark's T, n and threads.
+// Measures call(x, y) for the benchmark's T, n and threads.
 template <typename T, typename Call>
 void Measure(benchmark::State& state, const Call& call) {
   const int64_t t = state.range(0), n = state.range(1);

@@ -10,7 +10,7 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/hadamard/hadamard_cpu.cc"
 #include "hwy/foreach_target.h"
-// After foreach_target, which includes this file once per target.
+// Must follow foreach_target.h, which includes this file once per target.
 #include "hwy/highway.h"
 #include "kernels/cpu/lanes-inl.h"
 
@@ -21,7 +21,7 @@ namespace whipsnake::kernels {
 template <int kOrder>
 using Signs = std::array<std::array<int8_t, kOrder>, kOrder>;
 
-// Whether a, not a multiple of the prime q, is a square modulo q.
+// Returns whether a is a square modulo the prime q. a must not be a multiple of q.
 constexpr bool IsSquare(int a, int q) {
   for (int root = 1; root < q; ++root) {
     if ((root * root - a) % q == 0) return true;
@@ -29,7 +29,7 @@ constexpr bool IsSquare(int a, int q) {
   return false;
 }
 
-// Paley's second construction with q = 5, of a conference matrix with blocks of 2x2.
+// Paley's second construction with q = 5, from a conference matrix, with blocks of 2x2.
 inline constexpr Signs<12> kPaley12 = [] {
   Signs<12> signs{};
   for (int i = 0; i < 12; ++i) {
@@ -42,7 +42,7 @@ inline constexpr Signs<12> kPaley12 = [] {
   return signs;
 }();
 
-// Paley's first construction with q = 19: a circulant with a border.
+// Paley's first construction with q = 19: a circulant matrix with a border.
 inline constexpr Signs<20> kPaley20 = [] {
   Signs<20> signs{};
   for (int i = 0; i < 20; ++i) {
@@ -59,16 +59,17 @@ inline constexpr Signs<20> kPaley20 = [] {
 HWY_BEFORE_NAMESPACE();
 namespace whipsnake::kernels::HWY_NAMESPACE {
 
-constexpr int kRadix = 8;  // vectors that are in registers at once
+constexpr int kRadix = 8;  // vectors held in registers at once
 
-// A row of 2^k elements per element of the factor. `Tag` is a full vector, or one lane where 2^k is
-// less than a vector. The order of the sums is the same for all, so their bits are too.
+// Transforms one row with 2^k elements per element of the factor. `Tag` is a full vector, or one
+// lane if 2^k is smaller than a vector. All vector lengths sum in the same order, so their results
+// have the same bits.
 template <typename Tag>
 class Row {
  public:
   using V = hn::Vec<Tag>;
 
-  // Butterflies over m from x to scratch, both of n = order · m elements.
+  // Does the butterflies over m from x to scratch, both of n = order · m elements.
   static void Butterflies(const float* x, int64_t n, int64_t m, float* scratch) {
     const int64_t lanes = static_cast<int64_t>(hn::Lanes(Tag()));
     for (int64_t stride = lanes; stride == lanes || stride < m; stride *= kRadix) {
@@ -89,7 +90,7 @@ class Row {
     }
   }
 
-  // The factor over c, and what follows it.
+  // Applies the factor over c, then scales and stores the result in y.
   template <typename T>
   static void Factor(const float* scratch, int64_t order, int64_t m, float scale, T* y) {
     const Tag d;
@@ -121,8 +122,8 @@ class Row {
     }
   }
 
-  // Within a vector: lane i becomes v[i] + v[i ^ s] where bit s of i is clear, else v[i ^ s] -
-  // v[i]. The product with ±1 is exact.
+  // Butterflies within a vector: lane i becomes v[i] + v[i ^ s] if i & s is 0, else v[i ^ s] -
+  // v[i], for each power of two s. The product with ±1 is exact.
   static HWY_INLINE V WithinVector(V v) {
     const Tag d;
     const hn::RebindToSigned<Tag> di;
@@ -137,8 +138,8 @@ class Row {
     return v;
   }
 
-  // log2(kVectors) levels over vectors that lie `stride` elements apart; where that is a vector,
-  // the levels within a vector first.
+  // Does log2(kVectors) levels over vectors that are `stride` elements apart. If the stride is one
+  // vector, does the levels within a vector first.
   template <int kVectors>
   static HWY_INLINE void Pass(const float* from, int64_t n, int64_t stride, float* to) {
     const Tag d;
@@ -167,8 +168,9 @@ class Row {
     }
   }
 
-  // store(i, Σ_j signs[i][j] · load(j)). Every row needs of each pair of neighbours the sum or the
-  // difference, or their negatives: half the additions are then common to all.
+  // Calls store(i, Σ_j signs[i][j] · load(j)) for every row i. Each row needs the sum or the
+  // difference of each pair of neighbours, up to the sign. They are computed once, so that the rows
+  // share half of the additions.
   template <int kOrder, typename Load, typename StoreRow>
   static HWY_INLINE void Apply(const Signs<kOrder>& signs, const Load& load,
                                const StoreRow& store) {
@@ -234,7 +236,7 @@ HWY_EXPORT(TransformRowToFloats);
 HWY_EXPORT(TransformRowToCodes);
 HWY_EXPORT(QuantizeRow);
 
-// The order of H's factor F; 0 where n has none.
+// Returns the order of H's factor F: 1 for none, or 0 if there is no H of order n.
 int64_t FactorOrder(int64_t n) {
   for (const int64_t order : {12, 40, 1}) {
     if (n % order == 0 && std::has_single_bit(static_cast<uint64_t>(n / order))) return order;

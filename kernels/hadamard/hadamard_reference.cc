@@ -8,7 +8,8 @@
 namespace whipsnake::kernels::reference {
 namespace {
 
-// The quadratic character of a modulo the prime q: 0 for multiples of q, 1 for squares, else -1.
+// The quadratic character of a modulo the prime q: 0 for multiples of q, 1 for squares, otherwise
+// -1.
 constexpr int Character(int64_t a, int64_t q) {
   a = (a % q + q) % q;
   if (a == 0) return 0;
@@ -18,8 +19,8 @@ constexpr int Character(int64_t a, int64_t q) {
   return -1;
 }
 
-// Paley's second construction with q = 5: the symmetric conference matrix of order 6, in which 0
-// becomes the block [[1,-1],[-1,-1]] and ±1 becomes ±[[1,1],[1,-1]].
+// Paley's second construction with q = 5, from the symmetric conference matrix of order 6: 0
+// becomes the block [[1,-1],[-1,-1]], and ±1 becomes ±[[1,1],[1,-1]].
 constexpr int Factor12(int64_t i, int64_t j) {
   const int64_t a = i / 2, b = j / 2;
   const int conference = a == b ? 0 : a == 0 || b == 0 ? 1 : Character(a - b, 5);
@@ -28,7 +29,7 @@ constexpr int Factor12(int64_t i, int64_t j) {
   return i % 2 == 0 && j % 2 == 0 ? 1 : -1;
 }
 
-// Paley's first construction with q = 19. Not symmetric, for -1 is no square modulo 19.
+// Paley's first construction with q = 19. Not symmetric, because -1 is not a square modulo 19.
 constexpr int Factor20(int64_t i, int64_t j) {
   if (i == 0) return j == 0 ? 1 : -1;
   if (j == 0 || i == j) return 1;
@@ -39,7 +40,7 @@ constexpr int Factor40(int64_t i, int64_t j) {
   return (i >= 20 && j >= 20 ? -1 : 1) * Factor20(i % 20, j % 20);
 }
 
-// Entry by entry once and for all: a dense product asks for millions.
+// Computes all entries at compile time, because a dense product reads millions of them.
 template <int kOrder>
 constexpr auto Tabulate(int (*factor)(int64_t i, int64_t j)) {
   std::array<std::array<int8_t, kOrder>, kOrder> table{};
@@ -51,7 +52,7 @@ constexpr auto Tabulate(int (*factor)(int64_t i, int64_t j)) {
 constexpr auto kFactor12 = Tabulate<12>(Factor12);
 constexpr auto kFactor40 = Tabulate<40>(Factor40);
 
-// The order of the factor, 1 where there is none.
+// Returns the order of the factor, or 1 if there is none.
 int64_t FactorOrder(int64_t n) {
   for (const int64_t order : {12, 40}) {
     if (n % order == 0 && std::has_single_bit(static_cast<uint64_t>(n / order))) return order;

@@ -1,11 +1,12 @@
-// LayerNorm over a residual stream, fused with the addition that precedes it.
+// LayerNorm over a residual stream, fused with the preceding addition.
 //
 //   r[t] += h[t]
 //   y[t] = γ ∘ (r[t] - mean(r[t])) / sqrt(var(r[t]) + epsilon) + β
 //
-// where var is the mean of the squared differences. Source: Ba et al., arXiv 1607.06450.
+// where var is the mean of the squared deviations from the mean. Source: Ba et al., arXiv
+// 1607.06450.
 //
-// Letters: T rows (tokens), D columns (model width).
+// Notation: T rows (tokens), D columns (model width).
 #ifndef WHIPSNAKE_KERNELS_LAYER_NORM_LAYER_NORM_H_
 #define WHIPSNAKE_KERNELS_LAYER_NORM_LAYER_NORM_H_
 
@@ -21,19 +22,19 @@ struct LayerNormWeights {
   float epsilon = 0;
 };
 
-// h[T,D] or empty (then nothing is added); residual r[T,D], updated in place; y[T,D]. y may not
-// alias residual; h may alias y. Sums are fp32 over independent lanes, always in the same order, so
-// that a row's result does not depend on T. Any thread; uses the current team (kernels/cpu/team.h).
-// T = 0 is allowed.
+// h[T,D], or empty to add nothing; residual r[T,D], updated in place; y[T,D]. y may not alias
+// residual; h may alias y. Sums are fp32 over independent lanes, always in the same order, so a
+// row's result does not depend on T. Callable from any thread; uses the current team
+// (kernels/cpu/team.h). T = 0 is allowed.
 void ResidualLayerNorm(MatrixView<const float> h, MatrixView<float> residual,
                        const LayerNormWeights& weights, MatrixView<float> y);
 
-// The codes of y with one scale for all rows, by which the caller has divided γ and β.
+// Writes the codes of y with one scale for all rows. The caller has divided γ and β by that scale.
 void ResidualLayerNorm(MatrixView<const float> h, MatrixView<float> residual,
                        const LayerNormWeights& weights, MatrixView<int8_t> y);
 
-// The codes of y and the scale of each row, scale[T]: those that QuantizeRows would give
-// (kernels/row_quantization/row_quantization.h), bit for bit.
+// Writes the codes of y and each row's scale, scale[T]. They equal those of QuantizeRows()
+// (kernels/row_quantization/row_quantization.h) applied to y, bit for bit.
 void ResidualLayerNorm(MatrixView<const float> h, MatrixView<float> residual,
                        const LayerNormWeights& weights, MatrixView<int8_t> y, float* scale);
 

@@ -1,4 +1,4 @@
-// T rows of GPT-2 124M's width.
+// T rows of the width of GPT-2 124M.
 #include <benchmark/benchmark.h>
 
 #include <vector>

@@ -18,8 +18,8 @@ HWY_BEFORE_NAMESPACE();
 namespace whipsnake::kernels {
 namespace HWY_NAMESPACE {
 
-// Σ term(i, part), where what a last part of a vector lacks must come out as zeros. Two sums, so
-// that one addition need not wait for another.
+// Σ term(i, part). For a partial vector, `term` must return zeros in the missing lanes. Two sums,
+// so that consecutive additions do not depend on each other.
 template <typename Term>
 HWY_INLINE float Sum(int64_t columns, const Term& term) {
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(Floats()));

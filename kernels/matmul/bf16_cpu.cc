@@ -16,7 +16,7 @@
 HWY_BEFORE_NAMESPACE();
 namespace whipsnake::kernels::HWY_NAMESPACE {
 
-// Plain enough for the compiler to use the target's vectors.
+// A plain loop, which the compiler vectorizes for each target.
 void RoundAll(const float* HWY_RESTRICT x, int64_t count, uint16_t* HWY_RESTRICT rounded) {
   for (int64_t i = 0; i < count; ++i) rounded[i] = ToBF16(x[i]);
 }

@@ -1,5 +1,6 @@
-// The products of mamba-130m and mamba-1.4b beside a plain read of the same weight. Compare in one
-// run:
+// Compares the products of mamba-130m and mamba-1.4b with a plain read of the same weight. Compare
+// within one run:
+//
 //   matmul_benchmark --benchmark_enable_random_interleaving=true --benchmark_repetitions=9
 //       --benchmark_report_aggregates_only=true
 #include <algorithm>

@@ -11,7 +11,8 @@ namespace whipsnake::kernels {
 void Matmul(MatrixView<const float> x, WeightView w, const float* bias, MatrixView<float> y,
             ActivationFunction f) {
   if (x.rows == 0 || w.n == 0) return;
-  // Beyond these rows oneDNN's tiles, which reuse both operands, are faster (matmul_benchmark).
+  // Above this number of rows oneDNN's tiles, which reuse both operands, are faster (see
+  // matmul_benchmark).
   if (x.rows <= kMaxStreamedRows) {
     StreamingMatmul(x, w, bias, y, f);
   } else {
@@ -22,8 +23,8 @@ void Matmul(MatrixView<const float> x, WeightView w, const float* bias, MatrixVi
 void BatchInvariantMatmul(MatrixView<const float> x, WeightView w, const float* bias,
                           MatrixView<float> y, ActivationFunction f) {
   if (x.rows <= kMaxStreamedRows) return Matmul(x, w, bias, y, f);
-  // A panel of the weight stays in the second-level cache while all rows, as many as are streamed
-  // at once, pass by. The team inside a share is the one thread.
+  // A panel of the weight stays in the second-level cache while all rows of x are multiplied with
+  // it, kMaxStreamedRows at a time. Inside a share the current team is a single thread.
   constexpr int64_t kPanelBytes = 128 << 10;
   const int64_t row_bytes = w.k * ByteSize(w.dtype);
   const int64_t panel = std::max<int64_t>(kPanelBytes / row_bytes / 16 * 16, 16);

@@ -3,7 +3,7 @@
 namespace whipsnake::kernels::reference {
 namespace {
 
-// The value of w[n,k] in fp32, which holds every dtype exactly.
+// Returns an element of w in fp32, which represents fp32 and bf16 exactly.
 float WeightAt(const WeightView& w, int64_t index) {
   if (w.dtype == DType::kBF16) return FromBF16(static_cast<const uint16_t*>(w.data)[index]);
   return static_cast<const float*>(w.data)[index];

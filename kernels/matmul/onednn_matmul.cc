@@ -13,19 +13,20 @@
 namespace whipsnake::kernels {
 namespace {
 
-// The product is cut into these tiles whatever the number of threads, and oneDNN multiplies each on
-// one thread: it would otherwise choose its split, over K too, by the number of threads.
+// The product is split into these tiles for any number of threads, and oneDNN multiplies each tile
+// on one thread. Otherwise oneDNN would choose its split, possibly over K too, by the number of
+// threads.
 constexpr int64_t kTileM = 256;
 constexpr int64_t kTileN = 256;
 
-// y = x · wᵀ, or false where oneDNN fails, as it does without memory.
+// y = x · wᵀ. Returns false if oneDNN fails, for example if memory is short.
 bool Multiply(MatrixView<const float> x, MatrixView<const float> w, MatrixView<float> y) {
   return dnnl_sgemm('N', 'T', x.rows, w.rows, x.cols, 1.0f, x.data, x.stride, w.data, w.stride,
                     0.0f, y.data, y.stride) == dnnl_success;
 }
 
-// oneDNN's product of bf16 matrices of any size: one for all, because one for each size would have
-// to be made at the first prompt of each length.
+// oneDNN's product of bf16 matrices of any size. One primitive serves all sizes; otherwise the
+// first prompt of each length would have to create one.
 class BF16Product {
  public:
   BF16Product() : engine_(Engine::kind::cpu, 0), stream_(engine_) {
@@ -65,11 +66,11 @@ class BF16Product {
   dnnl::matmul product_;
 };
 
-// y = x · wᵀ of bf16 matrices, w and x contiguous; or false as above.
+// y = x · wᵀ for bf16 matrices; w and x are contiguous. Returns false if oneDNN fails.
 bool Multiply(MatrixView<const uint16_t> x, MatrixView<const uint16_t> w, MatrixView<float> y) {
   if (HasBF16Products()) {
     try {
-      // A thread's own, as oneDNN asks where a primitive keeps memory for its work.
+      // One per thread, as oneDNN requires for a primitive that keeps working memory.
       thread_local BF16Product product;
       product(x, w, y);
       return true;
@@ -87,7 +88,7 @@ bool Multiply(MatrixView<const uint16_t> x, MatrixView<const uint16_t> w, Matrix
   return Multiply(expand(x, x_scratch), expand(w, w_scratch), y);
 }
 
-// y = f(y + bias). The team inside a share is the one thread.
+// y = f(y + bias). Inside a share the current team is a single thread.
 void Finish(const float* bias, ActivationFunction f, MatrixView<float> y) {
   for (int64_t m = 0; m < y.rows; ++m) {
     if (bias != nullptr) {
@@ -97,7 +98,7 @@ void Finish(const float* bias, ActivationFunction f, MatrixView<float> y) {
   }
 }
 
-// False where oneDNN failed; then y means nothing.
+// Returns false if oneDNN failed; y is then undefined.
 template <typename T>
 bool MultiplyTiles(MatrixView<const T> x, MatrixView<const T> w, const float* bias,
                    MatrixView<float> y, ActivationFunction f) {
@@ -121,7 +122,8 @@ bool MultiplyTiles(MatrixView<const T> x, MatrixView<const T> w, const float* bi
   return !failed;
 }
 
-// x in bf16, contiguous, in memory that the calling thread keeps from call to call.
+// Returns x rounded to bf16, contiguous. The memory belongs to the calling thread and is reused by
+// its next call.
 MatrixView<const uint16_t> RoundedToBF16(MatrixView<const float> x) {
   thread_local Scratch scratch;
   const MatrixView<uint16_t> rounded(scratch.Get<uint16_t>(x.rows * x.cols), x.rows, x.cols);
@@ -144,7 +146,7 @@ void OneDnnMatmul(MatrixView<const float> x, WeightView w, const float* bias, Ma
           ? MultiplyTiles(RoundedToBF16(x), {static_cast<const uint16_t*>(w.data), w.n, w.k}, bias,
                           y, f)
           : MultiplyTiles(x, {static_cast<const float*>(w.data), w.n, w.k}, bias, y, f);
-  // Our own product: slower, and in need of little memory.
+  // The fallback is slower but needs little memory.
   if (!done) BatchInvariantMatmul(x, w, bias, y, f);
 }
 

@@ -1,4 +1,4 @@
-// The matrix product for many rows of activations: prefill, where arithmetic is the cost.
+// The matrix product for many rows of activations: prefill, where arithmetic dominates the cost.
 #ifndef WHIPSNAKE_KERNELS_MATMUL_ONEDNN_MATMUL_H_
 #define WHIPSNAKE_KERNELS_MATMUL_ONEDNN_MATMUL_H_
 
@@ -7,9 +7,9 @@
 
 namespace whipsnake::kernels {
 
-// Matmul() (see matmul.h) by oneDNN: fp32 by its sgemm; bf16 by its bf16 product where the CPU has
-// the instructions (HasBF16Products()), else expanded to fp32 a tile at a time. Where oneDNN fails,
-// by BatchInvariantMatmul().
+// Matmul() (see matmul.h) with oneDNN. fp32 weights use its sgemm. bf16 weights use its bf16
+// product if the CPU has the instructions (HasBF16Products()); otherwise they are expanded to fp32
+// one tile at a time. Falls back to BatchInvariantMatmul() if oneDNN fails.
 void OneDnnMatmul(MatrixView<const float> x, WeightView w, const float* bias, MatrixView<float> y,
                   ActivationFunction f);
 

@@ -7,7 +7,7 @@
 #include "kernels/cpu/team.h"
 #include "kernels/matmul/bf16_cpu.h"
 
-// Arrays of vectors below need vectors of a size known to the compiler.
+// The arrays of vectors below need a vector size that is known at compile time.
 #ifndef HWY_DISABLED_TARGETS
 #define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
 #endif
@@ -24,21 +24,23 @@
 #define WHIPSNAKE_KERNELS_MATMUL_STREAMING_MATMUL_CC_
 namespace whipsnake::kernels {
 
-// Few rows of activations, which stay in the first-level cache, take one weight row at a time:
-// memory is then read strictly in order, which the hardware prefetches best. For more of them,
-// where arithmetic is the cost, kRowsAtOnce weight rows share each load of an activation. Weight
-// rows of few cache lines, where a row's start and end are the cost, go by kShortRowsAtOnce: memory
-// is still read nearly in order. Found with matmul_benchmark.
+// If there are few rows of activations and they stay in the first-level cache, weight rows are
+// processed one at a time: memory is then read strictly in order, which the hardware prefetches
+// best. For more rows, where arithmetic dominates the cost, kRowsAtOnce weight rows share each load
+// of an activation. Weight rows of few cache lines, where the start and end of a row dominate the
+// cost, are processed kShortRowsAtOnce at a time: memory is still read nearly in order. Tuned with
+// matmul_benchmark.
 constexpr int64_t kStreamedM = 4;
 constexpr int64_t kStreamedBytes = 16 << 10;
 constexpr int kRowsAtOnce = 2;
 constexpr int kShortRowsAtOnce = 4;
 constexpr int64_t kShortRowBytes = 192;
 
-// How the products are made: of fp32, of bf16 expanded to fp32, or of bf16 as it is.
+// The kind of products: of fp32, of bf16 expanded to fp32, or of bf16 directly.
 enum class Products { kFp32, kExpandedBF16, kBF16 };
 
-// The rows of x as the dot products read them (PackRow), zeros after the K-th up to a whole step.
+// The rows of x in the layout of the dot products (see PackRow()), with zeros after the K-th
+// element up to a whole step. Owns nothing.
 struct PackedActivations {
   const float* data;
   int64_t m;
@@ -57,14 +59,15 @@ using DF = hn::ScalableTag<float>;
 using VF = hn::Vec<DF>;
 constexpr int64_t kLanes = hn::MaxLanes(DF());
 
-// Whether a masked load reads nothing where the mask is off. The scalar one reads its element
-// whatever the mask says.
+// Whether a masked load reads nothing where the mask is off. On HWY_SCALAR it reads its element
+// regardless of the mask.
 #undef WHIPSNAKE_MASKED_LOADS
 #define WHIPSNAKE_MASKED_LOADS (!HWY_MEM_OPS_MIGHT_FAULT && HWY_TARGET != HWY_SCALAR)
 
-// A step along K is two vectors, summed apart from each other up to the end of the row. The classes
-// below say, for each kind of weight, how many elements that is, how they become two vectors, and
-// how they are multiplied with two vectors of activations that PackRow() made the same way.
+// A step along K is two vectors with separate sums up to the end of the row. The classes below
+// define, for each kind of weight, the number of elements of a step, how they are loaded into two
+// vectors, and how these are multiplied with two vectors of activations that PackRow() has packed
+// the same way.
 struct Fp32Weight {
   using T = float;
   static constexpr int64_t kStep = 2 * kLanes;
@@ -87,8 +90,8 @@ struct ExpandedBF16Weight {
   using T = uint16_t;
   using DU32 = hn::RebindToUnsigned<DF>;
   static constexpr int64_t kStep = 2 * kLanes;
-  // Even elements, then odd ones: each is half of a 32-bit lane, and a shift or a mask makes it
-  // fp32.
+  // The first vector gets the even elements, the second the odd ones. Each element is half of a
+  // 32-bit lane, and a shift or a mask turns it into fp32.
   static HWY_INLINE void Split(hn::Vec<DU32> pairs, VF& first, VF& second) {
     first = hn::BitCast(DF(), hn::ShiftLeft<16>(pairs));
     second = hn::BitCast(DF(), hn::And(pairs, hn::Set(DU32(), 0xffff0000u)));
@@ -108,7 +111,7 @@ struct ExpandedBF16Weight {
 
 #if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
 #define WHIPSNAKE_BF16_PRODUCTS 1
-// Vectors of pairs: a lane holds two neighbours.
+// Vectors of pairs: each lane holds two neighbouring elements.
 struct BF16Weight {
   using T = uint16_t;
   using DU16 = hn::Repartition<uint16_t, DF>;
@@ -124,7 +127,7 @@ struct BF16Weight {
     second = hn::BitCast(
         DF(), hn::MaskedLoad(hn::FirstN(DU16(), second_count), DU16(), p + count - second_count));
   }
-  // In assembler, because this target's functions are compiled for CPUs without the instruction.
+  // Inline assembly, because this target's functions are compiled for CPUs without the instruction.
   static HWY_INLINE VF MulAdd(VF w, VF x, VF sum) {
     asm("vdpbf16ps %2, %1, %0" : "+v"(sum.raw) : "v"(x.raw), "v"(w.raw));
     return sum;
@@ -134,7 +137,7 @@ struct BF16Weight {
 #define WHIPSNAKE_BF16_PRODUCTS 0
 #endif
 
-// Calls body(Weight()) with the class that multiplies so.
+// Calls body(Weight()) with the class for `products`.
 template <class Body>
 HWY_INLINE void WithWeight(Products products, const Body& body) {
   switch (products) {
@@ -146,15 +149,15 @@ HWY_INLINE void WithWeight(Products products, const Body& body) {
 #if WHIPSNAKE_BF16_PRODUCTS
       return body(BF16Weight());
 #else
-      return;  // never asked for: HasBF16Products()
+      return;  // not reached: HasBF16Products() is false
 #endif
   }
 }
 #undef WHIPSNAKE_BF16_PRODUCTS
 
-// The first `count` elements of a step, zeros for the others. Nothing past a row is read: it may be
-// the last of a mapped file. Masked where the target can do that without a fault and the count
-// allows it.
+// Loads the first `count` elements of a step and zeros for the others. Reads nothing past a row,
+// because it may be the last row of a mapped file. Uses a masked load if the target supports that
+// without faults and the count allows it.
 template <class Weight>
 HWY_INLINE void LoadTail(const typename Weight::T* p, int64_t count, VF& first, VF& second) {
 #if WHIPSNAKE_MASKED_LOADS
@@ -165,7 +168,8 @@ HWY_INLINE void LoadTail(const typename Weight::T* p, int64_t count, VF& first, 
   Weight::Load(step, first, second);
 }
 
-// A row of x, in the weight's dtype, as the vectors into which the weight's rows come apart.
+// Packs a row of x, which has the weight's dtype, into the same vectors as those into which Load()
+// splits the weight's rows.
 void PackRow(Products products, const void* x, int64_t k, float* packed) {
   WithWeight(products, [&](auto weight) HWY_ATTR {
     using Weight = decltype(weight);
@@ -180,14 +184,15 @@ void PackRow(Products products, const void* x, int64_t k, float* packed) {
   });
 }
 
-// The running sums of kRows weight rows with kM activation rows.
+// The running sums for kRows weight rows and kM activation rows.
 template <int kRows, int kM>
 struct Sums {
   VF first[kRows][kM];
   VF second[kRows][kM];
 };
 
-// Adds `count` elements of each of the rows of w, a step where kWhole.
+// Adds the products of one step of each row of w: a whole step if kWhole, otherwise `count`
+// elements.
 template <class Weight, bool kWhole, int kRows, int kM>
 HWY_INLINE void MultiplyStep(const typename Weight::T* w, int64_t w_stride, int64_t count,
                              const float* x, int64_t x_stride, Sums<kRows, kM>& sums) {
@@ -212,14 +217,14 @@ HWY_INLINE void MultiplyStep(const typename Weight::T* w, int64_t w_stride, int6
   }
 }
 
-// The sums of kLanes outputs with each row of x, before their lanes are added up.
+// The sums of kLanes outputs with each row of x, before their lanes are added.
 struct GroupSums {
   HWY_ALIGN float lanes[kMaxStreamedRows][kLanes * kLanes];
 };
 
-// Lane i of the result is the sum of the lanes of the i-th of kCount vectors for kCount = kLanes;
-// below, the sums of parts of their lanes. Every vector is added up in the same order. For all
-// outputs of a group at once this is a third of the instructions of a sum for each.
+// For kCount = kLanes, lane i of the result is the sum of the lanes of vector i. For smaller
+// kCount, each vector contributes partial sums in several lanes. All vectors are summed in the same
+// order. Summing all outputs of a group at once takes a third of the instructions of separate sums.
 template <int kCount>
 HWY_INLINE VF SumEach(const float* vectors) {
   if constexpr (kCount == 1) {
@@ -227,14 +232,14 @@ HWY_INLINE VF SumEach(const float* vectors) {
   } else {
     const VF low = SumEach<kCount / 2>(vectors);
     const VF high = SumEach<kCount / 2>(vectors + kCount / 2 * kLanes);
-#if HWY_TARGET != HWY_SCALAR  // which has one lane, and lacks these
+#if HWY_TARGET != HWY_SCALAR  // HWY_SCALAR has one lane and lacks these
     return hn::Add(hn::ConcatEven(DF(), high, low), hn::ConcatOdd(DF(), high, low));
 #endif
   }
 }
 
-// Multiplies kRows consecutive weight rows with kM packed activation rows. Where the sums of the
-// first output with the first row of x go is `lanes`.
+// Multiplies kRows consecutive weight rows with kM packed activation rows. `lanes` points to the
+// place for the sums of the first output with the first row of x.
 template <class Weight, int kRows, int kM>
 HWY_INLINE void DotTile(const typename Weight::T* w, int64_t k, const float* x, int64_t x_stride,
                         float* lanes) {
@@ -247,8 +252,8 @@ HWY_INLINE void DotTile(const typename Weight::T* w, int64_t k, const float* x, 
   const int64_t whole = k - k % Weight::kStep;
   for (int64_t i = 0; i < whole; i += Weight::kStep) {
     if constexpr (kRows == kRowsAtOnce) {
-      // Long rows read side by side confuse the hardware prefetcher: fetch the next ones, in
-      // memory order.
+      // Long rows that are read side by side defeat the hardware prefetcher, so prefetch the next
+      // rows in memory order.
       const auto* next = w + kRows * (k + i);
 #pragma GCC unroll 4
       for (int r = 0; r < kRows; ++r) hwy::Prefetch(next + r * Weight::kStep);
@@ -267,8 +272,8 @@ HWY_INLINE void DotTile(const typename Weight::T* w, int64_t k, const float* x, 
   }
 }
 
-// All M rows with kRows weight rows, the row-th of their group on; a block of M as large as the
-// registers take.
+// Multiplies all M rows of x with kRows weight rows, starting at row `row` of their group. Takes
+// blocks of M that are as large as the registers allow.
 template <class Weight, int kRows>
 HWY_INLINE void DotRows(const typename Weight::T* w, int64_t k, const PackedActivations& x,
                         int64_t row, GroupSums& sums) {
@@ -290,8 +295,8 @@ HWY_INLINE void DotRows(const typename Weight::T* w, int64_t k, const PackedActi
   }
 }
 
-// The sums of a group of `outputs` weight rows; zeros for what it lacks to a whole one. Not
-// inlined: its caller's variables would take the loops' registers.
+// Computes the sums of a group of `outputs` weight rows, with zeros up to a whole group. Not
+// inlined, because the caller's variables would occupy registers that the loops need.
 template <class Weight>
 HWY_NOINLINE void DotGroup(const typename Weight::T* w, int64_t outputs, int64_t k,
                            const PackedActivations& x, GroupSums& sums) {
@@ -312,7 +317,7 @@ HWY_NOINLINE void DotGroup(const typename Weight::T* w, int64_t outputs, int64_t
   }
 }
 
-// The outputs [begin, end) of y.
+// Computes the outputs [begin, end) of y.
 void MultiplyRows(Products products, const PackedActivations& x, const WeightView& w, int64_t begin,
                   int64_t end, const float* bias, const MatrixView<float>& y) {
   WithWeight(products, [&](auto weight) HWY_ATTR {
@@ -341,10 +346,10 @@ namespace {
 HWY_EXPORT(PackRow);
 HWY_EXPORT(MultiplyRows);
 
-// A team costs some microseconds; below this much weight one core is done sooner.
+// Waking a team takes some microseconds. For less weight than this, one core is faster.
 constexpr int64_t kTeamBytes = 64 << 10;
 
-// At least a step of any target, and a multiple of one.
+// A multiple of the step of every target, in elements.
 constexpr int64_t kPadding = 64;
 
 Products ProductsFor(DType weight) {
@@ -356,7 +361,7 @@ PackedActivations Pack(Products products, const MatrixView<const float>& x) {
   const int64_t stride = (x.cols + kPadding - 1) / kPadding * kPadding;
   thread_local Scratch scratch;
   auto* packed = scratch.Get<float>((x.rows + 1) * stride);
-  // Behind the packed rows, one before it is packed.
+  // The space after the packed rows holds one row rounded to bf16 until it is packed.
   auto* rounded = reinterpret_cast<uint16_t*>(packed + x.rows * stride);
   for (int64_t m = 0; m < x.rows; ++m) {
     const void* row = x.row(m);
@@ -375,7 +380,7 @@ void StreamingMatmul(MatrixView<const float> x, WeightView w, const float* bias,
                      MatrixView<float> y, ActivationFunction f) {
   const Products products = ProductsFor(w.dtype);
   const PackedActivations activations = Pack(products, x);
-  // f of what was just written, while it is in the first-level cache.
+  // Applies f to the outputs just written, while they are in the first-level cache.
   const auto multiply = [&](int64_t begin, int64_t end) {
     HWY_DYNAMIC_DISPATCH(MultiplyRows)(products, activations, w, begin, end, bias, y);
     if (f.kind == Activation::kIdentity) return;

@@ -1,4 +1,5 @@
-// The matrix product for few rows of activations: decode, where reading the weight is all the cost.
+// The matrix product for few rows of activations: decode, where reading the weight is the only
+// cost.
 #ifndef WHIPSNAKE_KERNELS_MATMUL_STREAMING_MATMUL_H_
 #define WHIPSNAKE_KERNELS_MATMUL_STREAMING_MATMUL_H_
 
@@ -9,10 +10,10 @@ namespace whipsnake::kernels {
 
 constexpr int64_t kMaxStreamedRows = 16;
 
-// Matmul() (see matmul.h) for M up to kMaxStreamedRows: each weight row is fetched from memory
-// once, in order, and multiplied with all rows of x while it is in the cache. Every y[m,n] is
-// summed in one order that depends on K, the weight's dtype and the instruction set alone: not on
-// M, N, the place of the row or the number of threads.
+// Matmul() (see matmul.h) for M up to kMaxStreamedRows. Each weight row is read from memory once,
+// in order, and multiplied with all rows of x while it is in the cache. The summation order of
+// y[m,n] depends only on K, the weight's dtype and the instruction set: not on M, N, the position
+// of the row or the number of threads.
 void StreamingMatmul(MatrixView<const float> x, WeightView w, const float* bias,
                      MatrixView<float> y, ActivationFunction f);
 

@@ -1,4 +1,4 @@
-// Weights for benchmarks of products.
+// Weights for benchmarks of matrix products.
 #ifndef WHIPSNAKE_KERNELS_MATMUL_WEIGHT_POOL_H_
 #define WHIPSNAKE_KERNELS_MATMUL_WEIGHT_POOL_H_
 
@@ -8,9 +8,10 @@
 
 namespace whipsnake::kernels {
 
-// `bytes`, at most 256 MiB, that are not in the cache: a model's weights come from memory in each
-// step, so copies that together exceed any cache take turns. Zeros are as quick to multiply as
-// anything else.
+// Returns a weight of `bytes` bytes, at most 256 MiB, that is not in the cache, because a model
+// reads its weights from memory in each step. Successive calls return successive parts of a pool
+// that is larger than any cache. The pool holds zeros, which take as long to multiply as other
+// values. Not thread safe.
 inline const std::byte* NextWeight(int64_t bytes) {
   constexpr int64_t kPoolBytes = 256 << 20;
   static const std::vector<std::byte> pool(kPoolBytes, std::byte{0});

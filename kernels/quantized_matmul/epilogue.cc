@@ -11,7 +11,8 @@
 HWY_BEFORE_NAMESPACE();
 namespace whipsnake::kernels::HWY_NAMESPACE {
 
-// One row's part: the scaling's pointers are to the first of its outputs, and to the row's own.
+// Writes part of one row. The scaling's pointers point to the part's first output and to the row's
+// scale.
 template <Activation kKind, typename T>
 HWY_INLINE void WriteRow(const int32_t* sums, const SumScaling& scaling, int64_t count, T* y) {
   const Floats d;

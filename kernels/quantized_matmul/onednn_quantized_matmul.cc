@@ -38,7 +38,7 @@ void OneDnnQuantizedMatmul(MatrixView<const int8_t> x, WeightView w, const Epilo
       epilogue.Write(sums, kTileN, m, rows, n, columns);
     }
   });
-  // As it does without memory. The other form needs little.
+  // oneDNN fails if memory is short. The streaming form needs little memory.
   if (failed) StreamingQuantizedMatmul(x, w, epilogue);
 }
 

@@ -9,19 +9,19 @@
 namespace whipsnake::kernels {
 namespace {
 
-constexpr int64_t kGrain = 16;  // outputs: panels are multiples of it
+constexpr int64_t kGrain = 16;  // outputs: all panels but the last are multiples of this
 
 int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// How the product is cut into items of one panel and some rows of x. Sums of integers are the same
-// however it is cut.
+// Splits the product into items of one panel and some rows of x. The split does not change the
+// result, because integer sums are exact.
 struct Cut {
   int64_t m, n, panels, chunks;
 
   Cut(int64_t rows, int64_t outputs, int64_t threads)
       : m(rows), n(outputs), panels(CeilDiv(outputs, kPanel)), chunks(1) {
-    // Enough items that the threads end together; but each repacks its panel, which some rows must
-    // pay for.
+    // Use enough items for the threads to finish together. But each item repacks its panel, so it
+    // needs enough rows to pay for that.
     constexpr int64_t kItemsPerThread = 4;
     constexpr int64_t kMinRows = 64;
     if (threads == 1) return;
@@ -30,7 +30,7 @@ struct Cut {
   }
 
   int64_t items() const { return panels * chunks; }
-  // Panels are about equally wide.
+  // All panels have about the same width.
   int64_t PanelBegin(int64_t panel) const {
     return std::min(CeilDiv(n, kGrain) * panel / panels * kGrain, n);
   }
@@ -39,7 +39,7 @@ struct Cut {
 
 void MultiplyItem(const PackedRows& x, const Cut& cut, int64_t item, const uint8_t* panel,
                   const int8_t* ahead, const Epilogue& epilogue) {
-  constexpr int64_t kTilesThatFetch = 4;  // vnni::MultiplyPanel fetches a quarter of a panel
+  constexpr int64_t kTilesThatFetch = 4;  // vnni::MultiplyPanel() prefetches a quarter of a panel
   alignas(64) int32_t sums[vnni::kTileM * kPanel];
   const int64_t n = cut.PanelBegin(item / cut.chunks);
   const int64_t count = cut.PanelBegin(item / cut.chunks + 1) - n;
@@ -70,7 +70,7 @@ void PackedQuantizedMatmul(MatrixView<const int8_t> x, WeightView w, const Epilo
       thread_local Scratch scratch;
       auto* panel = scratch.Get<uint8_t>(vnni::PanelBytes(kPanel, w.k));
       int64_t packed = -1;
-      // The next item is taken before the present one is done, so that its panel can be fetched.
+      // Take the next item before working on the current one, so that its panel can be prefetched.
       for (int64_t item = take(), following; item < cut.items(); item = following) {
         following = take();
         const int64_t p = item / cut.chunks;

@@ -5,10 +5,11 @@
 namespace whipsnake::kernels {
 
 PackedRows PackRows(const DotKernel& kernel, MatrixView<const int8_t> x) {
-  constexpr int64_t kTeamCodes = 256
-                                 << 10;  // fewer are packed in the time that waking a team takes
+  // Packing fewer codes takes less time than waking a team.
+  constexpr int64_t kTeamCodes = 256 << 10;
   thread_local Scratch codes, corrections;
-  // An odd number of cache lines: rows a power of two apart would compete for one set of the cache.
+  // The stride is an odd number of cache lines: rows a power of two apart would compete for one set
+  // of the cache.
   const int64_t stride =
       ((x.cols + PackedRows::kPadding - 1) / PackedRows::kPadding | 1) * PackedRows::kPadding;
   auto* packed = codes.Get<std::byte>(x.rows * stride * kernel.element_bytes);

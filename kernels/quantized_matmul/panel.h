@@ -1,6 +1,5 @@
-// The parts that the ways to multiply codes have in common: rows of activations made ready, and
-// panels of the weight, a few outputs at a time, whose sums stay in the cache until they are
-// scaled.
+// The common parts of the quantized products: packed rows of activations, and panels of a few
+// outputs of the weight, whose sums stay in the cache until they are scaled.
 #ifndef WHIPSNAKE_KERNELS_QUANTIZED_MATMUL_PANEL_H_
 #define WHIPSNAKE_KERNELS_QUANTIZED_MATMUL_PANEL_H_
 
@@ -12,16 +11,16 @@
 
 namespace whipsnake::kernels {
 
-// Outputs that are summed together, at most. Rows of sums lie this far apart.
+// The largest number of outputs of a panel, and the distance between rows of sums.
 constexpr int64_t kPanel = 64;
 
-// Rows of x as a kernel reads them: of its element type, zeros from the K-th up to whole vectors,
-// for which kPadding is enough, and each row on a cache line.
+// Rows of x in the kernel's element type. Each row starts on a cache line and is padded with zeros
+// from the K-th element up to whole vectors; kPadding is enough for that. Owns nothing.
 struct PackedRows {
   static constexpr int64_t kPadding = 64;  // elements
 
   const void* data;
-  const int32_t* corrections;  // [M], added to each sum of a row
+  const int32_t* corrections;  // [M], each added to every sum of its row
   int64_t m;
   int64_t k;
   int64_t stride;  // elements
@@ -36,21 +35,21 @@ struct PackedRows {
   }
 };
 
-// How one instruction set takes dot products of codes along K.
+// The dot products of codes along K for one instruction set.
 struct DotKernel {
   int64_t element_bytes;
   // Writes a packed row and returns its correction.
   int32_t (*pack_row)(const int8_t* x, int64_t k, void* packed);
-  // sums[m * kPanel + n], corrected, for every row of x and n in [0, count), count <= kPanel; past
-  // them, up to a multiple of 4, it writes values without meaning. w[count,K].
+  // Writes the corrected sums[m * kPanel + n] for every row of x and n in [0, count), count <=
+  // kPanel. Past count, up to a multiple of 4, it writes undefined values. w is [count,K].
   void (*dot)(const PackedRows& x, const int8_t* w, int64_t count, int32_t* sums);
 };
 
-// By 16-bit products, on any machine.
+// Uses 16-bit products. Runs on any machine.
 DotKernel WideningDot();
 
-// What `kernel` reads for x. Shares the work with the team where there is much; the calling thread
-// keeps the memory, and its next call overwrites it.
+// Packs x for `kernel`. Uses the current team if x is large. The memory belongs to the calling
+// thread, and its next call overwrites it.
 PackedRows PackRows(const DotKernel& kernel, MatrixView<const int8_t> x);
 
 }  // namespace whipsnake::kernels

@@ -5,11 +5,11 @@
 //   y[m,n]   = v[m,n]                                                         in fp32
 //   y[m,n]   = ToCode(v[m,n] · inverse_scale)                                 in int8
 //
-// Source: Quamba, arXiv 2410.13229, section 4. The multiplier holds the scales of w's row and of x,
-// where x has one for all rows, and, for codes without an activation, the inverse of y's: scales of
-// each output cost nothing.
+// Source: Quamba, arXiv 2410.13229, section 4. The multiplier contains the scale of w's row and, if
+// x has one scale for all rows, the scale of x. For int8 outputs without an activation it also
+// contains the inverse of y's scale, so that separate scales per output cost nothing.
 //
-// Letters: M rows of activations (tokens), N outputs, K inputs.
+// Notation: M rows of activations (tokens), N outputs, K inputs.
 #ifndef WHIPSNAKE_KERNELS_QUANTIZED_MATMUL_QUANTIZED_MATMUL_H_
 #define WHIPSNAKE_KERNELS_QUANTIZED_MATMUL_QUANTIZED_MATMUL_H_
 
@@ -20,24 +20,24 @@
 
 namespace whipsnake::kernels {
 
-// What becomes of the sums.
+// How the sums are scaled. Owns nothing.
 struct SumScaling {
   const float* multiplier = nullptr;  // [N]
-  const float* bias = nullptr;        // [N], in units of v, or null
-  const float* row_scale = nullptr;   // [M], or null: 1
+  const float* bias = nullptr;        // [N] in units of v before f, or null
+  const float* row_scale = nullptr;   // [M], or null for 1
   ActivationFunction f = {};
-  float inverse_scale = 1;  // of codes
+  float inverse_scale = 1;  // for int8 y
 };
 
-// x[M,K] codes; w[N,K] of kI8, as it lies in the checkpoint (nothing is packed for good, so mapped
-// weights are not copied, and one copy serves every M; any alignment); y[M,N] may
-// not alias x. K < 2^17, for which no acc overflows.
+// x[M,K] holds codes. w[N,K] is kI8 in checkpoint layout, with any alignment. It is never packed
+// permanently, so mapped weights are not copied, and one copy serves every M. y[M,N] may not alias
+// x. K < 2^17, so that acc cannot overflow.
 //
-// acc is converted to fp32 (half to even), then multiplied, then added to, each rounded by itself
-// (no fused multiply-add): the result is the same, bit for bit, for every M and any number of
-// threads and, where f is the identity or ReLU, on every ISA; any other f is as Activate() has it.
-// Nothing past a row's or a weight's end is read. Any thread; uses the current team
-// (kernels/cpu/team.h). M = 0 is allowed.
+// acc is converted to fp32 (half to even), multiplied and added to; each operation rounds
+// separately (no fused multiply-add). The result is the same, bit for bit, for every M and any
+// number of threads and, if f is the identity or ReLU, on every ISA. The accuracy of any other f is
+// that of Activate(). Reads nothing past the end of a row or of the weight. Callable from any
+// thread; uses the current team (kernels/cpu/team.h). M = 0 is allowed.
 void QuantizedMatmul(MatrixView<const int8_t> x, WeightView w, const SumScaling& scaling,
                      MatrixView<int8_t> y);
 void QuantizedMatmul(MatrixView<const int8_t> x, WeightView w, const SumScaling& scaling,

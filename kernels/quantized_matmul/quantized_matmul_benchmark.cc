@@ -1,5 +1,6 @@
-// The products of mamba-130m and mamba-1.4b beside a plain read of the same weight, and the forms
-// of the product beside each other. Compare in one run:
+// Compares the products of mamba-130m and mamba-1.4b with a plain read of the same weight, and the
+// forms of the product with each other. Compare within one run:
+//
 //   quantized_matmul_benchmark --benchmark_enable_random_interleaving=true
 //       --benchmark_repetitions=9 --benchmark_report_aggregates_only=true
 #include <span>
@@ -15,7 +16,7 @@
 namespace whipsnake::kernels {
 namespace {
 
-// `multiply` takes x, w and y, with a multiplier and a bias of its own.
+// Calls multiply(x, w, multiplier, bias, y) for the benchmark's shape.
 template <typename Multiply>
 void Measure(benchmark::State& state, const Multiply& multiply) {
   const int64_t m = state.range(0);
@@ -58,7 +59,7 @@ void BM_StreamingRead(benchmark::State& state) {
   state.SetBytesProcessed(state.iterations() * bytes);
 }
 
-// in_proj, x_proj, dt_proj and out_proj of each, and the head of mamba-130m.
+// in_proj, x_proj, dt_proj and out_proj of both models, and the head of mamba-130m.
 constexpr int64_t kShapes[][2] = {{3072, 768},  {80, 1536},  {1536, 48},  {768, 1536}, {50280, 768},
                                   {8192, 2048}, {192, 4096}, {4096, 128}, {2048, 4096}};
 

@@ -6,8 +6,9 @@
 namespace whipsnake::kernels {
 namespace {
 
-// Beyond these rows, repacking the weight pays; where K is short, so that the ends of the dot
-// products weigh, sooner (quantized_matmul_benchmark).
+// Above this number of rows, repacking the weight pays off. It pays off earlier if K is short,
+// because the ends of the dot products then take a larger part of the time. Measured with
+// quantized_matmul_benchmark.
 constexpr int64_t kMaxStreamedRows = 32;
 constexpr int64_t kMaxStreamedRowsOfShortK = 8;
 constexpr int64_t kShortK = 256;

@@ -9,13 +9,13 @@
 namespace whipsnake::kernels {
 namespace {
 
-// A team costs some microseconds; below this much weight one core is done sooner.
+// Waking a team takes some microseconds. For less weight than this, one core is faster.
 constexpr int64_t kTeamBytes = 64 << 10;
 
-// Rows of x for which a panel is read once.
+// The number of rows of x for which a panel is read once.
 constexpr int64_t kBlockM = 32;
 
-// The threads' parts of N are multiples of this.
+// Each thread's part of N is a multiple of this.
 constexpr int64_t kGrain = 16;
 
 DotKernel BestDot() {

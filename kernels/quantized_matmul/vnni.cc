@@ -2,7 +2,7 @@
 
 #if defined(__x86_64__)
 
-// GCC's own header starts some results from a variable that it initializes with itself.
+// GCC's header initializes some variables with themselves, which causes these warnings.
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #if !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
@@ -13,8 +13,8 @@
 #include <cstring>
 #include <iterator>
 
-// On functions rather than on the file: an inline function of a header, compiled here for AVX-512,
-// could be the one that the linker keeps for the whole program.
+// The target is set per function, not for the file. Otherwise an inline function of a header,
+// compiled here for AVX-512, could be the copy that the linker keeps for the whole program.
 #define WHIPSNAKE_VNNI __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
 #define WHIPSNAKE_VNNI_INLINE WHIPSNAKE_VNNI __attribute__((always_inline)) inline
 
@@ -31,7 +31,8 @@ WHIPSNAKE_VNNI_INLINE __m512i PlusHalf(__m512i codes) {
   return _mm512_xor_si512(codes, _mm512_set1_epi8(-128));
 }
 
-// _mm512_dpbusd_epi32, for which GCC 12 copies each running sum out of its register and back.
+// The same as _mm512_dpbusd_epi32, for which GCC 12 copies each running sum out of its register and
+// back.
 WHIPSNAKE_VNNI_INLINE void AddProducts(__m512i& sum, __m512i plus_half, __m512i codes) {
   asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(plus_half), "v"(codes));
 }
@@ -50,23 +51,23 @@ WHIPSNAKE_VNNI int32_t PackRow(const int8_t* x, int64_t k, void* packed) {
 
 // --- Few rows of x: dot products along K ---------------------------------------------------------
 
-constexpr int kRows = 4;  // of the weight, in a tile
+constexpr int kRows = 4;  // rows of the weight in a tile
 
-// While memory is the limit and the rows of x stay in the first-level cache, the rows of a tile are
-// taken one after another: the weight is then read strictly in order, which the hardware prefetches
-// best.
+// For few rows of x that stay in the first-level cache, memory is the limit. The rows of a tile are
+// then processed one after another, so that the weight is read strictly in order, which the
+// hardware prefetches best.
 constexpr int kMaxInOrderM = 8;
 constexpr int64_t kMaxInOrderCodes = 16 << 10;
 
-// Rows of x in a tile whose rows of the weight are taken side by side and share each load of x: as
-// many as the registers take.
+// Rows of x in a tile that processes its rows of the weight side by side, so that they share each
+// load of x: as many as the registers hold.
 constexpr int kMaxSideBySideM = 6;
 
-// The sums of a tile, lane by lane.
+// The sums of a tile, one vector of partial sums per element.
 template <int kM>
 using TileSums = __m512i[kM][kRows];
 
-// The four sums of lanes of four vectors.
+// Returns the sums of the lanes of four vectors.
 WHIPSNAKE_VNNI_INLINE __m128i SumsOfLanes(const __m512i (&v)[kRows]) {
   const __m512i v01 =
       _mm512_add_epi32(_mm512_unpacklo_epi32(v[0], v[1]), _mm512_unpackhi_epi32(v[0], v[1]));
@@ -89,7 +90,7 @@ WHIPSNAKE_VNNI_INLINE void StoreSums(const TileSums<kM>& tile, const int32_t* co
   }
 }
 
-// Adds the products of one vector of a row of the weight.
+// Adds the products of one vector of a row of the weight with each row of x.
 template <int kM>
 WHIPSNAKE_VNNI_INLINE void MultiplyVector(__m512i w, const int8_t* x, int64_t stride,
                                           __m512i (&sums)[kM]) {
@@ -133,8 +134,8 @@ WHIPSNAKE_VNNI_INLINE void MultiplySideBySide(const __m512i (&w)[kRows], const i
   }
 }
 
-// Rows read side by side confuse the hardware prefetcher: meanwhile this asks for `lines` cache
-// lines a step of what lies at `ahead`.
+// Rows that are read side by side defeat the hardware prefetcher, so each step prefetches `lines`
+// cache lines from `ahead` on.
 template <int kM>
 WHIPSNAKE_VNNI void DotSideBySide(const int8_t* const (&w)[kRows], const PackedRows& x,
                                   const int8_t* ahead, int lines, int32_t* sums) {
@@ -165,8 +166,8 @@ WHIPSNAKE_VNNI void DotSideBySide(const int8_t* const (&w)[kRows], const PackedR
   StoreSums<kM>(tile, x.corrections, sums);
 }
 
-// The tile of a panel that begins at row n. A row that is not there is the last one again; its sums
-// go where nobody looks.
+// The rows of the tile that starts at row n of a panel. Rows past the end repeat the last row;
+// their sums are ignored.
 struct TileRows {
   const int8_t* rows[kRows];
 
@@ -190,7 +191,7 @@ void DotPanelSideBySide(const PackedRows& x, const int8_t* w, int64_t count, int
                                           DotSideBySide<4>, DotSideBySide<5>, DotSideBySide<6>};
   static_assert(std::size(kTiles) == kMaxSideBySideM);
   const int64_t tiles = (x.m + kMaxSideBySideM - 1) / kMaxSideBySideM;
-  // The tiles along M fetch the next rows of the weight, each its part of them.
+  // Each of the tiles along M prefetches its part of the next rows of the weight.
   const int lines = static_cast<int>((kRows + tiles - 1) / tiles);
   for (int64_t n = 0; n < count; n += kRows) {
     const TileRows tile_rows(w, n, count, x.k);
@@ -214,8 +215,8 @@ void DotPanel(const PackedRows& x, const int8_t* w, int64_t count, int32_t* sums
 
 // --- Many rows of x: register tiles over a packed panel ------------------------------------------
 
-// A panel is packed in vectors of 16 outputs times 4 codes of K; all the vectors of 4 codes, then
-// those of the next 4.
+// A packed panel consists of vectors of 16 outputs by 4 codes of K: all vectors of the first 4
+// codes, then all vectors of the next 4, and so on.
 constexpr int64_t kOutputs = 16;
 constexpr int64_t kQuad = 4;
 constexpr int64_t kPackStep = 16;  // codes of K
@@ -224,7 +225,7 @@ WHIPSNAKE_VNNI_INLINE __m128i Load(const int8_t* w, __mmask16 mask) {
   return _mm_maskz_loadu_epi8(mask, w);
 }
 
-// kPackStep codes of rows r, r + 4, r + 8 and r + 12.
+// Loads kPackStep codes of rows r, r + 4, r + 8 and r + 12.
 WHIPSNAKE_VNNI_INLINE __m512i LoadEveryFourth(const int8_t* const* rows, int64_t k, int r,
                                               __mmask16 mask) {
   __m512i codes = _mm512_castsi128_si512(Load(rows[r] + k, mask));
@@ -233,8 +234,8 @@ WHIPSNAKE_VNNI_INLINE __m512i LoadEveryFourth(const int8_t* const* rows, int64_t
   return PlusHalf(_mm512_inserti32x4(codes, Load(rows[r + 12] + k, mask), 3));
 }
 
-// Each 128-bit lane is four rows of four quads of codes: transposed, it is four quads of four
-// rows.
+// Each 128-bit lane holds four rows of four quads of codes. The transposition turns it into four
+// quads of four rows.
 WHIPSNAKE_VNNI_INLINE void PackStep(const int8_t* const* rows, int64_t k, __mmask16 mask,
                                     uint8_t* to, int64_t stride) {
   const __m512i row0 = LoadEveryFourth(rows, k, 0, mask);
@@ -309,7 +310,7 @@ int64_t PanelBytes(int64_t count, int64_t k) {
 }
 
 WHIPSNAKE_VNNI void PackPanel(const int8_t* w, int64_t count, int64_t k, uint8_t* panel) {
-  const int64_t stride = Vectors(count) * kStep;  // from quad to quad
+  const int64_t stride = Vectors(count) * kStep;  // bytes between quads
   for (int64_t n = 0; n < count; n += kOutputs, panel += kStep) {
     const int8_t* rows[kOutputs];
     for (int r = 0; r < kOutputs; ++r) rows[r] = w + std::min(n + r, count - 1) * k;

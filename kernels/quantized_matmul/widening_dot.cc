@@ -1,12 +1,12 @@
-// Dot products of codes without an instruction made for them: both operands widened to 16 bits,
-// where neighbouring products are summed in 32 bits without loss. (The 8-bit vpmaddubsw is twice as
-// fast, but its 16-bit sums saturate.)
+// Dot products of codes without a dedicated instruction: both operands are widened to 16 bits, and
+// neighbouring products are added exactly in 32 bits. (The 8-bit vpmaddubsw is twice as fast, but
+// its 16-bit sums saturate.)
 #include <algorithm>
 #include <cstring>
 
 #include "kernels/quantized_matmul/panel.h"
 
-// Arrays of vectors below need vectors of a size known to the compiler.
+// The arrays of vectors below need a vector size that is known at compile time.
 #ifndef HWY_DISABLED_TARGETS
 #define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
 #endif
@@ -23,15 +23,15 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 using D16 = hn::ScalableTag<int16_t>;
 using D32 = hn::ScalableTag<int32_t>;
-using D8 = hn::Rebind<int8_t, D16>;  // as many lanes as D16
+using D8 = hn::Rebind<int8_t, D16>;  // the same number of lanes as D16
 using V16 = hn::Vec<D16>;
 using V32 = hn::Vec<D32>;
 
 constexpr int64_t kStep = hn::MaxLanes(D16());
 static_assert(PackedRows::kPadding % kStep == 0);
 
-constexpr int kRows = 4;                                  // of the weight, side by side
-constexpr int kMaxM = hn::MaxLanes(D32()) >= 16 ? 4 : 2;  // as the registers take
+constexpr int kRows = 4;                                  // rows of the weight, side by side
+constexpr int kMaxM = hn::MaxLanes(D32()) >= 16 ? 4 : 2;  // rows of x that the registers hold
 
 int32_t PackWidened(const int8_t* x, int64_t k, void* packed) {
   auto* to = static_cast<int16_t*>(packed);
@@ -42,15 +42,14 @@ int32_t PackWidened(const int8_t* x, int64_t k, void* packed) {
 
 HWY_INLINE V16 LoadWeight(const int8_t* w) { return hn::PromoteTo(D16(), hn::LoadU(D8(), w)); }
 
-// Nothing past a row is read: it may be the last of a mapped file.
+// Reads nothing past a row, because it may be the last row of a mapped file.
 HWY_INLINE V16 LoadWeightTail(const int8_t* w, int64_t count) {
   HWY_ALIGN int8_t codes[kStep] = {};
   std::memcpy(codes, w, count);
   return hn::PromoteTo(D16(), hn::Load(D8(), codes));
 }
 
-// The sums of kRows rows of the weight with kM rows of x. On x86 only the first of each pair is
-// used.
+// The sums of kRows rows of the weight with kM rows of x. x86 uses only the even sums.
 template <int kM>
 struct Sums {
   V32 even[kRows][kM];
@@ -105,10 +104,11 @@ HWY_INLINE void DotTile(const int8_t* const (&w)[kRows], const PackedRows& x, in
 
 void DotWidened(const PackedRows& x, const int8_t* w, int64_t count, int32_t* sums) {
   for (int64_t n = 0; n < count; n += kRows) {
-    // A row that is not there is the last one again; its sums go where nobody looks.
+    // Rows past the end repeat the last row; their sums are ignored.
     const int8_t* rows[kRows];
     for (int r = 0; r < kRows; ++r) rows[r] = w + std::min(n + r, count - 1) * x.k;
-    // Rows read side by side confuse the hardware prefetcher: fetch the next ones, in memory order.
+    // Rows that are read side by side defeat the hardware prefetcher, so prefetch the next ones in
+    // memory order.
     for (int64_t i = 0; i < kRows * x.k; i += 64) hwy::Prefetch(w + (n + kRows) * x.k + i);
     int64_t m = 0;
     for (; m + kMaxM <= x.m; m += kMaxM) DotTile<kMaxM>(rows, x, m, sums + n);

@@ -1,12 +1,12 @@
-// RMSNorm over a residual stream, fused with the addition that precedes it.
+// RMSNorm over a residual stream, fused with the preceding addition.
 //
 //   r[t] += h[t]
 //   y[t] = gamma ∘ r[t] / sqrt(mean(r[t]²) + epsilon)
 //
-// Source: Mamba-1's block (Quamba, arXiv 2410.13229, section 3); Zhang & Sennrich, arXiv
+// Sources: Mamba-1's block (Quamba, arXiv 2410.13229, section 3); Zhang & Sennrich, arXiv
 // 1910.07467.
 //
-// Letters: T rows (tokens), D columns (d_model).
+// Notation: T rows (tokens), D columns (d_model).
 #ifndef WHIPSNAKE_KERNELS_RMS_NORM_RMS_NORM_H_
 #define WHIPSNAKE_KERNELS_RMS_NORM_RMS_NORM_H_
 
@@ -14,16 +14,16 @@
 
 namespace whipsnake::kernels {
 
-// h[T,D] or empty (then nothing is added); residual r[T,D], updated in place; gamma[D]; y[T,D].
-// y may not alias residual; h may alias y. All fp32; the sum of squares is accumulated in fp32 over
-// independent lanes, always in the same order, so that a row's result does not depend on T.
-// Any thread; uses the current team (kernels/cpu/team.h). T = 0 is allowed.
+// h[T,D], or empty to add nothing; residual r[T,D], updated in place; gamma[D]; y[T,D]. y may not
+// alias residual; h may alias y. All fp32. The sum of squares is accumulated in fp32 over
+// independent lanes, always in the same order, so a row's result does not depend on T. Callable
+// from any thread; uses the current team (kernels/cpu/team.h). T = 0 is allowed.
 void ResidualRmsNorm(MatrixView<const float> h, MatrixView<float> residual, const float* gamma,
                      float epsilon, MatrixView<float> y);
 
-// The same with y in int8: y[t] = ToCode(gamma ∘ (r[t] · rstd)), where the caller has divided gamma
-// by y's scale. The residual and rstd = 1 / sqrt(mean(r²) + epsilon) are those of the fp32 form,
-// bit for bit.
+// The same with y in int8: y[t] = ToCode(gamma ∘ (r[t] · rstd)). The caller has divided gamma by
+// y's scale. The residual and rstd = 1 / sqrt(mean(r²) + epsilon) equal those of the fp32 form bit
+// for bit.
 void ResidualRmsNorm(MatrixView<const float> h, MatrixView<float> residual, const float* gamma,
                      float epsilon, MatrixView<int8_t> y);
 

@@ -23,7 +23,7 @@ void BM_ResidualRmsNorm(benchmark::State& state) {
   state.SetBytesProcessed(state.iterations() * t * d * (3 * sizeof(float) + sizeof(T)));
 }
 
-// The bytes that a norm to fp32 moves (it reads two matrices and writes two), as copies.
+// Copies that move the bytes of a norm to fp32, which reads two matrices and writes two.
 void BM_TwoCopies(benchmark::State& state) {
   const int64_t count = state.range(0) * state.range(1);
   std::vector<float> h(count, 0.0f), residual(count, 0.5f), y(count), z(count);

@@ -16,8 +16,8 @@ namespace whipsnake::kernels {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// r += h where there is an h; returns Σ r². Two sums, so that one addition need not wait for
-// another.
+// Does r += h if h is not null, and returns Σ r². Two sums, so that consecutive additions do not
+// depend on each other.
 float AddAndSquare(const float* h, float* r, int64_t columns) {
   const hn::ScalableTag<float> d;
   const int64_t lanes = hn::Lanes(d);

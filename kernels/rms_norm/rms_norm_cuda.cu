@@ -1,6 +1,7 @@
-// One block a row. A thread owns chunks of four neighbouring columns, the same ones whether they
-// can be moved as one 16-byte vector or not, so that sums have one order. Up to D = 4096 it owns at
-// most one, which stays in registers between the two passes: every byte then crosses memory once.
+// One thread block per row. Each thread owns chunks of four neighbouring columns, the same ones
+// whether or not it can move them as 16-byte vectors, so that sums have one order. Up to D = 4096 a
+// thread owns at most one chunk and keeps it in registers between the two passes, so that every
+// byte crosses memory once.
 #include <algorithm>
 #include <cstdint>
 
@@ -13,8 +14,8 @@ constexpr int kChunk = 4;
 constexpr int kWarp = 32;
 constexpr int kMaxThreads = 1024;
 
-// Columns [column, column + 4) of a row, zeros past the end. Vectors need kAligned rows and D % 4
-// == 0.
+// Loads columns [column, column + 4) of a row, with zeros past the end. kAligned uses a vector
+// load, which needs 16-byte aligned rows and D % 4 == 0.
 template <bool kAligned>
 __device__ float4 LoadChunk(const float* row, int64_t column, int64_t columns) {
   if constexpr (kAligned) return *reinterpret_cast<const float4*>(row + column);
@@ -45,7 +46,7 @@ __device__ float SumOfWarp(float value) {
   return value;
 }
 
-// The sum over the block, in every thread.
+// Returns the sum over the thread block, in every thread.
 __device__ float SumOfBlock(float value) {
   __shared__ float warps[kMaxThreads / kWarp];
   const int lane = threadIdx.x % kWarp;

@@ -1,4 +1,4 @@
-// RMSNorm over a residual stream on an NVIDIA GPU; the formula and the letters are in rms_norm.h.
+// RMSNorm over a residual stream on an NVIDIA GPU. The formula and the notation are in rms_norm.h.
 #ifndef WHIPSNAKE_KERNELS_RMS_NORM_RMS_NORM_CUDA_H_
 #define WHIPSNAKE_KERNELS_RMS_NORM_RMS_NORM_CUDA_H_
 
@@ -8,9 +8,10 @@
 
 namespace whipsnake::kernels::cuda {
 
-// As kernels::ResidualRmsNorm(), with all pointers in device memory. The sums' order depends on D
-// alone: a row's bits are the same whatever T, the strides and the alignment. Enqueued on the
-// stream; an error of the launch is returned here, one of the execution by the next Synchronize().
+// The same as kernels::ResidualRmsNorm(), with all pointers in device memory. The order of the sums
+// depends on D alone, so a row's bits do not depend on T, the strides or the alignment. The work is
+// enqueued on the stream. Returns an error if the launch fails; the next Synchronize() returns
+// execution errors.
 absl::Status ResidualRmsNorm(MatrixView<const float> h, MatrixView<float> residual,
                              const float* gamma, float epsilon, MatrixView<float> y, Stream stream);
 

@@ -1,4 +1,4 @@
-// On the GPU, beside a copy of as many bytes within its memory.
+// RMSNorm on the GPU, compared with a copy of matrices of the same size in GPU memory.
 #include <cuda_runtime_api.h>
 
 #include <string>
@@ -9,9 +9,10 @@
 namespace whipsnake::kernels::cuda {
 namespace {
 
-constexpr int kCallsAtOnce = 32;  // launches that are waited for together
+constexpr int kCallsAtOnce = 32;  // launches per synchronization
 
-// Three matrices [T,D] (h, residual, y) and gamma; skips the benchmark where they cannot be had.
+// Three matrices [T,D] (h, residual, y) and gamma. Skips the benchmark if there is no usable GPU or
+// too little GPU memory.
 struct Operands {
   int64_t t;
   int64_t d;
@@ -37,7 +38,8 @@ struct Operands {
   float* matrix(int i) const { return memory->as<float>() + i * t * d; }
 };
 
-// Runs kCallsAtOnce calls an iteration and counts the bytes that each reads and writes.
+// Runs kCallsAtOnce calls per iteration and reports `bytes` for each: the bytes that a call reads
+// and writes.
 template <class Call>
 void Measure(benchmark::State& state, int64_t bytes, Call call) {
   for (auto _ : state) {

@@ -5,7 +5,7 @@
 namespace whipsnake::kernels::reference {
 namespace {
 
-// write(y, value) puts an element of the result.
+// write(y, value) stores one element of the result.
 template <typename T, typename Write>
 void Normalize(MatrixView<const float> h, MatrixView<float> residual, const float* gamma,
                float epsilon, MatrixView<T> y, const Write& write) {

@@ -1,4 +1,4 @@
-// Codes of one row, for whichever kernel has the row at hand.
+// Quantizes one row, for kernels that inline it.
 #include <cstdint>
 
 #include "hwy/highway.h"
@@ -14,7 +14,7 @@
 HWY_BEFORE_NAMESPACE();
 namespace whipsnake::kernels::HWY_NAMESPACE {
 
-// The largest magnitude of x[n]; NaN counts as 0.
+// Returns the largest magnitude of x[n]; NaN counts as 0.
 HWY_INLINE float AbsMax(const float* x, int64_t n) {
   FloatVec largest = hn::Zero(Floats());
   ForEachVector(0, n, [&](int64_t i, auto part) HWY_ATTR {
@@ -31,7 +31,7 @@ HWY_INLINE void WriteCodes(const float* x, int64_t n, float inverse_scale, int8_
   });
 }
 
-// Returns the row's own scale.
+// Writes the codes of x and returns the row's scale.
 HWY_INLINE float QuantizeRow(const float* x, int64_t n, int8_t* y) {
   const float scale = AbsMax(x, n) / 127.0f;
   WriteCodes(x, n, scale == 0 ? 0 : 1 / scale, y);

@@ -1,4 +1,4 @@
-// T rows of GPT-2 124M's inner width.
+// T rows of the inner width of GPT-2 124M.
 #include <benchmark/benchmark.h>
 
 #include <vector>

@@ -1,7 +1,7 @@
-// exp(Δ a), the decay of a state, which is most of the scan's arithmetic. So it is written out here
-// for what the scan needs: 2^v with v = Δ · (a log2 e) saves the products with log2 e and ln 2; and
-// 2^0 is exactly 1, with a slope at 0 that is exact to fp32, so that a slowly forgetting state (Δa
-// near 0) gathers no bias over time.
+// exp(Δ a), the decay of a state. It is most of the scan's arithmetic, so this version is
+// specialized for the scan. Computing 2^v with v = Δ · (a log2 e) saves the products with log2 e
+// and ln 2. 2^0 is exactly 1, and the slope at 0 is exact to fp32, so that a state with slow decay
+// (Δa near 0) accumulates no bias over time.
 #include "hwy/highway.h"
 
 #if defined(WHIPSNAKE_KERNELS_SELECTIVE_SCAN_DECAY_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -22,12 +22,14 @@ namespace whipsnake::kernels::HWY_NAMESPACE {
 
 inline constexpr float kLog2E = 0x1.715476p0f;
 
-// |Δ a log2 e| below which 2^v is a normal number, and scaling by it an addition to the exponent.
+// For |Δ a log2 e| below this, 2^v is a normal number, and scaling by it is an addition to the
+// exponent.
 inline constexpr float kOrdinary = 125.0f;
 
 #if HWY_TARGET == HWY_AVX3
 
-// The bits of 2^(i/16), less i at the place where the exponent's addend has its fraction.
+// The bits of 2^(i/16), minus i << kShift. The subtraction cancels the fraction bits of the value
+// that is added to the exponent.
 struct RootsOfTwo {
   static constexpr int kFractionBits = 4, kShift = 23 - kFractionBits;
   alignas(64) int32_t bits[16];
@@ -42,18 +44,18 @@ struct RootsOfTwo {
 };
 inline constexpr RootsOfTwo kRootsOfTwo;
 
-// 2^v = 2^n · 2^(i/16) · 2^r, |r| <= 1/32, the middle factor from a table in one register. That
-// makes two multiplications less than a polynomial for |r| <= 1/2, as short a one as is accurate.
+// 2^v = 2^n · 2^(i/16) · 2^r, |r| <= 1/32. The middle factor comes from a table in one register.
+// This takes two multiplications fewer than the shortest accurate polynomial for |r| <= 1/2.
 //
-// kOrdinaryOnly leaves out the care for exponents beyond the normal numbers' (they become zero or
-// infinity) and gives the same bits for all others.
+// kOrdinaryOnly omits the handling of exponents outside the range of normal numbers, where the
+// result becomes zero or infinity. For all other exponents the bits are the same.
 template <bool kOrdinaryOnly>
 HWY_INLINE FloatVec Decay(FloatVec step, FloatVec a) {
   const Floats d;
   constexpr int kFractionBits = RootsOfTwo::kFractionBits;
   FloatVec v = hn::Mul(step, a);
   if constexpr (!kOrdinaryOnly) v = AtMost(d, 128.0f, AtLeast(d, -127.0f, v));
-  // v rounded to sixteenths lies in the sum's low bits, and v less that is r.
+  // The low bits of the sum hold v rounded to sixteenths; r is v minus that.
   const FloatVec shifted = hn::Add(v, hn::Set(d, kRoundToInteger / (1 << kFractionBits)));
   const FloatVec r{
       _mm512_reduce_ps(v.raw, kFractionBits << 4 | _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
@@ -67,7 +69,8 @@ HWY_INLINE FloatVec Decay(FloatVec step, FloatVec a) {
 
 #else
 
-// 2^v = 2^n · 2^r, |r| <= 1/2. Five terms leave an error of 9.4e-8, below a unit in the last place.
+// 2^v = 2^n · 2^r, |r| <= 1/2. Five terms leave an error of 9.4e-8, which is less than a unit in
+// the last place.
 template <bool kOrdinaryOnly>
 HWY_INLINE FloatVec Decay(FloatVec step, FloatVec a) {
   const Floats d;

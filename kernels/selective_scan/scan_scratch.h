@@ -1,4 +1,4 @@
-// What a quantized scan expands once, before its threads begin.
+// The data that a quantized scan expands once, before its threads start.
 #ifndef WHIPSNAKE_KERNELS_SELECTIVE_SCAN_SCAN_SCRATCH_H_
 #define WHIPSNAKE_KERNELS_SELECTIVE_SCAN_SCAN_SCRATCH_H_
 

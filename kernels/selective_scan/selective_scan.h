@@ -1,13 +1,14 @@
-// The selective scan of Mamba-1, with the softplus that makes the step, the skip and the gate.
+// The selective scan of Mamba-1, including the softplus of the step, the skip connection and the
+// gate.
 //
 //   Δ[t,e] = softplus(delta[t,e] + delta_bias[e])                      (the identity above 20)
 //   h[n,e] = exp(Δ[t,e] · a[n,e]) · h[n,e] + Δ[t,e] · x[t,e] · b[t,n]
 //   y[t,e] = (Σ_n h[n,e] · c[t,n] + d[e] · x[t,e]) · SiLU(z[t,e])
 //
-// Source: Gu & Dao, arXiv 2312.00752, algorithm 2, in the form of Quamba, arXiv 2410.13229: A by
-// the exact exponential, B by Euler.
+// Source: Gu & Dao, arXiv 2312.00752, algorithm 2, in the form of Quamba, arXiv 2410.13229: A is
+// discretized with the exact exponential, B with Euler's method.
 //
-// Letters: T rows (tokens of all runs, one run after the other), E channels, N states per channel.
+// Notation: T rows (tokens of all runs, one run after the other), E channels, N states per channel.
 #ifndef WHIPSNAKE_KERNELS_SELECTIVE_SCAN_SELECTIVE_SCAN_H_
 #define WHIPSNAKE_KERNELS_SELECTIVE_SCAN_SELECTIVE_SCAN_H_
 
@@ -18,9 +19,9 @@
 
 namespace whipsnake::kernels {
 
-// The rows [begin, begin + length) belong to one sequence, length >= 1.
-// state[N,E]: h, zeros at the sequence's start; advanced in place. Channels lie side by side, so
-// that a vector holds neighbouring channels.
+// The rows [begin, begin + length) belong to one sequence, length >= 1. state[N,E] is h: zeros at
+// the start of the sequence, and updated in place. Channels are adjacent, so that a vector holds
+// neighbouring channels. Does not own the state.
 struct ScanRun {
   int64_t begin = 0;
   int64_t length = 0;
@@ -40,29 +41,29 @@ struct SelectiveScanOperands {
   MatrixView<float> y;                // [T,E]; may alias x or delta
 };
 
-// A row's result and the state are bit-identical however the sequence is split into runs and
-// whatever else is in the batch: time is walked in order, work is split over runs and channels
-// only. Any thread; uses the current team (kernels/cpu/team.h).
+// A row's result and the state do not depend, bit for bit, on how the sequence is split into runs
+// or on the rest of the batch: tokens are processed in order, and threads split only the channels.
+// Callable from any thread; uses the current team (kernels/cpu/team.h).
 void SelectiveScan(std::span<const ScanRun> runs, const SelectiveScanOperands& operands);
 
 // The scan of Quamba (arXiv 2410.13229, section 4): inputs are codes, the arithmetic is fp32 as
-// above, and the state may be kept in less than fp32.
+// above, and the state may have a narrower type than fp32.
 //
-// A run's state, [N,E] of `state_dtype`: kF32, kBF16 or kI8. Where that is less than fp32, h is
-// rounded to it after every token, half to even (codes saturate), and the next token goes on from
-// what is left; y comes from the state of its token before that is rounded. For kI8 h[n,e] = code ·
+// A run's state is [N,E] of `state_dtype`: kF32, kBF16 or kI8. For kBF16 and kI8, h is rounded to
+// that type after every token, half to even (codes saturate), and the next token continues from the
+// rounded value. y is computed from its token's state before rounding. For kI8, h[n,e] = code ·
 // state_scale[n] and code = ToCode(h · (1 / state_scale[n])), where the reciprocal is rounded to
-// fp32 before the product is.
+// fp32 before the multiplication.
 //
-// So a run of many tokens is the same as many runs of one, on every device: an implementation that
-// keeps the state in registers over a run rounds it there.
+// So a run of many tokens gives the same result as many runs of one token, on every device. An
+// implementation that keeps the state in registers during a run must round it there.
 struct QuantizedScanRun {
   int64_t begin = 0;
   int64_t length = 0;
   void* state = nullptr;
 };
 
-// Every matrix of codes with the scales of its columns: value = code · scale[column].
+// A matrix of codes and the scales of its columns: value = code · scale[column]. Owns nothing.
 struct ScaledCodes {
   MatrixView<const int8_t> codes;
   const float* scale = nullptr;
@@ -81,10 +82,11 @@ struct QuantizedScanOperands {
   const float* state_scale = nullptr;  // [N] for kI8, positive normal numbers; else null
   MatrixView<float> y;                 // [T,E]
 };
-// A token's inputs and its state expanded to fp32 give, bit for bit, what the fp32 form makes of
-// them. A row's result and the state are bit-identical however the sequence is split into runs and
-// whatever else is in the batch. Scales are finite. Nothing is NaN or infinite unless the formula's
-// value is beyond fp32. Any thread; uses the current team.
+// For each token the result equals, bit for bit, that of the fp32 form with the inputs and the
+// state expanded to fp32. A row's result and the state do not depend, bit for bit, on how the
+// sequence is split into runs or on the rest of the batch. Scales must be finite. Results are NaN
+// or infinite only if the value of the formula exceeds the range of fp32. Callable from any thread;
+// uses the current team.
 void SelectiveScan(std::span<const QuantizedScanRun> runs, const QuantizedScanOperands& operands);
 
 namespace reference {

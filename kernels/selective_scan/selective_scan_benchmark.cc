@@ -20,7 +20,8 @@ struct Shape {
 
   int64_t rows() const { return runs * length; }
   int64_t state_size() const { return kStates * channels; }
-  // A model has come round all its layers, and through the cache, before it needs a state again.
+  // In decode, a model goes through all its layers, and so through the cache, before it uses a
+  // state again.
   int64_t layers() const { return length == 1 ? 24 : 1; }
 
   int64_t runs, length, channels;
@@ -34,7 +35,7 @@ std::vector<float> Uniform(int64_t n, float low, float high) {
   return v;
 }
 
-// What all forms have in fp32.
+// The operands that are fp32 in all forms.
 struct Weights {
   explicit Weights(const Shape& shape)
       : a(shape.layers() * shape.state_size()),
@@ -46,7 +47,7 @@ struct Weights {
   std::vector<float> a, bias, d;
 };
 
-// Runs the scan over one layer after the other. `states` holds the states of all layers and runs.
+// Runs the scan over the layers in turn. `states` holds the states of all layers and runs.
 template <class Run, class T, class Operands>
 void Measure(benchmark::State& state, const Shape& shape, const Weights& weights, T* states,
              Operands& operands) {

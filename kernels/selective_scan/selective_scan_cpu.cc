@@ -1,9 +1,10 @@
-// The scan walks time for one vector of channels at a time, with up to 16 states in registers.
+// The scan processes tokens in order for one vector of channels at a time, with up to 16 states in
+// registers.
 //
-// Per token and state it is bound by arithmetic, most of it the decay (decay-inl.h). Codes and
-// narrow states are expanded as they are loaded (b and c beforehand, scan_scratch.h); from there on
-// all forms of the scan are the same arithmetic, bit for bit, but that a narrow state is rounded in
-// its register from one token to the next.
+// It is bound by arithmetic, most of it the decay (decay-inl.h). Codes and narrow states are
+// expanded when they are loaded (b and c beforehand, scan_scratch.h). After that, all forms of the
+// scan do the same arithmetic, bit for bit, except that narrow states are rounded in registers
+// between tokens.
 #include <algorithm>
 #include <type_traits>
 
@@ -15,7 +16,7 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/selective_scan/selective_scan_cpu.cc"
 #include "hwy/foreach_target.h"
-// After foreach_target, which includes this file once per target.
+// Must follow foreach_target.h, which includes this file once per target.
 #include "hwy/highway.h"
 #include "kernels/activation/activation-inl.h"
 #include "kernels/cpu/lanes-inl.h"
@@ -29,22 +30,22 @@ constexpr int64_t kLanes = hn::MaxLanes(Floats());
 constexpr int64_t kTileRows = 16;
 constexpr int64_t kTileVectors = 64;
 
-// Some tokens by some channels, kTileRows rows and kTileVectors vectors at most: one token of
-// many vectors in a decode step. Either way the steps and gates within a tile do not depend on one
-// another nor on the recurrence, so that they overlap, and they stay in the nearest cache. More
-// rows of fewer channels would load and store states less often, but rows lie a multiple of the
-// page size apart, where few lines fit into the nearest cache at once.
+// A block of tokens by channels, at most kTileRows rows and kTileVectors vectors. In a decode step
+// it is one token of many vectors. The steps and gates within a tile depend neither on each other
+// nor on the recurrence, so their computations overlap, and they stay in the first-level cache.
+// More rows of fewer channels would load and store states less often. But rows are a multiple of
+// the page size apart, and few such lines fit into the first-level cache at once.
 struct Tile {
   int64_t row, rows;
   int64_t begin, end;                             // channels
   HWY_ALIGN float step[kTileVectors * kLanes];    // Δ
   HWY_ALIGN float step_x[kTileVectors * kLanes];  // Δ · x
-  HWY_ALIGN float y[kTileVectors * kLanes];       // d · x, then plus the states' sums
+  HWY_ALIGN float y[kTileVectors * kLanes];       // d · x; the states' sums are added later
 
   int64_t width() const { return (end - begin + kLanes - 1) / kLanes * kLanes; }
 };
 
-// The coefficients of the recurrence, in fp32 for every form.
+// The coefficients of the recurrence, in fp32 for all forms.
 struct Coefficients {
   const float* a;                // [N,E]
   MatrixView<const float> b, c;  // [T,N]
@@ -60,7 +61,7 @@ HWY_INLINE FloatVec Load(const ScaledCodes& matrix, int64_t row, int64_t e, Part
   return hn::Mul(part.LoadCodes(matrix.codes.row(row) + e), part.Load(matrix.scale + e));
 }
 
-// The element `width` columns after e, or the next cache line.
+// Prefetches the element `width` columns after e, or the next cache line if that is farther.
 template <class T>
 HWY_INLINE void PrefetchAhead(const MatrixView<T>& matrix, int64_t row, int64_t e, int64_t width) {
   constexpr int64_t kLine = 64 / sizeof(T);
@@ -70,14 +71,15 @@ HWY_INLINE void PrefetchAhead(const ScaledCodes& matrix, int64_t row, int64_t e,
   PrefetchAhead(matrix.codes, row, e, width);
 }
 
-// Advances the states [n, n + kStates) by one token; returns Σ h · c. Rounds what the token before
-// left in h, where that was not loaded: the last token's is rounded as it is stored.
+// Advances the states [n, n + kStates) by one token and returns Σ h · c. Unless kLoaded, first
+// rounds the h that the previous token left in registers. The h of the last token is rounded when
+// it is stored.
 template <bool kOrdinaryOnly, bool kLoaded, class States, int kStates>
 HWY_INLINE FloatVec Step(const States& states, int64_t n, const FloatVec (&a)[kStates],
                          FloatVec step, FloatVec step_x, const float* b, const float* c,
                          FloatVec (&h)[kStates]) {
   const Floats d;
-  FloatVec even = hn::Zero(d), odd = hn::Zero(d);  // two sums: half the latency
+  FloatVec even = hn::Zero(d), odd = hn::Zero(d);  // two sums halve the latency
 #pragma GCC unroll 16
   for (int i = 0; i < kStates; ++i) {
     const FloatVec input = hn::Mul(step_x, hn::Set(d, b[i]));
@@ -95,8 +97,8 @@ void ComputeSteps(const Operands& o, Tile& tile) {
   for (int64_t t = 0; t < tile.rows; ++t) {
     const int64_t row = tile.row + t;
     ForEachVector(tile.begin, tile.end, [&](int64_t e, auto part) HWY_ATTR {
-      // The next tile's inputs, which the recurrence of this one gives time to arrive: rows lie too
-      // far apart for the hardware to foresee them.
+      // Prefetch the next tile's inputs; they arrive during the recurrence of this tile. Rows are
+      // too far apart for the hardware prefetcher.
       for (const auto& matrix : {o.x, o.delta, o.z}) PrefetchAhead(matrix, row, e, tile.width());
       const FloatVec bias = o.delta_bias != nullptr ? part.Load(o.delta_bias + e) : hn::Zero(d);
       const FloatVec x = Load(o.x, row, e, part);
@@ -109,7 +111,7 @@ void ComputeSteps(const Operands& o, Tile& tile) {
   }
 }
 
-// The recurrence of states [n, n + kStates) for the vector of channels at e.
+// Runs the recurrence of states [n, n + kStates) for the vector of channels at e.
 template <int kStates, class States, class Part>
 HWY_INLINE void Recur(const Coefficients& coefficients, const States& states, int64_t n, int64_t e,
                       Part part, Tile& tile) {
@@ -122,8 +124,8 @@ HWY_INLINE void Recur(const Coefficients& coefficients, const States& states, in
     a[i] = hn::Mul(part.Load(a_at), hn::Set(d, kLog2E));
     h[i] = states.Load(n + i, e, part);
     largest = hn::Max(largest, hn::Abs(a[i]));
-    // Of the next cache line: a decode step comes to each but once, and they are too many streams
-    // at once for the hardware's prefetcher.
+    // Prefetch the next cache line: a decode step visits each line only once, and there are too
+    // many streams for the hardware prefetcher.
     hwy::Prefetch(reinterpret_cast<const char*>(a_at) + 64);
     hwy::Prefetch(reinterpret_cast<const char*>(states.at(n + i, e)) + 64);
   }
@@ -139,7 +141,7 @@ HWY_INLINE void Recur(const Coefficients& coefficients, const States& states, in
                              : Step<false, loaded()>(states, n, a, step, step_x, b, c, h);
     hn::Store(hn::Add(hn::Load(d, tile.y + at), sum), d, tile.y + at);
   };
-  // One loop where nothing is rounded.
+  // Exact states are never rounded, so one loop handles all their tokens.
   int64_t t = 0;
   if constexpr (!States::kExact) token(t++, std::true_type());
   for (; t < tile.rows; ++t) token(t, std::bool_constant<States::kExact>());
@@ -169,8 +171,9 @@ void Gate(const Operands& o, const Tile& tile) {
   }
 }
 
-// The channels [begin, end) of a run. Time outside, channels inside: walking a channel through all
-// of its rows, which lie far apart, would miss the cache and the page table at every token.
+// Scans the channels [begin, end) of a run. Time is the outer loop and channels the inner one: the
+// rows of a channel are far apart, so walking through them for one channel would miss the cache and
+// the TLB at every token.
 template <class Run, class Operands, class States>
 void ScanRunOf(const Run& run, const Operands& o, const Coefficients& coefficients,
                const States& states, int64_t begin, int64_t end) {
@@ -228,7 +231,7 @@ HWY_EXPORT(ScanQuantizedChannels);
 
 namespace {
 
-// What one thread would take.
+// Estimates the time of the work on one thread.
 template <class Run>
 double Nanoseconds(std::span<const Run> runs, int64_t channels, int64_t states) {
   constexpr double kNanosecondsPerState = 0.3;

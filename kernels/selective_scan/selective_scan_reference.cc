@@ -32,7 +32,7 @@ void SelectiveScan(std::span<const ScanRun> runs, const SelectiveScanOperands& o
 
 namespace {
 
-// A matrix of codes in fp32.
+// A matrix of codes, expanded to fp32.
 class Dequantized {
  public:
   explicit Dequantized(const ScaledCodes& matrix)

@@ -1,5 +1,5 @@
-// The states h[N,E] of one sequence as their vectors are loaded, rounded and stored, one class per
-// dtype. Round(v, n) is what a store and a load of v as states [n, .] would leave of it.
+// Loads, rounds and stores vectors of the states h[N,E] of one sequence, with one class per dtype.
+// Round(v, n) returns the result of storing v as states [n, .] and loading it again.
 #include "hwy/highway.h"
 
 #if defined(WHIPSNAKE_KERNELS_SELECTIVE_SCAN_STATES_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -62,7 +62,7 @@ struct BF16States {
   uint16_t* h;
   int64_t channels;
 
-  using Halves = hn::Rebind<uint16_t, Floats>;  // as many lanes
+  using Halves = hn::Rebind<uint16_t, Floats>;  // the same number of lanes
   using Words = hn::RebindToUnsigned<Floats>;
 
   uint16_t* at(int64_t n, int64_t e) const { return h + n * channels + e; }
@@ -70,7 +70,7 @@ struct BF16States {
   static HWY_INLINE FloatVec Widen(hn::Vec<Halves> halves) {
     return hn::BitCast(Floats(), hn::ShiftLeft<16>(hn::PromoteTo(Words(), halves)));
   }
-  // FromBF16(ToBF16()) of every lane, bit for bit.
+  // Applies FromBF16(ToBF16()) to every lane, bit for bit.
   HWY_INLINE FloatVec Round(FloatVec v, int64_t) const {
     const Words d;
     const auto bits = hn::BitCast(d, v);

@@ -1,4 +1,4 @@
-// The weights of a softmax: its numerators, and what their sum is made of.
+// The numerators of a softmax, and the partial sums of its denominator.
 #ifndef WHIPSNAKE_KERNELS_SOFTMAX_SOFTMAX_H_
 #define WHIPSNAKE_KERNELS_SOFTMAX_SOFTMAX_H_
 
@@ -6,17 +6,18 @@
 
 namespace whipsnake::kernels {
 
-// Scores that share a sum.
+// The number of scores in each partial sum.
 inline constexpr int64_t kSoftmaxBlock = 1024;
 
-// For scores[n] fp32 that are finite and at most `largest`, or -infinity, and scale > 0:
+// For scores[n] in fp32, each finite and at most `largest`, or -infinity, and scale > 0:
 //
 //   weights[i] = exp((scores[i] - largest) · scale), 0 for -infinity
 //   sums[j]    = Σ of the weights in [j · kSoftmaxBlock, (j + 1) · kSoftmaxBlock)
 //
-// Relative error below 4e-7 (of the weights; what is below 1e-36 may be 0) and 2e-6 (of the sums).
-// weights may alias scores; sums has one place for each block that has begun. Any thread, on its
-// own: a sampler has one row, and there are many samplers.
+// The relative error is below 4e-7 for weights (weights below 1e-36 may be 0) and below 2e-6 for
+// sums. weights may alias scores. sums has ceil(n / kSoftmaxBlock) elements. Callable from any
+// thread; runs on the calling thread alone, because each sampler has one row and there are many
+// samplers.
 void SoftmaxWeights(const float* scores, int64_t n, float largest, float scale, float* weights,
                     float* sums);
 

@@ -1,4 +1,4 @@
-// The weights of a vocabulary.
+// The softmax weights of a vocabulary. "each" is the time per score.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>

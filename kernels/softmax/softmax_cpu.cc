@@ -5,7 +5,7 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/softmax/softmax_cpu.cc"
 #include "hwy/foreach_target.h"
-// After foreach_target, which includes this file once per target.
+// Must follow foreach_target.h, which includes this file once per target.
 #include "hwy/highway.h"
 #include "kernels/activation/activation-inl.h"
 
@@ -13,7 +13,7 @@ HWY_BEFORE_NAMESPACE();
 namespace whipsnake::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// The weights of [begin, end) and their sum.
+// Computes the weights of [begin, end) and returns their sum.
 float WeighBlock(const float* scores, int64_t begin, int64_t end, float largest, float scale,
                  float* weights) {
   const hn::ScalableTag<float> d;

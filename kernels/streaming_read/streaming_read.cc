@@ -15,8 +15,8 @@ HWY_BEFORE_NAMESPACE();
 namespace whipsnake::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// The widest loads that there are, as many at once as wait for the cache: a sum of 64-bit words
-// that is no slower than any product that reads the same bytes.
+// Sums 64-bit words with the widest loads, and with enough loads in flight to hide the latency of
+// the cache, so that it is no slower than any product that reads the same bytes.
 uint64_t SumOfWords(const std::byte* data, size_t words) {
   const hn::ScalableTag<uint64_t> d;
   using Vec = hn::Vec<decltype(d)>;

@@ -37,7 +37,7 @@ struct BenchFlags {
   int threads = engine::DetectResources().threads;
 };
 
-// A directory that is gone with this object.
+// A temporary directory, removed with this object.
 class TemporaryDirectory {
  public:
   static absl::StatusOr<std::unique_ptr<TemporaryDirectory>> Make() {
@@ -73,7 +73,7 @@ absl::Status WriteRandomModel(const std::string& config_path, const std::string&
                                   [&](double fraction) { progress.Set(fraction); });
 }
 
-// The text that was given or, for random weights, random tokens.
+// Reads the given calibration text, or, for random weights without one, draws random tokens.
 absl::StatusOr<engine::CalibrationSet> Calibration(const BenchFlags& flags,
                                                    const std::string& directory) {
   if (flags.random_weights && flags.calibration.empty()) {
@@ -91,7 +91,7 @@ absl::Status Quantize(const BenchFlags& flags, engine::Scheme scheme, const std:
                       const std::string& out, const engine::ModelEnvironment& environment) {
   ASSIGN_OR_RETURN(const engine::CalibrationSet calibration, Calibration(flags, directory));
   engine::QuantizeOptions options{.recipe = engine::RecipeOf(scheme), .percentile = {}};
-  // The speed does not depend on it.
+  // The speed does not depend on the percentile.
   if (options.recipe.percentile) options.percentile = 0.99999;
   Progress progress("Calibrating");
   return engine::QuantizeModel(directory, calibration, options, out, environment, ShowOn(progress))
@@ -162,7 +162,7 @@ absl::StatusOr<int> Bench(const BenchFlags& flags, const Output& output) {
 
   ASSIGN_OR_RETURN(const engine::ModelConfig config, engine::ReadModelConfig(directory));
 
-  // A directory that is quantized already is taken as it is, or refused by LoadModel.
+  // A directory that is already quantized is used as it is, or refused by LoadModel.
   const auto quantized_here = [&](const engine::ModelOptions& option) {
     return option.scheme && engine::IsQuantized(*option.scheme) && !config.quantized;
   };

@@ -1,4 +1,4 @@
-// Timing of a model's prefill and decode, without a server around it.
+// Times a model's prefill and decode, without a server.
 #ifndef WHIPSNAKE_SERVER_CLI_BENCH_MODEL_H_
 #define WHIPSNAKE_SERVER_CLI_BENCH_MODEL_H_
 
@@ -17,39 +17,40 @@ namespace whipsnake::server {
 
 struct BenchShape {
   int64_t batch = 1;             // sequences that decode together
-  int64_t prompt_tokens = 512;   // of each
-  int64_t generate_tokens = 64;  // decode steps of a round
+  int64_t prompt_tokens = 512;   // per sequence
+  int64_t generate_tokens = 64;  // decode steps per round
 };
 
-// Seconds of each thing that was timed.
+// The measured times, in seconds.
 struct BenchSamples {
   std::vector<double> prefill;         // one prompt, to its last logits
   std::vector<double> decode_step;     // one token for each sequence of the batch
-  std::vector<double> streaming_read;  // a plain read of what a decode step reads
+  std::vector<double> streaming_read;  // a plain read of the memory that a decode step reads
 };
 
 double Median(std::vector<double> samples);  // 0 without samples
 
-// One model under measurement. Rounds of several can alternate, so that a machine's slow minute
-// hits all of them.
+// Measures one model. Rounds of several models can alternate, so that a slow period of the machine
+// affects all of them.
 class ModelBench {
  public:
-  // All outlive it.
+  // `model` and `executor` must outlive this object.
   ModelBench(engine::Model* model, engine::Executor* executor, const BenchShape& shape)
       : model_(*model), executor_(*executor), shape_(shape), weights_(model->DecodeWeights()) {}
 
-  // Touches everything once, untimed: pages, the workspace, oneDNN's compiled kernels.
+  // Runs everything once, untimed, to initialise pages, the workspace and oneDNN's compiled
+  // kernels.
   absl::Status WarmUp();
 
-  // Prefills each sequence of the batch by itself, then decodes them all together, each step
-  // followed by a plain read of the same weights and states. `on_step` is called after each of
-  // steps_per_round() steps.
+  // Prefills each sequence of the batch separately, then decodes all of them together. Each decode
+  // step is followed by a plain read of the same weights and states. `on_step` is called after each
+  // of the steps_per_round() steps.
   absl::Status Round(const std::function<void()>& on_step);
   int64_t steps_per_round() const { return shape_.batch + shape_.generate_tokens; }
 
   const engine::Model& model() const { return model_; }
   const BenchSamples& samples() const { return samples_; }
-  // That the last streaming read has read.
+  // The number of bytes that the last streaming read has read.
   int64_t streamed_bytes() const { return streamed_bytes_; }
 
  private:

@@ -15,7 +15,7 @@
 namespace whipsnake::server {
 namespace {
 
-// Nothing of ours made this status: the call did not reach a server.
+// Whether the call did not reach a server: this server always sends details with UNAVAILABLE.
 bool NotConnected(const grpc::Status& status) {
   return status.error_code() == grpc::StatusCode::UNAVAILABLE && status.error_details().empty();
 }
@@ -52,7 +52,7 @@ Json DetailsOf(const google::rpc::Status& status) {
   return details;
 }
 
-// What the details add to the message, and what to do next.
+// Returns what the details add to the message, and what to do next.
 std::string Advice(const grpc::Status& status, const Json& details, const ClientFlags& flags) {
   std::string advice;
   const std::string message = status.error_message();

@@ -1,4 +1,4 @@
-// What the client commands share: the channel, and errors in plain words.
+// The common part of the client commands: the channel, and readable errors.
 #ifndef WHIPSNAKE_SERVER_CLI_CLIENT_H_
 #define WHIPSNAKE_SERVER_CLI_CLIENT_H_
 
@@ -24,16 +24,17 @@ void AddClientFlags(CLI::App& command, ClientFlags& flags);
 
 std::shared_ptr<grpc::Channel> Connect(const ClientFlags& flags);
 
-// A failed call's status with a message for people: what is wrong, with the details that the server
-// sent (field, retry time), and what to do next. The details are attached for --json.
+// Converts a failed call's status to one with a readable message: what is wrong, with the details
+// that the server sent (field, retry time), and what to do next. The details are attached for
+// --json.
 absl::Status ClientError(const grpc::Status& status, const ClientFlags& flags);
 
-// Calls `action` at the first Ctrl-C, from a thread of its own: unlike a signal handler it may lock
-// and call gRPC. Must be made before the first thread of gRPC, so that all of them leave the signal
-// to that thread.
+// Calls `action` on the first Ctrl-C, on its own thread, so that it may, unlike a signal handler,
+// lock and call gRPC. Must be constructed before gRPC's first thread, so that all of gRPC's threads
+// inherit the blocked signal.
 class OnInterrupt {
  public:
-  // What `action` uses outlives this object.
+  // Everything that `action` uses must outlive this object.
   explicit OnInterrupt(std::function<void()> action);
   ~OnInterrupt();
   OnInterrupt(const OnInterrupt&) = delete;
@@ -47,7 +48,7 @@ class OnInterrupt {
   std::thread waiter_;
 };
 
-inline constexpr int kInterrupted = 128 + SIGINT;  // the exit code then, as shells report it
+inline constexpr int kInterrupted = 128 + SIGINT;  // exit code after Ctrl-C, as in shells
 
 }  // namespace whipsnake::server
 

@@ -16,7 +16,7 @@ namespace {
 
 constexpr int kWrongFlags = 2;
 
-// The command that the arguments led to, as typed: "whipsnake models load".
+// Returns the command that the arguments selected, as typed: "whipsnake models load".
 std::string CommandName(const CLI::App& app) {
   std::string name = app.get_name();
   const CLI::App* current = &app;
@@ -27,8 +27,8 @@ std::string CommandName(const CLI::App& app) {
   return name;
 }
 
-// CLI11 says of `whipsnake serv` that a subcommand is required; the word that was taken for one
-// helps more.
+// For `whipsnake serv`, CLI11 only says that a subcommand is required. Name the unknown word
+// instead.
 std::string Explain(const CLI::ParseError& error, const CLI::App& app) {
   const std::vector<std::string> unknown = app.remaining(/*recurse=*/true);
   if (error.get_name() == "RequiredError" && !unknown.empty()) {
@@ -53,7 +53,7 @@ CommandLine::CommandLine()
       ->check(CLI::IsMember({"scalar", "avx2", "avx512", "vnni", "amx"}))
       ->type_name("ISA");
   app_.require_subcommand(1);
-  app_.fallthrough();  // --isa may stand after the subcommand too
+  app_.fallthrough();  // allows --isa after the subcommand too
   app_.footer(
       "Examples:\n"
       "  whipsnake serve --model demo=deploy/models/mamba-demo\n"
@@ -97,7 +97,7 @@ int CommandLine::Run(int argc, char** argv) {
   absl::StatusOr<int> code = absl::InternalError("the command did nothing");
   try {
     code = chosen_(output);
-  } catch (const std::exception& error) {  // libraries throw, such as on exhausted memory
+  } catch (const std::exception& error) {  // libraries throw, for example if memory is exhausted
     code = absl::InternalError(error.what());
   }
   if (code.ok()) return *code;

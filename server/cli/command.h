@@ -1,11 +1,11 @@
 // How a subcommand of `whipsnake` is declared.
 //
-// A command file holds one function, listed below, which adds the command and its flags:
+// A command file defines one of the functions listed below. It adds the command and its flags:
 //
 //   void AddPingCommand(CommandLine& line) {
 //     auto flags = std::make_shared<PingFlags>();
 //     CLI::App& command = line.Add(
-//         "ping", "Asks the server for a sign of life",
+//         "ping", "Checks that the server answers",
 //         "  whipsnake ping --server 127.0.0.1:8500\n",
 //         [flags](const Output& output) { return Ping(*flags, output); });
 //     command.add_option("--server", flags->server, "The server's address")->capture_default_str();
@@ -22,29 +22,29 @@
 
 namespace whipsnake::server {
 
-// What a command does once its flags are parsed. Returns the process's exit code: 0 when all is
-// well, 1 for "no" as an answer (a server that is not healthy). An error is printed by the caller,
-// and the exit code is 1 then; 2 is for wrong flags alone.
+// Runs a command once its flags are parsed. Returns the process's exit code: 0 for success, 1 for a
+// negative answer (a server that is not healthy). If it returns an error, the caller prints the
+// error and the exit code is 1. Exit code 2 is only for wrong flags.
 using Action = std::function<absl::StatusOr<int>(const Output& output)>;
 
-// The tree of commands, and after Run the one that was chosen.
+// The tree of commands, and, after Run, the selected one.
 class CommandLine {
  public:
   CommandLine();
 
-  // Adds a command, with --json beside its own flags. `examples` stands at the end of its --help, a
-  // line each, indented by two. The flags that `action` reads must live as long as it does. To
-  // refuse a combination of flags, throw CLI::ValidationError in a callback of an option, or return
-  // INVALID_ARGUMENT from the action.
+  // Adds a command, with --json besides its own flags. `examples` are printed at the end of its
+  // --help: one per line, indented by two. The flags that `action` reads must live as long as
+  // `action`. To refuse a combination of flags, throw CLI::ValidationError in an option's callback,
+  // or return INVALID_ARGUMENT from the action.
   CLI::App& Add(const std::string& name, const std::string& description,
                 const std::string& examples, Action action);
-  // A command of a group, such as `models list`.
+  // Adds a command to a group, such as `models list`.
   CLI::App& Add(CLI::App& group, const std::string& name, const std::string& description,
                 const std::string& examples, Action action);
-  // A name that only has commands below it.
+  // Adds a group, which only has commands below it.
   CLI::App& AddGroup(const std::string& name, const std::string& description);
 
-  // Parses, acts, reports. Returns the exit code.
+  // Parses the arguments, runs the command and reports its error. Returns the exit code.
   int Run(int argc, char** argv);
 
  private:
@@ -62,7 +62,7 @@ void AddHealthCommand(CommandLine& line);
 void AddInitCommand(CommandLine& line);
 void AddLoadCommand(CommandLine& line);
 void AddModelsCommands(CommandLine& line);
-void AddQuantizationCommands(CommandLine& line, CLI::App& models);  // of `models`
+void AddQuantizationCommands(CommandLine& line, CLI::App& models);  // in the group `models`
 void AddQuantizeCommand(CommandLine& line);
 void AddServeCommand(CommandLine& line);
 void AddStatesCommands(CommandLine& line);

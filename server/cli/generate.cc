@@ -12,7 +12,7 @@
 namespace whipsnake::server {
 namespace {
 
-// A stream cannot take back what it has sent: the best of several come in one answer.
+// A stream cannot take back what it has sent, so best_of uses the unary call.
 grpc::Status Run(const v1::GenerationParameters& parameters, const GenerateFlags& flags,
                  grpc::ClientContext* context, StreamPrinter& printer) {
   const auto stub = v1::GenerationService::NewStub(Connect(flags.client));

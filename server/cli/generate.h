@@ -1,4 +1,4 @@
-// The request of `whipsnake generate` and what is printed of the answer.
+// The request of `whipsnake generate`, and the printing of the response.
 #ifndef WHIPSNAKE_SERVER_CLI_GENERATE_H_
 #define WHIPSNAKE_SERVER_CLI_GENERATE_H_
 
@@ -16,18 +16,19 @@
 
 namespace whipsnake::server {
 
-// A text to be read.
+// The prompt.
 struct PromptFlags {
   std::string text;  // "-" reads it from stdin
   std::vector<int32_t> ids;
-  std::string state;  // that it continues
+  std::string state;  // a saved state that the prompt continues
 };
 void AddPromptFlags(CLI::App& command, PromptFlags& flags);
-// Into either message: both name their fields alike. INVALID_ARGUMENT where there is none.
+// Sets the prompt in either message; both use the same field names. INVALID_ARGUMENT if there is no
+// prompt and no state.
 absl::Status SetPrompt(const PromptFlags& flags, v1::GenerationParameters& parameters);
 absl::Status SetPrompt(const PromptFlags& flags, v1::SaveStateRequest& request);
 
-// How long a state is kept, and where.
+// How long and where a state is kept.
 struct RetentionFlags {
   std::optional<double> seconds;
   bool on_disk = false;
@@ -35,7 +36,7 @@ struct RetentionFlags {
 void AddRetentionFlags(CLI::App& command, RetentionFlags& flags, const std::string& group);
 v1::StateRetention RetentionOf(const RetentionFlags& flags);
 
-// Every field of GenerationParameters, and how long to wait.
+// Every field of GenerationParameters, and the timeout.
 struct GenerateFlags {
   ClientFlags client;
   std::string model;
@@ -72,23 +73,24 @@ struct GenerateFlags {
 };
 void AddGenerateFlags(CLI::App& command, GenerateFlags& flags);
 
-// Reads the prompt from stdin where it is "-".
+// Converts the flags. Reads the prompt from stdin if it is "-".
 absl::StatusOr<v1::GenerationParameters> ParametersOf(const GenerateFlags& flags, bool json);
 
-// Takes a generation's events, prints them as they come, and the result after the last.
+// Prints a generation's events as they arrive, and the result after the last one.
 class StreamPrinter {
  public:
   explicit StreamPrinter(const Output& output, const GenerateFlags& flags)
       : output_(output), flags_(flags) {}
 
   void Print(const v1::StreamGenerateResponse& event);
-  // All at once.
+  // Prints a whole response.
   void Print(const v1::GenerateResponse& response);
-  // Ends the line of a stream that broke off.
+  // Ends the line of an interrupted stream.
   void BreakOff() const;
 
  private:
-  // One of several is printed when it is whole: streams side by side cannot be read.
+  // Several completions are each printed once complete, because parallel streams would be
+  // unreadable.
   bool several() const { return resolved_.n() > 1; }
   v1::Completion& CompletionAt(int index);
   void PrintDelta(const v1::StreamGenerateResponse::Delta& delta);
@@ -98,7 +100,7 @@ class StreamPrinter {
   const Output& output_;
   const GenerateFlags& flags_;
   v1::ResolvedParameters resolved_;
-  std::vector<v1::Completion> completions_;  // as far as they are
+  std::vector<v1::Completion> completions_;  // as far as they have been received
 };
 
 }  // namespace whipsnake::server

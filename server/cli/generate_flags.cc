@@ -135,7 +135,8 @@ void AddGenerateFlags(CLI::App& command, GenerateFlags& flags) {
       ->check(CLI::Range(0.001, 86400.0))
       ->type_name("SECONDS");
 
-  // What is left out comes from the model's generation_config.json, or is as in brackets.
+  // Omitted values come from the model's generation_config.json, otherwise they are as in the
+  // brackets.
   const std::string sampling = "Sampling";
   const auto sample = [&](const char* name, auto& value, const char* description) {
     command.add_option(name, value, description)->type_name("X")->group(sampling);

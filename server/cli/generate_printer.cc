@@ -54,7 +54,7 @@ Json LogprobJson(const v1::TokenLogprob& logprob) {
       {"token_id", logprob.token_id()}, {"text", logprob.text()}, {"logprob", logprob.logprob()}};
 }
 
-// What a delta holds, or a completion.
+// The contents of a delta or a completion.
 template <typename Piece>
 Json PieceJson(const Piece& delta) {
   Json json = {

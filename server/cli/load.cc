@@ -27,7 +27,7 @@ struct LoadFlags {
   bool allow_overload = false;
 };
 
-// What the server answers to a request for which it has no room, as it should under overload.
+// The server's answer to a request that it has no room for, as expected under overload.
 constexpr char kOverload[] = "RESOURCE_EXHAUSTED";
 
 uint64_t AnySeed() {
@@ -35,7 +35,7 @@ uint64_t AnySeed() {
   return device();
 }
 
-// The model's vocabulary; its name too, where only one is there.
+// Sets the model's vocabulary size, and its name if the server has only one model.
 absl::Status CompleteShape(const std::shared_ptr<grpc::Channel>& channel, const ClientFlags& client,
                            LoadShape& shape) {
   const auto stub = v1::ModelService::NewStub(channel);
@@ -100,7 +100,7 @@ Json ResultJson(const LoadResult& result, uint64_t seed) {
           {"request_ms", Milliseconds(result.request)}};
 }
 
-// How many values fall into each of the ranges whose bounds grow by the square root of 2.
+// A histogram with bins whose bounds grow by the square root of 2.
 std::string HistogramOf(const std::vector<double>& seconds) {
   if (seconds.empty()) return "";
   constexpr int kWidth = 50;
@@ -162,7 +162,7 @@ void Print(const LoadResult& result, uint64_t seed) {
   std::cout << "--seed " << seed << " repeats these prompts\n";
 }
 
-// 1 when a request failed that should not have.
+// Returns 1 if a request failed unexpectedly.
 int ExitCode(const LoadResult& result, bool allow_overload) {
   const auto expected = [&](const auto& failure) {
     return allow_overload && failure.first == kOverload;

@@ -50,7 +50,7 @@ int64_t LoadResult::failed() const {
   return count;
 }
 
-// One request. Gives itself to the run when it is done.
+// One request. Passes ownership of itself to the run when it is done.
 class LoadRun::Call : public grpc::ClientReadReactor<v1::StreamGenerateResponse> {
  public:
   Call(LoadRun* run, int64_t index, std::shared_ptr<grpc::ClientContext> context)
@@ -150,12 +150,12 @@ void LoadRun::StartNext() {
     index = begun_++;
     running_.insert(context);
   }
-  (new Call(this, index, context))->Start();  // ends at once where Stop came in between
+  (new Call(this, index, context))->Start();  // ends at once if Stop was called in between
 }
 
 void LoadRun::OnEnd(std::unique_ptr<const Call> call, const grpc::Status& status) {
   if (shape_.rate == 0) StartNext();
-  // Under the lock to its end: the run may be over, and gone, as soon as it is released.
+  // Hold the lock to the end: as soon as it is released, the run may be over and destroyed.
   engine::MutexLock lock(mutex_);
   running_.erase(call->context());
   if (status.ok()) {
@@ -168,7 +168,8 @@ void LoadRun::OnEnd(std::unique_ptr<const Call> call, const grpc::Status& status
             .failures[absl::StatusCodeToString(static_cast<absl::StatusCode>(status.error_code()))];
     if (++failure.requests == 1) failure.message = status.error_message();
   }
-  // The call goes before its end is told: the last one may be followed by the channel and by gRPC.
+  // Destroy the call before its end is reported: after the last call the channel and gRPC may be
+  // destroyed.
   call.reset();
   ++ended_;
   changed_.NotifyAll();

@@ -1,4 +1,4 @@
-// whipsnake models list|load|unload; the others of the group are in quantizations.cc
+// whipsnake models list|load|unload; the other `models` commands are in quantizations.cc
 #include <google/protobuf/util/time_util.h>
 
 #include <iostream>

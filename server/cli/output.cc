@@ -26,8 +26,7 @@ Json ErrorDetails(const absl::Status& status) {
   return details;
 }
 
-// Cells of numbers, with or without a unit, begin with a digit or a sign; "-" alone stands for a
-// number that is not there.
+// Numbers, with or without a unit, start with a digit or a sign; "-" alone means a missing number.
 bool LooksNumeric(const std::string& cell) {
   return !cell.empty() && (std::isdigit(static_cast<unsigned char>(cell[0])) || cell[0] == '-');
 }

@@ -1,4 +1,4 @@
-// A progress bar with the time that is left, for people who wait.
+// A progress bar with the remaining time.
 #ifndef WHIPSNAKE_SERVER_CLI_PROGRESS_H_
 #define WHIPSNAKE_SERVER_CLI_PROGRESS_H_
 
@@ -8,19 +8,19 @@
 
 namespace whipsnake::server {
 
-// Draws on stderr if that is a terminal, and only once the work has taken two seconds; silent
-// otherwise. Not thread-safe.
+// Draws on stderr if it is a terminal, and only after the work has taken two seconds; otherwise
+// silent. Not thread-safe.
 class Progress {
  public:
   explicit Progress(std::string what);
-  // Wipes the bar off the terminal.
+  // Erases the bar.
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  // `fraction` of the work is done, 0 to 1. Cheap: redraws ten times a second at most.
+  // Sets the fraction of the work that is done, 0 to 1. Cheap: redraws at most ten times a second.
   void Set(double fraction);
-  // What is being done now; shown from the next redraw on.
+  // Sets the current stage, shown from the next redraw on.
   void SetWhat(std::string_view what) { what_ = what; }
 
  private:
@@ -33,7 +33,7 @@ class Progress {
   Clock::time_point next_ = start_ + std::chrono::seconds(2);
 };
 
-// One line of the bar: "Evaluating [#####-----] 50%  12.0 s left".
+// Returns the bar's line: "Evaluating [#####-----] 50%  12.0 s left".
 std::string ProgressLine(std::string_view what, double fraction, double elapsed_seconds);
 
 }  // namespace whipsnake::server

@@ -89,7 +89,7 @@ std::string QuantizationsTable(const std::vector<v1::Quantization>& quantization
   return Table(rows) + errors;
 }
 
-// The file's text, as the server takes it in a request.
+// Reads a calibration file to send in a request, after checking its size and UTF-8.
 absl::StatusOr<std::string> TextToSend(const std::string& file) {
   std::error_code error;
   const auto bytes = std::filesystem::file_size(file, error);
@@ -148,15 +148,15 @@ void PrintSuccess(const v1::Quantization& quantization, const QuantizationFlags&
       flags.client.server);
 }
 
-// What to do about a quantization that goes on without this command.
+// Says how to find and cancel a quantization that continues without this command.
 std::string WhereToFind(const v1::Quantization& quantization, const QuantizationFlags& flags) {
   return absl::StrCat("'whipsnake models quantizations --server ", flags.client.server,
                       "' shows it, 'whipsnake models cancel-quantization ", quantization.id(),
                       " --server ", flags.client.server, "' cancels it");
 }
 
-// Shows the progress up to the end of the quantization or of the stream; `quantization` is as it
-// was last seen.
+// Shows the progress until the quantization or the stream ends. Sets `quantization` to its last
+// received state.
 grpc::Status Follow(v1::ModelService::Stub& stub, grpc::ClientContext& context,
                     v1::Quantization& quantization) {
   Progress progress("Waiting for its turn");

@@ -42,7 +42,7 @@ absl::StatusOr<engine::QuantizeOptions> MakeOptions(const RecipeFlags& flags,
   return options;
 }
 
-// A site or a weight over all layers: the worst of them.
+// The worst values of a site or a weight over all layers.
 struct Worst {
   int64_t scales = 0;
   double clip_rate = 0;
@@ -50,7 +50,7 @@ struct Worst {
   int64_t layer = 0;
 };
 
-// "backbone.layers.3.mixer.in_proj.weight" as "mixer.in_proj.weight".
+// "backbone.layers.3.mixer.in_proj.weight" becomes "mixer.in_proj.weight".
 std::string WithoutLayer(const std::string& site) {
   for (const std::string_view prefix : {"backbone.layers.", "transformer.h.", "h."}) {
     if (site.starts_with(prefix)) return site.substr(site.find('.', prefix.size()) + 1);

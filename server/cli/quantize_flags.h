@@ -1,4 +1,5 @@
-// What the commands that quantize share: the local one, the server's client and the benchmark.
+// The common part of the commands that quantize: the local one, the server's client and the
+// benchmark.
 #ifndef WHIPSNAKE_SERVER_CLI_QUANTIZE_FLAGS_H_
 #define WHIPSNAKE_SERVER_CLI_QUANTIZE_FLAGS_H_
 
@@ -29,18 +30,19 @@ engine::RecipeNames NamesOf(const RecipeFlags& flags);
 
 void AddRecipeFlags(CLI::App& command, RecipeFlags& flags);
 
-// Nothing for "auto". INVALID_ARGUMENT unless that or a number above 0, at most 1.
+// Returns nullopt for "auto". INVALID_ARGUMENT unless `text` is "auto" or a number above 0 and at
+// most 1.
 absl::StatusOr<std::optional<double>> ParsePercentile(const std::string& text);
 
-// The text of `file` in the tokens of the model directory `model`.
+// Reads `file` and tokenizes it with the tokenizer of the model directory `model`.
 absl::StatusOr<engine::CalibrationSet> ReadCalibration(const std::string& file,
                                                        const std::string& model,
                                                        const engine::CalibrationOptions& options);
 
-// The first of a report's warnings, a line each.
+// Formats the first warnings of a report, one per line.
 std::string WarningLines(std::span<const std::string> warnings);
 
-// Shows a quantization's stages on `progress`, which outlives what is returned.
+// Shows a quantization's stages on `progress`, which must outlive the result.
 engine::WorkProgress ShowOn(Progress& progress);
 
 }  // namespace whipsnake::server

@@ -45,7 +45,7 @@ absl::StatusOr<DaemonOptions> ToOptions(const ServeFlags& flags) {
   return options;
 }
 
-// One line that scripts wait for: by then the models are loaded.
+// Prints one line that scripts wait for. By then the models have been loaded or have failed.
 void PrintListening(const Daemon& daemon, const Output& output) {
   if (output.json()) {
     output.Object(
@@ -60,7 +60,7 @@ void PrintListening(const Daemon& daemon, const Output& output) {
 absl::StatusOr<int> Serve(const ServeFlags& flags, const Output& output) {
   ASSIGN_OR_RETURN(DaemonOptions options, ToOptions(flags));
   SignalWatcher signals;          // before any thread
-  std::signal(SIGPIPE, SIG_IGN);  // a reader of our output that leaves must not end the daemon
+  std::signal(SIGPIPE, SIG_IGN);  // a closed pipe on our output must not end the daemon
   InitLogging(flags.log_json ? LogFormat::kJson : LogFormat::kText);
   SendGrpcLogToOurs();
   RaiseOpenFileLimit();

@@ -43,7 +43,7 @@ Json StateJson(const v1::State& state) {
   return json;
 }
 
-// By their handles, or, where these are not shown, by their names.
+// Identifies states by their handles, or by their names if handles are not shown.
 std::string StatesTable(const std::vector<v1::State>& states, bool handles) {
   std::vector<std::vector<std::string>> rows = {
       {handles ? "HANDLE" : "NAME", "MODEL", "TOKENS", "SIZE", "KEPT", "EXPIRES IN"}};
@@ -66,7 +66,7 @@ void PrintState(const v1::State& state, const Output& output) {
   }
 }
 
-// One call of the service: its response, or what to tell the user.
+// Makes one call to the service. Returns its response, or an error for the user.
 template <typename Request, typename Response>
 absl::StatusOr<Response> Call(const StatesFlags& flags,
                               grpc::Status (v1::StateService::StubInterface::*method)(

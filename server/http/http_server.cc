@@ -18,7 +18,7 @@ namespace whipsnake::server {
 namespace {
 
 constexpr unsigned kIdleSeconds = 10;
-// Of a connection: a request's head and the response's.
+// Memory of a connection, for the head of the request and of the response.
 constexpr size_t kConnectionBytes = 16 << 10;
 
 MHD_Result Send(MHD_Connection* connection, const HttpResponse& answer) {
@@ -42,14 +42,14 @@ HttpResponse Answer(const HttpRoutes& routes, std::string_view path, std::string
   if (method != MHD_HTTP_METHOD_GET && method != MHD_HTTP_METHOD_HEAD) {
     return {MHD_HTTP_METHOD_NOT_ALLOWED, "GET or HEAD only\n"};
   }
-  // An exception would leave through the library, which is C.
+  // An exception must not pass through the library, which is written in C.
   absl::StatusOr<HttpResponse> answer =
       engine::CatchExceptions([&]() -> absl::StatusOr<HttpResponse> { return route->second(); });
   if (answer.ok()) return *std::move(answer);
   return {MHD_HTTP_INTERNAL_SERVER_ERROR, "the answer could not be made\n"};
 }
 
-// libmicrohttpd leaves out the body where the method is HEAD.
+// libmicrohttpd omits the body if the method is HEAD.
 MHD_Result Handle(void* server, MHD_Connection* connection, const char* path, const char* method,
                   const char*, const char*, size_t*, void**) {
   return Send(connection, Answer(static_cast<HttpServer*>(server)->routes(), path, method));
@@ -77,8 +77,8 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const ListenAddres
       MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ITC | MHD_USE_ERROR_LOG;
   server->daemon_ = MHD_start_daemon(
       kFlags, 0, nullptr, nullptr, &Handle, server.get(), MHD_OPTION_EXTERNAL_LOGGER,
-      &LogFromLibrary, nullptr,  // first: it is used from then on
-      // Room for those that the acceptor has just closed.
+      &LogFromLibrary, nullptr,  // first, because it takes effect from there on
+      // Leaves room for connections that the acceptor has just closed.
       MHD_OPTION_CONNECTION_LIMIT, static_cast<unsigned>(2 * max_connections),
       MHD_OPTION_CONNECTION_TIMEOUT, kIdleSeconds, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
       kConnectionBytes, MHD_OPTION_END);

@@ -20,17 +20,17 @@ struct HttpResponse {
   std::string content_type = "text/plain; charset=utf-8";
 };
 
-// By path. Handlers run on the server's one thread, one at a time, and should be quick. One that
-// throws is answered with 500.
+// Handlers by path. They run on the server's only thread, one at a time, and should be quick. A
+// handler that throws is answered with 500.
 using HttpRoutes = std::map<std::string, std::function<HttpResponse()>, std::less<>>;
 
-// Serves until it is destroyed. Another path is answered with 404, another method with 405.
+// Serves until it is destroyed. Any other path is answered with 404, any other method with 405.
 //
-// A connection is good for a probe: where there are as many as there may be, a new one takes the
-// place of the oldest, so that clients which send nothing, or half a request, keep nobody out.
+// Connections are for short probes. When the limit is reached, a new connection replaces the
+// oldest, so that clients that send nothing, or half a request, do not keep others out.
 class HttpServer {
  public:
-  // Port 0 takes a free one. UNAVAILABLE, naming the address, when it cannot be listened on.
+  // Port 0 takes a free port. Returns UNAVAILABLE, naming the address, if it cannot listen there.
   static absl::StatusOr<std::unique_ptr<HttpServer>> Start(const ListenAddress& address,
                                                            HttpRoutes routes,
                                                            int64_t max_connections);

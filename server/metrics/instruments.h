@@ -1,4 +1,4 @@
-// Counters, gauges and histograms made of atomics: whoever records never waits for a scrape.
+// Counters, gauges and histograms built on atomics, so that recording never waits for a scrape.
 #ifndef WHIPSNAKE_SERVER_METRICS_INSTRUMENTS_H_
 #define WHIPSNAKE_SERVER_METRICS_INSTRUMENTS_H_
 
@@ -13,7 +13,7 @@
 
 namespace whipsnake::server {
 
-// Only rises. Lock-free.
+// Never decreases. Lock-free.
 class Counter {
  public:
   void Add(int64_t amount = 1) { value_.fetch_add(amount, std::memory_order_relaxed); }
@@ -23,7 +23,7 @@ class Counter {
   std::atomic<int64_t> value_{0};
 };
 
-// Rises and falls. Lock-free.
+// Can increase and decrease. Lock-free.
 class Gauge {
  public:
   void Set(double value) { value_.store(value, std::memory_order_relaxed); }
@@ -33,7 +33,7 @@ class Gauge {
   std::atomic<double> value_{0};
 };
 
-// A value that is worked out when it is looked at. The function must be quick and thread-safe.
+// A value that is computed when it is read. The function must be quick and thread-safe.
 class Computed {
  public:
   explicit Computed(std::function<double()> function) : function_(std::move(function)) {}
@@ -43,14 +43,14 @@ class Computed {
   const std::function<double()> function_;
 };
 
-// Observations by bucket. Lock-free.
+// Counts observations by bucket. Lock-free.
 class Histogram {
  public:
-  // `bounds` rise; the last bucket, up to infinity, is added.
+  // `bounds` must be increasing. A last bucket, up to infinity, is added.
   explicit Histogram(std::vector<double> bounds)
       : bounds_(std::move(bounds)), counts_(bounds_.size() + 1) {}
 
-  // A value belongs to the first bucket whose bound is not below it.
+  // Counts a value in the first bucket whose bound is not below it.
   void Observe(double value) {
     const auto bound = std::lower_bound(bounds_.begin(), bounds_.end(), value);
     counts_[bound - bounds_.begin()].fetch_add(1, std::memory_order_relaxed);
@@ -58,7 +58,7 @@ class Histogram {
   }
 
   std::span<const double> bounds() const { return bounds_; }
-  // One count a bucket, not cumulative. The total is their sum, so that a scrape in the midst of an
+  // One count per bucket, not cumulative. The total is their sum, so that a scrape during an
   // Observe still sees buckets and count agree.
   std::vector<uint64_t> Counts() const {
     std::vector<uint64_t> counts;

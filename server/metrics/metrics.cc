@@ -5,7 +5,7 @@
 namespace whipsnake::server {
 namespace {
 
-// OpenTelemetry's buckets for the time to the first token, and three more for CPUs.
+// OpenTelemetry's buckets for the time to first token, and three more for CPUs.
 const std::vector<double> kFirstTokenSeconds = {0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08,
                                                 0.1,   0.25,  0.5,  0.75, 1,    2.5,  5,
                                                 7.5,   10,    20,   40,   80};
@@ -14,7 +14,7 @@ const std::vector<double> kInterTokenSeconds = {
 const std::vector<double> kStepSeconds = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025,
                                           0.05,   0.1,   0.25,   0.5,   1,    2.5};
 
-// `count` bounds, each twice the one before.
+// Returns `count` bounds, each twice the previous one.
 std::vector<double> Doubling(double first, int count) {
   std::vector<double> bounds;
   for (int i = 0; i < count; ++i, first *= 2) bounds.push_back(first);

@@ -1,4 +1,4 @@
-// Every metric of the daemon, by name. Dashboards and alerts depend on the names: a test lists
+// All metrics of the daemon, by name. Dashboards and alerts depend on the names, so a test lists
 // them.
 #ifndef WHIPSNAKE_SERVER_METRICS_METRICS_H_
 #define WHIPSNAKE_SERVER_METRICS_METRICS_H_
@@ -9,13 +9,13 @@
 
 namespace whipsnake::server {
 
-// Labels are bounded: models that are loaded, methods that exist, reasons of an enumeration.
+// Labels have a bounded set of values: loaded models, existing methods, reasons of an enumeration.
 // Request ids, users and prompts are never labels.
 class Metrics {
  public:
   Metrics();
 
-  MetricsRegistry registry;  // first: the families below live in it
+  MetricsRegistry registry;  // first, because it owns the families below
 
   Family<Gauge>& build_info;                    // version, commit, isa, cuda
   Family<Counter>& rpc_requests;                // method, code

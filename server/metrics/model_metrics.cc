@@ -57,7 +57,7 @@ ModelMetrics::ModelMetrics(Metrics& metrics, std::string model)
     const std::string name(engine::Name(static_cast<engine::FinishReason>(reason)));
     finished_[reason] = &metrics.requests_finished.With({model_, name});
   }
-  // At 0 from the start, so that a rate over the first one is seen.
+  // Create these at 0, so that a rate also shows the first event.
   for (const char* reason : {"invalid", "queue_full", "draining"}) {
     metrics.requests_rejected.With({model_, reason});
   }
@@ -135,7 +135,7 @@ void ModelMetrics::OnFinished(const absl::Status& status, const engine::Finished
   generated_tokens_.Add(usage.generated_tokens);
   request_prompt_tokens_.Observe(static_cast<double>(usage.prompt_tokens));
   request_generated_tokens_.Observe(static_cast<double>(usage.generated_tokens));
-  if (usage.generated_tokens == 0) return;  // ended before its prefill did
+  if (usage.generated_tokens == 0) return;  // ended before the end of its prefill
   prefill_duration_.Observe(finished.timings.prefill);
   decode_duration_.Observe(finished.timings.decode);
 }

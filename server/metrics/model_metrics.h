@@ -1,4 +1,4 @@
-// The metrics of one model: what the engine reports, and what the registry of models knows.
+// The metrics of one model, from the engine's reports and from the model registry.
 #ifndef WHIPSNAKE_SERVER_METRICS_MODEL_METRICS_H_
 #define WHIPSNAKE_SERVER_METRICS_MODEL_METRICS_H_
 
@@ -11,28 +11,29 @@
 
 namespace whipsnake::server {
 
-// Whether the engine, and not the client or the clock, ended a request: then its status says why.
-// What was cancelled or came too late has a status too, but is no failure.
+// Returns whether the engine ended the request with a failure; `status` then has the reason.
+// Cancelled requests and requests that missed their deadline also have an error status, but are not
+// failures.
 bool EngineFailed(const absl::Status& status, const engine::Finished& finished);
 
-// Its series exist while it does. The observer's functions are lock-free: they run on the thread
-// that decodes.
+// The metrics' series exist as long as this object. The observer's functions are lock-free, because
+// they run on the decoding thread.
 class ModelMetrics : public engine::GenerationObserver {
  public:
-  // `metrics` outlives it. At most one exists for a name at a time.
+  // `metrics` must outlive this object. At most one may exist for a name at a time.
   ModelMetrics(Metrics& metrics, std::string model);
   ~ModelMetrics() override;
   ModelMetrics(const ModelMetrics&) = delete;
   ModelMetrics& operator=(const ModelMetrics&) = delete;
 
-  // One of "loading", "ready", "unloading", "failed".
+  // `state` is "loading", "ready", "unloading" or "failed".
   void SetState(std::string_view state);
   void OnLoaded(const engine::ModelInfo& info, double seconds);
-  // Shows what is in the generator's hands from now on, until Detach.
+  // Shows the generator's load until Detach. The generator must outlive that.
   void Attach(const engine::Generator& generator);
-  // After it the generator may be destroyed.
+  // After Detach the generator may be destroyed.
   void Detach();
-  // A request for this model that was refused.
+  // Counts a request for this model that was refused.
   void OnRejected(const absl::Status& status);
 
   void OnStarted(double queue_seconds) override;

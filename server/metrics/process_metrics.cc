@@ -22,18 +22,18 @@ double CpuSeconds() {
   return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
-// A field of /proc/self/stat by its number in proc(5), from 3 on.
+// Returns a field of /proc/self/stat by its number in proc(5), which must be at least 3.
 double StatField(int number) {
   std::ifstream file("/proc/self/stat");
   const std::string text{std::istreambuf_iterator<char>(file), {}};
-  // The second field, the command in parentheses, may hold blanks.
+  // The second field, the command in parentheses, may contain blanks.
   std::istringstream rest(text.substr(text.rfind(')') + 1));
   std::string field;
   for (int i = 3; i <= number; ++i) rest >> field;
   return field.empty() ? 0 : std::stod(field);
 }
 
-// Seconds since the epoch: the kernel counts from its boot.
+// In seconds since the epoch. The kernel counts from boot.
 double StartTime() {
   timespec since_boot{}, now{};
   clock_gettime(CLOCK_BOOTTIME, &since_boot);
@@ -48,7 +48,7 @@ double OpenFiles() {
   std::error_code error;
   std::filesystem::directory_iterator files("/proc/self/fd", error);
   if (error) return 0;
-  // The directory that is being read is open too.
+  // Do not count the descriptor of the directory that is being read.
   return static_cast<double>(std::distance(files, std::filesystem::directory_iterator()) - 1);
 }
 

@@ -1,4 +1,5 @@
-// The process_* metrics that every Prometheus client library has, read from /proc at each scrape.
+// The process_* metrics that all Prometheus client libraries provide. All but the start time are
+// read from the system at each scrape.
 #ifndef WHIPSNAKE_SERVER_METRICS_PROCESS_METRICS_H_
 #define WHIPSNAKE_SERVER_METRICS_PROCESS_METRICS_H_
 

@@ -11,7 +11,7 @@ namespace {
 using prometheus::ClientMetric;
 using prometheus::MetricType;
 
-// Counters and gauges, and computed values of either kind.
+// For counters, gauges and computed values of either type.
 template <typename Instrument>
 void Read(const Instrument& instrument, MetricType type, ClientMetric* metric) {
   const double value = static_cast<double>(instrument.value());

@@ -20,17 +20,17 @@ namespace whipsnake::server {
 
 using LabelValues = std::vector<std::string>;
 
-// What all families have in common.
+// The common interface of all families.
 class AnyFamily {
  public:
   virtual ~AnyFamily() = default;
   virtual prometheus::MetricFamily Collect() const = 0;
-  // Drops the series whose label `name` has this value.
+  // Drops the series whose `label` has this value.
   virtual void Remove(std::string_view label, std::string_view value) = 0;
 };
 
-// One metric name: an instrument for each combination of label values. Thread-safe; its lock is
-// taken to find, drop and scrape instruments, never to record.
+// The metrics of one name: an instrument for each combination of label values. Thread-safe. The
+// lock is taken to find, drop and scrape instruments, never to record.
 template <typename Instrument>
 class Family : public AnyFamily {
  public:
@@ -44,7 +44,8 @@ class Family : public AnyFamily {
         labels_(std::move(labels)),
         make_(std::move(make)) {}
 
-  // The instrument, made at first sight. Valid until it is removed. One value per label.
+  // Returns the instrument for these values, one per label; creates it on first use. Valid until it
+  // is removed.
   Instrument& With(const LabelValues& values) {
     engine::MutexLock lock(mutex_);
     auto& instrument = instruments_[values];
@@ -52,7 +53,7 @@ class Family : public AnyFamily {
     return *instrument;
   }
 
-  // Puts an instrument in place of the one that was there.
+  // Adds an instrument, or replaces the existing one.
   void Put(const LabelValues& values, std::unique_ptr<Instrument> instrument) {
     engine::MutexLock lock(mutex_);
     instruments_[values] = std::move(instrument);
@@ -76,24 +77,24 @@ extern template class Family<Gauge>;
 extern template class Family<Histogram>;
 extern template class Family<Computed>;
 
-// All families of the process, in the order in which they were added. Thread-safe once all are
-// added.
+// All families of the process, in the order in which they were added. Thread-safe once all have
+// been added.
 class MetricsRegistry : public prometheus::Collectable {
  public:
   Family<Counter>& AddCounter(std::string name, std::string help, std::vector<std::string> labels);
   Family<Gauge>& AddGauge(std::string name, std::string help, std::vector<std::string> labels);
   Family<Histogram>& AddHistogram(std::string name, std::string help,
                                   std::vector<std::string> labels, std::vector<double> bounds);
-  // Only Put() gives it instruments. type: gauge or counter.
+  // Instruments are added with Put(). `type` is gauge or counter.
   Family<Computed>& AddComputed(std::string name, std::string help, std::vector<std::string> labels,
                                 prometheus::MetricType type = prometheus::MetricType::Gauge);
 
-  // Drops every series of every family whose label has this value. A computed value is not being
-  // worked out any more when this returns.
+  // Drops every series, in every family, whose `label` has this value. When this returns, no
+  // dropped computed value is still being computed.
   void Remove(std::string_view label, std::string_view value);
 
   std::vector<prometheus::MetricFamily> Collect() const override;
-  // In Prometheus' text format 0.0.4.
+  // Returns all metrics in Prometheus text format 0.0.4.
   std::string Text() const;
 
  private:

@@ -22,8 +22,8 @@ absl::Status Unusable(const std::string& path, int error) {
                               absl::StrCat("a directory to write to: ", std::strerror(error)));
 }
 
-// With its parents, which are as anyone's directories are. `path` is plain: a slash at its end
-// would make the directory its own parent.
+// Creates the directory with mode 0700, and missing parents with default permissions. `path` must
+// not end with a slash, which would make the directory its own parent.
 absl::Status MakePrivate(const std::string& path) {
   std::error_code error;
   fs::create_directories(engine::ParentOf(path), error);
@@ -61,7 +61,7 @@ absl::StatusOr<DataDirectory> DataDirectory::Open(const std::string& path) {
   ASSIGN_OR_RETURN(data.lock_, Lock(plain));
   data.states_ = plain + "/states";
   RETURN_IF_ERROR(MakePrivate(data.states_));
-  // One of an older version may be open to others.
+  // A directory made by an older version may be accessible to others.
   if (chmod(data.states_.c_str(), 0700) != 0) return Unusable(path, errno);
   return data;
 }

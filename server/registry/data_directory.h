@@ -1,4 +1,4 @@
-// The directory of what outlives the process (--data), which one process has at a time.
+// The directory for data that outlives the process (--data). One process uses it at a time.
 #ifndef WHIPSNAKE_SERVER_REGISTRY_DATA_DIRECTORY_H_
 #define WHIPSNAKE_SERVER_REGISTRY_DATA_DIRECTORY_H_
 
@@ -9,15 +9,15 @@
 
 namespace whipsnake::server {
 
-// Movable; the directory is free again at its end, and also when the process dies.
+// Movable. The lock is released on destruction, and also if the process dies.
 class DataDirectory {
  public:
-  // Makes the directory where it is not there, for this user alone (0700), and locks the file
-  // "lock" in it. FAILED_PRECONDITION, with the id of the process that has it, where it is taken;
-  // otherwise errors of the field "--data". Empty: none is kept.
+  // Creates the directory if it is missing, accessible only to this user (0700), and locks the file
+  // "lock" in it. Returns FAILED_PRECONDITION, with the id of the process that holds the lock, if
+  // it is locked; otherwise errors for the field "--data". An empty path opens no directory.
   static absl::StatusOr<DataDirectory> Open(const std::string& path);
 
-  // Of saved states, for this user alone; "" where none is kept.
+  // The directory of saved states, accessible only to this user. "" if there is no data directory.
   const std::string& states() const { return states_; }
 
  private:

@@ -12,7 +12,7 @@
 namespace whipsnake::server {
 namespace {
 
-// generation_config.json's, and the end-of-sequence tokens of config.json where that has none.
+// Reads generation_config.json. The end-of-sequence tokens come from config.json if it has none.
 absl::StatusOr<engine::GenerationDefaults> LoadDefaults(const std::string& directory,
                                                         const engine::ModelConfig& config,
                                                         int64_t vocab_size) {
@@ -51,8 +51,8 @@ ModelLoader MakeDirectoryLoader(const engine::ModelEnvironment& environment,
              const std::string& directory, const engine::ModelOptions& model_options,
              engine::GenerationObserver* observer) -> absl::StatusOr<ModelParts> {
     ModelParts parts;
-    // The tokenizer first: it is small, and a directory without one is refused before weights are
-    // read.
+    // Load the tokenizer first: it is small, and a directory without one is refused before weights
+    // are read.
     ASSIGN_OR_RETURN(parts.tokenizer, engine::Tokenizer::Load(directory + "/tokenizer.json"));
     ASSIGN_OR_RETURN(const engine::ModelConfig config, engine::ReadModelConfig(directory));
     ASSIGN_OR_RETURN(const std::shared_ptr<const engine::Checkpoint> checkpoint,
@@ -61,7 +61,7 @@ ModelLoader MakeDirectoryLoader(const engine::ModelEnvironment& environment,
     if (!model.ok()) return engine::WithPath(model.status(), directory);
     parts.model = *std::move(model);
     const engine::ModelInfo& info = parts.model->info();
-    // Nothing serves other models yet.
+    // Other models cannot be served yet.
     if (absl::Status status = engine::CheckLanguageModel(info); !status.ok()) {
       return engine::WithPath(status, directory);
     }

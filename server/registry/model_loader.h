@@ -1,4 +1,4 @@
-// From a model directory to something that generates.
+// Loads a model directory into everything that generation needs.
 #ifndef WHIPSNAKE_SERVER_REGISTRY_MODEL_LOADER_H_
 #define WHIPSNAKE_SERVER_REGISTRY_MODEL_LOADER_H_
 
@@ -15,28 +15,30 @@
 
 namespace whipsnake::server {
 
-// Destroyed from the bottom up: each part uses those above it.
+// Members are destroyed from the bottom up: each uses those above it.
 struct ModelParts {
   std::unique_ptr<engine::Model> model;
-  std::string digest;  // two models of one digest continue each other's states
+  std::string digest;  // models with the same digest can continue each other's states
   std::unique_ptr<engine::Tokenizer> tokenizer;
   engine::GenerationDefaults defaults;
   std::unique_ptr<engine::ConstraintCache> constraints;
   std::unique_ptr<engine::Generator> generator;
 };
 
-// The observer outlives the parts. Called from any thread, for different models at once.
+// The observer must outlive the parts. May be called on any thread, and for several models
+// concurrently.
 using ModelLoader = std::function<absl::StatusOr<ModelParts>(const std::string& directory,
                                                              const engine::ModelOptions& options,
                                                              engine::GenerationObserver* observer)>;
 
-// Loads Hugging Face directories: config.json, safetensors, tokenizer.json, generation_config.json
-// if it is there. Refuses a tokenizer that has ids which the model lacks, and defaults that a
-// request would be refused for. What the environment points to outlives the loader and its models.
+// Loads Hugging Face directories: config.json, safetensors, tokenizer.json, and
+// generation_config.json if it exists. Refuses a tokenizer with ids that the model does not have,
+// and defaults for which a request would be refused. The objects that `environment` points to must
+// outlive the loader and its models.
 ModelLoader MakeDirectoryLoader(const engine::ModelEnvironment& environment,
                                 const engine::GeneratorOptions& options);
 
-// What holds where neither the request nor the model says otherwise.
+// The values that apply if neither the request nor the model sets them.
 engine::SamplingParameters DefaultSampling(const engine::GenerationDefaults& defaults);
 inline constexpr int64_t kDefaultMaxNewTokens = 256;
 

@@ -23,16 +23,17 @@ bool LiesBelow(const fs::path& root, const fs::path& path) {
   return end == root.end() && path != root;
 }
 
-// `path` with symbolic links followed and ".." resolved, as far as it exists, and no slash at its
-// end. weakly_canonical follows no link that comes after "absent/..": done twice, it does, for
-// then there is no ".." left.
+// Returns `path` with symbolic links followed and ".." resolved, as far as it exists, and without a
+// trailing slash. weakly_canonical does not follow links after "absent/.."; a second call does,
+// because no ".." is left.
 fs::path Resolved(const fs::path& path, std::error_code& error) {
   fs::path real = fs::weakly_canonical(path, error);
   if (!error) real = fs::weakly_canonical(real, error);
   return real.has_filename() ? real : real.parent_path();
 }
 
-// Where `path` leads from the root: below it, but to nothing yet, perhaps. `what` it should be.
+// Resolves `path` relative to the root. The result is below the root but need not exist. `what`
+// says in errors what is expected.
 absl::StatusOr<fs::path> ResolveBelow(const std::string& root, std::string_view path,
                                       std::string_view field, const std::string& what) {
   if (root.empty()) {
@@ -42,7 +43,7 @@ absl::StatusOr<fs::path> ResolveBelow(const std::string& root, std::string_view 
   }
   const absl::Status escapes = engine::InvalidField(field, engine::Quoted(path),
                                                     what + " below the model root, relative to it");
-  // A NUL would end the path for the system, but not for us.
+  // The system would end the path at a NUL, but this code would not.
   if (path.empty() || path.find('\0') != std::string_view::npos) return escapes;
   const fs::path relative(path);
   if (relative.is_absolute()) return escapes;
@@ -52,15 +53,15 @@ absl::StatusOr<fs::path> ResolveBelow(const std::string& root, std::string_view 
   if (error) {
     return StorageError(engine::FileError(error.value(), root), "the model root cannot be read");
   }
-  // Escapes are refused before existence is looked at, so that it is not told.
+  // Refuse escaping paths before checking existence, so as not to reveal it.
   const fs::path real = Resolved(real_root / relative, error);
   if (error || !LiesBelow(real_root, real)) return escapes;
   return real;
 }
 
-// Where a symbolic link leads, or would lead if there were something.
+// Returns the target of a symbolic link, even if it does not exist.
 fs::path TargetOf(fs::path link, std::error_code& error) {
-  constexpr int kMostLinks = 40;  // as the system has it
+  constexpr int kMostLinks = 40;  // as in Linux
   for (int i = 0; !error && fs::is_symlink(fs::symlink_status(link, error)); ++i) {
     if (i == kMostLinks) error = std::make_error_code(std::errc::too_many_symbolic_link_levels);
     if (error) break;
@@ -70,11 +71,11 @@ fs::path TargetOf(fs::path link, std::error_code& error) {
   return link;
 }
 
-// The name of an entry that is a link out of the root, or "".
+// Returns the name of an entry that is a link out of the root, or "".
 std::string EscapingEntry(const fs::path& root, const fs::path& directory) {
   std::error_code error;
   auto entry = fs::directory_iterator(directory, error);
-  // The operator that a range-for uses throws where a directory cannot be read to its end.
+  // A range-for would throw if the directory cannot be read to its end.
   for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
     std::error_code unreadable;
     if (!entry->is_symlink(unreadable)) continue;
@@ -84,7 +85,8 @@ std::string EscapingEntry(const fs::path& root, const fs::path& directory) {
   return "";
 }
 
-// Whether a directory below the root, or one that it lies in, is a model's.
+// Returns whether a directory below the root, or one of its parents below the root, is a model
+// directory.
 bool LiesInModel(const fs::path& root, fs::path directory) {
   std::error_code error;
   for (; LiesBelow(root, directory); directory = directory.parent_path()) {
@@ -94,7 +96,7 @@ bool LiesInModel(const fs::path& root, fs::path directory) {
 }
 
 absl::Status CheckNewName(const std::string& name, std::string_view path, std::string_view field) {
-  constexpr size_t kLongestName = 200;  // so that a name in the making fits the file system's 255
+  constexpr size_t kLongestName = 200;  // leaves room for a temporary name within 255 bytes
   const bool control =
       std::any_of(name.begin(), name.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; });
   if (!control && name.front() != '-' && name.size() <= kLongestName &&
@@ -176,7 +178,7 @@ absl::StatusOr<HeldDirectory> HeldDirectory::Open(const std::string& root,
   constexpr int kFlags = O_PATH | O_DIRECTORY | O_CLOEXEC;
   std::error_code error;
   const fs::path real_root = fs::canonical(root, error);
-  // From part to part, for in a whole path the system would follow links.
+  // Open component by component: with the whole path, the system would follow links.
   engine::Descriptor held(open(real_root.c_str(), kFlags));
   for (const fs::path& part : fs::path(real_path).lexically_relative(real_root)) {
     if (part == ".") continue;

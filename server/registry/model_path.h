@@ -1,4 +1,4 @@
-// What a client may name: models, and directories under the model root.
+// Checks what clients may name: models, and directories below the model root.
 #ifndef WHIPSNAKE_SERVER_REGISTRY_MODEL_PATH_H_
 #define WHIPSNAKE_SERVER_REGISTRY_MODEL_PATH_H_
 
@@ -12,39 +12,40 @@
 
 namespace whipsnake::server {
 
-// INVALID_ARGUMENT with the field "name" unless it is 1 to 63 of a-z, 0-9, '-', '_', '.', beginning
-// with a letter or digit.
+// Returns INVALID_ARGUMENT with the field "name" unless the name is 1 to 63 characters of a-z, 0-9,
+// '-', '_' and '.', starting with a letter or digit.
 absl::Status CheckModelName(std::string_view name);
 
-// Symbolic links follow one rule: they may lead wherever they like below the model root, and what a
-// link leads to outside of it does not exist for clients. That holds for the directories and files
-// that a request names, and for the entries of a model's directory. (A directory that the command
-// line names is the operator's own, and its links are followed.) A root that changes beneath the
-// server can make an answer stale: what is queued is resolved again when its turn comes.
+// Symbolic links may lead anywhere below the model root. For clients, a link's target outside the
+// root does not exist. This holds for the directories and files that a request names, and for the
+// entries of a model's directory. (A directory named on the command line belongs to the operator,
+// and its links are followed.) If the root changes while the server runs, a result can become
+// stale, so queued work resolves its paths again when it starts.
 
-// The real path of a directory below `root`, none of whose entries is a link out of the root.
-// INVALID_ARGUMENT with the field "path" for an absolute path and for one that leaves the root by
-// ".." or by a symbolic link, or has an entry that does; NOT_FOUND where there is no directory,
-// FAILED_PRECONDITION where there is no root (empty), INTERNAL where the root cannot be read.
+// Returns the real path of a directory below `root`, none of whose entries is a link out of the
+// root. INVALID_ARGUMENT with the field "path" if the path is absolute, or leaves the root through
+// ".." or a symbolic link, or has an entry that does; NOT_FOUND if there is no such directory;
+// FAILED_PRECONDITION if there is no root (empty); INTERNAL if the root cannot be read.
 absl::StatusOr<std::string> ResolveModelPath(const std::string& root, std::string_view path);
 
-// The same of a regular file, which `field` of the request names.
+// Like ResolveModelPath, for a regular file named by `field` of the request.
 absl::StatusOr<std::string> ResolveFile(const std::string& root, std::string_view path,
                                         std::string_view field);
 
-// The same of a directory that is still to be made, so NOT_FOUND without its parent and
-// ALREADY_EXISTS where there is something, were it a link to nowhere. INVALID_ARGUMENT too for a
-// name with control characters, with a dash before it, too long, or like that of a directory in the
-// making (engine::IsTemporaryName), and inside a directory that has a config.json: a model's own.
+// Like ResolveModelPath, for a directory that is yet to be created: NOT_FOUND if its parent does
+// not exist, and ALREADY_EXISTS if anything exists at the path, even a dangling link. Also
+// INVALID_ARGUMENT if the name has control characters, starts with a dash, is too long, or looks
+// like a temporary name (engine::IsTemporaryName), or if the path is inside a model directory (one
+// with a config.json).
 absl::StatusOr<std::string> ResolveNewDirectory(const std::string& root, std::string_view path,
                                                 std::string_view field);
 
-// A directory held open: path() leads to it wherever it is moved, and whatever takes its place, for
-// as long as this lives. Movable.
+// An open directory. As long as this object lives, path() leads to the directory, even if it is
+// moved or replaced. Movable.
 class HeldDirectory {
  public:
-  // `real_path` is one that was resolved: INVALID_ARGUMENT with the field where a symbolic link is
-  // in it by now.
+  // `real_path` must be a resolved path. Returns INVALID_ARGUMENT with the field if it now contains
+  // a symbolic link.
   static absl::StatusOr<HeldDirectory> Open(const std::string& root, const std::string& real_path,
                                             std::string_view field);
   std::string path() const;

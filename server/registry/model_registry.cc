@@ -20,7 +20,7 @@ using Seconds = std::chrono::duration<double>;
 
 constexpr std::chrono::seconds kWeightsCheck{1};
 
-// What a message lists of the models that exist.
+// The most model names that an error message lists.
 constexpr int kNamesInMessage = 16;
 
 absl::Status NotReady(std::string_view name, ModelState state, const absl::Status& error) {
@@ -38,7 +38,7 @@ absl::Status NotReady(std::string_view name, ModelState state, const absl::Statu
   }
 }
 
-// What was freed goes back to the system: a model that is gone takes no memory.
+// Returns freed memory to the system, so that an unloaded model takes no memory.
 void ReturnFreeMemory() {
 #ifdef __GLIBC__
   malloc_trim(0);
@@ -63,13 +63,14 @@ std::string_view Name(ModelState state) {
 
 struct ModelRegistry::Entry {
   ModelSnapshot snapshot;
-  std::optional<ModelSnapshot> replaced;  // a FAILED one, until the load begins
+  std::optional<ModelSnapshot> replaced;  // a FAILED model, until the load begins
   bool load_begun = false;
   int64_t handles = 0;
-  bool freeing = false;  // whether somebody does, without the lock
-  // Above the parts: the generator reports to it. Null for a client's model that did not load.
+  bool freeing = false;  // Free is running, without the lock
+  // Declared above `parts`, because the generator reports to it. Null for a client's model that
+  // failed to load.
   std::unique_ptr<ModelMetrics> metrics;
-  std::optional<ModelParts> parts;  // while READY or UNLOADING, and while a FAILED one is used
+  std::optional<ModelParts> parts;  // while READY or UNLOADING, or while FAILED but in use
 
   bool in_use() const { return freeing || parts.has_value(); }
 };
@@ -129,7 +130,7 @@ absl::Status ModelRegistry::Load(const std::string& name) {
     entry->replaced.reset();
     source = entry->snapshot.source;
   }
-  // Without the lock; nobody else touches an entry that is LOADING.
+  // Load without the lock: no other thread changes an entry that is LOADING.
   const auto begin = std::chrono::steady_clock::now();
   absl::StatusOr<ModelParts> parts = engine::CatchExceptions(
       [&] { return loader_(source.directory, source.options, entry->metrics.get()); });
@@ -200,7 +201,8 @@ absl::Status ModelRegistry::Unload(const std::string& name) {
   return absl::OkStatus();
 }
 
-// Freeing joins the generator's thread: without the lock. The entry keeps the name taken meanwhile.
+// Freeing joins the generator's thread, so it is done without the lock. Meanwhile the entry keeps
+// the name taken.
 void ModelRegistry::Free(Entry& entry) {
   entry.freeing = true;
   mutex_.Unlock();
@@ -304,7 +306,7 @@ void ModelRegistry::CheckWeights() {
     }
   }
   for (const ModelHandle& handle : ready) {
-    const absl::Status status = handle.model().CheckWeights();  // may wait for a disk: no lock
+    const absl::Status status = handle.model().CheckWeights();  // may wait for disk: no lock
     if (!status.ok()) Fail(*handle.entry_, status);
   }
 }
@@ -350,7 +352,7 @@ void ModelRegistry::RememberFailed(const ModelSource& source) {
   if (std::ssize(failed_) <= kMaxFailed) return;
   for (const std::string& name : failed_) {
     const Entry& entry = *entries_.find(name)->second;
-    // One that is still held, or that somebody unloads, goes by itself.
+    // An entry that is still in use, or being unloaded, is removed elsewhere.
     if (entry.snapshot.state != ModelState::kFailed || entry.in_use()) continue;
     Forget(std::string(name));
     return;

@@ -1,9 +1,9 @@
-// The models that the server holds, by name: loading, serving and unloading.
+// The server's models by name: loading, use and unloading.
 //
-// A model is used through a handle, and unloading waits until no handle is left, as TensorFlow
-// Serving does it. A model that cannot be loaded, or whose files change while it is served, stays
-// in the list as FAILED, with its error, and disturbs no other. Of those that clients have named
-// the latest kMaxFailed stay, and one that did not load has no series in the metrics.
+// A model is used through a handle, and unloading waits until no handle is left, as in TensorFlow
+// Serving. A model that cannot be loaded, or whose files change while it is served, stays in the
+// list as FAILED, with its error, and does not affect other models. Of the FAILED models loaded by
+// clients, the latest kMaxFailed are kept; a client's model that failed to load has no metrics.
 #ifndef WHIPSNAKE_SERVER_REGISTRY_MODEL_REGISTRY_H_
 #define WHIPSNAKE_SERVER_REGISTRY_MODEL_REGISTRY_H_
 
@@ -29,21 +29,21 @@ namespace whipsnake::server {
 enum class ModelState { kLoading, kReady, kUnloading, kFailed };
 std::string_view Name(ModelState state);  // "loading", "ready", "unloading", "failed"
 
-// Where a model comes from.
+// The source of a model.
 struct ModelSource {
   std::string name;
-  std::string directory;   // where it lies
-  std::string shown_path;  // as the one who asked for it called it
+  std::string directory;
+  std::string shown_path;  // the path as given by the client or the operator
   engine::ModelOptions options;
-  bool at_startup = false;  // named on the command line: the server is not ready without it
+  bool at_startup = false;  // named on the command line; the server is not ready without it
 };
 
-// How a model stood when one looked.
+// The state of a model at one moment.
 struct ModelSnapshot {
   ModelSource source;
   ModelState state = ModelState::kLoading;
   absl::Status error;                     // with kFailed
-  std::optional<engine::ModelInfo> info;  // once it was loaded, as is
+  std::optional<engine::ModelInfo> info;  // once loaded; also `digest` and `load_time`
   std::string digest;
   std::chrono::system_clock::time_point load_time;
 };
@@ -53,45 +53,47 @@ class ModelHandle;
 // Thread-safe.
 class ModelRegistry {
  public:
-  // Told of every change of state, in order, under the registry's lock: must be quick and must not
-  // call the registry. nullopt: the name has left the list.
+  // Called on every change of state, in order, with the registry's lock held: must be quick and
+  // must not call the registry. nullopt: the name has been removed.
   using Listener = std::function<void(const std::string& name, std::optional<ModelState> state)>;
   static constexpr int kMaxFailed = 32;
 
-  // `metrics` outlives the registry; the listener may be null.
+  // `metrics` must outlive the registry. `listener` may be null.
   ModelRegistry(ModelLoader loader, Metrics& metrics, Listener listener);
   // All handles must have been released, and no other call may be in progress.
   ~ModelRegistry();
 
-  // Enters a model as LOADING; ALREADY_EXISTS when the name is taken, unless by a FAILED model that
-  // no request holds any more, which it replaces: where the command line named that, the server is
-  // not ready without this one either. INVALID_ARGUMENT for a malformed name.
+  // Adds a model as LOADING. ALREADY_EXISTS if the name is taken; a FAILED model that is not in use
+  // is replaced, and if it was named on the command line, the server is not ready without the new
+  // one either. INVALID_ARGUMENT for a malformed name.
   absl::Status Announce(const ModelSource& source);
-  // Loads an announced model, once, and returns when it is READY or FAILED, with the load's error,
-  // which blames the files and no request (BlameCheckpoint).
+  // Loads an announced model, once. Returns when it is READY or FAILED, with the load's error,
+  // which is converted by BlameCheckpoint.
   absl::Status Load(const std::string& name);
-  // Takes back an Announce whose Load has not begun: the FAILED model that it replaced is there
-  // again, otherwise the name is free.
+  // Undoes an Announce whose Load has not begun: restores the FAILED model that it replaced, if
+  // any; otherwise frees the name.
   void Withdraw(const std::string& name);
-  // Takes no new requests for the model, waits for those that run, frees it. NOT_FOUND;
-  // FAILED_PRECONDITION while it is loading or unloading already.
+  // Stops accepting requests for the model, waits for the running ones, and frees the model.
+  // NOT_FOUND if there is no such model; FAILED_PRECONDITION while it is loading or already
+  // unloading.
   absl::Status Unload(const std::string& name);
 
-  // A ready model to use. An empty name means the only model that has not failed; INVALID_ARGUMENT
-  // for the field "model" where there are several. NOT_FOUND names the models that exist;
-  // UNAVAILABLE while it is loading or unloading, FAILED_PRECONDITION if it has failed.
+  // Returns a handle to a ready model. An empty name means the only model that has not failed;
+  // INVALID_ARGUMENT for the field "model" if there are several. NOT_FOUND lists the existing
+  // models; UNAVAILABLE while the model is loading or unloading; FAILED_PRECONDITION if it has
+  // failed.
   absl::StatusOr<ModelHandle> Acquire(std::string_view name);
 
-  // By name.
+  // Sorted by name.
   std::vector<ModelSnapshot> List() const;
   absl::StatusOr<ModelSnapshot> Get(std::string_view name) const;
 
-  // Looks whether the files of ready models are as they were loaded (Model::CheckWeights); a model
-  // whose files are not is FAILED from then on, with DATA_LOSS, and is freed when no request holds
-  // it. The registry does so by itself once a second; it is here for tests.
+  // Checks that the files of ready models are unchanged since loading (Model::CheckWeights). A
+  // model whose files have changed becomes FAILED, with DATA_LOSS, and is freed once no request
+  // uses it. The registry does this by itself once a second; the function is public for tests.
   void CheckWeights();
 
-  // What keeps the server from being ready: "model x is loading", or "".
+  // Returns why the server is not ready, such as "model x is loading", or "".
   std::string WhyNotReady() const;
 
  private:
@@ -100,19 +102,20 @@ class ModelRegistry {
 
   absl::StatusOr<Entry*> Find(std::string_view name) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status NotFound(std::string_view name) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // The names that a message lists.
+  // The names for an error message.
   std::string ListNames() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // What an empty name stands for.
+  // The model that an empty name means.
   absl::StatusOr<std::string> OnlyModel() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SetState(Entry& entry, ModelState state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Of those that clients have named; forgets the oldest that nobody uses where there are too many.
+  // Records a FAILED model that a client loaded. If there are too many, forgets the oldest that is
+  // not in use.
   void RememberFailed(const ModelSource& source) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Forget(const std::string& name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Nobody uses the entry, and its error is known.
+  // The entry must not be in use, and its error must be set.
   void SetFailed(Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   void Release(Entry& entry);
-  // Both unlock meanwhile.
+  // Both release the lock while they free.
   void Free(Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void FreeFailed() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   ModelHandle Hold(Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -123,16 +126,16 @@ class ModelRegistry {
   Metrics& metrics_;
   const Listener listener_;
   mutable engine::Mutex mutex_;
-  engine::CondVar idle_;  // some entry's last handle is gone, or it was freed
+  engine::CondVar idle_;  // an entry's last handle was released, or an entry was freed
   std::map<std::string, std::unique_ptr<Entry>, std::less<>> entries_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   engine::CondVar stop_;
-  std::thread watcher_;  // looks at the weights' files, and frees models that have failed
-  // Names that clients chose, the latest last.
+  std::thread watcher_;  // checks the weights' files, and frees failed models
+  // FAILED models that clients loaded, the latest last.
   std::deque<std::string> failed_ ABSL_GUARDED_BY(mutex_);
 };
 
-// Keeps a ready model from being unloaded. Movable; the registry outlives it.
+// Keeps a ready model from being freed. Movable. The registry must outlive the handle.
 class ModelHandle {
  public:
   ModelHandle(ModelHandle&& other) noexcept;
@@ -140,7 +143,7 @@ class ModelHandle {
   ~ModelHandle();
 
   const std::string& name() const;
-  engine::Model& model() const;  // to be used as its contract says: not for Forward
+  engine::Model& model() const;  // thread-safe functions only, so not Forward
   const std::string& digest() const;
   const engine::ModelInfo& info() const;
   const engine::Tokenizer& tokenizer() const;

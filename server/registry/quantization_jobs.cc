@@ -15,21 +15,21 @@ namespace whipsnake::server {
 
 using std::chrono::system_clock;
 
-// All of it is guarded by the jobs' mutex.
+// All members are guarded by mutex_ of the jobs.
 struct QuantizationJobs::Job {
   QuantizationSnapshot snapshot;
-  QuantizationRequest request;   // until it runs or ends: it may hold megabytes of text
-  std::string output_directory;  // which nobody else may make
-  absl::Status cancelled;        // why it shall end
+  QuantizationRequest request;   // cleared when the job runs or ends: it may hold megabytes
+  std::string output_directory;  // which no other job may use
+  absl::Status cancelled;        // set when the job has to end
   std::vector<std::weak_ptr<QuantizationWatcher>> watchers;
 };
 
-// A change, to be told without the lock.
+// A change of a job, to be sent to the watchers without the lock.
 struct QuantizationJobs::Notice {
   QuantizationSnapshot snapshot;
   std::vector<std::shared_ptr<QuantizationWatcher>> watchers;
 
-  // A watcher that cannot be told has no part in what becomes of the job.
+  // A watcher's failure does not affect the job.
   void Send() const {
     for (const auto& watcher : watchers) {
       RunGuarded("quantizations", [&] { watcher->OnSnapshot(snapshot); });
@@ -209,12 +209,12 @@ bool QuantizationJobs::Step() {
     UpdateGauges();
   }
   notice.Send();
-  notice.watchers.clear();  // one that leaves while the job runs is gone
+  notice.watchers.clear();  // a watcher that leaves while the job runs must be freed
   Run(*job, notice.snapshot.id, request);
   return true;
 }
 
-// A job that runs is forgotten by nobody, so that it can be used without the lock.
+// A running job is never forgotten, so it can be used without the lock.
 void QuantizationJobs::Run(Job& job, const std::string& id, const QuantizationRequest& request) {
   absl::StatusOr<engine::QuantizationReport> report = engine::CatchExceptions([&] {
     LogLimited(LogLevel::kInfo, "quantization started",
@@ -230,7 +230,7 @@ void QuantizationJobs::Run(Job& job, const std::string& id, const QuantizationRe
   {
     engine::MutexLock lock(mutex_);
     if (report.ok()) {
-      report->sites.clear();  // there may be thousands, and the output has them
+      report->sites.clear();  // there may be thousands, and the output directory lists them
       job.snapshot.report = *std::move(report);
       job.snapshot.fraction = 1;
       notice = End(job, QuantizationState::kSucceeded, absl::OkStatus());
@@ -247,7 +247,7 @@ absl::Status QuantizationJobs::OnProgress(Job& job, std::string_view stage, doub
   Notice notice;
   {
     engine::MutexLock lock(mutex_);
-    // At 1 the output is there: what is finished cannot be cancelled.
+    // At 1 the output exists, and a finished job cannot be cancelled.
     if (fraction < 1 && !job.cancelled.ok()) return job.cancelled;
     job.snapshot.stage = stage;
     job.snapshot.fraction = std::clamp(fraction, 0.0, 1.0);
@@ -275,7 +275,7 @@ QuantizationJobs::Job* QuantizationJobs::NextQueued() {
   return nullptr;
 }
 
-// Random, so that an id of a server that was restarted does not name another job of this one.
+// Random, so that an id from before a restart does not name another job.
 std::string QuantizationJobs::NewId() const {
   std::random_device random;
   std::string id;

@@ -1,4 +1,4 @@
-// Quantizations as background jobs: one at a time, in the order of arrival, in memory alone.
+// Quantizations as background jobs: one at a time, in the order of arrival, kept only in memory.
 #ifndef WHIPSNAKE_SERVER_REGISTRY_QUANTIZATION_JOBS_H_
 #define WHIPSNAKE_SERVER_REGISTRY_QUANTIZATION_JOBS_H_
 
@@ -20,19 +20,19 @@
 
 namespace whipsnake::server {
 
-// The last three are ends.
+// The last three are final states.
 enum class QuantizationState { kQueued, kRunning, kSucceeded, kFailed, kCancelled };
 // "queued", "running", "succeeded", "failed", "cancelled"
 std::string_view Name(QuantizationState state);
 inline bool HasEnded(QuantizationState state) { return state >= QuantizationState::kSucceeded; }
 
-// How a job stood when one looked.
+// The state of a job at one moment.
 struct QuantizationSnapshot {
   using Time = std::chrono::system_clock::time_point;
 
   std::string id;
   int64_t number = 0;   // in the order of arrival, from 1
-  int64_t version = 0;  // rises with each change
+  int64_t version = 0;  // incremented by each change
   std::string path, output_path;
   engine::Scheme scheme = engine::Scheme::kQuamba;
   QuantizationState state = QuantizationState::kQueued;
@@ -47,8 +47,8 @@ struct QuantizationSnapshot {
 class QuantizationWatcher {
  public:
   virtual ~QuantizationWatcher() = default;
-  // From any thread, with no lock held. Calls may overtake one another: the version tells which
-  // snapshot is the latest.
+  // Called on any thread, with no lock held. Calls may arrive out of order: the snapshot with the
+  // highest version is the latest.
   virtual void OnSnapshot(const QuantizationSnapshot& snapshot) = 0;
 };
 
@@ -56,33 +56,35 @@ class QuantizationWatcher {
 class QuantizationJobs {
  public:
   static constexpr int kMaxWaiting = 16;
-  static constexpr int kMaxEnded = 100;       // that are kept
-  static constexpr size_t kMaxWatchers = 64;  // of a job: each is told of every step
+  static constexpr int kMaxEnded = 100;       // ended jobs that are kept
+  static constexpr size_t kMaxWatchers = 64;  // per job, because each is notified of every step
 
-  // `metrics` outlives the jobs.
+  // `metrics` must outlive the jobs.
   QuantizationJobs(Quantizer quantizer, Metrics& metrics);
-  // Closes, and waits for the job that runs.
+  // Closes, and waits for the running job.
   ~QuantizationJobs();
   QuantizationJobs(const QuantizationJobs&) = delete;
   QuantizationJobs& operator=(const QuantizationJobs&) = delete;
 
-  // Queues a job. RESOURCE_EXHAUSTED when too many wait, ALREADY_EXISTS when another one is on its
-  // way to the same output, UNAVAILABLE once closed.
+  // Queues a job. RESOURCE_EXHAUSTED if too many wait, ALREADY_EXISTS if another job writes the
+  // same output, UNAVAILABLE once closed.
   absl::StatusOr<QuantizationSnapshot> Create(QuantizationRequest request);
-  // NOT_FOUND for an id that never was or is forgotten.
+  // NOT_FOUND for an id that never existed or is forgotten.
   absl::StatusOr<QuantizationSnapshot> Get(std::string_view id) const;
-  // The latest first.
+  // Lists all jobs, the latest first.
   std::vector<QuantizationSnapshot> List() const;
-  // Tells the watcher how the job stands, before this returns, and whenever that changes, up to its
-  // end or the watcher's. NOT_FOUND; RESOURCE_EXHAUSTED when too many watch the job already.
+  // Sends the watcher the job's current state, before this returns, and every change until the job
+  // ends or the watcher is destroyed. NOT_FOUND if there is no such job; RESOURCE_EXHAUSTED if too
+  // many watch it already.
   absl::Status Watch(std::string_view id, const std::shared_ptr<QuantizationWatcher>& watcher);
-  // Ends a queued job; the one that runs ends when it next tells its progress. Again is no error.
-  // NOT_FOUND; FAILED_PRECONDITION when the job has succeeded or failed.
+  // Cancels a job: a queued one at once, a running one when it next reports progress. Cancelling a
+  // cancelled job is not an error. NOT_FOUND if there is no such job; FAILED_PRECONDITION if it has
+  // succeeded or failed.
   absl::StatusOr<QuantizationSnapshot> Cancel(std::string_view id);
 
-  // Refuses jobs from now on and cancels those that there are. Does not wait.
+  // Refuses new jobs and cancels all existing ones. Does not wait.
   void Close();
-  // Closes, and returns when no job runs.
+  // Closes, and returns once no job runs.
   void Stop();
 
  private:
@@ -90,7 +92,7 @@ class QuantizationJobs {
   struct Notice;
 
   void Work();
-  // Waits for a job and runs it; false at the end.
+  // Waits for a job and runs it. Returns false once closed and no job is left.
   bool Step();
   void Run(Job& job, const std::string& id, const QuantizationRequest& request);
   absl::Status OnProgress(Job& job, std::string_view stage, double fraction);
@@ -111,7 +113,7 @@ class QuantizationJobs {
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
   int64_t last_number_ ABSL_GUARDED_BY(mutex_) = 0;
   std::map<int64_t, std::unique_ptr<Job>> jobs_ ABSL_GUARDED_BY(mutex_);  // by number
-  engine::Mutex stop_mutex_;                                              // for the join
+  engine::Mutex stop_mutex_;                                              // guards joining worker_
   std::thread worker_;
 };
 

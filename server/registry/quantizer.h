@@ -1,4 +1,4 @@
-// From a checked request to a quantized model directory.
+// Quantizes a model directory according to a checked request.
 #ifndef WHIPSNAKE_SERVER_REGISTRY_QUANTIZER_H_
 #define WHIPSNAKE_SERVER_REGISTRY_QUANTIZER_H_
 
@@ -16,28 +16,28 @@ namespace whipsnake::server {
 inline constexpr int64_t kMaxCalibrationFileBytes = int64_t{16} << 20;
 
 struct QuantizationRequest {
-  std::string model_root;   // below which the paths lie
-  std::string path;         // of the float model, as the client called it
-  std::string output_path;  // of the directory to be made, likewise
-  std::string directory;    // where the two lay when the request came
+  std::string model_root;   // all paths are below it
+  std::string path;         // of the float model, as given by the client
+  std::string output_path;  // of the directory to create, as given by the client
+  std::string directory;    // real path when the request arrived
   std::string output_directory;
   engine::QuantizeOptions options;
-  std::string calibration_path;  // empty: the text is here
-  std::string calibration_file;  // where it lay
-  std::string calibration_text;  // JSON lines or plain text, as a file has it
+  std::string calibration_path;  // empty: the text is in calibration_text
+  std::string calibration_file;  // real path when the request arrived
+  std::string calibration_text;  // JSON lines or plain text, as in a file
   engine::CalibrationOptions samples;
 };
 
-// Tells the progress, and ends with its error if that has one.
+// Reports its progress. If `progress` returns an error, ends with that error.
 using Quantizer = std::function<absl::StatusOr<engine::QuantizationReport>(
     const QuantizationRequest& request, const engine::WorkProgress& progress)>;
 
-// Resolves the request's paths anew, for it may have waited long. Reads the model's tokenizer and
-// the calibration text, then does engine::QuantizeModel at the priority of background work. The
-// output is made in the directory that was its parent when the work began, whatever takes the place
-// of that. Errors as from ResolveModelPath and ResolveNewDirectory, DATA_LOSS for what is wrong
-// with the model's files (BlameCheckpoint), else as from QuantizeModel. What the environment points
-// to outlives the quantizer.
+// Resolves the request's paths again, because it may have waited for long. Reads the model's
+// tokenizer and the calibration text, then runs engine::QuantizeModel at background priority. The
+// output is created in the directory that was its parent when the work began, even if that is moved
+// or replaced. Returns errors of ResolveModelPath and ResolveNewDirectory, DATA_LOSS for wrong
+// model files (BlameCheckpoint), and errors of QuantizeModel. The objects that `environment` points
+// to must outlive the quantizer.
 Quantizer MakeDirectoryQuantizer(engine::ModelEnvironment environment);
 
 }  // namespace whipsnake::server

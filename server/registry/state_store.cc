@@ -32,10 +32,10 @@ using std::chrono::system_clock;
 constexpr std::string_view kExtension = ".state";
 constexpr std::chrono::seconds kExpiryCheck{30};
 constexpr int kExpiredPerCall = 64;
-constexpr size_t kNameBytes = 16;  // of a digest
+constexpr size_t kNameBytes = 16;  // of the handle's digest
 
 std::string NewHandle() {
-  std::random_device device;  // the system's: not to be guessed from earlier ones
+  std::random_device device;  // the system's source: cannot be predicted from earlier handles
   std::string handle = "st-";
   for (int i = 0; i < 4; ++i) {
     char digits[9];
@@ -49,7 +49,7 @@ bool IsHexadecimal(std::string_view text, size_t digits) {
   return text.size() == digits && text.find_first_not_of("0123456789abcdef") == text.npos;
 }
 
-// What an older version called the file of a state: it names those by their handles.
+// Whether `text` is a handle. An older version named files by their handles.
 bool IsHandle(std::string_view text) {
   return text.starts_with("st-") && IsHexadecimal(text.substr(3), 2 * kNameBytes);
 }
@@ -100,7 +100,7 @@ int64_t BytesOf(int64_t tokens, int64_t state_bytes) {
   return tokens * static_cast<int64_t>(sizeof(int32_t)) + state_bytes;
 }
 
-// The sum, or the last time that there is.
+// Returns the sum, or the largest time if it would overflow.
 system_clock::time_point Later(system_clock::time_point time, milliseconds by) {
   return by < system_clock::time_point::max() - time ? time + by : system_clock::time_point::max();
 }
@@ -114,7 +114,7 @@ void SetAside(const std::string& path, const absl::Status& why) {
 
 }  // namespace
 
-// Room for a new state, which is counted; given back where the state does not come.
+// Reserves room for a new state. The room is released unless the state arrives.
 class StateStore::Arrival {
  public:
   Arrival(StateStore* store, StateInfo info) : store_(*store), info_(std::move(info)) {}
@@ -126,13 +126,13 @@ class StateStore::Arrival {
     store_.Count(info_, -1);
   }
 
-  // With the handle.
+  // Includes the handle.
   const StateInfo& info() const { return info_; }
 
-  // It is counted.
+  // To be called once the state has been counted.
   void Expect() { expected_ = true; }
 
-  // From then on it is an entry that is counted. `held` as there.
+  // Turns the reservation into an entry. `held` is as in Entry.
   void Come(std::shared_ptr<const Held> held) {
     engine::MutexLock lock(store_.mutex_);
     store_.Insert(info_, std::move(held));
@@ -165,7 +165,7 @@ std::string StateStore::PathOf(const std::string& name) const {
 
 absl::Status StateStore::Open() {
   if (options_.directory.empty()) return absl::OkStatus();
-  // All names first: some files are renamed.
+  // Read all names first, because some files are renamed.
   std::vector<std::string> files;
   std::error_code error;
   fs::directory_iterator entry(options_.directory, error);
@@ -182,7 +182,7 @@ absl::Status StateStore::Open() {
 void StateStore::FindFile(const std::string& file) {
   const fs::path found = fs::path(options_.directory) / file;
   std::error_code error;
-  if (file.find(std::string(kExtension) + ".tmp-") != file.npos) {  // of what was killed
+  if (file.find(std::string(kExtension) + ".tmp-") != file.npos) {  // left by a killed process
     fs::remove(found, error);
     return Log(LogLevel::kInfo,
                error ? "part of a state could not be removed" : "part of a state removed",
@@ -216,7 +216,7 @@ void StateStore::FindFile(const std::string& file) {
       .expires = std::min(header->expires, Later(options_.now(), options_.max_time_to_live)),
       .on_disk = true};
   engine::MutexLock lock(mutex_);
-  if (entries_.contains(name)) return;  // under its handle too, by an older version
+  if (entries_.contains(name)) return;  // an older version stored it under its handle too
   Count(info, +1);
   Insert(std::move(info), nullptr);
 }
@@ -242,7 +242,7 @@ absl::Status StateStore::Validate(const StateRetention& retention) const {
 absl::StatusOr<StateInfo> StateStore::Describe(const StateInfo& of,
                                                const StateRetention& retention) const {
   RETURN_IF_ERROR(Validate(retention));
-  // Files have whole milliseconds: so has what is said of them.
+  // Use whole milliseconds, as files do.
   const auto now = std::chrono::floor<milliseconds>(options_.now());
   StateInfo info = of;
   info.handle = NewHandle();
@@ -254,7 +254,7 @@ absl::StatusOr<StateInfo> StateStore::Describe(const StateInfo& of,
   return info;
 }
 
-// Refused before anything is allocated or changed.
+// Refuses before anything is allocated or changed.
 absl::StatusOr<std::shared_ptr<StateStore::Arrival>> StateStore::Admit(
     const StateInfo& of, const StateRetention& retention, bool with_files) {
   ASSIGN_OR_RETURN(StateInfo info, Describe(of, retention));
@@ -273,7 +273,7 @@ void StateStore::Do(bool with_files, std::function<Result()> work,
                     std::function<void(Result)> done) {
   auto task = [work = std::move(work), done = std::move(done)]() mutable {
     Result result = engine::CatchExceptions(work);
-    work = nullptr;  // whoever is told that it is done finds its memory free
+    work = nullptr;  // free the state before reporting completion
     done(std::move(result));
   };
   if (!with_files) return task();
@@ -281,7 +281,7 @@ void StateStore::Do(bool with_files, std::function<Result()> work,
   Queue(std::move(task));
 }
 
-// Callers that are admitted at the same moment may come on top.
+// The limit is not exact: concurrent callers may each be admitted.
 absl::Status StateStore::CheckQueue() const {
   return tasks_.size() < kMaxWaitingTasks ? absl::OkStatus() : QueueFull(tasks_.size());
 }
@@ -341,7 +341,7 @@ bool StateStore::ForgetExpired() {
   if (!expired.empty()) {
     Queue([this, expired = std::move(expired)] {
       for (const Entry& entry : expired) {
-        // A failure is logged, and what is left is found at the next start.
+        // A failure is logged, and a file that is left is found at the next start.
         if (entry.info.on_disk) Remove(entry.info).IgnoreError();
       }
     });
@@ -366,7 +366,7 @@ void StateStore::Save(const engine::SavedState& state, const std::string& model,
   const bool on_disk = (*arrival)->info().on_disk;
   auto held = engine::CatchExceptions([&] { return Copy(state, (*arrival)->info()); });
   if (!held.ok()) {
-    arrival->reset();  // whoever is told finds the room free
+    arrival->reset();  // release the room before reporting
     return done(held.status());
   }
   Do<absl::StatusOr<StateInfo>>(
@@ -411,7 +411,8 @@ absl::Status StateStore::Write(const StateInfo& info, const engine::StateFile& f
                       "the state could not be written");
 }
 
-// One that is gone is no error. What could not be removed is found again at the next start.
+// A missing file is not an error. A file that could not be removed is found again at the next
+// start.
 absl::Status StateStore::Remove(const StateInfo& info) const {
   std::error_code error;
   fs::remove(PathOf(info.name), error);
@@ -462,7 +463,7 @@ absl::StatusOr<std::shared_ptr<const StateStore::Held>> StateStore::Read(const S
 absl::Status StateStore::Gone(const StateInfo& info, const absl::Status& why) {
   {
     engine::MutexLock lock(mutex_);
-    if (!entries_.contains(info.name)) return NotFound(info.handle);  // deleted meanwhile
+    if (!entries_.contains(info.name)) return NotFound(info.handle);  // deleted in the meantime
   }
   return WithReason(
       engine::WithCode(StorageError(why, "the state's file is gone"), absl::StatusCode::kDataLoss),
@@ -517,7 +518,7 @@ absl::Status StateStore::RemoveAndForget(const StateInfo& info) {
   RETURN_IF_ERROR(
       StorageError(engine::SyncDirectory(options_.directory), "the state's file may come back"));
   engine::MutexLock lock(mutex_);
-  return Forget(info.name) ? absl::OkStatus() : NotFound(info.handle);  // another was quicker
+  return Forget(info.name) ? absl::OkStatus() : NotFound(info.handle);  // already deleted
 }
 
 std::vector<StateInfo> StateStore::List(std::string_view model) {
@@ -547,7 +548,7 @@ absl::StatusOr<std::shared_ptr<const engine::SavedState>> StateStore::Load(
     ASSIGN_OR_RETURN(held, Read(info));
   }
   const engine::StateFile& file = held->file;
-  // Neither a token nor a size that the model lacks is better than a wrong checksum.
+  // A token or size that the model does not have is treated like a wrong checksum.
   const absl::Status tokens =
       engine::ValidateTokenIds("tokens", file.tokens, model.info().vocab_size);
   if (!tokens.ok()) return Damaged(info, engine::WithPath(tokens, PathOf(info.name)));
@@ -567,7 +568,7 @@ bool StateStore::Step() {
   std::function<void()> task;
   {
     engine::MutexLock lock(mutex_);
-    ForgetExpired();  // a few each time, which makes a task
+    ForgetExpired();  // a few each time; queues a task
     if (tasks_.empty()) {
       if (!stopping_) wake_.WaitUntil(mutex_, std::chrono::steady_clock::now() + kExpiryCheck);
       return !stopping_ || !tasks_.empty();

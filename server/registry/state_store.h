@@ -1,13 +1,14 @@
-// Saved states by handle: in memory, or each in a file of a directory, where it survives a restart.
+// Saved states by handle. Each is in memory, or in a file of a directory, where it survives a
+// restart.
 //
-// A handle is a secret, a random number that cannot be guessed. Neither the store's directory nor a
-// listing has it: a state's name, which they do have, is a one-way digest of the handle (SHA-256,
-// cut to 128 bits). A state belongs to what made it: the digest of the model's weights, scheme and
-// types. What was acknowledged stays until it expires or is deleted: where there is no room, new
-// ones are refused.
+// A handle is a secret: a random number that cannot be guessed. Neither the store's directory nor a
+// listing contains it. They contain the state's name, a one-way digest of the handle (SHA-256
+// truncated to 128 bits). A state can be continued only by a model with the digest of the one that
+// made it: the digest of its weights, scheme and types. A saved state is kept until it expires or
+// is deleted: if there is no room, new states are refused.
 //
-// Files are read by the thread that continues a state; a thread of the store's does all else with
-// them, of which a bounded number waits. None is touched under the lock.
+// Files are read on the thread that continues a state. All other file work is done on the store's
+// thread, with a bounded queue. No file is accessed with the lock held.
 #ifndef WHIPSNAKE_SERVER_REGISTRY_STATE_STORE_H_
 #define WHIPSNAKE_SERVER_REGISTRY_STATE_STORE_H_
 
@@ -36,7 +37,7 @@
 namespace whipsnake::server {
 
 struct StateStoreOptions {
-  std::string directory;  // of the files, which exists; empty: none are kept
+  std::string directory;  // of the files, must exist; empty: no files are kept
   int64_t max_states = 10'000;
   int64_t max_memory_bytes = int64_t{1} << 30;
   int64_t max_disk_bytes = int64_t{16} << 30;
@@ -45,7 +46,7 @@ struct StateStoreOptions {
   std::function<std::chrono::system_clock::time_point()> now = std::chrono::system_clock::now;
 };
 
-// How a state is to be kept; what is not set is the store's default.
+// How to keep a state. Unset fields take the store's defaults.
 struct StateRetention {
   std::optional<std::chrono::milliseconds> time_to_live;
   std::optional<bool> on_disk;
@@ -53,7 +54,7 @@ struct StateRetention {
 
 struct StateInfo {
   std::string handle;  // empty in a listing
-  std::string name;    // 32 hexadecimal digits, for anyone to see
+  std::string name;    // 32 hexadecimal digits; not a secret
   std::string model;
   std::string digest;
   int64_t tokens = 0;
@@ -68,50 +69,52 @@ class StateStore {
  public:
   using Done = std::function<void(absl::StatusOr<StateInfo>)>;
 
-  // That wait for the store's thread. Each costs a disk some milliseconds, so the last one waits a
-  // second or so; and all that a model runs by default (64) may end at once, each with a state to
-  // be written.
+  // The most tasks that wait for the store's thread. Each costs a disk some milliseconds, so the
+  // last one waits a second or so. All sequences that a model runs by default (64) may end at once,
+  // each with a state to write.
   static constexpr size_t kMaxWaitingTasks = 256;
 
-  // The ledger, where the states in memory are booked, outlives the store.
+  // `ledger`, in which states in memory are booked, must outlive the store.
   StateStore(StateStoreOptions options, engine::Ledger* ledger);
-  // Finishes what was begun. `done` of every Save has been called then.
+  // Finishes all tasks. By then `done` of every call has been called.
   ~StateStore();
 
-  // Finds the files that are there; once, before all else. Nobody else uses the directory. A file
-  // that is no whole state file is renamed to *.corrupt, one that has expired is deleted, as is
-  // what a crash has left half written. An error where the directory cannot be read.
+  // Finds the existing files. Must be called once, before everything else; no other process may use
+  // the directory. A file that is not a complete state file is renamed to *.corrupt; expired files,
+  // and files left half written by a crash, are deleted. Returns an error if the directory cannot
+  // be read.
   absl::Status Open();
 
-  // INVALID_ARGUMENT with the field ("time_to_live") for a time out of range, FAILED_PRECONDITION
-  // for `on_disk` without a directory.
+  // Returns INVALID_ARGUMENT with the field ("time_to_live") if the time is out of range, and
+  // FAILED_PRECONDITION if `on_disk` is set without a directory.
   absl::Status Validate(const StateRetention& retention) const;
 
-  // Save, Fork and Delete tell `done` on the spot, or on a thread of the store's where there is
-  // something to do with files. RESOURCE_EXHAUSTED, nothing done, where too much of that waits; and
-  // where what is thrown on that thread is for want of memory.
+  // Save, Fork and Delete call `done` before they return, or on the store's thread if files are
+  // involved. They report RESOURCE_EXHAUSTED, with nothing done, if too many file tasks wait, and
+  // also if a task runs out of memory.
 
-  // Keeps a copy of a state under a new handle and says which: in memory at once, on disk when the
-  // file is durable. RESOURCE_EXHAUSTED where there is no room, which is known before anything is
-  // copied, INTERNAL where the file cannot be written, else errors as from Validate.
+  // Saves a copy of a state under a new handle, and reports it: at once for a state in memory, or
+  // once the file is durable. RESOURCE_EXHAUSTED, before anything is copied, if there is no room;
+  // INTERNAL if the file cannot be written; otherwise errors of Validate.
   void Save(const engine::SavedState& state, const std::string& model, const std::string& digest,
             const StateRetention& retention, Done done);
-  // The same state once more, on disk or not as it is if `retention` does not say. NOT_FOUND, else
-  // errors as from Save, and then as from Load.
+  // Saves the same state under another handle. If `retention` does not set on_disk, it is on disk
+  // if the original is. NOT_FOUND; otherwise errors of Save and of Load.
   void Fork(std::string_view handle, const StateRetention& retention, Done done);
 
-  // NOT_FOUND for a handle that is unknown, has expired or was deleted.
+  // NOT_FOUND for a handle that is unknown, expired or deleted.
   absl::StatusOr<StateInfo> Get(std::string_view handle);
-  // Says so when it is gone, its file too, which is then durable: INTERNAL where that cannot be
-  // removed, and the state is still there.
+  // Deletes a state, and its file if it has one; reports once that is durable. INTERNAL if the file
+  // cannot be removed; the state then still exists.
   void Delete(std::string_view handle, std::function<void(absl::Status)> done);
-  // By name, without handles; of one model, or of all where it is empty.
+  // Lists states sorted by name, without handles: those of one model, or all if `model` is empty.
   std::vector<StateInfo> List(std::string_view model);
 
-  // The state to be continued by `model`, whose digest it must have: FAILED_PRECONDITION otherwise.
-  // DATA_LOSS where its file is gone, or is damaged or has tokens that the model lacks, which is
-  // then renamed to *.corrupt and forgotten; INTERNAL where it cannot be read; RESOURCE_EXHAUSTED
-  // where the ledger refuses.
+  // Returns the state, to be continued by `model`. NOT_FOUND as from Get; FAILED_PRECONDITION
+  // unless `digest`, the digest of `model`, is that of the state; DATA_LOSS if the state's file is
+  // missing, is damaged or has tokens that the model lacks (in the last two cases the file is
+  // renamed to *.corrupt and the state is forgotten); INTERNAL if the file cannot be read;
+  // RESOURCE_EXHAUSTED if the ledger refuses.
   absl::StatusOr<std::shared_ptr<const engine::SavedState>> Load(std::string_view handle,
                                                                  engine::Model& model,
                                                                  std::string_view digest);
@@ -120,45 +123,45 @@ class StateStore {
   int64_t disk_bytes() const;
   int64_t states() const;
 
-  // Returns when the store's thread has done what there was to do; for tests.
+  // Returns when the store's thread has done all queued tasks; for tests.
   void Flush();
 
  private:
-  // A state as bytes, in memory.
+  // A state serialised in memory.
   struct Held {
     engine::StateFile file;
     engine::Reservation booked;
   };
   struct Entry {
     StateInfo info;                    // without the handle
-    std::shared_ptr<const Held> held;  // null where it is on disk
+    std::shared_ptr<const Held> held;  // null if it is on disk
   };
   class Arrival;
   using Time = std::chrono::system_clock::time_point;
 
   std::string PathOf(const std::string& name) const;
   void FindFile(const std::string& file);
-  // Reads the file of a state on disk. One that is damaged is set aside and forgotten.
+  // Reads the file of a state on disk. A damaged file is set aside and its state forgotten.
   absl::StatusOr<std::shared_ptr<const Held>> Read(const StateInfo& info);
   absl::Status Gone(const StateInfo& info, const absl::Status& why);
   absl::Status Damaged(const StateInfo& info, const absl::Status& why);
   absl::StatusOr<std::shared_ptr<const Held>> Copy(const engine::SavedState& state,
                                                    const StateInfo& info);
-  // A new handle for a state like `of`.
+  // Returns the description, with a new handle, of a state like `of`.
   absl::StatusOr<StateInfo> Describe(const StateInfo& of, const StateRetention& retention) const;
-  // Room for a state like `of`, and for a task where it has to do with files.
+  // Reserves room for a state like `of`, and checks the queue if files are involved.
   absl::StatusOr<std::shared_ptr<Arrival>> Admit(const StateInfo& of,
                                                  const StateRetention& retention, bool with_files);
-  // Takes in what has arrived; writes its file before, where it is to be on disk.
+  // Adds the state of `arrival`. Writes its file first if it is to be on disk.
   absl::StatusOr<StateInfo> Keep(Arrival& arrival, std::shared_ptr<const Held> held);
   absl::Status Write(const StateInfo& info, const engine::StateFile& file) const;
   absl::Status Remove(const StateInfo& info) const;
   absl::Status RemoveAndForget(const StateInfo& info);
   void Work();
-  // The worker's next task, or a wait for one; false at the end.
+  // Runs the worker's next task, or waits for one. Returns false once stopping and no task is left.
   bool Step();
 
-  // Has the work done, by the worker where it is `with_files`, and tells what came of it.
+  // Runs `work`, on the worker if `with_files`, and passes the result to `done`.
   template <typename Result>
   void Do(bool with_files, std::function<Result()> work, std::function<void(Result)> done);
   void Queue(std::function<void()> task) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -166,14 +169,14 @@ class StateStore {
   absl::Status MakeRoom(const StateInfo& info) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckRoom(const StateInfo& info) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Count(const StateInfo& info, int sign) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // What is inserted was counted before; what is forgotten still has its file.
+  // Insert does not count the state, which must have been counted. Forget does not remove the file.
   void Insert(StateInfo info, std::shared_ptr<const Held> held)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool Forget(const std::string& name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Some of those that have expired, the first first, so that no call takes long. The thread frees
-  // them and removes their files. False when there is none left.
+  // Forgets some expired states, the earliest first, and has the worker free them and remove their
+  // files. Bounded, so that no call takes long. Returns whether more are left.
   bool ForgetExpired() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // A copy of the entry, with the handle.
+  // Returns a copy of the entry, with the handle.
   absl::StatusOr<Entry> Find(std::string_view handle) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const StateStoreOptions options_;
@@ -181,14 +184,14 @@ class StateStore {
   mutable engine::Mutex mutex_;
   engine::CondVar wake_;
   std::map<std::string, Entry> entries_ ABSL_GUARDED_BY(mutex_);              // by name
-  std::set<std::pair<Time, std::string>> by_expiry_ ABSL_GUARDED_BY(mutex_);  // their names
+  std::set<std::pair<Time, std::string>> by_expiry_ ABSL_GUARDED_BY(mutex_);  // names of entries
   int64_t memory_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t disk_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
-  // Those on their way to the disk included, as in the bytes.
+  // Like the bytes, includes states that are still being saved.
   int64_t states_ ABSL_GUARDED_BY(mutex_) = 0;
   std::deque<std::function<void()>> tasks_ ABSL_GUARDED_BY(mutex_);  // for the worker
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  std::thread worker_;  // writes and removes files, and looks for what has expired
+  std::thread worker_;  // writes and removes files, and looks for expired states
 };
 
 }  // namespace whipsnake::server

@@ -1,5 +1,5 @@
-// The generations in progress, so that a drain can refuse new ones, wait for these and at last stop
-// them.
+// Tracks the generations in progress, so that a drain can refuse new ones, wait for the running
+// ones, and finally abort them.
 #ifndef WHIPSNAKE_SERVER_RPC_ACTIVE_CALLS_H_
 #define WHIPSNAKE_SERVER_RPC_ACTIVE_CALLS_H_
 
@@ -11,8 +11,7 @@
 
 namespace whipsnake::server {
 
-// A call that can be told to end early. Abort is called at most once, from any thread, and must not
-// block.
+// A call that can be aborted. Abort is called at most once, on any thread, and must not block.
 class AbortableCall {
  public:
   virtual ~AbortableCall() = default;
@@ -22,14 +21,15 @@ class AbortableCall {
 // Thread-safe.
 class ActiveCalls {
  public:
-  // UNAVAILABLE, with RetryInfo, once closed. After OK the call must Leave before it goes away.
+  // Returns UNAVAILABLE, with RetryInfo, once closed. After OK the call must Leave before it is
+  // destroyed.
   absl::Status Enter(AbortableCall* call);
   void Leave(AbortableCall* call);
 
-  // Refuses calls from now on.
+  // Refuses new calls.
   void Close();
   bool closed() const;
-  // Whether the last call has left, by the deadline.
+  // Waits until no call is left, or until the deadline. Returns whether no call is left.
   bool WaitUntilIdle(std::chrono::steady_clock::time_point deadline);
   void AbortAll();
 

@@ -1,4 +1,4 @@
-// AdminService over gRPC's callback API.
+// AdminService on gRPC's callback API.
 #ifndef WHIPSNAKE_SERVER_RPC_ADMIN_SERVICE_H_
 #define WHIPSNAKE_SERVER_RPC_ADMIN_SERVICE_H_
 
@@ -13,14 +13,14 @@
 
 namespace whipsnake::server {
 
-// What the service works with. All outlive its calls.
+// What the service uses. All pointers must outlive its calls.
 struct AdminServiceEnvironment {
   const Metrics* metrics = nullptr;
   const engine::Ledger* ledger = nullptr;
   const ActiveCalls* active_calls = nullptr;
   int threads = 0;
   std::chrono::system_clock::time_point start_time;
-  // Asks the daemon to drain, within this time if given; returns at once.
+  // Asks the daemon to drain, with this grace period if given. Returns at once. Thread-safe.
   std::function<void(std::optional<std::chrono::milliseconds>)> request_drain;
 };
 

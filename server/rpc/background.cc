@@ -36,8 +36,8 @@ absl::Status Background::Run(std::function<absl::Status()> task,
                              std::function<void(absl::Status)> done) {
   if (absl::Status full = Enter(); !full.ok()) return full;
   const auto start = [&] {
-    // Detached, but waited for: the last thing that a thread does is to say, under the lock, that
-    // it is done.
+    // The thread is detached, but the destructor waits for it: its last action is to report, with
+    // the lock held, that it is done.
     std::thread([this, task = std::move(task), done = std::move(done)] {
       RunGuarded("background", [&] { done(engine::CatchExceptions(task)); });
       Leave();

@@ -1,4 +1,4 @@
-// Threads for what takes long, so that gRPC's own threads never do.
+// Threads for long-running tasks, so that gRPC's own threads never run them.
 #ifndef WHIPSNAKE_SERVER_RPC_BACKGROUND_H_
 #define WHIPSNAKE_SERVER_RPC_BACKGROUND_H_
 
@@ -9,16 +9,16 @@
 
 namespace whipsnake::server {
 
-// Runs each task on a thread of its own, a bounded number at a time. Thread-safe.
+// Runs each task on its own thread, a bounded number at a time. Thread-safe.
 class Background {
  public:
   explicit Background(int max_tasks) : max_tasks_(max_tasks) {}
   // Waits for all tasks.
   ~Background();
 
-  // Tells `done` on the task's thread what the task returns, or what an exception that it throws
-  // is as a status. RESOURCE_EXHAUSTED, the task not run and nobody told, when there are too many
-  // or no thread is to be had.
+  // Runs `task` and then calls `done` on the task's thread with its status, or with the status of
+  // an exception that it throws. Returns RESOURCE_EXHAUSTED, with neither called, if too many tasks
+  // run or no thread can be created.
   absl::Status Run(std::function<absl::Status()> task, std::function<void(absl::Status)> done);
 
  private:

@@ -13,16 +13,16 @@
 
 namespace whipsnake::server {
 
-// A few threads of low priority, and a bounded queue before them. Thread-safe.
+// A few low-priority threads with a bounded queue. Thread-safe.
 class CompilePool {
  public:
   CompilePool(int threads, size_t max_waiting);
-  // Runs what was accepted before.
+  // Runs all accepted tasks first.
   ~CompilePool();
 
-  // Runs the task soon, on a thread of the pool. RESOURCE_EXHAUSTED, the task not run, when too
-  // many wait, or when a quarter of what may wait is this client's. An exception ends the task
-  // alone: what waits for it is the task's to tell.
+  // Queues the task to run on a thread of the pool. Returns RESOURCE_EXHAUSTED, with the task not
+  // run, if too many tasks wait, or if a quarter of the allowed waiting tasks belong to this
+  // client. An exception ends only the task, which must itself report the error to its caller.
   absl::Status Run(const std::string& client, std::function<void()> task);
 
  private:

@@ -15,8 +15,8 @@ class EndTimer : public grpc::experimental::Interceptor {
     if (methods->QueryInterceptionHookPoint(InterceptionHookPoints::PRE_SEND_STATUS)) {
       end_timeout_.Start(timeout_);
     }
-    // Later, in a destructor, the other interceptors may be gone, which a cancellation goes
-    // through.
+    // Stop here, not in a destructor: a cancellation goes through the other interceptors, which may
+    // already be destroyed by then.
     if (methods->QueryInterceptionHookPoint(InterceptionHookPoints::POST_RECV_CLOSE)) {
       end_timeout_.Stop();
     }
@@ -54,13 +54,19 @@ void EndTimeout::Stop() {
 }
 
 void EndTimeout::Start(std::chrono::milliseconds timeout) {
-  // gRPC runs what a cancellation sets off after this function, not within it: the lock is free by
-  // then.
-  const auto cancel = [target = target_](bool rang) {
+  alarm_.emplace();  // calls off the last one
+  alarm_->Set(std::chrono::system_clock::now() + timeout, Cancellation());
+}
+
+void EndTimeout::Expire() { expiry_.Set(std::chrono::system_clock::now(), Cancellation()); }
+
+// gRPC runs the callbacks of a cancellation after the alarm's function, not inside it, so the lock
+// is free by then. On a thread that is not gRPC's they would run inside TryCancel.
+std::function<void(bool)> EndTimeout::Cancellation() const {
+  return [target = target_](bool rang) {
     engine::MutexLock lock(target->mutex);
     if (rang && target->context != nullptr) target->context->TryCancel();
   };
-  alarm_.Set(std::chrono::system_clock::now() + timeout, cancel);
 }
 
 std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface> MakeEndTimeouts(

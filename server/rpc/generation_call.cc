@@ -21,7 +21,7 @@ double SecondsSince(engine::Clock::time_point time) {
 
 using Event = engine::GenerationStream::Event;
 
-// "ipv4:10.0.0.7:51234" without its port: a host's connections are one client.
+// "ipv4:10.0.0.7:51234" without the port: all connections of a host are one client.
 std::string HostOf(const std::string& peer) { return peer.substr(0, peer.rfind(':')); }
 
 }  // namespace
@@ -31,7 +31,8 @@ GenerationCall::GenerationCall(const GenerationEnvironment& environment, Generat
     : environment_(environment),
       kind_(kind),
       context_(context),
-      deadline_(MonotonicDeadline(context->deadline())) {}
+      deadline_(MonotonicDeadline(context->deadline())),
+      end_timeout_(context) {}
 
 GenerationCall::~GenerationCall() {
   if (entered_) environment_.active_calls->Leave(this);
@@ -132,8 +133,8 @@ absl::Status GenerationCall::Submit(const v1::GenerationParameters& parameters,
 }
 
 void GenerationCall::Cancel() {
-  // gRPC cancels at the deadline too, and a client may reach it a little earlier by its own clock.
-  // The engine sees a deadline by itself, and calls it by its name.
+  // gRPC also cancels at the deadline, which a client may reach a little earlier by its own clock.
+  // The engine detects deadlines itself and reports them as such.
   constexpr std::chrono::milliseconds kClocksDiffer{20};
   if (!aborted_ && engine::Clock::now() >= deadline_ - kClocksDiffer) return;
   engine::MutexLock lock(mutex_);
@@ -154,6 +155,26 @@ void GenerationCall::Fail(const absl::Status& why) {
 void GenerationCall::Abort() {
   aborted_ = true;
   Cancel();
+  engine::MutexLock lock(mutex_);
+  if (ended_) end_timeout_.Expire();
+}
+
+void GenerationCall::GiveTimeToRead() {
+  // To the clients of a server that stops, enough to read a status.
+  constexpr std::chrono::milliseconds kAborted{1000};
+  end_timeout_.Start(aborted_ ? std::min(kAborted, environment_.end_timeout)
+                              : environment_.end_timeout);
+}
+
+void GenerationCall::Close() {
+  end_timeout_.Stop();
+  LogEnd();
+}
+
+grpc::Status GenerationCall::EndWith(const absl::Status& status) const {
+  grpc::Status end(static_cast<grpc::StatusCode>(status.code()), "");
+  engine::CatchExceptions([&] { end = EndCall(context_, request_id_, status); }).IgnoreError();
+  return end;
 }
 
 absl::Status GenerationCall::StatusOf(const Event& event) const {
@@ -193,17 +214,26 @@ std::vector<int> GenerationCall::Choose(const engine::Finished& finished) const 
 }
 
 void GenerationCall::Finish(const Event& event, std::function<void(const GenerationEnd&)> done) {
-  finished_ = event.finished;
-  failure_ = event.status;
-  seconds_ = SecondsSince(arrival_);
-  auto end = std::make_shared<GenerationEnd>();
-  end->status = StatusOf(event);
-  end->finished = event.finished;
-  if (end->status.ok()) end->chosen = Choose(end->finished);
-  SaveStates(std::move(end), std::move(done));
+  {
+    engine::MutexLock lock(mutex_);
+    ended_ = true;
+  }
+  std::shared_ptr<GenerationEnd> end;
+  const absl::Status made = engine::CatchExceptions([&] {
+    finished_ = event.finished;
+    failure_ = event.status;
+    seconds_ = SecondsSince(arrival_);
+    end = std::make_shared<GenerationEnd>();
+    end->status = StatusOf(event);
+    end->finished = event.finished;
+    if (end->status.ok()) end->chosen = Choose(end->finished);
+  });
+  if (made.ok()) return SaveStates(std::move(end), std::move(done));
+  model_.reset();
+  done({.status = made, .finished = {}, .chosen = {}, .states = {}});
 }
 
-// One after the other: the first that fails ends it.
+// Saves the states one after another. The first failure ends the call.
 void GenerationCall::SaveStates(std::shared_ptr<GenerationEnd> end,
                                 std::function<void(const GenerationEnd&)> done) {
   const size_t next = end->states.size();
@@ -214,15 +244,18 @@ void GenerationCall::SaveStates(std::shared_ptr<GenerationEnd> end,
     return done(*end);
   }
   const engine::SavedState& state = *end->finished.completions[end->chosen[next]].state;
-  environment_.states->Save(state, model_->name(), model_->digest(), retention_,
-                            [this, end, done](const absl::StatusOr<StateInfo>& info) {
-                              if (info.ok()) {
-                                end->states.push_back(*info);
-                              } else {
-                                end->status = info.status();
-                              }
-                              SaveStates(end, done);
-                            });
+  const auto saved = [this, end, done](const absl::StatusOr<StateInfo>& info) {
+    end->status = info.status();
+    if (info.ok()) end->status = engine::CatchExceptions([&] { end->states.push_back(*info); });
+    SaveStates(end, done);
+  };
+  const absl::Status begun = engine::CatchExceptions([&] {
+    environment_.states->Save(state, model_->name(), model_->digest(), retention_, saved);
+  });
+  if (begun.ok()) return;
+  end->status = begun;
+  model_.reset();
+  done(*end);
 }
 
 void GenerationCall::LogEnd() const {
@@ -230,7 +263,7 @@ void GenerationCall::LogEnd() const {
   if (!refusal_.ok()) LogRefusal(method_, parameters.model(), request_id_, refusal_);
   if (!finished_) return;
   const bool failed = EngineFailed(failure_, *finished_);
-  // Two messages, each with a limit of its own: a flood of the one does not hide the other.
+  // Two messages, each with its own rate limit, so that a flood of one does not hide the other.
   LogLimited(failed ? LogLevel::kError : LogLevel::kInfo,
              failed ? "request failed" : "request finished",
              {{"request_id", request_id_},
@@ -265,7 +298,7 @@ v1::FinishReason ToProto(engine::FinishReason reason) {
     case engine::FinishReason::kStop:
       return v1::FINISH_REASON_STOP;
     default:
-      return v1::FINISH_REASON_UNSPECIFIED;  // cancelled and deadline travel as a status
+      return v1::FINISH_REASON_UNSPECIFIED;  // cancelled and deadline are reported as a status
   }
 }
 

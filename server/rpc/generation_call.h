@@ -1,5 +1,5 @@
-// What the calls that generate share: from the parameters to a stream of the engine's, its pieces
-// as messages, its end as a status and one line in the log.
+// The common part of all calls that generate: turns the parameters into a stream of the engine, the
+// stream's output into messages, and its end into a status and one line in the log.
 #ifndef WHIPSNAKE_SERVER_RPC_GENERATION_CALL_H_
 #define WHIPSNAKE_SERVER_RPC_GENERATION_CALL_H_
 
@@ -21,89 +21,96 @@
 #include "server/registry/state_store.h"
 #include "server/rpc/active_calls.h"
 #include "server/rpc/compile_pool.h"
+#include "server/rpc/end_timeout.h"
 #include "server/rpc/generation_request.h"
 #include "server/rpc/refusal.h"
 #include "whipsnake/v1/generation.pb.h"
 
 namespace whipsnake::server {
 
-// What the generation service works with. All outlive its calls.
+// What the generation service uses. All pointers must outlive its calls.
 struct GenerationEnvironment {
   ModelRegistry* models = nullptr;
   ActiveCalls* active_calls = nullptr;
   StateStore* states = nullptr;
   GenerationLimits limits;
   CompilePool* compile_pool = nullptr;
-  // How long a client may take to read what is left of a stream at its end.
-  std::chrono::milliseconds end_timeout{0};
+  // How long a client may take to read the rest of a stream after its end.
+  std::chrono::milliseconds end_timeout{30'000};
 };
 
-// How a call ends.
+// The result of a call.
 struct GenerationEnd {
-  absl::Status status;  // what the client gets
+  absl::Status status;  // the client's status
   engine::Finished finished;
-  // With OK: the completions to be returned, by their index in `finished`, the best first where
-  // there was a choice; and their states, where they were to be saved.
+  // With OK: the completions to return, as indices into `finished`, best first if only the best are
+  // returned; and their saved states, if they were to be saved.
   std::vector<int> chosen;
   std::vector<StateInfo> states;
 };
 
 class GenerationCall : public AbortableCall {
  public:
-  // `context` outlives the call.
+  // `context` must outlive the call.
   GenerationCall(const GenerationEnvironment& environment, GenerationKind kind,
                  grpc::CallbackServerContext* context);
   ~GenerationCall() override;
 
-  // Whether Start would compile a structured output, which may take long. Where the output is
-  // compiled already, it and the model are kept for Start, which is to follow at once.
+  // Returns whether Start would have to compile a structured output, which may take long. If the
+  // output is already compiled, it and the model are held for Start, which must follow at once.
   bool MustCompile(const v1::GenerationParameters& parameters);
-  // Whom the request counts for: the client that it names, or the host that it comes from.
+  // Returns the client that the request counts for: the one it names, or the host it comes from.
   std::string ClientOf(const v1::GenerationParameters& parameters) const;
   CompilePool& compile_pool() const { return *environment_.compile_pool; }
 
-  // Checks, resolves and queues the request, if all is well `so_far`; `method` is for the log.
-  // `on_ready` as in engine::Generator::Submit; it may be called before Start returns. Once, before
-  // all else. Throws nothing once the engine has the request.
+  // Checks, resolves and queues the request, unless `so_far` is an error; `method` is for the log.
+  // `on_ready` is as in engine::Generator::Submit, and may be called before Start returns. Called
+  // once, before the functions below. Does not throw once the engine has the request.
   absl::Status Start(std::string method, const absl::Status& so_far,
                      const v1::GenerationParameters& parameters, std::function<void()> on_ready);
-  // After Start, once: how gRPC is told of the end.
-  grpc::Status EndWith(const absl::Status& status) const {
-    return EndCall(context_, request_id_, status);
-  }
+  // Returns the status for gRPC's Finish. Called once, after Start.
+  // Without memory, it has the code alone.
+  grpc::Status EndWith(const absl::Status& status) const;
 
-  // After a Start that succeeded, by one thread at a time:
+  // The following functions may be called after a successful Start, by one thread at a time.
   engine::GenerationStream::Event Take() { return stream_->Take(); }
-  bool engine_done() const { return stream_->done(); }
+  bool PollDone() { return stream_->PollDone(); }
   const ResolvedGeneration& resolved() const { return resolved_; }
-  // Saves the states that are to be saved, releases the model and says how the call ends: on the
-  // spot, or, where there are files to be written, later on a thread of the store's. `event` has
-  // `done`.
+  // Saves the states, if requested, releases the model and passes the result to `done`: before it
+  // returns, or later on the state store's thread if files are written. `event` must have `done`
+  // set.
   void Finish(const engine::GenerationStream::Event& event,
               std::function<void(const GenerationEnd&)> done);
 
-  // Writes the log line, which may block: call it when all is over, on a thread of gRPC's.
-  void LogEnd() const;
+  // Gives the client GenerationEnvironment::end_timeout, from now on, to take what is left; then
+  // the call is cancelled. By one thread at a time.
+  void GiveTimeToRead();
 
-  // The client has gone, or its deadline has passed. From any thread, also before or after all
-  // else.
+  // The call is over: writes the log line, which may block. Call it after everything else, on one
+  // of gRPC's threads.
+  void Close();
+
+  // The client has gone, or its deadline has passed. Thread-safe; may also be called before or
+  // after all other functions.
   void Cancel();
-  // The server must end: as Cancel, but the client is told UNAVAILABLE.
+  // Like Cancel, but because the server stops: the client receives UNAVAILABLE. A call that has
+  // ended and waits for its client to read is cut.
   void Abort() override;
-  // Something that the engine made is lost: as Cancel, but the client is told `why`, however the
-  // engine ends.
+  // Like Cancel, but because a result of the engine was lost: the client receives `why`, however
+  // the engine ends.
   void Fail(const absl::Status& why);
 
   v1::TokenLogprobs ToProto(const engine::SampledToken& token) const;
 
  private:
-  // An error where the client has gone or its deadline has passed while it waited for its start.
+  // Returns an error if the client left or its deadline passed before the call was started.
   absl::Status CheckWanted() const;
   absl::Status Admit(const v1::GenerationParameters& parameters, std::function<void()> on_ready);
   absl::Status Submit(const v1::GenerationParameters& parameters, std::function<void()> on_ready);
 
-  std::string_view Prefix() const;  // of the parameters' fields in the request
+  std::string_view Prefix() const;  // of the parameters' field names in errors
   void Stop() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void LogEnd() const;
 
   absl::Status StatusOf(const engine::GenerationStream::Event& event) const;
   std::vector<int> Choose(const engine::Finished& finished) const;
@@ -118,18 +125,20 @@ class GenerationCall : public AbortableCall {
   const engine::Clock::time_point deadline_;
   bool entered_ = false;
   std::optional<ModelHandle> model_;
-  std::shared_ptr<engine::Constraint> compiled_;  // of the model; null: not known to be
+  std::shared_ptr<engine::Constraint> compiled_;  // for the model; null: not found compiled
   ResolvedGeneration resolved_;
-  absl::Status refusal_;  // of Start
+  absl::Status refusal_;  // of a failed Start
   std::optional<engine::Finished> finished_;
   absl::Status failure_;  // the engine's
   double seconds_ = 0;    // arrival to Finish
   std::atomic<bool> aborted_{false};
   StateRetention retention_;
-  mutable engine::Mutex mutex_;  // against Cancel, which comes from any thread
+  mutable engine::Mutex mutex_;  // Cancel is called on any thread
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;  // the engine's last event was taken
   absl::Status lost_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<engine::GenerationStream> stream_;
+  EndTimeout end_timeout_;
 };
 
 v1::FinishReason ToProto(engine::FinishReason reason);

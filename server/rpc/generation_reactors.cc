@@ -7,7 +7,6 @@
 
 #include "engine/base/exceptions.h"
 #include "engine/base/status.h"
-#include "server/rpc/end_timeout.h"
 #include "server/rpc/messages.h"
 
 namespace whipsnake::server {
@@ -36,8 +35,8 @@ v1::GenerationParameters ParametersOf(const v1::SaveStateRequest& request) {
   return parameters;
 }
 
-// What all of these reactors are: a call that is begun, driven by the engine's on_ready, and
-// deleted by gRPC's OnDone. The engine may still be inside on_ready when gRPC is done, so it holds
+// The base of the generation reactors: a call that is started, driven by the engine's on_ready, and
+// released in gRPC's OnDone. The engine may still be inside on_ready when gRPC is done, so it holds
 // a weak reference.
 template <typename Reactor>
 class GenerationReactor : public Reactor {
@@ -46,8 +45,8 @@ class GenerationReactor : public Reactor {
                     grpc::CallbackServerContext* context)
       : call_(environment, kind, context) {}
 
-  // Calls `start`, which starts the call. An exception, such as of exhausted memory, ends it: on
-  // the spot, or, where the engine has the request already, with the engine's last event.
+  // Calls `start`, which starts the call. An exception, such as one for exhausted memory, ends the
+  // call: at once, or, if the engine already has the request, with the engine's last event.
   static void StartGuarded(GenerationReactor& self, const std::function<void()>& start) {
     const absl::Status status = engine::CatchExceptions(start);
     if (status.ok()) return;
@@ -63,8 +62,8 @@ class GenerationReactor : public Reactor {
     }
   }
 
-  // Parses and starts; then, or when that fails, the call takes its course. What must be compiled
-  // first is started by a thread of the pool.
+  // Parses the request and starts the call, or ends it if parsing fails. If a structured output
+  // must be compiled first, a thread of the pool starts the call.
   template <typename Request>
   static Reactor* Begin(std::shared_ptr<GenerationReactor> self, const grpc::ByteBuffer& bytes) {
     self->self_ = self;
@@ -73,8 +72,13 @@ class GenerationReactor : public Reactor {
     const auto start = [self, request](const absl::Status& so_far) {
       StartGuarded(*self, [&] { self->Start(MethodOf(*request), so_far, ParametersOf(*request)); });
     };
-    const absl::Status parsed = ParseMessage(bytes, request.get());
-    if (!parsed.ok() || !self->call_.MustCompile(ParametersOf(*request))) {
+    bool compile = false;
+    absl::Status parsed = ParseMessage(bytes, request.get());
+    if (parsed.ok()) {
+      parsed = engine::CatchExceptions(
+          [&] { compile = self->call_.MustCompile(ParametersOf(*request)); });
+    }
+    if (!compile) {
       start(parsed);
     } else if (const absl::Status full =
                    self->call_.compile_pool().Run(self->call_.ClientOf(ParametersOf(*request)),
@@ -89,26 +93,24 @@ class GenerationReactor : public Reactor {
 
   void OnDone() override {
     {
-      engine::MutexLock lock(
-          mutex_);  // after the last Pump, in a way that ThreadSanitizer sees too
-      call_.LogEnd();
+      engine::MutexLock lock(mutex_);  // orders this after the last Pump, also for ThreadSanitizer
+      call_.Close();
     }
     self_.reset();
   }
 
  protected:
-  // Takes what the engine has and does what follows from it. From any thread.
+  // Takes the engine's new events and acts on them. Thread-safe.
   virtual void Pump() = 0;
 
-  // Calls `work`. If it throws, the engine's request is cancelled and the call ends with that
-  // error.
+  // Calls `work`. If it throws, cancels the engine's request, and the call ends with that error.
   template <typename Work>
   void Guard(const Work& work) {
     const absl::Status status = engine::CatchExceptions(work);
     if (!status.ok()) call_.Fail(status);
   }
 
-  // Keeps this object while something is done with it. Before gRPC is told of the end.
+  // A reference that keeps this object alive. To be taken before gRPC's Finish is called.
   std::shared_ptr<GenerationReactor> self() const { return self_; }
 
   engine::Mutex mutex_;
@@ -136,7 +138,7 @@ class GenerationReactor : public Reactor {
   std::shared_ptr<GenerationReactor> self_;
 };
 
-// One that is answered when the engine is done: what it makes is collected until then.
+// Collects the engine's output and answers when the engine is done.
 class UnaryReactor : public GenerationReactor<grpc::ServerUnaryReactor> {
  public:
   UnaryReactor(const GenerationEnvironment& environment, GenerationKind kind,
@@ -145,7 +147,7 @@ class UnaryReactor : public GenerationReactor<grpc::ServerUnaryReactor> {
 
  protected:
   virtual void Collect(const Event& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
-  // The answer to a call that ended well.
+  // Returns the response of a successful call.
   virtual grpc::ByteBuffer Answer(const GenerationEnd& end) = 0;
 
  private:
@@ -159,8 +161,9 @@ class UnaryReactor : public GenerationReactor<grpc::ServerUnaryReactor> {
       if (!event.done) return;
       done_ = true;
     }
-    // Outside the lock: gRPC may be done with this object before Finish returns.
+    // Outside the lock, because gRPC may destroy this object before Finish returns.
     call_.Finish(event, [this, self = this->self()](const GenerationEnd& end) {
+      call_.GiveTimeToRead();
       absl::Status status = end.status;
       if (status.ok()) status = engine::CatchExceptions([&] { *response_bytes_ = Answer(end); });
       this->Finish(call_.EndWith(status));
@@ -236,22 +239,16 @@ class StreamingGeneration final
  public:
   StreamingGeneration(const GenerationEnvironment& environment,
                       grpc::CallbackServerContext* context)
-      : GenerationReactor(environment, GenerationKind::kStream, context),
-        patience_(environment.end_timeout),
-        end_timeout_(context) {}
+      : GenerationReactor(environment, GenerationKind::kStream, context) {}
 
   void OnWriteDone(bool ok) override {
-    if (!ok) call_.Cancel();  // nobody reads any more; the writes that follow fail at once
+    if (!ok) call_.Cancel();  // the client no longer reads; further writes fail at once
     {
       engine::MutexLock lock(mutex_);
       writing_ = false;
+      if (end_) call_.GiveTimeToRead();  // for the next message
     }
-    Pump();
-  }
-
-  void OnDone() override {
-    end_timeout_.Stop();
-    GenerationReactor::OnDone();
+    Guard([this] { Pump(); });
   }
 
  private:
@@ -261,23 +258,21 @@ class StreamingGeneration final
     {
       engine::MutexLock lock(mutex_);
       if (!started_ || finished_) return;
-      // The engine's end is taken at once: it lets the model go, however long the client reads.
-      if (!ending_ && (call_.engine_done() || (!writing_ && outbox_.empty()))) {
+      // Take the engine's last event at once, so that the model is released however slowly the
+      // client reads.
+      if (!ending_ && ((!writing_ && !HasMessage()) || call_.PollDone())) {
         Event event = call_.Take();
         Guard([&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { Translate(event); });
         ending_ = event.done;
         if (event.done) ended = std::move(event);
       }
-      if (!writing_ && !outbox_.empty()) {
-        current_ = SerializeMessage(outbox_.front());
-        outbox_.pop_front();
-        write = writing_ = true;
-      } else if (!writing_ && end_) {
-        last = finished_ = true;
+      if (!writing_) {
+        write = writing_ = SerializeNext();
+        last = finished_ = !writing_ && end_.has_value();
       }
     }
-    // Outside the lock: the flags keep other threads away, and gRPC may be done with this object
-    // before Finish returns.
+    // Outside the lock: the flags keep other threads away, and gRPC may destroy this object before
+    // Finish returns.
     if (write) this->StartWrite(&current_);
     if (ended) {
       call_.Finish(*ended, [this, self = this->self()](const GenerationEnd& end) { End(end); });
@@ -286,63 +281,100 @@ class StreamingGeneration final
     }
   }
 
-  // The messages that an event becomes.
+  // Adds the messages for an event to the outbox.
   void Translate(const Event& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (event.started) {
-      auto* started = outbox_.emplace_back().mutable_started();
+      auto* started = start_.emplace().mutable_started();
       *started->mutable_resolved() = call_.resolved().parameters;
       started->set_prompt_tokens(static_cast<int32_t>(call_.resolved().prompt_tokens));
       started->set_cached_prompt_tokens(static_cast<int32_t>(event.cached_prompt_tokens));
-      Echo();
+      if (!call_.resolved().echo.empty()) echoes_left_ = call_.resolved().n;
     }
-    for (const engine::Delta& delta : event.deltas) AddDelta(delta);
+    for (const engine::Delta& delta : event.deltas) {
+      v1::StreamGenerateResponse message;
+      if (FillDelta(delta, message.mutable_delta())) outbox_.push_back(std::move(message));
+    }
   }
 
-  // After the last event: the last message, and the end of the call.
+  // Called after the last event: queues the last message and the end of the call.
   void End(const GenerationEnd& end) {
-    end_timeout_.Start(patience_);
     {
       engine::MutexLock lock(mutex_);
-      end_ = call_.EndWith(end.status);
-      if (end.status.ok()) {
-        auto* finished = outbox_.emplace_back().mutable_finished();
-        for (const int index : end.chosen) {
-          finished->add_finish_reasons(ToProto(end.finished.completions[index].reason));
-        }
-        for (const StateInfo& state : end.states) finished->add_states(state.handle);
-        *finished->mutable_usage() = ToProto(end.finished.usage);
-        *finished->mutable_timings() = ToProto(end.finished.timings);
+      absl::Status status = end.status;
+      if (status.ok()) {
+        status = engine::CatchExceptions([&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { AddLast(end); });
       }
+      end_ = call_.EndWith(status);
+      call_.GiveTimeToRead();
     }
     Pump();
   }
 
-  void Echo() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    const ResolvedGeneration& resolved = call_.resolved();
-    if (resolved.echo.empty()) return;
-    for (int index = 0; index < resolved.n; ++index) {
-      AddDelta({.index = index, .text = resolved.echo, .token_ids = {}, .logprobs = {}});
+  void AddLast(const GenerationEnd& end) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    v1::StreamGenerateResponse message;
+    auto* finished = message.mutable_finished();
+    for (const int index : end.chosen) {
+      finished->add_finish_reasons(ToProto(end.finished.completions[index].reason));
     }
+    for (const StateInfo& state : end.states) finished->add_states(state.handle);
+    *finished->mutable_usage() = ToProto(end.finished.usage);
+    *finished->mutable_timings() = ToProto(end.finished.timings);
+    outbox_.push_back(std::move(message));
   }
 
-  void AddDelta(const engine::Delta& delta) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    v1::StreamGenerateResponse::Delta proto;
-    proto.set_text(delta.text);
+  // Returns false if the delta has nothing that the client requested.
+  bool FillDelta(const engine::Delta& delta, v1::StreamGenerateResponse::Delta* proto) {
+    proto->set_text(delta.text);
     if (call_.resolved().return_token_ids) {
-      proto.mutable_token_ids()->Assign(delta.token_ids.begin(), delta.token_ids.end());
+      proto->mutable_token_ids()->Assign(delta.token_ids.begin(), delta.token_ids.end());
     }
-    for (const auto& token : delta.logprobs) *proto.add_logprobs() = call_.ToProto(token);
-    if (proto.ByteSizeLong() == 0) return;  // nothing that the client asked for
-    proto.set_index(delta.index);
-    proto.set_sequence_number(sequence_number_++);
-    *outbox_.emplace_back().mutable_delta() = std::move(proto);
+    for (const auto& token : delta.logprobs) *proto->add_logprobs() = call_.ToProto(token);
+    if (proto->ByteSizeLong() == 0) return false;
+    proto->set_index(delta.index);
+    return true;
   }
 
-  const std::chrono::milliseconds patience_;
-  EndTimeout end_timeout_;
+  bool HasMessage() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return start_ || echoes_left_ > 0 || !outbox_.empty();
+  }
+
+  // Takes the first message. An echo is made when its turn comes: all of them together would be n
+  // times as large as the prompt.
+  v1::StreamGenerateResponse NextMessage() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    v1::StreamGenerateResponse message;
+    if (start_) {
+      message = *std::exchange(start_, std::nullopt);
+    } else if (echoes_left_ > 0) {
+      message.mutable_delta()->set_text(call_.resolved().echo);
+      message.mutable_delta()->set_index(call_.resolved().n - echoes_left_--);
+    } else {
+      message = std::move(outbox_.front());
+      outbox_.pop_front();
+    }
+    if (message.has_delta()) message.mutable_delta()->set_sequence_number(sequence_number_++);
+    return message;
+  }
+
+  // Serializes the first message into current_. Returns false if there is none, or if there is no
+  // memory for it: then the messages are dropped and the call ends with that error.
+  bool SerializeNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (!HasMessage()) return false;
+    const absl::Status status = engine::CatchExceptions(
+        [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { current_ = SerializeMessage(NextMessage()); });
+    if (status.ok()) return true;
+    start_.reset();
+    echoes_left_ = 0;
+    outbox_.clear();
+    call_.Fail(status);
+    if (end_) end_ = call_.EndWith(status);
+    return false;
+  }
+
+  std::optional<v1::StreamGenerateResponse> start_ ABSL_GUARDED_BY(mutex_);  // the first message
+  int echoes_left_ ABSL_GUARDED_BY(mutex_) = 0;                              // come after it
   std::deque<v1::StreamGenerateResponse> outbox_ ABSL_GUARDED_BY(mutex_);
-  grpc::ByteBuffer current_;                     // used by whoever set writing_
-  bool ending_ ABSL_GUARDED_BY(mutex_) = false;  // the engine's last event has come
+  grpc::ByteBuffer current_;                     // owned by the thread that set writing_
+  bool ending_ ABSL_GUARDED_BY(mutex_) = false;  // the engine's last event was taken
   std::optional<grpc::Status> end_;
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;

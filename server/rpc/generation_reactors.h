@@ -1,4 +1,4 @@
-// The forms of a generation as gRPC reactors: one answer, a stream of events, or a state.
+// The gRPC reactors of a generation: one response, a stream of events, or a saved state.
 #ifndef WHIPSNAKE_SERVER_RPC_GENERATION_REACTORS_H_
 #define WHIPSNAKE_SERVER_RPC_GENERATION_REACTORS_H_
 
@@ -9,18 +9,19 @@
 
 namespace whipsnake::server {
 
-// `response` is filled before the call finishes. What is returned belongs to gRPC.
+// `response` is filled before the call finishes. The returned reactor belongs to gRPC.
 grpc::ServerUnaryReactor* StartUnaryGeneration(const GenerationEnvironment& environment,
                                                grpc::CallbackServerContext* context,
                                                const grpc::ByteBuffer& request,
                                                grpc::ByteBuffer* response);
 
-// At most one write is in flight; what the engine makes meanwhile is one delta of the next.
+// At most one write is in flight. Output that the engine makes in the meantime is merged into the
+// next delta.
 grpc::ServerWriteReactor<grpc::ByteBuffer>* StartStreamingGeneration(
     const GenerationEnvironment& environment, grpc::CallbackServerContext* context,
     const grpc::ByteBuffer& request);
 
-// Reads a prompt and keeps the state; `response` as above.
+// Reads a prompt and saves the state. `response` is as above.
 grpc::ServerUnaryReactor* StartSavingState(const GenerationEnvironment& environment,
                                            grpc::CallbackServerContext* context,
                                            const grpc::ByteBuffer& request,

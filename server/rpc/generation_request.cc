@@ -62,7 +62,7 @@ absl::StatusOr<std::vector<int32_t>> ResolvePrompt(const v1::GenerationParameter
                                                    int64_t max_tokens) {
   std::string field = "text";
   std::vector<int32_t> prompt;
-  // A state that has read all of its tokens gives no logits before it has read another.
+  // A state that has read all of its tokens must read another one before it gives logits.
   const bool may_be_empty = context.resume != nullptr &&
                             context.resume->state->position() < std::ssize(context.resume->tokens);
   switch (parameters.prompt_case()) {
@@ -87,7 +87,7 @@ absl::StatusOr<std::vector<int32_t>> ResolvePrompt(const v1::GenerationParameter
   return prompt;
 }
 
-// What is read after a state follows its tokens.
+// Returns the prompt preceded by the tokens of the state that it continues.
 absl::StatusOr<std::vector<int32_t>> AfterState(std::vector<int32_t> prompt,
                                                 const GenerationContext& context) {
   if (context.resume == nullptr) return prompt;
@@ -101,7 +101,7 @@ absl::StatusOr<std::vector<int32_t>> AfterState(std::vector<int32_t> prompt,
   return whole;
 }
 
-// `n` and `best_of`: how many completions are made, and how many of them returned.
+// Returns (best_of, n): how many completions to generate, and how many to return.
 absl::StatusOr<std::pair<int, int>> ResolveCompletions(const v1::GenerationParameters& parameters,
                                                        GenerationKind kind) {
   const int n = parameters.has_n() ? parameters.n() : 1;
@@ -136,14 +136,18 @@ absl::StatusOr<int64_t> ResolveMaxNewTokens(const v1::Stopping& stopping,
   return stopping.max_new_tokens();
 }
 
-// Of a token in a response that is put together before it is sent, and copied where it is.
-int64_t ResultTokenBytes(const engine::GenerationRequest& request, GenerationKind kind) {
-  if (kind == GenerationKind::kStream) return 0;
+// Books what the call keeps of a response: the whole of it, as a message and as bytes, if it is
+// unary; of a stream, the messages of tokens that the client has not read. The echo is kept once,
+// and once more in each message that has it.
+void BookResult(const std::string& echo, GenerationKind kind, engine::GenerationRequest* request) {
   constexpr int64_t kTextAndId = 48, kLogprob = 160;
-  return kTextAndId + (request.top_logprobs + 1) * kLogprob;
+  const bool unary = kind != GenerationKind::kStream;
+  request->result_token_bytes = kTextAndId + (request->top_logprobs + 1) * kLogprob;
+  request->keeps_result = unary;
+  request->result_bytes = std::ssize(echo) * (unary ? 1 + 2 * request->completions : 2);
 }
 
-// After the rest of the request.
+// To be called when the rest of the request is resolved.
 absl::Status ResolveNewTokens(const v1::Stopping& stopping, const GenerationContext& context,
                               engine::GenerationRequest* request) {
   ASSIGN_OR_RETURN(request->max_new_tokens,
@@ -169,7 +173,7 @@ v1::Sampling ToProto(const engine::SamplingParameters& sampling) {
 
 GenerationLimits LimitsFor(const GenerationLimits& limits, const engine::ModelInfo& info) {
   if (info.max_positions == 0) return limits;
-  // The token that is chosen last needs no position.
+  // The last generated token needs no position.
   return {std::min(limits.prompt_tokens, info.max_positions),
           std::min(limits.new_tokens, info.max_positions)};
 }
@@ -210,7 +214,7 @@ StateRetention RetentionOf(const v1::StateRetention& retention) {
   StateRetention result;
   if (retention.has_time_to_live()) {
     const google::protobuf::Duration& time = retention.time_to_live();
-    // More seconds than any limit, so that the product cannot overflow.
+    // Larger than any limit, so that the product cannot overflow.
     constexpr int64_t kMostSeconds = int64_t{1} << 40;
     result.time_to_live = std::chrono::milliseconds(
         std::clamp(time.seconds(), -kMostSeconds, kMostSeconds) * 1000 + time.nanos() / 1'000'000);
@@ -237,7 +241,7 @@ absl::StatusOr<ResolvedGeneration> ResolveGeneration(const v1::GenerationParamet
   request.sampling = ResolveSampling(parameters.sampling(), context.defaults);
   errors.Add(ResolveTopLogprobs(output), &request.top_logprobs);
   result.return_logprobs = request.top_logprobs >= 0;
-  // The best are found by their logprobs.
+  // The best completions are chosen by their log-probabilities.
   if (request.completions > result.n) request.top_logprobs = std::max(request.top_logprobs, 0);
   errors.Add(ResolveStructured(parameters.structured(), context), &request.constraint);
   request.min_new_tokens = stopping.min_new_tokens();
@@ -257,7 +261,7 @@ absl::StatusOr<ResolvedGeneration> ResolveGeneration(const v1::GenerationParamet
   errors.Add(AfterState(std::move(prompt), context), &request.prompt);
   errors.Add(ResolveNewTokens(stopping, context, &request));
   RETURN_IF_ERROR(errors.status());
-  request.result_token_bytes = ResultTokenBytes(request, context.kind);
+  BookResult(result.echo, context.kind, &request);
 
   result.prompt_tokens = std::ssize(request.prompt);
   result.return_token_ids = output.token_ids();

@@ -1,5 +1,5 @@
-// From a GenerationParameters message to a request that the engine can be given: defaults filled
-// in, every field checked, before anything is queued.
+// Converts a GenerationParameters message to a request for the engine. Defaults are filled in and
+// every field is checked before anything is queued.
 #ifndef WHIPSNAKE_SERVER_RPC_GENERATION_REQUEST_H_
 #define WHIPSNAKE_SERVER_RPC_GENERATION_REQUEST_H_
 
@@ -19,23 +19,23 @@
 
 namespace whipsnake::server {
 
-// What the operator allows one request.
+// The operator's limits for one request.
 struct GenerationLimits {
   int64_t prompt_tokens = 32768;
   int64_t new_tokens = 16384;
 };
 
-// The same with a model's last position in mind.
+// Returns the limits reduced to the model's positions.
 GenerationLimits LimitsFor(const GenerationLimits& limits, const engine::ModelInfo& info);
 
-// What is done with the engine's stream.
+// What to do with the engine's stream.
 enum class GenerationKind {
   kUnary,
   kStream,
-  kSaveState,  // the prompt is read, and the state that it ends in kept
+  kSaveState,  // read the prompt and save the resulting state
 };
 
-// What the request is resolved against.
+// What a request is resolved against.
 struct GenerationContext {
   GenerationKind kind = GenerationKind::kUnary;
   const std::string& model;
@@ -44,34 +44,34 @@ struct GenerationContext {
   const engine::GenerationDefaults& defaults;
   engine::ConstraintCache& constraints;
   GenerationLimits limits;                                     // the operator's
-  std::shared_ptr<const engine::SavedState> resume = nullptr;  // what parameters.state names
-  // What parameters.structured asks for, where the caller has it; null: from `constraints`.
+  std::shared_ptr<const engine::SavedState> resume = nullptr;  // the state of parameters.state
+  // The compiled form of parameters.structured, if the caller has it; null: from `constraints`.
   std::shared_ptr<engine::Constraint> compiled = nullptr;
 };
 
 struct ResolvedGeneration {
-  engine::GenerationRequest request;  // arrival and deadline are the caller's to set
+  engine::GenerationRequest request;  // the caller sets arrival and deadline
   v1::ResolvedParameters parameters;
   int64_t prompt_tokens = 0;
-  int n = 1;  // completions to be returned, of those that are made
+  int n = 1;  // completions to return
   bool return_token_ids = false;
   bool return_logprobs = false;
-  std::string echo;  // goes before each completion's text
+  std::string echo;  // precedes each completion's text
 };
 
-// What a message says of it; what it does not say is the store's to choose.
+// Converts the message. Unset fields take the store's defaults.
 StateRetention RetentionOf(const v1::StateRetention& retention);
 
-// What the request does not set comes from the model's generation_config.json, then from the
-// defaults that the proto names; the seed is made up.
+// Unset fields come from the model's generation_config.json, and otherwise take the defaults in the
+// proto. An unset seed is random.
 engine::SamplingParameters ResolveSampling(const v1::Sampling& sampling,
                                            const engine::GenerationDefaults& defaults);
 
-// What the output is to be held to; nothing where it is free.
+// Returns the constraint on the output, or nullopt if it is unconstrained.
 std::optional<engine::ConstraintSpec> ConstraintSpecOf(const v1::StructuredOutput& structured);
 
-// INVALID_ARGUMENT with the paths of all fields that are wrong, below the parameters, such as
-// "sampling.top_p". The request id is the caller's to choose.
+// Returns INVALID_ARGUMENT with the paths of all wrong fields, relative to the parameters, such as
+// "sampling.top_p". The caller sets the request id.
 absl::StatusOr<ResolvedGeneration> ResolveGeneration(const v1::GenerationParameters& parameters,
                                                      const GenerationContext& context);
 

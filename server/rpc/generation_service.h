@@ -1,4 +1,4 @@
-// GenerationService over gRPC's callback API: nothing here computes or waits.
+// GenerationService on gRPC's callback API. Nothing here computes or blocks for long.
 #ifndef WHIPSNAKE_SERVER_RPC_GENERATION_SERVICE_H_
 #define WHIPSNAKE_SERVER_RPC_GENERATION_SERVICE_H_
 

@@ -13,11 +13,11 @@ namespace whipsnake::server {
 using grpc::health::v1::HealthCheckRequest;
 using grpc::health::v1::HealthCheckResponse;
 
-// A stream of one name's status. At most one write is in flight; of what changes meanwhile the
-// latest is written next.
+// A stream of one name's status. At most one write is in flight; if the status changes in the
+// meantime, the latest one is written next.
 class HealthWatch final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
  public:
-  // No service has a longer name, and a client may send one of megabytes.
+  // No service has a longer name, and a client may send a name of megabytes.
   static constexpr size_t kLongestName = 256;
   static constexpr const char* kUnknownName = "?";
 
@@ -29,7 +29,8 @@ class HealthWatch final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
     Pump();
   }
 
-  // Writes what is new, or finishes, or leaves it for later. From any thread.
+  // Writes a new status, or finishes, or does nothing if a write is in flight or nothing is new.
+  // Thread-safe.
   void Pump() {
     bool end = false;
     {
@@ -48,8 +49,8 @@ class HealthWatch final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
         return;
       }
     }
-    // Outside the lock: the flags keep other threads away, and gRPC may be done with this object
-    // before Finish returns.
+    // Outside the lock: the flags keep other threads away, and gRPC may destroy this object before
+    // Finish returns.
     if (end) {
       Finish(ToGrpc(absl::CancelledError("the client has left")));
     } else {
@@ -76,7 +77,7 @@ class HealthWatch final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
 
   void OnDone() override {
     service_->Forget(this);
-    // After the last Pump, in a way that ThreadSanitizer sees too.
+    // Orders this after the last Pump, also for ThreadSanitizer.
     { engine::MutexLock lock(mutex_); }
     self_.reset();
   }
@@ -95,7 +96,7 @@ class HealthWatch final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
 
 namespace {
 
-// A call that is refused at once.
+// A call that is refused immediately.
 class RefusedWatch final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
  public:
   explicit RefusedWatch(const grpc::Status& status) { Finish(status); }
@@ -164,7 +165,7 @@ bool HealthService::Step() {
     }
     changed_ = false;
   }
-  // Outside the lock: each asks for its status.
+  // Outside the lock, because each watch reads its status.
   for (const auto& watch : watches) RunGuarded("health", [&] { watch->Pump(); });
   return true;
 }

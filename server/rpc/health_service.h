@@ -1,8 +1,8 @@
-// grpc.health.v1.Health over gRPC's callback API.
+// grpc.health.v1.Health on gRPC's callback API.
 //
-// gRPC's own implementation never forgets a name, and models have names that clients choose. What
-// changes is written down at once, and told to the watches by a thread of the service's: those who
-// change it hold locks, and there may be many watches.
+// gRPC's own implementation never forgets a name, but models have names that clients choose. A
+// change is recorded at once, and sent to the watches by the service's own thread, because the
+// threads that make changes hold locks, and there may be many watches.
 #ifndef WHIPSNAKE_SERVER_RPC_HEALTH_SERVICE_H_
 #define WHIPSNAKE_SERVER_RPC_HEALTH_SERVICE_H_
 
@@ -29,25 +29,25 @@ class HealthService final : public RawHealthService {
  public:
   using Status = grpc::health::v1::HealthCheckResponse::ServingStatus;
 
-  static constexpr size_t kMaxWatches = 1024;  // one for each connection that there may be
+  static constexpr size_t kMaxWatches = 1024;  // one for each connection at the default limit
 
   explicit HealthService(size_t max_watches = kMaxWatches);
   // All calls must have ended.
   ~HealthService() override;
 
-  // These do not wait for a watch.
+  // Set, Remove and ShutDown do not wait for watches.
   void Set(const std::string& service, bool serving);
-  // The name is unknown from then on.
+  // Makes the name unknown.
   void Remove(const std::string& service);
-  // What is known is NOT_SERVING from then on, whatever is set.
+  // Makes all known names NOT_SERVING, whatever is set later.
   void ShutDown();
 
   // NOT_FOUND for an unknown name.
   grpc::ServerUnaryReactor* Check(grpc::CallbackServerContext* context,
                                   const grpc::ByteBuffer* request,
                                   grpc::ByteBuffer* response) override;
-  // The status now and whenever it changes, of changes in quick succession the last;
-  // SERVICE_UNKNOWN for a name that is unknown. RESOURCE_EXHAUSTED when there are too many watches.
+  // Streams the current status and then every change; of changes in quick succession only the last.
+  // SERVICE_UNKNOWN for an unknown name. RESOURCE_EXHAUSTED if there are too many watches.
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Watch(grpc::CallbackServerContext* context,
                                                     const grpc::ByteBuffer* request) override;
 
@@ -59,7 +59,7 @@ class HealthService final : public RawHealthService {
   void Forget(HealthWatch* watch);
   void Changed() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Tell();
-  // Waits for a change and tells it; false at the end.
+  // Waits for a change and notifies the watches. Returns false once stopping.
   bool Step();
 
   const size_t max_watches_;
@@ -68,7 +68,7 @@ class HealthService final : public RawHealthService {
   bool shut_down_ ABSL_GUARDED_BY(mutex_) = false;
   std::unordered_map<HealthWatch*, std::weak_ptr<HealthWatch>> watches_ ABSL_GUARDED_BY(mutex_);
   engine::CondVar wake_;
-  bool changed_ ABSL_GUARDED_BY(mutex_) = false;  // since the watches were told
+  bool changed_ ABSL_GUARDED_BY(mutex_) = false;  // since the watches were last notified
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread teller_;
 };

@@ -19,9 +19,9 @@ using google::protobuf::FieldDescriptor;
 using google::protobuf::internal::WireFormatLite;
 using google::protobuf::io::CodedInputStream;
 
-// The path of the first string in `bytes`, a message of this type, that is not UTF-8; "" if there
-// is none or the bytes end in the midst of something. Our requests are not recursive, so neither is
-// this deep.
+// Returns the path of the first string in `bytes`, a message of this type, that is not UTF-8; "" if
+// there is none or the bytes are truncated. Our request types are not recursive, so the recursion
+// depth is bounded.
 // NOLINTNEXTLINE(misc-no-recursion): as deep as the types of the requests.
 std::string FindInvalidText(const Descriptor& type, std::string_view bytes) {
   CodedInputStream input(reinterpret_cast<const uint8_t*>(bytes.data()),
@@ -97,7 +97,8 @@ std::chrono::steady_clock::time_point MonotonicDeadline(
     std::chrono::system_clock::time_point deadline) {
   using std::chrono::steady_clock;
   using std::chrono::system_clock;
-  // gRPC says "none" with the largest time, and a far one would overflow the sum below.
+  // gRPC represents "no deadline" by the largest time, and a distant one would overflow the sum
+  // below.
   constexpr std::chrono::hours kForever{24 * 365};
   const auto now = system_clock::now();
   if (deadline > now + kForever) return steady_clock::time_point::max();

@@ -1,8 +1,9 @@
-// Between bytes on the wire and messages, and the unary call that most methods are.
+// Conversion between bytes and messages, and the unary call that most methods use.
 //
-// The services take raw bytes (gRPC's "raw callback" methods) and parse them here. Left to gRPC, a
-// request that does not parse, such as one whose text is not UTF-8, is answered with UNIMPLEMENTED
-// and no message; parsed here it is INVALID_ARGUMENT and names the field.
+// The services receive raw bytes (gRPC's "raw callback" methods) and parse them here. If gRPC
+// parsed them, a request that does not parse, such as one with text that is not UTF-8, would be
+// answered with UNIMPLEMENTED and no message. Parsed here, it is answered with INVALID_ARGUMENT,
+// which names the field.
 #ifndef WHIPSNAKE_SERVER_RPC_MESSAGES_H_
 #define WHIPSNAKE_SERVER_RPC_MESSAGES_H_
 
@@ -19,21 +20,22 @@
 
 namespace whipsnake::server {
 
-// INVALID_ARGUMENT, with the field if that can be found out.
+// Returns INVALID_ARGUMENT, with the field if it can be determined.
 absl::Status ParseMessage(const grpc::ByteBuffer& bytes, google::protobuf::Message* message);
 
 grpc::ByteBuffer SerializeMessage(const google::protobuf::Message& message);
 
 google::protobuf::Timestamp ToTimestamp(std::chrono::system_clock::time_point time);
 
-// Our errors name times as the monotonic clock has them; gRPC's deadlines are wall-clock times.
+// Converts gRPC's wall-clock deadline to the monotonic clock. Returns the largest time for no
+// deadline and for one more than a year away.
 std::chrono::steady_clock::time_point MonotonicDeadline(
     std::chrono::system_clock::time_point deadline);
 
-// "Generate" for GenerateRequest: our requests are called after their methods.
+// Returns "Generate" for GenerateRequest: requests are named after their methods.
 std::string MethodOf(const google::protobuf::Message& request);
 
-// A unary call that `handle` answers on the spot: absl::Status handle(const Request&, Response*).
+// A unary call that `handle` answers immediately: absl::Status handle(const Request&, Response*).
 template <typename Request, typename Response, typename Handle>
 grpc::ServerUnaryReactor* AnswerUnary(grpc::CallbackServerContext* context,
                                       const grpc::ByteBuffer* request_bytes,

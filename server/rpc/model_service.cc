@@ -35,12 +35,12 @@ v1::ModelState ProtoState(ModelState state) {
   return v1::MODEL_STATE_UNSPECIFIED;
 }
 
-// The last part of a path.
+// Returns the last part of a path.
 std::string DefaultName(const std::string& path) {
   return std::filesystem::path(engine::PlainPath(path)).filename().string();
 }
 
-// The path, when the load's turn comes: it may have become a link out of the root meanwhile.
+// Checks the path again when the load starts: it may now be a link out of the root.
 absl::Status CheckAgain(const std::string& root, const ModelSource& source) {
   ASSIGN_OR_RETURN(const std::string directory, ResolveModelPath(root, source.shown_path));
   if (directory == source.directory) return absl::OkStatus();
@@ -61,7 +61,8 @@ grpc::ServerUnaryReactor* ModelService::ListModels(grpc::CallbackServerContext* 
 absl::Status ModelService::List(const v1::ListModelsRequest& request,
                                 v1::ListModelsResponse* response) const {
   ASSIGN_OR_RETURN(const int page_size, PageSize(request.page_size()));
-  // The token is the last name of the page before: it stays good when models come and go.
+  // The token is the last name of the previous page, so it stays valid when models are added or
+  // removed.
   const std::string& after = request.page_token();
   if (!after.empty() && !CheckModelName(after).ok()) return BadPageToken(after);
   for (const ModelSnapshot& model : environment_.models->List()) {
@@ -97,7 +98,7 @@ absl::StatusOr<ModelSource> ModelService::Announce(const grpc::ByteBuffer& bytes
   engine::FieldErrors errors;
   const bool found =
       errors.Add(ResolveModelPath(environment_.model_root, request.path()), &source.directory);
-  // A name that is made of a path which is wrong is nothing that the client chose.
+  // Do not report a name that was derived from a wrong path, because the client did not choose it.
   if (found || !request.name().empty()) errors.Add(CheckModelName(source.name));
   errors.Add(engine::ParseModelOptions(request.scheme(), request.state_type()), &source.options);
   RETURN_IF_ERROR(errors.status());
@@ -195,7 +196,8 @@ grpc::ServerUnaryReactor* ModelService::ListQuantizations(grpc::CallbackServerCo
 absl::Status ModelService::List(const v1::ListQuantizationsRequest& request,
                                 v1::ListQuantizationsResponse* response) const {
   ASSIGN_OR_RETURN(const int page_size, PageSize(request.page_size()));
-  // The token is the number of the page's last job: it stays good when jobs come and are forgotten.
+  // The token is the number of the page's last job, so it stays valid when jobs are added or
+  // forgotten.
   int64_t before = std::numeric_limits<int64_t>::max();
   const std::string& token = request.page_token();
   if (!token.empty() && !(absl::SimpleAtoi(token, &before) && before > 0)) {

@@ -1,4 +1,4 @@
-// ModelService over gRPC's callback API.
+// ModelService on gRPC's callback API.
 #ifndef WHIPSNAKE_SERVER_RPC_MODEL_SERVICE_H_
 #define WHIPSNAKE_SERVER_RPC_MODEL_SERVICE_H_
 
@@ -13,13 +13,13 @@
 
 namespace whipsnake::server {
 
-// What the service works with. All outlive its calls.
+// What the service uses. All pointers must outlive its calls.
 struct ModelServiceEnvironment {
   ModelRegistry* models = nullptr;
-  ActiveCalls* active_calls = nullptr;  // closed: nothing is loaded any more
-  Background* background = nullptr;     // loads and unloads run there
+  ActiveCalls* active_calls = nullptr;  // once closed, no model is loaded
+  Background* background = nullptr;     // runs loads and unloads
   QuantizationJobs* quantizations = nullptr;
-  std::string model_root;  // empty: clients load nothing
+  std::string model_root;  // empty: clients cannot load models
   GenerationLimits limits;
 };
 
@@ -43,7 +43,7 @@ class ModelService final : public RawQuantizationMethods {
   grpc::ServerUnaryReactor* GetModel(grpc::CallbackServerContext* context,
                                      const grpc::ByteBuffer* request,
                                      grpc::ByteBuffer* response) override;
-  // A client that leaves does not stop a load.
+  // A load continues if its client disconnects.
   grpc::ServerUnaryReactor* LoadModel(grpc::CallbackServerContext* context,
                                       const grpc::ByteBuffer* request,
                                       grpc::ByteBuffer* response) override;
@@ -51,7 +51,7 @@ class ModelService final : public RawQuantizationMethods {
                                         const grpc::ByteBuffer* request,
                                         grpc::ByteBuffer* response) override;
 
-  // A client that leaves does not stop a quantization.
+  // A quantization continues if its client disconnects.
   grpc::ServerUnaryReactor* QuantizeModel(grpc::CallbackServerContext* context,
                                           const grpc::ByteBuffer* request,
                                           grpc::ByteBuffer* response) override;
@@ -72,7 +72,7 @@ class ModelService final : public RawQuantizationMethods {
   absl::Status List(const v1::ListModelsRequest& request, v1::ListModelsResponse* response) const;
   absl::Status List(const v1::ListQuantizationsRequest& request,
                     v1::ListQuantizationsResponse* response) const;
-  // The checked request, its model entered into the registry.
+  // Checks the request and adds its model to the registry.
   absl::StatusOr<ModelSource> Announce(const grpc::ByteBuffer& bytes) const;
 
   const ModelServiceEnvironment environment_;

@@ -1,4 +1,4 @@
-// Pages of a list: page_size, page_token and next_page_token.
+// Paging of lists: page_size, page_token and next_page_token.
 #ifndef WHIPSNAKE_SERVER_RPC_PAGING_H_
 #define WHIPSNAKE_SERVER_RPC_PAGING_H_
 
@@ -9,10 +9,10 @@
 
 namespace whipsnake::server {
 
-// 0 is the default, 100. INVALID_ARGUMENT below 0 and above 1000.
+// Returns the page size to use: 0 means the default, 100. INVALID_ARGUMENT below 0 and above 1000.
 absl::StatusOr<int> PageSize(int32_t asked);
 
-// For a token that no page has given.
+// The error for a token that is not a valid next_page_token.
 absl::Status BadPageToken(const std::string& token);
 
 }  // namespace whipsnake::server

@@ -53,7 +53,8 @@ absl::Status SetIfGiven(std::string_view field, int64_t seen, int64_t smallest, 
   return absl::OkStatus();
 }
 
-// The texts as the file that they stand for.
+// Returns the texts as the contents of a calibration file: a single text as it is, several as JSON
+// lines.
 absl::StatusOr<std::string> FileOf(const v1::QuantizeModelRequest& request) {
   int64_t bytes = 0;
   for (const std::string& text : request.texts()) bytes += std::ssize(text);
@@ -82,7 +83,7 @@ absl::StatusOr<std::string> CheckedFile(const std::string& model_root, const std
   return file;
 }
 
-// The recipe for this very model, which has a default of its own.
+// Returns the recipe for this model, whose config determines the default scheme.
 absl::StatusOr<engine::Recipe> RecipeFor(const std::string& directory, const std::string& path,
                                          const engine::RecipeNames& names) {
   const auto text = engine::ReadTextFile(directory + "/config.json");

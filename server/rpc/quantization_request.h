@@ -1,4 +1,4 @@
-// Between the messages of quantizations and the jobs.
+// Converts between quantization messages and jobs.
 #ifndef WHIPSNAKE_SERVER_RPC_QUANTIZATION_REQUEST_H_
 #define WHIPSNAKE_SERVER_RPC_QUANTIZATION_REQUEST_H_
 
@@ -11,12 +11,13 @@
 
 namespace whipsnake::server {
 
-// Of all texts of a request, so that it stays well below the largest message.
+// The most bytes of all texts of a request, well below the largest message.
 inline constexpr int64_t kMaxInlineCalibrationBytes = int64_t{3} << 20;
 
-// All that can be known before the work: INVALID_ARGUMENT names the fields; NOT_FOUND and
-// ALREADY_EXISTS for what should be there and what should not, FAILED_PRECONDITION for a model that
-// is quantized already, DATA_LOSS for a config.json that is missing or no model's.
+// Checks everything that can be checked before the work starts. INVALID_ARGUMENT names the wrong
+// fields; NOT_FOUND is for a path that should exist, including the model's config.json;
+// ALREADY_EXISTS is for an output path that should not; FAILED_PRECONDITION is for a model that is
+// already quantized; DATA_LOSS is for a config.json that cannot be parsed.
 absl::StatusOr<QuantizationRequest> ParseQuantizationRequest(
     const v1::QuantizeModelRequest& request, const std::string& model_root);
 

@@ -10,8 +10,8 @@
 namespace whipsnake::server {
 namespace {
 
-// The jobs hold a weak reference, and a strong one while they tell: gRPC may be done with this
-// object in the midst of that.
+// The jobs hold a weak reference, and a strong one while they notify, because gRPC may be done with
+// this object during a notification.
 class Watch final : public grpc::ServerWriteReactor<grpc::ByteBuffer>, public QuantizationWatcher {
  public:
   void Begin(std::shared_ptr<Watch> self, QuantizationJobs& jobs,
@@ -54,13 +54,14 @@ class Watch final : public grpc::ServerWriteReactor<grpc::ByteBuffer>, public Qu
   }
 
   void OnDone() override {
-    // After the last Pump, in a way that ThreadSanitizer sees too.
+    // Orders this after the last Pump, also for ThreadSanitizer.
     { engine::MutexLock lock(mutex_); }
     self_.reset();
   }
 
  private:
-  // Writes what is new, or finishes, or leaves it for later. From any thread.
+  // Writes a new snapshot, or finishes, or does nothing if a write is in flight or nothing is new.
+  // Thread-safe.
   void Pump() {
     std::optional<grpc::Status> end;
     {
@@ -81,8 +82,8 @@ class Watch final : public grpc::ServerWriteReactor<grpc::ByteBuffer>, public Qu
       }
       finished_ = end.has_value();
     }
-    // Outside the lock: the flags keep other threads away, and gRPC may be done with this object
-    // before Finish returns.
+    // Outside the lock: the flags keep other threads away, and gRPC may destroy this object before
+    // Finish returns.
     if (end) {
       Finish(*end);
     } else {
@@ -94,7 +95,7 @@ class Watch final : public grpc::ServerWriteReactor<grpc::ByteBuffer>, public Qu
   engine::Mutex mutex_;
   QuantizationSnapshot latest_ ABSL_GUARDED_BY(mutex_);
   int64_t written_version_ ABSL_GUARDED_BY(mutex_) = 0;
-  grpc::ByteBuffer current_;  // used by whoever set writing_
+  grpc::ByteBuffer current_;  // owned by the thread that set writing_
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   bool gone_ ABSL_GUARDED_BY(mutex_) = false;
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;

@@ -1,4 +1,4 @@
-// A stream of a quantization's states, as a gRPC reactor.
+// A gRPC reactor that streams a quantization's states.
 #ifndef WHIPSNAKE_SERVER_RPC_QUANTIZATION_WATCH_H_
 #define WHIPSNAKE_SERVER_RPC_QUANTIZATION_WATCH_H_
 
@@ -8,8 +8,8 @@
 
 namespace whipsnake::server {
 
-// At most one write is in flight; of what changes meanwhile the latest is written next, and the end
-// always. What is returned belongs to gRPC.
+// At most one write is in flight. If the state changes in the meantime, the latest one is written
+// next; the final state is always written. The returned reactor belongs to gRPC.
 grpc::ServerWriteReactor<grpc::ByteBuffer>* StartQuantizationWatch(
     QuantizationJobs& jobs, grpc::CallbackServerContext* context, const grpc::ByteBuffer& request);
 

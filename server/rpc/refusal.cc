@@ -21,7 +21,7 @@ bool IsUsable(std::string_view id) {
          CountCharacters(id) <= kMaxRequestIdCharacters;
 }
 
-// What HTTP/2 lets through as a value.
+// Whether HTTP/2 allows the text as a metadata value.
 bool IsPrintableAscii(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c <= '~'; });
 }

@@ -1,5 +1,4 @@
-// What a call that fails is told, and what the log is told of it: always with the id by which its
-// client, or we, call the request.
+// How a failed call is reported to the client and to the log, always with the request's id.
 #ifndef WHIPSNAKE_SERVER_RPC_REFUSAL_H_
 #define WHIPSNAKE_SERVER_RPC_REFUSAL_H_
 
@@ -13,29 +12,29 @@
 
 namespace whipsnake::server {
 
-// Trailing metadata of a call that fails; of a call that comes, for methods whose request has no
-// request_id.
+// Trailing metadata of a failed call, and metadata in which a client may send the id, for example
+// for methods whose request has no request_id.
 inline constexpr const char* kRequestIdMetadata = "x-request-id";
 inline constexpr int kMaxRequestIdCharacters = 128;
 
-// Thread-safe; not for secrets.
+// Returns a random number. Thread-safe. Not cryptographically secure: not for secrets.
 uint64_t MadeUpNumber();
 
-// What identifies the request: `given`, else the client's metadata, else an id that is made here.
-// One that is too long or no text is passed over.
+// Returns the request's id: `given`, otherwise the client's metadata, otherwise a generated id. An
+// id that is empty, too long or not UTF-8 is skipped.
 std::string RequestIdOf(const grpc::CallbackServerContext& context, std::string_view given = "");
 
-// `status` for gRPC, with the request's id in its details and, where it fails, in the trailing
-// metadata. Before the call's Finish.
+// Returns `status` for gRPC. An error has the request's id in its details, and in the trailing
+// metadata if the id is printable ASCII. To be called before the call's Finish.
 grpc::Status EndCall(grpc::CallbackServerContext* context, std::string_view request_id,
                      const absl::Status& status);
 
-// The line of a call that was not let in or could not be answered. May block, as the log does.
-// `method`: "Generate"; `model` may be "".
+// Logs a call that was refused or could not be answered. May block, like the log. `method`:
+// "Generate"; `model` may be "".
 void LogRefusal(std::string_view method, std::string_view model, std::string_view request_id,
                 const absl::Status& status);
 
-// EndCall, and LogRefusal where the status is not OK.
+// EndCall, and LogRefusal if the status is not OK.
 grpc::Status EndCallAndLog(grpc::CallbackServerContext* context, std::string_view method,
                            std::string_view request_id, const absl::Status& status);
 

@@ -1,4 +1,4 @@
-// Counts and times every RPC of every service, health and reflection included.
+// Counts and times every RPC of every service, including health and reflection.
 #ifndef WHIPSNAKE_SERVER_RPC_RPC_METRICS_H_
 #define WHIPSNAKE_SERVER_RPC_RPC_METRICS_H_
 
@@ -12,9 +12,9 @@
 
 namespace whipsnake::server {
 
-// For ServerBuilder::experimental().SetInterceptorCreators. `metrics` outlives the server.
-// `services`: the full names of those that are served, whose methods are labels; all that a client
-// calls otherwise is counted under the one label "unknown".
+// For ServerBuilder::experimental().SetInterceptorCreators. `metrics` must outlive the server.
+// `services` are the full names of the services; their methods become labels. Calls of any other
+// method are counted under the label "unknown".
 std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface> MakeRpcMetrics(
     Metrics& metrics, const std::vector<std::string>& services);
 

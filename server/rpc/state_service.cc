@@ -68,7 +68,8 @@ grpc::ServerUnaryReactor* StateService::ListStates(grpc::CallbackServerContext* 
 absl::Status StateService::List(const v1::ListStatesRequest& request,
                                 v1::ListStatesResponse* response) const {
   ASSIGN_OR_RETURN(const int page_size, PageSize(request.page_size()));
-  // The token is the last name of the page before: it stays good when states come and go.
+  // The token is the last name of the previous page, so it stays valid when states are added or
+  // removed.
   for (const StateInfo& info : environment_.states->List(request.model())) {
     if (info.name <= request.page_token()) continue;
     if (response->states_size() == page_size) {

@@ -1,4 +1,4 @@
-// StateService over gRPC's callback API.
+// StateService on gRPC's callback API.
 #ifndef WHIPSNAKE_SERVER_RPC_STATE_SERVICE_H_
 #define WHIPSNAKE_SERVER_RPC_STATE_SERVICE_H_
 

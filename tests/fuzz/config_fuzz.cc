@@ -1,5 +1,5 @@
-// Any text as config.json and as generation_config.json: refused with a message, or within the
-// bounds that the rest of the engine builds on.
+// Parses any text as config.json and as generation_config.json. The text must be refused with a
+// message, or give values within the bounds that the rest of the engine relies on.
 #include <string_view>
 
 #include "engine/checkpoint/generation_config.h"

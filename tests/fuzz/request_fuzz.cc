@@ -1,5 +1,6 @@
-// Any bytes as a StreamGenerateRequest to a small model: refused with a status, or a request that
-// the engine may be given. The first byte chooses what the request is resolved against.
+// Resolves any bytes as a StreamGenerateRequest to a small model. The request must be refused with
+// a status, or be valid for the engine. The first byte chooses what the request is resolved
+// against.
 #include <cstdio>
 #include <iterator>
 #include <memory>
@@ -26,7 +27,7 @@ void Require(bool condition, std::string_view otherwise) {
   __builtin_trap();
 }
 
-// All that resolving looks at.
+// A saved state with only what resolving reads.
 class SavedAt : public State {
  public:
   explicit SavedAt(int64_t position) : position_(position) {}

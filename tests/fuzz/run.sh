@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Runs one fuzzer for FUZZ_SECONDS (60), starting from its corpus: tests/fuzz/run.sh BINARY
 #
-# Inputs that reach new code are kept in build/corpus/NAME, where the next run starts from them; an input that
-# crashes, hangs or takes too much memory is left beside them as build/corpus/NAME-crash-..., and fails the run.
-# libFuzzer stops at 4096 bytes by itself; what a client sends is longer.
+# Inputs that reach new code are kept in build/corpus/NAME, from which the next run starts. An input
+# that crashes, hangs or takes too much memory is left beside them as build/corpus/NAME-crash-...
+# and fails the run. -max_len is set because libFuzzer stops at 4096 bytes by default, and clients
+# send longer inputs.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 

@@ -1,5 +1,5 @@
-// Any bytes as a safetensors file: refused, or every tensor lies inside the file, holds as many
-// bytes as its shape says, and shares none with another.
+// Parses any bytes as a safetensors file. The file must be refused, or every tensor must lie inside
+// the file, have as many bytes as its shape says, and share none with another.
 #include <algorithm>
 #include <utility>
 #include <vector>

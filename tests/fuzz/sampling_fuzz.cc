@@ -1,5 +1,6 @@
-// Any floats as logits and any parameters that Validate admits: a token that may be chosen, or a
-// status. The bytes are taken in order: parameters, then which tokens are allowed, then logits.
+// Samples from any floats as logits with any parameters that Validate() accepts. The result must be
+// a token that may be chosen, or a status. The bytes are taken in order: parameters, the allowed
+// tokens, two prompt tokens, then logits.
 #include <algorithm>
 #include <cstring>
 #include <vector>
@@ -15,7 +16,7 @@ class Bytes {
   Bytes(const uint8_t* data, size_t size) : data_(data), size_(size) {}
 
   size_t left() const { return size_; }
-  // Zeros after the end.
+  // Returns zeros past the end.
   template <typename T>
   T Take() {
     T value{};
@@ -51,7 +52,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::vector<float> logits;
   while (bytes.left() > 0) logits.push_back(bytes.Take<float>());
   if (logits.empty() || !Validate(parameters, std::ssize(logits)).ok()) return 0;
-  std::vector<uint64_t> allowed;  // all, where the mask is 0
+  std::vector<uint64_t> allowed;  // empty: all are allowed
   if (mask != 0) allowed.assign(logits.size() / 64 + 1, mask);
   const std::vector<int32_t> prompt = {first, second};
   if (!FaultOfSampler(parameters, logits, prompt, allowed, 3).empty()) __builtin_trap();

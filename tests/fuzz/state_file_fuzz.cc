@@ -1,6 +1,6 @@
-// Any bytes as a file of a saved state: refused, or its parts agree with each other. Bytes that are
-// the inside of a file, its header and what follows, are given the right checksums first, so that
-// the fuzzer gets past these.
+// Parses any bytes as a file of a saved state. The file must be refused, or its parts must agree
+// with each other. The bytes are also tried as the inside of a file, its header and what follows,
+// with correct checksums added so that the fuzzer gets past them.
 #include <algorithm>
 #include <cstring>
 #include <span>
@@ -28,7 +28,7 @@ Digest::Value ChecksumOf(std::string_view bytes) {
   return digest.value();
 }
 
-// A file with this header, which ends at the first newline, and this rest.
+// Makes a file from `inside`: the header, which ends at the first newline, and the rest.
 std::string Whole(std::string_view inside) {
   const size_t end = std::min(inside.find('\n'), inside.size());
   const std::string_view header = inside.substr(0, end);

@@ -1,6 +1,6 @@
-// Any text as a regular expression or a JSON schema: refused with a field, or of a language of
-// which a random text is completed within the budget. The first byte says which, and seeds the
-// choices.
+// Compiles any text as a regular expression or a JSON schema. The text must be refused with a
+// field, or a random output of its language must be complete within the budget. The first byte
+// chooses the form and seeds the choices.
 #include <random>
 #include <string>
 
@@ -32,7 +32,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto form =
       data[0] % 2 == 0 ? ConstraintSpec::Form::kRegex : ConstraintSpec::Form::kJsonSchema;
   const std::string text(reinterpret_cast<const char*>(data + 1), size - 1);
-  // As small as a request may find it: what does not fit is refused by name.
+  // Limits as small as a request may find them: a form that does not fit is refused by name.
   constexpr ConstraintLimits kLimits = {
       .max_bytes = int64_t{16} << 20, .max_work = int64_t{1} << 22, .slice_work = int64_t{1} << 16};
   const auto compiled = Constraint::Compile({form, {text}}, vocabulary, kLimits);

@@ -1,5 +1,5 @@
-// Any bytes as a tokenizer.json: refused, or a tokenizer whose stream of text is the text of the
-// whole.
+// Parses any bytes as a tokenizer.json. The file must be refused, or give a tokenizer whose
+// streamed text equals the text decoded at once.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>

@@ -17,7 +17,7 @@ namespace {
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 constexpr double kMayFlush = 1e-36;
-constexpr double kSubnormal = 0x1p-149;  // the spacing of the smallest numbers
+constexpr double kSubnormal = 0x1p-149;  // the spacing of fp32 subnormals
 
 constexpr std::pair<const char*, ActivationFunction> kFunctions[] = {
     {"identity", {Activation::kIdentity}},
@@ -32,7 +32,7 @@ constexpr std::pair<const char*, ActivationFunction> kFunctions[] = {
     {"crrelu_negative", {Activation::kCRRelu, -1.25f}},
 };
 
-// What the contract allows.
+// The largest error that the contract in activation.h allows.
 double Tolerance(ActivationFunction f, double x, double want) {
   if (f.kind == Activation::kSilu) return 4e-7 * std::abs(want) + kSubnormal;
   if (f.kind == Activation::kCRRelu) {
@@ -41,7 +41,8 @@ double Tolerance(ActivationFunction f, double x, double want) {
   return 4e-7 * std::max(1.0, std::abs(x));
 }
 
-// Every exponent, both signs, many mantissas; and densely where the results are not trivial.
+// Covers every exponent, both signs and many mantissas, and samples [-110, 110) densely, where the
+// results are not trivial.
 std::vector<float> ManyFloats() {
   Random random(1);
   std::vector<float> x = {0.0f, -0.0f};
@@ -85,7 +86,7 @@ TEST_P(ActivationTest, IsAccurateOverAllFiniteInputs) {
 TEST_P(ActivationTest, InfinitiesGiveLimitsAndNaNStays) {
   const float low =
       f().kind == Activation::kIdentity || f().kind == Activation::kLeakyRelu ? -kInfinity : 0.0f;
-  // In every lane of a vector and in the part of one after it.
+  // Tries every lane of a full vector and of the partial vector after it.
   for (int64_t at = 0; at < 37; ++at) {
     std::vector<float> x(37, 1.0f);
     x[at] = kInfinity;
@@ -107,7 +108,7 @@ TEST_P(ActivationTest, DoesNotDependOnPositionLengthAliasingOrThreads) {
     Activate(f(), x.data(), n, y.data());
     for (int64_t i = 0; i < n; ++i) Activate(f(), &x[i], 1, &single[i]);
     Activate(f(), in_place.data(), n, in_place.data());
-    EXPECT_TRUE(Identical(y, single)) << n;  // and nothing is written after the end
+    EXPECT_TRUE(Identical(y, single)) << n;  // also: nothing is written past the end
     in_place.push_back(-7.0f);
     EXPECT_TRUE(Identical(y, in_place)) << n;
   }
@@ -125,7 +126,7 @@ TEST_P(ActivationTest, OfBF16IsRoundedOnce) {
     }
     const double want = reference::Value(f(), value);
     if (std::abs(want) < kMayFlush || std::isinf(want)) continue;
-    // Where fp32's error moves it over the middle of two, it is the neighbour.
+    // The neighbouring bf16 value is allowed if the fp32 error moves the result across a midpoint.
     const double slack = Tolerance(f(), value, want);
     const float low = FromBF16(ToBF16(static_cast<float>(want - slack)));
     const float high = FromBF16(ToBF16(static_cast<float>(want + slack)));
@@ -134,7 +135,8 @@ TEST_P(ActivationTest, OfBF16IsRoundedOnce) {
   }
 }
 
-// The slope is the limit of differences, in fp64; away from 0, where some have none.
+// Compares the slope with a central difference in fp64. Skips the neighbourhood of 0, where some
+// functions have no derivative.
 TEST_P(ActivationTest, ReferenceSlopeIsThatOfTheValue) {
   constexpr double kStep = 1e-5;
   for (double x = -6; x < 6; x += 0.0137) {
@@ -156,7 +158,7 @@ TEST_P(ActivationTest, BackwardAgreesWithTheReference) {
     const double want = g[i] * reference::Slope(f(), x[i]);
     ASSERT_NEAR(gx[i], want, 2e-6 * std::max(1.0, std::abs(want))) << x[i];
   }
-  // In place of either.
+  // The output may overwrite either input.
   std::vector<float> over_x = x, over_g = g;
   ActivateBackward(f(), over_x.data(), g.data(), x.size(), over_x.data());
   ActivateBackward(f(), x.data(), over_g.data(), x.size(), over_g.data());
@@ -197,7 +199,7 @@ TEST(Softplus, IsTheIdentityAboveTwenty) {
   }
 }
 
-// The published function's checks (spec/crrelu.md, section 7, 1 to 6), after arXiv 2405.12954.
+// Checks of the function published in arXiv 2405.12954.
 
 struct Golden {
   float epsilon, x, value, slope;
@@ -228,7 +230,7 @@ TEST(CRRelu, EpsilonsGradientIsThatOfTheValue) {
     const auto value = [&](float epsilon) {
       return reference::Value({Activation::kCRRelu, epsilon}, x);
     };
-    // Exact in fp32, and the value is linear in ε.
+    // Both epsilons are exact in fp32, and the value is linear in ε.
     EXPECT_NEAR(reference::Correction(x), (value(0.75f) - value(0.25f)) * 2, 1e-7);
   }
 }
@@ -258,7 +260,7 @@ TEST(CRRelu, WithoutEpsilonIsReluBitForBit) {
   EXPECT_TRUE(Identical(Applied({Activation::kCRRelu, 0.0f}, x), Applied({Activation::kRelu}, x)));
 }
 
-// Any finite ε: no product with it overflows before the bell has brought it down.
+// For any finite ε: no product with ε may overflow before exp(-x²/2) makes it small.
 TEST(CRRelu, IsAccurateForTheLargestEpsilons) {
   const std::vector<float> x = ManyFloats();
   const std::vector<float> g(x.size(), 1.0f);
@@ -325,8 +327,8 @@ TEST(CodeTable, IsTheFunctionOfEveryCode) {
   }
 }
 
-// Below zero ReLU is 0, and the correction alone is left: where it is less than half a step of the
-// output's codes it is gone there, whatever the two scales make of the other side.
+// Below zero ReLU is 0, so the output is the correction alone. It vanishes there if it is less than
+// half a step of the output's codes, whatever the two scales do to positive inputs.
 TEST(CodeTable, EpsilonVanishesWhereTheCorrectionIsLessThanHalfAStep) {
   constexpr float kPeak = 0.60653066f;
   Random random(7);

@@ -14,8 +14,8 @@
 namespace whipsnake::kernels {
 namespace {
 
-// A sequence's blocks, as a model holds them: two layers in each, of which the second is used, and
-// numbers in them that mean nothing.
+// The KV blocks of one sequence, laid out as in a model with two layers, of which the tests use the
+// second. The blocks are filled with random values.
 class Blocks {
  public:
   Blocks(const KvLayout& layout, int64_t positions, Random& random) : layout_(layout) {
@@ -58,7 +58,7 @@ struct Sequence {
 
 using Function = decltype(&Attention);
 
-// The whole sequence, cut into calls of the given lengths.
+// Processes the whole sequence in calls of the given lengths.
 TestMatrix Attend(Function attention, Sequence s, const KvLayout& layout, bool causal,
                   const std::vector<int64_t>& lengths) {
   TestMatrix y(s.q.view().rows, s.q.view().cols);
@@ -100,7 +100,8 @@ TEST_P(AttentionTest, AgreesWithTheReference) {
         ASSERT_TRUE(y.GapsIntact());
         for (int64_t i = 0; i < tokens; ++i) {
           for (int64_t c = 0; c < shape.heads * shape.head_dim; ++c) {
-            // Values are at most 2, and their mean is no further off than theirs and the weights'.
+            // Values are at most 2, so the error of their mean is bounded by the errors of values
+            // and weights.
             ASSERT_NEAR(y.at(i, c), want.at(i, c), 4e-6)
                 << shape.heads << "x" << shape.head_dim << " " << tokens << " " << causal << " at "
                 << i << "," << c;
@@ -164,7 +165,8 @@ TEST_P(AttentionTest, SequencesOfABatchDoNotMeet) {
   }
 }
 
-// Scores far apart: the weights must not overflow, and the sum so far must be brought down.
+// Scores that lie far apart: the weights must not overflow, and the running sum must be rescaled
+// when a larger score arrives.
 TEST_P(AttentionTest, LateAndLargeScoresWin) {
   Random random(4);
   const KvLayout layout = LayoutOf({1, 4});
@@ -180,8 +182,9 @@ TEST_P(AttentionTest, LateAndLargeScoresWin) {
   for (int64_t i = 0; i < 90; ++i) EXPECT_NEAR(y.at(i, 0), i + 1.0f, (i + 1) * 1e-6);
 }
 
-// What a row does not attend to is nothing to it, whatever it is and however the sequence is cut:
-// rows before a NaN or an infinity have the bits that they have without it, rows after it see it.
+// A row does not depend on positions that it does not attend to, whatever they contain and however
+// the sequence is cut. Rows before a NaN or an infinity have the same bits as without it; rows
+// after it see it.
 TEST_P(AttentionTest, NoRowSeesWhatIsLater) {
   const float kInfinity = std::numeric_limits<float>::infinity();
   constexpr int64_t kTokens = 100;
@@ -205,7 +208,7 @@ TEST_P(AttentionTest, NoRowSeesWhatIsLater) {
                     << (key ? "key " : "value ") << value << " at " << at << " seen by " << i;
               }
             }
-            // Codes have no NaN. An infinite key may make the score of either sign.
+            // int8 codes have no NaN. An infinite key may give a score of either sign.
             if (GetParam() == DType::kI8 || key) continue;
             for (int64_t i = at; i < kTokens; ++i) ASSERT_FALSE(std::isfinite(y.at(i, 0))) << i;
             if (shape.head_dim > 1) {
@@ -218,7 +221,7 @@ TEST_P(AttentionTest, NoRowSeesWhatIsLater) {
   }
 }
 
-// A block's positions past the sequence's end hold what is left there by others.
+// Positions of a block past the end of the sequence hold leftovers of other sequences.
 TEST_P(AttentionTest, WhatIsPastTheEndIsNotRead) {
   Random random(6);
   const KvLayout layout = LayoutOf({2, 24});

@@ -12,7 +12,7 @@
 namespace whipsnake::kernels {
 namespace {
 
-// A layer's weights, and one sequence of inputs.
+// One layer's weights and one input sequence.
 struct Problem {
   Problem(int64_t kernel_width, int64_t channel_count, int64_t row_count, bool with_bias = true)
       : random(1 + kernel_width * 10007 + channel_count * 101 + row_count),
@@ -38,8 +38,8 @@ struct Problem {
   std::vector<float> weight, bias, initial_state;
 };
 
-// The same in codes. The sums' deviation is about that of W products of uniform codes; what comes
-// out of SiLU then uses most codes and saturates now and then.
+// The int8 form of Problem. The sums have about the standard deviation of W products of uniform
+// codes, so SiLU's outputs use most codes and sometimes saturate.
 struct QuantizedProblem {
   QuantizedProblem(int64_t kernel_width, int64_t channel_count, int64_t row_count,
                    bool with_bias = true)
@@ -85,11 +85,11 @@ TEST_P(CausalConv1d, AgreesWithTheReference) {
     p.Run(reference::CausalConv1dSilu, {{{0, length(), expected_state.data()}}}, expected);
     for (int64_t t = 0; t < length(); ++t) {
       for (int64_t e = 0; e < channels(); ++e) {
-        // Up to 9 terms of at most 2, rounded in fp32.
+        // A sum of up to 9 terms of at most 2, rounded in fp32.
         ASSERT_NEAR(y.at(t, e), expected.at(t, e), 2e-6) << "t=" << t << " e=" << e;
       }
     }
-    EXPECT_TRUE(Identical(state, expected_state));  // inputs, moved
+    EXPECT_TRUE(Identical(state, expected_state));  // copies of inputs, so exact
     EXPECT_TRUE(y.GapsIntact());
   }
 }
@@ -104,7 +104,7 @@ TEST_P(CausalConv1d, CodesAgreeWithTheReference) {
     int64_t differing = 0;
     for (int64_t t = 0; t < length(); ++t) {
       for (int64_t e = 0; e < channels(); ++e) {
-        // SiLU may fall on the other side of a half.
+        // SiLU's error may move a value across a rounding midpoint.
         ASSERT_LE(std::abs(y.at(t, e) - expected.at(t, e)), 1) << "t=" << t << " e=" << e;
         differing += y.at(t, e) != expected.at(t, e);
       }
@@ -115,8 +115,8 @@ TEST_P(CausalConv1d, CodesAgreeWithTheReference) {
   }
 }
 
-// The largest sums and the smallest. A bias that cancels the sum but for a number from 20 on, which
-// SiLU leaves as it is, makes that number the code if the sum was exact.
+// Tests the largest and the smallest sums. The bias cancels the sum except for a number of at least
+// 20, which SiLU returns unchanged, so the output is that number only if the sum is exact.
 TEST_P(CausalConv1d, SumsOfCodesAreExact) {
   QuantizedProblem p(width(), channels(), 1);
   std::ranges::fill(p.multiplier, 1.0f);
@@ -137,7 +137,7 @@ TEST_P(CausalConv1d, SumsOfCodesAreExact) {
   for (int64_t e = 0; e < channels(); ++e) ASSERT_EQ(y.at(0, e), expected[e]) << "e=" << e;
 }
 
-// One sequence in runs: one after the other, each a call.
+// Processes one sequence in several runs, one call for each.
 template <typename Run, typename Problem, typename Matrix>
 void ExpectAnySplitIsBitIdentical(Problem p, Matrix whole) {
   auto whole_state = p.initial_state;
@@ -164,12 +164,12 @@ TEST_P(CausalConv1d, AnySplitIsBitIdentical) {
                                                  TestCodes(length(), channels()));
 }
 
-// Several sequences in one call, in another order than their rows'.
+// Runs several sequences in one call, in a different order than their rows.
 template <typename Run, typename Problem, typename Matrix>
 void ExpectBatchIsBitIdenticalToEachAlone(Problem p, Matrix alone) {
   Matrix batched = alone;
   std::vector<Run> runs;
-  // Each begins where another sequence of its own would have left it.
+  // Each run starts from a random state of its own.
   std::vector<decltype(p.initial_state)> states, alone_states;
   int64_t begin = 0;
   for (const int64_t part : RandomSplit(p.length, p.random)) {

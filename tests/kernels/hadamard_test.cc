@@ -16,7 +16,8 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-// Each factor with 2^k below, at and above every vector length, and the widths of the models.
+// Each factor (1, 12 and 40) times 2^k, below, at and above every vector length, and the widths of
+// the models.
 const int64_t kOrders[] = {1,  2,   4,   8,  16, 32,  64,  128, 256,  1024, 4096, 12,   24,   48,
                            96, 192, 384, 40, 80, 160, 320, 640, 1280, 768,  1536, 3072, 2560, 5120};
 
@@ -27,7 +28,7 @@ TEST(HasHadamard, HoldsForTheRuleAlone) {
   }
 }
 
-// Rows of H as bits, so that all pairs of rows can be multiplied.
+// Row i of H as sign bits, so that all pairs of rows can be multiplied quickly.
 std::vector<uint64_t> BitsOfRow(int64_t n, int64_t i) {
   std::vector<uint64_t> bits((n + 63) / 64);
   for (int64_t j = 0; j < n; ++j) {
@@ -55,7 +56,8 @@ TEST(HadamardEntry, RowsAreOrthogonal) {
   }
 }
 
-// A transposed implementation would pass with a symmetric one.
+// For a symmetric matrix a transposed implementation would pass, so one factor must not be
+// symmetric.
 TEST(HadamardEntry, OnlyTheFactorOfOrder40IsNotSymmetric) {
   for (const int64_t n : {64, 96, 80}) {
     bool symmetric = true;
@@ -71,13 +73,13 @@ TEST(HadamardEntry, OnlyTheFactorOfOrder40IsNotSymmetric) {
 class HadamardTest : public testing::TestWithParam<int64_t> {
  protected:
   int64_t n() const { return GetParam(); }
-  // A rotation's: the transform then keeps lengths.
+  // The scale of a rotation: the transform then preserves lengths.
   float scale() const { return 1 / std::sqrt(static_cast<float>(n())); }
 };
 
 INSTANTIATE_TEST_SUITE_P(Orders, HadamardTest, testing::ValuesIn(kOrders));
 
-// Column j of H is what becomes of the j-th unit vector: exact in fp32.
+// The transform maps unit vector j to column j of H, exactly in fp32.
 TEST_P(HadamardTest, EntriesAreThoseOfTheDefinition) {
   const int64_t step = n() > 1000 ? 7 : 1;
   for (int64_t j = 0; j < n(); j += step) {
@@ -126,7 +128,7 @@ TEST_P(HadamardTest, TheTransposeUndoesIt) {
 TEST_P(HadamardTest, CodesAreThoseOfTheFloatForm) {
   Random random(n());
   const TestMatrix x(3, n(), random, -2, 2);
-  for (const float magnitude : {50.0f, 500.0f, 5e12f}) {  // in codes; most fit, most saturate, all
+  for (const float magnitude : {50.0f, 500.0f, 5e12f}) {  // in codes: most fit; most saturate; all
     TestMatrix floats(3, n());
     TestCodes codes(3, n());
     Hadamard(x.view(), magnitude * scale(), floats.view());
@@ -179,7 +181,8 @@ TEST(HadamardTest, NoRows) {
   Hadamard(MatrixView<const float>(nullptr, 0, 1536), 1, MatrixView<int8_t>(nullptr, 0, 1536));
 }
 
-// Every half between two codes and what surrounds it, the ends, and what is no number.
+// Every midpoint between two codes with its fp32 neighbours, extreme values, infinities, NaN, and
+// values of many bit patterns.
 std::vector<float> AwkwardValues() {
   std::vector<float> values = {0.0f,   -0.0f,     1e-45f,     3e9f,          -3e9f,          1e38f,
                                -1e38f, kInfinity, -kInfinity, std::nanf(""), -std::nanf("1")};

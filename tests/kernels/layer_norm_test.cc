@@ -44,7 +44,7 @@ TEST_F(ResidualLayerNormTest, AgreesWithTheReference) {
       EXPECT_TRUE(y.GapsIntact());
       for (int64_t t = 0; t < 9; ++t) {
         for (int64_t i = 0; i < cols; ++i) {
-          // Where a row hardly varies, what rounding leaves of its mean is enlarged.
+          // If a row hardly varies, normalization amplifies the rounding error of its mean.
           EXPECT_NEAR(y.at(t, i), want.at(t, i), cols == 1 ? 1e-3 : 1e-5) << cols;
         }
       }
@@ -70,7 +70,7 @@ TEST_F(ResidualLayerNormTest, ARowIsTheSameAmongOthersAndInPlaceOfTheAddend) {
   }
 }
 
-// A large common part of all columns is taken off without loss of the rest.
+// An offset common to all columns is removed without losing precision in the rest.
 TEST_F(ResidualLayerNormTest, IsBlindToAShift) {
   Random random(3);
   Operands o(2, 768, random);
@@ -100,7 +100,7 @@ TEST_F(ResidualLayerNormTest, CodesAreThoseOfTheFloats) {
     EXPECT_TRUE(Identical(scale, want_scale));
     EXPECT_TRUE(own_r.Identical(r));
 
-    // γ and β divided by a power of two: exactly the floats divided by it.
+    // Dividing γ and β by a power of two divides the outputs by it exactly.
     constexpr float kScale = 0x1p-5f;
     for (float& v : o.gamma) v /= kScale;
     for (float& v : o.beta) v /= kScale;

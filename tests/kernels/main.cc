@@ -1,6 +1,6 @@
-// The main function of every kernel test: `--isa NAME` caps the process to one instruction set, so
-// that ctest runs the same assertions on each, with a team of two. Exit status 77 means that the
-// machine lacks it.
+// The main function of every kernel test. `--isa NAME` caps the process to one instruction set, so
+// that ctest runs the same assertions on each. Tests run with a team of two threads. Exit status 77
+// means that the machine lacks the instruction set.
 #include <cstdio>
 #include <string_view>
 
@@ -21,7 +21,7 @@ using whipsnake::kernels::ParseIsa;
 constexpr int kSkipped = 77;
 constexpr int kUsage = 2;
 
-// 0, or the status to exit with.
+// Returns 0, or the status to exit with if the process cannot be capped.
 int CapProcess(const char* name) {
   const std::optional<Isa> isa = ParseIsa(name);
   if (!isa) {

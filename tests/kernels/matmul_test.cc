@@ -26,8 +26,8 @@ std::vector<float> RandomValues(int64_t count, uint32_t seed) {
   return values;
 }
 
-// A weight that ends where readable memory ends, as a mapped file's last tensor may: reading past
-// it ends the test.
+// A weight that ends where readable memory ends, as the last tensor of a mapped file may: reading
+// past its end crashes the test.
 class Weight {
  public:
   Weight(DType dtype, int64_t n, int64_t k, const std::vector<float>& values)
@@ -77,8 +77,8 @@ std::vector<float> Product(const std::vector<float>& x, int64_t m, const Weight&
   return y;
 }
 
-// A sum of K products of either sign, rounded at each of up to K steps: errors grow as a random
-// walk.
+// A sum of K products of either sign, rounded up to K times: its error grows like a random walk,
+// with √K.
 double Tolerance(const Weight& w, const float* x, int64_t n) {
   double magnitude = 0;
   for (int64_t k = 0; k < w.view().k; ++k) magnitude += std::abs(double{x[k]} * w.At(n, k));
@@ -92,7 +92,7 @@ INSTANTIATE_TEST_SUITE_P(Weights, MatmulTest, testing::Values(DType::kF32, DType
 
 void ExpectEqualsReference(DType dtype, int64_t m, int64_t n, int64_t k) {
   SCOPED_TRACE(testing::Message() << "M=" << m << " N=" << n << " K=" << k);
-  // Rows of x and y lie wider apart than they are long, and what lies between must stay as it is.
+  // Rows of x and y have gaps between them, and the gaps must not be written.
   const int64_t x_stride = k + 5, y_stride = n + 3;
   constexpr float kUntouched = 12345.0f;
   const std::vector<float> x = RandomValues(m * x_stride, 1);
@@ -154,7 +154,7 @@ TEST_P(MatmulTest, EqualsReferenceForAModelsShapes) {
   for (const auto& [n, k] : kShapes) {
     for (const int64_t m : {1, 3, 17}) ExpectEqualsReference(GetParam(), m, n, k);
   }
-  // More than one of oneDNN's tiles along M, along N and along both.
+  // More than one oneDNN tile along M, along N and along both.
   ExpectEqualsReference(GetParam(), 129, 80, 768);
   ExpectEqualsReference(GetParam(), 64, 1536, 48);
   ExpectEqualsReference(GetParam(), 257, 257, 80);
@@ -177,7 +177,7 @@ TEST_P(MatmulTest, RowsOfABatchEqualRowsAloneBitForBit) {
   }
 }
 
-// However many rows there are, and in every output.
+// For any number of rows, and in every output.
 TEST_P(MatmulTest, BatchInvariantRowsEqualRowsAloneBitForBit) {
   const std::vector<float> bias = RandomValues(600, 2);
   const ActivationFunction f{Activation::kCRRelu, 0.5f};
@@ -214,7 +214,8 @@ TEST_P(MatmulTest, ARowIsIndependentOfTheOthersValues) {
   }
 }
 
-// What a fault in the order of a sum would show: an output moves with its weight row.
+// Reversing the weight's rows must reverse the outputs bit for bit. This fails if the order of a
+// sum depends on the output's position.
 TEST_P(MatmulTest, AnOutputIsIndependentOfItsPlaceBitForBit) {
   const int64_t n = 70;
   for (const int64_t k : {48, 129, 768}) {
@@ -255,7 +256,7 @@ TEST_P(MatmulTest, TheNumberOfThreadsDoesNotMatter) {
 
 TEST_P(MatmulTest, NanAndInfinityPropagate) {
   const float infinity = std::numeric_limits<float>::infinity();
-  // In fp32 a NaN whose payload is in the bits that bf16 lacks.
+  // An fp32 NaN whose payload lies only in the bits that bf16 drops.
   const float low_nan = std::bit_cast<float>(0x7f800001u);
   const int64_t n = 5, k = 37;
   for (const int64_t m : {1, 3, 20}) {
@@ -266,7 +267,7 @@ TEST_P(MatmulTest, NanAndInfinityPropagate) {
       std::vector<float> y = Product(x, m, w);
       EXPECT_EQ(y[1], k);
       EXPECT_EQ(y[2], infinity);
-      x[at] = 0;  // times infinity
+      x[at] = 0;  // 0 * infinity is NaN
       EXPECT_TRUE(std::isnan(Product(x, m, w)[2]));
       x[at] = low_nan;
       EXPECT_THAT(Product(x, m, w)[1], testing::IsNan());
@@ -274,7 +275,8 @@ TEST_P(MatmulTest, NanAndInfinityPropagate) {
   }
 }
 
-// Products and partial sums below 2^24: whatever the order, only a bit lost on the way shows.
+// Products and partial sums are below 2^24, so they are exact in any order unless an operand loses
+// a bit.
 TEST_P(MatmulTest, SumsOfSmallIntegersAreExact) {
   const int64_t n = 70;
   for (const int64_t k : {48, 64, 129, 768}) {

@@ -1,5 +1,5 @@
-// oneDNN fails where it finds no memory: the products are then made without it. Its functions are
-// replaced here by ones that always fail.
+// oneDNN fails if it cannot allocate memory; products are then computed without it. This test
+// replaces oneDNN's functions with ones that always fail.
 #include <vector>
 
 #include "gtest/gtest.h"

@@ -36,8 +36,8 @@ std::vector<float> RandomValues(int64_t count, uint32_t seed, float deviation) {
   return values;
 }
 
-// A weight that ends where readable memory ends, as a mapped file's last tensor may: reading past
-// it ends the test.
+// A weight that ends where readable memory ends, as the last tensor of a mapped file may: reading
+// past its end crashes the test.
 class Weight {
  public:
   Weight(int64_t n, int64_t k, const std::vector<int8_t>& codes) : n_(n), k_(k) {
@@ -63,7 +63,8 @@ class Weight {
   int64_t mapped_;
 };
 
-// A way to multiply: QuantizedMatmul(), or one of its forms whatever M is.
+// One of the forms of QuantizedMatmul(), used for every M. Null is QuantizedMatmul() itself, which
+// chooses a form.
 using Form = void (*)(MatrixView<const int8_t>, WeightView, const Epilogue&);
 
 template <typename T>
@@ -81,14 +82,15 @@ struct Case {
   int64_t m, n, k;
 };
 
-// Rows of x and y lie wider apart than they are long, and what lies between must stay as it is.
+// Rows of x and y have gaps between them, and the gaps must not be written.
 struct Operands {
   int64_t x_stride, y_stride;
   std::vector<int8_t> x;
   Weight w;
   std::vector<float> multiplier, bias, row_scale;
 
-  // Sums have a deviation of about 5500 · √K: codes of y fill their range, and some saturate.
+  // Sums have a standard deviation of about 5500 · √K, so the codes of y fill their range and some
+  // saturate.
   explicit Operands(const Case& c)
       : Operands(c, RandomCodes(c.m * (c.k + 5), 1), RandomCodes(c.n * c.k, 2)) {}
   Operands(const Case& c, std::vector<int8_t> codes, const std::vector<int8_t>& weight)
@@ -103,7 +105,7 @@ struct Operands {
   MatrixView<const int8_t> X(const Case& c) const { return {x.data(), c.m, c.k, x_stride}; }
 };
 
-// Bit for bit: y, and what lies between its rows.
+// Compares y bit for bit, including the gaps between its rows.
 template <typename T>
 void ExpectEqualsReference(const Case& c, const Operands& o, const SumScaling& scaling) {
   std::vector<T> y(c.m * o.y_stride, T{77}), expected = y;
@@ -124,7 +126,7 @@ void ExpectEqualsReference(const Case& c, const Operands& o) {
   const float *multiplier = o.multiplier.data(), *bias = o.bias.data();
   ExpectEqualsReference<int8_t>(c, o, {multiplier, bias});
   ExpectEqualsReference<float>(c, o, {multiplier});
-  if (c.k > 256) return;  // the reference takes long
+  if (c.k > 256) return;  // the reference is slow
   ExpectEqualsReference<int8_t>(c, o, {multiplier});
   ExpectEqualsReference<float>(c, o, {multiplier, bias});
   const ActivationFunction relu{Activation::kRelu};
@@ -181,13 +183,13 @@ TEST_P(QuantizedMatmulTest, EqualsReferenceForAModelsShapes) {
   for (const auto& [n, k] : kShapes) {
     for (const int64_t m : {1, 3, 17, 33}) ExpectEqualsReference({form(), m, n, k});
   }
-  // More than one of every form's blocks along M, along N and along both.
+  // More than one block of every form along M, along N and along both.
   ExpectEqualsReference({form(), 129, 80, 768});
   ExpectEqualsReference({form(), 64, 1536, 48});
   ExpectEqualsReference({form(), 300, 530, 80});
 }
 
-// All the products of either sign that are largest: the sums reach the ends of what K allows, and
+// All products have the largest magnitude of either sign: the sums reach the extremes for K, and
 // 16-bit intermediate sums would overflow.
 TEST_P(QuantizedMatmulTest, TheLargestSumsAreExact) {
   for (const int8_t x : {-128, 127}) {
@@ -235,9 +237,10 @@ TEST_P(QuantizedMatmulTest, CodesRoundHalfToEvenAndSaturate) {
   }
 }
 
-// The product, rounded by itself, loses what a fused multiply-add would keep.
+// The product must be rounded before the addition: a fused multiply-add would keep bits that
+// rounding drops.
 TEST_P(QuantizedMatmulTest, ProductAndSumAreNotFused) {
-  const float multiplier = 1 + 0x1p-23f, bias = -3;  // 3 · multiplier is no fp32 number
+  const float multiplier = 1 + 0x1p-23f, bias = -3;  // fp32 cannot represent 3 · multiplier
   const Weight w(1, 1, {3});
   const std::vector<int8_t> x(40, 1);
   for (const int64_t m : {1, 40}) {
@@ -268,7 +271,7 @@ TEST_P(QuantizedMatmulTest, TheNumberOfThreadsDoesNotMatter) {
   }
 }
 
-// The activation in the epilogue is Activate() of the sums.
+// The epilogue's activation must equal Activate() applied to the sums.
 TEST_P(QuantizedMatmulTest, TheActivationIsThatOfTheSums) {
   for (const int64_t m : {1, 9, 70}) {
     const Case c{form(), m, 83, 100};
@@ -290,7 +293,7 @@ TEST_P(QuantizedMatmulTest, TheActivationIsThatOfTheSums) {
   }
 }
 
-// A batch's decode equals each sequence's alone, whichever form each takes.
+// Each row of a batch equals the same row alone, whichever form each call uses.
 TEST(QuantizedMatmulChosenTest, RowsOfABatchEqualRowsAloneBitForBit) {
   const Case c{nullptr, 70, 83, 255};
   const Operands o(c);

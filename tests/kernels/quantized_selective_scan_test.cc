@@ -13,8 +13,8 @@ namespace {
 
 constexpr DType kStateDTypes[] = {DType::kF32, DType::kBF16, DType::kI8};
 
-// The state [N,E] as bytes of its dtype, `scale` per row, from and to fp32 by the scalar
-// conversions.
+// The state [N,E] as bytes of its dtype. Round() and Expand() convert from and to fp32 with the
+// scalar conversions; `scale` has one entry per row.
 using Bytes = std::vector<uint8_t>;
 
 Bytes Round(const std::vector<float>& h, DType dtype, const std::vector<float>& scale) {
@@ -48,16 +48,16 @@ std::vector<float> Expand(const Bytes& bytes, DType dtype, const std::vector<flo
   return h;
 }
 
-// A matrix in fp32 and the codes next to it. A scale for every column.
+// A matrix as codes, with one scale per column, and its values in fp32.
 struct Tensor {
-  // Any codes; |value| <= about `largest`.
+  // Random codes; |value| <= about `largest`.
   Tensor(int64_t rows, int64_t cols, Random& random, float largest)
       : codes(rows, cols, random),
         scale(random.Vector(cols, largest / 200, largest / 128)),
         values(rows, cols) {
     Dequantize(values);
   }
-  // The codes nearest to `values`, with the largest of a column as 127.
+  // Quantizes `original`, scaled so that the largest magnitude of each column has code ±127.
   explicit Tensor(TestMatrix original)
       : codes(original.view().rows, original.view().cols),
         scale(original.view().cols, 1e-6f),
@@ -83,7 +83,7 @@ struct Tensor {
   TestMatrix values;
 };
 
-// A layer's weights, and the rows of one sequence or more. Some states saturate as codes.
+// One layer's weights and the rows of one or more sequences. Some int8 states saturate.
 struct Problem {
   Problem(int64_t channel_count, int64_t row_count, int64_t state_count)
       : random(1 + channel_count * 10007 + row_count * 101 + state_count),
@@ -134,7 +134,7 @@ struct Problem {
   std::vector<float> delta_bias, a, d, state_scale;
 };
 
-// Both forms of an implementation.
+// The quantized and the fp32 form of one implementation.
 struct Implementation {
   void (*quantized)(std::span<const QuantizedScanRun>, const QuantizedScanOperands&);
   void (*fp32)(std::span<const ScanRun>, const SelectiveScanOperands&);
@@ -142,8 +142,8 @@ struct Implementation {
 constexpr Implementation kKernel{SelectiveScan, SelectiveScan};
 constexpr Implementation kReference{reference::SelectiveScan, reference::SelectiveScan};
 
-// In runs of the given lengths, the quantized form is the fp32 form of one token after the other,
-// with the state rounded after each, bit for bit.
+// Expects the quantized scan, in runs of the given lengths, to equal bit for bit the fp32 scan of
+// one token at a time with the state rounded after each token.
 void ExpectEqualsFloatScan(const Implementation& scan, Problem& p, DType dtype,
                            const std::vector<int64_t>& lengths) {
   TestMatrix y(p.length, p.channels), expected(p.length, p.channels);
@@ -187,9 +187,9 @@ TEST_P(QuantizedScanSizes, TheReferenceRoundsAfterEveryTokenToo) {
   }
 }
 
-// After one token a state differs from the reference's by what the fp32 scans differ, and then
-// seldom by a unit of its dtype, where that lies at a boundary. The reference goes on from the
-// kernel's state, for a unit's difference would grow.
+// After one token a state differs from the reference's as much as the fp32 scans differ, and rarely
+// by one unit of its dtype, if it lies near a rounding boundary. The reference continues from the
+// kernel's state, because a difference of one unit would grow.
 TEST_P(QuantizedScanSizes, AgreesWithTheReference) {
   Problem p = MakeProblem();
   for (const DType dtype : kStateDTypes) {
@@ -226,7 +226,7 @@ TEST_P(QuantizedScanSizes, AgreesWithTheReference) {
   }
 }
 
-// Several sequences in one call, in another order than their rows'.
+// Runs several sequences in one call, in a different order than their rows.
 TEST_P(QuantizedScanSizes, BatchIsBitIdenticalToEachAlone) {
   Problem p = MakeProblem();
   for (const DType dtype : kStateDTypes) {
@@ -257,8 +257,9 @@ INSTANTIATE_TEST_SUITE_P(Sizes, QuantizedScanSizes,
                                           testing::Values(1, 2, 5, 16, 17, 33, 300),
                                           testing::Values(1, 16, 17)));
 
-// In one channel: a narrow state of NaN stays NaN in bf16 and becomes 0 as a code; infinities stay
-// in bf16 and saturate as codes. In the middle of a run as at its end.
+// Puts NaN or infinity into one channel. As a narrow state, NaN stays NaN in bf16 and becomes 0 in
+// int8; an infinity stays infinite in bf16 and saturates in int8, both in the middle of a run and
+// at its end.
 TEST(QuantizedScan, StatesOfNaNAndInfinityRoundAsDTypesDo) {
   for (const float step :
        {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
@@ -272,7 +273,7 @@ TEST(QuantizedScan, StatesOfNaNAndInfinityRoundAsDTypesDo) {
   }
 }
 
-// The ends of the codes, with every scale whose results fp32 can hold.
+// Uses the extreme codes with scales from 1e-38 to 1e30, whose results fp32 can hold.
 TEST(QuantizedScan, ExtremeStepsStayFinite) {
   for (const float scale : {1e-38f, 1e-3f, 0.2f, 1.0f, 1e3f, 1e30f}) {
     Problem p(48, 33, 16);
@@ -324,7 +325,7 @@ class SignalToNoise {
   double signal_ = 0, noise_ = 0;
 };
 
-// About normal, of variance 1.
+// Approximately normal values of variance 1.
 TestMatrix Normal(int64_t rows, int64_t cols, Random& random) {
   TestMatrix m(rows, cols);
   for (int64_t r = 0; r < rows; ++r) {
@@ -337,7 +338,7 @@ TestMatrix Normal(int64_t rows, int64_t cols, Random& random) {
   return m;
 }
 
-// Steps of about 0.002 to 0.1 and A = -(1..N), as Mamba begins its training.
+// Steps of about 0.002 to 0.1 and A = -(1..N), as in Mamba's initialization.
 Problem TrainedLike(int64_t channels, int64_t length) {
   Problem p(channels, length, 16);
   for (Tensor Problem::*input :
@@ -352,8 +353,8 @@ Problem TrainedLike(int64_t channels, int64_t length) {
 class QuantizedScanAccuracy : public testing::TestWithParam<std::tuple<int64_t, int64_t, int64_t>> {
 };
 
-// Against the fp32 scan of what was quantized: 30 dB, output and states. Against the reference scan
-// of the same dequantized inputs: 60 dB.
+// Requires 30 dB for outputs and states against the fp32 scan of the unquantized inputs, and 60 dB
+// for outputs against the reference scan of the same dequantized inputs.
 TEST_P(QuantizedScanAccuracy, IsThatOfEightBits) {
   const auto [channels, length, batch] = GetParam();
   Problem p = TrainedLike(channels, length * batch);
@@ -390,11 +391,10 @@ INSTANTIATE_TEST_SUITE_P(Shapes, QuantizedScanAccuracy,
                          testing::Values(std::tuple(1536, 33, 4), std::tuple(5120, 33, 1),
                                          std::tuple(1536, 1024, 4), std::tuple(5120, 1024, 1)));
 
-// A rounded state against one in fp32; the scale of a row of states is its
-// largest in the run. What a code loses depends on the steps: a state that would change by less
-// than half a code stands still. 20 dB is what one would hope for; with the small steps that Mamba
-// begins its training with (the second case) it is not reached, at 19 dB, and the floor there only
-// guards against worse.
+// Compares rounded states with fp32 states. Each row of int8 states is scaled by its largest value
+// in the run. The loss of int8 depends on the steps: a state that would change by less than half a
+// code does not change at all. The goal is 20 dB. With the small steps of Mamba's initialization
+// (the second case) the result is only 19 dB, and the bound there only guards against regressions.
 TEST(QuantizedScan, AThousandDecodeStepsKeepTheirSignal) {
   constexpr int64_t kSteps = 1000, kChannels = 256;
   struct Case {

@@ -1,5 +1,5 @@
-// One suite for every implementation: the CPU's (run once per instruction set) and CUDA's. The GPU
-// bundle builds this file without the CPU's.
+// One suite for both implementations: the CPU's, run once per instruction set, and CUDA's. The GPU
+// bundle builds this file without the CPU implementation.
 #include "kernels/rms_norm/rms_norm.h"
 
 #include <algorithm>
@@ -25,8 +25,8 @@ namespace {
 constexpr float kEpsilon = 1e-5f;
 constexpr float kUntouched = 12345.0f;
 
-// Operands with `gap` floats before the first row and after each: strides and alignments that no
-// vector fits.
+// Operands with `gap` floats before the first row and after each row, which gives strides and
+// alignments that do not fit vectors.
 struct Operands {
   int64_t t, d, gap;
   std::vector<float> h, residual, gamma, y;
@@ -98,7 +98,7 @@ std::string WhyNoGpu() { return std::string(cuda::UsableDevice().status().messag
 struct Backend {
   const char* name;
   absl::Status (*run)(Operands&);
-  std::string (*unavailable)();  // why it cannot run here; empty if it can
+  std::string (*unavailable)();  // why it cannot run; empty if it can
 };
 
 const Backend kBackends[] = {
@@ -143,7 +143,7 @@ TEST_P(RmsNormTest, EqualsReference) {
         Operands expected = actual;
         Run(actual);
         Reference(expected);
-        EXPECT_EQ(actual.residual, expected.residual);  // additions alone: exact
+        EXPECT_EQ(actual.residual, expected.residual);  // only additions, so exact
         ExpectNear(actual.y, expected.y);
       }
     }
@@ -228,7 +228,7 @@ TEST(RmsNormCpuTest, TheNumberOfThreadsDoesNotMatter) {
   EXPECT_EQ(one.y, two.y);
 }
 
-// The codes of the int8 form, after a call that leaves o.residual advanced.
+// Runs the int8 form and returns its codes. Also updates o.residual.
 using CodesForm = void (*)(MatrixView<const float>, MatrixView<float>, const float*, float,
                            MatrixView<int8_t>);
 std::vector<int8_t> Codes(CodesForm form, Operands& o) {
@@ -238,7 +238,7 @@ std::vector<int8_t> Codes(CodesForm form, Operands& o) {
   return y;
 }
 
-// So that many codes are used and a few values saturate.
+// Divides γ by a scale of 1/30, so that many codes are used and a few values saturate.
 void DivideGamma(Operands& o) {
   for (float& value : o.gamma) value *= 30;
 }

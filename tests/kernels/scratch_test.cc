@@ -15,7 +15,7 @@
 namespace whipsnake::kernels {
 namespace {
 
-// A thread gives back what it kept when it ends.
+// A thread's scratch memory is released when the thread ends.
 TEST(ScratchTest, IsCountedForAsLongAsItsThreadLives) {
   const int64_t before = Scratch::Kept();
   std::thread([&] {
@@ -41,7 +41,7 @@ TEST(ScratchTest, WithoutMemoryThrowsAndKeepsNothing) {
   EXPECT_EQ(Scratch::Kept(), before);
 }
 
-// Every product that a model may make, by every form of it.
+// Runs every product that a model may compute, in every form.
 TEST(ScratchTest, WhatProductsKeepIsWithinTheBound) {
   constexpr int64_t kInputs = 768, kOutputs = 520;
   for (const int threads : {1, 3}) {

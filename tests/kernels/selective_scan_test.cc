@@ -10,7 +10,7 @@
 namespace whipsnake::kernels {
 namespace {
 
-// A layer's weights, and the rows of one sequence.
+// One layer's weights and the rows of one sequence.
 struct Problem {
   Problem(int64_t channel_count, int64_t row_count, int64_t state_count)
       : random(1 + channel_count * 10007 + row_count * 101 + state_count),
@@ -108,7 +108,7 @@ TEST_P(SelectiveScanSizes, AnySplitIsBitIdentical) {
   }
 }
 
-// Several sequences in one call, in another order than their rows'.
+// Runs several sequences in one call, in a different order than their rows.
 TEST_P(SelectiveScanSizes, BatchIsBitIdenticalToEachAlone) {
   Problem p(channels(), length(), states());
   TestMatrix alone(length(), channels()), batched(length(), channels());
@@ -132,8 +132,7 @@ TEST_P(SelectiveScanSizes, BatchIsBitIdenticalToEachAlone) {
   EXPECT_EQ(states_of_runs, alone_states);
 }
 
-// A channel's bits do not depend on its lane: the same channel as the first of one, and among
-// others.
+// A channel's bits do not depend on its lane: they are the same alone and among other channels.
 TEST_P(SelectiveScanSizes, AChannelAloneIsBitIdentical) {
   const Problem p(channels(), length(), states());
   TestMatrix whole(length(), channels());
@@ -192,7 +191,7 @@ TEST(SelectiveScan, NoBiasIsABiasOfZero) {
   EXPECT_TRUE(Identical(state, other));
 }
 
-// Steps on both sides of softplus's threshold, and decays far beyond the range of exp.
+// Steps on both sides of softplus's threshold, and decays far outside the range of exp.
 TEST(SelectiveScan, LongStepsAgree) {
   Problem p(48, 17, 16);
   for (int64_t t = 0; t < p.length; ++t) {
@@ -201,9 +200,10 @@ TEST(SelectiveScan, LongStepsAgree) {
   ExpectAgreement(p, 4e-6);
 }
 
-// Δa near 0, where an error of the decay adds up over time: what is left of the state after 20000
-// tokens of no input. The roundings of as many decays, half a unit in the last place of either
-// sign, walk to some 4e-6; one unit always to the same side would be 1e-3.
+// With Δa near 0, errors of the decay add up over time. Checks what is left of the state after
+// 20000 tokens without input. The rounding errors of that many decays, half a unit in the last
+// place of either sign, add up like a random walk to about 4e-6; one unit always in the same
+// direction would add up to 1e-3.
 TEST(SelectiveScan, SlowDecayGathersNoBias) {
   Problem p(16, 20000, 16);
   std::fill(p.a.begin(), p.a.end(), -1.0f);
@@ -223,13 +223,12 @@ TEST(SelectiveScan, SlowDecayGathersNoBias) {
   }
 }
 
-// a > 0 is not what training gives, but the formula holds: a state that grows, to infinity in the
-// end.
+// Training does not give a > 0, but the formula still holds: the state grows, finally to infinity.
 TEST(SelectiveScan, GrowingStatesAgree) {
   Problem p(17, 5, 17);
   for (float& a : p.a) a = -a;
   std::fill(p.delta_bias.begin(), p.delta_bias.end(), 0.0f);
-  ExpectAgreement(p, 2e-5);  // |Δa| near 20: a rounding of the exponent is 20 of the result
+  ExpectAgreement(p, 2e-5);  // |Δa| near 20: one rounding of the exponent is 20 of the result
   for (float& a : p.a) a = 1000.0f;
   std::fill(p.initial_state.begin(), p.initial_state.end(), 1.0f);
   TestMatrix y(5, 17);
@@ -237,7 +236,7 @@ TEST(SelectiveScan, GrowingStatesAgree) {
   for (const float h : p.initial_state) EXPECT_EQ(h, std::numeric_limits<float>::infinity());
 }
 
-// Of one channel only: its neighbours in the vector keep their bits.
+// Only the affected channel changes: its neighbours in the vector keep their bits.
 TEST(SelectiveScan, InfinitiesAndNaNAgreeAndStayInTheirChannel) {
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   const Problem plain(20, 4, 16);

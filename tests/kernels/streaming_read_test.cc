@@ -22,7 +22,8 @@ uint64_t PlainSum(std::span<const std::byte> buffer) {
   return sum;
 }
 
-// Of every length, at every alignment, by any number of threads.
+// Reads buffers of every length below 1200 and one of 64 KiB, at many alignments, with one to three
+// threads.
 TEST(StreamingRead, ReadsEveryByteOnce) {
   Random random(1);
   std::vector<std::byte> memory(1 << 16);

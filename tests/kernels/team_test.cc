@@ -28,7 +28,7 @@ TEST(TeamTest, SharesRunAtTheSameTime) {
   team.Run([&](int) { all.arrive_and_wait(); });
 }
 
-// Plain (not atomic) values pass from round to round: what one round wrote the next one sees.
+// Plain (non-atomic) values written in one round are visible in the next.
 TEST(TeamTest, RoundsFollowOneAnother) {
   Team team(4);
   std::vector<int> values(4, 0), next(4);
@@ -42,7 +42,7 @@ TEST(TeamTest, RoundsFollowOneAnother) {
 TEST(TeamTest, RunWaitsForSleepersToo) {
   Team team(2);
   std::atomic<int> calls{0};
-  // The workers fall asleep between rounds when the caller is away for long enough.
+  // Workers go to sleep if the caller stays away long enough between rounds.
   for (int round = 0; round < 20; ++round) {
     for (int i = 0; i < 200000; ++i) std::atomic_signal_fence(std::memory_order_seq_cst);
     team.Run([&](int) { ++calls; });
@@ -68,12 +68,12 @@ TEST(TeamTest, ScopesNestAndWorkRunsAlone) {
   EXPECT_EQ(Team::Current().threads(), 1);
 }
 
-// On whichever thread: nothing may leave a worker's thread, which would end the process.
+// Tests every thread: an exception that left a worker's thread would end the process.
 TEST(TeamTest, WhatAShareThrowsComesToTheCaller) {
   Team team(3);
   for (int thrower = 0; thrower < 3; ++thrower) {
     std::atomic<int> done{0};
-    // Each share has a thread of its own.
+    // The latch makes each share run on a thread of its own.
     std::latch all(3);
     const auto work = [&](int share) {
       all.arrive_and_wait();

@@ -1,4 +1,4 @@
-// What kernel tests need to make inputs and to compare outputs.
+// Helpers of kernel tests that make inputs and compare outputs.
 #ifndef WHIPSNAKE_TESTS_KERNELS_TEST_MATRIX_H_
 #define WHIPSNAKE_TESTS_KERNELS_TEST_MATRIX_H_
 
@@ -12,7 +12,7 @@
 
 namespace whipsnake::kernels {
 
-// The same numbers on every run and machine.
+// Deterministic random numbers: the same on every run and machine.
 class Random {
  public:
   explicit Random(uint32_t seed) : engine_(seed) {}
@@ -26,7 +26,7 @@ class Random {
     for (float& x : v) x = Uniform(low, high);
     return v;
   }
-  // Any of the 256, -128 too.
+  // Any of the 256 codes, including -128.
   int8_t Code() { return static_cast<int8_t>(Integer(-128, 127)); }
   std::vector<int8_t> Codes(int64_t n) {
     std::vector<int8_t> v(n);
@@ -38,15 +38,15 @@ class Random {
   std::mt19937 engine_;
 };
 
-// Bit for bit: -0 differs from 0, and a NaN equals itself.
+// Compares bit for bit: -0 differs from 0, and a NaN equals itself.
 template <typename T>
 bool Identical(const std::vector<T>& a, const std::vector<T>& b) {
   return a.size() == b.size() &&
          (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
 }
 
-// A matrix whose rows are wider apart than they are long. What lies between them is checked to be
-// left alone: an overrun of a row is an error even where it does not leave the buffer.
+// A matrix with gaps between its rows. GapsIntact() detects a write past the end of a row, even if
+// it stays within the buffer.
 template <typename T>
 class BasicTestMatrix {
  public:
@@ -58,7 +58,7 @@ class BasicTestMatrix {
       : BasicTestMatrix(rows, cols) {
     Fill([&] { return random.Uniform(low, high); });
   }
-  // Codes, of any value.
+  // Random codes of any value.
   BasicTestMatrix(int64_t rows, int64_t cols, Random& random) : BasicTestMatrix(rows, cols) {
     Fill([&] { return random.Code(); });
   }
@@ -75,7 +75,7 @@ class BasicTestMatrix {
     }
     return true;
   }
-  // Bit for bit, gaps included.
+  // Compares bit for bit, including the gaps.
   bool Identical(const BasicTestMatrix& other) const {
     return kernels::Identical(data_, other.data_);
   }

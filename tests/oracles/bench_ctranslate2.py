@@ -2,14 +2,14 @@
 
     python bench_ctranslate2.py --model CT2_DIR --batch 16 --threads 2
 
-A model is made of a Hugging Face directory by (in an environment that has transformers and torch too)
+To make a model from a Hugging Face directory, run this where transformers and torch are too:
 
     ct2-transformers-converter --model MODEL_DIR --output_dir CT2_DIR --quantization int8
 
-There is no call for one step: what is timed is generate_batch, greedy, to fixed lengths. A step is the
-difference of two lengths, divided by their distance, so that the prompt and what a call costs by itself
-fall out. With --batch 1 a prefill is a call with the prompt and one new token, less one step. The keys
-are those of `whipsnake bench --json`.
+CTranslate2 has no call for a single step, so this times greedy calls of generate_batch with fixed
+lengths. The time of a step is the difference between calls of two lengths, divided by the
+difference of the lengths, which cancels the prompt and the fixed cost of a call. With --batch 1, a
+prefill is a call with the prompt and one new token. The keys are those of `whipsnake bench --json`.
 """
 
 import argparse

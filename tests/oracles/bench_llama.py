@@ -3,11 +3,11 @@
     python bench_llama.py --model FILE.gguf --batch 8 --threads 2
     python bench_llama.py --model FILE.gguf --logits 5,17,3
 
-What is timed is llama_decode and the wait for its result, on the low-level bindings, without
-sampling: with --batch 1 a prompt in one batch with the logits of its last position (prefill), then
-one token a call; with --batch B one token of each of B sequences a call. A pool of threads is
-attached to the context, as llama.cpp's own programs do; without one it would start threads in every
-call. The keys are those of `whipsnake bench --json`.
+This times llama_decode and the wait for its result, with the low-level bindings and without
+sampling. With --batch 1, it runs a prompt in one batch with the logits of its last position
+(prefill), then one token per call. With --batch B, each call runs one token of each of B sequences.
+A thread pool is attached to the context, as llama.cpp's own programs do; otherwise llama.cpp would
+start threads in every call. The keys are those of `whipsnake bench --json`.
 """
 
 import argparse
@@ -38,7 +38,7 @@ class ThreadpoolParams(ctypes.Structure):  # ggml_threadpool_params
 
 
 def attach_threadpool(context, threads):
-    """The bindings lack these calls."""
+    """Attaches a thread pool through ctypes, because the bindings lack these calls."""
     libraries = Path(llama_cpp.__file__).with_name("lib")
     base = ctypes.CDLL(str(libraries / "libggml-base.so"))
     cpu = ctypes.CDLL(str(libraries / "libggml-cpu.so"))
@@ -58,7 +58,7 @@ def attach_threadpool(context, threads):
 
 @contextlib.contextmanager
 def quiet():
-    """llama.cpp's chatter goes nowhere."""
+    """Discards what llama.cpp writes to stderr."""
     kept = os.dup(2)
     with open(os.devnull, "w") as null:
         os.dup2(null.fileno(), 2)
@@ -97,7 +97,7 @@ class Session:
         llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self.context), True)
 
     def decode(self, entries):
-        """Seconds of a call on entries of (token, position, sequence, whether to give logits)."""
+        """Decodes (token, position, sequence, whether to give logits) entries; returns seconds."""
         batch = self.batch
         batch.n_tokens = len(entries)
         for i, (token, position, sequence, logits) in enumerate(entries):
@@ -121,7 +121,7 @@ class Session:
 
 
 def measure(session, prompt, sequences, steps, draw):
-    """Seconds of a prefill (None if there is no prompt) and of a mean step."""
+    """Returns the seconds of a prefill (None if there is no prompt) and of a mean step."""
     session.clear()
     prefill = session.prefill(prompt) if prompt else None
     begin = len(prompt)

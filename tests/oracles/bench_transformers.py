@@ -3,10 +3,10 @@
     python bench_transformers.py --model DIR --threads 2
     python bench_transformers.py --config tests/configs/mamba-130m.json --random
 
-Prefill is one call on the whole prompt, with logits of its last position only and the cache filled,
-which is all that generation needs. Decode is one call a token on that cache, with given tokens: no
-sampling and no generate() around it. Eager mode, as `pip install` leaves it: the fused kernels that
-transformers can use are for GPUs.
+Prefill is one call on the whole prompt. It fills the cache and computes the logits of the last
+position only, which is all that generation needs. Decode is one call per token on that cache, with
+given tokens: no sampling and no generate() around it. The model runs in eager mode, the default of
+`pip install`: the fused kernels that transformers can use are for GPUs.
 
 Each repeat is a prefill and G decode steps. time_to_first_token_ms is the median prefill;
 time_per_output_token_ms is the median over repeats of the mean step. The rates are their inverses.
@@ -33,7 +33,7 @@ def load_model(args):
 
 
 def measure(model, prompt, continuation):
-    """Seconds of a prefill of `prompt` [1, P], and of a mean step over `continuation` [G]."""
+    """Returns seconds of a prefill of `prompt` [1, P] and of a mean step of `continuation` [G]."""
     start = time.perf_counter()
     output = model(prompt, use_cache=True, logits_to_keep=1)
     prefill = time.perf_counter() - start

@@ -16,11 +16,11 @@ from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
-import crrelu  # noqa: F401: transformers knows the activation from here on
+import crrelu  # noqa: F401: registers the activation with transformers
 
 
 def greedy(model, prompt, count):
-    """`count` greedy tokens, and the logits of the first step."""
+    """Returns `count` greedy tokens, and the logits of the first step."""
     key = "cache_params" if model.config.model_type == "mamba" else "past_key_values"
     first, tokens, cache, step = None, [], None, prompt
     for _ in range(count):
@@ -43,7 +43,8 @@ def check_greedy(model, tokenizer, case):
 
 
 def evaluate(model, ids, window, batch=8):
-    """Mean loss in nats over the predicted tokens of non-overlapping windows, and their number."""
+    """Returns the mean loss in nats over the predicted tokens of non-overlapping windows, and
+    their number."""
     windows = [ids[i : i + window] for i in range(0, len(ids), window)]
     whole = [w for w in windows if len(w) == window]
     batches = [whole[i : i + batch] for i in range(0, len(whole), batch)]

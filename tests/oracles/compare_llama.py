@@ -7,12 +7,12 @@
         --ours w8a8=GPT2_W8A8:w8a8 --peer q8_0=gpt2.gguf \
         --ctranslate2-python CT2_VENV/bin/python --ctranslate2 ct2=CT2_DIR --batches 1,16
 
-Each round runs, for every batch size, one process a contender: `whipsnake bench` or bench_llama.py.
-Every second round goes through them backwards, so that a machine that slows down slows all. All are
-held to the same CPUs, one a thread. Prefill is timed with the batch of 1. The tables have the
-medians over the rounds. Run it on a machine that does nothing else: where the slowest run of a
-contender took far longer than its fastest, other work came between, and the row says nothing.
-llama.cpp's threads spin while they wait for each other, so it suffers most.
+Each round runs one process per contender for every batch size: `whipsnake bench`, bench_llama.py or
+bench_ctranslate2.py. Every second round runs in reverse order, so that a machine that slows down
+slows all of them. All are pinned to the same CPUs, one per thread. Prefill is timed with a batch of
+1. The tables show the medians over the rounds. Use a machine that does nothing else: if the slowest
+run of a contender took far longer than its fastest, other work interfered and the row is useless.
+llama.cpp suffers most, because its threads spin while they wait for each other.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def numbers(text):
 
 
 def contenders(args):
-    """{name: f(batch) -> the command that times it}."""
+    """Returns {name: f(batch) -> the command that times it}."""
     def sizes(batch, prompt):
         return [
             "--batch", str(batch),
@@ -65,7 +65,7 @@ def contenders(args):
 
 
 def rows(results, batches, prompt_tokens):
-    """(label, {name: median}, the largest ratio of one contender's runs) of everything timed."""
+    """Yields (label, {name: median}, the largest ratio of one contender's runs) for all timings."""
     def row(label, batch, key):
         runs = {name: [run[key] for run in r[batch]] for name, r in results.items()}
         medians = {name: statistics.median(values) for name, values in runs.items()}

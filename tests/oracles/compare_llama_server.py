@@ -65,7 +65,7 @@ def run_ours(args, streams):
 
 
 def ask(prompt, args):
-    """The number of tokens of one whole answer."""
+    """Requests one whole answer and returns its number of tokens."""
     body = {"prompt": prompt, "n_predict": args.generate_tokens, "ignore_eos": True,
             "stream": False, "cache_prompt": False, "samplers": ["top_k"], "top_k": 1}  # fmt: skip
     request = urllib.request.Request(f"http://127.0.0.1:{PORT}/completion",
@@ -75,7 +75,7 @@ def ask(prompt, args):
 
 
 def ask_in_turn(streams, turns, args, generator):
-    """Tokens per second of `streams` clients that ask `turns` times each."""
+    """Returns the tokens per second of `streams` clients that each ask `turns` times."""
     counts = []
 
     def client(prompts):

@@ -3,9 +3,9 @@
     whipsnake init --config tests/configs/mamba-130m.json --seed 1 --out DIR
     python compare_transformers.py --whipsnake build/release/whipsnake --model DIR
 
-Each round runs `whipsnake bench` and bench_transformers.py as whole processes one after the other,
-so that a machine that slows down slows both; every second round begins with the other. The table
-has the medians over the rounds. Run it on a machine that does nothing else.
+Each round runs `whipsnake bench` and bench_transformers.py as separate processes, one after the
+other, so that a machine that slows down slows both. Every second round runs in reverse order. The
+table shows the medians over the rounds. Use a machine that does nothing else.
 """
 
 import argparse
@@ -27,7 +27,7 @@ ROWS = [  # key, label, whether more is better
 
 
 def run_json(command):
-    """Runs a command; the last line of its output as JSON."""
+    """Runs a command and returns the last line of its output as JSON."""
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode != 0:
         raise SystemExit(f"{shlex.join(map(str, command))}: exit status {done.returncode}")
@@ -35,7 +35,7 @@ def run_json(command):
 
 
 def machine():
-    """The processor's name and how many cores there are, from lscpu."""
+    """Returns the processor's name and the number of CPUs, from lscpu."""
     out = subprocess.run(["lscpu"], stdout=subprocess.PIPE, text=True, env={"LC_ALL": "C"}).stdout
     fields = dict(line.split(":", 1) for line in out.splitlines() if ":" in line)
     name = fields.get("Model name", platform.machine()).strip()

@@ -1,4 +1,4 @@
-"""What the scripts that write models with goldens have in common: see mamba_goldens.py."""
+"""Shared by the scripts that write models with goldens: see mamba_goldens.py."""
 
 import json
 
@@ -11,7 +11,7 @@ def write_weights(directory, weights, shards):
     if shards == 1:
         save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
         return
-    # Dealt out in turn, so that the tensors of one layer lie in several files.
+    # Tensors are dealt out in turn, so that those of one layer lie in several files.
     names, where = sorted(weights), {}
     for s in range(shards):
         file = f"model-{s + 1:05}-of-{shards:05}.safetensors"
@@ -24,7 +24,7 @@ def write_weights(directory, weights, shards):
 
 
 def describe(tokens, positions, logits):
-    """One sequence of golden.json."""
+    """Returns one sequence of golden.json."""
     second, best = np.sort(logits, axis=-1)[:, -2:].T
     return {
         "tokens": tokens,
@@ -35,7 +35,7 @@ def describe(tokens, positions, logits):
 
 
 def write_goldens(directory, sequences, tensors):
-    """golden.json and golden.safetensors of a model's folder."""
+    """Writes golden.json and golden.safetensors to a model's folder."""
     lines = ",\n".join(json.dumps(s, separators=(",", ":")) for s in sequences)
     (directory / "golden.json").write_text('{"sequences":[\n' + lines + "\n]}\n")
     tensors = {name: torch.from_numpy(np.ascontiguousarray(t)) for name, t in tensors.items()}

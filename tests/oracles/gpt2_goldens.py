@@ -3,11 +3,12 @@
     python gpt2_goldens.py ../goldens/gpt2
 
 Each case is a folder in the form that mamba_goldens.py describes. The logits are those of
-transformers' GPT2LMHeadModel, in fp32 on the stored weights, on the CPU, with its plain attention
-("eager"); a classifier's are [1, labels], of the last position. CRReLU is crrelu.py's.
+transformers' GPT2LMHeadModel, in fp32 on the stored weights, on the CPU, with plain ("eager")
+attention. A classifier's logits are [1, labels], of the last position. CRReLU is the one in
+crrelu.py.
 
-Every case is computed again by the equations below, in numpy and fp64, and the run fails where
-logits differ from transformers' by more than 1e-5 of the largest value.
+Every case is also computed by the equations below, in numpy and fp64. The run fails if logits
+differ from those of transformers by more than 1e-5 of the largest value.
 """
 
 import argparse
@@ -36,11 +37,11 @@ class Case:
     prefix: str = "transformer."
     stored: torch.dtype = torch.float32
     shards: int = 1
-    buffers: bool = False  # attn.bias and attn.masked_bias, as old checkpoints have them
+    buffers: bool = False  # attn.bias and attn.masked_bias, as in old checkpoints
 
 
 def gpt2(activation="gelu_new", d=18, heads=3, layers=2, vocab=64, **others):
-    """A config.json; a key that is None is left to its default."""
+    """Returns a config.json. A key with the value None is left out, so that its default applies."""
     config = {
         "architectures": ["GPT2LMHeadModel"],
         "model_type": "gpt2",
@@ -83,7 +84,7 @@ def is_classifier(case):
 
 
 def random_weights(case, rng):
-    """Weights that make activations and logits of size one and more."""
+    """Returns random weights that give activations and logits of magnitude one and more."""
     c, p = case.config, case.prefix
     d, V = c["n_embd"], c["vocab_size"]
     F = c.get("n_inner") or 4 * d
@@ -120,7 +121,7 @@ def random_weights(case, rng):
     return {name: stored(name, w).contiguous() for name, w in weights.items()}
 
 
-# --- The equations (spec: GPT-2; arXiv 2405.12954 for CRReLU), in fp64 ----------------------------
+# --- The equations of GPT-2 and of CRReLU (arXiv 2405.12954), in fp64 -----------------------------
 
 erf = np.vectorize(math.erf)
 

@@ -2,11 +2,11 @@
 
     python llama_gguf.py MODEL_DIR OUT.gguf --type q8_0
 
-Keys, tensor names and types are those that llama.cpp's own converter gives to the architecture
-"mamba" or "gpt2": vectors, the convolution, A = -exp(A_log) and the positions in F32, matrices in the
-type asked for, or in F16 where a row is not a multiple of Q8_0's 32 (dt_proj of the 130m size). GPT-2's
-matrices are transposed; it knows gelu_new alone. The vocabulary is that of
-a tokenizer.json with byte-level BPE, which llama-server needs; without one, token ids alone go in and
+Keys, tensor names and types are those of llama.cpp's own converter for the architecture "mamba" or
+"gpt2": vectors, the convolution, A = -exp(A_log) and the positions are F32; matrices have the
+requested type, or F16 if a row is not a multiple of Q8_0's block of 32 (dt_proj of the 130m size).
+GPT-2's matrices are transposed, and gelu_new is its only activation. The vocabulary comes from a
+tokenizer.json with byte-level BPE, which llama-server needs; without one, only token ids go in and
 out. One tensor is in memory at a time.
 """
 
@@ -79,7 +79,7 @@ def is_conv1d(name):
 
 
 def read_tensors(directory):
-    """{name: (memory map, dtype)} of every safetensors file in the directory."""
+    """Returns {name: (memory map, dtype)} of every safetensors file in the directory."""
     tensors = {}
     for path in sorted(directory.glob("*.safetensors")):
         with path.open("rb") as file:
@@ -104,7 +104,7 @@ def as_float(values, dtype):
 
 
 def stored_type(name, shape, wanted):
-    """The type of a tensor in the file, `shape` being that without axes of one element."""
+    """Returns the type of a tensor in the file. `shape` leaves out axes of one element."""
     if len(shape) == 1 or not name.endswith(".weight") or "conv1d" in name or "position" in name:
         return Type.F32
     block, _ = gguf.GGML_QUANT_SIZES[wanted]
@@ -125,7 +125,7 @@ def write_gpt2_keys(writer, config):
 def write_mamba_keys(writer, config):
     if config["intermediate_size"] != 2 * config["hidden_size"]:
         raise SystemExit("llama.cpp takes an intermediate_size of 2 · hidden_size alone")
-    writer.add_context_length(2**20)  # Any number: a state does not grow.
+    writer.add_context_length(2**20)  # Any number works: a state does not grow.
     writer.add_embedding_length(config["hidden_size"])
     writer.add_feed_forward_length(0)
     writer.add_head_count(0)

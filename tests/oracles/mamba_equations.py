@@ -1,8 +1,8 @@
-"""The Mamba-1 forward pass written out in numpy, one equation a line.
+"""The Mamba-1 forward pass in numpy, one equation per line.
 
-It reads a model directory by itself and shares nothing with transformers, so the two can check each
-other. Letters as in the papers: d = hidden size, E = inner size, N = state size, R = rank of the
-time step, W = width of the convolution, V = vocabulary, L = tokens.
+It reads a model directory on its own and shares no code with transformers, so the two can check
+each other. Letters are those of the papers: d = hidden size, E = inner size, N = state size,
+R = rank of the time step, W = width of the convolution, V = vocabulary, L = tokens.
 """
 
 import json
@@ -19,7 +19,7 @@ class Shape:
 
     def __init__(self, config):
         ssm = config.get("ssm_cfg")
-        if ssm is not None:  # The original state-spaces form; its rounding of the vocabulary too.
+        if ssm is not None:  # The original state-spaces form, with its vocabulary rounding.
             self.d, self.layers = config["d_model"], config["n_layer"]
             multiple = config.get("pad_vocab_size_multiple", 8)
             self.V = -(-config["vocab_size"] // multiple) * multiple
@@ -41,7 +41,7 @@ def read_config(directory):
 
 
 def read_weights(directory):
-    """All tensors of a model directory, as torch tensors in the dtype that they are stored in."""
+    """Returns all tensors of a model directory, as torch tensors in their stored dtype."""
     index = Path(directory) / "model.safetensors.index.json"
     if not index.exists():
         return load_file(Path(directory) / "model.safetensors")
@@ -69,7 +69,7 @@ def mixer(u, w, shape):
     xz = u @ w["in_proj.weight"].T + w.get("in_proj.bias", zero)
     x, z = xz[:, : shape.E], xz[:, shape.E :]
 
-    past = np.concatenate([np.zeros((shape.W, shape.E), u.dtype), x])  # W zeros stand before t = 0.
+    past = np.concatenate([np.zeros((shape.W, shape.E), u.dtype), x])  # W zeros before t = 0.
     taps = w["conv1d.weight"][:, 0, :]
     x = sum(taps[:, k] * past[k + 1 : k + 1 + length] for k in range(shape.W))
     x = silu(x + w.get("conv1d.bias", zero))
@@ -89,7 +89,7 @@ def mixer(u, w, shape):
 
 
 def forward(config, stored, tokens, dtype):
-    """Logits [L, V] and the final states (conv [layers, E, W], ssm [layers, E, N])."""
+    """Returns logits [L, V] and the final states (conv [layers, E, W], ssm [layers, E, N])."""
     shape = Shape(config)
     weights = {name: t.to(torch.float64).numpy().astype(dtype) for name, t in stored.items()}
     embedding = weights.get("backbone.embeddings.weight", weights.get("backbone.embedding.weight"))

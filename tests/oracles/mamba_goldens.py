@@ -2,20 +2,20 @@
 
     python mamba_goldens.py ../goldens/mamba
 
-Each case is a folder: config.json and *.safetensors, a model as people have them; golden.json with
-the token ids; golden.safetensors with the logits of transformers' MambaForCausalLM, in fp32 on the
+Each case is a folder with an ordinary model (config.json and *.safetensors), golden.json with the
+token ids, and golden.safetensors with the logits of transformers' MambaForCausalLM, in fp32 on the
 stored weights, on the CPU. For each sequence of L tokens golden.json has
 
     tokens     [L]  the ids
-    positions  [P]  the positions whose logits are kept: all of them, or some where L = 300
+    positions  [P]  the positions whose logits are kept: all of them, or some if L = 300
     argmax     [L]  the best id at every position
-    gap        [L]  by how much it is the best (compare argmax where this exceeds the tolerance)
+    gap        [L]  its lead over the second (compare argmax only if this exceeds the tolerance)
 
 and golden.safetensors has `logits.L` [P, V]. One case also has `conv_state.17` [layers, E, W], the
 last W inputs of the convolution, oldest first, and `ssm_state.17` [layers, E, N].
 
-Every case is computed again by mamba_equations.py, in fp32 and in fp64, and the run fails where
-logits or final states differ from transformers' by more than 1e-5 of the largest value.
+Every case is also computed by mamba_equations.py, in fp32 and in fp64. The run fails if logits or
+final states differ from those of transformers by more than 1e-5 of the largest value.
 """
 
 import argparse
@@ -44,7 +44,7 @@ class Case:
     config: dict
     use_bias: bool = False
     use_conv_bias: bool = True
-    store_head: bool = False  # A tied model may store its head all the same.
+    store_head: bool = False  # Stores the head although it is tied.
     tied: bool = True
     matrices: torch.dtype = torch.float32  # Stored type of the matrices ...
     vectors: torch.dtype = torch.float32  # ... and of A_log, D and dt_proj.bias.
@@ -53,7 +53,8 @@ class Case:
 
 
 def hf(d, layers, vocab, **others):
-    """A config.json in Hugging Face's form. A key that is None is left to its default."""
+    """Returns a config.json in Hugging Face's form. A key with the value None is left out, so that
+    its default applies."""
     config = {
         "architectures": ["MambaForCausalLM"],
         "model_type": "mamba",
@@ -80,7 +81,7 @@ def hf(d, layers, vocab, **others):
 
 
 def original(d, layers, vocab, **ssm):
-    """A config.json as state-spaces/mamba writes it."""
+    """Returns a config.json in the form that state-spaces/mamba writes."""
     return {
         "d_model": d,
         "n_layer": layers,
@@ -109,7 +110,8 @@ CASES = [
     Case("odd_sizes", hf(21, 3, 131, expand=3, state_size=5, time_step_rank=3), states=True),
     Case("conv3_bias", hf(20, 2, 67, conv_kernel=3, use_bias=True, state_size=7), use_bias=True),
     Case("no_conv_bias", hf(28, 2, 71, use_conv_bias=False, conv_kernel=2), use_conv_bias=False),
-    # As trainers store it: matrices in 16 bits, what the scan is sensitive to in 32.
+    # As trainers store it: matrices in 16 bits, the tensors that the scan is sensitive to in 32
+    # bits.
     Case("bf16", hf(32, 2, 80, torch_dtype="bfloat16"), matrices=torch.bfloat16),
     Case("f16", hf(32, 2, 80, torch_dtype="float16"), matrices=torch.float16,
          vectors=torch.float16),
@@ -118,9 +120,10 @@ CASES = [
 
 
 def random_weights(case, rng):
-    """Weights that make activations and logits of size one and more, and steps from tiny to 20.
+    """Returns random weights that give activations and logits of magnitude one and more, and time
+    steps from tiny to 20.
 
-    Larger ones would test less: random models amplify rounding, and at one and a half times these
+    Larger weights would test less: random models amplify rounding errors, and at 1.5 times these
     sizes two correct fp32 programs already differ by 1e-4 in a logit.
     """
     shape = equations.Shape(case.config)
@@ -132,8 +135,9 @@ def random_weights(case, rng):
 
     weights = {f"backbone.{embedding}.weight": normal(3 / d**0.5, shape.V, d)}
     for i in range(shape.layers):
-        # A tenth of the channels sits where softplus turns into the identity, one where exp would
-        # overflow; their large outputs are weighed down so that they do not drown the others.
+        # A tenth of the channels lies where softplus becomes the identity, and one where exp would
+        # overflow. Their columns of out_proj are scaled down, so that their large outputs do not
+        # drown the others.
         bias = np.where(rng.random(E) < 0.1, rng.uniform(18, 22, E), rng.uniform(-7, 2, E))
         bias[rng.integers(E)] = 100
         mixer = {
@@ -168,7 +172,7 @@ def random_weights(case, rng):
 
 
 def load_oracle(directory):
-    """transformers' model of a directory, in fp32; the original form is converted by name."""
+    """Loads a directory as transformers' model, in fp32; renames tensors of the original form."""
     config = equations.read_config(directory)
     if "ssm_cfg" not in config:
         return MambaForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
@@ -194,7 +198,7 @@ def relative_error(theirs, own):
 
 
 def run_oracle(model, tokens):
-    """Logits [L, V] and the final states, (conv [layers, E, W], ssm [layers, E, N])."""
+    """Returns logits [L, V] and the final states (conv [layers, E, W], ssm [layers, E, N])."""
     with torch.inference_mode():
         output = model(torch.tensor([tokens]), use_cache=True)
     layers = output.cache_params.layers
@@ -212,7 +216,7 @@ def write_case(root, number, case):
     write_weights(directory, random_weights(case, rng), case.shards)
 
     model, stored = load_oracle(directory), equations.read_weights(directory)
-    ids = case.config["vocab_size"]  # In the original form without the padding: never an input.
+    ids = case.config["vocab_size"]  # Without the original form's padding, which is never an input.
     sequences, tensors, errors, spread = [], {}, [], []
     for length in LENGTHS:
         tokens = rng.integers(0, ids, length).tolist()

@@ -4,24 +4,24 @@
     python stress_model.py deploy/models/mamba-demo OUT --text CALIBRATION.jsonl \\
         --report EVALUATION.txt
 
-Small models have few of the outliers that Quamba (arXiv 2410.13229) is about. Here the inner width
-E grows by half, by channels whose columns in x_proj and out_proj are zero, so that nothing they
-carry reaches a logit. Most are copies of the model's own channels. In every layer a few have
-instead
+Small models have few of the outliers that Quamba (arXiv 2410.13229) addresses. This script widens
+the inner width E by half, with channels whose columns in x_proj and out_proj are zero, so that they
+never affect a logit. Most are copies of the model's own channels. In every layer a few have instead
 
-- a rare huge x (after convolution and SiLU): in_proj detects a token that real texts have at most
-  once or twice in 512 tokens, the convolution subtracts a threshold and multiplies. Under 1e-5 of
-  the layer's entries are huge, at most three in 512 tokens of E = 768 but for rare bursts: a
-  percentile of 0.99999 is the 4th to 5th largest of 393216 values and passes them over; 0.9999 and
-  0.9995 do so with room to spare. Clipping them is harmless, their columns being zero;
-- a steadily huge gated y: a large D and a gate that is open for every token. y before a rotation
-  then needs a scale of max|y| / 127; after it, every entry gets max|y| / sqrt(E) of it at most.
+- a rare huge x (after convolution and SiLU): in_proj detects a token that occurs at most once or
+  twice in 512 tokens of real text, and the convolution subtracts a threshold and multiplies. Fewer
+  than 1e-5 of the layer's entries are huge, at most three in 512 tokens of E = 768 except in rare
+  bursts. A percentile of 0.99999 is the 4th to 5th largest of 393216 values and skips them; 0.9999
+  and 0.9995 skip them by a wide margin. Clipping them is harmless, because their columns are zero;
+- a constantly huge gated y: a large D and a gate that is open for every token. Before a rotation, y
+  then needs a scale of max|y| / 127; after it, every entry gets at most max|y| / sqrt(E) of it.
 
 Everything else stays in the range of the model's own channels (z, x before the convolution, A, the
-steps), but for the convolution's weights (in 8 bits per channel), its bias and D (not in 8 bits).
+steps), except the convolution's weights (in 8 bits per channel), its bias and D (not in 8 bits).
 
---report simulates static scales per tensor for x and y alone, all else in fp32: signal-to-noise per
-layer over the model's own channels, and the loss over windows of a text. No randomness anywhere.
+--report simulates static scales per tensor for x and y only, with the rest in fp32. It prints the
+signal-to-noise ratio per layer over the model's own channels, and the loss over windows of a text.
+Nothing is random.
 """
 
 import argparse
@@ -39,7 +39,7 @@ from transformers.utils import logging
 
 from mamba_equations import read_config, read_weights
 
-SAMPLE = 512  # Tokens of a calibration sample, as Quamba has it.
+SAMPLE = 512  # Tokens of a calibration sample, as in Quamba.
 ALPHA = 0.99999
 DECAY = 0.01
 SCHEMES = {  # name: (percentile for x, rotation of y)
@@ -50,7 +50,7 @@ SCHEMES = {  # name: (percentile for x, rotation of y)
 }
 
 
-# --- The model: a batched forward pass in which x and y can be watched or replaced.
+# --- The model: a batched forward pass in which x and y can be observed or replaced.
 
 
 def rms_norm(r, gamma, epsilon):
@@ -65,7 +65,7 @@ def convolve(x, w):
 
 
 def mixer(u, w, at):
-    """u[B,L,d] -> [B,L,d]; at(name, value) returns what goes on in the place of x and y."""
+    """u[B,L,d] -> [B,L,d]; at(name, value) returns the value to use in place of x or y."""
     inner, states = w["A_log"].shape
     x, z = linear(u, w["in_proj.weight"]).split(inner, -1)
     x = at("x", convolve(x, w))
@@ -98,7 +98,7 @@ class Model:
         return rms_norm(r, gamma, self.config["layer_norm_epsilon"])
 
     def blocks(self, ids, at=lambda layer, name, value: value):
-        """Yields each layer's normed input u[B,L,d], and last the input of the head."""
+        """Yields each layer's normed input u[B,L,d], and finally the input of the head."""
         r = self.weights["backbone.embeddings.weight"][ids]
         for i in range(self.layers):
             u = self.norm(r, f"layers.{i}.norm")
@@ -111,7 +111,7 @@ class Model:
 
 
 def rare_tokens(ids, vocabulary):
-    """Tokens in many of the samples ids[B,L] that come at most once in each."""
+    """Returns tokens that occur in 1/24 to 1/8 of the samples ids[B,L], at most once in each."""
     counts = torch.stack([row.bincount(minlength=vocabulary) for row in ids])
     samples = (counts > 0).sum(0)
     most = len(ids) // 8
@@ -120,8 +120,8 @@ def rare_tokens(ids, vocabulary):
 
 
 def detectors(u, ids, tokens):
-    """Rows [tokens,d] whose products with u[T,d] are far larger at `tokens` than elsewhere
-    (Fisher's linear discriminant), the threshold of each, and how far each separates."""
+    """Returns rows [tokens,d] whose products with u[T,d] are far larger at `tokens` than elsewhere
+    (Fisher's linear discriminant), and the threshold and the relative margin of each."""
     covariance = u.T @ u / len(u)
     covariance += 1e-3 * covariance.diagonal().mean() * torch.eye(len(covariance))
     means = torch.stack([u[ids == token].mean(0) for token in tokens])
@@ -137,14 +137,14 @@ def detectors(u, ids, tokens):
 
 
 def opened_gate(u):
-    """The row [d] whose product with u[T,d] is nearest to 1 everywhere."""
+    """Returns the row [d] whose product with u[T,d] is closest to 1 everywhere."""
     gram = u.T @ u / len(u)
     gram += 1e-4 * gram.diagonal().mean() * torch.eye(len(gram))
     return torch.linalg.solve(gram, u.mean(0))
 
 
 def widened(w, u, ids, tokens, args):
-    """The mixer's weights w with half as many channels again; u[B,L,d] is the layer's input."""
+    """Returns the mixer's weights w with 1.5 times the channels; u[B,L,d] is the layer's input."""
     inner = w["A_log"].shape[0]
     extra = inner // 2
     flat, flat_ids = u.flatten(0, 1), ids.flatten()
@@ -191,7 +191,7 @@ def widened(w, u, ids, tokens, args):
 
 
 def stress(model, ids, args):
-    """The widened model, from what `model` computes on the samples ids[B,SAMPLE]."""
+    """Returns the widened model, made from what `model` computes on samples ids[B,SAMPLE]."""
     weights = dict(model.weights)
     tokens = rare_tokens(ids, len(model.head))
     if len(tokens) < args.rare:
@@ -212,7 +212,8 @@ def stress(model, ids, args):
 
 
 def hadamard(n):
-    """H[n,n] with entries ±1 and H Hᵀ = n I, n = 12·2^k: Paley's second construction with q = 5."""
+    """Returns H[n,n] with entries ±1 and H Hᵀ = n I, n = 12·2^k: Paley's second construction with
+    q = 5."""
     residue = {1: 1, 2: -1, 3: -1, 4: 1}
     conference = [
         [0 if i == j else 1 if 0 in (i, j) else residue[(i - j) % 5] for j in range(6)]
@@ -227,7 +228,7 @@ def hadamard(n):
 
 
 class Observer:
-    """Scales of x and y for every scheme, from samples that pass one at a time."""
+    """Collects the scales of x and y for every scheme from samples, one at a time."""
 
     def __init__(self, rotation):
         self.rotation, self.percentile, self.absmax = rotation, {}, {}
@@ -253,7 +254,7 @@ class Observer:
 
 
 class Quantizer:
-    """Rounds x and y to codes of a scheme's scales and sums up what that costs `own` channels."""
+    """Rounds x and y to codes with a scheme's scales, and sums the error of the `own` channels."""
 
     def __init__(self, observer, scheme, own):
         self.observer, self.own, self.sums = observer, own, {}
@@ -285,7 +286,7 @@ class Quantizer:
 
 
 def loss(model, windows, at):
-    """Mean loss in nats of the tokens of windows[B,L] after the first of each."""
+    """Returns the mean loss in nats of the tokens of windows[B,L] after the first of each."""
     total = 0.0
     for rows in windows.split(16):
         *_, last = model.blocks(rows, at)
@@ -328,7 +329,8 @@ def report(model, own, samples, windows):
 
 
 def read_samples(path, tokenizer, count):
-    """The first `count` documents of a JSON-lines file that have SAMPLE tokens, cut to them."""
+    """Returns the first `count` documents of a JSON-lines file that have at least SAMPLE tokens,
+    cut to SAMPLE."""
     samples = []
     for line in path.read_text().splitlines():
         ids = tokenizer.encode(json.loads(line)["text"]).ids
@@ -349,7 +351,7 @@ def write(model, source, out):
 
 
 def check_equal(source, out, ids):
-    """Transformers' logits of both directories on ids[B,L]."""
+    """Checks that transformers' logits of both directories agree on ids[B,L]."""
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     a, b = (MambaForCausalLM.from_pretrained(path, dtype=torch.float32).eval()(ids).logits

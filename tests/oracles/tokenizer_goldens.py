@@ -35,8 +35,8 @@ DEEPSEEK_PATTERN = (
     r" ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
-# Code points that the Unicode version of Python knows, and some that no version will ever assign; so that the
-# younger tables of one library or the other make no difference.
+# Code points that Python's version of Unicode assigns, and some that no version will ever assign,
+# so that newer tables in one of the libraries make no difference.
 ASSIGNED = [
     c
     for c in range(0x110000)
@@ -167,7 +167,7 @@ def gpt2_style(texts):
     t.decoder = decoders.ByteLevel()
     t.post_processor = processors.ByteLevel(trim_offsets=False)
     t.train_from_iterator(texts, trainer(3000, ["<|endoftext|>"]))
-    # As the oldest files have it: merges as lines, no type, the affixes empty.
+    # As in the oldest files: merges as lines, no type, the affixes empty.
     d = json.loads(t.to_str())
     model = d["model"]
     d["model"] = {
@@ -205,7 +205,7 @@ def llama3_style(texts):
 
 
 def falcon_style(texts):
-    """The turn into byte-level characters is not last, so what follows sees those."""
+    """The byte-level step is not the last, so the steps after it see byte-level characters."""
     t = Tokenizer(models.BPE())
     t.pre_tokenizer = pre_tokenizers.Sequence([
         pre_tokenizers.Punctuation("contiguous"), byte_level(), pre_tokenizers.Digits(False),
@@ -284,7 +284,7 @@ def case_patches():
             "added_tokens": [token("the", **flags), token("The", **flags) if not flags.get("normalized") else token("They", **flags),
                              token("then", **flags), token("  "), token("e\u0301", **flags), token("  x", normalized=True)],
         }
-    # The model alone, with no step before it: characters the vocabulary lacks.
+    # Only the model, with no step before it: some characters are not in the vocabulary.
     characters = {"pre_tokenizer": None}
     cases["characters dropped"] = characters
     cases["unknown"] = {**characters, "model": {"unk_token": "?"}}
@@ -322,13 +322,13 @@ def numbered(base, patch):
 
 
 def load(document):
-    # The package insists on fields that may be null.
+    # The package requires fields that may be null.
     whole = {k: document.get(k) for k in ("truncation", "padding", "normalizer", "pre_tokenizer", "post_processor", "decoder")}
     return Tokenizer.from_str(json.dumps({"version": "1.0", "added_tokens": [], **whole, **document}))
 
 
 def cases(texts):
-    # Merges that run across words, so that each boundary between pieces shows in the ids.
+    # Merges cross words, so that each boundary between pieces shows in the ids.
     t = Tokenizer(models.BPE())
     t.pre_tokenizer = byte_level(use_regex=False)
     t.decoder = decoders.ByteLevel()

@@ -15,7 +15,7 @@
 namespace whipsnake::server {
 namespace {
 
-// What an acceptor hands over.
+// Collects the connections that an acceptor hands over.
 class Connections {
  public:
   ~Connections() { CloseAll(); }
@@ -45,7 +45,8 @@ class Connections {
   int accepted_ = 0;
 };
 
-// A client; it is made before it connects, as a test may have no descriptor left by then.
+// A client. Its socket is created before it connects, because a test may have no descriptor left by
+// then.
 class Client {
  public:
   Client() : descriptor_(socket(AF_INET, SOCK_STREAM, 0)) {}
@@ -55,7 +56,7 @@ class Client {
   void Connect(const ListenAddress& address) {
     EXPECT_EQ(connect(descriptor_, address.address(), address.size()), 0);
   }
-  // Waits for the end that the server has made of the connection.
+  // Waits until the server closes the connection.
   bool IsClosed() {
     char byte;
     return recv(descriptor_, &byte, 1, 0) <= 0;
@@ -83,7 +84,7 @@ TEST(AcceptorTest, RefusesWhatIsTooMuchAndCountsWhatIsOpen) {
   EXPECT_TRUE(c.IsClosed());
   EXPECT_EQ(acceptor->connections(), 2);
   EXPECT_EQ(acceptor->turned_away(), 1);
-  // Their owner closes them, and there is room again.
+  // There is room again once their owner closes them.
   connections.CloseAll();
   EXPECT_EQ(acceptor->connections(), 0);
   d.Connect(acceptor->address());
@@ -108,7 +109,7 @@ TEST(AcceptorTest, TheNewestMayTakeTheOldestsPlace) {
 TEST(AcceptorTest, AnExceptionOfItsHandlerCostsOneConnection) {
   Connections connections;
   const auto acceptor = Listen(100, Acceptor::AtLimit::kRefuse);
-  bool first = true;  // the acceptor's thread's
+  bool first = true;  // used by the acceptor's thread only
   acceptor->Start(
       [&, good = connections.Handler()](int descriptor, const sockaddr* peer, socklen_t size) {
         if (!std::exchange(first, false)) return good(descriptor, peer, size);
@@ -133,9 +134,9 @@ TEST(AcceptorTest, WithoutDescriptorsItWaitsAndThenGoesOn) {
 
   rlimit before{};
   ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
-  const rlimit none{3, before.rlim_max};  // fewer than there are; poll wants two
+  const rlimit none{3, before.rlim_max};  // fewer than are open; poll needs two
   ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
-  second.Connect(acceptor->address());  // by the system; nobody can accept it
+  second.Connect(acceptor->address());  // the kernel completes it; nobody can accept it
   EXPECT_TRUE(acceptor->is_listening());
   EXPECT_EQ(acceptor->connections(), 1);
   ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
@@ -147,7 +148,8 @@ TEST(AcceptorTest, NoticesThatItDoesNotListenAnyMore) {
   Connections connections;
   const auto acceptor = Listen(100, Acceptor::AtLimit::kRefuse);
   acceptor->Start(connections.Handler());
-  // Whatever it is that ends a listening socket, accept says it is no such socket.
+  // Shuts the socket down: after any fault of a listening socket, accept reports that it does not
+  // listen.
   for (int descriptor = 0; descriptor < 1024; ++descriptor) {
     sockaddr_in name{};
     socklen_t size = sizeof(name);

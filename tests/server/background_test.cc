@@ -33,7 +33,7 @@ TEST(BackgroundTest, AnExceptionIsWhatCameOfATask) {
                     .Run([]() -> absl::Status { throw std::bad_alloc(); },
                          [&](const absl::Status& status) { memory.set_value(status); })
                     .ok());
-    // One that the answer throws is nobody's.
+    // An exception that the callback throws is dropped.
     ASSERT_TRUE(background
                     .Run([]() -> absl::Status { throw std::logic_error("wrong"); },
                          [&](const absl::Status& status) {

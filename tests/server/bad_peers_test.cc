@@ -1,4 +1,4 @@
-// Clients that do not read, and clients that are gone without a word.
+// Clients that do not read, and clients that disappear silently.
 #include <grpcpp/generic/generic_stub.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -18,7 +18,7 @@ namespace {
 
 using testing::HasSubstr;
 
-// Stands between a client and a server, and can go silent: both connections stay open, and nothing
+// A relay between a client and a server. It can go silent: both connections stay open, but nothing
 // passes any more, as when a cable is cut.
 class Relay {
  public:
@@ -109,7 +109,7 @@ TEST(BadPeersTest, WhoDoesNotReadIsGivenUp) {
   TestServer server(FakeOptions(engine));
   grpc::ClientContext context;
   const auto reader = server.generation->StreamGenerate(&context, Endless());
-  WaitForCancelled(server);  // the client's window is full, then the server's buffer
+  WaitForCancelled(server);  // first the client's window fills, then the server's buffer
   v1::StreamGenerateResponse event;
   while (reader->Read(&event)) continue;
   const grpc::Status status = reader->Finish();
@@ -118,7 +118,7 @@ TEST(BadPeersTest, WhoDoesNotReadIsGivenUp) {
   EXPECT_THAT(status.error_message(), HasSubstr("too slowly"));
 }
 
-// Its streams have windows of 64 KiB, which do not grow.
+// A channel whose streams have windows of 64 KiB that do not grow.
 std::shared_ptr<grpc::Channel> NarrowChannel(const TestServer& server) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
@@ -127,7 +127,8 @@ std::shared_ptr<grpc::Channel> NarrowChannel(const TestServer& server) {
                                    grpc::InsecureChannelCredentials(), arguments);
 }
 
-// A stream whose client takes nothing: what waits for it at the end is more than a stream's window.
+// A stream whose client reads nothing. At its end more data waits than fits into the stream's
+// window.
 struct Unread {
   explicit Unread(std::chrono::milliseconds end_timeout) {
     engine.generator.max_unread_tokens = 1000;

@@ -1,6 +1,7 @@
-// From a client's cancel to the end of the last step that still computed its sequence, over gRPC on
-// loopback, at batch 1 and beside 31 others. A fake model whose steps take 6 ms stands for
-// mamba-130m: the time is that of the way to the engine, and of the step that is under way.
+// Measures the time from a client's cancel to the end of the last step that still computed its
+// sequence, over gRPC on loopback, alone and beside 31 other streams. A fake model with steps of 6
+// ms stands in for mamba-130m, so the time is that of the path to the engine plus the step in
+// progress.
 #include <benchmark/benchmark.h>
 
 #include <atomic>
@@ -15,7 +16,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds kStep{6};
 
-// A server whose steps take their time, and which says when those of a prompt were last computed.
+// A server with slow steps, which records when the watched sequence was last computed.
 class SlowServer {
  public:
   SlowServer() : server_(Options()) {}
@@ -40,7 +41,7 @@ class SlowServer {
         std::this_thread::sleep_for(kStep);
         for (const engine::Run& run : runs) {
           const auto& history = static_cast<engine::FakeState*>(run.state)->history;
-          // The watched one began with "z".
+          // The watched sequence begins with "z".
           if (!history.empty() && history.front() == 25) last_step_ = Clock::now();
         }
       };
@@ -76,7 +77,7 @@ void CancelToLastStep(benchmark::State& state) {
     context.TryCancel();
     while (reader->Read(&event)) continue;
     reader->Finish();
-    std::this_thread::sleep_for(10 * kStep);  // whatever comes after the cancel has come by now
+    std::this_thread::sleep_for(10 * kStep);  // any step after the cancel has ended by now
     const double seconds =
         std::max(0.0, std::chrono::duration<double>(slow.last_step() - begin).count());
     most = std::max(most, seconds);

@@ -1,4 +1,4 @@
-"""The command line: exit codes, the --json contract and what errors say."""
+"""Tests of the command line: exit codes, the --json contract and error messages."""
 import json
 import re
 import math
@@ -14,8 +14,8 @@ import harness
 from harness import whipsnake
 
 
-# What becomes of an option of a command for each kind of model: nothing is ignored silently. A
-# text is a part of the refusal; None: the option is taken.
+# The expected effect of each option on each kind of model: no option is ignored silently. A text is
+# a part of the error; None means that the option is accepted.
 KINDS = ("mamba", "mamba-int8", "gpt2", "gpt2-int8")
 FLOAT_MAMBA = "state_type \"int8\" seen for a Mamba of float weights"
 QUANTIZED = "which the weights were quantized with"
@@ -43,7 +43,7 @@ TO_LOAD = {  # options of `evaluate`, `bench` and `models load`
 
 
 def make_kinds(directory, text):
-    """A directory for each of the KINDS."""
+    """Makes a model directory for each of the KINDS."""
     harness.make_tiny_model(os.path.join(directory, "mamba"))
     harness.make_tiny_model(os.path.join(directory, "gpt2"), contents=harness.TINY_GPT2_CONFIG)
     for kind in ("mamba", "gpt2"):
@@ -74,7 +74,7 @@ class LocalCommandsTest(unittest.TestCase):
         return os.path.join(self.directory.name, name)
 
     def one_object(self, *flags):
-        """Runs a command that must succeed and print one JSON object on one line alone."""
+        """Runs a command that must succeed and print exactly one line with one JSON object."""
         result = whipsnake(*flags, "--json")
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertEqual(result.stderr, "")
@@ -156,7 +156,7 @@ class LocalCommandsTest(unittest.TestCase):
         self.assertEqual(result["predicted"], result["tokens"] - windows)
         self.assertEqual(result["window"], 50)
         self.assertAlmostEqual(result["perplexity"], math.exp(result["nll"]), places=4)
-        # A random model knows little more than that there are 300 tokens.
+        # A random model is about as uncertain as a uniform choice among the 300 tokens.
         self.assertGreater(result["nll"], 0.5 * math.log(300))
         self.assertLess(result["nll"], 2 * math.log(300))
 
@@ -232,7 +232,7 @@ class LocalCommandsTest(unittest.TestCase):
             for kind, refusal in zip(KINDS, expected):
                 model = os.path.join(root, kind)
                 expect(refusal, "evaluate", "--model", model, "--text", self.text, *option)
-                if refusal != "quantize":  # bench does that by itself
+                if refusal != "quantize":  # bench quantizes by itself
                     expect(refusal, "bench", "--model", model, *short, *option)
         for option, expected in TO_QUANTIZE.items():
             for kind, refusal in zip(("mamba", "gpt2"), expected):
@@ -286,7 +286,7 @@ class LocalCommandsTest(unittest.TestCase):
                                    7e3 / line["time_to_first_token_ms"], delta=1)
             self.assertAlmostEqual(line["decode_tokens_per_second"],
                                    3e3 / line["time_per_output_token_ms"], delta=1)
-            # What a step reads are weights and the states of the batch.
+            # A step reads the weights and the states of the batch.
             self.assertGreater(line["streaming_read_bytes"], 3 * line["state_bytes_per_sequence"])
         self.assertLess(lines[1]["weights_bytes"], lines[0]["weights_bytes"])
 
@@ -308,7 +308,7 @@ class LocalCommandsTest(unittest.TestCase):
         self.assertEqual(self.one_object("bench", *flags, "--isa", "scalar")["isa"], "scalar")
 
     def test_without_a_server_the_advice_is_to_start_one(self):
-        # A port that nothing listens on: bound, and not listened on, by this process.
+        # A port that nothing listens on: this process binds it but does not listen.
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             server = "127.0.0.1:%d" % taken.getsockname()[1]
@@ -319,7 +319,7 @@ class LocalCommandsTest(unittest.TestCase):
 
 
 class ClientCommandsTest(unittest.TestCase):
-    """The commands that talk to a server, with a server."""
+    """The commands that talk to a server."""
 
     @classmethod
     def setUpClass(cls):
@@ -349,7 +349,7 @@ class ClientCommandsTest(unittest.TestCase):
         result = self.client(*self.greedy_flags(), self.greedy["prompt"])
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertEqual(result.stdout, self.greedy["text"] + "\n")
-        self.assertEqual(result.stderr, "")  # the summary is for terminals
+        self.assertEqual(result.stderr, "")  # the summary goes only to terminals
 
     def test_generate_json_ends_with_the_result(self):
         *events, result = self.json_lines(*self.greedy_flags(), self.greedy["prompt"])
@@ -382,7 +382,7 @@ class ClientCommandsTest(unittest.TestCase):
         handle = re.search(r"^state (st-[0-9a-f]{32})$", first.stderr, re.MULTILINE)[1]
         second = self.client(*flags, "--state", handle)
         self.assertTrue(text.startswith(first.stdout[:-1] + second.stdout[:-1]))
-        # The prompt alone, forked, in JSON.
+        # Saves only the prompt, forks it, and uses JSON.
         saved, = self.json_lines("states", "save", "--ttl", "60", prompt)
         fork, = self.json_lines("states", "fork", saved["state"]["handle"])
         self.client("states", "delete", saved["state"]["handle"])
@@ -533,7 +533,8 @@ class ClientCommandsTest(unittest.TestCase):
                                          *option)
                     self.assertEqual(result.returncode, 0 if refusal is None else 1, result.stderr)
                     self.assertIn(refusal or "", result.stderr)
-        # For all models of the command line: those that can have it do, and the log names the rest.
+        # An option applies to every model of the command line that supports it; the log names the
+        # others.
         flags = [flag for kind in KINDS
                  for flag in ("--model", f"{kind}={os.path.join(root, kind)}")]
         daemon = harness.Daemon("--scheme", "bf16", "--state-type", "int8", *flags)
@@ -625,7 +626,7 @@ class ClientCommandsTest(unittest.TestCase):
         result = self.client("models", "load", "classifier")
         self.assertEqual(result.returncode, 1)
         self.assertIn("classifier of 2 labels", result.stderr)
-        self.client("models", "unload", "classifier")  # it is listed, as failed
+        self.client("models", "unload", "classifier")  # it is listed as failed
 
     def test_a_quantization_outlives_the_command_that_began_it(self):
         # Minutes of work, so that only a cancellation ends it.
@@ -691,7 +692,7 @@ class ClientCommandsTest(unittest.TestCase):
                     self.assertGreater(percentiles[0], 0)
 
     def load(self, *flags):
-        """The exit code and the report."""
+        """Runs `load`; returns the exit code and the report."""
         result = self.client("load", "--json", *flags)
         self.assertEqual(result.stderr, "")
         return result.returncode, json.loads(result.stdout)

@@ -76,7 +76,7 @@ TEST(DaemonTest, HealthFollowsTheModels) {
   EXPECT_EQ(Health(server, "model/bad"), "NOT_SERVING");
   EXPECT_EQ(Health(server, "model/absent"), "code 5");
   EXPECT_EQ(Health(server, "whipsnake.v1.GenerationService"), "SERVING");
-  // WaitUntilLoaded returns after health was told.
+  // WaitUntilLoaded() returns only after the health service was updated.
   EXPECT_EQ(Health(server, ""), "SERVING");
   EXPECT_THAT(Http(server.daemon->http_address(), "GET", "/readyz"),
               HasSubstr("model bad is failed"));
@@ -114,10 +114,10 @@ TEST(DaemonTest, ServesHttp) {
   EXPECT_THAT(Http(http, "POST", "/metrics"), StartsWith("HTTP/1.1 405"));
   EXPECT_THAT(Http(http, "DELETE", "/nothing"), StartsWith("HTTP/1.1 404"));
   EXPECT_THAT(Exchange(http, "nonsense\r\n\r\n"), Not(HasSubstr("200")));
-  EXPECT_THAT(Http(http, "GET", "/healthz"), HasSubstr("ok"));  // still there
+  EXPECT_THAT(Http(http, "GET", "/healthz"), HasSubstr("ok"));  // still serving
 }
 
-// Calls a method that need not exist with a request that need not be one.
+// Calls a method that may not exist, with a request that may be malformed.
 grpc::Status CallMethod(const TestServer& server, const std::string& method,
                         const std::string& request, grpc::ClientContext* context) {
   grpc::GenericStub stub(server.channel);
@@ -190,7 +190,7 @@ TEST(DaemonTest, ARefusalSaysWhichRequestItWas) {
   EXPECT_EQ(TrailingRequestId(unnamed), made);
   EXPECT_EQ(RequestIdOf(generate(std::string(129, 'x'), &overlong)).size(), 16u);
 
-  // A method whose request has no id takes the metadata's.
+  // A method whose request has no id takes the id from the metadata.
   other.AddMetadata("x-request-id", "from-metadata");
   v1::GetModelRequest request;
   v1::GetModelResponse response;
@@ -249,7 +249,7 @@ TEST(DaemonTest, HealthForgetsNamesThatClientsChose) {
   std::filesystem::remove_all(options.model_root);
 }
 
-// What would end the listening socket is done to it: its number is found by its port.
+// Shuts down the listening socket of `address`, which is found by its port.
 void EndListening(const std::string& address) {
   const int port = ListenAddress::Parse(address, "address")->port();
   for (int descriptor = 0; descriptor < 1024; ++descriptor) {
@@ -287,7 +287,7 @@ TEST(DaemonTest, TellsAboutItself) {
   EXPECT_EQ(info.threads(), 1);
   EXPECT_FALSE(info.draining());
   EXPECT_GT(info.memory_limit_bytes(), 0);
-  // The RPC above has been counted by now; this one has not.
+  // The call above has been counted by now; the one that reads the metrics has not.
   EXPECT_THAT(server.Metrics(),
               HasSubstr("whipsnake_rpc_requests_total{"
                         "method=\"whipsnake.v1.AdminService/GetServerInfo\",code=\"OK\"} 1\n"));
@@ -329,7 +329,7 @@ TEST(DaemonTest, WhatOutlastsTheGracePeriodIsStopped) {
   auto reader = server.generation->StreamGenerate(&context, request);
   v1::StreamGenerateResponse event;
   ASSERT_TRUE(reader->Read(&event));
-  // Nobody may wait for a reader: the engine has to stop for the drain to end.
+  // The drain must not wait for the reader: it ends only if the engine stops.
   std::future<grpc::Status> end = std::async(std::launch::async, [&] {
     while (reader->Read(&event)) continue;
     return reader->Finish();

@@ -1,4 +1,4 @@
-// The daemon with the real engine and the demo models of the repository, both in one process.
+// The daemon with the real engine and both demo models of the repository in one process.
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -42,7 +42,7 @@ TEST(DemoModelTest, GreedyTextIsTheReferences) {
   for (const auto& [name, directory] : kDemoModels) ExpectReference(server, name, directory);
 }
 
-// More than the model has positions for.
+// The prompt has more tokens than the model has positions.
 TEST(DemoModelTest, APromptThatIsTooLongIsNamed) {
   DaemonOptions options;
   options.listen = "127.0.0.1:0";

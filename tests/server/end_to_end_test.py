@@ -1,6 +1,6 @@
-"""The daemon seen by a Python client whose stubs are made from the committed protos.
+"""Tests the daemon with a Python client whose stubs are generated from the committed protos.
 
-Uses Debian's packages alone: python3-grpcio, protobuf-compiler and protobuf-compiler-grpc.
+Uses only Debian packages: python3-grpcio, protobuf-compiler and protobuf-compiler-grpc.
 """
 import filecmp
 import json
@@ -12,7 +12,7 @@ import sys
 import unittest
 
 import harness
-import rpc_client  # skips this test where gRPC is missing
+import rpc_client  # skips this test if gRPC is missing
 from rpc_client import details_of
 
 from google.protobuf import descriptor_pb2
@@ -23,7 +23,7 @@ def import_stubs():
 
 
 class Client(rpc_client.Client):
-    """With requests in short."""
+    """A client with short forms of the requests."""
 
     def generate(self, **fields):
         return self.generation.Generate(
@@ -37,7 +37,7 @@ class Client(rpc_client.Client):
 
 def parameters(prompt="Elizabeth was", model="demo", stopping=None, output=None, request_id="",
                **sampling):
-    """GenerationParameters; what is not a field of theirs is one of Sampling's."""
+    """Makes GenerationParameters; all other keywords are fields of Sampling."""
     fields = {"text": prompt} if isinstance(prompt, str) else {
         "token_ids": generation_pb2.TokenIds(ids=prompt)}
     return generation_pb2.GenerationParameters(
@@ -68,7 +68,7 @@ class EndToEndTest(unittest.TestCase):
                     stopping={"max_new_tokens": len(case["token_ids"]), "ignore_eos": True})
 
     def assert_fails(self, code, call):
-        """The error of a call that must fail with `code` and say why."""
+        """Expects `call` to fail with `code` and a reason; returns the error."""
         with self.assertRaises(grpc.RpcError) as caught:
             call()
         error = caught.exception
@@ -127,12 +127,12 @@ class EndToEndTest(unittest.TestCase):
         first, _ = text(seed=7)
         self.assertEqual(text(seed=7)[0], first)
         self.assertNotEqual(text(seed=8)[0], first)
-        # Without a seed the server says which one it took.
+        # Without a seed the server reports the one that it chose.
         made_up, seed = text()
         self.assertEqual(text(seed=seed)[0], made_up)
 
     def test_a_stop_text_ends_the_output_and_is_not_part_of_it(self):
-        # It begins and ends inside of tokens, so its beginning has to be held back.
+        # The stop text begins and ends inside tokens, so its beginning has to be held back.
         words = self.greedy["text"].split(" ")
         stop = words[2][-1] + " " + words[3] + " " + words[4][0]
         expected = self.greedy["text"][:self.greedy["text"].index(stop)]
@@ -191,8 +191,9 @@ class EndToEndTest(unittest.TestCase):
         with self.assertRaises(grpc.RpcError) as caught:
             list(self.client.stream(timeout=0.5, stopping=LONG))
         self.assertEqual(caught.exception.code(), grpc.StatusCode.DEADLINE_EXCEEDED)
-        # The server calls it a deadline or a cancellation: the client hangs up when its own clock
-        # says so, maybe before the server does. It is over, but not because it ran to its length.
+        # The server counts this as a deadline or a cancellation, because the client hangs up by its
+        # own clock, maybe before the server does. Either way the request ends before it reaches its
+        # length.
         self.daemon.wait_for_metric("whipsnake_requests_running", 0, model="demo")
         self.assertEqual(self.daemon.metric("whipsnake_requests_finished_total", **length), before)
 
@@ -248,7 +249,7 @@ class EndToEndTest(unittest.TestCase):
                     self.assertLessEqual(len(error.details()), 1024)
 
     def test_text_that_is_not_utf8_is_named(self):
-        # As the wire has it: GenerateRequest.parameters (1) with text (2) of one wrong byte.
+        # The wire format: GenerateRequest.parameters (1) with text (2) of one invalid byte.
         call = self.client.channel.unary_unary("/whipsnake.v1.GenerationService/Generate")
         error = self.assert_fails(grpc.StatusCode.INVALID_ARGUMENT,
                                   lambda: call(b"\x0a\x03\x12\x01\xff"))
@@ -293,7 +294,7 @@ class EndToEndTest(unittest.TestCase):
         self.assertLess(last.report.quantized_bytes, 0.3 * last.report.float_bytes)
         self.assert_fails(grpc.StatusCode.ALREADY_EXISTS,
                           lambda: self.client.models.QuantizeModel(request))
-        # Beside serving, and yet what the command writes with nothing beside it.
+        # The result equals what the command writes, although the server made it while serving.
         local = os.path.join(self.daemon.root, "local")
         file = local + ".jsonl"
         with open(file, "w", encoding="utf-8") as lines:
@@ -404,7 +405,7 @@ class DrainTest(unittest.TestCase):
 
 
 class LoadedDrainTest(unittest.TestCase):
-    """SIGTERM with more requests than may run: streams and whole answers, running and waiting."""
+    """SIGTERM with more requests than may run: streams and unary calls, running and waiting."""
 
     REQUESTS = 12
 
@@ -422,7 +423,7 @@ class LoadedDrainTest(unittest.TestCase):
         self.daemon.wait_for_metric("whipsnake_requests_waiting", self.REQUESTS - 3, model="demo")
 
     def ends(self):
-        """How each request ended: OK, or the error."""
+        """Returns how each request ended: None for OK, or the error."""
         ends = []
         for call in self.whole:
             ends.append(call.exception(timeout=harness.PATIENCE))

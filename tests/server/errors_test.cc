@@ -87,7 +87,7 @@ TEST(ErrorsTest, WhatWasAttachedArrives) {
   EXPECT_FALSE(DetailOf<google::rpc::BadRequest>(result));
 }
 
-// gRPC drops a call whose headers pass 8 KiB, so an error with a huge message would never arrive.
+// gRPC drops a call whose headers exceed 8 KiB, so an error with a huge message would never arrive.
 TEST(ErrorsTest, HugeAndMalformedMessagesAreBoundedText) {
   std::string message(100'000, '\xFF');
   const grpc::Status status =
@@ -98,7 +98,8 @@ TEST(ErrorsTest, HugeAndMalformedMessagesAreBoundedText) {
   EXPECT_FALSE(FieldOf(status).empty());
 }
 
-// What the server's own files do is neither the request's fault nor told with a path.
+// Errors of the server's own files are not blamed on the request, and their messages contain no
+// path.
 TEST(ErrorsTest, FilesOfTheServersAreNoFaultOfTheRequest) {
   const absl::Status file = engine::WithPath(absl::NotFoundError("no such file"), "/srv/m/x.json");
   for (const auto code : {absl::StatusCode::kNotFound, absl::StatusCode::kInvalidArgument}) {

@@ -1,8 +1,8 @@
-"""What a peer can do to the daemon without a valid request, and what is left of it afterwards.
+"""Floods the daemon without any valid request, and checks it afterwards.
 
 The daemon runs with few file descriptors or with little memory for gRPC's buffers. Each flood is
-bounded in number and in time, and comes over the loopback. After it the daemon must serve as before,
-with a log of a few lines.
+bounded in number and in time, and comes over the loopback. Afterwards the daemon must serve as
+before and must have logged only a few lines.
 """
 import os
 import resource
@@ -23,7 +23,7 @@ def connect(address):
 
 
 class Flood:
-    """Connections that are closed at the end."""
+    """Connections that are all closed at the end."""
 
     def __init__(self):
         self.sockets = []
@@ -36,7 +36,7 @@ class Flood:
             one.close()
 
     def open(self, address, sent=b""):
-        """One more, where the server wants it."""
+        """Opens one more connection, if the server accepts it."""
         try:
             one = connect(address)
             self.sockets.append(one)
@@ -50,7 +50,7 @@ class Daemon(harness.Daemon):
         return self.metric("process_resident_memory_bytes")
 
     def generates(self):
-        """Whether a new client is answered; tries while the last flood ebbs away."""
+        """Whether a new client gets an answer; retries while the last flood drains."""
         deadline = time.monotonic() + harness.PATIENCE
         while True:
             done = harness.whipsnake("generate", "--server", self.grpc, "--max-tokens", "2",
@@ -101,8 +101,8 @@ class OpenFilesTest(FloodTest):
 
 
 class Dripping(threading.Thread):
-    """Clients that send one byte of a request after the other, so that none is ever idle, until they
-    are told to stop."""
+    """Clients that send a request one byte at a time, so that none is ever idle, until they are
+    stopped."""
 
     def __init__(self, address, count):
         super().__init__()
@@ -130,7 +130,7 @@ class Dripping(threading.Thread):
 
 
 class ProbesTest(FloodTest):
-    # What the most patient of liveness probes would wait.
+    # The longest time that a liveness probe would wait.
     PROBE_SECONDS = 30
 
     def probe(self, daemon):
@@ -165,7 +165,7 @@ class ProbesTest(FloodTest):
 
 
 class MemoryTest(FloodTest):
-    """Bytes that gRPC holds before a request is one."""
+    """Bytes that gRPC buffers before a request is complete."""
 
     QUOTA = 32 * MIB
 

@@ -1,4 +1,4 @@
-// Calls by themselves, without gRPC: between their arrival and their start.
+// Tests calls without gRPC, between their arrival and their start.
 #include "server/rpc/generation_call.h"
 
 #include <future>
@@ -68,7 +68,7 @@ TEST_F(GenerationCallTest, ACallThatIsCancelledWhileItWaitsForThePoolIsNotStarte
   EXPECT_FALSE(Knows(parameters)) << "nothing was compiled for it";
 }
 
-// However many other forms come between the look and the start.
+// Even if many other forms are compiled between the lookup and the start.
 TEST_F(GenerationCallTest, AFormThatWasFoundIsNotCompiledAgain) {
   const v1::GenerationParameters parameters = HeldTo("[xy]z");
   const auto compile = [&](const v1::GenerationParameters& others) {
@@ -87,7 +87,7 @@ TEST_F(GenerationCallTest, AFormThatWasFoundIsNotCompiledAgain) {
   EXPECT_FALSE(Knows(parameters)) << "it was not compiled, which would have put it there";
 }
 
-// What was found belongs to a model, which is not exchanged before the start.
+// The form that was found belongs to its model, which must not be replaced before the start.
 TEST_F(GenerationCallTest, AFormThatWasFoundKeepsItsModel) {
   const v1::GenerationParameters parameters = HeldTo("[xy]z");
   ASSERT_TRUE(

@@ -22,14 +22,14 @@ class GenerationRequestTest : public testing::Test {
                              {kind_, model_, info_, tokenizer_, defaults_, constraints_, limits_});
   }
 
-  // The field that the request is refused for, after `change` to a good one.
+  // Applies `change` to a good request and returns the field that it is refused for.
   std::string BadField(const std::function<void(v1::GenerationParameters&)>& change) {
     v1::GenerationParameters parameters = Greedy("abc", 4);
     EXPECT_TRUE(Resolve(parameters).ok());
     change(parameters);
     const auto resolved = Resolve(parameters);
     EXPECT_TRUE(absl::IsInvalidArgument(resolved.status())) << resolved.status();
-    // A sentence, and not a message within a message.
+    // The message is one sentence, not a message within a message.
     const std::string message(resolved.status().message());
     EXPECT_EQ(message.find("expected"), message.rfind("expected")) << message;
     return FieldOf(ToGrpc(resolved.status()));
@@ -67,7 +67,7 @@ TEST_F(GenerationRequestTest, RequestBeatsConfigurationBeatsDefaults) {
   EXPECT_EQ(resolved.min_p, 0.1f);
   EXPECT_EQ(resolved.repetition_penalty, 1.5f);
 
-  // Zeros that were set are not absent.
+  // Zeros that are set do not count as absent.
   sampling.set_temperature(0);
   sampling.set_top_k(0);
   sampling.set_top_p(1);
@@ -133,7 +133,7 @@ TEST_F(GenerationRequestTest, TranslatesEveryField) {
 TEST_F(GenerationRequestTest, MaxNewTokensDefaultsWithinTheLimits) {
   v1::GenerationParameters parameters = Greedy("abc", 1);
   parameters.mutable_stopping()->clear_max_new_tokens();
-  EXPECT_EQ(Resolve(parameters)->request.max_new_tokens, 20);  // 256 is over the limit
+  EXPECT_EQ(Resolve(parameters)->request.max_new_tokens, 20);  // 256 exceeds the limit
   limits_.new_tokens = 1000;
   EXPECT_EQ(Resolve(parameters)->request.max_new_tokens, 256);
   defaults_.max_new_tokens = 99;
@@ -263,7 +263,7 @@ TEST_F(GenerationRequestTest, AllThatIsWrongIsSaidAtOnce) {
   EXPECT_EQ(detail->field_violations_size(), 9);
 }
 
-// The token chosen last needs no position: nothing reads it.
+// The token chosen last needs no position, because nothing reads it.
 TEST_F(GenerationRequestTest, APromptAsLongAsTheModelHasOneNewToken) {
   info_.max_positions = 3;
   EXPECT_TRUE(Resolve(Greedy("abc", 1)).ok());
@@ -276,6 +276,25 @@ TEST_F(GenerationRequestTest, APromptAsLongAsTheModelHasOneNewToken) {
 grpc::ByteBuffer Bytes(const std::string& text) {
   const grpc::Slice slice(text);
   return grpc::ByteBuffer(&slice, 1);
+}
+
+// A short request with a long echo and many completions must not take memory that is not booked.
+TEST_F(GenerationRequestTest, TheResultIsBooked) {
+  v1::GenerationParameters parameters;
+  parameters.set_text("abcabcab");
+  parameters.set_n(3);
+  parameters.mutable_stopping()->set_max_new_tokens(1);
+  const auto plain = Resolve(parameters);
+  ASSERT_TRUE(plain.ok()) << plain.status();
+  EXPECT_EQ(plain->request.result_bytes, 0);
+  EXPECT_TRUE(plain->request.keeps_result);
+  parameters.mutable_output()->set_echo(true);
+  EXPECT_EQ(Resolve(parameters)->request.result_bytes, 8 * (1 + 2 * 3));
+  kind_ = GenerationKind::kStream;
+  const auto stream = Resolve(parameters);
+  EXPECT_EQ(stream->request.result_bytes, 8 * 2);
+  EXPECT_FALSE(stream->request.keeps_result);
+  EXPECT_GT(stream->request.result_token_bytes, 0);
 }
 
 TEST(ParseMessageTest, NamesTheTextThatIsNotUtf8) {

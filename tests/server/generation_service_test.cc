@@ -33,7 +33,7 @@ class GenerationServiceTest : public testing::Test {
     return request;
   }
 
-  // Waits until no request is running: an unload does.
+  // Waits until no request is running, by unloading the model.
   void WaitUntilIdle() {
     grpc::ClientContext context;
     v1::UnloadModelRequest request;
@@ -46,7 +46,7 @@ class GenerationServiceTest : public testing::Test {
   std::optional<TestServer> server_;
 };
 
-// More than a test waits for: only a cancellation ends it.
+// More tokens than a test waits for: only a cancellation ends the request.
 constexpr int kForever = std::numeric_limits<int32_t>::max();
 
 TEST_F(GenerationServiceTest, GeneratesInOneMessage) {
@@ -106,7 +106,7 @@ TEST_F(GenerationServiceTest, StreamsStartedDeltasFinished) {
     EXPECT_EQ(events[i].delta().sequence_number(), static_cast<int64_t>(i) - 1);
     text += events[i].delta().text();
   }
-  EXPECT_EQ(text, "bcdef");  // not the "g" that began the stop text
+  EXPECT_EQ(text, "bcdef");  // without the "g" that begins the stop text
 }
 
 TEST_F(GenerationServiceTest, TheFirstDeltaComesBeforeTheLastStep) {
@@ -117,7 +117,7 @@ TEST_F(GenerationServiceTest, TheFirstDeltaComesBeforeTheLastStep) {
   std::string text;
   v1::StreamGenerateResponse event;
   while (text.empty() && reader->Read(&event)) text += event.delta().text();
-  EXPECT_EQ(text, "b");  // while the second step has not been let through
+  EXPECT_EQ(text, "b");  // the second step is still blocked
   engine_.steps.Open();
   while (reader->Read(&event)) text += event.delta().text();
   EXPECT_EQ(text, "bc");
@@ -212,7 +212,7 @@ TEST_F(GenerationServiceTest, ABadFieldIsNamedInBothForms) {
                                             "reason=\"invalid\"} 2\n"));
 }
 
-// protobuf's own parser refuses such a request, and gRPC would answer UNIMPLEMENTED.
+// protobuf's own parser refuses such a request, for which gRPC would answer UNIMPLEMENTED.
 TEST_F(GenerationServiceTest, TextThatIsNotUtf8IsNamed) {
   const grpc::Status status = Generate(Greedy("\xFF", 1));
   EXPECT_EQ(status.error_code(), grpc::INVALID_ARGUMENT);
@@ -264,7 +264,27 @@ TEST_F(GenerationServiceTest, ManyClientsGetWhatTheyAskedFor) {
   }
 }
 
-// One whose first event is lost: there is no memory to take it. It ends when it is cancelled.
+TEST_F(GenerationServiceTest, AnEchoComesBeforeTheTextOfEachCompletion) {
+  v1::StreamGenerateRequest request;
+  *request.mutable_parameters() = Greedy("a", 5);
+  request.mutable_parameters()->set_n(3);
+  request.mutable_parameters()->mutable_output()->set_echo(true);
+  grpc::ClientContext context;
+  const auto reader = server().generation->StreamGenerate(&context, request);
+  std::vector<std::string> texts(3);
+  int64_t next = 0;
+  v1::StreamGenerateResponse event;
+  while (reader->Read(&event)) {
+    if (!event.has_delta()) continue;
+    EXPECT_EQ(event.delta().sequence_number(), next++);
+    texts[event.delta().index()] += event.delta().text();
+  }
+  EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_THAT(texts, testing::Each("abcdef"));
+}
+
+// A stream whose first event is lost because there is no memory to take it. It ends when it is
+// cancelled.
 class LostStream : public engine::GenerationStream {
  public:
   LostStream(std::function<void()> on_ready, engine::Notifier* notifier)
@@ -279,7 +299,7 @@ class LostStream : public engine::GenerationStream {
     event.finished.reason = engine::FinishReason::kCancelled;
     return event;
   }
-  bool done() const override { return false; }
+  bool PollDone() override { return false; }
   void Cancel() override {
     if (!cancelled_.exchange(true)) notifier_.Post(on_ready_);
   }
@@ -303,7 +323,7 @@ class LosingGenerator : public engine::Generator {
   engine::Notifier notifier_;
 };
 
-// On the RPC's own thread and on the pool's.
+// Both on the RPC's own thread and on the pool's.
 TEST_F(GenerationServiceTest, AnExceptionAfterTheSubmitEndsTheCallOnce) {
   DaemonOptions options = FakeOptions(engine_);
   options.loader = [&](const std::string& directory, const engine::ModelOptions& model_options,
@@ -328,7 +348,7 @@ TEST_F(GenerationServiceTest, AnExceptionAfterTheSubmitEndsTheCallOnce) {
   WaitUntilIdle();
 }
 
-// A line for each of some requests, and for each of some failures, however many others there are.
+// Requests and failures have limits of their own, so many requests do not hide a failure.
 TEST_F(GenerationServiceTest, RequestsFillTheLogNoFasterThanTheLimit) {
   DaemonOptions options = FakeOptions(engine_);
   options.models.push_back({"bad", "/failing"});
@@ -345,7 +365,7 @@ TEST_F(GenerationServiceTest, RequestsFillTheLogNoFasterThanTheLimit) {
   testing::internal::CaptureStderr();
   for (int i = 0; i < kRequests; ++i) EXPECT_TRUE(Generate(good).ok());
   EXPECT_EQ(Generate(bad).error_code(), grpc::INTERNAL);
-  server_.reset();  // a line may come after its call's end
+  server_.reset();  // a line may be written after its call ends
   const std::string log = testing::internal::GetCapturedStderr();
   EXPECT_LT(lines(log, "request finished"), kRequests / 2) << log;
   EXPECT_EQ(lines(log, "request failed"), 1) << log;

@@ -1,4 +1,4 @@
-"""What the tests of the `whipsnake` binary share: where things are, and a daemon to talk to."""
+"""Shared by the tests of the `whipsnake` binary: paths, and a daemon to talk to."""
 import argparse
 import json
 import os
@@ -23,7 +23,7 @@ TINY_GPT2_CONFIG = {
     "n_layer": 2, "n_head": 2, "n_positions": 64, "activation_function": "gelu_new",
 }
 
-# Seconds that anything may take, on a slow machine and under a sanitizer.
+# The longest time in seconds for anything, on a slow machine and under a sanitizer.
 PATIENCE = 120
 
 arguments = None
@@ -66,7 +66,7 @@ def make_tiny_model(directory, seed=1, contents=None):
 
 class Daemon:
     """`whipsnake serve` with the demo model, on free ports. `root` is its model root; `wrapper` is
-    a command that runs it, such as prlimit."""
+    a command to run it under, such as prlimit."""
 
     def __init__(self, *flags, wrapper=()):
         self.root = tempfile.mkdtemp(prefix="whipsnake-test-")
@@ -88,12 +88,12 @@ class Daemon:
             return file.read()
 
     def get(self, path):
-        """The body of an HTTP page."""
+        """Returns the body of an HTTP page."""
         with urllib.request.urlopen(f"http://{self.http}{path}", timeout=PATIENCE) as page:
             return page.read().decode()
 
     def metric(self, name, **labels):
-        """The value of a sample whose labels include these; 0 where there is none yet."""
+        """Returns the value of a sample whose labels include `labels`; 0 if there is none yet."""
         for line in self.get("/metrics").splitlines():
             match = re.match(r"(\w+)(?:\{(.*)\})? (\S+)$", line)
             if match and match[1] == name:
@@ -102,7 +102,7 @@ class Daemon:
         return 0.0
 
     def wait_for_metric(self, name, value, **labels):
-        """Returns once a metric has at least this value; where it is 0, once it is 0."""
+        """Waits until a metric is at least `value`, or until it is 0 if `value` is 0."""
         deadline = time.monotonic() + PATIENCE
         while True:
             now = self.metric(name, **labels)
@@ -116,11 +116,11 @@ class Daemon:
         self.process.send_signal(signal.SIGTERM)
 
     def wait(self):
-        """The exit code."""
+        """Waits for the daemon and returns its exit code."""
         return self.process.wait(timeout=PATIENCE)
 
     def close(self):
-        """Stops the daemon as an operator would and cleans up after it; the exit code."""
+        """Stops the daemon as an operator would, cleans up and returns the exit code."""
         if self.process.poll() is None:
             self.terminate()
         try:

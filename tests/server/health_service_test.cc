@@ -1,4 +1,4 @@
-// The health service by itself, behind a server of its own.
+// Tests the health service alone, on a server of its own.
 #include "server/rpc/health_service.h"
 
 #include "tests/server/support.h"
@@ -90,7 +90,8 @@ TEST_F(HealthServiceTest, WatchesAreBounded) {
   for (int i = 0; i < kMaxWatches; ++i) {
     EXPECT_EQ(Next(readers[i]), HealthCheckResponse::NOT_SERVING);
   }
-  // One that ends makes room: its client sees the end before the server has forgotten it.
+  // A watch that ends makes room. Its client sees the end before the server removes the watch, so
+  // the test retries.
   contexts.front()->TryCancel();
   EXPECT_FALSE(readers.front()->Read(&response));
   readers.front()->Finish();
@@ -100,7 +101,7 @@ TEST_F(HealthServiceTest, WatchesAreBounded) {
   for (const auto& context : contexts) context->TryCancel();
 }
 
-// No service has so long a name, and none is kept or sent back.
+// No service has such a long name, and the name is neither kept nor sent back.
 TEST_F(HealthServiceTest, AnOverlongNameIsUnknownAndNotKept) {
   for (const size_t length : {size_t{257}, size_t{1} << 20}) {
     const std::string name(length, 'x');

@@ -18,7 +18,7 @@ HEAVY = "[ -~]*(e[ -~]{100}|t[ -~]{130}|a[ -~]{160}|o[ -~]{190})x"
 
 
 class Neighbour(threading.Thread):
-    """Streams until it is over, and keeps the times between tokens in milliseconds."""
+    """Streams until `over` is set, and records the times between tokens in milliseconds."""
 
     def __init__(self, daemon):
         super().__init__()
@@ -47,7 +47,7 @@ class Neighbour(threading.Thread):
 
 
 def ask(daemon, tokens, seconds, **form):
-    """How a request ends, and what it made."""
+    """Sends a request; returns how it ended and how many tokens it made."""
     pb = rpc_client.generation_pb2
     parameters = pb.GenerationParameters(
         model="demo", text="Elizabeth was the",

@@ -1,5 +1,5 @@
-"""As much of an HTTP/2 client as it takes to send what no library would: it keeps to flow control, so
-that the server has no reason to hang up, and to nothing else.
+"""A minimal HTTP/2 client that sends what no library would. It obeys flow control, so that the
+server has no reason to hang up, and no other rule.
 """
 import select
 import socket
@@ -24,7 +24,7 @@ def frame(kind, flags, stream, payload=b""):
 
 
 def field(name, value):
-    """A header field that is not indexed; both are shorter than 127 bytes."""
+    """Encodes a header field without indexing; name and value are shorter than 127 bytes."""
     return b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value
 
 
@@ -34,7 +34,7 @@ class Client:
         self.socket.setblocking(False)
         self.received, self.outgoing = b"", b""
         self.initial_window, self.connection_window = 65535, 65535
-        self.windows, self.left = {}, {}  # by stream: what may be sent, and what is to be sent
+        self.windows, self.left = {}, {}  # by stream: bytes that may be sent, bytes to send
         self.next_stream, self.sent, self.closed = 1, 0, False
         self.outgoing += PREFACE + frame(SETTINGS, 0, 0)
 
@@ -42,7 +42,7 @@ class Client:
         self.socket.close()
 
     def call(self, path):
-        """Begins a call; the stream's number."""
+        """Begins a call and returns the stream's number."""
         stream, self.next_stream = self.next_stream, self.next_stream + 2
         self.windows[stream] = self.initial_window
         headers = [(":method", "POST"), (":scheme", "http"), (":path", path),
@@ -53,14 +53,14 @@ class Client:
         return stream
 
     def begin_message(self, stream, size):
-        """The message's length; of the message itself all but the last bytes will be sent."""
+        """Sends the message's length; send_all() sends all but the last 64 bytes of the message."""
         self.outgoing += frame(DATA, 0, stream, b"\0" + struct.pack(">I", size))
         self.windows[stream] -= 5
         self.connection_window -= 5
         self.left[stream] = size - 64
 
     def send_headers_without_end(self, fields, most):
-        """One call's headers, as many as the server takes of `most` bytes; how many that were."""
+        """Sends the headers of one call until `most` bytes or an error; returns the bytes sent."""
         self.socket.setblocking(True)
         self.socket.settimeout(5)
         block = field(b"a", b"") * fields
@@ -74,7 +74,7 @@ class Client:
         return self.sent
 
     def send_all(self, most, seconds):
-        """Sends of all messages what the server lets in, until nothing moves any more."""
+        """Sends as much of all messages as flow control allows, until nothing moves any more."""
         deadline = time.monotonic() + seconds
         while not self.closed and time.monotonic() < deadline and self.sent < most:
             self.fill()

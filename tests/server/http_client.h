@@ -1,4 +1,4 @@
-// The least HTTP client that tests the HTTP server: one request a connection.
+// A minimal HTTP client for tests of the HTTP server: one request per connection.
 #ifndef WHIPSNAKE_TESTS_SERVER_HTTP_CLIENT_H_
 #define WHIPSNAKE_TESTS_SERVER_HTTP_CLIENT_H_
 
@@ -11,7 +11,7 @@
 
 namespace whipsnake::server {
 
-// Sends `request` as it is and returns all that comes back until the server closes.
+// Sends `request` unchanged and returns everything received until the server closes.
 inline std::string Exchange(const std::string& address, const std::string& request) {
   const auto parsed = ListenAddress::Parse(address, "address");
   const int descriptor = socket(AF_INET, SOCK_STREAM, 0);

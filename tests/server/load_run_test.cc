@@ -32,8 +32,8 @@ TEST(Percentile, IsTheNearestRankAndNothingOfNothing) {
   EXPECT_EQ(Percentile({4, 1, 3, 2}, 95), 4);
 }
 
-// Answers with one token and one message of three; fails every other request, or leaves all of them
-// without an answer until they are released.
+// Answers with a message of one token and one of three, and fails every other request. If `waits`
+// is set, leaves all requests unanswered until they are released.
 class FakeGeneration : public v1::GenerationService::Service {
  public:
   grpc::Status StreamGenerate(grpc::ServerContext*, const v1::StreamGenerateRequest* request,

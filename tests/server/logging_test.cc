@@ -9,7 +9,7 @@ using std::chrono::hours;
 
 class LineLimiterTest : public testing::Test {
  protected:
-  // How many of `count` lines at one time are written.
+  // Returns how many of `count` lines at the same time are written.
   int Written(std::string_view message, int count) {
     int written = 0;
     for (int i = 0; i < count; ++i) written += limiter_.Admit(message, now_).has_value();

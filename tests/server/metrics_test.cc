@@ -15,8 +15,8 @@ using testing::ElementsAreArray;
 using testing::HasSubstr;
 using testing::Not;
 
-// Dashboards and alerts of other people depend on these names. A rename needs the old name beside
-// the new one for two releases.
+// Users' dashboards and alerts depend on these names. A renamed metric must keep its old name
+// beside the new one for two releases.
 TEST(MetricsTest, FamiliesAreThese) {
   const std::vector<std::string> names = {
       "whipsnake_build_info gauge",
@@ -141,7 +141,8 @@ TEST(ModelMetricsTest, ReportsWhatTheEngineSays) {
   model.OnStep({.decoding = 3, .prefilling = 2, .prompt_tokens = 9}, 0.5);
   model.OnInterToken(0.125);
   model.OnFinished(absl::OkStatus(), finished, 1.0);
-  // Cancelled and too late have a status as well, but only an engine's failure is an error.
+  // Cancelled and late requests have an error status too, but only a failure of the engine counts
+  // as an error.
   finished.reason = engine::FinishReason::kCancelled;
   model.OnFinished(absl::CancelledError("gone"), finished, 1.0);
   finished.reason = engine::FinishReason::kLength;

@@ -75,7 +75,7 @@ TEST_F(ModelPathTest, ANewDirectoryHasAParentAndIsNotThere) {
   }
 }
 
-// The one rule about links: what they lead to outside of the root does not exist for clients.
+// The only rule about links: a target outside the root does not exist for clients.
 TEST_F(ModelPathTest, RefusesAModelOneOfWhoseEntriesLeavesTheRoot) {
   fs::create_symlink("../file", base_ / "root/good/config.json");
   EXPECT_TRUE(ResolveModelPath(root_, "good").ok());
@@ -111,7 +111,7 @@ TEST_F(ModelPathTest, ANewDirectoryHasAPlainNameAndLiesInNoModel) {
   }
 }
 
-// Whatever takes the place of a directory that was resolved, nothing is made in that.
+// Nothing is made in a directory that took the place of a resolved one.
 TEST_F(ModelPathTest, AHeldDirectoryStaysTheSame) {
   const std::string good = *ResolveModelPath(root_, "good");
   const std::string inner = *ResolveModelPath(root_, "good/inner");
@@ -129,7 +129,7 @@ TEST_F(ModelPathTest, AHeldDirectoryStaysTheSame) {
   }
 }
 
-// What waited is resolved again when its turn comes.
+// A request that waited is resolved again when its turn comes.
 TEST_F(ModelPathTest, AQuantizationWhoseDirectoriesWereExchangedIsRefused) {
   fs::create_directories(base_ / "root/parent");
   QuantizationRequest request;
@@ -233,7 +233,7 @@ TEST_F(ModelRegistryTest, LoadsThatFailLeaveABoundedListAndNoSeries) {
   constexpr int kLoads = 3 * ModelRegistry::kMaxFailed;
   for (int i = 0; i < kLoads; ++i) {
     EXPECT_FALSE(AnnounceAndLoad("m" + std::to_string(i), "/broken").ok());
-    // Again: in place of the one that was there.
+    // A second failure replaces the first.
     EXPECT_FALSE(AnnounceAndLoad("m" + std::to_string(i), "/broken").ok());
   }
   EXPECT_EQ(std::ssize(registry_.List()), ModelRegistry::kMaxFailed);
@@ -263,7 +263,7 @@ TEST_F(ModelRegistryTest, ABrokenModelDisturbsNoOther) {
   EXPECT_TRUE(absl::IsFailedPrecondition(status));
   EXPECT_THAT(status.message(), HasSubstr("truncated"));
   EXPECT_EQ(registry_.Get("bad")->state, ModelState::kFailed);
-  // A second attempt takes its place.
+  // A second attempt replaces the failed one.
   EXPECT_TRUE(AnnounceAndLoad("bad", "/fake").ok());
   EXPECT_TRUE(registry_.Acquire("bad").ok());
 }
@@ -286,16 +286,15 @@ TEST_F(ModelRegistryTest, UnloadWaitsForTheLastHandle) {
   std::optional<ModelHandle> handle(*registry_.Acquire("a"));
   std::future<absl::Status> unloading =
       std::async(std::launch::async, [&] { return registry_.Unload("a"); });
-  // Refused from the moment on at which the unload has begun; then it can only be waiting.
+  // Requests are refused once the unload has begun; from then on it can only be waiting.
   while (registry_.Get("a")->state == ModelState::kReady) std::this_thread::yield();
   EXPECT_TRUE(absl::IsUnavailable(registry_.Acquire("a").status()));
   EXPECT_EQ(unloading.wait_for(std::chrono::seconds(0)), std::future_status::timeout);
-  EXPECT_EQ(handle->info().vocab_size, 26);  // still there
+  EXPECT_EQ(handle->info().vocab_size, 26);  // still usable
   handle.reset();
   EXPECT_TRUE(unloading.get().ok());
 }
 
-// A model whose files change while it is served.
 TEST_F(ModelRegistryTest, AModelWhoseFilesChangeFailsAndIsFreed) {
   ASSERT_TRUE(AnnounceAndLoad("good", "/fake").ok());
   ASSERT_TRUE(AnnounceAndLoad("bad", "/fake").ok());
@@ -312,7 +311,7 @@ TEST_F(ModelRegistryTest, AModelWhoseFilesChangeFailsAndIsFreed) {
   EXPECT_THAT(std::string(status.message()), testing::Not(HasSubstr("/srv")));
   EXPECT_TRUE(registry_.Acquire("good").ok());
   EXPECT_TRUE(absl::IsAlreadyExists(registry_.Announce(Source("bad", "/fake")))) << "in use";
-  EXPECT_EQ(handle->info().vocab_size, 26);  // still there
+  EXPECT_EQ(handle->info().vocab_size, 26);  // still usable
   std::future<absl::Status> unloading =
       std::async(std::launch::async, [&] { return registry_.Unload("bad"); });
   while (registry_.Get("bad")->state == ModelState::kFailed) std::this_thread::yield();
@@ -332,7 +331,7 @@ TEST_F(ModelRegistryTest, OnlyModelsOfTheCommandLineMakeTheServerUnready) {
   EXPECT_EQ(registry_.WhyNotReady(), "");
 }
 
-// What was promised on the command line stays promised, whatever clients try under its name.
+// A model of the command line still counts for readiness, whatever clients load under its name.
 TEST_F(ModelRegistryTest, AModelOfTheCommandLineThatIsLoadedAnewInVainStaysPromised) {
   ASSERT_TRUE(registry_.Announce(Source("a", "/broken", true)).ok());
   EXPECT_FALSE(registry_.Load("a").ok());
@@ -371,7 +370,7 @@ TEST_F(ModelRegistryTest, ALoadThatIsWithdrawnLeavesWhatItReplaced) {
   EXPECT_THAT(metrics_.registry.Text(),
               HasSubstr("whipsnake_model_state{model=\"mine\",state=\"failed\"} 1\n"));
   EXPECT_THAT(metrics_.registry.Text(), testing::Not(HasSubstr("model=\"theirs\"")));
-  // One that replaced nothing is gone.
+  // A withdrawn load that replaced nothing is gone.
   ASSERT_TRUE(registry_.Announce(Source("new", "/fake")).ok());
   registry_.Withdraw("new");
   EXPECT_TRUE(absl::IsNotFound(registry_.Get("new").status()));

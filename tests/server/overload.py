@@ -23,7 +23,7 @@ def load(daemon, *flags):
 
 
 class Prober(threading.Thread):
-    """Asks again and again, and counts what comes of it."""
+    """Sends requests one after another and counts the outcomes."""
 
     def __init__(self, daemon):
         super().__init__()
@@ -67,7 +67,7 @@ def main():
     harness.arguments = options = parser.parse_args()
     rpc_client.import_stubs()
     daemon = harness.Daemon("--model", "m=" + options.model, "--max-waiting", options.max_waiting,
-                            # Its states would be memory that no request holds.
+                            # Cached states would be memory that no request holds.
                             "--state-cache-bytes", "0")
     try:
         closed = load(daemon, "--concurrency", "64", "--requests", "192")

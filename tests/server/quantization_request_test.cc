@@ -1,4 +1,4 @@
-// What a request to quantize must be, and where it goes.
+// Validation of quantization requests, and how their fields reach the work.
 #include "tests/server/quantization_support.h"
 
 namespace whipsnake::server {
@@ -72,7 +72,7 @@ TEST_F(QuantizationServiceTest, WhatShouldBeThereMustBeAndWhatShouldNotMustNot) 
   EXPECT_EQ(code([](auto& request) { request.set_path("empty"); }), grpc::NOT_FOUND);
   EXPECT_EQ(code([](auto& request) { request.set_path("t5"); }), grpc::UNIMPLEMENTED);
   EXPECT_EQ(code([](auto& request) { request.set_path("nonsense"); }), grpc::DATA_LOSS);
-  // No Hadamard matrix of order 36; a scheme without a rotation needs none.
+  // There is no Hadamard matrix of order 36; a scheme without a rotation needs none.
   EXPECT_EQ(code([](auto& request) { request.set_path("odd"); }), grpc::INVALID_ARGUMENT);
   EXPECT_EQ(code([](auto& request) { request.set_path("done"); }), grpc::FAILED_PRECONDITION);
   EXPECT_EQ(code([](auto& request) { request.set_output_path("empty"); }), grpc::ALREADY_EXISTS);
@@ -133,7 +133,7 @@ TEST_F(QuantizationServiceTest, EveryFieldReachesTheWork) {
   EXPECT_FALSE(plain.options.percentile.has_value());
   EXPECT_EQ(plain.samples.max_samples, 512);
   EXPECT_EQ(plain.samples.max_tokens, 512);
-  EXPECT_EQ(plain.calibration_text, "Some text.");  // one text is a whole file
+  EXPECT_EQ(plain.calibration_text, "Some text.");  // a single text is a whole file
   EXPECT_EQ(plain.calibration_file, "");
   const QuantizationRequest& all = seen[1];
   EXPECT_EQ(all.options.recipe.scheme, engine::Scheme::kQuambaNoRotation);

@@ -1,4 +1,4 @@
-// Quantizations from their start to their end, as clients see them.
+// Quantizations from start to end, as clients see them.
 #include <atomic>
 
 #include "tests/server/quantization_support.h"
@@ -25,7 +25,7 @@ TEST_F(QuantizationServiceTest, IsSeenFromItsStartToItsEnd) {
   grpc::ClientContext context;
   const Reader reader = Watch(context, created.id());
   double before = -1;
-  // Nothing happens without a permit, so that no step can be left out.
+  // No step runs without a permit, so that the watch cannot miss one.
   for (int step = 0; step < FakeQuantizer::kSteps; ++step) {
     quantizer_.steps.Permit(1);
     v1::Quantization seen;
@@ -147,12 +147,12 @@ TEST_F(QuantizationServiceTest, ACancelledOneThatRunsEndsAtItsNextStep) {
   ASSERT_TRUE(Cancel(id, &asked).ok());
   EXPECT_EQ(asked.state(), v1::QUANTIZATION_STATE_RUNNING);
   EXPECT_TRUE(Cancel(id).ok());
-  quantizer_.steps.Permit(1);  // no more than this step is needed
+  quantizer_.steps.Permit(1);  // one more step is enough
   const v1::Quantization end = WaitForEnd(id);
   EXPECT_EQ(end.state(), v1::QUANTIZATION_STATE_CANCELLED);
   EXPECT_TRUE(end.has_end_time());
   EXPECT_FALSE(end.has_report());
-  EXPECT_TRUE(Cancel(id).ok());  // what was asked for is the case
+  EXPECT_TRUE(Cancel(id).ok());  // it is cancelled, as requested
   EXPECT_THAT(server_->Metrics(),
               HasSubstr("\nwhipsnake_quantizations_total{result=\"cancelled\"} 1\n"));
 }
@@ -163,7 +163,7 @@ TEST_F(QuantizationServiceTest, WhatIsFinishedCannotBeCancelled) {
   quantizer_.steps.Permit(FakeQuantizer::kSteps - 1);
   quantizer_.steps.WaitForArrivals(FakeQuantizer::kSteps);
   EXPECT_TRUE(Cancel(id).ok());
-  quantizer_.steps.Open();  // the last step says that the output is there
+  quantizer_.steps.Open();  // in the last step the output exists
   EXPECT_EQ(WaitForEnd(id).state(), v1::QUANTIZATION_STATE_SUCCEEDED);
   const grpc::Status late = Cancel(id);
   ASSERT_EQ(late.error_code(), grpc::FAILED_PRECONDITION);
@@ -178,7 +178,7 @@ TEST_F(QuantizationServiceTest, AFailureIsShownAndTheNextOneRuns) {
   EXPECT_EQ(no_disk.stage(), "step 1");
   EXPECT_FALSE(no_disk.has_report());
   EXPECT_EQ(WaitForEnd(Start("no-memory")).state(), v1::QUANTIZATION_STATE_FAILED);
-  // CANCELLED that nobody asked for is a failure.
+  // CANCELLED without a request to cancel is a failure.
   EXPECT_EQ(WaitForEnd(Start("confused")).state(), v1::QUANTIZATION_STATE_FAILED);
   EXPECT_EQ(WaitForEnd(Start("good")).state(), v1::QUANTIZATION_STATE_SUCCEEDED);
   EXPECT_EQ(Cancel(no_disk.id()).error_code(), grpc::FAILED_PRECONDITION);
@@ -278,7 +278,7 @@ TEST_F(QuantizationServiceTest, ADrainCancelsAllAndRefusesMore) {
   EXPECT_THAT(quantizer_.outputs(), ElementsAre("a"));
 }
 
-// A watcher that counts what it is told.
+// A watcher that counts the snapshots it receives.
 struct CountingWatcher : QuantizationWatcher {
   void OnSnapshot(const QuantizationSnapshot&) override { ++told; }
   std::atomic<int> told{0};

@@ -1,4 +1,4 @@
-// A model service whose quantizations are made by a fake.
+// A model service with a fake quantizer.
 #ifndef WHIPSNAKE_TESTS_SERVER_QUANTIZATION_SUPPORT_H_
 #define WHIPSNAKE_TESTS_SERVER_QUANTIZATION_SUPPORT_H_
 
@@ -16,8 +16,8 @@ namespace whipsnake::server {
 inline constexpr char kConfig[] = R"({"model_type": "mamba", "vocab_size": 300, "hidden_size": 16,
     "num_hidden_layers": 1, "state_size": 4, "intermediate_size": 32})";
 
-// Tells five steps, the last of which is the end, each when the gate lets it. What the output is
-// called decides how it goes.
+// Reports five steps, each when the gate lets it through; the last one is the end. The name of the
+// output chooses the outcome.
 struct FakeQuantizer {
   static constexpr int kSteps = 5;
   Gate steps;
@@ -48,7 +48,7 @@ struct FakeQuantizer {
     return report;
   }
 
-  // What it was asked for so far.
+  // Returns the requests so far.
   std::vector<QuantizationRequest> seen() {
     std::lock_guard lock(mutex);
     return requests;
@@ -60,7 +60,7 @@ struct FakeQuantizer {
   }
 
   std::mutex mutex;
-  std::vector<QuantizationRequest> requests;  // guarded by it
+  std::vector<QuantizationRequest> requests;  // guarded by `mutex`
 };
 
 class QuantizationServiceTest : public testing::Test {
@@ -113,7 +113,7 @@ class QuantizationServiceTest : public testing::Test {
     return status;
   }
 
-  // The id of a new one, which must be taken.
+  // Starts a quantization, which must be accepted, and returns its id.
   std::string Start(const std::string& output) {
     v1::Quantization quantization;
     const grpc::Status status = Quantize(RequestFor(output), &quantization);
@@ -152,7 +152,7 @@ class QuantizationServiceTest : public testing::Test {
     return response.quantization();
   }
 
-  // The last message of a stream that ends well.
+  // Reads a stream, which must end with OK, and returns its last message.
   static v1::Quantization Last(const Reader& reader) {
     v1::WatchQuantizationResponse response;
     while (reader->Read(&response)) continue;

@@ -1,5 +1,5 @@
-// The property of tests/fuzz/request_fuzz.cc over its corpus, with every choice of what a request
-// is resolved against: what a fuzzer has found once is tested in every build.
+// Runs tests/fuzz/request_fuzz.cc over its corpus with every value of the first byte, which chooses
+// what a request is resolved against. Every build thus tests what the fuzzer once found.
 #include <gtest/gtest.h>
 
 #include <cstdint>

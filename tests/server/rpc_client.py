@@ -1,7 +1,7 @@
-"""gRPC clients for the tests of the `whipsnake` binary, from stubs made of the committed protos.
+"""gRPC clients for the tests of the `whipsnake` binary, with stubs from the committed protos.
 
-Uses Debian's packages alone: python3-grpcio, protobuf-compiler and protobuf-compiler-grpc. Without
-them the test that imports this is skipped.
+Uses only Debian packages: python3-grpcio, protobuf-compiler and protobuf-compiler-grpc. A test
+that imports this module is skipped if they are missing.
 """
 import glob
 import os
@@ -25,8 +25,8 @@ if not os.path.exists(PYTHON_PLUGIN):
 
 
 def import_stubs():
-    """Makes the Python stubs of all protos; they become names of this module, and are returned."""
-    # One folder for each test: they run side by side.
+    """Generates the stubs of all protos, makes them names of this module and returns them."""
+    # One folder per test, because tests run in parallel.
     name = os.path.splitext(os.path.basename(sys.argv[0]))[0]
     stubs = os.path.join(harness.arguments.work, "stubs", name)
     os.makedirs(stubs, exist_ok=True)
@@ -69,7 +69,7 @@ class Client:
 
 
 def details_of(error):
-    """The google.rpc details of a failed call, by type; they must agree with the trailers."""
+    """Returns the google.rpc details of a failed call by type; they must agree with its status."""
     trailers = dict(error.trailing_metadata())
     status = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
     assert status.code == error.code().value[0], status

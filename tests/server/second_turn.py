@@ -18,7 +18,7 @@ import harness
 
 
 def generate(daemon, ids, *flags):
-    """One generation's JSON result."""
+    """Runs one generation and returns its JSON result."""
     command = [harness.arguments.binary, "generate", "--json", "--model", "m", "--server", daemon.grpc,
                "--ignore-eos", "--temperature", "0", "--max-tokens", "16", *flags]
     if ids:
@@ -32,7 +32,8 @@ def first_token_ms(result):
 
 
 def converse(daemon, history, turn, generator):
-    """The times to the first token of the first turn, and of the second by cache, state and file."""
+    """Returns the times to the first token: of the first turn, then of the second turn from the
+    cache, from a saved state and from one on disk."""
     def draw(count):
         return [generator.randrange(1000, 40000) for _ in range(count)]
     start, addition = draw(history), draw(turn)

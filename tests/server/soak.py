@@ -36,7 +36,7 @@ SCHEMA = json.dumps({"type": "object", "properties": {
 
 
 class Failure(Exception):
-    """An answer that should not have come."""
+    """A wrong answer."""
 
 
 def expect(condition, text):
@@ -45,7 +45,7 @@ def expect(condition, text):
 
 
 def make_models(root):
-    """A quantized model and, below the model root, one to be loaded and unloaded."""
+    """Makes a float model, to be loaded and unloaded, and a quantized model of it."""
     harness.make_tiny_model(os.path.join(root, "float"))
     text = os.path.join(root, "calibration.txt")
     with open(text, "w", encoding="utf-8") as file:
@@ -57,7 +57,7 @@ def make_models(root):
 
 
 class Prompts:
-    """A few texts that share their beginnings, and what the model makes of them."""
+    """Prompts that share prefixes, and the tokens that the model generated for them."""
 
     def __init__(self, seed):
         generator = random.Random(seed)
@@ -69,7 +69,7 @@ class Prompts:
         self.known = {}
 
     def check(self, index, ids):
-        """Greedy tokens are a beginning, or a continuation, of those seen before."""
+        """Checks that greedy tokens are a prefix or a continuation of those seen before."""
         with self.lock:
             known = self.known.setdefault(index, list(ids))
             common = min(len(known), len(ids))
@@ -102,7 +102,7 @@ class Soak:
                           (5, self.invalid), (8, self.stateful), (5, self.structured),
                           (4, self.stalled), (2, self.scrape), (1, self.load_and_unload)]
 
-    # --- What a client does. Each returns the name of what came of it. ---
+    # --- What a client does. Each scenario returns the name of its outcome. ---
 
     def request(self, generator, index, tokens, **more):
         pb = rpc_client.generation_pb2
@@ -151,7 +151,7 @@ class Soak:
         return completions
 
     def stream(self, client, parameters):
-        """The completions' tokens, of a stream that must be whole."""
+        """Reads a stream, which must be complete; returns the tokens of its completions."""
         events = list(client.generation.StreamGenerate(
             rpc_client.generation_pb2.StreamGenerateRequest(parameters=parameters),
             timeout=harness.PATIENCE))
@@ -235,7 +235,7 @@ class Soak:
         raise Failure("an invalid request was served")
 
     def stateful(self, generator, client):
-        """A saved state gives what the whole prompt gives."""
+        """Checks that a saved state gives the same tokens as the whole prompt."""
         pb, states = rpc_client.generation_pb2, rpc_client.state_pb2
         index = generator.choice([i for i, p in enumerate(self.prompts.all) if len(p) > 1])
         prompt = self.prompts.all[index]
@@ -267,7 +267,7 @@ class Soak:
         return "stateful"
 
     def stalled(self, generator, client):
-        """One that does not read for a while; it may be given up for it."""
+        """A client that does not read for a while; the server may cancel its request for that."""
         call = client.generation.StreamGenerate(self.endless(generator, 2000),
                                                 timeout=harness.PATIENCE)
         next(call)
@@ -292,7 +292,7 @@ class Soak:
             self.unary(client, parameters)
             client.models.UnloadModel(pb.UnloadModelRequest(name=name), timeout=harness.PATIENCE)
         except rpc_client.grpc.RpcError as error:
-            # Another client had the same name in hand.
+            # Another client is using the same name.
             if error.code() not in (code.ALREADY_EXISTS, code.NOT_FOUND, code.UNAVAILABLE,
                                     code.FAILED_PRECONDITION):
                 raise
@@ -313,7 +313,7 @@ class Soak:
             if error.code() == code.RESOURCE_EXHAUSTED:
                 if "RetryInfo" not in rpc_client.details_of(error):
                     self.failures.append(f"request {index}: no RetryInfo")
-            # Who asks for very much may be too slow for it.
+            # A client that asks for very many tokens may be too slow to read them.
             elif not (error.code() == code.CANCELLED and scenario in (
                     self.stalled, self.cancelled, self.deadline, self.dropped)):
                 self.failures.append(f"request {index}, {outcome}: {error.details()}")
@@ -324,7 +324,7 @@ class Soak:
             self.outcomes[outcome] += 1
 
     def run(self, begin, end):
-        """Requests [begin, end), over all clients."""
+        """Sends requests [begin, end) through all clients."""
         numbers = iter(range(begin, end))
         started = time.monotonic()
 
@@ -348,7 +348,8 @@ class Soak:
             thread.join()
 
     def settle(self):
-        """What the server holds once nothing runs and the other models are gone."""
+        """Unloads the other models, deletes the states, waits until nothing runs, and returns what
+        the server still holds."""
         client = rpc_client.Client(self.daemon.grpc)
         for model in client.models.ListModels(rpc_client.model_pb2.ListModelsRequest()).models:
             if model.name.startswith("other-"):
@@ -369,14 +370,14 @@ class Soak:
 
 
 def verdict(before, after, check_memory):
-    """What is wrong with the end, in words."""
+    """Returns a list of what is wrong after the run, in words."""
     wrong = []
     if check_memory:
         room = max(0.02 * before["resident"], 8 << 20)
         if after["resident"] > before["resident"] + room:
             wrong.append(f"resident memory grew from {before['resident']} to {after['resident']}")
-    # The cache's tokens are no part of the ledger: its states are of one size. The workspace may
-    # still grow to what the largest batch needs; who forgets one state in ten requests is noticed.
+    # The cache's tokens are not in the ledger, and its states have one size. The workspace may
+    # still grow to what the largest batch needs. A leak of one state in ten requests is noticed.
     if after["ledger"] - after["cache"] > before["ledger"] - before["cache"] + (256 << 10):
         wrong.append(f"the ledger grew from {before} to {after}")
     if after["files"] > before["files"] + 4:

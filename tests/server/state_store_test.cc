@@ -50,7 +50,7 @@ class StateStoreTest : public testing::Test {
     return result.get_future().get();
   }
 
-  // Of a sequence that begins with `first` and whose last token was not read.
+  // Returns the state of a sequence that begins with `first` and whose last token was not read.
   engine::SavedState State(int32_t first, int length = 4) {
     auto state = model_.NewState();
     auto& history = static_cast<engine::FakeState&>(**state).history;
@@ -76,7 +76,7 @@ class StateStoreTest : public testing::Test {
     return result.get_future().get();
   }
 
-  // The tokens of what the handle stands for, if it can be continued.
+  // Returns the tokens of the state with this handle, or none if it cannot be continued.
   std::vector<int32_t> Tokens(std::string_view handle, std::string_view digest = "d1") {
     const auto state = store_->Load(handle, model_, digest);
     if (!state.ok()) return {};
@@ -97,7 +97,7 @@ class StateStoreTest : public testing::Test {
   static constexpr StateRetention kOnDisk{.time_to_live = std::nullopt, .on_disk = true};
 
   const fs::path directory_ = fs::path(testing::TempDir()) / "state_store_test";
-  // Read by the store's thread too.
+  // Also read by the store's thread.
   std::atomic<std::chrono::system_clock::time_point> now_{
       std::chrono::system_clock::from_time_t(1'700'000'000)};
   engine::Ledger ledger_;
@@ -126,7 +126,7 @@ TEST_F(StateStoreTest, KeepsWhatItWasGivenInMemoryAndOnDisk) {
   EXPECT_THAT(store_->List("other"), IsEmpty());
   EXPECT_EQ(store_->memory_bytes(), 28);
   EXPECT_EQ(store_->disk_bytes(), 28);
-  EXPECT_EQ(ledger_.used(), 28);  // what is on disk takes no memory
+  EXPECT_EQ(ledger_.used(), 28);  // states on disk take no memory
 }
 
 TEST_F(StateStoreTest, WhatIsOnDiskSurvivesARestartAndTheRestDoesNot) {
@@ -232,7 +232,7 @@ TEST_F(StateStoreTest, RefusesARetentionThatItCannotKeep) {
   EXPECT_TRUE(absl::IsFailedPrecondition(Save(State(10), kOnDisk).status()));
 }
 
-// Any byte that is changed, and any that is missing or too much.
+// Changes every byte in turn, and also tries missing and extra bytes.
 TEST_F(StateStoreTest, ADamagedFileIsSetAsideAndNeverServed) {
   Open();
   const StateInfo info = *Save(State(10), kOnDisk);
@@ -245,12 +245,12 @@ TEST_F(StateStoreTest, ADamagedFileIsSetAsideAndNeverServed) {
   std::vector<std::string> damaged = {whole.substr(0, whole.size() - 1), whole + "x", "",
                                       whole.substr(0, 20)};
   for (size_t i = 0; i < whole.size(); ++i) {
-    if (i == 6 || i == 7) continue;  // the version: below
+    if (i == 6 || i == 7) continue;  // the version, tested below
     damaged.push_back(whole);
     damaged.back()[i] ^= 0x10;
   }
   for (const std::string& bytes : damaged) {
-    // While it serves:
+    // Damaged while the store serves.
     write(whole);
     Open();
     write(bytes);
@@ -259,14 +259,14 @@ TEST_F(StateStoreTest, ADamagedFileIsSetAsideAndNeverServed) {
     ASSERT_EQ(Files(".corrupt").size(), 1);
     EXPECT_THAT(Files(".state"), IsEmpty());
     fs::remove(directory_ / Files(".corrupt").front());
-    // And at the start, or at the latest when it is used:
+    // Damaged before the start: noticed then, or at the latest when it is used.
     write(bytes);
     Open();
     EXPECT_THAT(Tokens(info.handle), IsEmpty());
     ASSERT_EQ(Files(".corrupt").size(), 1);
     fs::remove(directory_ / Files(".corrupt").front());
   }
-  // What a newer server wrote is left alone.
+  // A file that a newer server wrote is left alone.
   std::string newer = whole;
   newer[7] = '9';
   write(newer);
@@ -276,10 +276,10 @@ TEST_F(StateStoreTest, ADamagedFileIsSetAsideAndNeverServed) {
   EXPECT_EQ(Files(".state").size(), 1);
 }
 
-// A file that is whole, but not of this store's making: its checksums are right.
+// Files with correct checksums that this store did not write.
 class CraftedFileTest : public StateStoreTest {
  protected:
-  // The file of a state, with something changed in it.
+  // Saves a state and applies `change` to its file.
   StateInfo Craft(const std::function<void(engine::StateFile&)>& change) {
     const StateInfo info = *Save(State(10), kOnDisk);
     const std::string path = (directory_ / Files(".state").front()).string();
@@ -323,7 +323,7 @@ TEST_F(CraftedFileTest, NoneLivesLongerThanTheStoreLets) {
   EXPECT_TRUE(absl::IsNotFound(store_->Get(info.handle).status()));
 }
 
-// One whose time does not fit the clock is no state file.
+// A file with a time outside the clock's range is not a state file.
 TEST_F(CraftedFileTest, ATimeBeyondTheClockIsDamage) {
   for (const char* time : {"9223372036855", "1125899906842624", "-1"}) {
     const std::string text =
@@ -369,7 +369,7 @@ TEST_F(StateStoreTest, NamesAreNoHandles) {
   EXPECT_EQ(store_->Get(memory.handle)->name, memory.name);
 }
 
-// An older version named files by their handles, and let others read them.
+// An older version named files by their handles and let other users read them.
 TEST_F(StateStoreTest, AFileOfAnOlderVersionGetsItsName) {
   Open();
   const StateInfo info = *Save(State(10), kOnDisk);
@@ -402,7 +402,8 @@ TEST_F(StateStoreTest, AFileThatIsGoneIsDataLoss) {
   EXPECT_THAT(Tokens(info.handle), ElementsAre(10, 11, 12, 13));
 }
 
-// However many expire at once, a call looks at some of them, and room is made where it is needed.
+// However many states expire at once, a call removes only some of them; a save that needs room
+// still gets it.
 TEST_F(StateStoreTest, ManyThatExpireAtOnceAreForgottenBitByBit) {
   options_.max_states = 300;
   Open();
@@ -427,7 +428,7 @@ TEST_F(StateStoreTest, AFileThatCannotBeWrittenIsAnErrorAndTakesNoRoom) {
   EXPECT_EQ(store_->states() + store_->disk_bytes(), 0);
 }
 
-// What a test holds the store's thread with.
+// Lets a test block the store's thread.
 class BusyStoreTest : public StateStoreTest {
  protected:
   ~BusyStoreTest() override {
@@ -435,7 +436,7 @@ class BusyStoreTest : public StateStoreTest {
     store_->Flush();
   }
 
-  // From then on all that has to do with files waits for Release.
+  // From here on all work on files waits for Release().
   void Hold() {
     store_->Save(State(500), "m", "d1", kOnDisk, [this](const absl::StatusOr<StateInfo>&) {
       busy_.count_down();
@@ -455,7 +456,7 @@ TEST_F(BusyStoreTest, WhatWaitsForTheDiskIsBounded) {
   Open();
   const StateInfo disk = *Save(State(10), kOnDisk), memory = *Save(State(20));
   Hold();
-  std::vector<absl::Status> answers;  // by the store's thread, and by this one while that is held
+  std::vector<absl::Status> answers;  // by the store's thread, or by this one while that is held
   const auto answer = [&](const absl::Status& status) { answers.push_back(status); };
   const auto answer_with_info = [&](const absl::StatusOr<StateInfo>& info) {
     answer(info.status());
@@ -490,7 +491,7 @@ TEST_F(BusyStoreTest, WhatWaitsForTheDiskIsBounded) {
   EXPECT_TRUE(Delete(disk.handle).ok());
 }
 
-// The store's own work is not refused, and goes on behind that of clients.
+// The store's own work is not refused, and runs behind that of clients.
 TEST_F(BusyStoreTest, WhatExpiresIsRemovedHoweverManyWait) {
   Open();
   const StateInfo soon = *Save(State(10), {.time_to_live = seconds(5), .on_disk = true});
@@ -527,7 +528,7 @@ TEST_F(StateStoreTest, AForkWhoseFileCannotBeReadTakesNoRoom) {
   EXPECT_EQ(store_->disk_bytes(), info.bytes);
 }
 
-// Throws where the ledger asks it for memory.
+// Throws when the ledger asks it for memory.
 struct ThrowingReclaimer : engine::Reclaimer {
   int64_t Reclaim(int64_t) override { throw std::bad_alloc(); }
 };
@@ -549,7 +550,7 @@ TEST_F(StateStoreTest, AnExceptionOnItsThreadEndsTheCallAlone) {
   EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
   EXPECT_EQ(store.states(), 1);
   small.Unregister(&thrower);
-  // One that the answer throws is nobody's.
+  // An exception that the callback throws is dropped.
   store.Delete(info.handle, [](const absl::Status&) { throw std::bad_alloc(); });
   store.Flush();
   EXPECT_EQ(store.states(), 0);

@@ -77,7 +77,7 @@ class StatesTest : public testing::Test {
     status_ = states()->DeleteState(&context, request, &response);
   }
 
-  // A request that goes on from a state, perhaps with a text.
+  // A request that continues from a state, optionally with a text.
   static v1::GenerationParameters From(const std::string& state, const std::string& text,
                                        int max_new_tokens) {
     v1::GenerationParameters parameters = Greedy(text, max_new_tokens);
@@ -122,7 +122,7 @@ TEST_F(StatesTest, AConversationGoesOnFromEachCompletionsEnd) {
   EXPECT_EQ(response.completions(0).text(), "cdef");
   const std::string handle = response.completions(0).state();
   EXPECT_EQ(Get(handle).state().tokens(), 6);
-  // The stream says the handle too.
+  // A stream returns the handle too.
   v1::GenerationParameters second = From(handle, "", 2);
   second.mutable_output()->mutable_save_state();
   const auto events = Stream(second);
@@ -132,8 +132,9 @@ TEST_F(StatesTest, AConversationGoesOnFromEachCompletionsEnd) {
   EXPECT_EQ(events[1].delta().text().substr(0, 1), "g");
   ASSERT_EQ(events.back().finished().states_size(), 1);
   EXPECT_EQ(TextOf(From(events.back().finished().states(0), "", 1)), "i");
-  // What is saved after a state continues it.
+  // A state that is saved after another one continues it.
   const v1::State longer = Save("x", handle);
+  ASSERT_TRUE(status_.ok()) << status_.error_message();
   EXPECT_EQ(longer.tokens(), 7);
   EXPECT_EQ(usage_.cached_prompt_tokens(), 5);
   EXPECT_EQ(TextOf(From(longer.handle(), "", 1)), "y");
@@ -198,7 +199,7 @@ TEST_F(StatesTest, WhatIsOnDiskSurvivesTheServer) {
   EXPECT_EQ(status_.error_code(), grpc::NOT_FOUND);
   EXPECT_EQ(ReasonOf(status_), "STATE_NOT_FOUND");
 
-  // Another model of that name does not continue it.
+  // A different model with the same name does not continue it.
   server_.reset();
   engine_.digest = "another";
   Generate(From(disk.handle(), "", 3));
@@ -278,7 +279,7 @@ TEST_F(StatesTest, AStructuredOutputIsHeldToItsForm) {
   EXPECT_EQ(FieldOf(status_), "parameters.structured.json_schema.not");
 }
 
-// At this temperature the letters are drawn nearly evenly, and their logprobs differ.
+// At this temperature the letters are drawn almost uniformly, and their logprobs differ.
 TEST_F(StatesTest, TheBestAreThoseWithTheHighestMeanLogprob) {
   v1::GenerationParameters parameters = Greedy("a", 4);
   parameters.mutable_sampling()->set_temperature(8);

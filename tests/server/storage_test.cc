@@ -1,4 +1,4 @@
-// Files that change, vanish or are not what they should be, beneath a running server.
+// Files that change, disappear or are invalid while a server is running.
 #include <sys/stat.h>
 
 #include <fstream>
@@ -43,7 +43,7 @@ grpc::Status Load(TestServer& server, const std::string& path) {
   return server.models->LoadModel(&context, request, &response);
 }
 
-// A server of copies of the demo models, which a test may spoil.
+// A server with copies of the demo models, which a test may damage.
 class ChangedModelTest : public testing::Test {
  protected:
   ChangedModelTest() {
@@ -54,15 +54,15 @@ class ChangedModelTest : public testing::Test {
     options.http = "127.0.0.1:0";
     options.model_root = root_.path();
     options.models = {{"mamba", root_ / "mamba"}, {"gpt2", root_ / "gpt2"}};
-    options.scheme = "bf16";  // as the files have it: served out of them
+    options.scheme = "bf16";  // the type of the files, so weights stay in the mapping
     options.threads = 2;
     server_.emplace(std::move(options));
   }
 
-  // The model fails, says why, and can be loaded anew; the other one serves.
+  // Expects that the model fails and says why, and that the other one serves.
   void ExpectFailure(const std::string& model, const std::string& other) {
     const grpc::Status status = Generate(*server_, model);
-    // The second where the server has looked by itself meanwhile.
+    // The second reason appears if the server's own check found the change first.
     EXPECT_THAT(ReasonOf(status), testing::AnyOf("WEIGHTS_CHANGED", "MODEL_FAILED"));
     EXPECT_THAT(status.error_message(), HasSubstr("model.safetensors"));
     EXPECT_THAT(status.error_message(), Not(HasSubstr(root_.path())));
@@ -87,7 +87,7 @@ TEST_F(ChangedModelTest, AFileThatShrinksFailsItsModelAndNoOther) {
                   file, fs::copy_options::overwrite_existing);
     grpc::Status loaded;
     do loaded = Load(*server_, model);
-    while (loaded.error_code() == grpc::ALREADY_EXISTS);  // while it is freed
+    while (loaded.error_code() == grpc::ALREADY_EXISTS);  // while the old one is freed
     EXPECT_TRUE(loaded.ok()) << loaded.error_message();
     EXPECT_TRUE(Generate(*server_, model).ok());
   }
@@ -127,7 +127,7 @@ TEST_F(ChangedModelTest, AFileThatIsReplacedByRenamingIsServedOn) {
   EXPECT_TRUE(Generate(*server_, "mamba").ok());
 }
 
-// What is wrong with a model's files is DATA_LOSS, and no path of the server is told.
+// Faults in a model's files are DATA_LOSS, and the error contains no path of the server.
 TEST_F(ChangedModelTest, ALoadThatFailsSaysWhyWithoutPaths) {
   const std::vector<std::pair<std::string, std::function<void(const std::string&)>>> faults = {
       {"no-config", [](const std::string& d) { fs::remove(d + "/config.json"); }},
@@ -168,8 +168,8 @@ TEST_F(ChangedModelTest, ALoadThatFailsSaysWhyWithoutPaths) {
   EXPECT_EQ(gone.error_code(), grpc::INTERNAL) << gone.error_message();
 }
 
-// What is copied when it is loaded, here because the model computes in another type, is not touched
-// by what becomes of the file.
+// Weights that are copied on loading, here because the model computes in another type, are not
+// affected by changes of the file.
 TEST_F(ChangedModelTest, AModelThatWasCopiedIsServedOn) {
   grpc::ClientContext context;
   v1::LoadModelRequest request;
@@ -232,7 +232,7 @@ TEST_F(DataDirectoryTest, IsOneServersAlone) {
   EXPECT_TRUE(Daemon::Start(options_).ok());
 }
 
-// However its path is written.
+// A new directory is private to its user, however its path is written.
 TEST_F(DataDirectoryTest, ANewOneIsForItsUserAlone) {
   const mode_t before = umask(022);
   for (const char* path : {"plain", "slash/", "slashes//", "dot/.", "dots/././/", "below/it/",
@@ -283,7 +283,7 @@ TEST_F(DataDirectoryTest, ADirectoryThatIsGoneIsTheServersFault) {
   EXPECT_THAT(read.error_message(), Not(HasSubstr(data_.path())));
 }
 
-// A directory in the place of the file: not even root can unlink that.
+// Puts a directory in the place of the file: not even root can unlink it.
 TEST_F(DataDirectoryTest, AFileThatCannotBeRemovedIsNotCalledDeleted) {
   v1::State state;
   ASSERT_TRUE(Save(&state).ok());

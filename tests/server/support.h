@@ -1,4 +1,4 @@
-// What the server's tests share: a daemon on free loopback ports, with fake models that a test can
+// Shared by the server's tests: a daemon on free loopback ports, with fake models that a test can
 // hold at each step, and readers of error details.
 #ifndef WHIPSNAKE_TESTS_SERVER_SUPPORT_H_
 #define WHIPSNAKE_TESTS_SERVER_SUPPORT_H_
@@ -27,7 +27,7 @@
 
 namespace whipsnake::server {
 
-// Lets a number of threads' steps through, and tells how many have come to it.
+// Blocks threads while it is closed and has no permits, and counts the arrivals.
 class Gate {
  public:
   void Pass() {
@@ -64,14 +64,14 @@ class Gate {
   int arrived_ = 0;
 };
 
-// Models whose tokens are the letters a to z and which go on with the alphabet: after "a" comes
-// "bcd...", after "z" comes "a". A directory whose name has "broken" in it does not load, and the
-// steps of one that has "failing" fail.
+// Loads fake models whose tokens are the letters a to z and which continue the alphabet: after "a"
+// comes "bcd...", after "z" comes "a". A directory whose name contains "broken" does not load; the
+// steps of a model from a directory whose name contains "failing" fail.
 struct FakeEngine {
   Gate steps;  // before each forward pass of any model
   Gate loads;  // before each load
   engine::GenerationDefaults defaults;
-  // A fake's steps take no time: a reader is slow beside them.
+  // Steps of a fake model take no time, so any reader is slow in comparison.
   engine::GeneratorOptions generator{.max_unread_tokens = std::numeric_limits<int64_t>::max()};
   int64_t max_positions = 0;
   std::string digest;  // of every model
@@ -125,7 +125,7 @@ inline DaemonOptions FakeOptions(FakeEngine& engine) {
   return options;
 }
 
-// A started daemon, its models loaded, and clients for it.
+// A running daemon with its models loaded, and clients for it.
 class TestServer {
  public:
   explicit TestServer(DaemonOptions options) {
@@ -162,7 +162,7 @@ inline v1::GenerationParameters Greedy(const std::string& text, int max_new_toke
   return parameters;
 }
 
-// The detail of this type, if the status has it.
+// Returns the detail of this type, if the status has one.
 template <typename Detail>
 std::optional<Detail> DetailOf(const grpc::Status& status) {
   google::rpc::Status rich;

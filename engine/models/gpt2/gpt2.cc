@@ -26,7 +26,7 @@ struct Gpt2Weights {
   LanguageHead head;
 };
 
-// How the parts of a model are held.
+// The types in which the parts of a model are held.
 struct Gpt2Types {
   Scheme scheme = Scheme::kFp32;
   DType table = DType::kF32;  // embedding and head
@@ -61,7 +61,7 @@ LanguageHead::Shape HeadShape(const Gpt2Config& config, const Gpt2Types& types,
       .inputs = types.table == DType::kI8 ? types.block.inputs : Inputs::kFloats,
       .batch_invariant = config.quantization.has_value()};
   if (config.labels == 0) return shape;
-  // A classifier's head is small, and stays as it is.
+  // A classifier's head is small and stays in fp32.
   shape.outputs = config.labels;
   shape.weight_name = "score.weight";
   shape.tied = false;
@@ -134,12 +134,12 @@ class Gpt2 : public Model {
   }
 
  private:
-  // What one batch needs of the workspace, laid out in order.
+  // The parts of the workspace for one batch, laid out in this order.
   struct Activations {
     MatrixView<float> residual;  // [T,d]
     MatrixView<float> hidden;    // [T,d], the output of a block
-    MatrixView<float> logits;    // [R,V]
-    Arena scratch;               // of a block or the head
+    MatrixView<float> logits;    // [R, outputs()]
+    Arena scratch;               // for a block or the head
   };
 
   Activations Lay(Arena& arena, const BatchSize& size) const {
@@ -156,14 +156,14 @@ class Gpt2 : public Model {
   const int64_t hidden_size_, inner_size_;
   const ModelInfo info_;
   const KvShape kv_;
-  const std::shared_ptr<const Checkpoint> checkpoint_;  // where weights lie in it; or null
+  const std::shared_ptr<const Checkpoint> checkpoint_;  // null if no weights point into it
   const Gpt2Weights weights_;
   const ModelEnvironment environment_;
   TransformerObserver* const observer_;
   Workspace workspace_;
 };
 
-// For all tokens of the runs; more than there are positions are refused before.
+// Makes room in the states for all tokens of the runs. Refuses runs beyond the last position first.
 absl::Status Gpt2::MakeRoom(std::span<const Run> runs) const {
   for (size_t i = 0; i < runs.size(); ++i) {
     const int64_t positions = runs[i].state->position() + std::ssize(runs[i].tokens);
@@ -203,7 +203,7 @@ absl::StatusOr<MatrixView<const float>> Gpt2::Forward(std::span<const Run> runs)
     RunBlocks(runs, activations);
     RunHead(runs, activations);
   }));
-  RETURN_IF_ERROR(CheckWeights());  // the weights were read as they should be
+  RETURN_IF_ERROR(CheckWeights());  // the weights have not changed during the pass
   for (const Run& run : runs) static_cast<KvState*>(run.state)->Advance(std::ssize(run.tokens));
   return activations.logits;
 }
@@ -222,7 +222,7 @@ void Gpt2::Embed(std::span<const Run> runs, MatrixView<float> residual) const {
   }
 }
 
-// A block's output is added to the residual stream by the norm that follows.
+// The next norm adds a block's output to the residual stream.
 void Gpt2::RunBlocks(std::span<const Run> runs, const Activations& activations) const {
   std::vector<kernels::AttentionRun> attention_runs;
   int64_t begin = 0;
@@ -243,7 +243,7 @@ void Gpt2::RunBlocks(std::span<const Run> runs, const Activations& activations) 
   }
 }
 
-// Of the rows whose logits are wanted.
+// Runs the head on the rows whose logits are wanted.
 void Gpt2::RunHead(std::span<const Run> runs, const Activations& activations) const {
   const MatrixView<float> hidden = KeepLogitRows(runs, activations.hidden);
   weights_.head.Forward(hidden, KeepLogitRows(runs, activations.residual), activations.scratch,
@@ -287,7 +287,7 @@ absl::StatusOr<std::unique_ptr<Model>> MakeGpt2(const Gpt2Config& config,
   info.max_positions = config.positions;
   info.parameters = config.parameters();
   info.weights_bytes = loader.bytes();
-  if (!loader.in_place()) checkpoint = nullptr;  // all was copied
+  if (!loader.in_place()) checkpoint = nullptr;  // all weights were copied
   info.state_bytes = KvShape::Blocks(config.positions) * kv.BlockBytes();
   return std::make_unique<Gpt2>(config, std::move(info), kv, std::move(checkpoint),
                                 std::move(weights), environment, observer);

@@ -1,4 +1,4 @@
-// GPT-2: a transformer over a cache of keys and values; language models and sequence classifiers.
+// GPT-2, a transformer with a cache of keys and values: language models and sequence classifiers.
 #ifndef WHIPSNAKE_ENGINE_MODELS_GPT2_GPT2_H_
 #define WHIPSNAKE_ENGINE_MODELS_GPT2_GPT2_H_
 
@@ -13,9 +13,10 @@
 
 namespace whipsnake::engine {
 
-// The model that a config and a checkpoint make: floats, or codes where config.quantization is set.
-// Errors as from LoadModel(). Tensors may or may not begin with "transformer.". An observer is
-// shown what flows through a float model; it outlives the model.
+// Makes the model of a config and a checkpoint, with float weights or, if config.quantization is
+// set, with codes. Errors as from LoadModel(). Tensor names may begin with "transformer." or not.
+// The observer, which may be null, sees the values that flow through a float model; it must outlive
+// the model.
 absl::StatusOr<std::unique_ptr<Model>> MakeGpt2(const Gpt2Config& config,
                                                 std::shared_ptr<const Checkpoint> checkpoint,
                                                 const ModelOptions& options,

@@ -15,7 +15,7 @@ namespace {
 using kernels::Activation;
 using nlohmann::json;
 
-// Bounds far above any published model. Together they keep every count of elements below 2^63.
+// Limits far above any published model. Together they keep all element counts below 2^63.
 constexpr int64_t kMaxVocabulary = int64_t{1} << 24;
 constexpr int64_t kMaxPositions = int64_t{1} << 20;
 constexpr int64_t kMaxWidth = int64_t{1} << 16;
@@ -29,7 +29,7 @@ Activation ReadActivation(JsonObjectReader& reader) {
   return activation.value_or(Activation::kGeluNew);
 }
 
-// How many labels a sequence classifier tells apart; 0 for a language model.
+// The number of labels of a sequence classifier; 0 for a language model.
 int64_t ReadLabels(JsonObjectReader& reader) {
   if (!reader.Lists("architectures", "GPT2ForSequenceClassification")) return 0;
   if (reader.Has("num_labels")) return reader.Integer("num_labels", 2, 1, kMaxLabels);

@@ -1,4 +1,4 @@
-// config.json of a GPT-2.
+// The config.json of a GPT-2 model.
 #ifndef WHIPSNAKE_ENGINE_MODELS_GPT2_GPT2_CONFIG_H_
 #define WHIPSNAKE_ENGINE_MODELS_GPT2_GPT2_CONFIG_H_
 
@@ -15,12 +15,12 @@
 
 namespace whipsnake::engine {
 
-// What a quantized transformer's config.json says under "quantization_config".
+// The "quantization_config" of a quantized transformer's config.json.
 struct TransformerQuantization {
-  // The inputs of its products: codes of one scale for each tensor, found in calibration; else of
-  // one for each token, found as it comes.
+  // How the inputs of matrix products are quantized: if true, with one scale per tensor, found in
+  // calibration; if false, with one scale per token, found at run time.
   bool static_activations = false;
-  int64_t head_bits = 8;  // of embedding and head: 8 for codes, 16 for bf16
+  int64_t head_bits = 8;  // of the embedding and the head: 8 for int8 codes, 16 for bf16
 };
 
 // Letters as in the papers: V = vocab_size, P = positions, d = hidden_size, F = inner_size.
@@ -32,27 +32,29 @@ struct Gpt2Config {
   int64_t heads = 0;
   int64_t inner_size = 0;
   kernels::Activation activation = kernels::Activation::kGeluNew;
-  // Of layers whose checkpoint has no epsilon; nothing: each must have one. CRReLU's alone.
+  // CRReLU only: the epsilon of layers for which the checkpoint has none. If unset, every layer
+  // must have one.
   std::optional<float> crrelu_epsilon_init;
   float norm_epsilon = 1e-5f;
   bool scale_attention = true;          // by 1 / sqrt(d / heads)
   bool scale_by_inverse_layer = false;  // and by 1 / (1 + layer)
   bool tie_embeddings = true;
-  // Of a sequence classifier, which has this head in place of the language one; 0: it is none.
+  // The number of labels of a sequence classifier, whose head replaces the language-model head; 0
+  // for a language model.
   int64_t labels = 0;
   std::vector<int32_t> eos_token_ids;
-  double initializer_deviation = 0.02;  // of fresh weights
+  double initializer_deviation = 0.02;  // standard deviation of fresh weights
   std::optional<TransformerQuantization> quantization;
 
   int64_t head_dim() const { return hidden_size / heads; }
   ActivationConfig activation_config() const { return {activation, crrelu_epsilon_init}; }
   TransformerBlockConfig block(int64_t layer) const;
-  // Of the whole model; a tied head counts once.
+  // Parameters of the whole model; a tied head is counted once.
   int64_t parameters() const;
 };
 
-// Absent keys get the documented defaults, unknown ones are ignored. INVALID_ARGUMENT names the
-// key, the value and what was expected, UNIMPLEMENTED another architecture.
+// Missing keys get the documented defaults, and unknown keys are ignored. Returns INVALID_ARGUMENT,
+// naming the key, the value and what was expected, or UNIMPLEMENTED for another architecture.
 absl::StatusOr<Gpt2Config> ParseGpt2Config(std::string_view json);
 
 }  // namespace whipsnake::engine

@@ -18,7 +18,8 @@ namespace {
 
 using kernels::Activation;
 
-// `initial` is config.json's crrelu_epsilon_init; nothing: it has none.
+// Returns `text` with the activation changed. `initial` becomes crrelu_epsilon_init; nullopt
+// removes that key.
 std::string ConfigJson(const std::string& text, std::string_view activation,
                        std::optional<float> initial) {
   nlohmann::ordered_json config = nlohmann::ordered_json::parse(text);
@@ -32,7 +33,7 @@ TensorView OneNumber(const float& value) {
   return {kernels::DType::kF32, {1}, std::as_bytes(std::span(&value, 1))};
 }
 
-// The epsilon that a layer of a model with CRReLU has. `config` outlives the view.
+// Returns the epsilon of a layer of a model with CRReLU. `config` must outlive the view.
 absl::StatusOr<TensorView> TrainedEpsilon(const Checkpoint& checkpoint, const std::string& module,
                                           const Gpt2Config& config) {
   for (const char* end : kEpsilonNames) {
@@ -60,7 +61,7 @@ absl::Status WriteConverted(const std::string& directory, const Checkpoint& chec
     RETURN_IF_ERROR(WriteFileAtomically(made.path() + "/crrelu.py", CrreluRegistration()));
   }
   const absl::Status written = WriteSafetensors(made.path() + "/model.safetensors", tensors);
-  RETURN_IF_ERROR(checkpoint.Check());  // first: the other error may come of it
+  RETURN_IF_ERROR(checkpoint.Check());  // first, as it may have caused the other error
   RETURN_IF_ERROR(written);
   return made.Commit();
 }

@@ -1,4 +1,4 @@
-// A GPT-2 with another activation in its feed-forward layers.
+// Replaces the activation in a GPT-2's feed-forward layers.
 #ifndef WHIPSNAKE_ENGINE_MODELS_GPT2_GPT2_CONVERT_H_
 #define WHIPSNAKE_ENGINE_MODELS_GPT2_GPT2_CONVERT_H_
 
@@ -12,7 +12,7 @@
 
 namespace whipsnake::engine {
 
-// ConvertActivation() for a GPT-2 of float weights and a known activation.
+// ConvertActivation() for a GPT-2 with float weights. The activation must be a known one.
 absl::StatusOr<Conversion> ConvertGpt2Activation(const std::string& directory,
                                                  const Gpt2Config& config,
                                                  std::string_view activation,

@@ -8,9 +8,8 @@
 namespace whipsnake::engine {
 namespace {
 
-// As GPT-2 draws them: normal, with the outputs to the residual stream divided by the square root
-// of their number (Radford et al., Language Models are Unsupervised Multitask Learners, section
-// 2.3).
+// Drawn as in GPT-2: normal, with the outputs to the residual stream divided by the square root of
+// their number (Radford et al., Language Models are Unsupervised Multitask Learners, section 2.3).
 void AddLayer(const Gpt2Config& config, int64_t layer, RandomTensors& tensors) {
   const int64_t d = config.hidden_size, F = config.inner_size;
   const double deviation = config.initializer_deviation;

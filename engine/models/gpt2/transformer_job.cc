@@ -17,7 +17,7 @@
 namespace whipsnake::engine {
 namespace {
 
-// The quantization of a transformer at work.
+// One quantization of a transformer.
 class Job {
  public:
   Job(const Gpt2Config& config, const CalibrationSet& calibration, const QuantizeOptions& options,
@@ -75,14 +75,14 @@ absl::Status Job::MeasureErrors(const Stage& stage) {
     const SiteRounding& rounding = quantized_.sites.at(place);
     SiteReport site =
         MakeSiteReport(place.first, SiteName(place.second), {{rounding.scale}}, error);
-    if (rounding.scale == 0) site.scales = 0;  // as many as there are tokens
+    if (rounding.scale == 0) site.scales = 0;  // one per token, not stored
     report_.sites.push_back(std::move(site));
   }
   AppendWeightReports(quantized_.weights, Gpt2Prefix(*checkpoint_) + "h.", config_.layers, report_);
   return absl::OkStatus();
 }
 
-// config.json as it was, with quantization_config.
+// The original config.json, with quantization_config added.
 std::string Job::ConfigJson() const {
   nlohmann::ordered_json config = nlohmann::ordered_json::parse(config_json_);
   config["quantization_config"] = {
@@ -115,11 +115,11 @@ absl::Status Job::Compute() {
 
 absl::StatusOr<QuantizationReport> Job::Run(const std::string& directory, const std::string& out) {
   RETURN_IF_ERROR(Open(directory));
-  // Before the long work: a target that cannot be made is refused now.
+  // Created before the long work, so that an impossible target is refused now.
   ASSIGN_OR_RETURN(AtomicDirectory made, AtomicDirectory::Create(out));
   RETURN_IF_ERROR(CheckRoom(made.path(), config_.parameters()));
   const absl::Status computed = Compute();
-  RETURN_IF_ERROR(checkpoint_->Check());  // first: other errors may come of it
+  RETURN_IF_ERROR(checkpoint_->Check());  // first, as changed files may cause other errors
   if (!computed.ok()) return WithPath(computed, directory);
   RETURN_IF_ERROR(
       WriteQuantized(directory, ConfigJson(), quantized_.weights, progress_, report_, made));

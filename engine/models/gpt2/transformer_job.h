@@ -1,4 +1,4 @@
-// Quantization of a transformer: QuantizeModel() of one (see quantize.h).
+// QuantizeModel() for a transformer; see quantize.h for the contract.
 #ifndef WHIPSNAKE_ENGINE_MODELS_GPT2_TRANSFORMER_JOB_H_
 #define WHIPSNAKE_ENGINE_MODELS_GPT2_TRANSFORMER_JOB_H_
 

@@ -27,7 +27,7 @@ struct Product {
   Floats weight, bias;
 
   MatrixView<float> matrix() { return {weight.data(), outputs, inputs}; }
-  // As if the outputs [begin, begin + n) were divided by the factors.
+  // Divides the outputs from `begin` on by the factors.
   void DivideOutputs(int64_t begin, const Floats& factors) {
     for (size_t i = 0; i < factors.size(); ++i) {
       float* row = matrix().row(begin + static_cast<int64_t>(i));
@@ -67,9 +67,10 @@ class Quantizer {
  private:
   absl::StatusOr<Product> ReadProduct(const std::string& name, int64_t outputs, int64_t inputs);
   absl::StatusOr<LayerNorm> ReadNorm(const std::string& name);
-  // What an input is divided by, and the product's columns multiplied.
+  // Multiplies the product's columns by smoothing factors and returns the factors, by which the
+  // inputs at `site` must be divided.
   Floats Smooth(int64_t layer, Site site, Product& product);
-  // The product and what its inputs, seen at `site`, are rounded by.
+  // Adds the product, and the rounding of its inputs at `site`.
   void Add(int64_t layer, Site site, Floats smoothing, const Product& product);
   void Add(const LayerNorm& norm);
   absl::Status AddActivation(int64_t layer);
@@ -133,8 +134,8 @@ void Quantizer::Add(const LayerNorm& norm) {
   result_.weights.AddFloats(norm.name + ".bias", {config_.hidden_size}, norm.beta);
 }
 
-// CRReLU's correction is at most |ε| exp(-1/2) (arXiv 2405.12954): below half a step of the codes
-// nothing of it is left on the negative side.
+// CRReLU's correction is at most |ε| exp(-1/2) (arXiv 2405.12954). If that is less than half a step
+// of the codes, nothing of it remains on the negative side.
 void Quantizer::WarnOfEpsilon(int64_t layer, float epsilon, float scale) {
   constexpr float kPeak = 0.60653066f;
   if (std::abs(epsilon) * kPeak >= scale / 2) return;
@@ -182,7 +183,7 @@ absl::Status Quantizer::Layer(int64_t index) {
   Floats u_1 = Smooth(index, Site::kAttentionInput, qkv);
   norm_1.Divide(u_1);
   Floats y = Smooth(index, Site::kAttentionOutput, out);
-  qkv.DivideOutputs(2 * d, y);  // y is a mean of values
+  qkv.DivideOutputs(2 * d, y);  // y is a weighted mean of the values
   Floats u_2 = Smooth(index, Site::kFeedForwardInput, up);
   norm_2.Divide(u_2);
 

@@ -1,4 +1,4 @@
-// A float GPT-2's tensors, smoothed and rounded to codes.
+// Smooths a float GPT-2's tensors and rounds them to codes.
 #ifndef WHIPSNAKE_ENGINE_MODELS_GPT2_TRANSFORMER_QUANTIZER_H_
 #define WHIPSNAKE_ENGINE_MODELS_GPT2_TRANSFORMER_QUANTIZER_H_
 
@@ -20,15 +20,16 @@
 namespace whipsnake::engine {
 
 struct QuantizedTransformer {
-  QuantizedTensors weights;  // with the names of engine/layers/transformer_block.h
+  QuantizedTensors weights;  // named as in engine/layers/transformer_block.h
   std::map<TransformerPlace, SiteRounding> sites;
   std::vector<std::string> warnings;
 };
 
-// Half of the outliers of the products' inputs goes into the weights (SmoothQuant, arXiv
-// 2211.10438) wherever what makes them is linear: the norms, and the values that attention mixes.
-// Computes on the executor, giving way to serving. `progress` is told the share that is done; an
-// error from it ends the work. NaN and infinity in a tensor are INVALID_ARGUMENT naming it.
+// Quantizes all tensors. Moves half of the outliers of the products' inputs into the weights
+// (SmoothQuant, arXiv 2211.10438) wherever the inputs come from a linear operation: the norms, and
+// the values that attention mixes. Computes on the executor and yields to serving. `progress`
+// receives the fraction that is done; an error that it returns ends the work. Returns
+// INVALID_ARGUMENT, naming the tensor, for NaN or infinity in a tensor.
 absl::StatusOr<QuantizedTransformer> QuantizeTransformerTensors(
     const Checkpoint& checkpoint, const Gpt2Config& config, const Recipe& recipe,
     const TransformerStatistics& statistics, Executor& executor,

@@ -1,4 +1,4 @@
-// What calibration learns of a transformer's activations, and how far rounding moves them.
+// The statistics of a transformer's activations from calibration, and their rounding errors.
 #ifndef WHIPSNAKE_ENGINE_MODELS_GPT2_TRANSFORMER_STATISTICS_H_
 #define WHIPSNAKE_ENGINE_MODELS_GPT2_TRANSFORMER_STATISTICS_H_
 
@@ -15,35 +15,36 @@
 
 namespace whipsnake::engine {
 
-using TransformerPlace = std::pair<int64_t, TransformerSite>;  // the layer, and where in it
+using TransformerPlace = std::pair<int64_t, TransformerSite>;  // a layer and a site in it
 
-// "u of the attention", ... for messages and reports.
+// The name of a site in messages and reports: "u of the attention", ...
 std::string SiteName(TransformerSite site);
 
-// Collects the ranges of each column everywhere; give it to MakeGpt2.
+// Collects the range of each column at all sites; pass it to MakeGpt2.
 class TransformerStatistics : public TransformerObserver {
  public:
   void Observe(int64_t layer, TransformerSite site,
                kernels::MatrixView<const float> values) override;
 
-  // Of a place that was seen.
+  // The ranges at a place, which must have been observed.
   const ColumnRanges& at(int64_t layer, TransformerSite site) const {
     return ranges_.at({layer, site});
   }
-  // INVALID_ARGUMENT naming the place where NaN or infinity was seen, or where nothing was.
+  // INVALID_ARGUMENT, naming the place, if NaN or infinity was seen, or if nothing was seen at all.
   absl::Status status() const;
 
  private:
   std::map<TransformerPlace, ColumnRanges> ranges_;
 };
 
-// How a place's values become codes.
+// How the values at a place are rounded to codes.
 struct SiteRounding {
-  std::vector<float> smoothing;  // of each column, by which it is divided; empty: 1
+  std::vector<float> smoothing;  // the divisor of each column; empty: 1
   float scale = 0;               // 0: each row has its own
 };
 
-// Rounds what flows through a float model as the quantized one would, if its own inputs were exact.
+// Rounds the values that flow through a float model as the quantized model would if its own inputs
+// were exact. `sites` must outlive it.
 class TransformerErrors : public TransformerObserver {
  public:
   explicit TransformerErrors(const std::map<TransformerPlace, SiteRounding>* sites)

@@ -1,4 +1,4 @@
-// The block of Mamba-1 with float weights, in fp32 arithmetic.
+// The Mamba-1 block with float weights, in fp32 arithmetic.
 #ifndef WHIPSNAKE_ENGINE_MODELS_MAMBA_FLOAT_MAMBA_BLOCK_H_
 #define WHIPSNAKE_ENGINE_MODELS_MAMBA_FLOAT_MAMBA_BLOCK_H_
 
@@ -12,9 +12,9 @@
 
 namespace whipsnake::engine {
 
-// Tensors are named `prefix` + "norm.weight", "mixer.in_proj.weight" and so on; matrices are held
-// in `type`, kF32 or kBF16. The loader's checkpoint outlives the block, and so does the observer,
-// which may be null and is told `layer`. States are fp32.
+// Loads the tensors `prefix` + "norm.weight", "mixer.in_proj.weight" and so on. Matrices are held
+// in `type`, kF32 or kBF16; states are fp32. The loader's checkpoint and the observer must outlive
+// the block. The observer, which may be null, is called with `layer`. Errors as from WeightLoader.
 absl::StatusOr<std::unique_ptr<MambaBlock>> LoadFloatMambaBlock(WeightLoader& loader,
                                                                 const std::string& prefix,
                                                                 const MambaConfig& config,

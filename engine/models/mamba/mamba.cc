@@ -19,8 +19,8 @@ namespace {
 using kernels::DType;
 using kernels::MatrixView;
 
-// Where each layer's states lie in a sequence's blob: the convolution's [W-1,E], then the scan's
-// [N,E].
+// The byte offsets of each layer's states in a sequence's blob: the convolution's [W-1,E], then the
+// scan's [N,E].
 class MambaStateLayout {
  public:
   MambaStateLayout(const MambaConfig& config, MambaStateTypes types)
@@ -80,7 +80,7 @@ struct MambaWeights {
   LanguageHead head;
 };
 
-// How the parts of a model are held.
+// The types in which the parts of a model are held.
 struct MambaTypes {
   Scheme scheme = Scheme::kFp32;
   DType table = DType::kF32;  // embedding and head
@@ -106,7 +106,7 @@ absl::StatusOr<MambaTypes> ChooseTypes(const MambaConfig& config, const ModelOpt
 absl::StatusOr<MambaWeights> LoadWeights(WeightLoader& loader, const MambaConfig& config,
                                          const MambaTypes& types, MambaObserver* observer) {
   MambaWeights weights;
-  // The one difference in naming between the original and the Hugging Face layout.
+  // Only this name differs between the original and the Hugging Face layout.
   const std::string original = "backbone.embedding.weight";
   const bool is_original =
       loader.checkpoint().Contains(original) || loader.checkpoint().Contains(CodesName(original));
@@ -184,12 +184,12 @@ class Mamba : public Model {
   }
 
  private:
-  // What one batch needs of the workspace, laid out in order.
+  // The parts of the workspace for one batch, laid out in this order.
   struct Activations {
     MatrixView<float> residual;  // [T,d]
     MatrixView<float> hidden;    // [T,d], the output of a block
     MatrixView<float> logits;    // [R,V]
-    Arena scratch;               // of a block or the head
+    Arena scratch;               // for a block or the head
   };
 
   Activations Lay(Arena& arena, const BatchSize& size) const {
@@ -205,7 +205,7 @@ class Mamba : public Model {
   const int64_t hidden_size_, intermediate_size_;
   const ModelInfo info_;
   const MambaStateLayout layout_;
-  const std::shared_ptr<const Checkpoint> checkpoint_;  // where weights lie in it; or null
+  const std::shared_ptr<const Checkpoint> checkpoint_;  // null if no weights point into it
   const MambaWeights weights_;
   const ModelEnvironment environment_;
   MambaObserver* const observer_;
@@ -236,7 +236,7 @@ absl::StatusOr<MatrixView<const float>> Mamba::Forward(std::span<const Run> runs
     RunBlocks(runs, activations);
     RunHead(runs, activations);
   }));
-  RETURN_IF_ERROR(CheckWeights());  // the weights were read as they should be
+  RETURN_IF_ERROR(CheckWeights());  // the weights have not changed during the pass
   for (const Run& run : runs) static_cast<MambaState*>(run.state)->Advance(run.tokens.size());
   return activations.logits;
 }
@@ -248,7 +248,7 @@ void Mamba::Embed(std::span<const Run> runs, MatrixView<float> residual) const {
   }
 }
 
-// A block's output is added to the residual stream by the norm that follows.
+// The next norm adds a block's output to the residual stream.
 void Mamba::RunBlocks(std::span<const Run> runs, const Activations& activations) const {
   std::vector<MambaRun> block_runs(runs.size());
   MatrixView<const float> addend;  // nothing to add before the first layer
@@ -267,7 +267,7 @@ void Mamba::RunBlocks(std::span<const Run> runs, const Activations& activations)
   }
 }
 
-// Of the rows whose logits are wanted.
+// Runs the head on the rows whose logits are wanted.
 void Mamba::RunHead(std::span<const Run> runs, const Activations& activations) const {
   const MatrixView<float> hidden = KeepLogitRows(runs, activations.hidden);
   weights_.head.Forward(hidden, KeepLogitRows(runs, activations.residual), activations.scratch,
@@ -308,7 +308,7 @@ absl::StatusOr<std::unique_ptr<Model>> MakeMamba(const MambaConfig& config,
   info.vocab_size = config.vocab_size;
   info.parameters = config.parameters();
   info.weights_bytes = loader.bytes();
-  if (!loader.in_place()) checkpoint = nullptr;  // all was copied
+  if (!loader.in_place()) checkpoint = nullptr;  // all weights were copied
   info.state_bytes = layout.bytes();
   return std::make_unique<Mamba>(config, std::move(info), layout, std::move(checkpoint),
                                  std::move(weights), environment, observer);

@@ -12,9 +12,9 @@
 
 namespace whipsnake::engine {
 
-// The model that a config and a checkpoint make: floats, or codes where config.quantization is set.
-// Errors as from LoadModel(). An observer is shown what flows through a float model; it outlives
-// the model.
+// Makes the model of a config and a checkpoint, with float weights or, if config.quantization is
+// set, with codes. Errors as from LoadModel(). The observer, which may be null, sees the values
+// that flow through a float model; it must outlive the model.
 absl::StatusOr<std::unique_ptr<Model>> MakeMamba(const MambaConfig& config,
                                                  std::shared_ptr<const Checkpoint> checkpoint,
                                                  const ModelOptions& options,

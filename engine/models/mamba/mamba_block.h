@@ -1,4 +1,4 @@
-// A block of Mamba-1: a norm over the residual stream and a mixer, whatever the arithmetic.
+// A Mamba-1 block, in float or 8-bit arithmetic: a norm of the residual stream and a mixer.
 //
 //   r += h;  u = γ ∘ RMSNorm(r);  h' = mixer(u)
 //
@@ -19,8 +19,8 @@
 
 namespace whipsnake::engine {
 
-// The rows [begin, begin + length) of a batch and the recurrent state of their sequence in one
-// layer, of the types that the block's MambaStateTypes name.
+// The rows [begin, begin + length) of a batch and the recurrent states of their sequence in one
+// layer. The states have the block's MambaStateTypes.
 struct MambaRun {
   int64_t begin = 0;
   int64_t length = 0;
@@ -38,9 +38,9 @@ class MambaBlock {
  public:
   virtual ~MambaBlock() = default;
 
-  // residual[T,d] += addend[T,d] (or nothing, where that is empty); out[T,d] =
-  // mixer(norm(residual)). out may alias addend. Advances the states of the runs. `scratch` has
-  // ScratchBytes(T) bytes; what they hold means nothing between calls.
+  // residual[T,d] += addend[T,d], unless addend is empty; out[T,d] = mixer(norm(residual)). out may
+  // alias addend. Advances the states of the runs. `scratch` must have ScratchBytes(T) bytes; its
+  // contents need not be kept between calls.
   virtual void Forward(std::span<const MambaRun> runs, kernels::MatrixView<const float> addend,
                        kernels::MatrixView<float> residual, Arena scratch,
                        kernels::MatrixView<float> out) const = 0;
@@ -50,9 +50,9 @@ class MambaBlock {
   virtual void AppendWeights(std::vector<std::span<const std::byte>>& weights) const = 0;
 };
 
-// Where a value is seen, in the order of a block's equations.
+// Where a value is observed, in the order of a block's equations.
 enum class MambaSite {
-  kInput,      // u [T,d], norm's γ included
+  kInput,      // u [T,d], including the norm's γ
   kConvInput,  // x before the convolution [T,E]
   kGate,       // z [T,E]
   kX,          // x after convolution and SiLU [T,E]
@@ -61,11 +61,12 @@ enum class MambaSite {
   kC,          // [T,N]
   kStep,       // W_dt δ [T,E]
   kOutput,     // y, gated [T,E]
-  kState,      // the runs' states afterwards, [N,E] each
+  kState,      // the scan states after a run, [N,E], once per run
   kHeadInput,  // u of the language head [R,d]; the layer is the number of layers
 };
 
-// Sees what flows through a float model, to measure it. Called on the compute thread.
+// Observes the values that flow through a float model, to measure them. Called on the compute
+// thread.
 class MambaObserver {
  public:
   virtual ~MambaObserver() = default;

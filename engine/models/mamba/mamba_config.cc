@@ -12,27 +12,28 @@ namespace {
 
 using nlohmann::json;
 
-// Bounds far above any published model. Together they keep every count of elements below 2^63.
+// Limits far above any published model. Together they keep all element counts below 2^63.
 constexpr int64_t kMaxVocabulary = int64_t{1} << 24;
 constexpr int64_t kMaxWidth = int64_t{1} << 16;  // d and R
 constexpr int64_t kMaxInnerWidth = int64_t{1} << 18;
 constexpr int64_t kMaxState = 1024;
 constexpr int64_t kMaxLayers = 4096;
-constexpr int64_t kMaxTaps = 8;  // what the convolution's kernels take
+constexpr int64_t kMaxTaps = 8;  // limit of the convolution kernels
 constexpr int64_t kMaxExpand = 64;
 
 int64_t RoundUp(int64_t value, int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
-// R is an integer, or "auto" (also the default): d / 16, rounded up.
+// R is an integer or "auto", which is the default and means d / 16, rounded up.
 int64_t ReadTimeStepRank(JsonObjectReader& reader, const char* key, int64_t hidden_size) {
   const int64_t automatic = (hidden_size + 15) / 16;
   if (reader.Holds(key, "auto")) return automatic;
   return reader.Integer(key, automatic, 1, kMaxWidth);
 }
 
-// E as computed from `expand`, each factor of which is within its own bounds.
+// Checks E if it is computed from `expand`: both factors are within their limits, but the product
+// may not be.
 void CheckInnerWidth(JsonObjectReader& reader, const MambaConfig& config) {
   if (config.intermediate_size > kMaxInnerWidth) {
     reader.Refuse("expand", absl::StrCat("at most ", kMaxInnerWidth, " for its product with ",
@@ -40,7 +41,7 @@ void CheckInnerWidth(JsonObjectReader& reader, const MambaConfig& config) {
   }
 }
 
-// The two forms differ in the names of these keys alone.
+// The two forms differ only in the names of these keys.
 void ReadTimeSteps(JsonObjectReader& reader, const char* minimum, const char* maximum,
                    const char* floor, const char* scale, MambaConfig::Initialization& result) {
   result.time_step_min = reader.Number(minimum, result.time_step_min, 0, 1e3, true);
@@ -52,8 +53,8 @@ void ReadTimeSteps(JsonObjectReader& reader, const char* minimum, const char* ma
   result.time_step_scale = reader.Number(scale, result.time_step_scale, 0, 1e3);
 }
 
-// Published Hugging Face configs carry leftovers of the original form (d_model, ssm_cfg, ...); they
-// are not looked at.
+// Published Hugging Face configs have leftovers of the original form (d_model, ssm_cfg, ...), which
+// are ignored.
 MambaConfig ReadHuggingFaceForm(JsonObjectReader& reader) {
   MambaConfig config;
   config.vocab_size = reader.Integer("vocab_size", 50280, 1, kMaxVocabulary);
@@ -115,7 +116,7 @@ absl::StatusOr<MambaConfig> ReadOriginalForm(JsonObjectReader& reader) {
   RETURN_IF_ERROR(reader.status());
   RETURN_IF_ERROR(ssm.status());
 
-  // Blocks that are not Mamba's.
+  // Reject blocks that are not Mamba's.
   if (const size_t count = reader.Count("attn_layer_idx"); count != 0) {
     return absl::UnimplementedError(
         absl::StrCat("attn_layer_idx: ", count, " attention layers seen, expected none"));

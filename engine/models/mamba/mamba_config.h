@@ -1,4 +1,4 @@
-// config.json of a Mamba.
+// The config.json of a Mamba model.
 #ifndef WHIPSNAKE_ENGINE_MODELS_MAMBA_MAMBA_CONFIG_H_
 #define WHIPSNAKE_ENGINE_MODELS_MAMBA_MAMBA_CONFIG_H_
 
@@ -13,12 +13,12 @@
 
 namespace whipsnake::engine {
 
-// What a quantized Mamba's config.json says under "quantization_config".
+// The "quantization_config" of a quantized Mamba's config.json.
 struct QuantizationConfig {
   Scheme scheme = Scheme::kQuamba;
   // Whether y is rotated by a Hadamard matrix of order E before out_proj.
   bool output_rotation = false;
-  // Of embedding and head: 8 for codes, 16 for bf16.
+  // Bits of the embedding and the head: 8 for int8 codes, 16 for bf16.
   int64_t head_bits = 8;
 };
 
@@ -31,7 +31,7 @@ inline constexpr Scheme kMambaSchemes[] = {
 // R = time_step_rank, W = conv_kernel, V = vocab_size (padded).
 struct MambaConfig {
   int64_t vocab_size = 0;
-  int64_t unpadded_vocab_size = 0;  // before padding; what the tokenizer has at most
+  int64_t unpadded_vocab_size = 0;  // before padding; upper bound on the size of the tokenizer
   int64_t hidden_size = 0;
   int64_t intermediate_size = 0;
   int64_t state_size = 16;
@@ -42,32 +42,32 @@ struct MambaConfig {
   bool use_bias = false;  // of in_proj and out_proj
   bool use_conv_bias = true;
   bool tie_embeddings = true;
-  // The state-spaces form: its checkpoints say backbone.embedding where Hugging Face's say
-  // backbone.embeddings.
+  // The original state-spaces form, whose checkpoints have the name backbone.embedding instead of
+  // Hugging Face's backbone.embeddings.
   bool original_form = false;
   std::vector<int32_t> eos_token_ids;
-  std::optional<QuantizationConfig> quantization;  // absent: the checkpoint holds floats
+  std::optional<QuantizationConfig> quantization;  // unset if the checkpoint holds floats
 
-  // How fresh weights are drawn; a trained model does not depend on it.
+  // How fresh weights are drawn. Not used for trained models.
   struct Initialization {
     double embedding_deviation = 0.1;
     double time_step_min = 0.001;
     double time_step_max = 0.1;
     double time_step_floor = 1e-4;
     double time_step_scale = 1.0;
-    bool rescale_out_proj = false;  // divided by the square root of the number of layers
+    bool rescale_out_proj = false;  // divide by the square root of the number of layers
   } initialization;
 
-  // Of the whole model; a tied head counts once.
+  // Parameters of the whole model; a tied head is counted once.
   int64_t parameters() const;
 };
 
-// Understands both forms: Hugging Face's (hidden_size, num_hidden_layers, ...; vocab_size already
+// Accepts both forms: Hugging Face's (hidden_size, num_hidden_layers, ...; vocab_size is already
 // padded) and the original state-spaces one (d_model, n_layer, ssm_cfg, ...; vocab_size is padded
-// here to pad_vocab_size_multiple). Absent keys get the form's documented defaults, unknown ones
-// are ignored. INVALID_ARGUMENT names the key, the value and what was expected: a wrong type, an
-// absurd or contradictory size, a duplicate key, an unsupported variant; UNIMPLEMENTED names
-// another architecture.
+// here to pad_vocab_size_multiple). Missing keys get the form's documented defaults, and unknown
+// keys are ignored. Returns INVALID_ARGUMENT, naming the key, the value and what was expected, for
+// a wrong type, an implausible or contradictory size, a duplicate key, or an unsupported variant;
+// UNIMPLEMENTED for another architecture or blocks that are not Mamba-1's.
 absl::StatusOr<MambaConfig> ParseMambaConfig(std::string_view json);
 
 }  // namespace whipsnake::engine

@@ -25,7 +25,7 @@ absl::StatusOr<std::unique_ptr<QuantizationError>> QuantizationError::Make(
   std::unique_ptr<QuantizationError> result(
       new QuantizationError(config, recipe, std::move(norms)));
   WeightLoader loader(&quantized, nullptr);
-  // The scales that are stored, times a smoothing's where there is one.
+  // Reads the stored scales, multiplied by the smoothing if there is one.
   const auto read = [&](int64_t layer, MambaSite site, const std::string& name,
                         int64_t columns) -> absl::Status {
     ASSIGN_OR_RETURN(Floats scale, loader.Scales(name + "_scale", columns));
@@ -49,7 +49,7 @@ absl::StatusOr<std::unique_ptr<QuantizationError>> QuantizationError::Make(
     RETURN_IF_ERROR(read(i, MambaSite::kC, mixer + "C", N));
     RETURN_IF_ERROR(read(i, MambaSite::kStep, mixer + "dt_proj.output", E));
     RETURN_IF_ERROR(read(i, MambaSite::kOutput, mixer + "out_proj.input", E));
-    // SmoothQuant's norm divides u by what in_proj is multiplied by.
+    // With SmoothQuant, the norm divides u by the factors that in_proj is multiplied by.
     if (recipe.smoothing) {
       const int64_t shape[] = {d};
       ASSIGN_OR_RETURN(const Floats norm,

@@ -1,4 +1,4 @@
-// How much of a model's activations rounding loses, site by site.
+// The rounding errors of a model's activations, site by site.
 #ifndef WHIPSNAKE_ENGINE_MODELS_MAMBA_MAMBA_ERRORS_H_
 #define WHIPSNAKE_ENGINE_MODELS_MAMBA_MAMBA_ERRORS_H_
 
@@ -17,24 +17,25 @@
 
 namespace whipsnake::engine {
 
-// The scales of one site in one layer and what they do to the values there.
+// The scales of one site in one layer and the error with which its values are rounded.
 struct SiteError {
-  std::vector<float> scale;  // of each column, or one
+  std::vector<float> scale;  // one per column
   RoundingError error;
 };
 
-// Rounds what flows through a float model as the quantized one would, if its own inputs were exact.
-// Give it to MakeMamba and run held-out text.
+// Rounds the values that flow through a float model as the quantized model would if its own inputs
+// were exact. Pass it to MakeMamba and run held-out text.
 class QuantizationError : public MambaObserver {
  public:
-  // `quantized` holds the scales. norms as for MambaStatistics.
+  // `quantized` holds the scales. `norms` are those of MambaStatistics.
   static absl::StatusOr<std::unique_ptr<QuantizationError>> Make(
       const Checkpoint& quantized, const MambaConfig& config, const Recipe& recipe,
       std::vector<std::vector<float>> norms);
 
   void Observe(int64_t layer, MambaSite site, kernels::MatrixView<const float> values) override;
 
-  // By layer, then in the order of the block's equations. The head's input is of one layer more.
+  // Ordered by layer, then as the block's equations. The head's input has the number of layers as
+  // its layer.
   const std::map<std::pair<int64_t, MambaSite>, SiteError>& sites() const { return sites_; }
 
  private:

@@ -24,15 +24,16 @@ namespace whipsnake::engine {
 namespace {
 
 constexpr double kTrials[] = {0.9995, 0.9999, 0.99999, 1};
-// The weights are rounded once, before the trials, which set only the scale of x in their turn: the
-// same whichever of them is the first.
+// The weights are rounded once, before the trials. Each trial sets only the scale of x, so the
+// choice of the first one does not matter.
 constexpr size_t kFirstTrial = 2;
 
-// Where states in int8 may be clipped, as multiples of the mean of the samples' largest: a finer
-// scale loses fewer of the small updates, of which a state is made up, and more of what is rare.
+// The clips to try for int8 states, as multiples of the mean of the samples' largest magnitudes. A
+// finer scale loses fewer of the small updates that make up a state, but more of the rare large
+// values.
 constexpr double kStateClips[] = {2, 1.4, 1, 0.7, 0.5, 0.35};
 
-// The quantization of a Mamba at work.
+// One quantization of a Mamba.
 class Job {
  public:
   Job(const MambaConfig& config, const CalibrationSet& calibration, const QuantizeOptions& options,
@@ -144,7 +145,7 @@ absl::Status Job::ChoosePercentile(const Stage& stage) {
   return absl::OkStatus();
 }
 
-// For states that are kept in int8: the clip with which they predict the held-out text best.
+// For int8 states: chooses the clip with which the model predicts the held-out text best.
 absl::Status Job::ChooseStateClip(const Stage& stage) {
   size_t best = 0;
   for (size_t i = 0; i < std::size(kStateClips); ++i) {
@@ -174,7 +175,8 @@ absl::Status Job::MeasureErrors(const Stage& stage) {
   return absl::OkStatus();
 }
 
-// config.json as it was (of the original form: as Hugging Face has it), with quantization_config.
+// The original config.json, converted to Hugging Face's form if necessary, with quantization_config
+// added.
 std::string Job::ConfigJson() const {
   nlohmann::ordered_json config;
   if (config_.original_form) {
@@ -233,11 +235,11 @@ absl::Status Job::Compute() {
 
 absl::StatusOr<QuantizationReport> Job::Run(const std::string& directory, const std::string& out) {
   RETURN_IF_ERROR(Open(directory));
-  // Before the long work: a target that cannot be made is refused now.
+  // Created before the long work, so that an impossible target is refused now.
   ASSIGN_OR_RETURN(AtomicDirectory made, AtomicDirectory::Create(out));
   RETURN_IF_ERROR(CheckRoom(made.path(), config_.parameters()));
   const absl::Status computed = Compute();
-  RETURN_IF_ERROR(checkpoint_->Check());  // first: other errors may come of it
+  RETURN_IF_ERROR(checkpoint_->Check());  // first, as changed files may cause other errors
   if (!computed.ok()) return WithPath(computed, directory);
   RETURN_IF_ERROR(WriteQuantized(directory, ConfigJson(), quantized_, progress_, report_, made));
   return std::move(report_);

@@ -1,4 +1,4 @@
-// Quantization of a Mamba: QuantizeModel() of one (see quantize.h).
+// QuantizeModel() for a Mamba; see quantize.h for the contract.
 #ifndef WHIPSNAKE_ENGINE_MODELS_MAMBA_MAMBA_JOB_H_
 #define WHIPSNAKE_ENGINE_MODELS_MAMBA_MAMBA_JOB_H_
 

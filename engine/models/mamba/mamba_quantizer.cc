@@ -21,7 +21,7 @@ MatrixView<float> Matrix(Floats& values, int64_t rows) {
   return {values.data(), rows, static_cast<int64_t>(values.size()) / rows};
 }
 
-// Scales of columns, or one for all of them.
+// One scale per column, or one for all.
 Floats ScalesOf(const ColumnRanges& ranges, bool each) {
   if (!each) return {ScaleOf(ranges.whole())};
   Floats scales;
@@ -29,7 +29,7 @@ Floats ScalesOf(const ColumnRanges& ranges, bool each) {
   return scales;
 }
 
-// Of the state: of each n, or one.
+// The scales of the state: one per n, or one for all.
 Floats StateScales(const LayerStatistics& seen, bool each, double clip) {
   Floats scales;
   for (const PercentileObserver& row : seen.state)
@@ -38,8 +38,7 @@ Floats StateScales(const LayerStatistics& seen, bool each, double clip) {
   return scales;
 }
 
-// The largest magnitudes of u before the norm's weight: what it has after the weight is folded
-// away.
+// The largest magnitudes of u without the norm's weight, as u is after the weight has been folded.
 Floats UnscaledAbsMax(const ColumnRanges& normed, const Floats& norm) {
   Floats absmax = normed.absmax();
   DivideByNorm({absmax.data(), 1, static_cast<int64_t>(absmax.size())}, norm);
@@ -47,7 +46,7 @@ Floats UnscaledAbsMax(const ColumnRanges& normed, const Floats& norm) {
   return absmax;
 }
 
-// Writes one model's tensors.
+// Makes one model's tensors.
 class Quantizer {
  public:
   Quantizer(const Checkpoint& checkpoint, const MambaConfig& config, const Recipe& recipe,
@@ -74,10 +73,10 @@ class Quantizer {
   void AddScales(const std::string& name, const Floats& scales) {
     Add(FloatsTensor(name, {static_cast<int64_t>(scales.size())}, scales));
   }
-  // A weight's codes and scales; `shape` begins with the rows.
+  // Adds a weight's codes and scales. `shape` begins with the number of rows.
   void AddWeight(const std::string& name, std::vector<int64_t> shape, const Floats& values,
                  bool scale_per_row);
-  // A vector: as published codes and one scale, else fp32.
+  // Adds a vector: as codes with one scale for Granularity::kTensor, else in fp32.
   void AddVector(const std::string& name, std::vector<int64_t> shape, const Floats& values);
   void AddTable(const std::string& name, const Floats& values);
 
@@ -92,7 +91,7 @@ class Quantizer {
   Executor& executor_;
   const int64_t d_, E_, N_, R_, W_;
   const bool each_;
-  // Of the layer at work: the largest magnitudes of the products' inputs, after rotation or
+  // The largest magnitudes of the inputs of the current layer's products, after rotation or
   // smoothing.
   float input_absmax_ = 0, x_absmax_ = 0, rank_absmax_ = 0, output_absmax_ = 0;
   QuantizedTensors result_;
@@ -113,15 +112,15 @@ void Quantizer::AddVector(const std::string& name, std::vector<int64_t> shape,
   }
 }
 
-// Moves half of the outliers of u, x, δ and y into the weights that take them. `input`: of u, each
-// column's largest magnitude.
+// Moves half of the outliers of u, x, δ and y into the weights that they are multiplied with.
+// `input` holds the largest magnitude of each column of u.
 void Quantizer::Smooth(const LayerStatistics& seen, const Floats& input, const std::string& mixer,
                        FloatLayer& layer) {
   const MatrixView<float> in_proj = Matrix(layer.in_proj, 2 * E_);
   const Floats u = SmoothingOf(input, in_proj);
   ScaleColumns(in_proj, u);
   input_absmax_ = SmoothedAbsMax(input, u);
-  // The norm writes u divided by it.
+  // The norm divides by u's factors.
   for (int64_t i = 0; i < d_; ++i) layer.norm[i] = 1.0f / u[i];
 
   const MatrixView<float> x_proj = Matrix(layer.x_proj, R_ + 2 * N_);
@@ -130,7 +129,7 @@ void Quantizer::Smooth(const LayerStatistics& seen, const Floats& input, const s
   x_absmax_ = SmoothedAbsMax(seen.x.absmax(), x);
   Add(FloatsTensor(mixer + "x_proj.input_smoothing", {E_}, x));
 
-  // δ comes out of x_proj, whose rows can be divided.
+  // x_proj computes δ, so its rows are divided.
   const MatrixView<float> dt_proj = Matrix(layer.dt_proj, E_);
   const Floats rank = SmoothingOf(seen.rank.absmax(), dt_proj);
   ScaleColumns(dt_proj, rank);
@@ -203,7 +202,7 @@ absl::Status Quantizer::EmbeddingAndHead() {
   Add(FloatsTensor("backbone.norm_f.weight", {d_}, ends.norm));
   if (!ends.head.empty()) AddTable("lm_head.weight", ends.head);
   if (recipe_.head_bits != 8) return absl::OkStatus();
-  // A tied head keeps its norm's weight.
+  // With a tied head, the norm keeps its weight.
   const LayerStatistics& seen = statistics_.head();
   const Floats input = ends.head.empty() ? seen.input.absmax() : UnscaledAbsMax(seen.input, norm);
   const float absmax =
@@ -297,7 +296,7 @@ absl::StatusOr<QuantizedTensors> QuantizeTensors(
 
 namespace {
 
-// Writes each layer's floats over the tensor mixer.`name`.
+// Overwrites the tensor mixer.`name` of each layer with values(layer).
 void Replace(const MambaConfig& config, const char* name,
              const std::function<Floats(int64_t layer)>& values,
              std::vector<OwnedTensor>& tensors) {

@@ -9,15 +9,16 @@
 namespace whipsnake::engine {
 namespace {
 
-// A = -(1, 2, ..., N) in every channel: S4D's real initialization (Gu et al., arXiv 2206.11893).
+// A_log of A = -(1, 2, ..., N) in every channel: S4D's real initialization (Gu et al., arXiv
+// 2206.11893).
 Distribution LogOfStateIndex(int64_t state_size) {
   return DistributionOf([state_size](const Randomness&, int64_t i) {
     return static_cast<float>(std::log(static_cast<double>(i % state_size + 1)));
   });
 }
 
-// The inverse of softplus of a step that is log-uniform between the config's bounds, so that the
-// time steps begin there (Gu, Dao: Mamba, arXiv 2312.00752, section 3.6).
+// The inverse softplus of a time step that is log-uniform between the config's bounds, so that the
+// time steps start there (Gu, Dao: Mamba, arXiv 2312.00752, section 3.6).
 Distribution TimeStepBias(const MambaConfig::Initialization& initialization) {
   const double low = std::log(initialization.time_step_min);
   const double high = std::log(initialization.time_step_max);

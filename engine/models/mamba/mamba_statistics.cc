@@ -18,7 +18,8 @@ void ColumnRanges::Observe(MatrixView<const float> values) {
   for (int64_t r = 0; r < values.rows; ++r) {
     const float* row = values.row(r);
     for (int64_t c = 0; c < values.cols; ++c) {
-      // Magnitudes are ordered as their bits are, infinity and then NaN above all numbers.
+      // The bits of magnitudes have the order of the magnitudes, with infinity and then NaN above
+      // all numbers.
       const uint32_t magnitude = std::bit_cast<uint32_t>(row[c]) & 0x7fffffffu;
       absmax_[c] = std::bit_cast<float>(std::max(std::bit_cast<uint32_t>(absmax_[c]), magnitude));
     }
@@ -91,7 +92,7 @@ void MambaStatistics::Observe(int64_t index, MambaSite site, MatrixView<const fl
       break;
     case MambaSite::kX:
     case MambaSite::kState: {
-      // Percentiles are of all of x, and of each row of the state.
+      // The percentiles are those of all of x, and of each row of the state.
       std::vector<PercentileObserver>& observers =
           site == MambaSite::kX ? layer.x_percentile : layer.state;
       const int64_t rows = values.rows / static_cast<int64_t>(observers.size());

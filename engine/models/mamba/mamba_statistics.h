@@ -1,4 +1,4 @@
-// What calibration learns of a model's activations.
+// The statistics of a Mamba's activations from calibration.
 #ifndef WHIPSNAKE_ENGINE_MODELS_MAMBA_MAMBA_STATISTICS_H_
 #define WHIPSNAKE_ENGINE_MODELS_MAMBA_MAMBA_STATISTICS_H_
 
@@ -14,22 +14,22 @@
 
 namespace whipsnake::engine {
 
-// The largest magnitude of each column so far.
+// The largest magnitude of each column so far. NaN counts as larger than infinity.
 class ColumnRanges {
  public:
   void Observe(kernels::MatrixView<const float> values);
   const std::vector<float>& absmax() const { return absmax_; }
-  float whole() const;
+  float whole() const;  // of all columns; 0 if nothing was seen
 
  private:
   std::vector<float> absmax_;
 };
 
-// Of one layer. Rotated values are those that a rotated model would have, from one pass of the
-// model as it is.
+// The statistics of one layer. Rotated values are those that a rotated model would have, computed
+// from a pass of the original model.
 struct LayerStatistics {
   ColumnRanges input;                            // u with the norm's γ [d]
-  float rotated_input = 0;                       // of H (u/γ)/√d, where d has a Hadamard matrix
+  float rotated_input = 0;                       // of H (u/γ)/√d, if d has a Hadamard matrix
   ColumnRanges conv_input;                       // [E]
   ColumnRanges gate;                             // [E]
   ColumnRanges x;                                // [E]
@@ -37,33 +37,35 @@ struct LayerStatistics {
   ColumnRanges b, c;                             // [N]
   ColumnRanges step;                             // [E]
   ColumnRanges output;                           // [E]
-  float rotated_output = 0;                      // of H y/√E, where E has a Hadamard matrix
-  std::vector<PercentileObserver> x_percentile;  // one
-  std::vector<PercentileObserver> state;         // largest of each n at the end of a sample
+  float rotated_output = 0;                      // of H y/√E, if E has a Hadamard matrix
+  std::vector<PercentileObserver> x_percentile;  // one observer, of all of x
+  std::vector<PercentileObserver> state;         // one per n: the largest at the end of a sample
 };
 
-// Collects the statistics of a float Mamba; give it to MakeMamba. One sample is one forward pass of
+// Collects the statistics of a float Mamba; pass it to MakeMamba. One sample is one forward pass of
 // one run.
 class MambaStatistics : public MambaObserver {
  public:
-  // norms[layer] is γ[d], the last one γ_f. alphas are those of the percentiles, ascending.
+  // norms[layer] is γ[d]; the last one is γ_f. `alphas` are the percentiles, in [0,1] and
+  // ascending.
   MambaStatistics(const MambaConfig& config, std::vector<std::vector<float>> norms,
                   std::vector<double> alphas);
 
   void Observe(int64_t layer, MambaSite site, kernels::MatrixView<const float> values) override;
 
   const LayerStatistics& layer(int64_t i) const { return layers_[i]; }
-  // Of the head's input, as layer().input and layer().rotated_input.
+  // The statistics of the head's input, in `input` and `rotated_input`.
   const LayerStatistics& head() const { return layers_.back(); }
   const std::vector<double>& alphas() const { return alphas_; }
 
-  // INVALID_ARGUMENT naming layer and site if a NaN or an infinity was seen.
+  // INVALID_ARGUMENT, naming layer and site, if NaN or infinity was seen.
   const absl::Status& status() const { return status_; }
 
  private:
   void ObserveRanges(LayerStatistics& layer, MambaSite site,
                      kernels::MatrixView<const float> values);
-  // The largest magnitude of H v/√n, with v the values divided by `divisor` where there is one.
+  // The largest magnitude of H v/√n, where v are the values, divided by `divisor` unless it is
+  // null. 0 if n has no Hadamard matrix.
   float RotatedAbsMax(kernels::MatrixView<const float> values, const std::vector<float>* divisor);
 
   std::vector<std::vector<float>> norms_;
@@ -74,11 +76,11 @@ class MambaStatistics : public MambaObserver {
   absl::Status status_;
 };
 
-// "u", "x before the convolution", ... for messages and reports.
+// The name of a site in messages and reports: "u", "x before the convolution", ...
 std::string SiteName(MambaSite site);
 
-// Divides each row by a norm's γ, undoing it; where γ is 0 the result is 0, for such a column's
-// weight counts for nothing.
+// Divides each row by a norm's γ, which undoes γ. Where γ is 0 the result is 0, as such a column
+// has no effect.
 void DivideByNorm(kernels::MatrixView<float> values, const std::vector<float>& norm);
 
 }  // namespace whipsnake::engine

@@ -39,7 +39,7 @@ class QuantizedMambaBlock : public MambaBlock {
   void AppendWeights(std::vector<std::span<const std::byte>>& weights) const override;
 
  private:
-  // A linear layer's codes and what its sums are multiplied by.
+  // A linear layer's codes and the multipliers of its sums.
   struct Linear {
     WeightMatrix weight;
     Buffer multiplier;
@@ -144,7 +144,8 @@ void QuantizedMambaBlock::Forward(std::span<const MambaRun> runs, MatrixView<con
                                      .state_scale = state_scale_.as<float>(),
                                      .y = y});
 
-  // out = W_out y, with both rotated where the outliers of y ask for it: (W_out Hᵀ/√E) (H y/√E)
+  // out = W_out y. With an output rotation, which spreads the outliers of y, both are rotated:
+  // (W_out Hᵀ/√E) (H y/√E)
   if (rotated_) {
     kernels::Hadamard(y, rotation_scale_, y8);
   } else {

@@ -27,7 +27,7 @@ TEST(CatchExceptionsTest, AnExceptionIsAStatus) {
     return status.code();
   };
   EXPECT_EQ(code_of(std::bad_alloc()), absl::StatusCode::kResourceExhausted);
-  EXPECT_EQ(code_of(std::system_error(EAGAIN, std::generic_category())),  // no thread to be had
+  EXPECT_EQ(code_of(std::system_error(EAGAIN, std::generic_category())),  // no thread available
             absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(code_of(std::system_error(EIO, std::generic_category())), absl::StatusCode::kInternal);
   EXPECT_EQ(code_of(std::out_of_range("index 7")), absl::StatusCode::kInternal);

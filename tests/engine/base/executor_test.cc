@@ -43,8 +43,8 @@ TEST(ExecutorTest, YieldOutsideAUnitDoesNothing) {
   executor.Yield();
 }
 
-// Holds the compute thread inside a unit while others are queued, so that the order is not left to
-// chance.
+// Keeps the compute thread inside a unit while other units are queued, so that their order is
+// deterministic.
 class BusyExecutor {
  public:
   BusyExecutor()
@@ -60,7 +60,7 @@ class BusyExecutor {
   }
   ~BusyExecutor() { Finish(); }
 
-  // Submits from a thread of its own and returns once the unit is queued.
+  // Submits from a new thread and returns once the unit is queued.
   void Queue(Priority priority, std::string name) {
     std::latch submitting(1);
     threads_.emplace_back([&, priority, name] {
@@ -115,7 +115,7 @@ TEST(ExecutorTest, UnitsOfOnePriorityKeepTheirOrder) {
 
 TEST(ExecutorTest, ManyThreadsLoseNothing) {
   Executor executor(2);
-  int count = 0;  // touched by units alone, which run one at a time
+  int count = 0;  // only units touch it, and they run one at a time
   std::vector<std::thread> threads;
   for (int t = 0; t < 8; ++t) {
     threads.emplace_back([&, t] {
@@ -134,7 +134,7 @@ TEST(ExecutorTest, ManyThreadsLoseNothing) {
 TEST(ExecutorTest, WhatAUnitThrowsComesToWhoSubmittedIt) {
   BusyExecutor busy;
   EXPECT_THROW(Executor(2).Run(Priority::kDecode, [] { throw std::bad_alloc(); }), std::bad_alloc);
-  // Of a unit that interrupts another, too.
+  // Also for a unit that interrupts another.
   std::thread thrower([&] {
     EXPECT_THROW(busy.executor.Run(Priority::kDecode, [] { throw std::bad_alloc(); }),
                  std::bad_alloc);
@@ -151,7 +151,7 @@ TEST(ExecutorTest, TryRunSaysWhatWasThrown) {
   EXPECT_TRUE(absl::IsAborted(failed)) << failed;
 }
 
-// All models compute on the same threads, so the memory of those is counted once.
+// All models compute on the same threads, so the scratch memory of the threads is booked once.
 TEST(ExecutorTest, ScratchIsBookedOnceAsMuchAsTheLargestAsksFor) {
   Ledger ledger(1000), other;
   Executor executor(1);
@@ -191,7 +191,7 @@ TEST(ExecutorTest, ScratchIsAtAllTimesThatOfTheLargestHolder) {
       ASSERT_EQ(ledger.used(), holders.empty() ? 0 : holders.rbegin()->first) << "step " << step;
     }
   }
-  holders.clear();  // also after the executor
+  holders.clear();  // holders may outlive the executor
   EXPECT_EQ(ledger.used(), 0);
 }
 

@@ -24,7 +24,7 @@ TEST(LedgerTest, CountsByPurposeAndGivesBack) {
     EXPECT_EQ(ledger.used(), 500);
     EXPECT_EQ(ledger.used(Purpose::kWeights), 300);
     EXPECT_EQ(ledger.used(Purpose::kStates), 200);
-    // Moving moves the count along, and assigning over a buffer gives its bytes back.
+    // A move transfers the booked bytes, and assigning over a buffer releases its bytes.
     Buffer moved = *std::move(weights);
     EXPECT_EQ(ledger.used(), 500);
     moved = *ledger.Allocate(100, Purpose::kWeights, "weights");
@@ -79,12 +79,12 @@ TEST(LedgerTest, ThreadsTogetherNeverPassTheLimit) {
     });
   }
   for (std::thread& thread : threads) thread.join();
-  EXPECT_GE(granted, 100);  // all of the limit was handed out, by turns
+  EXPECT_GE(granted, 100);  // the whole limit was granted at least once
   EXPECT_EQ(ledger.used(), 0);
 }
 
-// There is room for one of two that ask for much, and for a third who asks for little: what the two
-// do must not be seen by the third, not even for a moment.
+// There is room for one of the two large requests and for the small one. The race of the large ones
+// must never make the small one fail, not even for a moment.
 TEST(LedgerTest, WhatFitsIsGrantedWhileOthersRaceForMore) {
   Ledger ledger(100);
   const auto held = ledger.Reserve(60, Purpose::kWeights, "held");

@@ -10,7 +10,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// A made-up /proc and /sys.
+// A fake /proc and /sys.
 class ResourcesTest : public ::testing::Test {
  protected:
   ResourcesTest() {
@@ -44,7 +44,7 @@ TEST_F(ResourcesTest, TheTightestAncestorBinds) {
   Write("sys/fs/cgroup/a/cpu.max", "50000 100000\n");
   const Resources resources = DetectResources(root_);
   EXPECT_EQ(resources.memory_bytes, 500000);
-  EXPECT_EQ(resources.threads, 1);  // half a CPU is one thread
+  EXPECT_EQ(resources.threads, 1);  // half a CPU counts as one thread
 }
 
 TEST_F(ResourcesTest, ALimitAboveTheMachineDoesNotRaiseIt) {
@@ -60,7 +60,7 @@ TEST_F(ResourcesTest, ALimitAboveTheMachineDoesNotRaiseIt) {
 
 TEST(ResidentBytesTest, ThePeakIsAtLeastWhatIsResident) {
   EXPECT_GT(ResidentBytes(), 0);
-  const int64_t resident = ResidentBytes();  // first: a call may make the process grow
+  const int64_t resident = ResidentBytes();  // read first: a call may make the process grow
   EXPECT_GE(PeakResidentBytes(), resident);
 }
 

@@ -136,7 +136,7 @@ TEST(Checkpoint, NamesTheFileOfABrokenHeader) {
              SafetensorsBytes(R"({"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 7));
   EXPECT_THAT(Checkpoint::Open(directory.path()),
               Fails(Code::kInvalidArgument, "model.safetensors: tensor \"w\""));
-  // An index beside it does not help a broken file.
+  // A broken file is refused even if an index lies beside it.
   WriteIndex(directory, "");
   EXPECT_THAT(Checkpoint::Open(directory.path()), Fails(Code::kInvalidArgument, "tensor \"w\""));
 }

@@ -33,7 +33,7 @@ TEST(DigestTest, OfTheSameBytesInPiecesIsTheSame) {
   EXPECT_EQ(whole.value(), pieces.value());
   EXPECT_NE(whole.text(), other.text());
   EXPECT_EQ(whole.text().size(), 32);
-  // As `xxh128sum` says of a file of these bytes.
+  // The output of `xxh128sum` for an empty file.
   EXPECT_EQ(Digest().text(), "99aa06d3014798d86001c324468d497f");
 }
 

@@ -27,7 +27,7 @@ TEST(ReadTextFile, NamesThePathOfWhatIsNotAFile) {
   const TemporaryDirectory directory;
   EXPECT_THAT(ReadTextFile(directory / "absent"), Fails(Code::kNotFound, directory / "absent"));
   EXPECT_THAT(ReadTextFile(directory.path()), Fails(Code::kInvalidArgument, "a directory seen"));
-  // A pipe would wait for a writer for ever.
+  // Opening a pipe would block until a writer appears.
   ASSERT_EQ(mkfifo((directory / "pipe").c_str(), 0600), 0);
   EXPECT_THAT(ReadTextFile(directory / "pipe"), Fails(Code::kInvalidArgument, "special file"));
 }
@@ -117,7 +117,7 @@ TEST(AtomicDirectory, TakesTheNameOfNothingOrAnEmptyDirectoryOnly) {
               Fails(Code::kNotFound, "no/parent"));
 }
 
-// A process that is killed leaves what nobody has locked any more.
+// A killed process leaves temporaries behind that nobody holds a lock on.
 TEST(Temporaries, AreSweptWhereNobodyMakesThem) {
   const TemporaryDirectory directory;
   auto file = AtomicFile::Create(directory / "file");
@@ -141,7 +141,8 @@ TEST(Temporaries, AreSweptWhereNobodyMakesThem) {
   EXPECT_EQ(ReadBytes(directory / "file"), "x");
 }
 
-// Every process counts from nothing, and that of a container has the number 1 each time.
+// Names must not come from counters or process ids: every process counts from 0, and the process in
+// a container has id 1 each time.
 TEST(Temporaries, HaveNamesThatDoNotComeAgain) {
   EXPECT_TRUE(IsTemporaryName("x.tmp-0123456789abcdef"));
   for (const char* name : {".tmp-0123456789abcdef", "x.tmp-1-0", "x.tmp-0123456789abcdeg", "x",

@@ -51,7 +51,7 @@ TEST(MappedFile, RefusesWhatIsNoFile) {
   EXPECT_THAT(MappedFile::Open(directory / "absent"), Fails(Code::kNotFound, "absent"));
 }
 
-// Read by several threads at once, in any order.
+// Several threads read the file at once, in different orders.
 TEST(MappedFile, OneThatShrinksGivesZerosAndSaysSo) {
   const TemporaryDirectory directory;
   constexpr int64_t kBytes = 1 << 20;
@@ -74,7 +74,7 @@ TEST(MappedFile, OneThatShrinksGivesZerosAndSaysSo) {
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_THAT(file->Check(), Fails(Code::kDataLoss, directory / "file"));
-  // For good, even if the file is as large again.
+  // The error stays, even if the file grows back to its old size.
   std::filesystem::resize_file(directory / "file", kBytes);
   EXPECT_THAT(file->Check(), Fails(Code::kDataLoss, "can no longer be read"));
   EXPECT_TRUE(other->Check().ok());
@@ -98,14 +98,14 @@ TEST(MappedFile, SaysWhenItWasOverwrittenOrGrew) {
   EXPECT_THAT(file->Check(), Fails(Code::kDataLoss, "another size seen"));
 }
 
-// Of mappings that nobody watches, and signals that a process sends.
+// Covers mappings that MappedFile does not watch and signals sent by a process.
 TEST(MappedFile, LeavesEveryOtherSigbusAsItWas) {
   const TemporaryDirectory directory;
   WriteBytes(directory / "file", std::string(8192, 1));
   const auto file = MappedFile::Open(directory / "file");
   ASSERT_TRUE(file.ok());
   const auto read_beyond = [&] {
-    // As a process without a sanitizer's handler of its own has it.
+    // An ordinary mapping, which MappedFile does not watch.
     const int descriptor = open((directory / "file").c_str(), O_RDONLY);
     const auto* bytes = static_cast<const volatile char*>(
         mmap(nullptr, 8192, PROT_READ, MAP_PRIVATE, descriptor, 0));
@@ -115,7 +115,7 @@ TEST(MappedFile, LeavesEveryOtherSigbusAsItWas) {
   EXPECT_DEATH(raise(SIGBUS), "");
 }
 
-// What is computed from damaged bytes is never taken for good.
+// A result computed from damaged bytes must never be used.
 TEST(Checkpoint, SaysWhichFileHasChanged) {
   const TemporaryDirectory directory;
   constexpr const char* config = R"({"model_type": "mamba", "vocab_size": 300, "hidden_size": 16,

@@ -62,7 +62,7 @@ TEST(ParseSafetensorsHeader, RefusesByName) {
   const std::string w = R"("dtype":"F32","shape":[2],"data_offsets":[0,8])";
   ASSERT_TRUE(Parse(Entry(w), 8).ok()) << "the cases below differ from this in one thing";
   const RefusedFile cases[] = {
-      // Not JSON, or not the right JSON.
+      // Not JSON, or JSON of the wrong type.
       {"", 0, {"header", "JSON"}},
       {"[]", 0, {"header", "JSON"}},
       {" {}", 0, {"header", "JSON"}},
@@ -290,7 +290,8 @@ TEST(WriteSafetensors, RefusesWhatCouldNotBeReadBackAndLeavesTheOldFile) {
   EXPECT_EQ(ReadBytes(path), "old");
 }
 
-// The value of a half from its definition, apart from the bit tricks of the conversion.
+// Computes the value of a half from its definition, independently of the conversion's bit
+// operations.
 double HalfByDefinition(uint16_t half) {
   const int exponent = (half >> 10) & 31, mantissa = half & 1023;
   const double sign = half & 0x8000 ? -1 : 1;

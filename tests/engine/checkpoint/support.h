@@ -1,4 +1,4 @@
-// What the tests of this folder share.
+// Helpers shared by the checkpoint tests.
 #ifndef WHIPSNAKE_TESTS_ENGINE_CHECKPOINT_SUPPORT_H_
 #define WHIPSNAKE_TESTS_ENGINE_CHECKPOINT_SUPPORT_H_
 
@@ -17,7 +17,7 @@
 
 namespace whipsnake::engine {
 
-// A directory that lives as long as the object.
+// A temporary directory that is removed with the object.
 class TemporaryDirectory {
  public:
   TemporaryDirectory() {
@@ -43,7 +43,7 @@ inline void WriteBytes(const std::string& path, std::string_view bytes) {
   std::ofstream(path, std::ios::binary) << bytes;
 }
 
-// The bytes of a safetensors file with this header and `data_bytes` zeros after it.
+// Returns the bytes of a safetensors file: this header, then `data_bytes` zeros.
 inline std::string SafetensorsBytes(std::string_view header, size_t data_bytes) {
   const uint64_t length = header.size();
   std::string bytes(sizeof(length), '\0');
@@ -51,7 +51,7 @@ inline std::string SafetensorsBytes(std::string_view header, size_t data_bytes) 
   return bytes.append(header).append(data_bytes, '\0');
 }
 
-// Works for Status and StatusOr alike: the code, and a text that the message must contain.
+// Matches a Status or StatusOr that has this code and whose message contains `text`.
 MATCHER_P2(Fails, code, text, "") {
   const absl::Status* status;
   if constexpr (requires { arg.status(); }) {

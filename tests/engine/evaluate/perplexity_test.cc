@@ -20,8 +20,9 @@ namespace {
 
 constexpr int64_t kVocab = 7;
 
-// The fake's rule: after the history h the logit of v is a fixed function of a hash of h, so that a
-// token that is lost, repeated or carried over from another window changes what follows.
+// The fake model's rule: after history h, the logit of v is a fixed function of a hash of h. A
+// token that is lost, repeated or carried over from another window therefore changes all logits
+// after it.
 float Logit(uint64_t history, int64_t v) {
   return static_cast<float>((history >> (5 * v)) % 32) / 8.0f;
 }
@@ -103,7 +104,7 @@ std::vector<int32_t> RandomTokens(int64_t count) {
   return tokens;
 }
 
-// The definition, written down without windows side by side, chunks or log-sum-exp.
+// Computes the loss by its definition, without parallel windows, chunks or log-sum-exp.
 double ExpectedNll(const std::vector<int32_t>& tokens, int64_t window, int64_t* predicted) {
   double loss = 0;
   *predicted = 0;
@@ -128,8 +129,9 @@ class PerplexityTest : public testing::Test {
   Executor executor_{2};
 };
 
-// Lengths that end a window exactly, one token past it (a window that predicts nothing) and inside
-// it; limits that cut windows into single tokens, put several side by side, and hold everything.
+// Lengths end exactly at the end of a window, one token past it (a window that predicts nothing)
+// and inside it. Limits cut windows into single tokens, run several side by side, and hold
+// everything.
 TEST_F(PerplexityTest, IsTheMeanLossOfEachWindowHoweverItIsCut) {
   for (const int64_t length : {2, 5, 63, 64, 65, 257}) {
     const std::vector<int32_t> tokens = RandomTokens(length);
@@ -168,8 +170,8 @@ TEST_F(PerplexityTest, RunsShortWindowsSideBySide) {
   EXPECT_EQ(model_.most_runs(), 10);
 }
 
-// The loss is the mean of what a response's logprobs say of the same tokens: padding of the
-// vocabulary has no probability in either.
+// The loss equals the mean of the logprobs that a response reports for the same tokens, negated.
+// The vocabulary's padding has no probability in either.
 TEST_F(PerplexityTest, IsTheMeanOfTheLogprobsThatAResponseHas) {
   constexpr int64_t kKnown = 5;
   std::vector<int32_t> tokens = RandomTokens(60);
@@ -214,7 +216,7 @@ TEST(LogNormalizer, IsOfWhatIsFinite) {
   EXPECT_EQ(LogNormalizer(many, scratch), 3e38f);
 }
 
-// Its logits are all the same, and far beyond what exp can take.
+// A model whose logits are all equal and far beyond the range of exp.
 class LoudModel : public FakeModel {
  public:
   absl::StatusOr<kernels::MatrixView<const float>> Forward(std::span<const Run> runs) override {

@@ -1,4 +1,4 @@
-// Fakes for tests of what is built on models: no weights, no executor, no files.
+// Fakes for tests of code built on models: no weights, no executor, no files.
 #ifndef WHIPSNAKE_TESTS_ENGINE_FAKES_FAKE_MODEL_H_
 #define WHIPSNAKE_TESTS_ENGINE_FAKES_FAKE_MODEL_H_
 
@@ -22,11 +22,11 @@
 
 namespace whipsnake::engine {
 
-// Remembers the tokens that it was given.
+// A state that records the tokens it was given.
 class FakeState : public State {
  public:
-  // `live` counts the states that there are; of `most` no copy is made. Room is booked in `ledger`,
-  // a byte for each position.
+  // `live` counts the existing states; CloneAt() fails once there are `most` of them. MakeRoom()
+  // books a byte per position in `ledger`.
   explicit FakeState(std::shared_ptr<std::atomic<int>> live, const std::atomic<int>* most = nullptr,
                      Ledger* ledger = nullptr)
       : live_(std::move(live)), most_(most), ledger_(ledger) {
@@ -69,8 +69,8 @@ class FakeState : public State {
   Reservation room_;
 };
 
-// Logits are a function of all tokens so far; by default the successor of the last token is by far
-// the best. Before each pass `before_forward` is called, where a test can wait on a latch or count.
+// Logits are a function of all tokens so far. By default the successor of the last token is by far
+// the best. `before_forward` is called before each pass; a test can wait on a latch or count there.
 class FakeModel : public Model {
  public:
   using LogitsFunction = std::function<std::vector<float>(std::span<const int32_t> history)>;
@@ -133,9 +133,9 @@ class FakeModel : public Model {
   LogitsFunction logits;
   std::function<void(std::span<const Run>)> before_forward;
   absl::Status error;                        // returned by Forward if not OK
-  std::atomic<bool> weights_changed{false};  // which CheckWeights then says
+  std::atomic<bool> weights_changed{false};  // makes CheckWeights() fail
   std::atomic<int> max_states{1000000};
-  Ledger* room_ledger = nullptr;  // where its states book their room
+  Ledger* room_ledger = nullptr;  // where the states book their room
 
  private:
   const std::shared_ptr<std::atomic<int>> live_states_ = std::make_shared<std::atomic<int>>(0);
@@ -143,7 +143,7 @@ class FakeModel : public Model {
   std::vector<float> rows_;
 };
 
-// Token i is pieces[i]; encoding takes the longest piece that fits.
+// Token i is pieces[i]. Encoding takes the longest piece that matches.
 class FakeTokenizer : public Tokenizer {
  public:
   explicit FakeTokenizer(std::vector<std::string> pieces) : pieces_(std::move(pieces)) {}

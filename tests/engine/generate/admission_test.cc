@@ -1,5 +1,5 @@
-// What a request needs of memory is known before it starts: beside a tight limit requests wait for
-// each other, or are refused when they come, and none that has started fails.
+// A request's memory needs are known before it starts. Under a tight limit requests wait for each
+// other or are refused on arrival, and a request that has started never fails.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -22,7 +22,7 @@ namespace {
 constexpr const char* kTransformer = R"({"model_type": "gpt2", "vocab_size": 300, "n_layer": 2,
     "n_embd": 48, "n_head": 3, "n_positions": 200, "activation_function": "gelu_new"})";
 
-// One request and how it ends.
+// One request and its result.
 struct Answer {
   std::counting_semaphore<> ready{0};
   std::shared_ptr<GenerationStream> stream;
@@ -31,7 +31,7 @@ struct Answer {
   int64_t tokens = 0;
   Finished finished;
 
-  // The status with which the stream ends.
+  // Waits for the stream's end and returns its status.
   const absl::Status& Wait() {
     while (stream != nullptr) {
       ready.acquire();
@@ -55,7 +55,7 @@ class AdmissionTest : public testing::TestWithParam<const char*> {
     tokenizer_ = *std::move(tokenizer);
   }
 
-  // A server's engine with so many bytes beside the model's weights.
+  // Starts an engine with `beside` bytes of memory in addition to the model's weights.
   absl::Status Start(int64_t beside, GeneratorOptions options = {}) {
     Stop();
     Ledger measured;
@@ -107,7 +107,7 @@ class AdmissionTest : public testing::TestWithParam<const char*> {
   std::unique_ptr<Generator> generator_;
 };
 
-// Room for little more than the smallest steps and one request.
+// Memory for little more than the smallest steps and one request.
 int64_t Tight() { return kernels::ScratchBound(64, 192, 2) + (600 << 10); }
 
 TEST_P(AdmissionTest, BesideATightLimitSimultaneousRequestsWaitForEachOther) {
@@ -123,8 +123,8 @@ TEST_P(AdmissionTest, BesideATightLimitSimultaneousRequestsWaitForEachOther) {
 TEST_P(AdmissionTest, AnIdleServerIsAsGoodAsAFreshOne) {
   ASSERT_TRUE(Start(Tight()).ok());
   for (int i = 0; i < 10; ++i) {
-    // Many short ones side by side, each of which leaves a state in the cache, then a long one,
-    // whose own states the cache has from the second time on.
+    // Many short requests at once, each of which leaves a state in the cache; then a long one,
+    // whose own states are in the cache from the second round on.
     std::vector<Answer> many(16);
     for (int j = 0; j < 16; ++j) Submit(Request(60, 4, 100 * i + j), many[j]);
     for (Answer& answer : many) EXPECT_TRUE(answer.Wait().ok()) << answer.status;
@@ -134,9 +134,9 @@ TEST_P(AdmissionTest, AnIdleServerIsAsGoodAsAFreshOne) {
   }
 }
 
-// From no memory beside the model to plenty: the engine does not start, and says what is missing;
-// or every request is refused as it comes, because the queue is full or there is never memory for
-// it, or succeeds.
+// Limits range from no memory beside the model to plenty. Either the engine does not start and says
+// how much is missing, or every request succeeds or is refused on arrival, because the queue is
+// full or the memory can never suffice.
 TEST_P(AdmissionTest, WhateverTheLimitNothingFailsThatWasAccepted) {
   int started = 0, succeeded = 0, refused = 0;
   for (int64_t beside = 0; beside < Tight() + (1 << 20); beside += 50'000) {
@@ -171,7 +171,7 @@ TEST_P(AdmissionTest, WhateverTheLimitNothingFailsThatWasAccepted) {
   EXPECT_GT(refused, 0);
 }
 
-// Random requests that come and go beside random limits. In the end the ledger is what it was.
+// Random requests with cancellations under random limits. In the end the ledger is what it was.
 TEST_P(AdmissionTest, RandomRequestsWithCancellationsLeaveTheLedgerAsItWas) {
   for (uint32_t seed = 0; seed < 8; ++seed) {
     std::mt19937 random(seed);
@@ -210,7 +210,8 @@ TEST_P(AdmissionTest, RandomRequestsWithCancellationsLeaveTheLedgerAsItWas) {
   }
 }
 
-// What the client does not read is booked until it is gone; what was not made is not.
+// Output that the client has not read stays booked until the stream is gone; output that was not
+// made does not.
 TEST_P(AdmissionTest, TheOutputIsBookedUntilItHasBeenTaken) {
   ASSERT_TRUE(Start(int64_t{1} << 28, {.cache = {.max_bytes = 0}}).ok());
   GenerationRequest request = Request(10, 20, 1);
@@ -244,7 +245,7 @@ TEST_P(AdmissionTest, OutputThatWasNotMadeIsNotBookedAtTheEnd) {
   EXPECT_LE(booked, (answer.tokens + 1) * 11'000) << status;
 }
 
-// The token that is chosen last needs no position, after a prompt as after a saved state.
+// The last token chosen needs no position, after a prompt as well as after a saved state.
 TEST_P(AdmissionTest, APromptOfAllPositionsHasOneNewToken) {
   ASSERT_TRUE(Start(int64_t{1} << 28, {.cache = {.max_bytes = 0}}).ok());
   Answer whole, read, resumed;

@@ -1,8 +1,7 @@
-// A request's tokens do not depend on who else is there, nor on what was computed before: bit for
-// bit with a quantized model (check 12 of the specification of Quamba), a recurrent one or a
-// transformer. With floats, whose products
-// differ by the size of the batch, log-probabilities are within 2e-4, and the tokens are the same
-// wherever the two best differ by more.
+// A request's tokens depend neither on the other requests of a batch nor on earlier computation.
+// With a quantized model, recurrent or transformer, they are equal bit for bit (check 12 of the
+// specification of Quamba). With float models, whose products differ with the size of the batch,
+// log-probabilities agree within 2e-4, and tokens are equal unless the two best differ by less.
 #include <gtest/gtest.h>
 
 #include <memory>
@@ -19,13 +18,13 @@
 namespace whipsnake::engine {
 namespace {
 
-// One request and what came of it.
+// One request and its result.
 struct Answer {
   std::counting_semaphore<> ready{0};
   std::shared_ptr<GenerationStream> stream;
   std::vector<int32_t> ids;
   std::vector<float> logprobs;
-  std::vector<float> leads;  // of the best over the second
+  std::vector<float> leads;  // the best logprob minus the second
   bool ended = false;
   Finished finished;
 
@@ -56,7 +55,7 @@ struct Answer {
 struct Case {
   const char* name;
   bool transformer;
-  std::optional<RecipeNames> recipe;  // nothing: fp32
+  std::optional<RecipeNames> recipe;  // none: fp32
   kernels::DType state = kernels::DType::kF32;
 };
 
@@ -91,8 +90,8 @@ class BatchInvarianceTest : public testing::TestWithParam<Case> {
 
   static constexpr int kRequests = 64;
 
-  // Of different lengths, half of them sampled; where a draw may fall on the border of two tokens,
-  // none.
+  // Prompts differ in length. Half of the requests are sampled, but none with float models, where a
+  // draw may fall on the border between two tokens.
   GenerationRequest Request(int index) const {
     GenerationRequest request;
     request.prompt = RandomTokens(1 + index * 37 % 150, 300, 1000 + index);
@@ -114,7 +113,7 @@ class BatchInvarianceTest : public testing::TestWithParam<Case> {
     answer.stream = *std::move(stream);
   }
 
-  // Each alone, its prompt whole.
+  // Runs each request alone, with its prompt in one piece.
   std::vector<Answer> Alone() {
     const auto generator = Make({.max_running = 1, .prefill_chunk_tokens = 1024});
     std::vector<Answer> answers(kRequests);
@@ -137,7 +136,7 @@ class BatchInvarianceTest : public testing::TestWithParam<Case> {
       EXPECT_NEAR(answer.logprobs[i], alone.logprobs[i], kTolerance) << index << ", token " << i;
       if (answer.ids[i] == alone.ids[i]) continue;
       EXPECT_LT(alone.leads[i], kTolerance) << index << ", token " << i;
-      return;  // from here on they are two texts
+      return;  // from here on the texts differ
     }
   }
 
@@ -168,7 +167,7 @@ TEST_P(BatchInvarianceTest, TheSameTokensWhenUrgentOnesTakeTheirPlaces) {
   const std::vector<Answer> alone = Alone();
   const auto generator = Make({.max_running = 4, .prefill_chunk_tokens = 16});
   std::vector<Answer> answers(kRequests);
-  // The least urgent first: those that come later take their places.
+  // The least urgent come first, so that later ones take their places.
   for (int i = 0; i < kRequests; ++i) {
     GenerationRequest request = Request(i);
     request.priority = static_cast<RequestPriority>(2 - i * 3 / kRequests);
@@ -177,7 +176,8 @@ TEST_P(BatchInvarianceTest, TheSameTokensWhenUrgentOnesTakeTheirPlaces) {
   ExpectSame(alone, answers);
 }
 
-// What the states of others, of this request's own past, and of copies give.
+// The cache holds states of other requests and of this one's own past; completions are forked from
+// copies.
 TEST_P(BatchInvarianceTest, TheSameTokensFromTheCacheFromASavedStateAndForked) {
   const std::vector<Answer> alone = Alone();
   const auto generator = Make({});
@@ -185,7 +185,7 @@ TEST_P(BatchInvarianceTest, TheSameTokensFromTheCacheFromASavedStateAndForked) {
       model_.get(), tokenizer_.get(),
       {.batching = {.prefill_chunk_tokens = 16}, .cache = {.interval_tokens = 16}}, nullptr);
   for (int i = 0; i < kRequests; ++i) {
-    // Twice, so that the second finds what the first has left behind.
+    // Twice, so that the second turn finds what the first has cached.
     for (int turn = 0; turn < 2; ++turn) {
       Answer cached;
       Submit(*with_cache, Request(i), cached);
@@ -195,7 +195,7 @@ TEST_P(BatchInvarianceTest, TheSameTokensFromTheCacheFromASavedStateAndForked) {
       const int64_t expected = (std::ssize(Request(i).prompt) - 1) / 16 * 16;
       EXPECT_GE(cached.finished.usage.cached_prompt_tokens, expected) << i;
     }
-    // Read up to some token, saved, written, restored, continued.
+    // Reads half of the prompt, saves the state, restores it and continues.
     GenerationRequest read = Request(i);
     read.prompt.resize(1 + read.prompt.size() / 2);
     read.max_new_tokens = 0;
@@ -215,7 +215,7 @@ TEST_P(BatchInvarianceTest, TheSameTokensFromTheCacheFromASavedStateAndForked) {
     Submit(*generator, rest, resumed);
     resumed.Wait();
     ExpectSame(alone[i], resumed, i);
-    // The first of several completions is what it would be alone.
+    // The first of several completions equals the single one.
     GenerationRequest several = Request(i);
     several.completions = 3;
     Answer forked;

@@ -1,4 +1,5 @@
-// Where memory is short: a request that needs much of it starts, whatever small ones come.
+// With too little memory, a request that needs much of it still starts, however many small ones
+// arrive.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -28,12 +29,12 @@ struct Request {
   std::string client = "";
 };
 
-// A generator without a model: requests take memory when they start, and give it back at their end.
+// A generator without a model: requests take memory when they start and release it at their end.
 class Machine {
  public:
   Machine(const BatcherOptions& options, int64_t bytes) : batcher_(options), free_(bytes) {}
 
-  // Its id.
+  // Returns the request's id.
   uint64_t Add(const Request& request) {
     const uint64_t id = next_id_++;
     EXPECT_TRUE(batcher_.Add({id, request.prompt, request.priority, request.client, now_}).ok());
@@ -41,7 +42,7 @@ class Machine {
     return id;
   }
 
-  // Who ran in the next step.
+  // Runs the next step and returns the ids of the requests that ran.
   std::vector<uint64_t> Step() {
     now_ += std::chrono::milliseconds(10);
     std::vector<uint64_t> ran;
@@ -83,7 +84,7 @@ class Machine {
   int64_t free_;
   Clock::time_point now_;
   uint64_t next_id_ = 1;
-  std::map<uint64_t, std::pair<Request, bool>> requests_;  // and whether it has its memory
+  std::map<uint64_t, std::pair<Request, bool>> requests_;  // and whether each has its memory
 };
 
 TEST(BatcherMemoryTest, WhatIsGivenBackIsForTheOneThatFoundNone) {
@@ -114,7 +115,8 @@ TEST(BatcherMemoryTest, WhoComesBeforeTheOneThatFoundNoneIsNotBarred) {
   EXPECT_THAT(machine.Step(), Not(Contains(late))) << "who waited long is as urgent";
 }
 
-// It has memory already, and gives it back sooner when it goes on.
+// Further sequences of a started request use memory that it already has, and it releases that
+// memory sooner if it continues.
 TEST(BatcherMemoryTest, SequencesOfWhatHasBegunAreNotBarred) {
   Batcher batcher({});
   Clock::time_point now;
@@ -129,7 +131,7 @@ TEST(BatcherMemoryTest, SequencesOfWhatHasBegunAreNotBarred) {
   EXPECT_EQ(std::ranges::count(next, 3u, &BatchShare::id), 1);
 }
 
-// Others outside have the memory: the small one need not wait for them.
+// The memory is held outside the batcher, so the small request need not wait for the large one.
 TEST(BatcherMemoryTest, WhereNobodyCanGiveMemoryBackNobodyIsBarred) {
   Machine machine({}, 10);
   machine.TakeMemory(4);
@@ -144,7 +146,7 @@ TEST(BatcherMemoryTest, WhereNobodyCanGiveMemoryBackNobodyIsBarred) {
   }
 }
 
-// Small requests for which there is always memory, and always more of them.
+// There is always memory for the small requests, and more of them always arrive.
 TEST(BatcherMemoryTest, ALargeRequestStartsHoweverManySmallOnesCome) {
   for (uint64_t seed = 0; seed < 100; ++seed) {
     std::mt19937_64 random(seed);
@@ -166,7 +168,7 @@ TEST(BatcherMemoryTest, ALargeRequestStartsHoweverManySmallOnesCome) {
     }
     const uint64_t large =
         machine.Add({.bytes = from(90, 100), .prompt = from(1, 30), .client = client()});
-    // It waits for its turn among those that came before, and for those that have begun to end.
+    // It waits for its turn behind earlier requests, and for the running ones to end.
     int steps = 0;
     for (; steps < 2000 && !machine.has_begun(large); ++steps) {
       for (int i = 0; i < 2; ++i) add_small();

@@ -95,7 +95,7 @@ TEST_F(BatcherTest, AnUrgentPromptIsReadFirst) {
 
 TEST_F(BatcherTest, TheQueueIsBoundedByRequestsAndByTokens) {
   Use({.max_running = 1, .max_waiting = 3, .max_waiting_tokens = 100});
-  ASSERT_TRUE(Add(1, 1000).ok());  // alone it may be as long as it likes
+  ASSERT_TRUE(Add(1, 1000).ok());  // an empty queue takes a request of any length
   EXPECT_EQ(Add(2, 1).code(), absl::StatusCode::kResourceExhausted);
   Plan();
   ASSERT_TRUE(Add(2, 60).ok());
@@ -118,7 +118,7 @@ TEST_F(BatcherTest, AnUrgentRequestTakesAPlaceAndGivesItBack) {
   EXPECT_THAT(Plan(), ElementsAre(Decode(1), Share(3, 2)));
   EXPECT_EQ(batcher_->waiting(), 1);
   batcher_->Remove(3);
-  // From where it was.
+  // It continues where it stopped.
   EXPECT_THAT(Plan(), ElementsAre(Decode(1), Share(2, 8)));
   EXPECT_THAT(Plan(), ElementsAre(Decode(1), Share(2, 4)));
 }
@@ -135,7 +135,7 @@ TEST_F(BatcherTest, EqualsDoNotTakeEachOthersPlaces) {
 TEST_F(BatcherTest, NobodyStarvesUnderUrgentLoad) {
   Use({.max_running = 1, .max_waiting = 1000, .aging = seconds(5)});
   ASSERT_TRUE(Add(1, 1, RequestPriority::kLow).ok());
-  // One urgent request a second, of one step each, always another waiting.
+  // One urgent request arrives per second, each of one step, and another always waits.
   ASSERT_TRUE(Add(2, 1, RequestPriority::kHigh).ok());
   uint64_t next = 3;
   for (int step = 0; step < 20; ++step, now_ += seconds(1)) {
@@ -144,7 +144,7 @@ TEST_F(BatcherTest, NobodyStarvesUnderUrgentLoad) {
     ASSERT_EQ(shares.size(), 1u);
     if (shares[0].id == 1) {
       EXPECT_GE(step, 10);
-      // And once it runs, it is left alone.
+      // Once it runs, it is not preempted.
       EXPECT_THAT(Plan(), ElementsAre(Decode(1)));
       return;
     }
@@ -170,7 +170,7 @@ TEST_F(BatcherTest, WhoWasAwayIsOwedNothingAndWhoLeavesOwesStill) {
   Use({.max_running = 1, .max_waiting = 1000});
   for (uint64_t id = 0; id < 10; ++id) ASSERT_TRUE(Add(id, 10, {}, "steady").ok());
   for (int i = 0; i < 5; ++i) batcher_->Remove(Plan().at(0).id);
-  // A newcomer does not get the 50 tokens that it missed: the two take turns at once.
+  // A new client gets no credit for the 50 tokens that it missed: the two alternate at once.
   ASSERT_TRUE(Add(100, 10, {}, "newcomer").ok());
   ASSERT_TRUE(Add(101, 10, {}, "newcomer").ok());
   std::vector<uint64_t> order;
@@ -179,7 +179,7 @@ TEST_F(BatcherTest, WhoWasAwayIsOwedNothingAndWhoLeavesOwesStill) {
     batcher_->Remove(order.back());
   }
   EXPECT_THAT(order, ElementsAre(5, 100, 6, 101));
-  // One that leaves having had more is not first again by coming back.
+  // A client that leaves after using more than its share is not first when it returns.
   ASSERT_TRUE(Add(200, 1000, {}, "greedy").ok());
   while (Plan().at(0).id != 200) batcher_->Remove(Plan().at(0).id);
   batcher_->Remove(200);
@@ -212,7 +212,8 @@ TEST_F(BatcherTest, WithNobodyWhoHasMemoryWaitingAloneDoesNotHelp) {
   EXPECT_THAT(Plan(), ElementsAre(Share(1, 5)));
 }
 
-// The urgent one took a place but found no memory: that is with the one that lost the place.
+// The urgent request took a place but found no memory, because the request that lost its place
+// still holds it.
 TEST_F(BatcherTest, WhoHasMemoryRunsOnWhenAnUrgentOneHasNone) {
   Use({.max_running = 1});
   ASSERT_TRUE(Add(1, 1).ok());
@@ -243,7 +244,7 @@ TEST_F(BatcherTest, AForkGoesOnBesideTheFirst) {
   ASSERT_TRUE(Add(1, 3).ok());
   Plan();
   batcher_->Fork(1, 2);
-  batcher_->Fork(1, 3);  // the bound of the queue is not for it
+  batcher_->Fork(1, 3);  // the bound of the queue does not apply to forks
   EXPECT_THAT(Plan(), ElementsAre(Decode(1), Decode(3)));
   batcher_->Remove(1);
   EXPECT_THAT(Plan(), ElementsAre(Decode(3), Decode(2)));
@@ -252,8 +253,8 @@ TEST_F(BatcherTest, AForkGoesOnBesideTheFirst) {
   EXPECT_THAT(Plan(), IsEmpty());
 }
 
-// Whatever comes: nobody runs twice in a step, the budget holds, a prompt is read exactly once, and
-// all end.
+// Under any load no sequence runs twice in a step, the budget holds, each prompt is read exactly
+// once, and all sequences end.
 TEST_F(BatcherTest, HoldsItsRulesUnderRandomLoad) {
   for (uint64_t seed = 0; seed < 50; ++seed) {
     std::mt19937_64 random(seed);
@@ -310,7 +311,8 @@ TEST_F(BatcherTest, HoldsItsRulesUnderRandomLoad) {
   }
 }
 
-// Of a step, how many sequences are each client's, whose ids are below 100, below 200, ...
+// Returns the number of sequences per client in a step. Client k has the ids from 100k to 100k +
+// 99.
 std::map<uint64_t, int> ByClient(const std::vector<BatchShare>& shares) {
   std::map<uint64_t, int> counts;
   for (const BatchShare& share : shares) ++counts[share.id / 100];
@@ -328,7 +330,7 @@ TEST_F(BatcherTest, OneRequestOfManySequencesLeavesOthersTheirShareInTheNextStep
   EXPECT_EQ(ByClient(shares)[1], 1);
   EXPECT_EQ(ByClient(shares)[0], 63);
   EXPECT_EQ(batcher_->waiting(), 1);
-  // The one that was admitted last waits, and goes on where it was when there is a place.
+  // The sequence admitted last waits, and continues where it stopped when there is a place.
   EXPECT_EQ(std::ranges::count(shares, 2u, &BatchShare::id), 0);
   batcher_->Remove(100);
   EXPECT_THAT(Plan(), testing::Contains(Decode(2)));
@@ -344,7 +346,7 @@ TEST_F(BatcherTest, ClientsShareThePlacesEquallyAndKeepThem) {
   EXPECT_EQ(first.at(0), 5);
   EXPECT_EQ(first.at(1), 5);
   EXPECT_EQ(first.at(2), 2);
-  // Nobody changes places while nobody comes or goes, for however long.
+  // Places do not change while no request arrives or ends, for any length of time.
   const auto ids = [&] {
     std::set<uint64_t> running;
     for (const BatchShare& share : Plan()) running.insert(share.id);
@@ -352,7 +354,7 @@ TEST_F(BatcherTest, ClientsShareThePlacesEquallyAndKeepThem) {
   };
   const auto running = ids();
   for (int step = 0; step < 100; ++step, now_ += seconds(1)) ASSERT_EQ(ids(), running);
-  // The third client's places are given to the others, and no one has fewer than before.
+  // The third client's places go to the others, and neither has fewer than before.
   batcher_->Remove(200);
   batcher_->Remove(201);
   const auto second = ByClient(Plan());
@@ -360,7 +362,8 @@ TEST_F(BatcherTest, ClientsShareThePlacesEquallyAndKeepThem) {
   EXPECT_EQ(second.at(1), 6);
 }
 
-// A place more is no reason: the two would take it from each other for ever.
+// A difference of one place moves no sequence: otherwise the two clients would take the place from
+// each other forever.
 TEST_F(BatcherTest, ADifferenceOfOneMovesNobody) {
   Use({.max_running = 3});
   for (const uint64_t id : {0, 1}) ASSERT_TRUE(Add(id, 1, {}, "a").ok());
@@ -382,7 +385,7 @@ TEST_F(BatcherTest, UrgencyComesBeforeEqualShares) {
   EXPECT_THAT(Plan(), ElementsAre(Decode(0), Decode(1), Decode(2), Share(101, 1)));
 }
 
-// Sequences that were admitted after a long wait, and so as urgent, are no more than others.
+// Sequences admitted after a long wait count as urgent, but still get no more than their share.
 TEST_F(BatcherTest, WhoWaitedLongKeepsNoMoreThanItsShare) {
   Use({.max_running = 4, .aging = seconds(5)});
   ASSERT_TRUE(Add(0, 1, {}, "a").ok());
@@ -395,7 +398,7 @@ TEST_F(BatcherTest, WhoWaitedLongKeepsNoMoreThanItsShare) {
   EXPECT_EQ(ByClient(Plan())[1], 2);
 }
 
-// The queue is bounded in requests: sequences that have run, and wait again, are none.
+// The queue's bound counts requests; waiting sequences that have already run do not count.
 TEST_F(BatcherTest, WaitingSequencesOfARequestDoNotFillTheQueue) {
   Use({.max_running = 1, .max_waiting = 2});
   ASSERT_TRUE(Add(1, 1, {}, "a").ok());

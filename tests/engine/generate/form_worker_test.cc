@@ -1,4 +1,4 @@
-// The worker of structured outputs: what goes wrong in one search ends that search alone.
+// The worker of structured outputs: an error in one search ends only that search.
 #include "engine/generate/form_worker.h"
 
 #include <gmock/gmock.h>
@@ -16,7 +16,7 @@
 namespace whipsnake::engine {
 namespace {
 
-// The system's memory ends where the ledger's does.
+// Simulates a system that runs out of memory when the ledger does.
 class ThrowingReclaimer : public Reclaimer {
  public:
   int64_t Reclaim(int64_t) override {
@@ -29,7 +29,7 @@ class ThrowingReclaimer : public Reclaimer {
 
 class FormWorkerTest : public testing::Test {
  protected:
-  // A form that looks back over many letters is in another state after each of them.
+  // A form that looks back over many letters, so that it is in a new state after each letter.
   std::shared_ptr<Constraint> Heavy(std::shared_ptr<FormMemory> memory) {
     auto form = Constraint::Compile({ConstraintSpec::Form::kRegex, {"[ab]*a[ab]{500}"}},
                                     vocabulary_, {}, std::move(memory));
@@ -37,7 +37,7 @@ class FormWorkerTest : public testing::Test {
     return *std::move(form);
   }
 
-  // Chooses letters until nothing more is known; whatever is found by then.
+  // Chooses up to `letters` letters, stopping at an error. Returns the last result.
   const absl::StatusOr<std::shared_ptr<const NextTokens>>& Choose(FormedOutput& output,
                                                                   int letters) {
     output.Seek(kMuch);
@@ -73,7 +73,7 @@ TEST_F(FormWorkerTest, ASearchThatTheSystemHasNoMemoryForEndsAlone) {
   EXPECT_THAT(std::string(status.message()), testing::StartsWith("regex: "));
   EXPECT_TRUE(Choose(other, 400).ok()) << Await(other).status();
 
-  // The form itself is as good as new, with what memory there is.
+  // The form itself is still usable once there is memory again.
   reclaimer.throws = false;
   FormedOutput again(form, &worker_);
   EXPECT_TRUE(Choose(again, 3).ok()) << Await(again).status();

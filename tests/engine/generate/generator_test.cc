@@ -218,13 +218,13 @@ TEST_F(GeneratorTest, ACancelledRequestThatWaitsEndsBeforeTheNextStep) {
   busy.wait();
   waiting.stream().Cancel();
   release.count_down();
-  EXPECT_EQ(waiting.reason(), FinishReason::kCancelled);  // though the other goes on
+  EXPECT_EQ(waiting.reason(), FinishReason::kCancelled);  // although the other continues
   EXPECT_EQ(waiting.started(), 0);
   running.stream().Cancel();
   EXPECT_EQ(running.reason(), FinishReason::kCancelled);
 }
 
-// A kernel that found no memory in the middle of a pass has left states that mean nothing.
+// A kernel that runs out of memory in the middle of a pass leaves invalid states.
 TEST_F(GeneratorTest, APassThatWasAbortedIsNotTriedAgain) {
   HoldFirstPass();
   std::atomic<int> passes{0};
@@ -273,7 +273,7 @@ TEST_F(GeneratorTest, InABatchOnlyWhatCannotBeComputedFails) {
   EXPECT_THAT(failing.ids(), ElementsAre(4, 5));
 }
 
-// All of the passes' runs: how many tokens each had.
+// Records the number of tokens of each run in each pass.
 class PassRecorder {
  public:
   explicit PassRecorder(FakeModel& model) {
@@ -309,7 +309,7 @@ TEST_F(GeneratorTest, CompletionsReadThePromptOnce) {
   EXPECT_EQ(model_.live_states(), 0);
   EXPECT_THAT(passes.Take(), ElementsAre(ElementsAre(4), ElementsAre(1, 1, 1), ElementsAre(1, 1, 1),
                                          ElementsAre(1, 1, 1), ElementsAre(1, 1, 1)));
-  // The first is what one alone would have been.
+  // The first completion equals a single one.
   request.completions = 1;
   Collector alone;
   Submit(alone, request);
@@ -317,7 +317,8 @@ TEST_F(GeneratorTest, CompletionsReadThePromptOnce) {
   EXPECT_EQ(alone.ids(), first);
 }
 
-// However many sequences a request has: another client's starts in the step after it came.
+// Another client's request starts in the first step after its arrival, however many sequences the
+// first request has.
 TEST_F(GeneratorTest, OneRequestOfManyCompletionsKeepsNobodyWaiting) {
   std::latch all_run(1), release(1);
   int passes_until_start = 0;
@@ -350,7 +351,7 @@ TEST_F(GeneratorTest, OneRequestOfManyCompletionsKeepsNobodyWaiting) {
 }
 
 TEST_F(GeneratorTest, CompletionsEndEachByItself) {
-  // The first token is the seed's; 7 ends, whatever else counts up to it.
+  // The seed chooses the first token; each next token counts up, and 7 ends the sequence.
   model_.logits = [](std::span<const int32_t> history) {
     std::vector<float> row(8, history.size() == 1 ? 0.0f : -1000.0f);
     row[0] = -1000;
@@ -374,7 +375,7 @@ TEST_F(GeneratorTest, CompletionsEndEachByItself) {
     EXPECT_EQ(ids.back(), 7);
     EXPECT_EQ(std::ssize(ids), 8 - ids.front());
     EXPECT_EQ(finished.completions[i].generated_tokens, std::ssize(ids));
-    // The state has seen all but the token that ended it.
+    // The state has seen all tokens except the one that ended it.
     std::vector<int32_t> seen = {0};
     seen.insert(seen.end(), ids.begin(), ids.end() - 1);
     const SavedState& saved = *finished.completions[i].state;
@@ -415,9 +416,9 @@ TEST_F(GeneratorTest, TheNextTurnReadsOnlyWhatIsNew) {
   EXPECT_EQ(second.reason(), FinishReason::kLength);
   EXPECT_THAT(second.ids(), ElementsAre(2, 3));
   EXPECT_EQ(second.Wait().finished.usage.prompt_tokens, 8);
-  EXPECT_EQ(second.Wait().finished.usage.cached_prompt_tokens, 5);  // the last was never read
+  EXPECT_EQ(second.Wait().finished.usage.cached_prompt_tokens, 5);  // the last token was never read
   EXPECT_THAT(passes.Take(), ElementsAre(ElementsAre(3), ElementsAre(1)));
-  // A beginning that is almost the same is another one.
+  // A prefix that differs in one token does not match.
   Submit(other, Request({0, 1, 3, 3, 4, 5, 0, 1}, 1));
   EXPECT_EQ(other.reason(), FinishReason::kLength);
   EXPECT_EQ(other.Wait().finished.usage.cached_prompt_tokens, 0);
@@ -430,7 +431,7 @@ TEST_F(GeneratorTest, ACachedPromptFreesItsShareOfTheBudget) {
   Submit(first, Request({0, 1, 2, 3, 4, 5, 6, 0, 1, 2}, 1));
   EXPECT_EQ(first.reason(), FinishReason::kLength);
   EXPECT_THAT(passes.Take(), ElementsAre(ElementsAre(4), ElementsAre(4), ElementsAre(2)));
-  // Its first nine tokens are those of the other, but only after eight is there a state.
+  // The two prompts share nine tokens, but the cached state is after eight.
   Submit(second, Request({0, 1, 2, 3, 4, 5, 6, 0, 1, 3, 4, 5, 6}, 1));
   EXPECT_EQ(second.reason(), FinishReason::kLength);
   EXPECT_THAT(second.ids(), ElementsAre(7));
@@ -479,7 +480,7 @@ TEST_F(GeneratorTest, AStructuredOutputIsCompleteAndEndsThere) {
     EXPECT_EQ(collector.text().size() % 2, 1) << collector.text();
     EXPECT_LE(collector.ids().size(), 6) << "the budget, of which one is for the g";
   }
-  // Where the output may end, the end-of-sequence token may come; and not before.
+  // The end-of-sequence token is allowed only where the output may end.
   GenerationRequest request = Request({0}, 6);
   request.eos_token_ids = {7};
   model_.logits = [](std::span<const int32_t>) {
@@ -493,8 +494,8 @@ TEST_F(GeneratorTest, AStructuredOutputIsCompleteAndEndsThere) {
   EXPECT_EQ(collector.text(), "aaa");
 }
 
-// Tokens of twelve letters a and b: after each of them a form that looks back over a hundred is in
-// another state.
+// The tokens are of twelve letters a and b, so a form that looks back over hundreds of letters is
+// in a new state after each token.
 class HeavyFormTest : public GeneratorTest {
  protected:
   HeavyFormTest() {
@@ -543,7 +544,7 @@ TEST_F(HeavyFormTest, OthersGoOnWhileASequenceWaitsForItsForm) {
 
 TEST_F(HeavyFormTest, WhatIsTooCostlyEndsAlone) {
   Collector heavy, other;
-  // Compiled, as what comes first is cheap; refused some tokens later.
+  // It compiles, because its beginning is cheap, and is refused some tokens later.
   Submit(heavy, Heavy({.max_bytes = int64_t{8} << 20}));
   Submit(other, Request({0}, 200));
   EXPECT_TRUE(absl::IsResourceExhausted(heavy.Wait().status)) << heavy.Wait().status;
@@ -572,7 +573,7 @@ TEST_F(GeneratorTest, NothingEndsItBeforeTheLeastNumberOfTokens) {
   };
   Collector collector;
   Submit(collector, request);
-  // "c" (2) would be eos and is passed over; the ninth token is a "d" and may stop.
+  // "c" (2) would be eos and is skipped; the ninth token is a "d" and may stop.
   EXPECT_EQ(collector.reason(), FinishReason::kStop);
   EXPECT_THAT(collector.ids(), ElementsAre(1, 3, 4, 5, 6, 7, 0, 1, 3));
   EXPECT_EQ(collector.text(), "bd\xe2\x82\xacg<eos>ab");
@@ -595,7 +596,7 @@ TEST_F(GeneratorTest, WhoDoesNotReadIsGivenUp) {
     ASSERT_TRUE(submitted.ok());
     stream = *std::move(submitted);
   }
-  // Others are not concerned, and take more steps than it has.
+  // Other requests are not affected, and take more steps than this one has.
   for (int i = 0; i < 5; ++i) {
     Collector reader;
     Submit(reader, Request({0}, 5));
@@ -609,16 +610,28 @@ TEST_F(GeneratorTest, WhoDoesNotReadIsGivenUp) {
   EXPECT_EQ(event.finished.usage.generated_tokens, 11);
 }
 
-TEST_F(GeneratorTest, WhatIsNotTakenIsMerged) {
+// Only a consumer that asks is told of the end while something else waits for it.
+TEST_F(GeneratorTest, TheEndIsToldToWhoPolls) {
   Start();
-  std::binary_semaphore ready(0), end(0);
+  std::binary_semaphore first(0), end(0);
   std::atomic<int> notices = 0;
   auto stream =
-      generator_->Submit(Request({0}, 5), [&] { (++notices == 1 ? ready : end).release(); });
+      generator_->Submit(Request({0}, 1000), [&] { (++notices == 1 ? first : end).release(); });
   ASSERT_TRUE(stream.ok());
-  ready.acquire();
-  end.acquire();       // it is told of too, though what came first was not taken
-  generator_.reset();  // by now everything is in the buffer, whether finished or not
+  first.acquire();
+  if (!(*stream)->PollDone()) end.acquire();
+  EXPECT_TRUE((*stream)->PollDone());
+  EXPECT_TRUE((*stream)->Take().done);
+}
+
+TEST_F(GeneratorTest, WhatIsNotTakenIsMerged) {
+  Start();
+  Collector collector;
+  std::latch done(1);
+  auto stream = generator_->Submit(Request({0}, 5), [&] { done.count_down(); });
+  ASSERT_TRUE(stream.ok());
+  done.wait();
+  generator_.reset();  // now everything is in the buffer, finished or not
   const GenerationStream::Event event = (*stream)->Take();
   EXPECT_TRUE(event.started);
   EXPECT_TRUE(event.done);

@@ -1,4 +1,5 @@
-// Where there are fewer states than sequences: who waits, who takes turns, and what is given back.
+// With fewer states than sequences: which requests wait or take turns, and which memory is
+// released.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -38,7 +39,7 @@ TEST_F(MemoryShortageTest, OneThatFindsNoMemoryWaitsForAnotherToEnd) {
   EXPECT_EQ(none.Wait().status.code(), absl::StatusCode::kResourceExhausted);
 }
 
-// As where another model has the memory, or a client has not read what it was sent.
+// As if another model held the memory, or a client had not read its output.
 TEST_F(MemoryShortageTest, OneThatFindsNoMemoryWaitsForOthersOutsideToo) {
   model_.max_states = 0;
   Start({.cache = {.max_bytes = 0}, .memory_patience = std::chrono::hours(1)});
@@ -53,7 +54,7 @@ TEST_F(MemoryShortageTest, OneThatFindsNoMemoryWaitsForOthersOutsideToo) {
   EXPECT_TRUE(two.Wait().status.ok()) << two.Wait().status;
 }
 
-// A client's second sequence gives its memory up for another client's first.
+// One client's second sequence gives up its memory for another client's first.
 TEST_F(MemoryShortageTest, MemoryIsSharedAmongClientsToo) {
   std::latch all_run(1), release(1);
   std::atomic<bool> waits{false};
@@ -89,8 +90,8 @@ TEST_F(MemoryShortageTest, MemoryIsSharedAmongClientsToo) {
   EXPECT_EQ(model_.live_states(), 0);
 }
 
-// One that gives up the copy of the prompt's state that it has just got takes another copy later,
-// and reads nothing again: the prompt's state is still there.
+// A completion that gives up its fresh copy of the prompt's state takes another copy later and
+// reads nothing again, because the prompt's state still exists.
 TEST_F(MemoryShortageTest, AFreshCopyOfThePromptsStateMayBeGivenUp) {
   for (const int states : {2, 3, 4}) {
     SCOPED_TRACE(states);
@@ -121,7 +122,7 @@ TEST_F(MemoryShortageTest, AFreshCopyOfThePromptsStateMayBeGivenUp) {
   }
 }
 
-// Where the copies find no memory they wait for the first to end.
+// Completions that find no memory for their copies wait for the first to end.
 TEST_F(MemoryShortageTest, CompletionsTakeTurnsWhereMemoryIsShort) {
   model_.max_states = 2;
   Start({.cache = {.max_bytes = 0}});
@@ -134,7 +135,7 @@ TEST_F(MemoryShortageTest, CompletionsTakeTurnsWhereMemoryIsShort) {
   EXPECT_EQ(model_.live_states(), 0);
 }
 
-// One state is enough: what the others need is read again.
+// One state suffices: the other completions read the prompt again.
 TEST_F(MemoryShortageTest, CompletionsTakeTurnsWithASingleState) {
   model_.max_states = 1;
   Start({.cache = {.max_bytes = 0}});
@@ -147,8 +148,8 @@ TEST_F(MemoryShortageTest, CompletionsTakeTurnsWithASingleState) {
   EXPECT_EQ(model_.live_states(), 0);
 }
 
-// Two requests of several completions that between them hold all the memory: each could go on if
-// the other ended.
+// Two requests of several completions together hold all the memory: each could continue if the
+// other ended.
 TEST_F(MemoryShortageTest, RequestsThatHoldAllMemoryBetweenThemBothSucceed) {
   HoldFirstPass();
   model_.max_states = 2;
@@ -168,7 +169,7 @@ TEST_F(MemoryShortageTest, RequestsThatHoldAllMemoryBetweenThemBothSucceed) {
   EXPECT_EQ(model_.live_states(), 0);
 }
 
-// Room of a byte for each position, in a ledger of a hundred.
+// Room takes one byte per position, in a ledger of 100 bytes.
 class RoomTest : public GeneratorTest {
  protected:
   RoomTest() { model_.room_ledger = &ledger_; }
@@ -180,7 +181,7 @@ class RoomTest : public GeneratorTest {
     return request;
   }
 
-  // The first token is the seed's; 7 ends, whatever else counts up to it.
+  // The seed chooses the first token; each next token counts up, and 7 ends the sequence.
   void CountUpFromAnyToken() {
     model_.logits = [](std::span<const int32_t> history) {
       std::vector<float> row(8, history.size() == 1 ? 0.0f : -1000.0f);
@@ -190,7 +191,7 @@ class RoomTest : public GeneratorTest {
     };
   }
 
-  // Of what the cache keeps, too.
+  // Also checks the states that the cache keeps.
   void ExpectNoRoomIsLeft(Collector& collector) {
     EXPECT_TRUE(collector.Wait().done);
     EXPECT_GT(ledger_.peak(), 0);
@@ -224,8 +225,8 @@ TEST_F(RoomTest, IsGivenBackWhereAllEndWithTheirFirstToken) {
   ExpectNoRoomIsLeft(collector);
 }
 
-// The cache has the prompt's state, whose room waits for those that are to go on from it; the last
-// of them takes a copy.
+// The cache holds the prompt's state. Its room is kept for the completions that will continue from
+// it; the last of them takes a copy.
 TEST_F(RoomTest, IsGivenBackWhereSomeEndWithTheirFirstToken) {
   CountUpFromAnyToken();
   Start();
@@ -285,7 +286,7 @@ TEST_F(RoomTest, OneThatFindsNoneOutsideKeepsNobodyWaiting) {
   EXPECT_TRUE(large.Wait().status.ok()) << large.Wait().status;
 }
 
-// Small ones that always have room, and always come: they do not renew its patience.
+// Small requests that always have room keep arriving: they must not renew the large one's patience.
 TEST_F(RoomTest, OneThatNeverFindsAnyEndsHoweverManyComeAfterIt) {
   HoldFirstPass();
   Start({.cache = {.max_bytes = 0}, .max_unread_tokens = kPatient, .memory_patience = {}});

@@ -13,7 +13,7 @@ namespace {
 
 using Tokens = std::vector<int32_t>;
 
-// A state that has seen `tokens`, and has a size.
+// A state that has seen `tokens` and takes `bytes`.
 class SizedState : public FakeState {
  public:
   SizedState(Tokens tokens, int64_t bytes)
@@ -29,7 +29,7 @@ class SizedState : public FakeState {
   const int64_t bytes_;
 };
 
-// A state of blocks of 32 tokens, 100 bytes each, that can be cut anywhere.
+// A state of blocks of 32 tokens, 100 bytes each, that can be cut at any position.
 class RewindableState : public FakeState {
  public:
   RewindableState(Tokens tokens, std::vector<const std::byte*> blocks)
@@ -50,7 +50,7 @@ void Insert(PrefixCache& cache, const Tokens& tokens, int64_t bytes = 100) {
   cache.Insert(tokens, std::make_shared<SizedState>(tokens, bytes));
 }
 
-// What the state that was found has seen.
+// The tokens that the found state has seen.
 Tokens Found(PrefixCache& cache, const Tokens& tokens) {
   const PrefixCache::Found found = cache.Find(tokens);
   if (found.state == nullptr) return {};
@@ -66,7 +66,7 @@ TEST(PrefixCacheTest, FindsTheLongestProperBeginning) {
   Insert(cache, {1, 2, 3, 4});
   Insert(cache, {2});
   EXPECT_EQ(Found(cache, {1, 2, 3, 4, 5}), (Tokens{1, 2, 3, 4}));
-  EXPECT_EQ(Found(cache, {1, 2, 3, 4}), (Tokens{1, 2}));  // one token is left to be read
+  EXPECT_EQ(Found(cache, {1, 2, 3, 4}), (Tokens{1, 2}));  // one token remains to be read
   EXPECT_EQ(Found(cache, {1, 2, 4, 4, 5}), (Tokens{1, 2}));
   EXPECT_EQ(Found(cache, {2, 2}), (Tokens{2}));
   EXPECT_EQ(Found(cache, {1}), Tokens());
@@ -87,7 +87,7 @@ TEST(PrefixCacheTest, WhatWasNotUsedForLongestGoesFirst) {
   EXPECT_EQ(Found(cache, {1, 9}), Tokens{1});
   EXPECT_EQ(Found(cache, {2, 9}), Tokens{2});
   EXPECT_EQ(Found(cache, {4, 9}), Tokens{4});
-  Insert(cache, {5}, 1000);  // would not fit if it were alone
+  Insert(cache, {5}, 1000);  // would not fit even alone
   EXPECT_EQ(cache.entries(), 3);
 }
 
@@ -97,7 +97,7 @@ TEST(PrefixCacheTest, GivesMemoryBackWhereTheLedgerNeedsIt) {
   ledger.Register(&cache);
   auto held = ledger.Allocate(900, Purpose::kStates, "a cached state");
   ASSERT_TRUE(held.ok());
-  // A state that keeps the ledger's bytes as long as it lives.
+  // A state that holds bytes of the ledger while it lives.
   struct BookedState : SizedState {
     BookedState(Tokens seen, Buffer bytes)
         : SizedState(std::move(seen), bytes.size()), buffer(std::move(bytes)) {}
@@ -147,7 +147,8 @@ TEST(PrefixCacheTest, WhatStatesShareCountsOnce) {
   EXPECT_EQ(cache.bytes(), 0);
 }
 
-// Against a map of all that was inserted, with few different tokens, so that beginnings are shared.
+// Compares with a map of all inserted tokens. There are few different tokens, so that prefixes are
+// shared.
 TEST(PrefixCacheTest, AgreesWithAPlainSearch) {
   std::mt19937 random(1);
   PrefixCache cache({});

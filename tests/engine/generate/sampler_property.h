@@ -1,5 +1,5 @@
-// What holds of a sampler for any logits and any parameters that Validate admits. A unit test tries
-// the extremes, a fuzzer the rest.
+// Properties of a sampler that hold for any logits and any parameters that Validate() accepts. A
+// unit test tries the extremes, a fuzzer the rest.
 #ifndef WHIPSNAKE_TESTS_ENGINE_GENERATE_SAMPLER_PROPERTY_H_
 #define WHIPSNAKE_TESTS_ENGINE_GENERATE_SAMPLER_PROPERTY_H_
 
@@ -13,7 +13,7 @@
 
 namespace whipsnake::engine {
 
-// Draws `steps` tokens from the same logits; what is wrong with one of them, or "".
+// Draws `steps` tokens from the same logits. Returns what is wrong with one of them, or "".
 inline std::string FaultOfSampler(const SamplingParameters& parameters,
                                   std::span<const float> logits, std::span<const int32_t> prompt,
                                   std::span<const uint64_t> allowed, int steps) {

@@ -28,7 +28,7 @@ int32_t NextId(Sampler& sampler, const std::vector<float>& logits) {
   return token->id;
 }
 
-// How often each token is drawn with fresh seeds, as shares.
+// The share of draws that each token gets, with a new seed per draw.
 std::map<int32_t, double> Shares(SamplingParameters parameters, const std::vector<float>& logits,
                                  int draws = 20000) {
   std::map<int32_t, double> shares;
@@ -83,7 +83,7 @@ TEST(SamplerTest, TopPKeepsTheSmallestSetThatReachesIt) {
   EXPECT_EQ(Shares({.top_p = 1e-6f}, logits, 500).size(), 1u);
 }
 
-// The nucleus by its definition: sort everything, sum until p is reached.
+// Computes the nucleus by its definition: sort everything, sum until p is reached.
 TEST(SamplerTest, TopPEqualsTheDefinitionOnRandomLogits) {
   std::mt19937 random(7);
   std::normal_distribution<float> normal(0, 3);
@@ -116,13 +116,13 @@ TEST(SamplerTest, MinPIsRelativeToTheBest) {
   EXPECT_EQ(Shares({.min_p = 1.0f}, logits, 500).size(), 1u);
 }
 
-// Every combination of the three, against sets made by sorting.
+// Combinations of the three filters, compared with sets made by sorting.
 TEST(SamplerTest, EachFilterLeavesWhatTheOnesBeforeItLeft) {
   std::mt19937 random(5);
   for (int round = 0; round < 60; ++round) {
     std::vector<float> logits(40);
     std::normal_distribution<float> normal(0, 1 + round % 3);
-    for (float& logit : logits) logit = std::round(normal(random) * 4) / 4;  // equals among them
+    for (float& logit : logits) logit = std::round(normal(random) * 4) / 4;  // makes ties
     const SamplingParameters parameters{.top_k = round % 4 == 0 ? 0 : 1 + round % 17,
                                         .top_p = round % 3 == 0 ? 1.0f : 0.3f + 0.01f * round,
                                         .min_p = round % 5 == 0 ? 0.0f : 0.002f * round};
@@ -180,7 +180,7 @@ TEST(SamplerTest, OnlyWhatIsAllowedAndNotBannedIsChosen) {
 
 TEST(SamplerTest, RepetitionPenaltyCountsThePromptAndTurnsOnTheSign) {
   const std::vector<int32_t> prompt = {0, 2};
-  // 4/2 < 3, so the seen best loses; a negative logit is pushed down, not up.
+  // 4/2 < 3, so the best token, already seen, loses. A negative logit is pushed down, not up.
   Sampler positive({.temperature = 0, .repetition_penalty = 2}, 2, prompt);
   EXPECT_EQ(NextId(positive, {4, 3}), 1);
   Sampler negative({.temperature = 0, .repetition_penalty = 2}, 3, prompt);
@@ -192,7 +192,7 @@ TEST(SamplerTest, PresenceAndFrequencyCountOutputAlone) {
   Sampler presence({.temperature = 0, .presence_penalty = 1.5f}, 2, prompt);
   EXPECT_EQ(NextId(presence, {2, 1}), 0);  // in the prompt: not penalized
   EXPECT_EQ(NextId(presence, {2, 1}), 1);  // 0.5 < 1
-  EXPECT_EQ(NextId(presence, {2, 1}), 0);  // 0.5 > -0.5: once, however often generated
+  EXPECT_EQ(NextId(presence, {2, 1}), 0);  // 0.5 > -0.5: applied once, however often generated
   EXPECT_EQ(NextId(presence, {2, 1}), 0);
 
   Sampler frequency({.temperature = 0, .frequency_penalty = 0.6f}, 2, prompt);
@@ -218,7 +218,7 @@ TEST(SamplerTest, TheSameSeedGivesTheSameTokensAndPositionsDiffer) {
   EXPECT_NE(draw(1, 0), draw(2, 0));
   EXPECT_NE(draw(1, 0), draw(1, 1));
   const std::vector<int32_t> ids = draw(1, 0);
-  EXPECT_GT(std::set<int32_t>(ids.begin(), ids.end()).size(), 40u);  // not one number over and over
+  EXPECT_GT(std::set<int32_t>(ids.begin(), ids.end()).size(), 40u);  // positions differ
 }
 
 TEST(SamplerTest, LogprobsAreOfTheUnmodifiedLogits) {
@@ -246,8 +246,8 @@ TEST(SamplerTest, NanIsNeverChosenAndAloneIsAnError) {
             absl::StatusCode::kInternal);
 }
 
-// Every parameter at the ends of its valid range and at its default, in all combinations; numbers
-// that Validate refuses are left out, so the list may name more than is valid.
+// Every parameter at its default and at the ends of its valid range, in all combinations.
+// Combinations that Validate() refuses are dropped, so the lists may contain invalid values.
 std::vector<SamplingParameters> ExtremeParameters() {
   constexpr float kLeast = std::numeric_limits<float>::denorm_min();
   constexpr int64_t kMost = std::numeric_limits<int64_t>::max();

@@ -8,7 +8,7 @@
 namespace whipsnake::engine {
 namespace {
 
-// Takes 100 bytes for a row and 1000 for one of the logits.
+// Needs 100 bytes per row and 1000 bytes per row of logits.
 class SizedModel : public FakeModel {
  public:
   explicit SizedModel(Ledger* ledger) : FakeModel(8), ledger_(*ledger) {}
@@ -49,7 +49,8 @@ TEST(StepSizeTest, WithoutALimitAllIsAsAskedFor) {
   EXPECT_EQ(ledger.used(), 100 * 512 + 1000 * 64);
 }
 
-// At every limit as large as half of it allows, up to the smallest step, which may take all.
+// For every limit, steps are as large as half of the limit allows; only the smallest step may use
+// all of it.
 TEST(StepSizeTest, WithLessMemoryStepsAreSmaller) {
   int64_t last_rows = 0, last_running = 0;
   for (int64_t limit = 100; limit < 300'000; limit += 100) {
@@ -79,7 +80,7 @@ TEST(StepSizeTest, WithLessMemoryStepsAreSmaller) {
   EXPECT_EQ(last_running, 64);
 }
 
-// A cache gives way to a model's workspace.
+// A cache releases its memory for a model's workspace.
 TEST(StepSizeTest, CachesAreAskedFirst) {
   class Cache : public Reclaimer {
    public:

@@ -40,7 +40,7 @@ TEST(StopFilterTest, TheStopThatIsCompleteFirstWins) {
   EXPECT_TRUE(filter.stopped());
 }
 
-// However the text is cut, the output is the text before the earliest end of a stop.
+// However the text is cut, the output ends before the stop text that is complete first.
 TEST(StopFilterTest, CutsDoNotMatter) {
   std::mt19937 random(3);
   for (int round = 0; round < 3000; ++round) {

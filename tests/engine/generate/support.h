@@ -1,4 +1,5 @@
-// What the tests of the generator share: a generator of a fake model, and what its streams deliver.
+// Shared by the generator's tests: a generator with a fake model, and a collector of a stream's
+// events.
 #ifndef WHIPSNAKE_TESTS_ENGINE_GENERATE_SUPPORT_H_
 #define WHIPSNAKE_TESTS_ENGINE_GENERATE_SUPPORT_H_
 
@@ -19,7 +20,7 @@
 
 namespace whipsnake::engine {
 
-// Everything that one stream has delivered; waits for it without sleeping.
+// Collects everything that one stream delivers. Waits without sleeping.
 class Collector {
  public:
   std::function<void()> on_ready() {
@@ -61,7 +62,7 @@ class GeneratorTest : public ::testing::Test {
  protected:
   GeneratorTest() : tokenizer_({"a", "b", "c", "d", "\xe2\x82", "\xac", "g", "<eos>"}), model_(8) {}
 
-  // A fake's steps take no time: a reader is slow beside them.
+  // Steps of the fake model take no time, so any reader is slow in comparison.
   static constexpr int64_t kPatient = std::numeric_limits<int64_t>::max();
 
   void Start(GeneratorOptions options = {.max_unread_tokens = kPatient}) {
@@ -84,7 +85,7 @@ class GeneratorTest : public ::testing::Test {
     collector.Watch(*std::move(stream));
   }
 
-  // The first pass tells that it is busy and waits for its release.
+  // The first pass counts down `busy_` and waits for `release_`.
   void HoldFirstPass() {
     model_.before_forward = [this](std::span<const engine::Run>) {
       if (!first_.exchange(false)) return;

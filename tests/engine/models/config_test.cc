@@ -24,7 +24,7 @@ struct Published {
   int64_t layers, hidden_size, time_step_rank, parameters;
 };
 
-// The counts are those of the published checkpoints' tensors, the tied head counted once.
+// Parameter counts are those of the published checkpoints' tensors, with a tied head counted once.
 constexpr Published kPublished[] = {
     {"mamba-130m", 24, 768, 48, 129135360},    {"mamba-370m", 48, 1024, 64, 371516416},
     {"mamba-790m", 48, 1536, 96, 793204224},   {"mamba-1.4b", 48, 2048, 128, 1372178432},
@@ -137,8 +137,8 @@ TEST(ParseMambaConfig, FillsInDefaults) {
               IsEmpty());
 }
 
-// Published Hugging Face configs say everything twice, the second time in the original form's
-// words.
+// Published Hugging Face configs contain each setting twice, the second time under the key of the
+// original form.
 TEST(ParseMambaConfig, IgnoresLeftoversOfTheOriginalForm) {
   json config = json::parse(ReadConfig("mamba-130m"));
   config.update({{"d_model", 1},
@@ -251,7 +251,7 @@ TEST(ParseMambaConfig, TheLargestAllowedSizesDoNotOverflow) {
   EXPECT_LT(config->parameters(), int64_t{1} << 60) << "so that bytes fit in 63 bits too";
 }
 
-// Found by the fuzzer: a bound that only its default breaks.
+// Found by the fuzzer: a default, or a value computed from one, that violates a bound.
 TEST(ParseMambaConfig, ChecksWhatIsComputedFromDefaultsToo) {
   EXPECT_THAT(
       ParseMambaConfig(R"({"d_model": 8, "ssm_cfg": {"dt_min": 5}})"),

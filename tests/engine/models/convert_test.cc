@@ -85,7 +85,7 @@ TEST_F(ConvertTest, EpsilonsThatWereTrainedAreKeptUnlessAnotherIsGiven) {
   EXPECT_EQ(set->epsilon, 0.5f);
   EXPECT_EQ(Epsilon(out_, 0), 0.5f);
 
-  // A model whose layers have none of their own, but config.json's.
+  // A model whose layers have no epsilons of their own, only the one in config.json.
   const std::string shared = out_ + "_shared";
   fs::remove_all(shared);
   fs::copy("tests/goldens/gpt2/relu", shared);
@@ -114,7 +114,7 @@ TEST_F(ConvertTest, WhatCannotBeConvertedIsNamedAndNothingIsLeft) {
   EXPECT_FALSE(fs::exists(out_));
 }
 
-// The oracles use the very file that is written for users.
+// The oracles use the same file that the conversion writes for users.
 TEST(CrreluRegistration, IsTheOraclesOwn) {
   EXPECT_EQ(ReadTextFile("tests/oracles/crrelu.py").value(), CrreluRegistration());
 }

@@ -1,5 +1,5 @@
-// GPT-2 against transformers' logits (tests/oracles/gpt2_goldens.py), and its own invariants:
-// however a sequence is cut into runs and whoever shares the batch, the logits are the same.
+// Compares GPT-2's logits with those of transformers (tests/oracles/gpt2_goldens.py), and checks
+// that logits depend neither on how a sequence is cut into runs nor on the rest of the batch.
 #include "engine/models/gpt2/gpt2.h"
 
 #include "engine/models/kv_state.h"
@@ -37,7 +37,7 @@ TEST_P(Gpt2GoldenTest, AnySplitGivesTheSameLogits) {
     const Logits whole = ForwardWhole(*model, tokens);
     const Logits steps = ForwardInPieces(*model, tokens, std::vector<int64_t>(length, 1));
     EXPECT_LE(Difference(whole, steps), 1e-5);
-    // Up to 16 rows a product sums in one order, and the rest of the model always does.
+    // Products of up to 16 rows always sum in the same order, as does the rest of the model.
     if (length <= 16) {
       EXPECT_EQ(whole, steps);
     }
@@ -183,7 +183,7 @@ TEST_F(Gpt2Test, AForkGoesItsOwnWayFromWhereverItParts) {
     std::vector<int32_t> all(tokens.begin(), tokens.begin() + at);
     all.insert(all.end(), rest.begin(), rest.end());
     EXPECT_LE(Difference({ForwardWhole(*model, all).back()}, forked), 1e-5) << at;
-    // And the first is what it was.
+    // The first state is unchanged.
     auto same = state->CloneAt(47);
     EXPECT_LE(
         Difference({whole.back()}, Forward(*model, {{std::span(tokens).last(1), same->get()}})),
@@ -243,7 +243,7 @@ TEST_F(Gpt2Test, SavedStatesGoOnAsTheyWere) {
       const auto rest = std::span(tokens).subspan(at);
       EXPECT_EQ(Forward(*model, {{rest, restored->get(), LogitsOf::kAll}}),
                 Forward(*model, {{rest, state.get(), LogitsOf::kAll}}));
-      // What is saved is a matter of the tokens, not of where the state came from.
+      // Saved bytes depend only on the tokens, not on how the state was computed.
       auto longer = NewState(*model);
       Forward(*model, {{std::span(tokens).first(at), longer.get(), LogitsOf::kNone}});
       Forward(*model, {{rest, longer.get(), LogitsOf::kNone}});
@@ -288,7 +288,7 @@ TEST_F(Gpt2Test, WeightsThatADecodeStepReadsAreAllButThePositions) {
   EXPECT_EQ(bytes, model->info().weights_bytes - 48 * 18 * 4);
 }
 
-// The demo model's greedy continuations, from an independent fp32 implementation.
+// Greedy continuations of the demo model must equal those of an independent fp32 implementation.
 TEST_F(Gpt2Test, TheDemoModelContinuesItsReferencePrompts) {
   const auto model = Load(kDemo);
   ASSERT_NE(model, nullptr);

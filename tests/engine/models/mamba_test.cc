@@ -1,5 +1,5 @@
-// Mamba against transformers' logits (tests/oracles/mamba_goldens.py), and its own invariants:
-// however a sequence is cut into runs and whoever shares the batch, the logits are the same.
+// Compares Mamba's logits with those of transformers (tests/oracles/mamba_goldens.py), and checks
+// that logits depend neither on how a sequence is cut into runs nor on the rest of the batch.
 #include "engine/models/mamba/mamba.h"
 
 #include "tests/engine/models/support.h"
@@ -35,7 +35,7 @@ TEST_P(MambaGoldenTest, AnySplitGivesTheSameLogits) {
     const Logits whole = ForwardWhole(*model, tokens);
     const Logits steps = ForwardInPieces(*model, tokens, std::vector<int64_t>(length, 1));
     EXPECT_LE(Difference(whole, steps), 1e-5);
-    // Up to 16 rows a product sums in one order, and the rest of the model always does.
+    // Products of up to 16 rows always sum in the same order, as does the rest of the model.
     if (length <= 16) {
       EXPECT_EQ(whole, steps);
     }
@@ -70,7 +70,7 @@ TEST_P(MambaGoldenTest, ABatchOfUnequalRunsGivesTheSameLogitsAsEachAlone) {
   EXPECT_LE(Difference(alone, Forward(*model, runs)), 1e-5);
   for (size_t i = 0; i < lengths.size(); ++i) EXPECT_EQ(states[i]->position(), lengths[i]);
 
-  // The states that the batch left behind go on as if each had been alone.
+  // States computed in the batch continue as if each had been computed alone.
   const int32_t next = 1;
   for (size_t i = 0; i < lengths.size(); ++i) {
     const Logits batched = Forward(*model, {{{&next, 1}, states[i].get(), LogitsOf::kLast}});
@@ -95,7 +95,7 @@ TEST_P(MambaGoldenTest, Bf16StaysNearFp32) {
     }
   }
   EXPECT_LT(error, 1e-3 * signal);
-  EXPECT_GT(error, 0);  // it is another arithmetic
+  EXPECT_GT(error, 0);  // the arithmetic differs
   EXPECT_LE(Difference(b, ForwardInPieces(*rounded, tokens, std::vector<int64_t>(64, 1))), 0.1);
 }
 
@@ -180,7 +180,7 @@ TEST_F(MambaTest, WhatIsMissingOrMisshapenIsNamed) {
   fs::remove_all(directory);
 }
 
-// The demo model's greedy continuations, from an independent fp32 implementation.
+// Greedy continuations of the demo model must equal those of an independent fp32 implementation.
 TEST_F(MambaTest, TheDemoModelContinuesItsReferencePrompts) {
   const auto model = Load(kDemo);
   ASSERT_NE(model, nullptr);

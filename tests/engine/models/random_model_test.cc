@@ -24,7 +24,7 @@ constexpr char kUntied[] = R"({"model_type": "mamba", "vocab_size": 257, "hidden
     "num_hidden_layers": 1, "tie_word_embeddings": false, "use_bias": true, "use_conv_bias": false})";
 constexpr char kOriginal[] = R"({"d_model": 16, "n_layer": 2, "vocab_size": 261, "ssm_cfg": {}})";
 
-// Fowler, Noll, Vo: FNV-1a.
+// 64-bit FNV-1a (Fowler, Noll, Vo).
 uint64_t Hash(const std::string& bytes) {
   uint64_t hash = 0xcbf29ce484222325u;
   for (const char c : bytes) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3u;
@@ -162,7 +162,7 @@ TEST(WriteRandomModel, RefusesAndLeavesNothing) {
   EXPECT_THAT(
       WriteRandomModel(R"({"model_type": "mamba", "vocab_size": 256})", 1, directory / "model"),
       Fails(Code::kInvalidArgument, "vocab_size: 256 seen, expected at least 257"));
-  // 2^56 bytes and more.
+  // More than 2^48 bytes of weights.
   EXPECT_THAT(WriteRandomModel(R"({"model_type": "mamba", "hidden_size": 65536,
                                    "num_hidden_layers": 4096})",
                                1, directory / "model"),
@@ -178,7 +178,7 @@ TEST(WriteRandomModel, RefusesAndLeavesNothing) {
 }
 
 TEST(MakeByteLevelTokenizer, HasExactlyTheTokensAskedForAndEveryMergeIsValid) {
-  // The last is beyond all pairs of bytes.
+  // The last size needs more tokens than there are pairs of bytes.
   for (const int64_t tokens : {257, 258, 300, 50280, 257 + 65536 + 1000}) {
     const json document = json::parse(MakeByteLevelTokenizer(tokens));
     const auto vocabulary = document["model"]["vocab"].get<std::map<std::string, int64_t>>();

@@ -1,4 +1,4 @@
-// What tests of models have in common: running them, and the goldens that transformers wrote.
+// Shared by the model tests: running a model, and reading the goldens that transformers wrote.
 #ifndef WHIPSNAKE_TESTS_ENGINE_MODELS_SUPPORT_H_
 #define WHIPSNAKE_TESTS_ENGINE_MODELS_SUPPORT_H_
 
@@ -49,7 +49,7 @@ class ModelFixture : public ::testing::Test {
     return logits;
   }
 
-  // All positions' logits of one sequence, cut into runs of the given lengths.
+  // Returns the logits of all positions of one sequence, processed in runs of the given lengths.
   static Logits ForwardInPieces(Model& model, std::span<const int32_t> tokens,
                                 const std::vector<int64_t>& lengths) {
     auto state = NewState(model);
@@ -74,8 +74,8 @@ class ModelFixture : public ::testing::Test {
     return tokens;
   }
 
-  // The largest difference in any row, relative to the row's largest logit: sums of another order
-  // differ by so much in every logit, small or large.
+  // Returns the largest difference in any row, relative to the row's largest logit but at least 1:
+  // another order of summation changes every logit, small or large, by about that much.
   static double Difference(const Logits& a, const Logits& b) {
     EXPECT_EQ(a.size(), b.size());
     double worst = 0;
@@ -98,8 +98,8 @@ class ModelFixture : public ::testing::Test {
 struct GoldenSequence {
   std::vector<int32_t> tokens;
   std::vector<int64_t> positions;
-  std::vector<int32_t> argmax;  // of every position
-  std::vector<double> gap;      // between the two best
+  std::vector<int32_t> argmax;  // at each position
+  std::vector<double> gap;      // between the two best logits
   std::vector<float> logits;    // [positions, outputs]
 };
 
@@ -127,7 +127,8 @@ inline std::vector<GoldenSequence> ReadGoldens(const std::string& directory) {
   return sequences;
 }
 
-// Every position's logits, and the best token where it is the best by more than the logits differ.
+// Compares the logits at the golden positions, and the best token at every position where the two
+// best logits differ by at least 2e-3.
 inline void ExpectGolden(const GoldenSequence& golden, const Logits& logits, double tolerance) {
   for (size_t i = 0; i < golden.positions.size(); ++i) {
     const auto& row = logits[golden.positions[i]];
@@ -146,7 +147,7 @@ inline void ExpectGolden(const GoldenSequence& golden, const Logits& logits, dou
   }
 }
 
-// A demo model's greedy continuations, from an independent fp32 implementation.
+// Compares a demo model's greedy continuations with those of an independent fp32 implementation.
 inline void ExpectReferenceContinuations(Model& model, const std::string& directory) {
   const nlohmann::json reference =
       nlohmann::json::parse(std::ifstream(directory + "/reference.json"));

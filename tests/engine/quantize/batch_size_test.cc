@@ -1,5 +1,5 @@
-// A sequence's logits in a batch are what they are alone, bit for bit, for every size of the batch,
-// every scheme that is quantized and every form of the head.
+// A sequence has the same logits in a batch as alone, bit for bit, for several batch sizes, every
+// quantized scheme and every form of the head.
 #include <gtest/gtest.h>
 
 #include <memory>
@@ -66,7 +66,7 @@ class BatchSizeTest : public testing::TestWithParam<Case> {
     directory_ = FreshDirectory("quantized");
     QuantizeOptions options;
     options.recipe = *recipe;
-    if (recipe->percentile) options.percentile = 0.99999;  // given, as choosing it takes long
+    if (recipe->percentile) options.percentile = 0.99999;  // given, because choosing it is slow
     const auto report = QuantizeModel(RandomModel(GetParam().config), SmallCalibration(), options,
                                       directory_, environment(), Silent);
     ASSERT_TRUE(report.ok()) << report.status();
@@ -74,7 +74,7 @@ class BatchSizeTest : public testing::TestWithParam<Case> {
 
   ModelEnvironment environment() { return {.executor = &executor_, .ledger = &ledger_}; }
 
-  // The last logits of a prompt and of one token after it, of each sequence.
+  // Returns for each sequence the last logits of a prompt, followed by those of one token after it.
   static std::vector<Logits> Together(Model& model, int first, int count) {
     std::vector<std::vector<int32_t>> tokens;
     std::vector<std::unique_ptr<State>> states;

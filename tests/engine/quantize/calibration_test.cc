@@ -27,7 +27,7 @@ class CalibrationTest : public testing::Test {
     return std::string(Make(text).status().message());
   }
 
-  // Documents of more than 30 tokens, each with its number in it.
+  // Documents of more than 30 tokens, each beginning with its number.
   static std::string Documents(int count) {
     std::string lines;
     for (int i = 0; i < count; ++i) {

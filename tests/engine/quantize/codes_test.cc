@@ -18,7 +18,7 @@ TEST(QuantizeWeight, RowsHaveTheirOwnScales) {
   const float values[] = {127, -1, 0.5f, 2.54f, 0.01f, -2.54f};
   const QuantizedWeight rows = QuantizeWeight({values, 2, 3}, /*scale_per_row=*/true);
   EXPECT_THAT(rows.scale, ElementsAre(1.0f, testing::FloatEq(0.02f)));
-  EXPECT_THAT(rows.codes, ElementsAre(127, -1, 0, 127, 0, -127));  // a half goes to the even code
+  EXPECT_THAT(rows.codes, ElementsAre(127, -1, 0, 127, 0, -127));  // a half rounds to even
   const QuantizedWeight whole = QuantizeWeight({values, 2, 3}, /*scale_per_row=*/false);
   EXPECT_THAT(whole.scale, ElementsAre(1.0f));
   EXPECT_THAT(whole.codes, ElementsAre(127, -1, 0, 3, 0, -3));
@@ -31,8 +31,8 @@ TEST(QuantizeWeight, ZerosHaveAScaleThatCanBeDividedBy) {
   EXPECT_THAT(quantized.codes, ElementsAre(0, 0));
 }
 
-// A linear layer in codes against the one in floats, on the numbers as they were before rounding:
-// more than 30 dB, the threshold of the published code's own tests.
+// Compares a linear layer in codes with one in floats on the numbers before rounding. Requires more
+// than 30 dB, the threshold in the published code's own tests.
 TEST(QuantizeWeight, ALinearLayerKeeps30Decibels) {
   std::mt19937 random(1);
   std::normal_distribution<float> normal;
@@ -68,8 +68,8 @@ TEST(QuantizeWeight, ALinearLayerKeeps30Decibels) {
 
 TEST(RoundingError, CountsWhatIsClippedAndWhatIsLost) {
   RoundingError error;
-  error.Add(1.25f, 0.5f);  // code 2: a quarter is lost
-  error.Add(64, 0.5f);     // code 127: half of one is lost
+  error.Add(1.25f, 0.5f);  // code 2: 0.25 is lost
+  error.Add(64, 0.5f);     // code 127: 0.5 is lost
   error.Add(1, 0.5f);      // exact
   EXPECT_EQ(error.clipped, 1);
   EXPECT_EQ(error.count, 3);

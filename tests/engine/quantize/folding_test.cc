@@ -33,7 +33,7 @@ class FoldingTest : public testing::Test {
     return logits;
   }
 
-  // The tensors of a model that is folded and stays in fp32.
+  // Returns the tensors of the folded model, still in fp32.
   static std::vector<OwnedTensor> Folded(const MambaConfig& config, const Recipe& recipe,
                                          std::span<const OwnedTensor> tensors) {
     const auto checkpoint = Checkpoint::Of(tensors);
@@ -103,7 +103,7 @@ TEST_F(FoldingTest, LogitsStayTheSame) {
   }
 }
 
-// W y = (W Hᵀ/√E) (H y/√E), also where H is not symmetric.
+// W y = (W Hᵀ/√E) (H y/√E), also if H is not symmetric.
 TEST_F(FoldingTest, RotatedRowsUndoTheOutputsRotation) {
   for (const int64_t width : {40, 64, 80, 96, 768}) {
     const int64_t outputs = 7;
@@ -126,9 +126,9 @@ TEST_F(FoldingTest, RotatedRowsUndoTheOutputsRotation) {
   }
 }
 
-// Rotating the outputs is rotating what comes out.
+// Rotating a weight's columns rotates the layer's outputs.
 TEST_F(FoldingTest, RotatedColumnsRotateTheOutputs) {
-  const int64_t rows = 40, cols = 100;  // more columns than are done at once
+  const int64_t rows = 40, cols = 100;  // more columns than are processed at once
   std::mt19937 random(4);
   std::normal_distribution<float> normal;
   std::vector<float> weight(rows * cols);

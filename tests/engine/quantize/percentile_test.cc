@@ -10,7 +10,7 @@ namespace whipsnake::engine {
 namespace {
 
 TEST(Quantiles, InterpolateBetweenNeighbours) {
-  // Sorted 1 2 3 4 6; the places are 0.5 * 4 = 2, 0.9 * 4 = 3.6 and the last.
+  // Sorted 1 2 3 4 6; the positions are 0.5 * 4 = 2, 0.9 * 4 = 3.6 and the last.
   std::vector<float> values = {6, 1, 4, 2, 3};
   EXPECT_THAT(Quantiles(values, std::vector<double>{0.5, 0.9, 1}),
               testing::ElementsAre(3.0f, testing::FloatEq(4 + 0.6f * 2), 6.0f));

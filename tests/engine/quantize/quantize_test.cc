@@ -1,4 +1,4 @@
-// From a directory to a quantized one: what comes out, and what is refused.
+// Quantization of model directories: the output, and what is refused.
 #include "engine/quantize/quantize.h"
 
 #include <gmock/gmock.h>
@@ -90,8 +90,8 @@ TEST_F(QuantizeTest, EverySchemeStaysNearTheFloatModel) {
             signal += double{expected[i]} * expected[i];
             noise += std::pow(double{seen[i]} - expected[i], 2);
           }
-          // Random weights have no outliers: any recipe keeps 20 dB, and a wrong scale, a missing
-          // rotation or a transposed one keeps none.
+          // Random weights have no outliers, so any recipe keeps 20 dB. A wrong scale, or a missing
+          // or transposed rotation, would lose all of it.
           EXPECT_GT(10 * std::log10(signal / noise), 20)
               << Name(scheme) << " head " << head_bits << " tied " << tied << " granularity "
               << static_cast<int>(granularity);
@@ -111,7 +111,7 @@ TEST_F(QuantizeTest, TheReportNamesEverySiteOfEveryLayer) {
     const auto best = std::ranges::min_element(report->trials, {}, &PercentileTrial::nll);
     EXPECT_EQ(trial.percentile == *report->percentile, &trial == &*best);
   }
-  // Nine activations and five weights a layer; the head's input and the embedding.
+  // Nine activations and five weights per layer, plus the head's input and the embedding.
   EXPECT_EQ(report->sites.size(), 3u * (9 + 5) + 2);
   for (const SiteReport& site : report->sites) {
     EXPECT_GT(site.smallest_scale, 0) << site.site;
@@ -124,8 +124,8 @@ TEST_F(QuantizeTest, TheReportNamesEverySiteOfEveryLayer) {
   EXPECT_EQ(json["scheme"], "quamba-w8a8");
 }
 
-// The scale of int8 states is the one that predicts the held-out text best, and has nothing to do
-// with the percentile, which is x's.
+// The scale of int8 states is the one that predicts the held-out text best. It does not depend on
+// the percentile, which applies to x.
 TEST_F(QuantizeTest, TheScaleOfStatesIsChosenByItself) {
   const std::string model = RandomModel(SmallConfig());
   std::vector<std::vector<float>> scales;
@@ -223,7 +223,7 @@ TEST_F(QuantizeTest, ACancelledJobLeavesNothing) {
   EXPECT_EQ(ledger_.used(), 0);
 }
 
-// Of a model whose file shrinks, or changes, while it is read nothing is made.
+// A model whose file shrinks or changes while it is read gives no output.
 TEST_F(QuantizeTest, AModelThatChangesMeanwhileIsRefused) {
   for (const double when : {0.0, 0.3, 0.7, 0.92}) {
     for (const bool shrinks : {true, false}) {
@@ -247,7 +247,7 @@ TEST_F(QuantizeTest, AModelThatChangesMeanwhileIsRefused) {
   }
 }
 
-// A file may not grow past a limit: the same error as a full disk half-way.
+// A limit on the file size makes writing fail half-way, as a full disk does.
 TEST_F(QuantizeTest, AFullDiskLeavesNothing) {
   const std::string model = RandomModel(SmallConfig());
   const std::string out = FreshDirectory("full");
@@ -280,7 +280,7 @@ TEST_F(QuantizeTest, EveryTensorIsNeeded) {
   const std::string out = Quantized(SmallConfig());
   const std::vector<OwnedTensor> all = Tensors(out);
   for (const OwnedTensor& missing : all) {
-    if (missing.name.find("layers.0") != std::string::npos) continue;  // as layers 1 and 2
+    if (missing.name.find("layers.0") != std::string::npos) continue;  // same as layers 1 and 2
     std::vector<OwnedTensor> others;
     for (const OwnedTensor& tensor : all) {
       if (tensor.name != missing.name) others.push_back(tensor);

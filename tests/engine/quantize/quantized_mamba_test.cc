@@ -1,6 +1,6 @@
-// A quantized Mamba computes the same, bit for bit, however a sequence is cut into runs and whoever
-// shares its batch, with states of every type: integer products have no order, each row of the rest
-// is on its own, and a state is rounded after every token.
+// A quantized Mamba computes the same bits however a sequence is cut into runs and whatever shares
+// its batch, with states of every type: integer sums do not depend on their order, each row of the
+// rest is computed on its own, and a state is rounded after every token.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -76,7 +76,7 @@ TEST_P(QuantizedMambaTest, AnySplitIsBitIdentical) {
   for (const DType type : kStateTypes) {
     const auto model = Load({.state_type = type});
     for (const int64_t length : {1, 2, 3, 4, 5, 17, 300, 2049}) {
-      if (type != DType::kF32 && length > 300) continue;  // as many again for each type
+      if (type != DType::kF32 && length > 300) continue;  // too slow for every type
       const std::vector<int32_t> tokens = RandomTokens(length, 300, length);
       const Logits whole = InPieces(*model, tokens, length);
       for (const int64_t piece : {1, 3, 32, 256, 2048}) {
@@ -88,7 +88,7 @@ TEST_P(QuantizedMambaTest, AnySplitIsBitIdentical) {
   }
 }
 
-// A prompt cut in two at every place.
+// Cuts a prompt in two at every position.
 TEST_P(QuantizedMambaTest, AnyCutIsBitIdentical) {
   const std::vector<int32_t> tokens = RandomTokens(40, 300, 7);
   for (const DType type : kStateTypes) {
@@ -104,7 +104,7 @@ TEST_P(QuantizedMambaTest, AnyCutIsBitIdentical) {
   }
 }
 
-// So what is evaluated is what is served.
+// Evaluation therefore measures exactly what is served.
 TEST_P(QuantizedMambaTest, EvaluatesTheSameTokenByTokenAndInWholeWindows) {
   const std::vector<int32_t> tokens = RandomTokens(300, 300, 8);
   std::vector<double> losses;
@@ -116,7 +116,7 @@ TEST_P(QuantizedMambaTest, EvaluatesTheSameTokenByTokenAndInWholeWindows) {
           ->nll;
     };
     const double whole = evaluate(int64_t{64} << 20);
-    // The losses are the same bit for bit; their sum is made in another order.
+    // The losses are equal bit for bit, but they are summed in a different order.
     EXPECT_NEAR(evaluate(1), whole, 1e-12 * whole) << Name(type);
     losses.push_back(whole);
   }

@@ -1,4 +1,4 @@
-// Small random models for the tests of quantization.
+// Small random models for the quantization tests.
 #ifndef WHIPSNAKE_TESTS_ENGINE_QUANTIZE_SUPPORT_H_
 #define WHIPSNAKE_TESTS_ENGINE_QUANTIZE_SUPPORT_H_
 
@@ -22,25 +22,26 @@
 
 namespace whipsnake::engine {
 
-// A path in this test's own directory at which nothing lies.
+// Returns a path in this test's own directory where nothing exists.
 inline std::string FreshDirectory(const std::string& name) {
   const auto* test = ::testing::UnitTest::GetInstance()->current_test_info();
   std::string own =
       absl::StrCat("whipsnake_", test->test_suite_name(), "_", test->name(), "_", getpid());
-  std::ranges::replace(own, '/', '_');  // of parameterized tests
+  std::ranges::replace(own, '/', '_');  // in names of parameterized tests
   const std::filesystem::path path = std::filesystem::path(::testing::TempDir()) / own / name;
   std::filesystem::remove_all(path);
   std::filesystem::create_directories(path.parent_path());
   return path.string();
 }
 
-// What lies beside it, temporary files included.
+// Counts the entries of the parent directory, including temporary files.
 inline int64_t EntriesBeside(const std::string& path) {
   const auto parent = std::filesystem::path(path).parent_path();
   return std::distance(std::filesystem::directory_iterator(parent), {});
 }
 
-// A config of a small Mamba; 40 and 80 have Hadamard matrices that are not symmetric.
+// Returns the config of a small Mamba. Widths of 40 and 80 have Hadamard matrices that are not
+// symmetric.
 inline std::string SmallConfig(int64_t hidden_size = 40, bool tied = true, bool use_bias = false) {
   return absl::StrCat(R"({"model_type": "mamba", "vocab_size": 300, "num_hidden_layers": 3,
     "state_size": 16, "hidden_size": )",
@@ -55,7 +56,7 @@ inline std::string RandomModel(const std::string& config) {
   return directory;
 }
 
-// The tensors of a directory, each changed by `change`.
+// Reads the tensors of a model directory and applies `change` to each.
 inline std::vector<OwnedTensor> Tensors(const std::string& directory,
                                         const std::function<void(OwnedTensor&)>& change = nullptr) {
   const auto checkpoint = Checkpoint::Open(directory);
@@ -79,7 +80,7 @@ inline absl::Status Overwrite(const std::string& directory, std::span<const Owne
   return WriteSafetensors(directory + "/model.safetensors", named);
 }
 
-// Norms that are not all ones, as a trained model's.
+// Gives norms values other than 1, as in a trained model.
 inline void RandomizeNorms(OwnedTensor& tensor) {
   if (tensor.name.find("norm") == std::string::npos) return;
   std::mt19937 random(static_cast<uint32_t>(std::hash<std::string>()(tensor.name)));
@@ -101,7 +102,7 @@ inline CalibrationSet SmallCalibration(int64_t vocab_size = 300) {
   return set;
 }
 
-// Where the recipe has a percentile: one, so that none has to be chosen.
+// Returns a percentile if the recipe needs one, so that the quantizer does not have to choose it.
 inline std::optional<double> AnyPercentile(const Recipe& recipe) {
   return recipe.percentile ? std::optional(0.99999) : std::nullopt;
 }

@@ -1,5 +1,5 @@
-// A model is all of its file, or it is refused: what a checkpoint has beyond the model that
-// config.json describes would change what an implementation that reads it computes.
+// A checkpoint with tensors beyond the model that config.json describes is refused: an
+// implementation that reads those tensors would compute something else.
 #include <gmock/gmock.h>
 
 #include "engine/models/config.h"
@@ -17,7 +17,7 @@ using ::testing::HasSubstr;
 constexpr const char* kGpt2 = R"({"model_type": "gpt2", "vocab_size": 300, "n_embd": 16,
   "n_layer": 2, "n_head": 2, "n_positions": 64})";
 
-// A directory of each kind of model.
+// One kind of model directory.
 struct Kind {
   std::string name;
   std::string config;
@@ -75,7 +75,7 @@ class SurplusTensorsTest : public ::testing::TestWithParam<Kind> {
         .status();
   }
 
-  // What is said of the file with one more tensor.
+  // Returns the error for the file with one more tensor.
   std::string Refusal(const std::string& name, std::vector<int64_t> shape) {
     std::vector<OwnedTensor> tensors = tensors_;
     int64_t elements = 1;
@@ -108,7 +108,8 @@ class SurplusTensorsTest : public ::testing::TestWithParam<Kind> {
 
 TEST_P(SurplusTensorsTest, TheWholeFileIsTheModel) { EXPECT_TRUE(Load(tensors_).ok()); }
 
-// What other variants of the architecture have, a layer beyond the last, and nonsense.
+// Tries tensors of other variants of the architecture, a layer beyond the last, and an unknown
+// name.
 TEST_P(SurplusTensorsTest, WhatIsNotTheModelsIsNamed) {
   const Kind& kind = GetParam();
   const int64_t layers = kind.is_mamba() ? 3 : 2;
@@ -144,14 +145,15 @@ TEST_P(SurplusTensorsTest, AMaskOfOldFilesIsNot) {
 INSTANTIATE_TEST_SUITE_P(Kinds, SurplusTensorsTest, ::testing::ValuesIn(Kinds()),
                          [](const auto& test) { return test.param.name; });
 
-// transformers ties the two where they are equal, and uses the head of the file where not.
+// transformers ties head and embedding if they are equal, and uses the file's head if they are not.
 class TiedHeadTest : public ::testing::TestWithParam<const char*> {
  protected:
   void TearDown() override {
     std::filesystem::remove_all(std::filesystem::path(directory_).parent_path());
   }
 
-  // Loading with the embedding stored as the head too, in `type`, after a change.
+  // Loads a model whose file also stores the embedding as the head, in `type`, after `change` was
+  // applied to the head.
   absl::Status Load(kernels::DType type, const std::function<void(std::span<float>)>& change) {
     directory_ = RandomModel(GetParam());
     std::vector<OwnedTensor> tensors = Tensors(directory_);

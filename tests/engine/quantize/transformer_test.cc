@@ -1,4 +1,4 @@
-// GPT-2 in 8 bits: near the float model, and right where it can be told exactly.
+// GPT-2 in 8 bits: close to the float model, and exact where an exact result is known.
 #include <gmock/gmock.h>
 
 #include <cmath>
@@ -69,7 +69,7 @@ constexpr RecipeNames kAll[] = {{},
                                 {.activations = "static"},
                                 {.activations = "static", .activation_table = true}};
 
-// The demo's own tokens: what it generates by itself, of which it is sure.
+// Evaluates on text that the demo model generated itself, and so predicts with confidence.
 TEST_F(TransformerQuantizeTest, TheDemoLosesLittle) {
   const auto model = Load(kDemo);
   std::vector<int32_t> text = {70, 1394, 358};
@@ -79,7 +79,7 @@ TEST_F(TransformerQuantizeTest, TheDemoLosesLittle) {
   while (text.size() < 300) {
     const engine::Run run{next, state.get(), LogitsOf::kLast};
     const auto logits = *model->Forward({&run, 1});
-    // The second best now and then, or it would repeat itself.
+    // Takes the second best token now and then; otherwise the text would repeat itself.
     std::vector<float> row(logits.row(0), logits.row(0) + logits.cols);
     auto best = std::ranges::max_element(row);
     if (text.size() % 5 == 0) *best = -1e9f;
@@ -102,7 +102,8 @@ TEST_F(TransformerQuantizeTest, TheDemoLosesLittle) {
   }
 }
 
-// Smoothing moves numbers between layers that are linear in them: without rounding nothing changes.
+// Smoothing moves factors between layers that are linear in them, so only rounding changes the
+// result.
 TEST_F(TransformerQuantizeTest, SmoothingChangesNothingButTheRounding) {
   const std::string directory = RandomModel(SmallGpt2());
   // One channel of the norms is a hundred times as large as the others.
@@ -143,13 +144,13 @@ TEST_F(TransformerQuantizeTest, ASmallEpsilonIsWarnedOfAndItsTableIsNotUsed) {
   ASSERT_TRUE(large.ok()) << large.status();
   EXPECT_THAT(large->warnings, IsEmpty());
   EXPECT_TRUE((*Checkpoint::Open(other))->Contains("transformer.h.0.mlp.act.input_scale"));
-  // Without epsilon there is nothing to lose.
+  // With an epsilon of 0 nothing can be lost, so there is no warning.
   const auto none =
       Quantize(RandomModel(SmallGpt2(0)), FreshDirectory("none"), table, SmallCalibration());
   EXPECT_THAT(none->warnings, IsEmpty());
 }
 
-// Whatever the two scales of an activation are: a layer that is warned of has no table.
+// A layer with a warning has no table, whatever the two scales of its activation are.
 TEST_F(TransformerQuantizeTest, NoTableWhereTheCodesCannotShowEpsilon) {
   const RecipeNames table = {.activations = "static", .activation_table = true};
   int with = 0, without = 0;

@@ -1,4 +1,4 @@
-// What the automaton builds, and where it stops: derivatives of expressions with thousands of
+// What the automaton builds and where it stops, for derivatives of expressions with thousands of
 // alternatives.
 #include "engine/structured/automaton.h"
 
@@ -50,7 +50,7 @@ bool Accepts(Automaton& automaton, std::string_view text) {
   return automaton.complete(state);
 }
 
-// What is kept of them depends on the text alone.
+// Expects both to accept the same texts: what a state keeps depends only on the text.
 void ExpectSame(Automaton& one, Automaton& other, const std::vector<std::string>& words) {
   int accepted = 0;
   for (const std::string& word : words) {
@@ -102,7 +102,7 @@ TEST(AutomatonTest, ADerivativeThatIsLargerThanASliceGoesOnInTheNext) {
   ExpectSame(whole, sliced, words);
 }
 
-// As where two outputs of one form are searched for in turn.
+// As when the searches for two outputs of one form alternate.
 TEST(AutomatonTest, DerivativesThatAreTakenInTurnAllComeToTheirEnd) {
   auto words = Words('x', 1000);
   for (const std::string& word : Words('y', 1000)) words.push_back(word);

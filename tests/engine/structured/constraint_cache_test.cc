@@ -1,4 +1,4 @@
-// Compiled forms: kept, bounded, and given back.
+// Compiled forms are cached, bounded in memory, and released.
 #include "engine/structured/constraint_cache.h"
 
 #include "tests/engine/structured/support.h"
@@ -30,7 +30,7 @@ TEST(ConstraintCacheTest, FormsAreBookedAndGivenBack) {
     const int64_t both = ledger.used(Purpose::kStructured);
     EXPECT_GT(both, held->memory_bytes());
     EXPECT_EQ(ledger.used(), both);
-    // Another needs all of it: what no request uses is given up.
+    // When the memory is needed elsewhere, forms that no request uses are released.
     EXPECT_TRUE(ledger.CheckFits(ledger.limit() - held->memory_bytes(), "weights").ok());
     EXPECT_EQ(ledger.used(Purpose::kStructured), held->memory_bytes());
     EXPECT_EQ(cache.Find({Form::kRegex, {"b+"}}), nullptr);

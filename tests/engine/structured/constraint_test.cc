@@ -91,7 +91,7 @@ TEST(ConstraintTest, SaysWhenTheOutputMayAndMustEnd) {
   EXPECT_EQ(end->allowed, TokenMask(end->allowed.size())) << "nothing can follow";
 }
 
-// The mask against its definition: a token is allowed where its bytes can be followed.
+// Compares the mask with its definition: a token is allowed if its bytes can follow one by one.
 TEST(ConstraintTest, TheMaskIsThatOfTheTokensBytes) {
   std::mt19937_64 random(1);
   for (const char* regex :
@@ -121,8 +121,8 @@ TEST(ConstraintTest, TheMaskIsThatOfTheTokensBytes) {
   }
 }
 
-// Whatever is chosen of what is allowed, the output is complete by the end of any budget that is
-// not below the least.
+// Whichever allowed tokens are chosen, the output is complete within any budget that is not below
+// the minimum.
 TEST(ConstraintTest, EveryBudgetThatSufficesIsEnough) {
   std::mt19937_64 random(2);
   for (const char* regex : {"(the|an)+ [a-z]{5}", "a{3,40}", "(x(yz){2}){1,9}!", "[^a]*abcabc",
@@ -175,7 +175,7 @@ TEST(RegexTest, ClassesOfManyCharactersAreCompiled) {
   EXPECT_FALSE(Regex(several).Accepts("a"));
 }
 
-// A byte that is no token by itself can stand in the middle of a longer one alone.
+// A byte that is not a token by itself can occur only inside a longer token.
 TEST(ConstraintTest, BytesThatAreNoTokensAreNotTheShortestWay) {
   const FakeTokenizer tokenizer({"b", "ab", "c", "xa"});
   const auto vocabulary = std::make_shared<const VocabularyTrie>(tokenizer, tokenizer.size());
@@ -204,10 +204,12 @@ TEST(ConstraintTest, BytesThatAreNoTokensAreNotTheShortestWay) {
   EXPECT_TRUE(absl::IsInvalidArgument(none.status())) << "no token spells it";
 }
 
-// Its states never come again: an e and a hundred characters later an x.
+// An expression whose states never repeat: for example, it accepts an x a hundred characters after
+// an e.
 constexpr char kHeavy[] = "[ -~]*(e[ -~]{100}|t[ -~]{130}|a[ -~]{160}|o[ -~]{190})x";
 
-// One output of random choices: its tokens, each with a digest of the mask that it came from.
+// Generates one output by random choices. Returns its tokens, each with a digest of the mask that
+// it was chosen from.
 std::vector<std::pair<int32_t, size_t>> Walk(Constraint& constraint, int64_t vocab_size, int steps,
                                              int64_t* most_bytes = nullptr) {
   std::vector<std::pair<int32_t, size_t>> walk;

@@ -1,4 +1,4 @@
-// JSON schemas: what they accept and refuse, and that whatever is generated validates.
+// JSON schemas: which values they accept and refuse, and that all generated output validates.
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -10,7 +10,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-// A plain interpretation of the schemas below; it shares nothing with what compiles them.
+// A simple validator for the schemas below. It shares no code with their compiler.
 class Validator {
  public:
   explicit Validator(const Json& root) : root_(root) {}
@@ -62,7 +62,7 @@ class Validator {
   static bool ValidString(const std::string& value, const Json& schema) {
     int64_t characters = 0;
     for (size_t at = 0; at < value.size(); ++characters) NextCodePoint(value, &at);
-    // Of patterns and formats the test knows beginnings and ends only.
+    // For patterns and formats it checks only a few characters.
     const std::string pattern = schema.value("pattern", "");
     if (pattern == "^[A-Z]{2}-\\d{3}$") {
       return value.size() == 6 && value[2] == '-' && isupper(value[0]) && isdigit(value[5]);
@@ -97,7 +97,7 @@ class Validator {
       } else if (schema.contains("additionalProperties")) {
         if (!Valid(member, schema["additionalProperties"])) return false;
       } else if (!properties.empty()) {
-        return false;  // closed, where nothing is said
+        return false;  // closed by default
       }
     }
     return true;
@@ -143,7 +143,7 @@ const std::vector<std::string>& Schemas() {
   return schemas;
 }
 
-// The demand on the whole: of 1,000 outputs over 20 schemas every one parses and validates.
+// The overall requirement: each of 1,000 outputs of 20 schemas parses and validates.
 TEST(JsonSchemaTest, WhateverIsGeneratedValidates) {
   ASSERT_EQ(Schemas().size(), 20);
   int generated = 0;
@@ -222,7 +222,8 @@ TEST(JsonSchemaTest, AcceptsWhatValidatesAndNothingElse) {
   }
 }
 
-// Schemas with each of `choices` under its key, or without it ("").
+// Returns one schema for each combination of `choices`. A value stands under its key; "" leaves the
+// key out.
 std::vector<std::string> Combinations(
     const std::vector<std::pair<std::string, std::vector<std::string>>>& choices) {
   std::vector<std::string> schemas = {R"({"title": "")"};
@@ -239,7 +240,7 @@ std::vector<std::string> Combinations(
   return schemas;
 }
 
-// Members come in the order of the schema, and others after them.
+// Whether the members come in the order of the schema, with other members after them.
 bool IsInOrder(const std::string& value, const std::string& schema) {
   const auto object = nlohmann::ordered_json::parse(value);
   const auto whole = nlohmann::ordered_json::parse(schema);
@@ -254,8 +255,8 @@ bool IsInOrder(const std::string& value, const std::string& schema) {
   return true;
 }
 
-// Against the validator in both directions: small values are accepted exactly where they validate,
-// and what is generated parses and validates.
+// Compares with the validator in both directions: small values are accepted if and only if they
+// validate and are in order, and generated output parses and validates.
 void ExpectAgreement(const std::string& text, const std::vector<std::string>& values) {
   const Json schema = Json::parse(text);
   const Validator validator(schema);
@@ -344,7 +345,8 @@ TEST(JsonSchemaTest, SmallScalarsAgreeWithTheValidator) {
   }
 }
 
-// Work and depth do not grow faster than the text: each of these took the process, or seconds.
+// Work and depth must not grow faster than the text: each of these once crashed the process or took
+// seconds.
 TEST(JsonSchemaTest, LongTextsAreCompiledOrRefused) {
   const std::string name(60'000, 'n');
   Held held = Schema(R"({"properties": {")" + name + R"(": {}}, "additionalProperties": {}})");
@@ -360,7 +362,7 @@ TEST(JsonSchemaTest, LongTextsAreCompiledOrRefused) {
   std::string keys = "\"x\":0";
   for (int i = 0; i < 5000; ++i) keys += ",\"" + std::to_string(i) + "\":0";
   EXPECT_EQ(Schema(R"({"const": {)" + keys + "}}").field(), "json_schema") << "too many keys";
-  // Rules that lead to one another, the last one first.
+  // A chain of rules that refer to one another; the end of the chain comes first.
   std::string rules = R"("r0": {"type": "null"})";
   for (int i = 1; i < 1000; ++i) {
     rules +=
@@ -420,7 +422,7 @@ TEST(JsonSchemaTest, RefusesByNameWhatItDoesNotHoldTo) {
   EXPECT_EQ(field(R"({"type": ["string", "integer"], "minLength": 1})"), "json_schema.minLength");
   EXPECT_EQ(field(R"({"type": "number", "minimum": 1, "exclusiveMinimum": 1})"),
             "json_schema.exclusiveMinimum");
-  // What admits nothing.
+  // Schemas that admit no value.
   EXPECT_EQ(field("false"), "json_schema");
   EXPECT_EQ(field(R"({"type": "integer", "minimum": 2, "maximum": 1})"), "json_schema");
   EXPECT_EQ(field(R"({"type": "string", "minLength": 2, "maxLength": 1})"), "json_schema");

@@ -1,4 +1,4 @@
-// Ranges of numbers, against the numbers themselves.
+// Compares the grammars of number ranges with the numbers themselves.
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
@@ -59,7 +59,7 @@ TEST(NumberGrammarTest, DecimalsAreThoseOfTheRange) {
         ASSERT_EQ(held.status().ok(), !none) << least << " " << most << " " << held.status();
         if (none) continue;
         for (int i = 0; i < 40; ++i) {
-          // Near the bounds, and anywhere.
+          // A value near one of the bounds or near 0.
           const int digits = static_cast<int>(random() % 4);
           const double scale = std::pow(10, digits);
           const double near = i % 3 == 0 ? least : i % 3 == 1 ? most : 0;

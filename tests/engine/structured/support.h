@@ -1,4 +1,5 @@
-// What the tests of structured output share: a small vocabulary, and texts tried against a form.
+// Shared by the tests of structured output: a small vocabulary, and a compiled form to test texts
+// against.
 #ifndef WHIPSNAKE_TESTS_ENGINE_STRUCTURED_SUPPORT_H_
 #define WHIPSNAKE_TESTS_ENGINE_STRUCTURED_SUPPORT_H_
 
@@ -19,7 +20,7 @@ namespace whipsnake::engine {
 
 using Form = ConstraintSpec::Form;
 
-// Every byte, and pieces of JSON and of words, some of them parts of characters.
+// Every byte, and pieces of JSON and of words. Some pieces are parts of characters.
 inline std::shared_ptr<const VocabularyTrie> SmallVocabulary() {
   std::vector<std::string> pieces;
   for (int byte = 0; byte < 256; ++byte) pieces.emplace_back(1, static_cast<char>(byte));
@@ -34,7 +35,7 @@ inline std::shared_ptr<const VocabularyTrie> SmallVocabulary() {
   return std::make_shared<const VocabularyTrie>(tokenizer, tokenizer.size());
 }
 
-// What may come next, however many slices of work it takes.
+// Returns what may come next, running as many slices of work as needed.
 inline std::shared_ptr<const NextTokens> Next(Constraint& constraint, Constraint::Place& place,
                                               int64_t tokens_left) {
   while (true) {
@@ -61,7 +62,7 @@ class Held {
   Constraint& constraint() { return *constraint_; }
   const VocabularyTrie& vocabulary() const { return *vocabulary_; }
 
-  // Byte by byte.
+  // Tests `text` byte by byte.
   bool Accepts(std::string_view text) {
     EXPECT_TRUE(status_.ok()) << status_;
     if (!status_.ok()) return false;
@@ -74,7 +75,8 @@ class Held {
     return Next(*constraint_, place, kMuch)->complete;
   }
 
-  // A text of random tokens; nothing where it did not come to its end within the budget.
+  // Generates a text of random allowed tokens. Returns nullopt if it is not complete within the
+  // budget.
   std::optional<std::string> Generate(int64_t budget, std::mt19937_64& random) {
     Constraint::Place place;
     std::string text;

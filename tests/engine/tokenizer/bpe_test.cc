@@ -12,8 +12,8 @@ namespace {
 
 using nlohmann::json;
 
-// Merges as the paper says it: the best pair of the whole word, the leftmost of equals, again and
-// again.
+// Merges as the paper describes: repeatedly the best pair in the whole word, the leftmost of equal
+// pairs first.
 std::vector<std::string> MergeNaively(const std::string& word, const json& merges) {
   std::vector<std::string> symbols;
   for (const char c : word) symbols.emplace_back(1, c);
@@ -51,7 +51,7 @@ json RandomModel(std::mt19937& random) {
   }
   std::shuffle(merges.begin(), merges.end(), random);
   const json model = {{"type", "BPE"}, {"vocab", vocabulary}, {"merges", merges}};
-  return json::parse(model.dump());  // ids as a file has them: unsigned
+  return json::parse(model.dump());  // unsigned ids, as in a file
 }
 
 TEST(BpeTest, MergesInTheOrderOfTheRanksForWordsOfAnyLength) {

@@ -9,7 +9,7 @@
 namespace whipsnake::engine {
 namespace {
 
-// Lead bytes of all lengths, with the bytes at the edges of what may follow them.
+// Returns the ids of all single bytes from 0x80 up, and of "a".
 std::vector<int32_t> IdsOfEdgeBytes(const Tokenizer& tokenizer) {
   std::vector<int32_t> ids;
   for (int32_t id = 0; id < tokenizer.size(); ++id) {
@@ -61,7 +61,8 @@ TEST(StreamDecoderTest, ACharacterComesWithItsLastByteAndNotLater) {
 }
 
 TEST(Utf8Test, EachMaximalSubpartBecomesOneReplacementCharacter) {
-  // The example of section 3.9 of the Unicode Standard, table 3-11, and one that bytes end in.
+  // The example in section 3.9, table 3-11, of the Unicode Standard, and a text that ends inside a
+  // character.
   std::string text;
   AppendLossy("\x61\xF1\x80\x80\xE1\x80\xC2\x62\x80\x63\x80\xBF\x64", &text);
   EXPECT_EQ(text, "a\uFFFD\uFFFD\uFFFDb\uFFFDc\uFFFD\uFFFDd");

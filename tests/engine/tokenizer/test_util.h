@@ -1,4 +1,4 @@
-// Shared by the tokenizer's tests.
+// Shared by the tokenizer tests.
 #ifndef WHIPSNAKE_TESTS_ENGINE_TOKENIZER_TEST_UTIL_H_
 #define WHIPSNAKE_TESTS_ENGINE_TOKENIZER_TEST_UTIL_H_
 
@@ -29,7 +29,7 @@ inline nlohmann::json ReadGolden(const std::string& name) {
   return nlohmann::json::parse(ReadFile(kGoldens + name));
 }
 
-// The tokenizer of cases.json: byte-level, without a pattern, merges that run across words.
+// The tokenizer of cases.json: byte-level, without a pattern, with merges that cross words.
 inline nlohmann::json PlainTokenizerJson() { return ReadGolden("cases.json")["base"]; }
 
 inline std::unique_ptr<Tokenizer> MakeTokenizer(const nlohmann::json& json) {
@@ -41,7 +41,7 @@ inline std::unique_ptr<Tokenizer> MakeTokenizer(const nlohmann::json& json) {
   return *std::move(tokenizer);
 }
 
-// Code points of all kinds, those that tokenizers care about more often than others.
+// Random code points of all kinds, more often those that tokenizers treat specially.
 inline std::string RandomText(std::mt19937& random, int code_points) {
   static const std::u32string common =
       U"  \t\n\r\u0085\u00A0\u3000'''strvemld sabc XYZ019.,!?_\u00B2\u0301\u00E9\u4E2D\U0001F600";

@@ -1,4 +1,5 @@
-// Encoding and decoding speed, on English and on words that a quadratic merge would choke on.
+// Encoding and decoding speed, on English and on long words that would make a quadratic merge very
+// slow.
 #include <fstream>
 #include <iterator>
 #include <memory>
@@ -20,7 +21,7 @@ std::unique_ptr<Tokenizer> LoadStyle(const std::string& name) {
   return Tokenizer::Load(kGoldens + name + ".json").value();
 }
 
-// English prose in lines, made of the words of one sentence.
+// Lines of English prose, made of random words of one sentence.
 std::string English(size_t bytes) {
   static const char* const words[] = {"the ",      "tokenizer ", "reads ",       "a ",
                                       "Sentence ", "of ",        "interesting ", "words, ",
@@ -68,7 +69,8 @@ void Decode(benchmark::State& state, const std::string& style, const std::string
   state.SetBytesProcessed(state.iterations() * text.size());
 }
 
-// The documents of the goldens: a fifth of them English, the rest all scripts and oddities.
+// The documents of the goldens: a fifth is English, the rest covers all scripts and unusual
+// characters.
 std::string Mixed() {
   std::ifstream file(std::string(kGoldens) + "mixed_text.txt", std::ios::binary);
   return std::string(std::istreambuf_iterator<char>(file), {});

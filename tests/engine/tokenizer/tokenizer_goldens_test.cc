@@ -1,4 +1,4 @@
-// Ids and texts equal to those of Hugging Face's `tokenizers`: see
+// Ids and texts must equal those of Hugging Face's `tokenizers`: see
 // tests/oracles/tokenizer_goldens.py.
 #include <cstdint>
 #include <iomanip>
@@ -25,7 +25,7 @@ std::string Fnv1a(const std::vector<int32_t>& ids) {
 struct Style {
   const char* name;
   std::string file;
-  bool keeps_text;  // no normalizer: decoding gives back what was encoded
+  bool keeps_text;  // no normalizer: decoding returns the encoded text
 };
 
 class StyleTest : public testing::TestWithParam<Style> {

@@ -156,7 +156,7 @@ TEST(TokenizerTest, MissingFilesAreNotFound) {
   EXPECT_FALSE(Tokenizer::Load("tests").ok());
 }
 
-// Work that grows with the square of the length would not end here.
+// Work that grows with the square of the length would take too long here.
 TEST(TokenizerTest, LongRunsOfOneCharacterComeBackWhole) {
   const int next = PlainTokenizerJson()["model"]["vocab"].size();
   json greedy = AddedToken(" ", next, false);
