@@ -7,7 +7,7 @@
 #include <string>
 
 #include "engine/base/status.h"
-#include "engine/models/gpt2/gpt2_config.h"
+#include "engine/layers/activation.h"
 #include "server/cli/command.h"
 #include "server/errors.h"
 

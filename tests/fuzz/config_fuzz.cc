@@ -4,6 +4,8 @@
 
 #include "engine/checkpoint/generation_config.h"
 #include "engine/models/config.h"
+#include "engine/models/gpt2/gpt2_config.h"
+#include "engine/models/mamba/mamba_config.h"
 
 namespace {
 

@@ -49,14 +49,14 @@ absl::StatusOr<TensorView> TrainedEpsilon(const Checkpoint& checkpoint, const st
 absl::Status WriteConverted(const std::string& directory, const Checkpoint& checkpoint,
                             std::string_view activation, std::optional<float> initial,
                             std::span<const NamedTensor> tensors, const std::string& out) {
-  ASSIGN_OR_RETURN(const std::string json, ReadTextFile(directory + "/config.json"));
+  ASSIGN_OR_RETURN(const std::string text, ReadTextFile(directory + "/config.json"));
   int64_t bytes = 0;
   for (const NamedTensor& tensor : tensors) bytes += std::ssize(tensor.tensor.data);
   ASSIGN_OR_RETURN(AtomicDirectory made, AtomicDirectory::Create(out));
   RETURN_IF_ERROR(CheckRoom(made.path(), bytes));
   RETURN_IF_ERROR(CopyCompanions(directory, made.path()));
   RETURN_IF_ERROR(
-      WriteFileAtomically(made.path() + "/config.json", ConfigJson(json, activation, initial)));
+      WriteFileAtomically(made.path() + "/config.json", ConfigJson(text, activation, initial)));
   if (ParseActivation(activation) == Activation::kCRRelu) {
     RETURN_IF_ERROR(WriteFileAtomically(made.path() + "/crrelu.py", CrreluRegistration()));
   }

@@ -14,12 +14,13 @@ constexpr Scheme kSchemes[] = {Scheme::kW8A8};
 constexpr kernels::DType kFloatStateTypes[] = {kernels::DType::kF32, kernels::DType::kBF16,
                                                kernels::DType::kI8};
 
-absl::StatusOr<ModelConfig> Parse(std::string_view json) {
-  ASSIGN_OR_RETURN(Gpt2Config gpt2, ParseGpt2Config(json));
-  ModelConfig config{.family = &kGpt2Family,
-                     .parameters = gpt2.parameters(),
-                     .tokenizer_size = gpt2.vocab_size,
-                     .eos_token_ids = gpt2.eos_token_ids};
+absl::StatusOr<ModelConfig> Parse(std::string_view text) {
+  ASSIGN_OR_RETURN(Gpt2Config gpt2, ParseGpt2Config(text));
+  ModelConfig config;
+  config.family = &kGpt2Family;
+  config.parameters = gpt2.parameters();
+  config.tokenizer_size = gpt2.vocab_size;
+  config.eos_token_ids = gpt2.eos_token_ids;
   if (gpt2.quantization) config.quantized = Scheme::kW8A8;
   config.architecture = std::move(gpt2);
   return config;

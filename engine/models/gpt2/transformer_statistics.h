@@ -10,8 +10,8 @@
 
 #include "absl/status/status.h"
 #include "engine/layers/transformer_block.h"
-#include "engine/models/mamba/mamba_statistics.h"
 #include "engine/quantize/codes.h"
+#include "engine/quantize/column_ranges.h"
 
 namespace whipsnake::engine {
 

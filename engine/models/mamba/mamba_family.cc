@@ -13,12 +13,13 @@ namespace {
 
 constexpr kernels::DType kFloatStateTypes[] = {kernels::DType::kF32};
 
-absl::StatusOr<ModelConfig> Parse(std::string_view json) {
-  ASSIGN_OR_RETURN(MambaConfig mamba, ParseMambaConfig(json));
-  ModelConfig config{.family = &kMambaFamily,
-                     .parameters = mamba.parameters(),
-                     .tokenizer_size = mamba.unpadded_vocab_size,
-                     .eos_token_ids = mamba.eos_token_ids};
+absl::StatusOr<ModelConfig> Parse(std::string_view text) {
+  ASSIGN_OR_RETURN(MambaConfig mamba, ParseMambaConfig(text));
+  ModelConfig config;
+  config.family = &kMambaFamily;
+  config.parameters = mamba.parameters();
+  config.tokenizer_size = mamba.unpadded_vocab_size;
+  config.eos_token_ids = mamba.eos_token_ids;
   if (mamba.quantization) config.quantized = mamba.quantization->scheme;
   config.architecture = std::move(mamba);
   return config;

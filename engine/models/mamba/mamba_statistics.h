@@ -10,20 +10,10 @@
 #include "absl/status/status.h"
 #include "engine/models/mamba/mamba_block.h"
 #include "engine/models/mamba/mamba_config.h"
+#include "engine/quantize/column_ranges.h"
 #include "engine/quantize/percentile.h"
 
 namespace whipsnake::engine {
-
-// The largest magnitude of each column so far. NaN counts as larger than infinity.
-class ColumnRanges {
- public:
-  void Observe(kernels::MatrixView<const float> values);
-  const std::vector<float>& absmax() const { return absmax_; }
-  float whole() const;  // of all columns; 0 if nothing was seen
-
- private:
-  std::vector<float> absmax_;
-};
 
 // The statistics of one layer. Rotated values are those that a rotated model would have, computed
 // from a pass of the original model.

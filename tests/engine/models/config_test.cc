@@ -5,6 +5,8 @@
 #include "absl/strings/str_cat.h"
 #include "engine/checkpoint/files.h"
 #include "engine/checkpoint/generation_config.h"
+#include "engine/models/gpt2/gpt2_config.h"
+#include "engine/models/mamba/mamba_config.h"
 #include "tests/engine/checkpoint/support.h"
 
 namespace whipsnake::engine {
@@ -264,14 +266,14 @@ TEST(ParseMambaConfig, ChecksWhatIsComputedFromDefaultsToo) {
 
 TEST(ParseModelConfig, IsOfTheNamedArchitecture) {
   const auto gpt2 = ParseModelConfig(R"({"model_type": "gpt2", "eos_token_id": 7})");
-  EXPECT_EQ(std::get<Gpt2Config>(gpt2->architecture).layers, 12);
-  EXPECT_THAT(gpt2->eos_token_ids(), ElementsAre(7));
-  EXPECT_EQ(gpt2->tokenizer_size(), 50257);
+  EXPECT_EQ(gpt2->As<Gpt2Config>().layers, 12);
+  EXPECT_THAT(gpt2->eos_token_ids, ElementsAre(7));
+  EXPECT_EQ(gpt2->tokenizer_size, 50257);
   for (const char* name : {"mamba-130m", "mamba-130m-original"}) {
     const auto mamba = ParseModelConfig(ReadConfig(name));
-    EXPECT_EQ(std::get<MambaConfig>(mamba->architecture).layers, 24);
-    EXPECT_EQ(mamba->parameters(), 129135360);
-    EXPECT_FALSE(mamba->quantized());
+    EXPECT_EQ(mamba->As<MambaConfig>().layers, 24);
+    EXPECT_EQ(mamba->parameters, 129135360);
+    EXPECT_FALSE(mamba->quantized);
   }
   EXPECT_THAT(ParseModelConfig("{}"), Fails(Code::kInvalidArgument, "model_type"));
   EXPECT_THAT(ParseModelConfig(R"({"model_type": 3})"), Fails(Code::kInvalidArgument, "3 seen"));

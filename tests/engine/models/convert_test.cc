@@ -7,6 +7,7 @@
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/checkpoint/files.h"
 #include "engine/models/config.h"
+#include "engine/models/gpt2/gpt2_config.h"
 #include "tests/engine/checkpoint/support.h"
 
 namespace whipsnake::engine {
@@ -44,7 +45,7 @@ TEST_F(ConvertTest, EveryLayerGetsAnEpsilonAndNothingElseChanges) {
   ASSERT_TRUE(Convert("gelu", "crrelu", -0.25f).ok());
   const auto config = ReadModelConfig(out_);
   ASSERT_TRUE(config.ok()) << config.status();
-  const auto& gpt2 = std::get<Gpt2Config>(config->architecture);
+  const auto& gpt2 = config->As<Gpt2Config>();
   EXPECT_EQ(gpt2.activation, kernels::Activation::kCRRelu);
   EXPECT_EQ(gpt2.crrelu_epsilon_init, -0.25f);
   const auto before = Checkpoint::Open("tests/goldens/gpt2/gelu"), after = Checkpoint::Open(out_);

@@ -1,15 +1,17 @@
-// A family is added from outside, in this one file, and everything that goes by the family knows it.
+// Adds a toy family, which is defined in this file alone, and checks that loading, random weights,
+// quantization and conversion use it.
 #include "engine/models/family.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "engine/base/status.h"
+#include "engine/checkpoint/checkpoint.h"
 #include "engine/checkpoint/json.h"
 #include "engine/models/convert.h"
 #include "engine/models/random_model.h"
-#include "engine/quantize/quantize.h"
 #include "engine/models/random_tensors.h"
+#include "engine/quantize/quantize.h"
 #include "tests/engine/checkpoint/support.h"
 
 namespace whipsnake::engine {
@@ -17,7 +19,7 @@ namespace {
 
 using testing::HasSubstr;
 
-// A model whose logits are its one row of weights, whatever came before.
+// A model whose logits are its one row of weights for every input.
 struct ToyConfig {
   int64_t vocab_size = 0;
 };
@@ -83,9 +85,9 @@ absl::StatusOr<ModelConfig> ParseToy(std::string_view text) {
 absl::StatusOr<std::unique_ptr<Model>> MakeToy(const ModelConfig& config,
                                                std::shared_ptr<const Checkpoint> checkpoint,
                                                const ModelOptions&, const ModelEnvironment&) {
-  const int64_t size = config.As<ToyConfig>().vocab_size;
-  ASSIGN_OR_RETURN(const TensorView tensor, checkpoint->Get("logits", {size}));
-  std::vector<float> logits(size);
+  const int64_t shape[] = {config.As<ToyConfig>().vocab_size};
+  ASSIGN_OR_RETURN(const TensorView tensor, checkpoint->Get("logits", shape));
+  std::vector<float> logits(shape[0]);
   ToFloat(tensor, logits.data());
   return std::make_unique<ToyModel>(std::move(logits));
 }
@@ -124,13 +126,14 @@ class FamilyTest : public testing::Test {
   static void SetUpTestSuite() { AddFamily(&kToyFamily); }
 
   void SetUp() override {
-    ASSERT_TRUE(WriteRandomModel(R"({"model_type": "toy", "vocab_size": 257})", 1, directory_).ok());
+    ASSERT_TRUE(
+        WriteRandomModel(R"({"model_type": "toy", "vocab_size": 257})", 1, directory_).ok());
   }
 
   TemporaryDirectory parent_;
   const std::string directory_ = parent_ / "toy";
   Ledger ledger_;
-  Executor executor_{{.threads = 1}};
+  Executor executor_{1};
   const ModelEnvironment environment_{&executor_, &ledger_};
 };
 
@@ -138,7 +141,10 @@ TEST_F(FamilyTest, IsLoaded) {
   const auto model = LoadModel(directory_, {}, environment_);
   ASSERT_TRUE(model.ok()) << model.status();
   EXPECT_EQ((*model)->info().architecture, "toy");
-  EXPECT_EQ((*(*model)->Forward({}))(0, 256), 2);
+  const auto logits = (*model)->Forward({});
+  ASSERT_TRUE(logits.ok());
+  ASSERT_EQ(logits->cols, 257);
+  EXPECT_EQ(logits->row(0)[256], 2);
 }
 
 TEST_F(FamilyTest, OptionsAreChecked) {
@@ -154,12 +160,12 @@ TEST_F(FamilyTest, IsQuantized) {
   ASSERT_TRUE(recipe.ok());
   EXPECT_EQ(recipe->scheme, Scheme::kW8A8);
   const auto progress = [](std::string_view, double) { return absl::OkStatus(); };
-  const auto report = QuantizeModel(directory_, {}, {.recipe = *recipe, .percentile = {}},
-                                    parent_ / "out", environment_, progress);
+  const auto report =
+      QuantizeModel(directory_, {}, {*recipe, {}}, parent_ / "out", environment_, progress);
   ASSERT_TRUE(report.ok()) << report.status();
   EXPECT_EQ(report->float_bytes, 257 * 4);
-  const auto other = QuantizeModel(directory_, {}, {.recipe = RecipeOf(Scheme::kQuamba)},
-                                   parent_ / "out", environment_, progress);
+  const auto other = QuantizeModel(directory_, {}, {RecipeOf(Scheme::kQuamba), {}}, parent_ / "out",
+                                   environment_, progress);
   EXPECT_THAT(std::string(other.status().message()), HasSubstr("w8a8 for a toy"));
 }
 

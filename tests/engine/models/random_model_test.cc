@@ -9,7 +9,7 @@
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/checkpoint/generation_config.h"
 #include "engine/checkpoint/random_tokenizer.h"
-#include "engine/models/config.h"
+#include "engine/models/mamba/mamba_config.h"
 #include "tests/engine/checkpoint/support.h"
 
 namespace whipsnake::engine {

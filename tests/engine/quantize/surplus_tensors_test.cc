@@ -68,11 +68,10 @@ class SurplusTensorsTest : public ::testing::TestWithParam<Kind> {
   absl::Status Load(const std::vector<OwnedTensor>& tensors) {
     const ModelEnvironment environment{&executor_, &ledger_};
     std::shared_ptr<const Checkpoint> checkpoint = Checkpoint::Of(tensors);
-    if (const auto* mamba = std::get_if<MambaConfig>(&config_.architecture)) {
+    if (const auto* mamba = std::any_cast<MambaConfig>(&config_.architecture)) {
       return MakeMamba(*mamba, checkpoint, {}, environment).status();
     }
-    return MakeGpt2(std::get<Gpt2Config>(config_.architecture), checkpoint, {}, environment)
-        .status();
+    return MakeGpt2(config_.As<Gpt2Config>(), checkpoint, {}, environment).status();
   }
 
   // Returns the error for the file with one more tensor.
