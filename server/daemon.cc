@@ -8,8 +8,8 @@
 
 #include "engine/base/resources.h"
 #include "engine/base/status.h"
-#include "engine/checkpoint/config.h"
 #include "engine/checkpoint/files.h"
+#include "engine/models/config.h"
 #include "kernels/cpu/isa.h"
 #include "server/guarded.h"
 #include "server/logging.h"

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Includes only go down: server -> engine -> kernels. The engine includes neither gRPC nor Protobuf
 # nor the metrics library, and its folders generate, quantize and finetune do not include one
-# another.
+# another. The folder of a family of models (engine/models/mamba) is included only by itself and by
+# the table of families, engine/models/family.cc.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -14,6 +15,16 @@ forbid() {
     --include='*.h' --include='*.cc' --include='*.cu' --include='*.cuh' || true
 }
 
+# forbid_families: the same for the folders of families.
+forbid_families() {
+  local folder
+  for folder in engine/models/*/; do
+    folder=${folder%/}
+    { forbid engine "$folder"; forbid server "$folder"; } |
+      grep -vE "^($folder/|engine/models/family\.cc:)" || true
+  done
+}
+
 # violations ROOT: prints every include that goes up or sideways, one per line.
 violations() (
   cd "$1"
@@ -22,6 +33,7 @@ violations() (
   forbid engine/generate 'engine/(quantize|finetune)'
   forbid engine/quantize 'engine/(generate|finetune)'
   forbid engine/finetune 'engine/(generate|quantize)'
+  forbid_families
 )
 
 # Tests the check itself: it must find each of these one-line files.
@@ -30,7 +42,7 @@ check_the_check() {
   scratch=$(mktemp -d)
   # shellcheck disable=SC2064
   trap "rm -rf '$scratch'" EXIT
-  mkdir -p "$scratch"/{kernels/matmul,engine/{base,generate,quantize,finetune},server}
+  mkdir -p "$scratch"/{kernels/matmul,engine/{base,generate,quantize,finetune,models/{mamba,gpt2}},server}
   echo '#include "engine/base/status.h"' >"$scratch/kernels/matmul/1.cc"
   echo '#include <grpcpp/grpcpp.h>' >"$scratch/kernels/2.cu"
   echo '  #  include "server/registry.h"' >"$scratch/engine/base/3.h"
@@ -38,11 +50,15 @@ check_the_check() {
   echo '#include "engine/finetune/trainer.h"' >"$scratch/engine/generate/5.h"
   echo '#include "engine/generate/generator.h"' >"$scratch/engine/quantize/6.cc"
   echo '#include "engine/quantize/recipe.h"' >"$scratch/engine/finetune/7.cc"
+  echo '#include "engine/models/mamba/mamba.h"' >"$scratch/engine/models/gpt2/8.cc"
+  echo '#include "engine/models/gpt2/gpt2_config.h"' >"$scratch/server/9.cc"
   echo '#include "engine/base/status.h"' >"$scratch/server/allowed.cc"
+  echo '#include "engine/models/mamba/mamba_family.h"' >"$scratch/engine/models/family.cc"
+  echo '#include "engine/models/gpt2/gpt2_config.h"' >"$scratch/engine/models/gpt2/allowed.cc"
   echo '#include "kernels/matmul/matmul.h"' >"$scratch/engine/generate/allowed.cc"
   file=$(violations "$scratch" | grep -oE '[a-z0-9]+\.(h|cc|cu):' | sort | tr -d '\n')
-  [[ $file == 1.cc:2.cu:3.h:4.cc:5.h:6.cc:7.cc: ]] || {
-    echo "the check itself is broken: of seven bad includes it found '$file'" >&2
+  [[ $file == 1.cc:2.cu:3.h:4.cc:5.h:6.cc:7.cc:8.cc:9.cc: ]] || {
+    echo "the check itself is broken: of nine bad includes it found '$file'" >&2
     exit 1
   }
 }

@@ -44,9 +44,6 @@ std::string_view Name(Scheme scheme) {
 
 std::span<const Scheme> AllSchemes() { return kAll; }
 std::span<const Scheme> QuantizedSchemes() { return std::span(kAll).subspan(kUnquantized); }
-std::span<const Scheme> MambaSchemes() {
-  return QuantizedSchemes().first(QuantizedSchemes().size() - 1);
-}
 
 std::string SchemeNames(std::span<const Scheme> schemes) {
   std::string names;

@@ -2,6 +2,7 @@
 #ifndef WHIPSNAKE_ENGINE_BASE_SCHEME_H_
 #define WHIPSNAKE_ENGINE_BASE_SCHEME_H_
 
+#include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
@@ -34,7 +35,8 @@ absl::StatusOr<Scheme> ParseScheme(std::string_view name);
 
 std::span<const Scheme> AllSchemes();
 std::span<const Scheme> QuantizedSchemes();
-std::span<const Scheme> MambaSchemes();  // the quantized schemes for Mamba
+// The version of quantization_config in config.json.
+inline constexpr int64_t kQuantizationVersion = 1;
 inline bool IsQuantized(Scheme scheme) { return scheme > Scheme::kBf16; }
 // "fp32, bf16, ..." for messages and help.
 std::string SchemeNames(std::span<const Scheme> schemes);

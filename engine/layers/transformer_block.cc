@@ -4,50 +4,18 @@
 #include <cmath>
 
 #include "engine/base/status.h"
-#include "engine/checkpoint/gpt2_names.h"
 #include "kernels/row_quantization/row_quantization.h"
 
 namespace whipsnake::engine {
 namespace {
 
-using kernels::Activation;
-using kernels::ActivationFunction;
 using kernels::DType;
 using kernels::MatrixView;
 
-float AttentionScale(const Gpt2Config& config, int64_t layer) {
-  double scale = config.scale_attention ? 1 / std::sqrt(static_cast<double>(config.head_dim())) : 1;
-  if (config.scale_by_inverse_layer) scale /= static_cast<double>(layer + 1);
-  return static_cast<float>(scale);
-}
-
 }  // namespace
 
-absl::StatusOr<ActivationFunction> LoadActivation(WeightLoader& loader, const std::string& name,
-                                                  const Gpt2Config& config) {
-  ActivationFunction f{config.activation, config.crrelu_epsilon_init.value_or(0)};
-  const auto found = std::ranges::find_if(
-      kEpsilonNames, [&](const char* end) { return loader.checkpoint().Contains(name + end); });
-  const bool has_epsilon = found != std::end(kEpsilonNames);
-  if (config.activation != Activation::kCRRelu) {
-    if (!has_epsilon) return f;
-    return absl::InvalidArgumentError(
-        absl::StrCat("tensor ", Quoted(name + *found), ": an epsilon seen, expected none beside ",
-                     "activation_function ", Quoted(Name(config.activation))));
-  }
-  if (has_epsilon) {
-    ASSIGN_OR_RETURN(f.epsilon, loader.Number(name + *found));
-  } else if (!config.crrelu_epsilon_init) {
-    return absl::NotFoundError(absl::StrCat(
-        "tensor ", Quoted(name + kEpsilonNames[0]),
-        ": missing, expected shape [1], as activation_function is \"crrelu\" and config.json has ",
-        "no crrelu_epsilon_init"));
-  }
-  return f;
-}
-
 absl::StatusOr<TransformerBlock> TransformerBlock::Load(
-    WeightLoader& loader, const std::string& prefix, const Gpt2Config& config,
+    WeightLoader& loader, const std::string& prefix, const TransformerBlockConfig& config,
     const TransformerTypes& types, int64_t layer, TransformerObserver* observer) {
   const int64_t d = config.hidden_size, F = config.inner_size;
   const Norm::Shape norm{NormKind::kLayer, d, config.norm_epsilon};
@@ -59,7 +27,7 @@ absl::StatusOr<TransformerBlock> TransformerBlock::Load(
   block.width_ = d;
   block.inner_width_ = F;
   block.layer_ = layer;
-  block.attention_scale_ = AttentionScale(config, layer);
+  block.attention_scale_ = config.attention_scale;
   block.types_ = types;
   block.observer_ = observer;
   ASSIGN_OR_RETURN(block.attention_in_, load("attn.c_attn", 3 * d, d));
@@ -70,7 +38,8 @@ absl::StatusOr<TransformerBlock> TransformerBlock::Load(
                    Norm::Load(loader, prefix + "ln_1", norm, block.attention_in_.input_scale()));
   ASSIGN_OR_RETURN(block.feed_forward_norm_,
                    Norm::Load(loader, prefix + "ln_2", norm, block.feed_forward_in_.input_scale()));
-  ASSIGN_OR_RETURN(block.activation_, LoadActivation(loader, prefix + "mlp.act", config));
+  ASSIGN_OR_RETURN(block.activation_,
+                   LoadActivation(loader, prefix + "mlp.act", config.activation));
   const std::string table_scale = prefix + "mlp.act.input_scale";
   if (types.inputs == Inputs::kStaticCodes && loader.checkpoint().Contains(table_scale)) {
     ASSIGN_OR_RETURN(block.table_scale_, loader.Scale(table_scale));

@@ -25,7 +25,7 @@
 
 #include "absl/status/statusor.h"
 #include "engine/base/arena.h"
-#include "engine/checkpoint/gpt2_config.h"
+#include "engine/layers/activation.h"
 #include "engine/layers/linear.h"
 #include "engine/layers/norm.h"
 #include "engine/layers/rows.h"
@@ -54,12 +54,14 @@ class TransformerObserver {
                        kernels::MatrixView<const float> values) = 0;
 };
 
-// Loads the activation of the module `name` ("transformer.h.0.mlp.act"). CRReLU's ε is the number
-// in the tensor `name` + ".lr", ".epsilon" or ".eps", or else crrelu_epsilon_init. Errors name the
-// tensor: NOT_FOUND if CRReLU has neither, INVALID_ARGUMENT if another activation has an ε.
-absl::StatusOr<kernels::ActivationFunction> LoadActivation(WeightLoader& loader,
-                                                           const std::string& name,
-                                                           const Gpt2Config& config);
+// The shape and the constants of a block.
+struct TransformerBlockConfig {
+  int64_t hidden_size = 0;  // d
+  int64_t inner_size = 0;   // F
+  float norm_epsilon = 1e-5f;
+  float attention_scale = 1;  // factor of the products of queries and keys
+  ActivationConfig activation;
+};
 
 // The types of the weights and the inputs of a transformer's products.
 struct TransformerTypes {
@@ -73,7 +75,7 @@ class TransformerBlock {
   // Loads the tensors `prefix` + "ln_1.weight" and so on. The loader's checkpoint and the observer,
   // which may be null, must outlive the block. Errors as from WeightLoader and LoadActivation.
   static absl::StatusOr<TransformerBlock> Load(WeightLoader& loader, const std::string& prefix,
-                                               const Gpt2Config& config,
+                                               const TransformerBlockConfig& config,
                                                const TransformerTypes& types, int64_t layer,
                                                TransformerObserver* observer);
 

@@ -1,11 +1,12 @@
 #include "engine/models/model.h"
 
+#include <algorithm>
+
 #include "engine/base/field_errors.h"
 #include "engine/base/status.h"
 #include "engine/checkpoint/checkpoint.h"
-#include "engine/checkpoint/config.h"
-#include "engine/models/gpt2.h"
-#include "engine/models/mamba.h"
+#include "engine/models/config.h"
+#include "engine/models/family.h"
 
 namespace whipsnake::engine {
 
@@ -49,14 +50,15 @@ absl::StatusOr<Scheme> ChooseScheme(const ModelOptions& options, std::optional<S
 }
 
 absl::Status CheckOptions(const ModelOptions& options, const ModelConfig& config) {
-  RETURN_IF_ERROR(ChooseScheme(options, config.quantized()).status());
-  const bool float_mamba =
-      std::holds_alternative<MambaConfig>(config.architecture) && !config.quantized();
+  RETURN_IF_ERROR(ChooseScheme(options, config.quantized).status());
   const auto type = options.state_type.value_or(kernels::DType::kF32);
-  if (!float_mamba || type == kernels::DType::kF32) return absl::OkStatus();
-  return absl::FailedPreconditionError(
-      absl::StrCat("state_type ", type == kernels::DType::kBF16 ? "\"bf16\"" : "\"int8\"",
-                   " seen for a Mamba of float weights, expected fp32, which its states are in"));
+  const Family& family = *config.family;
+  const bool known =
+      std::ranges::find(family.float_state_types, type) != family.float_state_types.end();
+  if (config.quantized || known) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      "state_type ", type == kernels::DType::kBF16 ? "\"bf16\"" : "\"int8\"", " seen for ",
+      ToAbsl(family.noun), " of float weights, expected fp32, which its states are in"));
 }
 
 ModelOptions ApplicableOptions(const ModelOptions& options, const ModelConfig& config,
@@ -80,10 +82,7 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const ModelConfig& config,
                                                  const ModelOptions& options,
                                                  const ModelEnvironment& environment) {
   RETURN_IF_ERROR(CheckOptions(options, config));
-  const auto* mamba = std::get_if<MambaConfig>(&config.architecture);
-  auto model = mamba != nullptr ? MakeMamba(*mamba, checkpoint, options, environment)
-                                : MakeGpt2(std::get<Gpt2Config>(config.architecture), checkpoint,
-                                           options, environment);
+  auto model = config.family->make_model(config, checkpoint, options, environment);
   RETURN_IF_ERROR(checkpoint->Check());  // first, as changed files may cause other errors
   return model;
 }

@@ -137,7 +137,7 @@ void AppendWeightReports(const QuantizedTensors& quantized, std::string_view lay
 }
 
 absl::Status WriteQuantized(const std::string& directory, const std::string& config_json,
-                            const QuantizedTensors& quantized, const QuantizeProgress& progress,
+                            const QuantizedTensors& quantized, const WorkProgress& progress,
                             QuantizationReport& report, AtomicDirectory& made) {
   RETURN_IF_ERROR(progress("Writing", 0.95));
   std::vector<NamedTensor> tensors;

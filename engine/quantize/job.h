@@ -20,7 +20,7 @@ namespace whipsnake::engine {
 
 // A stage of the work: reports its progress as a part [begin, end] of the whole.
 struct Stage {
-  const QuantizeProgress& progress;
+  const WorkProgress& progress;
   std::string_view what;
   double begin, end;
 
@@ -83,7 +83,7 @@ void AppendWeightReports(const QuantizedTensors& quantized, std::string_view lay
 // tokenizer's and the generation's files in `directory`. Adds the tensors' bytes to
 // report.quantized_bytes.
 absl::Status WriteQuantized(const std::string& directory, const std::string& config_json,
-                            const QuantizedTensors& quantized, const QuantizeProgress& progress,
+                            const QuantizedTensors& quantized, const WorkProgress& progress,
                             QuantizationReport& report, AtomicDirectory& made);
 
 }  // namespace whipsnake::engine

@@ -4,9 +4,8 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/base/status.h"
-#include "engine/checkpoint/config.h"
-#include "engine/quantize/mamba_job.h"
-#include "engine/quantize/transformer_job.h"
+#include "engine/models/config.h"
+#include "engine/models/family.h"
 
 namespace whipsnake::engine {
 
@@ -41,12 +40,14 @@ std::string ReportJson(const QuantizationReport& report) {
 
 absl::StatusOr<QuantizationReport> QuantizeModel(
     const std::string& directory, const CalibrationSet& calibration, const QuantizeOptions& options,
-    const std::string& out, const ModelEnvironment& environment, const QuantizeProgress& progress) {
+    const std::string& out, const ModelEnvironment& environment, const WorkProgress& progress) {
   ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(directory));
-  const auto quantize = std::holds_alternative<MambaConfig>(config.architecture)
-                            ? QuantizeMamba
-                            : QuantizeTransformer;
-  return quantize(directory, calibration, options, out, environment, progress);
+  if (const absl::Status status = CheckRecipe(options.recipe, config); !status.ok()) {
+    return WithPath(status, directory + "/config.json");
+  }
+  RETURN_IF_ERROR(CheckPercentile(options.recipe, options.percentile));
+  return config.family->quantize(directory, config, calibration, options, out, environment,
+                                 progress);
 }
 
 }  // namespace whipsnake::engine

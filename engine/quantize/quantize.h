@@ -5,7 +5,6 @@
 #define WHIPSNAKE_ENGINE_QUANTIZE_QUANTIZE_H_
 
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -13,6 +12,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "engine/base/progress.h"
+#include "engine/models/config.h"
 #include "engine/models/model.h"
 #include "engine/quantize/calibration.h"
 #include "engine/quantize/recipe.h"
@@ -61,10 +62,6 @@ struct QuantizationReport {
   std::vector<std::string> warnings;  // sentences for the user
 };
 
-// Receives the current stage and the fraction of the whole that is done. An error that it returns,
-// such as CANCELLED, ends the work.
-using QuantizeProgress = std::function<absl::Status(std::string_view what, double fraction)>;
-
 // Quantizes the model in `directory` and writes `out`: config.json with quantization_config,
 // model.safetensors, quantization_report.json and copies of the tokenizer's and the generation's
 // files. The directory is written completely or not at all. The same input gives the same bytes.
@@ -76,7 +73,7 @@ using QuantizeProgress = std::function<absl::Status(std::string_view what, doubl
 // and the quantized tensors in memory.
 absl::StatusOr<QuantizationReport> QuantizeModel(
     const std::string& directory, const CalibrationSet& calibration, const QuantizeOptions& options,
-    const std::string& out, const ModelEnvironment& environment, const QuantizeProgress& progress);
+    const std::string& out, const ModelEnvironment& environment, const WorkProgress& progress);
 
 // The contents of quantization_report.json.
 std::string ReportJson(const QuantizationReport& report);

@@ -1,17 +1,12 @@
 #include "engine/quantize/recipe.h"
 
+#include <algorithm>
+
 #include "engine/base/status.h"
-#include "kernels/hadamard/hadamard.h"
+#include "engine/models/family.h"
 
 namespace whipsnake::engine {
 namespace {
-
-absl::Status CheckWidth(const char* key, int64_t width, const char* rotation) {
-  if (kernels::HasHadamard(width)) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat(key, ": ", width, " seen, expected 2^k, 12 * 2^k or 40 * 2^k for the ", rotation,
-                   " rotation"));
-}
 
 // Refuses options that the scheme does not have.
 absl::Status CheckCombination(const Recipe& recipe, const RecipeNames& names) {
@@ -49,9 +44,7 @@ Recipe RecipeOf(Scheme scheme, bool residual_rotation) {
 }
 
 absl::StatusOr<Recipe> ParseRecipe(const RecipeNames& names, const ModelConfig* model) {
-  const bool transformer =
-      model != nullptr && !std::holds_alternative<MambaConfig>(model->architecture);
-  Scheme scheme = transformer ? Scheme::kW8A8 : Scheme::kQuamba;
+  Scheme scheme = model != nullptr ? model->family->quantized_schemes.front() : Scheme::kQuamba;
   if (!names.scheme.empty()) {
     const absl::StatusOr<Scheme> parsed = ParseScheme(names.scheme);
     if (!parsed.ok() || !IsQuantized(*parsed)) {
@@ -93,29 +86,20 @@ absl::Status CheckPercentile(const Recipe& recipe, const std::optional<double>& 
       absl::StrCat("none, as the scheme ", ToAbsl(Name(recipe.scheme)), " clips nothing"));
 }
 
-absl::Status CheckRecipe(const Recipe& recipe, const ModelConfig& model) {
-  if (const auto scheme = model.quantized()) {
+absl::Status CheckRecipe(const Recipe& recipe, const ModelConfig& config) {
+  if (config.quantized) {
     return absl::FailedPreconditionError(
-        absl::StrCat("quantization_config: the model is quantized with ", ToAbsl(Name(*scheme)),
-                     ", expected float weights"));
+        absl::StrCat("quantization_config: the model is quantized with ",
+                     ToAbsl(Name(*config.quantized)), ", expected float weights"));
   }
-  const bool for_transformers = recipe.scheme == Scheme::kW8A8;
-  const auto* mamba = std::get_if<MambaConfig>(&model.architecture);
-  if (mamba == nullptr) {
-    if (for_transformers) return absl::OkStatus();
-    return InvalidField("scheme", Quoted(Name(recipe.scheme)), "w8a8 for a transformer");
+  const Family& family = *config.family;
+  if (std::ranges::find(family.quantized_schemes, recipe.scheme) ==
+      family.quantized_schemes.end()) {
+    return InvalidField(
+        "scheme", Quoted(Name(recipe.scheme)),
+        absl::StrCat(SchemeNames(family.quantized_schemes), " for ", ToAbsl(family.noun)));
   }
-  if (for_transformers) {
-    return InvalidField("scheme", Quoted(Name(recipe.scheme)),
-                        absl::StrCat(SchemeNames(MambaSchemes()), " for a Mamba"));
-  }
-  if (recipe.output_rotation) {
-    RETURN_IF_ERROR(CheckWidth("intermediate_size", mamba->intermediate_size, "output"));
-  }
-  if (recipe.residual_rotation) {
-    RETURN_IF_ERROR(CheckWidth("hidden_size", mamba->hidden_size, "residual"));
-  }
-  return absl::OkStatus();
+  return family.check_recipe(recipe, config);
 }
 
 }  // namespace whipsnake::engine

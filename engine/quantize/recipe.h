@@ -9,7 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "engine/base/scheme.h"
-#include "engine/checkpoint/config.h"
+#include "engine/models/config.h"
 
 namespace whipsnake::engine {
 

@@ -12,9 +12,9 @@
 #include "absl/strings/str_cat.h"
 #include "engine/base/resources.h"
 #include "engine/base/status.h"
-#include "engine/checkpoint/config.h"
 #include "engine/checkpoint/files.h"
-#include "engine/checkpoint/random_model.h"
+#include "engine/models/config.h"
+#include "engine/models/random_model.h"
 #include "engine/quantize/quantize.h"
 #include "kernels/cpu/isa.h"
 #include "server/cli/bench_model.h"
@@ -78,7 +78,7 @@ absl::StatusOr<engine::CalibrationSet> Calibration(const BenchFlags& flags,
                                                    const std::string& directory) {
   if (flags.random_weights && flags.calibration.empty()) {
     ASSIGN_OR_RETURN(const engine::ModelConfig config, engine::ReadModelConfig(directory));
-    return engine::RandomCalibrationSet(/*tokens=*/512, config.tokenizer_size(), /*seed=*/1);
+    return engine::RandomCalibrationSet(/*tokens=*/512, config.tokenizer_size, /*seed=*/1);
   }
   if (flags.calibration.empty()) {
     return engine::InvalidField("--calibration", "nothing",
@@ -164,7 +164,7 @@ absl::StatusOr<int> Bench(const BenchFlags& flags, const Output& output) {
 
   // A directory that is already quantized is used as it is, or refused by LoadModel.
   const auto quantized_here = [&](const engine::ModelOptions& option) {
-    return option.scheme && engine::IsQuantized(*option.scheme) && !config.quantized();
+    return option.scheme && engine::IsQuantized(*option.scheme) && !config.quantized;
   };
   if (!flags.calibration.empty() && std::ranges::none_of(options, quantized_here)) {
     return engine::InvalidField("--calibration", flags.calibration,

@@ -1,5 +1,5 @@
 // whipsnake convert
-#include "engine/checkpoint/convert.h"
+#include "engine/models/convert.h"
 
 #include <iostream>
 #include <memory>
@@ -7,7 +7,7 @@
 #include <string>
 
 #include "engine/base/status.h"
-#include "engine/checkpoint/gpt2_config.h"
+#include "engine/layers/activation.h"
 #include "server/cli/command.h"
 #include "server/errors.h"
 

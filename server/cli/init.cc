@@ -5,9 +5,9 @@
 #include <string>
 
 #include "engine/base/status.h"
-#include "engine/checkpoint/config.h"
 #include "engine/checkpoint/files.h"
-#include "engine/checkpoint/random_model.h"
+#include "engine/models/config.h"
+#include "engine/models/random_model.h"
 #include "server/cli/command.h"
 #include "server/cli/progress.h"
 
@@ -30,10 +30,9 @@ absl::StatusOr<int> Init(const InitFlags& flags, const Output& output) {
                                              [&](double fraction) { progress.Set(fraction); }));
   }
   if (output.json()) {
-    output.Object(
-        {{"path", flags.out}, {"seed", flags.seed}, {"parameters", parsed->parameters()}});
+    output.Object({{"path", flags.out}, {"seed", flags.seed}, {"parameters", parsed->parameters}});
   } else {
-    std::cout << "Wrote " << flags.out << ", " << HumanNumber(parsed->parameters() / 1e6)
+    std::cout << "Wrote " << flags.out << ", " << HumanNumber(parsed->parameters / 1e6)
               << " million random parameters.\n";
   }
   return 0;

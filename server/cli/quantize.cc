@@ -14,7 +14,7 @@
 #include "absl/strings/str_format.h"
 #include "engine/base/resources.h"
 #include "engine/base/status.h"
-#include "engine/checkpoint/config.h"
+#include "engine/models/config.h"
 #include "server/cli/command.h"
 #include "server/cli/progress.h"
 #include "server/cli/quantize_flags.h"

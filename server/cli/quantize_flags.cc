@@ -100,7 +100,7 @@ std::string WarningLines(std::span<const std::string> warnings) {
   return lines;
 }
 
-engine::QuantizeProgress ShowOn(Progress& progress) {
+engine::WorkProgress ShowOn(Progress& progress) {
   return [&progress](std::string_view what, double fraction) {
     progress.SetWhat(what);
     progress.Set(fraction);

@@ -43,7 +43,7 @@ absl::StatusOr<engine::CalibrationSet> ReadCalibration(const std::string& file,
 std::string WarningLines(std::span<const std::string> warnings);
 
 // Shows a quantization's stages on `progress`, which must outlive the result.
-engine::QuantizeProgress ShowOn(Progress& progress);
+engine::WorkProgress ShowOn(Progress& progress);
 
 }  // namespace whipsnake::server
 

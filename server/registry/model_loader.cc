@@ -4,10 +4,10 @@
 
 #include "engine/base/status.h"
 #include "engine/checkpoint/checkpoint.h"
-#include "engine/checkpoint/config.h"
 #include "engine/checkpoint/digest.h"
 #include "engine/checkpoint/files.h"
 #include "engine/generate/sampling.h"
+#include "engine/models/config.h"
 
 namespace whipsnake::server {
 namespace {
@@ -29,7 +29,7 @@ absl::StatusOr<engine::GenerationDefaults> LoadDefaults(const std::string& direc
   const absl::Status valid = engine::Validate(DefaultSampling(defaults), vocab_size);
   if (!valid.ok()) return engine::WithPath(valid, path);
 
-  if (defaults.eos_token_ids.empty()) defaults.eos_token_ids = config.eos_token_ids();
+  if (defaults.eos_token_ids.empty()) defaults.eos_token_ids = config.eos_token_ids;
   return defaults;
 }
 

@@ -34,8 +34,9 @@ absl::Status CheckUnchanged(std::string_view field, const std::string& seen,
 
 Quantizer MakeDirectoryQuantizer(engine::ModelEnvironment environment) {
   environment.background = true;
-  return [environment](const QuantizationRequest& request, const engine::QuantizeProgress& progress)
-             -> absl::StatusOr<engine::QuantizationReport> {
+  return [environment](
+             const QuantizationRequest& request,
+             const engine::WorkProgress& progress) -> absl::StatusOr<engine::QuantizationReport> {
     ASSIGN_OR_RETURN(const std::string directory,
                      ResolveModelPath(request.model_root, request.path));
     RETURN_IF_ERROR(CheckUnchanged("path", directory, request.directory));

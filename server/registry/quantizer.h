@@ -30,7 +30,7 @@ struct QuantizationRequest {
 
 // Reports its progress. If `progress` returns an error, ends with that error.
 using Quantizer = std::function<absl::StatusOr<engine::QuantizationReport>(
-    const QuantizationRequest& request, const engine::QuantizeProgress& progress)>;
+    const QuantizationRequest& request, const engine::WorkProgress& progress)>;
 
 // Resolves the request's paths again, because it may have waited for long. Reads the model's
 // tokenizer and the calibration text, then runs engine::QuantizeModel at background priority. The

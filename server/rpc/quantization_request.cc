@@ -6,8 +6,8 @@
 
 #include "engine/base/field_errors.h"
 #include "engine/base/status.h"
-#include "engine/checkpoint/config.h"
 #include "engine/checkpoint/files.h"
+#include "engine/models/config.h"
 #include "server/errors.h"
 #include "server/registry/model_path.h"
 #include "server/rpc/messages.h"

@@ -2,8 +2,10 @@
 // message, or give values within the bounds that the rest of the engine relies on.
 #include <string_view>
 
-#include "engine/checkpoint/config.h"
 #include "engine/checkpoint/generation_config.h"
+#include "engine/models/config.h"
+#include "engine/models/gpt2/gpt2_config.h"
+#include "engine/models/mamba/mamba_config.h"
 
 namespace {
 

@@ -23,7 +23,7 @@ struct FakeQuantizer {
   Gate steps;
 
   absl::StatusOr<engine::QuantizationReport> operator()(const QuantizationRequest& request,
-                                                        const engine::QuantizeProgress& progress) {
+                                                        const engine::WorkProgress& progress) {
     {
       std::lock_guard lock(mutex);
       requests.push_back(request);

@@ -7,7 +7,7 @@
 
 #include "engine/base/status.h"
 #include "engine/checkpoint/checkpoint.h"
-#include "engine/checkpoint/random_model.h"
+#include "engine/models/random_model.h"
 
 namespace whipsnake::engine {
 namespace {

@@ -12,7 +12,7 @@
 
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/checkpoint/digest.h"
-#include "engine/checkpoint/random_model.h"
+#include "engine/models/random_model.h"
 #include "tests/engine/checkpoint/support.h"
 
 namespace whipsnake::engine {

@@ -1,6 +1,6 @@
 // Compares GPT-2's logits with those of transformers (tests/oracles/gpt2_goldens.py), and checks
 // that logits depend neither on how a sequence is cut into runs nor on the rest of the batch.
-#include "engine/models/gpt2.h"
+#include "engine/models/gpt2/gpt2.h"
 
 #include "engine/models/kv_state.h"
 #include "tests/engine/models/support.h"

@@ -1,6 +1,6 @@
 // Compares Mamba's logits with those of transformers (tests/oracles/mamba_goldens.py), and checks
 // that logits depend neither on how a sequence is cut into runs nor on the rest of the batch.
-#include "engine/models/mamba.h"
+#include "engine/models/mamba/mamba.h"
 
 #include "tests/engine/models/support.h"
 

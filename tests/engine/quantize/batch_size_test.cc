@@ -6,7 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "engine/checkpoint/config.h"
+#include "engine/models/config.h"
+#include "engine/models/mamba/mamba_config.h"
 #include "engine/models/model.h"
 #include "tests/engine/quantize/support.h"
 
@@ -37,7 +38,7 @@ std::vector<Case> Cases() {
       recipe.head = head;
       cases.push_back({name + "_" + head, config, recipe});
     };
-    for (const Scheme scheme : MambaSchemes()) {
+    for (const Scheme scheme : kMambaSchemes) {
       std::string name(Name(scheme));
       std::ranges::replace(name, '-', '_');
       add(name, SmallConfig(96), {.scheme = Name(scheme)});

@@ -4,9 +4,9 @@
 
 #include <cmath>
 
-#include "engine/checkpoint/mamba_config.h"
-#include "engine/models/mamba.h"
-#include "engine/quantize/mamba_quantizer.h"
+#include "engine/models/mamba/mamba.h"
+#include "engine/models/mamba/mamba_config.h"
+#include "engine/models/mamba/mamba_quantizer.h"
 #include "engine/quantize/rotation.h"
 #include "kernels/hadamard/hadamard.h"
 #include "tests/engine/quantize/support.h"

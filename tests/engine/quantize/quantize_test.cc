@@ -11,6 +11,7 @@
 #include <limits>
 
 #include "engine/evaluate/perplexity.h"
+#include "engine/models/mamba/mamba_config.h"
 #include "nlohmann/json.hpp"
 #include "tests/engine/quantize/support.h"
 
@@ -27,7 +28,7 @@ class QuantizeTest : public testing::Test {
   absl::StatusOr<QuantizationReport> Quantize(
       const std::string& directory, const std::string& out,
       const QuantizeOptions& options = {RecipeOf(Scheme::kQuamba), {}},
-      const QuantizeProgress& progress = Silent) {
+      const WorkProgress& progress = Silent) {
     return QuantizeModel(directory, SmallCalibration(), options, out, environment(), progress);
   }
   std::string Quantized(const std::string& config, Scheme scheme = Scheme::kQuamba) {
@@ -74,7 +75,7 @@ TEST_F(QuantizeTest, EverySchemeStaysNearTheFloatModel) {
       return std::vector<float>(logits->data, logits->data + logits->rows * logits->cols);
     };
     const std::vector<float> expected = logits_of(directory);
-    for (const Scheme scheme : MambaSchemes()) {
+    for (const Scheme scheme : kMambaSchemes) {
       for (const Granularity granularity : {Granularity::kChannel, Granularity::kTensor}) {
         for (const int64_t head_bits : {8, 16}) {
           QuantizeOptions options{RecipeOf(scheme), {}};

@@ -17,7 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/checkpoint/files.h"
-#include "engine/checkpoint/random_model.h"
+#include "engine/models/random_model.h"
 #include "engine/quantize/quantize.h"
 
 namespace whipsnake::engine {

@@ -2,9 +2,10 @@
 // implementation that reads those tensors would compute something else.
 #include <gmock/gmock.h>
 
-#include "engine/checkpoint/config.h"
-#include "engine/models/gpt2.h"
-#include "engine/models/mamba.h"
+#include "engine/models/config.h"
+#include "engine/models/gpt2/gpt2.h"
+#include "engine/models/mamba/mamba.h"
+#include "engine/models/mamba/mamba_config.h"
 #include "tests/engine/quantize/support.h"
 
 namespace whipsnake::engine {
@@ -38,7 +39,7 @@ std::vector<Kind> Kinds() {
       {.name = "gpt2", .config = kGpt2},
       {.name = "gpt2_static", .config = kGpt2, .scheme = "w8a8", .activations = "static"},
       {.name = "gpt2_dynamic", .config = kGpt2, .scheme = "w8a8", .head = "bf16"}};
-  for (const Scheme scheme : MambaSchemes()) {
+  for (const Scheme scheme : kMambaSchemes) {
     kinds.push_back({.name = "mamba_" + std::string(Name(scheme)),
                      .config = SmallConfig(),
                      .scheme = std::string(Name(scheme)),
@@ -67,11 +68,10 @@ class SurplusTensorsTest : public ::testing::TestWithParam<Kind> {
   absl::Status Load(const std::vector<OwnedTensor>& tensors) {
     const ModelEnvironment environment{&executor_, &ledger_};
     std::shared_ptr<const Checkpoint> checkpoint = Checkpoint::Of(tensors);
-    if (const auto* mamba = std::get_if<MambaConfig>(&config_.architecture)) {
+    if (const auto* mamba = std::any_cast<MambaConfig>(&config_.architecture)) {
       return MakeMamba(*mamba, checkpoint, {}, environment).status();
     }
-    return MakeGpt2(std::get<Gpt2Config>(config_.architecture), checkpoint, {}, environment)
-        .status();
+    return MakeGpt2(config_.As<Gpt2Config>(), checkpoint, {}, environment).status();
   }
 
   // Returns the error for the file with one more tensor.

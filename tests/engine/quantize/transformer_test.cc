@@ -3,9 +3,9 @@
 
 #include <cmath>
 
-#include "engine/checkpoint/config.h"
 #include "engine/evaluate/perplexity.h"
-#include "engine/models/gpt2.h"
+#include "engine/models/config.h"
+#include "engine/models/gpt2/gpt2.h"
 #include "tests/engine/quantize/support.h"
 
 namespace whipsnake::engine {

@@ -1,0 +1,61 @@
+#include "engine/models/config.h"
+
+#include "engine/base/status.h"
+#include "engine/checkpoint/files.h"
+#include "engine/checkpoint/json.h"
+#include "engine/models/architecture.h"
+#include "engine/models/family.h"
+
+namespace whipsnake::engine {
+namespace {
+
+// "mamba" or "gpt2", quoted; with commas between more than two.
+std::string FamilyNames() {
+  std::string names;
+  const std::span<const Family* const> families = Families();
+  for (size_t i = 0; i < families.size(); ++i) {
+    const char* const separator = i == 0 ? "" : i + 1 < families.size() ? ", " : " or ";
+    absl::StrAppend(&names, separator, Quoted(families[i]->name));
+  }
+  return names;
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> ReadArchitecture(JsonObjectReader& reader) {
+  if (!reader.Has("model_type") && !reader.Has("d_model")) {
+    reader.Refuse("model_type",
+                  "an architecture such as \"mamba\" (or d_model, in the original form)");
+  }
+  std::string architecture = reader.Text("model_type", "mamba");
+  RETURN_IF_ERROR(reader.status());
+  return architecture;
+}
+
+absl::Status CheckArchitecture(JsonObjectReader& reader, std::string_view expected) {
+  ASSIGN_OR_RETURN(const std::string architecture, ReadArchitecture(reader));
+  if (architecture == expected) return absl::OkStatus();
+  return absl::UnimplementedError(
+      absl::StrCat("model_type: ", Quoted(architecture), " seen, expected ", Quoted(expected)));
+}
+
+absl::StatusOr<ModelConfig> ParseModelConfig(std::string_view text) {
+  ASSIGN_OR_RETURN(const nlohmann::json document, ParseJsonObject(text));
+  JsonObjectReader reader(document);
+  ASSIGN_OR_RETURN(const std::string architecture, ReadArchitecture(reader));
+  for (const Family* family : Families()) {
+    if (architecture == family->name) return family->parse_config(text);
+  }
+  return absl::UnimplementedError(
+      absl::StrCat("model_type: ", Quoted(architecture), " seen, expected ", FamilyNames()));
+}
+
+absl::StatusOr<ModelConfig> ReadModelConfig(const std::string& directory) {
+  const std::string path = directory + "/config.json";
+  ASSIGN_OR_RETURN(const std::string text, ReadTextFile(path));
+  auto config = ParseModelConfig(text);
+  if (!config.ok()) return WithPath(config.status(), path);
+  return config;
+}
+
+}  // namespace whipsnake::engine

@@ -1,0 +1,83 @@
+// The families of models: what each one defines, and the table of all of them.
+//
+// A family is a folder of engine/models and a line in family.cc. Everything else that depends on
+// the family of a model (parsing its config, making it, drawing random weights, quantizing it,
+// changing its activation) goes through this struct.
+#ifndef WHIPSNAKE_ENGINE_MODELS_FAMILY_H_
+#define WHIPSNAKE_ENGINE_MODELS_FAMILY_H_
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "engine/base/progress.h"
+#include "engine/base/scheme.h"
+#include "engine/models/config.h"
+#include "engine/models/model.h"
+#include "kernels/dtype.h"
+
+namespace whipsnake::engine {
+
+class RandomTensors;
+struct CalibrationSet;
+struct Conversion;
+struct QuantizationReport;
+struct QuantizeOptions;
+struct Recipe;
+
+struct Family {
+  // The "model_type" of config.json, which also names the architecture in messages and metrics.
+  std::string_view name;
+  std::string_view noun;  // "a Mamba": a model of this family in a sentence
+
+  // The quantized schemes that models of the family can have; the first is the default.
+  std::span<const Scheme> quantized_schemes;
+  // The types that a model of float weights can keep its states in.
+  std::span<const kernels::DType> float_state_types;
+
+  // Parses config.json. Errors as from ParseModelConfig().
+  absl::StatusOr<ModelConfig> (*parse_config)(std::string_view json);
+
+  // Makes the model of a config of this family. Errors as from LoadModel().
+  absl::StatusOr<std::unique_ptr<Model>> (*make_model)(const ModelConfig& config,
+                                                       std::shared_ptr<const Checkpoint> checkpoint,
+                                                       const ModelOptions& options,
+                                                       const ModelEnvironment& environment);
+
+  // Adds every tensor of a model of this config, with its usual initialization.
+  void (*add_random_tensors)(const ModelConfig& config, RandomTensors& tensors);
+
+  // Returns INVALID_ARGUMENT if a model of this config cannot be quantized with the recipe, whose
+  // scheme must be one of the family's.
+  absl::Status (*check_recipe)(const Recipe& recipe, const ModelConfig& config);
+
+  // Quantizes a directory of this family; see QuantizeModel().
+  absl::StatusOr<QuantizationReport> (*quantize)(
+      const std::string& directory, const ModelConfig& config, const CalibrationSet& calibration,
+      const QuantizeOptions& options, const std::string& out, const ModelEnvironment& environment,
+      const WorkProgress& progress);
+
+  // Changes the activation; see ConvertActivation(). Null if the family's models have no activation
+  // that can be changed; `fixed_activation` then says why.
+  absl::StatusOr<Conversion> (*convert_activation)(const std::string& directory,
+                                                   const ModelConfig& config,
+                                                   std::string_view activation,
+                                                   std::optional<float> epsilon,
+                                                   const std::string& out);
+  std::string_view fixed_activation;
+};
+
+// All families, in the order in which messages name them.
+std::span<const Family* const> Families();
+
+// Adds a family to the table, for programs and tests that define their own. Not thread-safe: must
+// be called before anything else uses the table. `family` must never be destroyed.
+void AddFamily(const Family* family);
+
+}  // namespace whipsnake::engine
+
+#endif  // WHIPSNAKE_ENGINE_MODELS_FAMILY_H_

@@ -1,0 +1,64 @@
+#include "engine/models/gpt2/gpt2_family.h"
+
+#include "engine/base/status.h"
+#include "engine/models/gpt2/gpt2.h"
+#include "engine/models/gpt2/gpt2_config.h"
+#include "engine/models/gpt2/gpt2_convert.h"
+#include "engine/models/gpt2/gpt2_random.h"
+#include "engine/models/gpt2/transformer_job.h"
+
+namespace whipsnake::engine {
+namespace {
+
+constexpr Scheme kSchemes[] = {Scheme::kW8A8};
+constexpr kernels::DType kFloatStateTypes[] = {kernels::DType::kF32, kernels::DType::kBF16,
+                                               kernels::DType::kI8};
+
+absl::StatusOr<ModelConfig> Parse(std::string_view text) {
+  ASSIGN_OR_RETURN(Gpt2Config gpt2, ParseGpt2Config(text));
+  ModelConfig config;
+  config.family = &kGpt2Family;
+  config.parameters = gpt2.parameters();
+  config.tokenizer_size = gpt2.vocab_size;
+  config.eos_token_ids = gpt2.eos_token_ids;
+  if (gpt2.quantization) config.quantized = Scheme::kW8A8;
+  config.architecture = std::move(gpt2);
+  return config;
+}
+
+absl::StatusOr<std::unique_ptr<Model>> Make(const ModelConfig& config,
+                                            std::shared_ptr<const Checkpoint> checkpoint,
+                                            const ModelOptions& options,
+                                            const ModelEnvironment& environment) {
+  return MakeGpt2(config.As<Gpt2Config>(), std::move(checkpoint), options, environment);
+}
+
+void AddTensors(const ModelConfig& config, RandomTensors& tensors) {
+  AddRandomTensors(config.As<Gpt2Config>(), tensors);
+}
+
+absl::Status AnyRecipe(const Recipe&, const ModelConfig&) { return absl::OkStatus(); }
+
+absl::StatusOr<Conversion> Convert(const std::string& directory, const ModelConfig& config,
+                                   std::string_view activation, std::optional<float> epsilon,
+                                   const std::string& out) {
+  return ConvertGpt2Activation(directory, config.As<Gpt2Config>(), activation, epsilon, out);
+}
+
+}  // namespace
+
+constinit const Family kGpt2Family = {
+    .name = "gpt2",
+    .noun = "a transformer",
+    .quantized_schemes = kSchemes,
+    .float_state_types = kFloatStateTypes,
+    .parse_config = Parse,
+    .make_model = Make,
+    .add_random_tensors = AddTensors,
+    .check_recipe = AnyRecipe,
+    .quantize = QuantizeTransformer,
+    .convert_activation = Convert,
+    .fixed_activation = {},
+};
+
+}  // namespace whipsnake::engine

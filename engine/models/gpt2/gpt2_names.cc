@@ -1,0 +1,25 @@
+#include "engine/models/gpt2/gpt2_names.h"
+
+#include <algorithm>
+
+namespace whipsnake::engine {
+
+std::string Gpt2Prefix(const Checkpoint& checkpoint) {
+  const std::string prefix = "transformer.";
+  const auto& tensors = checkpoint.tensors();
+  const auto found = tensors.lower_bound(prefix);
+  return found != tensors.end() && found->first.starts_with(prefix) ? prefix : "";
+}
+
+bool IsEpsilon(std::string_view name) {
+  return std::ranges::any_of(kEpsilonNames, [&](const char* end) {
+    return name.ends_with(std::string(".mlp.act") + end);
+  });
+}
+
+bool IsMeaningless(std::string_view name) {
+  return name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias") ||
+         name.starts_with("multiple_choice_head.");
+}
+
+}  // namespace whipsnake::engine

@@ -1,0 +1,26 @@
+// Names of the tensors of a GPT-2 checkpoint.
+#ifndef WHIPSNAKE_ENGINE_MODELS_GPT2_GPT2_NAMES_H_
+#define WHIPSNAKE_ENGINE_MODELS_GPT2_GPT2_NAMES_H_
+
+#include <string>
+#include <string_view>
+
+#include "engine/checkpoint/checkpoint.h"
+#include "engine/layers/activation.h"
+
+namespace whipsnake::engine {
+
+// Returns the prefix of the checkpoint's tensor names: "transformer." or "".
+std::string Gpt2Prefix(const Checkpoint& checkpoint);
+
+// Whether the tensor is an activation's epsilon ("transformer.h.3.mlp.act.lr").
+bool IsEpsilon(std::string_view name);
+
+// Whether the tensor is not needed here: the causal mask, which old versions of transformers stored
+// in each layer as "attn.bias" and "attn.masked_bias", or the second head of a
+// GPT2DoubleHeadsModel, which chooses among whole texts.
+bool IsMeaningless(std::string_view name);
+
+}  // namespace whipsnake::engine
+
+#endif  // WHIPSNAKE_ENGINE_MODELS_GPT2_GPT2_NAMES_H_
