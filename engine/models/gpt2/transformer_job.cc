@@ -23,7 +23,6 @@ class Job {
   Job(const Gpt2Config& config, const CalibrationSet& calibration, const QuantizeOptions& options,
       const ModelEnvironment& environment, const WorkProgress& progress)
       : calibration_(calibration),
-        options_(options),
         recipe_(options.recipe),
         environment_(environment),
         progress_(progress),
@@ -39,7 +38,6 @@ class Job {
   std::string ConfigJson() const;
 
   const CalibrationSet& calibration_;
-  const QuantizeOptions& options_;
   const Recipe& recipe_;
   const ModelEnvironment& environment_;
   const WorkProgress& progress_;
