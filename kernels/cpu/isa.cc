@@ -34,8 +34,10 @@ bool KernelSupportsTiles() {
 
 // Uses Highway's definitions, so that this function and Highway's dispatch agree: AVX2 includes
 // FMA, F16C and BMI; AVX-512 includes F, BW, CD, DQ and VL; both require operating system support.
+// A target that the kernels were not compiled for does not count: a fuzzing build has the baseline
+// alone, and must not take the bf16 or 8-bit form of a higher one.
 Isa DetectIsa() {
-  const int64_t targets = hwy::SupportedTargets();
+  const int64_t targets = hwy::SupportedTargets() & HWY_TARGETS;
   // Better x86 targets have lower bits.
   if ((targets & (HWY_AVX3 | (HWY_AVX3 - 1))) == 0) {
     return (targets & HWY_AVX2) != 0 ? Isa::kAvx2 : Isa::kScalar;
