@@ -45,7 +45,8 @@ bool AsksForJson(int argc, char** argv) {
 }  // namespace
 
 CommandLine::CommandLine()
-    : app_("Serves Mamba language models over gRPC, and is the client for that.", "whipsnake") {
+    : app_("Serves Mamba and GPT-2 language models over gRPC, and is a client for such a server.",
+           "whipsnake") {
   app_.set_version_flag("--version", absl::StrCat("whipsnake ", engine::ToAbsl(Version()), " (",
                                                   engine::ToAbsl(Commit()), ")"));
   app_.add_option("--isa", isa_,

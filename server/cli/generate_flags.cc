@@ -96,7 +96,7 @@ absl::Status SetPrompt(const PromptFlags& flags, v1::SaveStateRequest& request) 
 
 void AddRetentionFlags(CLI::App& command, RetentionFlags& flags, const std::string& group) {
   command.add_option("--ttl", flags.seconds, "Seconds that the state is kept [3600]")
-      ->check(CLI::Range(0.001, 1e9))
+      ->check(CLI::Range(0.001, 2592000.0))
       ->type_name("SECONDS")
       ->group(group);
   command
@@ -119,17 +119,18 @@ void AddGenerateFlags(CLI::App& command, GenerateFlags& flags) {
   AddClientFlags(command, flags.client);
   AddPromptFlags(command, flags.prompt);
   command
-      .add_option("--model", flags.model,
-                  "The model's name; may be left out where the server has one")
+      .add_option("--model", flags.model, "The model's name; optional if the server has one model")
       ->type_name("NAME");
   command.add_option("--request-id", flags.request_id, "A name for the server's log")
       ->type_name("ID");
-  command.add_option("--priority", flags.priority, "Who goes first where many wait")
+  command.add_option("--priority", flags.priority, "Priority of the request in the queue")
       ->check(CLI::IsMember({"high", "normal", "low"}))
       ->capture_default_str();
   command
-      .add_option("--client", flags.client_name,
-                  "For whom it is: clients get equal parts (default: this machine's address)")
+      .add_option(
+          "--client", flags.client_name,
+          "Client that the request counts for; clients get equal shares (default: this machine's "
+          "address)")
       ->type_name("NAME");
   command.add_option("--timeout", flags.timeout_seconds, "Seconds after which to give up")
       ->check(CLI::Range(0.001, 86400.0))
@@ -141,16 +142,18 @@ void AddGenerateFlags(CLI::App& command, GenerateFlags& flags) {
   const auto sample = [&](const char* name, auto& value, const char* description) {
     command.add_option(name, value, description)->type_name("X")->group(sampling);
   };
-  sample("--temperature", flags.temperature, "0 always takes the likeliest token [1]");
-  sample("--top-k", flags.top_k, "Only the K likeliest tokens; 0 is all [0]");
-  sample("--top-p", flags.top_p, "Only the likeliest that together reach this probability [1]");
+  sample("--temperature", flags.temperature,
+         "0 always takes the likeliest token [the model's, else 1]");
+  sample("--top-k", flags.top_k, "Only the K likeliest tokens; 0 is all [the model's, else 0]");
+  sample("--top-p", flags.top_p,
+         "Only the likeliest that together reach this probability [the model's, else 1]");
   sample("--min-p", flags.min_p, "Only those at least this share as likely as the likeliest [0]");
   sample("--repetition-penalty", flags.repetition_penalty,
          "Above 1: against tokens of prompt and output; 0.01 to 100 [1]");
   sample("--presence-penalty", flags.presence_penalty,
          "Above 0: against tokens that the output has [0]");
   sample("--frequency-penalty", flags.frequency_penalty,
-         "Above 0: the more often the output has them [0]");
+         "Above 0: penalizes tokens by how often the output has them [0]");
   command.add_option("--logit-bias", flags.logit_bias, "Added to a token's logit; repeatable")
       ->type_name("ID=BIAS")
       ->allow_extra_args(false)
@@ -159,7 +162,9 @@ void AddGenerateFlags(CLI::App& command, GenerateFlags& flags) {
   sample("--seed", flags.seed, "The same seed gives the same text [random]");
 
   const std::string stopping = "Stopping";
-  command.add_option("--max-tokens", flags.max_tokens, "At most so many new tokens [256]")
+  command
+      .add_option("--max-tokens", flags.max_tokens,
+                  "Maximum number of new tokens [the model's, else 256]")
       ->type_name("N")
       ->group(stopping);
   command.add_option("--stop", flags.stop_texts, "Ends before this text; repeatable")
@@ -175,7 +180,7 @@ void AddGenerateFlags(CLI::App& command, GenerateFlags& flags) {
       ->group(stopping);
   command.add_flag("--ignore-eos", flags.ignore_eos, "Goes on past the end-of-sequence token")
       ->group(stopping);
-  command.add_option("--min-tokens", flags.min_tokens, "Does not end before so many [0]")
+  command.add_option("--min-tokens", flags.min_tokens, "Minimum number of new tokens [0]")
       ->type_name("N")
       ->group(stopping);
 
@@ -200,10 +205,12 @@ void AddGenerateFlags(CLI::App& command, GenerateFlags& flags) {
       ->group(form);
 
   const std::string printing = "Output";
-  command.add_option("--n", flags.n, "So many completions of the prompt [1]")
+  command.add_option("--n", flags.n, "Number of completions of the prompt [1]")
       ->type_name("N")
       ->group(printing);
-  command.add_option("--best-of", flags.best_of, "Of so many that are made, the likeliest [n]")
+  command
+      .add_option("--best-of", flags.best_of,
+                  "Generates N completions and returns the likeliest [n]")
       ->type_name("N")
       ->group(printing);
   command.add_flag("--echo", flags.echo, "Begins the text with that of the prompt")

@@ -85,20 +85,20 @@ void AddServeCommand(CommandLine& line) {
   command.add_option("--model", flags->models, "A model to load at the start; may be repeated")
       ->type_name("NAME=DIR");
   command
-      .add_option("--model-root", daemon.model_root, "Where the models lie that clients may load")
+      .add_option("--model-root", daemon.model_root,
+                  "Directory of the models that clients may load")
       ->type_name("DIR");
   command
       .add_option(
           "--scheme", daemon.scheme,
-          "Of the models loaded at the start that have float weights: fp32 or bf16 (default: "
-          "fp32); quantized ones are as they are")
+          "Type of the float weights of the models given with --model: fp32 or bf16 (default: "
+          "fp32); quantized models stay as they are")
       ->type_name("SCHEME");
   command
       .add_option(
           "--state-type", daemon.state_type,
-          "Of the models loaded at the start, how states are kept: fp32, bf16 or int8 (default: a "
-          "transformer's like its weights, a Mamba's fp32); those of a float Mamba are in fp32 "
-          "always")
+          "Type of the states of the models given with --model: fp32, bf16 or int8 (default: a "
+          "transformer's like its weights, a Mamba's fp32); those of a float Mamba are always fp32")
       ->type_name("TYPE");
   command.add_option("--listen", daemon.listen, "The gRPC address; port 0 takes a free one")
       ->capture_default_str();
@@ -107,7 +107,7 @@ void AddServeCommand(CommandLine& line) {
   command.add_flag("--insecure-listen", daemon.insecure_listen,
                    "Allows addresses that other machines reach, though nothing is encrypted");
   command.add_flag("--no-reflection", flags->no_reflection, "Turns gRPC server reflection off");
-  command.add_option("--threads", daemon.threads, "Threads that compute; 0: all that there are")
+  command.add_option("--threads", daemon.threads, "Compute threads; 0: all available")
       ->capture_default_str();
   command
       .add_option("--memory-fraction", daemon.memory_fraction,
@@ -119,13 +119,12 @@ void AddServeCommand(CommandLine& line) {
       ->capture_default_str();
   command
       .add_option("--rpc-buffer-bytes", daemon.rpc_buffer_bytes,
-                  "For requests and responses on their way; 0: a sixteenth of the memory, 32 to "
-                  "256 MiB")
+                  "Memory for gRPC's buffers; 0: a sixteenth of the memory, 32 to 256 MiB")
       ->transform(CLI::AsSizeValue(false))
       ->capture_default_str();
-  command.add_option("--max-prompt-tokens", daemon.limits.prompt_tokens, "Of one request")
+  command.add_option("--max-prompt-tokens", daemon.limits.prompt_tokens, "Maximum per request")
       ->capture_default_str();
-  command.add_option("--max-new-tokens", daemon.limits.new_tokens, "Of one request")
+  command.add_option("--max-new-tokens", daemon.limits.new_tokens, "Maximum per request")
       ->capture_default_str();
   engine::BatcherOptions& batching = daemon.generator.batching;
   command.add_option("--max-running", batching.max_running, "Sequences of a model side by side")
@@ -148,7 +147,7 @@ void AddServeCommand(CommandLine& line) {
       ->capture_default_str();
   command
       .add_option("--state-cache-bytes", daemon.generator.cache.max_bytes,
-                  "Of a model: for the states of prompts seen before; 0 turns the cache off")
+                  "Memory per model for the prefix cache; 0 turns the cache off")
       ->transform(CLI::AsSizeValue(false))
       ->capture_default_str();
   command
@@ -158,11 +157,11 @@ void AddServeCommand(CommandLine& line) {
       ->capture_default_str();
   command
       .add_option("--max-unread-tokens", daemon.generator.max_unread_tokens,
-                  "A client that leaves more tokens of a request unread is given up")
+                  "A request whose client leaves more tokens than this unread is cancelled")
       ->capture_default_str();
   command
       .add_option("--data", daemon.data,
-                  "Where saved states are kept that shall survive a restart (default: nowhere)")
+                  "Directory for saved states that survive a restart (default: none)")
       ->type_name("DIR");
   command
       .add_option("--grace-period", flags->grace_seconds,
