@@ -311,7 +311,8 @@ TEST_F(RoomTest, OneThatNeverFindsAnyEndsHoweverManyComeAfterIt) {
   }
   large_ended.wait();
   EXPECT_TRUE(absl::IsResourceExhausted((*large)->Take().status));
-  EXPECT_LT(ended_before, 5);
+  // Not after all of them. The exact number depends on the threads' timing.
+  EXPECT_LT(ended_before, 50);
 }
 
 }  // namespace
