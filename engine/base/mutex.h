@@ -3,7 +3,7 @@
 // Each class is a thin wrapper around its counterpart in the standard library. A member protected
 // by a mutex is declared ABSL_GUARDED_BY(mutex_), and a function that must be called with the mutex
 // held is declared ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_). clang then rejects code that breaks
-// either rule (-Wthread-safety, in the `address` preset). The wrapper uses std::mutex rather than
+// either rule (-Wthread-safety, in the `fuzz` preset). The wrapper uses std::mutex rather than
 // absl::Mutex because ThreadSanitizer intercepts std::mutex, while Debian builds Abseil without
 // instrumentation.
 #ifndef WHIPSNAKE_ENGINE_BASE_MUTEX_H_

@@ -75,17 +75,15 @@ class GenerationReactor : public Reactor {
     bool compile = false;
     absl::Status parsed = ParseMessage(bytes, request.get());
     if (parsed.ok()) {
-      parsed = engine::CatchExceptions(
-          [&] { compile = self->call_.MustCompile(ParametersOf(*request)); });
+      parsed = engine::CatchExceptions([&]() -> absl::Status {
+        const v1::GenerationParameters parameters = ParametersOf(*request);
+        compile = self->call_.MustCompile(parameters);
+        if (!compile) return absl::OkStatus();
+        return self->call_.compile_pool().Run(self->call_.ClientOf(parameters),
+                                              [start] { start(absl::OkStatus()); });
+      });
     }
-    if (!compile) {
-      start(parsed);
-    } else if (const absl::Status full =
-                   self->call_.compile_pool().Run(self->call_.ClientOf(ParametersOf(*request)),
-                                                  [start] { start(absl::OkStatus()); });
-               !full.ok()) {
-      start(full);
-    }
+    if (!compile || !parsed.ok()) start(parsed);
     return reactor;
   }
 

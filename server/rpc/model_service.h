@@ -23,7 +23,7 @@ struct ModelServiceEnvironment {
   std::string model_root;  // empty: clients cannot load models
   GenerationLimits limits;
   // How long a client may take to read the rest of a watch after the quantization's end.
-  std::chrono::milliseconds end_timeout{0};
+  std::chrono::milliseconds end_timeout{30'000};
 };
 
 using RawModelService = v1::ModelService::WithRawCallbackMethod_ListModels<
