@@ -81,22 +81,22 @@ void PrefixCache::Insert(std::span<const int32_t> tokens, std::shared_ptr<const 
 
 void PrefixCache::Count(const Entry& entry) {
   bytes_ += TokenBytes(entry.tokens);
-  std::vector<std::span<const std::byte>> pieces;
+  std::vector<MemoryPiece> pieces;
   entry.state->AppendMemory(pieces);
-  for (const auto piece : pieces) {
-    if (++holders_[piece.data()] == 1) bytes_ += std::ssize(piece);
+  for (const MemoryPiece& piece : pieces) {
+    if (++holders_[piece.address] == 1) bytes_ += piece.bytes;
   }
 }
 
 void PrefixCache::Uncount(const Entry& entry) {
   bytes_ -= TokenBytes(entry.tokens);
-  std::vector<std::span<const std::byte>> pieces;
+  std::vector<MemoryPiece> pieces;
   entry.state->AppendMemory(pieces);
-  for (const auto piece : pieces) {
-    const auto holders = holders_.find(piece.data());
+  for (const MemoryPiece& piece : pieces) {
+    const auto holders = holders_.find(piece.address);
     if (--holders->second > 0) continue;
     holders_.erase(holders);
-    bytes_ -= std::ssize(piece);
+    bytes_ -= piece.bytes;
   }
 }
 

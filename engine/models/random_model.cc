@@ -11,7 +11,7 @@
 #include "engine/checkpoint/safetensors.h"
 #include "engine/models/config.h"
 #include "engine/models/family.h"
-#include "engine/models/random_tensors.h"
+#include "engine/models/parameter_spec.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -45,9 +45,9 @@ absl::Status WriteRandomModel(std::string_view config_json, uint64_t seed,
       WriteFileAtomically(path / "generation_config.json", MakeGenerationConfig(config)));
   RETURN_IF_ERROR(
       WriteFileAtomically(path / "tokenizer.json", MakeByteLevelTokenizer(config.tokenizer_size)));
-  RandomTensors tensors(seed, bytes, progress);
-  config.family->add_random_tensors(config, tensors);
-  RETURN_IF_ERROR(WriteSafetensors(path / "model.safetensors", tensors.list()));
+  const std::vector<ParameterSpec> parameters = config.family->parameters(config);
+  RETURN_IF_ERROR(
+      WriteSafetensors(path / "model.safetensors", InitialTensors(parameters, seed, progress)));
   return made.Commit();
 }
 

@@ -8,6 +8,7 @@
 #include "engine/base/status.h"
 #include "engine/checkpoint/json.h"
 #include "engine/models/architecture.h"
+#include "engine/models/gpt2/gpt2_names.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -91,16 +92,13 @@ Gpt2Config ReadConfig(JsonObjectReader& reader) {
 TransformerBlockConfig Gpt2Config::block(int64_t layer) const {
   double scale = scale_attention ? 1 / std::sqrt(static_cast<double>(head_dim())) : 1;
   if (scale_by_inverse_layer) scale /= static_cast<double>(layer + 1);
-  return {hidden_size, inner_size, norm_epsilon, static_cast<float>(scale), activation_config()};
-}
-
-int64_t Gpt2Config::parameters() const {
-  const int64_t d = hidden_size, F = inner_size;
-  const int64_t epsilon = activation == Activation::kCRRelu ? 1 : 0;
-  const int64_t attention = 3 * d * (d + 1) + d * (d + 1);
-  const int64_t layer = 2 * 2 * d + attention + F * (d + 1) + d * (F + 1) + epsilon;
-  const int64_t head = labels > 0 ? labels * d : tie_embeddings ? 0 : vocab_size * d;
-  return (vocab_size + positions) * d + layers * layer + 2 * d + head;
+  return {.hidden_size = hidden_size,
+          .inner_size = inner_size,
+          .norm_epsilon = norm_epsilon,
+          .attention_scale = static_cast<float>(scale),
+          .activation = activation_config(),
+          .names = Gpt2BlockNames(),
+          .transposed_weights = true};
 }
 
 absl::StatusOr<Gpt2Config> ParseGpt2Config(std::string_view text) {

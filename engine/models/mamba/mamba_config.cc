@@ -151,17 +151,6 @@ absl::StatusOr<QuantizationConfig> ReadQuantization(const json& object) {
 
 }  // namespace
 
-int64_t MambaConfig::parameters() const {
-  const int64_t in_proj = 2 * intermediate_size * (hidden_size + use_bias);
-  const int64_t conv = intermediate_size * (conv_kernel + use_conv_bias);
-  const int64_t x_proj = (time_step_rank + 2 * state_size) * intermediate_size;
-  const int64_t dt_proj = intermediate_size * (time_step_rank + 1);
-  const int64_t ssm = intermediate_size * (state_size + 1);  // A_log and D
-  const int64_t out_proj = hidden_size * (intermediate_size + use_bias);
-  const int64_t layer = hidden_size + in_proj + conv + x_proj + dt_proj + ssm + out_proj;
-  return vocab_size * hidden_size * (tie_embeddings ? 1 : 2) + layers * layer + hidden_size;
-}
-
 absl::StatusOr<MambaConfig> ParseMambaConfig(std::string_view text) {
   ASSIGN_OR_RETURN(const json document, ParseJsonObject(text));
   JsonObjectReader reader(document);

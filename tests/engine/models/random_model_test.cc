@@ -9,7 +9,7 @@
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/checkpoint/generation_config.h"
 #include "engine/checkpoint/random_tokenizer.h"
-#include "engine/models/mamba/mamba_config.h"
+#include "engine/models/mamba/mamba_parameters.h"
 #include "tests/engine/checkpoint/support.h"
 
 namespace whipsnake::engine {
@@ -59,7 +59,7 @@ TEST(WriteRandomModel, HasTheTensorsOfItsConfig) {
     ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
     int64_t elements = 0;
     for (const auto& [name, tensor] : (*checkpoint)->tensors()) elements += tensor.elements();
-    EXPECT_EQ(elements, config->parameters());
+    EXPECT_EQ(elements, CountParameters(MambaParameters(*config)));
 
     const int64_t d = config->hidden_size, E = config->intermediate_size, V = config->vocab_size;
     const char* embedding =

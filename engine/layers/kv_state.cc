@@ -1,4 +1,4 @@
-#include "engine/models/kv_state.h"
+#include "engine/layers/kv_state.h"
 
 #include <algorithm>
 #include <cstring>
@@ -17,22 +17,6 @@ absl::Status KvState::AddBlock(std::span<const std::byte> contents) {
   pointers_.push_back(block.data());
   blocks_.push_back(std::make_shared<const Buffer>(std::move(block)));
   return absl::OkStatus();
-}
-
-absl::StatusOr<std::unique_ptr<State>> KvState::Restore(Ledger* ledger, const KvShape& shape,
-                                                        int64_t position,
-                                                        std::span<const std::byte> saved) {
-  const int64_t block = shape.BlockBytes(), expected = KvShape::Blocks(position) * block;
-  if (std::ssize(saved) != expected) {
-    return absl::InvalidArgumentError(absl::StrCat("a state of ", saved.size(), " bytes after ",
-                                                   position, " tokens seen, expected ", expected));
-  }
-  auto state = std::make_unique<KvState>(ledger, shape);
-  for (int64_t begin = 0; begin < expected; begin += block) {
-    RETURN_IF_ERROR(state->AddBlock(saved.subspan(begin, block)));
-  }
-  state->position_ = position;
-  return state;
 }
 
 absl::StatusOr<std::unique_ptr<State>> KvState::CloneAt(int64_t position) const {
@@ -84,14 +68,29 @@ void KvState::ReleaseRoom() {
   pointers_.resize(used);
 }
 
-void KvState::AppendMemory(std::vector<std::span<const std::byte>>& pieces) const {
-  for (const auto& block : blocks_) pieces.push_back(block->bytes());
+void KvState::AppendMemory(std::vector<MemoryPiece>& pieces) const {
+  for (const auto& block : blocks_) pieces.push_back({block->data(), block->size()});
 }
 
 void KvState::Save(std::span<std::byte> out) const {
   for (int64_t i = 0; i < KvShape::Blocks(position_); ++i) {
     std::memcpy(out.data() + i * shape_.BlockBytes(), pointers_[i], shape_.BlockBytes());
   }
+}
+
+absl::StatusOr<std::unique_ptr<State>> KvStates::Restore(int64_t position,
+                                                         std::span<const std::byte> saved) const {
+  const int64_t block = shape_.BlockBytes(), expected = KvShape::Blocks(position) * block;
+  if (std::ssize(saved) != expected) {
+    return absl::InvalidArgumentError(absl::StrCat("a state of ", saved.size(), " bytes after ",
+                                                   position, " tokens seen, expected ", expected));
+  }
+  auto state = std::make_unique<KvState>(ledger_, shape_);
+  for (int64_t begin = 0; begin < expected; begin += block) {
+    RETURN_IF_ERROR(state->AddBlock(saved.subspan(begin, block)));
+  }
+  state->position_ = position;
+  return state;
 }
 
 }  // namespace whipsnake::engine

@@ -1,10 +1,6 @@
-#include "engine/models/random_tensors.h"
+#include "engine/models/distribution.h"
 
-#include <algorithm>
 #include <cmath>
-#include <utility>
-
-#include "engine/base/status.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -16,8 +12,6 @@ uint64_t Mix(uint64_t z) {
   z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
   return z ^ (z >> 31);
 }
-
-constexpr int64_t kPiece = int64_t{1} << 16;  // number of floats that are drawn at a time
 
 }  // namespace
 
@@ -53,25 +47,8 @@ Distribution Normal(double deviation) {
       });
 }
 
-Distribution Same(float value) {
+Distribution Constant(float value) {
   return DistributionOf([value](const Randomness&, int64_t) { return value; });
-}
-
-void RandomTensors::Add(const std::string& name, std::vector<int64_t> shape, Distribution draw) {
-  const TensorView view{kernels::DType::kF32, std::move(shape), {}};
-  const auto produce = [this, draw = std::move(draw), random = Randomness(seed_, name),
-                        count = view.elements()](const NamedTensor::Append& append) {
-    std::vector<float> piece;
-    for (int64_t first = 0; first < count; first += kPiece) {
-      piece.resize(std::min(kPiece, count - first));
-      draw(random, first, piece);
-      RETURN_IF_ERROR(append(std::as_bytes(std::span(piece))));
-      written_bytes_ += static_cast<int64_t>(piece.size() * sizeof(float));
-      if (progress_) progress_(static_cast<double>(written_bytes_) / total_bytes_);
-    }
-    return absl::OkStatus();
-  };
-  list_.push_back({name, view, produce});
 }
 
 }  // namespace whipsnake::engine

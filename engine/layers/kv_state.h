@@ -2,9 +2,10 @@
 //
 // Full blocks never change, so states with a common prefix share them, and a copy takes at most one
 // new block. Source: Kwon et al., arXiv 2309.06180.
-#ifndef WHIPSNAKE_ENGINE_MODELS_KV_STATE_H_
-#define WHIPSNAKE_ENGINE_MODELS_KV_STATE_H_
+#ifndef WHIPSNAKE_ENGINE_LAYERS_KV_STATE_H_
+#define WHIPSNAKE_ENGINE_LAYERS_KV_STATE_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -13,7 +14,7 @@
 
 #include "absl/status/statusor.h"
 #include "engine/base/memory.h"
-#include "engine/models/model.h"
+#include "engine/layers/state.h"
 #include "kernels/attention/attention.h"
 
 namespace whipsnake::engine {
@@ -39,27 +40,23 @@ class KvState : public State {
  public:
   // A state without tokens.
   KvState(Ledger* ledger, const KvShape& shape) : ledger_(ledger), shape_(shape) {}
-  // Returns INVALID_ARGUMENT unless `saved` has as many bytes as a state at this position,
-  // RESOURCE_EXHAUSTED if the ledger refuses.
-  static absl::StatusOr<std::unique_ptr<State>> Restore(Ledger* ledger, const KvShape& shape,
-                                                        int64_t position,
-                                                        std::span<const std::byte> saved);
 
   int64_t position() const override { return position_; }
+  void Advance(int64_t tokens) override { position_ += tokens; }
   bool rewindable() const override { return true; }
   absl::StatusOr<std::unique_ptr<State>> CloneAt(int64_t position) const override;
   absl::Status MakeRoom(int64_t positions) override;
   void ReleaseRoom() override;
   int64_t bytes() const override { return std::ssize(blocks_) * shape_.BlockBytes(); }
-  void AppendMemory(std::vector<std::span<const std::byte>>& pieces) const override;
+  void AppendMemory(std::vector<MemoryPiece>& pieces) const override;
   int64_t saved_bytes() const override { return KvShape::Blocks(position_) * shape_.BlockBytes(); }
   void Save(std::span<std::byte> out) const override;
 
   // All allocated blocks, including those that no token uses yet.
   std::byte* const* blocks() const { return pointers_.data(); }
-  void Advance(int64_t tokens) { position_ += tokens; }
 
  private:
+  friend class KvStates;
   absl::Status AddBlock(std::span<const std::byte> contents);
   void ClearAfter(int64_t position);
 
@@ -70,6 +67,27 @@ class KvState : public State {
   std::vector<std::byte*> pointers_;  // to the memory of blocks_
 };
 
+class KvStates : public StateFactory {
+ public:
+  // The ledger must outlive the states.
+  KvStates(Ledger* ledger, const KvShape& shape, int64_t max_positions)
+      : ledger_(ledger), shape_(shape), max_positions_(max_positions) {}
+
+  absl::StatusOr<std::unique_ptr<State>> New() const override {
+    return std::make_unique<KvState>(ledger_, shape_);
+  }
+  absl::StatusOr<std::unique_ptr<State>> Restore(int64_t position,
+                                                 std::span<const std::byte> saved) const override;
+  int64_t Bytes(int64_t positions) const override {
+    return KvShape::Blocks(std::min(positions, max_positions_)) * shape_.BlockBytes();
+  }
+
+ private:
+  Ledger* const ledger_;
+  const KvShape shape_;
+  const int64_t max_positions_;
+};
+
 }  // namespace whipsnake::engine
 
-#endif  // WHIPSNAKE_ENGINE_MODELS_KV_STATE_H_
+#endif  // WHIPSNAKE_ENGINE_LAYERS_KV_STATE_H_

@@ -1,15 +1,11 @@
-// The tensors of a model with random weights, and the distributions that they are drawn from.
-#ifndef WHIPSNAKE_ENGINE_MODELS_RANDOM_TENSORS_H_
-#define WHIPSNAKE_ENGINE_MODELS_RANDOM_TENSORS_H_
+// The distributions from which fresh weights are drawn.
+#ifndef WHIPSNAKE_ENGINE_MODELS_DISTRIBUTION_H_
+#define WHIPSNAKE_ENGINE_MODELS_DISTRIBUTION_H_
 
 #include <cstdint>
 #include <functional>
 #include <span>
-#include <string>
 #include <string_view>
-#include <vector>
-
-#include "engine/checkpoint/safetensors.h"
 
 namespace whipsnake::engine {
 
@@ -45,31 +41,8 @@ Distribution Uniform(double bound);
 Distribution UniformOf(int64_t inputs);
 // Approximately normal with mean 0: a scaled sum of twelve 16-bit numbers.
 Distribution Normal(double deviation);
-Distribution Same(float value);
-
-// A list of fp32 tensors, which are drawn in pieces while they are written. Not thread-safe. Not
-// movable, because the list refers to it.
-class RandomTensors {
- public:
-  // `progress`, which may be null, receives the fraction of `total_bytes` that is written. It must
-  // outlive this object.
-  RandomTensors(uint64_t seed, int64_t total_bytes, const std::function<void(double)>& progress)
-      : seed_(seed), total_bytes_(total_bytes), progress_(progress) {}
-  RandomTensors(const RandomTensors&) = delete;
-  RandomTensors& operator=(const RandomTensors&) = delete;
-
-  void Add(const std::string& name, std::vector<int64_t> shape, Distribution draw);
-
-  std::span<const NamedTensor> list() const { return list_; }
-
- private:
-  const uint64_t seed_;
-  const int64_t total_bytes_;
-  const std::function<void(double)>& progress_;
-  int64_t written_bytes_ = 0;
-  std::vector<NamedTensor> list_;
-};
+Distribution Constant(float value);
 
 }  // namespace whipsnake::engine
 
-#endif  // WHIPSNAKE_ENGINE_MODELS_RANDOM_TENSORS_H_
+#endif  // WHIPSNAKE_ENGINE_MODELS_DISTRIBUTION_H_
