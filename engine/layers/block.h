@@ -14,8 +14,8 @@
 
 namespace whipsnake::engine {
 
-// The rows [begin, begin + length) of a batch. They continue the sequence of `state`, which has room
-// for them.
+// The rows [begin, begin + length) of a batch. They continue the sequence of `state`, which has
+// room for them.
 struct BlockRun {
   int64_t begin = 0;
   int64_t length = 0;

@@ -1,5 +1,5 @@
-// A model's input embedding: a table of tokens and, unless the order of tokens comes from elsewhere,
-// one of positions.
+// A model's input embedding: a table of tokens and, unless the order of tokens comes from
+// elsewhere, one of positions.
 //
 // Letters: V tokens, P positions, d model width.
 #ifndef WHIPSNAKE_ENGINE_LAYERS_EMBEDDING_H_

@@ -48,8 +48,7 @@ int64_t LanguageHead::ScratchBytes(int64_t rows) const {
   return arena.bytes();
 }
 
-void LanguageHead::Forward(ResidualStream& stream, Arena scratch,
-                           MatrixView<float> logits) const {
+void LanguageHead::Forward(ResidualStream& stream, Arena scratch, MatrixView<float> logits) const {
   const auto addend = stream.Pending();
   stream.pending = false;
   if (inputs_ == Inputs::kFloats) {

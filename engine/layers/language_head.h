@@ -44,8 +44,8 @@ class LanguageHead {
   static absl::StatusOr<LanguageHead> Load(WeightLoader& loader, const Shape& shape,
                                            const Embedding& embedding);
 
-  // logits[R,V] = W norm(stream). Adds the pending addend to the stream and overwrites it with u, if
-  // that is floats. `scratch` must have ScratchBytes(R) bytes.
+  // logits[R,V] = W norm(stream). Adds the pending addend to the stream and overwrites it with u,
+  // if that is floats. `scratch` must have ScratchBytes(R) bytes.
   void Forward(ResidualStream& stream, Arena scratch, kernels::MatrixView<float> logits) const;
   int64_t ScratchBytes(int64_t rows) const;
 

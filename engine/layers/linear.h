@@ -1,8 +1,8 @@
 // A linear layer, y = f(W x + b), with float weights or codes.
 //
-// With codes as inputs, the scales of weight and inputs are multiplied into the sums. If the outputs
-// are codes too and f is the identity, so is the inverse of their scales, one per output: finer
-// scales then cost nothing (Quamba, arXiv 2410.13229, section 4).
+// With codes as inputs, the scales of weight and inputs are multiplied into the sums. If the
+// outputs are codes too and f is the identity, so is the inverse of their scales, one per output:
+// finer scales then cost nothing (Quamba, arXiv 2410.13229, section 4).
 //
 // Letters: T rows (tokens), N outputs, K inputs.
 #ifndef WHIPSNAKE_ENGINE_LAYERS_LINEAR_H_
@@ -34,8 +34,8 @@ class Linear {
 
   // Loads the tensors `name` + ".weight", held as `type` (kF32 or kBF16), and ".bias" [N]. If the
   // inputs are codes, ".weight" is replaced by ".qweight" [N,K], ".scale" (one per output or one
-  // for all) and, for static codes, ".input_scale". `output_scales`, [N] or empty, are the scales of
-  // outputs that are codes. Errors as from WeightLoader.
+  // for all) and, for static codes, ".input_scale". `output_scales`, [N] or empty, are the scales
+  // of outputs that are codes. Errors as from WeightLoader.
   static absl::StatusOr<Linear> Load(WeightLoader& loader, const std::string& name,
                                      const Shape& shape, kernels::DType type, Inputs inputs,
                                      std::span<const float> output_scales = {});
@@ -64,7 +64,8 @@ class Linear {
   Shape shape_;
   WeightMatrix weight_;  // [N,K]
   Buffer bias_;          // [N] or empty, divided by output_scales
-  // [N], only for codes: the row's scale, times the scale of static inputs, divided by output_scales
+  // [N], only for codes: the row's scale, times the scale of static inputs, divided by
+  // output_scales
   Buffer multiplier_;
   float input_scale_ = 1;
 };

@@ -11,8 +11,7 @@ namespace {
 // Returns a state with a copy of `contents`. `what` names its memory in errors.
 absl::StatusOr<std::unique_ptr<State>> CopyOf(Ledger* ledger, std::span<const std::byte> contents,
                                               int64_t position, std::string_view what) {
-  ASSIGN_OR_RETURN(Buffer memory,
-                   ledger->Allocate(std::ssize(contents), Purpose::kStates, what));
+  ASSIGN_OR_RETURN(Buffer memory, ledger->Allocate(std::ssize(contents), Purpose::kStates, what));
   std::memcpy(memory.data(), contents.data(), contents.size());
   return std::make_unique<RecurrentState>(ledger, std::move(memory), position);
 }

@@ -1,4 +1,5 @@
-// The state of a recurrent model: a block of memory of fixed size, which forgets its earlier values.
+// The state of a recurrent model: a block of memory of fixed size, which forgets its earlier
+// values.
 #ifndef WHIPSNAKE_ENGINE_LAYERS_RECURRENT_STATE_H_
 #define WHIPSNAKE_ENGINE_LAYERS_RECURRENT_STATE_H_
 

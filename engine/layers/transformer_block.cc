@@ -10,10 +10,12 @@ namespace whipsnake::engine {
 
 using kernels::MatrixView;
 
-absl::StatusOr<std::unique_ptr<Block>> TransformerBlock::Load(
-    WeightLoader& loader, const std::string& prefix, const TransformerBlockConfig& config,
-    const TransformerTypes& types, const KvShape& kv, int64_t layer,
-    TransformerObserver* observer) {
+absl::StatusOr<std::unique_ptr<Block>> TransformerBlock::Load(WeightLoader& loader,
+                                                              const std::string& prefix,
+                                                              const TransformerBlockConfig& config,
+                                                              const TransformerTypes& types,
+                                                              const KvShape& kv, int64_t layer,
+                                                              TransformerObserver* observer) {
   if (types.inputs != Inputs::kFloats && config.norm_placement == NormPlacement::kAfter) {
     return absl::UnimplementedError(
         "a quantized transformer with norms after its layers is not supported");
@@ -55,9 +57,8 @@ absl::Status TransformerBlock::LoadNorms(WeightLoader& loader, const std::string
   const Norm::Shape shape{NormKind::kLayer, config_.hidden_size, config_.norm_epsilon};
   ASSIGN_OR_RETURN(attention_norm_, Norm::Load(loader, prefix + config_.names.attention_norm, shape,
                                                attention_inputs_.front().input_scale()));
-  ASSIGN_OR_RETURN(feed_forward_norm_,
-                   Norm::Load(loader, prefix + config_.names.feed_forward_norm, shape,
-                              feed_forward_input_.input_scale()));
+  ASSIGN_OR_RETURN(feed_forward_norm_, Norm::Load(loader, prefix + config_.names.feed_forward_norm,
+                                                  shape, feed_forward_input_.input_scale()));
   return absl::OkStatus();
 }
 
@@ -204,7 +205,10 @@ void TransformerBlock::VisitParameters(ParameterVisitor visit) const {
   feed_forward_norm_.VisitParameters(visit);
   feed_forward_input_.VisitParameters(visit);
   if (activation_.kind == kernels::Activation::kCRRelu) {
-    visit({epsilon_name_, {1}, ParameterRole::kScalar, kernels::DType::kF32,
+    visit({epsilon_name_,
+           {1},
+           ParameterRole::kScalar,
+           kernels::DType::kF32,
            std::as_bytes(std::span(&activation_.epsilon, 1))});
   }
   feed_forward_output_.VisitParameters(visit);

@@ -19,7 +19,8 @@
 // [outputs, inputs], X.scale has one scale per output):
 //
 //   each product X         X.qweight, X.scale, X.bias and, with static codes, X.input_scale
-//   activation             .input_scale: of the codes that index the activation's table, if there is
+//   activation             .input_scale: of the codes that index the activation's table, if there
+//   is
 //                          one
 #ifndef WHIPSNAKE_ENGINE_LAYERS_TRANSFORMER_BLOCK_H_
 #define WHIPSNAKE_ENGINE_LAYERS_TRANSFORMER_BLOCK_H_

@@ -115,7 +115,7 @@ absl::StatusOr<TensorView> WeightLoader::Take(const std::string& name,
 }
 
 absl::Status WeightLoader::CheckNoUnusedTensors(const std::function<bool(std::string_view)>& known,
-                                         std::string_view model) const {
+                                                std::string_view model) const {
   for (const auto& [name, tensor] : checkpoint_->tensors()) {
     if (taken_.contains(name) || known(name)) continue;
     return absl::InvalidArgumentError(absl::StrCat("tensor ", Quoted(name),
@@ -195,6 +195,7 @@ absl::StatusOr<float> WeightLoader::Number(const std::string& name) {
                    FloatTensor(name, scalar ? std::span<const int64_t>() : one));
   float value;
   ToFloat(tensor, &value);
+  bytes_ += sizeof(value);
   if (std::isfinite(value)) return value;
   return absl::InvalidArgumentError(
       absl::StrCat("tensor ", Quoted(name), ": ", value, " seen, expected a finite number"));
@@ -218,7 +219,7 @@ absl::StatusOr<std::vector<float>> WeightLoader::Values(const std::string& name,
 }
 
 absl::StatusOr<Buffer> WeightLoader::CopyBytes(const std::string& name,
-                                          std::span<const std::byte> bytes) {
+                                               std::span<const std::byte> bytes) {
   bytes_ += bytes.size();
   if (ledger_ == nullptr) return Buffer();
   ASSIGN_OR_RETURN(Buffer buffer, ledger_->Allocate(bytes.size(), Purpose::kWeights, name));

@@ -62,7 +62,7 @@ class WeightLoader {
   // meaningless. A model that ignores a part of its file would compute something else. `model`
   // describes the expected model in the message: "a Mamba of 24 layers".
   absl::Status CheckNoUnusedTensors(const std::function<bool(std::string_view)>& known,
-                             std::string_view model) const;
+                                    std::string_view model) const;
   // Returns INVALID_ARGUMENT if the checkpoint has the tensor `name`, of any shape, with other
   // values than the tensor `same`. For a weight that the config ties and the checkpoint stores
   // twice.

@@ -30,9 +30,8 @@ absl::Status CheckRuns(std::span<const Run> runs, const ModelInfo& info) {
       return absl::InvalidArgumentError(absl::StrCat("run ", i, ": no state"));
     for (const int32_t token : run.tokens) {
       if (token < 0 || token >= info.vocab_size) {
-        return absl::InvalidArgumentError(
-            absl::StrCat("run ", i, ": token ", token, " seen, expected 0 to ",
-                         info.vocab_size - 1));
+        return absl::InvalidArgumentError(absl::StrCat(
+            "run ", i, ": token ", token, " seen, expected 0 to ", info.vocab_size - 1));
       }
     }
     const int64_t positions = run.state->position() + std::ssize(run.tokens);

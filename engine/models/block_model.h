@@ -1,5 +1,5 @@
-// The model that all families of blocks share: an embedding, a residual stream through blocks, and a
-// head. A family supplies the blocks and the kind of their states.
+// The model that all families of blocks share: an embedding, a residual stream through blocks, and
+// a head. A family supplies the blocks and the kind of their states.
 #ifndef WHIPSNAKE_ENGINE_MODELS_BLOCK_MODEL_H_
 #define WHIPSNAKE_ENGINE_MODELS_BLOCK_MODEL_H_
 
@@ -31,9 +31,9 @@ struct BlockModelWeights {
 struct BlockModelSpec {
   // Everything but weights_bytes and state_bytes, which MakeBlockModel fills in.
   ModelInfo info;
-  std::string description;    // in messages: "a Mamba of 24 layers"
-  int64_t hidden_size = 0;    // d, the width of the residual stream
-  int64_t widest_input = 0;   // the most inputs of any matrix product in a block
+  std::string description;   // in messages: "a Mamba of 24 layers"
+  int64_t hidden_size = 0;   // d, the width of the residual stream
+  int64_t widest_input = 0;  // the most inputs of any matrix product in a block
   // Loads the weights, all from this loader. Called twice: to plan and to load.
   std::function<absl::StatusOr<BlockModelWeights>(WeightLoader&)> load;
   // Whether a tensor that `load` does not ask for may be ignored.

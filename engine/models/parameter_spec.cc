@@ -32,8 +32,8 @@ std::vector<NamedTensor> InitialTensors(std::span<const ParameterSpec> parameter
   std::vector<NamedTensor> tensors;
   for (const ParameterSpec& parameter : parameters) {
     const auto produce = [&parameter, &progress, written, total,
-                          random = Randomness(seed, parameter.name)](
-                             const NamedTensor::Append& append) {
+                          random =
+                              Randomness(seed, parameter.name)](const NamedTensor::Append& append) {
       const int64_t count = parameter.elements();
       std::vector<float> piece;
       for (int64_t first = 0; first < count; first += kPiece) {

@@ -66,8 +66,8 @@ absl::Status QuantizationJob::Open(const std::string& directory) {
   const absl::Status prepared = Prepare();
   RETURN_IF_ERROR(checkpoint_->Check());
   if (!prepared.ok()) return WithPath(prepared, directory);
-  ASSIGN_OR_RETURN(memory_, environment_.ledger->Reserve(parameters_, Purpose::kWorkspace,
-                                                         "quantized weights"));
+  ASSIGN_OR_RETURN(
+      memory_, environment_.ledger->Reserve(parameters_, Purpose::kWorkspace, "quantized weights"));
   return absl::OkStatus();
 }
 

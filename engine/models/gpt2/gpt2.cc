@@ -71,10 +71,9 @@ absl::StatusOr<BlockModelWeights> LoadWeights(WeightLoader& loader, const Gpt2Co
   RETURN_IF_ERROR(weights.embedding.LoadPositions(loader, prefix + "wpe.weight", config.positions,
                                                   config.hidden_size));
   for (int64_t layer = 0; layer < config.layers; ++layer) {
-    ASSIGN_OR_RETURN(
-        weights.blocks.emplace_back(),
-        TransformerBlock::Load(loader, absl::StrCat(prefix, "h.", layer, "."), config.block(layer),
-                               types.block, kv, layer, observer));
+    ASSIGN_OR_RETURN(weights.blocks.emplace_back(),
+                     TransformerBlock::Load(loader, absl::StrCat(prefix, "h.", layer, "."),
+                                            config.block(layer), types.block, kv, layer, observer));
   }
   ASSIGN_OR_RETURN(weights.head, LanguageHead::Load(loader, HeadShape(config, types, prefix, table),
                                                     weights.embedding));

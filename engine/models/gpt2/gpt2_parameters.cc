@@ -17,8 +17,7 @@ void AddNorm(const std::string& name, int64_t width, std::vector<ParameterSpec>&
 
 void AddProduct(const std::string& name, int64_t inputs, int64_t outputs, double deviation,
                 std::vector<ParameterSpec>& parameters) {
-  parameters.push_back(
-      {name + ".weight", {inputs, outputs}, Role::kMatrix, Normal(deviation)});
+  parameters.push_back({name + ".weight", {inputs, outputs}, Role::kMatrix, Normal(deviation)});
   parameters.push_back({name + ".bias", {outputs}, Role::kBias, Constant(0)});
 }
 
@@ -46,8 +45,7 @@ std::vector<ParameterSpec> Gpt2Parameters(const Gpt2Config& config) {
   const Distribution normal = Normal(config.initializer_deviation);
   std::vector<ParameterSpec> parameters;
   parameters.push_back({"transformer.wte.weight", {V, d}, Role::kEmbedding, normal});
-  parameters.push_back(
-      {"transformer.wpe.weight", {config.positions, d}, Role::kEmbedding, normal});
+  parameters.push_back({"transformer.wpe.weight", {config.positions, d}, Role::kEmbedding, normal});
   for (int64_t layer = 0; layer < config.layers; ++layer) AddLayer(config, layer, parameters);
   AddNorm("transformer.ln_f", d, parameters);
   if (config.labels > 0) {

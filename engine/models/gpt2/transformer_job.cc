@@ -57,8 +57,7 @@ absl::Status TransformerJob::Compute() {
   TransformerStatistics statistics;
   {
     ASSIGN_OR_RETURN(const auto model, FloatModel(statistics));
-    RETURN_IF_ERROR(
-        RunSamples(*model, calibration_.samples, {progress_, "Calibrating", 0, 0.7}));
+    RETURN_IF_ERROR(RunSamples(*model, calibration_.samples, {progress_, "Calibrating", 0, 0.7}));
   }
   RETURN_IF_ERROR(statistics.status());
   const Stage rounding{progress_, "Rounding weights", 0.7, 0.9};

@@ -43,7 +43,8 @@ absl::StatusOr<MambaTypes> ChooseTypes(const MambaConfig& config, const ModelOpt
 // Only this name differs between the original and the Hugging Face layout.
 std::string EmbeddingName(const Checkpoint& checkpoint) {
   const std::string original = "backbone.embedding.weight";
-  const bool is_original = checkpoint.Contains(original) || checkpoint.Contains(CodesName(original));
+  const bool is_original =
+      checkpoint.Contains(original) || checkpoint.Contains(CodesName(original));
   return is_original ? original : "backbone.embeddings.weight";
 }
 
@@ -75,8 +76,8 @@ absl::StatusOr<BlockModelWeights> LoadWeights(WeightLoader& loader, const MambaC
             ? LoadQuantizedMambaBlock(loader, prefix, config, states, types.state.scan, i)
             : LoadFloatMambaBlock(loader, prefix, config, states, types.matrix, i, observer));
   }
-  ASSIGN_OR_RETURN(weights.head, LanguageHead::Load(loader, HeadShape(config, types, table),
-                                                    weights.embedding));
+  ASSIGN_OR_RETURN(weights.head,
+                   LanguageHead::Load(loader, HeadShape(config, types, table), weights.embedding));
   return weights;
 }
 

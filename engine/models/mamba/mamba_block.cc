@@ -32,8 +32,8 @@ MambaBlock::MambaBlock(const MambaConfig& config, const MambaStateLayout& states
       norm_epsilon_(config.norm_epsilon) {}
 
 absl::Status MambaBlock::LoadShared(WeightLoader& loader) {
-  ASSIGN_OR_RETURN(norm_, Norm::Load(loader, prefix_ + "norm",
-                                     {NormKind::kRms, d_, norm_epsilon_}, in_proj_.input_scale()));
+  ASSIGN_OR_RETURN(norm_, Norm::Load(loader, prefix_ + "norm", {NormKind::kRms, d_, norm_epsilon_},
+                                     in_proj_.input_scale()));
   ASSIGN_OR_RETURN(dt_bias_, loader.Floats(MixerName("dt_proj.bias"), {E_}));
   ASSIGN_OR_RETURN(A_, loader.TransposedFloats(MixerName("A_log"), {E_, N_},
                                                [](float log) { return -std::exp(log); }));

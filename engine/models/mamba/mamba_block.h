@@ -95,11 +95,11 @@ class MambaBlock : public Block {
  protected:
   // The values that are inputs of products or of the scan: floats, or codes with static scales.
   struct Values {
-    Rows u;      // [T,d]
-    Rows xz;     // [T,2E]
-    Rows x;      // [T,E], after the convolution
-    Rows dbc;    // [T,R+2N]
-    Rows delta;  // [T,E], before the bias
+    Rows u;                        // [T,d]
+    Rows xz;                       // [T,2E]
+    Rows x;                        // [T,E], after the convolution
+    Rows dbc;                      // [T,R+2N]
+    Rows delta;                    // [T,E], before the bias
     kernels::MatrixView<float> y;  // [T,E]
     Rows y_input;                  // y as the input of W_out
   };

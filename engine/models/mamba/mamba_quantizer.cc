@@ -195,9 +195,9 @@ void Quantizer::AddTable(const std::string& name, const Floats& values) {
 }
 
 absl::Status Quantizer::EmbeddingAndHead() {
-  ASSIGN_OR_RETURN(FloatEnds ends, ReadEnds(checkpoint_, config_));
+  ASSIGN_OR_RETURN(FloatEmbeddingAndHead ends, ReadEmbeddingAndHead(checkpoint_, config_));
   const std::vector<float> norm = ends.norm;
-  FoldEnds(config_, recipe_, ends);
+  FoldEmbeddingAndHead(config_, recipe_, ends);
   AddTable("backbone.embeddings.weight", ends.embedding);
   Add(FloatsTensor("backbone.norm_f.weight", {d_}, ends.norm));
   if (!ends.head.empty()) AddTable("lm_head.weight", ends.head);
@@ -250,10 +250,11 @@ void FoldLayer(const MambaConfig& config, const Recipe& recipe, FloatLayer& laye
   if (!layer.out_proj_bias.empty()) RotateRows(Matrix(layer.out_proj_bias, 1));
 }
 
-absl::StatusOr<FloatEnds> ReadEnds(const Checkpoint& checkpoint, const MambaConfig& config) {
+absl::StatusOr<FloatEmbeddingAndHead> ReadEmbeddingAndHead(const Checkpoint& checkpoint,
+                                                           const MambaConfig& config) {
   const int64_t V = config.vocab_size, d = config.hidden_size;
   const bool original = checkpoint.Contains("backbone.embedding.weight");
-  FloatEnds ends;
+  FloatEmbeddingAndHead ends;
   ASSIGN_OR_RETURN(
       ends.embedding,
       ReadFinite(checkpoint, original ? "backbone.embedding.weight" : "backbone.embeddings.weight",
@@ -265,7 +266,8 @@ absl::StatusOr<FloatEnds> ReadEnds(const Checkpoint& checkpoint, const MambaConf
   return ends;
 }
 
-void FoldEnds(const MambaConfig& config, const Recipe& recipe, FloatEnds& ends) {
+void FoldEmbeddingAndHead(const MambaConfig& config, const Recipe& recipe,
+                          FloatEmbeddingAndHead& ends) {
   const int64_t V = config.vocab_size;
   if (recipe.residual_rotation && ends.head.empty()) ends.head = ends.embedding;
   if (!ends.head.empty()) {

@@ -17,8 +17,8 @@ using kernels::MatrixView;
 
 class QuantizedMambaBlock : public MambaBlock {
  public:
-  QuantizedMambaBlock(const MambaConfig& config, const MambaStateLayout& states,
-                      std::string prefix, DType scan_state, int64_t layer)
+  QuantizedMambaBlock(const MambaConfig& config, const MambaStateLayout& states, std::string prefix,
+                      DType scan_state, int64_t layer)
       : MambaBlock(config, states, std::move(prefix), Inputs::kStaticCodes, layer,
                    /*observer=*/nullptr),
         rotated_(config.quantization->output_rotation),
@@ -77,18 +77,17 @@ void QuantizedMambaBlock::Scan(std::span<const MambaRun> runs, const Values& val
   std::vector<kernels::QuantizedScanRun> scan_runs;
   for (const MambaRun& run : runs) scan_runs.push_back({run.begin, run.length, run.scan_state});
   const MatrixView<int8_t>& dbc = values.dbc.codes;
-  kernels::SelectiveScan(
-      scan_runs, {.x = {values.x.codes, x_scale_.as<float>()},
-                  .delta = {values.delta.codes, delta_scale_.as<float>()},
-                  .delta_bias = dt_bias_.as<float>(),
-                  .a = A_.as<float>(),
-                  .b = {dbc.Columns(R_, N_), b_scale_.as<float>()},
-                  .c = {dbc.Columns(R_ + N_, N_), c_scale_.as<float>()},
-                  .d = D_.as<float>(),
-                  .z = {values.xz.codes.Columns(E_, E_), z_scale_.as<float>()},
-                  .state_dtype = scan_state_,
-                  .state_scale = state_scale_.as<float>(),
-                  .y = values.y});
+  kernels::SelectiveScan(scan_runs, {.x = {values.x.codes, x_scale_.as<float>()},
+                                     .delta = {values.delta.codes, delta_scale_.as<float>()},
+                                     .delta_bias = dt_bias_.as<float>(),
+                                     .a = A_.as<float>(),
+                                     .b = {dbc.Columns(R_, N_), b_scale_.as<float>()},
+                                     .c = {dbc.Columns(R_ + N_, N_), c_scale_.as<float>()},
+                                     .d = D_.as<float>(),
+                                     .z = {values.xz.codes.Columns(E_, E_), z_scale_.as<float>()},
+                                     .state_dtype = scan_state_,
+                                     .state_scale = state_scale_.as<float>(),
+                                     .y = values.y});
 }
 
 // With an output rotation, which spreads the outliers of y, W_out and y are rotated:
@@ -153,9 +152,8 @@ absl::Status QuantizedMambaBlock::LoadConv(WeightLoader& loader, bool use_bias) 
   ASSIGN_OR_RETURN(const auto smoothing, LoadSmoothing(loader, "x_proj.input_smoothing"));
   const std::string what = MixerName("x_proj.input_smoothing");
   ASSIGN_OR_RETURN(x_scale_, loader.Derived(what, E_, [&](int64_t e) { return x * smoothing[e]; }));
-  ASSIGN_OR_RETURN(conv_output_, loader.Derived(what, E_, [&](int64_t e) {
-    return 1.0f / (x * smoothing[e]);
-  }));
+  ASSIGN_OR_RETURN(conv_output_,
+                   loader.Derived(what, E_, [&](int64_t e) { return 1.0f / (x * smoothing[e]); }));
   return absl::OkStatus();
 }
 
@@ -204,7 +202,10 @@ absl::Status QuantizedMambaBlock::LoadOutProj(WeightLoader& loader, bool use_bia
 }
 
 void QuantizedMambaBlock::VisitOwnParameters(ParameterVisitor visit) const {
-  visit({MixerName("conv1d.weight"), {E_, 1, W_}, ParameterRole::kConvolution, DType::kI8,
+  visit({MixerName("conv1d.weight"),
+         {E_, 1, W_},
+         ParameterRole::kConvolution,
+         DType::kI8,
          conv_weight_.bytes()});
   VisitBuffer(visit, MixerName("conv1d.bias"), {E_}, ParameterRole::kBias, conv_bias_);
   const auto visit_scale = [&](const char* name, int64_t n, const Buffer& buffer) {
@@ -223,9 +224,11 @@ void QuantizedMambaBlock::VisitOwnParameters(ParameterVisitor visit) const {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Block>> LoadQuantizedMambaBlock(
-    WeightLoader& loader, const std::string& prefix, const MambaConfig& config,
-    const MambaStateLayout& states, DType scan_state, int64_t layer) {
+absl::StatusOr<std::unique_ptr<Block>> LoadQuantizedMambaBlock(WeightLoader& loader,
+                                                               const std::string& prefix,
+                                                               const MambaConfig& config,
+                                                               const MambaStateLayout& states,
+                                                               DType scan_state, int64_t layer) {
   if (config.quantization->output_rotation && !kernels::HasHadamard(config.intermediate_size)) {
     return absl::InvalidArgumentError(absl::StrCat(
         "intermediate_size: ", config.intermediate_size,

@@ -89,7 +89,6 @@ class FakeModel : public Model {
     return kernels::MatrixView<const float>(logits_.data(), rows, kVocab);
   }
 
-
  private:
   ModelInfo info_;
   std::vector<float> logits_;

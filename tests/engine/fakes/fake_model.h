@@ -129,7 +129,6 @@ class FakeModel : public Model {
                                             static_cast<int64_t>(rows_.size()) / columns, columns);
   }
 
-
   LogitsFunction logits;
   std::function<void(std::span<const Run>)> before_forward;
   absl::Status error;                        // returned by Forward if not OK

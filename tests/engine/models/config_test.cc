@@ -66,7 +66,8 @@ TEST(ParseMambaConfig, BothFormsOfOneModelAgree) {
   EXPECT_EQ(original->use_conv_bias, converted->use_conv_bias);
   EXPECT_EQ(original->tie_embeddings, converted->tie_embeddings);
   EXPECT_EQ(original->eos_token_ids, converted->eos_token_ids);
-  EXPECT_EQ(CountParameters(MambaParameters(*original)), CountParameters(MambaParameters(*converted)));
+  EXPECT_EQ(CountParameters(MambaParameters(*original)),
+            CountParameters(MambaParameters(*converted)));
 }
 
 TEST(ParseMambaConfig, ReadsEveryKeyOfTheHuggingFaceForm) {
@@ -250,7 +251,8 @@ TEST(ParseMambaConfig, TheLargestAllowedSizesDoNotOverflow) {
       "num_hidden_layers": 4096, "tie_word_embeddings": false, "use_bias": true})");
   ASSERT_TRUE(config.ok()) << config.status();
   EXPECT_GT(CountParameters(MambaParameters(*config)), 0);
-  EXPECT_LT(CountParameters(MambaParameters(*config)), int64_t{1} << 60) << "so that bytes fit in 63 bits too";
+  EXPECT_LT(CountParameters(MambaParameters(*config)), int64_t{1} << 60)
+      << "so that bytes fit in 63 bits too";
 }
 
 // Found by the fuzzer: a default, or a value computed from one, that violates a bound.

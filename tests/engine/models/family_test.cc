@@ -9,8 +9,8 @@
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/checkpoint/json.h"
 #include "engine/models/convert.h"
-#include "engine/models/random_model.h"
 #include "engine/models/parameter_spec.h"
+#include "engine/models/random_model.h"
 #include "engine/quantize/quantize.h"
 #include "tests/engine/checkpoint/support.h"
 
