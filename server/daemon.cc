@@ -7,9 +7,9 @@
 #include <utility>
 
 #include "absl/synchronization/mutex.h"
+#include "engine/base/atomic_file.h"
 #include "engine/base/resources.h"
 #include "engine/base/status.h"
-#include "engine/checkpoint/files.h"
 #include "engine/models/config.h"
 #include "kernels/cpu/isa.h"
 #include "server/guarded.h"

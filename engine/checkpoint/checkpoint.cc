@@ -4,9 +4,9 @@
 #include <filesystem>
 #include <utility>
 
+#include "engine/base/files.h"
+#include "engine/base/json.h"
 #include "engine/base/status.h"
-#include "engine/checkpoint/files.h"
-#include "engine/checkpoint/json.h"
 #include "engine/checkpoint/safetensors_format.h"
 
 namespace whipsnake::engine {

@@ -2,8 +2,8 @@
 
 #include <limits>
 
+#include "engine/base/json.h"
 #include "engine/base/status.h"
-#include "engine/checkpoint/json.h"
 
 namespace whipsnake::engine {
 

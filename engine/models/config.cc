@@ -1,8 +1,8 @@
 #include "engine/models/config.h"
 
+#include "engine/base/files.h"
+#include "engine/base/json.h"
 #include "engine/base/status.h"
-#include "engine/checkpoint/files.h"
-#include "engine/checkpoint/json.h"
 #include "engine/models/architecture.h"
 #include "engine/models/family.h"
 

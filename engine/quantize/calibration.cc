@@ -5,8 +5,8 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "engine/base/json.h"
 #include "engine/base/status.h"
-#include "engine/checkpoint/json.h"
 
 namespace whipsnake::engine {
 namespace {

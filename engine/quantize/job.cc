@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "engine/base/status.h"
+#include "engine/checkpoint/tokenizer_files.h"
 #include "engine/layers/weights.h"
 
 namespace whipsnake::engine {
@@ -146,7 +147,7 @@ absl::Status WriteQuantized(const std::string& directory, const std::string& con
     report.quantized_bytes += std::ssize(tensor.data);
   }
   const fs::path to = made.path();
-  RETURN_IF_ERROR(CopyCompanions(directory, made.path()));
+  RETURN_IF_ERROR(CopyTokenizerFiles(directory, made.path()));
   RETURN_IF_ERROR(WriteFileAtomically(to / "config.json", config_json));
   RETURN_IF_ERROR(WriteFileAtomically(to / "quantization_report.json", ReportJson(report)));
   RETURN_IF_ERROR(WriteSafetensors(to / "model.safetensors", tensors));

@@ -10,8 +10,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "engine/base/atomic_file.h"
 #include "engine/checkpoint/checkpoint.h"
-#include "engine/checkpoint/files.h"
 #include "engine/models/model.h"
 #include "engine/quantize/codes.h"
 #include "engine/quantize/quantize.h"

@@ -14,8 +14,8 @@
 #include <vector>
 
 #include "absl/strings/str_replace.h"
+#include "engine/base/json.h"
 #include "engine/base/status.h"
-#include "engine/checkpoint/json.h"
 #include "engine/structured/code_points.h"
 #include "engine/structured/number_grammar.h"
 #include "engine/structured/regex_grammar.h"

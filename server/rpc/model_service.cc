@@ -8,8 +8,8 @@
 #include "absl/strings/numbers.h"
 #include "engine/base/exceptions.h"
 #include "engine/base/field_errors.h"
+#include "engine/base/files.h"
 #include "engine/base/status.h"
-#include "engine/checkpoint/files.h"
 #include "kernels/cpu/isa.h"
 #include "server/registry/model_path.h"
 #include "server/rpc/messages.h"
@@ -37,7 +37,7 @@ v1::ModelState ProtoState(ModelState state) {
 
 // Returns the last part of a path.
 std::string DefaultName(const std::string& path) {
-  return std::filesystem::path(engine::PlainPath(path)).filename().string();
+  return std::filesystem::path(engine::StripTrailingSlashes(path)).filename().string();
 }
 
 // Checks the path again when the load starts: it may now be a link out of the root.

@@ -5,8 +5,8 @@
 #include <system_error>
 
 #include "engine/base/field_errors.h"
+#include "engine/base/files.h"
 #include "engine/base/status.h"
-#include "engine/checkpoint/files.h"
 #include "engine/models/config.h"
 #include "server/errors.h"
 #include "server/registry/model_path.h"

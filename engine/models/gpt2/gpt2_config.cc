@@ -4,9 +4,9 @@
 #include <string>
 #include <utility>
 
+#include "engine/base/json.h"
 #include "engine/base/scheme.h"
 #include "engine/base/status.h"
-#include "engine/checkpoint/json.h"
 #include "engine/models/architecture.h"
 
 namespace whipsnake::engine {

@@ -4,9 +4,10 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "engine/base/atomic_file.h"
+#include "engine/base/files.h"
 #include "engine/base/status.h"
 #include "engine/checkpoint/checkpoint.h"
-#include "engine/checkpoint/files.h"
 #include "engine/models/config.h"
 #include "engine/models/gpt2/gpt2.h"
 #include "engine/models/gpt2/gpt2_names.h"
@@ -115,7 +116,7 @@ absl::StatusOr<QuantizationReport> Job::Run(const std::string& directory, const 
   RETURN_IF_ERROR(Open(directory));
   // Created before the long work, so that an impossible target is refused now.
   ASSIGN_OR_RETURN(AtomicDirectory made, AtomicDirectory::Create(out));
-  RETURN_IF_ERROR(CheckRoom(made.path(), config_.parameters()));
+  RETURN_IF_ERROR(CheckDiskSpace(made.path(), config_.parameters()));
   const absl::Status computed = Compute();
   RETURN_IF_ERROR(checkpoint_->Check());  // first, as changed files may cause other errors
   if (!computed.ok()) return WithPath(computed, directory);

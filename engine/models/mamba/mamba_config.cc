@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <string>
 
+#include "engine/base/json.h"
 #include "engine/base/status.h"
-#include "engine/checkpoint/json.h"
 #include "engine/models/architecture.h"
 
 namespace whipsnake::engine {

@@ -8,10 +8,11 @@
 #include <span>
 #include <utility>
 
+#include "engine/base/atomic_file.h"
+#include "engine/base/files.h"
+#include "engine/base/json.h"
 #include "engine/base/status.h"
 #include "engine/checkpoint/checkpoint.h"
-#include "engine/checkpoint/files.h"
-#include "engine/checkpoint/json.h"
 #include "engine/evaluate/perplexity.h"
 #include "engine/models/mamba/mamba.h"
 #include "engine/models/mamba/mamba_config.h"
@@ -237,7 +238,7 @@ absl::StatusOr<QuantizationReport> Job::Run(const std::string& directory, const 
   RETURN_IF_ERROR(Open(directory));
   // Created before the long work, so that an impossible target is refused now.
   ASSIGN_OR_RETURN(AtomicDirectory made, AtomicDirectory::Create(out));
-  RETURN_IF_ERROR(CheckRoom(made.path(), config_.parameters()));
+  RETURN_IF_ERROR(CheckDiskSpace(made.path(), config_.parameters()));
   const absl::Status computed = Compute();
   RETURN_IF_ERROR(checkpoint_->Check());  // first, as changed files may cause other errors
   if (!computed.ok()) return WithPath(computed, directory);

@@ -3,11 +3,11 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
-#include "engine/checkpoint/files.h"
+#include "engine/base/files.h"
 #include "engine/checkpoint/generation_config.h"
 #include "engine/models/gpt2/gpt2_config.h"
 #include "engine/models/mamba/mamba_config.h"
-#include "tests/engine/checkpoint/support.h"
+#include "tests/engine/base/support.h"
 
 namespace whipsnake::engine {
 namespace {

@@ -10,7 +10,7 @@
 #include "engine/checkpoint/generation_config.h"
 #include "engine/checkpoint/random_tokenizer.h"
 #include "engine/models/mamba/mamba_config.h"
-#include "tests/engine/checkpoint/support.h"
+#include "tests/engine/base/support.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -166,7 +166,7 @@ TEST(WriteRandomModel, RefusesAndLeavesNothing) {
   EXPECT_THAT(WriteRandomModel(R"({"model_type": "mamba", "hidden_size": 65536,
                                    "num_hidden_layers": 4096})",
                                1, directory / "model"),
-              Fails(Code::kResourceExhausted, "bytes of room"));
+              Fails(Code::kResourceExhausted, "bytes of free space"));
   EXPECT_THAT(WriteRandomModel(kTied, 1, directory / "no/parent"),
               Fails(Code::kNotFound, "no/parent"));
   EXPECT_EQ(directory.entries(), 0);

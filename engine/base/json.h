@@ -1,7 +1,7 @@
 // Reads small JSON documents from untrusted sources. Include this only in implementation files and
 // internal headers, so that the public headers of this folder do not expose the JSON library.
-#ifndef WHIPSNAKE_ENGINE_CHECKPOINT_JSON_H_
-#define WHIPSNAKE_ENGINE_CHECKPOINT_JSON_H_
+#ifndef WHIPSNAKE_ENGINE_BASE_JSON_H_
+#define WHIPSNAKE_ENGINE_BASE_JSON_H_
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
@@ -67,4 +67,4 @@ class JsonObjectReader {
 
 }  // namespace whipsnake::engine
 
-#endif  // WHIPSNAKE_ENGINE_CHECKPOINT_JSON_H_
+#endif  // WHIPSNAKE_ENGINE_BASE_JSON_H_

@@ -1,4 +1,4 @@
-#include "engine/checkpoint/json.h"
+#include "engine/base/json.h"
 
 #include <algorithm>
 #include <cmath>
