@@ -1,12 +1,13 @@
 #include "engine/base/json.h"
 
-#include <algorithm>
-#include <cmath>
-#include <limits>
-#include <set>
+#include <cstddef>
+#include <cstdint>
+#include <nlohmann/json.hpp>
 #include <utility>
+#include <vector>
 
-#include "absl/strings/escaping.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
 
 namespace whipsnake::engine {
@@ -17,7 +18,8 @@ using nlohmann::json;
 constexpr size_t kMaxDepth = 32;
 
 // Checks a document in a first pass over the parser's events. Rejects what the library's own parser
-// accepts: duplicate keys and deep nesting.
+// accepts: duplicate keys and deep nesting, whose tree would take many times the memory of the
+// text.
 class Checker : public nlohmann::json_sax<json> {
  public:
   const std::string& fault() const { return fault_; }
@@ -28,11 +30,11 @@ class Checker : public nlohmann::json_sax<json> {
   bool end_array() override { return Leave(); }
   bool key(std::string& name) override {
     if (keys_.back().insert(name).second) return true;
-    return Refuse(absl::StrCat("duplicate key ", Quoted(name)));
+    return Reject(absl::StrCat("duplicate key ", Quoted(name)));
   }
   bool parse_error(size_t position, const std::string&,
                    const nlohmann::detail::exception&) override {
-    return Refuse(absl::StrCat("malformed JSON at byte ", position));
+    return Reject(absl::StrCat("malformed JSON at byte ", position));
   }
   bool null() override { return true; }
   bool boolean(bool) override { return true; }
@@ -46,29 +48,31 @@ class Checker : public nlohmann::json_sax<json> {
   bool Enter() {
     keys_.emplace_back();
     if (keys_.size() <= kMaxDepth) return true;
-    return Refuse(absl::StrCat("JSON nested deeper than ", kMaxDepth));
+    return Reject(absl::StrCat("JSON nested deeper than ", kMaxDepth));
   }
   bool Leave() {
     keys_.pop_back();
     return true;
   }
-  bool Refuse(std::string what) {
+  bool Reject(std::string what) {
     fault_ = std::move(what);
     return false;
   }
 
-  std::vector<std::set<std::string>> keys_;  // keys of each enclosing object; empty for arrays
+  // The keys of each enclosing object; empty for arrays.
+  std::vector<absl::flat_hash_set<std::string>> keys_;
   std::string fault_;
 };
 
-}  // namespace
-
-std::string Described(const json& value) {
+template <typename Json>
+std::string Describe(const Json& value) {
   if (value.is_object()) return "an object";
   if (value.is_array()) return "an array";
-  if (value.is_string()) return Quoted(value.get_ref<const std::string&>());
+  if (value.is_string()) return Quoted(value.template get_ref<const std::string&>());
   return value.dump();
 }
+
+}  // namespace
 
 std::string FindJsonFault(std::string_view text) {
   // The library treats a NUL byte as the end of the text.
@@ -81,120 +85,18 @@ std::string FindJsonFault(std::string_view text) {
 }
 
 absl::StatusOr<json> ParseJsonObject(std::string_view text) {
-  const auto refuse = [](std::string_view seen) {
-    return absl::InvalidArgumentError(absl::StrCat(ToAbsl(seen), " seen, expected a JSON object"));
-  };
-  if (const std::string fault = FindJsonFault(text); !fault.empty()) return refuse(fault);
-  const json document = json::parse(text, /*cb=*/nullptr, /*allow_exceptions=*/false);
-  if (!document.is_object()) return refuse(Described(document));
+  constexpr char kExpected[] = " seen, expected a JSON object";
+  if (const std::string fault = FindJsonFault(text); !fault.empty()) {
+    return absl::InvalidArgumentError(fault + kExpected);
+  }
+  json document = json::parse(text, /*cb=*/nullptr, /*allow_exceptions=*/false);
+  if (!document.is_object()) {
+    return absl::InvalidArgumentError(Described(document) + kExpected);
+  }
   return document;
 }
 
-const json* JsonObjectReader::Find(const char* key) const {
-  const auto found = object_.find(key);
-  return found == object_.end() || found->is_null() ? nullptr : &*found;
-}
-
-void JsonObjectReader::Refuse(const char* key, std::string_view expected) {
-  if (!status_.ok()) return;
-  const json* value = Find(key);
-  status_ = absl::InvalidArgumentError(
-      absl::StrCat(prefix_, key, ": ", value ? Described(*value) : std::string("nothing"),
-                   " seen, expected ", ToAbsl(expected)));
-}
-
-int64_t JsonObjectReader::Integer(const char* key, int64_t otherwise, int64_t minimum,
-                                  int64_t maximum) {
-  const json* value = Find(key);
-  if (!value) return otherwise;
-  // The library stores a value beyond int64 as uint64, and one beyond uint64 as a float.
-  if (value->is_number_integer() &&
-      !(value->is_number_unsigned() &&
-        value->get<uint64_t>() > std::numeric_limits<int64_t>::max())) {
-    const int64_t integer = value->get<int64_t>();
-    if (minimum <= integer && integer <= maximum) return integer;
-  }
-  Refuse(key, absl::StrCat("an integer from ", minimum, " to ", maximum));
-  return otherwise;
-}
-
-double JsonObjectReader::Number(const char* key, double otherwise, double minimum, double maximum,
-                                bool above_minimum) {
-  const json* value = Find(key);
-  if (!value) return otherwise;
-  if (value->is_number()) {
-    const double number = value->get<double>();
-    // Compare as a float too, because the caller may convert the value to float.
-    const bool above = above_minimum ? minimum < number && minimum < static_cast<float>(number)
-                                     : minimum <= number;
-    if (number <= maximum && above) return number;
-  }
-  Refuse(key, absl::StrCat("a number ", above_minimum ? "above " : "from ", minimum,
-                           above_minimum ? " and at most " : " to ", maximum));
-  return otherwise;
-}
-
-bool JsonObjectReader::Boolean(const char* key, bool otherwise) {
-  const json* value = Find(key);
-  if (!value) return otherwise;
-  if (value->is_boolean()) return value->get<bool>();
-  Refuse(key, "true or false");
-  return otherwise;
-}
-
-std::string JsonObjectReader::Text(const char* key, std::string otherwise) {
-  const json* value = Find(key);
-  if (!value) return otherwise;
-  if (value->is_string()) return value->get<std::string>();
-  Refuse(key, "a string");
-  return otherwise;
-}
-
-std::vector<int32_t> JsonObjectReader::TokenIds(const char* key, std::vector<int32_t> otherwise) {
-  const json* value = Find(key);
-  if (!value) return otherwise;
-  const auto is_id = [](const json& id) {
-    return id.is_number_unsigned() && id.get<uint64_t>() <= std::numeric_limits<int32_t>::max();
-  };
-  if (is_id(*value)) return {value->get<int32_t>()};
-  constexpr std::string_view kExpected = "a token id, an integer from 0 to 2147483647, or a list";
-  if (!value->is_array()) {
-    Refuse(key, kExpected);
-    return otherwise;
-  }
-  std::vector<int32_t> ids;
-  for (const json& id : *value) {
-    if (!is_id(id)) {
-      Refuse(key, absl::StrCat(ToAbsl(kExpected), "; ", Described(id), " is in it"));
-      return otherwise;
-    }
-    ids.push_back(id.get<int32_t>());
-  }
-  return ids;
-}
-
-const json& JsonObjectReader::Object(const char* key) {
-  static const json empty = json::object();
-  const json* value = Find(key);
-  if (!value) return empty;
-  if (value->is_object()) return *value;
-  Refuse(key, "an object");
-  return empty;
-}
-
-size_t JsonObjectReader::Count(const char* key) const {
-  const json* value = Find(key);
-  return value && value->is_array() ? value->size() : 0;
-}
-
-bool JsonObjectReader::Holds(const char* key, std::string_view text) const {
-  const json* value = Find(key);
-  return value && value->is_string() && value->get_ref<const std::string&>() == text;
-}
-
-bool JsonObjectReader::Lists(const char* key, std::string_view text) const {
-  const json* value = Find(key);
-  return value && value->is_array() && std::ranges::find(*value, json(text)) != value->end();
-}
+std::string Described(const json& value) { return Describe(value); }
+std::string Described(const nlohmann::ordered_json& value) { return Describe(value); }
 
 }  // namespace whipsnake::engine

@@ -8,7 +8,7 @@
 #include <string_view>
 
 #include "absl/strings/str_cat.h"
-#include "engine/base/json.h"
+#include "engine/base/status.h"
 
 namespace whipsnake::engine {
 

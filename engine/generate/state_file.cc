@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstring>
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -12,6 +13,7 @@
 #include "engine/base/digest.h"
 #include "engine/base/files.h"
 #include "engine/base/json.h"
+#include "engine/base/json_reader.h"
 #include "engine/base/status.h"
 
 namespace whipsnake::engine {

@@ -1,6 +1,7 @@
 #include "engine/tokenizer/added_tokens.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -99,12 +100,12 @@ absl::StatusOr<AddedTokens> AddedTokens::Parse(const JsonView& view, const Bpe& 
 absl::Status AddedTokens::Add(const JsonView& view, const Bpe& model,
                               const Normalizer& normalizer) {
   AddedToken token;
-  ASSIGN_OR_RETURN(token.content, view["content"].String());
-  ASSIGN_OR_RETURN(token.single_word, view["single_word"].Bool());
-  ASSIGN_OR_RETURN(token.lstrip, view["lstrip"].Bool());
-  ASSIGN_OR_RETURN(token.rstrip, view["rstrip"].Bool());
-  ASSIGN_OR_RETURN(token.normalized, view["normalized"].Bool());
-  ASSIGN_OR_RETURN(token.special, view["special"].Bool());
+  ASSIGN_OR_RETURN(token.content, view["content"].Text());
+  ASSIGN_OR_RETURN(token.single_word, view["single_word"].Boolean());
+  ASSIGN_OR_RETURN(token.lstrip, view["lstrip"].Boolean());
+  ASSIGN_OR_RETURN(token.rstrip, view["rstrip"].Boolean());
+  ASSIGN_OR_RETURN(token.normalized, view["normalized"].Boolean());
+  ASSIGN_OR_RETURN(token.special, view["special"].Boolean());
   if (token.content.empty() || token.content.size() > kLongestAddedToken) {
     return view["content"].Invalid(absl::StrCat("1 to ", kLongestAddedToken, " bytes"));
   }

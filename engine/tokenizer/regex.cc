@@ -127,7 +127,7 @@ int32_t TimeLimit(int32_t length) { return 1000 + length / 1000; }
 }  // namespace
 
 absl::StatusOr<Regex> Regex::Compile(const JsonView& view) {
-  ASSIGN_OR_RETURN(const std::string pattern, view.String());
+  ASSIGN_OR_RETURN(const std::string pattern, view.Text());
   Translator translator(pattern);
   if (!translator.Run()) {
     return view.Unsupported("regular expression construct", translator.refused,

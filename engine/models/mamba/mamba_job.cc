@@ -10,7 +10,6 @@
 
 #include "engine/base/atomic_file.h"
 #include "engine/base/files.h"
-#include "engine/base/json.h"
 #include "engine/base/status.h"
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/evaluate/perplexity.h"

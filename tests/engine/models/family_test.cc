@@ -5,7 +5,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <nlohmann/json.hpp>
+
 #include "engine/base/json.h"
+#include "engine/base/json_reader.h"
 #include "engine/base/status.h"
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/models/convert.h"
