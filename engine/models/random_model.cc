@@ -8,11 +8,11 @@
 #include "engine/base/atomic_file.h"
 #include "engine/base/files.h"
 #include "engine/base/status.h"
-#include "engine/checkpoint/random_tokenizer.h"
 #include "engine/checkpoint/safetensors.h"
 #include "engine/models/config.h"
 #include "engine/models/family.h"
 #include "engine/models/random_tensors.h"
+#include "engine/tokenizer/random_tokenizer.h"
 
 namespace whipsnake::engine {
 namespace {

@@ -16,10 +16,10 @@
 #include "absl/strings/str_replace.h"
 #include "engine/base/json.h"
 #include "engine/base/status.h"
+#include "engine/base/utf8.h"
 #include "engine/structured/code_points.h"
 #include "engine/structured/number_grammar.h"
 #include "engine/structured/regex_grammar.h"
-#include "engine/tokenizer/utf8.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -32,12 +32,9 @@ constexpr int kMaxSchemaDepth = 64;  // nesting depth of schemas
 constexpr int kMaxKeys = 1024;
 
 // Shortens a key for a field's path: paths are repeated in messages, and keys may be long.
-std::string PathKey(const std::string& key) {
-  constexpr size_t kMaxBytes = 64;
-  if (key.size() <= kMaxBytes) return key;
-  size_t end = kMaxBytes;
-  while (end > 0 && (static_cast<uint8_t>(key[end]) & 0xc0) == 0x80) --end;  // whole characters
-  return key.substr(0, end) + "...";
+std::string PathKey(std::string_view key) {
+  constexpr int64_t kMaxBytes = 67;  // with the "..." of a key that is cut
+  return BoundedUtf8(key, kMaxBytes);
 }
 
 // Keywords that do not restrict the value.
@@ -200,7 +197,8 @@ class SchemaCompiler {
   Expression Compile(const Json& schema, const std::string& path) {
     if (!status_.ok() || pool_.overflowed()) return ExpressionPool::kNothing;
     if (depth_ >= kMaxSchemaDepth) {
-      Refuse(path, "schemas nested deeper", absl::StrCat("at most ", kMaxSchemaDepth, " levels"));
+      Refuse(path, "schemas nested too deeply",
+             absl::StrCat("at most ", kMaxSchemaDepth, " levels"));
       return ExpressionPool::kNothing;
     }
     ++depth_;
@@ -634,7 +632,7 @@ absl::StatusOr<Json> ParseOrdered(std::string_view text, std::string_view field)
   Json document = Json::parse(text, count, /*allow_exceptions=*/false);
   if (too_many) {
     return InvalidField(field, absl::StrCat("an object of more than ", kMaxKeys, " keys"),
-                        "fewer of them");
+                        absl::StrCat("at most ", kMaxKeys));
   }
   if (!document.is_object()) {
     return InvalidField(field, Described(document), "a JSON schema, or nothing for any value");

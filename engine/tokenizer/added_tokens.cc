@@ -6,8 +6,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
+#include "engine/base/utf8.h"
 #include "engine/tokenizer/characters.h"
-#include "engine/tokenizer/utf8.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -15,7 +15,7 @@ namespace {
 // In bytes. Bounds the work at one position of a text.
 constexpr size_t kLongestAddedToken = 1024;
 
-bool StandsAlone(std::string_view text, size_t begin, size_t end) {
+bool IsWholeWord(std::string_view text, size_t begin, size_t end) {
   if (begin > 0 && IsWordCharacter(CodePointBefore(text, begin))) return false;
   return end == text.size() || !IsWordCharacter(NextCodePoint(text, &end));
 }
@@ -25,9 +25,7 @@ size_t SpacesBefore(std::string_view text, size_t pos, size_t limit) {
   while (pos > limit) {
     const char32_t code_point = CodePointBefore(text, pos);
     if (!IsSpace(code_point)) break;
-    do {
-      --pos;
-    } while ((static_cast<uint8_t>(text[pos]) & 0xC0) == 0x80);
+    pos = CharacterBegin(text, pos - 1);
   }
   return pos;
 }
@@ -149,7 +147,7 @@ void AddedTokens::Split(std::string_view text, bool normalized, std::vector<Piec
   for (auto match = matcher.Find(text, 0); match.value >= 0;
        match = matcher.Find(text, match.end)) {
     const AddedToken& token = tokens_[match.value];
-    if (token.single_word && !StandsAlone(text, match.begin, match.end)) continue;
+    if (token.single_word && !IsWholeWord(text, match.begin, match.end)) continue;
     size_t begin = match.begin;
     if (token.lstrip) begin = std::max(SpacesBefore(text, begin, covered), covered);
     size_t end = match.end;

@@ -4,9 +4,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
+#include "engine/base/utf8.h"
 #include "engine/tokenizer/regex.h"
 #include "engine/tokenizer/split.h"
-#include "engine/tokenizer/utf8.h"
 #include "unicode/bytestream.h"
 #include "unicode/normalizer2.h"
 #include "unicode/uchar.h"

@@ -3,11 +3,11 @@
 #include <utility>
 
 #include "engine/base/status.h"
+#include "engine/base/utf8.h"
 #include "engine/tokenizer/byte_level.h"
 #include "engine/tokenizer/characters.h"
 #include "engine/tokenizer/gpt2_scanner.h"
 #include "engine/tokenizer/split.h"
-#include "engine/tokenizer/utf8.h"
 
 namespace whipsnake::engine {
 namespace {

@@ -9,12 +9,12 @@
 #include "engine/base/json.h"
 #include "engine/base/json_reader.h"
 #include "engine/base/status.h"
+#include "engine/base/utf8.h"
 #include "engine/tokenizer/added_tokens.h"
 #include "engine/tokenizer/bpe.h"
 #include "engine/tokenizer/normalizer.h"
 #include "engine/tokenizer/pre_tokenizer.h"
 #include "engine/tokenizer/token_table.h"
-#include "engine/tokenizer/utf8.h"
 
 namespace whipsnake::engine {
 namespace {

@@ -10,13 +10,13 @@
 #include "engine/base/field_errors.h"
 #include "engine/base/files.h"
 #include "engine/base/status.h"
+#include "engine/base/utf8.h"
 #include "kernels/cpu/isa.h"
 #include "server/registry/model_path.h"
 #include "server/rpc/messages.h"
 #include "server/rpc/paging.h"
 #include "server/rpc/quantization_request.h"
 #include "server/rpc/quantization_watch.h"
-#include "server/utf8.h"
 
 namespace whipsnake::server {
 namespace {
@@ -252,7 +252,7 @@ v1::Model ModelService::ToProto(const ModelSnapshot& snapshot) const {
   model.set_device("cpu");
   model.set_isa(std::string(kernels::Name(kernels::ActiveIsa())));
   if (!snapshot.error.ok()) {
-    model.set_error(BoundedUtf8(engine::ClientMessage(snapshot.error), kMaxMessageBytes));
+    model.set_error(engine::BoundedUtf8(engine::ClientMessage(snapshot.error), kMaxMessageBytes));
   }
   if (!snapshot.info) return model;
   const engine::ModelInfo& info = *snapshot.info;
