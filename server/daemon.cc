@@ -67,7 +67,7 @@ absl::StatusOr<ListenAddress> CheckedAddress(const std::string& text, std::strin
   }
   if (!address.IsLoopback()) {
     Log(LogLevel::kWarning, "other machines can reach this port, and nothing is encrypted",
-        {{"flag", flag}, {"address", address.ToString()}});
+        {{"flag", std::string(flag)}, {"address", address.ToString()}});
   }
   return address;
 }
