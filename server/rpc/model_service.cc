@@ -111,8 +111,7 @@ grpc::ServerUnaryReactor* ModelService::LoadModel(grpc::CallbackServerContext* c
                                                   grpc::ByteBuffer* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   const auto end = [context, reactor](const absl::Status& status) {
-    reactor->Finish(MakeEnd(
-        [&] { return EndCallAndLog(context, "LoadModel", RequestIdOf(*context), status); }));
+    reactor->Finish(MakeEnd([&] { return EndCallAndLog(context, "LoadModel", status); }));
   };
   const absl::StatusOr<ModelSource> source =
       engine::CatchExceptions([&] { return Announce(*request); });
@@ -146,8 +145,7 @@ grpc::ServerUnaryReactor* ModelService::UnloadModel(grpc::CallbackServerContext*
                                                     grpc::ByteBuffer* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   const auto end = [context, reactor](const absl::Status& status) {
-    reactor->Finish(MakeEnd(
-        [&] { return EndCallAndLog(context, "UnloadModel", RequestIdOf(*context), status); }));
+    reactor->Finish(MakeEnd([&] { return EndCallAndLog(context, "UnloadModel", status); }));
   };
   const absl::Status status = engine::CatchExceptions([&]() -> absl::Status {
     v1::UnloadModelRequest message;

@@ -74,7 +74,8 @@ void LogRefusal(std::string_view method, std::string_view model, std::string_vie
 }
 
 grpc::Status EndCallAndLog(grpc::CallbackServerContext* context, std::string_view method,
-                           std::string_view request_id, const absl::Status& status) {
+                           const absl::Status& status) {
+  const std::string request_id = RequestIdOf(*context);
   if (!status.ok()) LogRefusal(method, "", request_id, status);
   return EndCall(context, request_id, status);
 }
