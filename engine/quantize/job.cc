@@ -6,7 +6,9 @@
 #include <utility>
 #include <vector>
 
+#include "engine/base/files.h"
 #include "engine/base/status.h"
+#include "engine/checkpoint/tokenizer_files.h"
 #include "engine/evaluate/perplexity.h"
 #include "engine/layers/weights.h"
 #include "engine/models/architecture.h"
@@ -47,7 +49,7 @@ absl::StatusOr<QuantizationReport> QuantizationJob::Run(const std::string& direc
   RETURN_IF_ERROR(Open(directory));
   // Created before the long work, so that an impossible target is refused now.
   ASSIGN_OR_RETURN(AtomicDirectory made, AtomicDirectory::Create(out));
-  RETURN_IF_ERROR(CheckRoom(made.path(), parameters_));
+  RETURN_IF_ERROR(CheckDiskSpace(made.path(), parameters_));
   const absl::Status computed = Compute();
   RETURN_IF_ERROR(checkpoint_->Check());  // first, as changed files may cause other errors
   if (!computed.ok()) return WithPath(computed, directory);
@@ -153,7 +155,7 @@ absl::Status QuantizationJob::Write(const std::string& directory, AtomicDirector
     report_.quantized_bytes += std::ssize(tensor.data);
   }
   const fs::path to = made.path();
-  RETURN_IF_ERROR(CopyCompanions(directory, made.path()));
+  RETURN_IF_ERROR(CopyTokenizerFiles(directory, made.path()));
   RETURN_IF_ERROR(WriteFileAtomically(to / "config.json", ConfigJson()));
   RETURN_IF_ERROR(WriteFileAtomically(to / "quantization_report.json", ReportJson(report_)));
   RETURN_IF_ERROR(WriteSafetensors(to / "model.safetensors", tensors));

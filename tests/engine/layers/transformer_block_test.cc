@@ -52,8 +52,7 @@ TransformerBlockConfig ConfigOf(const Variant& variant) {
       .activation = "intermediate.act",
   };
   if (variant.separate) {
-    names.attention_inputs = {"attention.self.query", "attention.self.key",
-                              "attention.self.value"};
+    names.attention_inputs = {"attention.self.query", "attention.self.key", "attention.self.value"};
   }
   return {.hidden_size = kWidth,
           .inner_size = kInner,
@@ -193,7 +192,8 @@ class Reference {
         double total = 0;
         for (size_t j = 0; j < seen; ++j) {
           double score = 0;
-          for (int64_t c = head * D; c < (head + 1) * D; ++c) score += qkv[i][c] * qkv[j][kWidth + c];
+          for (int64_t c = head * D; c < (head + 1) * D; ++c)
+            score += qkv[i][c] * qkv[j][kWidth + c];
           const double weight = std::exp(config_.attention_scale * score);
           total += weight;
           for (int64_t c = head * D; c < (head + 1) * D; ++c) {
@@ -213,7 +213,8 @@ class Reference {
 class TransformerBlockTest : public testing::TestWithParam<Variant> {
  protected:
   // Loads the block and runs the rows of one sequence through it.
-  Matrix Forward(const TransformerBlockConfig& config, const Weights& weights, const Matrix& input) {
+  Matrix Forward(const TransformerBlockConfig& config, const Weights& weights,
+                 const Matrix& input) {
     const auto checkpoint = Checkpoint::Of(weights.tensors());
     const KvShape kv{{kernels::DType::kF32, kHeads, kWidth / kHeads}, 1};
     WeightLoader loader(checkpoint.get(), &ledger_);
@@ -230,8 +231,9 @@ class TransformerBlockTest : public testing::TestWithParam<Variant> {
     ResidualStream stream{{sum.data(), kRows, kWidth}, {addend.data(), kRows, kWidth}};
     auto scratch = ledger_.Allocate((*block)->ScratchBytes(kRows), Purpose::kWorkspace, "scratch");
     const BlockRun run{0, kRows, &state};
-    executor_.Run(Priority::kDecode,
-                  [&] { (*block)->Forward({&run, 1}, stream, Arena(scratch->data())); });
+    executor_.Run(Priority::kDecode, [&] {
+      (*block)->Forward({&run, 1}, stream, Arena(scratch->data()));
+    });
     Matrix output(kRows, std::vector<double>(kWidth));
     for (int64_t r = 0; r < kRows; ++r) {
       for (int64_t c = 0; c < kWidth; ++c) {

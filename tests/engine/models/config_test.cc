@@ -3,11 +3,11 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
-#include "engine/checkpoint/files.h"
+#include "engine/base/files.h"
 #include "engine/checkpoint/generation_config.h"
 #include "engine/models/gpt2/gpt2_parameters.h"
 #include "engine/models/mamba/mamba_parameters.h"
-#include "tests/engine/checkpoint/support.h"
+#include "tests/engine/base/support.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -200,7 +200,8 @@ TEST(ParseMambaConfig, RefusesByKeyValueAndExpectation) {
                                 {"eos_token_id", -1, "a token id"},
                                 {"eos_token_id", 0.5, "a token id"},
                                 {"eos_token_id", 1LL << 31, "a token id"},
-                                {"eos_token_id", json::array({0, "x"}), "\"x\" is in it"},
+                                {"eos_token_id", json::array({0, "x"}),
+                                 "eos_token_id[1]: \"x\" seen, expected a token id"},
                                 {"hidden_act", "gelu", "\"silu\""},
                                 {"hidden_act", 1, "a string"},
                                 {"rms_norm", false, "true"},

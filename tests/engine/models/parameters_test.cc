@@ -12,7 +12,7 @@
 #include "engine/models/family.h"
 #include "engine/models/model.h"
 #include "engine/models/random_model.h"
-#include "tests/engine/checkpoint/support.h"
+#include "tests/engine/base/support.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -75,8 +75,7 @@ TEST_P(ParametersTest, ALoadedModelVisitsTheDeclaredOnes) {
     Parameters visited;
     int64_t bytes = 0;
     (*model)->VisitParameters([&](const Parameter& parameter) {
-      EXPECT_TRUE(
-          visited.insert({parameter.name, {parameter.shape, parameter.role}}).second)
+      EXPECT_TRUE(visited.insert({parameter.name, {parameter.shape, parameter.role}}).second)
           << parameter.name;
       EXPECT_EQ(std::ssize(parameter.bytes), parameter.elements() * ByteSize(parameter.dtype))
           << parameter.name;
@@ -95,7 +94,8 @@ TEST_P(ParametersTest, EmbeddingsAndBiasesAreThoseOfTheCheckpoint) {
   const auto model = LoadModel(directory_, {}, {&executor_, &ledger_});
   ASSERT_TRUE(model.ok()) << model.status();
   (*model)->VisitParameters([&](const Parameter& parameter) {
-    if (parameter.role != ParameterRole::kEmbedding && parameter.role != ParameterRole::kBias) return;
+    if (parameter.role != ParameterRole::kEmbedding && parameter.role != ParameterRole::kBias)
+      return;
     const auto stored = (*checkpoint)->Get(parameter.name, parameter.shape);
     ASSERT_TRUE(stored.ok());
     EXPECT_TRUE(std::ranges::equal(stored->data, parameter.bytes)) << parameter.name;

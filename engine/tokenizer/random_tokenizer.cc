@@ -1,11 +1,14 @@
-#include "engine/checkpoint/random_tokenizer.h"
+#include "engine/tokenizer/random_tokenizer.h"
 
 #include <array>
 #include <cmath>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "engine/base/status.h"
+#include "engine/tokenizer/byte_level.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -13,25 +16,13 @@ namespace {
 constexpr int64_t kBytes = 256;
 constexpr int64_t kPairs = kBytes * kBytes;
 
-bool PrintsAsItself(int byte) {
-  return (byte >= '!' && byte <= '~') || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
-}
-
-// GPT-2's byte alphabet: a printable byte of Latin-1 is its own character, and the others use the
-// characters from U+0100 on. Encoded as UTF-8 within a JSON string.
+// The characters of the bytes (byte_level.h) as they are written in a JSON string.
 std::array<std::string, kBytes> ByteSymbols() {
   std::array<std::string, kBytes> symbols;
-  int next = 0x100;
   for (int byte = 0; byte < kBytes; ++byte) {
-    const int character = PrintsAsItself(byte) ? byte : next++;
-    std::string& symbol = symbols[byte];
-    if (character == '"' || character == '\\') symbol += '\\';
-    if (character < 0x80) {
-      symbol += static_cast<char>(character);
-    } else {
-      symbol += static_cast<char>(0xc0 | (character >> 6));
-      symbol += static_cast<char>(0x80 | (character & 0x3f));
-    }
+    const std::string_view character = ByteLevelCharacter(byte);
+    symbols[byte] =
+        absl::StrCat(character == "\"" || character == "\\" ? "\\" : "", ToAbsl(character));
   }
   return symbols;
 }

@@ -1,6 +1,6 @@
 // A generated tokenizer for models with random weights.
-#ifndef WHIPSNAKE_ENGINE_CHECKPOINT_RANDOM_TOKENIZER_H_
-#define WHIPSNAKE_ENGINE_CHECKPOINT_RANDOM_TOKENIZER_H_
+#ifndef WHIPSNAKE_ENGINE_TOKENIZER_RANDOM_TOKENIZER_H_
+#define WHIPSNAKE_ENGINE_TOKENIZER_RANDOM_TOKENIZER_H_
 
 #include <cstdint>
 #include <string>
@@ -18,4 +18,4 @@ std::string MakeByteLevelTokenizer(int64_t tokens);
 
 }  // namespace whipsnake::engine
 
-#endif  // WHIPSNAKE_ENGINE_CHECKPOINT_RANDOM_TOKENIZER_H_
+#endif  // WHIPSNAKE_ENGINE_TOKENIZER_RANDOM_TOKENIZER_H_

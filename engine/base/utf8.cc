@@ -1,13 +1,17 @@
-#include "engine/tokenizer/utf8.h"
+#include "engine/base/utf8.h"
 
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 namespace whipsnake::engine {
 namespace {
 
 constexpr char kReplacement[] = "\xEF\xBF\xBD";
+constexpr std::string_view kEllipsis = "...";
+
+bool IsContinuation(char byte) { return (static_cast<uint8_t>(byte) & 0xC0) == 0x80; }
 
 struct Unit {
   size_t length;  // bytes of the character, or of the maximal subpart of an ill-formed one
@@ -81,6 +85,15 @@ void AppendLossy(std::string_view bytes, std::string* out) {
   }
 }
 
+std::string BoundedUtf8(std::string_view bytes, int64_t max_bytes) {
+  std::string text;
+  // A replacement is never shorter than what it replaces, so later bytes could not fit.
+  AppendLossy(bytes.substr(0, max_bytes + 1), &text);
+  if (std::cmp_less_equal(text.size(), max_bytes)) return text;
+  text.resize(CharacterBegin(text, max_bytes - kEllipsis.size()));
+  return text.append(kEllipsis);
+}
+
 size_t IncompleteTail(std::string_view bytes) {
   for (size_t length = 1; length <= std::min<size_t>(3, bytes.size()); ++length) {
     const std::string_view tail = bytes.substr(bytes.size() - length);
@@ -111,11 +124,18 @@ char32_t NextCodePoint(std::string_view text, size_t* pos) {
   return code_point;
 }
 
+size_t CharacterBegin(std::string_view text, size_t pos) {
+  while (IsContinuation(text[pos])) --pos;
+  return pos;
+}
+
 char32_t CodePointBefore(std::string_view text, size_t pos) {
-  do {
-    --pos;
-  } while ((static_cast<uint8_t>(text[pos]) & 0xC0) == 0x80);
+  pos = CharacterBegin(text, pos - 1);
   return NextCodePoint(text, &pos);
+}
+
+int64_t CountCharacters(std::string_view text) {
+  return std::ranges::count_if(text, [](char byte) { return !IsContinuation(byte); });
 }
 
 void AppendUtf8(char32_t code_point, std::string* out) {

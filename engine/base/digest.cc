@@ -1,14 +1,11 @@
-#include "engine/checkpoint/digest.h"
+#include "engine/base/digest.h"
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
 #include <cstring>
-#include <utility>
 
-#include "engine/base/status.h"
-#include "engine/checkpoint/checkpoint.h"
-#include "engine/checkpoint/files.h"
+#include "absl/strings/str_cat.h"
 
 namespace whipsnake::engine {
 
@@ -21,6 +18,12 @@ Digest::~Digest() = default;
 
 void Digest::Add(std::span<const std::byte> bytes) {
   XXH3_128bits_update(&hash_->state, bytes.data(), bytes.size());
+}
+
+Digest::Value Digest::Of(std::span<const std::byte> bytes) {
+  Digest digest;
+  digest.Add(bytes);
+  return digest.value();
 }
 
 Digest::Value Digest::value() const {
@@ -38,21 +41,6 @@ std::string Digest::text() const {
     absl::StrAppend(&text, absl::Hex(std::to_integer<int>(byte), absl::kZeroPad2));
   }
   return text;
-}
-
-absl::StatusOr<std::string> DigestModel(const std::string& directory,
-                                        const Checkpoint& checkpoint) {
-  ASSIGN_OR_RETURN(const std::string config, ReadTextFile(directory + "/config.json"));
-  Digest digest;
-  digest.Add(absl::StrCat(config.size(), " "));
-  digest.Add(config);
-  for (const auto& [name, tensor] : checkpoint.tensors()) {
-    digest.Add(absl::StrCat(name.size(), " ", name, " ", static_cast<int>(tensor.dtype), " ",
-                            ShapeText(tensor.shape), " "));
-    digest.Add(tensor.data);
-  }
-  RETURN_IF_ERROR(checkpoint.Check());
-  return digest.text();
 }
 
 }  // namespace whipsnake::engine
