@@ -22,19 +22,19 @@ absl::StatusOr<Embedding> Embedding::Load(WeightLoader& loader, const std::strin
 
 void Embedding::Lookup(int32_t token, float* out) const {
   const kernels::WeightView& table = table_.view();
-  const int64_t first = token * table.k;
-  switch (table.dtype) {
+  const std::byte* const stored = table.row(token);
+  switch (table.format.dtype) {
     case DType::kF32:
-      std::memcpy(out, static_cast<const float*>(table.data) + first, table.k * sizeof(float));
+      std::memcpy(out, stored, table.row_bytes());
       break;
     case DType::kI8: {
-      const int8_t* row = static_cast<const int8_t*>(table.data) + first;
+      const auto* row = reinterpret_cast<const int8_t*>(stored);
       const float scale = scale_.as<float>()[token];
       for (int64_t i = 0; i < table.k; ++i) out[i] = row[i] * scale;
       break;
     }
     default: {
-      const uint16_t* row = static_cast<const uint16_t*>(table.data) + first;
+      const auto* row = reinterpret_cast<const uint16_t*>(stored);
       for (int64_t i = 0; i < table.k; ++i) out[i] = kernels::FromBF16(row[i]);
     }
   }

@@ -47,16 +47,18 @@ int64_t LanguageHead::ScratchBytes(int64_t rows) const {
   return arena.bytes();
 }
 
-void LanguageHead::Forward(MatrixView<float> h, MatrixView<float> residual, Arena scratch,
+void LanguageHead::Forward(const kernels::Context& context, MatrixView<float> h,
+                           MatrixView<float> residual, Arena scratch,
                            MatrixView<float> logits) const {
   if (inputs_ == Inputs::kFloats) {
-    norm_.Forward(h, residual, {.floats = h});
+    norm_.Forward(context, h, residual, {.floats = h});
     const auto product = batch_invariant_ ? kernels::BatchInvariantMatmul : kernels::Matmul;
-    return product(h, weight(), nullptr, logits, {});
+    return product(context, h, weight(), nullptr, logits, {});
   }
   const Rows u = Rows::Lay(scratch, inputs_, h.rows, width_);
-  norm_.Forward(h, residual, u);
-  kernels::QuantizedMatmul(u.codes, weight(), {multiplier_.as<float>(), nullptr, u.scales}, logits);
+  norm_.Forward(context, h, residual, u);
+  kernels::QuantizedMatmul(context, u.codes, weight(), {multiplier_.as<float>(), nullptr, u.scales},
+                           logits);
 }
 
 void LanguageHead::AppendWeights(std::vector<std::span<const std::byte>>& weights) const {

@@ -47,7 +47,8 @@ class LanguageHead {
 
   // residual[R,d] += h[R,d]; logits[R,V] = W norm(residual). h may be overwritten. `scratch` must
   // have ScratchBytes(R) bytes.
-  void Forward(kernels::MatrixView<float> h, kernels::MatrixView<float> residual, Arena scratch,
+  void Forward(const kernels::Context& context, kernels::MatrixView<float> h,
+               kernels::MatrixView<float> residual, Arena scratch,
                kernels::MatrixView<float> logits) const;
   int64_t ScratchBytes(int64_t rows) const;
 

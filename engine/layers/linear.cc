@@ -33,20 +33,20 @@ kernels::SumScaling Linear::Scaling(const Rows& x, kernels::ActivationFunction f
   return {multiplier_.as<float>(), bias_.as<float>(), x.scales, f};
 }
 
-void Linear::Forward(const Rows& x, kernels::MatrixView<float> y,
+void Linear::Forward(const kernels::Context& context, const Rows& x, kernels::MatrixView<float> y,
                      kernels::ActivationFunction f) const {
   if (x.codes.data == nullptr) {
-    kernels::Matmul(x.floats, weight_.view(), bias_.as<float>(), y, f);
+    kernels::Matmul(context, x.floats, weight_.view(), bias_.as<float>(), y, f);
   } else {
-    kernels::QuantizedMatmul(x.codes, weight_.view(), Scaling(x, f), y);
+    kernels::QuantizedMatmul(context, x.codes, weight_.view(), Scaling(x, f), y);
   }
 }
 
-void Linear::Forward(const Rows& x, float scale, kernels::MatrixView<int8_t> y,
-                     kernels::ActivationFunction f) const {
+void Linear::Forward(const kernels::Context& context, const Rows& x, float scale,
+                     kernels::MatrixView<int8_t> y, kernels::ActivationFunction f) const {
   kernels::SumScaling scaling = Scaling(x, f);
   scaling.inverse_scale = 1 / scale;
-  kernels::QuantizedMatmul(x.codes, weight_.view(), scaling, y);
+  kernels::QuantizedMatmul(context, x.codes, weight_.view(), scaling, y);
 }
 
 void Linear::AppendWeights(std::vector<std::span<const std::byte>>& weights) const {

@@ -35,11 +35,11 @@ class Linear {
                                      const Shape& shape, kernels::DType type, Inputs inputs);
 
   // x[T,K] must have the form that the layer was loaded for. y[T,N] must not alias it.
-  void Forward(const Rows& x, kernels::MatrixView<float> y,
+  void Forward(const kernels::Context& context, const Rows& x, kernels::MatrixView<float> y,
                kernels::ActivationFunction f = {}) const;
   // Writes the codes of y, ToCode(y / scale). Only for layers whose inputs are codes.
-  void Forward(const Rows& x, float scale, kernels::MatrixView<int8_t> y,
-               kernels::ActivationFunction f = {}) const;
+  void Forward(const kernels::Context& context, const Rows& x, float scale,
+               kernels::MatrixView<int8_t> y, kernels::ActivationFunction f = {}) const;
 
   // The scale of x if it is static codes, else 1.
   float input_scale() const { return input_scale_; }

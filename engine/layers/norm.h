@@ -34,8 +34,8 @@ class Norm {
 
   // residual[T,d] += h[T,d], unless h is empty; out = norm(residual). out may alias h unless it
   // holds codes. RMSNorm does not support dynamic codes.
-  void Forward(kernels::MatrixView<const float> h, kernels::MatrixView<float> residual,
-               const Rows& out) const;
+  void Forward(const kernels::Context& context, kernels::MatrixView<const float> h,
+               kernels::MatrixView<float> residual, const Rows& out) const;
 
   // Appends every weight that Forward reads.
   void AppendWeights(std::vector<std::span<const std::byte>>& weights) const;

@@ -74,73 +74,79 @@ void TransformerBlock::Observe(TransformerSite site, MatrixView<const float> val
   if (observer_ != nullptr) observer_->Observe(layer_, site, values);
 }
 
-Rows TransformerBlock::InputsOf(const Linear& product, MatrixView<float> values,
-                                const Rows& codes) const {
+Rows TransformerBlock::InputsOf(const kernels::Context& context, const Linear& product,
+                                MatrixView<float> values, const Rows& codes) const {
   switch (types_.inputs) {
     case Inputs::kFloats:
       return {.floats = values};
     case Inputs::kStaticCodes:
-      kernels::QuantizeRows(values, 1 / product.input_scale(), codes.codes);
+      kernels::QuantizeRows(context, values, 1 / product.input_scale(), codes.codes);
       return codes;
     case Inputs::kDynamicCodes:
-      kernels::QuantizeRows(values, codes.codes, codes.scales);
+      kernels::QuantizeRows(context, values, codes.codes, codes.scales);
       return codes;
   }
   return codes;
 }
 
-void TransformerBlock::Forward(std::span<const kernels::AttentionRun> runs, const Cache& cache,
+void TransformerBlock::Forward(const kernels::Context& context,
+                               std::span<const kernels::AttentionRun> runs, const Cache& cache,
                                MatrixView<const float> addend, MatrixView<float> residual,
                                Arena memory, MatrixView<float> out) const {
   const Scratch scratch = Lay(memory, residual.rows);
   const MatrixView<float>&qkv = scratch.qkv, &y = scratch.y;
 
   // u = LayerNorm(r)
-  attention_norm_.Forward(addend, residual, scratch.u);
+  attention_norm_.Forward(context, addend, residual, scratch.u);
   Observe(TransformerSite::kAttentionInput, scratch.u.floats);
 
   // [q;k;v] = W_a u + b_a
-  attention_in_.Forward(scratch.u, qkv);
-  kernels::Attention(runs, {.q = qkv.Columns(0, width_),
-                            .k = qkv.Columns(width_, width_),
-                            .v = qkv.Columns(2 * width_, width_),
-                            .layout = cache.layout,
-                            .offset = cache.offset,
-                            .scale = attention_scale_,
-                            .y = y});
+  attention_in_.Forward(context, scratch.u, qkv);
+  kernels::Attention(context, runs,
+                     {.q = qkv.Columns(0, width_),
+                      .k = qkv.Columns(width_, width_),
+                      .v = qkv.Columns(2 * width_, width_),
+                      .layout = cache.layout,
+                      .offset = cache.offset,
+                      .scale = attention_scale_,
+                      .y = y});
   Observe(TransformerSite::kAttentionOutput, y);
 
   // W_o y + b_o
-  attention_out_.Forward(InputsOf(attention_out_, y, scratch.u), out);
+  attention_out_.Forward(context, InputsOf(context, attention_out_, y, scratch.u), out);
 
   // u = LayerNorm(r)
-  feed_forward_norm_.Forward(out, residual, scratch.u);
+  feed_forward_norm_.Forward(context, out, residual, scratch.u);
   Observe(TransformerSite::kFeedForwardInput, scratch.u.floats);
-  FeedForward(scratch, out);
+  FeedForward(context, scratch, out);
 }
 
 // W_2 f(W_1 u + b_1) + b_2
-void TransformerBlock::FeedForward(const Scratch& scratch, MatrixView<float> out) const {
+void TransformerBlock::FeedForward(const kernels::Context& context, const Scratch& scratch,
+                                   MatrixView<float> out) const {
   const MatrixView<float>& inner = scratch.inner;
   const MatrixView<int8_t>& codes = scratch.activated.codes;
   if (!table_.empty()) {
-    feed_forward_in_.Forward(scratch.u, table_scale_, codes);
-    kernels::ApplyCodeTable(table_.data(), codes.data, codes.rows * codes.cols, codes.data);
-    return feed_forward_out_.Forward(scratch.activated, out);
+    feed_forward_in_.Forward(context, scratch.u, table_scale_, codes);
+    kernels::ApplyCodeTable(context, table_.data(), codes.data, codes.rows * codes.cols,
+                            codes.data);
+    return feed_forward_out_.Forward(context, scratch.activated, out);
   }
   if (types_.inputs == Inputs::kStaticCodes) {
-    feed_forward_in_.Forward(scratch.u, feed_forward_out_.input_scale(), codes, activation_);
-    return feed_forward_out_.Forward(scratch.activated, out);
+    feed_forward_in_.Forward(context, scratch.u, feed_forward_out_.input_scale(), codes,
+                             activation_);
+    return feed_forward_out_.Forward(context, scratch.activated, out);
   }
   if (observer_ == nullptr) {
-    feed_forward_in_.Forward(scratch.u, inner, activation_);
+    feed_forward_in_.Forward(context, scratch.u, inner, activation_);
   } else {  // the observer needs the activation's input
-    feed_forward_in_.Forward(scratch.u, inner);
+    feed_forward_in_.Forward(context, scratch.u, inner);
     Observe(TransformerSite::kActivationInput, inner);
-    kernels::Activate(activation_, inner.data, inner.rows * inner.cols, inner.data);
+    kernels::Activate(context, activation_, inner.data, inner.rows * inner.cols, inner.data);
     Observe(TransformerSite::kActivation, inner);
   }
-  feed_forward_out_.Forward(InputsOf(feed_forward_out_, inner, scratch.activated), out);
+  feed_forward_out_.Forward(context, InputsOf(context, feed_forward_out_, inner, scratch.activated),
+                            out);
 }
 
 void TransformerBlock::AppendWeights(std::vector<std::span<const std::byte>>& weights) const {

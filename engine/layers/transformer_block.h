@@ -89,9 +89,10 @@ class TransformerBlock {
   // the feed-forward's output, which is not yet added, to out[T,d]. out may alias addend. Writes
   // the runs' keys and values to their cache. `scratch` must have ScratchBytes(T) bytes; its
   // contents need not be kept between calls.
-  void Forward(std::span<const kernels::AttentionRun> runs, const Cache& cache,
-               kernels::MatrixView<const float> addend, kernels::MatrixView<float> residual,
-               Arena scratch, kernels::MatrixView<float> out) const;
+  void Forward(const kernels::Context& context, std::span<const kernels::AttentionRun> runs,
+               const Cache& cache, kernels::MatrixView<const float> addend,
+               kernels::MatrixView<float> residual, Arena scratch,
+               kernels::MatrixView<float> out) const;
   int64_t ScratchBytes(int64_t rows) const;
 
   // Appends every weight that Forward reads.
@@ -108,8 +109,10 @@ class TransformerBlock {
   Scratch Lay(Arena& arena, int64_t rows) const;
   // Returns `values`, [T,d] or [T,F], as inputs of `product`: unchanged, or as codes that are
   // written to `codes`.
-  Rows InputsOf(const Linear& product, kernels::MatrixView<float> values, const Rows& codes) const;
-  void FeedForward(const Scratch& scratch, kernels::MatrixView<float> out) const;
+  Rows InputsOf(const kernels::Context& context, const Linear& product,
+                kernels::MatrixView<float> values, const Rows& codes) const;
+  void FeedForward(const kernels::Context& context, const Scratch& scratch,
+                   kernels::MatrixView<float> out) const;
   void Observe(TransformerSite site, kernels::MatrixView<const float> values) const;
 
   int64_t width_ = 0, inner_width_ = 0, layer_ = 0;

@@ -11,6 +11,7 @@
 #include "engine/models/batch.h"
 #include "engine/models/gpt2/gpt2_names.h"
 #include "engine/models/kv_state.h"
+#include "kernels/context.h"
 #include "kernels/cpu/scratch.h"
 
 namespace whipsnake::engine {
@@ -150,8 +151,10 @@ class Gpt2 : public Model {
   absl::Status MakeRoom(std::span<const Run> runs) const;
   Workspace::Need NeedOf(const BatchSize& size) const;
   void Embed(std::span<const Run> runs, MatrixView<float> residual) const;
-  void RunBlocks(std::span<const Run> runs, const Activations& activations) const;
-  void RunHead(std::span<const Run> runs, const Activations& activations) const;
+  void RunBlocks(const kernels::Context& context, std::span<const Run> runs,
+                 const Activations& activations) const;
+  void RunHead(const kernels::Context& context, std::span<const Run> runs,
+               const Activations& activations) const;
 
   const int64_t hidden_size_, inner_size_;
   const ModelInfo info_;
@@ -198,11 +201,12 @@ absl::StatusOr<MatrixView<const float>> Gpt2::Forward(std::span<const Run> runs)
   RETURN_IF_ERROR(workspace_.Reserve(NeedOf(size)));
   Arena arena(workspace_.data());
   const Activations activations = Lay(arena, size);
-  RETURN_IF_ERROR(environment_.executor->TryRun(PriorityOf(runs, environment_.background), [&] {
-    Embed(runs, activations.residual);
-    RunBlocks(runs, activations);
-    RunHead(runs, activations);
-  }));
+  RETURN_IF_ERROR(environment_.executor->TryRun(PriorityOf(runs, environment_.background),
+                                                [&](const kernels::Context& context) {
+                                                  Embed(runs, activations.residual);
+                                                  RunBlocks(context, runs, activations);
+                                                  RunHead(context, runs, activations);
+                                                }));
   RETURN_IF_ERROR(CheckWeights());  // the weights have not changed during the pass
   for (const Run& run : runs) static_cast<KvState*>(run.state)->Advance(std::ssize(run.tokens));
   return activations.logits;
@@ -223,7 +227,8 @@ void Gpt2::Embed(std::span<const Run> runs, MatrixView<float> residual) const {
 }
 
 // The next norm adds a block's output to the residual stream.
-void Gpt2::RunBlocks(std::span<const Run> runs, const Activations& activations) const {
+void Gpt2::RunBlocks(const kernels::Context& context, std::span<const Run> runs,
+                     const Activations& activations) const {
   std::vector<kernels::AttentionRun> attention_runs;
   int64_t begin = 0;
   for (const Run& run : runs) {
@@ -235,7 +240,7 @@ void Gpt2::RunBlocks(std::span<const Run> runs, const Activations& activations) 
   MatrixView<const float> addend;  // nothing to add before the first layer
   TransformerBlock::Cache cache{kv_.layer};
   for (const TransformerBlock& block : weights_.blocks) {
-    block.Forward(attention_runs, cache, addend, activations.residual, activations.scratch,
+    block.Forward(context, attention_runs, cache, addend, activations.residual, activations.scratch,
                   activations.hidden);
     addend = activations.hidden;
     cache.offset += kv_.LayerBytes();
@@ -244,10 +249,11 @@ void Gpt2::RunBlocks(std::span<const Run> runs, const Activations& activations) 
 }
 
 // Runs the head on the rows whose logits are wanted.
-void Gpt2::RunHead(std::span<const Run> runs, const Activations& activations) const {
+void Gpt2::RunHead(const kernels::Context& context, std::span<const Run> runs,
+                   const Activations& activations) const {
   const MatrixView<float> hidden = KeepLogitRows(runs, activations.hidden);
-  weights_.head.Forward(hidden, KeepLogitRows(runs, activations.residual), activations.scratch,
-                        activations.logits);
+  weights_.head.Forward(context, hidden, KeepLogitRows(runs, activations.residual),
+                        activations.scratch, activations.logits);
   if (observer_ != nullptr) {
     observer_->Observe(std::ssize(weights_.blocks), TransformerSite::kHeadInput, hidden);
   }

@@ -234,7 +234,7 @@ absl::StatusOr<QuantizedTransformer> QuantizeTransformerTensors(
   for (int64_t part = 0; part <= config.layers; ++part) {
     RETURN_IF_ERROR(progress(static_cast<double>(part) / (config.layers + 1)));
     absl::Status status;
-    RETURN_IF_ERROR(executor.TryRun(Priority::kTraining, [&] {
+    RETURN_IF_ERROR(executor.TryRun(Priority::kTraining, [&](const kernels::Context&) {
       status = part < config.layers ? quantizer.Layer(part) : quantizer.EmbeddingsAndHead();
     }));
     RETURN_IF_ERROR(status);

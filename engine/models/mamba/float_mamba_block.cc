@@ -27,8 +27,9 @@ class FloatMambaBlock : public MambaBlock {
   absl::Status Load(WeightLoader& loader, const std::string& prefix, const MambaConfig& config,
                     kernels::DType type);
 
-  void Forward(std::span<const MambaRun> runs, MatrixView<const float> addend,
-               MatrixView<float> residual, Arena scratch, MatrixView<float> out) const override;
+  void Forward(const kernels::Context& context, std::span<const MambaRun> runs,
+               MatrixView<const float> addend, MatrixView<float> residual, Arena scratch,
+               MatrixView<float> out) const override;
   int64_t ScratchBytes(int64_t rows) const override {
     Arena arena;
     Lay(arena, rows);
@@ -48,8 +49,9 @@ class FloatMambaBlock : public MambaBlock {
             arena.Matrix<float>(rows, R_ + 2 * N_), arena.Matrix<float>(rows, E_)};
   }
 
-  void Observe(MambaSite site, MatrixView<const float> values) const {
-    if (observer_ != nullptr) observer_->Observe(layer_, site, values);
+  void Observe(const kernels::Context& context, MambaSite site,
+               MatrixView<const float> values) const {
+    if (observer_ != nullptr) observer_->Observe(context, layer_, site, values);
   }
 
   int64_t E_, N_, R_, W_;
@@ -70,9 +72,9 @@ class FloatMambaBlock : public MambaBlock {
   Buffer out_proj_bias_;   // [d] or empty
 };
 
-void FloatMambaBlock::Forward(std::span<const MambaRun> runs, MatrixView<const float> addend,
-                              MatrixView<float> residual, Arena scratch,
-                              MatrixView<float> out) const {
+void FloatMambaBlock::Forward(const kernels::Context& context, std::span<const MambaRun> runs,
+                              MatrixView<const float> addend, MatrixView<float> residual,
+                              Arena scratch, MatrixView<float> out) const {
   std::vector<kernels::ConvRun> conv_runs;
   std::vector<kernels::ScanRun> scan_runs;
   for (const MambaRun& run : runs) {
@@ -83,49 +85,50 @@ void FloatMambaBlock::Forward(std::span<const MambaRun> runs, MatrixView<const f
 
   // u = γ ∘ RMSNorm(r)
   const MatrixView<float> u = out;
-  kernels::ResidualRmsNorm(addend, residual, norm_.as<float>(), norm_epsilon_, u);
-  Observe(MambaSite::kInput, u);
+  kernels::ResidualRmsNorm(context, addend, residual, norm_.as<float>(), norm_epsilon_, u);
+  Observe(context, MambaSite::kInput, u);
 
   // [x;z] = W_in u
-  kernels::Matmul(u, in_proj_.view(), in_proj_bias_.as<float>(), xz);
+  kernels::Matmul(context, u, in_proj_.view(), in_proj_bias_.as<float>(), xz);
   const auto x = xz.Columns(0, E_), z = xz.Columns(E_, E_);
-  Observe(MambaSite::kConvInput, x);
-  Observe(MambaSite::kGate, z);
+  Observe(context, MambaSite::kConvInput, x);
+  Observe(context, MambaSite::kGate, z);
 
   // x_t = SiLU(b_c + Σ_k w_c,k · x_{t-W+1+k})
-  kernels::CausalConv1dSilu(conv_runs, x, conv_weight_.as<float>(), conv_bias_.as<float>(), W_,
-                            conv);
-  Observe(MambaSite::kX, conv);
+  kernels::CausalConv1dSilu(context, conv_runs, x, conv_weight_.as<float>(), conv_bias_.as<float>(),
+                            W_, conv);
+  Observe(context, MambaSite::kX, conv);
 
   // [δ;B;C] = W_x x
-  kernels::Matmul(conv, x_proj_.view(), nullptr, dbc);
+  kernels::Matmul(context, conv, x_proj_.view(), nullptr, dbc);
   const auto rank = dbc.Columns(0, R_), B = dbc.Columns(R_, N_), C = dbc.Columns(R_ + N_, N_);
-  Observe(MambaSite::kRank, rank);
-  Observe(MambaSite::kB, B);
-  Observe(MambaSite::kC, C);
+  Observe(context, MambaSite::kRank, rank);
+  Observe(context, MambaSite::kB, B);
+  Observe(context, MambaSite::kC, C);
 
   // Δ = softplus(W_dt δ + b_dt); the scan adds the bias and takes the softplus.
-  kernels::Matmul(rank, dt_proj_.view(), nullptr, delta);
-  Observe(MambaSite::kStep, delta);
+  kernels::Matmul(context, rank, dt_proj_.view(), nullptr, delta);
+  Observe(context, MambaSite::kStep, delta);
 
   // h_t = exp(Δ_t A)∘h_{t-1} + (Δ_t x_t) B_tᵀ
   // y_t = (h_t C_t + D∘x_t)∘SiLU(z_t)
-  kernels::SelectiveScan(scan_runs, {.x = conv,
-                                     .delta = delta,
-                                     .delta_bias = dt_bias_.as<float>(),
-                                     .a = A_.as<float>(),
-                                     .b = B,
-                                     .c = C,
-                                     .d = D_.as<float>(),
-                                     .z = z,
-                                     .y = conv});
-  Observe(MambaSite::kOutput, conv);
+  kernels::SelectiveScan(context, scan_runs,
+                         {.x = conv,
+                          .delta = delta,
+                          .delta_bias = dt_bias_.as<float>(),
+                          .a = A_.as<float>(),
+                          .b = B,
+                          .c = C,
+                          .d = D_.as<float>(),
+                          .z = z,
+                          .y = conv});
+  Observe(context, MambaSite::kOutput, conv);
   for (const kernels::ScanRun& run : scan_runs) {
-    Observe(MambaSite::kState, MatrixView<const float>(run.state, N_, E_));
+    Observe(context, MambaSite::kState, MatrixView<const float>(run.state, N_, E_));
   }
 
   // out = W_out y
-  kernels::Matmul(conv, out_proj_.view(), out_proj_bias_.as<float>(), out);
+  kernels::Matmul(context, conv, out_proj_.view(), out_proj_bias_.as<float>(), out);
 }
 
 absl::Status FloatMambaBlock::Load(WeightLoader& loader, const std::string& prefix,

@@ -11,6 +11,7 @@
 #include "engine/models/batch.h"
 #include "engine/models/mamba/float_mamba_block.h"
 #include "engine/models/mamba/quantized_mamba_block.h"
+#include "kernels/context.h"
 #include "kernels/cpu/scratch.h"
 
 namespace whipsnake::engine {
@@ -199,8 +200,10 @@ class Mamba : public Model {
   }
   Workspace::Need NeedOf(const BatchSize& size) const;
   void Embed(std::span<const Run> runs, MatrixView<float> residual) const;
-  void RunBlocks(std::span<const Run> runs, const Activations& activations) const;
-  void RunHead(std::span<const Run> runs, const Activations& activations) const;
+  void RunBlocks(const kernels::Context& context, std::span<const Run> runs,
+                 const Activations& activations) const;
+  void RunHead(const kernels::Context& context, std::span<const Run> runs,
+               const Activations& activations) const;
 
   const int64_t hidden_size_, intermediate_size_;
   const ModelInfo info_;
@@ -231,11 +234,12 @@ absl::StatusOr<MatrixView<const float>> Mamba::Forward(std::span<const Run> runs
   RETURN_IF_ERROR(workspace_.Reserve(NeedOf(size)));
   Arena arena(workspace_.data());
   const Activations activations = Lay(arena, size);
-  RETURN_IF_ERROR(environment_.executor->TryRun(PriorityOf(runs, environment_.background), [&] {
-    Embed(runs, activations.residual);
-    RunBlocks(runs, activations);
-    RunHead(runs, activations);
-  }));
+  RETURN_IF_ERROR(environment_.executor->TryRun(PriorityOf(runs, environment_.background),
+                                                [&](const kernels::Context& context) {
+                                                  Embed(runs, activations.residual);
+                                                  RunBlocks(context, runs, activations);
+                                                  RunHead(context, runs, activations);
+                                                }));
   RETURN_IF_ERROR(CheckWeights());  // the weights have not changed during the pass
   for (const Run& run : runs) static_cast<MambaState*>(run.state)->Advance(run.tokens.size());
   return activations.logits;
@@ -249,7 +253,8 @@ void Mamba::Embed(std::span<const Run> runs, MatrixView<float> residual) const {
 }
 
 // The next norm adds a block's output to the residual stream.
-void Mamba::RunBlocks(std::span<const Run> runs, const Activations& activations) const {
+void Mamba::RunBlocks(const kernels::Context& context, std::span<const Run> runs,
+                      const Activations& activations) const {
   std::vector<MambaRun> block_runs(runs.size());
   MatrixView<const float> addend;  // nothing to add before the first layer
   for (size_t layer = 0; layer < weights_.blocks.size(); ++layer) {
@@ -260,21 +265,22 @@ void Mamba::RunBlocks(std::span<const Run> runs, const Activations& activations)
       block_runs[i] = {begin, length, state + layout_.conv(layer), state + layout_.scan(layer)};
       begin += length;
     }
-    weights_.blocks[layer]->Forward(block_runs, addend, activations.residual, activations.scratch,
-                                    activations.hidden);
+    weights_.blocks[layer]->Forward(context, block_runs, addend, activations.residual,
+                                    activations.scratch, activations.hidden);
     addend = activations.hidden;
     environment_.executor->Yield();
   }
 }
 
 // Runs the head on the rows whose logits are wanted.
-void Mamba::RunHead(std::span<const Run> runs, const Activations& activations) const {
+void Mamba::RunHead(const kernels::Context& context, std::span<const Run> runs,
+                    const Activations& activations) const {
   const MatrixView<float> hidden = KeepLogitRows(runs, activations.hidden);
-  weights_.head.Forward(hidden, KeepLogitRows(runs, activations.residual), activations.scratch,
-                        activations.logits);
+  weights_.head.Forward(context, hidden, KeepLogitRows(runs, activations.residual),
+                        activations.scratch, activations.logits);
   if (observer_ != nullptr) {
     const int64_t layers = weights_.blocks.size();
-    observer_->Observe(layers, MambaSite::kHeadInput, hidden);
+    observer_->Observe(context, layers, MambaSite::kHeadInput, hidden);
   }
 }
 

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "engine/base/arena.h"
+#include "kernels/context.h"
 #include "kernels/matrix.h"
 
 namespace whipsnake::engine {
@@ -41,9 +42,9 @@ class MambaBlock {
   // residual[T,d] += addend[T,d], unless addend is empty; out[T,d] = mixer(norm(residual)). out may
   // alias addend. Advances the states of the runs. `scratch` must have ScratchBytes(T) bytes; its
   // contents need not be kept between calls.
-  virtual void Forward(std::span<const MambaRun> runs, kernels::MatrixView<const float> addend,
-                       kernels::MatrixView<float> residual, Arena scratch,
-                       kernels::MatrixView<float> out) const = 0;
+  virtual void Forward(const kernels::Context& context, std::span<const MambaRun> runs,
+                       kernels::MatrixView<const float> addend, kernels::MatrixView<float> residual,
+                       Arena scratch, kernels::MatrixView<float> out) const = 0;
   virtual int64_t ScratchBytes(int64_t rows) const = 0;
 
   // Appends every weight that Forward reads.
@@ -70,7 +71,8 @@ enum class MambaSite {
 class MambaObserver {
  public:
   virtual ~MambaObserver() = default;
-  virtual void Observe(int64_t layer, MambaSite site, kernels::MatrixView<const float> values) = 0;
+  virtual void Observe(const kernels::Context& context, int64_t layer, MambaSite site,
+                       kernels::MatrixView<const float> values) = 0;
 };
 
 }  // namespace whipsnake::engine

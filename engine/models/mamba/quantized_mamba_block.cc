@@ -29,8 +29,9 @@ class QuantizedMambaBlock : public MambaBlock {
 
   absl::Status Load(WeightLoader& loader, const std::string& prefix, const MambaConfig& config);
 
-  void Forward(std::span<const MambaRun> runs, MatrixView<const float> addend,
-               MatrixView<float> residual, Arena scratch, MatrixView<float> out) const override;
+  void Forward(const kernels::Context& context, std::span<const MambaRun> runs,
+               MatrixView<const float> addend, MatrixView<float> residual, Arena scratch,
+               MatrixView<float> out) const override;
   int64_t ScratchBytes(int64_t rows) const override {
     Arena arena;
     Lay(arena, rows);
@@ -46,8 +47,10 @@ class QuantizedMambaBlock : public MambaBlock {
     Buffer bias;  // in units of the output, or empty
 
     template <typename T>
-    void operator()(MatrixView<const int8_t> x, MatrixView<T> y) const {
-      kernels::QuantizedMatmul(x, weight.view(), {multiplier.as<float>(), bias.as<float>()}, y);
+    void operator()(const kernels::Context& context, MatrixView<const int8_t> x,
+                    MatrixView<T> y) const {
+      kernels::QuantizedMatmul(context, x, weight.view(),
+                               {multiplier.as<float>(), bias.as<float>()}, y);
     }
   };
 
@@ -96,9 +99,9 @@ class QuantizedMambaBlock : public MambaBlock {
   Linear out_proj_;                         // [d,E]
 };
 
-void QuantizedMambaBlock::Forward(std::span<const MambaRun> runs, MatrixView<const float> addend,
-                                  MatrixView<float> residual, Arena scratch,
-                                  MatrixView<float> out) const {
+void QuantizedMambaBlock::Forward(const kernels::Context& context, std::span<const MambaRun> runs,
+                                  MatrixView<const float> addend, MatrixView<float> residual,
+                                  Arena scratch, MatrixView<float> out) const {
   std::vector<kernels::QuantizedConvRun> conv_runs;
   std::vector<kernels::QuantizedScanRun> scan_runs;
   for (const MambaRun& run : runs) {
@@ -108,50 +111,52 @@ void QuantizedMambaBlock::Forward(std::span<const MambaRun> runs, MatrixView<con
   const auto [u, xz, x, dbc, delta, y, y8] = Lay(scratch, residual.rows);
 
   // u = γ ∘ RMSNorm(r)
-  kernels::ResidualRmsNorm(addend, residual, norm_.as<float>(), norm_epsilon_, u);
+  kernels::ResidualRmsNorm(context, addend, residual, norm_.as<float>(), norm_epsilon_, u);
 
   // [x;z] = W_in u
-  in_proj_(u, xz);
+  in_proj_(context, u, xz);
   const auto z = xz.Columns(E_, E_);
 
   // x_t = SiLU(b_c + Σ_k w_c,k · x_{t-W+1+k})
-  kernels::CausalConv1dSilu(conv_runs, {.x = xz.Columns(0, E_),
-                                        .weight = conv_weight_.as<int8_t>(),
-                                        .multiplier = conv_multiplier_.as<float>(),
-                                        .bias = conv_bias_.as<float>(),
-                                        .width = W_,
-                                        .output_multiplier = conv_output_.as<float>(),
-                                        .y = x});
+  kernels::CausalConv1dSilu(context, conv_runs,
+                            {.x = xz.Columns(0, E_),
+                             .weight = conv_weight_.as<int8_t>(),
+                             .multiplier = conv_multiplier_.as<float>(),
+                             .bias = conv_bias_.as<float>(),
+                             .width = W_,
+                             .output_multiplier = conv_output_.as<float>(),
+                             .y = x});
 
   // [δ;B;C] = W_x x
-  x_proj_(x, dbc);
+  x_proj_(context, x, dbc);
   const auto rank = dbc.Columns(0, R_), B = dbc.Columns(R_, N_), C = dbc.Columns(R_ + N_, N_);
 
   // Δ = softplus(W_dt δ + b_dt); the scan adds the bias and takes the softplus.
-  dt_proj_(rank, delta);
+  dt_proj_(context, rank, delta);
 
   // h_t = exp(Δ_t A)∘h_{t-1} + (Δ_t x_t) B_tᵀ
   // y_t = (h_t C_t + D∘x_t)∘SiLU(z_t)
-  kernels::SelectiveScan(scan_runs, {.x = {x, x_scale_.as<float>()},
-                                     .delta = {delta, delta_scale_.as<float>()},
-                                     .delta_bias = dt_bias_.as<float>(),
-                                     .a = A_.as<float>(),
-                                     .b = {B, b_scale_.as<float>()},
-                                     .c = {C, c_scale_.as<float>()},
-                                     .d = D_.as<float>(),
-                                     .z = {z, z_scale_.as<float>()},
-                                     .state_dtype = scan_state_,
-                                     .state_scale = state_scale_.as<float>(),
-                                     .y = y});
+  kernels::SelectiveScan(context, scan_runs,
+                         {.x = {x, x_scale_.as<float>()},
+                          .delta = {delta, delta_scale_.as<float>()},
+                          .delta_bias = dt_bias_.as<float>(),
+                          .a = A_.as<float>(),
+                          .b = {B, b_scale_.as<float>()},
+                          .c = {C, c_scale_.as<float>()},
+                          .d = D_.as<float>(),
+                          .z = {z, z_scale_.as<float>()},
+                          .state_dtype = scan_state_,
+                          .state_scale = state_scale_.as<float>(),
+                          .y = y});
 
   // out = W_out y. With an output rotation, which spreads the outliers of y, both are rotated:
   // (W_out Hᵀ/√E) (H y/√E)
   if (rotated_) {
-    kernels::Hadamard(y, rotation_scale_, y8);
+    kernels::Hadamard(context, y, rotation_scale_, y8);
   } else {
-    kernels::Quantize(y, y_multiplier_.as<float>(), y8);
+    kernels::Quantize(context, y, y_multiplier_.as<float>(), y8);
   }
-  out_proj_(y8, out);
+  out_proj_(context, y8, out);
 }
 
 absl::Status QuantizedMambaBlock::Load(WeightLoader& loader, const std::string& prefix,
