@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <span>
 
+#include "kernels/context.h"
 #include "kernels/matrix.h"
 
 namespace whipsnake::kernels {
@@ -76,9 +77,9 @@ struct AttentionArguments {
 // past the end of the sequence are ignored. NaN and infinity propagate only to the rows that attend
 // to them: masked values are not multiplied, not even by 0.
 //
-// Callable from any thread; uses the current team (kernels/cpu/team.h). `runs` may be empty or
-// contain empty runs.
-void Attention(std::span<const AttentionRun> runs, const AttentionArguments& arguments);
+// Callable from any thread; runs on the context's team. `runs` may be empty or contain empty runs.
+void Attention(const Context& context, std::span<const AttentionRun> runs,
+               const AttentionArguments& arguments);
 
 namespace reference {
 void Attention(std::span<const AttentionRun> runs, const AttentionArguments& arguments);

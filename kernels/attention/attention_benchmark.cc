@@ -8,7 +8,7 @@
 
 #include "hwy/aligned_allocator.h"
 #include "kernels/attention/attention.h"
-#include "kernels/cpu/team.h"
+#include "kernels/cpu/cpu_context.h"
 
 namespace whipsnake::kernels {
 namespace {
@@ -32,8 +32,7 @@ class Cache {
 
 void Measure(benchmark::State& state, DType dtype, int64_t sequences, int64_t length,
              int64_t position) {
-  Team team(state.range(1));
-  const Team::Scope scope(&team);
+  const CpuContext cpu(state.range(1));
   const KvLayout layout{dtype, kHeads, kHeadDim};
   std::vector<Cache> caches;
   std::vector<AttentionRun> runs;
@@ -46,12 +45,13 @@ void Measure(benchmark::State& state, DType dtype, int64_t sequences, int64_t le
   std::vector<float> y(rows * kWidth);
   const MatrixView<const float> all(qkv.data(), rows, 3 * kWidth);
   for (auto _ : state) {
-    Attention(runs, {.q = all.Columns(0, kWidth),
-                     .k = all.Columns(kWidth, kWidth),
-                     .v = all.Columns(2 * kWidth, kWidth),
-                     .layout = layout,
-                     .scale = 0.125f,
-                     .y = {y.data(), rows, kWidth}});
+    Attention(cpu.context(), runs,
+              {.q = all.Columns(0, kWidth),
+               .k = all.Columns(kWidth, kWidth),
+               .v = all.Columns(2 * kWidth, kWidth),
+               .layout = layout,
+               .scale = 0.125f,
+               .y = {y.data(), rows, kWidth}});
     benchmark::ClobberMemory();
   }
   const double scores = sequences * length * (position + (length + 1) / 2.0);

@@ -6,8 +6,9 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "kernels/cpu/cpu_context.h"
 #include "kernels/cpu/isa.h"
-#include "kernels/cpu/team.h"
+#include "tests/kernels/test_context.h"
 #include "tests/temporary_directory.h"
 
 namespace {
@@ -17,6 +18,8 @@ using whipsnake::kernels::CapIsa;
 using whipsnake::kernels::Isa;
 using whipsnake::kernels::MachineIsa;
 using whipsnake::kernels::ParseIsa;
+
+whipsnake::kernels::Context context;
 
 constexpr int kSkipped = 77;
 constexpr int kUsage = 2;
@@ -41,6 +44,8 @@ int CapProcess(const char* name) {
 
 }  // namespace
 
+const whipsnake::kernels::Context& whipsnake::kernels::TestContext() { return context; }
+
 int main(int argc, char** argv) {
   testing::InitGoogleMock(&argc, argv);
   for (int i = 1; i < argc; ++i) {
@@ -51,7 +56,7 @@ int main(int argc, char** argv) {
     if (const int status = CapProcess(argv[++i]); status != 0) return status;
   }
   const whipsnake::ProcessTemporaryDirectory temporary;
-  whipsnake::kernels::Team team(2);
-  const whipsnake::kernels::Team::Scope scope(&team);
+  const whipsnake::kernels::CpuContext cpu(2);
+  context = cpu.context();
   return RUN_ALL_TESTS();
 }

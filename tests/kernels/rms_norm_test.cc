@@ -16,7 +16,8 @@
 #include "kernels/rms_norm/rms_norm_cuda.h"
 #endif
 #ifndef WHIPSNAKE_WITHOUT_CPU_KERNELS
-#include "kernels/cpu/team.h"
+#include "kernels/cpu/cpu_context.h"
+#include "tests/kernels/test_context.h"
 #endif
 
 namespace whipsnake::kernels {
@@ -57,13 +58,15 @@ void Reference(Operands& o) {
 }
 
 #ifndef WHIPSNAKE_WITHOUT_CPU_KERNELS
-absl::Status Cpu(Operands& o) {
+absl::Status CpuOn(const Context& context, Operands& o) {
   const MatrixView<const float> h = o.h.empty() ? MatrixView<const float>() : o.View(o.h.data());
   auto& y = o.y_is_h ? o.h : o.y;
-  ResidualRmsNorm(h, o.View(o.residual.data()), o.gamma.data() + o.gap, kEpsilon, o.View(y.data()));
+  ResidualRmsNorm(context, h, o.View(o.residual.data()), o.gamma.data() + o.gap, kEpsilon,
+                  o.View(y.data()));
   if (o.y_is_h) o.y = o.h;
   return absl::OkStatus();
 }
+absl::Status Cpu(Operands& o) { return CpuOn(TestContext(), o); }
 #endif
 
 #ifdef WHIPSNAKE_WITH_CUDA_KERNELS
@@ -221,9 +224,8 @@ TEST(RmsNormCpuTest, TheNumberOfThreadsDoesNotMatter) {
   Operands one(130, 768, 0);
   Operands two = one;
   for (Operands* operands : {&one, &two}) {
-    Team team(operands == &one ? 1 : 2);
-    const Team::Scope scope(&team);
-    ASSERT_TRUE(Cpu(*operands).ok());
+    const CpuContext cpu(operands == &one ? 1 : 2);
+    ASSERT_TRUE(CpuOn(cpu.context(), *operands).ok());
   }
   EXPECT_EQ(one.y, two.y);
 }
@@ -231,6 +233,9 @@ TEST(RmsNormCpuTest, TheNumberOfThreadsDoesNotMatter) {
 // Runs the int8 form and returns its codes. Also updates o.residual.
 using CodesForm = void (*)(MatrixView<const float>, MatrixView<float>, const float*, float,
                            MatrixView<int8_t>);
+constexpr CodesForm kKernel = [](auto... arguments) {
+  ResidualRmsNorm(TestContext(), arguments...);
+};
 std::vector<int8_t> Codes(CodesForm form, Operands& o) {
   std::vector<int8_t> y(o.Size(), -77);
   const MatrixView<const float> h = o.h.empty() ? MatrixView<const float>() : o.View(o.h.data());
@@ -252,7 +257,7 @@ TEST(RmsNormCodesTest, AreThoseOfTheFloatForm) {
         DivideGamma(floats);
         if (d > 100 && t == 2) floats.h.clear();
         Operands operands = floats;
-        const std::vector<int8_t> codes = Codes(ResidualRmsNorm, operands);
+        const std::vector<int8_t> codes = Codes(kKernel, operands);
         ASSERT_TRUE(Cpu(floats).ok());
         EXPECT_EQ(operands.residual, floats.residual);
         for (size_t i = 0; i < codes.size(); ++i) {
@@ -267,7 +272,7 @@ TEST(RmsNormCodesTest, AgreeWithTheReference) {
   Operands operands(40, 1001, 3);
   DivideGamma(operands);
   Operands expected_operands = operands;
-  const std::vector<int8_t> codes = Codes(ResidualRmsNorm, operands);
+  const std::vector<int8_t> codes = Codes(kKernel, operands);
   const std::vector<int8_t> expected = Codes(reference::ResidualRmsNorm, expected_operands);
   EXPECT_EQ(operands.residual, expected_operands.residual);
   int differing = 0, saturated = 0;
@@ -284,7 +289,7 @@ TEST(RmsNormCodesTest, ANanIsZeroAndStaysInItsRow) {
   Operands operands(3, 50, 0);
   DivideGamma(operands);
   operands.h[50 + 49] = std::nanf("");
-  const std::vector<int8_t> codes = Codes(ResidualRmsNorm, operands);
+  const std::vector<int8_t> codes = Codes(kKernel, operands);
   for (int row = 0; row < 3; ++row) {
     const auto begin = codes.begin() + row * 50;
     EXPECT_EQ(std::count(begin, begin + 50, 0) == 50, row == 1) << "row " << row;
