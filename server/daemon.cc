@@ -7,9 +7,9 @@
 #include <utility>
 
 #include "absl/synchronization/mutex.h"
+#include "engine/base/atomic_file.h"
 #include "engine/base/resources.h"
 #include "engine/base/status.h"
-#include "engine/checkpoint/files.h"
 #include "engine/models/config.h"
 #include "kernels/cpu/isa.h"
 #include "kernels/cuda/built.h"
@@ -68,7 +68,7 @@ absl::StatusOr<ListenAddress> CheckedAddress(const std::string& text, std::strin
   }
   if (!address.IsLoopback()) {
     Log(LogLevel::kWarning, "other machines can reach this port, and nothing is encrypted",
-        {{"flag", flag}, {"address", address.ToString()}});
+        {{"flag", std::string(flag)}, {"address", address.ToString()}});
   }
   return address;
 }

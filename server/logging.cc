@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <cctype>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "engine/base/mutex.h"
@@ -32,8 +34,10 @@ std::shared_ptr<spdlog::logger>& Logger() {
   return logger;
 }
 
-std::string Dump(const nlohmann::ordered_json& value) {
-  return value.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+using Json = nlohmann::ordered_json;
+
+std::string Dump(const Json& value) {
+  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 bool IsPlain(const std::string& text) {
@@ -42,21 +46,25 @@ bool IsPlain(const std::string& text) {
   });
 }
 
+Json ToJson(const LogField& field) {
+  return std::visit([](const auto& value) { return Json(value); }, field.second);
+}
+
 using Fields = std::vector<LogField>;
 
 std::string TextLine(std::string_view message, const Fields& fields) {
   std::string line(message);
-  for (const auto& [key, value] : fields) {
-    line += " " + std::string(key) + "=";
-    const bool plain = value.is_string() && IsPlain(value.get_ref<const std::string&>());
-    line += plain ? value.get<std::string>() : Dump(value);
+  for (const LogField& field : fields) {
+    line += " " + std::string(field.first) + "=";
+    const std::string* const text = std::get_if<std::string>(&field.second);
+    line += text && IsPlain(*text) ? *text : Dump(ToJson(field));
   }
   return line;
 }
 
 std::string JsonMembers(std::string_view message, const Fields& fields) {
-  nlohmann::ordered_json object = {{"message", std::string(message)}};
-  for (const auto& [key, value] : fields) object[std::string(key)] = value;
+  Json object = {{"message", std::string(message)}};
+  for (const LogField& field : fields) object[std::string(field.first)] = ToJson(field);
   const std::string text = Dump(object);
   return text.substr(1, text.size() - 2);
 }

@@ -1,5 +1,7 @@
 #include "engine/layers/norm.h"
 
+#include <vector>
+
 #include "engine/base/status.h"
 #include "kernels/layer_norm/layer_norm.h"
 #include "kernels/rms_norm/rms_norm.h"
@@ -19,6 +21,7 @@ absl::StatusOr<Buffer> LoadDivided(WeightLoader& loader, const std::string& name
 absl::StatusOr<Norm> Norm::Load(WeightLoader& loader, const std::string& name, const Shape& shape,
                                 float scale) {
   Norm norm;
+  norm.name_ = name;
   norm.shape_ = shape;
   ASSIGN_OR_RETURN(norm.gamma_, LoadDivided(loader, name + ".weight", shape.width, scale));
   if (shape.kind == NormKind::kLayer) {
@@ -48,9 +51,9 @@ void Norm::Forward(const kernels::Context& context, kernels::MatrixView<const fl
   }
 }
 
-void Norm::AppendWeights(std::vector<std::span<const std::byte>>& weights) const {
-  weights.push_back(gamma_.bytes());
-  if (beta_.size() > 0) weights.push_back(beta_.bytes());
+void Norm::VisitParameters(ParameterVisitor visit) const {
+  VisitBuffer(visit, name_ + ".weight", {shape_.width}, ParameterRole::kNormScale, gamma_);
+  VisitBuffer(visit, name_ + ".bias", {shape_.width}, ParameterRole::kBias, beta_);
 }
 
 }  // namespace whipsnake::engine

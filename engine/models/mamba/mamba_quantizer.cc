@@ -195,9 +195,9 @@ void Quantizer::AddTable(const std::string& name, const Floats& values) {
 }
 
 absl::Status Quantizer::EmbeddingAndHead(const kernels::Context& context) {
-  ASSIGN_OR_RETURN(FloatEnds ends, ReadEnds(checkpoint_, config_));
+  ASSIGN_OR_RETURN(FloatEmbeddingAndHead ends, ReadEmbeddingAndHead(checkpoint_, config_));
   const std::vector<float> norm = ends.norm;
-  FoldEnds(context, config_, recipe_, ends);
+  FoldEmbeddingAndHead(context, config_, recipe_, ends);
   AddTable("backbone.embeddings.weight", ends.embedding);
   Add(FloatsTensor("backbone.norm_f.weight", {d_}, ends.norm));
   if (!ends.head.empty()) AddTable("lm_head.weight", ends.head);
@@ -251,10 +251,11 @@ void FoldLayer(const kernels::Context& context, const MambaConfig& config, const
   if (!layer.out_proj_bias.empty()) RotateRows(context, Matrix(layer.out_proj_bias, 1));
 }
 
-absl::StatusOr<FloatEnds> ReadEnds(const Checkpoint& checkpoint, const MambaConfig& config) {
+absl::StatusOr<FloatEmbeddingAndHead> ReadEmbeddingAndHead(const Checkpoint& checkpoint,
+                                                           const MambaConfig& config) {
   const int64_t V = config.vocab_size, d = config.hidden_size;
   const bool original = checkpoint.Contains("backbone.embedding.weight");
-  FloatEnds ends;
+  FloatEmbeddingAndHead ends;
   ASSIGN_OR_RETURN(
       ends.embedding,
       ReadFinite(checkpoint, original ? "backbone.embedding.weight" : "backbone.embeddings.weight",
@@ -266,8 +267,8 @@ absl::StatusOr<FloatEnds> ReadEnds(const Checkpoint& checkpoint, const MambaConf
   return ends;
 }
 
-void FoldEnds(const kernels::Context& context, const MambaConfig& config, const Recipe& recipe,
-              FloatEnds& ends) {
+void FoldEmbeddingAndHead(const kernels::Context& context, const MambaConfig& config,
+                          const Recipe& recipe, FloatEmbeddingAndHead& ends) {
   const int64_t V = config.vocab_size;
   if (recipe.residual_rotation && ends.head.empty()) ends.head = ends.embedding;
   if (!ends.head.empty()) {
@@ -284,16 +285,11 @@ absl::StatusOr<QuantizedTensors> QuantizeTensors(
     const MambaStatistics& statistics, size_t alpha, Executor& executor,
     const std::function<absl::Status(double)>& progress) {
   Quantizer quantizer(checkpoint, config, recipe, statistics, alpha, executor);
-  for (int64_t part = 0; part <= config.layers; ++part) {
-    RETURN_IF_ERROR(progress(static_cast<double>(part) / (config.layers + 1)));
-    absl::Status status;
-    RETURN_IF_ERROR(executor.TryRun(Priority::kTraining, [&](const kernels::Context& context) {
-      status = part < config.layers ? quantizer.Layer(context, part)
-                                    : quantizer.EmbeddingAndHead(context);
-    }));
-    RETURN_IF_ERROR(status);
-  }
-  RETURN_IF_ERROR(progress(1));
+  RETURN_IF_ERROR(QuantizeParts(config.layers + 1, executor, progress,
+                                [&](const kernels::Context& context, int64_t part) {
+                                  return part < config.layers ? quantizer.Layer(context, part)
+                                                              : quantizer.EmbeddingAndHead(context);
+                                }));
   return quantizer.Take();
 }
 

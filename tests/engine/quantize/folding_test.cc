@@ -56,9 +56,9 @@ class FoldingTest : public testing::Test {
         EXPECT_TRUE(set(prefix + "mixer.out_proj.bias", layer->out_proj_bias));
       }
     }
-    auto ends = ReadEnds(*checkpoint, config);
+    auto ends = ReadEmbeddingAndHead(*checkpoint, config);
     EXPECT_TRUE(ends.ok()) << ends.status();
-    FoldEnds(kernels::Context(), config, recipe, *ends);
+    FoldEmbeddingAndHead(kernels::Context(), config, recipe, *ends);
     EXPECT_TRUE(set("backbone.embeddings.weight", ends->embedding));
     EXPECT_TRUE(set("backbone.norm_f.weight", ends->norm));
     if (!ends->head.empty() && !set("lm_head.weight", ends->head)) {
