@@ -18,6 +18,7 @@
 #include "engine/layers/rows.h"
 #include "engine/layers/weights.h"
 #include "kernels/activation/activation.h"
+#include "kernels/context.h"
 #include "kernels/quantized_matmul/quantized_matmul.h"
 
 namespace whipsnake::engine {

@@ -97,8 +97,9 @@ int64_t TransformerBlock::ScratchBytes(int64_t rows) const {
   return arena.bytes();
 }
 
-void TransformerBlock::Observe(TransformerSite site, MatrixView<const float> values) const {
-  if (observer_ != nullptr) observer_->Observe(layer_, site, values);
+void TransformerBlock::Observe(const kernels::Context& context, TransformerSite site,
+                               MatrixView<const float> values) const {
+  if (observer_ != nullptr) observer_->Observe(context, layer_, site, values);
 }
 
 Rows TransformerBlock::InputOf(const kernels::Context& context, const Norm& norm,
@@ -138,12 +139,12 @@ void TransformerBlock::Forward(const kernels::Context& context, std::span<const 
                                ResidualStream& stream, Arena memory) const {
   const Scratch scratch = LayOut(memory, stream.sum.rows);
   const Rows attention_input = InputOf(context, attention_norm_, stream, scratch.u);
-  Observe(TransformerSite::kAttentionInput, attention_input.floats);
+  Observe(context, TransformerSite::kAttentionInput, attention_input.floats);
   Attend(context, runs, attention_input, scratch, stream.addend);
   AddOutput(context, attention_norm_, stream);
 
   const Rows feed_forward_input = InputOf(context, feed_forward_norm_, stream, scratch.u);
-  Observe(TransformerSite::kFeedForwardInput, feed_forward_input.floats);
+  Observe(context, TransformerSite::kFeedForwardInput, feed_forward_input.floats);
   FeedForward(context, feed_forward_input, scratch, stream.addend);
   AddOutput(context, feed_forward_norm_, stream);
 }
@@ -172,7 +173,7 @@ void TransformerBlock::Attend(const kernels::Context& context, std::span<const B
                       .scale = config_.attention_scale,
                       .causal = config_.causal,
                       .y = y});
-  Observe(TransformerSite::kAttentionOutput, y);
+  Observe(context, TransformerSite::kAttentionOutput, y);
   attention_output_.Forward(context, InputsOf(context, attention_output_, y, scratch.u), out);
 }
 
@@ -195,9 +196,9 @@ void TransformerBlock::FeedForward(const kernels::Context& context, const Rows& 
     feed_forward_input_.Forward(context, u, inner, activation_);
   } else {  // the observer needs the activation's input
     feed_forward_input_.Forward(context, u, inner);
-    Observe(TransformerSite::kActivationInput, inner);
+    Observe(context, TransformerSite::kActivationInput, inner);
     kernels::Activate(context, activation_, inner.data, inner.rows * inner.cols, inner.data);
-    Observe(TransformerSite::kActivation, inner);
+    Observe(context, TransformerSite::kActivation, inner);
   }
   feed_forward_output_.Forward(
       context, InputsOf(context, feed_forward_output_, inner, scratch.activated), out);

@@ -59,7 +59,7 @@ enum class TransformerSite {
 class TransformerObserver {
  public:
   virtual ~TransformerObserver() = default;
-  virtual void Observe(int64_t layer, TransformerSite site,
+  virtual void Observe(const kernels::Context& context, int64_t layer, TransformerSite site,
                        kernels::MatrixView<const float> values) = 0;
 };
 
@@ -148,7 +148,8 @@ class TransformerBlock : public Block {
               const Scratch& scratch, kernels::MatrixView<float> out) const;
   void FeedForward(const kernels::Context& context, const Rows& u, const Scratch& scratch,
                    kernels::MatrixView<float> out) const;
-  void Observe(TransformerSite site, kernels::MatrixView<const float> values) const;
+  void Observe(const kernels::Context& context, TransformerSite site,
+               kernels::MatrixView<const float> values) const;
 
   const TransformerBlockConfig config_;
   const TransformerTypes types_;

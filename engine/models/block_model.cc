@@ -6,7 +6,7 @@
 #include "engine/base/arena.h"
 #include "engine/base/status.h"
 #include "engine/models/batch.h"
-#include "kernels/cpu/scratch.h"
+#include "kernels/cpu/workspace.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -96,12 +96,12 @@ absl::StatusOr<MatrixView<const float>> BlockModel::Forward(std::span<const Run>
   RETURN_IF_ERROR(workspace_.Reserve(WorkspaceNeed(size)));
   Arena arena(workspace_.data());
   Activations activations = LayOut(arena, size);
-  const auto pass = [&](const kernels::Context& context) {
-    Embed(runs, activations.stream.sum);
-    RunBlocks(context, runs, activations);
-    RunHead(context, runs, activations);
-  };
-  RETURN_IF_ERROR(environment_.executor->TryRun(PriorityOf(runs, environment_.background), pass));
+  RETURN_IF_ERROR(environment_.executor->TryRun(PriorityOf(runs, environment_.background),
+                                                [&](const kernels::Context& context) {
+                                                  Embed(runs, activations.stream.sum);
+                                                  RunBlocks(context, runs, activations);
+                                                  RunHead(context, runs, activations);
+                                                }));
   RETURN_IF_ERROR(CheckWeights());  // the weights have not changed during the pass
   for (const Run& run : runs) run.state->Advance(std::ssize(run.tokens));
   return activations.logits;

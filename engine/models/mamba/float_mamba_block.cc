@@ -23,7 +23,7 @@ class FloatMambaBlock : public MambaBlock {
                 const Rows& out) const override;
   void Scan(const kernels::Context& context, std::span<const MambaRun> runs,
             const Values& values) const override;
-  Rows OutputInput(const kernels::Context&, const Values& values) const override {
+  Rows OutputInput(const kernels::Context& /*context*/, const Values& values) const override {
     return values.y_input;
   }
   void VisitOwnParameters(ParameterVisitor visit) const override;

@@ -28,7 +28,6 @@
 #include "engine/layers/rows.h"
 #include "engine/layers/weights.h"
 #include "engine/models/mamba/mamba_config.h"
-#include "kernels/context.h"
 #include "kernels/matrix.h"
 
 namespace whipsnake::engine {
