@@ -11,6 +11,7 @@ namespace whipsnake::kernels {
 class Team;
 class Workspace;
 
+// The functions of kernels/<op>/<op>.h need kCpu, those of <op>_cuda.h need kCuda.
 enum class Device : uint8_t { kCpu, kCuda };
 
 // The first argument of every operation. A default-constructed context is the CPU with one thread

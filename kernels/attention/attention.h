@@ -50,12 +50,24 @@ struct KvLayout {
   int64_t bytes() const { return heads * HeadBytes(); }
 };
 
+// The blocks of one sequence, in the order of its positions. Owns nothing.
+//
+// The addresses are those of blocks in the memory of the context's device. The table itself is
+// host memory: an operation that runs elsewhere copies the addresses to its device, on the
+// context's stream, before it reads them there, and reads no host memory after it has returned.
+struct KvBlockTable {
+  std::byte* const* addresses = nullptr;  // [count]
+  int64_t count = 0;
+
+  std::byte* operator[](int64_t block) const { return addresses[block]; }
+};
+
 // The rows [begin, begin + length) of a batch. They continue a sequence after `position` tokens.
 struct AttentionRun {
   int64_t begin = 0;
   int64_t length = 0;
   int64_t position = 0;
-  std::byte* const* blocks = nullptr;  // the sequence's, covering position + length positions
+  KvBlockTable blocks;  // the sequence's, covering at least position + length positions
 };
 
 struct AttentionArguments {

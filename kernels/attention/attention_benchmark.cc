@@ -23,7 +23,7 @@ class Cache {
     std::fill_n(memory_.get(), blocks * layout.bytes(), std::byte{0});
     for (int64_t i = 0; i < blocks; ++i) pointers_.push_back(memory_.get() + i * layout.bytes());
   }
-  std::byte* const* data() const { return pointers_.data(); }
+  KvBlockTable table() const { return {pointers_.data(), std::ssize(pointers_)}; }
 
  private:
   hwy::AlignedFreeUniquePtr<std::byte[]> memory_;
@@ -38,7 +38,7 @@ void Measure(benchmark::State& state, DType dtype, int64_t sequences, int64_t le
   std::vector<AttentionRun> runs;
   for (int64_t i = 0; i < sequences; ++i) caches.emplace_back(layout, position + length);
   for (int64_t i = 0; i < sequences; ++i) {
-    runs.push_back({i * length, length, position, caches[i].data()});
+    runs.push_back({i * length, length, position, caches[i].table()});
   }
   const int64_t rows = sequences * length;
   const std::vector<float> qkv(rows * 3 * kWidth, 0.25f);

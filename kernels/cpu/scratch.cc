@@ -34,6 +34,7 @@ int64_t ScratchBound(int64_t rows, int64_t inputs, int threads) {
   constexpr int64_t kOneDnn = 4 << 20;         // oneDNN's packed panels
   constexpr int64_t kRowOperations = 1 << 20;  // attention, norms, Hadamard transforms
   const int64_t padded = inputs + 128;
+  // Adds up what each operation needs, although operations share the memory of a workspace.
   // Kept by the caller: all rows twice in 16 bits, once as widened codes with a correction per row
   // and once as bf16.
   const int64_t shared = rows * (2 * 2 * padded + 4);

@@ -35,7 +35,7 @@ class Blocks {
     for (auto& block : memory_) std::memset(block.data(), byte, block.size() * sizeof(float));
   }
   int64_t Aligned() const { return (layout_.bytes() + 63) / 64 * 64; }
-  std::byte* const* data() const { return pointers_.data(); }
+  KvBlockTable table() const { return {pointers_.data(), std::ssize(pointers_)}; }
 
  private:
   KvLayout layout_;
@@ -70,7 +70,7 @@ TestMatrix Attend(const Function& attention, Sequence s, const KvLayout& layout,
   TestMatrix y(s.q.view().rows, s.q.view().cols);
   int64_t begin = 0;
   for (const int64_t length : lengths) {
-    const AttentionRun run{0, length, begin, s.blocks.data()};
+    const AttentionRun run{0, length, begin, s.blocks.table()};
     attention({&run, 1}, {.q = s.q.view().Rows(begin, length),
                           .k = s.k.view().Rows(begin, length),
                           .v = s.v.view().Rows(begin, length),
@@ -151,7 +151,7 @@ TEST_P(AttentionTest, SequencesOfABatchDoNotMeet) {
         v.view().row(begin + i)[c] = alone[r].v.at(i, c);
       }
     }
-    runs.push_back({begin, lengths[r], 0, blocks[r].data()});
+    runs.push_back({begin, lengths[r], 0, blocks[r].table()});
     begin += lengths[r];
   }
   Attention(TestContext(), runs,

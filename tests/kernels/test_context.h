@@ -6,7 +6,8 @@
 
 namespace whipsnake::kernels {
 
-// On the CPU it has a team of two threads. Defined by the main function of the kernel tests.
+// The device is that of --device. On the CPU it has a team of two threads. Defined by the main
+// function of the kernel tests.
 const Context& TestContext();
 
 }  // namespace whipsnake::kernels
