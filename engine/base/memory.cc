@@ -1,15 +1,12 @@
 #include "engine/base/memory.h"
 
-#include <cstdlib>
-#include <cstring>
 #include <utility>
+#include <vector>
 
 #include "engine/base/status.h"
 
 namespace whipsnake::engine {
 namespace {
-
-constexpr size_t kAlignment = 64;
 
 absl::Status Exhausted(std::string_view what, int64_t bytes, int64_t used, int64_t limit) {
   return absl::ResourceExhaustedError(
@@ -64,13 +61,15 @@ void Reservation::ShrinkTo(int64_t bytes) {
   bytes_ = bytes;
 }
 
-Buffer& Buffer::operator=(Buffer&& other) noexcept {
-  std::swap(data_, other.data_);
-  std::swap(reservation_, other.reservation_);
-  return *this;
+absl::Status Buffer::Fill(absl::FunctionRef<void(std::byte* host)> fill) {
+  if (device() == kernels::Device::kCpu) {
+    fill(data());
+    return absl::OkStatus();
+  }
+  std::vector<std::byte> host(size());
+  fill(host.data());
+  return CopyFromHost(host);
 }
-
-Buffer::~Buffer() { std::free(data_); }
 
 void Ledger::Register(Reclaimer* reclaimer) {
   MutexLock lock(reclaimers_mutex_);
@@ -124,15 +123,9 @@ absl::StatusOr<Reservation> Ledger::Reserve(int64_t bytes, Purpose purpose, std:
 
 absl::StatusOr<Buffer> Ledger::Allocate(int64_t bytes, Purpose purpose, std::string_view what) {
   ASSIGN_OR_RETURN(Reservation reservation, Reserve(bytes, purpose, what));
-  if (bytes == 0) return Buffer();
-  const size_t rounded = (static_cast<size_t>(bytes) + kAlignment - 1) / kAlignment * kAlignment;
-  auto* data = static_cast<std::byte*>(std::aligned_alloc(kAlignment, rounded));
-  if (data == nullptr) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat(ToAbsl(what), ": the system has no ", bytes, " bytes of memory"));
-  }
-  std::memset(data, 0, rounded);
-  return Buffer(data, std::move(reservation));
+  auto memory = kernels::DeviceMemory::Allocate(device_, bytes);
+  if (!memory.ok()) return WithContext(memory.status(), what);
+  return Buffer(*std::move(memory), std::move(reservation));
 }
 
 void Ledger::Release(int64_t bytes, Purpose purpose) {

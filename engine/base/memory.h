@@ -15,9 +15,11 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "engine/base/mutex.h"
+#include "kernels/device_memory.h"
 
 namespace whipsnake::engine {
 
@@ -59,29 +61,41 @@ class Reservation {
   int64_t bytes_ = 0;
 };
 
-// Owned memory, aligned to 64 bytes and zeroed. Movable; move assignment swaps.
+// Owned memory of the ledger's device, aligned to 64 bytes and zeroed. Movable; move assignment
+// swaps.
 class Buffer {
  public:
   Buffer() = default;
-  Buffer(Buffer&& other) noexcept { *this = std::move(other); }
-  Buffer& operator=(Buffer&& other) noexcept;
-  ~Buffer();
 
-  std::byte* data() const { return data_; }
-  int64_t size() const { return reservation_.bytes(); }
+  kernels::Device device() const { return memory_.device(); }
+  // An address on the device; see kernels::DeviceMemory.
+  std::byte* data() const { return memory_.data(); }
+  int64_t size() const { return memory_.bytes(); }
   template <typename T>
   T* as() const {
-    return reinterpret_cast<T*>(data_);
+    return memory_.as<T>();
   }
-  std::span<const std::byte> bytes() const { return {data_, static_cast<size_t>(size())}; }
+  std::span<const std::byte> bytes() const { return {data(), static_cast<size_t>(size())}; }
+
+  // As those of kernels::DeviceMemory.
+  absl::Status CopyFromHost(std::span<const std::byte> source) {
+    return memory_.CopyFromHost(source);
+  }
+  absl::Status CopyToHost(std::span<std::byte> destination) const {
+    return memory_.CopyToHost(destination);
+  }
+  absl::Status CopyFrom(const Buffer& source) { return memory_.CopyFrom(source.memory_); }
+  // Calls fill(host), which writes size() bytes to host memory, and makes them the contents. Where
+  // the host can write to the device's memory, `host` is that memory.
+  absl::Status Fill(absl::FunctionRef<void(std::byte* host)> fill);
 
  private:
   friend class Ledger;
-  Buffer(std::byte* data, Reservation reservation)
-      : data_(data), reservation_(std::move(reservation)) {}
+  Buffer(kernels::DeviceMemory memory, Reservation reservation)
+      : reservation_(std::move(reservation)), memory_(std::move(memory)) {}
 
-  std::byte* data_ = nullptr;
   Reservation reservation_;
+  kernels::DeviceMemory memory_;  // freed before it is released in the ledger
 };
 
 // Holds memory that it can release on demand, such as a cache.
@@ -100,7 +114,8 @@ class Reclaimer {
 class Ledger {
  public:
   // `limit` is in bytes; 0 means no limit.
-  explicit Ledger(int64_t limit = 0) : limit_(limit) {}
+  explicit Ledger(int64_t limit = 0, kernels::Device device = kernels::Device::kCpu)
+      : device_(device), limit_(limit) {}
   Ledger(const Ledger&) = delete;
   Ledger& operator=(const Ledger&) = delete;
 
@@ -120,6 +135,7 @@ class Ledger {
   void Register(Reclaimer* reclaimer);
   void Unregister(Reclaimer* reclaimer);
 
+  kernels::Device device() const { return device_; }
   int64_t limit() const { return limit_; }
   int64_t used() const { return total_.load(std::memory_order_relaxed); }
   int64_t used(Purpose purpose) const {
@@ -139,6 +155,7 @@ class Ledger {
   absl::Status MakeRoom(int64_t bytes, std::string_view what,
                         const std::function<bool()>& try_again);
 
+  const kernels::Device device_;
   const int64_t limit_;
   Mutex reclaimers_mutex_;
   std::vector<Reclaimer*> reclaimers_ ABSL_GUARDED_BY(reclaimers_mutex_);

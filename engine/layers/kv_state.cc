@@ -1,7 +1,6 @@
 #include "engine/layers/kv_state.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "engine/base/status.h"
@@ -10,13 +9,27 @@ namespace whipsnake::engine {
 
 using kernels::kKvBlock;
 
-absl::Status KvState::AddBlock(std::span<const std::byte> contents) {
-  ASSIGN_OR_RETURN(Buffer block, ledger_->Allocate(shape_.BlockBytes(), Purpose::kStates,
-                                                   "keys and values of a sequence"));
-  if (!contents.empty()) std::memcpy(block.data(), contents.data(), contents.size());
+namespace {
+
+// Clears the block of all layers from its position `first` on, so that its contents do not depend
+// on the state that it was copied from.
+void ClearFrom(int64_t first, const KvShape& shape, const Buffer& block) {
+  const kernels::Context context{.device = block.device()};
+  for (int64_t layer = 0; layer < shape.layers; ++layer) {
+    kernels::ClearKvPositions(context, shape.layer, first,
+                              block.data() + layer * shape.LayerBytes());
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<Buffer> KvState::NewBlock() const {
+  return ledger_->Allocate(shape_.BlockBytes(), Purpose::kStates, "keys and values of a sequence");
+}
+
+void KvState::Append(Buffer block) {
   pointers_.push_back(block.data());
   blocks_.push_back(std::make_shared<const Buffer>(std::move(block)));
-  return absl::OkStatus();
 }
 
 absl::StatusOr<std::unique_ptr<State>> KvState::CloneAt(int64_t position) const {
@@ -29,36 +42,20 @@ absl::StatusOr<std::unique_ptr<State>> KvState::CloneAt(int64_t position) const 
   clone->blocks_.assign(blocks_.begin(), blocks_.begin() + full);
   clone->pointers_.assign(pointers_.begin(), pointers_.begin() + full);
   if (full < KvShape::Blocks(position)) {
-    RETURN_IF_ERROR(clone->AddBlock(blocks_[full]->bytes()));
-    if (position < position_) clone->ClearAfter(position);
+    ASSIGN_OR_RETURN(Buffer block, NewBlock());
+    RETURN_IF_ERROR(block.CopyFrom(*blocks_[full]));
+    if (position < position_) ClearFrom(position % kKvBlock, shape_, block);
+    clone->Append(std::move(block));
   }
   clone->position_ = position;
   return clone;
 }
 
-// Clears the last block, which only this state holds, from `position` on, so that its contents do
-// not depend on the state that it was copied from.
-void KvState::ClearAfter(int64_t position) {
-  const kernels::KvLayout& layout = shape_.layer;
-  const int64_t row = position % kKvBlock, element = ByteSize(layout.dtype);
-  const auto clear = [](std::byte* begin, int64_t bytes) { std::memset(begin, 0, bytes); };
-  for (int64_t layer = 0; layer < shape_.layers; ++layer) {
-    for (int64_t head = 0; head < layout.heads; ++head) {
-      std::byte* at = pointers_.back() + layer * shape_.LayerBytes() + head * layout.HeadBytes();
-      for (int64_t d = 0; d < layout.head_dim; ++d) {
-        clear(at + (d * kKvBlock + row) * element, (kKvBlock - row) * element);
-      }
-      const int64_t value = layout.PaddedDim() * element;
-      clear(at + layout.ValuesBegin() + row * value, (kKvBlock - row) * value);
-      if (layout.dtype != kernels::DType::kI8) continue;
-      auto* scales = reinterpret_cast<float*>(at + layout.ScalesBegin());
-      for (float* scale : {scales, scales + kKvBlock}) std::fill(scale + row, scale + kKvBlock, 0);
-    }
-  }
-}
-
 absl::Status KvState::MakeRoom(int64_t positions) {
-  while (std::ssize(blocks_) < KvShape::Blocks(positions)) RETURN_IF_ERROR(AddBlock({}));
+  while (std::ssize(blocks_) < KvShape::Blocks(positions)) {
+    ASSIGN_OR_RETURN(Buffer block, NewBlock());
+    Append(std::move(block));
+  }
   return absl::OkStatus();
 }
 
@@ -72,10 +69,12 @@ void KvState::AppendMemory(std::vector<MemoryPiece>& pieces) const {
   for (const auto& block : blocks_) pieces.push_back({block->data(), block->size()});
 }
 
-void KvState::Save(std::span<std::byte> out) const {
+absl::Status KvState::Save(std::span<std::byte> out) const {
+  const int64_t bytes = shape_.BlockBytes();
   for (int64_t i = 0; i < KvShape::Blocks(position_); ++i) {
-    std::memcpy(out.data() + i * shape_.BlockBytes(), pointers_[i], shape_.BlockBytes());
+    RETURN_IF_ERROR(blocks_[i]->CopyToHost(out.subspan(i * bytes, bytes)));
   }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::unique_ptr<State>> KvStates::Restore(int64_t position,
@@ -87,7 +86,9 @@ absl::StatusOr<std::unique_ptr<State>> KvStates::Restore(int64_t position,
   }
   auto state = std::make_unique<KvState>(ledger_, shape_);
   for (int64_t begin = 0; begin < expected; begin += block) {
-    RETURN_IF_ERROR(state->AddBlock(saved.subspan(begin, block)));
+    ASSIGN_OR_RETURN(Buffer copy, state->NewBlock());
+    RETURN_IF_ERROR(copy.CopyFromHost(saved.subspan(begin, block)));
+    state->Append(std::move(copy));
   }
   state->position_ = position;
   return state;

@@ -50,15 +50,15 @@ class KvState : public State {
   int64_t bytes() const override { return std::ssize(blocks_) * shape_.BlockBytes(); }
   void AppendMemory(std::vector<MemoryPiece>& pieces) const override;
   int64_t saved_bytes() const override { return KvShape::Blocks(position_) * shape_.BlockBytes(); }
-  void Save(std::span<std::byte> out) const override;
+  absl::Status Save(std::span<std::byte> out) const override;
 
   // All allocated blocks, including those that no token uses yet.
   kernels::KvBlockTable blocks() const { return {pointers_.data(), std::ssize(pointers_)}; }
 
  private:
   friend class KvStates;
-  absl::Status AddBlock(std::span<const std::byte> contents);
-  void ClearAfter(int64_t position);
+  absl::StatusOr<Buffer> NewBlock() const;
+  void Append(Buffer block);
 
   Ledger* const ledger_;
   const KvShape shape_;

@@ -1,22 +1,10 @@
 #include "engine/layers/recurrent_state.h"
 
-#include <cstring>
 #include <utility>
 
 #include "engine/base/status.h"
 
 namespace whipsnake::engine {
-namespace {
-
-// Returns a state with a copy of `contents`. `what` names its memory in errors.
-absl::StatusOr<std::unique_ptr<State>> CopyOf(Ledger* ledger, std::span<const std::byte> contents,
-                                              int64_t position, std::string_view what) {
-  ASSIGN_OR_RETURN(Buffer memory, ledger->Allocate(std::ssize(contents), Purpose::kStates, what));
-  std::memcpy(memory.data(), contents.data(), contents.size());
-  return std::make_unique<RecurrentState>(ledger, std::move(memory), position);
-}
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<State>> RecurrentState::CloneAt(int64_t position) const {
   if (position != position_) {
@@ -24,15 +12,18 @@ absl::StatusOr<std::unique_ptr<State>> RecurrentState::CloneAt(int64_t position)
                                                    " tokens has forgotten what it was after ",
                                                    position));
   }
-  return CopyOf(ledger_, memory_.bytes(), position_, "copy of a state");
+  ASSIGN_OR_RETURN(Buffer copy,
+                   ledger_->Allocate(memory_.size(), Purpose::kStates, "copy of a state"));
+  RETURN_IF_ERROR(copy.CopyFrom(memory_));
+  return std::make_unique<RecurrentState>(ledger_, std::move(copy), position_);
 }
 
 void RecurrentState::AppendMemory(std::vector<MemoryPiece>& pieces) const {
   pieces.push_back({memory_.data(), memory_.size()});
 }
 
-void RecurrentState::Save(std::span<std::byte> out) const {
-  std::memcpy(out.data(), memory_.data(), memory_.size());
+absl::Status RecurrentState::Save(std::span<std::byte> out) const {
+  return memory_.CopyToHost(out);
 }
 
 absl::StatusOr<std::unique_ptr<State>> RecurrentStates::New() const {
@@ -46,7 +37,9 @@ absl::StatusOr<std::unique_ptr<State>> RecurrentStates::Restore(
     return absl::InvalidArgumentError(
         absl::StrCat("a state of ", saved.size(), " bytes seen, expected ", bytes_));
   }
-  return CopyOf(ledger_, saved, position, "a saved state");
+  ASSIGN_OR_RETURN(Buffer memory, ledger_->Allocate(bytes_, Purpose::kStates, "a saved state"));
+  RETURN_IF_ERROR(memory.CopyFromHost(saved));
+  return std::make_unique<RecurrentState>(ledger_, std::move(memory), position);
 }
 
 }  // namespace whipsnake::engine

@@ -27,9 +27,9 @@ class RecurrentState : public State {
   int64_t bytes() const override { return memory_.size(); }
   absl::StatusOr<std::unique_ptr<State>> CloneAt(int64_t position) const override;
   void AppendMemory(std::vector<MemoryPiece>& pieces) const override;
-  void Save(std::span<std::byte> out) const override;
+  absl::Status Save(std::span<std::byte> out) const override;
 
-  // Zeros in a new state. Blocks read and write it while they compute.
+  // On the ledger's device; zeros in a new state. Blocks read and write it while they compute.
   std::byte* data() const { return memory_.data(); }
 
  private:

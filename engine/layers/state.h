@@ -52,10 +52,10 @@ class State {
   // Appends the pieces of that memory, to count the memory that several states hold together.
   virtual void AppendMemory(std::vector<MemoryPiece>& pieces) const = 0;
 
-  // Copies the state to saved_bytes() bytes of host memory, from which a StateFactory of the same
-  // kind restores it.
+  // Copies the state to `out`, saved_bytes() bytes of host memory, from which a StateFactory of the
+  // same kind restores it. Returns an error if the state's device cannot be read.
   virtual int64_t saved_bytes() const { return bytes(); }
-  virtual void Save(std::span<std::byte> out) const = 0;
+  virtual absl::Status Save(std::span<std::byte> out) const = 0;
 };
 
 // Makes the states of one model. Thread-safe. The states do not refer to it.

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <cstring>
 #include <utility>
 
 #include "engine/base/status.h"
@@ -47,7 +46,7 @@ void ToBF16(const TensorView& tensor, uint16_t* out) {
 // Writes the transpose [cols,rows] of a float matrix [rows,cols] in `type`. Works in bands of rows,
 // so that the accessed pieces of both matrices fit into the cache.
 void TransposeInto(const TensorView& tensor, int64_t rows, int64_t cols, DType type,
-                   const Buffer& out) {
+                   std::byte* out) {
   constexpr int64_t kBand = 16;
   const int64_t row_bytes = cols * kernels::ByteSize(tensor.dtype);
   std::vector<float> band(kBand * cols);
@@ -61,9 +60,9 @@ void TransposeInto(const TensorView& tensor, int64_t rows, int64_t cols, DType t
         const float value = band[r * cols + c];
         const int64_t at = c * rows + begin + r;
         if (type == DType::kBF16) {
-          out.as<uint16_t>()[at] = kernels::ToBF16(value);
+          reinterpret_cast<uint16_t*>(out)[at] = kernels::ToBF16(value);
         } else {
-          out.as<float>()[at] = value;
+          reinterpret_cast<float*>(out)[at] = value;
         }
       }
     }
@@ -158,11 +157,13 @@ absl::StatusOr<WeightMatrix> WeightLoader::Matrix(const std::string& name, int64
     return matrix;
   }
   ASSIGN_OR_RETURN(matrix.copy_, ledger_->Allocate(bytes, Purpose::kWeights, stored));
-  if (type == DType::kBF16) {
-    ToBF16(tensor, matrix.copy_.as<uint16_t>());
-  } else {
-    ToFloat(tensor, matrix.copy_.as<float>());
-  }
+  RETURN_IF_ERROR(matrix.copy_.Fill([&](std::byte* out) {
+    if (type == DType::kBF16) {
+      ToBF16(tensor, reinterpret_cast<uint16_t*>(out));
+    } else {
+      ToFloat(tensor, reinterpret_cast<float*>(out));
+    }
+  }));
   matrix.view_.data = matrix.copy_.data();
   return matrix;
 }
@@ -184,7 +185,8 @@ absl::StatusOr<WeightMatrix> WeightLoader::TransposedMatrix(const std::string& n
   if (ledger_ == nullptr) return matrix;
   ASSIGN_OR_RETURN(matrix.copy_, ledger_->Allocate(bytes, Purpose::kWeights, name));
   matrix.view_ = {matrix.copy_.data(), type, n, k};
-  TransposeInto(tensor, k, n, type, matrix.copy_);
+  RETURN_IF_ERROR(
+      matrix.copy_.Fill([&](std::byte* out) { TransposeInto(tensor, k, n, type, out); }));
   return matrix;
 }
 
@@ -223,7 +225,7 @@ absl::StatusOr<Buffer> WeightLoader::CopyBytes(const std::string& name,
   bytes_ += bytes.size();
   if (ledger_ == nullptr) return Buffer();
   ASSIGN_OR_RETURN(Buffer buffer, ledger_->Allocate(bytes.size(), Purpose::kWeights, name));
-  std::memcpy(buffer.data(), bytes.data(), bytes.size());
+  RETURN_IF_ERROR(buffer.CopyFromHost(bytes));
   return buffer;
 }
 

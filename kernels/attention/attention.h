@@ -93,6 +93,12 @@ struct AttentionArguments {
 void Attention(const Context& context, std::span<const AttentionRun> runs,
                const AttentionArguments& arguments);
 
+// Clears a block of one layer from position `first` of the block on, [0, kKvBlock], so that the
+// block does not depend on what was there. `block` is an address in the memory of the context's
+// device.
+void ClearKvPositions(const Context& context, const KvLayout& layout, int64_t first,
+                      std::byte* block);
+
 namespace reference {
 void Attention(std::span<const AttentionRun> runs, const AttentionArguments& arguments);
 }  // namespace reference

@@ -2,8 +2,6 @@
 
 #include <cuda_runtime_api.h>
 
-#include <utility>
-
 #include "absl/strings/str_cat.h"
 
 namespace whipsnake::kernels::cuda {
@@ -55,40 +53,37 @@ absl::Status Synchronize(const Context& context) {
   return ToStatus(cudaStreamSynchronize(context.stream), "waiting for the GPU");
 }
 
-absl::StatusOr<DeviceBuffer> DeviceBuffer::Allocate(int64_t bytes) {
-  void* data = nullptr;
-  if (bytes < 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("device memory: ", bytes, " bytes, expected >= 0"));
+absl::StatusOr<std::byte*> Allocate(int64_t bytes) {
+  void* memory = nullptr;
+  absl::Status status =
+      ToStatus(cudaMalloc(&memory, bytes), absl::StrCat("allocating ", bytes, " bytes on the GPU"));
+  if (!status.ok()) return status;
+  status = ToStatus(cudaMemset(memory, 0, bytes), "clearing memory of the GPU");
+  if (!status.ok()) {
+    cudaFree(memory);
+    return status;
   }
-  if (bytes > 0) {
-    const absl::Status status =
-        ToStatus(cudaMalloc(&data, bytes), absl::StrCat("allocating ", bytes, " bytes on the GPU"));
-    if (!status.ok()) return status;
-  }
-  return DeviceBuffer(data, bytes);
+  return static_cast<std::byte*>(memory);
 }
 
-DeviceBuffer::DeviceBuffer(DeviceBuffer&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
-
-DeviceBuffer& DeviceBuffer::operator=(DeviceBuffer&& other) noexcept {
-  std::swap(data_, other.data_);
-  std::swap(bytes_, other.bytes_);
-  return *this;
+void Free(std::byte* memory) {
+  if (memory != nullptr) cudaFree(memory);
 }
 
-DeviceBuffer::~DeviceBuffer() {
-  if (data_ != nullptr) cudaFree(data_);
+absl::Status CopyFromHost(std::span<const std::byte> source, std::byte* destination) {
+  return ToStatus(cudaMemcpy(destination, source.data(), source.size(), cudaMemcpyHostToDevice),
+                  "copying to the GPU");
 }
 
-absl::Status DeviceBuffer::CopyFromHost(const void* source) {
-  return ToStatus(cudaMemcpy(data_, source, bytes_, cudaMemcpyHostToDevice), "copying to the GPU");
+absl::Status CopyToHost(const std::byte* source, std::span<std::byte> destination) {
+  return ToStatus(
+      cudaMemcpy(destination.data(), source, destination.size(), cudaMemcpyDeviceToHost),
+      "copying from the GPU");
 }
 
-absl::Status DeviceBuffer::CopyToHost(void* destination) const {
-  return ToStatus(cudaMemcpy(destination, data_, bytes_, cudaMemcpyDeviceToHost),
-                  "copying from the GPU");
+absl::Status CopyOnDevice(const std::byte* source, std::byte* destination, int64_t bytes) {
+  return ToStatus(cudaMemcpy(destination, source, bytes, cudaMemcpyDeviceToDevice),
+                  "copying on the GPU");
 }
 
 }  // namespace whipsnake::kernels::cuda

@@ -3,7 +3,9 @@
 #ifndef WHIPSNAKE_KERNELS_CUDA_DEVICE_H_
 #define WHIPSNAKE_KERNELS_CUDA_DEVICE_H_
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -26,32 +28,14 @@ absl::Status ToStatus(int cuda_error, std::string_view what);
 // Waits for all work on the context's stream and returns its first error.
 absl::Status Synchronize(const Context& context);
 
-// Owns device memory. Movable. May be used from any thread, but only one at a time.
-class DeviceBuffer {
- public:
-  // Returns InvalidArgument if bytes < 0, ResourceExhausted if the device has too little memory.
-  static absl::StatusOr<DeviceBuffer> Allocate(int64_t bytes);
-
-  DeviceBuffer(DeviceBuffer&& other) noexcept;
-  DeviceBuffer& operator=(DeviceBuffer&& other) noexcept;
-  ~DeviceBuffer();
-
-  // Copy all bytes() of the buffer from or to host memory, and return when the copy is done.
-  absl::Status CopyFromHost(const void* source);
-  absl::Status CopyToHost(void* destination) const;
-
-  template <typename T>
-  T* as() const {
-    return static_cast<T*>(data_);
-  }
-  int64_t bytes() const { return bytes_; }
-
- private:
-  DeviceBuffer(void* data, int64_t bytes) : data_(data), bytes_(bytes) {}
-
-  void* data_;
-  int64_t bytes_;
-};
+// The memory of the device, for DeviceMemory (kernels/device_memory.h). Allocate returns at least
+// one byte, zeroed and aligned to 256 bytes, or RESOURCE_EXHAUSTED if the device has too little
+// memory. The copies return when they are done.
+absl::StatusOr<std::byte*> Allocate(int64_t bytes);
+void Free(std::byte* memory);  // null: nothing
+absl::Status CopyFromHost(std::span<const std::byte> source, std::byte* destination);
+absl::Status CopyToHost(const std::byte* source, std::span<std::byte> destination);
+absl::Status CopyOnDevice(const std::byte* source, std::byte* destination, int64_t bytes);
 
 }  // namespace whipsnake::kernels::cuda
 

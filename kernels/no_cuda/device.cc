@@ -1,7 +1,5 @@
 #include "kernels/cuda/device.h"
 
-#include <utility>
-
 #include "kernels/no_cuda/no_cuda.h"
 
 namespace whipsnake::kernels::cuda {
@@ -14,14 +12,10 @@ absl::Status ToStatus(int cuda_error, std::string_view) {
 
 absl::Status Synchronize(const Context&) { return NoCuda(); }
 
-// There is no buffer without memory, so the other functions only have to link.
-absl::StatusOr<DeviceBuffer> DeviceBuffer::Allocate(int64_t) { return NoCuda(); }
-
-DeviceBuffer::DeviceBuffer(DeviceBuffer&& other) noexcept = default;
-DeviceBuffer& DeviceBuffer::operator=(DeviceBuffer&& other) noexcept = default;
-DeviceBuffer::~DeviceBuffer() = default;
-
-absl::Status DeviceBuffer::CopyFromHost(const void*) { return NoCuda(); }
-absl::Status DeviceBuffer::CopyToHost(void*) const { return NoCuda(); }
+absl::StatusOr<std::byte*> Allocate(int64_t) { return NoCuda(); }
+void Free(std::byte*) {}
+absl::Status CopyFromHost(std::span<const std::byte>, std::byte*) { return NoCuda(); }
+absl::Status CopyToHost(const std::byte*, std::span<std::byte>) { return NoCuda(); }
+absl::Status CopyOnDevice(const std::byte*, std::byte*, int64_t) { return NoCuda(); }
 
 }  // namespace whipsnake::kernels::cuda

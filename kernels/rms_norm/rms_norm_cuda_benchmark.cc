@@ -5,6 +5,7 @@
 
 #include "benchmark/benchmark.h"
 #include "kernels/cuda/device.h"
+#include "kernels/device_memory.h"
 #include "kernels/rms_norm/rms_norm_cuda.h"
 
 namespace whipsnake::kernels::cuda {
@@ -19,21 +20,20 @@ constexpr int kCallsAtOnce = 32;  // launches per synchronization
 struct Operands {
   int64_t t;
   int64_t d;
-  absl::StatusOr<DeviceBuffer> memory;
+  absl::StatusOr<DeviceMemory> memory;
 
   explicit Operands(benchmark::State& state)
       : t(state.range(0)), d(state.range(1)), memory(Allocate(state)) {}
 
-  absl::StatusOr<DeviceBuffer> Allocate(benchmark::State& state) const {
+  absl::StatusOr<DeviceMemory> Allocate(benchmark::State& state) const {
     const absl::StatusOr<std::string> device = UsableDevice();
     absl::Status status = device.status();
     if (status.ok()) {
       state.SetLabel(*device);
-      absl::StatusOr<DeviceBuffer> buffer =
-          DeviceBuffer::Allocate((3 * t + 1) * d * static_cast<int64_t>(sizeof(float)));
-      if (buffer.ok()) cudaMemset(buffer->as<void>(), 0, buffer->bytes());
-      if (buffer.ok()) return buffer;
-      status = buffer.status();
+      auto allocated = DeviceMemory::Allocate(
+          Device::kCuda, (3 * t + 1) * d * static_cast<int64_t>(sizeof(float)));
+      if (allocated.ok()) return allocated;
+      status = allocated.status();
     }
     state.SkipWithError(std::string(status.message()).c_str());
     return status;

@@ -412,7 +412,7 @@ absl::StatusOr<std::shared_ptr<const StateStore::Held>> StateStore::Copy(
   const int64_t state_bytes = state.state->saved_bytes();
   held->file.tokens = state.tokens;
   held->file.state.resize(state_bytes);
-  state.state->Save(held->file.state);
+  RETURN_IF_ERROR(state.state->Save(held->file.state));
   held->file.header = {.model = info.model,
                        .digest = info.digest,
                        .created = {},

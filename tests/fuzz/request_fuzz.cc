@@ -39,7 +39,7 @@ class SavedAt : public State {
   void Advance(int64_t) override {}
   int64_t bytes() const override { return 0; }
   void AppendMemory(std::vector<MemoryPiece>&) const override {}
-  void Save(std::span<std::byte>) const override {}
+  absl::Status Save(std::span<std::byte>) const override { return absl::OkStatus(); }
 
  private:
   const int64_t position_;

@@ -22,7 +22,11 @@ TEST(NoCudaTest, EveryFunctionAnswersUnavailable) {
   ExpectNoCuda(ToStatus(1, "launching"));
   EXPECT_TRUE(ToStatus(0, "launching").ok());
   ExpectNoCuda(Synchronize(kContext));
-  ExpectNoCuda(DeviceBuffer::Allocate(16).status());
+  std::byte memory[16];
+  ExpectNoCuda(Allocate(16).status());
+  ExpectNoCuda(CopyFromHost(memory, memory));
+  ExpectNoCuda(CopyToHost(memory, memory));
+  ExpectNoCuda(CopyOnDevice(memory, memory, 16));
   ExpectNoCuda(ResidualRmsNorm(kContext, {}, {}, nullptr, 1e-5f, {}));
 }
 

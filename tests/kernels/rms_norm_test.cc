@@ -6,12 +6,14 @@
 #include <cmath>
 #include <cstdlib>
 #include <random>
+#include <span>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "gtest/gtest.h"
 #include "kernels/cpu/cpu_context.h"
 #include "kernels/cuda/device.h"
+#include "kernels/device_memory.h"
 #include "kernels/rms_norm/rms_norm_cuda.h"
 #include "tests/kernels/test_context.h"
 
@@ -61,28 +63,29 @@ absl::Status Cpu(const Context& context, Operands& o) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<cuda::DeviceBuffer> ToDevice(const std::vector<float>& values) {
-  auto buffer = cuda::DeviceBuffer::Allocate(values.size() * sizeof(float));
-  if (!buffer.ok()) return buffer;
-  if (const absl::Status status = buffer->CopyFromHost(values.data()); !status.ok()) return status;
-  return buffer;
+absl::StatusOr<DeviceMemory> ToDevice(const std::vector<float>& values) {
+  const auto bytes = std::as_bytes(std::span(values));
+  auto memory = DeviceMemory::Allocate(Device::kCuda, std::ssize(bytes));
+  if (!memory.ok()) return memory;
+  if (const absl::Status status = memory->CopyFromHost(bytes); !status.ok()) return status;
+  return memory;
 }
 
 absl::Status Cuda(const Context& context, Operands& o) {
   auto h = ToDevice(o.h), residual = ToDevice(o.residual), gamma = ToDevice(o.gamma),
        y = ToDevice(o.y);
-  for (const auto* buffer : {&h, &residual, &gamma, &y}) {
-    if (!buffer->ok()) return buffer->status();
+  for (const auto* memory : {&h, &residual, &gamma, &y}) {
+    if (!memory->ok()) return memory->status();
   }
   const MatrixView<const float> h_view =
       o.h.empty() ? MatrixView<const float>() : o.View(h->as<const float>());
-  const cuda::DeviceBuffer& output = o.y_is_h ? *h : *y;
+  const DeviceMemory& output = o.y_is_h ? *h : *y;
   absl::Status status =
       cuda::ResidualRmsNorm(context, h_view, o.View(residual->as<float>()),
                             gamma->as<float>() + o.gap, kEpsilon, o.View(output.as<float>()));
   if (status.ok()) status = cuda::Synchronize(context);
-  if (status.ok()) status = residual->CopyToHost(o.residual.data());
-  if (status.ok()) status = output.CopyToHost(o.y.data());
+  if (status.ok()) status = residual->CopyToHost(std::as_writable_bytes(std::span(o.residual)));
+  if (status.ok()) status = output.CopyToHost(std::as_writable_bytes(std::span(o.y)));
   return status;
 }
 

@@ -39,7 +39,7 @@ class FakeState : public State {
   absl::StatusOr<std::unique_ptr<State>> CloneAt(int64_t) const override {
     return std::make_unique<FakeState>(*this);
   }
-  void Save(std::span<std::byte>) const override {}
+  absl::Status Save(std::span<std::byte>) const override { return absl::OkStatus(); }
 
   void Take(int32_t token) {
     history_ = Extend(history_, token);

@@ -57,8 +57,9 @@ class FakeState : public State {
   void AppendMemory(std::vector<MemoryPiece>& pieces) const override {
     pieces.push_back({history.data(), bytes()});
   }
-  void Save(std::span<std::byte> out) const override {
+  absl::Status Save(std::span<std::byte> out) const override {
     std::ranges::copy(std::as_bytes(std::span(history)), out.begin());
+    return absl::OkStatus();
   }
 
   std::vector<int32_t> history;

@@ -205,7 +205,7 @@ TEST_P(BatchInvarianceTest, TheSameTokensFromTheCacheFromASavedStateAndForked) {
     half.Wait();
     SavedState saved = *half.finished.completions[0].state;
     std::vector<std::byte> bytes(saved.state->saved_bytes());
-    saved.state->Save(bytes);
+    EXPECT_TRUE(saved.state->Save(bytes).ok());
     auto restored = model_->RestoreState(saved.state->position(), bytes);
     ASSERT_TRUE(restored.ok()) << restored.status();
     saved.state = *std::move(restored);

@@ -36,7 +36,7 @@ class ToyState final : public State {
   }
   int64_t bytes() const override { return 0; }
   void AppendMemory(std::vector<MemoryPiece>&) const override {}
-  void Save(std::span<std::byte>) const override {}
+  absl::Status Save(std::span<std::byte>) const override { return absl::OkStatus(); }
 
  private:
   int64_t position_ = 0;

@@ -237,7 +237,7 @@ TEST_F(Gpt2Test, SavedStatesGoOnAsTheyWere) {
       auto state = NewState(*model);
       Forward(*model, {{std::span(tokens).first(at), state.get(), LogitsOf::kNone}});
       std::vector<std::byte> saved(state->saved_bytes());
-      state->Save(saved);
+      ASSERT_TRUE(state->Save(saved).ok());
       auto restored = model->RestoreState(at, saved);
       ASSERT_TRUE(restored.ok()) << restored.status();
       const auto rest = std::span(tokens).subspan(at);
@@ -248,7 +248,7 @@ TEST_F(Gpt2Test, SavedStatesGoOnAsTheyWere) {
       Forward(*model, {{std::span(tokens).first(at), longer.get(), LogitsOf::kNone}});
       Forward(*model, {{rest, longer.get(), LogitsOf::kNone}});
       std::vector<std::byte> again(saved.size());
-      (*longer->CloneAt(at))->Save(again);
+      ASSERT_TRUE((*longer->CloneAt(at))->Save(again).ok());
       EXPECT_TRUE(saved == again) << at;
       saved.pop_back();
       EXPECT_EQ(model->RestoreState(at, saved).status().code(), absl::StatusCode::kInvalidArgument);
