@@ -1,6 +1,5 @@
 #include "engine/layers/embedding.h"
 
-#include <cstring>
 #include <vector>
 
 #include "engine/base/status.h"
@@ -29,27 +28,10 @@ absl::Status Embedding::LoadPositions(WeightLoader& loader, const std::string& n
   return absl::OkStatus();
 }
 
-void Embedding::Lookup(int32_t token, int64_t position, float* out) const {
-  const kernels::WeightView& table = table_.view();
-  const std::byte* const stored = table.row(token);
-  switch (table.format.dtype) {
-    case DType::kF32:
-      std::memcpy(out, stored, table.row_bytes());
-      break;
-    case DType::kI8: {
-      const auto* row = reinterpret_cast<const int8_t*>(stored);
-      const float scale = scale_.as<float>()[token];
-      for (int64_t i = 0; i < table.k; ++i) out[i] = row[i] * scale;
-      break;
-    }
-    default: {
-      const auto* row = reinterpret_cast<const uint16_t*>(stored);
-      for (int64_t i = 0; i < table.k; ++i) out[i] = kernels::FromBF16(row[i]);
-    }
-  }
-  if (positions_.size() == 0) return;
-  const float* row = positions_.as<float>() + position * table.k;
-  for (int64_t i = 0; i < table.k; ++i) out[i] += row[i];
+void Embedding::Forward(const kernels::Context& context,
+                        std::span<const kernels::EmbeddingRun> runs,
+                        kernels::MatrixView<float> out) const {
+  kernels::Embed(context, runs, {table_.view(), scale_.as<float>(), positions_.as<float>()}, out);
 }
 
 void Embedding::VisitParameters(bool tied, ParameterVisitor visit) const {

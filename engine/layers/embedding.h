@@ -6,12 +6,16 @@
 #define WHIPSNAKE_ENGINE_LAYERS_EMBEDDING_H_
 
 #include <cstdint>
+#include <span>
 #include <string>
 
 #include "absl/status/statusor.h"
 #include "engine/base/memory.h"
 #include "engine/layers/parameter.h"
 #include "engine/layers/weights.h"
+#include "kernels/context.h"
+#include "kernels/embedding/embedding.h"
+#include "kernels/matrix.h"
 
 namespace whipsnake::engine {
 
@@ -25,9 +29,9 @@ class Embedding {
   // Loads the tensor `name` [P,d], whose rows are added to those of the tokens.
   absl::Status LoadPositions(WeightLoader& loader, const std::string& name, int64_t P, int64_t d);
 
-  // Writes the row of `token`, which must be in [0,V), to out[d] in fp32, and adds the row of
-  // `position`, which must be in [0,P), if there are positions.
-  void Lookup(int32_t token, int64_t position, float* out) const;
+  // Writes the rows of the runs' tokens and positions to out[T,d], one run after another.
+  void Forward(const kernels::Context& context, std::span<const kernels::EmbeddingRun> runs,
+               kernels::MatrixView<float> out) const;
 
   // The table of tokens, which a tied head shares.
   const std::string& name() const { return name_; }

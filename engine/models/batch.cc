@@ -1,13 +1,12 @@
 #include "engine/models/batch.h"
 
-#include <cstring>
-
 #include "engine/base/status.h"
 
 namespace whipsnake::engine {
 namespace {
 
-int64_t LogitRows(const Run& run) {
+// The number of rows of a run whose logits are wanted.
+int64_t CountOf(const Run& run) {
   switch (run.logits) {
     case LogitsOf::kNone:
       return 0;
@@ -47,7 +46,7 @@ BatchSize SizeOf(std::span<const Run> runs) {
   BatchSize size;
   for (const Run& run : runs) {
     size.rows += std::ssize(run.tokens);
-    size.logit_rows += LogitRows(run);
+    size.logit_rows += CountOf(run);
   }
   return size;
 }
@@ -69,17 +68,15 @@ absl::Status Workspace::Reserve(const Need& need) {
   return absl::OkStatus();
 }
 
-kernels::MatrixView<float> CompactLogitRows(std::span<const Run> runs,
-                                            kernels::MatrixView<float> rows) {
-  int64_t begin = 0, to = 0;
+std::vector<int64_t> LogitRows(std::span<const Run> runs) {
+  std::vector<int64_t> rows;
+  int64_t begin = 0;
   for (const Run& run : runs) {
     const int64_t end = begin + std::ssize(run.tokens);
-    for (int64_t row = end - LogitRows(run); row < end; ++row, ++to) {
-      if (row != to) std::memcpy(rows.row(to), rows.row(row), rows.cols * sizeof(float));
-    }
+    for (int64_t row = end - CountOf(run); row < end; ++row) rows.push_back(row);
     begin = end;
   }
-  return rows.Rows(0, to);
+  return rows;
 }
 
 }  // namespace whipsnake::engine

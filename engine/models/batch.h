@@ -6,12 +6,12 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "engine/base/executor.h"
 #include "engine/base/memory.h"
 #include "engine/models/model.h"
-#include "kernels/matrix.h"
 
 namespace whipsnake::engine {
 
@@ -51,9 +51,8 @@ class Workspace {
   std::shared_ptr<const void> shared_;
 };
 
-// Moves the rows whose logits are wanted to the front and returns a view of them.
-kernels::MatrixView<float> CompactLogitRows(std::span<const Run> runs,
-                                            kernels::MatrixView<float> rows);
+// The rows of the batch whose logits are wanted, ascending.
+std::vector<int64_t> LogitRows(std::span<const Run> runs);
 
 }  // namespace whipsnake::engine
 

@@ -7,6 +7,7 @@
 #include "engine/base/status.h"
 #include "engine/models/batch.h"
 #include "kernels/cpu/workspace.h"
+#include "kernels/embedding/embedding.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -61,7 +62,8 @@ class BlockModel : public Model {
             arena};
   }
   Workspace::Need WorkspaceNeed(const BatchSize& size) const;
-  void Embed(std::span<const Run> runs, MatrixView<float> out) const;
+  void Embed(const kernels::Context& context, std::span<const Run> runs,
+             MatrixView<float> out) const;
   void RunBlocks(const kernels::Context& context, std::span<const Run> runs,
                  Activations& activations) const;
   void RunHead(const kernels::Context& context, std::span<const Run> runs,
@@ -98,7 +100,7 @@ absl::StatusOr<MatrixView<const float>> BlockModel::Forward(std::span<const Run>
   Activations activations = LayOut(arena, size);
   RETURN_IF_ERROR(environment_.executor->TryRun(PriorityOf(runs, environment_.background),
                                                 [&](const kernels::Context& context) {
-                                                  Embed(runs, activations.stream.sum);
+                                                  Embed(context, runs, activations.stream.sum);
                                                   RunBlocks(context, runs, activations);
                                                   RunHead(context, runs, activations);
                                                 }));
@@ -107,14 +109,11 @@ absl::StatusOr<MatrixView<const float>> BlockModel::Forward(std::span<const Run>
   return activations.logits;
 }
 
-void BlockModel::Embed(std::span<const Run> runs, MatrixView<float> out) const {
-  int64_t row = 0;
-  for (const Run& run : runs) {
-    int64_t position = run.state->position();
-    for (const int32_t token : run.tokens) {
-      weights_.embedding.Lookup(token, position++, out.row(row++));
-    }
-  }
+void BlockModel::Embed(const kernels::Context& context, std::span<const Run> runs,
+                       MatrixView<float> out) const {
+  std::vector<kernels::EmbeddingRun> embedding_runs;
+  for (const Run& run : runs) embedding_runs.push_back({run.tokens, run.state->position()});
+  weights_.embedding.Forward(context, embedding_runs, out);
 }
 
 void BlockModel::RunBlocks(const kernels::Context& context, std::span<const Run> runs,
@@ -135,8 +134,11 @@ void BlockModel::RunBlocks(const kernels::Context& context, std::span<const Run>
 void BlockModel::RunHead(const kernels::Context& context, std::span<const Run> runs,
                          Activations& activations) const {
   ResidualStream& stream = activations.stream;
-  stream.sum = CompactLogitRows(runs, stream.sum);
-  stream.addend = CompactLogitRows(runs, stream.addend);
+  const std::vector<int64_t> rows = LogitRows(runs);
+  for (MatrixView<float>* matrix : {&stream.sum, &stream.addend}) {
+    kernels::CompactRows(context, rows, *matrix);
+    *matrix = matrix->Rows(0, std::ssize(rows));
+  }
   weights_.head.Forward(context, stream, activations.scratch, activations.logits);
   if (spec_.observe_head_input) spec_.observe_head_input(context, stream.addend);
 }
