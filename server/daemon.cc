@@ -12,6 +12,7 @@
 #include "engine/base/status.h"
 #include "engine/models/config.h"
 #include "kernels/cpu/isa.h"
+#include "kernels/cuda/built.h"
 #include "server/guarded.h"
 #include "server/logging.h"
 #include "server/registry/model_path.h"
@@ -248,7 +249,8 @@ Daemon::~Daemon() {
 void Daemon::FillMetrics() {
   metrics_.build_info
       .With({std::string(Version()), std::string(Commit()),
-             std::string(kernels::Name(kernels::ActiveIsa())), BuiltWithCuda() ? "yes" : "no"})
+             std::string(kernels::Name(kernels::ActiveIsa())),
+             kernels::cuda::Built() ? "yes" : "no"})
       .Set(1);
   const auto show = [](Family<Computed>& family, LabelValues labels, auto value) {
     family.Put(labels,

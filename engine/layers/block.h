@@ -10,6 +10,7 @@
 #include "engine/base/arena.h"
 #include "engine/layers/parameter.h"
 #include "engine/layers/state.h"
+#include "kernels/context.h"
 #include "kernels/matrix.h"
 
 namespace whipsnake::engine {
@@ -44,8 +45,8 @@ class Block {
   // Adds the block's layers to the stream and writes the runs' states, without advancing their
   // positions. `scratch` must have ScratchBytes(T) bytes; its contents need not be kept between
   // calls.
-  virtual void Forward(std::span<const BlockRun> runs, ResidualStream& stream,
-                       Arena scratch) const = 0;
+  virtual void Forward(const kernels::Context& context, std::span<const BlockRun> runs,
+                       ResidualStream& stream, Arena scratch) const = 0;
   virtual int64_t ScratchBytes(int64_t rows) const = 0;
 
   // Visits every parameter of the block.

@@ -31,19 +31,19 @@ absl::Status Embedding::LoadPositions(WeightLoader& loader, const std::string& n
 
 void Embedding::Lookup(int32_t token, int64_t position, float* out) const {
   const kernels::WeightView& table = table_.view();
-  const int64_t first = token * table.k;
-  switch (table.dtype) {
+  const std::byte* const stored = table.row(token);
+  switch (table.format.dtype) {
     case DType::kF32:
-      std::memcpy(out, static_cast<const float*>(table.data) + first, table.k * sizeof(float));
+      std::memcpy(out, stored, table.row_bytes());
       break;
     case DType::kI8: {
-      const int8_t* row = static_cast<const int8_t*>(table.data) + first;
+      const auto* row = reinterpret_cast<const int8_t*>(stored);
       const float scale = scale_.as<float>()[token];
       for (int64_t i = 0; i < table.k; ++i) out[i] = row[i] * scale;
       break;
     }
     default: {
-      const uint16_t* row = static_cast<const uint16_t*>(table.data) + first;
+      const auto* row = reinterpret_cast<const uint16_t*>(stored);
       for (int64_t i = 0; i < table.k; ++i) out[i] = kernels::FromBF16(row[i]);
     }
   }
@@ -54,7 +54,12 @@ void Embedding::Lookup(int32_t token, int64_t position, float* out) const {
 
 void Embedding::VisitParameters(bool tied, ParameterVisitor visit) const {
   const kernels::WeightView& table = table_.view();
-  visit({name_, {table.n, table.k}, ParameterRole::kEmbedding, table.dtype, table_.bytes(), tied});
+  visit({name_,
+         {table.n, table.k},
+         ParameterRole::kEmbedding,
+         table.format.dtype,
+         table_.bytes(),
+         tied});
   const auto visit_rows = [&](Parameter parameter) {
     parameter.read_by_every_step = false;
     visit(parameter);

@@ -53,7 +53,7 @@ class KvState : public State {
   void Save(std::span<std::byte> out) const override;
 
   // All allocated blocks, including those that no token uses yet.
-  std::byte* const* blocks() const { return pointers_.data(); }
+  kernels::KvBlockTable blocks() const { return {pointers_.data(), std::ssize(pointers_)}; }
 
  private:
   friend class KvStates;

@@ -48,25 +48,27 @@ int64_t LanguageHead::ScratchBytes(int64_t rows) const {
   return arena.bytes();
 }
 
-void LanguageHead::Forward(ResidualStream& stream, Arena scratch, MatrixView<float> logits) const {
+void LanguageHead::Forward(const kernels::Context& context, ResidualStream& stream, Arena scratch,
+                           MatrixView<float> logits) const {
   const auto addend = stream.Pending();
   stream.pending = false;
   if (inputs_ == Inputs::kFloats) {
     const MatrixView<float> u = stream.addend;
-    norm_.Forward(addend, stream.sum, {.floats = u});
+    norm_.Forward(context, addend, stream.sum, {.floats = u});
     const auto product = batch_invariant_ ? kernels::BatchInvariantMatmul : kernels::Matmul;
-    return product(u, weight(), nullptr, logits, {});
+    return product(context, u, weight(), nullptr, logits, {});
   }
   const Rows u = Rows::LayOut(scratch, inputs_, stream.sum.rows, width_);
-  norm_.Forward(addend, stream.sum, u);
-  kernels::QuantizedMatmul(u.codes, weight(), {multiplier_.as<float>(), nullptr, u.scales}, logits);
+  norm_.Forward(context, addend, stream.sum, u);
+  kernels::QuantizedMatmul(context, u.codes, weight(), {multiplier_.as<float>(), nullptr, u.scales},
+                           logits);
 }
 
 void LanguageHead::VisitParameters(ParameterVisitor visit) const {
   const kernels::WeightView& view = weight();
   norm_.VisitParameters(visit);
   if (!tied()) {
-    visit({name_, {view.n, view.k}, ParameterRole::kMatrix, view.dtype, untied_.bytes()});
+    visit({name_, {view.n, view.k}, ParameterRole::kMatrix, view.format.dtype, untied_.bytes()});
   }
   VisitBuffer(visit, ScaleName(name_), {view.n}, ParameterRole::kCodeScale, multiplier_);
 }

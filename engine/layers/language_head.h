@@ -46,7 +46,8 @@ class LanguageHead {
 
   // logits[R,V] = W norm(stream). Adds the pending addend to the stream and overwrites it with u,
   // if that is floats. `scratch` must have ScratchBytes(R) bytes.
-  void Forward(ResidualStream& stream, Arena scratch, kernels::MatrixView<float> logits) const;
+  void Forward(const kernels::Context& context, ResidualStream& stream, Arena scratch,
+               kernels::MatrixView<float> logits) const;
   int64_t ScratchBytes(int64_t rows) const;
 
   bool tied() const { return untied_.view().data == nullptr; }

@@ -43,25 +43,25 @@ kernels::SumScaling Linear::Scaling(const Rows& x, kernels::ActivationFunction f
   return {multiplier_.as<float>(), bias_.as<float>(), x.scales, f};
 }
 
-void Linear::Forward(const Rows& x, kernels::MatrixView<float> y,
+void Linear::Forward(const kernels::Context& context, const Rows& x, kernels::MatrixView<float> y,
                      kernels::ActivationFunction f) const {
   if (x.codes.data == nullptr) {
-    kernels::Matmul(x.floats, weight_.view(), bias_.as<float>(), y, f);
+    kernels::Matmul(context, x.floats, weight_.view(), bias_.as<float>(), y, f);
   } else {
-    kernels::QuantizedMatmul(x.codes, weight_.view(), Scaling(x, f), y);
+    kernels::QuantizedMatmul(context, x.codes, weight_.view(), Scaling(x, f), y);
   }
 }
 
-void Linear::Forward(const Rows& x, float scale, kernels::MatrixView<int8_t> y,
-                     kernels::ActivationFunction f) const {
+void Linear::Forward(const kernels::Context& context, const Rows& x, float scale,
+                     kernels::MatrixView<int8_t> y, kernels::ActivationFunction f) const {
   kernels::SumScaling scaling = Scaling(x, f);
   scaling.inverse_scale = 1 / scale;
-  kernels::QuantizedMatmul(x.codes, weight_.view(), scaling, y);
+  kernels::QuantizedMatmul(context, x.codes, weight_.view(), scaling, y);
 }
 
-void Linear::Forward(const Rows& x, const Rows& y) const {
-  if (y.codes.data == nullptr) return Forward(x, y.floats);
-  Forward(x, /*scale=*/1, y.codes);
+void Linear::Forward(const kernels::Context& context, const Rows& x, const Rows& y) const {
+  if (y.codes.data == nullptr) return Forward(context, x, y.floats);
+  Forward(context, x, /*scale=*/1, y.codes);
 }
 
 void Linear::VisitParameters(ParameterVisitor visit) const {
@@ -69,7 +69,7 @@ void Linear::VisitParameters(ParameterVisitor visit) const {
   const bool transposed = shape_.transposed;
   const std::string weight = name_ + ".weight";
   visit({weight, transposed ? std::vector{K, N} : std::vector{N, K}, ParameterRole::kMatrix,
-         weight_.view().dtype, weight_.bytes()});
+         weight_.view().format.dtype, weight_.bytes()});
   VisitBuffer(visit, name_ + ".bias", {N}, ParameterRole::kBias, bias_);
   VisitBuffer(visit, ScaleName(weight), {N}, ParameterRole::kCodeScale, multiplier_);
 }

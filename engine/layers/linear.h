@@ -18,6 +18,7 @@
 #include "engine/layers/rows.h"
 #include "engine/layers/weights.h"
 #include "kernels/activation/activation.h"
+#include "kernels/context.h"
 #include "kernels/quantized_matmul/quantized_matmul.h"
 
 namespace whipsnake::engine {
@@ -41,16 +42,16 @@ class Linear {
                                      std::span<const float> output_scales = {});
 
   // x[T,K] must have the form that the layer was loaded for. y[T,N] must not alias it.
-  void Forward(const Rows& x, kernels::MatrixView<float> y,
+  void Forward(const kernels::Context& context, const Rows& x, kernels::MatrixView<float> y,
                kernels::ActivationFunction f = {}) const;
   // Writes the codes of y, ToCode(y / scale), for a layer whose inputs are codes. The scale is 1 if
   // the layer was loaded with output_scales.
-  void Forward(const Rows& x, float scale, kernels::MatrixView<int8_t> y,
-               kernels::ActivationFunction f = {}) const;
+  void Forward(const kernels::Context& context, const Rows& x, float scale,
+               kernels::MatrixView<int8_t> y, kernels::ActivationFunction f = {}) const;
 
   // Writes y in the form of its non-empty matrix: floats, or codes for a layer loaded with
   // output_scales.
-  void Forward(const Rows& x, const Rows& y) const;
+  void Forward(const kernels::Context& context, const Rows& x, const Rows& y) const;
 
   // The scale of x if it is static codes, else 1.
   float input_scale() const { return input_scale_; }

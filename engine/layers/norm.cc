@@ -30,24 +30,24 @@ absl::StatusOr<Norm> Norm::Load(WeightLoader& loader, const std::string& name, c
   return norm;
 }
 
-void Norm::Forward(kernels::MatrixView<const float> h, kernels::MatrixView<float> residual,
-                   const Rows& out) const {
+void Norm::Forward(const kernels::Context& context, kernels::MatrixView<const float> h,
+                   kernels::MatrixView<float> residual, const Rows& out) const {
   const float* gamma = gamma_.as<float>();
   if (shape_.kind == NormKind::kRms) {
     if (out.codes.data != nullptr) {
-      kernels::ResidualRmsNorm(h, residual, gamma, shape_.epsilon, out.codes);
+      kernels::ResidualRmsNorm(context, h, residual, gamma, shape_.epsilon, out.codes);
     } else {
-      kernels::ResidualRmsNorm(h, residual, gamma, shape_.epsilon, out.floats);
+      kernels::ResidualRmsNorm(context, h, residual, gamma, shape_.epsilon, out.floats);
     }
     return;
   }
   const kernels::LayerNormWeights weights{gamma, beta_.as<float>(), shape_.epsilon};
   if (out.scales != nullptr) {
-    kernels::ResidualLayerNorm(h, residual, weights, out.codes, out.scales);
+    kernels::ResidualLayerNorm(context, h, residual, weights, out.codes, out.scales);
   } else if (out.codes.data != nullptr) {
-    kernels::ResidualLayerNorm(h, residual, weights, out.codes);
+    kernels::ResidualLayerNorm(context, h, residual, weights, out.codes);
   } else {
-    kernels::ResidualLayerNorm(h, residual, weights, out.floats);
+    kernels::ResidualLayerNorm(context, h, residual, weights, out.floats);
   }
 }
 

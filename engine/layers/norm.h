@@ -32,8 +32,8 @@ class Norm {
 
   // residual[T,d] += h[T,d], unless h is empty; out = norm(residual). out may alias h unless it
   // holds codes. RMSNorm does not support dynamic codes.
-  void Forward(kernels::MatrixView<const float> h, kernels::MatrixView<float> residual,
-               const Rows& out) const;
+  void Forward(const kernels::Context& context, kernels::MatrixView<const float> h,
+               kernels::MatrixView<float> residual, const Rows& out) const;
 
   void VisitParameters(ParameterVisitor visit) const;
 

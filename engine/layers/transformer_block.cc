@@ -97,63 +97,66 @@ int64_t TransformerBlock::ScratchBytes(int64_t rows) const {
   return arena.bytes();
 }
 
-void TransformerBlock::Observe(TransformerSite site, MatrixView<const float> values) const {
-  if (observer_ != nullptr) observer_->Observe(layer_, site, values);
+void TransformerBlock::Observe(const kernels::Context& context, TransformerSite site,
+                               MatrixView<const float> values) const {
+  if (observer_ != nullptr) observer_->Observe(context, layer_, site, values);
 }
 
-Rows TransformerBlock::InputOf(const Norm& norm, ResidualStream& stream, const Rows& u) const {
+Rows TransformerBlock::InputOf(const kernels::Context& context, const Norm& norm,
+                               ResidualStream& stream, const Rows& u) const {
   if (config_.norm_placement == NormPlacement::kAfter) return {.floats = stream.sum};
-  norm.Forward(stream.Pending(), stream.sum, u);
+  norm.Forward(context, stream.Pending(), stream.sum, u);
   stream.pending = false;
   return u;
 }
 
-void TransformerBlock::AddOutput(const Norm& norm, ResidualStream& stream) const {
+void TransformerBlock::AddOutput(const kernels::Context& context, const Norm& norm,
+                                 ResidualStream& stream) const {
   if (config_.norm_placement == NormPlacement::kBefore) {
     stream.pending = true;
     return;
   }
-  norm.Forward(stream.addend, stream.sum, {.floats = stream.addend});
+  norm.Forward(context, stream.addend, stream.sum, {.floats = stream.addend});
   std::swap(stream.sum, stream.addend);
 }
 
-Rows TransformerBlock::InputsOf(const Linear& product, MatrixView<float> values,
-                                const Rows& codes) const {
+Rows TransformerBlock::InputsOf(const kernels::Context& context, const Linear& product,
+                                MatrixView<float> values, const Rows& codes) const {
   switch (types_.inputs) {
     case Inputs::kFloats:
       return {.floats = values};
     case Inputs::kStaticCodes:
-      kernels::QuantizeRows(values, 1 / product.input_scale(), codes.codes);
+      kernels::QuantizeRows(context, values, 1 / product.input_scale(), codes.codes);
       return codes;
     case Inputs::kDynamicCodes:
-      kernels::QuantizeRows(values, codes.codes, codes.scales);
+      kernels::QuantizeRows(context, values, codes.codes, codes.scales);
       return codes;
   }
   return codes;
 }
 
-void TransformerBlock::Forward(std::span<const BlockRun> runs, ResidualStream& stream,
-                               Arena memory) const {
+void TransformerBlock::Forward(const kernels::Context& context, std::span<const BlockRun> runs,
+                               ResidualStream& stream, Arena memory) const {
   const Scratch scratch = LayOut(memory, stream.sum.rows);
-  const Rows attention_input = InputOf(attention_norm_, stream, scratch.u);
-  Observe(TransformerSite::kAttentionInput, attention_input.floats);
-  Attend(runs, attention_input, scratch, stream.addend);
-  AddOutput(attention_norm_, stream);
+  const Rows attention_input = InputOf(context, attention_norm_, stream, scratch.u);
+  Observe(context, TransformerSite::kAttentionInput, attention_input.floats);
+  Attend(context, runs, attention_input, scratch, stream.addend);
+  AddOutput(context, attention_norm_, stream);
 
-  const Rows feed_forward_input = InputOf(feed_forward_norm_, stream, scratch.u);
-  Observe(TransformerSite::kFeedForwardInput, feed_forward_input.floats);
-  FeedForward(feed_forward_input, scratch, stream.addend);
-  AddOutput(feed_forward_norm_, stream);
+  const Rows feed_forward_input = InputOf(context, feed_forward_norm_, stream, scratch.u);
+  Observe(context, TransformerSite::kFeedForwardInput, feed_forward_input.floats);
+  FeedForward(context, feed_forward_input, scratch, stream.addend);
+  AddOutput(context, feed_forward_norm_, stream);
 }
 
 // W_o attention(W_a u + b_a) + b_o
-void TransformerBlock::Attend(std::span<const BlockRun> runs, const Rows& u, const Scratch& scratch,
-                              MatrixView<float> out) const {
+void TransformerBlock::Attend(const kernels::Context& context, std::span<const BlockRun> runs,
+                              const Rows& u, const Scratch& scratch, MatrixView<float> out) const {
   const int64_t d = config_.hidden_size;
   const MatrixView<float>&qkv = scratch.qkv, &y = scratch.y;
   const int64_t width = 3 * d / std::ssize(attention_inputs_);
   for (size_t i = 0; i < attention_inputs_.size(); ++i) {
-    attention_inputs_[i].Forward(u, qkv.Columns(static_cast<int64_t>(i) * width, width));
+    attention_inputs_[i].Forward(context, u, qkv.Columns(static_cast<int64_t>(i) * width, width));
   }
   std::vector<kernels::AttentionRun> attention_runs;
   attention_runs.reserve(runs.size());
@@ -161,41 +164,44 @@ void TransformerBlock::Attend(std::span<const BlockRun> runs, const Rows& u, con
     const auto* state = static_cast<const KvState*>(run.state);
     attention_runs.push_back({run.begin, run.length, state->position(), state->blocks()});
   }
-  kernels::Attention(attention_runs, {.q = qkv.Columns(0, d),
-                                      .k = qkv.Columns(d, d),
-                                      .v = qkv.Columns(2 * d, d),
-                                      .layout = kv_.layer,
-                                      .offset = layer_ * kv_.LayerBytes(),
-                                      .scale = config_.attention_scale,
-                                      .causal = config_.causal,
-                                      .y = y});
-  Observe(TransformerSite::kAttentionOutput, y);
-  attention_output_.Forward(InputsOf(attention_output_, y, scratch.u), out);
+  kernels::Attention(context, attention_runs,
+                     {.q = qkv.Columns(0, d),
+                      .k = qkv.Columns(d, d),
+                      .v = qkv.Columns(2 * d, d),
+                      .layout = kv_.layer,
+                      .offset = layer_ * kv_.LayerBytes(),
+                      .scale = config_.attention_scale,
+                      .causal = config_.causal,
+                      .y = y});
+  Observe(context, TransformerSite::kAttentionOutput, y);
+  attention_output_.Forward(context, InputsOf(context, attention_output_, y, scratch.u), out);
 }
 
 // W_2 f(W_1 u + b_1) + b_2
-void TransformerBlock::FeedForward(const Rows& u, const Scratch& scratch,
-                                   MatrixView<float> out) const {
+void TransformerBlock::FeedForward(const kernels::Context& context, const Rows& u,
+                                   const Scratch& scratch, MatrixView<float> out) const {
   const MatrixView<float>& inner = scratch.inner;
   const MatrixView<int8_t>& codes = scratch.activated.codes;
   if (!table_.empty()) {
-    feed_forward_input_.Forward(u, table_scale_, codes);
-    kernels::ApplyCodeTable(table_.data(), codes.data, codes.rows * codes.cols, codes.data);
-    return feed_forward_output_.Forward(scratch.activated, out);
+    feed_forward_input_.Forward(context, u, table_scale_, codes);
+    kernels::ApplyCodeTable(context, table_.data(), codes.data, codes.rows * codes.cols,
+                            codes.data);
+    return feed_forward_output_.Forward(context, scratch.activated, out);
   }
   if (types_.inputs == Inputs::kStaticCodes) {
-    feed_forward_input_.Forward(u, feed_forward_output_.input_scale(), codes, activation_);
-    return feed_forward_output_.Forward(scratch.activated, out);
+    feed_forward_input_.Forward(context, u, feed_forward_output_.input_scale(), codes, activation_);
+    return feed_forward_output_.Forward(context, scratch.activated, out);
   }
   if (observer_ == nullptr) {
-    feed_forward_input_.Forward(u, inner, activation_);
+    feed_forward_input_.Forward(context, u, inner, activation_);
   } else {  // the observer needs the activation's input
-    feed_forward_input_.Forward(u, inner);
-    Observe(TransformerSite::kActivationInput, inner);
-    kernels::Activate(activation_, inner.data, inner.rows * inner.cols, inner.data);
-    Observe(TransformerSite::kActivation, inner);
+    feed_forward_input_.Forward(context, u, inner);
+    Observe(context, TransformerSite::kActivationInput, inner);
+    kernels::Activate(context, activation_, inner.data, inner.rows * inner.cols, inner.data);
+    Observe(context, TransformerSite::kActivation, inner);
   }
-  feed_forward_output_.Forward(InputsOf(feed_forward_output_, inner, scratch.activated), out);
+  feed_forward_output_.Forward(
+      context, InputsOf(context, feed_forward_output_, inner, scratch.activated), out);
 }
 
 void TransformerBlock::VisitParameters(ParameterVisitor visit) const {

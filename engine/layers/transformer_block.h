@@ -59,7 +59,7 @@ enum class TransformerSite {
 class TransformerObserver {
  public:
   virtual ~TransformerObserver() = default;
-  virtual void Observe(int64_t layer, TransformerSite site,
+  virtual void Observe(const kernels::Context& context, int64_t layer, TransformerSite site,
                        kernels::MatrixView<const float> values) = 0;
 };
 
@@ -112,8 +112,8 @@ class TransformerBlock : public Block {
                                                      const KvShape& kv, int64_t layer,
                                                      TransformerObserver* observer);
 
-  void Forward(std::span<const BlockRun> runs, ResidualStream& stream,
-               Arena scratch) const override;
+  void Forward(const kernels::Context& context, std::span<const BlockRun> runs,
+               ResidualStream& stream, Arena scratch) const override;
   int64_t ScratchBytes(int64_t rows) const override;
   void VisitParameters(ParameterVisitor visit) const override;
 
@@ -136,16 +136,20 @@ class TransformerBlock : public Block {
 
   Scratch LayOut(Arena& arena, int64_t rows) const;
   // Returns the input of the layer that `norm` belongs to, in `u` if it is normalized.
-  Rows InputOf(const Norm& norm, ResidualStream& stream, const Rows& u) const;
+  Rows InputOf(const kernels::Context& context, const Norm& norm, ResidualStream& stream,
+               const Rows& u) const;
   // Adds the layer's output, stream.addend, to the stream.
-  void AddOutput(const Norm& norm, ResidualStream& stream) const;
+  void AddOutput(const kernels::Context& context, const Norm& norm, ResidualStream& stream) const;
   // Returns `values`, [T,d] or [T,F], as inputs of `product`: unchanged, or as codes that are
   // written to `codes`.
-  Rows InputsOf(const Linear& product, kernels::MatrixView<float> values, const Rows& codes) const;
-  void Attend(std::span<const BlockRun> runs, const Rows& u, const Scratch& scratch,
-              kernels::MatrixView<float> out) const;
-  void FeedForward(const Rows& u, const Scratch& scratch, kernels::MatrixView<float> out) const;
-  void Observe(TransformerSite site, kernels::MatrixView<const float> values) const;
+  Rows InputsOf(const kernels::Context& context, const Linear& product,
+                kernels::MatrixView<float> values, const Rows& codes) const;
+  void Attend(const kernels::Context& context, std::span<const BlockRun> runs, const Rows& u,
+              const Scratch& scratch, kernels::MatrixView<float> out) const;
+  void FeedForward(const kernels::Context& context, const Rows& u, const Scratch& scratch,
+                   kernels::MatrixView<float> out) const;
+  void Observe(const kernels::Context& context, TransformerSite site,
+               kernels::MatrixView<const float> values) const;
 
   const TransformerBlockConfig config_;
   const TransformerTypes types_;

@@ -148,7 +148,7 @@ absl::StatusOr<WeightMatrix> WeightLoader::Matrix(const std::string& name, int64
     return WrongType(stored, tensor.dtype, type == DType::kI8 ? "I8" : kFloatTypes);
   }
   WeightMatrix matrix;
-  const int64_t bytes = n * k * kernels::ByteSize(type);
+  const int64_t bytes = n * kernels::WeightFormat(type).RowBytes(k);
   bytes_ += bytes;
   if (ledger_ == nullptr) return matrix;
   matrix.view_ = {tensor.data.data(), type, n, k};
@@ -179,7 +179,7 @@ absl::StatusOr<WeightMatrix> WeightLoader::TransposedMatrix(const std::string& n
   const int64_t shape[] = {k, n};
   ASSIGN_OR_RETURN(const TensorView tensor, FloatTensor(name, shape));
   WeightMatrix matrix;
-  const int64_t bytes = n * k * kernels::ByteSize(type);
+  const int64_t bytes = n * kernels::WeightFormat(type).RowBytes(k);
   bytes_ += bytes;
   if (ledger_ == nullptr) return matrix;
   ASSIGN_OR_RETURN(matrix.copy_, ledger_->Allocate(bytes, Purpose::kWeights, name));

@@ -6,7 +6,7 @@
 #include "engine/base/arena.h"
 #include "engine/base/status.h"
 #include "engine/models/batch.h"
-#include "kernels/cpu/scratch.h"
+#include "kernels/cpu/workspace.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -62,8 +62,10 @@ class BlockModel : public Model {
   }
   Workspace::Need WorkspaceNeed(const BatchSize& size) const;
   void Embed(std::span<const Run> runs, MatrixView<float> out) const;
-  void RunBlocks(std::span<const Run> runs, Activations& activations) const;
-  void RunHead(std::span<const Run> runs, Activations& activations) const;
+  void RunBlocks(const kernels::Context& context, std::span<const Run> runs,
+                 Activations& activations) const;
+  void RunHead(const kernels::Context& context, std::span<const Run> runs,
+               Activations& activations) const;
 
   const BlockModelSpec spec_;
   const std::shared_ptr<const Checkpoint> checkpoint_;  // null if no weights point into it
@@ -94,11 +96,12 @@ absl::StatusOr<MatrixView<const float>> BlockModel::Forward(std::span<const Run>
   RETURN_IF_ERROR(workspace_.Reserve(WorkspaceNeed(size)));
   Arena arena(workspace_.data());
   Activations activations = LayOut(arena, size);
-  RETURN_IF_ERROR(environment_.executor->TryRun(PriorityOf(runs, environment_.background), [&] {
-    Embed(runs, activations.stream.sum);
-    RunBlocks(runs, activations);
-    RunHead(runs, activations);
-  }));
+  RETURN_IF_ERROR(environment_.executor->TryRun(PriorityOf(runs, environment_.background),
+                                                [&](const kernels::Context& context) {
+                                                  Embed(runs, activations.stream.sum);
+                                                  RunBlocks(context, runs, activations);
+                                                  RunHead(context, runs, activations);
+                                                }));
   RETURN_IF_ERROR(CheckWeights());  // the weights have not changed during the pass
   for (const Run& run : runs) run.state->Advance(std::ssize(run.tokens));
   return activations.logits;
@@ -114,7 +117,8 @@ void BlockModel::Embed(std::span<const Run> runs, MatrixView<float> out) const {
   }
 }
 
-void BlockModel::RunBlocks(std::span<const Run> runs, Activations& activations) const {
+void BlockModel::RunBlocks(const kernels::Context& context, std::span<const Run> runs,
+                           Activations& activations) const {
   std::vector<BlockRun> block_runs;
   int64_t begin = 0;
   for (const Run& run : runs) {
@@ -122,18 +126,19 @@ void BlockModel::RunBlocks(std::span<const Run> runs, Activations& activations) 
     begin += std::ssize(run.tokens);
   }
   for (const auto& block : weights_.blocks) {
-    block->Forward(block_runs, activations.stream, activations.scratch);
+    block->Forward(context, block_runs, activations.stream, activations.scratch);
     environment_.executor->Yield();
   }
 }
 
 // Runs the head on the rows whose logits are wanted.
-void BlockModel::RunHead(std::span<const Run> runs, Activations& activations) const {
+void BlockModel::RunHead(const kernels::Context& context, std::span<const Run> runs,
+                         Activations& activations) const {
   ResidualStream& stream = activations.stream;
   stream.sum = CompactLogitRows(runs, stream.sum);
   stream.addend = CompactLogitRows(runs, stream.addend);
-  weights_.head.Forward(stream, activations.scratch, activations.logits);
-  if (spec_.observe_head_input) spec_.observe_head_input(stream.addend);
+  weights_.head.Forward(context, stream, activations.scratch, activations.logits);
+  if (spec_.observe_head_input) spec_.observe_head_input(context, stream.addend);
 }
 
 void BlockModel::VisitParameters(ParameterVisitor visit) const {

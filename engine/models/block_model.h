@@ -40,7 +40,8 @@ struct BlockModelSpec {
   bool (*is_ignored_tensor)(std::string_view name) = [](std::string_view) { return false; };
   std::unique_ptr<const StateFactory> states;
   // Observes the input of the head, [R,d]; may be null.
-  std::function<void(kernels::MatrixView<const float>)> observe_head_input;
+  std::function<void(const kernels::Context& context, kernels::MatrixView<const float> u)>
+      observe_head_input;
 };
 
 // Makes a model in two passes over the checkpoint: the first checks every tensor and counts bytes,

@@ -164,13 +164,15 @@ absl::Status QuantizationJob::Write(const std::string& directory, AtomicDirector
   return absl::OkStatus();
 }
 
-absl::Status QuantizeParts(int64_t parts, Executor& executor,
-                           const std::function<absl::Status(double)>& progress,
-                           absl::FunctionRef<absl::Status(int64_t part)> quantize) {
+absl::Status QuantizeParts(
+    int64_t parts, Executor& executor, const std::function<absl::Status(double)>& progress,
+    absl::FunctionRef<absl::Status(const kernels::Context& context, int64_t part)> quantize) {
   for (int64_t part = 0; part < parts; ++part) {
     RETURN_IF_ERROR(progress(static_cast<double>(part) / parts));
     absl::Status status;
-    RETURN_IF_ERROR(executor.TryRun(Priority::kTraining, [&] { status = quantize(part); }));
+    RETURN_IF_ERROR(executor.TryRun(Priority::kTraining, [&](const kernels::Context& context) {
+      status = quantize(context, part);
+    }));
     RETURN_IF_ERROR(status);
   }
   return progress(1);

@@ -103,9 +103,9 @@ class QuantizationJob {
 
 // Calls quantize(part) for each part from 0 to `parts` - 1 on the executor, at the priority of
 // training. `progress` receives the fraction that is done. Ends with the first error of either.
-absl::Status QuantizeParts(int64_t parts, Executor& executor,
-                           const std::function<absl::Status(double)>& progress,
-                           absl::FunctionRef<absl::Status(int64_t part)> quantize);
+absl::Status QuantizeParts(
+    int64_t parts, Executor& executor, const std::function<absl::Status(double)>& progress,
+    absl::FunctionRef<absl::Status(const kernels::Context& context, int64_t part)> quantize);
 
 }  // namespace whipsnake::engine
 

@@ -76,9 +76,9 @@ class ComplementBuilder {
   ExpressionPool& pool_;
   const CodePointSet plain_ = PlainCharacters();
   const Expression any_text_;
-  std::map<CodePointSet, Expression> encoded_;  // the same few sets occur again and again
-  std::u32string_view last_;                    // the excluded text that was added last
-  std::vector<Node> open_ = std::vector<Node>(1);// the nodes of its prefixes, by length
+  std::map<CodePointSet, Expression> encoded_;     // the same few sets occur again and again
+  std::u32string_view last_;                       // the excluded text that was added last
+  std::vector<Node> open_ = std::vector<Node>(1);  // the nodes of its prefixes, by length
 };
 
 }  // namespace

@@ -62,7 +62,8 @@ double ModelBench::StreamingRead(const States& states) {
   streamed_bytes_ = 0;
   for (const std::span<const std::byte> piece : memory) streamed_bytes_ += std::ssize(piece);
   const Clock::time_point start = Clock::now();
-  executor_.Run(engine::Priority::kDecode, [&] { kernels::StreamingRead(memory); });
+  executor_.Run(engine::Priority::kDecode,
+                [&](const kernels::Context& context) { kernels::StreamingRead(context, memory); });
   return SecondsSince(start);
 }
 

@@ -107,8 +107,9 @@ absl::StatusOr<std::unique_ptr<Model>> MakeGpt2(const Gpt2Config& config,
   spec.is_ignored_tensor = IsIgnoredTensor;
   spec.states = std::make_unique<KvStates>(environment.ledger, kv, config.positions);
   if (observer != nullptr) {
-    spec.observe_head_input = [observer, layers = config.layers](MatrixView<const float> values) {
-      observer->Observe(layers, TransformerSite::kHeadInput, values);
+    spec.observe_head_input = [observer, layers = config.layers](const kernels::Context& context,
+                                                                 MatrixView<const float> values) {
+      observer->Observe(context, layers, TransformerSite::kHeadInput, values);
     };
   }
   return MakeBlockModel(std::move(spec), std::move(checkpoint), environment);

@@ -231,9 +231,10 @@ absl::StatusOr<QuantizedTransformer> QuantizeTransformerTensors(
     const TransformerStatistics& statistics, Executor& executor,
     const std::function<absl::Status(double)>& progress) {
   Quantizer quantizer(checkpoint, config, recipe, statistics, executor);
-  RETURN_IF_ERROR(QuantizeParts(config.layers + 1, executor, progress, [&](int64_t part) {
-    return part < config.layers ? quantizer.Layer(part) : quantizer.EmbeddingsAndHead();
-  }));
+  RETURN_IF_ERROR(QuantizeParts(
+      config.layers + 1, executor, progress, [&](const kernels::Context&, int64_t part) {
+        return part < config.layers ? quantizer.Layer(part) : quantizer.EmbeddingsAndHead();
+      }));
   return quantizer.Take();
 }
 

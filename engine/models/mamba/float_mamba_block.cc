@@ -19,39 +19,45 @@ class FloatMambaBlock : public MambaBlock {
   absl::Status Load(WeightLoader& loader, const MambaConfig& config, kernels::DType type);
 
  private:
-  void Convolve(std::span<const MambaRun> runs, const Rows& x, const Rows& out) const override;
-  void Scan(std::span<const MambaRun> runs, const Values& values) const override;
-  Rows OutputInput(const Values& values) const override { return values.y_input; }
+  void Convolve(const kernels::Context& context, std::span<const MambaRun> runs, const Rows& x,
+                const Rows& out) const override;
+  void Scan(const kernels::Context& context, std::span<const MambaRun> runs,
+            const Values& values) const override;
+  Rows OutputInput(const kernels::Context& /*context*/, const Values& values) const override {
+    return values.y_input;
+  }
   void VisitOwnParameters(ParameterVisitor visit) const override;
 
   Buffer conv_weight_;  // [W,E]
   Buffer conv_bias_;    // [E] or empty
 };
 
-void FloatMambaBlock::Convolve(std::span<const MambaRun> runs, const Rows& x,
-                               const Rows& out) const {
+void FloatMambaBlock::Convolve(const kernels::Context& context, std::span<const MambaRun> runs,
+                               const Rows& x, const Rows& out) const {
   std::vector<kernels::ConvRun> conv_runs;
   for (const MambaRun& run : runs) {
     conv_runs.push_back({run.begin, run.length, reinterpret_cast<float*>(run.conv_state)});
   }
-  kernels::CausalConv1dSilu(conv_runs, x.floats, conv_weight_.as<float>(), conv_bias_.as<float>(),
-                            W_, out.floats);
+  kernels::CausalConv1dSilu(context, conv_runs, x.floats, conv_weight_.as<float>(),
+                            conv_bias_.as<float>(), W_, out.floats);
 }
 
-void FloatMambaBlock::Scan(std::span<const MambaRun> runs, const Values& values) const {
+void FloatMambaBlock::Scan(const kernels::Context& context, std::span<const MambaRun> runs,
+                           const Values& values) const {
   std::vector<kernels::ScanRun> scan_runs;
   for (const MambaRun& run : runs) {
     scan_runs.push_back({run.begin, run.length, reinterpret_cast<float*>(run.scan_state)});
   }
-  kernels::SelectiveScan(scan_runs, {.x = values.x.floats,
-                                     .delta = values.delta.floats,
-                                     .delta_bias = dt_bias_.as<float>(),
-                                     .a = A_.as<float>(),
-                                     .b = values.dbc.floats.Columns(R_, N_),
-                                     .c = values.dbc.floats.Columns(R_ + N_, N_),
-                                     .d = D_.as<float>(),
-                                     .z = values.xz.floats.Columns(E_, E_),
-                                     .y = values.y});
+  kernels::SelectiveScan(context, scan_runs,
+                         {.x = values.x.floats,
+                          .delta = values.delta.floats,
+                          .delta_bias = dt_bias_.as<float>(),
+                          .a = A_.as<float>(),
+                          .b = values.dbc.floats.Columns(R_, N_),
+                          .c = values.dbc.floats.Columns(R_ + N_, N_),
+                          .d = D_.as<float>(),
+                          .z = values.xz.floats.Columns(E_, E_),
+                          .y = values.y});
 }
 
 absl::Status FloatMambaBlock::Load(WeightLoader& loader, const MambaConfig& config,

@@ -103,8 +103,9 @@ absl::StatusOr<std::unique_ptr<Model>> MakeMamba(const MambaConfig& config,
   };
   spec.states = std::make_unique<RecurrentStates>(environment.ledger, states.bytes());
   if (observer != nullptr) {
-    spec.observe_head_input = [observer, layers = config.layers](MatrixView<const float> values) {
-      observer->Observe(layers, MambaSite::kHeadInput, values);
+    spec.observe_head_input = [observer, layers = config.layers](const kernels::Context& context,
+                                                                 MatrixView<const float> values) {
+      observer->Observe(context, layers, MambaSite::kHeadInput, values);
     };
   }
   return MakeBlockModel(std::move(spec), std::move(checkpoint), environment);

@@ -72,50 +72,51 @@ std::vector<MambaRun> MambaBlock::RunsOf(std::span<const BlockRun> runs) const {
   return mamba_runs;
 }
 
-void MambaBlock::Forward(std::span<const BlockRun> runs, ResidualStream& stream,
-                         Arena scratch) const {
+void MambaBlock::Forward(const kernels::Context& context, std::span<const BlockRun> runs,
+                         ResidualStream& stream, Arena scratch) const {
   const std::vector<MambaRun> mamba_runs = RunsOf(runs);
   const Values values = LayOut(scratch, stream.addend, stream.sum.rows);
 
   // u = γ ∘ RMSNorm(r)
-  norm_.Forward(stream.Pending(), stream.sum, values.u);
-  Observe(MambaSite::kInput, values.u.floats);
+  norm_.Forward(context, stream.Pending(), stream.sum, values.u);
+  Observe(context, MambaSite::kInput, values.u.floats);
 
   // [x;z] = W_in u
-  in_proj_.Forward(values.u, values.xz);
+  in_proj_.Forward(context, values.u, values.xz);
   const Rows x = values.xz.Columns(0, E_);
-  Observe(MambaSite::kConvInput, x.floats);
-  Observe(MambaSite::kGate, values.xz.Columns(E_, E_).floats);
+  Observe(context, MambaSite::kConvInput, x.floats);
+  Observe(context, MambaSite::kGate, values.xz.Columns(E_, E_).floats);
 
   // x_t = SiLU(b_c + Σ_k w_c,k · x_{t-W+1+k})
-  Convolve(mamba_runs, x, values.x);
-  Observe(MambaSite::kX, values.x.floats);
+  Convolve(context, mamba_runs, x, values.x);
+  Observe(context, MambaSite::kX, values.x.floats);
 
   // [δ;B;C] = W_x x
-  x_proj_.Forward(values.x, values.dbc);
+  x_proj_.Forward(context, values.x, values.dbc);
   const Rows rank = values.dbc.Columns(0, R_);
-  Observe(MambaSite::kRank, rank.floats);
-  Observe(MambaSite::kB, values.dbc.Columns(R_, N_).floats);
-  Observe(MambaSite::kC, values.dbc.Columns(R_ + N_, N_).floats);
+  Observe(context, MambaSite::kRank, rank.floats);
+  Observe(context, MambaSite::kB, values.dbc.Columns(R_, N_).floats);
+  Observe(context, MambaSite::kC, values.dbc.Columns(R_ + N_, N_).floats);
 
   // Δ = softplus(W_dt δ + b_dt); the scan adds the bias and takes the softplus.
-  dt_proj_.Forward(rank, values.delta);
-  Observe(MambaSite::kStep, values.delta.floats);
+  dt_proj_.Forward(context, rank, values.delta);
+  Observe(context, MambaSite::kStep, values.delta.floats);
 
   // h_t = exp(Δ_t A)∘h_{t-1} + (Δ_t x_t) B_tᵀ
   // y_t = (h_t C_t + D∘x_t)∘SiLU(z_t)
-  Scan(mamba_runs, values);
-  Observe(MambaSite::kOutput, values.y);
-  if (observer_ != nullptr) ObserveStates(mamba_runs);
+  Scan(context, mamba_runs, values);
+  Observe(context, MambaSite::kOutput, values.y);
+  if (observer_ != nullptr) ObserveStates(context, mamba_runs);
 
   // h' = W_out y
-  out_proj_.Forward(OutputInput(values), stream.addend);
+  out_proj_.Forward(context, OutputInput(context, values), stream.addend);
   stream.pending = true;
 }
 
-void MambaBlock::ObserveStates(std::span<const MambaRun> runs) const {
+void MambaBlock::ObserveStates(const kernels::Context& context,
+                               std::span<const MambaRun> runs) const {
   for (const MambaRun& run : runs) {
-    Observe(MambaSite::kState, {reinterpret_cast<const float*>(run.scan_state), N_, E_});
+    Observe(context, MambaSite::kState, {reinterpret_cast<const float*>(run.scan_state), N_, E_});
   }
 }
 

@@ -71,7 +71,8 @@ enum class MambaSite {
 class MambaObserver {
  public:
   virtual ~MambaObserver() = default;
-  virtual void Observe(int64_t layer, MambaSite site, kernels::MatrixView<const float> values) = 0;
+  virtual void Observe(const kernels::Context& context, int64_t layer, MambaSite site,
+                       kernels::MatrixView<const float> values) = 0;
 };
 
 // The rows [begin, begin + length) of a batch and the recurrent states of their sequence in one
@@ -87,8 +88,8 @@ struct MambaRun {
 // that differ. The states of its runs must be RecurrentStates of the layout.
 class MambaBlock : public Block {
  public:
-  void Forward(std::span<const BlockRun> runs, ResidualStream& stream,
-               Arena scratch) const override;
+  void Forward(const kernels::Context& context, std::span<const BlockRun> runs,
+               ResidualStream& stream, Arena scratch) const override;
   int64_t ScratchBytes(int64_t rows) const override;
   void VisitParameters(ParameterVisitor visit) const override;
 
@@ -113,18 +114,21 @@ class MambaBlock : public Block {
   absl::Status LoadShared(WeightLoader& loader);
 
   // Writes x after the convolution, and advances its states.
-  virtual void Convolve(std::span<const MambaRun> runs, const Rows& x, const Rows& out) const = 0;
+  virtual void Convolve(const kernels::Context& context, std::span<const MambaRun> runs,
+                        const Rows& x, const Rows& out) const = 0;
   // Writes y and advances the states of the scan.
-  virtual void Scan(std::span<const MambaRun> runs, const Values& values) const = 0;
+  virtual void Scan(const kernels::Context& context, std::span<const MambaRun> runs,
+                    const Values& values) const = 0;
   // Returns y as the input of W_out.
-  virtual Rows OutputInput(const Values& values) const = 0;
+  virtual Rows OutputInput(const kernels::Context& context, const Values& values) const = 0;
   // Visits the weights of the convolution and the scales of codes.
   virtual void VisitOwnParameters(ParameterVisitor visit) const = 0;
 
   // The tensor "mixer." + `name` of the layer.
   std::string MixerName(const char* name) const { return prefix_ + "mixer." + name; }
-  void Observe(MambaSite site, kernels::MatrixView<const float> values) const {
-    if (observer_ != nullptr) observer_->Observe(layer_, site, values);
+  void Observe(const kernels::Context& context, MambaSite site,
+               kernels::MatrixView<const float> values) const {
+    if (observer_ != nullptr) observer_->Observe(context, layer_, site, values);
   }
 
   const int64_t d_, E_, N_, R_, W_;
@@ -139,7 +143,7 @@ class MambaBlock : public Block {
  private:
   Values LayOut(Arena& arena, kernels::MatrixView<float> hidden, int64_t rows) const;
   std::vector<MambaRun> RunsOf(std::span<const BlockRun> runs) const;
-  void ObserveStates(std::span<const MambaRun> runs) const;
+  void ObserveStates(const kernels::Context& context, std::span<const MambaRun> runs) const;
 
   const std::string prefix_;
   const Inputs inputs_;

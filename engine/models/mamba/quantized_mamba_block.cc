@@ -27,9 +27,11 @@ class QuantizedMambaBlock : public MambaBlock {
   absl::Status Load(WeightLoader& loader, const MambaConfig& config);
 
  private:
-  void Convolve(std::span<const MambaRun> runs, const Rows& x, const Rows& out) const override;
-  void Scan(std::span<const MambaRun> runs, const Values& values) const override;
-  Rows OutputInput(const Values& values) const override;
+  void Convolve(const kernels::Context& context, std::span<const MambaRun> runs, const Rows& x,
+                const Rows& out) const override;
+  void Scan(const kernels::Context& context, std::span<const MambaRun> runs,
+            const Values& values) const override;
+  Rows OutputInput(const kernels::Context& context, const Values& values) const override;
   void VisitOwnParameters(ParameterVisitor visit) const override;
 
   absl::StatusOr<Linear> LoadProduct(WeightLoader& loader, const char* name, int64_t outputs,
@@ -58,45 +60,48 @@ class QuantizedMambaBlock : public MambaBlock {
   Buffer y_multiplier_;                     // [E] = 1 / y's scale, without a rotation
 };
 
-void QuantizedMambaBlock::Convolve(std::span<const MambaRun> runs, const Rows& x,
-                                   const Rows& out) const {
+void QuantizedMambaBlock::Convolve(const kernels::Context& context, std::span<const MambaRun> runs,
+                                   const Rows& x, const Rows& out) const {
   std::vector<kernels::QuantizedConvRun> conv_runs;
   for (const MambaRun& run : runs) {
     conv_runs.push_back({run.begin, run.length, reinterpret_cast<int8_t*>(run.conv_state)});
   }
-  kernels::CausalConv1dSilu(conv_runs, {.x = x.codes,
-                                        .weight = conv_weight_.as<int8_t>(),
-                                        .multiplier = conv_multiplier_.as<float>(),
-                                        .bias = conv_bias_.as<float>(),
-                                        .width = W_,
-                                        .output_multiplier = conv_output_.as<float>(),
-                                        .y = out.codes});
+  kernels::CausalConv1dSilu(context, conv_runs,
+                            {.x = x.codes,
+                             .weight = conv_weight_.as<int8_t>(),
+                             .multiplier = conv_multiplier_.as<float>(),
+                             .bias = conv_bias_.as<float>(),
+                             .width = W_,
+                             .output_multiplier = conv_output_.as<float>(),
+                             .y = out.codes});
 }
 
-void QuantizedMambaBlock::Scan(std::span<const MambaRun> runs, const Values& values) const {
+void QuantizedMambaBlock::Scan(const kernels::Context& context, std::span<const MambaRun> runs,
+                               const Values& values) const {
   std::vector<kernels::QuantizedScanRun> scan_runs;
   for (const MambaRun& run : runs) scan_runs.push_back({run.begin, run.length, run.scan_state});
   const MatrixView<int8_t>& dbc = values.dbc.codes;
-  kernels::SelectiveScan(scan_runs, {.x = {values.x.codes, x_scale_.as<float>()},
-                                     .delta = {values.delta.codes, delta_scale_.as<float>()},
-                                     .delta_bias = dt_bias_.as<float>(),
-                                     .a = A_.as<float>(),
-                                     .b = {dbc.Columns(R_, N_), b_scale_.as<float>()},
-                                     .c = {dbc.Columns(R_ + N_, N_), c_scale_.as<float>()},
-                                     .d = D_.as<float>(),
-                                     .z = {values.xz.codes.Columns(E_, E_), z_scale_.as<float>()},
-                                     .state_dtype = scan_state_,
-                                     .state_scale = state_scale_.as<float>(),
-                                     .y = values.y});
+  kernels::SelectiveScan(context, scan_runs,
+                         {.x = {values.x.codes, x_scale_.as<float>()},
+                          .delta = {values.delta.codes, delta_scale_.as<float>()},
+                          .delta_bias = dt_bias_.as<float>(),
+                          .a = A_.as<float>(),
+                          .b = {dbc.Columns(R_, N_), b_scale_.as<float>()},
+                          .c = {dbc.Columns(R_ + N_, N_), c_scale_.as<float>()},
+                          .d = D_.as<float>(),
+                          .z = {values.xz.codes.Columns(E_, E_), z_scale_.as<float>()},
+                          .state_dtype = scan_state_,
+                          .state_scale = state_scale_.as<float>(),
+                          .y = values.y});
 }
 
 // With an output rotation, which spreads the outliers of y, W_out and y are rotated:
 // h' = (W_out Hᵀ/√E) (H y/√E)
-Rows QuantizedMambaBlock::OutputInput(const Values& values) const {
+Rows QuantizedMambaBlock::OutputInput(const kernels::Context& context, const Values& values) const {
   if (rotated_) {
-    kernels::Hadamard(values.y, rotation_scale_, values.y_input.codes);
+    kernels::Hadamard(context, values.y, rotation_scale_, values.y_input.codes);
   } else {
-    kernels::Quantize(values.y, y_multiplier_.as<float>(), values.y_input.codes);
+    kernels::Quantize(context, values.y, y_multiplier_.as<float>(), values.y_input.codes);
   }
   return values.y_input;
 }

@@ -115,7 +115,8 @@ TEST_F(GeneratorTest, CompletionsEndIndependently) {
 
 TEST_F(GeneratorTest, CancellingARequestEndsAllItsCompletions) {
   HoldFirstPass();
-  Start({.batching = {.max_running = 2}, .cache = {.max_bytes = 0}, .max_unread_tokens = kUnlimited});
+  Start(
+      {.batching = {.max_running = 2}, .cache = {.max_bytes = 0}, .max_unread_tokens = kUnlimited});
   GenerationRequest request = Request({0}, 1000000);
   request.completions = 5;
   Collector collector, next;

@@ -74,8 +74,8 @@ class CostlyConstraintTest : public GeneratorTest {
     const auto vocabulary = std::make_shared<VocabularyTrie>(tokenizer_, tokenizer_.size());
     GenerationRequest request = Request({0}, 1'000'000);
     request.sampling.temperature = 1;
-    auto constraint = Constraint::Compile({ConstraintSpec::Kind::kRegex, {"[ab]*a[ab]{500}"}}, vocabulary,
-                                    limits);
+    auto constraint = Constraint::Compile({ConstraintSpec::Kind::kRegex, {"[ab]*a[ab]{500}"}},
+                                          vocabulary, limits);
     EXPECT_TRUE(constraint.ok()) << constraint.status();
     request.constraint = *std::move(constraint);
     return request;

@@ -231,8 +231,8 @@ class TransformerBlockTest : public testing::TestWithParam<Variant> {
     ResidualStream stream{{sum.data(), kRows, kWidth}, {addend.data(), kRows, kWidth}};
     auto scratch = ledger_.Allocate((*block)->ScratchBytes(kRows), Purpose::kWorkspace, "scratch");
     const BlockRun run{0, kRows, &state};
-    executor_.Run(Priority::kDecode, [&] {
-      (*block)->Forward({&run, 1}, stream, Arena(scratch->data()));
+    executor_.Run(Priority::kDecode, [&](const kernels::Context& context) {
+      (*block)->Forward(context, {&run, 1}, stream, Arena(scratch->data()));
     });
     Matrix output(kRows, std::vector<double>(kWidth));
     for (int64_t r = 0; r < kRows; ++r) {
