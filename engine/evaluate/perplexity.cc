@@ -13,26 +13,26 @@ namespace whipsnake::engine {
 namespace {
 
 // More rows per pass do not make the matrix products faster.
-constexpr int64_t kMaxRows = 2048;
+constexpr int64_t kMaxRowsPerPass = 2048;
 
 // A window and the position reached in it.
-struct Reader {
+struct WindowReader {
   std::span<const int32_t> tokens;
   std::unique_ptr<State> state;
   int64_t position = 0;
 
   // The last token is predicted but never fed.
-  int64_t left() const { return static_cast<int64_t>(tokens.size()) - 1 - position; }
+  int64_t tokens_left() const { return static_cast<int64_t>(tokens.size()) - 1 - position; }
 };
 
 // The number of logit columns that take part in the softmax.
-int64_t VocabularyOf(const ModelInfo& info, const PerplexityOptions& options) {
+int64_t VocabularySize(const ModelInfo& info, const PerplexityOptions& options) {
   return options.known_tokens > 0 ? KnownTokens(info, options.known_tokens) : info.vocab_size;
 }
 
 absl::Status Validate(const ModelInfo& info, std::span<const int32_t> tokens,
                       const PerplexityOptions& options) {
-  const int64_t window = options.window, vocabulary = VocabularyOf(info, options);
+  const int64_t window = options.window, vocabulary = VocabularySize(info, options);
   RETURN_IF_ERROR(CheckLanguageModel(info));
   if (window < 2) {
     return InvalidField("window", absl::StrCat(window), "at least 2 tokens");
@@ -55,12 +55,13 @@ absl::Status Validate(const ModelInfo& info, std::span<const int32_t> tokens,
 
 // Advances each reader by up to `chunk` tokens in one forward pass. Returns the summed loss of the
 // tokens that follow them.
-absl::StatusOr<double> Advance(Model& model, Executor& executor, std::span<Reader> readers,
-                               int64_t chunk, const PerplexityOptions& options) {
+absl::StatusOr<double> AdvanceReaders(Model& model, Executor& executor,
+                                      std::span<WindowReader> readers, int64_t chunk,
+                                      const PerplexityOptions& options) {
   std::vector<Run> runs;
   std::vector<int32_t> targets;
-  for (Reader& reader : readers) {
-    const int64_t count = std::min(chunk, reader.left());
+  for (WindowReader& reader : readers) {
+    const int64_t count = std::min(chunk, reader.tokens_left());
     if (count == 0) continue;
     runs.push_back(
         {reader.tokens.subspan(reader.position, count), reader.state.get(), LogitsOf::kAll});
@@ -69,7 +70,7 @@ absl::StatusOr<double> Advance(Model& model, Executor& executor, std::span<Reade
     reader.position += count;
   }
   ASSIGN_OR_RETURN(const kernels::MatrixView<const float> logits, model.Forward(runs));
-  const int64_t vocabulary = VocabularyOf(model.info(), options);
+  const int64_t vocabulary = VocabularySize(model.info(), options);
   std::vector<double> losses(targets.size());
   RETURN_IF_ERROR(executor.TryRun(options.priority, [&](const kernels::Context& context) {
     const int threads = kernels::Threads(context);
@@ -92,8 +93,8 @@ absl::StatusOr<double> Advance(Model& model, Executor& executor, std::span<Reade
 double Perplexity::perplexity() const { return std::exp(nll); }
 
 int64_t DefaultWindow(const ModelInfo& info) {
-  const int64_t usual = PerplexityOptions{}.window;
-  return info.max_positions > 0 ? std::min(usual, info.max_positions) : usual;
+  const int64_t default_window = PerplexityOptions{}.window;
+  return info.max_positions > 0 ? std::min(default_window, info.max_positions) : default_window;
 }
 
 absl::StatusOr<Perplexity> EvaluatePerplexity(Model& model, Executor& executor,
@@ -104,16 +105,17 @@ absl::StatusOr<Perplexity> EvaluatePerplexity(Model& model, Executor& executor,
   RETURN_IF_ERROR(Validate(model.info(), tokens, options));
 
   const int64_t row_bytes = model.info().vocab_size * static_cast<int64_t>(sizeof(float));
-  const int64_t rows = std::clamp<int64_t>(options.max_logits_bytes / row_bytes, 1, kMaxRows);
-  const int64_t side_by_side = std::max<int64_t>(rows / window, 1);
-  const int64_t chunk = rows / side_by_side;
+  const int64_t rows =
+      std::clamp<int64_t>(options.max_logits_bytes / row_bytes, 1, kMaxRowsPerPass);
+  const int64_t windows_per_batch = std::max<int64_t>(rows / window, 1);
+  const int64_t chunk = rows / windows_per_batch;
 
   Perplexity result;
   result.tokens = static_cast<int64_t>(tokens.size());
   double loss = 0;
-  for (int64_t begin = 0; begin < result.tokens; begin += side_by_side * window) {
-    std::vector<Reader> readers;
-    for (int64_t at = begin; at < std::min(begin + side_by_side * window, result.tokens);
+  for (int64_t begin = 0; begin < result.tokens; begin += windows_per_batch * window) {
+    std::vector<WindowReader> readers;
+    for (int64_t at = begin; at < std::min(begin + windows_per_batch * window, result.tokens);
          at += window) {
       const int64_t count = std::min(window, result.tokens - at);
       if (count < 2) continue;
@@ -122,8 +124,8 @@ absl::StatusOr<Perplexity> EvaluatePerplexity(Model& model, Executor& executor,
       result.predicted += count - 1;
     }
     // The first window of a batch is the longest.
-    while (!readers.empty() && readers.front().left() > 0) {
-      ASSIGN_OR_RETURN(const double sum, Advance(model, executor, readers, chunk, options));
+    while (!readers.empty() && readers.front().tokens_left() > 0) {
+      ASSIGN_OR_RETURN(const double sum, AdvanceReaders(model, executor, readers, chunk, options));
       loss += sum;
       if (progress) {
         const int64_t done = begin + readers.front().position * readers.size();

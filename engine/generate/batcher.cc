@@ -14,10 +14,10 @@ namespace {
 constexpr int kPriorities = 3;
 
 // A client with this many more running sequences than another has more than its share.
-constexpr int64_t kUnfair = 2;
+constexpr int64_t kUnfairDifference = 2;
 
-// The priority to which a sequence of this rank has risen: at most kHigh.
-int Risen(int64_t rank) { return static_cast<int>(std::max<int64_t>(rank, 0)); }
+// The priority of a sequence that has risen to this rank: at most kHigh.
+int EffectivePriority(int64_t rank) { return static_cast<int>(std::max<int64_t>(rank, 0)); }
 
 }  // namespace
 
@@ -34,17 +34,17 @@ absl::Status Batcher::Add(const BatchEntry& entry) {
   }
   if (requests > 0 && tokens + entry.prompt_tokens > options_.max_waiting_tokens) {
     return absl::ResourceExhaustedError(absl::StrCat("the queue is full: prompts of ", tokens,
-                                                     " tokens are waiting, of at most ",
-                                                     options_.max_waiting_tokens));
+                                                     " tokens are waiting, at most ",
+                                                     options_.max_waiting_tokens, " are allowed"));
   }
   // A client that returns from idle starts with at least the lowest count among the active clients,
   // so it gets no credit for the time it was away.
-  const double least = LeastServed();
+  const double min_served = MinServed();
   std::erase_if(clients_, [&](const auto& client) {
-    return client.second.sequences == 0 && client.second.served <= least;
+    return client.second.sequences == 0 && client.second.served <= min_served;
   });
   Client& client =
-      clients_.try_emplace(entry.client, Client{.served = least, .last_ran = entry.arrival})
+      clients_.try_emplace(entry.client, Client{.served = min_served, .last_ran = entry.arrival})
           .first->second;
   ++client.sequences;
   waiting_.push_back({.entry = entry, .client = &client, .prompt_left = entry.prompt_tokens});
@@ -53,9 +53,9 @@ absl::Status Batcher::Add(const BatchEntry& entry) {
 
 std::vector<BatchShare> Batcher::Plan(Clock::time_point now,
                                       const std::function<bool(uint64_t id)>& ready) {
-  NoteBegun();
+  CommitLastPlan();
   planned_at_ = now;
-  BarLaterRequests(now);
+  BlockLaterRequests(now);
   Admit(now);
   std::vector<BatchShare> shares;
   std::vector<Item*> reading;
@@ -69,33 +69,34 @@ std::vector<BatchShare> Batcher::Plan(Clock::time_point now,
     item.begun = true;
     item.client->served += 1;
   }
-  ShareOut(shares.empty() ? options_.prefill_chunk_tokens : options_.mixed_chunk_tokens,
-           std::move(reading), shares);
+  DistributePromptTokens(
+      shares.empty() ? options_.prefill_chunk_tokens : options_.mixed_chunk_tokens,
+      std::move(reading), shares);
   return shares;
 }
 
-void Batcher::ShareOut(int64_t budget, std::vector<Item*> reading,
-                       std::vector<BatchShare>& shares) {
+void Batcher::DistributePromptTokens(int64_t budget, std::vector<Item*> reading,
+                                     std::vector<BatchShare>& shares) {
   if (reading.empty()) return;
   const Item* first = *std::ranges::min_element(
       reading, {}, [&](const Item* item) { return AgedRank(*item, planned_at_); });
-  const int64_t kept = std::min(first->prompt_left, (budget + 1) / 2);
-  budget -= kept;
+  const int64_t reserved = std::min(first->prompt_left, (budget + 1) / 2);
+  budget -= reserved;
   std::ranges::stable_sort(
       reading, {}, [](const Item* item) { return std::pair(item->rank, item->prompt_left); });
   for (Item* item : reading) {
-    const int64_t own = item == first ? kept : 0;
-    const int64_t more = std::min(budget, item->prompt_left - own);
-    if (own + more == 0) continue;
-    budget -= more;
-    shares.push_back({item->entry.id, own + more});
-    item->prompt_left -= own + more;
+    const int64_t guaranteed = item == first ? reserved : 0;
+    const int64_t extra = std::min(budget, item->prompt_left - guaranteed);
+    if (guaranteed + extra == 0) continue;
+    budget -= extra;
+    shares.push_back({item->entry.id, guaranteed + extra});
+    item->prompt_left -= guaranteed + extra;
     item->begun = true;
-    item->client->served += static_cast<double>(own + more);
+    item->client->served += static_cast<double>(guaranteed + extra);
   }
 }
 
-void Batcher::TakeBack(const BatchShare& share) {
+void Batcher::UndoShare(const BatchShare& share) {
   const auto found = std::ranges::find(running_, share.id, &Item::id);
   if (found == running_.end()) return;
   found->prompt_left += share.prompt_tokens;
@@ -127,10 +128,10 @@ void Batcher::Remove(uint64_t id) {
     if (found == items->end()) continue;
     if (found->begun && items == &running_) found->client->last_ran = planned_at_;
     if (items == &running_) --found->client->running;
-    EndBar(*found);
-    Forget(*found);
+    StopBlocking(*found);
+    RemoveFromClient(*found);
     items->erase(found);
-    return LetHeldGo();
+    return ReleasePostponed();
   }
 }
 
@@ -141,74 +142,76 @@ bool Batcher::Postpone(std::span<const BatchShare> shares) {
     found->begun = false;
     found->prompt_left += share.prompt_tokens;
     found->client->served -= static_cast<double>(std::max<int64_t>(share.prompt_tokens, 1));
-    found->held = any_held_ = true;
-    found->lacks = found->queued;
+    found->postponed = any_postponed_ = true;
+    found->lacks_memory = found->queued;
     Stop(found);
   }
   const bool helps =
       std::ranges::any_of(running_, &Item::begun) || std::ranges::any_of(waiting_, &Item::begun);
   if (!helps) {
-    LetHeldGo();
-    ForgetLacks();
+    ReleasePostponed();
+    ClearMemoryShortages();
   }
   return helps;
 }
 
-void Batcher::LetHeldGo() {
-  if (!std::exchange(any_held_, false)) return;
-  for (Item& item : waiting_) item.held = false;
+void Batcher::ReleasePostponed() {
+  if (!std::exchange(any_postponed_, false)) return;
+  for (Item& item : waiting_) item.postponed = false;
 }
 
-void Batcher::ForgetLacks() {
+void Batcher::ClearMemoryShortages() {
   for (Items* items : {&waiting_, &running_}) {
     for (Item& item : *items) {
-      EndBar(item);
-      item.lacks = false;
+      StopBlocking(item);
+      item.lacks_memory = false;
     }
   }
 }
 
-void Batcher::NoteBegun() {
+void Batcher::CommitLastPlan() {
   for (Item& item : running_) {
     if (!item.begun) continue;
-    EndBar(item);
-    item.queued = item.lacks = false;
+    StopBlocking(item);
+    item.queued = item.lacks_memory = false;
     item.client->last_ran = planned_at_;
   }
 }
 
-void Batcher::EndBar(Item& item) {
-  if (std::exchange(item.bars, false)) last_barred_ = planned_at_;
+void Batcher::StopBlocking(Item& item) {
+  if (std::exchange(item.blocking, false)) last_blocked_ = planned_at_;
 }
 
-std::tuple<int64_t, double, uint64_t> Batcher::Turn(const Item& item, Clock::time_point now) const {
+std::tuple<int64_t, double, uint64_t> Batcher::BlockingOrder(const Item& item,
+                                                             Clock::time_point now) const {
   return {AgedRank(item, now), item.client->served, item.id()};
 }
 
-// A request that is just being tried again bars the others too: the returned memory is for it.
-const Batcher::Item* Batcher::WhoBars(Clock::time_point now) const {
+// A request that is being tried again blocks the others too: the returned memory is for it.
+const Batcher::Item* Batcher::FindBlockingRequest(Clock::time_point now) const {
   const Item* first = nullptr;
   for (const Items* items : {&waiting_, &running_}) {
     for (const Item& item : *items) {
-      const auto since = std::max(item.entry.arrival, last_barred_);
-      if (!item.lacks || now - since < options_.aging) continue;
-      if (first == nullptr || Turn(item, now) < Turn(*first, now)) first = &item;
+      const auto since = std::max(item.entry.arrival, last_blocked_);
+      if (!item.lacks_memory || now - since < options_.aging) continue;
+      if (first == nullptr || BlockingOrder(item, now) < BlockingOrder(*first, now)) first = &item;
     }
   }
   return first;
 }
 
-void Batcher::BarLaterRequests(Clock::time_point now) {
-  const Item* const first = WhoBars(now);
+void Batcher::BlockLaterRequests(Clock::time_point now) {
+  const Item* const first = FindBlockingRequest(now);
   for (Items* items : {&waiting_, &running_}) {
     for (Item& item : *items) {
-      item.bars = &item == first;
-      item.barred = first != nullptr && item.queued && Turn(*first, now) < Turn(item, now);
+      item.blocking = &item == first;
+      item.blocked =
+          first != nullptr && item.queued && BlockingOrder(*first, now) < BlockingOrder(item, now);
     }
   }
 }
 
-std::vector<uint64_t> Batcher::WhoYieldsTo(uint64_t id) {
+std::vector<uint64_t> Batcher::SequencesYieldingTo(uint64_t id) {
   std::vector<uint64_t> yielding;
   const auto found = std::ranges::find(running_, id, &Item::id);
   if (found == running_.end()) return yielding;
@@ -216,7 +219,7 @@ std::vector<uint64_t> Batcher::WhoYieldsTo(uint64_t id) {
     if (item->begun) yielding.push_back(item->id());
   }
   for (auto item = running_.rbegin(); item != running_.rend(); ++item) {
-    const bool fair = item->client->running < found->client->running + kUnfair;
+    const bool fair = item->client->running < found->client->running + kUnfairDifference;
     if (item->begun && !fair && item->priority() >= found->rank) yielding.push_back(item->id());
   }
   return yielding;
@@ -234,30 +237,30 @@ void Batcher::Restart(uint64_t id, int64_t tokens) {
   found->prompt_left = tokens;
 }
 
-int64_t Batcher::Agings(Clock::duration time) const {
+int64_t Batcher::AgingPeriods(Clock::duration time) const {
   return std::max<int64_t>(time / options_.aging, 0);
 }
 
 int64_t Batcher::AgedRank(const Item& item, Clock::time_point now) const {
-  return item.priority() - Agings(now - item.entry.arrival);
+  return item.priority() - AgingPeriods(now - item.entry.arrival);
 }
 
-int64_t Batcher::TurnRank(const Item& item, Clock::time_point now) const {
+int64_t Batcher::AdmissionRank(const Item& item, Clock::time_point now) const {
   const int64_t rank = AgedRank(item, now);
-  return rank >= 0 ? rank : std::max(rank, -Agings(now - item.client->last_ran));
+  return rank >= 0 ? rank : std::max(rank, -AgingPeriods(now - item.client->last_ran));
 }
 
-Batcher::Items::iterator Batcher::Next(const auto& rank) {
+Batcher::Items::iterator Batcher::NextToAdmit(const auto& rank) {
   const auto key = [&](const Item& item) { return std::pair(rank(item), item.client->served); };
   auto next = waiting_.end();
   for (auto item = waiting_.begin(); item != waiting_.end(); ++item) {
-    if (item->held || item->barred) continue;
+    if (item->postponed || item->blocked) continue;
     if (next == waiting_.end() || key(*item) < key(*next)) next = item;
   }
   return next;
 }
 
-Batcher::Items::iterator Batcher::Victim() {
+Batcher::Items::iterator Batcher::FindVictim() {
   auto victim = running_.begin();
   for (auto item = running_.begin(); item != running_.end(); ++item) {
     if (item->rank >= victim->rank) victim = item;
@@ -266,17 +269,17 @@ Batcher::Items::iterator Batcher::Victim() {
 }
 
 void Batcher::Admit(Clock::time_point now) {
-  const auto aged = [&](const Item& item) { return TurnRank(item, now); };
+  const auto aged = [&](const Item& item) { return AdmissionRank(item, now); };
   while (running() < options_.max_running) {
-    const auto next = Next(aged);
+    const auto next = NextToAdmit(aged);
     if (next == waiting_.end()) break;
-    Start(next, Risen(aged(*next)));
+    Start(next, EffectivePriority(aged(*next)));
   }
   // Running sequences are displaced by original priority only. With aging, equals would displace
   // each other without any gain.
   const auto base = [](const Item& item) { return item.priority(); };
   while (!running_.empty()) {
-    const auto next = Next(base), victim = Victim();
+    const auto next = NextToAdmit(base), victim = FindVictim();
     if (next == waiting_.end() || base(*next) >= victim->rank) break;
     Start(next, base(*next));
     Stop(victim);
@@ -306,14 +309,14 @@ bool Batcher::Rebalance(Clock::time_point now) {
   };
   auto next = waiting_.end();
   for (auto item = waiting_.begin(); item != waiting_.end(); ++item) {
-    if (item->held || item->barred) continue;
-    const auto victim = victims[Risen(AgedRank(*item, now))];
+    if (item->postponed || item->blocked) continue;
+    const auto victim = victims[EffectivePriority(AgedRank(*item, now))];
     if (victim == running_.end()) continue;
-    if (victim->client->running < item->client->running + kUnfair) continue;
+    if (victim->client->running < item->client->running + kUnfairDifference) continue;
     if (next == waiting_.end() || key(*item) < key(*next)) next = item;
   }
   if (next == waiting_.end()) return false;
-  const int rank = Risen(AgedRank(*next, now));
+  const int rank = EffectivePriority(AgedRank(*next, now));
   Start(next, rank);
   Stop(victims[rank]);
   return true;
@@ -331,17 +334,17 @@ void Batcher::Stop(Items::iterator item) {
   waiting_.splice(waiting_.begin(), running_, item);
 }
 
-void Batcher::Forget(const Item& item) {
+void Batcher::RemoveFromClient(const Item& item) {
   --item.client->sequences;
   if (waiting_.size() + running_.size() == 1) clients_.clear();  // `item` was the last
 }
 
-double Batcher::LeastServed() const {
-  double least = std::numeric_limits<double>::infinity();
+double Batcher::MinServed() const {
+  double min_served = std::numeric_limits<double>::infinity();
   for (const auto& [name, client] : clients_) {
-    if (client.sequences > 0) least = std::min(least, client.served);
+    if (client.sequences > 0) min_served = std::min(min_served, client.served);
   }
-  return clients_.empty() ? 0 : least;
+  return clients_.empty() ? 0 : min_served;
 }
 
 }  // namespace whipsnake::engine

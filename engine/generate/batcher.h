@@ -20,17 +20,17 @@
 //
 // A request that finds no memory when it is to start is tried again when another sequence is
 // removed. Until one `aging` after its arrival, all others may start before it. If it has not begun
-// by then, it bars the requests that come after it: none of them starts until it has begun.
+// by then, it blocks the requests that come after it: none of them starts until it has begun.
 // Returned memory thus accumulates for it, and it begins at the latest when all sequences that have
 // begun or come before it are over. In this order, each request rises above kHigh for all of its
 // own wait. Only requests that are older, or younger by a few `aging`, come before it; these may
 // start. The sequences of requests that have begun continue.
 //
-// Only one request bars at a time: of those that have waited so long, the first in this order.
-// After it has begun or left, none bars for one `aging`, whoever sent it. Large requests thus
-// cannot keep the others out one after another: after each of them, the others may start for that
-// time. If no sequence has begun, none has memory to return, and the bar ends too, as the other
-// requests may need less memory.
+// Only one request blocks others at a time: of those that have waited so long, the first in this
+// order. After it has begun or left, none blocks others for one `aging`, whoever sent it. Large
+// requests thus cannot keep the others out one after another: after each of them, the others may
+// start for that time. If no sequence has begun, none has memory to return, and the blocking ends
+// too, as the other requests may need less memory.
 //
 // A running sequence is displaced in two cases. It then waits again and later continues from where
 // it was:
@@ -105,7 +105,7 @@ class Batcher {
       const std::function<bool(uint64_t id)>& ready = [](uint64_t) { return true; });
 
   // Undoes a share of the last plan. The sequence stays running.
-  void TakeBack(const BatchShare& share);
+  void UndoShare(const BatchShare& share);
 
   // Skips the first `tokens` tokens of a sequence's prompt, which need no computation. `share` is
   // its first share, from the last plan. Returns what is left of that share, possibly nothing.
@@ -126,7 +126,7 @@ class Batcher {
   // The sequences that have begun and must give up their memory for `id` if memory is short: first
   // those that wait, then those of clients with at least two more running that are not more urgent.
   // Within each group the last one comes first.
-  std::vector<uint64_t> WhoYieldsTo(uint64_t id);
+  std::vector<uint64_t> SequencesYieldingTo(uint64_t id);
 
   // The sequence has lost its state: it waits, and reads `tokens` tokens before it continues.
   void Restart(uint64_t id, int64_t tokens);
@@ -149,45 +149,48 @@ class Batcher {
     BatchEntry entry;
     Client* client = nullptr;
     int64_t prompt_left = 0;
-    int rank = 0;         // the priority to which it had risen when it was admitted
-    bool queued = true;   // a request that has never run
-    bool begun = false;   // has been in a plan that was carried out, and holds its memory
-    bool held = false;    // found no memory, and no sequence has been removed since
-    bool lacks = false;   // a request that found no memory when it was to start, and has not begun
-    bool bars = false;    // lacks memory, and requests that come after it do not start
-    bool barred = false;  // a request that comes after the one that bars
+    int rank = 0;            // the priority to which it had risen when it was admitted
+    bool queued = true;      // a request that has never run
+    bool begun = false;      // has been in a plan that was carried out, and holds its memory
+    bool postponed = false;  // found no memory, and no sequence has been removed since
+    // A request that found no memory when it was to start, and has not begun.
+    bool lacks_memory = false;
+    bool blocking = false;  // lacks memory, and requests that come after it do not start
+    bool blocked = false;   // a request that comes after the blocking one
   };
   using Items = std::list<Item>;
 
-  int64_t Agings(Clock::duration time) const;
+  int64_t AgingPeriods(Clock::duration time) const;
   // The priority after aging. Negative: above kHigh.
   int64_t AgedRank(const Item& item, Clock::time_point now) const;
   // The same for the order in which sequences are admitted.
-  int64_t TurnRank(const Item& item, Clock::time_point now) const;
-  // The place in the order in which requests bar each other: the least comes first.
-  std::tuple<int64_t, double, uint64_t> Turn(const Item& item, Clock::time_point now) const;
+  int64_t AdmissionRank(const Item& item, Clock::time_point now) const;
+  // The place in the order in which requests block each other: the least comes first.
+  std::tuple<int64_t, double, uint64_t> BlockingOrder(const Item& item,
+                                                      Clock::time_point now) const;
   // Records that the last plan has been carried out.
-  void NoteBegun();
-  // The request whose turn it is to bar, or nullptr.
-  const Item* WhoBars(Clock::time_point now) const;
-  void BarLaterRequests(Clock::time_point now);
-  void EndBar(Item& item);  // does nothing if the item does not bar
+  void CommitLastPlan();
+  // The request whose turn it is to block others, or nullptr.
+  const Item* FindBlockingRequest(Clock::time_point now) const;
+  void BlockLaterRequests(Clock::time_point now);
+  void StopBlocking(Item& item);  // does nothing if the item does not block
   // The waiting sequence to admit next, or waiting_.end() if none may be admitted.
-  Items::iterator Next(const auto& rank);
-  Items::iterator Victim();  // the last of the least urgent running sequences
+  Items::iterator NextToAdmit(const auto& rank);
+  Items::iterator FindVictim();  // the last of the least urgent running sequences
   void Admit(Clock::time_point now);
   // Moves one place from the client with the most running sequences to one with fewer. Returns
   // false if the places are shared fairly.
   bool Rebalance(Clock::time_point now);
-  void LetHeldGo();
-  void ForgetLacks();  // nor does any request bar then
+  void ReleasePostponed();
+  void ClearMemoryShortages();  // no request blocks others afterwards
   // Move a sequence from waiting to running, and back.
   void Start(Items::iterator item, int rank);
   void Stop(Items::iterator item);
   // Divides `budget` prompt tokens among `reading`.
-  void ShareOut(int64_t budget, std::vector<Item*> reading, std::vector<BatchShare>& shares);
-  void Forget(const Item& item);
-  double LeastServed() const;
+  void DistributePromptTokens(int64_t budget, std::vector<Item*> reading,
+                              std::vector<BatchShare>& shares);
+  void RemoveFromClient(const Item& item);
+  double MinServed() const;
 
   const BatcherOptions options_;
   Items waiting_;  // in order of arrival, except that sequences that ran before come first
@@ -196,9 +199,9 @@ class Batcher {
   // least-served client with sequences. The latter are kept so that a client cannot reset its count
   // by leaving.
   std::map<std::string, Client> clients_;
-  bool any_held_ = false;
-  Clock::time_point planned_at_;   // of the last plan
-  Clock::time_point last_barred_;  // the end of the last bar
+  bool any_postponed_ = false;
+  Clock::time_point planned_at_;    // of the last plan
+  Clock::time_point last_blocked_;  // when a request last stopped blocking others
 };
 
 }  // namespace whipsnake::engine

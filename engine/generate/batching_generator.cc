@@ -13,7 +13,7 @@
 #include "engine/base/mutex.h"
 #include "engine/base/status.h"
 #include "engine/generate/batcher.h"
-#include "engine/generate/form_worker.h"
+#include "engine/generate/constraint_worker.h"
 #include "engine/generate/generation.h"
 #include "engine/generate/generator.h"
 #include "engine/generate/notifier.h"
@@ -26,7 +26,7 @@ namespace {
 
 // How often to check for returned memory, cancelled requests and passed deadlines while no sequence
 // can run.
-constexpr auto kLookAgain = std::chrono::milliseconds(10);
+constexpr auto kRetryInterval = std::chrono::milliseconds(10);
 
 // Used if there is no observer.
 class NullObserver : public GenerationObserver {
@@ -40,19 +40,19 @@ class NullObserver : public GenerationObserver {
 };
 
 // A sequence's part of a step, and its outcome.
-struct Member {
+struct StepMember {
   Generation* generation;
   int index;  // of the sequence in the generation
   BatchShare share;
-  bool reads_prompt = false;
+  bool reading_prompt = false;
   absl::Status status = {};
 
-  bool has_run() const { return status.ok() && !generation->complete(index); }
+  bool participates() const { return status.ok() && !generation->complete(index); }
 };
 
-StepShape ShapeOf(std::span<Member* const> members) {
+StepShape ShapeOf(std::span<StepMember* const> members) {
   StepShape shape;
-  for (const Member* member : members) {
+  for (const StepMember* member : members) {
     if (member->share.prompt_tokens == 0) {
       ++shape.decoding;
     } else {
@@ -73,16 +73,16 @@ class BatchingGenerator : public Generator {
                     GenerationObserver* observer)
       : model_(*model),
         options_(options),
-        memory_(options.ledger == nullptr || options.ledger->limit() == 0
-                    ? std::numeric_limits<int64_t>::max()
-                    : options.ledger->limit() - model->info().weights_bytes -
-                          model->WorkspaceBytes(LargestStep(options.batching))),
+        available_bytes_(options.ledger == nullptr || options.ledger->limit() == 0
+                             ? std::numeric_limits<int64_t>::max()
+                             : options.ledger->limit() - model->info().weights_bytes -
+                                   model->WorkspaceBytes(LargestStep(options.batching))),
         observer_(observer != nullptr ? observer : &null_observer_),
         cache_(options.cache),
         environment_{*tokenizer,
                      *model,
                      cache_,
-                     form_worker_,
+                     constraint_worker_,
                      *observer_,
                      options_.ledger,
                      options_.max_unread_tokens},
@@ -104,11 +104,11 @@ class BatchingGenerator : public Generator {
 
   absl::StatusOr<std::shared_ptr<GenerationStream>> Submit(
       GenerationRequest request, std::function<void()> on_ready) override {
-    RETURN_IF_ERROR(CheckEverFits(request));
+    RETURN_IF_ERROR(CheckFitsAlone(request));
     Reservation booked;
     if (options_.ledger != nullptr) {
       ASSIGN_OR_RETURN(booked, options_.ledger->Reserve(WaitingBytes(request), Purpose::kRequests,
-                                                        "a request that waits"));
+                                                        "a waiting request"));
     }
     auto stream = std::make_shared<BufferedStream>(std::move(on_ready), &notifier_);
     auto generation =
@@ -120,9 +120,10 @@ class BatchingGenerator : public Generator {
     MutexLock lock(mutex_);
     if (draining_)
       return absl::UnavailableError("the model takes no new requests: it is being drained");
-    if (queue_bytes_ > 0 && queue_bytes_ + generation->waiting_bytes() > QueueMemory()) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat("the queue is full: ", queue_bytes_, " bytes of at most ", QueueMemory()));
+    if (queue_bytes_ > 0 && queue_bytes_ + generation->waiting_bytes() > MaxQueueBytes()) {
+      return absl::ResourceExhaustedError(absl::StrCat("the queue is full: its requests take ",
+                                                       queue_bytes_, " bytes, at most ",
+                                                       MaxQueueBytes(), " are allowed"));
     }
     entry.id = next_id_;
     RETURN_IF_ERROR(batcher_.Add(entry));
@@ -150,59 +151,60 @@ class BatchingGenerator : public Generator {
 
  private:
   using Generations = std::map<uint64_t, std::unique_ptr<Generation>>;
-  using Ended = std::vector<std::pair<std::unique_ptr<Generation>, absl::Status>>;
+  using EndedGenerations = std::vector<std::pair<std::unique_ptr<Generation>, absl::Status>>;
 
   void Loop() {
     while (true) {
-      Ended ended;
-      std::vector<Member> members;
+      EndedGenerations ended;
+      std::vector<StepMember> members;
       {
         MutexLock lock(mutex_);
         while (generations_.empty() && !shutdown_) wake_.Wait(mutex_);
-        if (stalled_ && !shutdown_) wake_.WaitUntil(mutex_, Clock::now() + kLookAgain);
+        if (stalled_ && !shutdown_) wake_.WaitUntil(mutex_, Clock::now() + kRetryInterval);
         if (generations_.empty()) return;
-        ended = TakeUnwanted();
+        ended = RemoveUnwanted();
         for (const BatchShare& share :
              batcher_.Plan(Clock::now(), [this](uint64_t id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
                return IsReady(id);
              })) {
-          const auto [id, generation] = Find(share.id);
+          const auto [id, generation] = FindGeneration(share.id);
           members.push_back({.generation = generation,
                              .index = static_cast<int>(share.id - id),
                              .share = share,
-                             .reads_prompt = generation->prompt_left() > 0});
+                             .reading_prompt = generation->prompt_left() > 0});
         }
         // All sequences wait for their allowed tokens. They may be cancelled or pass their
         // deadlines in the meantime.
         if (members.empty() && ended.empty()) {
-          wake_.WaitUntil(mutex_, Clock::now() + kLookAgain);
+          wake_.WaitUntil(mutex_, Clock::now() + kRetryInterval);
           continue;
         }
       }
       for (const auto& [generation, status] : ended) generation->Finish(status);
       PrepareMembers(members);
       Step(members);
-      for (const auto& [generation, status] : TakeEnded(members)) generation->Finish(status);
+      for (const auto& [generation, status] : RemoveEnded(members)) generation->Finish(status);
     }
   }
 
   // The generation that a sequence belongs to, with the generation's id.
-  std::pair<uint64_t, Generation*> Find(uint64_t id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+  std::pair<uint64_t, Generation*> FindGeneration(uint64_t id) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     const auto found = std::prev(generations_.upper_bound(id));
     return {found->first, found->second.get()};
   }
 
   bool IsReady(uint64_t id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    const auto [first, generation] = Find(id);
+    const auto [first, generation] = FindGeneration(id);
     return generation->ready(static_cast<int>(id - first));
   }
 
-  std::unique_ptr<Generation> TakeOut(Generations::iterator found)
+  std::unique_ptr<Generation> RemoveGeneration(Generations::iterator found)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     std::unique_ptr<Generation> generation = std::move(found->second);
     for (int index = 0; index < generation->sequences(); ++index) {
       batcher_.Remove(found->first + index);
-      lacking_since_.erase(found->first + index);
+      shortage_since_.erase(found->first + index);
     }
     queue_bytes_ -= generation->waiting_bytes();
     generations_.erase(found);
@@ -211,28 +213,28 @@ class BatchingGenerator : public Generator {
 
   // The most memory that all requests together hold from their arrival on, unless there is only one
   // request. The rest is available to each of them when no other runs.
-  int64_t QueueMemory() const { return memory_ / 8; }
+  int64_t MaxQueueBytes() const { return available_bytes_ / 8; }
 
-  absl::Status CheckEverFits(const GenerationRequest& request) const {
-    const int64_t most = memory_ - QueueMemory();
+  absl::Status CheckFitsAlone(const GenerationRequest& request) const {
+    const int64_t max_bytes = available_bytes_ - MaxQueueBytes();
     const int64_t bytes =
-        WaitingBytes(request) + LeastStateBytes(request, model_) +
+        WaitingBytes(request) + MinStateBytes(request, model_) +
         RunningBytes(request, model_.info()) +
-        OutputBytes(request, MostOutputTokens(request), options_.max_unread_tokens);
-    if (bytes <= most) return absl::OkStatus();
+        OutputBytes(request, MaxOutputTokens(request), options_.max_unread_tokens);
+    if (bytes <= max_bytes) return absl::OkStatus();
     return InvalidField(
         "stopping.max_new_tokens",
-        absl::StrCat(request.max_new_tokens, " tokens of ", request.completions,
-                     " completions after ", request.prompt.size(),
-                     " tokens of the prompt, which need ", bytes, " bytes of memory"),
-        absl::StrCat("at most ", most, " bytes, which there are beside the model"));
+        absl::StrCat(request.max_new_tokens, " tokens for each of ", request.completions,
+                     " completions and a prompt of ", request.prompt.size(), " tokens, in all ",
+                     bytes, " bytes of memory"),
+        absl::StrCat("at most ", max_bytes, " bytes, the memory left beside the model"));
   }
 
   // Removes the generations that are no longer wanted, whether they wait or run; all of them on
   // shutdown.
-  Ended TakeUnwanted() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+  EndedGenerations RemoveUnwanted() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     const Clock::time_point now = Clock::now();
-    Ended ended;
+    EndedGenerations ended;
     for (auto it = generations_.begin(); it != generations_.end();) {
       const absl::Status status = shutdown_ ? absl::UnavailableError("the server is shutting down")
                                             : it->second->CheckWanted(now);
@@ -240,60 +242,61 @@ class BatchingGenerator : public Generator {
         ++it;
         continue;
       }
-      ended.emplace_back(TakeOut(it++), status);
+      ended.emplace_back(RemoveGeneration(it++), status);
     }
     return ended;
   }
 
   // Gives each member its state. Members that find no memory wait until another sequence has ended
-  // or made room for them. A member that has found none for memory_patience, while no other
+  // or made room for them. A member that has found none for memory_timeout, while no other
   // sequence holds any, fails.
-  void PrepareMembers(std::vector<Member>& members) {
+  void PrepareMembers(std::vector<StepMember>& members) {
     const Clock::time_point now = Clock::now();
-    std::vector<BatchShare> without;
-    std::erase_if(members, [&](const Member& member) { return SendToReadAgain(member); });
+    std::vector<BatchShare> postponed;
+    std::erase_if(members, [&](const StepMember& member) { return RestartIfStateLost(member); });
     for (size_t i = 0; i < members.size(); ++i) {
-      absl::StatusOr<int64_t> seen = members[i].generation->Prepare(members[i].index, now);
-      while (absl::IsResourceExhausted(seen.status()) && MakeRoomFor(i, members)) {
-        seen = members[i].generation->Prepare(members[i].index, now);
+      absl::StatusOr<int64_t> tokens_seen =
+          members[i].generation->PrepareState(members[i].index, now);
+      while (absl::IsResourceExhausted(tokens_seen.status()) && MakeRoomFor(i, members)) {
+        tokens_seen = members[i].generation->PrepareState(members[i].index, now);
       }
-      Member& member = members[i];
-      member.status = seen.status();
-      if (absl::IsResourceExhausted(member.status)) without.push_back(member.share);
-      if (seen.ok()) lacking_since_.erase(member.share.id);
-      if (!seen.ok() || *seen == 0) continue;
+      StepMember& member = members[i];
+      member.status = tokens_seen.status();
+      if (absl::IsResourceExhausted(member.status)) postponed.push_back(member.share);
+      if (tokens_seen.ok()) shortage_since_.erase(member.share.id);
+      if (!tokens_seen.ok() || *tokens_seen == 0) continue;
       MutexLock lock(mutex_);
-      member.share = batcher_.Skip(member.share, *seen);
+      member.share = batcher_.Skip(member.share, *tokens_seen);
     }
-    std::erase_if(members, [&](const Member& member) { return SendToWait(member); });
-    if (without.empty()) {
+    std::erase_if(members, [&](const StepMember& member) { return UndoShareIfNotReady(member); });
+    if (postponed.empty()) {
       stalled_ = false;
       return;
     }
     MutexLock lock(mutex_);
-    stalled_ = !batcher_.Postpone(without);
-    const uint64_t failing = stalled_ ? OutOfPatience(without, now) : 0;
-    std::erase_if(members, [&](const Member& member) {
+    stalled_ = !batcher_.Postpone(postponed);
+    const uint64_t failing = stalled_ ? LastTimedOut(postponed, now) : 0;
+    std::erase_if(members, [&](const StepMember& member) {
       return absl::IsResourceExhausted(member.status) && member.share.id != failing;
     });
   }
 
   // Called if no other sequence has memory to return. Of the sequences that found no memory,
-  // returns the last one whose patience is exhausted, or 0.
-  uint64_t OutOfPatience(std::span<const BatchShare> without, Clock::time_point now) {
+  // returns the last one that has waited for memory_timeout, or 0.
+  uint64_t LastTimedOut(std::span<const BatchShare> postponed, Clock::time_point now) {
     uint64_t last = 0;
-    for (const BatchShare& share : without) {
-      const Clock::time_point since = lacking_since_.try_emplace(share.id, now).first->second;
-      if (now - since >= options_.memory_patience) last = std::max(last, share.id);
+    for (const BatchShare& share : postponed) {
+      const Clock::time_point since = shortage_since_.try_emplace(share.id, now).first->second;
+      if (now - since >= options_.memory_timeout) last = std::max(last, share.id);
     }
     return last;
   }
 
   // Restarts a sequence that was planned for a decode step but has lost its state. Returns whether
   // it did.
-  bool SendToReadAgain(const Member& member) {
+  bool RestartIfStateLost(const StepMember& member) {
     const Generation& generation = *member.generation;
-    if (member.share.prompt_tokens > 0 || !generation.reads_again(member.index)) return false;
+    if (member.share.prompt_tokens > 0 || !generation.needs_replay(member.index)) return false;
     MutexLock lock(mutex_);
     batcher_.Restart(member.share.id, generation.length(member.index));
     return true;
@@ -301,29 +304,29 @@ class BatchingGenerator : public Generator {
 
   // Takes a sequence out of the step that has just started and whose first allowed tokens are not
   // known yet. Returns whether it did.
-  bool SendToWait(const Member& member) {
+  bool UndoShareIfNotReady(const StepMember& member) {
     if (!member.status.ok() || member.generation->ready(member.index)) return false;
     MutexLock lock(mutex_);
-    batcher_.TakeBack(member.share);
+    batcher_.UndoShare(member.share);
     return true;
   }
 
   // For a sequence that is to start: makes one of the sequences that must yield to it give up its
   // state, and takes that one out of the step. Returns false if there is none.
-  bool MakeRoomFor(size_t& needy, std::vector<Member>& members) {
-    if (members[needy].generation->started()) return false;
+  bool MakeRoomFor(size_t& starting, std::vector<StepMember>& members) {
+    if (members[starting].generation->started()) return false;
     MutexLock lock(mutex_);
-    for (const uint64_t id : batcher_.WhoYieldsTo(members[needy].share.id)) {
-      const auto [first, generation] = Find(id);
+    for (const uint64_t id : batcher_.SequencesYieldingTo(members[starting].share.id)) {
+      const auto [first, generation] = FindGeneration(id);
       const auto index = static_cast<int>(id - first);
-      if (!generation->GiveUp(index)) continue;
+      if (!generation->ReleaseState(index)) continue;
       // A sequence that has not run since the prompt takes another copy of the prompt's state
       // later.
-      batcher_.Restart(id, generation->reads_again(index) ? generation->length(index) : 0);
+      batcher_.Restart(id, generation->needs_replay(index) ? generation->length(index) : 0);
       const auto planned =
-          std::ranges::find(members, id, [](const Member& m) { return m.share.id; });
+          std::ranges::find(members, id, [](const StepMember& m) { return m.share.id; });
       if (planned != members.end()) {
-        if (planned - members.begin() < static_cast<ptrdiff_t>(needy)) --needy;
+        if (planned - members.begin() < static_cast<ptrdiff_t>(starting)) --starting;
         members.erase(planned);
       }
       return true;
@@ -333,12 +336,12 @@ class BatchingGenerator : public Generator {
 
   // Runs one forward pass. If a batch fails, its members are run one by one, so that only those
   // that cannot be computed fail. A failed pass has changed no state, unless it was aborted.
-  // NOLINTNEXTLINE(misc-no-recursion): Each calls it with one member, which ends the recursion.
-  void Step(std::span<Member> members) {
+  // NOLINTNEXTLINE(misc-no-recursion): StepOneByOne passes one member, which ends the recursion.
+  void Step(std::span<StepMember> members) {
     std::vector<Run> runs;
-    std::vector<Member*> running;
-    for (Member& member : members) {
-      if (!member.has_run()) continue;
+    std::vector<StepMember*> running;
+    for (StepMember& member : members) {
+      if (!member.participates()) continue;
       runs.push_back(member.generation->NextRun(member.index, member.share.prompt_tokens));
       running.push_back(&member);
     }
@@ -348,24 +351,24 @@ class BatchingGenerator : public Generator {
     observer_->OnStep(ShapeOf(running),
                       std::chrono::duration<double>(Clock::now() - begin).count());
     if (!logits.ok()) {
-      if (running.size() > 1 && !absl::IsAborted(logits.status())) return Each(members);
-      for (Member* member : running) member->status = logits.status();
+      if (running.size() > 1 && !absl::IsAborted(logits.status())) return StepOneByOne(members);
+      for (StepMember* member : running) member->status = logits.status();
       if (absl::IsAborted(logits.status())) {
-        for (Member* member : running) {
+        for (StepMember* member : running) {
           member->status = absl::InternalError(logits.status().message());
         }
       }
       return;
     }
     ChooseTokens(running, runs, *logits);
-    for (const Member* member : running) {
+    for (const StepMember* member : running) {
       if (member->status.ok())
         member->generation->Advance(member->index, member->share.prompt_tokens);
     }
   }
 
   // Chooses in parallel if there are several members, as the vocabulary is large.
-  void ChooseTokens(std::span<Member* const> members, std::span<const Run> runs,
+  void ChooseTokens(std::span<StepMember* const> members, std::span<const Run> runs,
                     kernels::MatrixView<const float> logits) {
     std::vector<std::span<const float>> rows(members.size());
     int64_t row = 0;
@@ -375,9 +378,9 @@ class BatchingGenerator : public Generator {
     }
     const auto choose = [&](const kernels::Context&, int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        Member& member = *members[i];
+        StepMember& member = *members[i];
         member.status =
-            CatchExceptions([&] { return member.generation->Choose(member.index, rows[i]); });
+            CatchExceptions([&] { return member.generation->ChooseTokens(member.index, rows[i]); });
       }
     };
     if (row < 2 || options_.executor == nullptr) return choose({}, 0, std::ssize(members));
@@ -388,30 +391,30 @@ class BatchingGenerator : public Generator {
   }
 
   // NOLINTNEXTLINE(misc-no-recursion): see Step.
-  void Each(std::span<Member> members) {
+  void StepOneByOne(std::span<StepMember> members) {
     for (size_t i = 0; i < members.size(); ++i) Step(members.subspan(i, 1));
   }
 
   // Called after a step: starts new sequences, removes complete ones, and returns the generations
   // that have ended.
-  Ended TakeEnded(std::span<const Member> members) {
+  EndedGenerations RemoveEnded(std::span<const StepMember> members) {
     MutexLock lock(mutex_);
-    Ended ended;
-    for (const Member& member : members) {
+    EndedGenerations ended;
+    for (const StepMember& member : members) {
       const auto found = generations_.find(member.share.id - member.index);
       if (found == generations_.end()) continue;  // ended by another of its sequences
       Generation& generation = *member.generation;
       if (member.status.ok()) {
-        if (member.reads_prompt && generation.prompt_left() == 0) {
+        if (member.reading_prompt && generation.prompt_left() == 0) {
           BeginCompletions(found->first, generation);
         }
         if (generation.complete(member.index)) {
-          generation.Leave(member.index);
+          generation.StoreState(member.index);
           batcher_.Remove(member.share.id);
         }
         if (!generation.complete()) continue;
       }
-      ended.emplace_back(TakeOut(found), member.status);
+      ended.emplace_back(RemoveGeneration(found), member.status);
     }
     state_bytes_ = 0;
     for (const auto& [id, generation] : generations_) state_bytes_ += generation->state_bytes();
@@ -421,7 +424,7 @@ class BatchingGenerator : public Generator {
   void BeginCompletions(uint64_t id, Generation& generation) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     for (int index = 1; index < generation.sequences(); ++index) {
       if (generation.complete(index)) {
-        generation.Leave(index);
+        generation.StoreState(index);
       } else {
         batcher_.Fork(id, id + index);
       }
@@ -430,14 +433,14 @@ class BatchingGenerator : public Generator {
 
   Model& model_;
   const GeneratorOptions options_;
-  const int64_t memory_;  // bytes beside weights and workspace; the cache yields its part
+  const int64_t available_bytes_;  // bytes beside weights and workspace; the cache yields its part
   NullObserver null_observer_;
   GenerationObserver* const observer_;
   PrefixCache cache_;
   Notifier notifier_;
   mutable Mutex mutex_;
   CondVar wake_;
-  FormWorker form_worker_{[this] {
+  ConstraintWorker constraint_worker_{[this] {
     MutexLock lock(mutex_);
     wake_.NotifyOne();
   }};
@@ -454,7 +457,7 @@ class BatchingGenerator : public Generator {
   // and since when each of them has found none in such a moment. Other sequences that run in
   // between do not restart that time.
   bool stalled_ = false;
-  std::map<uint64_t, Clock::time_point> lacking_since_;
+  std::map<uint64_t, Clock::time_point> shortage_since_;
   std::thread thread_;
 };
 

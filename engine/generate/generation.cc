@@ -15,48 +15,50 @@ bool IsUnwanted(const absl::Status& status) {
          absl::IsDeadlineExceeded(status);
 }
 
-FinishReason ReasonOf(const absl::Status& status) {
+FinishReason FinishReasonOf(const absl::Status& status) {
   return absl::IsDeadlineExceeded(status) ? FinishReason::kDeadline : FinishReason::kCancelled;
 }
 
-constexpr int64_t kMapEntry = 48;  // bytes per entry: one integer in a hash table, two in a tree
+// One integer in a hash table, or two in a tree.
+constexpr int64_t kMapEntryBytes = 48;
 
 }  // namespace
 
 int64_t WaitingBytes(const GenerationRequest& request) {
-  constexpr int64_t kRequest = 1024;
+  constexpr int64_t kRequestBytes = 1024;
   int64_t texts = 0;
-  for (const std::string& text : request.stop_texts) texts += std::ssize(text) + kMapEntry;
-  return kRequest + texts + std::ssize(request.prompt) * static_cast<int64_t>(sizeof(int32_t)) +
-         std::ssize(request.sampling.logit_bias) * kMapEntry;
+  for (const std::string& text : request.stop_texts) texts += std::ssize(text) + kMapEntryBytes;
+  return kRequestBytes + texts +
+         std::ssize(request.prompt) * static_cast<int64_t>(sizeof(int32_t)) +
+         std::ssize(request.sampling.logit_bias) * kMapEntryBytes;
 }
 
 int64_t RunningBytes(const GenerationRequest& request, const ModelInfo& model) {
   // A sampler has its own parameters, an entry for each distinct token of the prompt and of the
   // output, and scores, weights and candidates for the vocabulary.
-  constexpr int64_t kSequence = 2048, kScores = 16;
+  constexpr int64_t kSequenceBytes = 2048, kScoreBytes = 16;
   const int64_t tokens = std::ssize(request.prompt) + 2 * request.max_new_tokens;
   return request.completions *
-         (kSequence + model.vocab_size * kScores +
+         (kSequenceBytes + model.vocab_size * kScoreBytes +
           (std::min(tokens, 2 * model.vocab_size) + std::ssize(request.sampling.logit_bias)) *
-              kMapEntry +
+              kMapEntryBytes +
           request.max_new_tokens * 2 * static_cast<int64_t>(sizeof(int32_t)));
 }
 
-int64_t MostOutputTokens(const GenerationRequest& request) {
+int64_t MaxOutputTokens(const GenerationRequest& request) {
   return request.completions * request.max_new_tokens;
 }
 
 int64_t OutputBytes(const GenerationRequest& request, int64_t tokens, int64_t max_unread_tokens) {
   // Growing vectors may have twice the capacity that they use.
-  constexpr int64_t kTextAndId = 2 * 16;
+  constexpr int64_t kTextAndIdBytes = 2 * 16;
   const int64_t logprobs =
       request.top_logprobs < 0
           ? 0
           : 2 * sizeof(SampledToken) + request.top_logprobs * sizeof(TokenLogprob);
   const int64_t unread = std::min(tokens, max_unread_tokens);
   const int64_t kept = request.keeps_result ? tokens : unread;
-  return unread * (kTextAndId + logprobs) + kept * request.result_token_bytes +
+  return unread * (kTextAndIdBytes + logprobs) + kept * request.result_token_bytes +
          request.result_bytes;
 }
 
@@ -71,7 +73,7 @@ int64_t PositionsOf(const GenerationRequest& request, const ModelInfo& model) {
 
 }  // namespace
 
-int64_t LeastStateBytes(const GenerationRequest& request, const Model& model) {
+int64_t MinStateBytes(const GenerationRequest& request, const Model& model) {
   const int64_t states = request.save_state ? request.completions : 1;
   return states * model.StateBytes(PositionsOf(request, model.info()));
 }
@@ -87,8 +89,8 @@ absl::Status Generation::CheckWanted(Clock::time_point now) const {
   if (stream_->cancelled()) return absl::CancelledError("the client cancelled the request");
   if (const int64_t unread = stream_->unread_tokens(); unread > environment_.max_unread_tokens) {
     return absl::CancelledError(absl::StrCat("the client reads too slowly: ", unread,
-                                             " tokens wait for it, of at most ",
-                                             environment_.max_unread_tokens));
+                                             " tokens are unread, at most ",
+                                             environment_.max_unread_tokens, " are allowed"));
   }
   if (now >= request_.deadline) {
     const int64_t tokens = started() ? completions_.front().sequence.generated() : 0;
@@ -111,7 +113,7 @@ int64_t Generation::prompt_end() const {
   return std::ssize(request_.prompt) - (request_.max_new_tokens == 0 ? 1 : 0);
 }
 
-bool Generation::reads_again(int index) const {
+bool Generation::needs_replay(int index) const {
   const bool without =
       started() && prompt_left() == 0 && !complete(index) && completions_[index].state == nullptr;
   return without && (prompt_state_ == nullptr || completions_[index].sequence.generated() > 1);
@@ -121,27 +123,27 @@ int64_t Generation::length(int index) const {
   return std::ssize(request_.prompt) + completions_[index].sequence.generated();
 }
 
-absl::StatusOr<int64_t> Generation::Prepare(int index, Clock::time_point now) {
+absl::StatusOr<int64_t> Generation::PrepareState(int index, Clock::time_point now) {
   if (!started()) {
     RETURN_IF_ERROR(Start(now));
     return cached_tokens_;
   }
   Completion& completion = completions_[index];
   if (prompt_left() > 0 || complete(index) || completion.state != nullptr) return 0;
-  std::vector<int32_t> again;
-  if (reads_again(index)) again = TokensOf(completion, length(index));
+  std::vector<int32_t> replay_tokens;
+  if (needs_replay(index)) replay_tokens = TokensOf(completion, length(index));
   if (prompt_state_ != nullptr) {
     RETURN_IF_ERROR(Fork(completion));
   } else {
     bool hit = false;
-    ASSIGN_OR_RETURN(completion.state, NearestState(again, hit));
+    ASSIGN_OR_RETURN(completion.state, LongestPrefixState(replay_tokens, hit));
   }
-  completion.again = std::move(again);
-  return completion.again.empty() ? 0 : completion.state->position();
+  completion.replay_tokens = std::move(replay_tokens);
+  return completion.replay_tokens.empty() ? 0 : completion.state->position();
 }
 
-absl::StatusOr<std::unique_ptr<State>> Generation::NearestState(std::span<const int32_t> tokens,
-                                                                bool& hit) {
+absl::StatusOr<std::unique_ptr<State>> Generation::LongestPrefixState(
+    std::span<const int32_t> tokens, bool& hit) {
   const auto copy = [&](const State* state, int64_t length) {
     auto result = state == nullptr ? environment_.model.NewState() : state->CloneAt(length);
     if (!result.ok()) return result;
@@ -150,7 +152,7 @@ absl::StatusOr<std::unique_ptr<State>> Generation::NearestState(std::span<const 
   };
   const State* saved = request_.resume != nullptr ? request_.resume->state.get() : nullptr;
   const int64_t saved_length = saved != nullptr ? saved->position() : 0;
-  if (PrefixCache::Found found = environment_.cache.Find(tokens); found.state != nullptr) {
+  if (PrefixCache::Match found = environment_.cache.Find(tokens); found.state != nullptr) {
     hit = true;
     if (found.length >= saved_length) {
       auto state = copy(found.state.get(), found.length);
@@ -167,20 +169,21 @@ absl::Status Generation::Start(Clock::time_point now) {
   if (Ledger* ledger = environment_.ledger; ledger != nullptr) {
     const int64_t running_bytes = RunningBytes(request_, environment_.model.info());
     const int64_t output_bytes =
-        OutputBytes(request_, MostOutputTokens(request_), environment_.max_unread_tokens);
+        OutputBytes(request_, MaxOutputTokens(request_), environment_.max_unread_tokens);
     ASSIGN_OR_RETURN(running, ledger->Reserve(running_bytes, Purpose::kRequests, "a request"));
     ASSIGN_OR_RETURN(output,
                      ledger->Reserve(output_bytes, Purpose::kRequests, "the output of a request"));
   }
   bool hit = false;
-  ASSIGN_OR_RETURN(prompt_state_, NearestState(request_.prompt, hit));
+  ASSIGN_OR_RETURN(prompt_state_, LongestPrefixState(request_.prompt, hit));
   running_bytes_ = std::move(running);
   completions_.reserve(sequences());
   for (int index = 0; index < sequences(); ++index) {
     completions_.push_back({.sequence{&request_, index, &environment_.tokenizer,
-                                      environment_.model.info(), &environment_.form_worker}});
+                                      environment_.model.info(), &environment_.constraint_worker}});
   }
-  cached_tokens_ = read_ = completions_.front().remembered = prompt_state_->position();
+  cached_tokens_ = prompt_position_ = completions_.front().cached_position =
+      prompt_state_->position();
   started_at_ = now;
   environment_.observer.OnStarted(Seconds(now - request_.arrival));
   if (environment_.cache.options().max_bytes > 0) environment_.observer.OnCacheLookup(hit);
@@ -188,7 +191,7 @@ absl::Status Generation::Start(Clock::time_point now) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::unique_ptr<State>> Generation::CopyOfPromptState() const {
+absl::StatusOr<std::unique_ptr<State>> Generation::CopyPromptState() const {
   ASSIGN_OR_RETURN(std::unique_ptr<State> state, prompt_state_->Clone());
   RETURN_IF_ERROR(state->MakeRoom(PositionsOf(request_, environment_.model.info())));
   return state;
@@ -202,7 +205,7 @@ absl::Status Generation::Fork(Completion& completion) {
   };
   const bool is_last = std::ranges::none_of(completions_, waits);
   if (!is_last || prompt_state_.use_count() > 1) {
-    absl::StatusOr<std::unique_ptr<State>> copy = CopyOfPromptState();
+    absl::StatusOr<std::unique_ptr<State>> copy = CopyPromptState();
     if (copy.ok()) {
       completion.state = *std::move(copy);
       if (is_last) std::exchange(prompt_state_, nullptr)->ReleaseRoom();
@@ -217,43 +220,43 @@ absl::Status Generation::Fork(Completion& completion) {
   return absl::OkStatus();
 }
 
-bool Generation::GiveUp(int index) {
+bool Generation::ReleaseState(int index) {
   Completion& completion = completions_[index];
   const auto others = std::ranges::count_if(
       completions_, [&](const Completion& c) { return &c != &completion && c.state != nullptr; });
   if (completion.state == nullptr || others == 0 || complete(index)) return false;
   completion.state.reset();
-  completion.again.clear();
+  completion.replay_tokens.clear();
   return true;
 }
 
 Run Generation::NextRun(int index, int64_t prompt_tokens) const {
   const Completion& completion = completions_[index];
-  if (!completion.again.empty()) {
+  if (!completion.replay_tokens.empty()) {
     const int64_t begin = completion.state->position();
     const auto tokens =
-        std::span(completion.again).subspan(begin, std::max<int64_t>(prompt_tokens, 1));
-    const bool last = begin + std::ssize(tokens) == std::ssize(completion.again);
+        std::span(completion.replay_tokens).subspan(begin, std::max<int64_t>(prompt_tokens, 1));
+    const bool last = begin + std::ssize(tokens) == std::ssize(completion.replay_tokens);
     return {tokens, completion.state.get(), last ? LogitsOf::kLast : LogitsOf::kNone};
   }
   if (prompt_tokens == 0) {
     return {{&completion.sequence.output().back(), 1}, completion.state.get(), LogitsOf::kLast};
   }
-  const auto tokens = std::span(request_.prompt).subspan(read_, prompt_tokens);
-  const bool last = read_ + prompt_tokens == std::ssize(request_.prompt);
+  const auto tokens = std::span(request_.prompt).subspan(prompt_position_, prompt_tokens);
+  const bool last = prompt_position_ + prompt_tokens == std::ssize(request_.prompt);
   return {tokens, prompt_state_.get(), last ? LogitsOf::kLast : LogitsOf::kNone};
 }
 
-absl::Status Generation::Choose(int index, std::span<const float> logits) {
+absl::Status Generation::ChooseTokens(int index, std::span<const float> logits) {
   if (logits.empty()) return absl::OkStatus();
-  if (completions_[index].state != nullptr) return ChooseNext(index, logits);
-  for (int i = 0; i < sequences(); ++i) RETURN_IF_ERROR(ChooseNext(i, logits));
+  if (completions_[index].state != nullptr) return ChooseToken(index, logits);
+  for (int i = 0; i < sequences(); ++i) RETURN_IF_ERROR(ChooseToken(i, logits));
   return absl::OkStatus();
 }
 
-absl::Status Generation::ChooseNext(int index, std::span<const float> logits) {
+absl::Status Generation::ChooseToken(int index, std::span<const float> logits) {
   Completion& completion = completions_[index];
-  ASSIGN_OR_RETURN(completion.delta, completion.sequence.Accept(logits));
+  ASSIGN_OR_RETURN(completion.delta, completion.sequence.ChooseToken(logits));
   completion.delta.index = index;
   return absl::OkStatus();
 }
@@ -262,20 +265,20 @@ void Generation::Advance(int index, int64_t prompt_tokens) {
   Completion& completion = completions_[index];
   if (completion.state != nullptr) {
     // While tokens are read again, only the logits of the last one are new.
-    if (completion.state->position() < std::ssize(completion.again)) return;
-    completion.again.clear();
-    Remember(completion, completion.state);
-    return HandOver(index);
+    if (completion.state->position() < std::ssize(completion.replay_tokens)) return;
+    completion.replay_tokens.clear();
+    CacheState(completion, completion.state);
+    return EmitDelta(index);
   }
-  read_ += prompt_tokens;
-  Remember(completions_.front(), prompt_state_);
-  if (read_ < std::ssize(request_.prompt)) return;
-  for (int i = 0; i < sequences(); ++i) HandOver(i);
+  prompt_position_ += prompt_tokens;
+  CacheState(completions_.front(), prompt_state_);
+  if (prompt_position_ < std::ssize(request_.prompt)) return;
+  for (int i = 0; i < sequences(); ++i) EmitDelta(i);
 }
 
-void Generation::HandOver(int index) {
+void Generation::EmitDelta(int index) {
   Completion& completion = completions_[index];
-  completion.sequence.Seek();
+  completion.sequence.StartSearch();
   const Clock::time_point now = Clock::now();
   if (completion.last_token_at) {
     environment_.observer.OnInterToken(Seconds(now - *completion.last_token_at));
@@ -288,11 +291,11 @@ void Generation::HandOver(int index) {
 }
 
 // Inserts a copy into the cache every interval_tokens; the state itself continues.
-void Generation::Remember(Completion& completion, const std::shared_ptr<State>& state) {
+void Generation::CacheState(Completion& completion, const std::shared_ptr<State>& state) {
   const PrefixCacheOptions& options = environment_.cache.options();
   if (state->bytes() > options.max_bytes) return;
-  if (state->position() - completion.remembered < options.interval_tokens) return;
-  completion.remembered = state->position();
+  if (state->position() - completion.cached_position < options.interval_tokens) return;
+  completion.cached_position = state->position();
   auto copy = state->Clone();
   if (copy.ok())
     environment_.cache.Insert(TokensOf(completion, state->position()), *std::move(copy));
@@ -318,31 +321,31 @@ bool Generation::complete() const {
   return true;
 }
 
-bool Generation::AnyWaitsForPromptState() const {
+bool Generation::AnyNeedsPromptState() const {
   for (int index = 0; index < sequences(); ++index) {
     if (!complete(index) && completions_[index].state == nullptr) return true;
   }
   return false;
 }
 
-void Generation::Leave(int index) {
+void Generation::StoreState(int index) {
   Completion& completion = completions_[index];
   // A completion that ended with its first token, or was asked for none, never ran on its own.
   const std::shared_ptr<State> state =
       completion.state != nullptr ? std::move(completion.state) : prompt_state_;
   if (state == nullptr) return;
   // The prompt's state keeps its room for a completion that will take it over.
-  if (state != prompt_state_ || !AnyWaitsForPromptState()) state->ReleaseRoom();
+  if (state != prompt_state_ || !AnyNeedsPromptState()) state->ReleaseRoom();
   if (request_.save_state && complete(index) && completion.saved == nullptr) {
-    completion.saved = Save(completion, state);
+    completion.saved = MakeSavedState(completion, state);
   }
   environment_.cache.Insert(TokensOf(completion, state->position()), state);
 }
 
-std::shared_ptr<const SavedState> Generation::Save(const Completion& completion,
-                                                   const std::shared_ptr<State>& state) const {
+std::shared_ptr<const SavedState> Generation::MakeSavedState(
+    const Completion& completion, const std::shared_ptr<State>& state) const {
   const int64_t all = std::ssize(request_.prompt) + completion.sequence.generated();
-  const int64_t kept = completion.sequence.EndedByToken() ? all - 1 : all;
+  const int64_t kept = completion.sequence.ended_by_token() ? all - 1 : all;
   return std::make_shared<SavedState>(SavedState{TokensOf(completion, kept), state});
 }
 
@@ -356,11 +359,11 @@ int64_t Generation::state_bytes() const {
 
 void Generation::Finish(const absl::Status& status) {
   const Clock::time_point now = Clock::now();
-  const bool usable = status.ok() || IsUnwanted(status);
+  const bool keeps_states = status.ok() || IsUnwanted(status);
   Finished finished;
   finished.completions.resize(sequences());
   for (int index = 0; index < std::ssize(completions_); ++index) {
-    if (usable) Leave(index);
+    if (keeps_states) StoreState(index);
     Completion& completion = completions_[index];
     completion.state.reset();  // free the state before reporting completion
     finished.completions[index] = {
@@ -373,7 +376,8 @@ void Generation::Finish(const absl::Status& status) {
   if (prompt_state_ != nullptr) std::exchange(prompt_state_, nullptr)->ReleaseRoom();
   running_bytes_ = Reservation();
   waiting_bytes_ = Reservation();
-  finished.reason = IsUnwanted(status) ? ReasonOf(status) : finished.completions.front().reason;
+  finished.reason =
+      IsUnwanted(status) ? FinishReasonOf(status) : finished.completions.front().reason;
   finished.usage.prompt_tokens = std::ssize(request_.prompt);
   finished.usage.cached_prompt_tokens = cached_tokens_;
   finished.timings = TimingsUntil(now);
@@ -390,11 +394,11 @@ Timings Generation::TimingsUntil(Clock::time_point now) const {
   timings.prefill = Seconds(*first_token_at_ - *started_at_);
   timings.time_to_first_token = Seconds(*first_token_at_ - request_.arrival);
   timings.decode = Seconds(*last_token_at_ - *first_token_at_);
-  int64_t most = 0;
+  int64_t max_generated = 0;
   for (const Completion& completion : completions_) {
-    most = std::max(most, completion.sequence.generated());
+    max_generated = std::max(max_generated, completion.sequence.generated());
   }
-  if (most > 1) timings.mean_inter_token = timings.decode / (most - 1);
+  if (max_generated > 1) timings.mean_inter_token = timings.decode / (max_generated - 1);
   return timings;
 }
 

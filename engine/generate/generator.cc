@@ -29,12 +29,12 @@ absl::Status CheckStopTexts(const std::vector<std::string>& texts) {
 }
 
 // Refuses the parameters that contradict a structured output, which ends when it is complete.
-absl::Status CheckConstrained(const GenerationRequest& request) {
+absl::Status CheckConstrainedRequest(const GenerationRequest& request) {
   FieldErrors errors;
   const auto refuse = [&](std::string_view field, int64_t seen) {
     if (seen <= 0) return;
     errors.Add(InvalidField(field, absl::StrCat(seen),
-                            "none beside structured output, which ends where it is complete"));
+                            "none with structured output, which ends when it is complete"));
   };
   refuse("stopping.stop_texts", std::ssize(request.stop_texts));
   refuse("stopping.stop_token_ids", std::ssize(request.stop_token_ids));
@@ -91,7 +91,7 @@ absl::Status ValidateParameters(const GenerationRequest& request, const ModelInf
                             absl::StrCat("1 to ", kMaxCompletions)));
   }
   errors.Add(CheckStopTexts(request.stop_texts));
-  if (request.constraint != nullptr) errors.Add(CheckConstrained(request));
+  if (request.constraint != nullptr) errors.Add(CheckConstrainedRequest(request));
   if (request.stop_token_ids.size() > kMaxStopTokens) {
     errors.Add(InvalidField("stopping.stop_token_ids",
                             absl::StrCat(request.stop_token_ids.size(), " ids"),
@@ -128,10 +128,10 @@ absl::Status Validate(const GenerationRequest& request, const ModelInfo& model) 
   }
   RETURN_IF_ERROR(ValidateTokenIds("prompt", request.prompt, model.vocab_size));
   if (request.resume != nullptr) RETURN_IF_ERROR(CheckResume(request));
-  const int64_t least = request.save_state ? 0 : 1;
-  if (request.max_new_tokens < least) {
+  const int64_t min_new_tokens = request.save_state ? 0 : 1;
+  if (request.max_new_tokens < min_new_tokens) {
     return InvalidField("stopping.max_new_tokens", absl::StrCat(request.max_new_tokens),
-                        absl::StrCat("at least ", least));
+                        absl::StrCat("at least ", min_new_tokens));
   }
   RETURN_IF_ERROR(ValidateNewTokens(request));
   return ValidateParameters(request, model);

@@ -171,7 +171,7 @@ struct GeneratorOptions {
   int64_t max_unread_tokens = 4096;  // per request
   // How long a request waits for memory while no other request of its model holds any, because the
   // memory is held by other models or by outputs that have not been taken yet.
-  Clock::duration memory_patience = std::chrono::seconds(5);
+  Clock::duration memory_timeout = std::chrono::seconds(5);
   // The ledger of the model, in which requests are booked and to which the prefix cache returns
   // memory. Null: nothing is booked. Must outlive the generator.
   Ledger* ledger = nullptr;
@@ -205,7 +205,7 @@ class Generator {
   // request that finds none waits for other requests of this model to end, and the requests after
   // it wait with it (batcher.h). While no other request of this model holds memory, later requests
   // may start before it. If the request still finds none in such a moment,
-  // GeneratorOptions::memory_patience after the first such moment, its stream ends with
+  // GeneratorOptions::memory_timeout after the first such moment, its stream ends with
   // RESOURCE_EXHAUSTED. A request that has started does not fail for lack of memory, unless it
   // saves the states of several completions.
   virtual absl::StatusOr<std::shared_ptr<GenerationStream>> Submit(

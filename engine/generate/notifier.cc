@@ -15,24 +15,24 @@ Notifier::~Notifier() {
   thread_.join();
 }
 
-void Notifier::Post(Notice notice) {
+void Notifier::Post(Callback callback) {
   MutexLock lock(mutex_);
-  posted_.push_back(std::move(notice));
+  posted_.push_back(std::move(callback));
   if (posted_.size() == 1) wake_.NotifyOne();
 }
 
 void Notifier::Loop() {
-  std::vector<Notice> notices;
+  std::vector<Callback> callbacks;
   MutexLock lock(mutex_);
   while (true) {
     while (!stopping_ && posted_.empty()) wake_.Wait(mutex_);
     if (posted_.empty()) return;
-    notices.swap(posted_);
+    callbacks.swap(posted_);
     lock.Unlock();
     // A receiver reports its own errors. An exception that it lets through must not end this
     // thread.
-    for (const Notice& notice : notices) CatchExceptions(*notice).IgnoreError();
-    notices.clear();
+    for (const Callback& callback : callbacks) CatchExceptions(*callback).IgnoreError();
+    callbacks.clear();
     lock.Lock();
   }
 }

@@ -17,21 +17,21 @@ namespace whipsnake::engine {
 // Thread-safe.
 class Notifier {
  public:
-  using Notice = std::shared_ptr<const std::function<void()>>;
+  using Callback = std::shared_ptr<const std::function<void()>>;
 
   Notifier() : thread_([this] { Loop(); }) {}
   // Calls all posted notices first.
   ~Notifier();
 
   // Calls the notice soon, on the notifier's thread, in the order of the posts. It must not block.
-  void Post(Notice notice);
+  void Post(Callback callback);
 
  private:
   void Loop();
 
   Mutex mutex_;
   CondVar wake_;
-  std::vector<Notice> posted_ ABSL_GUARDED_BY(mutex_);
+  std::vector<Callback> posted_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };

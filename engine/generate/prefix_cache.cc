@@ -10,10 +10,10 @@ namespace {
 
 // Returns the hash of a sequence that continues one of this hash with `token`. The hashes of all
 // prefixes come with that of the whole.
-uint64_t Extended(uint64_t hash, int32_t token) { return absl::HashOf(hash, token); }
+uint64_t ExtendHash(uint64_t hash, int32_t token) { return absl::HashOf(hash, token); }
 
 // A rewindable state is also indexed by its prefixes of every multiple of this many tokens.
-constexpr int64_t kStride = 32;
+constexpr int64_t kIndexStride = 32;
 
 int64_t TokenBytes(std::span<const int32_t> tokens) {
   return static_cast<int64_t>(tokens.size_bytes());
@@ -21,16 +21,16 @@ int64_t TokenBytes(std::span<const int32_t> tokens) {
 
 }  // namespace
 
-PrefixCache::Found PrefixCache::Find(std::span<const int32_t> tokens) {
+PrefixCache::Match PrefixCache::Find(std::span<const int32_t> tokens) {
   MutexLock lock(mutex_);
   auto best = entries_.end();
   uint64_t hash = 0;
   int64_t hashed = 0, length = 0;
-  const int64_t longest = std::ssize(tokens) - 1;
-  for (const auto& [candidate, count] : lengths_) {
-    if (candidate > longest) break;
-    while (hashed < candidate) hash = Extended(hash, tokens[hashed++]);
-    const auto found = FindBeginning(hash, tokens.first(candidate));
+  const int64_t max_length = std::ssize(tokens) - 1;
+  for (const auto& [candidate, count] : length_counts_) {
+    if (candidate > max_length) break;
+    while (hashed < candidate) hash = ExtendHash(hash, tokens[hashed++]);
+    const auto found = FindByPrefix(hash, tokens.first(candidate));
     if (found == entries_.end()) continue;
     best = found;
     length = candidate;
@@ -38,7 +38,7 @@ PrefixCache::Found PrefixCache::Find(std::span<const int32_t> tokens) {
   if (best == entries_.end()) return {};
   entries_.splice(entries_.begin(), entries_, best);
   if (best->state->rewindable()) {
-    const int64_t end = std::min(longest, std::ssize(best->tokens));
+    const int64_t end = std::min(max_length, std::ssize(best->tokens));
     while (length < end && best->tokens[length] == tokens[length]) ++length;
   }
   return {best->state, length};
@@ -50,43 +50,43 @@ void PrefixCache::Insert(std::span<const int32_t> tokens, std::shared_ptr<const 
   Entry entry{{tokens.begin(), tokens.end()}, std::move(state), {}};
   uint64_t hash = 0;
   for (int64_t i = 0; i < length; ++i) {
-    if (i > 0 && i % kStride == 0 && entry.state->rewindable()) {
-      entry.beginnings.push_back({i, hash});
+    if (i > 0 && i % kIndexStride == 0 && entry.state->rewindable()) {
+      entry.prefixes.push_back({i, hash});
     }
-    hash = Extended(hash, tokens[i]);
+    hash = ExtendHash(hash, tokens[i]);
   }
-  entry.beginnings.push_back({length, hash});
+  entry.prefixes.push_back({length, hash});
   MutexLock lock(mutex_);
-  if (const auto found = FindBeginning(hash, tokens); found != entries_.end()) {
+  if (const auto found = FindByPrefix(hash, tokens); found != entries_.end()) {
     entries_.splice(entries_.begin(), entries_, found);
     return;
   }
   entries_.push_front(std::move(entry));
-  Count(entries_.front());
-  for (const Beginning& beginning : entries_.front().beginnings) {
-    by_hash_.emplace(beginning.hash, entries_.begin());
-    ++lengths_[beginning.length];
+  AddBytes(entries_.front());
+  for (const Prefix& prefix : entries_.front().prefixes) {
+    by_hash_.emplace(prefix.hash, entries_.begin());
+    ++length_counts_[prefix.length];
   }
   while (bytes_ > options_.max_bytes) Evict();
 }
 
-void PrefixCache::Count(const Entry& entry) {
+void PrefixCache::AddBytes(const Entry& entry) {
   bytes_ += TokenBytes(entry.tokens);
   std::vector<MemoryPiece> pieces;
   entry.state->AppendMemory(pieces);
   for (const MemoryPiece& piece : pieces) {
-    if (++holders_[piece.address] == 1) bytes_ += piece.bytes;
+    if (++reference_counts_[piece.address] == 1) bytes_ += piece.bytes;
   }
 }
 
-void PrefixCache::Uncount(const Entry& entry) {
+void PrefixCache::SubtractBytes(const Entry& entry) {
   bytes_ -= TokenBytes(entry.tokens);
   std::vector<MemoryPiece> pieces;
   entry.state->AppendMemory(pieces);
   for (const MemoryPiece& piece : pieces) {
-    const auto holders = holders_.find(piece.address);
-    if (--holders->second > 0) continue;
-    holders_.erase(holders);
+    const auto references = reference_counts_.find(piece.address);
+    if (--references->second > 0) continue;
+    reference_counts_.erase(references);
     bytes_ -= piece.bytes;
   }
 }
@@ -108,8 +108,8 @@ int64_t PrefixCache::entries() const {
   return std::ssize(entries_);
 }
 
-PrefixCache::Entries::iterator PrefixCache::FindBeginning(uint64_t hash,
-                                                          std::span<const int32_t> tokens) {
+PrefixCache::Entries::iterator PrefixCache::FindByPrefix(uint64_t hash,
+                                                         std::span<const int32_t> tokens) {
   const auto [begin, end] = by_hash_.equal_range(hash);
   for (auto found = begin; found != end; ++found) {
     const std::vector<int32_t>& kept = found->second->tokens;
@@ -123,13 +123,13 @@ PrefixCache::Entries::iterator PrefixCache::FindBeginning(uint64_t hash,
 
 void PrefixCache::Evict() {
   const auto last = std::prev(entries_.end());
-  for (const Beginning& beginning : last->beginnings) {
-    const auto [begin, end] = by_hash_.equal_range(beginning.hash);
+  for (const Prefix& prefix : last->prefixes) {
+    const auto [begin, end] = by_hash_.equal_range(prefix.hash);
     by_hash_.erase(std::find_if(begin, end, [&](const auto& item) { return item.second == last; }));
-    const auto length = lengths_.find(beginning.length);
-    if (--length->second == 0) lengths_.erase(length);
+    const auto length = length_counts_.find(prefix.length);
+    if (--length->second == 0) length_counts_.erase(length);
   }
-  Uncount(*last);
+  SubtractBytes(*last);
   entries_.erase(last);
 }
 

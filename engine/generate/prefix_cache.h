@@ -38,11 +38,11 @@ class PrefixCache : public Reclaimer {
   // The state for the longest cached prefix of `tokens`, shorter than `tokens`, and the length of
   // that prefix. The length is less than the state's position only if the state is rewindable. Null
   // if there is none.
-  struct Found {
+  struct Match {
     std::shared_ptr<const State> state;
     int64_t length = 0;
   };
-  Found Find(std::span<const int32_t> tokens);
+  Match Find(std::span<const int32_t> tokens);
 
   // Keeps a state that has seen `tokens`, evicting others if necessary, unless it alone exceeds
   // max_bytes.
@@ -54,34 +54,34 @@ class PrefixCache : public Reclaimer {
   int64_t entries() const;
 
  private:
-  struct Beginning {
+  struct Prefix {
     int64_t length;
     uint64_t hash;
   };
   struct Entry {
     std::vector<int32_t> tokens;
     std::shared_ptr<const State> state;
-    std::vector<Beginning> beginnings;  // the prefixes that it is indexed by
+    std::vector<Prefix> prefixes;  // the prefixes that it is indexed by
   };
   using Entries = std::list<Entry>;
 
   // An entry that begins with `tokens`, is indexed by `hash` and has a state usable at that length;
   // entries_.end() if there is none.
-  Entries::iterator FindBeginning(uint64_t hash, std::span<const int32_t> tokens)
+  Entries::iterator FindByPrefix(uint64_t hash, std::span<const int32_t> tokens)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Evict() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // the least recently used entry
   // Add and subtract in bytes_ the tokens of the entry and the memory that no other entry holds.
-  void Count(const Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Uncount(const Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void AddBytes(const Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void SubtractBytes(const Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const PrefixCacheOptions options_;
   mutable Mutex mutex_;
   Entries entries_ ABSL_GUARDED_BY(mutex_);  // most recently used first
   std::unordered_multimap<uint64_t, Entries::iterator> by_hash_ ABSL_GUARDED_BY(mutex_);
   // How many indexed prefixes have each length.
-  std::map<int64_t, int64_t> lengths_ ABSL_GUARDED_BY(mutex_);
+  std::map<int64_t, int64_t> length_counts_ ABSL_GUARDED_BY(mutex_);
   // How many entries hold each piece of memory.
-  std::unordered_map<const void*, int64_t> holders_ ABSL_GUARDED_BY(mutex_);
+  std::unordered_map<const void*, int64_t> reference_counts_ ABSL_GUARDED_BY(mutex_);
   int64_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 

@@ -16,12 +16,12 @@
 namespace whipsnake::engine {
 namespace {
 
-constexpr float kNever = -std::numeric_limits<float>::infinity();
+constexpr float kExcluded = -std::numeric_limits<float>::infinity();
 
 // The largest magnitude of a score. The difference of two scores is still a finite float.
-constexpr float kMostScore = 1e38f;
+constexpr float kMaxScore = 1e38f;
 
-float Bounded(float score) { return std::clamp(score, -kMostScore, kMostScore); }
+float ClampScore(float score) { return std::clamp(score, -kMaxScore, kMaxScore); }
 
 // SplitMix64's output function (Steele, Lea & Flood, 2014), a bijection that spreads every input
 // bit.
@@ -38,19 +38,19 @@ double Uniform(uint64_t seed, uint64_t completion, uint64_t position) {
 }
 
 // Orders the best first and, among equals, the lower id first.
-constexpr auto kBetter = [](const auto& a, const auto& b) {
+constexpr auto kIsBetter = [](const auto& a, const auto& b) {
   return a.weight != b.weight ? a.weight > b.weight : a.id < b.id;
 };
 
 // Weights are sorted into buckets by their exponent and the first bits of their mantissa, so that a
 // higher bucket holds larger weights. The last bucket holds 1 and all values that are not weights.
 constexpr int kBucketBits = 3;
-constexpr uint32_t BitsOfBucket(float weight) {
+constexpr uint32_t BucketBits(float weight) {
   return std::bit_cast<uint32_t>(weight) >> (23 - kBucketBits);
 }
-constexpr int kBuckets = BitsOfBucket(1.0f) + 1;
+constexpr int kBuckets = BucketBits(1.0f) + 1;
 int BucketOf(float weight) {
-  return static_cast<int>(std::min<uint32_t>(BitsOfBucket(weight), kBuckets - 1));
+  return static_cast<int>(std::min<uint32_t>(BucketBits(weight), kBuckets - 1));
 }
 
 absl::Status CheckRange(const char* field, float value, float low, float high,
@@ -59,7 +59,8 @@ absl::Status CheckRange(const char* field, float value, float low, float high,
       std::isfinite(value) && value <= high && (low_open ? value > low : value >= low);
   if (inside) return absl::OkStatus();
   return InvalidField(field, absl::StrCat(value),
-                      absl::StrCat("a number ", low_open ? "above " : "from ", low, " to ", high));
+                      absl::StrCat("a number ", low_open ? "above " : "from ", low,
+                                   low_open ? " and at most " : " to ", high));
 }
 
 // Names only the first wrong entry, as there may be many.
@@ -78,15 +79,14 @@ absl::Status CheckLogitBias(const SamplingParameters& p, int64_t vocab_size) {
   return absl::OkStatus();
 }
 
-std::vector<TokenLogprob> BestLogprobs(std::span<const float> logits, double normalizer,
-                                       int count) {
+std::vector<TokenLogprob> TopLogprobs(std::span<const float> logits, double normalizer, int count) {
   std::vector<TokenLogprob> best;  // a min-heap of the best so far, with the worst of them in front
   const auto better = [](const TokenLogprob& a, const TokenLogprob& b) {
     return a.logprob != b.logprob ? a.logprob > b.logprob : a.id < b.id;
   };
   for (int32_t id = 0; id < static_cast<int32_t>(logits.size()); ++id) {
     if (!std::isfinite(logits[id])) continue;
-    const TokenLogprob candidate{id, Bounded(logits[id])};
+    const TokenLogprob candidate{id, ClampScore(logits[id])};
     if (static_cast<int>(best.size()) == count) {
       if (count == 0 || !better(candidate, best.front())) continue;
       std::pop_heap(best.begin(), best.end(), better);
@@ -101,7 +101,7 @@ std::vector<TokenLogprob> BestLogprobs(std::span<const float> logits, double nor
 }
 
 // The index of the largest value, the first among equals.
-int32_t PlaceOfLargest(std::span<const float> values) {
+int32_t ArgMax(std::span<const float> values) {
   constexpr size_t kBlock = 1024;
   size_t best_block = 0;
   float best = -std::numeric_limits<float>::infinity();
@@ -125,8 +125,8 @@ absl::Status Validate(const SamplingParameters& p, int64_t vocab_size) {
   }
   errors.Add(CheckRange("sampling.top_p", p.top_p, 0, 1, /*low_open=*/true));
   errors.Add(CheckRange("sampling.min_p", p.min_p, 0, 1));
-  errors.Add(CheckRange("sampling.repetition_penalty", p.repetition_penalty,
-                        kLeastRepetitionPenalty, kMostRepetitionPenalty));
+  errors.Add(CheckRange("sampling.repetition_penalty", p.repetition_penalty, kMinRepetitionPenalty,
+                        kMaxRepetitionPenalty));
   errors.Add(CheckRange("sampling.presence_penalty", p.presence_penalty, -100, 100));
   errors.Add(CheckRange("sampling.frequency_penalty", p.frequency_penalty, -100, 100));
   errors.Add(CheckLogitBias(p, vocab_size));
@@ -139,27 +139,28 @@ Sampler::Sampler(const SamplingParameters& parameters, int64_t vocab_size,
   std::erase_if(seen_, [&](int32_t id) { return id < 0 || id >= vocab_size_; });
 }
 
-absl::StatusOr<SampledToken> Sampler::Next(std::span<const float> logits, int top_logprobs,
-                                           const Choice& choice) {
+absl::StatusOr<SampledToken> Sampler::Sample(std::span<const float> logits, int top_logprobs,
+                                             const TokenFilter& filter) {
   logits = logits.first(vocab_size_);
   scores_.resize(logits.size());
   for (size_t i = 0; i < logits.size(); ++i) {
-    scores_[i] = std::isfinite(logits[i]) ? Bounded(logits[i]) : kNever;
+    scores_[i] = std::isfinite(logits[i]) ? ClampScore(logits[i]) : kExcluded;
   }
   const float best_logit = Largest(scores_);
-  if (best_logit == kNever) return absl::InternalError("the model's logits are not finite numbers");
+  if (best_logit == kExcluded)
+    return absl::InternalError("the model's logits are not finite numbers");
   const double normalizer = top_logprobs < 0 ? 0 : LogNormalizer(scores_, weights_);
-  Restrict(choice);
+  ApplyFilter(filter);
   ModifyScores();
 
-  const std::optional<int32_t> chosen = parameters_.temperature == 0 ? Greedy() : Draw();
+  const std::optional<int32_t> chosen = parameters_.temperature == 0 ? BestToken() : DrawToken();
   if (!chosen) {
     return absl::InternalError("the model's logits of the allowed tokens are not finite numbers");
   }
   SampledToken token{.id = *chosen};
   if (top_logprobs >= 0) {
-    token.logprob = static_cast<float>(Bounded(logits[token.id]) - normalizer);
-    token.top = BestLogprobs(logits, normalizer, top_logprobs);
+    token.logprob = static_cast<float>(ClampScore(logits[token.id]) - normalizer);
+    token.top = TopLogprobs(logits, normalizer, top_logprobs);
   }
   seen_.insert(token.id);
   ++generated_[token.id];
@@ -167,15 +168,15 @@ absl::StatusOr<SampledToken> Sampler::Next(std::span<const float> logits, int to
   return token;
 }
 
-void Sampler::Restrict(const Choice& choice) {
-  if (!choice.allowed.empty()) {
+void Sampler::ApplyFilter(const TokenFilter& filter) {
+  if (!filter.allowed.empty()) {
     for (int64_t id = 0; id < vocab_size_; ++id) {
-      const bool allowed = (choice.allowed[id / 64] >> (id % 64) & 1) != 0;
-      scores_[id] = allowed ? scores_[id] : kNever;
+      const bool allowed = (filter.allowed[id / 64] >> (id % 64) & 1) != 0;
+      scores_[id] = allowed ? scores_[id] : kExcluded;
     }
   }
-  for (const int32_t id : choice.banned) {
-    if (id < vocab_size_) scores_[id] = kNever;
+  for (const int32_t id : filter.banned) {
+    if (id < vocab_size_) scores_[id] = kExcluded;
   }
 }
 
@@ -183,7 +184,7 @@ void Sampler::Restrict(const Choice& choice) {
 template <typename Change>
 void Sampler::ModifyScore(int32_t id, Change change) {
   float& score = scores_[id];
-  if (score != kNever) score = Bounded(change(score));
+  if (score != kExcluded) score = ClampScore(change(score));
 }
 
 void Sampler::ModifyScores() {
@@ -202,16 +203,16 @@ void Sampler::ModifyScores() {
   }
 }
 
-std::optional<int32_t> Sampler::Greedy() const {
-  const int32_t best = PlaceOfLargest(scores_);
-  if (scores_[best] == kNever) return std::nullopt;
+std::optional<int32_t> Sampler::BestToken() const {
+  const int32_t best = ArgMax(scores_);
+  if (scores_[best] == kExcluded) return std::nullopt;
   return best;
 }
 
-std::optional<int32_t> Sampler::Draw() {
+std::optional<int32_t> Sampler::DrawToken() {
   const float best = Largest(scores_);
-  if (best == kNever) return std::nullopt;
-  const double total = Weigh(best, parameters_.temperature);
+  if (best == kExcluded) return std::nullopt;
+  const double total = ComputeWeights(best, parameters_.temperature);
   const double point =
       Uniform(parameters_.seed, static_cast<uint64_t>(parameters_.completion_index), position_);
   const bool top_k = parameters_.top_k > 0 && parameters_.top_k < vocab_size_;
@@ -232,16 +233,16 @@ std::optional<int32_t> Sampler::Draw() {
     std::erase_if(candidates_, [&](const Candidate& c) { return c.weight < parameters_.min_p; });
   }
   // The best token passes every filter unless its weight was rounded down.
-  return candidates_.empty() ? Greedy() : DrawFromCandidates(point);
+  return candidates_.empty() ? BestToken() : DrawFromCandidates(point);
 }
 
-double Sampler::Weigh(float best, float temperature) {
-  constexpr float kMostScale = 1e30f;  // avoids infinity, as 0 times infinity is not a number
+double Sampler::ComputeWeights(float best, float temperature) {
+  constexpr float kMaxScale = 1e30f;  // avoids infinity, as 0 times infinity is not a number
   weights_.resize(scores_.size());
   block_sums_.resize(scores_.size() / kernels::kSoftmaxBlock + 1);
   block_sums_.back() = 0;
   kernels::SoftmaxWeights(kernels::Context(), scores_.data(), std::ssize(scores_), best,
-                          std::min(1 / temperature, kMostScale), weights_.data(),
+                          std::min(1 / temperature, kMaxScale), weights_.data(),
                           block_sums_.data());
   return std::accumulate(block_sums_.begin(), block_sums_.end(), 0.0);
 }
@@ -299,7 +300,7 @@ void Sampler::GatherBest(int64_t count, double sum) {
     if (bucket < border || weights_[id] == 0) continue;
     (bucket > border ? candidates_ : at_border).push_back({weights_[id], id});
   }
-  std::sort(at_border.begin(), at_border.end(), kBetter);
+  std::sort(at_border.begin(), at_border.end(), kIsBetter);
   for (const Candidate& candidate : at_border) {
     if (count <= 0 || sum <= 0) return;
     candidates_.push_back(candidate);
@@ -315,10 +316,10 @@ void Sampler::GatherAtLeast(float weight) {
   }
 }
 
-void Sampler::KeepTopP(double part) {
-  std::sort(candidates_.begin(), candidates_.end(), kBetter);
+void Sampler::KeepTopP(double fraction) {
+  std::sort(candidates_.begin(), candidates_.end(), kIsBetter);
   double sum = 0;
-  for (const Candidate& candidate : candidates_) sum += part * candidate.weight;
+  for (const Candidate& candidate : candidates_) sum += fraction * candidate.weight;
   size_t kept = 0;
   while (kept < candidates_.size() && sum > 0) sum -= candidates_[kept++].weight;
   candidates_.resize(kept);

@@ -37,8 +37,8 @@ struct SamplingParameters {
 // A penalty of 0.01 already multiplies a positive logit by 100, which decides every choice. A
 // smaller penalty would only make the number larger. A penalty of 100 does the same to a negative
 // logit.
-inline constexpr float kLeastRepetitionPenalty = 0.01f;
-inline constexpr float kMostRepetitionPenalty = 100.0f;
+inline constexpr float kMinRepetitionPenalty = 0.01f;
+inline constexpr float kMaxRepetitionPenalty = 100.0f;
 inline constexpr size_t kMaxLogitBiases = 1024;  // each one takes time in every step
 
 // Returns INVALID_ARGUMENT, naming the field ("sampling.top_p"), for a value that is out of range
@@ -57,7 +57,7 @@ struct SampledToken {
 };
 
 // The tokens to choose from.
-struct Choice {
+struct TokenFilter {
   std::span<const uint64_t> allowed;  // bit i % 64 of word i / 64: token i; empty: all tokens
   std::span<const int32_t> banned;    // exceptions from `allowed`
 };
@@ -74,8 +74,8 @@ class Sampler {
   // has that many best tokens in addition to the chosen one. Returns INTERNAL if no allowed token
   // has a finite logit. With parameters that Validate accepts, any logits give either an allowed
   // token or that error.
-  absl::StatusOr<SampledToken> Next(std::span<const float> logits, int top_logprobs,
-                                    const Choice& choice = {});
+  absl::StatusOr<SampledToken> Sample(std::span<const float> logits, int top_logprobs,
+                                      const TokenFilter& filter = {});
 
   // The modified logits from which the last token was chosen: [vocab_size], each finite or
   // -infinity.
@@ -88,15 +88,15 @@ class Sampler {
     int32_t id;
   };
 
-  void Restrict(const Choice& choice);
+  void ApplyFilter(const TokenFilter& filter);
   template <typename Change>
   void ModifyScore(int32_t id, Change change);
   void ModifyScores();
   // These return nullopt if no token may be chosen.
-  std::optional<int32_t> Greedy() const;
-  std::optional<int32_t> Draw();
+  std::optional<int32_t> BestToken() const;
+  std::optional<int32_t> DrawToken();
   // Fills weights_ from scores_, the largest of which is `best`. Returns the sum of the weights.
-  double Weigh(float best, float temperature);
+  double ComputeWeights(float best, float temperature);
   int32_t DrawFromAll(double point) const;
   int32_t DrawFromCandidates(double point) const;  // candidates_ must not be empty
   // Fills candidates_ with the best tokens: at most `count`, and no more than are needed for their
@@ -105,7 +105,7 @@ class Sampler {
   // Fills candidates_ with all tokens of at least this weight.
   void GatherAtLeast(float weight);
   // Keeps only the best candidates whose weights together reach this fraction of all candidates'.
-  void KeepTopP(double part);
+  void KeepTopP(double fraction);
 
   const SamplingParameters parameters_;
   const int64_t vocab_size_;

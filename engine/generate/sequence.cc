@@ -29,41 +29,42 @@ SamplingParameters SamplingOf(const GenerationRequest& request, int index) {
 }  // namespace
 
 Sequence::Sequence(const GenerationRequest* request, int index, const Tokenizer* tokenizer,
-                   const ModelInfo& model, FormWorker* worker)
+                   const ModelInfo& model, ConstraintWorker* worker)
     : request_(*request),
       sampler_(SamplingOf(*request, index), KnownTokens(model, tokenizer->size()), request->prompt),
       decoder_(tokenizer),
       stop_filter_(request->stop_texts),
       token_limit_(TokenLimit(*request, model)),
-      ends_(request->eos_token_ids) {
-  ends_.insert(ends_.end(), request->stop_token_ids.begin(), request->stop_token_ids.end());
-  if (request_.constraint != nullptr) form_.emplace(request_.constraint, worker);
-  Seek();
+      end_tokens_(request->eos_token_ids) {
+  end_tokens_.insert(end_tokens_.end(), request->stop_token_ids.begin(),
+                     request->stop_token_ids.end());
+  if (request_.constraint != nullptr) constrained_.emplace(request_.constraint, worker);
+  StartSearch();
 }
 
-void Sequence::Seek() {
-  if (form_ && !finish_reason_) form_->Seek(token_limit_ - generated());
+void Sequence::StartSearch() {
+  if (constrained_ && !finish_reason_) constrained_->StartSearch(token_limit_ - generated());
 }
 
-absl::StatusOr<Choice> Sequence::WhatMayCome(TokenMask& with_ends) const {
-  if (!form_) {
-    if (generated() >= request_.min_new_tokens) return Choice{};
-    return Choice{.allowed = {}, .banned = ends_};
+absl::StatusOr<TokenFilter> Sequence::AllowedTokens(TokenMask& mask) const {
+  if (!constrained_) {
+    if (generated() >= request_.min_new_tokens) return TokenFilter{};
+    return TokenFilter{.allowed = {}, .banned = end_tokens_};
   }
-  RETURN_IF_ERROR(form_->next().status());
-  const NextTokens& next = **form_->next();
-  if (!next.complete) return Choice{.allowed = next.allowed, .banned = ends_};
-  with_ends = next.allowed;
-  for (const int32_t end : ends_) {
-    if (end / 64 < std::ssize(with_ends)) with_ends[end / 64] |= uint64_t{1} << (end % 64);
+  RETURN_IF_ERROR(constrained_->next().status());
+  const NextTokens& next = **constrained_->next();
+  if (!next.complete) return TokenFilter{.allowed = next.allowed, .banned = end_tokens_};
+  mask = next.allowed;
+  for (const int32_t end : end_tokens_) {
+    if (end / 64 < std::ssize(mask)) mask[end / 64] |= uint64_t{1} << (end % 64);
   }
-  return Choice{.allowed = with_ends, .banned = {}};
+  return TokenFilter{.allowed = mask, .banned = {}};
 }
 
-absl::StatusOr<Delta> Sequence::Accept(std::span<const float> logits) {
-  TokenMask with_ends;
-  ASSIGN_OR_RETURN(const Choice choice, WhatMayCome(with_ends));
-  ASSIGN_OR_RETURN(SampledToken sampled, sampler_.Next(logits, request_.top_logprobs, choice));
+absl::StatusOr<Delta> Sequence::ChooseToken(std::span<const float> logits) {
+  TokenMask mask;
+  ASSIGN_OR_RETURN(const TokenFilter filter, AllowedTokens(mask));
+  ASSIGN_OR_RETURN(SampledToken sampled, sampler_.Sample(logits, request_.top_logprobs, filter));
   const int32_t token = sampled.id;
   output_.push_back(token);
   logprob_sum_ += sampled.logprob;
@@ -71,10 +72,10 @@ absl::StatusOr<Delta> Sequence::Accept(std::span<const float> logits) {
   delta.token_ids.push_back(token);
   if (request_.top_logprobs >= 0) delta.logprobs.push_back(std::move(sampled));
 
-  finish_reason_ = ReasonToStop(token);
-  if (!ended_by_token_) delta.text = Filter(decoder_.Push(token));
+  finish_reason_ = FinishReasonAfter(token);
+  if (!ended_by_token_) delta.text = FilterStopTexts(decoder_.Push(token));
   if (finish_reason_ && !stop_filter_.stopped()) {
-    delta.text += Filter(decoder_.Finish());
+    delta.text += FilterStopTexts(decoder_.Finish());
     if (!stop_filter_.stopped()) delta.text += stop_filter_.Finish();
   }
   if (stop_filter_.stopped()) {
@@ -84,18 +85,18 @@ absl::StatusOr<Delta> Sequence::Accept(std::span<const float> logits) {
   return delta;
 }
 
-std::string Sequence::Filter(std::string text) {
+std::string Sequence::FilterStopTexts(std::string text) {
   // Text before min_new_tokens is neither a stop text nor the beginning of one.
   return generated() < request_.min_new_tokens ? text : stop_filter_.Push(text);
 }
 
-std::optional<FinishReason> Sequence::ReasonToStop(int32_t token) {
-  ended_by_token_ = Contains(ends_, token);
+std::optional<FinishReason> Sequence::FinishReasonAfter(int32_t token) {
+  ended_by_token_ = Contains(end_tokens_, token);
   if (Contains(request_.eos_token_ids, token)) return FinishReason::kEos;
   if (Contains(request_.stop_token_ids, token)) return FinishReason::kStop;
-  if (form_) {
-    if (Contains((*form_->next())->last, token)) return FinishReason::kEos;
-    form_->Advance(token);
+  if (constrained_) {
+    if (Contains((*constrained_->next())->last, token)) return FinishReason::kEos;
+    constrained_->Advance(token);
   }
   if (generated() >= token_limit_) return FinishReason::kLength;
   return std::nullopt;

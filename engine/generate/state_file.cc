@@ -19,7 +19,8 @@
 namespace whipsnake::engine {
 namespace {
 
-static_assert(std::endian::native == std::endian::little, "numbers are written as they lie");
+static_assert(std::endian::native == std::endian::little,
+              "numbers are written in the byte order of memory");
 
 using std::chrono::milliseconds;
 using std::chrono::system_clock;
@@ -30,7 +31,7 @@ constexpr size_t kLengthBegin = 8, kChecksumBegin = 16, kPreamble = 32;
 constexpr size_t kMaxHeader = 64 << 10;
 constexpr int64_t kMaxCount = int64_t{1} << 40;
 constexpr int64_t kMaxFile = int64_t{1} << 42;
-constexpr int kOwnersAlone = 0600;
+constexpr int kOwnerOnly = 0600;
 
 // The last millisecond that the clock can represent, as it counts nanoseconds.
 constexpr int64_t kLastMillisecond =
@@ -65,7 +66,8 @@ absl::StatusOr<StateHeader> ParseHeaderText(std::string_view text) {
                      .position = reader.Integer("position", 0, 0, kMaxCount),
                      .state_bytes = reader.Integer("state_bytes", 0, 0, kMaxCount)};
   RETURN_IF_ERROR(reader.status());
-  if (header.tokens == 0) return absl::InvalidArgumentError("tokens: none seen, expected a number");
+  if (header.tokens == 0)
+    return absl::InvalidArgumentError("tokens: nothing seen, expected a number");
   if (header.position != header.tokens && header.position != header.tokens - 1) {
     return absl::InvalidArgumentError(absl::StrCat("position: ", header.position,
                                                    " seen, expected ", header.tokens,
@@ -75,7 +77,7 @@ absl::StatusOr<StateHeader> ParseHeaderText(std::string_view text) {
 }
 
 // Whether `checksum` begins with the checksum of `bytes`.
-bool IsChecksumOf(std::span<const std::byte> checksum, std::span<const std::byte> bytes) {
+bool ChecksumMatches(std::span<const std::byte> checksum, std::span<const std::byte> bytes) {
   const Digest::Value expected = Digest::Of(bytes);
   return std::memcmp(checksum.data(), expected.data(), expected.size()) == 0;
 }
@@ -90,7 +92,7 @@ struct Layout {
 // Parses the header of a file of `file_bytes` bytes and locates its parts. `bytes` is the whole
 // file, or a beginning that is long enough for the longest header. Returns FAILED_PRECONDITION for
 // another version and INVALID_ARGUMENT for any other fault.
-absl::StatusOr<Layout> LayOut(std::span<const std::byte> bytes, uint64_t file_bytes) {
+absl::StatusOr<Layout> ParseLayout(std::span<const std::byte> bytes, uint64_t file_bytes) {
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   if (bytes.size() < kPreamble || !text.starts_with(kFormat)) {
     return absl::InvalidArgumentError("not a state file");
@@ -106,8 +108,8 @@ absl::StatusOr<Layout> LayOut(std::span<const std::byte> bytes, uint64_t file_by
     return absl::InvalidArgumentError(
         absl::StrCat("a header of ", header_bytes, " bytes in a file of ", file_bytes));
   }
-  if (!IsChecksumOf(bytes.subspan(kChecksumBegin), bytes.subspan(kPreamble, header_bytes))) {
-    return absl::InvalidArgumentError("the header's checksum is not that of its contents");
+  if (!ChecksumMatches(bytes.subspan(kChecksumBegin), bytes.subspan(kPreamble, header_bytes))) {
+    return absl::InvalidArgumentError("the header's checksum does not match its contents");
   }
   Layout layout;
   ASSIGN_OR_RETURN(layout.header, ParseHeaderText(text.substr(kPreamble, header_bytes)));
@@ -121,7 +123,7 @@ absl::StatusOr<Layout> LayOut(std::span<const std::byte> bytes, uint64_t file_by
   return layout;
 }
 
-absl::Status Blame(const absl::Status& status, const std::string& path) {
+absl::Status AsDataLoss(const absl::Status& status, const std::string& path) {
   if (!absl::IsInvalidArgument(status)) return WithPath(status, path);
   return WithPath(WithCode(status, absl::StatusCode::kDataLoss), path);
 }
@@ -132,7 +134,7 @@ absl::Status WriteStateFile(const std::string& path, const StateHeader& header,
                             std::span<const int32_t> tokens, std::span<const std::byte> state) {
   const std::string text = HeaderText(header);
   const uint64_t text_bytes = text.size();
-  ASSIGN_OR_RETURN(AtomicFile out, AtomicFile::Create(path, kOwnersAlone));
+  ASSIGN_OR_RETURN(AtomicFile out, AtomicFile::Create(path, kOwnerOnly));
   Digest digest;
   const auto append = [&](std::span<const std::byte> bytes) {
     digest.Add(bytes);
@@ -152,9 +154,9 @@ absl::Status WriteStateFile(const std::string& path, const StateHeader& header,
 }
 
 absl::StatusOr<StateFile> ParseStateFile(std::span<const std::byte> bytes) {
-  ASSIGN_OR_RETURN(Layout layout, LayOut(bytes, bytes.size()));
-  if (!IsChecksumOf(bytes.subspan(layout.checksum_begin), bytes.first(layout.checksum_begin))) {
-    return absl::InvalidArgumentError("the checksum is not that of its contents");
+  ASSIGN_OR_RETURN(Layout layout, ParseLayout(bytes, bytes.size()));
+  if (!ChecksumMatches(bytes.subspan(layout.checksum_begin), bytes.first(layout.checksum_begin))) {
+    return absl::InvalidArgumentError("the checksum does not match the contents");
   }
   StateFile file;
   file.header = std::move(layout.header);
@@ -172,15 +174,15 @@ absl::StatusOr<StateFile> ParseStateFile(std::span<const std::byte> bytes) {
 
 absl::StatusOr<StateHeader> ReadStateHeader(const std::string& path) {
   ASSIGN_OR_RETURN(const FileBeginning file, ReadBeginning(path, kPreamble + kMaxHeader));
-  auto layout = LayOut(std::as_bytes(std::span(file.bytes)), file.file_bytes);
-  if (!layout.ok()) return Blame(layout.status(), path);
+  auto layout = ParseLayout(std::as_bytes(std::span(file.bytes)), file.file_bytes);
+  if (!layout.ok()) return AsDataLoss(layout.status(), path);
   return std::move(layout->header);
 }
 
 absl::StatusOr<StateFile> ReadStateFile(const std::string& path) {
   ASSIGN_OR_RETURN(const std::string bytes, ReadTextFile(path, kMaxFile));
   auto parsed = ParseStateFile(std::as_bytes(std::span(bytes)));
-  if (!parsed.ok()) return Blame(parsed.status(), path);
+  if (!parsed.ok()) return AsDataLoss(parsed.status(), path);
   return parsed;
 }
 

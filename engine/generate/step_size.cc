@@ -8,11 +8,11 @@ namespace whipsnake::engine {
 namespace {
 
 // Halves the prompt tokens or the sequences of a step. Returns false if the step is the smallest.
-bool Halve(BatcherOptions& options) {
-  const bool shorter = options.prefill_chunk_tokens > kSmallestChunk;
+bool HalveStep(BatcherOptions& options) {
+  const bool shorter = options.prefill_chunk_tokens > kMinChunkTokens;
   const bool fewer = options.max_running > 1;
   if (shorter && (options.prefill_chunk_tokens >= options.max_running || !fewer)) {
-    options.prefill_chunk_tokens = std::max(options.prefill_chunk_tokens / 2, kSmallestChunk);
+    options.prefill_chunk_tokens = std::max(options.prefill_chunk_tokens / 2, kMinChunkTokens);
     options.mixed_chunk_tokens = std::min(options.mixed_chunk_tokens, options.prefill_chunk_tokens);
     return true;
   }
@@ -32,7 +32,7 @@ absl::StatusOr<BatcherOptions> FitSteps(BatcherOptions options, Model& model, Le
   while (true) {
     const BatchSize largest = LargestStep(options);
     BatcherOptions smaller = options;
-    const bool is_smallest = !Halve(smaller);
+    const bool is_smallest = !HalveStep(smaller);
     const int64_t bytes = model.WorkspaceBytes(largest);
     absl::Status fits =
         ledger == nullptr || is_smallest

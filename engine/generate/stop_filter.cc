@@ -8,25 +8,25 @@ namespace whipsnake::engine {
 std::string StopFilter::Push(std::string_view piece) {
   if (stopped_) return "";
   // Characters are checked one by one, so that the stop text that is complete first wins.
-  std::string certain;
+  std::string final_text;
   for (const char c : piece) {
     pending_ += c;
     for (const std::string& stop : stop_texts_) {
       if (!pending_.ends_with(stop)) continue;
       stopped_ = true;
       pending_.resize(pending_.size() - stop.size());
-      return certain + std::exchange(pending_, "");
+      return final_text + std::exchange(pending_, "");
     }
-    const size_t decided = pending_.size() - Undecided();
-    certain.append(pending_, 0, decided);
-    pending_.erase(0, decided);
+    const size_t final_length = pending_.size() - HeldBackLength();
+    final_text.append(pending_, 0, final_length);
+    pending_.erase(0, final_length);
   }
-  return certain;
+  return final_text;
 }
 
 std::string StopFilter::Finish() { return std::exchange(pending_, ""); }
 
-size_t StopFilter::Undecided() const {
+size_t StopFilter::HeldBackLength() const {
   size_t longest = 0;
   for (const std::string& stop : stop_texts_) {
     for (size_t length = std::min(pending_.size(), stop.size() - 1); length > longest; --length) {

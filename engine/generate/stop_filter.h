@@ -25,7 +25,7 @@ class StopFilter {
 
  private:
   // The length of the longest suffix of pending_ that is a proper prefix of a stop text.
-  size_t Undecided() const;
+  size_t HeldBackLength() const;
 
   const std::vector<std::string> stop_texts_;
   std::string pending_;

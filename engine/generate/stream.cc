@@ -8,7 +8,7 @@ namespace whipsnake::engine {
 
 GenerationStream::Event BufferedStream::Take() {
   MutexLock lock(mutex_);
-  waiting_ = false;
+  has_event_ = false;
   unread_.store(0, std::memory_order_relaxed);
   return std::exchange(event_, Event());
 }
@@ -30,14 +30,15 @@ void BufferedStream::Start(int64_t cached_prompt_tokens, Reservation booked) {
 void BufferedStream::Append(Delta delta) {
   Update([&](Event& event) {
     unread_.fetch_add(std::ssize(delta.token_ids), std::memory_order_relaxed);
-    const auto own = std::ranges::find(event.deltas, delta.index, &Delta::index);
-    if (own == event.deltas.end()) {
+    const auto merged = std::ranges::find(event.deltas, delta.index, &Delta::index);
+    if (merged == event.deltas.end()) {
       event.deltas.push_back(std::move(delta));
       return;
     }
-    own->text += delta.text;
-    own->token_ids.insert(own->token_ids.end(), delta.token_ids.begin(), delta.token_ids.end());
-    std::ranges::move(delta.logprobs, std::back_inserter(own->logprobs));
+    merged->text += delta.text;
+    merged->token_ids.insert(merged->token_ids.end(), delta.token_ids.begin(),
+                             delta.token_ids.end());
+    std::ranges::move(delta.logprobs, std::back_inserter(merged->logprobs));
   });
 }
 
@@ -52,14 +53,14 @@ void BufferedStream::Finish(absl::Status status, const Finished& finished, int64
 
 template <typename Change>
 void BufferedStream::Update(Change change) {
-  bool wake;
+  bool notify;
   {
     MutexLock lock(mutex_);
     change(event_);
     done_ = event_.done;
-    wake = !std::exchange(waiting_, true) || (done_ && notify_end_);
+    notify = !std::exchange(has_event_, true) || (done_ && notify_end_);
   }
-  if (wake) notifier_.Post(on_ready_);
+  if (notify) notifier_.Post(on_ready_);
 }
 
 }  // namespace whipsnake::engine

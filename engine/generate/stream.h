@@ -41,15 +41,15 @@ class BufferedStream : public GenerationStream {
   template <typename Change>
   void Update(Change change);
 
-  const Notifier::Notice on_ready_;
+  const Notifier::Callback on_ready_;
   Notifier& notifier_;
   std::atomic<bool> cancelled_{false};
   std::atomic<int64_t> unread_{0};
   Reservation booked_;  // written only by the producer
   Mutex mutex_;
-  Event event_ ABSL_GUARDED_BY(mutex_);           // everything since the last Take
-  bool waiting_ ABSL_GUARDED_BY(mutex_) = false;  // event_ is not empty
-  bool done_ ABSL_GUARDED_BY(mutex_) = false;     // Finish was called
+  Event event_ ABSL_GUARDED_BY(mutex_);             // everything since the last Take
+  bool has_event_ ABSL_GUARDED_BY(mutex_) = false;  // event_ is not empty
+  bool done_ ABSL_GUARDED_BY(mutex_) = false;       // Finish was called
   bool notify_end_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

@@ -11,7 +11,7 @@ namespace {
 using Kind = ExpressionPool::Kind;
 
 // Memory that a finished derivative keeps for the next one.
-constexpr size_t kKeptBytes = 16 << 10;
+constexpr size_t kMaxRetainedBytes = 16 << 10;
 
 }  // namespace
 
@@ -19,13 +19,13 @@ Automaton::Automaton(const ExpressionPool& pool, Expression root, int64_t horizo
     : pool_(pool),
       horizon_(horizon),
       work_left_(std::numeric_limits<int64_t>::max()),
-      most_bytes_(std::numeric_limits<size_t>::max()) {
+      max_bytes_(std::numeric_limits<size_t>::max()) {
   FindByteClasses();
-  StateOf({});  // kDead; every byte leads back to it
+  InternState({});  // kDead; every byte leads back to it
   std::fill(transitions_.begin(), transitions_.end(), kDead);
   states_[kDead].capped = kDead;
-  end_ = StateOf({ExpressionPool::kEmpty});
-  start_ = StateOf({root});
+  end_ = InternState({ExpressionPool::kEmpty});
+  start_ = InternState({root});
 }
 
 // Groups bytes that no set of the grammar tells apart into one class. The transitions have one
@@ -45,10 +45,11 @@ void Automaton::FindByteClasses() {
     if (classes_ == 256) break;
   }
   classes_ = std::max<uint32_t>(classes_, 1);
-  std::array<bool, 256> has_letter{};
+  std::array<bool, 256> has_representative{};
   for (int byte = 0; byte < 256; ++byte) {
-    if (pool_.alphabet().Contains(byte) && !std::exchange(has_letter[class_of_[byte]], true)) {
-      letters_.push_back(static_cast<uint8_t>(byte));
+    if (pool_.alphabet().Contains(byte) &&
+        !std::exchange(has_representative[class_of_[byte]], true)) {
+      class_representatives_.push_back(static_cast<uint8_t>(byte));
     }
   }
 }
@@ -58,7 +59,7 @@ void Automaton::Derivative::Begin(const Items& items) {
 }
 
 void Automaton::Derivative::Clear() {
-  if (memory_bytes() > kKeptBytes) {
+  if (memory_bytes() > kMaxRetainedBytes) {
     *this = Derivative();
     return;
   }
@@ -68,14 +69,14 @@ void Automaton::Derivative::Clear() {
 }
 
 size_t Automaton::Derivative::memory_bytes() const {
-  constexpr size_t kPair = 2 * sizeof(Expression);
-  return pending.capacity() * kPair + seen.capacity() * (kPair + 1) +
+  constexpr size_t kPairBytes = 2 * sizeof(Expression);
+  return pending.capacity() * kPairBytes + seen.capacity() * (kPairBytes + 1) +
          found.capacity() * sizeof(Expression);
 }
 
 bool Automaton::MayBeginWith(uint8_t byte, Expression e) const {
-  constexpr int kDeepest = 8;  // heads to look into: those of a text, a member and a pair
-  for (int depth = 0; depth < kDeepest; ++depth) {
+  constexpr int kMaxDepth = 8;  // heads to look into: those of a text, a member and a pair
+  for (int depth = 0; depth < kMaxDepth; ++depth) {
     const ExpressionPool::Node& node = pool_.node(e);
     switch (node.kind) {
       case Kind::kNothing:
@@ -97,9 +98,9 @@ bool Automaton::MayBeginWith(uint8_t byte, Expression e) const {
   return true;
 }
 
-bool Automaton::Derive(uint8_t byte) {
+bool Automaton::ContinueDerivative(uint8_t byte) {
   while (!derivative_.pending.empty()) {
-    if (!may_find()) return false;
+    if (!within_limits()) return false;
     DeriveStep(byte);
   }
   return true;
@@ -115,13 +116,14 @@ void Automaton::DeriveStep(uint8_t byte) {
   --work_left_;
   // Skip expressions that match no text and pairs that were seen: a left-recursive rule comes back
   // here.
-  if (pool_.length(e) == ExpressionPool::kNever || !derivative_.seen.emplace(e, then).second) {
+  if (pool_.length(e) == ExpressionPool::kInfiniteLength ||
+      !derivative_.seen.emplace(e, then).second) {
     return;
   }
   const ExpressionPool::Node node = pool_.node(e);
   switch (node.kind) {
     case Kind::kBytes:
-      if (pool_.bytes(e).Contains(byte) && pool_.length(then) != ExpressionPool::kNever) {
+      if (pool_.bytes(e).Contains(byte) && pool_.length(then) != ExpressionPool::kInfiniteLength) {
         derivative_.found.push_back(then);
       }
       break;
@@ -139,9 +141,11 @@ void Automaton::DeriveStep(uint8_t byte) {
       break;
     case Kind::kRepeat: {
       if (!MayBeginWith(byte, node.first)) break;
-      const int64_t most = node.most == ExpressionPool::kUnbounded ? node.most : node.most - 1;
-      const Expression again = pool_.Repeat(node.first, std::max<int64_t>(node.least - 1, 0), most);
-      pending.emplace_back(node.first, pool_.Sequence(again, then));
+      const int64_t max_count =
+          node.max_count == ExpressionPool::kUnbounded ? node.max_count : node.max_count - 1;
+      const Expression rest =
+          pool_.Repeat(node.first, std::max<int64_t>(node.min_count - 1, 0), max_count);
+      pending.emplace_back(node.first, pool_.Sequence(rest, then));
       break;
     }
     case Kind::kRule:
@@ -153,7 +157,7 @@ void Automaton::DeriveStep(uint8_t byte) {
   }
 }
 
-Automaton::State Automaton::StateOf(Items items) {
+Automaton::State Automaton::InternState(Items items) {
   std::sort(items.begin(), items.end(), [&](Expression a, Expression b) {
     return std::tuple(pool_.length(a), pool_.hash(a), a) <
            std::tuple(pool_.length(b), pool_.hash(b), b);
@@ -161,57 +165,59 @@ Automaton::State Automaton::StateOf(Items items) {
   items.erase(std::unique(items.begin(), items.end()), items.end());
   if (items.size() > kMaxItems) items.resize(kMaxItems);
   items.shrink_to_fit();
-  const auto [place, is_new] =
-      known_.try_emplace(std::move(items), static_cast<State>(states_.size()));
+  const auto [entry, is_new] =
+      state_of_items_.try_emplace(std::move(items), static_cast<State>(states_.size()));
   if (is_new) {
-    const Items& kept = place->first;
+    const Items& kept = entry->first;
     work_left_ -= kept.size() + classes_ / 8;
     item_count_ += kept.size();
-    const int64_t length = kept.empty() ? ExpressionPool::kNever : pool_.length(kept.front());
+    const int64_t length =
+        kept.empty() ? ExpressionPool::kInfiniteLength : pool_.length(kept.front());
     states_.push_back({.items = &kept, .length = length});
     if (transitions_.size() + classes_ > transitions_.capacity()) {
       transitions_.reserve(transitions_.size() +
                            std::max<size_t>(transitions_.size() / 8, classes_));
     }
-    transitions_.resize(transitions_.size() + classes_, kUnfound);
+    transitions_.resize(transitions_.size() + classes_, kUnknown);
   }
-  return place->second;
+  return entry->second;
 }
 
 Automaton::State Automaton::FindNext(State state, uint8_t byte) {
-  if (!may_find()) return kUnfound;
+  if (!within_limits()) return kUnknown;
   const size_t transition = size_t{state} * classes_ + class_of_[byte];
-  if (auto begun = begun_.extract(transition); !begun.empty()) {
-    derivative_ = std::move(begun.mapped());
-    begun_bytes_ -= derivative_.memory_bytes();
+  if (auto unfinished = unfinished_.extract(transition); !unfinished.empty()) {
+    derivative_ = std::move(unfinished.mapped());
+    unfinished_bytes_ -= derivative_.memory_bytes();
   } else {
     derivative_.Begin(*states_[state].items);
   }
-  if (!Derive(byte)) {
-    begun_bytes_ += derivative_.memory_bytes();
-    begun_.emplace(transition, std::exchange(derivative_, Derivative()));
-    return kUnfound;
+  if (!ContinueDerivative(byte)) {
+    unfinished_bytes_ += derivative_.memory_bytes();
+    unfinished_.emplace(transition, std::exchange(derivative_, Derivative()));
+    return kUnknown;
   }
-  const State next = StateOf(std::move(derivative_.found));
+  const State next = InternState(std::move(derivative_.found));
   transitions_[transition] = next;
   derivative_.Clear();
   return next;
 }
 
-std::span<const Expression> Automaton::Shortest(State state) const {
+std::span<const Expression> Automaton::ShortestExpressions(State state) const {
   const Items& items = *states_[state].items;
   size_t count = 0;
   while (count < items.size() && pool_.length(items[count]) == length(state)) ++count;
   return std::span(items).first(count);
 }
 
-std::optional<std::pair<uint8_t, Expression>> Automaton::AlongShortest(Expression e) {
-  if (!may_find()) return std::nullopt;
-  const State alone = StateOf({e});
-  for (const uint8_t byte : letters_) {
+std::optional<std::pair<uint8_t, Expression>> Automaton::ShortestTextStep(Expression e) {
+  if (!within_limits()) return std::nullopt;
+  const State alone = InternState({e});
+  for (const uint8_t byte : class_representatives_) {
     const State next = Next(alone, byte);
-    if (next == kUnfound) return std::nullopt;
-    if (length(next) == pool_.length(e) - 1) return std::pair(byte, Shortest(next).front());
+    if (next == kUnknown) return std::nullopt;
+    if (length(next) == pool_.length(e) - 1)
+      return std::pair(byte, ShortestExpressions(next).front());
   }
   return std::nullopt;  // not reached: the shortest text has a first byte
 }
@@ -228,8 +234,8 @@ Expression Automaton::CappedExpression(Expression e) {
   const auto cap = [&](Expression part) {
     if (const auto known = capped_.find(part); known != capped_.end()) return known->second;
     const ExpressionPool::Node node = pool_.node(part);
-    if (node.kind != Kind::kRepeat || node.most <= horizon_) return part;
-    return pool_.Repeat(node.first, node.least, ExpressionPool::kUnbounded);
+    if (node.kind != Kind::kRepeat || node.max_count <= horizon_) return part;
+    return pool_.Repeat(node.first, node.min_count, ExpressionPool::kUnbounded);
   };
   capped = cap(capped);
   for (; !path.empty(); path.pop_back()) {
@@ -240,21 +246,21 @@ Expression Automaton::CappedExpression(Expression e) {
 }
 
 Automaton::State Automaton::Capped(State state) {
-  if (states_[state].capped != kUnfound) return states_[state].capped;
-  if (!may_find()) return kUnfound;
+  if (states_[state].capped != kUnknown) return states_[state].capped;
+  if (!within_limits()) return kUnknown;
   Items capped = *states_[state].items;
   for (Expression& item : capped) item = CappedExpression(item);
-  const State result = StateOf(std::move(capped));
+  const State result = InternState(std::move(capped));
   states_[result].capped = result;
   return states_[state].capped = result;
 }
 
 size_t Automaton::memory_bytes() const {
-  constexpr size_t kNode = 64;  // approximate size of a node of a hash map
-  return pool_.memory_bytes() + states_.capacity() * (sizeof(StateInfo) + kNode) +
+  constexpr size_t kNodeBytes = 64;  // approximate size of a node of a hash map
+  return pool_.memory_bytes() + states_.capacity() * (sizeof(StateInfo) + kNodeBytes) +
          transitions_.capacity() * sizeof(State) + item_count_ * sizeof(Expression) +
          capped_.capacity() * 2 * sizeof(Expression) + derivative_.memory_bytes() +
-         begun_.capacity() * sizeof(Derivative) + begun_bytes_;
+         unfinished_.capacity() * sizeof(Derivative) + unfinished_bytes_;
 }
 
 }  // namespace whipsnake::engine

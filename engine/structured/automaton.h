@@ -1,4 +1,4 @@
-// The automaton of a grammar: reads bytes, and knows what may come next and how far the end is.
+// The automaton of a grammar: reads bytes and knows which may follow and how far the end is.
 //
 // A state is a set of expressions, and the rest of the text must match one of them. Reading a byte
 // replaces each expression by its derivatives. States and transitions are created on first use, so
@@ -34,7 +34,7 @@ class Automaton {
  public:
   using State = uint32_t;
   static constexpr State kDead = 0;  // nothing can follow, and the text read is not complete
-  static constexpr State kUnfound = ~State{0};  // not found within the allowed work and memory
+  static constexpr State kUnknown = ~State{0};  // not found within the allowed work and memory
   static constexpr size_t kMaxItems = 512;
 
   // `pool` is a grammar after FindLengths(). No text of more than `horizon` bytes may be read from
@@ -43,50 +43,50 @@ class Automaton {
 
   State start() const { return start_; }
 
-  // Returns the state after one more byte, or kUnfound.
+  // Returns the state after one more byte, or kUnknown.
   State Next(State state, uint8_t byte) {
     const State next = transitions_[size_t{state} * classes_ + class_of_[byte]];
-    return next != kUnfound ? next : FindNext(state, byte);
+    return next != kUnknown ? next : FindNext(state, byte);
   }
 
-  // Bytes of the shortest remaining text; ExpressionPool::kNever for kDead.
+  // Bytes of the shortest remaining text; ExpressionPool::kInfiniteLength for kDead.
   int64_t length(State state) const { return states_[state].length; }
   bool complete(State state) const { return length(state) == 0; }
   // Whether the text is complete and nothing can follow.
   bool at_end(State state) const { return state == end_; }
 
   // Returns the expressions of a state that have the shortest texts; none for kDead.
-  std::span<const Expression> Shortest(State state) const;
+  std::span<const Expression> ShortestExpressions(State state) const;
   // Bytes of the shortest text of an expression.
   int64_t LengthOf(Expression e) const { return pool_.length(e); }
   // Returns the first byte of "the shortest" text of an expression, and the expression whose
   // shortest text is the rest; both depend only on the expression. The text consists of bytes of
   // the pool's alphabet. In every state that has the expression among its shortest, the rest is
-  // among the shortest after that byte. The expression's length must be positive and below kNever.
-  // Returns nullopt if the search exceeds the allowed work or memory.
-  std::optional<std::pair<uint8_t, Expression>> AlongShortest(Expression e);
+  // among the shortest after that byte. The expression's length must be positive and below
+  // kInfiniteLength. Returns nullopt if the search exceeds the allowed work or memory.
+  std::optional<std::pair<uint8_t, Expression>> ShortestTextStep(Expression e);
 
   // Returns a state that accepts the same texts up to the horizon and is as far from its end. It is
   // the same for all states that differ only in how far their counters are from a bound beyond the
-  // horizon. May return kUnfound.
+  // horizon. May return kUnknown.
   State Capped(State state);
 
   // Limits on finding states from now on: the work, which counts steps of derivatives and
   // expressions put into new states, and the total memory in bytes, which is checked after each
-  // step. Beyond either limit, unknown states are kUnfound. What was found stays known, and an
+  // step. Beyond either limit, unknown states are kUnknown. What was found is kept, and an
   // unfinished derivative is kept, so a later call continues it. There are no limits at first.
-  void AllowWork(int64_t work) { work_left_ = work; }
-  void AllowMemory(size_t bytes) { most_bytes_ = bytes; }
+  void SetWorkLimit(int64_t work) { work_left_ = work; }
+  void SetMemoryLimit(size_t bytes) { max_bytes_ = bytes; }
   int64_t work_left() const { return work_left_; }
-  bool out_of_memory() const { return memory_bytes() >= most_bytes_; }
+  bool out_of_memory() const { return memory_bytes() >= max_bytes_; }
 
   size_t memory_bytes() const;
 
  private:
   struct StateInfo {
-    const Items* items;  // the key in known_
+    const Items* items;  // the key in state_of_items_
     int64_t length;
-    State capped = kUnfound;
+    State capped = kUnknown;
   };
 
   // The derivative of a state by a byte, as far as it is computed.
@@ -101,35 +101,36 @@ class Automaton {
   };
 
   void FindByteClasses();
-  bool may_find() const { return work_left_ > 0 && !out_of_memory(); }
+  bool within_limits() const { return work_left_ > 0 && !out_of_memory(); }
   State FindNext(State state, uint8_t byte);
   // Continues derivative_, by `byte`. Returns false if it reaches a limit before the end.
-  bool Derive(uint8_t byte);
+  bool ContinueDerivative(uint8_t byte);
   void DeriveStep(uint8_t byte);
   // Returns false if the head of the expression shows that none of its texts begins with the byte.
   bool MayBeginWith(uint8_t byte, Expression e) const;
-  State StateOf(Items items);
+  State InternState(Items items);
   Expression CappedExpression(Expression e);
 
   ExpressionPool pool_;
   const int64_t horizon_;
   std::array<uint8_t, 256> class_of_{};  // byte classes; see FindByteClasses
-  std::vector<uint8_t> letters_;         // the first alphabet byte of each class that has one
+  std::vector<uint8_t>
+      class_representatives_;  // the first alphabet byte of each class that has one
   uint32_t classes_ = 0;
   std::vector<StateInfo> states_;
   std::vector<State> transitions_;  // [state][class]
-  absl::node_hash_map<Items, State> known_;
+  absl::node_hash_map<Items, State> state_of_items_;
   size_t item_count_ = 0;
   absl::flat_hash_map<Expression, Expression> capped_;
   int64_t work_left_;
-  size_t most_bytes_;
+  size_t max_bytes_;
   State start_ = kDead;
   State end_ = kDead;
 
   Derivative derivative_;  // the one in progress
   // Unfinished derivatives that reached a limit, by the index of their transition.
-  absl::flat_hash_map<size_t, Derivative> begun_;
-  size_t begun_bytes_ = 0;  // of all in begun_
+  absl::flat_hash_map<size_t, Derivative> unfinished_;
+  size_t unfinished_bytes_ = 0;  // of all in unfinished_
 };
 
 }  // namespace whipsnake::engine

@@ -43,8 +43,9 @@ class Utf8Builder {
     std::map<Expression, ByteSet> bytes_by_rest;
     for (char32_t digit = 0; digit < kDigits; ++digit) {
       if (by_digit[digit].empty()) continue;
-      const Expression tail = continuations == 0 ? ExpressionPool::kEmpty
-                                                 : Continue(by_digit[digit], continuations, rest);
+      const Expression tail = continuations == 0
+                                  ? ExpressionPool::kEmpty
+                                  : ContinuationBytes(by_digit[digit], continuations, rest);
       bytes_by_rest[tail].Add(static_cast<uint8_t>(marker | digit));
     }
     std::vector<Expression> alternatives;
@@ -56,7 +57,8 @@ class Utf8Builder {
 
  private:
   // NOLINTNEXTLINE(misc-no-recursion): as Build.
-  Expression Continue(const std::vector<CodePointRange>& ranges, int continuations, char32_t rest) {
+  Expression ContinuationBytes(const std::vector<CodePointRange>& ranges, int continuations,
+                               char32_t rest) {
     if (ranges.front() == CodePointRange{0, rest}) {
       const Expression any = pool_.Bytes(ByteSet::Range(0x80, 0xbf));
       return pool_.Repeat(any, continuations, continuations);

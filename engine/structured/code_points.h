@@ -34,7 +34,9 @@ class CodePointSet {
   CodePointSet Complement() const;
   CodePointSet Union(const CodePointSet& other) const;
   CodePointSet Intersection(const CodePointSet& other) const;
-  CodePointSet Minus(const CodePointSet& other) const { return Intersection(other.Complement()); }
+  CodePointSet Difference(const CodePointSet& other) const {
+    return Intersection(other.Complement());
+  }
 
   bool empty() const { return ranges_.empty(); }
   bool Contains(char32_t code_point) const;

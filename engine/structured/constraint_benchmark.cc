@@ -25,11 +25,11 @@ std::shared_ptr<const VocabularyTrie> Vocabulary() {
 
 // Generates one output and returns its number of tokens.
 int64_t Generate(Constraint& constraint, std::mt19937_64& random) {
-  Constraint::Place place;
+  Constraint::Cursor cursor;
   int64_t tokens = 0;
   for (int64_t left = kBudget; left > 0; --left, ++tokens) {
     std::shared_ptr<const NextTokens> next;
-    while (next == nullptr) next = *constraint.Find(place, left);
+    while (next == nullptr) next = *constraint.Find(cursor, left);
     // Pick the first allowed token from a random one on.
     const int64_t begin = static_cast<int64_t>(random() % kVocabulary);
     int64_t i = 0;
@@ -38,7 +38,7 @@ int64_t Generate(Constraint& constraint, std::mt19937_64& random) {
       ++i;
     }
     if (i == kVocabulary) break;  // nothing can follow
-    constraint.Advance(place, static_cast<int32_t>((begin + i) % kVocabulary));
+    constraint.Advance(cursor, static_cast<int32_t>((begin + i) % kVocabulary));
   }
   return tokens;
 }
@@ -57,30 +57,30 @@ void BM_Output(benchmark::State& state, const ConstraintSpec& spec, bool warm) {
       static_cast<double>(tokens), benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
 }
 
-void Register(const std::string& name, ConstraintSpec::Form form, const std::string& text) {
+void Register(const std::string& name, ConstraintSpec::Kind kind, const std::string& text) {
   for (const bool warm : {false, true}) {
     benchmark::RegisterBenchmark((name + (warm ? "/warm" : "/cold")).c_str(),
                                  [=](benchmark::State& state) {
-                                   BM_Output(state, {form, {text}}, warm);
+                                   BM_Output(state, {kind, {text}}, warm);
                                  })
         ->Unit(benchmark::kMillisecond);
   }
 }
 
 const bool kRegistered = [] {
-  using Form = ConstraintSpec::Form;
-  Register("any_json", Form::kJsonSchema, "");
-  Register("person", Form::kJsonSchema,
+  using Kind = ConstraintSpec::Kind;
+  Register("any_json", Kind::kJsonSchema, "");
+  Register("person", Kind::kJsonSchema,
            R"({"type": "object", "properties": {"name": {"type": "string", "maxLength": 40},
                "age": {"type": "integer", "minimum": 0, "maximum": 120}, "tags": {"type": "array",
                "items": {"type": "string", "maxLength": 12}, "maxItems": 5}}, "required": ["name",
                "age", "tags"]})");
-  Register("tree", Form::kJsonSchema,
+  Register("tree", Kind::kJsonSchema,
            R"({"type": "object", "properties": {"value": {"type": "number"}, "children": {"type":
                "array", "items": {"$ref": "#"}}}, "required": ["value"]})");
-  Register("long_text", Form::kJsonSchema,
+  Register("long_text", Kind::kJsonSchema,
            R"({"type": "string", "minLength": 50, "maxLength": 2000})");
-  Register("regex", Form::kRegex, "([A-Z][a-z]{1,12} ){3,9}[a-z]+\\.");
+  Register("regex", Kind::kRegex, "([A-Z][a-z]{1,12} ){3,9}[a-z]+\\.");
   return true;
 }();
 

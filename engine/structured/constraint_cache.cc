@@ -10,14 +10,14 @@ ConstraintCache::ConstraintCache(std::shared_ptr<const VocabularyTrie> vocabular
                                  const ConstraintCacheOptions& options)
     : vocabulary_(std::move(vocabulary)),
       options_(options),
-      memory_(std::make_shared<FormMemory>(options.max_bytes, options.ledger)) {
-  memory_->together.Register(this);
+      memory_(std::make_shared<ConstraintMemory>(options.max_bytes, options.ledger)) {
+  memory_->shared.Register(this);
   if (options_.ledger != nullptr) options_.ledger->Register(this);
 }
 
 ConstraintCache::~ConstraintCache() {
   if (options_.ledger != nullptr) options_.ledger->Unregister(this);
-  memory_->together.Unregister(this);
+  memory_->shared.Unregister(this);
 }
 
 std::shared_ptr<Constraint> ConstraintCache::FindLocked(const ConstraintSpec& spec) {
@@ -32,7 +32,8 @@ std::shared_ptr<Constraint> ConstraintCache::Find(const ConstraintSpec& spec) {
   return FindLocked(spec);
 }
 
-absl::StatusOr<std::shared_ptr<Constraint>> ConstraintCache::Get(const ConstraintSpec& spec) {
+absl::StatusOr<std::shared_ptr<Constraint>> ConstraintCache::GetOrCompile(
+    const ConstraintSpec& spec) {
   if (auto constraint = Find(spec)) return constraint;
   // Compile without holding the lock: it may take long, and must not block other calls.
   ASSIGN_OR_RETURN(std::shared_ptr<Constraint> constraint,

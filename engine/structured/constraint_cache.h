@@ -32,7 +32,7 @@ class ConstraintCache : public Reclaimer {
   std::shared_ptr<Constraint> Find(const ConstraintSpec& spec);
   // Like Find, but compiles the constraint if it is not cached, with the errors of
   // Constraint::Compile. Calls for other specifications do not wait for that.
-  absl::StatusOr<std::shared_ptr<Constraint>> Get(const ConstraintSpec& spec);
+  absl::StatusOr<std::shared_ptr<Constraint>> GetOrCompile(const ConstraintSpec& spec);
 
   int64_t Reclaim(int64_t bytes) override;
 
@@ -44,7 +44,7 @@ class ConstraintCache : public Reclaimer {
 
   const std::shared_ptr<const VocabularyTrie> vocabulary_;
   const ConstraintCacheOptions options_;
-  const std::shared_ptr<FormMemory> memory_;
+  const std::shared_ptr<ConstraintMemory> memory_;
   Mutex mutex_;  // never held while waiting for a constraint's mutex
   std::vector<Entry> entries_ ABSL_GUARDED_BY(mutex_);  // most recently used first
 };

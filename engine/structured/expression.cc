@@ -8,12 +8,14 @@
 namespace whipsnake::engine {
 namespace {
 
-int64_t AddLengths(int64_t a, int64_t b) { return std::min(a + b, ExpressionPool::kNever); }
+int64_t AddLengths(int64_t a, int64_t b) {
+  return std::min(a + b, ExpressionPool::kInfiniteLength);
+}
 
-// a * times, at most kNever, without overflow: both are at most 2^40.
+// a * times, at most kInfiniteLength, without overflow: both are at most 2^40.
 int64_t MultiplyLength(int64_t a, int64_t times) {
   if (a == 0 || times == 0) return 0;
-  return a > ExpressionPool::kNever / times ? ExpressionPool::kNever : a * times;
+  return a > ExpressionPool::kInfiniteLength / times ? ExpressionPool::kInfiniteLength : a * times;
 }
 
 }  // namespace
@@ -37,25 +39,25 @@ Expression ExpressionPool::Add(const Node& node) {
 }
 
 Expression ExpressionPool::Intern(const Key& key) {
-  const auto [place, is_new] = known_.try_emplace(key, kNothing);
+  const auto [entry, is_new] = interned_.try_emplace(key, kNothing);
   if (is_new) {
-    place->second = Add({.kind = key.kind,
+    entry->second = Add({.kind = key.kind,
                          .first = key.first,
                          .rest = key.rest,
-                         .least = key.least,
-                         .most = key.most});
+                         .min_count = key.min_count,
+                         .max_count = key.max_count});
   }
-  return place->second;
+  return entry->second;
 }
 
 Expression ExpressionPool::Bytes(const ByteSet& set) {
   if (set.empty()) return kNothing;
-  const auto [place, is_new] = known_bytes_.try_emplace(set, kNothing);
+  const auto [entry, is_new] = interned_bytes_.try_emplace(set, kNothing);
   if (is_new) {
     sets_.push_back(set);
-    place->second = Add({.kind = Kind::kBytes, .begin = static_cast<uint32_t>(sets_.size() - 1)});
+    entry->second = Add({.kind = Kind::kBytes, .begin = static_cast<uint32_t>(sets_.size() - 1)});
   }
-  return place->second;
+  return entry->second;
 }
 
 Expression ExpressionPool::Literal(std::string_view text, Expression rest) {
@@ -121,26 +123,26 @@ Expression ExpressionPool::Choice(std::span<const Expression> alternatives) {
   flat.erase(std::unique(flat.begin(), flat.end()), flat.end());
   if (flat.empty()) return kNothing;
   if (flat.size() == 1) return flat.front();
-  const auto [place, is_new] = known_choices_.try_emplace(std::move(flat), kNothing);
+  const auto [entry, is_new] = interned_choices_.try_emplace(std::move(flat), kNothing);
   if (is_new) {
-    const auto& list = place->first;
+    const auto& list = entry->first;
     if (growing_ && alternatives_.size() + list.size() > kMaxAlternatives) {
       overflowed_ = true;
       return kNothing;
     }
-    place->second = Add({.kind = Kind::kChoice,
+    entry->second = Add({.kind = Kind::kChoice,
                          .begin = static_cast<uint32_t>(alternatives_.size()),
                          .count = static_cast<uint32_t>(list.size())});
     alternatives_.insert(alternatives_.end(), list.begin(), list.end());
   }
-  return place->second;
+  return entry->second;
 }
 
-Expression ExpressionPool::Repeat(Expression e, int64_t least, int64_t most) {
-  if (most == 0 || e == kEmpty) return kEmpty;
-  if (e == kNothing) return least == 0 ? kEmpty : kNothing;
-  if (least == 1 && most == 1) return e;
-  return Intern({Kind::kRepeat, e, 0, least, most});
+Expression ExpressionPool::Repeat(Expression e, int64_t min_count, int64_t max_count) {
+  if (max_count == 0 || e == kEmpty) return kEmpty;
+  if (e == kNothing) return min_count == 0 ? kEmpty : kNothing;
+  if (min_count == 1 && max_count == 1) return e;
+  return Intern({Kind::kRepeat, e, 0, min_count, max_count});
 }
 
 Expression ExpressionPool::NewRule() { return Add({.kind = Kind::kRule}); }
@@ -154,32 +156,33 @@ uint64_t ExpressionPool::HashOf(const Node& node) const {
   };
   uint64_t hash = static_cast<uint64_t>(node.kind);
   hash = mix(mix(hash, nodes_[node.first].hash), nodes_[node.rest].hash);
-  return mix(mix(hash, static_cast<uint64_t>(node.least)), static_cast<uint64_t>(node.most));
+  return mix(mix(hash, static_cast<uint64_t>(node.min_count)),
+             static_cast<uint64_t>(node.max_count));
 }
 
 int64_t ExpressionPool::LengthOf(const Node& node) const {
   switch (node.kind) {
     case Kind::kNothing:
-      return kNever;
+      return kInfiniteLength;
     case Kind::kEmpty:
       return 0;
     case Kind::kBytes:
-      return sets_[node.begin].Intersects(alphabet_) ? 1 : kNever;
+      return sets_[node.begin].Intersects(alphabet_) ? 1 : kInfiniteLength;
     case Kind::kSequence:
       return AddLengths(length(node.first), length(node.rest));
     case Kind::kRepeat:
-      return MultiplyLength(length(node.first), node.least);
+      return MultiplyLength(length(node.first), node.min_count);
     case Kind::kRule:
       return length(node.first);
     case Kind::kChoice: {
-      int64_t shortest = kNever;
+      int64_t shortest = kInfiniteLength;
       for (uint32_t i = node.begin; i < node.begin + node.count; ++i) {
         shortest = std::min(shortest, length(alternatives_[i]));
       }
       return shortest;
     }
   }
-  return kNever;
+  return kInfiniteLength;
 }
 
 void ExpressionPool::ForEachPart(const Node& node, const auto& visit) const {
@@ -219,15 +222,15 @@ void ExpressionPool::FindLengths(const ByteSet& alphabet) {
     ForEachPart(nodes_[e], [&](Expression part) { users[next_user[part]++] = e; });
   }
 
-  using Found = std::pair<int64_t, Expression>;
-  std::priority_queue<Found, std::vector<Found>, std::greater<>> queue;
+  using Candidate = std::pair<int64_t, Expression>;
+  std::priority_queue<Candidate, std::vector<Candidate>, std::greater<>> queue;
   const auto update = [&](Expression e, int64_t length) {
     if (length >= nodes_[e].length) return;
     nodes_[e].length = length;
     queue.emplace(length, e);
   };
   for (Expression e = 0; e < nodes_.size(); ++e) {
-    nodes_[e].length = kNever;
+    nodes_[e].length = kInfiniteLength;
     nodes_[e].hash = e;
   }
   for (Expression e = 0; e < nodes_.size(); ++e) update(e, LengthOf(nodes_[e]));
@@ -244,7 +247,7 @@ void ExpressionPool::FindLengths(const ByteSet& alphabet) {
 }
 
 size_t ExpressionPool::memory_bytes() const {
-  return nodes_.capacity() * sizeof(Node) + known_.capacity() * (sizeof(Key) + 8) +
+  return nodes_.capacity() * sizeof(Node) + interned_.capacity() * (sizeof(Key) + 8) +
          sets_.capacity() * sizeof(ByteSet) * 3 + alternatives_.capacity() * 12;
 }
 

@@ -34,7 +34,7 @@ class ExpressionPool {
   static constexpr Expression kEmpty = 1;    // matches only the empty text
   static constexpr int64_t kUnbounded = int64_t{1} << 40;
   // The length if there is no text, or none of a sensible length.
-  static constexpr int64_t kNever = int64_t{1} << 40;
+  static constexpr int64_t kInfiniteLength = int64_t{1} << 40;
   // The limit on the nodes of a grammar, which then take about 15 MB. The code that builds a
   // grammar must check overflowed() and refuse a larger one.
   static constexpr size_t kMaxGrammarNodes = size_t{1} << 17;
@@ -44,11 +44,11 @@ class ExpressionPool {
 
   struct Node {
     Kind kind;
-    Expression first = 0, rest = 0;  // kSequence; kRepeat: first; kRule: first is its body
-    uint32_t begin = 0, count = 0;   // kChoice: in alternatives_; kBytes: begin in sets_
-    int64_t least = 0, most = 0;     // kRepeat
-    int64_t length = kNever;         // bytes of the shortest text; 0 if it matches the empty text
-    uint64_t hash = 0;               // of its content; set by FindLengths
+    Expression first = 0, rest = 0;        // kSequence; kRepeat: first; kRule: first is its body
+    uint32_t begin = 0, count = 0;         // kChoice: in alternatives_; kBytes: begin in sets_
+    int64_t min_count = 0, max_count = 0;  // kRepeat
+    int64_t length = kInfiniteLength;  // bytes of the shortest text; 0 if it matches the empty text
+    uint64_t hash = 0;                 // of its content; set by FindLengths
   };
 
   ExpressionPool();
@@ -64,8 +64,8 @@ class ExpressionPool {
   Expression Choice(std::span<const Expression> alternatives);
   Expression Choice(std::initializer_list<Expression> alternatives);
   Expression Optional(Expression e) { return Choice({kEmpty, e}); }
-  // `e` from `least` to `most` times; `most` may be kUnbounded.
-  Expression Repeat(Expression e, int64_t least, int64_t most);
+  // `e` from `min_count` to `max_count` times; `max_count` may be kUnbounded.
+  Expression Repeat(Expression e, int64_t min_count, int64_t max_count);
 
   // A rule is created before it is defined, so that its body may refer to it.
   Expression NewRule();
@@ -97,11 +97,12 @@ class ExpressionPool {
   struct Key {
     Kind kind;
     Expression first, rest;
-    int64_t least, most;
+    int64_t min_count, max_count;
     bool operator==(const Key&) const = default;
     template <typename H>
     friend H AbslHashValue(H state, const Key& key) {
-      return H::combine(std::move(state), key.kind, key.first, key.rest, key.least, key.most);
+      return H::combine(std::move(state), key.kind, key.first, key.rest, key.min_count,
+                        key.max_count);
     }
   };
 
@@ -115,9 +116,9 @@ class ExpressionPool {
   std::vector<Node> nodes_;
   std::vector<Expression> alternatives_;
   std::vector<ByteSet> sets_;
-  absl::flat_hash_map<Key, Expression> known_;
-  std::map<ByteSet, Expression> known_bytes_;
-  std::map<std::vector<Expression>, Expression> known_choices_;
+  absl::flat_hash_map<Key, Expression> interned_;
+  std::map<ByteSet, Expression> interned_bytes_;
+  std::map<std::vector<Expression>, Expression> interned_choices_;
   ByteSet alphabet_;
   bool growing_ = true;  // until FindLengths
   bool overflowed_ = false;

@@ -18,6 +18,7 @@
 #include "engine/base/status.h"
 #include "engine/base/utf8.h"
 #include "engine/structured/code_points.h"
+#include "engine/structured/json_grammar.h"
 #include "engine/structured/number_grammar.h"
 #include "engine/structured/regex_grammar.h"
 
@@ -42,151 +43,6 @@ constexpr std::array<std::string_view, 13> kAnnotations = {
     "title", "description", "default", "examples",   "$schema",  "$id",      "$comment",
     "$defs", "definitions", "$anchor", "deprecated", "readOnly", "writeOnly"};
 
-// The grammar of JSON strings, numbers without bounds, and values of any kind.
-class JsonGrammar {
- public:
-  explicit JsonGrammar(ExpressionPool& pool) : pool_(pool) {
-    any_character_ = Character(CodePointSet::All());
-    plain_character_ = Utf8(Plain(), &pool_);
-    value_ = pool_.NewRule();
-    const Expression member = pool_.Sequence(
-        {Quoted(pool_.Repeat(any_character_, 0, ExpressionPool::kUnbounded)), Colon(), value_});
-    pool_.DefineRule(
-        value_, pool_.Choice({pool_.Literal("null"), pool_.Literal("true"), pool_.Literal("false"),
-                              DecimalGrammar({}, pool_), String(0, ExpressionPool::kUnbounded),
-                              Bracketed('[', value_, 0, ExpressionPool::kUnbounded, ']'),
-                              Bracketed('{', member, 0, ExpressionPool::kUnbounded, '}')}));
-  }
-
-  Expression value() const { return value_; }
-
-  // One character of the set as written in a string. If the set is all of Unicode, any escape is
-  // allowed; otherwise each character has only its usual form.
-  Expression Character(const CodePointSet& set) {
-    std::vector<Expression> forms = {Utf8(set.Intersection(Plain()), &pool_)};
-    constexpr std::string_view kLetters = "\"\\bfnrt", kMeant = "\"\\\b\f\n\r\t";
-    ByteSet letters;
-    for (size_t i = 0; i < kLetters.size(); ++i) {
-      if (set.Contains(static_cast<unsigned char>(kMeant[i]))) letters.Add(kLetters[i]);
-    }
-    const bool all = set.ranges() == CodePointSet::All().ranges();
-    if (all) letters.Add('/');
-    forms.push_back(pool_.Sequence(pool_.Byte('\\'), pool_.Bytes(letters)));
-    if (all) {
-      forms.push_back(pool_.Sequence(pool_.Literal("\\u"), AnyUnicodeEscape()));
-    } else {
-      for (int control = 0; control < 0x20; ++control) {
-        if (!set.Contains(control) || kMeant.find(static_cast<char>(control)) != kMeant.npos)
-          continue;
-        constexpr std::string_view kHex = "0123456789abcdef";
-        const std::string text = {'\\', 'u', '0', '0', kHex[control / 16], kHex[control % 16]};
-        forms.push_back(pool_.Literal(text));
-      }
-    }
-    return pool_.Choice(forms);
-  }
-
-  Expression Quoted(Expression content) {
-    return pool_.Sequence({pool_.Byte('"'), content, pool_.Byte('"')});
-  }
-  Expression String(int64_t least, int64_t most) {
-    return Quoted(pool_.Repeat(any_character_, least, most));
-  }
-
-  Expression Colon() { return pool_.Sequence(pool_.Byte(':'), Space()); }
-  Expression Comma() { return pool_.Sequence(pool_.Byte(','), Space()); }
-
-  // From `least` to `most` elements between brackets.
-  Expression Bracketed(char open, Expression element, int64_t least, int64_t most, char close) {
-    Expression content = ExpressionPool::kEmpty;
-    if (most > 0) {
-      const int64_t more = most == ExpressionPool::kUnbounded ? most : most - 1;
-      content = pool_.Sequence(element, pool_.Repeat(pool_.Sequence(Comma(), element),
-                                                     std::max<int64_t>(least - 1, 0), more));
-      if (least == 0) content = pool_.Optional(content);
-    }
-    return pool_.Sequence({pool_.Byte(open), content, pool_.Byte(close)});
-  }
-
-  // A key that is not in `taken`. It has no escapes, because they could spell one of those.
-  Expression KeyBut(std::vector<std::u32string> taken) { return Quoted(TextBut(std::move(taken))); }
-
- private:
-  // Characters that need no escape.
-  static CodePointSet Plain() {
-    return CodePointSet({{0x20, '"' - 1}, {'"' + 1, '\\' - 1}, {'\\' + 1, kLastCodePoint}});
-  }
-
-  Expression Space() { return pool_.Optional(pool_.Byte(' ')); }
-
-  // What follows "\u": a character of one UTF-16 unit, or a surrogate pair.
-  Expression AnyUnicodeEscape() {
-    const auto hex = [&](std::string_view digits) { return pool_.Bytes(ByteSet::Of(digits)); };
-    const Expression any = hex("0123456789abcdefABCDEF");
-    const Expression single =
-        pool_.Choice({pool_.Sequence(hex("0123456789abcefABCEF"), pool_.Repeat(any, 3, 3)),
-                      pool_.Sequence({hex("dD"), hex("01234567"), any, any})});
-    const Expression pair =
-        pool_.Sequence({hex("dD"), hex("89abAB"), any, any, pool_.Literal("\\u"), hex("dD"),
-                        hex("cdefCDEF"), any, any});
-    return pool_.Choice({single, pair});
-  }
-
-  // The texts that are not in `taken`. Builds the trie of the sorted ones from its leaves: `open`
-  // is the path to the last one, and the node at depth d has what may follow its first d
-  // characters.
-  Expression TextBut(std::vector<std::u32string> taken) {
-    struct Node {
-      bool is_taken = false;
-      std::vector<CodePointRange> characters;  // that continue one of `taken`
-      std::vector<Expression> forms;           // of texts that continue with one of them
-    };
-    const Expression any = pool_.Repeat(plain_character_, 0, ExpressionPool::kUnbounded);
-    std::map<CodePointSet, Expression> encoded;  // the same few sets occur again and again
-    const auto encode = [&](const CodePointSet& set) {
-      const auto [place, is_new] = encoded.try_emplace(set, ExpressionPool::kNothing);
-      if (is_new) place->second = Utf8(set, &pool_);
-      return place->second;
-    };
-    const CodePointSet plain = Plain();
-    const auto written = [&](Node& node) {
-      const CodePointSet free = plain.Minus(CodePointSet(std::move(node.characters)));
-      if (!node.is_taken) node.forms.push_back(ExpressionPool::kEmpty);
-      node.forms.push_back(pool_.Sequence(encode(free), any));
-      return pool_.Choice(node.forms);
-    };
-    std::vector<Node> open(1);
-    std::u32string_view last;
-    const auto close_to = [&](size_t depth) {
-      while (open.size() > depth + 1 && !pool_.overflowed()) {
-        const Expression rest = written(open.back());
-        open.pop_back();
-        const char32_t character = last[open.size() - 1];
-        open.back().characters.push_back({character, character});
-        if (!plain.Contains(character)) continue;  // it cannot be written without an escape
-        const CodePointSet one({{character, character}});
-        open.back().forms.push_back(pool_.Sequence(encode(one), rest));
-      }
-    };
-    std::sort(taken.begin(), taken.end());
-    for (const std::u32string& text : taken) {
-      const auto differs = std::mismatch(last.begin(), last.end(), text.begin(), text.end()).first;
-      close_to(differs - last.begin());
-      if (pool_.overflowed()) return ExpressionPool::kNothing;
-      last = text;
-      open.resize(text.size() + 1);
-      open.back().is_taken = true;
-    }
-    close_to(0);
-    return written(open.front());
-  }
-
-  ExpressionPool& pool_;
-  Expression any_character_ = 0;
-  Expression plain_character_ = 0;
-  Expression value_ = 0;
-};
-
 // Compiles a schema by recursion, whose depth Compile limits. After the first error, everything
 // returns at once.
 class SchemaCompiler {
@@ -202,7 +58,7 @@ class SchemaCompiler {
       return ExpressionPool::kNothing;
     }
     ++depth_;
-    const Expression result = CompileChecked(schema, path);
+    const Expression result = CompileByKeyword(schema, path);
     --depth_;
     return result;
   }
@@ -215,20 +71,20 @@ class SchemaCompiler {
   }
 
   // Refuses a key of `schema` that is neither in `keys` nor an annotation.
-  void Allow(const Json& schema, const std::string& path,
-             std::initializer_list<std::string_view> keys) {
+  void AllowOnly(const Json& schema, const std::string& path,
+                 std::initializer_list<std::string_view> keys) {
     for (const auto& [key, value] : schema.items()) {
       if (std::ranges::count(kAnnotations, key) + std::ranges::count(keys, key) > 0) continue;
       if (key == "uniqueItems" && value == false) continue;
-      std::string known;
-      for (const std::string_view name : keys) absl::StrAppend(&known, " ", ToAbsl(name));
+      std::string keywords;
+      for (const std::string_view name : keys) absl::StrAppend(&keywords, " ", ToAbsl(name));
       Refuse(absl::StrCat(path, ".", PathKey(key)), "a keyword that is not supported here",
-             absl::StrCat("besides annotations only:", known));
+             absl::StrCat("an annotation or one of:", keywords));
     }
   }
 
   // NOLINTNEXTLINE(misc-no-recursion): Compile limits the depth.
-  Expression CompileChecked(const Json& schema, const std::string& path) {
+  Expression CompileByKeyword(const Json& schema, const std::string& path) {
     if (schema.is_boolean()) {
       return schema.get<bool>() ? json_.value() : ExpressionPool::kNothing;
     }
@@ -236,28 +92,28 @@ class SchemaCompiler {
       Refuse(path, Described(schema), "a schema: an object, true or false");
       return ExpressionPool::kNothing;
     }
-    if (schema.contains("$ref")) return Reference(schema, path);
+    if (schema.contains("$ref")) return CompileReference(schema, path);
     if (schema.contains("const")) {
-      Allow(schema, path, {"const", "type"});
-      return Constant(schema["const"]);
+      AllowOnly(schema, path, {"const", "type"});
+      return CompileConstant(schema["const"]);
     }
-    if (schema.contains("enum")) return Enumeration(schema, path);
-    if (schema.contains("anyOf")) return AnyOf(schema, path);
-    return Typed(schema, path);
+    if (schema.contains("enum")) return CompileEnum(schema, path);
+    if (schema.contains("anyOf")) return CompileAnyOf(schema, path);
+    return CompileTypes(schema, path);
   }
 
   // --- References, constants and choices ---------------------------------------------------------
 
   // NOLINTNEXTLINE(misc-no-recursion): Compile limits the depth.
-  Expression Reference(const Json& schema, const std::string& path) {
-    Allow(schema, path, {"$ref"});
+  Expression CompileReference(const Json& schema, const std::string& path) {
+    AllowOnly(schema, path, {"$ref"});
     const std::string where = path + ".$ref";
     if (!schema["$ref"].is_string()) {
       Refuse(where, Described(schema["$ref"]), "a text such as \"#/$defs/name\"");
       return ExpressionPool::kNothing;
     }
     const std::string name = schema["$ref"].get<std::string>();
-    const Json* target = Find(name);
+    const Json* target = ResolvePointer(name);
     if (target == nullptr) {
       Refuse(where, engine::Quoted(name), "\"#\" or \"#/...\", the place of a schema in this one");
       return ExpressionPool::kNothing;
@@ -275,7 +131,7 @@ class SchemaCompiler {
   }
 
   // Returns the value that a JSON pointer refers to, or null.
-  const Json* Find(std::string_view reference) const {
+  const Json* ResolvePointer(std::string_view reference) const {
     if (reference == "#") return &root_;
     if (!reference.starts_with("#/")) return nullptr;
     const Json* at = &root_;
@@ -298,32 +154,32 @@ class SchemaCompiler {
   }
 
   // NOLINTNEXTLINE(misc-no-recursion): Compile limits the depth.
-  Expression AnyOf(const Json& schema, const std::string& path) {
-    Allow(schema, path, {"anyOf"});
+  Expression CompileAnyOf(const Json& schema, const std::string& path) {
+    AllowOnly(schema, path, {"anyOf"});
     const Json& list = schema["anyOf"];
     if (!list.is_array() || list.empty()) {
       Refuse(path + ".anyOf", Described(list), "a list of schemas");
       return ExpressionPool::kNothing;
     }
-    std::vector<Expression> forms;
+    std::vector<Expression> alternatives;
     for (size_t i = 0; i < list.size(); ++i) {
-      forms.push_back(Compile(list[i], absl::StrCat(path, ".anyOf[", i, "]")));
+      alternatives.push_back(Compile(list[i], absl::StrCat(path, ".anyOf[", i, "]")));
     }
-    return pool_.Choice(forms);
+    return pool_.Choice(alternatives);
   }
 
-  Expression Constant(const Json& value) {
+  Expression CompileConstant(const Json& value) {
     return pool_.Literal(value.dump(-1, ' ', false, Json::error_handler_t::replace));
   }
 
-  Expression Enumeration(const Json& schema, const std::string& path) {
-    Allow(schema, path, {"enum", "type"});
+  Expression CompileEnum(const Json& schema, const std::string& path) {
+    AllowOnly(schema, path, {"enum", "type"});
     const Json& list = schema["enum"];
     if (!list.is_array() || list.empty()) {
       Refuse(path + ".enum", Described(list), "a list of values");
       return ExpressionPool::kNothing;
     }
-    const std::set<std::string> types = Types(schema, path);
+    const std::set<std::string> types = ReadTypes(schema, path);
     std::vector<std::string> texts;
     for (const Json& value : list) {
       if (HasType(value, types)) texts.push_back(value.dump());
@@ -351,7 +207,7 @@ class SchemaCompiler {
   }
 
   // Returns the types that the schema names, or all types if it names none.
-  std::set<std::string> Types(const Json& schema, const std::string& path) {
+  std::set<std::string> ReadTypes(const Json& schema, const std::string& path) {
     if (!schema.contains("type")) return AllTypes();
     const Json& type = schema["type"];
     std::set<std::string> types;
@@ -367,20 +223,20 @@ class SchemaCompiler {
   }
 
   // NOLINTNEXTLINE(misc-no-recursion): Compile limits the depth.
-  Expression Typed(const Json& schema, const std::string& path) {
-    std::set<std::string> types = Types(schema, path);
+  Expression CompileTypes(const Json& schema, const std::string& path) {
+    std::set<std::string> types = ReadTypes(schema, path);
     if (!schema.contains("type")) types = ImpliedTypes(schema);
     if (types == AllTypes()) {
-      Allow(schema, path, {"type", "$ref", "const", "enum", "anyOf"});
+      AllowOnly(schema, path, {"type", "$ref", "const", "enum", "anyOf"});
       return json_.value();
     }
-    std::vector<Expression> forms;
-    for (const std::string& type : types) forms.push_back(OfType(type, schema, path));
-    if (types.size() == 1) return forms.front();
+    std::vector<Expression> alternatives;
+    for (const std::string& type : types) alternatives.push_back(CompileType(type, schema, path));
+    if (types.size() == 1) return alternatives.front();
     // Each type has refused the keywords that it does not know. With several types, it is not clear
     // which one a keyword belongs to, so none is allowed.
-    Allow(schema, path, {"type"});
-    return pool_.Choice(forms);
+    AllowOnly(schema, path, {"type"});
+    return pool_.Choice(alternatives);
   }
 
   // Infers the type from keywords that only one type has.
@@ -401,18 +257,20 @@ class SchemaCompiler {
   }
 
   // NOLINTNEXTLINE(misc-no-recursion): Compile limits the depth.
-  Expression OfType(const std::string& type, const Json& schema, const std::string& path) {
-    if (type == "object") return Object(schema, path);
-    if (type == "array") return Array(schema, path);
-    if (type == "string") return String(schema, path);
-    if (type == "integer" || type == "number") return Number(type == "integer", schema, path);
-    Allow(schema, path, {"type"});
+  Expression CompileType(const std::string& type, const Json& schema, const std::string& path) {
+    if (type == "object") return CompileObject(schema, path);
+    if (type == "array") return CompileArray(schema, path);
+    if (type == "string") return CompileString(schema, path);
+    if (type == "integer" || type == "number")
+      return CompileNumber(type == "integer", schema, path);
+    AllowOnly(schema, path, {"type"});
     if (type == "null") return pool_.Literal("null");
     return pool_.Choice({pool_.Literal("true"), pool_.Literal("false")});
   }
 
   // Returns the count under `key`, or `otherwise` if it is absent.
-  int64_t Count(const Json& schema, const char* key, int64_t otherwise, const std::string& path) {
+  int64_t ReadCount(const Json& schema, const char* key, int64_t otherwise,
+                    const std::string& path) {
     if (!schema.contains(key)) return otherwise;
     const Json& value = schema[key];
     const bool is_whole =
@@ -425,22 +283,22 @@ class SchemaCompiler {
     return otherwise;
   }
 
-  Expression String(const Json& schema, const std::string& path) {
-    Allow(schema, path, {"type", "minLength", "maxLength", "pattern", "format"});
+  Expression CompileString(const Json& schema, const std::string& path) {
+    AllowOnly(schema, path, {"type", "minLength", "maxLength", "pattern", "format"});
     const bool has_length = schema.contains("minLength") || schema.contains("maxLength");
     const bool has_pattern = schema.contains("pattern"), has_format = schema.contains("format");
     if (has_length + has_pattern + has_format > 1) {
-      Refuse(path + (has_pattern ? ".pattern" : ".format"), "it beside another bound of the text",
-             "lengths, a pattern or a format: put the length into the pattern");
+      Refuse(path + (has_pattern ? ".pattern" : ".format"), "one of several limits of a text",
+             "lengths, a pattern or a format alone; a pattern can limit the length");
     }
-    if (has_pattern) return Pattern(schema["pattern"], path + ".pattern");
-    if (has_format) return Format(schema["format"], path + ".format");
-    const int64_t least = Count(schema, "minLength", 0, path);
-    const int64_t most = Count(schema, "maxLength", ExpressionPool::kUnbounded, path);
-    return most < least ? ExpressionPool::kNothing : json_.String(least, most);
+    if (has_pattern) return CompileStringPattern(schema["pattern"], path + ".pattern");
+    if (has_format) return CompileFormat(schema["format"], path + ".format");
+    const int64_t min_count = ReadCount(schema, "minLength", 0, path);
+    const int64_t max_count = ReadCount(schema, "maxLength", ExpressionPool::kUnbounded, path);
+    return max_count < min_count ? ExpressionPool::kNothing : json_.String(min_count, max_count);
   }
 
-  Expression Pattern(const Json& pattern, const std::string& path) {
+  Expression CompileStringPattern(const Json& pattern, const std::string& path) {
     if (!pattern.is_string()) {
       Refuse(path, Described(pattern), "a regular expression");
       return ExpressionPool::kNothing;
@@ -454,7 +312,7 @@ class SchemaCompiler {
     return json_.Quoted(*content);
   }
 
-  Expression Format(const Json& format, const std::string& path) {
+  Expression CompileFormat(const Json& format, const std::string& path) {
     constexpr std::string_view kDate =
         "([0-9]{4}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|"
         "02-(0[1-9]|1[0-9]|2[0-8])))";
@@ -468,14 +326,14 @@ class SchemaCompiler {
         {"uuid", "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"}};
     const auto found =
         format.is_string() ? patterns.find(format.get<std::string>()) : patterns.end();
-    if (found != patterns.end()) return Pattern(found->second, path);
+    if (found != patterns.end()) return CompileStringPattern(found->second, path);
     Refuse(path, Described(format), "date, time, date-time or uuid");
     return ExpressionPool::kNothing;
   }
 
   // Reads a bound from one of two keywords. If both are present, refuses the exclusive one.
-  void Bound(const Json& schema, const char* inclusive, const char* exclusive,
-             std::optional<Decimal>& bound, bool& excluded, const std::string& path) {
+  void ReadBound(const Json& schema, const char* inclusive, const char* exclusive,
+                 std::optional<Decimal>& bound, bool& excluded, const std::string& path) {
     for (const char* key : {inclusive, exclusive}) {
       if (!schema.contains(key)) continue;
       const Json& value = schema[key];
@@ -483,8 +341,8 @@ class SchemaCompiler {
       const double size = std::abs(number);
       if (!(number == 0 || (size >= 1e-12 && size < 1e30)) || bound) {
         Refuse(absl::StrCat(path, ".", key), Described(value),
-               absl::StrCat("a number of a size from 1e-12 to 1e30, ", inclusive, " or ", exclusive,
-                            " alone"));
+               absl::StrCat("0 or a number of magnitude 1e-12 to 1e30, and only one of ", inclusive,
+                            " and ", exclusive));
         return;
       }
       bound = Decimal::Of(number);
@@ -492,20 +350,20 @@ class SchemaCompiler {
     }
   }
 
-  Expression Number(bool integer, const Json& schema, const std::string& path) {
-    Allow(schema, path, {"type", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"});
+  Expression CompileNumber(bool integer, const Json& schema, const std::string& path) {
+    AllowOnly(schema, path, {"type", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"});
     NumberRange range;
-    Bound(schema, "minimum", "exclusiveMinimum", range.least, range.least_excluded, path);
-    Bound(schema, "maximum", "exclusiveMaximum", range.most, range.most_excluded, path);
+    ReadBound(schema, "minimum", "exclusiveMinimum", range.min, range.min_excluded, path);
+    ReadBound(schema, "maximum", "exclusiveMaximum", range.max, range.max_excluded, path);
     return integer ? IntegerGrammar(range, pool_) : DecimalGrammar(range, pool_);
   }
 
   // NOLINTNEXTLINE(misc-no-recursion): Compile limits the depth.
-  Expression Array(const Json& schema, const std::string& path) {
-    Allow(schema, path, {"type", "items", "prefixItems", "minItems", "maxItems"});
-    const int64_t least = Count(schema, "minItems", 0, path);
-    const int64_t most = Count(schema, "maxItems", ExpressionPool::kUnbounded, path);
-    if (most < least) return ExpressionPool::kNothing;
+  Expression CompileArray(const Json& schema, const std::string& path) {
+    AllowOnly(schema, path, {"type", "items", "prefixItems", "minItems", "maxItems"});
+    const int64_t min_count = ReadCount(schema, "minItems", 0, path);
+    const int64_t max_count = ReadCount(schema, "maxItems", ExpressionPool::kUnbounded, path);
+    if (max_count < min_count) return ExpressionPool::kNothing;
     const Expression item =
         schema.contains("items") ? Compile(schema["items"], path + ".items") : json_.value();
     const Json none = Json::array();
@@ -516,39 +374,39 @@ class SchemaCompiler {
     }
     if (prefix.empty()) {
       // If no item can be written, only the empty array is left.
-      if (item == ExpressionPool::kNothing) return least > 0 ? item : pool_.Literal("[]");
-      return json_.Bracketed('[', item, least, most, ']');
+      if (item == ExpressionPool::kNothing) return min_count > 0 ? item : pool_.Literal("[]");
+      return json_.Bracketed('[', item, min_count, max_count, ']');
     }
-    return Tuple(prefix, item, least, most, path);
+    return CompileTuple(prefix, item, min_count, max_count, path);
   }
 
   // Builds the content from its end: `rest` is what may follow the first i items.
   // NOLINTNEXTLINE(misc-no-recursion): Compile limits the depth.
-  Expression Tuple(const Json& prefix, Expression item, int64_t least, int64_t most,
-                   const std::string& path) {
-    const int64_t size = std::min<int64_t>(std::ssize(prefix), most);
-    const int64_t left = most == ExpressionPool::kUnbounded ? most : most - size;
-    Expression rest =
-        pool_.Repeat(pool_.Sequence(json_.Comma(), item), std::max<int64_t>(least - size, 0), left);
+  Expression CompileTuple(const Json& prefix, Expression item, int64_t min_count, int64_t max_count,
+                          const std::string& path) {
+    const int64_t size = std::min<int64_t>(std::ssize(prefix), max_count);
+    const int64_t left = max_count == ExpressionPool::kUnbounded ? max_count : max_count - size;
+    Expression rest = pool_.Repeat(pool_.Sequence(json_.Comma(), item),
+                                   std::max<int64_t>(min_count - size, 0), left);
     for (int64_t i = size - 1; i >= 0; --i) {
       const Expression element = Compile(prefix[i], absl::StrCat(path, ".prefixItems[", i, "]"));
       rest = pool_.Sequence({i == 0 ? ExpressionPool::kEmpty : json_.Comma(), element, rest});
-      if (i >= least) rest = pool_.Optional(rest);
+      if (i >= min_count) rest = pool_.Optional(rest);
     }
     return pool_.Sequence({pool_.Byte('['), rest, pool_.Byte(']')});
   }
 
   // NOLINTNEXTLINE(misc-no-recursion): Compile limits the depth.
-  Expression Object(const Json& schema, const std::string& path) {
-    Allow(schema, path, {"type", "properties", "required", "additionalProperties"});
+  Expression CompileObject(const Json& schema, const std::string& path) {
+    AllowOnly(schema, path, {"type", "properties", "required", "additionalProperties"});
     const Json none = Json::object();
     const Json& properties = schema.contains("properties") ? schema["properties"] : none;
     if (!properties.is_object()) {
       Refuse(path + ".properties", Described(properties), "an object of schemas");
       return ExpressionPool::kNothing;
     }
-    const std::set<std::string> required = Required(schema, properties, path);
-    const Expression other = OtherMember(schema, properties, path);
+    const std::set<std::string> required = ReadRequired(schema, properties, path);
+    const Expression other = CompileOtherMember(schema, properties, path);
     // Built from the end: what may follow if a member came before, and if none did.
     Expression others =
         pool_.Repeat(pool_.Sequence(json_.Comma(), other), 0, ExpressionPool::kUnbounded);
@@ -557,7 +415,7 @@ class SchemaCompiler {
     Expression after_none = pool_.Optional(pool_.Sequence(other, others));
     for (auto property = properties.rbegin(); property != properties.rend(); ++property) {
       const Expression member = pool_.Sequence(
-          {Constant(property.key()), json_.Colon(),
+          {CompileConstant(property.key()), json_.Colon(),
            Compile(property.value(), absl::StrCat(path, ".properties.", PathKey(property.key())))});
       const Expression first = pool_.Sequence(member, after_one);
       const Expression next = pool_.Sequence({json_.Comma(), member, after_one});
@@ -568,8 +426,8 @@ class SchemaCompiler {
     return pool_.Sequence({pool_.Byte('{'), after_none, pool_.Byte('}')});
   }
 
-  std::set<std::string> Required(const Json& schema, const Json& properties,
-                                 const std::string& path) {
+  std::set<std::string> ReadRequired(const Json& schema, const Json& properties,
+                                     const std::string& path) {
     std::set<std::string> names;
     if (!schema.contains("required")) return names;
     const std::string where = path + ".required";
@@ -591,7 +449,8 @@ class SchemaCompiler {
 
   // A member that is not in `properties`; kNothing if there may be none.
   // NOLINTNEXTLINE(misc-no-recursion): Compile limits the depth.
-  Expression OtherMember(const Json& schema, const Json& properties, const std::string& path) {
+  Expression CompileOtherMember(const Json& schema, const Json& properties,
+                                const std::string& path) {
     const bool closed = !properties.empty() && !schema.contains("additionalProperties");
     if (closed) return ExpressionPool::kNothing;
     const Expression value =
@@ -599,12 +458,12 @@ class SchemaCompiler {
             ? Compile(schema["additionalProperties"], path + ".additionalProperties")
             : json_.value();
     if (value == ExpressionPool::kNothing) return value;
-    std::vector<std::u32string> taken;
+    std::vector<std::u32string> names;
     for (const auto& [key, unused] : properties.items()) {
-      std::u32string& name = taken.emplace_back();
+      std::u32string& name = names.emplace_back();
       for (size_t at = 0; at < key.size();) name += NextCodePoint(key, &at);
     }
-    return pool_.Sequence({json_.KeyBut(std::move(taken)), json_.Colon(), value});
+    return pool_.Sequence({json_.KeyExcept(std::move(names)), json_.Colon(), value});
   }
 
   const Json& root_;
@@ -631,7 +490,7 @@ absl::StatusOr<Json> ParseOrdered(std::string_view text, std::string_view field)
   };
   Json document = Json::parse(text, count, /*allow_exceptions=*/false);
   if (too_many) {
-    return InvalidField(field, absl::StrCat("an object of more than ", kMaxKeys, " keys"),
+    return InvalidField(field, absl::StrCat("an object with more than ", kMaxKeys, " keys"),
                         absl::StrCat("at most ", kMaxKeys));
   }
   if (!document.is_object()) {

@@ -15,20 +15,20 @@ struct Bound {
   bool excluded = false;
 };
 
-class NumberWriter {
+class NumberGrammarBuilder {
  public:
-  NumberWriter(ExpressionPool& pool, bool fractions) : pool_(pool), fractions_(fractions) {}
+  NumberGrammarBuilder(ExpressionPool& pool, bool fractions) : pool_(pool), fractions_(fractions) {}
 
   // Numbers from `low` to `high`, both non-negative.
-  Expression NotNegative(const Bound& low, const std::optional<Bound>& high) {
-    const size_t most_digits =
+  Expression NonNegative(const Bound& low, const std::optional<Bound>& high) {
+    const size_t max_digits =
         high ? high->whole.size() : std::max<size_t>(kMaxWholeDigits, low.whole.size() + 1);
     if (high && high->whole == low.whole) return SameWhole(low, *high);
     std::vector<Expression> parts;
     // The whole part equals low's.
     parts.push_back(pool_.Literal(low.whole, FractionAtLeast(low)));
     // The whole part lies between the two.
-    parts.push_back(pool_.Sequence(WholeBetween(low.whole, high, most_digits), AnyFraction()));
+    parts.push_back(pool_.Sequence(WholeBetween(low.whole, high, max_digits), AnyFraction()));
     // The whole part equals high's.
     if (high && IsLess(low.whole, high->whole)) {
       parts.push_back(pool_.Literal(high->whole, FractionAtMost(*high)));
@@ -44,8 +44,9 @@ class NumberWriter {
   Expression Digit(char first, char last) {
     return first > last ? ExpressionPool::kNothing : pool_.Bytes(ByteSet::Range(first, last));
   }
-  Expression Digits(int64_t least, int64_t most) {
-    return least > most ? ExpressionPool::kNothing : pool_.Repeat(Digit('0', '9'), least, most);
+  Expression Digits(int64_t min_digits, int64_t max_digits) {
+    return min_digits > max_digits ? ExpressionPool::kNothing
+                                   : pool_.Repeat(Digit('0', '9'), min_digits, max_digits);
   }
 
   // The recursions below take one digit at a time, and bounds have at most some tens of digits.
@@ -54,9 +55,9 @@ class NumberWriter {
   // --- The whole part: strictly between the digits of `low` and `high` ---------------------------
 
   Expression WholeBetween(const std::string& low, const std::optional<Bound>& high,
-                          size_t most_digits) {
+                          size_t max_digits) {
     std::vector<Expression> parts;
-    for (size_t digits = low.size(); digits <= most_digits; ++digits) {
+    for (size_t digits = low.size(); digits <= max_digits; ++digits) {
       const bool bounded_below = digits == low.size();
       const bool bounded_above = high && digits == high->whole.size();
       if (bounded_below && bounded_above) {
@@ -115,84 +116,89 @@ class NumberWriter {
   }
 
   Expression FractionAtLeast(const Bound& low) {
-    const bool none_will_do = low.fraction.empty() && !low.excluded;
-    const Expression none = none_will_do ? ExpressionPool::kEmpty : ExpressionPool::kNothing;
+    const bool fraction_optional = low.fraction.empty() && !low.excluded;
+    const Expression none = fraction_optional ? ExpressionPool::kEmpty : ExpressionPool::kNothing;
     if (!fractions_) return none;
-    return pool_.Choice({none, WithPoint(AtLeast(low.fraction, low.excluded, Room(low), 1))});
+    return pool_.Choice(
+        {none, WithPoint(AtLeast(low.fraction, low.excluded, MaxFractionDigits(low), 1))});
   }
 
   Expression FractionAtMost(const Bound& high) {
-    const bool none_will_do = !high.fraction.empty() || !high.excluded;
-    const Expression none = none_will_do ? ExpressionPool::kEmpty : ExpressionPool::kNothing;
+    const bool fraction_optional = !high.fraction.empty() || !high.excluded;
+    const Expression none = fraction_optional ? ExpressionPool::kEmpty : ExpressionPool::kNothing;
     if (!fractions_) return none;
-    return pool_.Choice({none, WithPoint(AtMost(high.fraction, high.excluded, Room(high), 1))});
+    return pool_.Choice(
+        {none, WithPoint(AtMost(high.fraction, high.excluded, MaxFractionDigits(high), 1))});
   }
 
   Expression SameWhole(const Bound& low, const Bound& high) {
-    const bool none_will_do =
+    const bool fraction_optional =
         low.fraction.empty() && !low.excluded && (!high.fraction.empty() || !high.excluded);
-    const Expression none = none_will_do ? ExpressionPool::kEmpty : ExpressionPool::kNothing;
+    const Expression none = fraction_optional ? ExpressionPool::kEmpty : ExpressionPool::kNothing;
     Expression fraction = none;
     if (fractions_) {
-      const int64_t room = std::max(Room(low), Room(high));
+      const int64_t max_digits = std::max(MaxFractionDigits(low), MaxFractionDigits(high));
       fraction =
           pool_.Choice({none, WithPoint(FractionBetween(low.fraction, low.excluded, high.fraction,
-                                                        high.excluded, room, 1))});
+                                                        high.excluded, max_digits, 1))});
     }
     return pool_.Literal(low.whole, fraction);
   }
 
-  static int64_t Room(const Bound& bound) {
+  static int64_t MaxFractionDigits(const Bound& bound) {
     return std::max<int64_t>(kMaxFractionDigits, std::ssize(bound.fraction) + 1);
   }
 
-  // Digits of a fraction, from `least` to `room` of them, whose value is at least `low`, or greater
-  // if `excluded`. The fraction of a bound has no trailing zeros, so one that is not empty is above
-  // 0.
-  Expression AtLeast(std::string_view low, bool excluded, int64_t room, int64_t least) {
-    if (room < least) return ExpressionPool::kNothing;
+  // Digits of a fraction, from `min_digits` to `max_digits` of them, whose value is at least `low`,
+  // or greater if `excluded`. The fraction of a bound has no trailing zeros, so one that is not
+  // empty is above 0.
+  Expression AtLeast(std::string_view low, bool excluded, int64_t max_digits, int64_t min_digits) {
+    if (max_digits < min_digits) return ExpressionPool::kNothing;
     if (low.empty()) {
-      if (!excluded) return Digits(least, room);
-      if (room < 1) return ExpressionPool::kNothing;
-      return pool_.Choice({pool_.Sequence(Digit('1', '9'), Digits(0, room - 1)),
-                           pool_.Sequence(Digit('0', '0'), AtLeast(low, excluded, room - 1, 0))});
+      if (!excluded) return Digits(min_digits, max_digits);
+      if (max_digits < 1) return ExpressionPool::kNothing;
+      return pool_.Choice(
+          {pool_.Sequence(Digit('1', '9'), Digits(0, max_digits - 1)),
+           pool_.Sequence(Digit('0', '0'), AtLeast(low, excluded, max_digits - 1, 0))});
     }
     return pool_.Choice(
-        {pool_.Sequence(Digit(static_cast<char>(low[0] + 1), '9'), Digits(0, room - 1)),
-         pool_.Sequence(Digit(low[0], low[0]), AtLeast(low.substr(1), excluded, room - 1, 0))});
+        {pool_.Sequence(Digit(static_cast<char>(low[0] + 1), '9'), Digits(0, max_digits - 1)),
+         pool_.Sequence(Digit(low[0], low[0]),
+                        AtLeast(low.substr(1), excluded, max_digits - 1, 0))});
   }
 
   // Like AtLeast, for values of at most `high`, or less if `excluded`.
-  Expression AtMost(std::string_view high, bool excluded, int64_t room, int64_t least) {
-    if (room < least) return ExpressionPool::kNothing;
+  Expression AtMost(std::string_view high, bool excluded, int64_t max_digits, int64_t min_digits) {
+    if (max_digits < min_digits) return ExpressionPool::kNothing;
     if (high.empty()) {
       if (excluded) return ExpressionPool::kNothing;
-      return pool_.Repeat(Digit('0', '0'), least, room);
+      return pool_.Repeat(Digit('0', '0'), min_digits, max_digits);
     }
     return pool_.Choice(
-        {least == 0 ? ExpressionPool::kEmpty : ExpressionPool::kNothing,
-         pool_.Sequence(Digit('0', static_cast<char>(high[0] - 1)), Digits(0, room - 1)),
-         pool_.Sequence(Digit(high[0], high[0]), AtMost(high.substr(1), excluded, room - 1, 0))});
+        {min_digits == 0 ? ExpressionPool::kEmpty : ExpressionPool::kNothing,
+         pool_.Sequence(Digit('0', static_cast<char>(high[0] - 1)), Digits(0, max_digits - 1)),
+         pool_.Sequence(Digit(high[0], high[0]),
+                        AtMost(high.substr(1), excluded, max_digits - 1, 0))});
   }
 
   Expression FractionBetween(std::string_view low, bool low_excluded, std::string_view high,
-                             bool high_excluded, int64_t room, int64_t least) {
-    if (low.empty() && !low_excluded) return AtMost(high, high_excluded, room, least);
-    if (high.empty() || room < 1) return ExpressionPool::kNothing;
+                             bool high_excluded, int64_t max_digits, int64_t min_digits) {
+    if (low.empty() && !low_excluded) return AtMost(high, high_excluded, max_digits, min_digits);
+    if (high.empty() || max_digits < 1) return ExpressionPool::kNothing;
     const char first = low.empty() ? '0' : low[0];
     const std::string_view low_rest = low.empty() ? low : low.substr(1);
     if (first > high[0]) return ExpressionPool::kNothing;
     if (first == high[0]) {
-      return pool_.Sequence(
-          Digit(first, first),
-          FractionBetween(low_rest, low_excluded, high.substr(1), high_excluded, room - 1, 0));
+      return pool_.Sequence(Digit(first, first),
+                            FractionBetween(low_rest, low_excluded, high.substr(1), high_excluded,
+                                            max_digits - 1, 0));
     }
     return pool_.Choice(
-        {pool_.Sequence(Digit(first, first), AtLeast(low_rest, low_excluded, room - 1, 0)),
+        {pool_.Sequence(Digit(first, first), AtLeast(low_rest, low_excluded, max_digits - 1, 0)),
          pool_.Sequence(Digit(static_cast<char>(first + 1), static_cast<char>(high[0] - 1)),
-                        Digits(0, room - 1)),
+                        Digits(0, max_digits - 1)),
          pool_.Sequence(Digit(high[0], high[0]),
-                        AtMost(high.substr(1), high_excluded, room - 1, 0))});
+                        AtMost(high.substr(1), high_excluded, max_digits - 1, 0))});
   }
 
   // NOLINTEND(misc-no-recursion)
@@ -212,31 +218,32 @@ bool IsSmaller(const Bound& a, const Bound& b) {
   return a.fraction < b.fraction;
 }
 
-Expression Checked(NumberWriter& writer, const Bound& low, const std::optional<Bound>& high) {
+Expression NonNegativeIfAny(NumberGrammarBuilder& builder, const Bound& low,
+                            const std::optional<Bound>& high) {
   if (high && IsSmaller(*high, low)) return ExpressionPool::kNothing;
-  return writer.NotNegative(low, high);
+  return builder.NonNegative(low, high);
 }
 
-// Combines the negative numbers, whose magnitudes run from that of `most` to that of `least`, and
-// the others.
+// Combines the negative numbers, whose magnitudes run from that of the maximum to that of the
+// minimum, and the others.
 Expression Grammar(const NumberRange& range, bool fractions, ExpressionPool& pool) {
-  NumberWriter writer(pool, fractions);
+  NumberGrammarBuilder builder(pool, fractions);
   const Bound zero{"0", "", false};
-  const bool most_negative = range.most && range.most->negative;
-  const bool least_negative = !range.least || range.least->negative;
+  const bool max_negative = range.max && range.max->negative;
+  const bool min_negative = !range.min || range.min->negative;
   std::vector<Expression> parts;
-  if (least_negative) {
-    const Bound low = most_negative ? BoundOf(*range.most, range.most_excluded)
-                                    : Bound{"0", "", /*excluded=*/true};
+  if (min_negative) {
+    const Bound low =
+        max_negative ? BoundOf(*range.max, range.max_excluded) : Bound{"0", "", /*excluded=*/true};
     std::optional<Bound> high;
-    if (range.least) high = BoundOf(*range.least, range.least_excluded);
-    parts.push_back(pool.Sequence(pool.Byte('-'), Checked(writer, low, high)));
+    if (range.min) high = BoundOf(*range.min, range.min_excluded);
+    parts.push_back(pool.Sequence(pool.Byte('-'), NonNegativeIfAny(builder, low, high)));
   }
-  if (!most_negative) {
-    const Bound low = least_negative ? zero : BoundOf(*range.least, range.least_excluded);
+  if (!max_negative) {
+    const Bound low = min_negative ? zero : BoundOf(*range.min, range.min_excluded);
     std::optional<Bound> high;
-    if (range.most) high = BoundOf(*range.most, range.most_excluded);
-    parts.push_back(Checked(writer, low, high));
+    if (range.max) high = BoundOf(*range.max, range.max_excluded);
+    parts.push_back(NonNegativeIfAny(builder, low, high));
   }
   return pool.Choice(parts);
 }

@@ -23,8 +23,8 @@ struct Decimal {
 };
 
 struct NumberRange {
-  std::optional<Decimal> least, most;
-  bool least_excluded = false, most_excluded = false;
+  std::optional<Decimal> min, max;
+  bool min_excluded = false, max_excluded = false;
 };
 
 // The maximum number of digits before and after the point, unless a bound has more.

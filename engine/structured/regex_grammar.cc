@@ -14,10 +14,10 @@ namespace {
 
 constexpr int kMaxGroupDepth = 100;  // nesting depth of groups
 
-CodePointSet Of(std::vector<CodePointRange> ranges) { return CodePointSet(std::move(ranges)); }
-CodePointSet Digits() { return Of({{'0', '9'}}); }
-CodePointSet WordCharacters() { return Of({{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}}); }
-CodePointSet Spaces() { return Of({{'\t', '\r'}, {' ', ' '}}); }
+CodePointSet SetOf(std::vector<CodePointRange> ranges) { return CodePointSet(std::move(ranges)); }
+CodePointSet Digits() { return SetOf({{'0', '9'}}); }
+CodePointSet WordCharacters() { return SetOf({{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}}); }
+CodePointSet Spaces() { return SetOf({{'\t', '\r'}, {' ', ' '}}); }
 
 std::optional<CodePointSet> ClassOf(char32_t letter) {
   switch (letter) {
@@ -53,54 +53,54 @@ class Parser {
   absl::StatusOr<Expression> Parse() {
     std::vector<Expression> alternatives;
     do {
-      alternatives.push_back(Alternative());
-    } while (Take('|'));
-    if (!AtEnd()) Refuse("an unmatched ')'", "an opening one before it");
+      alternatives.push_back(ParseAlternative());
+    } while (TryConsume('|'));
+    if (!AtEnd()) Refuse("an unmatched ')'", "a '(' before it");
     if (!status_.ok()) return status_;
     return pool_.Choice(alternatives);
   }
 
  private:
-  bool AtEnd() const { return at_ >= text_.size() || !status_.ok(); }
-  char32_t Peek() const { return AtEnd() ? U'\0' : text_[at_]; }
-  bool Take(char32_t c) {
-    if (AtEnd() || text_[at_] != c) return false;
-    ++at_;
+  bool AtEnd() const { return position_ >= text_.size() || !status_.ok(); }
+  char32_t Peek() const { return AtEnd() ? U'\0' : text_[position_]; }
+  bool TryConsume(char32_t c) {
+    if (AtEnd() || text_[position_] != c) return false;
+    ++position_;
     return true;
   }
   // Encodes a set once, however often it occurs.
-  Expression Encoded(const CodePointSet& set) {
-    const auto [place, is_new] = encoded_.try_emplace(set, ExpressionPool::kNothing);
-    if (is_new) place->second = encode_(set);
-    return place->second;
+  Expression Encode(const CodePointSet& set) {
+    const auto [entry, is_new] = encoded_.try_emplace(set, ExpressionPool::kNothing);
+    if (is_new) entry->second = encode_(set);
+    return entry->second;
   }
 
   void Refuse(std::string_view seen, std::string_view expected) {
     if (!status_.ok()) return;
-    status_ = InvalidField(field_, absl::StrCat(ToAbsl(seen), " at character ", at_), expected);
+    status_ =
+        InvalidField(field_, absl::StrCat(ToAbsl(seen), " at character ", position_), expected);
   }
 
   // A top-level alternative, with its anchors.
-  Expression Alternative() {
-    const bool from_start = Take('^');
-    const Expression body = Concatenation(0);
-    const bool to_end = Take('$');
+  Expression ParseAlternative() {
+    const bool from_start = TryConsume('^');
+    const Expression body = ParseConcatenation(0);
+    const bool to_end = TryConsume('$');
     if (!AtEnd() && Peek() != '|' && Peek() != ')') {
       Refuse("something after '$'", "'$' only at the end of an alternative");
     }
     if (!search_) return body;
-    const Expression any =
-        pool_.Repeat(Encoded(CodePointSet::All()), 0, ExpressionPool::kUnbounded);
+    const Expression any = pool_.Repeat(Encode(CodePointSet::All()), 0, ExpressionPool::kUnbounded);
     return pool_.Sequence(
         {from_start ? ExpressionPool::kEmpty : any, body, to_end ? ExpressionPool::kEmpty : any});
   }
 
   // NOLINTNEXTLINE(misc-no-recursion): groups are at most kMaxGroupDepth deep.
-  Expression Concatenation(int depth) {
+  Expression ParseConcatenation(int depth) {
     std::vector<Expression> parts;
     while (!AtEnd() && Peek() != '|' && Peek() != ')' && Peek() != '$') {
-      const Expression atom = Atom(depth);
-      parts.push_back(Quantified(atom));
+      const Expression atom = ParseAtom(depth);
+      parts.push_back(ParseQuantifier(atom));
     }
     Expression all = ExpressionPool::kEmpty;
     for (size_t i = parts.size(); i-- > 0;) all = pool_.Sequence(parts[i], all);
@@ -108,18 +108,18 @@ class Parser {
   }
 
   // NOLINTNEXTLINE(misc-no-recursion): groups are at most kMaxGroupDepth deep.
-  Expression Atom(int depth) {
+  Expression ParseAtom(int depth) {
     const char32_t c = Peek();
     switch (c) {
       case '(':
-        return Group(depth);
+        return ParseGroup(depth);
       case '[':
-        return Encoded(BracketClass());
+        return Encode(ParseBracketClass());
       case '.':
-        ++at_;
-        return Encoded(Of({{'\n', '\n'}}).Complement());
+        ++position_;
+        return Encode(SetOf({{'\n', '\n'}}).Complement());
       case '\\':
-        return Encoded(Escape());
+        return Encode(ParseEscape());
       case '^':
         Refuse("'^'", "'^' only at the start of a top-level alternative");
         return ExpressionPool::kNothing;
@@ -132,71 +132,72 @@ class Parser {
       case ']':
       case '}':
       default:
-        ++at_;
-        return Encoded(Of({{c, c}}));
+        ++position_;
+        return Encode(SetOf({{c, c}}));
     }
   }
 
   // NOLINTNEXTLINE(misc-no-recursion): at most kMaxGroupDepth deep.
-  Expression Group(int depth) {
+  Expression ParseGroup(int depth) {
     if (depth >= kMaxGroupDepth) {
       Refuse("groups nested too deeply", absl::StrCat("at most ", kMaxGroupDepth, " levels"));
       return ExpressionPool::kNothing;
     }
-    Take('(');
-    if (Take('?')) GroupKind();
+    TryConsume('(');
+    if (TryConsume('?')) ParseGroupKind();
     std::vector<Expression> alternatives;
     do {
-      alternatives.push_back(Concatenation(depth + 1));
+      alternatives.push_back(ParseConcatenation(depth + 1));
       if (Peek() == '$') Refuse("'$' in a group", "'$' only at the end of a top-level alternative");
-    } while (Take('|'));
-    if (!Take(')')) Refuse("the end", "')'");
+    } while (TryConsume('|'));
+    if (!TryConsume(')')) Refuse("the end", "')'");
     return pool_.Choice(alternatives);
   }
 
   // After "(?": accepts kinds of groups that do not change the language.
-  void GroupKind() {
-    if (Take(':')) return;
-    Take('P');
-    if (Take('<') && Peek() != '=' && Peek() != '!') {
-      while (!AtEnd() && Peek() != '>') ++at_;
-      if (Take('>')) return;
+  void ParseGroupKind() {
+    if (TryConsume(':')) return;
+    TryConsume('P');
+    if (TryConsume('<') && Peek() != '=' && Peek() != '!') {
+      while (!AtEnd() && Peek() != '>') ++position_;
+      if (TryConsume('>')) return;
     }
     Refuse("a group of another kind",
            "(...), (?:...) or (?<name>...): look-around and inline flags are not supported");
   }
 
-  Expression Quantified(Expression atom) {
-    int64_t least = 1, most = 1;
-    if (Take('*')) {
-      least = 0, most = ExpressionPool::kUnbounded;
-    } else if (Take('+')) {
-      most = ExpressionPool::kUnbounded;
-    } else if (Take('?')) {
-      least = 0;
+  Expression ParseQuantifier(Expression atom) {
+    int64_t min_count = 1, max_count = 1;
+    if (TryConsume('*')) {
+      min_count = 0, max_count = ExpressionPool::kUnbounded;
+    } else if (TryConsume('+')) {
+      max_count = ExpressionPool::kUnbounded;
+    } else if (TryConsume('?')) {
+      min_count = 0;
     } else if (Peek() == '{') {
-      Counts(least, most);
+      ParseCounts(min_count, max_count);
     } else {
       return atom;
     }
-    Take('?');  // lazy: the same language
-    return pool_.Repeat(atom, least, most);
+    TryConsume('?');  // lazy: the same language
+    return pool_.Repeat(atom, min_count, max_count);
   }
 
-  void Counts(int64_t& least, int64_t& most) {
-    Take('{');
-    least = most = Number();
-    if (Take(',')) most = Peek() == '}' ? ExpressionPool::kUnbounded : Number();
-    if (!Take('}')) Refuse("'{'", "{m}, {m,} or {m,n}; a literal one is \\{");
-    if (most < least) Refuse(absl::StrCat("{", least, ",", most, "}"), "the lower number first");
+  void ParseCounts(int64_t& min_count, int64_t& max_count) {
+    TryConsume('{');
+    min_count = max_count = ParseNumber();
+    if (TryConsume(',')) max_count = Peek() == '}' ? ExpressionPool::kUnbounded : ParseNumber();
+    if (!TryConsume('}')) Refuse("'{'", "{m}, {m,} or {m,n}; a literal one is \\{");
+    if (max_count < min_count)
+      Refuse(absl::StrCat("{", min_count, ",", max_count, "}"), "the lower number first");
   }
 
-  int64_t Number() {
+  int64_t ParseNumber() {
     int64_t value = 0;
     if (Peek() < '0' || Peek() > '9') Refuse("'{'", "{m}, {m,} or {m,n}; a literal one is \\{");
     while (Peek() >= '0' && Peek() <= '9') {
       value = value * 10 + (Peek() - '0');
-      ++at_;
+      ++position_;
       if (value <= kMaxRepetitions) continue;
       Refuse("too many repetitions", absl::StrCat("at most ", kMaxRepetitions));
       break;
@@ -205,44 +206,44 @@ class Parser {
   }
 
   // An escape: a class or one character.
-  CodePointSet Escape() {
-    Take('\\');
+  CodePointSet ParseEscape() {
+    TryConsume('\\');
     const char32_t c = Peek();
     if (AtEnd()) Refuse("a backslash at the end", "a character after it");
     if (const auto set = ClassOf(c)) {
-      ++at_;
+      ++position_;
       return *set;
     }
-    const char32_t character = EscapedCharacter();
-    return Of({{character, character}});
+    const char32_t character = ParseEscapedCharacter();
+    return SetOf({{character, character}});
   }
 
-  char32_t EscapedCharacter() {
+  char32_t ParseEscapedCharacter() {
     const char32_t c = Peek();
     constexpr std::u32string_view kLetters = U"ntrfv", kControls = U"\n\t\r\f\v";
-    if (const size_t place = kLetters.find(c); place != kLetters.npos) {
-      ++at_;
-      return kControls[place];
+    if (const size_t index = kLetters.find(c); index != kLetters.npos) {
+      ++position_;
+      return kControls[index];
     }
-    if (c == 'x' || c == 'u') return HexEscape();
+    if (c == 'x' || c == 'u') return ParseHexEscape();
     const bool is_word = c < 128 && WordCharacters().Contains(c);
     if (is_word) {
       Refuse("an unknown escape",
              "\\d \\w \\s \\D \\W \\S \\n \\t \\r \\f \\v \\xHH \\uHHHH "
              "\\u{H...} or an escaped sign");
     }
-    ++at_;
+    ++position_;
     return c;
   }
 
-  char32_t HexEscape() {
+  char32_t ParseHexEscape() {
     const bool is_u = Peek() == 'u';
-    ++at_;
-    const bool braces = is_u && Take('{');
-    const int most = braces ? 6 : is_u ? 4 : 2;
+    ++position_;
+    const bool braces = is_u && TryConsume('{');
+    const int max_digits = braces ? 6 : is_u ? 4 : 2;
     char32_t value = 0;
     int digits = 0;
-    for (; digits < most; ++digits, ++at_) {
+    for (; digits < max_digits; ++digits, ++position_) {
       const char32_t c = Peek();
       const int digit = c >= '0' && c <= '9'   ? c - '0'
                         : c >= 'a' && c <= 'f' ? c - 'a' + 10
@@ -251,49 +252,50 @@ class Parser {
       if (digit < 0) break;
       value = value * 16 + digit;
     }
-    if ((braces ? digits == 0 || !Take('}') : digits < most) || value > kLastCodePoint ||
-        IsSurrogate(value)) {
-      Refuse("a hexadecimal escape", "\\xHH, \\uHHHH or \\u{H...} of a character");
+    if ((braces ? digits == 0 || !TryConsume('}') : digits < max_digits) ||
+        value > kLastCodePoint || IsSurrogate(value)) {
+      Refuse("an invalid hexadecimal escape", "\\xHH, \\uHHHH or \\u{H...} of a character");
       return 0;
     }
     return value;
   }
 
-  CodePointSet BracketClass() {
-    Take('[');
-    const bool negated = Take('^');
+  CodePointSet ParseBracketClass() {
+    TryConsume('[');
+    const bool negated = TryConsume('^');
     std::vector<CodePointRange> ranges;  // sorted once, because a class may have many members
     while (!AtEnd() && Peek() != ']') {
-      const CodePointSet member = ClassMember();
+      const CodePointSet member = ParseClassMember();
       ranges.insert(ranges.end(), member.ranges().begin(), member.ranges().end());
     }
-    if (!Take(']')) Refuse("the end", "']'");
+    if (!TryConsume(']')) Refuse("the end", "']'");
     const CodePointSet set(std::move(ranges));
     return negated ? set.Complement() : set;
   }
 
-  CodePointSet ClassMember() {
+  CodePointSet ParseClassMember() {
     CodePointSet first;
     if (Peek() == '\\') {
-      first = Escape();
+      first = ParseEscape();
       if (first.ranges().size() != 1 || first.ranges()[0].first != first.ranges()[0].last) {
         return first;  // a class cannot begin a range
       }
     } else {
-      first = Of({{Peek(), Peek()}});
-      ++at_;
+      first = SetOf({{Peek(), Peek()}});
+      ++position_;
     }
-    if (Peek() != '-' || at_ + 1 >= text_.size() || text_[at_ + 1] == ']') return first;
-    Take('-');
-    const CodePointSet last = Peek() == '\\' ? Escape() : Of({{Peek(), text_[at_++]}});
+    if (Peek() != '-' || position_ + 1 >= text_.size() || text_[position_ + 1] == ']') return first;
+    TryConsume('-');
+    const CodePointSet last =
+        Peek() == '\\' ? ParseEscape() : SetOf({{Peek(), text_[position_++]}});
     if (!status_.ok() || first.empty() || last.ranges().size() != 1) {
-      Refuse("a range", "one character at either end");
+      Refuse("a range with a class as an end", "one character at either end");
       return {};
     }
     const CodePointRange range{first.ranges()[0].first, last.ranges()[0].last};
     if (range.first > range.last)
       Refuse("a range that runs backwards", "the lower character first");
-    return Of({range});
+    return SetOf({range});
   }
 
   const std::u32string text_;
@@ -302,7 +304,7 @@ class Parser {
   const bool search_;
   ExpressionPool& pool_;
   std::map<CodePointSet, Expression> encoded_;
-  size_t at_ = 0;
+  size_t position_ = 0;
   absl::Status status_;
 };
 

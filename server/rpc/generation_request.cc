@@ -46,7 +46,7 @@ absl::StatusOr<std::shared_ptr<engine::Constraint>> ResolveStructured(
   const auto spec = ConstraintSpecOf(structured);
   if (!spec) return nullptr;
   if (context.compiled != nullptr) return context.compiled;
-  auto constraint = context.constraints.Get(*spec);
+  auto constraint = context.constraints.GetOrCompile(*spec);
   if (!constraint.ok()) return WithFieldPrefix(constraint.status(), "structured.");
   return constraint;
 }
@@ -179,16 +179,16 @@ GenerationLimits LimitsFor(const GenerationLimits& limits, const engine::ModelIn
 }
 
 std::optional<engine::ConstraintSpec> ConstraintSpecOf(const v1::StructuredOutput& structured) {
-  using Form = engine::ConstraintSpec::Form;
+  using Kind = engine::ConstraintSpec::Kind;
   switch (structured.form_case()) {
     case v1::StructuredOutput::kRegex:
-      return engine::ConstraintSpec{Form::kRegex, {structured.regex()}};
+      return engine::ConstraintSpec{Kind::kRegex, {structured.regex()}};
     case v1::StructuredOutput::kChoices:
       return engine::ConstraintSpec{
-          Form::kChoices,
+          Kind::kChoices,
           {structured.choices().texts().begin(), structured.choices().texts().end()}};
     case v1::StructuredOutput::kJsonSchema:
-      return engine::ConstraintSpec{Form::kJsonSchema, {structured.json_schema()}};
+      return engine::ConstraintSpec{Kind::kJsonSchema, {structured.json_schema()}};
     case v1::StructuredOutput::FORM_NOT_SET:
       break;
   }

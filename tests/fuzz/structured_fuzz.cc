@@ -1,6 +1,6 @@
 // Compiles any text as a regular expression or a JSON schema. The text must be refused with a
 // field, or a random output of its language must be complete within the budget. The first byte
-// chooses the form and seeds the choices.
+// chooses the kind of constraint and seeds the choices.
 #include <random>
 #include <string>
 
@@ -29,13 +29,13 @@ std::shared_ptr<const VocabularyTrie> Bytes() {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const auto& vocabulary = *new auto(Bytes());
   if (size == 0) return 0;
-  const auto form =
-      data[0] % 2 == 0 ? ConstraintSpec::Form::kRegex : ConstraintSpec::Form::kJsonSchema;
+  const auto kind =
+      data[0] % 2 == 0 ? ConstraintSpec::Kind::kRegex : ConstraintSpec::Kind::kJsonSchema;
   const std::string text(reinterpret_cast<const char*>(data + 1), size - 1);
-  // Limits as small as a request may find them: a form that does not fit is refused by name.
+  // Small limits: a constraint that exceeds them is refused by name.
   constexpr ConstraintLimits kLimits = {
       .max_bytes = int64_t{16} << 20, .max_work = int64_t{1} << 22, .slice_work = int64_t{1} << 16};
-  const auto compiled = Constraint::Compile({form, {text}}, vocabulary, kLimits);
+  const auto compiled = Constraint::Compile({kind, {text}}, vocabulary, kLimits);
   if (absl::IsResourceExhausted(compiled.status())) return 0;
   if (!compiled.ok()) {
     Require(absl::IsInvalidArgument(compiled.status()) && !FieldOf(compiled.status()).empty());
@@ -44,9 +44,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   Constraint& constraint = **compiled;
   if (constraint.shortest_tokens() > 200) return 0;
   std::mt19937 random(data[0]);
-  Constraint::Place place;
+  Constraint::Cursor cursor;
   for (int64_t left = constraint.shortest_tokens() + 8;;) {
-    const auto next = constraint.Find(place, left);
+    const auto next = constraint.Find(cursor, left);
     if (absl::IsResourceExhausted(next.status())) return 0;
     Require(next.ok());
     if (*next == nullptr) continue;
@@ -58,7 +58,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       Require((*next)->complete);
       return 0;
     }
-    constraint.Advance(place, allowed[random() % allowed.size()]);
+    constraint.Advance(cursor, allowed[random() % allowed.size()]);
     --left;
   }
 }

@@ -72,8 +72,10 @@ TEST_F(GenerationCallTest, ACallThatIsCancelledWhileItWaitsForThePoolIsNotStarte
 TEST_F(GenerationCallTest, AFormThatWasFoundIsNotCompiledAgain) {
   const v1::GenerationParameters parameters = HeldTo("[xy]z");
   const auto compile = [&](const v1::GenerationParameters& others) {
-    ASSERT_TRUE(
-        models_.Acquire("")->constraints().Get(*ConstraintSpecOf(others.structured())).ok());
+    ASSERT_TRUE(models_.Acquire("")
+                    ->constraints()
+                    .GetOrCompile(*ConstraintSpecOf(others.structured()))
+                    .ok());
   };
   GenerationCall call = NewCall();
   ASSERT_TRUE(call.MustCompile(parameters));
@@ -90,8 +92,10 @@ TEST_F(GenerationCallTest, AFormThatWasFoundIsNotCompiledAgain) {
 // The form that was found belongs to its model, which must not be replaced before the start.
 TEST_F(GenerationCallTest, AFormThatWasFoundKeepsItsModel) {
   const v1::GenerationParameters parameters = HeldTo("[xy]z");
-  ASSERT_TRUE(
-      models_.Acquire("")->constraints().Get(*ConstraintSpecOf(parameters.structured())).ok());
+  ASSERT_TRUE(models_.Acquire("")
+                  ->constraints()
+                  .GetOrCompile(*ConstraintSpecOf(parameters.structured()))
+                  .ok());
   std::future<absl::Status> unloading;
   {
     GenerationCall call = NewCall();

@@ -181,7 +181,7 @@ TEST_F(PerplexityTest, IsTheMeanOfTheLogprobsThatAResponseHas) {
     std::vector<float> logits;
     for (int64_t v = 0; v < kVocab; ++v) logits.push_back(Logit(history, v));
     Sampler sampler({.temperature = 0}, kKnown, {});
-    const auto all = sampler.Next(logits, kKnown, {});
+    const auto all = sampler.Sample(logits, kKnown, {});
     ASSERT_TRUE(all.ok()) << all.status();
     double sum = 0;
     for (const TokenLogprob& token : all->top) {

@@ -25,15 +25,18 @@ namespace whipsnake::engine {
 // A state that records the tokens it was given.
 class FakeState : public State {
  public:
-  // `live` counts the existing states; CloneAt() fails once there are `most` of them. MakeRoom()
-  // books a byte per position in `ledger`.
-  explicit FakeState(std::shared_ptr<std::atomic<int>> live, const std::atomic<int>* most = nullptr,
-                     Ledger* ledger = nullptr)
-      : live_(std::move(live)), most_(most), ledger_(ledger) {
+  // `live` counts the existing states; CloneAt() fails once there are `max_states` of them.
+  // MakeRoom() books a byte per position in `ledger`.
+  explicit FakeState(std::shared_ptr<std::atomic<int>> live,
+                     const std::atomic<int>* max_states = nullptr, Ledger* ledger = nullptr)
+      : live_(std::move(live)), max_states_(max_states), ledger_(ledger) {
     ++*live_;
   }
   FakeState(const FakeState& other)
-      : history(other.history), live_(other.live_), most_(other.most_), ledger_(other.ledger_) {
+      : history(other.history),
+        live_(other.live_),
+        max_states_(other.max_states_),
+        ledger_(other.ledger_) {
     ++*live_;
   }
   ~FakeState() override { --*live_; }
@@ -44,7 +47,8 @@ class FakeState : public State {
   int64_t bytes() const override { return std::ssize(history) * sizeof(int32_t); }
   absl::StatusOr<std::unique_ptr<State>> CloneAt(int64_t position) const override {
     EXPECT_EQ(position, this->position());
-    if (most_ != nullptr && *live_ >= *most_) return absl::ResourceExhaustedError("no more states");
+    if (max_states_ != nullptr && *live_ >= *max_states_)
+      return absl::ResourceExhaustedError("no more states");
     return std::unique_ptr<State>(new FakeState(*this));
   }
   absl::Status MakeRoom(int64_t positions) override {
@@ -66,7 +70,7 @@ class FakeState : public State {
 
  private:
   const std::shared_ptr<std::atomic<int>> live_;
-  const std::atomic<int>* const most_;
+  const std::atomic<int>* const max_states_;
   Ledger* const ledger_;
   Reservation room_;
 };

@@ -110,7 +110,7 @@ class AdmissionTest : public testing::TestWithParam<const char*> {
 // Memory for little more than the smallest steps and one request.
 int64_t Tight() { return kernels::ScratchBound(64, 192, 2) + (600 << 10); }
 
-TEST_P(AdmissionTest, BesideATightLimitSimultaneousRequestsWaitForEachOther) {
+TEST_P(AdmissionTest, UnderATightLimitSimultaneousRequestsWaitForEachOther) {
   ASSERT_TRUE(Start(Tight()).ok());
   std::vector<Answer> answers(32);
   for (int i = 0; i < 32; ++i) Submit(Request(100, 8, i), answers[i]);
@@ -120,7 +120,7 @@ TEST_P(AdmissionTest, BesideATightLimitSimultaneousRequestsWaitForEachOther) {
   }
 }
 
-TEST_P(AdmissionTest, AnIdleServerIsAsGoodAsAFreshOne) {
+TEST_P(AdmissionTest, AnIdleGeneratorAcceptsWhatAFreshOneAccepts) {
   ASSERT_TRUE(Start(Tight()).ok());
   for (int i = 0; i < 10; ++i) {
     // Many short requests at once, each of which leaves a state in the cache; then a long one,
@@ -137,14 +137,14 @@ TEST_P(AdmissionTest, AnIdleServerIsAsGoodAsAFreshOne) {
 // Limits range from no memory beside the model to plenty. Either the engine does not start and says
 // how much is missing, or every request succeeds or is refused on arrival, because the queue is
 // full or the memory can never suffice.
-TEST_P(AdmissionTest, WhateverTheLimitNothingFailsThatWasAccepted) {
+TEST_P(AdmissionTest, NoAcceptedRequestFailsUnderAnyLimit) {
   int started = 0, succeeded = 0, refused = 0;
   for (int64_t beside = 0; beside < Tight() + (1 << 20); beside += 50'000) {
     const absl::Status status = Start(beside);
     if (!status.ok()) {
       EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
       EXPECT_THAT(std::string(status.message()), testing::HasSubstr("are missing"));
-      EXPECT_EQ(started, 0) << "more memory is not less";
+      EXPECT_EQ(started, 0) << "a smaller limit was enough";
       continue;
     }
     ++started;
@@ -231,7 +231,7 @@ TEST_P(AdmissionTest, TheOutputIsBookedUntilItHasBeenTaken) {
   EXPECT_EQ(ledger_->used(Purpose::kRequests), idle);
 }
 
-TEST_P(AdmissionTest, OutputThatWasNotMadeIsNotBookedAtTheEnd) {
+TEST_P(AdmissionTest, UngeneratedOutputIsNotBookedAtTheEnd) {
   ASSERT_TRUE(Start(int64_t{1} << 28, {.cache = {.max_bytes = 0}}).ok());
   const int64_t idle = ledger_->used(Purpose::kRequests);
   Answer answer;

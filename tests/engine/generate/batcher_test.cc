@@ -47,20 +47,20 @@ TEST_F(BatcherTest, SequencesJoinAndLeaveBetweenSteps) {
   EXPECT_THAT(Plan(), IsEmpty());
 }
 
-TEST_F(BatcherTest, WhoIsNotReadySitsOut) {
+TEST_F(BatcherTest, SequencesThatAreNotReadyAreLeftOut) {
   Use({.prefill_chunk_tokens = 100, .mixed_chunk_tokens = 10});
   for (const int id : {1, 2, 3}) ASSERT_TRUE(Add(id, 20).ok());
   const auto plan = [&](std::set<uint64_t> waiting) {
     return batcher_->Plan(now_, [=](uint64_t id) { return !waiting.contains(id); });
   };
   EXPECT_THAT(plan({1, 2}), ElementsAre(Share(3, 20)));
-  EXPECT_THAT(plan({1, 3}), ElementsAre(Share(2, 20))) << "as if nobody decoded";
+  EXPECT_THAT(plan({1, 3}), ElementsAre(Share(2, 20))) << "as if no sequence decoded";
   EXPECT_THAT(plan({2}), ElementsAre(Decode(3), Share(1, 10)));
   EXPECT_THAT(plan({1, 2, 3}), IsEmpty());
   EXPECT_THAT(plan({}), ElementsAre(Decode(2), Decode(3), Share(1, 10)));
 }
 
-TEST_F(BatcherTest, APromptIsReadInLargePiecesAloneAndInSmallOnesBesideOthers) {
+TEST_F(BatcherTest, APromptIsReadInSmallerChunksBesideDecoding) {
   Use({.prefill_chunk_tokens = 100, .mixed_chunk_tokens = 10});
   ASSERT_TRUE(Add(1, 250).ok());
   EXPECT_THAT(Plan(), ElementsAre(Share(1, 100)));
@@ -74,7 +74,7 @@ TEST_F(BatcherTest, APromptIsReadInLargePiecesAloneAndInSmallOnesBesideOthers) {
   EXPECT_THAT(Plan(), ElementsAre(Decode(1), Decode(2), Decode(3)));
 }
 
-TEST_F(BatcherTest, AShortPromptNeedNotWaitForALongOneNorStopIt) {
+TEST_F(BatcherTest, AShortPromptNeitherWaitsForALongOneNorStopsIt) {
   Use({.prefill_chunk_tokens = 100});
   ASSERT_TRUE(Add(1, 500).ok());
   EXPECT_THAT(Plan(), ElementsAre(Share(1, 100)));
@@ -108,7 +108,7 @@ TEST_F(BatcherTest, TheQueueIsBoundedByRequestsAndByTokens) {
   EXPECT_TRUE(Add(5, 0).ok());
 }
 
-TEST_F(BatcherTest, AnUrgentRequestTakesAPlaceAndGivesItBack) {
+TEST_F(BatcherTest, ADisplacedSequenceContinuesAfterTheUrgentOne) {
   Use({.max_running = 2, .prefill_chunk_tokens = 8, .mixed_chunk_tokens = 8});
   ASSERT_TRUE(Add(1, 1).ok());
   Plan();
@@ -123,7 +123,7 @@ TEST_F(BatcherTest, AnUrgentRequestTakesAPlaceAndGivesItBack) {
   EXPECT_THAT(Plan(), ElementsAre(Decode(1), Share(2, 4)));
 }
 
-TEST_F(BatcherTest, EqualsDoNotTakeEachOthersPlaces) {
+TEST_F(BatcherTest, RequestsOfEqualPriorityDoNotDisplaceEachOther) {
   Use({.max_running = 1, .aging = seconds(1)});
   ASSERT_TRUE(Add(1, 1).ok());
   Plan();
@@ -132,7 +132,7 @@ TEST_F(BatcherTest, EqualsDoNotTakeEachOthersPlaces) {
   EXPECT_THAT(Plan(), ElementsAre(Decode(1)));
 }
 
-TEST_F(BatcherTest, NobodyStarvesUnderUrgentLoad) {
+TEST_F(BatcherTest, ARequestOfLowPriorityDoesNotStarve) {
   Use({.max_running = 1, .max_waiting = 1000, .aging = seconds(5)});
   ASSERT_TRUE(Add(1, 1, RequestPriority::kLow).ok());
   // One urgent request arrives per second, each of one step, and another always waits.
@@ -167,7 +167,7 @@ TEST_F(BatcherTest, AClientWithManyRequestsGetsNoMoreThanOneWithFew) {
 }
 
 // A long backlog gains its client no more by its age than the others' requests do.
-TEST_F(BatcherTest, AClientWithAnOldBacklogGetsNoMoreThanOneThatComes) {
+TEST_F(BatcherTest, AClientWithAnOldBacklogGetsNoMoreThanANewOne) {
   Use({.max_running = 1, .max_waiting = 1000, .aging = seconds(5)});
   for (uint64_t id = 0; id < 20; ++id)
     ASSERT_TRUE(Add(id, 10, RequestPriority::kNormal, "many").ok());
@@ -185,7 +185,7 @@ TEST_F(BatcherTest, AClientWithAnOldBacklogGetsNoMoreThanOneThatComes) {
   EXPECT_THAT(std::vector(order.begin() + 11, order.end()), ElementsAre(100, 101, 11, 102, 12));
 }
 
-TEST_F(BatcherTest, WhoWasAwayIsOwedNothingAndWhoLeavesOwesStill) {
+TEST_F(BatcherTest, IdleClientsNeitherGainCreditNorLoseTheirCount) {
   Use({.max_running = 1, .max_waiting = 1000});
   for (uint64_t id = 0; id < 10; ++id) ASSERT_TRUE(Add(id, 10, {}, "steady").ok());
   for (int i = 0; i < 5; ++i) batcher_->Remove(Plan().at(0).id);
@@ -207,7 +207,7 @@ TEST_F(BatcherTest, WhoWasAwayIsOwedNothingAndWhoLeavesOwesStill) {
   EXPECT_NE(Plan().at(0).id, 201u);
 }
 
-TEST_F(BatcherTest, APostponedOneWaitsForAnotherToEnd) {
+TEST_F(BatcherTest, APostponedSequenceWaitsForAnotherToEnd) {
   ASSERT_TRUE(Add(1, 1).ok());
   Plan();
   ASSERT_TRUE(Add(2, 40).ok());
@@ -221,7 +221,7 @@ TEST_F(BatcherTest, APostponedOneWaitsForAnotherToEnd) {
   EXPECT_THAT(Plan(), ElementsAre(Share(3, 8), Share(2, 40)));
 }
 
-TEST_F(BatcherTest, WithNobodyWhoHasMemoryWaitingAloneDoesNotHelp) {
+TEST_F(BatcherTest, PostponeReturnsFalseIfNoSequenceHoldsMemory) {
   ASSERT_TRUE(Add(1, 5).ok());
   ASSERT_TRUE(Add(2, 5).ok());
   const auto shares = Plan();
@@ -233,7 +233,7 @@ TEST_F(BatcherTest, WithNobodyWhoHasMemoryWaitingAloneDoesNotHelp) {
 
 // The urgent request took a place but found no memory, because the request that lost its place
 // still holds it.
-TEST_F(BatcherTest, WhoHasMemoryRunsOnWhenAnUrgentOneHasNone) {
+TEST_F(BatcherTest, ADisplacedSequenceRunsIfTheUrgentOneFindsNoMemory) {
   Use({.max_running = 1});
   ASSERT_TRUE(Add(1, 1).ok());
   Plan();
@@ -246,7 +246,7 @@ TEST_F(BatcherTest, WhoHasMemoryRunsOnWhenAnUrgentOneHasNone) {
   EXPECT_THAT(Plan(), ElementsAre(Share(2, 10)));
 }
 
-TEST_F(BatcherTest, WhatNeedsNoComputingIsSkipped) {
+TEST_F(BatcherTest, SkippedTokensAreNotPlanned) {
   Use({.prefill_chunk_tokens = 100});
   ASSERT_TRUE(Add(1, 250).ok());
   ASSERT_THAT(Plan(), ElementsAre(Share(1, 100)));
@@ -258,7 +258,7 @@ TEST_F(BatcherTest, WhatNeedsNoComputingIsSkipped) {
   EXPECT_THAT(Plan(), ElementsAre(Decode(1), Decode(2)));
 }
 
-TEST_F(BatcherTest, AForkGoesOnBesideTheFirst) {
+TEST_F(BatcherTest, AForkRunsBesideTheOriginal) {
   Use({.max_running = 2, .max_waiting = 1});
   ASSERT_TRUE(Add(1, 3).ok());
   Plan();
@@ -274,7 +274,7 @@ TEST_F(BatcherTest, AForkGoesOnBesideTheFirst) {
 
 // Under any load no sequence runs twice in a step, the budget holds, each prompt is read exactly
 // once, and all sequences end.
-TEST_F(BatcherTest, HoldsItsRulesUnderRandomLoad) {
+TEST_F(BatcherTest, InvariantsHoldUnderRandomLoad) {
   for (uint64_t seed = 0; seed < 50; ++seed) {
     std::mt19937_64 random(seed);
     const auto below = [&](uint64_t n) { return static_cast<int64_t>(random() % n); };
@@ -338,7 +338,7 @@ std::map<uint64_t, int> ByClient(const std::vector<BatchShare>& shares) {
   return counts;
 }
 
-TEST_F(BatcherTest, OneRequestOfManySequencesLeavesOthersTheirShareInTheNextStep) {
+TEST_F(BatcherTest, ARequestOfManySequencesMakesRoomInTheNextStep) {
   Use({.max_running = 64});
   ASSERT_TRUE(Add(1, 1, {}, "many").ok());
   Plan();
@@ -355,7 +355,7 @@ TEST_F(BatcherTest, OneRequestOfManySequencesLeavesOthersTheirShareInTheNextStep
   EXPECT_THAT(Plan(), testing::Contains(Decode(2)));
 }
 
-TEST_F(BatcherTest, ClientsShareThePlacesEquallyAndKeepThem) {
+TEST_F(BatcherTest, ClientsShareTheRunningSequencesEqually) {
   Use({.max_running = 12, .max_waiting = 100});
   for (uint64_t id = 0; id < 20; ++id) ASSERT_TRUE(Add(id, 1, {}, "a").ok());
   Plan();
@@ -383,7 +383,7 @@ TEST_F(BatcherTest, ClientsShareThePlacesEquallyAndKeepThem) {
 
 // A difference of one place moves no sequence: otherwise the two clients would take the place from
 // each other forever.
-TEST_F(BatcherTest, ADifferenceOfOneMovesNobody) {
+TEST_F(BatcherTest, ADifferenceOfOneDisplacesNoSequence) {
   Use({.max_running = 3});
   for (const uint64_t id : {0, 1}) ASSERT_TRUE(Add(id, 1, {}, "a").ok());
   ASSERT_TRUE(Add(100, 1, {}, "b").ok());
@@ -394,7 +394,7 @@ TEST_F(BatcherTest, ADifferenceOfOneMovesNobody) {
   }
 }
 
-TEST_F(BatcherTest, UrgencyComesBeforeEqualShares) {
+TEST_F(BatcherTest, PriorityComesBeforeEqualShares) {
   Use({.max_running = 4, .aging = seconds(1000)});
   for (uint64_t id = 0; id < 4; ++id) ASSERT_TRUE(Add(id, 1, RequestPriority::kHigh, "a").ok());
   Plan();
@@ -405,7 +405,7 @@ TEST_F(BatcherTest, UrgencyComesBeforeEqualShares) {
 }
 
 // Sequences admitted after a long wait count as urgent, but still get no more than their share.
-TEST_F(BatcherTest, WhoWaitedLongKeepsNoMoreThanItsShare) {
+TEST_F(BatcherTest, ALongWaitGainsNoMoreThanAnEqualShare) {
   Use({.max_running = 4, .aging = seconds(5)});
   ASSERT_TRUE(Add(0, 1, {}, "a").ok());
   Plan();

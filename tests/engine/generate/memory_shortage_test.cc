@@ -20,10 +20,10 @@ using ::testing::ElementsAre;
 
 class MemoryShortageTest : public GeneratorTest {};
 
-TEST_F(MemoryShortageTest, OneThatFindsNoMemoryWaitsForAnotherToEnd) {
+TEST_F(MemoryShortageTest, ARequestWithoutMemoryWaitsForAnotherToEnd) {
   HoldFirstPass();
   model_.max_states = 1;
-  Start({.cache = {.max_bytes = 0}, .memory_patience = {}});
+  Start({.cache = {.max_bytes = 0}, .memory_timeout = {}});
   Collector one, two;
   Submit(one, Request({0}, 3));
   busy_.wait();
@@ -40,9 +40,9 @@ TEST_F(MemoryShortageTest, OneThatFindsNoMemoryWaitsForAnotherToEnd) {
 }
 
 // As if another model held the memory, or a client had not read its output.
-TEST_F(MemoryShortageTest, OneThatFindsNoMemoryWaitsForOthersOutsideToo) {
+TEST_F(MemoryShortageTest, ARequestWithoutMemoryWaitsForMemoryHeldElsewhere) {
   model_.max_states = 0;
-  Start({.cache = {.max_bytes = 0}, .memory_patience = std::chrono::hours(1)});
+  Start({.cache = {.max_bytes = 0}, .memory_timeout = std::chrono::hours(1)});
   Collector one, two, cancelled;
   Submit(one, Request({0}, 3));
   Submit(two, Request({1}, 3));
@@ -55,7 +55,7 @@ TEST_F(MemoryShortageTest, OneThatFindsNoMemoryWaitsForOthersOutsideToo) {
 }
 
 // One client's second sequence gives up its memory for another client's first.
-TEST_F(MemoryShortageTest, MemoryIsSharedAmongClientsToo) {
+TEST_F(MemoryShortageTest, MemoryIsSharedAmongClients) {
   std::latch all_run(1), release(1);
   std::atomic<bool> waits{false};
   std::atomic<int> passes{0}, other_ran{-1};
@@ -69,7 +69,7 @@ TEST_F(MemoryShortageTest, MemoryIsSharedAmongClientsToo) {
     release.wait();
     passes = 0;
   };
-  Start({.cache = {.max_bytes = 0}, .max_unread_tokens = kPatient});
+  Start({.cache = {.max_bytes = 0}, .max_unread_tokens = kUnlimited});
   GenerationRequest many = Request({0}, 12);
   many.completions = 5;
   many.client = "many";
@@ -92,7 +92,7 @@ TEST_F(MemoryShortageTest, MemoryIsSharedAmongClientsToo) {
 
 // A completion that gives up its fresh copy of the prompt's state takes another copy later and
 // reads nothing again, because the prompt's state still exists.
-TEST_F(MemoryShortageTest, AFreshCopyOfThePromptsStateMayBeGivenUp) {
+TEST_F(MemoryShortageTest, AFreshCopyOfThePromptsStateMayBeReleased) {
   for (const int states : {2, 3, 4}) {
     SCOPED_TRACE(states);
     std::latch busy(1), release(1);
@@ -105,7 +105,7 @@ TEST_F(MemoryShortageTest, AFreshCopyOfThePromptsStateMayBeGivenUp) {
       release.wait();
     };
     const auto generator = *MakeGenerator(
-        &model, &tokenizer_, {.cache = {.max_bytes = 0}, .max_unread_tokens = kPatient}, nullptr);
+        &model, &tokenizer_, {.cache = {.max_bytes = 0}, .max_unread_tokens = kUnlimited}, nullptr);
     GenerationRequest many = Request({0}, 6);
     many.completions = 5;
     many.client = "many";
@@ -123,7 +123,7 @@ TEST_F(MemoryShortageTest, AFreshCopyOfThePromptsStateMayBeGivenUp) {
 }
 
 // Completions that find no memory for their copies wait for the first to end.
-TEST_F(MemoryShortageTest, CompletionsTakeTurnsWhereMemoryIsShort) {
+TEST_F(MemoryShortageTest, CompletionsTakeTurnsIfMemoryIsShort) {
   model_.max_states = 2;
   Start({.cache = {.max_bytes = 0}});
   GenerationRequest request = Request({0}, 4);
@@ -150,12 +150,12 @@ TEST_F(MemoryShortageTest, CompletionsTakeTurnsWithASingleState) {
 
 // Two requests of several completions together hold all the memory: each could continue if the
 // other ended.
-TEST_F(MemoryShortageTest, RequestsThatHoldAllMemoryBetweenThemBothSucceed) {
+TEST_F(MemoryShortageTest, RequestsThatTogetherHoldAllMemoryBothSucceed) {
   HoldFirstPass();
   model_.max_states = 2;
   Start({.cache = {.max_bytes = 0}});
-  Collector held, one, two;
-  Submit(held, Request({0}, 1));
+  Collector first, one, two;
+  Submit(first, Request({0}, 1));
   busy_.wait();
   GenerationRequest request = Request({0}, 6);
   request.completions = 3;
@@ -196,13 +196,14 @@ class RoomTest : public GeneratorTest {
     EXPECT_TRUE(collector.Wait().done);
     EXPECT_GT(ledger_.peak(), 0);
     EXPECT_EQ(ledger_.used(), 0);
-    EXPECT_GT(generator_->load().cache_entries, 0) << "else it shows nothing";
+    EXPECT_GT(generator_->load().cache_entries, 0)
+        << "if the cache is empty, the test proves nothing";
   }
 
   Ledger ledger_{100};
 };
 
-TEST_F(RoomTest, IsGivenBackWhenTheLastCompletionLeaves) {
+TEST_F(RoomTest, IsReleasedWhenTheLastCompletionEnds) {
   Start();
   for (const int completions : {1, 2, 5}) {
     SCOPED_TRACE(completions);
@@ -213,7 +214,7 @@ TEST_F(RoomTest, IsGivenBackWhenTheLastCompletionLeaves) {
   }
 }
 
-TEST_F(RoomTest, IsGivenBackWhereAllEndWithTheirFirstToken) {
+TEST_F(RoomTest, IsReleasedIfAllEndWithTheirFirstToken) {
   Start();
   GenerationRequest request = Completions(3, 12);
   request.eos_token_ids = {1};
@@ -227,7 +228,7 @@ TEST_F(RoomTest, IsGivenBackWhereAllEndWithTheirFirstToken) {
 
 // The cache holds the prompt's state. Its room is kept for the completions that will continue from
 // it; the last of them takes a copy.
-TEST_F(RoomTest, IsGivenBackWhereSomeEndWithTheirFirstToken) {
+TEST_F(RoomTest, IsReleasedIfSomeEndWithTheirFirstToken) {
   CountUpFromAnyToken();
   Start();
   for (uint64_t seed = 0; seed < 10; ++seed) {
@@ -243,7 +244,7 @@ TEST_F(RoomTest, IsGivenBackWhereSomeEndWithTheirFirstToken) {
   }
 }
 
-TEST_F(RoomTest, IsGivenBackWhereThePromptIsAllThatIsRead) {
+TEST_F(RoomTest, IsReleasedIfOnlyThePromptIsRead) {
   Start();
   GenerationRequest request = Request({0, 1, 2}, 0);
   request.save_state = true;
@@ -253,7 +254,7 @@ TEST_F(RoomTest, IsGivenBackWhereThePromptIsAllThatIsRead) {
   ExpectNoRoomIsLeft(collector);
 }
 
-TEST_F(RoomTest, IsGivenBackWhereCompletionsAreCancelledThatWaitForIt) {
+TEST_F(RoomTest, IsReleasedIfWaitingCompletionsAreCancelled) {
   CountUpFromAnyToken();
   std::latch second_pass(1), cancelled(1);
   std::atomic<int> passes{0};
@@ -262,7 +263,7 @@ TEST_F(RoomTest, IsGivenBackWhereCompletionsAreCancelledThatWaitForIt) {
     second_pass.count_down();
     cancelled.wait();
   };
-  Start({.batching = {.max_running = 1}, .max_unread_tokens = kPatient});
+  Start({.batching = {.max_running = 1}, .max_unread_tokens = kUnlimited});
   GenerationRequest request = Completions(20, 12);
   request.sampling.temperature = 1;
   request.eos_token_ids = {7};
@@ -275,8 +276,8 @@ TEST_F(RoomTest, IsGivenBackWhereCompletionsAreCancelledThatWaitForIt) {
   ExpectNoRoomIsLeft(collector);
 }
 
-TEST_F(RoomTest, OneThatFindsNoneOutsideKeepsNobodyWaiting) {
-  Start({.cache = {.max_bytes = 0}, .memory_patience = std::chrono::hours(1)});
+TEST_F(RoomTest, ARequestWithoutRoomDoesNotDelayOthers) {
+  Start({.cache = {.max_bytes = 0}, .memory_timeout = std::chrono::hours(1)});
   auto outside = *ledger_.Reserve(60, Purpose::kStates, "another model's");
   Collector large, small;
   Submit(large, Request({0}, 60));
@@ -286,10 +287,11 @@ TEST_F(RoomTest, OneThatFindsNoneOutsideKeepsNobodyWaiting) {
   EXPECT_TRUE(large.Wait().status.ok()) << large.Wait().status;
 }
 
-// Small requests that always have room keep arriving: they must not renew the large one's patience.
-TEST_F(RoomTest, OneThatNeverFindsAnyEndsHoweverManyComeAfterIt) {
+// Small requests that always have room keep arriving: they must not restart the large one's
+// timeout.
+TEST_F(RoomTest, ARequestWithoutRoomTimesOutUnderASteadyLoad) {
   HoldFirstPass();
-  Start({.cache = {.max_bytes = 0}, .max_unread_tokens = kPatient, .memory_patience = {}});
+  Start({.cache = {.max_bytes = 0}, .max_unread_tokens = kUnlimited, .memory_timeout = {}});
   const auto outside = *ledger_.Reserve(60, Purpose::kStates, "another model's");
   std::vector<Collector> small(100);
   std::atomic<int> ended{0}, ended_before{-1};

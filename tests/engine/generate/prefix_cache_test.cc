@@ -52,14 +52,14 @@ void Insert(PrefixCache& cache, const Tokens& tokens, int64_t bytes = 100) {
 
 // The tokens that the found state has seen.
 Tokens Found(PrefixCache& cache, const Tokens& tokens) {
-  const PrefixCache::Found found = cache.Find(tokens);
+  const PrefixCache::Match found = cache.Find(tokens);
   if (found.state == nullptr) return {};
   EXPECT_TRUE(found.length == found.state->position() || found.state->rewindable());
   const Tokens& seen = static_cast<const FakeState&>(*found.state).history;
   return {seen.begin(), seen.begin() + found.length};
 }
 
-TEST(PrefixCacheTest, FindsTheLongestProperBeginning) {
+TEST(PrefixCacheTest, FindsTheLongestProperPrefix) {
   PrefixCache cache({});
   EXPECT_EQ(cache.Find(Tokens{1, 2}).state, nullptr);
   Insert(cache, {1, 2});
@@ -73,7 +73,7 @@ TEST(PrefixCacheTest, FindsTheLongestProperBeginning) {
   EXPECT_EQ(Found(cache, {}), Tokens());
 }
 
-TEST(PrefixCacheTest, WhatWasNotUsedForLongestGoesFirst) {
+TEST(PrefixCacheTest, TheLeastRecentlyUsedEntryIsEvictedFirst) {
   PrefixCache cache({.max_bytes = 3 * 104});
   Insert(cache, {1});
   Insert(cache, {2});
@@ -91,7 +91,7 @@ TEST(PrefixCacheTest, WhatWasNotUsedForLongestGoesFirst) {
   EXPECT_EQ(cache.entries(), 3);
 }
 
-TEST(PrefixCacheTest, GivesMemoryBackWhereTheLedgerNeedsIt) {
+TEST(PrefixCacheTest, ReturnsMemoryThatTheLedgerNeeds) {
   Ledger ledger(1000);
   PrefixCache cache({});
   ledger.Register(&cache);
@@ -106,14 +106,14 @@ TEST(PrefixCacheTest, GivesMemoryBackWhereTheLedgerNeedsIt) {
   cache.Insert(Tokens{1}, std::make_shared<BookedState>(Tokens{1}, *std::move(held)));
   EXPECT_EQ(ledger.used(), 900);
   EXPECT_FALSE(ledger.CheckFits(1001, "too much").ok());
-  EXPECT_EQ(cache.entries(), 1) << "what can never fit costs nobody anything";
+  EXPECT_EQ(cache.entries(), 1) << "an allocation that can never fit evicts nothing";
   EXPECT_TRUE(ledger.Allocate(500, Purpose::kWeights, "weights").ok());
   EXPECT_EQ(cache.entries(), 0);
   ledger.Unregister(&cache);
   EXPECT_FALSE(ledger.CheckFits(1001, "too much").ok());
 }
 
-TEST(PrefixCacheTest, ARewindableStateIsFoundWhereSequencesPart) {
+TEST(PrefixCacheTest, ARewindableStateIsUsedUpToTheDivergence) {
   PrefixCache cache({});
   Tokens tokens(100);
   for (int32_t i = 0; i < 100; ++i) tokens[i] = i;
@@ -127,10 +127,10 @@ TEST(PrefixCacheTest, ARewindableStateIsFoundWhereSequencesPart) {
     EXPECT_EQ(std::ssize(Found(cache, other)), common);
   }
   EXPECT_EQ(std::ssize(Found(cache, tokens)), 99) << "one token is left to be read";
-  EXPECT_EQ(Found(cache, {0, 1, 2, -1}), Tokens()) << "too little to be looked up by";
+  EXPECT_EQ(Found(cache, {0, 1, 2, -1}), Tokens()) << "shorter than the first indexed prefix";
 }
 
-TEST(PrefixCacheTest, WhatStatesShareCountsOnce) {
+TEST(PrefixCacheTest, SharedMemoryCountsOnce) {
   PrefixCache cache({.max_bytes = 1000});
   Tokens first(64, 1), second(64, 1);
   second[63] = 2;
@@ -141,7 +141,7 @@ TEST(PrefixCacheTest, WhatStatesShareCountsOnce) {
   cache.Insert(second,
                std::make_shared<RewindableState>(second, std::vector<const std::byte*>{shared, b}));
   EXPECT_EQ(cache.bytes(), 2 * 64 * 4 + 300);
-  EXPECT_EQ(cache.Reclaim(1), 64 * 4 + 100) << "the other one needs what they share";
+  EXPECT_EQ(cache.Reclaim(1), 64 * 4 + 100) << "the other entry still holds the shared memory";
   EXPECT_EQ(Found(cache, second), Tokens(63, 1));
   EXPECT_EQ(cache.Reclaim(1), 64 * 4 + 200);
   EXPECT_EQ(cache.bytes(), 0);
@@ -149,7 +149,7 @@ TEST(PrefixCacheTest, WhatStatesShareCountsOnce) {
 
 // Compares with a map of all inserted tokens. There are few different tokens, so that prefixes are
 // shared.
-TEST(PrefixCacheTest, AgreesWithAPlainSearch) {
+TEST(PrefixCacheTest, AgreesWithALinearSearch) {
   std::mt19937 random(1);
   PrefixCache cache({});
   std::map<Tokens, bool> inserted;
@@ -166,8 +166,8 @@ TEST(PrefixCacheTest, AgreesWithAPlainSearch) {
     }
     Tokens expected;
     for (size_t length = 1; length < tokens.size(); ++length) {
-      const Tokens beginning(tokens.begin(), tokens.begin() + length);
-      if (inserted.contains(beginning)) expected = beginning;
+      const Tokens prefix(tokens.begin(), tokens.begin() + length);
+      if (inserted.contains(prefix)) expected = prefix;
     }
     ASSERT_EQ(Found(cache, tokens), expected);
   }

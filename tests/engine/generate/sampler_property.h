@@ -23,7 +23,8 @@ inline std::string FaultOfSampler(const SamplingParameters& parameters,
   };
   Sampler sampler(parameters, std::ssize(logits), prompt);
   for (int step = 0; step < steps; ++step) {
-    const auto token = sampler.Next(logits, /*top_logprobs=*/3, {.allowed = allowed, .banned = {}});
+    const auto token =
+        sampler.Sample(logits, /*top_logprobs=*/3, {.allowed = allowed, .banned = {}});
     if (!token.ok()) return absl::IsInternal(token.status()) ? "" : token.status().ToString();
     const int32_t id = token->id;
     if (id < 0 || id >= std::ssize(logits)) return "the token is " + std::to_string(id);

@@ -23,7 +23,7 @@ namespace {
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 int32_t NextId(Sampler& sampler, const std::vector<float>& logits) {
-  const auto token = sampler.Next(logits, -1);
+  const auto token = sampler.Sample(logits, -1);
   EXPECT_TRUE(token.ok()) << token.status();
   return token->id;
 }
@@ -117,7 +117,7 @@ TEST(SamplerTest, MinPIsRelativeToTheBest) {
 }
 
 // Combinations of the three filters, compared with sets made by sorting.
-TEST(SamplerTest, EachFilterLeavesWhatTheOnesBeforeItLeft) {
+TEST(SamplerTest, FiltersApplyInOrder) {
   std::mt19937 random(5);
   for (int round = 0; round < 60; ++round) {
     std::vector<float> logits(40);
@@ -150,7 +150,7 @@ TEST(SamplerTest, EachFilterLeavesWhatTheOnesBeforeItLeft) {
   }
 }
 
-TEST(SamplerTest, OnlyWhatIsAllowedAndNotBannedIsChosen) {
+TEST(SamplerTest, OnlyAllowedTokensAreChosen) {
   std::vector<float> logits(130);
   for (int i = 0; i < 130; ++i) logits[i] = static_cast<float>(i) / 10;
   logits[5] = 12;
@@ -160,7 +160,7 @@ TEST(SamplerTest, OnlyWhatIsAllowedAndNotBannedIsChosen) {
     std::set<int32_t> seen;
     Sampler sampler({.temperature = temperature, .repetition_penalty = 1.2f}, 130, {});
     for (int i = 0; i < 2000; ++i) {
-      const auto token = sampler.Next(logits, 1, {.allowed = allowed, .banned = {}});
+      const auto token = sampler.Sample(logits, 1, {.allowed = allowed, .banned = {}});
       ASSERT_TRUE(token.ok());
       EXPECT_EQ(token->top[0].id, 129) << "logprobs are of all";
       seen.insert(token->id);
@@ -170,15 +170,15 @@ TEST(SamplerTest, OnlyWhatIsAllowedAndNotBannedIsChosen) {
     } else {
       EXPECT_EQ(seen, (std::set<int32_t>{5, 127, 129}));
     }
-    const auto token = sampler.Next(logits, -1, {.allowed = allowed, .banned = banned});
+    const auto token = sampler.Sample(logits, -1, {.allowed = allowed, .banned = banned});
     EXPECT_TRUE(token->id == 127 || token->id == 5);
   }
   Sampler sampler({.temperature = 1}, 130, {});
   const std::vector<uint64_t> none = {0, 0, 0};
-  EXPECT_FALSE(sampler.Next(logits, -1, {.allowed = none, .banned = {}}).ok());
+  EXPECT_FALSE(sampler.Sample(logits, -1, {.allowed = none, .banned = {}}).ok());
 }
 
-TEST(SamplerTest, RepetitionPenaltyCountsThePromptAndTurnsOnTheSign) {
+TEST(SamplerTest, RepetitionPenaltyCountsThePromptAndDependsOnTheSign) {
   const std::vector<int32_t> prompt = {0, 2};
   // 4/2 < 3, so the best token, already seen, loses. A negative logit is pushed down, not up.
   Sampler positive({.temperature = 0, .repetition_penalty = 2}, 2, prompt);
@@ -187,7 +187,7 @@ TEST(SamplerTest, RepetitionPenaltyCountsThePromptAndTurnsOnTheSign) {
   EXPECT_EQ(NextId(negative, {-2, -3, -1}), 2);  // -4, -3, -2
 }
 
-TEST(SamplerTest, PresenceAndFrequencyCountOutputAlone) {
+TEST(SamplerTest, PresenceAndFrequencyCountOnlyOutput) {
   const std::vector<int32_t> prompt = {0};
   Sampler presence({.temperature = 0, .presence_penalty = 1.5f}, 2, prompt);
   EXPECT_EQ(NextId(presence, {2, 1}), 0);  // in the prompt: not penalized
@@ -223,7 +223,7 @@ TEST(SamplerTest, TheSameSeedGivesTheSameTokensAndPositionsDiffer) {
 
 TEST(SamplerTest, LogprobsAreOfTheUnmodifiedLogits) {
   Sampler sampler({.temperature = 0, .logit_bias = {{0, 50.0f}}}, 3, {});
-  const auto token = sampler.Next(LogOf({0.1f, 0.6f, 0.3f}), 2);
+  const auto token = sampler.Sample(LogOf({0.1f, 0.6f, 0.3f}), 2);
   ASSERT_TRUE(token.ok());
   EXPECT_EQ(token->id, 0);
   EXPECT_NEAR(token->logprob, std::log(0.1), 1e-6);
@@ -231,7 +231,7 @@ TEST(SamplerTest, LogprobsAreOfTheUnmodifiedLogits) {
   EXPECT_EQ(token->top[0].id, 1);
   EXPECT_NEAR(token->top[0].logprob, std::log(0.6), 1e-6);
   EXPECT_EQ(token->top[1].id, 2);
-  EXPECT_TRUE(sampler.Next(LogOf({0.1f, 0.6f, 0.3f}), 0)->top.empty());
+  EXPECT_TRUE(sampler.Sample(LogOf({0.1f, 0.6f, 0.3f}), 0)->top.empty());
 }
 
 TEST(SamplerTest, HugeLogitsAndTinyTemperaturesStayFinite) {
@@ -239,24 +239,24 @@ TEST(SamplerTest, HugeLogitsAndTinyTemperaturesStayFinite) {
   EXPECT_EQ(NextId(sampler, {3e38f, -3e38f, 3e38f * 0.99f}), 0);
 }
 
-TEST(SamplerTest, NanIsNeverChosenAndAloneIsAnError) {
+TEST(SamplerTest, NanIsNeverChosenAndAllNanIsAnError) {
   Sampler sampler({.temperature = 0}, 3, {});
   EXPECT_EQ(NextId(sampler, {NAN, -4, kInfinity}), 1);
-  EXPECT_EQ(sampler.Next(std::vector<float>{NAN, NAN, -kInfinity}, -1).status().code(),
+  EXPECT_EQ(sampler.Sample(std::vector<float>{NAN, NAN, -kInfinity}, -1).status().code(),
             absl::StatusCode::kInternal);
 }
 
 // Every parameter at its default and at the ends of its valid range, in all combinations.
 // Combinations that Validate() refuses are dropped, so the lists may contain invalid values.
 std::vector<SamplingParameters> ExtremeParameters() {
-  constexpr float kLeast = std::numeric_limits<float>::denorm_min();
-  constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
+  constexpr float kSmallest = std::numeric_limits<float>::denorm_min();
+  constexpr int64_t kLargest = std::numeric_limits<int64_t>::max();
   std::vector<SamplingParameters> valid;
-  for (const float temperature : {0.0f, kLeast, 1e-38f, 1.0f, 100.0f}) {
-    for (const int64_t top_k : {int64_t{0}, int64_t{1}, int64_t{5}, kMost}) {
-      for (const float top_p : {kLeast, 0.5f, 0.99999994f, 1.0f}) {
-        for (const float min_p : {0.0f, kLeast, 0.1f, 1.0f}) {
-          for (const float repetition : {kLeast, 1e-42f, 1e-38f, 0.01f, 1.0f, 100.0f}) {
+  for (const float temperature : {0.0f, kSmallest, 1e-38f, 1.0f, 100.0f}) {
+    for (const int64_t top_k : {int64_t{0}, int64_t{1}, int64_t{5}, kLargest}) {
+      for (const float top_p : {kSmallest, 0.5f, 0.99999994f, 1.0f}) {
+        for (const float min_p : {0.0f, kSmallest, 0.1f, 1.0f}) {
+          for (const float repetition : {kSmallest, 1e-42f, 1e-38f, 0.01f, 1.0f, 100.0f}) {
             for (const float penalty : {-100.0f, 0.0f, 100.0f}) {
               for (const float bias : {-1000.0f, 0.0f, 1000.0f}) {
                 const SamplingParameters parameters{.temperature = temperature,
@@ -279,14 +279,15 @@ std::vector<SamplingParameters> ExtremeParameters() {
 }
 
 TEST(SamplerTest, AnyLogitsAndAnyValidParametersGiveATokenOrAStatus) {
-  constexpr float kMost = std::numeric_limits<float>::max();
-  constexpr float kLeast = std::numeric_limits<float>::denorm_min();
-  const std::vector<std::vector<float>> rows = {{1, 2, -3, 4, 0, -1},
-                                                {kMost, -kMost, kMost, 0, kLeast, -kLeast},
-                                                {-kMost, -kMost, -kMost, -kMost, -kMost, -kMost},
-                                                {NAN, kInfinity, -kInfinity, kMost, -kMost, 1},
-                                                {-kInfinity, -kInfinity, NAN, -kMost, NAN, NAN},
-                                                {NAN, NAN, NAN, NAN, NAN, kInfinity}};
+  constexpr float kLargest = std::numeric_limits<float>::max();
+  constexpr float kSmallest = std::numeric_limits<float>::denorm_min();
+  const std::vector<std::vector<float>> rows = {
+      {1, 2, -3, 4, 0, -1},
+      {kLargest, -kLargest, kLargest, 0, kSmallest, -kSmallest},
+      {-kLargest, -kLargest, -kLargest, -kLargest, -kLargest, -kLargest},
+      {NAN, kInfinity, -kInfinity, kLargest, -kLargest, 1},
+      {-kInfinity, -kInfinity, NAN, -kLargest, NAN, NAN},
+      {NAN, NAN, NAN, NAN, NAN, kInfinity}};
   const std::vector<int32_t> prompt = {0, 1, 2, 3, 4, 5, 6, 1'000'000, -1};
   const std::vector<uint64_t> everything = {}, some = {0b101011}, nothing = {0};
   const std::vector<SamplingParameters> all = ExtremeParameters();

@@ -31,7 +31,7 @@ class SizedModel : public FakeModel {
 constexpr BatcherOptions kOptions{
     .max_running = 64, .prefill_chunk_tokens = 512, .mixed_chunk_tokens = 32};
 
-TEST(StepSizeTest, TheLargestStepReadsAPromptOrGivesEachATokenBesideAPiece) {
+TEST(StepSizeTest, TheLargestStepIsPrefillOrDecodingBesideAChunk) {
   EXPECT_EQ(LargestStep(kOptions).rows, 512);
   EXPECT_EQ(LargestStep(kOptions).logit_rows, 64);
   EXPECT_EQ(
@@ -39,7 +39,7 @@ TEST(StepSizeTest, TheLargestStepReadsAPromptOrGivesEachATokenBesideAPiece) {
       72);
 }
 
-TEST(StepSizeTest, WithoutALimitAllIsAsAskedFor) {
+TEST(StepSizeTest, WithoutALimitTheOptionsAreUnchanged) {
   Ledger ledger;
   SizedModel model(&ledger);
   const auto fitted = FitSteps(kOptions, model, &ledger);
@@ -57,18 +57,18 @@ TEST(StepSizeTest, WithLessMemoryStepsAreSmaller) {
     Ledger ledger(limit);
     SizedModel model(&ledger);
     const auto fitted = FitSteps(kOptions, model, &ledger);
-    constexpr int64_t kLeast = 100 * (kSmallestChunk + 1) + 1000;
-    ASSERT_EQ(fitted.ok(), limit >= kLeast) << limit << ": " << fitted.status();
+    constexpr int64_t kMinLimit = 100 * (kMinChunkTokens + 1) + 1000;
+    ASSERT_EQ(fitted.ok(), limit >= kMinLimit) << limit << ": " << fitted.status();
     if (!fitted.ok()) {
       EXPECT_TRUE(absl::IsResourceExhausted(fitted.status()));
       EXPECT_THAT(std::string(fitted.status().message()),
-                  testing::HasSubstr(absl::StrCat(kLeast - limit, " are missing")));
+                  testing::HasSubstr(absl::StrCat(kMinLimit - limit, " are missing")));
       continue;
     }
     const BatchSize largest = LargestStep(*fitted);
     EXPECT_EQ(ledger.used(), model.WorkspaceBytes(largest));
     const bool smallest =
-        fitted->max_running == 1 && fitted->prefill_chunk_tokens == kSmallestChunk;
+        fitted->max_running == 1 && fitted->prefill_chunk_tokens == kMinChunkTokens;
     EXPECT_TRUE(smallest || 2 * ledger.used() <= limit) << limit;
     EXPECT_LE(fitted->mixed_chunk_tokens, fitted->prefill_chunk_tokens);
     EXPECT_GE(largest.rows, last_rows) << limit;
@@ -81,7 +81,7 @@ TEST(StepSizeTest, WithLessMemoryStepsAreSmaller) {
 }
 
 // A cache releases its memory for a model's workspace.
-TEST(StepSizeTest, CachesAreAskedFirst) {
+TEST(StepSizeTest, CachesAreReclaimedFirst) {
   class Cache : public Reclaimer {
    public:
     explicit Cache(Ledger& ledger) : held_(*ledger.Reserve(200'000, Purpose::kStates, "a cache")) {}

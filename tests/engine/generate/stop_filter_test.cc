@@ -41,7 +41,7 @@ TEST(StopFilterTest, TheStopThatIsCompleteFirstWins) {
 }
 
 // However the text is cut, the output ends before the stop text that is complete first.
-TEST(StopFilterTest, CutsDoNotMatter) {
+TEST(StopFilterTest, TheResultDoesNotDependOnThePieces) {
   std::mt19937 random(3);
   for (int round = 0; round < 3000; ++round) {
     std::vector<std::string> stops(1 + random() % 3);

@@ -63,9 +63,9 @@ class GeneratorTest : public ::testing::Test {
   GeneratorTest() : tokenizer_({"a", "b", "c", "d", "\xe2\x82", "\xac", "g", "<eos>"}), model_(8) {}
 
   // Steps of the fake model take no time, so any reader is slow in comparison.
-  static constexpr int64_t kPatient = std::numeric_limits<int64_t>::max();
+  static constexpr int64_t kUnlimited = std::numeric_limits<int64_t>::max();
 
-  void Start(GeneratorOptions options = {.max_unread_tokens = kPatient}) {
+  void Start(GeneratorOptions options = {.max_unread_tokens = kUnlimited}) {
     auto generator = MakeGenerator(&model_, &tokenizer_, options, nullptr);
     ASSERT_TRUE(generator.ok()) << generator.status();
     generator_ = *std::move(generator);
@@ -99,6 +99,21 @@ class GeneratorTest : public ::testing::Test {
   FakeTokenizer tokenizer_;
   FakeModel model_;
   std::unique_ptr<Generator> generator_;
+};
+
+// Records the number of tokens of each run in each pass.
+class PassRecorder {
+ public:
+  explicit PassRecorder(FakeModel& model) {
+    model.before_forward = [this](std::span<const engine::Run> runs) {
+      std::vector<size_t>& pass = passes_.emplace_back();
+      for (const engine::Run& run : runs) pass.push_back(run.tokens.size());
+    };
+  }
+  std::vector<std::vector<size_t>> Take() { return std::exchange(passes_, {}); }
+
+ private:
+  std::vector<std::vector<size_t>> passes_;
 };
 
 }  // namespace whipsnake::engine

@@ -1,5 +1,4 @@
-// What the automaton builds and where it stops, for derivatives of expressions with thousands of
-// alternatives.
+// The work and memory of derivatives of expressions with thousands of alternatives.
 #include "engine/structured/automaton.h"
 
 #include <gtest/gtest.h>
@@ -43,8 +42,8 @@ std::string AnyOf(const std::vector<std::string>& words) {
 }
 
 bool Accepts(Automaton& automaton, std::string_view text) {
-  automaton.AllowWork(kNoLimit);
-  automaton.AllowMemory(std::numeric_limits<size_t>::max());
+  automaton.SetWorkLimit(kNoLimit);
+  automaton.SetMemoryLimit(std::numeric_limits<size_t>::max());
   Automaton::State state = automaton.start();
   for (const char byte : text) state = automaton.Next(state, static_cast<uint8_t>(byte));
   return automaton.complete(state);
@@ -59,10 +58,10 @@ void ExpectSame(Automaton& one, Automaton& other, const std::vector<std::string>
     accepted += Accepts(one, text) ? 1 : 0;
   }
   EXPECT_GT(accepted, 0);
-  EXPECT_LT(accepted, std::ssize(words)) << "else no state was cut, and it shows nothing";
+  EXPECT_LT(accepted, std::ssize(words)) << "if no state was cut, the test proves nothing";
 }
 
-TEST(AutomatonTest, NothingIsBuiltForWhatDoesNotBeginWithTheByte) {
+TEST(AutomatonTest, NothingIsBuiltForAlternativesThatCannotBeginWithTheByte) {
   auto words = Words('x', 1000);
   for (int i = 0; i < 1000; ++i) words[i][0] = static_cast<char>('a' + i % 26);
   Automaton automaton = AutomatonOf("(" + AnyOf(words) + "!){30}");
@@ -73,37 +72,37 @@ TEST(AutomatonTest, NothingIsBuiltForWhatDoesNotBeginWithTheByte) {
   EXPECT_LT(automaton.memory_bytes() - before, 1'000'000u) << "all words 30 times are 4 MB";
 }
 
-TEST(AutomatonTest, ADerivativeStopsWhereItsMemoryEnds) {
+TEST(AutomatonTest, ADerivativeStopsAtTheMemoryLimit) {
   const auto words = Words('x', 1000);
   Automaton whole = AutomatonOf("(" + AnyOf(words) + "!){2}"), bounded = whole;
   constexpr size_t kStep = 4 << 10;
   int tries = 0;
-  size_t most = 0;
+  size_t limit = 0;
   do {
-    most = bounded.memory_bytes() + kStep;
-    bounded.AllowMemory(most);
+    limit = bounded.memory_bytes() + kStep;
+    bounded.SetMemoryLimit(limit);
     ASSERT_LT(++tries, 100);
-  } while (bounded.Next(bounded.start(), 'x') == Automaton::kUnfound);
-  EXPECT_LT(bounded.memory_bytes(), 3 * most) << "a table that grows doubles";
+  } while (bounded.Next(bounded.start(), 'x') == Automaton::kUnknown);
+  EXPECT_LT(bounded.memory_bytes(), 3 * limit) << "a table that grows doubles";
   EXPECT_GT(tries, 3);
   ExpectSame(whole, bounded, words);
 }
 
-TEST(AutomatonTest, ADerivativeThatIsLargerThanASliceGoesOnInTheNext) {
+TEST(AutomatonTest, ADerivativeContinuesInTheNextSlice) {
   const auto words = Words('x', 1000);
   Automaton whole = AutomatonOf("(" + AnyOf(words) + "!){2}"), sliced = whole;
   int slices = 0;
   do {
-    sliced.AllowWork(100);
+    sliced.SetWorkLimit(100);
     ++slices;
     ASSERT_LT(slices, 100);
-  } while (sliced.Next(sliced.start(), 'x') == Automaton::kUnfound);
+  } while (sliced.Next(sliced.start(), 'x') == Automaton::kUnknown);
   EXPECT_GT(slices, 10);
   ExpectSame(whole, sliced, words);
 }
 
-// As when the searches for two outputs of one form alternate.
-TEST(AutomatonTest, DerivativesThatAreTakenInTurnAllComeToTheirEnd) {
+// As when the searches for two outputs of one constraint alternate.
+TEST(AutomatonTest, AlternatingDerivativesAllFinish) {
   auto words = Words('x', 1000);
   for (const std::string& word : Words('y', 1000)) words.push_back(word);
   Automaton whole = AutomatonOf("(" + AnyOf(words) + "!){2}"), sliced = whole;
@@ -111,21 +110,21 @@ TEST(AutomatonTest, DerivativesThatAreTakenInTurnAllComeToTheirEnd) {
   for (int slices = 0; !x_found || !y_found; ++slices) {
     ASSERT_LT(slices, 100);
     for (const auto& [byte, found] : {std::pair('x', &x_found), std::pair('y', &y_found)}) {
-      sliced.AllowWork(100);
-      *found = sliced.Next(sliced.start(), byte) != Automaton::kUnfound;
+      sliced.SetWorkLimit(100);
+      *found = sliced.Next(sliced.start(), byte) != Automaton::kUnknown;
     }
   }
   ExpectSame(whole, sliced, words);
 }
 
-TEST(AutomatonTest, WhatADerivativeHoldsIsCountedUntilItsEnd) {
+TEST(AutomatonTest, TheMemoryOfAnUnfinishedDerivativeIsCounted) {
   Automaton automaton = AutomatonOf(AnyOf(Words('x', 1000)) + "?");
   const size_t before = automaton.memory_bytes();
-  automaton.AllowWork(500);
-  EXPECT_EQ(automaton.Next(automaton.start(), 'x'), Automaton::kUnfound);
+  automaton.SetWorkLimit(500);
+  EXPECT_EQ(automaton.Next(automaton.start(), 'x'), Automaton::kUnknown);
   EXPECT_GT(automaton.memory_bytes(), before + (12 << 10));
-  automaton.AllowWork(kNoLimit);
-  EXPECT_NE(automaton.Next(automaton.start(), 'x'), Automaton::kUnfound);
+  automaton.SetWorkLimit(kNoLimit);
+  EXPECT_NE(automaton.Next(automaton.start(), 'x'), Automaton::kUnknown);
   EXPECT_LT(automaton.memory_bytes(), before + (6 << 10)) << "512 items of the new state";
 }
 

@@ -1,4 +1,4 @@
-// Regular expressions, choices, the budget, and what all forms share.
+// Regular expressions, choices, the budget, and what all kinds of constraints share.
 #include "engine/structured/constraint.h"
 
 #include <cstring>
@@ -39,24 +39,24 @@ TEST(RegexTest, AcceptsItsLanguageAndNothingElse) {
       {"\xc3\xa9+", {"\xc3\xa9\xc3\xa9"}, {"\xc3"}},
   };
   for (const Language& language : languages) {
-    Held held = Regex(language.regex);
-    ASSERT_TRUE(held.status().ok()) << language.regex << ": " << held.status();
+    CompiledConstraint compiled = Regex(language.regex);
+    ASSERT_TRUE(compiled.status().ok()) << language.regex << ": " << compiled.status();
     for (const std::string& text : language.in)
-      EXPECT_TRUE(held.Accepts(text)) << language.regex << " " << text;
+      EXPECT_TRUE(compiled.Accepts(text)) << language.regex << " " << text;
     for (const std::string& text : language.out)
-      EXPECT_FALSE(held.Accepts(text)) << language.regex << " " << text;
+      EXPECT_FALSE(compiled.Accepts(text)) << language.regex << " " << text;
   }
 }
 
-TEST(RegexTest, RefusesWhatItDoesNotKnow) {
+TEST(RegexTest, RefusesInvalidAndUnsupportedSyntax) {
   for (const char* regex :
        {"(",     ")",     "(a",          "a)",       "[a",  "*a",    "+",     "a{",
         "a{x}",  "a{2",   "a{3,2}",      "a{10001}", "\\",  "\\1",   "\\b",   "\\p{L}",
         "(?=a)", "(?!a)", "(?<=a)",      "a^b",      "a$b", "(a$)b", "[z-a]", "[\\d-z]x[a-\\d]",
         "\\x4",  "\\u12", "\\u{110000}", "\\ud800",  "\xff"}) {
-    Held held = Regex(regex);
-    EXPECT_TRUE(absl::IsInvalidArgument(held.status())) << regex << " " << held.status();
-    EXPECT_EQ(held.field(), "regex") << regex;
+    CompiledConstraint compiled = Regex(regex);
+    EXPECT_TRUE(absl::IsInvalidArgument(compiled.status())) << regex << " " << compiled.status();
+    EXPECT_EQ(compiled.field(), "regex") << regex;
   }
   EXPECT_EQ(Regex("[]").field(), "regex") << "no text";
   EXPECT_EQ(Regex(std::string(300, '(')).field(), "regex");
@@ -64,7 +64,7 @@ TEST(RegexTest, RefusesWhatItDoesNotKnow) {
   EXPECT_EQ(Regex("((a{10000}){10000}){10000}").field(), "regex") << "too long a text";
 }
 
-TEST(RegexTest, SaysWhatIsWrongAndWhere) {
+TEST(RegexTest, ErrorsNameTheFaultAndItsPosition) {
   const auto starts = [](const char* regex, const char* message) {
     EXPECT_EQ(Regex(regex).status().message().substr(0, std::strlen(message)), message);
   };
@@ -77,58 +77,59 @@ TEST(RegexTest, SaysWhatIsWrongAndWhere) {
 }
 
 TEST(ChoicesTest, TheOutputIsOneOfThem) {
-  Held held(Form::kChoices, {"yes", "no", "no way", "\xc3\xa9"});
+  CompiledConstraint compiled(Kind::kChoices, {"yes", "no", "no way", "\xc3\xa9"});
   for (const char* text : {"yes", "no", "no way", "\xc3\xa9"})
-    EXPECT_TRUE(held.Accepts(text)) << text;
+    EXPECT_TRUE(compiled.Accepts(text)) << text;
   for (const char* text : {"", "y", "no ", "yesno", "\xc3"})
-    EXPECT_FALSE(held.Accepts(text)) << text;
-  EXPECT_EQ(Held(Form::kChoices, {}).field(), "choices");
-  EXPECT_EQ(Held(Form::kChoices, {"a", ""}).field(), "choices[1]");
+    EXPECT_FALSE(compiled.Accepts(text)) << text;
+  EXPECT_EQ(CompiledConstraint(Kind::kChoices, {}).field(), "choices");
+  EXPECT_EQ(CompiledConstraint(Kind::kChoices, {"a", ""}).field(), "choices[1]");
 }
 
-TEST(ConstraintTest, SaysWhenTheOutputMayAndMustEnd) {
-  Held held(Form::kChoices, {"no", "no way"});
-  Constraint& constraint = held.constraint();
-  Constraint::Place place;
-  EXPECT_FALSE(Next(constraint, place, kMuch)->complete);
-  constraint.Advance(place, 'n');
-  EXPECT_TRUE(Next(constraint, place, kMuch)->last.empty());
-  constraint.Advance(place, 'o');
-  EXPECT_TRUE(Next(constraint, place, kMuch)->complete);
-  for (const char byte : std::string(" wa")) constraint.Advance(place, byte);
-  EXPECT_FALSE(Next(constraint, place, kMuch)->complete);
-  EXPECT_TRUE(Contains(Next(constraint, place, kMuch)->last, 'y'));
-  constraint.Advance(place, 'y');
-  const auto end = Next(constraint, place, kMuch);
+TEST(ConstraintTest, TellsWhenTheOutputMayAndMustEnd) {
+  CompiledConstraint compiled(Kind::kChoices, {"no", "no way"});
+  Constraint& constraint = compiled.constraint();
+  Constraint::Cursor cursor;
+  EXPECT_FALSE(Next(constraint, cursor, kUnlimitedTokens)->complete);
+  constraint.Advance(cursor, 'n');
+  EXPECT_TRUE(Next(constraint, cursor, kUnlimitedTokens)->last.empty());
+  constraint.Advance(cursor, 'o');
+  EXPECT_TRUE(Next(constraint, cursor, kUnlimitedTokens)->complete);
+  for (const char byte : std::string(" wa")) constraint.Advance(cursor, byte);
+  EXPECT_FALSE(Next(constraint, cursor, kUnlimitedTokens)->complete);
+  EXPECT_TRUE(Contains(Next(constraint, cursor, kUnlimitedTokens)->last, 'y'));
+  constraint.Advance(cursor, 'y');
+  const auto end = Next(constraint, cursor, kUnlimitedTokens);
   EXPECT_TRUE(end->complete);
   EXPECT_EQ(end->allowed, TokenMask(end->allowed.size())) << "nothing can follow";
 }
 
 // Compares the mask with its definition: a token is allowed if its bytes can follow one by one.
-TEST(ConstraintTest, TheMaskIsThatOfTheTokensBytes) {
+TEST(ConstraintTest, TheMaskAgreesWithTheTokensBytes) {
   std::mt19937_64 random(1);
   for (const char* regex :
        {"(the|an|abc)*[a-f]{0,300}x", "[^a]{3,9}", "(\\w+ ?)*\\.", "(ab){0,9}c"}) {
-    Held held = Regex(regex);
-    Constraint& constraint = held.constraint();
+    CompiledConstraint compiled = Regex(regex);
+    Constraint& constraint = compiled.constraint();
     for (int walk = 0; walk < 20; ++walk) {
-      Constraint::Place place;
+      Constraint::Cursor cursor;
       for (int step = 0; step < 12; ++step) {
-        const auto mask = Next(constraint, place, kMuch);
+        const auto mask = Next(constraint, cursor, kUnlimitedTokens);
         std::vector<int32_t> allowed;
-        for (int32_t token = 0; token < held.vocabulary().vocab_size(); ++token) {
-          Constraint::Place after = place;
+        for (int32_t token = 0; token < compiled.vocabulary().vocab_size(); ++token) {
+          Constraint::Cursor after = cursor;
           bool possible = true;
-          for (const char byte : held.vocabulary().bytes(token)) {
+          for (const char byte : compiled.vocabulary().bytes(token)) {
             const int32_t alone = static_cast<uint8_t>(byte);
-            possible = possible && Contains(Next(constraint, after, kMuch)->allowed, alone);
+            possible =
+                possible && Contains(Next(constraint, after, kUnlimitedTokens)->allowed, alone);
             if (possible) constraint.Advance(after, alone);
           }
           ASSERT_EQ(Contains(mask->allowed, token), possible) << regex << " " << token;
           if (possible) allowed.push_back(token);
         }
         if (allowed.empty()) break;
-        constraint.Advance(place, allowed[random() % allowed.size()]);
+        constraint.Advance(cursor, allowed[random() % allowed.size()]);
       }
     }
   }
@@ -136,25 +137,25 @@ TEST(ConstraintTest, TheMaskIsThatOfTheTokensBytes) {
 
 // Whichever allowed tokens are chosen, the output is complete within any budget that is not below
 // the minimum.
-TEST(ConstraintTest, EveryBudgetThatSufficesIsEnough) {
+TEST(ConstraintTest, EverySufficientBudgetGivesACompleteOutput) {
   std::mt19937_64 random(2);
   for (const char* regex : {"(the|an)+ [a-z]{5}", "a{3,40}", "(x(yz){2}){1,9}!", "[^a]*abcabc",
                             "(a|the long way home)b"}) {
-    Held held = Regex(regex);
-    ASSERT_TRUE(held.status().ok()) << regex;
-    const int64_t least = held.constraint().shortest_tokens();
-    EXPECT_FALSE(held.Generate(least - 1, random)) << regex;
-    for (int64_t budget = least; budget < least + 12; ++budget) {
+    CompiledConstraint compiled = Regex(regex);
+    ASSERT_TRUE(compiled.status().ok()) << regex;
+    const int64_t min_tokens = compiled.constraint().shortest_tokens();
+    EXPECT_FALSE(compiled.Generate(min_tokens - 1, random)) << regex;
+    for (int64_t budget = min_tokens; budget < min_tokens + 12; ++budget) {
       for (int i = 0; i < 40; ++i) {
-        const auto text = held.Generate(budget, random);
+        const auto text = compiled.Generate(budget, random);
         ASSERT_TRUE(text) << regex << " " << budget;
-        EXPECT_TRUE(held.Accepts(*text)) << regex << " " << *text;
+        EXPECT_TRUE(compiled.Accepts(*text)) << regex << " " << *text;
       }
     }
   }
 }
 
-TEST(ConstraintTest, TheLeastIsCountedInTokens) {
+TEST(ConstraintTest, TheShortestOutputIsCountedInTokens) {
   EXPECT_EQ(Regex("abc").constraint().shortest_tokens(), 1);
   EXPECT_EQ(Regex("abcabcab").constraint().shortest_tokens(), 3);
   EXPECT_EQ(Regex("x{5}").constraint().shortest_tokens(), 5);
@@ -162,12 +163,12 @@ TEST(ConstraintTest, TheLeastIsCountedInTokens) {
 }
 
 TEST(ConstraintTest, IsSharedBetweenThreads) {
-  Held held = Regex("([a-z]{1,30} ){3,9}\\.");
+  CompiledConstraint compiled = Regex("([a-z]{1,30} ){3,9}\\.");
   std::vector<std::thread> threads;
   for (int thread = 0; thread < 4; ++thread) {
-    threads.emplace_back([&held, thread] {
+    threads.emplace_back([&compiled, thread] {
       std::mt19937_64 random(thread);
-      for (int i = 0; i < 20; ++i) EXPECT_TRUE(held.Generate(60, random));
+      for (int i = 0; i < 20; ++i) EXPECT_TRUE(compiled.Generate(60, random));
     });
   }
   for (std::thread& thread : threads) thread.join();
@@ -180,28 +181,28 @@ TEST(RegexTest, ClassesOfManyCharactersAreCompiled) {
     text += {static_cast<char>(0xe0 | c >> 12), static_cast<char>(0x80 | (c >> 6 & 0x3f)),
              static_cast<char>(0x80 | (c & 0x3f))};
   }
-  Held held = Regex(text + "]");
-  EXPECT_TRUE(held.Accepts("\xe4\xb8\x80"));
-  EXPECT_FALSE(held.Accepts("\xe4\xb8\x81"));
+  CompiledConstraint compiled = Regex(text + "]");
+  EXPECT_TRUE(compiled.Accepts("\xe4\xb8\x80"));
+  EXPECT_FALSE(compiled.Accepts("\xe4\xb8\x81"));
   std::string several;
   for (int i = 0; i < 1000; ++i) several += "\\W?";
   EXPECT_FALSE(Regex(several).Accepts("a"));
 }
 
 // A byte that is not a token by itself can occur only inside a longer token.
-TEST(ConstraintTest, BytesThatAreNoTokensAreNotTheShortestWay) {
+TEST(ConstraintTest, ShortestTextsUseOnlyBytesThatAreTokens) {
   const FakeTokenizer tokenizer({"b", "ab", "c", "xa"});
   const auto vocabulary = std::make_shared<const VocabularyTrie>(tokenizer, tokenizer.size());
-  const auto compiled = Constraint::Compile({Form::kRegex, {"[ab]{3}c"}}, vocabulary);
+  const auto compiled = Constraint::Compile({Kind::kRegex, {"[ab]{3}c"}}, vocabulary);
   ASSERT_TRUE(compiled.ok()) << compiled.status();
   Constraint& constraint = **compiled;
   EXPECT_EQ(constraint.shortest_tokens(), 4) << "b b b c";
   for (int seed = 0; seed < 20; ++seed) {
     std::mt19937_64 random(seed);
-    Constraint::Place place;
+    Constraint::Cursor cursor;
     std::string text;
     for (int64_t left = 4; left > 0; --left) {
-      const auto next = Next(constraint, place, left);
+      const auto next = Next(constraint, cursor, left);
       std::vector<int32_t> allowed;
       for (int32_t token = 0; token < 4; ++token) {
         if (Contains(next->allowed, token)) allowed.push_back(token);
@@ -209,11 +210,11 @@ TEST(ConstraintTest, BytesThatAreNoTokensAreNotTheShortestWay) {
       if (allowed.empty()) break;
       const int32_t token = allowed[random() % allowed.size()];
       text += vocabulary->bytes(token);
-      constraint.Advance(place, token);
+      constraint.Advance(cursor, token);
     }
-    EXPECT_TRUE(Next(constraint, place, kMuch)->complete) << text;
+    EXPECT_TRUE(Next(constraint, cursor, kUnlimitedTokens)->complete) << text;
   }
-  const auto none = Constraint::Compile({Form::kRegex, {"a"}}, vocabulary);
+  const auto none = Constraint::Compile({Kind::kRegex, {"a"}}, vocabulary);
   EXPECT_TRUE(absl::IsInvalidArgument(none.status())) << "no token spells it";
 }
 
@@ -223,13 +224,14 @@ constexpr char kHeavy[] = "[ -~]*(e[ -~]{100}|t[ -~]{130}|a[ -~]{160}|o[ -~]{190
 
 // Generates one output by random choices. Returns its tokens, each with a digest of the mask that
 // it was chosen from.
-std::vector<std::pair<int32_t, size_t>> Walk(Constraint& constraint, int64_t vocab_size, int steps,
-                                             int64_t* most_bytes = nullptr) {
+std::vector<std::pair<int32_t, size_t>> GenerateWithMasks(Constraint& constraint,
+                                                          int64_t vocab_size, int steps,
+                                                          int64_t* peak_bytes = nullptr) {
   std::vector<std::pair<int32_t, size_t>> walk;
   std::mt19937_64 random(1);
-  Constraint::Place place;
+  Constraint::Cursor cursor;
   for (int step = 0; step < steps; ++step) {
-    const auto next = Next(constraint, place, kMuch);
+    const auto next = Next(constraint, cursor, kUnlimitedTokens);
     std::vector<int32_t> allowed;
     size_t digest = next->complete;
     for (int32_t token = 0; token < vocab_size; ++token) {
@@ -239,43 +241,45 @@ std::vector<std::pair<int32_t, size_t>> Walk(Constraint& constraint, int64_t voc
     }
     if (allowed.empty()) break;
     walk.emplace_back(allowed[random() % allowed.size()], digest);
-    constraint.Advance(place, walk.back().first);
-    if (most_bytes != nullptr) *most_bytes = std::max(*most_bytes, constraint.memory_bytes());
+    constraint.Advance(cursor, walk.back().first);
+    if (peak_bytes != nullptr) *peak_bytes = std::max(*peak_bytes, constraint.memory_bytes());
   }
   return walk;
 }
 
-TEST(ConstraintTest, MemoryIsBoundedAndWhatWasDroppedIsFoundAnew) {
-  Held large(Form::kRegex, {kHeavy}, {.max_bytes = int64_t{1} << 30});
+TEST(ConstraintTest, MemoryIsBoundedAndDroppedMasksAreComputedAgain) {
+  CompiledConstraint large(Kind::kRegex, {kHeavy}, {.max_bytes = int64_t{1} << 30});
   const ConstraintLimits small = {.max_bytes = int64_t{1} << 20, .slice_work = 1 << 12};
-  Held bounded(Form::kRegex, {kHeavy}, small);
+  CompiledConstraint bounded(Kind::kRegex, {kHeavy}, small);
   const int64_t vocab_size = large.vocabulary().vocab_size();
-  int64_t most = 0;
-  const auto expected = Walk(large.constraint(), vocab_size, 500);
+  int64_t peak_bytes = 0;
+  const auto expected = GenerateWithMasks(large.constraint(), vocab_size, 500);
   EXPECT_EQ(expected.size(), 500u);
-  EXPECT_GT(large.constraint().memory_bytes(), 2 * small.max_bytes) << "else it shows nothing";
-  EXPECT_EQ(Walk(bounded.constraint(), vocab_size, 500, &most), expected);
-  EXPECT_LE(most, small.max_bytes);
+  EXPECT_GT(large.constraint().memory_bytes(), 2 * small.max_bytes)
+      << "if all fits, the test proves nothing";
+  EXPECT_EQ(GenerateWithMasks(bounded.constraint(), vocab_size, 500, &peak_bytes), expected);
+  EXPECT_LE(peak_bytes, small.max_bytes);
 }
 
-TEST(ConstraintTest, WhatNeedsMoreThanIsAllowedIsRefusedByName) {
-  Held memory(Form::kRegex, {kHeavy}, {.max_bytes = 60 << 10});
-  Held work(Form::kRegex, {kHeavy}, {.max_work = 100});
-  for (const Held* held : {&memory, &work}) {
-    EXPECT_TRUE(absl::IsResourceExhausted(held->status())) << held->status();
-    EXPECT_EQ(held->status().message().substr(0, 22), "regex: needs more than") << held->status();
+TEST(ConstraintTest, ExceedingALimitIsResourceExhausted) {
+  CompiledConstraint memory(Kind::kRegex, {kHeavy}, {.max_bytes = 60 << 10});
+  CompiledConstraint work(Kind::kRegex, {kHeavy}, {.max_work = 100});
+  for (const CompiledConstraint* compiled : {&memory, &work}) {
+    EXPECT_TRUE(absl::IsResourceExhausted(compiled->status())) << compiled->status();
+    EXPECT_EQ(compiled->status().message().substr(0, 22), "regex: needs more than")
+        << compiled->status();
   }
 }
 
-TEST(ConstraintTest, FindGoesOnWhereItsSliceEnded) {
-  Held held(Form::kRegex, {"[a-z]{3}(one|two|three)*"}, {.slice_work = 1});
-  Constraint::Place place;
-  for (const char letter : {'x', 'y', 'z', 't'}) held.constraint().Advance(place, letter);
-  EXPECT_EQ(held.constraint().Known(place, kMuch), nullptr);
+TEST(ConstraintTest, FindContinuesInTheNextSlice) {
+  CompiledConstraint compiled(Kind::kRegex, {"[a-z]{3}(one|two|three)*"}, {.slice_work = 1});
+  Constraint::Cursor cursor;
+  for (const char letter : {'x', 'y', 'z', 't'}) compiled.constraint().Advance(cursor, letter);
+  EXPECT_EQ(compiled.constraint().FindIfKnown(cursor, kUnlimitedTokens), nullptr);
   int slices = 1;
-  while (*held.constraint().Find(place, kMuch) == nullptr) ++slices;
+  while (*compiled.constraint().Find(cursor, kUnlimitedTokens) == nullptr) ++slices;
   EXPECT_GT(slices, 3);
-  EXPECT_TRUE(Contains(held.constraint().Known(place, kMuch)->allowed, 'w'));
+  EXPECT_TRUE(Contains(compiled.constraint().FindIfKnown(cursor, kUnlimitedTokens)->allowed, 'w'));
 }
 
 }  // namespace

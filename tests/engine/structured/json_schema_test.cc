@@ -144,17 +144,17 @@ const std::vector<std::string>& Schemas() {
 }
 
 // The overall requirement: each of 1,000 outputs of 20 schemas parses and validates.
-TEST(JsonSchemaTest, WhateverIsGeneratedValidates) {
+TEST(JsonSchemaTest, GeneratedOutputValidates) {
   ASSERT_EQ(Schemas().size(), 20);
   int generated = 0;
   for (const std::string& text : Schemas()) {
     const Json schema = Json::parse(text);
-    Held held = Schema(text);
-    ASSERT_TRUE(held.status().ok()) << text << held.status();
-    const int64_t least = held.constraint().shortest_tokens();
+    CompiledConstraint compiled = Schema(text);
+    ASSERT_TRUE(compiled.status().ok()) << text << compiled.status();
+    const int64_t min_tokens = compiled.constraint().shortest_tokens();
     for (int i = 0; i < 50; ++i, ++generated) {
       std::mt19937_64 random(i);
-      const auto output = held.Generate(least + i * 2, random);
+      const auto output = compiled.Generate(min_tokens + i * 2, random);
       ASSERT_TRUE(output) << text;
       const Json value = Json::parse(*output, nullptr, /*allow_exceptions=*/false);
       ASSERT_FALSE(value.is_discarded()) << text << "\n" << *output;
@@ -169,7 +169,7 @@ struct Case {
   std::vector<std::string> in, out;
 };
 
-TEST(JsonSchemaTest, AcceptsWhatValidatesAndNothingElse) {
+TEST(JsonSchemaTest, AcceptsExactlyTheValidValues) {
   const std::vector<Case> cases = {
       {R"({"type": "object", "properties": {"a": {"const": 1}, "b": {"const": 2}, "c": {"const": 3}},
            "required": ["b"]})",
@@ -213,12 +213,12 @@ TEST(JsonSchemaTest, AcceptsWhatValidatesAndNothingElse) {
       {R"({"minimum": 3})", {"3", "4.5"}, {"2", "null"}},
   };
   for (const Case& one : cases) {
-    Held held = Schema(one.schema);
-    ASSERT_TRUE(held.status().ok()) << one.schema << ": " << held.status();
+    CompiledConstraint compiled = Schema(one.schema);
+    ASSERT_TRUE(compiled.status().ok()) << one.schema << ": " << compiled.status();
     for (const std::string& text : one.in)
-      EXPECT_TRUE(held.Accepts(text)) << one.schema << "\n" << text;
+      EXPECT_TRUE(compiled.Accepts(text)) << one.schema << "\n" << text;
     for (const std::string& text : one.out)
-      EXPECT_FALSE(held.Accepts(text)) << one.schema << "\n" << text;
+      EXPECT_FALSE(compiled.Accepts(text)) << one.schema << "\n" << text;
   }
 }
 
@@ -248,9 +248,9 @@ bool IsInOrder(const std::string& value, const std::string& schema) {
   const auto properties = whole.value("properties", nlohmann::ordered_json::object());
   int64_t last = -1;
   for (const auto& [key, unused] : object.items()) {
-    const int64_t place = std::distance(properties.begin(), properties.find(key));
-    if (place < last) return false;
-    last = place;
+    const int64_t cursor = std::distance(properties.begin(), properties.find(key));
+    if (cursor < last) return false;
+    last = cursor;
   }
   return true;
 }
@@ -260,10 +260,10 @@ bool IsInOrder(const std::string& value, const std::string& schema) {
 void ExpectAgreement(const std::string& text, const std::vector<std::string>& values) {
   const Json schema = Json::parse(text);
   const Validator validator(schema);
-  Held held = Schema(text);
-  if (!held.status().ok()) {
-    ASSERT_TRUE(absl::IsInvalidArgument(held.status())) << text << held.status();
-    if (held.field() != "json_schema") return;  // a combination that is refused by name
+  CompiledConstraint compiled = Schema(text);
+  if (!compiled.status().ok()) {
+    ASSERT_TRUE(absl::IsInvalidArgument(compiled.status())) << text << compiled.status();
+    if (compiled.field() != "json_schema") return;  // a combination that is refused by name
     for (const std::string& value : values) {
       EXPECT_FALSE(validator.Valid(Json::parse(value), schema)) << text << "\n" << value;
     }
@@ -271,11 +271,11 @@ void ExpectAgreement(const std::string& text, const std::vector<std::string>& va
   }
   for (const std::string& value : values) {
     const bool valid = validator.Valid(Json::parse(value), schema) && IsInOrder(value, text);
-    EXPECT_EQ(held.Accepts(value), valid) << text << "\n" << value;
+    EXPECT_EQ(compiled.Accepts(value), valid) << text << "\n" << value;
   }
   for (int i = 0; i < 6; ++i) {
     std::mt19937_64 random(i);
-    const auto output = held.Generate(held.constraint().shortest_tokens() + i * 3, random);
+    const auto output = compiled.Generate(compiled.constraint().shortest_tokens() + i * 3, random);
     ASSERT_TRUE(output) << text;
     const Json value = Json::parse(*output, nullptr, /*allow_exceptions=*/false);
     ASSERT_FALSE(value.is_discarded()) << text << "\n" << *output;
@@ -349,8 +349,9 @@ TEST(JsonSchemaTest, SmallScalarsAgreeWithTheValidator) {
 // seconds.
 TEST(JsonSchemaTest, LongTextsAreCompiledOrRefused) {
   const std::string name(60'000, 'n');
-  Held held = Schema(R"({"properties": {")" + name + R"(": {}}, "additionalProperties": {}})");
-  EXPECT_EQ(held.field(), "json_schema") << held.status();
+  CompiledConstraint compiled =
+      Schema(R"({"properties": {")" + name + R"(": {}}, "additionalProperties": {}})");
+  EXPECT_EQ(compiled.field(), "json_schema") << compiled.status();
   std::string names, required, references = R"("z": {"const": 1})";
   for (int i = 0; i < 900; ++i) {
     names += (i > 0 ? ",\"k" : "\"k") + std::to_string(i) + "\":{\"$ref\":\"#/$defs/z\"}";
@@ -385,12 +386,12 @@ TEST(JsonSchemaTest, FieldsOfMessagesAreShort) {
 }
 
 TEST(JsonSchemaTest, NestingMayBeDeep) {
-  Held held = Schema("{}");
-  EXPECT_TRUE(held.Accepts(std::string(500, '[') + std::string(500, ']')));
-  EXPECT_FALSE(held.Accepts(std::string(500, '[') + std::string(499, ']')));
+  CompiledConstraint compiled = Schema("{}");
+  EXPECT_TRUE(compiled.Accepts(std::string(500, '[') + std::string(500, ']')));
+  EXPECT_FALSE(compiled.Accepts(std::string(500, '[') + std::string(499, ']')));
 }
 
-TEST(JsonSchemaTest, RefusesByNameWhatItDoesNotHoldTo) {
+TEST(JsonSchemaTest, RefusesUnsupportedKeywordsByName) {
   const auto field = [](const std::string& schema) { return Schema(schema).field(); };
   EXPECT_EQ(field("{"), "json_schema");
   EXPECT_EQ(field("3"), "json_schema");

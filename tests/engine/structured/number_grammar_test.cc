@@ -9,24 +9,24 @@ namespace whipsnake::engine {
 namespace {
 
 TEST(NumberGrammarTest, IntegersAreThoseOfTheRange) {
-  for (const auto& [least, most] : {std::pair(0, 0),
-                                    {0, 9},
-                                    {1, 12},
-                                    {-3, 3},
-                                    {-120, -98},
-                                    {7, 1034},
-                                    {99, 101},
-                                    {-1, 0},
-                                    {100, 100},
-                                    {-7, -7}}) {
-    Held held = Schema(
-        absl::StrCat(R"({"type": "integer", "minimum": )", least, R"(, "maximum": )", most, "}"));
+  for (const auto& [min, max] : {std::pair(0, 0),
+                                 {0, 9},
+                                 {1, 12},
+                                 {-3, 3},
+                                 {-120, -98},
+                                 {7, 1034},
+                                 {99, 101},
+                                 {-1, 0},
+                                 {100, 100},
+                                 {-7, -7}}) {
+    CompiledConstraint compiled = Schema(
+        absl::StrCat(R"({"type": "integer", "minimum": )", min, R"(, "maximum": )", max, "}"));
     for (int value = -1200; value <= 1200; ++value) {
-      EXPECT_EQ(held.Accepts(absl::StrCat(value)), least <= value && value <= most)
-          << value << " in " << least << " to " << most;
+      EXPECT_EQ(compiled.Accepts(absl::StrCat(value)), min <= value && value <= max)
+          << value << " in " << min << " to " << max;
     }
     for (const char* text : {"-0", "01", "1.0", "1e2", "+1", "", "-"})
-      EXPECT_FALSE(held.Accepts(text)) << text;
+      EXPECT_FALSE(compiled.Accepts(text)) << text;
   }
 }
 
@@ -49,30 +49,30 @@ TEST(NumberGrammarTest, DecimalsAreThoseOfTheRange) {
   std::mt19937_64 random(1);
   const double bounds[] = {-12.5, -1,   -0.25, -0.03, 0,  0.03,  0.1,
                            0.125, 0.99, 1,     1.5,   10, 10.01, 999.9};
-  for (const double least : bounds) {
-    for (const double most : bounds) {
+  for (const double min : bounds) {
+    for (const double max : bounds) {
       for (const int excluded : {0, 1, 2, 3}) {
-        Held held = Schema(absl::StrCat(
-            R"({"type": "number", ")", excluded & 1 ? "exclusiveMinimum" : "minimum", "\": ", least,
-            ", \"", excluded & 2 ? "exclusiveMaximum" : "maximum", "\": ", most, "}"));
-        const bool none = least > most || (least == most && excluded != 0);
-        ASSERT_EQ(held.status().ok(), !none) << least << " " << most << " " << held.status();
+        CompiledConstraint compiled = Schema(absl::StrCat(
+            R"({"type": "number", ")", excluded & 1 ? "exclusiveMinimum" : "minimum", "\": ", min,
+            ", \"", excluded & 2 ? "exclusiveMaximum" : "maximum", "\": ", max, "}"));
+        const bool none = min > max || (min == max && excluded != 0);
+        ASSERT_EQ(compiled.status().ok(), !none) << min << " " << max << " " << compiled.status();
         if (none) continue;
         for (int i = 0; i < 40; ++i) {
           // A value near one of the bounds or near 0.
           const int digits = static_cast<int>(random() % 4);
           const double scale = std::pow(10, digits);
-          const double near = i % 3 == 0 ? least : i % 3 == 1 ? most : 0;
+          const double near = i % 3 == 0 ? min : i % 3 == 1 ? max : 0;
           const double value =
               std::round((near + (static_cast<double>(random() % 401) - 200) / 100) * scale) /
               scale;
           std::string text = absl::StrFormat("%.*f", digits, value);
           if (std::stod(text) == 0 && text[0] == '-') text = text.substr(1);
           const double exact = std::stod(text);
-          const bool inside = (excluded & 1 ? exact > least : exact >= least) &&
-                              (excluded & 2 ? exact < most : exact <= most);
-          EXPECT_EQ(held.Accepts(text), inside)
-              << text << " in " << least << " to " << most << ", " << excluded;
+          const bool inside = (excluded & 1 ? exact > min : exact >= min) &&
+                              (excluded & 2 ? exact < max : exact <= max);
+          EXPECT_EQ(compiled.Accepts(text), inside)
+              << text << " in " << min << " to " << max << ", " << excluded;
         }
       }
     }

@@ -1,5 +1,5 @@
-// Shared by the tests of structured output: a small vocabulary, and a compiled form to test texts
-// against.
+// Shared by the tests of structured output: a small vocabulary, and a compiled constraint
+// to test texts against.
 #ifndef WHIPSNAKE_TESTS_ENGINE_STRUCTURED_SUPPORT_H_
 #define WHIPSNAKE_TESTS_ENGINE_STRUCTURED_SUPPORT_H_
 
@@ -18,7 +18,7 @@
 
 namespace whipsnake::engine {
 
-using Form = ConstraintSpec::Form;
+using Kind = ConstraintSpec::Kind;
 
 // Every byte, and pieces of JSON and of words. Some pieces are parts of characters.
 inline std::shared_ptr<const VocabularyTrie> SmallVocabulary() {
@@ -35,24 +35,25 @@ inline std::shared_ptr<const VocabularyTrie> SmallVocabulary() {
   return std::make_shared<const VocabularyTrie>(tokenizer, tokenizer.size());
 }
 
-// Returns what may come next, running as many slices of work as needed.
-inline std::shared_ptr<const NextTokens> Next(Constraint& constraint, Constraint::Place& place,
+// Returns the tokens allowed next, running as many slices of work as needed.
+inline std::shared_ptr<const NextTokens> Next(Constraint& constraint, Constraint::Cursor& cursor,
                                               int64_t tokens_left) {
   while (true) {
-    auto next = constraint.Find(place, tokens_left);
+    auto next = constraint.Find(cursor, tokens_left);
     EXPECT_TRUE(next.ok()) << next.status();
     if (!next.ok()) return std::make_shared<NextTokens>();
     if (*next != nullptr) return *next;
   }
 }
 
-inline constexpr int64_t kMuch = int64_t{1} << 30;
+inline constexpr int64_t kUnlimitedTokens = int64_t{1} << 30;
 
-// A compiled form with the small vocabulary.
-class Held {
+// A compiled constraint with the small vocabulary.
+class CompiledConstraint {
  public:
-  Held(Form form, std::vector<std::string> texts, const ConstraintLimits& limits = {}) {
-    auto compiled = Constraint::Compile({form, std::move(texts)}, vocabulary_, limits);
+  CompiledConstraint(Kind kind, std::vector<std::string> texts,
+                     const ConstraintLimits& limits = {}) {
+    auto compiled = Constraint::Compile({kind, std::move(texts)}, vocabulary_, limits);
     status_ = compiled.status();
     if (compiled.ok()) constraint_ = *std::move(compiled);
   }
@@ -66,22 +67,22 @@ class Held {
   bool Accepts(std::string_view text) {
     EXPECT_TRUE(status_.ok()) << status_;
     if (!status_.ok()) return false;
-    Constraint::Place place;
+    Constraint::Cursor cursor;
     for (const char byte : text) {
       const int32_t token = static_cast<uint8_t>(byte);
-      if (!Contains(Next(*constraint_, place, kMuch)->allowed, token)) return false;
-      constraint_->Advance(place, token);
+      if (!Contains(Next(*constraint_, cursor, kUnlimitedTokens)->allowed, token)) return false;
+      constraint_->Advance(cursor, token);
     }
-    return Next(*constraint_, place, kMuch)->complete;
+    return Next(*constraint_, cursor, kUnlimitedTokens)->complete;
   }
 
   // Generates a text of random allowed tokens. Returns nullopt if it is not complete within the
   // budget.
   std::optional<std::string> Generate(int64_t budget, std::mt19937_64& random) {
-    Constraint::Place place;
+    Constraint::Cursor cursor;
     std::string text;
     for (int64_t left = budget; left > 0; --left) {
-      const auto next = Next(*constraint_, place, left);
+      const auto next = Next(*constraint_, cursor, left);
       if (next->complete && random() % 4 == 0) return text;
       std::vector<int32_t> allowed;
       for (int32_t token = 0; token < vocabulary_->vocab_size(); ++token) {
@@ -90,9 +91,9 @@ class Held {
       if (allowed.empty()) break;
       const int32_t token = allowed[random() % allowed.size()];
       text += vocabulary_->bytes(token);
-      constraint_->Advance(place, token);
+      constraint_->Advance(cursor, token);
     }
-    if (!Next(*constraint_, place, kMuch)->complete) return std::nullopt;
+    if (!Next(*constraint_, cursor, kUnlimitedTokens)->complete) return std::nullopt;
     return text;
   }
 
@@ -102,8 +103,12 @@ class Held {
   std::shared_ptr<Constraint> constraint_;
 };
 
-inline Held Regex(const std::string& text) { return Held(Form::kRegex, {text}); }
-inline Held Schema(const std::string& text) { return Held(Form::kJsonSchema, {text}); }
+inline CompiledConstraint Regex(const std::string& text) {
+  return CompiledConstraint(Kind::kRegex, {text});
+}
+inline CompiledConstraint Schema(const std::string& text) {
+  return CompiledConstraint(Kind::kJsonSchema, {text});
+}
 
 }  // namespace whipsnake::engine
 

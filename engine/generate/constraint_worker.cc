@@ -1,4 +1,4 @@
-#include "engine/generate/form_worker.h"
+#include "engine/generate/constraint_worker.h"
 
 #include <utility>
 
@@ -7,35 +7,38 @@
 
 namespace whipsnake::engine {
 
-FormedOutput::FormedOutput(std::shared_ptr<Constraint> constraint, FormWorker* worker)
+ConstrainedOutput::ConstrainedOutput(std::shared_ptr<Constraint> constraint,
+                                     ConstraintWorker* worker)
     : search_(std::make_shared<Search>()), worker_(worker) {
   search_->constraint = std::move(constraint);
 }
 
-FormedOutput::~FormedOutput() {
+ConstrainedOutput::~ConstrainedOutput() {
   if (search_ != nullptr) search_->abandoned.store(true, std::memory_order_relaxed);
 }
 
-void FormedOutput::Advance(int32_t token) { search_->constraint->Advance(search_->place, token); }
+void ConstrainedOutput::Advance(int32_t token) {
+  search_->constraint->Advance(search_->cursor, token);
+}
 
-void FormedOutput::Seek(int64_t tokens_left) {
+void ConstrainedOutput::StartSearch(int64_t tokens_left) {
   search_->tokens_left = tokens_left;
-  search_->next = search_->constraint->Known(search_->place, tokens_left);
+  search_->next = search_->constraint->FindIfKnown(search_->cursor, tokens_left);
   const bool known = *search_->next != nullptr;
   search_->done.store(known, std::memory_order_relaxed);
   if (!known) worker_->Post(search_);
 }
 
-bool FormedOutput::ready() const { return search_->done.load(std::memory_order_acquire); }
+bool ConstrainedOutput::ready() const { return search_->done.load(std::memory_order_acquire); }
 
-const absl::StatusOr<std::shared_ptr<const NextTokens>>& FormedOutput::next() const {
+const absl::StatusOr<std::shared_ptr<const NextTokens>>& ConstrainedOutput::next() const {
   return search_->next;
 }
 
-FormWorker::FormWorker(std::function<void()> on_found)
+ConstraintWorker::ConstraintWorker(std::function<void()> on_found)
     : on_found_(std::move(on_found)), thread_([this] { Loop(); }) {}
 
-FormWorker::~FormWorker() {
+ConstraintWorker::~ConstraintWorker() {
   {
     MutexLock lock(mutex_);
     stopping_ = true;
@@ -44,13 +47,13 @@ FormWorker::~FormWorker() {
   thread_.join();
 }
 
-void FormWorker::Post(Search search) {
+void ConstraintWorker::Post(Search search) {
   MutexLock lock(mutex_);
   searches_.push_back(std::move(search));
   wake_.NotifyOne();
 }
 
-void FormWorker::Loop() {
+void ConstraintWorker::Loop() {
   LowerThreadPriority();
   while (true) {
     Search search;
@@ -68,9 +71,9 @@ void FormWorker::Loop() {
   }
 }
 
-bool FormWorker::Advance(const Search& search) {
-  search->next =
-      CatchExceptions([&] { return search->constraint->Find(search->place, search->tokens_left); });
+bool ConstraintWorker::Advance(const Search& search) {
+  search->next = CatchExceptions(
+      [&] { return search->constraint->Find(search->cursor, search->tokens_left); });
   if (!search->next.ok() || *search->next != nullptr) return true;
   const absl::Status posted = CatchExceptions([&] { Post(search); });
   if (posted.ok()) return false;

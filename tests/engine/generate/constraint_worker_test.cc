@@ -1,5 +1,5 @@
 // The worker of structured outputs: an error in one search ends only that search.
-#include "engine/generate/form_worker.h"
+#include "engine/generate/constraint_worker.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -27,57 +27,57 @@ class ThrowingReclaimer : public Reclaimer {
   std::atomic<bool> throws{true};
 };
 
-class FormWorkerTest : public testing::Test {
+class ConstraintWorkerTest : public testing::Test {
  protected:
-  // A form that looks back over many letters, so that it is in a new state after each letter.
-  std::shared_ptr<Constraint> Heavy(std::shared_ptr<FormMemory> memory) {
-    auto form = Constraint::Compile({ConstraintSpec::Form::kRegex, {"[ab]*a[ab]{500}"}},
-                                    vocabulary_, {}, std::move(memory));
-    EXPECT_TRUE(form.ok()) << form.status();
-    return *std::move(form);
+  // A constraint that depends on many earlier letters, so that it is in a new state after each one.
+  std::shared_ptr<Constraint> CompileCostly(std::shared_ptr<ConstraintMemory> memory) {
+    auto constraint = Constraint::Compile({ConstraintSpec::Kind::kRegex, {"[ab]*a[ab]{500}"}},
+                                          vocabulary_, {}, std::move(memory));
+    EXPECT_TRUE(constraint.ok()) << constraint.status();
+    return *std::move(constraint);
   }
 
   // Chooses up to `letters` letters, stopping at an error. Returns the last result.
-  const absl::StatusOr<std::shared_ptr<const NextTokens>>& Choose(FormedOutput& output,
+  const absl::StatusOr<std::shared_ptr<const NextTokens>>& Choose(ConstrainedOutput& output,
                                                                   int letters) {
-    output.Seek(kMuch);
+    output.StartSearch(kUnlimitedTokens);
     for (; letters > 0 && Await(output).ok(); --letters) {
       output.Advance(letters % 3 == 0 ? 1 : 0);
-      output.Seek(kMuch);
+      output.StartSearch(kUnlimitedTokens);
     }
     return Await(output);
   }
 
-  const absl::StatusOr<std::shared_ptr<const NextTokens>>& Await(FormedOutput& output) {
+  const absl::StatusOr<std::shared_ptr<const NextTokens>>& Await(ConstrainedOutput& output) {
     while (!output.ready()) found_.acquire();
     return output.next();
   }
 
-  static constexpr int64_t kMuch = int64_t{1} << 30;
+  static constexpr int64_t kUnlimitedTokens = int64_t{1} << 30;
   const FakeTokenizer tokenizer_{{"a", "b", "aa", "ab", "ba", "bb"}};
   const std::shared_ptr<const VocabularyTrie> vocabulary_ =
       std::make_shared<const VocabularyTrie>(tokenizer_, tokenizer_.size());
   std::counting_semaphore<> found_{0};
-  FormWorker worker_{[this] { found_.release(); }};
+  ConstraintWorker worker_{[this] { found_.release(); }};
 };
 
-TEST_F(FormWorkerTest, ASearchThatTheSystemHasNoMemoryForEndsAlone) {
-  const int64_t compiled = Heavy(nullptr)->memory_bytes();
-  auto memory = std::make_shared<FormMemory>(compiled + 1024, nullptr);
+TEST_F(ConstraintWorkerTest, ASearchThatRunsOutOfMemoryFailsAlone) {
+  const int64_t compiled = CompileCostly(nullptr)->memory_bytes();
+  auto memory = std::make_shared<ConstraintMemory>(compiled + 1024, nullptr);
   ThrowingReclaimer reclaimer;
-  memory->together.Register(&reclaimer);
-  const auto form = Heavy(memory);
-  FormedOutput failing(form, &worker_), other(Heavy(nullptr), &worker_);
+  memory->shared.Register(&reclaimer);
+  const auto constraint = CompileCostly(memory);
+  ConstrainedOutput failing(constraint, &worker_), other(CompileCostly(nullptr), &worker_);
   const absl::Status status = Choose(failing, 400).status();
   EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
   EXPECT_THAT(std::string(status.message()), testing::StartsWith("regex: "));
   EXPECT_TRUE(Choose(other, 400).ok()) << Await(other).status();
 
-  // The form itself is still usable once there is memory again.
+  // The constraint is still usable once there is memory again.
   reclaimer.throws = false;
-  FormedOutput again(form, &worker_);
-  EXPECT_TRUE(Choose(again, 3).ok()) << Await(again).status();
-  memory->together.Unregister(&reclaimer);
+  ConstrainedOutput retry(constraint, &worker_);
+  EXPECT_TRUE(Choose(retry, 3).ok()) << Await(retry).status();
+  memory->shared.Unregister(&reclaimer);
 }
 
 }  // namespace

@@ -1,10 +1,10 @@
 // Finds the tokens allowed next in constrained outputs, in parallel with the model's steps.
 //
 // Usually the allowed tokens are already known and available at once. Otherwise finding them may
-// take seconds. A FormWorker's thread then does it in slices, in turn for all waiting outputs, and
-// the sequence takes no part in the steps until the search is done.
-#ifndef WHIPSNAKE_ENGINE_GENERATE_FORM_WORKER_H_
-#define WHIPSNAKE_ENGINE_GENERATE_FORM_WORKER_H_
+// take seconds. A ConstraintWorker's thread then does it in slices, in turn for all waiting
+// outputs, and the sequence takes no part in the steps until the search is done.
+#ifndef WHIPSNAKE_ENGINE_GENERATE_CONSTRAINT_WORKER_H_
+#define WHIPSNAKE_ENGINE_GENERATE_CONSTRAINT_WORKER_H_
 
 #include <atomic>
 #include <cstdint>
@@ -20,36 +20,37 @@
 
 namespace whipsnake::engine {
 
-class FormWorker;
+class ConstraintWorker;
 
 // One output and its constraint. Not thread-safe.
-class FormedOutput {
+class ConstrainedOutput {
  public:
   // `worker` must outlive it.
-  FormedOutput(std::shared_ptr<Constraint> constraint, FormWorker* worker);
-  FormedOutput(FormedOutput&&) = default;
-  FormedOutput& operator=(FormedOutput&&) = delete;
+  ConstrainedOutput(std::shared_ptr<Constraint> constraint, ConstraintWorker* worker);
+  ConstrainedOutput(ConstrainedOutput&&) = default;
+  ConstrainedOutput& operator=(ConstrainedOutput&&) = delete;
   // Abandons a search that the worker may still be running.
-  ~FormedOutput();
+  ~ConstrainedOutput();
 
   // Appends a chosen token, which must have been allowed. Only while ready.
   void Advance(int32_t token);
   // Starts the search for the tokens allowed next, with `tokens_left` tokens still to generate at
   // most. Only while ready, or as the first call.
-  void Seek(int64_t tokens_left);
-  // Whether the search has ended. If it ends after Seek has returned, the worker calls `on_found`.
+  void StartSearch(int64_t tokens_left);
+  // Whether the search has ended. If it ends after StartSearch has returned, the worker calls
+  // `on_found`.
   bool ready() const;
   // While ready: the allowed tokens, or RESOURCE_EXHAUSTED from Constraint::Find or because the
   // worker ran out of memory.
   const absl::StatusOr<std::shared_ptr<const NextTokens>>& next() const;
 
  private:
-  friend class FormWorker;
+  friend class ConstraintWorker;
 
   // Used by the worker's thread until it is done, then by the output's thread.
   struct Search {
     std::shared_ptr<Constraint> constraint;
-    Constraint::Place place;
+    Constraint::Cursor cursor;
     int64_t tokens_left = 0;
     absl::StatusOr<std::shared_ptr<const NextTokens>> next;
     std::atomic<bool> done{false};
@@ -57,20 +58,20 @@ class FormedOutput {
   };
 
   std::shared_ptr<Search> search_;
-  FormWorker* worker_;
+  ConstraintWorker* worker_;
 };
 
 // Thread-safe.
-class FormWorker {
+class ConstraintWorker {
  public:
   // `on_found` is called on the worker's thread after each search; it must not block.
-  explicit FormWorker(std::function<void()> on_found);
+  explicit ConstraintWorker(std::function<void()> on_found);
   // Drops unfinished searches.
-  ~FormWorker();
+  ~ConstraintWorker();
 
  private:
-  friend class FormedOutput;
-  using Search = std::shared_ptr<FormedOutput::Search>;
+  friend class ConstrainedOutput;
+  using Search = std::shared_ptr<ConstrainedOutput::Search>;
 
   void Post(Search search);
   void Loop();
@@ -87,4 +88,4 @@ class FormWorker {
 
 }  // namespace whipsnake::engine
 
-#endif  // WHIPSNAKE_ENGINE_GENERATE_FORM_WORKER_H_
+#endif  // WHIPSNAKE_ENGINE_GENERATE_CONSTRAINT_WORKER_H_
