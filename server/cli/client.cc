@@ -79,10 +79,10 @@ std::string Advice(const grpc::Status& status, const Json& details, const Client
 
 }  // namespace
 
-void AddClientFlags(CLI::App& command, ClientFlags& flags) {
-  command.add_option("--server", flags.server, "The server's address")
-      ->type_name("HOST:PORT")
-      ->capture_default_str();
+void AddClientFlags(Command command, ClientFlags& flags) {
+  command.AddOption("--server", flags.server, "The server's address")
+      .TypeName("HOST:PORT")
+      .ShowDefault();
 }
 
 std::shared_ptr<grpc::Channel> Connect(const ClientFlags& flags) {

@@ -4,7 +4,6 @@
 
 #include <grpcpp/grpcpp.h>
 
-#include <CLI/CLI.hpp>
 #include <atomic>
 #include <csignal>
 #include <functional>
@@ -13,6 +12,7 @@
 #include <thread>
 
 #include "absl/status/status.h"
+#include "server/cli/command.h"
 
 namespace whipsnake::server {
 
@@ -20,7 +20,7 @@ namespace whipsnake::server {
 struct ClientFlags {
   std::string server = "127.0.0.1:8500";
 };
-void AddClientFlags(CLI::App& command, ClientFlags& flags);
+void AddClientFlags(Command command, ClientFlags& flags);
 
 std::shared_ptr<grpc::Channel> Connect(const ClientFlags& flags);
 

@@ -131,41 +131,40 @@ absl::StatusOr<int> Unload(const ModelsFlags& flags, const Output& output) {
 
 void AddModelsCommands(CommandLine& line) {
   auto flags = std::make_shared<ModelsFlags>();
-  CLI::App& models =
+  CommandGroup models =
       line.AddGroup("models", "Lists, loads, unloads and quantizes a server's models");
 
-  CLI::App& list =
-      line.Add(models, "list", "Lists the server's models", "  whipsnake models list\n",
-               [flags](const Output& output) { return List(*flags, output); });
+  Command list = line.Add(models, "list", "Lists the server's models", "  whipsnake models list\n",
+                          [flags](const Output& output) { return List(*flags, output); });
   AddClientFlags(list, flags->client);
 
-  CLI::App& load =
+  Command load =
       line.Add(models, "load", "Loads a model directory; returns when the model is ready",
                "  whipsnake models load mamba-130m\n"
                "  whipsnake models load mamba-130m --name small --scheme bf16\n",
                [flags](const Output& output) { return Load(*flags, output); });
   AddClientFlags(load, flags->client);
-  load.add_option("path", flags->path, "The directory, relative to the server's --model-root")
-      ->type_name("DIR")
-      ->required();
-  load.add_option("--name", flags->name, "The model's name (default: the last part of the path)")
-      ->type_name("NAME");
-  load.add_option("--scheme", flags->scheme,
-                  "How float weights are held: fp32 or bf16 (default: fp32). Of a quantized model: "
-                  "the one that it has")
-      ->type_name("SCHEME");
-  load.add_option(
+  load.AddOption("path", flags->path, "The directory, relative to the server's --model-root")
+      .TypeName("DIR")
+      .Required();
+  load.AddOption("--name", flags->name, "The model's name (default: the last part of the path)")
+      .TypeName("NAME");
+  load.AddOption("--scheme", flags->scheme,
+                 "How float weights are held: fp32 or bf16 (default: fp32). Of a quantized model: "
+                 "the one that it has")
+      .TypeName("SCHEME");
+  load.AddOption(
           "--state-type", flags->state_type,
           "How states are kept: fp32, bf16 or int8 (default: a transformer's like its weights, a "
           "Mamba's fp32); of a float Mamba fp32 alone")
-      ->type_name("TYPE");
+      .TypeName("TYPE");
 
-  CLI::App& unload =
+  Command unload =
       line.Add(models, "unload", "Unloads a model once its running requests have finished",
                "  whipsnake models unload small\n",
                [flags](const Output& output) { return Unload(*flags, output); });
   AddClientFlags(unload, flags->client);
-  unload.add_option("name", flags->name, "The model's name")->type_name("NAME")->required();
+  unload.AddOption("name", flags->name, "The model's name").TypeName("NAME").Required();
 
   AddQuantizationCommands(line, models);
 }

@@ -270,53 +270,51 @@ absl::StatusOr<int> Cancel(const QuantizationFlags& flags, const Output& output)
 
 }  // namespace
 
-void AddQuantizationCommands(CommandLine& line, CLI::App& models) {
+void AddQuantizationCommands(CommandLine& line, CommandGroup models) {
   auto flags = std::make_shared<QuantizationFlags>();
 
-  CLI::App& quantize = line.Add(
+  Command quantize = line.Add(
       models, "quantize", "Quantizes a model directory in the server, beside what it serves",
       "  whipsnake models quantize mamba-130m mamba-130m-w8a8 --calibration texts.jsonl\n"
       "  whipsnake models quantize mamba-130m mamba-static --scheme static-w8a8 \\\n"
       "    --calibration-path texts/book.txt --detach\n",
       [flags](const Output& output) { return Quantize(*flags, output); });
   AddClientFlags(quantize, flags->client);
+  quantize.AddOption("path", flags->path, "The float model, relative to the server's --model-root")
+      .TypeName("DIR")
+      .Required();
   quantize
-      .add_option("path", flags->path, "The float model, relative to the server's --model-root")
-      ->type_name("DIR")
-      ->required();
-  quantize
-      .add_option("output-path", flags->output_path,
-                  "The directory to make, relative to the server's --model-root")
-      ->type_name("OUT")
-      ->required();
-  CLI::Option_group& calibration = *quantize.add_option_group(
-      "Calibration", "Text like what the model will see, one of the two");
-  calibration.require_option(1);
+      .AddOption("output-path", flags->output_path,
+                 "The directory to make, relative to the server's --model-root")
+      .TypeName("OUT")
+      .Required();
+  OptionGroup calibration =
+      quantize.AddOneOf("Calibration", "Text like what the model will see, one of the two");
   calibration
-      .add_option("--calibration", flags->calibration,
-                  "A file to send: JSON lines with \"text\", or plain text; 3 MiB at most")
-      ->type_name("FILE");
+      .AddOption("--calibration", flags->calibration,
+                 "A file to send: JSON lines with \"text\", or plain text; 3 MiB at most")
+      .TypeName("FILE");
   calibration
-      .add_option("--calibration-path", flags->calibration_path,
-                  "Such a file of the server's, relative to its --model-root; 16 MiB at most")
-      ->type_name("PATH");
+      .AddOption("--calibration-path", flags->calibration_path,
+                 "Such a file of the server's, relative to its --model-root; 16 MiB at most")
+      .TypeName("PATH");
   AddRecipeFlags(quantize, flags->recipe);
-  quantize.add_flag("--detach", flags->detach, "Does not wait for the end");
+  quantize.AddFlag("--detach", flags->detach, "Does not wait for the end");
 
-  CLI::App& list =
+  Command list =
       line.Add(models, "quantizations", "Lists the quantizations that the server does or has done",
                "  whipsnake models quantizations\n",
                [flags](const Output& output) { return List(*flags, output); });
   AddClientFlags(list, flags->client);
 
-  CLI::App& cancel = line.Add(models, "cancel-quantization",
-                              "Cancels a quantization that waits or runs in the server",
-                              "  whipsnake models cancel-quantization q-0a1b2c3d\n",
-                              [flags](const Output& output) { return Cancel(*flags, output); });
+  Command cancel = line.Add(models, "cancel-quantization",
+                            "Cancels a quantization that waits or runs in the server",
+                            "  whipsnake models cancel-quantization q-0a1b2c3d\n",
+                            [flags](const Output& output) { return Cancel(*flags, output); });
   AddClientFlags(cancel, flags->client);
-  cancel.add_option("id", flags->id, "As 'quantize --detach' and 'quantizations' show it")
-      ->type_name("ID")
-      ->required();
+  cancel.AddOption("id", flags->id, "As 'quantize --detach' and 'quantizations' show it")
+      .TypeName("ID")
+      .Required();
 }
 
 }  // namespace whipsnake::server

@@ -149,48 +149,46 @@ absl::StatusOr<int> List(const StatesFlags& flags, const Output& output) {
 
 void AddStatesCommands(CommandLine& line) {
   auto flags = std::make_shared<StatesFlags>();
-  CLI::App& states =
+  CommandGroup states =
       line.AddGroup("states", "Saves what a model has read, so that it need not be read again");
-  const auto handle = [flags](CLI::App& command) {
-    command.add_option("handle", flags->handle, "The state's handle")
-        ->type_name("HANDLE")
-        ->required();
+  const auto handle = [flags](Command command) {
+    command.AddOption("handle", flags->handle, "The state's handle").TypeName("HANDLE").Required();
   };
 
-  CLI::App& save = line.Add(states, "save", "Reads a text and keeps the state",
-                            "  whipsnake states save --ttl 86400 --on-disk \"It is a truth\"\n"
-                            "  cat manual.txt | whipsnake states save --model demo -\n"
-                            "  whipsnake generate --state HANDLE \" universally\"\n",
-                            [flags](const Output& output) { return Save(*flags, output); });
+  Command save = line.Add(states, "save", "Reads a text and keeps the state",
+                          "  whipsnake states save --ttl 86400 --on-disk \"It is a truth\"\n"
+                          "  cat manual.txt | whipsnake states save --model demo -\n"
+                          "  whipsnake generate --state HANDLE \" universally\"\n",
+                          [flags](const Output& output) { return Save(*flags, output); });
   AddClientFlags(save, flags->client);
-  save.add_option("--model", flags->model,
-                  "The model's name; may be left out where the server has one")
-      ->type_name("NAME");
+  save.AddOption("--model", flags->model,
+                 "The model's name; may be left out where the server has one")
+      .TypeName("NAME");
   AddPromptFlags(save, flags->prompt);
   AddRetentionFlags(save, flags->retention, "Keeping");
 
-  CLI::App& fork = line.Add(states, "fork", "Gives a state a second handle, which lives by itself",
-                            "  whipsnake states fork HANDLE --ttl 60\n",
-                            [flags](const Output& output) { return Fork(*flags, output); });
+  Command fork = line.Add(states, "fork", "Gives a state a second handle, which lives by itself",
+                          "  whipsnake states fork HANDLE --ttl 60\n",
+                          [flags](const Output& output) { return Fork(*flags, output); });
   AddClientFlags(fork, flags->client);
   handle(fork);
   AddRetentionFlags(fork, flags->retention, "Keeping");
 
-  CLI::App& get = line.Add(states, "get", "Shows a state", "  whipsnake states get HANDLE\n",
-                           [flags](const Output& output) { return Get(*flags, output); });
+  Command get = line.Add(states, "get", "Shows a state", "  whipsnake states get HANDLE\n",
+                         [flags](const Output& output) { return Get(*flags, output); });
   AddClientFlags(get, flags->client);
   handle(get);
 
-  CLI::App& list =
+  Command list =
       line.Add(states, "list", "Lists the saved states, without their handles, which are secrets",
                "  whipsnake states list\n  whipsnake states list --model demo\n",
                [flags](const Output& output) { return List(*flags, output); });
   AddClientFlags(list, flags->client);
-  list.add_option("--model", flags->model, "Only those of this model")->type_name("NAME");
+  list.AddOption("--model", flags->model, "Only those of this model").TypeName("NAME");
 
-  CLI::App& erase = line.Add(states, "delete", "Deletes a state before its time",
-                             "  whipsnake states delete HANDLE\n",
-                             [flags](const Output& output) { return Delete(*flags, output); });
+  Command erase = line.Add(states, "delete", "Deletes a state before its time",
+                           "  whipsnake states delete HANDLE\n",
+                           [flags](const Output& output) { return Delete(*flags, output); });
   AddClientFlags(erase, flags->client);
   handle(erase);
 }
