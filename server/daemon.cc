@@ -1,6 +1,8 @@
 #include "server/daemon.h"
 
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/server.h>
+#include <grpcpp/server_builder.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -67,7 +69,7 @@ absl::StatusOr<ListenAddress> CheckedAddress(const std::string& text, std::strin
   }
   if (!address.IsLoopback()) {
     Log(LogLevel::kWarning, "other machines can reach this port, and nothing is encrypted",
-        {{"flag", flag}, {"address", address.ToString()}});
+        {{"flag", std::string(flag)}, {"address", address.ToString()}});
   }
   return address;
 }

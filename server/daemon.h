@@ -3,8 +3,6 @@
 #ifndef WHIPSNAKE_SERVER_DAEMON_H_
 #define WHIPSNAKE_SERVER_DAEMON_H_
 
-#include <grpcpp/grpcpp.h>
-
 #include <chrono>
 #include <memory>
 #include <optional>
@@ -35,6 +33,13 @@
 #include "server/rpc/health_service.h"
 #include "server/rpc/model_service.h"
 #include "server/rpc/state_service.h"
+
+namespace grpc {
+class Server;
+namespace experimental {
+class ExternalConnectionAcceptor;
+}  // namespace experimental
+}  // namespace grpc
 
 namespace whipsnake::server {
 

@@ -12,7 +12,7 @@ void RunGuarded(std::string_view thread, absl::FunctionRef<void()> work) noexcep
   if (status.ok()) return;
   const auto log = [&] {
     LogLimited(LogLevel::kError, "a task ended early",
-               {{"thread", thread}, {"error", std::string(status.message())}});
+               {{"thread", std::string(thread)}, {"error", std::string(status.message())}});
   };
   engine::CatchExceptions(log).IgnoreError();  // logging can fail for lack of memory
 }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cctype>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -32,8 +33,14 @@ std::shared_ptr<spdlog::logger>& Logger() {
   return logger;
 }
 
-std::string Dump(const nlohmann::ordered_json& value) {
-  return value.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+using Json = nlohmann::ordered_json;
+
+Json ToJson(const LogValue& value) {
+  return std::visit([](const auto& concrete) { return Json(concrete); }, value);
+}
+
+std::string Dump(const Json& value) {
+  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 bool IsPlain(const std::string& text) {
@@ -48,15 +55,15 @@ std::string TextLine(std::string_view message, const Fields& fields) {
   std::string line(message);
   for (const auto& [key, value] : fields) {
     line += " " + std::string(key) + "=";
-    const bool plain = value.is_string() && IsPlain(value.get_ref<const std::string&>());
-    line += plain ? value.get<std::string>() : Dump(value);
+    const auto* const text = std::get_if<std::string>(&value);
+    line += text != nullptr && IsPlain(*text) ? *text : Dump(ToJson(value));
   }
   return line;
 }
 
 std::string JsonMembers(std::string_view message, const Fields& fields) {
-  nlohmann::ordered_json object = {{"message", std::string(message)}};
-  for (const auto& [key, value] : fields) object[std::string(key)] = value;
+  Json object = {{"message", std::string(message)}};
+  for (const auto& [key, value] : fields) object[std::string(key)] = ToJson(value);
   const std::string text = Dump(object);
   return text.substr(1, text.size() - 2);
 }

@@ -6,11 +6,11 @@
 #include <cstdint>
 #include <initializer_list>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <variant>
 
 namespace whipsnake::server {
 
@@ -20,7 +20,8 @@ enum class LogLevel { kInfo, kWarning, kError };
 // Call at most once, before other threads log. The default format is text.
 void InitLogging(LogFormat format);
 
-using LogField = std::pair<std::string_view, nlohmann::ordered_json>;
+using LogValue = std::variant<std::string, int64_t, double, bool>;
+using LogField = std::pair<std::string_view, LogValue>;
 
 // Text format: "2026-01-31 12:00:00.000 info message key=value key=value". A string that contains
 // more than letters, digits and a few punctuation characters is quoted, so that an event stays on

@@ -1,5 +1,8 @@
 #include "server/cli/client.h"
 
+#include <grpcpp/create_channel.h>
+#include <grpcpp/security/credentials.h>
+#include <grpcpp/support/status.h>
 #include <pthread.h>
 #include <signal.h>
 
@@ -85,7 +88,7 @@ void AddClientFlags(Command command, ClientFlags& flags) {
       .ShowDefault();
 }
 
-std::shared_ptr<grpc::Channel> Connect(const ClientFlags& flags) {
+std::shared_ptr<grpc::ChannelInterface> Connect(const ClientFlags& flags) {
   return grpc::CreateChannel(flags.server, grpc::InsecureChannelCredentials());
 }
 

@@ -2,8 +2,6 @@
 #ifndef WHIPSNAKE_SERVER_CLI_CLIENT_H_
 #define WHIPSNAKE_SERVER_CLI_CLIENT_H_
 
-#include <grpcpp/grpcpp.h>
-
 #include <atomic>
 #include <csignal>
 #include <functional>
@@ -14,6 +12,11 @@
 #include "absl/status/status.h"
 #include "server/cli/command.h"
 
+namespace grpc {
+class ChannelInterface;
+class Status;
+}  // namespace grpc
+
 namespace whipsnake::server {
 
 // The flags of every command that talks to a server.
@@ -22,7 +25,7 @@ struct ClientFlags {
 };
 void AddClientFlags(Command command, ClientFlags& flags);
 
-std::shared_ptr<grpc::Channel> Connect(const ClientFlags& flags);
+std::shared_ptr<grpc::ChannelInterface> Connect(const ClientFlags& flags);
 
 // Converts a failed call's status to one with a readable message: what is wrong, with the details
 // that the server sent (field, retry time), and what to do next. The details are attached for

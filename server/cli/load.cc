@@ -36,8 +36,8 @@ uint64_t AnySeed() {
 }
 
 // Sets the model's vocabulary size, and its name if the server has only one model.
-absl::Status CompleteShape(const std::shared_ptr<grpc::Channel>& channel, const ClientFlags& client,
-                           LoadShape& shape) {
+absl::Status CompleteShape(const std::shared_ptr<grpc::ChannelInterface>& channel,
+                           const ClientFlags& client, LoadShape& shape) {
   const auto stub = v1::ModelService::NewStub(channel);
   if (shape.model.empty()) {
     grpc::ClientContext context;
@@ -173,7 +173,8 @@ int ExitCode(const LoadResult& result, bool allow_overload) {
 absl::StatusOr<int> Load(const LoadFlags& flags, const Output& output) {
   LoadShape shape = flags.shape;
   shape.seed = flags.seed ? *flags.seed : AnySeed();
-  std::shared_ptr<grpc::Channel> channel;  // outlives the run and the thread that may stop it
+  std::shared_ptr<grpc::ChannelInterface>
+      channel;  // outlives the run and the thread that may stop it
   LoadRun run;
   const OnInterrupt interrupt([&] { run.Stop(); });
   channel = Connect(flags.client);

@@ -9,12 +9,16 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "engine/base/status.h"
 #include "server/cli/client.h"
 #include "server/cli/command.h"
+#include "server/cli/unary_call.h"
 #include "whipsnake/v1/model.grpc.pb.h"
 
 namespace whipsnake::server {
 namespace {
+
+using ModelStub = v1::ModelService::StubInterface;
 
 struct ModelsFlags {
   ClientFlags client;
@@ -67,14 +71,11 @@ std::string ModelsTable(const std::vector<v1::Model>& models) {
 }
 
 absl::StatusOr<int> List(const ModelsFlags& flags, const Output& output) {
-  const auto stub = v1::ModelService::NewStub(Connect(flags.client));
   std::vector<v1::Model> models;
   v1::ListModelsRequest request;
   do {
-    grpc::ClientContext context;
-    v1::ListModelsResponse response;
-    const grpc::Status status = stub->ListModels(&context, request, &response);
-    if (!status.ok()) return ClientError(status, flags.client);
+    ASSIGN_OR_RETURN(auto response,
+                     UnaryCall<v1::ModelService>(flags.client, &ModelStub::ListModels, request));
     for (v1::Model& model : *response.mutable_models()) models.push_back(std::move(model));
     request.set_page_token(response.next_page_token());
   } while (!request.page_token().empty());
@@ -93,16 +94,13 @@ absl::StatusOr<int> List(const ModelsFlags& flags, const Output& output) {
 }
 
 absl::StatusOr<int> Load(const ModelsFlags& flags, const Output& output) {
-  const auto stub = v1::ModelService::NewStub(Connect(flags.client));
   v1::LoadModelRequest request;
   request.set_path(flags.path);
   request.set_name(flags.name);
   request.set_scheme(flags.scheme);
   request.set_state_type(flags.state_type);
-  grpc::ClientContext context;
-  v1::LoadModelResponse response;
-  const grpc::Status status = stub->LoadModel(&context, request, &response);
-  if (!status.ok()) return ClientError(status, flags.client);
+  ASSIGN_OR_RETURN(const auto response,
+                   UnaryCall<v1::ModelService>(flags.client, &ModelStub::LoadModel, request));
   if (output.json()) {
     output.Object({{"model", ModelJson(response.model())}});
   } else {
@@ -112,13 +110,10 @@ absl::StatusOr<int> Load(const ModelsFlags& flags, const Output& output) {
 }
 
 absl::StatusOr<int> Unload(const ModelsFlags& flags, const Output& output) {
-  const auto stub = v1::ModelService::NewStub(Connect(flags.client));
   v1::UnloadModelRequest request;
   request.set_name(flags.name);
-  grpc::ClientContext context;
-  v1::UnloadModelResponse response;
-  const grpc::Status status = stub->UnloadModel(&context, request, &response);
-  if (!status.ok()) return ClientError(status, flags.client);
+  RETURN_IF_ERROR(
+      UnaryCall<v1::ModelService>(flags.client, &ModelStub::UnloadModel, request).status());
   if (output.json()) {
     output.Object({{"unloaded", flags.name}});
   } else {

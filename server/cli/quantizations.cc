@@ -18,12 +18,15 @@
 #include "server/cli/command.h"
 #include "server/cli/progress.h"
 #include "server/cli/quantize_flags.h"
+#include "server/cli/unary_call.h"
 #include "server/rpc/quantization_request.h"
 #include "server/utf8.h"
 #include "whipsnake/v1/model.grpc.pb.h"
 
 namespace whipsnake::server {
 namespace {
+
+using ModelStub = v1::ModelService::StubInterface;
 
 struct QuantizationFlags {
   ClientFlags client;
@@ -157,12 +160,13 @@ std::string WhereToFind(const v1::Quantization& quantization, const Quantization
 
 // Shows the progress until the quantization or the stream ends. Sets `quantization` to its last
 // received state.
-grpc::Status Follow(v1::ModelService::Stub& stub, grpc::ClientContext& context,
+grpc::Status Follow(const ClientFlags& flags, grpc::ClientContext& context,
                     v1::Quantization& quantization) {
   Progress progress("Waiting for its turn");
   v1::WatchQuantizationRequest request;
   request.set_id(quantization.id());
-  const auto reader = stub.WatchQuantization(&context, request);
+  const auto stub = v1::ModelService::NewStub(Connect(flags));
+  const auto reader = stub->WatchQuantization(&context, request);
   v1::WatchQuantizationResponse response;
   while (reader->Read(&response)) {
     quantization = response.quantization();
@@ -199,11 +203,8 @@ absl::StatusOr<int> Quantize(const QuantizationFlags& flags, const Output& outpu
   ASSIGN_OR_RETURN(const v1::QuantizeModelRequest request, RequestOf(flags));
   grpc::ClientContext watching;
   const OnInterrupt interrupt([&] { watching.TryCancel(); });
-  const auto stub = v1::ModelService::NewStub(Connect(flags.client));
-  grpc::ClientContext context;
-  v1::QuantizeModelResponse response;
-  const grpc::Status created = stub->QuantizeModel(&context, request, &response);
-  if (!created.ok()) return ClientError(created, flags.client);
+  ASSIGN_OR_RETURN(const auto response,
+                   UnaryCall<v1::ModelService>(flags.client, &ModelStub::QuantizeModel, request));
   v1::Quantization quantization = response.quantization();
 
   if (flags.detach) {
@@ -215,7 +216,7 @@ absl::StatusOr<int> Quantize(const QuantizationFlags& flags, const Output& outpu
     }
     return 0;
   }
-  const grpc::Status watched = Follow(*stub, watching, quantization);
+  const grpc::Status watched = Follow(flags.client, watching, quantization);
   if (HasEnded(quantization)) return ReportEnd(quantization, flags, output);
   if (!interrupt.interrupted()) return ClientError(watched, flags.client);
   absl::Status left = absl::CancelledError(
@@ -227,14 +228,11 @@ absl::StatusOr<int> Quantize(const QuantizationFlags& flags, const Output& outpu
 }
 
 absl::StatusOr<int> List(const QuantizationFlags& flags, const Output& output) {
-  const auto stub = v1::ModelService::NewStub(Connect(flags.client));
   std::vector<v1::Quantization> quantizations;
   v1::ListQuantizationsRequest request;
   do {
-    grpc::ClientContext context;
-    v1::ListQuantizationsResponse response;
-    const grpc::Status status = stub->ListQuantizations(&context, request, &response);
-    if (!status.ok()) return ClientError(status, flags.client);
+    ASSIGN_OR_RETURN(auto response, UnaryCall<v1::ModelService>(
+                                        flags.client, &ModelStub::ListQuantizations, request));
     for (v1::Quantization& quantization : *response.mutable_quantizations()) {
       quantizations.push_back(std::move(quantization));
     }
@@ -252,13 +250,10 @@ absl::StatusOr<int> List(const QuantizationFlags& flags, const Output& output) {
 }
 
 absl::StatusOr<int> Cancel(const QuantizationFlags& flags, const Output& output) {
-  const auto stub = v1::ModelService::NewStub(Connect(flags.client));
   v1::CancelQuantizationRequest request;
   request.set_id(flags.id);
-  grpc::ClientContext context;
-  v1::CancelQuantizationResponse response;
-  const grpc::Status status = stub->CancelQuantization(&context, request, &response);
-  if (!status.ok()) return ClientError(status, flags.client);
+  ASSIGN_OR_RETURN(const auto response, UnaryCall<v1::ModelService>(
+                                            flags.client, &ModelStub::CancelQuantization, request));
   if (output.json()) {
     output.Object({{"quantization", QuantizationJson(response.quantization())}});
   } else {

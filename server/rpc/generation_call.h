@@ -3,7 +3,7 @@
 #ifndef WHIPSNAKE_SERVER_RPC_GENERATION_CALL_H_
 #define WHIPSNAKE_SERVER_RPC_GENERATION_CALL_H_
 
-#include <grpcpp/grpcpp.h>
+#include <grpcpp/server_context.h>
 
 #include <atomic>
 #include <chrono>

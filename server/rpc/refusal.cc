@@ -1,5 +1,7 @@
 #include "server/rpc/refusal.h"
 
+#include <grpcpp/server_context.h>
+
 #include <algorithm>
 #include <cinttypes>
 #include <cstdio>
@@ -66,8 +68,8 @@ grpc::Status EndCall(grpc::CallbackServerContext* context, std::string_view requ
 void LogRefusal(std::string_view method, std::string_view model, std::string_view request_id,
                 const absl::Status& status) {
   LogLimited(LogLevel::kInfo, "request refused",
-             {{"request_id", request_id},
-              {"method", method},
+             {{"request_id", std::string(request_id)},
+              {"method", std::string(method)},
               {"model", BoundedUtf8(model, kMaxLoggedBytes)},
               {"code", absl::StatusCodeToString(status.code())},
               {"field", BoundedUtf8(engine::FieldOf(status), kMaxLoggedBytes)}});

@@ -2,7 +2,7 @@
 #ifndef WHIPSNAKE_SERVER_RPC_REFUSAL_H_
 #define WHIPSNAKE_SERVER_RPC_REFUSAL_H_
 
-#include <grpcpp/grpcpp.h>
+#include <grpcpp/support/status.h>
 
 #include <cstdint>
 #include <string>
@@ -10,6 +10,10 @@
 
 #include "absl/status/status.h"
 #include "server/guarded.h"
+
+namespace grpc {
+class CallbackServerContext;
+}
 
 namespace whipsnake::server {
 
