@@ -122,8 +122,8 @@ class Daemon {
 
   absl::Status StartGrpc(const ListenAddress& address);
   absl::Status StartHttp(const ListenAddress& address);
-  void FillMetrics();
-  void ShowConnections(const std::string& port, const Acceptor& acceptor);
+  void RegisterComputedMetrics();
+  void RegisterConnectionMetrics(const std::string& port, const Acceptor& acceptor);
   HttpRoutes Routes();
   HttpResponse Liveness();
   HttpResponse Readiness();
@@ -152,7 +152,7 @@ class Daemon {
   ModelService model_service_;
   AdminService admin_service_;
   std::unique_ptr<grpc::Server> server_;
-  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> hand_over_;  // to server_
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> external_acceptor_;  // to server_
   std::unique_ptr<Acceptor> grpc_acceptor_;
   std::unique_ptr<HttpServer> http_;
   std::thread loading_;

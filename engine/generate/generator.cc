@@ -34,7 +34,7 @@ absl::Status CheckConstrained(const GenerationRequest& request) {
   const auto refuse = [&](std::string_view field, int64_t seen) {
     if (seen <= 0) return;
     errors.Add(InvalidField(field, absl::StrCat(seen),
-                            "none beside structured output, which ends where it is complete"));
+                            "none with structured output, which ends when it is complete"));
   };
   refuse("stopping.stop_texts", std::ssize(request.stop_texts));
   refuse("stopping.stop_token_ids", std::ssize(request.stop_token_ids));

@@ -84,7 +84,7 @@ class GenerationCall : public AbortableCall {
 
   // Gives the client GenerationEnvironment::end_timeout, from now on, to take what is left; then
   // the call is cancelled. By one thread at a time.
-  void GiveTimeToRead();
+  void RestartEndTimeout();
 
   // The call is over: writes the log line, which may block. Call it after everything else, on one
   // of gRPC's threads.

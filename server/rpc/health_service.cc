@@ -49,7 +49,7 @@ class HealthWatch final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
       const HealthService::Status now = service_->StatusOf(name_);
       if (!gone_ && now == written_) return;
       end = MakeEnd([&]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
-        if (gone_) return ToGrpc(absl::CancelledError("the client has left"));
+        if (gone_) return ToGrpc(absl::CancelledError("the client disconnected"));
         HealthCheckResponse response;
         response.set_status(now);
         current_ = SerializeMessage(response);
@@ -87,7 +87,7 @@ class HealthWatch final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
   }
 
   void OnDone() override {
-    service_->Forget(this);
+    service_->RemoveWatch(this);
     // Orders this after the last Pump, also for ThreadSanitizer.
     { engine::MutexLock lock(mutex_); }
     self_.reset();
@@ -118,7 +118,7 @@ class RefusedWatch final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
 
 HealthService::HealthService(size_t max_watches, size_t max_watches_of_host)
     : max_watches_(max_watches), max_watches_of_host_(max_watches_of_host) {
-  teller_ = std::thread([this] { Tell(); });
+  notifier_ = std::thread([this] { NotifyLoop(); });
 }
 
 HealthService::~HealthService() {
@@ -127,28 +127,28 @@ HealthService::~HealthService() {
     stopping_ = true;
   }
   wake_.NotifyOne();
-  teller_.join();
+  notifier_.join();
 }
 
 void HealthService::Set(const std::string& service, bool serving) {
   engine::MutexLock lock(mutex_);
   serving_[service] = serving;
-  Changed();
+  MarkChanged();
 }
 
 void HealthService::Remove(const std::string& service) {
   engine::MutexLock lock(mutex_);
   serving_.erase(service);
-  Changed();
+  MarkChanged();
 }
 
 void HealthService::ShutDown() {
   engine::MutexLock lock(mutex_);
   shut_down_ = true;
-  Changed();
+  MarkChanged();
 }
 
-void HealthService::Changed() {
+void HealthService::MarkChanged() {
   changed_ = true;
   wake_.NotifyOne();
 }
@@ -161,7 +161,7 @@ HealthService::Status HealthService::StatusOf(std::string_view service) const {
                                       : HealthCheckResponse::NOT_SERVING;
 }
 
-void HealthService::Tell() {
+void HealthService::NotifyLoop() {
   bool more = true;
   while (more) RunGuarded("health", [&] { more = Step(); });
 }
@@ -182,27 +182,27 @@ bool HealthService::Step() {
   return true;
 }
 
-absl::Status HealthService::Remember(const std::shared_ptr<HealthWatch>& watch) {
+absl::Status HealthService::AddWatch(const std::shared_ptr<HealthWatch>& watch) {
   engine::MutexLock lock(mutex_);
-  RETURN_IF_ERROR(CheckRoom(watch->host()));
+  RETURN_IF_ERROR(CheckLimits(watch->host()));
   watches_.emplace(watch.get(), watch);
   return absl::OkStatus();
 }
 
-absl::Status HealthService::CheckRoom(const std::string& host) const {
-  const auto full = [](size_t watches, const std::string& of_whom) {
-    return WithReason(absl::ResourceExhaustedError(absl::StrCat(
-                          watches, " watches of health", of_whom, " run, the most at a time")),
+absl::Status HealthService::CheckLimits(const std::string& host) const {
+  const auto full = [](const std::string& origin, size_t limit) {
+    return WithReason(absl::ResourceExhaustedError(
+                          absl::StrCat("too many health watches", origin, " (limit ", limit, ")")),
                       "TOO_MANY_WATCHES");
   };
-  if (watches_.size() >= max_watches_) return full(watches_.size(), "");
+  if (watches_.size() >= max_watches_) return full("", max_watches_);
   const size_t own = std::ranges::count_if(
       watches_, [&](const auto& watch) { return watch.first->host() == host; });
-  if (own >= max_watches_of_host_) return full(own, " from " + host);
+  if (own >= max_watches_of_host_) return full(" from " + host, max_watches_of_host_);
   return absl::OkStatus();
 }
 
-void HealthService::Forget(HealthWatch* watch) {
+void HealthService::RemoveWatch(HealthWatch* watch) {
   engine::MutexLock lock(mutex_);
   watches_.erase(watch);
 }
@@ -210,12 +210,12 @@ void HealthService::Forget(HealthWatch* watch) {
 grpc::ServerUnaryReactor* HealthService::Check(grpc::CallbackServerContext* context,
                                                const grpc::ByteBuffer* request,
                                                grpc::ByteBuffer* response) {
-  const auto check = [this](const HealthCheckRequest& asked,
-                            HealthCheckResponse* answer) -> absl::Status {
-    answer->set_status(StatusOf(asked.service()));
-    if (answer->status() != HealthCheckResponse::SERVICE_UNKNOWN) return absl::OkStatus();
+  const auto check = [this](const HealthCheckRequest& parsed,
+                            HealthCheckResponse* result) -> absl::Status {
+    result->set_status(StatusOf(parsed.service()));
+    if (result->status() != HealthCheckResponse::SERVICE_UNKNOWN) return absl::OkStatus();
     return absl::NotFoundError(
-        absl::StrCat("no service ", engine::Quoted(asked.service()), " is known"));
+        absl::StrCat("no service ", engine::Quoted(parsed.service()), " is known"));
   };
   return AnswerUnary<HealthCheckRequest, HealthCheckResponse>(context, request, response, check);
 }
@@ -227,7 +227,7 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* HealthService::Watch(
     HealthCheckRequest request;
     RETURN_IF_ERROR(ParseMessage(*bytes, &request));
     watch = std::make_shared<HealthWatch>(this, request.service(), PeerHost(*context));
-    return Remember(watch);
+    return AddWatch(watch);
   });
   if (!status.ok()) {
     return new RefusedWatch(

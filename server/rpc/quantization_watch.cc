@@ -92,8 +92,8 @@ class Watch final : public grpc::ServerWriteReactor<grpc::ByteBuffer>, public Qu
       const bool is_new = latest_.version > written_version_;
       if (!gone_ && !lost_ && !is_new && !HasEnded(latest_.state)) return;
       end = MakeEnd([&]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
-        if (gone_) return ToGrpc(absl::CancelledError("the client has left"));
-        if (lost_) return ToGrpc(absl::ResourceExhaustedError("no memory for a change"));
+        if (gone_) return ToGrpc(absl::CancelledError("the client disconnected"));
+        if (lost_) return ToGrpc(absl::ResourceExhaustedError("out of memory for a change"));
         if (is_new) {
           Serialize();
           write = true;

@@ -23,7 +23,7 @@ inline constexpr const char* kRequestIdMetadata = "x-request-id";
 inline constexpr int kMaxRequestIdCharacters = 128;
 
 // Returns a random number. Thread-safe. Not cryptographically secure: not for secrets.
-uint64_t MadeUpNumber();
+uint64_t RandomNumber();
 
 // Returns the request's id: `given`, otherwise the client's metadata, otherwise a generated id. An
 // id that is empty, too long or not UTF-8 is skipped.
