@@ -7,7 +7,6 @@
 #include <cinttypes>
 #include <cstdio>
 #include <filesystem>
-#include <future>
 #include <random>
 #include <system_error>
 #include <utility>
@@ -19,7 +18,6 @@
 #include "engine/generate/generator.h"
 #include "engine/generate/state_file.h"
 #include "server/errors.h"
-#include "server/guarded.h"
 #include "server/logging.h"
 
 namespace whipsnake::server {
@@ -88,13 +86,6 @@ absl::Status NoRoom(std::string_view what, int64_t seen, int64_t limit) {
       "STATES_FULL");
 }
 
-absl::Status QueueFull(std::string_view owner, size_t limit) {
-  return WithReason(absl::ResourceExhaustedError(absl::StrCat(
-                        "too many forks and deletions of saved states", engine::ToAbsl(owner),
-                        " are waiting for the disk (limit ", limit, "); try again later")),
-                    "STATE_QUEUE_FULL");
-}
-
 int64_t BytesOf(int64_t tokens, int64_t state_bytes) {
   return tokens * static_cast<int64_t>(sizeof(int32_t)) + state_bytes;
 }
@@ -146,17 +137,13 @@ class StateStore::PendingState {
 };
 
 StateStore::StateStore(StateStoreOptions options, engine::Ledger* ledger)
-    : options_(std::move(options)), ledger_(*ledger) {
-  worker_ = std::thread([this] { WorkLoop(); });
-}
+    : options_(std::move(options)),
+      ledger_(*ledger),
+      queue_([this] { Maintain(); }, kExpiryCheck) {}
 
-StateStore::~StateStore() {
-  {
-    engine::MutexLock lock(mutex_);
-    stopping_ = true;
-  }
-  wake_.NotifyAll();
-  worker_.join();
+void StateStore::Maintain() {
+  engine::MutexLock lock(mutex_);
+  EraseExpired();
 }
 
 std::string StateStore::PathOf(const std::string& name) const {
@@ -263,7 +250,7 @@ absl::StatusOr<std::shared_ptr<StateStore::PendingState>> StateStore::Admit(
   const bool with_files = reads_file || info.on_disk;
   auto pending = std::make_shared<PendingState>(this, std::move(info));
   engine::MutexLock lock(mutex_);
-  if (with_files && client) RETURN_IF_ERROR(CheckQueue(*client));
+  if (with_files && client) RETURN_IF_ERROR(queue_.CheckRoom(*client));
   RETURN_IF_ERROR(EnsureRoom(pending->info()));
   Count(pending->info(), +1);
   pending->MarkCounted();
@@ -275,7 +262,7 @@ absl::StatusOr<std::shared_ptr<StateStore::PendingState>> StateStore::Admit(
 template <typename Result>
 void StateStore::RunTask(absl::FunctionRef<absl::StatusOr<Job<Result>>()> begin,
                          std::function<void(Result)> done) {
-  std::list<Task> task;
+  std::list<DiskQueue::Task> task;
   Result result = engine::CatchExceptions([&]() -> Result {
     ASSIGN_OR_RETURN(Job<Result> job, begin());
     if (!job.with_files) return job.work();
@@ -289,25 +276,7 @@ void StateStore::RunTask(absl::FunctionRef<absl::StatusOr<Job<Result>>()> begin,
     return Result();
   });
   if (task.empty()) return done(std::move(result));
-  engine::MutexLock lock(mutex_);
-  Enqueue(task);
-}
-
-// The limits are not exact: concurrent callers may each be admitted.
-absl::Status StateStore::CheckQueue(const std::string& client) const {
-  size_t all = 0, own = 0;
-  for (const Task& task : tasks_) {
-    if (task.client) ++all;
-    if (task.client == client) ++own;
-  }
-  if (all >= kMaxWaitingTasks) return QueueFull("", kMaxWaitingTasks);
-  return own < kMaxWaitingTasksOfClient ? absl::OkStatus()
-                                        : QueueFull(" of this client", kMaxWaitingTasksOfClient);
-}
-
-void StateStore::Enqueue(std::list<Task>& task) {
-  tasks_.splice(tasks_.end(), task);
-  wake_.NotifyOne();
+  queue_.Push(task);
 }
 
 absl::Status StateStore::EnsureRoom(const StateInfo& info) {
@@ -367,7 +336,7 @@ bool StateStore::EraseExpired() {
   if (!is_left()) return false;
   const auto expired = std::make_shared<std::vector<Entries::node_type>>();
   expired->reserve(kExpiredPerCall);
-  std::list<Task> task;
+  std::list<DiskQueue::Task> task;
   task.push_back({std::nullopt, [this, expired](bool) {
                     for (const Entries::node_type& entry : *expired) {
                       const StateInfo& info = entry.mapped().info;
@@ -376,7 +345,7 @@ bool StateStore::EraseExpired() {
                     }
                   }});
   while (is_left() && std::ssize(*expired) < kExpiredPerCall) expired->push_back(ExtractEarliest());
-  Enqueue(task);
+  queue_.Push(task);
   return is_left();
 }
 
@@ -465,7 +434,7 @@ StateStore::Saving StateStore::BeginFork(std::string_view handle, const StateRet
   Entry entry;
   {
     engine::MutexLock lock(mutex_);
-    if (closed_) return DrainingError();
+    if (queue_.closed()) return DrainingError();
     ASSIGN_OR_RETURN(entry, Find(handle));
   }
   const bool reads_file = entry.serialized == nullptr;
@@ -545,10 +514,10 @@ StateStore::Deleting StateStore::BeginDelete(std::string_view handle, const std:
   Entry entry;
   {
     engine::MutexLock lock(mutex_);
-    if (closed_) return DrainingError();
+    if (queue_.closed()) return DrainingError();
     EraseExpired();
     ASSIGN_OR_RETURN(entry, Find(handle));
-    if (entry.info.on_disk) RETURN_IF_ERROR(CheckQueue(client));
+    if (entry.info.on_disk) RETURN_IF_ERROR(queue_.CheckRoom(client));
   }
   return Job<absl::Status>{client, entry.info.on_disk,
                            [this, info = entry.info] { return RemoveFileAndEntry(info); }};
@@ -565,19 +534,7 @@ absl::Status StateStore::RemoveFileAndEntry(const StateInfo& info) {
                       "the state is deleted, but may reappear after a restart of the server");
 }
 
-void StateStore::Close() {
-  std::list<Task> refused;
-  {
-    engine::MutexLock lock(mutex_);
-    closed_ = true;
-    for (auto task = tasks_.begin(); task != tasks_.end();) {
-      const auto next = std::next(task);
-      if (task->client) refused.splice(refused.end(), tasks_, task);
-      task = next;
-    }
-  }
-  for (const Task& task : refused) RunGuarded("states", [&] { task.run(/*refuse=*/true); });
-}
+void StateStore::Close() { queue_.Close(); }
 
 std::vector<StateInfo> StateStore::List(std::string_view model) {
   engine::MutexLock lock(mutex_);
@@ -617,38 +574,7 @@ absl::StatusOr<std::shared_ptr<const engine::SavedState>> StateStore::Load(
       engine::SavedState{file.tokens, *std::move(state)});
 }
 
-void StateStore::WorkLoop() {
-  bool more = true;
-  while (more) RunGuarded("states", [&] { more = RunNext(); });
-}
-
-bool StateStore::RunNext() {
-  std::list<Task> task;
-  bool refuse = false;
-  {
-    engine::MutexLock lock(mutex_);
-    EraseExpired();  // a few each time; queues a task
-    if (tasks_.empty()) {
-      if (!stopping_) wake_.WaitUntil(mutex_, std::chrono::steady_clock::now() + kExpiryCheck);
-      return !stopping_ || !tasks_.empty();
-    }
-    task.splice(task.end(), tasks_, tasks_.begin());
-    refuse = closed_ && task.front().client;
-  }
-  task.front().run(refuse);
-  return true;
-}
-
-void StateStore::Flush() {
-  std::promise<void> done;
-  std::list<Task> task;
-  task.push_back({std::nullopt, [&done](bool) { done.set_value(); }});
-  {
-    engine::MutexLock lock(mutex_);
-    Enqueue(task);
-  }
-  done.get_future().wait();
-}
+void StateStore::Flush() { queue_.Flush(); }
 
 int64_t StateStore::memory_bytes() const {
   engine::MutexLock lock(mutex_);

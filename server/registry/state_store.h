@@ -15,14 +15,12 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
-#include <list>
 #include <map>
 #include <memory>
 #include <optional>
 #include <set>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -34,6 +32,7 @@
 #include "engine/generate/saved_state.h"
 #include "engine/generate/state_file.h"
 #include "engine/models/model.h"
+#include "server/registry/disk_queue.h"
 
 namespace whipsnake::server {
 
@@ -70,15 +69,10 @@ class StateStore {
  public:
   using Done = std::function<void(absl::StatusOr<StateInfo>)>;
 
-  // The most forks and deletions that wait for the store's thread, in all and of one client. Each
-  // costs a disk some milliseconds, so the last one waits a second or so.
-  static constexpr size_t kMaxWaitingTasks = 256;
-  static constexpr size_t kMaxWaitingTasksOfClient = kMaxWaitingTasks / 4;
-
   // `ledger`, in which states in memory are booked, must outlive the store.
   StateStore(StateStoreOptions options, engine::Ledger* ledger);
   // Finishes all tasks. By then `done` of every call has been called.
-  ~StateStore();
+  ~StateStore() = default;
 
   // Finds the existing files. Must be called once, before everything else; no other process may use
   // the directory. A file that is not a complete state file is renamed to *.corrupt; expired files,
@@ -149,16 +143,12 @@ class StateStore {
   // The work of a call after its checks. It waits for the worker if it needs files.
   template <typename Result>
   struct Job {
-    std::optional<std::string> client;  // whose share of the queue it takes; none: it takes none
+    std::optional<std::string> client;  // as in DiskQueue::Task
     bool with_files = false;
     std::function<Result()> work;
   };
   using Saving = absl::StatusOr<Job<absl::StatusOr<StateInfo>>>;
   using Deleting = absl::StatusOr<Job<absl::Status>>;
-  struct Task {
-    std::optional<std::string> client;     // as in Job
-    std::function<void(bool refuse)> run;  // does the work, or answers that the server drains
-  };
   using Time = std::chrono::system_clock::time_point;
   using Entries = std::map<std::string, Entry>;
   using Expiries = std::set<std::pair<Time, std::string>>;
@@ -190,18 +180,14 @@ class StateStore {
   absl::Status WriteFile(const StateInfo& info, const engine::StateFile& file) const;
   absl::Status RemoveFile(const StateInfo& info) const;
   absl::Status RemoveFileAndEntry(const StateInfo& info);
-  void WorkLoop();
-  // Runs the worker's next task, or waits for one. Returns false once stopping and no task is left.
-  bool RunNext();
+  // Called regularly by the queue's thread.
+  void Maintain();
 
   // Calls `begin`, does the job that it returns, and passes the result, or the error of `begin` or
   // of an exception, to `done`.
   template <typename Result>
   void RunTask(absl::FunctionRef<absl::StatusOr<Job<Result>>()> begin,
                std::function<void(Result)> done);
-  // Moves the only element of `task` into the queue. Does not throw.
-  void Enqueue(std::list<Task>& task) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::Status CheckQueue(const std::string& client) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status EnsureRoom(const StateInfo& info) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckRoom(const StateInfo& info) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Count(const StateInfo& info, int sign) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -221,17 +207,14 @@ class StateStore {
   const StateStoreOptions options_;
   engine::Ledger& ledger_;
   mutable engine::Mutex mutex_;
-  engine::CondVar wake_;
   Entries entries_ ABSL_GUARDED_BY(mutex_);     // by name
   Expiries by_expiry_ ABSL_GUARDED_BY(mutex_);  // with the names of entries
   int64_t memory_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t disk_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   // Like the bytes, includes states that are still being saved.
   int64_t states_ ABSL_GUARDED_BY(mutex_) = 0;
-  std::list<Task> tasks_ ABSL_GUARDED_BY(mutex_);  // for the worker
-  bool closed_ ABSL_GUARDED_BY(mutex_) = false;    // to forks and deletions
-  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  std::thread worker_;  // writes and removes files, and looks for expired states
+  // Writes and removes files. The last member, because its thread uses the others.
+  DiskQueue queue_;
 };
 
 }  // namespace whipsnake::server

@@ -472,7 +472,7 @@ class BusyStoreTest : public StateStoreTest {
   // Queues as many forks as may wait, of several clients.
   void FillQueue(const std::string& handle) {
     for (const char* client : {"a", "b", "c", "d"}) {
-      Fork(handle, client, StateStore::kMaxWaitingTasksOfClient);
+      Fork(handle, client, DiskQueue::kMaxWaitingOfClient);
     }
   }
 
@@ -518,7 +518,7 @@ TEST_F(BusyStoreTest, WhatWaitsForTheDiskIsBounded) {
   EXPECT_TRUE(Delete(memory.handle).ok());
   UnblockWorker();
   store_->Flush();
-  EXPECT_THAT(answers_, testing::SizeIs(StateStore::kMaxWaitingTasks));
+  EXPECT_THAT(answers_, testing::SizeIs(DiskQueue::kMaxWaiting));
   EXPECT_THAT(answers_, testing::Each(absl::OkStatus()));
   EXPECT_TRUE(Delete(disk.handle).ok());
 }
@@ -527,7 +527,7 @@ TEST_F(BusyStoreTest, AClientTakesAQuarterOfTheQueue) {
   Open();
   const StateInfo disk = *Save(State(10), kOnDisk);
   BlockWorker();
-  Fork(disk.handle, "flooder", StateStore::kMaxWaitingTasksOfClient);
+  Fork(disk.handle, "flooder", DiskQueue::kMaxWaitingOfClient);
   EXPECT_THAT(answers_, IsEmpty());
   Fork(disk.handle, "flooder", 1);
   store_->Delete(disk.handle, "flooder", answer_);
@@ -542,7 +542,7 @@ TEST_F(BusyStoreTest, AClientTakesAQuarterOfTheQueue) {
   EXPECT_THAT(answers_, IsEmpty());
   UnblockWorker();
   store_->Flush();
-  EXPECT_THAT(answers_, testing::SizeIs(StateStore::kMaxWaitingTasksOfClient + 1));
+  EXPECT_THAT(answers_, testing::SizeIs(DiskQueue::kMaxWaitingOfClient + 1));
   EXPECT_THAT(answers_, testing::Each(absl::OkStatus()));
 }
 
@@ -562,7 +562,7 @@ TEST_F(BusyStoreTest, ASaveIsNotRefusedForTheQueue) {
   answers_.clear();
   UnblockWorker();
   store_->Flush();
-  EXPECT_THAT(answers_, testing::SizeIs(StateStore::kMaxWaitingTasks + 100));
+  EXPECT_THAT(answers_, testing::SizeIs(DiskQueue::kMaxWaiting + 100));
   EXPECT_THAT(answers_, testing::Each(absl::OkStatus()));
 }
 
