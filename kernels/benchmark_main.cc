@@ -10,16 +10,19 @@
 #include <thread>
 
 #include "benchmark/benchmark.h"
+#include "kernels/benchmark_context.h"
+#include "kernels/cpu/cpu_context.h"
 #include "kernels/cpu/isa.h"
-#include "kernels/cpu/team.h"
 
 namespace {
 
+whipsnake::kernels::Context context;
+
 using whipsnake::kernels::ActiveIsa;
 using whipsnake::kernels::CapIsa;
+using whipsnake::kernels::CpuContext;
 using whipsnake::kernels::Isa;
 using whipsnake::kernels::ParseIsa;
-using whipsnake::kernels::Team;
 
 bool ParseThreads(const char* text, int& threads) {
   const char* end = text + std::strlen(text);
@@ -33,6 +36,8 @@ bool Cap(const char* name) {
 }
 
 }  // namespace
+
+const whipsnake::kernels::Context& whipsnake::kernels::BenchmarkContext() { return context; }
 
 int main(int argc, char** argv) {
   benchmark::Initialize(&argc, argv);
@@ -50,9 +55,9 @@ int main(int argc, char** argv) {
         argv[i]);
     return 2;
   }
-  Team team(threads);
-  const Team::Scope scope(&team);
-  benchmark::AddCustomContext("threads", std::to_string(team.threads()));
+  const CpuContext cpu(threads);
+  context = cpu.context();
+  benchmark::AddCustomContext("threads", std::to_string(cpu.threads()));
   benchmark::AddCustomContext("isa", std::string(Name(ActiveIsa())));
   benchmark::RunSpecifiedBenchmarks();
 }

@@ -2,10 +2,12 @@
 #ifndef WHIPSNAKE_KERNELS_MATRIX_H_
 #define WHIPSNAKE_KERNELS_MATRIX_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <type_traits>
 
 #include "kernels/dtype.h"
+#include "kernels/weight_format.h"
 
 namespace whipsnake::kernels {
 
@@ -40,15 +42,19 @@ struct MatrixView {
   }
 };
 
-// A weight matrix [N,K] in checkpoint layout: row-major and contiguous, one row per output. Owns
-// nothing.
+// A weight matrix [N,K] in checkpoint layout: contiguous, one row per output, each row in the
+// format's layout. Owns nothing.
 struct WeightView {
   const void* data = nullptr;
-  DType dtype = DType::kF32;
+  WeightFormat format;
   int64_t n = 0;
   int64_t k = 0;
 
-  int64_t bytes() const { return n * k * ByteSize(dtype); }
+  int64_t row_bytes() const { return format.RowBytes(k); }
+  int64_t bytes() const { return n * row_bytes(); }
+  const std::byte* row(int64_t index) const {
+    return static_cast<const std::byte*>(data) + index * row_bytes();
+  }
 };
 
 }  // namespace whipsnake::kernels

@@ -13,7 +13,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "engine/checkpoint/files.h"
+#include "engine/base/files.h"
 #include "server/guarded.h"
 #include "server/logging.h"
 

@@ -9,11 +9,12 @@
 #include <utility>
 
 #include "absl/synchronization/mutex.h"
+#include "engine/base/atomic_file.h"
 #include "engine/base/resources.h"
 #include "engine/base/status.h"
-#include "engine/checkpoint/files.h"
 #include "engine/models/config.h"
 #include "kernels/cpu/isa.h"
+#include "kernels/cuda/built.h"
 #include "server/guarded.h"
 #include "server/logging.h"
 #include "server/registry/model_path.h"
@@ -250,7 +251,8 @@ Daemon::~Daemon() {
 void Daemon::RegisterComputedMetrics() {
   metrics_.build_info
       .With({std::string(Version()), std::string(Commit()),
-             std::string(kernels::Name(kernels::ActiveIsa())), BuiltWithCuda() ? "yes" : "no"})
+             std::string(kernels::Name(kernels::ActiveIsa())),
+             kernels::cuda::Built() ? "yes" : "no"})
       .Set(1);
   const auto show = [](Family<Computed>& family, LabelValues labels, auto value) {
     family.Put(labels,

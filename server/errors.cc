@@ -10,10 +10,10 @@
 #include "absl/strings/str_cat.h"
 #include "engine/base/field_errors.h"
 #include "engine/base/status.h"
+#include "engine/base/utf8.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 #include "server/logging.h"
-#include "server/utf8.h"
 
 namespace whipsnake::server {
 namespace {
@@ -51,8 +51,8 @@ google::rpc::BadRequest ToBadRequest(const absl::Status& status,
   google::rpc::BadRequest bad_request;
   for (const engine::FieldViolation& violation : violations) {
     auto* proto = bad_request.add_field_violations();
-    proto->set_field(BoundedUtf8(violation.field, share / 4));
-    proto->set_description(BoundedUtf8(violation.message, share));
+    proto->set_field(engine::BoundedUtf8(violation.field, share / 4));
+    proto->set_description(engine::BoundedUtf8(violation.message, share));
   }
   return bad_request;
 }
@@ -94,7 +94,7 @@ absl::Status WithRetry(absl::Status status, std::chrono::milliseconds delay) {
 absl::Status WithResource(absl::Status status, std::string_view type, std::string_view name) {
   google::rpc::ResourceInfo info;
   info.set_resource_type(std::string(type));
-  info.set_resource_name(BoundedUtf8(name, kMaxMessageBytes / 4));
+  info.set_resource_name(engine::BoundedUtf8(name, kMaxMessageBytes / 4));
   return WithDetail(std::move(status), info);
 }
 
@@ -109,8 +109,8 @@ absl::Status WithPrecondition(absl::Status status, std::string_view type,
   google::rpc::PreconditionFailure failure;
   auto* violation = failure.add_violations();
   violation->set_type(std::string(type));
-  violation->set_subject(BoundedUtf8(subject, kMaxMessageBytes / 4));
-  violation->set_description(BoundedUtf8(engine::ClientMessage(status), kMaxMessageBytes));
+  violation->set_subject(engine::BoundedUtf8(subject, kMaxMessageBytes / 4));
+  violation->set_description(engine::BoundedUtf8(engine::ClientMessage(status), kMaxMessageBytes));
   return WithDetail(std::move(status), failure);
 }
 
@@ -165,7 +165,7 @@ grpc::Status ToGrpc(const absl::Status& status) {
 
   google::rpc::Status rich;
   rich.set_code(static_cast<int>(complete.code()));
-  rich.set_message(BoundedUtf8(engine::ClientMessage(complete), kMaxMessageBytes));
+  rich.set_message(engine::BoundedUtf8(engine::ClientMessage(complete), kMaxMessageBytes));
   complete.ForEachPayload([&](absl::string_view type, const absl::Cord& payload) {
     if (!absl::StartsWith(type, ToAbsl(kTypePrefix))) return;
     auto* detail = rich.add_details();

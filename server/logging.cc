@@ -8,6 +8,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "engine/base/mutex.h"
@@ -35,10 +36,6 @@ std::shared_ptr<spdlog::logger>& Logger() {
 
 using Json = nlohmann::ordered_json;
 
-Json ToJson(const LogValue& value) {
-  return std::visit([](const auto& concrete) { return Json(concrete); }, value);
-}
-
 std::string Dump(const Json& value) {
   return value.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
@@ -49,21 +46,25 @@ bool IsPlain(const std::string& text) {
   });
 }
 
+Json ToJson(const LogField& field) {
+  return std::visit([](const auto& value) { return Json(value); }, field.second);
+}
+
 using Fields = std::vector<LogField>;
 
 std::string TextLine(std::string_view message, const Fields& fields) {
   std::string line(message);
-  for (const auto& [key, value] : fields) {
-    line += " " + std::string(key) + "=";
-    const auto* const text = std::get_if<std::string>(&value);
-    line += text != nullptr && IsPlain(*text) ? *text : Dump(ToJson(value));
+  for (const LogField& field : fields) {
+    line += " " + std::string(field.first) + "=";
+    const std::string* const text = std::get_if<std::string>(&field.second);
+    line += text && IsPlain(*text) ? *text : Dump(ToJson(field));
   }
   return line;
 }
 
 std::string JsonMembers(std::string_view message, const Fields& fields) {
   Json object = {{"message", std::string(message)}};
-  for (const auto& [key, value] : fields) object[std::string(key)] = ToJson(value);
+  for (const LogField& field : fields) object[std::string(field.first)] = ToJson(field);
   const std::string text = Dump(object);
   return text.substr(1, text.size() - 2);
 }

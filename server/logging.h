@@ -20,8 +20,8 @@ enum class LogLevel { kInfo, kWarning, kError };
 // Call at most once, before other threads log. The default format is text.
 void InitLogging(LogFormat format);
 
-using LogValue = std::variant<std::string, int64_t, double, bool>;
-using LogField = std::pair<std::string_view, LogValue>;
+// A key and its value.
+using LogField = std::pair<std::string_view, std::variant<std::string, int64_t, double>>;
 
 // Text format: "2026-01-31 12:00:00.000 info message key=value key=value". A string that contains
 // more than letters, digits and a few punctuation characters is quoted, so that an event stays on

@@ -8,7 +8,6 @@ namespace whipsnake::server {
 
 std::string_view Version();  // "0.1.0"
 std::string_view Commit();   // git's short hash, or "unknown" if built without git
-bool BuiltWithCuda();
 
 }  // namespace whipsnake::server
 

@@ -5,13 +5,13 @@
 #include <utility>
 
 #include "engine/base/status.h"
-#include "kernels/cpu/team.h"
+#include "kernels/cpu/cpu_context.h"
 
 namespace whipsnake::engine {
 
 struct Executor::Task {
   int priority = 0;
-  const std::function<void()>* unit = nullptr;
+  const Unit* unit = nullptr;
   std::exception_ptr thrown;
   bool done = false;  // guarded by the executor's mutex
   CondVar finished;
@@ -19,7 +19,7 @@ struct Executor::Task {
 
 Executor::Executor(int threads)
     : threads_(std::max(threads, 1)),
-      scratch_(SharedReservation::Make(Purpose::kWorkspace, "what kernels keep on each thread")),
+      scratch_(SharedReservation::Make(Purpose::kWorkspace, "what kernels keep between calls")),
       thread_([this] { Loop(); }) {}
 
 Executor::~Executor() {
@@ -31,8 +31,8 @@ Executor::~Executor() {
   thread_.join();
 }
 
-void Executor::Run(Priority priority, const std::function<void()>& unit) {
-  if (InsideUnit()) return unit();
+void Executor::Run(Priority priority, const Unit& unit) {
+  if (InsideUnit()) return unit(context_);
   Task task;
   task.priority = static_cast<int>(priority);
   task.unit = &unit;
@@ -43,7 +43,7 @@ void Executor::Run(Priority priority, const std::function<void()>& unit) {
   if (task.thrown != nullptr) std::rethrow_exception(task.thrown);
 }
 
-absl::Status Executor::TryRun(Priority priority, const std::function<void()>& unit) {
+absl::Status Executor::TryRun(Priority priority, const Unit& unit) {
   try {
     Run(priority, unit);
   } catch (const std::exception& error) {
@@ -77,8 +77,8 @@ int Executor::waiting() const {
 }
 
 void Executor::Loop() {
-  kernels::Team team(threads_);
-  const kernels::Team::Scope scope(&team);
+  const kernels::CpuContext cpu(threads_);
+  context_ = cpu.context();
   while (true) {
     Task* task = nullptr;
     {
@@ -106,7 +106,7 @@ Executor::Task* Executor::PopBefore(int end) {
 void Executor::Execute(Task& task) {
   const int interrupted = std::exchange(running_priority_, task.priority);
   try {
-    (*task.unit)();
+    (*task.unit)(context_);
   } catch (...) {  // rethrown by Run(); escaping here would end the process
     task.thrown = std::current_exception();
   }

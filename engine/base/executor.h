@@ -1,8 +1,8 @@
 // The single compute executor of the process.
 //
-// A kernel splits its work across the thread team of the calling thread. If two threads computed at
-// once, there would be twice as many workers as CPUs, so all computation is submitted here and
-// runs, one unit at a time, on the thread that owns the only team.
+// Operations need a context (kernels/context.h), and the executor owns the only one with a team. If
+// two threads computed at once, there would be twice as many workers as CPUs, so all computation is
+// submitted here and runs, one unit at a time, on one thread with that context.
 #ifndef WHIPSNAKE_ENGINE_BASE_EXECUTOR_H_
 #define WHIPSNAKE_ENGINE_BASE_EXECUTOR_H_
 
@@ -17,6 +17,7 @@
 #include "engine/base/memory.h"
 #include "engine/base/mutex.h"
 #include "engine/base/shared_reservation.h"
+#include "kernels/context.h"
 
 namespace whipsnake::engine {
 
@@ -27,6 +28,9 @@ inline constexpr int kPriorityCount = 3;
 // Thread-safe.
 class Executor {
  public:
+  // A piece of computation. The context is valid until the unit returns.
+  using Unit = std::function<void(const kernels::Context& context)>;
+
   // The size of the team, including the executor's own thread. Values below 1 count as 1.
   explicit Executor(int threads);
   // Runs the units that are already submitted, then stops.
@@ -37,18 +41,18 @@ class Executor {
   // Runs `unit` on the compute thread and returns when it is done. Units of the same priority run
   // in order of submission. A call from inside a unit runs `unit` immediately on the same thread.
   // An exception that the unit throws, such as std::bad_alloc from a kernel, is rethrown here.
-  void Run(Priority priority, const std::function<void()>& unit);
+  void Run(Priority priority, const Unit& unit);
 
   // Like Run, but returns ABORTED if the unit throws a std::exception and so is only partly done.
-  absl::Status TryRun(Priority priority, const std::function<void()>& unit);
+  absl::Status TryRun(Priority priority, const Unit& unit);
 
   // Called from inside a unit at a point where it can be interrupted (between the layers of a
   // model): runs the waiting units that are strictly more urgent than the caller's, then returns.
   // Does nothing outside a unit.
   void Yield();
 
-  // Reserves `bytes` in `ledger` for the scratch memory that kernels keep on the team's threads
-  // between calls. Models share that memory, so it is counted once: the reservation is the largest
+  // Reserves `bytes` in `ledger` for the scratch memory that kernels keep in the workspace between
+  // calls. Models share that memory, so it is counted once: the reservation is the largest
   // `bytes` of all handles that are still alive. Returns RESOURCE_EXHAUSTED if the ledger refuses.
   // The ledger must outlive the returned handle.
   absl::StatusOr<std::shared_ptr<const void>> BookScratch(Ledger& ledger, int64_t bytes);
@@ -70,7 +74,9 @@ class Executor {
   CondVar wake_;
   std::array<std::deque<Task*>, kPriorityCount> waiting_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  int running_priority_ = kPriorityCount;  // used only by the compute thread
+  // Used only by the compute thread.
+  int running_priority_ = kPriorityCount;
+  kernels::Context context_;
   const std::shared_ptr<SharedReservation> scratch_;
   std::thread thread_;
 };

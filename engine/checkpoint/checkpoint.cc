@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <utility>
 
+#include "engine/base/files.h"
+#include "engine/base/json.h"
+#include "engine/base/json_reader.h"
 #include "engine/base/status.h"
-#include "engine/checkpoint/files.h"
-#include "engine/checkpoint/json.h"
 #include "engine/checkpoint/safetensors_format.h"
 
 namespace whipsnake::engine {
@@ -29,11 +31,11 @@ bool IsPlainFileName(std::string_view name) {
 absl::StatusOr<std::map<std::string, std::string>> ParseIndex(std::string_view text) {
   ASSIGN_OR_RETURN(const nlohmann::json index, ParseJsonObject(text));
   JsonObjectReader reader(index);
-  const nlohmann::json& entries = reader.Object("weight_map");
-  if (!reader.Has("weight_map")) reader.Refuse("weight_map", "an object of shards by tensor");
+  const JsonView entries = reader.Object("weight_map");
+  if (!reader.Has("weight_map")) reader.Reject("weight_map", "an object of shards by tensor");
   RETURN_IF_ERROR(reader.status());
   std::map<std::string, std::string> shards;
-  for (const auto& [tensor, shard] : entries.items()) {
+  for (const auto& [tensor, shard] : entries.value().items()) {
     if (!shard.is_string() || !IsPlainFileName(shard.get_ref<const std::string&>())) {
       return absl::InvalidArgumentError(
           absl::StrCat(TensorText(tensor), ": shard ", Described(shard),

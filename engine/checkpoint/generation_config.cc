@@ -1,9 +1,12 @@
 #include "engine/checkpoint/generation_config.h"
 
 #include <limits>
+#include <nlohmann/json.hpp>
 
+#include "engine/base/json.h"
+#include "engine/base/json_reader.h"
 #include "engine/base/status.h"
-#include "engine/checkpoint/json.h"
+#include "engine/checkpoint/token_ids.h"
 
 namespace whipsnake::engine {
 
@@ -23,7 +26,7 @@ absl::StatusOr<GenerationDefaults> ParseGenerationConfig(std::string_view text) 
   if (reader.Has("max_new_tokens")) {
     defaults.max_new_tokens = reader.Integer("max_new_tokens", 1, 1, kMaxInt32);
   }
-  defaults.eos_token_ids = reader.TokenIds("eos_token_id", {});
+  defaults.eos_token_ids = ReadTokenIds(reader, "eos_token_id", {});
   RETURN_IF_ERROR(reader.status());
   return defaults;
 }

@@ -7,8 +7,8 @@
 
 #include <utility>
 
+#include "engine/base/files.h"
 #include "engine/base/status.h"
-#include "engine/checkpoint/files.h"
 #include "engine/checkpoint/mapping_faults.h"
 
 namespace whipsnake::engine {

@@ -57,7 +57,7 @@ class HeaderHandler : public nlohmann::json_sax<json> {
   bool end_array() override {
     in_array_ = false;
     if (place_ == Place::kOffsets && offsets_.size() != 2) {
-      return Refuse(absl::StrCat(offsets_.size(), " data_offsets seen, expected 2"));
+      return Reject(absl::StrCat(offsets_.size(), " data_offsets seen, expected 2"));
     }
     return Go(Place::kTensor);
   }
@@ -73,7 +73,7 @@ class HeaderHandler : public nlohmann::json_sax<json> {
     if (place_ != Place::kDType) return Unexpected(Quoted(text));
     dtype_ = ParseDType(text);
     if (!dtype_) {
-      return Refuse(absl::StrCat("dtype ", Quoted(text), " seen, expected F32, F16 or BF16"));
+      return Reject(absl::StrCat("dtype ", Quoted(text), " seen, expected F32, F16, BF16 or I8"));
     }
     return Go(Place::kTensor);
   }
@@ -84,10 +84,10 @@ class HeaderHandler : public nlohmann::json_sax<json> {
       return Unexpected(absl::StrCat(number));
     }
     if (place_ == Place::kShape && list.size() == kMaxDimensions) {
-      return Refuse(absl::StrCat("more than ", kMaxDimensions, " dimensions"));
+      return Reject(absl::StrCat("more than ", kMaxDimensions, " dimensions"));
     }
     if (place_ == Place::kOffsets && list.size() == 2) {
-      return Refuse("more than 2 data_offsets");
+      return Reject("more than 2 data_offsets");
     }
     list.push_back(static_cast<int64_t>(number));
     return true;
@@ -140,22 +140,22 @@ class HeaderHandler : public nlohmann::json_sax<json> {
     place_ = place;
     return true;
   }
-  bool Refuse(std::string_view what) {
+  bool Reject(std::string_view what) {
     status_ = absl::InvalidArgumentError(
         absl::StrCat(name_ ? TensorText(*name_) : std::string("header"), ": ", ToAbsl(what)));
     return false;
   }
   bool Unexpected(std::string_view seen) {
-    return Refuse(absl::StrCat(ToAbsl(seen), " seen, expected ", ToAbsl(Expected(place_))));
+    return Reject(absl::StrCat(ToAbsl(seen), " seen, expected ", ToAbsl(Expected(place_))));
   }
 
   bool BeginTensor(const std::string& name) {
     name_ = name;
     if (name == kMetadataName) {
-      if (std::exchange(has_metadata_, true)) return Refuse("duplicate name");
+      if (std::exchange(has_metadata_, true)) return Reject("duplicate name");
       return Go(Place::kMetadataValue);
     }
-    if (records_.contains(name)) return Refuse("duplicate name");
+    if (records_.contains(name)) return Reject("duplicate name");
     dtype_.reset();
     shape_.clear();
     offsets_.clear();
@@ -167,13 +167,13 @@ class HeaderHandler : public nlohmann::json_sax<json> {
     if (key == "dtype" && !dtype_) return Go(Place::kDType);
     if (key == "shape" && !std::exchange(has_shape_, true)) return Go(Place::kShape);
     if (key == "data_offsets" && !std::exchange(has_offsets_, true)) return Go(Place::kOffsets);
-    return Refuse(absl::StrCat("duplicate or unknown key ", Quoted(key),
+    return Reject(absl::StrCat("duplicate or unknown key ", Quoted(key),
                                " seen, expected dtype, shape and data_offsets once each"));
   }
 
   bool FinishTensor() {
     if (!dtype_ || !has_shape_ || !has_offsets_) {
-      return Refuse(absl::StrCat("no ",
+      return Reject(absl::StrCat("no ",
                                  !dtype_       ? "dtype"
                                  : !has_shape_ ? "shape"
                                                : "data_offsets",
@@ -181,14 +181,14 @@ class HeaderHandler : public nlohmann::json_sax<json> {
     }
     const std::optional<int64_t> bytes = TensorBytes(*dtype_, shape_);
     if (!bytes)
-      return Refuse(absl::StrCat("shape ", ShapeText(shape_), " overflows 63 bits of bytes"));
+      return Reject(absl::StrCat("shape ", ShapeText(shape_), " overflows 63 bits of bytes"));
     if (offsets_[0] > offsets_[1] || offsets_[1] > file_bytes_ - data_begin_) {
-      return Refuse(absl::StrCat("data_offsets ", ShapeText(offsets_),
+      return Reject(absl::StrCat("data_offsets ", ShapeText(offsets_),
                                  " seen, expected a range within [0, ", file_bytes_ - data_begin_,
                                  "], the file's data"));
     }
     if (offsets_[1] - offsets_[0] != *bytes) {
-      return Refuse(absl::StrCat("data_offsets ", ShapeText(offsets_), " hold ",
+      return Reject(absl::StrCat("data_offsets ", ShapeText(offsets_), " hold ",
                                  offsets_[1] - offsets_[0], " bytes, expected ", *bytes,
                                  " for shape ", ShapeText(shape_), " of ",
                                  ToAbsl(kernels::Name(*dtype_))));

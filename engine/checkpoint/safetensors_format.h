@@ -8,7 +8,7 @@
 #include <string_view>
 
 #include "absl/strings/str_cat.h"
-#include "engine/checkpoint/json.h"
+#include "engine/base/status.h"
 
 namespace whipsnake::engine {
 

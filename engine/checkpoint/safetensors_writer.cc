@@ -4,8 +4,8 @@
 #include <string_view>
 
 #include "absl/strings/str_join.h"
+#include "engine/base/atomic_file.h"
 #include "engine/base/status.h"
-#include "engine/checkpoint/files.h"
 #include "engine/checkpoint/safetensors.h"
 #include "engine/checkpoint/safetensors_format.h"
 

@@ -7,7 +7,7 @@
 
 #include "engine/base/status.h"
 #include "engine/models/logits.h"
-#include "kernels/cpu/team.h"
+#include "kernels/cpu/parallel.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -71,11 +71,11 @@ absl::StatusOr<double> Advance(Model& model, Executor& executor, std::span<Reade
   ASSIGN_OR_RETURN(const kernels::MatrixView<const float> logits, model.Forward(runs));
   const int64_t vocabulary = VocabularyOf(model.info(), options);
   std::vector<double> losses(targets.size());
-  RETURN_IF_ERROR(executor.TryRun(options.priority, [&] {
-    kernels::Team& team = kernels::Team::Current();
-    team.Run([&](int member) {
+  RETURN_IF_ERROR(executor.TryRun(options.priority, [&](const kernels::Context& context) {
+    const int threads = kernels::Threads(context);
+    kernels::ForEachShare(context, [&](const kernels::Context&, int64_t share) {
       std::vector<float> scratch;
-      for (int64_t r = member; r < std::ssize(targets); r += team.threads()) {
+      for (int64_t r = share; r < std::ssize(targets); r += threads) {
         const std::span<const float> row(logits.row(r), vocabulary);
         losses[r] = LogNormalizer(row, scratch) - row[targets[r]];
       }

@@ -373,17 +373,17 @@ class BatchingGenerator : public Generator {
       if (runs[i].logits != LogitsOf::kLast) continue;
       rows[i] = {logits.row(row++), static_cast<size_t>(logits.cols)};
     }
-    const auto choose = [&](int64_t begin, int64_t end) {
+    const auto choose = [&](const kernels::Context&, int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         Member& member = *members[i];
         member.status =
             CatchExceptions([&] { return member.generation->Choose(member.index, rows[i]); });
       }
     };
-    if (row < 2 || options_.executor == nullptr) return choose(0, std::ssize(members));
-    options_.executor->Run(Priority::kDecode, [&] {
+    if (row < 2 || options_.executor == nullptr) return choose({}, 0, std::ssize(members));
+    options_.executor->Run(Priority::kDecode, [&](const kernels::Context& context) {
       const double nanoseconds = static_cast<double>(row * logits.cols);  // about one per logit
-      kernels::ParallelRows(std::ssize(members), nanoseconds, choose);
+      kernels::ParallelRows(context, std::ssize(members), nanoseconds, choose);
     });
   }
 

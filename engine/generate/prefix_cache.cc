@@ -3,23 +3,14 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/hash/hash.h"
+
 namespace whipsnake::engine {
 namespace {
 
-// Hashes a sequence token by token, so that the hashes of all prefixes come with that of the whole.
-// FNV-1a with tokens instead of bytes. The high half is folded into the low half, as the low bits
-// would otherwise depend only on low bits.
-class RunningHash {
- public:
-  void Add(int32_t token) {
-    hash_ = (hash_ ^ static_cast<uint32_t>(token)) * 0x100000001b3u;
-    hash_ ^= hash_ >> 32;
-  }
-  uint64_t value() const { return hash_; }
-
- private:
-  uint64_t hash_ = 0xcbf29ce484222325u;
-};
+// Returns the hash of a sequence that continues one of this hash with `token`. The hashes of all
+// prefixes come with that of the whole.
+uint64_t Extended(uint64_t hash, int32_t token) { return absl::HashOf(hash, token); }
 
 // A rewindable state is also indexed by its prefixes of every multiple of this many tokens.
 constexpr int64_t kStride = 32;
@@ -33,13 +24,13 @@ int64_t TokenBytes(std::span<const int32_t> tokens) {
 PrefixCache::Found PrefixCache::Find(std::span<const int32_t> tokens) {
   MutexLock lock(mutex_);
   auto best = entries_.end();
-  RunningHash hash;
+  uint64_t hash = 0;
   int64_t hashed = 0, length = 0;
   const int64_t longest = std::ssize(tokens) - 1;
   for (const auto& [candidate, count] : lengths_) {
     if (candidate > longest) break;
-    while (hashed < candidate) hash.Add(tokens[hashed++]);
-    const auto found = FindBeginning(hash.value(), tokens.first(candidate));
+    while (hashed < candidate) hash = Extended(hash, tokens[hashed++]);
+    const auto found = FindBeginning(hash, tokens.first(candidate));
     if (found == entries_.end()) continue;
     best = found;
     length = candidate;
@@ -57,16 +48,16 @@ void PrefixCache::Insert(std::span<const int32_t> tokens, std::shared_ptr<const 
   if (tokens.empty() || state->bytes() + TokenBytes(tokens) > options_.max_bytes) return;
   const int64_t length = std::ssize(tokens);
   Entry entry{{tokens.begin(), tokens.end()}, std::move(state), {}};
-  RunningHash hash;
+  uint64_t hash = 0;
   for (int64_t i = 0; i < length; ++i) {
     if (i > 0 && i % kStride == 0 && entry.state->rewindable()) {
-      entry.beginnings.push_back({i, hash.value()});
+      entry.beginnings.push_back({i, hash});
     }
-    hash.Add(tokens[i]);
+    hash = Extended(hash, tokens[i]);
   }
-  entry.beginnings.push_back({length, hash.value()});
+  entry.beginnings.push_back({length, hash});
   MutexLock lock(mutex_);
-  if (const auto found = FindBeginning(hash.value(), tokens); found != entries_.end()) {
+  if (const auto found = FindBeginning(hash, tokens); found != entries_.end()) {
     entries_.splice(entries_.begin(), entries_, found);
     return;
   }
@@ -81,22 +72,22 @@ void PrefixCache::Insert(std::span<const int32_t> tokens, std::shared_ptr<const 
 
 void PrefixCache::Count(const Entry& entry) {
   bytes_ += TokenBytes(entry.tokens);
-  std::vector<std::span<const std::byte>> pieces;
+  std::vector<MemoryPiece> pieces;
   entry.state->AppendMemory(pieces);
-  for (const auto piece : pieces) {
-    if (++holders_[piece.data()] == 1) bytes_ += std::ssize(piece);
+  for (const MemoryPiece& piece : pieces) {
+    if (++holders_[piece.address] == 1) bytes_ += piece.bytes;
   }
 }
 
 void PrefixCache::Uncount(const Entry& entry) {
   bytes_ -= TokenBytes(entry.tokens);
-  std::vector<std::span<const std::byte>> pieces;
+  std::vector<MemoryPiece> pieces;
   entry.state->AppendMemory(pieces);
-  for (const auto piece : pieces) {
-    const auto holders = holders_.find(piece.data());
+  for (const MemoryPiece& piece : pieces) {
+    const auto holders = holders_.find(piece.address);
     if (--holders->second > 0) continue;
     holders_.erase(holders);
-    bytes_ -= std::ssize(piece);
+    bytes_ -= piece.bytes;
   }
 }
 

@@ -81,7 +81,7 @@ class PrefixCache : public Reclaimer {
   // How many indexed prefixes have each length.
   std::map<int64_t, int64_t> lengths_ ABSL_GUARDED_BY(mutex_);
   // How many entries hold each piece of memory.
-  std::unordered_map<const std::byte*, int64_t> holders_ ABSL_GUARDED_BY(mutex_);
+  std::unordered_map<const void*, int64_t> holders_ ABSL_GUARDED_BY(mutex_);
   int64_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 

@@ -240,7 +240,7 @@ double Sampler::Weigh(float best, float temperature) {
   weights_.resize(scores_.size());
   block_sums_.resize(scores_.size() / kernels::kSoftmaxBlock + 1);
   block_sums_.back() = 0;
-  kernels::SoftmaxWeights(scores_.data(), std::ssize(scores_), best,
+  kernels::SoftmaxWeights(kernels::Context(), scores_.data(), std::ssize(scores_), best,
                           std::min(1 / temperature, kMostScale), weights_.data(),
                           block_sums_.data());
   return std::accumulate(block_sums_.begin(), block_sums_.end(), 0.0);

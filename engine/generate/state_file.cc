@@ -4,14 +4,17 @@
 #include <bit>
 #include <cstring>
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <span>
 #include <string_view>
 #include <utility>
 
+#include "engine/base/atomic_file.h"
+#include "engine/base/digest.h"
+#include "engine/base/files.h"
+#include "engine/base/json.h"
+#include "engine/base/json_reader.h"
 #include "engine/base/status.h"
-#include "engine/checkpoint/digest.h"
-#include "engine/checkpoint/files.h"
-#include "engine/checkpoint/json.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -71,15 +74,9 @@ absl::StatusOr<StateHeader> ParseHeaderText(std::string_view text) {
   return header;
 }
 
-Digest::Value ChecksumOf(std::span<const std::byte> bytes) {
-  Digest digest;
-  digest.Add(bytes);
-  return digest.value();
-}
-
 // Whether `checksum` begins with the checksum of `bytes`.
-bool Holds(std::span<const std::byte> checksum, std::span<const std::byte> bytes) {
-  const Digest::Value expected = ChecksumOf(bytes);
+bool IsChecksumOf(std::span<const std::byte> checksum, std::span<const std::byte> bytes) {
+  const Digest::Value expected = Digest::Of(bytes);
   return std::memcmp(checksum.data(), expected.data(), expected.size()) == 0;
 }
 
@@ -109,7 +106,7 @@ absl::StatusOr<Layout> LayOut(std::span<const std::byte> bytes, uint64_t file_by
     return absl::InvalidArgumentError(
         absl::StrCat("a header of ", header_bytes, " bytes in a file of ", file_bytes));
   }
-  if (!Holds(bytes.subspan(kChecksumBegin), bytes.subspan(kPreamble, header_bytes))) {
+  if (!IsChecksumOf(bytes.subspan(kChecksumBegin), bytes.subspan(kPreamble, header_bytes))) {
     return absl::InvalidArgumentError("the header's checksum is not that of its contents");
   }
   Layout layout;
@@ -144,7 +141,7 @@ absl::Status WriteStateFile(const std::string& path, const StateHeader& header,
   RETURN_IF_ERROR(append(std::as_bytes(std::span(kFormat))));
   RETURN_IF_ERROR(append(std::as_bytes(std::span(kVersion))));
   RETURN_IF_ERROR(append(std::as_bytes(std::span(&text_bytes, 1))));
-  const Digest::Value text_checksum = ChecksumOf(std::as_bytes(std::span(text)));
+  const Digest::Value text_checksum = Digest::Of(text);
   RETURN_IF_ERROR(append(std::span<const std::byte>(text_checksum)));
   RETURN_IF_ERROR(append(std::as_bytes(std::span(text))));
   RETURN_IF_ERROR(append(std::as_bytes(tokens)));
@@ -156,7 +153,7 @@ absl::Status WriteStateFile(const std::string& path, const StateHeader& header,
 
 absl::StatusOr<StateFile> ParseStateFile(std::span<const std::byte> bytes) {
   ASSIGN_OR_RETURN(Layout layout, LayOut(bytes, bytes.size()));
-  if (!Holds(bytes.subspan(layout.checksum_begin), bytes.first(layout.checksum_begin))) {
+  if (!IsChecksumOf(bytes.subspan(layout.checksum_begin), bytes.first(layout.checksum_begin))) {
     return absl::InvalidArgumentError("the checksum is not that of its contents");
   }
   StateFile file;

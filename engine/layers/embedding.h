@@ -1,6 +1,7 @@
-// The table of a model's input embedding.
+// A model's input embedding: a table of tokens and, unless the order of tokens comes from
+// elsewhere, one of positions.
 //
-// Letters: V tokens, d model width.
+// Letters: V tokens, P positions, d model width.
 #ifndef WHIPSNAKE_ENGINE_LAYERS_EMBEDDING_H_
 #define WHIPSNAKE_ENGINE_LAYERS_EMBEDDING_H_
 
@@ -9,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "engine/base/memory.h"
+#include "engine/layers/parameter.h"
 #include "engine/layers/weights.h"
 
 namespace whipsnake::engine {
@@ -20,16 +22,27 @@ class Embedding {
   // WeightLoader.
   static absl::StatusOr<Embedding> Load(WeightLoader& loader, const std::string& name, int64_t V,
                                         int64_t d, kernels::DType type);
+  // Loads the tensor `name` [P,d], whose rows are added to those of the tokens.
+  absl::Status LoadPositions(WeightLoader& loader, const std::string& name, int64_t P, int64_t d);
 
-  // Writes the row of `token`, which must be in [0,V), to out[d] in fp32.
-  void Lookup(int32_t token, float* out) const;
+  // Writes the row of `token`, which must be in [0,V), to out[d] in fp32, and adds the row of
+  // `position`, which must be in [0,P), if there are positions.
+  void Lookup(int32_t token, int64_t position, float* out) const;
 
-  // The table, which a tied head shares.
+  // The table of tokens, which a tied head shares.
+  const std::string& name() const { return name_; }
   const WeightMatrix& table() const { return table_; }
 
+  // `tied`: whether a head multiplies with the table of tokens.
+  void VisitParameters(bool tied, ParameterVisitor visit) const;
+
  private:
+  std::string name_;
   WeightMatrix table_;  // [V,d]
   Buffer scale_;        // [V], only for codes
+  std::string positions_name_;
+  int64_t position_count_ = 0;  // P
+  Buffer positions_;            // [P,d] or empty
 };
 
 }  // namespace whipsnake::engine

@@ -18,6 +18,7 @@ absl::StatusOr<LanguageHead> LanguageHead::Load(WeightLoader& loader, const Shap
                                                 const Embedding& embedding) {
   const int64_t V = shape.outputs;
   LanguageHead head;
+  head.name_ = shape.weight_name;
   head.width_ = shape.norm.width;
   head.inputs_ = shape.inputs;
   head.batch_invariant_ = shape.batch_invariant;
@@ -43,27 +44,33 @@ absl::StatusOr<LanguageHead> LanguageHead::Load(WeightLoader& loader, const Shap
 
 int64_t LanguageHead::ScratchBytes(int64_t rows) const {
   Arena arena;
-  if (inputs_ != Inputs::kFloats) Rows::Lay(arena, inputs_, rows, width_);
+  if (inputs_ != Inputs::kFloats) Rows::LayOut(arena, inputs_, rows, width_);
   return arena.bytes();
 }
 
-void LanguageHead::Forward(MatrixView<float> h, MatrixView<float> residual, Arena scratch,
+void LanguageHead::Forward(const kernels::Context& context, ResidualStream& stream, Arena scratch,
                            MatrixView<float> logits) const {
+  const auto addend = stream.Pending();
+  stream.pending = false;
   if (inputs_ == Inputs::kFloats) {
-    norm_.Forward(h, residual, {.floats = h});
+    const MatrixView<float> u = stream.addend;
+    norm_.Forward(context, addend, stream.sum, {.floats = u});
     const auto product = batch_invariant_ ? kernels::BatchInvariantMatmul : kernels::Matmul;
-    return product(h, weight(), nullptr, logits, {});
+    return product(context, u, weight(), nullptr, logits, {});
   }
-  const Rows u = Rows::Lay(scratch, inputs_, h.rows, width_);
-  norm_.Forward(h, residual, u);
-  kernels::QuantizedMatmul(u.codes, weight(), {multiplier_.as<float>(), nullptr, u.scales}, logits);
+  const Rows u = Rows::LayOut(scratch, inputs_, stream.sum.rows, width_);
+  norm_.Forward(context, addend, stream.sum, u);
+  kernels::QuantizedMatmul(context, u.codes, weight(), {multiplier_.as<float>(), nullptr, u.scales},
+                           logits);
 }
 
-void LanguageHead::AppendWeights(std::vector<std::span<const std::byte>>& weights) const {
-  norm_.AppendWeights(weights);
+void LanguageHead::VisitParameters(ParameterVisitor visit) const {
   const kernels::WeightView& view = weight();
-  weights.push_back({static_cast<const std::byte*>(view.data), static_cast<size_t>(view.bytes())});
-  if (multiplier_.size() > 0) weights.push_back(multiplier_.bytes());
+  norm_.VisitParameters(visit);
+  if (!tied()) {
+    visit({name_, {view.n, view.k}, ParameterRole::kMatrix, view.format.dtype, untied_.bytes()});
+  }
+  VisitBuffer(visit, ScaleName(name_), {view.n}, ParameterRole::kCodeScale, multiplier_);
 }
 
 }  // namespace whipsnake::engine

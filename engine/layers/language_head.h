@@ -6,16 +6,15 @@
 #ifndef WHIPSNAKE_ENGINE_LAYERS_LANGUAGE_HEAD_H_
 #define WHIPSNAKE_ENGINE_LAYERS_LANGUAGE_HEAD_H_
 
-#include <cstddef>
 #include <cstdint>
-#include <span>
 #include <string>
-#include <vector>
 
 #include "absl/status/statusor.h"
 #include "engine/base/arena.h"
+#include "engine/layers/block.h"
 #include "engine/layers/embedding.h"
 #include "engine/layers/norm.h"
+#include "engine/layers/parameter.h"
 #include "engine/layers/rows.h"
 #include "engine/layers/weights.h"
 #include "kernels/matrix.h"
@@ -45,18 +44,20 @@ class LanguageHead {
   static absl::StatusOr<LanguageHead> Load(WeightLoader& loader, const Shape& shape,
                                            const Embedding& embedding);
 
-  // residual[R,d] += h[R,d]; logits[R,V] = W norm(residual). h may be overwritten. `scratch` must
-  // have ScratchBytes(R) bytes.
-  void Forward(kernels::MatrixView<float> h, kernels::MatrixView<float> residual, Arena scratch,
+  // logits[R,V] = W norm(stream). Adds the pending addend to the stream and overwrites it with u,
+  // if that is floats. `scratch` must have ScratchBytes(R) bytes.
+  void Forward(const kernels::Context& context, ResidualStream& stream, Arena scratch,
                kernels::MatrixView<float> logits) const;
   int64_t ScratchBytes(int64_t rows) const;
 
-  // Appends every weight that Forward reads.
-  void AppendWeights(std::vector<std::span<const std::byte>>& weights) const;
+  bool tied() const { return untied_.view().data == nullptr; }
+  // Visits the norm and, unless it is tied, the weight.
+  void VisitParameters(ParameterVisitor visit) const;
 
  private:
-  const kernels::WeightView& weight() const { return untied_.view().data ? untied_.view() : tied_; }
+  const kernels::WeightView& weight() const { return tied() ? tied_ : untied_.view(); }
 
+  std::string name_;  // of the weight
   int64_t width_ = 0;
   Inputs inputs_ = Inputs::kFloats;
   bool batch_invariant_ = false;

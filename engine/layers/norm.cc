@@ -1,5 +1,7 @@
 #include "engine/layers/norm.h"
 
+#include <vector>
+
 #include "engine/base/status.h"
 #include "kernels/layer_norm/layer_norm.h"
 #include "kernels/rms_norm/rms_norm.h"
@@ -19,6 +21,7 @@ absl::StatusOr<Buffer> LoadDivided(WeightLoader& loader, const std::string& name
 absl::StatusOr<Norm> Norm::Load(WeightLoader& loader, const std::string& name, const Shape& shape,
                                 float scale) {
   Norm norm;
+  norm.name_ = name;
   norm.shape_ = shape;
   ASSIGN_OR_RETURN(norm.gamma_, LoadDivided(loader, name + ".weight", shape.width, scale));
   if (shape.kind == NormKind::kLayer) {
@@ -27,30 +30,30 @@ absl::StatusOr<Norm> Norm::Load(WeightLoader& loader, const std::string& name, c
   return norm;
 }
 
-void Norm::Forward(kernels::MatrixView<const float> h, kernels::MatrixView<float> residual,
-                   const Rows& out) const {
+void Norm::Forward(const kernels::Context& context, kernels::MatrixView<const float> h,
+                   kernels::MatrixView<float> residual, const Rows& out) const {
   const float* gamma = gamma_.as<float>();
   if (shape_.kind == NormKind::kRms) {
     if (out.codes.data != nullptr) {
-      kernels::ResidualRmsNorm(h, residual, gamma, shape_.epsilon, out.codes);
+      kernels::ResidualRmsNorm(context, h, residual, gamma, shape_.epsilon, out.codes);
     } else {
-      kernels::ResidualRmsNorm(h, residual, gamma, shape_.epsilon, out.floats);
+      kernels::ResidualRmsNorm(context, h, residual, gamma, shape_.epsilon, out.floats);
     }
     return;
   }
   const kernels::LayerNormWeights weights{gamma, beta_.as<float>(), shape_.epsilon};
   if (out.scales != nullptr) {
-    kernels::ResidualLayerNorm(h, residual, weights, out.codes, out.scales);
+    kernels::ResidualLayerNorm(context, h, residual, weights, out.codes, out.scales);
   } else if (out.codes.data != nullptr) {
-    kernels::ResidualLayerNorm(h, residual, weights, out.codes);
+    kernels::ResidualLayerNorm(context, h, residual, weights, out.codes);
   } else {
-    kernels::ResidualLayerNorm(h, residual, weights, out.floats);
+    kernels::ResidualLayerNorm(context, h, residual, weights, out.floats);
   }
 }
 
-void Norm::AppendWeights(std::vector<std::span<const std::byte>>& weights) const {
-  weights.push_back(gamma_.bytes());
-  if (beta_.size() > 0) weights.push_back(beta_.bytes());
+void Norm::VisitParameters(ParameterVisitor visit) const {
+  VisitBuffer(visit, name_ + ".weight", {shape_.width}, ParameterRole::kNormScale, gamma_);
+  VisitBuffer(visit, name_ + ".bias", {shape_.width}, ParameterRole::kBias, beta_);
 }
 
 }  // namespace whipsnake::engine

@@ -2,14 +2,12 @@
 #ifndef WHIPSNAKE_ENGINE_LAYERS_NORM_H_
 #define WHIPSNAKE_ENGINE_LAYERS_NORM_H_
 
-#include <cstddef>
 #include <cstdint>
-#include <span>
 #include <string>
-#include <vector>
 
 #include "absl/status/statusor.h"
 #include "engine/base/memory.h"
+#include "engine/layers/parameter.h"
 #include "engine/layers/rows.h"
 #include "engine/layers/weights.h"
 #include "kernels/matrix.h"
@@ -34,13 +32,13 @@ class Norm {
 
   // residual[T,d] += h[T,d], unless h is empty; out = norm(residual). out may alias h unless it
   // holds codes. RMSNorm does not support dynamic codes.
-  void Forward(kernels::MatrixView<const float> h, kernels::MatrixView<float> residual,
-               const Rows& out) const;
+  void Forward(const kernels::Context& context, kernels::MatrixView<const float> h,
+               kernels::MatrixView<float> residual, const Rows& out) const;
 
-  // Appends every weight that Forward reads.
-  void AppendWeights(std::vector<std::span<const std::byte>>& weights) const;
+  void VisitParameters(ParameterVisitor visit) const;
 
  private:
+  std::string name_;
   Shape shape_;
   Buffer gamma_, beta_;
 };

@@ -22,11 +22,16 @@ struct Rows {
   kernels::MatrixView<int8_t> codes = {};
   float* scales = nullptr;  // [T], of dynamic codes
 
-  static Rows Lay(Arena& arena, Inputs inputs, int64_t rows, int64_t cols) {
+  static Rows LayOut(Arena& arena, Inputs inputs, int64_t rows, int64_t cols) {
     if (inputs == Inputs::kFloats) return {.floats = arena.Matrix<float>(rows, cols)};
-    Rows laid{.codes = arena.Matrix<int8_t>(rows, cols)};
-    if (inputs == Inputs::kDynamicCodes) laid.scales = arena.Matrix<float>(rows, 1).data;
-    return laid;
+    Rows matrix{.codes = arena.Matrix<int8_t>(rows, cols)};
+    if (inputs == Inputs::kDynamicCodes) matrix.scales = arena.Matrix<float>(rows, 1).data;
+    return matrix;
+  }
+  // The columns [begin, begin + count).
+  Rows Columns(int64_t begin, int64_t count) const {
+    if (codes.data == nullptr) return {.floats = floats.Columns(begin, count)};
+    return {.codes = codes.Columns(begin, count), .scales = scales};
   }
 };
 

@@ -114,8 +114,8 @@ absl::StatusOr<TensorView> WeightLoader::Take(const std::string& name,
   return checkpoint_->Get(name, shape);
 }
 
-absl::Status WeightLoader::CheckAllTaken(const std::function<bool(std::string_view)>& known,
-                                         std::string_view model) const {
+absl::Status WeightLoader::CheckNoUnusedTensors(const std::function<bool(std::string_view)>& known,
+                                                std::string_view model) const {
   for (const auto& [name, tensor] : checkpoint_->tensors()) {
     if (taken_.contains(name) || known(name)) continue;
     return absl::InvalidArgumentError(absl::StrCat("tensor ", Quoted(name),
@@ -148,7 +148,7 @@ absl::StatusOr<WeightMatrix> WeightLoader::Matrix(const std::string& name, int64
     return WrongType(stored, tensor.dtype, type == DType::kI8 ? "I8" : kFloatTypes);
   }
   WeightMatrix matrix;
-  const int64_t bytes = n * k * kernels::ByteSize(type);
+  const int64_t bytes = n * kernels::WeightFormat(type).RowBytes(k);
   bytes_ += bytes;
   if (ledger_ == nullptr) return matrix;
   matrix.view_ = {tensor.data.data(), type, n, k};
@@ -179,7 +179,7 @@ absl::StatusOr<WeightMatrix> WeightLoader::TransposedMatrix(const std::string& n
   const int64_t shape[] = {k, n};
   ASSIGN_OR_RETURN(const TensorView tensor, FloatTensor(name, shape));
   WeightMatrix matrix;
-  const int64_t bytes = n * k * kernels::ByteSize(type);
+  const int64_t bytes = n * kernels::WeightFormat(type).RowBytes(k);
   bytes_ += bytes;
   if (ledger_ == nullptr) return matrix;
   ASSIGN_OR_RETURN(matrix.copy_, ledger_->Allocate(bytes, Purpose::kWeights, name));
@@ -195,6 +195,7 @@ absl::StatusOr<float> WeightLoader::Number(const std::string& name) {
                    FloatTensor(name, scalar ? std::span<const int64_t>() : one));
   float value;
   ToFloat(tensor, &value);
+  bytes_ += sizeof(value);
   if (std::isfinite(value)) return value;
   return absl::InvalidArgumentError(
       absl::StrCat("tensor ", Quoted(name), ": ", value, " seen, expected a finite number"));
@@ -217,8 +218,8 @@ absl::StatusOr<std::vector<float>> WeightLoader::Values(const std::string& name,
   return values;
 }
 
-absl::StatusOr<Buffer> WeightLoader::Hold(const std::string& name,
-                                          std::span<const std::byte> bytes) {
+absl::StatusOr<Buffer> WeightLoader::CopyBytes(const std::string& name,
+                                               std::span<const std::byte> bytes) {
   bytes_ += bytes.size();
   if (ledger_ == nullptr) return Buffer();
   ASSIGN_OR_RETURN(Buffer buffer, ledger_->Allocate(bytes.size(), Purpose::kWeights, name));
@@ -228,7 +229,7 @@ absl::StatusOr<Buffer> WeightLoader::Hold(const std::string& name,
 
 absl::StatusOr<Buffer> WeightLoader::Floats(const std::string& name, std::vector<int64_t> shape) {
   ASSIGN_OR_RETURN(const std::vector<float> values, Values(name, shape));
-  return Hold(name, std::as_bytes(std::span(values)));
+  return CopyBytes(name, std::as_bytes(std::span(values)));
 }
 
 absl::StatusOr<Buffer> WeightLoader::TransposedFloats(const std::string& name,
@@ -237,7 +238,7 @@ absl::StatusOr<Buffer> WeightLoader::TransposedFloats(const std::string& name,
   ASSIGN_OR_RETURN(std::vector<float> values, Values(name, shape));
   if (map != nullptr) std::ranges::transform(values, values.begin(), map);
   const std::vector<float> transposed = Transposed<float>(values, shape.front());
-  return Hold(name, std::as_bytes(std::span(transposed)));
+  return CopyBytes(name, std::as_bytes(std::span(transposed)));
 }
 
 absl::StatusOr<Buffer> WeightLoader::TransposedCodes(const std::string& name,
@@ -246,7 +247,7 @@ absl::StatusOr<Buffer> WeightLoader::TransposedCodes(const std::string& name,
   ASSIGN_OR_RETURN(const TensorView tensor, Take(stored, shape));
   if (tensor.dtype != DType::kI8) return WrongType(stored, tensor.dtype, "I8");
   const std::vector<std::byte> transposed = Transposed<std::byte>(tensor.data, shape.front());
-  return Hold(stored, transposed);
+  return CopyBytes(stored, transposed);
 }
 
 absl::StatusOr<std::vector<float>> WeightLoader::Scales(const std::string& name, int64_t n) {
@@ -284,7 +285,7 @@ absl::StatusOr<Buffer> WeightLoader::Derived(const std::string& what, int64_t n,
                        " seen, expected scales whose products are finite"));
     }
   }
-  return Hold(what, std::as_bytes(std::span(values)));
+  return CopyBytes(what, std::as_bytes(std::span(values)));
 }
 
 }  // namespace whipsnake::engine

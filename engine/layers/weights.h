@@ -61,8 +61,8 @@ class WeightLoader {
   // requested, except those for which `known` returns true because they are known to be
   // meaningless. A model that ignores a part of its file would compute something else. `model`
   // describes the expected model in the message: "a Mamba of 24 layers".
-  absl::Status CheckAllTaken(const std::function<bool(std::string_view)>& known,
-                             std::string_view model) const;
+  absl::Status CheckNoUnusedTensors(const std::function<bool(std::string_view)>& known,
+                                    std::string_view model) const;
   // Returns INVALID_ARGUMENT if the checkpoint has the tensor `name`, of any shape, with other
   // values than the tensor `same`. For a weight that the config ties and the checkpoint stores
   // twice.
@@ -116,7 +116,7 @@ class WeightLoader {
   // The same for a tensor of a float type.
   absl::StatusOr<TensorView> FloatTensor(const std::string& name, std::span<const int64_t> shape);
   // Counts the bytes and, unless it only plans, returns a copy of them.
-  absl::StatusOr<Buffer> Hold(const std::string& name, std::span<const std::byte> bytes);
+  absl::StatusOr<Buffer> CopyBytes(const std::string& name, std::span<const std::byte> bytes);
 
   const Checkpoint* checkpoint_;
   Ledger* ledger_;

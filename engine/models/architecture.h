@@ -7,7 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "engine/checkpoint/json.h"
+#include "engine/base/json_reader.h"
 
 namespace whipsnake::engine {
 

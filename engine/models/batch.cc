@@ -21,7 +21,7 @@ int64_t LogitRows(const Run& run) {
 
 }  // namespace
 
-absl::Status CheckRuns(std::span<const Run> runs, int64_t vocab_size) {
+absl::Status CheckRuns(std::span<const Run> runs, const ModelInfo& info) {
   for (size_t i = 0; i < runs.size(); ++i) {
     const Run& run = runs[i];
     if (run.tokens.empty())
@@ -29,10 +29,15 @@ absl::Status CheckRuns(std::span<const Run> runs, int64_t vocab_size) {
     if (run.state == nullptr)
       return absl::InvalidArgumentError(absl::StrCat("run ", i, ": no state"));
     for (const int32_t token : run.tokens) {
-      if (token < 0 || token >= vocab_size) {
-        return absl::InvalidArgumentError(
-            absl::StrCat("run ", i, ": token ", token, " seen, expected 0 to ", vocab_size - 1));
+      if (token < 0 || token >= info.vocab_size) {
+        return absl::InvalidArgumentError(absl::StrCat(
+            "run ", i, ": token ", token, " seen, expected 0 to ", info.vocab_size - 1));
       }
+    }
+    const int64_t positions = run.state->position() + std::ssize(run.tokens);
+    if (info.max_positions > 0 && positions > info.max_positions) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "run ", i, ": ", positions, " positions seen, expected at most ", info.max_positions));
     }
   }
   return absl::OkStatus();
@@ -64,8 +69,8 @@ absl::Status Workspace::Reserve(const Need& need) {
   return absl::OkStatus();
 }
 
-kernels::MatrixView<float> KeepLogitRows(std::span<const Run> runs,
-                                         kernels::MatrixView<float> rows) {
+kernels::MatrixView<float> CompactLogitRows(std::span<const Run> runs,
+                                            kernels::MatrixView<float> rows) {
   int64_t begin = 0, to = 0;
   for (const Run& run : runs) {
     const int64_t end = begin + std::ssize(run.tokens);

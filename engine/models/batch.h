@@ -15,8 +15,9 @@
 
 namespace whipsnake::engine {
 
-// Returns INVALID_ARGUMENT for a run without tokens or state, or with a token that is out of range.
-absl::Status CheckRuns(std::span<const Run> runs, int64_t vocab_size);
+// Returns INVALID_ARGUMENT for a run without tokens or state, with a token that is out of range, or
+// that goes beyond the model's last position.
+absl::Status CheckRuns(std::span<const Run> runs, const ModelInfo& info);
 
 BatchSize SizeOf(std::span<const Run> runs);
 
@@ -51,8 +52,8 @@ class Workspace {
 };
 
 // Moves the rows whose logits are wanted to the front and returns a view of them.
-kernels::MatrixView<float> KeepLogitRows(std::span<const Run> runs,
-                                         kernels::MatrixView<float> rows);
+kernels::MatrixView<float> CompactLogitRows(std::span<const Run> runs,
+                                            kernels::MatrixView<float> rows);
 
 }  // namespace whipsnake::engine
 

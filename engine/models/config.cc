@@ -1,8 +1,11 @@
 #include "engine/models/config.h"
 
+#include <nlohmann/json.hpp>
+
+#include "engine/base/files.h"
+#include "engine/base/json.h"
+#include "engine/base/json_reader.h"
 #include "engine/base/status.h"
-#include "engine/checkpoint/files.h"
-#include "engine/checkpoint/json.h"
 #include "engine/models/architecture.h"
 #include "engine/models/family.h"
 
@@ -24,7 +27,7 @@ std::string FamilyNames() {
 
 absl::StatusOr<std::string> ReadArchitecture(JsonObjectReader& reader) {
   if (!reader.Has("model_type") && !reader.Has("d_model")) {
-    reader.Refuse("model_type",
+    reader.Reject("model_type",
                   "an architecture such as \"mamba\" (or d_model, in the original form)");
   }
   std::string architecture = reader.Text("model_type", "mamba");

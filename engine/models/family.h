@@ -11,6 +11,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -18,11 +19,11 @@
 #include "engine/base/scheme.h"
 #include "engine/models/config.h"
 #include "engine/models/model.h"
+#include "engine/models/parameter_spec.h"
 #include "kernels/dtype.h"
 
 namespace whipsnake::engine {
 
-class RandomTensors;
 struct CalibrationSet;
 struct Conversion;
 struct QuantizationReport;
@@ -48,8 +49,8 @@ struct Family {
                                                        const ModelOptions& options,
                                                        const ModelEnvironment& environment);
 
-  // Adds every tensor of a model of this config, with its usual initialization.
-  void (*add_random_tensors)(const ModelConfig& config, RandomTensors& tensors);
+  // Returns every parameter of a model of this config, with its usual initialization.
+  std::vector<ParameterSpec> (*parameters)(const ModelConfig& config);
 
   // Returns INVALID_ARGUMENT if a model of this config cannot be quantized with the recipe, whose
   // scheme must be one of the family's.

@@ -44,7 +44,8 @@ double LogNormalizer(std::span<const float> logits, std::vector<float>& scratch)
     const int64_t count = std::min(std::ssize(scratch) - begin, kBlocks * kernels::kSoftmaxBlock);
     sums.fill(0);
     float* piece = scratch.data() + begin;
-    kernels::SoftmaxWeights(piece, count, largest, /*scale=*/1, piece, sums.data());
+    kernels::SoftmaxWeights(kernels::Context(), piece, count, largest, /*scale=*/1, piece,
+                            sums.data());
     for (const float block : sums) sum += block;
   }
   return largest + std::log(sum);

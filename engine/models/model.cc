@@ -10,6 +10,14 @@
 
 namespace whipsnake::engine {
 
+std::vector<std::span<const std::byte>> DecodeWeights(const Model& model) {
+  std::vector<std::span<const std::byte>> weights;
+  model.VisitParameters([&](const Parameter& parameter) {
+    if (parameter.read_by_every_step) weights.push_back(parameter.bytes);
+  });
+  return weights;
+}
+
 absl::Status CheckLanguageModel(const ModelInfo& info) {
   if (info.labels == 0) return absl::OkStatus();
   return absl::FailedPreconditionError(absl::StrCat("a sequence classifier of ", info.labels,

@@ -20,49 +20,14 @@
 #include "engine/base/executor.h"
 #include "engine/base/memory.h"
 #include "engine/base/scheme.h"
+#include "engine/layers/parameter.h"
+#include "engine/layers/state.h"
 #include "kernels/matrix.h"
 
 namespace whipsnake::engine {
 
 class Checkpoint;
 struct ModelConfig;
-
-// The state of a sequence: an explicit value that can be copied, forked, saved and restored.
-// Belongs to the model that made it. Not thread-safe, but any number of threads may read it at
-// once.
-class State {
- public:
-  virtual ~State() = default;
-
-  // Tokens consumed so far.
-  virtual int64_t position() const = 0;
-
-  // Whether the state still contains its earlier states, as a cache of keys and values does. A
-  // recurrent state forgets them.
-  virtual bool rewindable() const { return false; }
-  // Returns the state after `position` tokens: its own position or, if it is rewindable, any from 0
-  // to its own. The copy is independent of this state, but both may share memory that neither
-  // changes. Returns INVALID_ARGUMENT for any other position, RESOURCE_EXHAUSTED if the ledger
-  // refuses.
-  virtual absl::StatusOr<std::unique_ptr<State>> CloneAt(int64_t position) const = 0;
-  absl::StatusOr<std::unique_ptr<State>> Clone() const { return CloneAt(position()); }
-
-  // Allocates the memory that the sequence needs to reach this many tokens, if the state grows with
-  // them, so that no Forward fails for lack of it. Returns RESOURCE_EXHAUSTED if the ledger
-  // refuses.
-  virtual absl::Status MakeRoom(int64_t /*positions*/) { return absl::OkStatus(); }
-  // Frees the part of that memory that no token uses yet.
-  virtual void ReleaseRoom() {}
-
-  // The bytes of memory that the state holds.
-  virtual int64_t bytes() const = 0;
-  // Appends the pieces of that memory. States that share memory have the same pieces.
-  virtual void AppendMemory(std::vector<std::span<const std::byte>>& pieces) const = 0;
-
-  // Writes saved_bytes() bytes, from which Model::RestoreState makes the same state.
-  virtual int64_t saved_bytes() const { return bytes(); }
-  virtual void Save(std::span<std::byte> out) const = 0;
-};
 
 enum class LogitsOf { kNone, kLast, kAll };
 
@@ -136,11 +101,13 @@ class Model {
   // thread.
   virtual absl::Status CheckWeights() const { return absl::OkStatus(); }
 
-  // The weights that one decode step reads, as they lie in memory: including the head, but nothing
-  // of an untied input embedding. For benchmarks that compare a step with a plain read of the same
-  // bytes.
-  virtual std::vector<std::span<const std::byte>> DecodeWeights() const = 0;
+  // Visits every parameter that the model holds.
+  virtual void VisitParameters(ParameterVisitor /*visit*/) const {}
 };
+
+// The weights that one step of decoding reads, as they lie in memory. For benchmarks that compare a
+// step with a plain read of the same bytes.
+std::vector<std::span<const std::byte>> DecodeWeights(const Model& model);
 
 // The resources that a model uses. They must outlive the model.
 struct ModelEnvironment {

@@ -5,13 +5,14 @@
 #include <vector>
 
 #include "absl/strings/str_join.h"
+#include "engine/base/atomic_file.h"
+#include "engine/base/files.h"
 #include "engine/base/status.h"
-#include "engine/checkpoint/files.h"
-#include "engine/checkpoint/random_tokenizer.h"
 #include "engine/checkpoint/safetensors.h"
 #include "engine/models/config.h"
 #include "engine/models/family.h"
-#include "engine/models/random_tensors.h"
+#include "engine/models/parameter_spec.h"
+#include "engine/tokenizer/random_tokenizer.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -37,7 +38,7 @@ absl::Status WriteRandomModel(std::string_view config_json, uint64_t seed,
   }
   ASSIGN_OR_RETURN(AtomicDirectory made, AtomicDirectory::Create(directory));
   const int64_t bytes = config.parameters * static_cast<int64_t>(sizeof(float));
-  RETURN_IF_ERROR(CheckRoom(made.path(), bytes));
+  RETURN_IF_ERROR(CheckDiskSpace(made.path(), bytes));
 
   const std::filesystem::path path = made.path();
   RETURN_IF_ERROR(WriteFileAtomically(path / "config.json", config_json));
@@ -45,9 +46,9 @@ absl::Status WriteRandomModel(std::string_view config_json, uint64_t seed,
       WriteFileAtomically(path / "generation_config.json", MakeGenerationConfig(config)));
   RETURN_IF_ERROR(
       WriteFileAtomically(path / "tokenizer.json", MakeByteLevelTokenizer(config.tokenizer_size)));
-  RandomTensors tensors(seed, bytes, progress);
-  config.family->add_random_tensors(config, tensors);
-  RETURN_IF_ERROR(WriteSafetensors(path / "model.safetensors", tensors.list()));
+  const std::vector<ParameterSpec> parameters = config.family->parameters(config);
+  RETURN_IF_ERROR(
+      WriteSafetensors(path / "model.safetensors", InitialTensors(parameters, seed, progress)));
   return made.Commit();
 }
 

@@ -1,12 +1,14 @@
 #include "engine/quantize/calibration.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <random>
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "engine/base/json.h"
+#include "engine/base/json_reader.h"
 #include "engine/base/status.h"
-#include "engine/checkpoint/json.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -53,7 +55,7 @@ absl::StatusOr<Samples> FromJsonLines(std::string_view text, const Tokenizer& to
     const auto document = ParseJsonObject(line);
     if (!document.ok()) return refuse(document.status());
     JsonObjectReader reader(*document);
-    if (!reader.Has("text")) reader.Refuse("text", "a string");
+    if (!reader.Has("text")) reader.Reject("text", "a string");
     const std::string content = reader.Text("text", "");
     if (!reader.status().ok()) return refuse(reader.status());
     auto tokens = tokenizer.Encode(content);

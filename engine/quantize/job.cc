@@ -1,89 +1,24 @@
 #include "engine/quantize/job.h"
 
 #include <algorithm>
-#include <cmath>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <utility>
+#include <vector>
 
+#include "engine/base/files.h"
 #include "engine/base/status.h"
+#include "engine/checkpoint/tokenizer_files.h"
+#include "engine/evaluate/perplexity.h"
 #include "engine/layers/weights.h"
+#include "engine/models/architecture.h"
 
 namespace whipsnake::engine {
 namespace {
 
 namespace fs = std::filesystem;
-using kernels::MatrixView;
 
-constexpr float kSmallestWeight = 1e-5f;
-constexpr double kSmoothing = 0.5;  // α: half of an outlier moves into the weights
-
-}  // namespace
-
-void QuantizedTensors::AddWeight(const std::string& name, std::vector<int64_t> shape,
-                                 std::span<const float> values, bool scale_per_row) {
-  const int64_t rows = shape.front();
-  const QuantizedWeight quantized =
-      QuantizeWeight({values.data(), rows, std::ssize(values) / rows}, scale_per_row);
-  tensors.push_back(CodesTensor(CodesName(name), std::move(shape), quantized.codes));
-  AddFloats(ScaleName(name), {std::ssize(quantized.scale)}, quantized.scale);
-  errors[name] = quantized.error;
-}
-
-void QuantizedTensors::AddFloats(const std::string& name, std::vector<int64_t> shape,
-                                 std::span<const float> values) {
-  tensors.push_back(FloatsTensor(name, std::move(shape), values));
-}
-
-void QuantizedTensors::AddTable(const std::string& name, std::vector<int64_t> shape,
-                                std::span<const float> values, int64_t bits) {
-  if (bits == 8) return AddWeight(name, std::move(shape), values, /*scale_per_row=*/true);
-  OwnedTensor tensor{name, kernels::DType::kBF16, std::move(shape),
-                     std::vector<std::byte>(2 * values.size())};
-  auto* out = reinterpret_cast<uint16_t*>(tensor.data.data());
-  for (size_t i = 0; i < values.size(); ++i) out[i] = kernels::ToBF16(values[i]);
-  tensors.push_back(std::move(tensor));
-}
-
-absl::StatusOr<std::vector<float>> ReadFinite(const Checkpoint& checkpoint, const std::string& name,
-                                              std::vector<int64_t> shape) {
-  ASSIGN_OR_RETURN(const TensorView tensor, checkpoint.Get(name, shape));
-  std::vector<float> values(tensor.elements());
-  ToFloat(tensor, values.data());
-  for (size_t i = 0; i < values.size(); ++i) {
-    if (std::isfinite(values[i])) continue;
-    return absl::InvalidArgumentError(absl::StrCat("tensor ", Quoted(name), ": ", values[i],
-                                                   " at place ", i,
-                                                   " seen, expected finite numbers"));
-  }
-  return values;
-}
-
-std::vector<float> SmoothingOf(const std::vector<float>& absmax, MatrixView<const float> weight) {
-  std::vector<float> smoothing(weight.cols, 1.0f);
-  for (int64_t c = 0; c < weight.cols; ++c) {
-    float largest = 0;
-    for (int64_t r = 0; r < weight.rows; ++r)
-      largest = std::max(largest, std::abs(weight.row(r)[c]));
-    // A column of zeros takes the outlier entirely. A channel that is always 0 is left unchanged.
-    const double m = std::pow(absmax[c], kSmoothing) /
-                     std::pow(std::max(largest, kSmallestWeight), 1 - kSmoothing);
-    if (absmax[c] > 0) smoothing[c] = std::max(static_cast<float>(m), kSmallestWeight);
-  }
-  return smoothing;
-}
-
-void ScaleColumns(MatrixView<float> weight, const std::vector<float>& factors) {
-  for (int64_t r = 0; r < weight.rows; ++r) {
-    for (int64_t c = 0; c < weight.cols; ++c) weight.row(r)[c] *= factors[c];
-  }
-}
-
-float SmoothedAbsMax(const std::vector<float>& absmax, const std::vector<float>& smoothing) {
-  float largest = 0;
-  for (size_t i = 0; i < absmax.size(); ++i) largest = std::max(largest, absmax[i] / smoothing[i]);
-  return largest;
-}
-
+// Returns INVALID_ARGUMENT for a token outside of [0, vocab_size).
 absl::Status CheckTokens(const CalibrationSet& calibration, int64_t vocab_size) {
   for (const Samples* samples : {&calibration.samples, &calibration.held_out}) {
     for (const auto& sample : *samples) {
@@ -98,7 +33,48 @@ absl::Status CheckTokens(const CalibrationSet& calibration, int64_t vocab_size) 
   return absl::OkStatus();
 }
 
-absl::Status Feed(Model& model, const Samples& samples, const Stage& stage) {
+}  // namespace
+
+QuantizationJob::QuantizationJob(const QuantizationInputs& inputs, int64_t vocab_size)
+    : calibration_(inputs.calibration),
+      options_(inputs.options),
+      recipe_(inputs.options.recipe),
+      environment_(inputs.environment),
+      progress_(inputs.progress),
+      parameters_(inputs.config.parameters),
+      vocab_size_(vocab_size) {}
+
+absl::StatusOr<QuantizationReport> QuantizationJob::Run(const std::string& directory,
+                                                        const std::string& out) {
+  RETURN_IF_ERROR(Open(directory));
+  // Created before the long work, so that an impossible target is refused now.
+  ASSIGN_OR_RETURN(AtomicDirectory made, AtomicDirectory::Create(out));
+  RETURN_IF_ERROR(CheckDiskSpace(made.path(), parameters_));
+  const absl::Status computed = Compute();
+  RETURN_IF_ERROR(checkpoint_->Check());  // first, as changed files may cause other errors
+  if (!computed.ok()) return WithPath(computed, directory);
+  report_.scheme = recipe_.scheme;
+  report_.calibration_tokens = calibration_.tokens();
+  report_.calibration_digest = calibration_.digest;
+  report_.float_bytes = parameters_ * static_cast<int64_t>(sizeof(float));
+  RETURN_IF_ERROR(Write(directory, made));
+  return std::move(report_);
+}
+
+absl::Status QuantizationJob::Open(const std::string& directory) {
+  ASSIGN_OR_RETURN(config_json_, ReadTextFile(directory + "/config.json"));
+  RETURN_IF_ERROR(CheckTokens(calibration_, vocab_size_));
+  ASSIGN_OR_RETURN(checkpoint_, Checkpoint::Open(directory));
+  const absl::Status prepared = Prepare();
+  RETURN_IF_ERROR(checkpoint_->Check());
+  if (!prepared.ok()) return WithPath(prepared, directory);
+  ASSIGN_OR_RETURN(
+      memory_, environment_.ledger->Reserve(parameters_, Purpose::kWorkspace, "quantized weights"));
+  return absl::OkStatus();
+}
+
+absl::Status QuantizationJob::RunSamples(Model& model, const Samples& samples,
+                                         const Stage& stage) const {
   const int64_t most = model.info().max_positions;
   for (size_t i = 0; i < samples.size(); ++i) {
     RETURN_IF_ERROR(stage(static_cast<double>(i) / samples.size()));
@@ -111,48 +87,95 @@ absl::Status Feed(Model& model, const Samples& samples, const Stage& stage) {
   return stage(1);
 }
 
-Samples SomeOf(const Samples& samples) {
+absl::Status QuantizationJob::RunSomeHeldOut(Model& model, const Stage& stage) const {
   constexpr size_t kSome = 8;
-  return Samples(samples.begin(), samples.begin() + std::min(kSome, samples.size()));
+  const Samples& all = calibration_.held_out;
+  return RunSamples(model, Samples(all.begin(), all.begin() + std::min(kSome, all.size())), stage);
 }
 
-SiteReport MakeSiteReport(int64_t layer, std::string site, std::span<const float> scale,
-                          const RoundingError& error) {
+absl::StatusOr<double> QuantizationJob::HeldOutLoss(Model& model, const Stage& stage) const {
+  double loss = 0;
+  int64_t predicted = 0;
+  for (size_t i = 0; i < calibration_.held_out.size(); ++i) {
+    RETURN_IF_ERROR(stage(static_cast<double>(i) / calibration_.held_out.size()));
+    const std::vector<int32_t>& sample = calibration_.held_out[i];
+    if (sample.size() < 2) continue;
+    const PerplexityOptions whole{.window = static_cast<int64_t>(sample.size()),
+                                  .known_tokens = calibration_.known_tokens,
+                                  .priority = Priority::kTraining};
+    ASSIGN_OR_RETURN(const Perplexity result,
+                     EvaluatePerplexity(model, *environment_.executor, sample, whole));
+    loss += result.nll * result.predicted;
+    predicted += result.predicted;
+  }
+  return predicted == 0 ? 0 : loss / predicted;
+}
+
+void QuantizationJob::AddSiteReport(int64_t layer, std::string site, std::span<const float> scale,
+                                    const RoundingError& error) {
   const auto [smallest, largest] = std::ranges::minmax(scale);
-  return {layer,   std::move(site),   std::ssize(scale), smallest,
-          largest, error.clip_rate(), error.snr_db()};
+  report_.sites.push_back({layer, std::move(site), std::ssize(scale), smallest, largest,
+                           error.clip_rate(), error.snr_db()});
 }
 
-void AppendWeightReports(const QuantizedTensors& quantized, std::string_view layer_prefix,
-                         int64_t layers, QuantizationReport& report) {
-  const auto tensors = Checkpoint::Of(quantized.tensors);
-  for (const auto& [name, error] : quantized.errors) {
+void QuantizationJob::AddWeightReports(std::string_view layer_prefix, int64_t layers) {
+  const auto tensors = Checkpoint::Of(quantized_.tensors);
+  for (const auto& [name, error] : quantized_.errors) {
     const TensorView scale = tensors->tensors().at(ScaleName(name));
     std::vector<float> scales(scale.elements());
     ToFloat(scale, scales.data());
     const int64_t layer =
         name.starts_with(layer_prefix) ? std::stoll(name.substr(layer_prefix.size())) : layers;
-    report.sites.push_back(MakeSiteReport(layer, name, scales, error));
+    AddSiteReport(layer, name, scales, error);
   }
 }
 
-absl::Status WriteQuantized(const std::string& directory, const std::string& config_json,
-                            const QuantizedTensors& quantized, const WorkProgress& progress,
-                            QuantizationReport& report, AtomicDirectory& made) {
-  RETURN_IF_ERROR(progress("Writing", 0.95));
+// The original config.json with quantization_config added.
+std::string QuantizationJob::ConfigJson() const {
+  auto config = nlohmann::ordered_json::parse(config_json_);
+  config["quantization_config"] = {{"quant_method", Name(recipe_.scheme)},
+                                   {"version", kQuantizationVersion},
+                                   {"bits", 8},
+                                   {"scheme", Name(recipe_.scheme)},
+                                   {"head_bits", recipe_.head_bits},
+                                   {"calibration_digest", calibration_.digest},
+                                   {"calibration_tokens", calibration_.tokens()}};
+  if (report_.percentile) config["quantization_config"]["percentile"] = *report_.percentile;
+  EditConfig(config);
+  return config.dump(2) + "\n";
+}
+
+// Writes config.json, the report, the tensors, and copies of the tokenizer's and the generation's
+// files, and commits the directory.
+absl::Status QuantizationJob::Write(const std::string& directory, AtomicDirectory& made) {
+  RETURN_IF_ERROR(progress_("Writing", 0.95));
   std::vector<NamedTensor> tensors;
-  for (const OwnedTensor& tensor : quantized.tensors) {
+  for (const OwnedTensor& tensor : quantized_.tensors) {
     tensors.push_back({tensor.name, tensor.view()});
-    report.quantized_bytes += std::ssize(tensor.data);
+    report_.quantized_bytes += std::ssize(tensor.data);
   }
   const fs::path to = made.path();
-  RETURN_IF_ERROR(CopyCompanions(directory, made.path()));
-  RETURN_IF_ERROR(WriteFileAtomically(to / "config.json", config_json));
-  RETURN_IF_ERROR(WriteFileAtomically(to / "quantization_report.json", ReportJson(report)));
+  RETURN_IF_ERROR(CopyTokenizerFiles(directory, made.path()));
+  RETURN_IF_ERROR(WriteFileAtomically(to / "config.json", ConfigJson()));
+  RETURN_IF_ERROR(WriteFileAtomically(to / "quantization_report.json", ReportJson(report_)));
   RETURN_IF_ERROR(WriteSafetensors(to / "model.safetensors", tensors));
   RETURN_IF_ERROR(made.Commit());
-  progress("Done", 1).IgnoreError();  // the output exists: it is too late to cancel
+  progress_("Done", 1).IgnoreError();  // the output exists: it is too late to cancel
   return absl::OkStatus();
+}
+
+absl::Status QuantizeParts(
+    int64_t parts, Executor& executor, const std::function<absl::Status(double)>& progress,
+    absl::FunctionRef<absl::Status(const kernels::Context& context, int64_t part)> quantize) {
+  for (int64_t part = 0; part < parts; ++part) {
+    RETURN_IF_ERROR(progress(static_cast<double>(part) / parts));
+    absl::Status status;
+    RETURN_IF_ERROR(executor.TryRun(Priority::kTraining, [&](const kernels::Context& context) {
+      status = quantize(context, part);
+    }));
+    RETURN_IF_ERROR(status);
+  }
+  return progress(1);
 }
 
 }  // namespace whipsnake::engine

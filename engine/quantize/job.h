@@ -1,20 +1,28 @@
-// Functions that the quantizations of all architectures share.
+// The quantization of one model directory, as far as it is the same for all families.
 #ifndef WHIPSNAKE_ENGINE_QUANTIZE_JOB_H_
 #define WHIPSNAKE_ENGINE_QUANTIZE_JOB_H_
 
+#include <cstddef>
 #include <cstdint>
-#include <map>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <span>
 #include <string>
 #include <string_view>
-#include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "engine/base/atomic_file.h"
+#include "engine/base/executor.h"
+#include "engine/base/memory.h"
+#include "engine/base/progress.h"
 #include "engine/checkpoint/checkpoint.h"
-#include "engine/checkpoint/files.h"
+#include "engine/models/config.h"
 #include "engine/models/model.h"
-#include "engine/quantize/codes.h"
+#include "engine/quantize/calibration.h"
 #include "engine/quantize/quantize.h"
+#include "engine/quantize/quantized_tensors.h"
 
 namespace whipsnake::engine {
 
@@ -34,57 +42,70 @@ struct Stage {
   }
 };
 
-// The results of quantization: tensors and the rounding errors of the weights.
-struct QuantizedTensors {
-  std::vector<OwnedTensor> tensors;
-  std::map<std::string, RoundingError> errors;  // by the weight's name
-
-  // Adds a weight's codes and scales. `shape` begins with the number of rows.
-  void AddWeight(const std::string& name, std::vector<int64_t> shape, std::span<const float> values,
-                 bool scale_per_row);
-  void AddFloats(const std::string& name, std::vector<int64_t> shape,
-                 std::span<const float> values);
-  // Adds an embedding or a head [rows,cols]: as codes with one scale per row if `bits` is 8, else
-  // in bf16.
-  void AddTable(const std::string& name, std::vector<int64_t> shape, std::span<const float> values,
-                int64_t bits);
+// What a quantization works with. Everything must outlive the job.
+struct QuantizationInputs {
+  const ModelConfig& config;
+  const CalibrationSet& calibration;
+  const QuantizeOptions& options;
+  const ModelEnvironment& environment;
+  const WorkProgress& progress;
 };
 
-// Reads the tensor `name` as fp32. Returns INVALID_ARGUMENT, naming the tensor, if a value is not
-// finite.
-absl::StatusOr<std::vector<float>> ReadFinite(const Checkpoint& checkpoint, const std::string& name,
-                                              std::vector<int64_t> shape);
+// Runs the steps of one quantization; a family derives from it. Used once.
+class QuantizationJob {
+ public:
+  virtual ~QuantizationJob() = default;
 
-// SmoothQuant's factors: an input is divided by its factor, and the weight's column is multiplied
-// by it. max|x_j|^α / max|W_j|^(1-α), α = 1/2 (arXiv 2211.10438, equation 4). absmax[K],
-// weight[N,K].
-std::vector<float> SmoothingOf(const std::vector<float>& absmax,
-                               kernels::MatrixView<const float> weight);
-void ScaleColumns(kernels::MatrixView<float> weight, const std::vector<float>& factors);
-// The largest magnitude of the inputs after their division by the factors.
-float SmoothedAbsMax(const std::vector<float>& absmax, const std::vector<float>& smoothing);
+  // Quantizes `directory` into `out`; see QuantizeModel().
+  absl::StatusOr<QuantizationReport> Run(const std::string& directory, const std::string& out);
 
-// Returns INVALID_ARGUMENT for a token outside of [0, vocab_size).
-absl::Status CheckTokens(const CalibrationSet& calibration, int64_t vocab_size);
+ protected:
+  QuantizationJob(const QuantizationInputs& inputs, int64_t vocab_size);
 
-// Runs one forward pass per sample. Samples are cut at the model's positions.
-absl::Status Feed(Model& model, const Samples& samples, const Stage& stage);
-// The first few samples, which are enough to measure errors.
-Samples SomeOf(const Samples& samples);
+  // Reads what the job needs of the checkpoint. Called before the output exists.
+  virtual absl::Status Prepare() { return absl::OkStatus(); }
+  // Fills in quantized_ and the report, up to 0.95 of the progress.
+  virtual absl::Status Compute() = 0;
+  // Adapts config.json; Run() has added the keys of "quantization_config" that all families have.
+  virtual void EditConfig(nlohmann::ordered_json& config) const = 0;
 
-SiteReport MakeSiteReport(int64_t layer, std::string site, std::span<const float> scale,
-                          const RoundingError& error);
-// Appends the reports of the weights. The names of a layer's weights begin with `layer_prefix` and
-// its number; all other weights are reported for layer `layers`.
-void AppendWeightReports(const QuantizedTensors& quantized, std::string_view layer_prefix,
-                         int64_t layers, QuantizationReport& report);
+  // Runs one forward pass per sample, cut at the model's positions.
+  absl::Status RunSamples(Model& model, const Samples& samples, const Stage& stage) const;
+  // Runs the first few held-out samples, which are enough to measure errors.
+  absl::Status RunSomeHeldOut(Model& model, const Stage& stage) const;
+  // The loss of the model on the held-out text, in nats per token.
+  absl::StatusOr<double> HeldOutLoss(Model& model, const Stage& stage) const;
 
-// Writes the directory and commits it: config.json, the report, the tensors, and copies of the
-// tokenizer's and the generation's files in `directory`. Adds the tensors' bytes to
-// report.quantized_bytes.
-absl::Status WriteQuantized(const std::string& directory, const std::string& config_json,
-                            const QuantizedTensors& quantized, const WorkProgress& progress,
-                            QuantizationReport& report, AtomicDirectory& made);
+  void AddSiteReport(int64_t layer, std::string site, std::span<const float> scale,
+                     const RoundingError& error);
+  // Adds the reports of the weights. The names of a layer's weights begin with `layer_prefix` and
+  // its number; all other weights are reported for layer `layers`.
+  void AddWeightReports(std::string_view layer_prefix, int64_t layers);
+
+  const CalibrationSet& calibration_;
+  const QuantizeOptions& options_;
+  const Recipe& recipe_;
+  const ModelEnvironment& environment_;
+  const WorkProgress& progress_;
+  std::shared_ptr<const Checkpoint> checkpoint_;  // of the float model
+  QuantizedTensors quantized_;
+  QuantizationReport report_;
+
+ private:
+  absl::Status Open(const std::string& directory);
+  std::string ConfigJson() const;
+  absl::Status Write(const std::string& directory, AtomicDirectory& made);
+
+  const int64_t parameters_, vocab_size_;
+  std::string config_json_;
+  Reservation memory_;
+};
+
+// Calls quantize(part) for each part from 0 to `parts` - 1 on the executor, at the priority of
+// training. `progress` receives the fraction that is done. Ends with the first error of either.
+absl::Status QuantizeParts(
+    int64_t parts, Executor& executor, const std::function<absl::Status(double)>& progress,
+    absl::FunctionRef<absl::Status(const kernels::Context& context, int64_t part)> quantize);
 
 }  // namespace whipsnake::engine
 

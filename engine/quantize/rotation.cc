@@ -8,11 +8,11 @@
 
 namespace whipsnake::engine {
 
-void RotateRows(kernels::MatrixView<float> weight) {
-  kernels::Hadamard(weight, 1.0f / std::sqrt(static_cast<float>(weight.cols)), weight);
+void RotateRows(const kernels::Context& context, kernels::MatrixView<float> weight) {
+  kernels::Hadamard(context, weight, 1.0f / std::sqrt(static_cast<float>(weight.cols)), weight);
 }
 
-void RotateColumns(kernels::MatrixView<float> weight) {
+void RotateColumns(const kernels::Context& context, kernels::MatrixView<float> weight) {
   // Works on several columns at once, so that whole cache lines of a row are used.
   constexpr int64_t kColumns = 64;
   std::vector<float> transposed(kColumns * weight.rows);
@@ -22,7 +22,7 @@ void RotateColumns(kernels::MatrixView<float> weight) {
     for (int64_t r = 0; r < weight.rows; ++r) {
       for (int64_t c = 0; c < count; ++c) columns.row(c)[r] = weight.row(r)[begin + c];
     }
-    RotateRows(columns);
+    RotateRows(context, columns);
     for (int64_t r = 0; r < weight.rows; ++r) {
       for (int64_t c = 0; c < count; ++c) weight.row(r)[begin + c] = columns.row(c)[r];
     }

@@ -6,8 +6,8 @@
 
 #include <random>
 
-#include "engine/checkpoint/random_tokenizer.h"
 #include "engine/structured/constraint.h"
+#include "engine/tokenizer/random_tokenizer.h"
 
 namespace whipsnake::engine {
 namespace {

@@ -14,12 +14,12 @@
 #include <vector>
 
 #include "absl/strings/str_replace.h"
+#include "engine/base/json.h"
 #include "engine/base/status.h"
-#include "engine/checkpoint/json.h"
+#include "engine/base/utf8.h"
 #include "engine/structured/code_points.h"
 #include "engine/structured/number_grammar.h"
 #include "engine/structured/regex_grammar.h"
-#include "engine/tokenizer/utf8.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -31,15 +31,10 @@ constexpr int kMaxSchemaDepth = 64;  // nesting depth of schemas
 // Limited because looking up a key in an ordered object is a linear search.
 constexpr int kMaxKeys = 1024;
 
-std::string Shown(const Json& value) { return Described(nlohmann::json(value)); }
-
 // Shortens a key for a field's path: paths are repeated in messages, and keys may be long.
-std::string PathKey(const std::string& key) {
-  constexpr size_t kMaxBytes = 64;
-  if (key.size() <= kMaxBytes) return key;
-  size_t end = kMaxBytes;
-  while (end > 0 && (static_cast<uint8_t>(key[end]) & 0xc0) == 0x80) --end;  // whole characters
-  return key.substr(0, end) + "...";
+std::string PathKey(std::string_view key) {
+  constexpr int64_t kMaxBytes = 67;  // with the "..." of a key that is cut
+  return BoundedUtf8(key, kMaxBytes);
 }
 
 // Keywords that do not restrict the value.
@@ -202,7 +197,8 @@ class SchemaCompiler {
   Expression Compile(const Json& schema, const std::string& path) {
     if (!status_.ok() || pool_.overflowed()) return ExpressionPool::kNothing;
     if (depth_ >= kMaxSchemaDepth) {
-      Refuse(path, "schemas nested deeper", absl::StrCat("at most ", kMaxSchemaDepth, " levels"));
+      Refuse(path, "schemas nested too deeply",
+             absl::StrCat("at most ", kMaxSchemaDepth, " levels"));
       return ExpressionPool::kNothing;
     }
     ++depth_;
@@ -237,7 +233,7 @@ class SchemaCompiler {
       return schema.get<bool>() ? json_.value() : ExpressionPool::kNothing;
     }
     if (!schema.is_object()) {
-      Refuse(path, Shown(schema), "a schema: an object, true or false");
+      Refuse(path, Described(schema), "a schema: an object, true or false");
       return ExpressionPool::kNothing;
     }
     if (schema.contains("$ref")) return Reference(schema, path);
@@ -257,7 +253,7 @@ class SchemaCompiler {
     Allow(schema, path, {"$ref"});
     const std::string where = path + ".$ref";
     if (!schema["$ref"].is_string()) {
-      Refuse(where, Shown(schema["$ref"]), "a text such as \"#/$defs/name\"");
+      Refuse(where, Described(schema["$ref"]), "a text such as \"#/$defs/name\"");
       return ExpressionPool::kNothing;
     }
     const std::string name = schema["$ref"].get<std::string>();
@@ -306,7 +302,7 @@ class SchemaCompiler {
     Allow(schema, path, {"anyOf"});
     const Json& list = schema["anyOf"];
     if (!list.is_array() || list.empty()) {
-      Refuse(path + ".anyOf", Shown(list), "a list of schemas");
+      Refuse(path + ".anyOf", Described(list), "a list of schemas");
       return ExpressionPool::kNothing;
     }
     std::vector<Expression> forms;
@@ -324,7 +320,7 @@ class SchemaCompiler {
     Allow(schema, path, {"enum", "type"});
     const Json& list = schema["enum"];
     if (!list.is_array() || list.empty()) {
-      Refuse(path + ".enum", Shown(list), "a list of values");
+      Refuse(path + ".enum", Described(list), "a list of values");
       return ExpressionPool::kNothing;
     }
     const std::set<std::string> types = Types(schema, path);
@@ -363,7 +359,7 @@ class SchemaCompiler {
       if (name.is_string() && AllTypes().contains(name.get<std::string>())) {
         types.insert(name.get<std::string>());
       } else {
-        Refuse(path + ".type", Shown(name),
+        Refuse(path + ".type", Described(name),
                "object, array, string, integer, number, boolean or null, or a list of them");
       }
     }
@@ -424,7 +420,7 @@ class SchemaCompiler {
         (value.is_number_float() && value.get<double>() == std::floor(value.get<double>()));
     const double number = is_whole ? value.get<double>() : -1;
     if (number >= 0 && number <= kMaxRepetitions) return static_cast<int64_t>(number);
-    Refuse(absl::StrCat(path, ".", key), Shown(value),
+    Refuse(absl::StrCat(path, ".", key), Described(value),
            absl::StrCat("an integer from 0 to ", kMaxRepetitions));
     return otherwise;
   }
@@ -446,7 +442,7 @@ class SchemaCompiler {
 
   Expression Pattern(const Json& pattern, const std::string& path) {
     if (!pattern.is_string()) {
-      Refuse(path, Shown(pattern), "a regular expression");
+      Refuse(path, Described(pattern), "a regular expression");
       return ExpressionPool::kNothing;
     }
     const auto encode = [this](const CodePointSet& set) { return json_.Character(set); };
@@ -473,7 +469,7 @@ class SchemaCompiler {
     const auto found =
         format.is_string() ? patterns.find(format.get<std::string>()) : patterns.end();
     if (found != patterns.end()) return Pattern(found->second, path);
-    Refuse(path, Shown(format), "date, time, date-time or uuid");
+    Refuse(path, Described(format), "date, time, date-time or uuid");
     return ExpressionPool::kNothing;
   }
 
@@ -486,7 +482,7 @@ class SchemaCompiler {
       const double number = value.is_number() ? value.get<double>() : NAN;
       const double size = std::abs(number);
       if (!(number == 0 || (size >= 1e-12 && size < 1e30)) || bound) {
-        Refuse(absl::StrCat(path, ".", key), Shown(value),
+        Refuse(absl::StrCat(path, ".", key), Described(value),
                absl::StrCat("a number of a size from 1e-12 to 1e30, ", inclusive, " or ", exclusive,
                             " alone"));
         return;
@@ -515,7 +511,7 @@ class SchemaCompiler {
     const Json none = Json::array();
     const Json& prefix = schema.contains("prefixItems") ? schema["prefixItems"] : none;
     if (!prefix.is_array()) {
-      Refuse(path + ".prefixItems", Shown(prefix), "a list of schemas");
+      Refuse(path + ".prefixItems", Described(prefix), "a list of schemas");
       return ExpressionPool::kNothing;
     }
     if (prefix.empty()) {
@@ -548,7 +544,7 @@ class SchemaCompiler {
     const Json none = Json::object();
     const Json& properties = schema.contains("properties") ? schema["properties"] : none;
     if (!properties.is_object()) {
-      Refuse(path + ".properties", Shown(properties), "an object of schemas");
+      Refuse(path + ".properties", Described(properties), "an object of schemas");
       return ExpressionPool::kNothing;
     }
     const std::set<std::string> required = Required(schema, properties, path);
@@ -578,14 +574,14 @@ class SchemaCompiler {
     if (!schema.contains("required")) return names;
     const std::string where = path + ".required";
     if (!schema["required"].is_array()) {
-      Refuse(where, Shown(schema["required"]), "a list of names");
+      Refuse(where, Described(schema["required"]), "a list of names");
       return names;
     }
     std::set<std::string> known;
     for (const auto& [key, unused] : properties.items()) known.insert(key);
     for (const Json& name : schema["required"]) {
       if (!name.is_string() || !known.contains(name.get<std::string>())) {
-        Refuse(where, Shown(name), "names that are in properties");
+        Refuse(where, Described(name), "names that are in properties");
         return names;
       }
       names.insert(name.get<std::string>());
@@ -636,10 +632,10 @@ absl::StatusOr<Json> ParseOrdered(std::string_view text, std::string_view field)
   Json document = Json::parse(text, count, /*allow_exceptions=*/false);
   if (too_many) {
     return InvalidField(field, absl::StrCat("an object of more than ", kMaxKeys, " keys"),
-                        "fewer of them");
+                        absl::StrCat("at most ", kMaxKeys));
   }
   if (!document.is_object()) {
-    return InvalidField(field, Shown(document), "a JSON schema, or nothing for any value");
+    return InvalidField(field, Described(document), "a JSON schema, or nothing for any value");
   }
   return document;
 }

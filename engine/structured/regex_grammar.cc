@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "engine/base/status.h"
-#include "engine/tokenizer/utf8.h"
+#include "engine/base/utf8.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -86,7 +86,7 @@ class Parser {
     const Expression body = Concatenation(0);
     const bool to_end = Take('$');
     if (!AtEnd() && Peek() != '|' && Peek() != ')') {
-      Refuse("something after '$'", "'$' at the end of an alternative alone");
+      Refuse("something after '$'", "'$' only at the end of an alternative");
     }
     if (!search_) return body;
     const Expression any =
@@ -121,7 +121,7 @@ class Parser {
       case '\\':
         return Encoded(Escape());
       case '^':
-        Refuse("'^'", "'^' at the beginning of an alternative of the whole alone");
+        Refuse("'^'", "'^' only at the start of a top-level alternative");
         return ExpressionPool::kNothing;
       case '*':
       case '+':
@@ -140,7 +140,7 @@ class Parser {
   // NOLINTNEXTLINE(misc-no-recursion): at most kMaxGroupDepth deep.
   Expression Group(int depth) {
     if (depth >= kMaxGroupDepth) {
-      Refuse("groups nested deeper", absl::StrCat("at most ", kMaxGroupDepth, " levels"));
+      Refuse("groups nested too deeply", absl::StrCat("at most ", kMaxGroupDepth, " levels"));
       return ExpressionPool::kNothing;
     }
     Take('(');
@@ -148,7 +148,7 @@ class Parser {
     std::vector<Expression> alternatives;
     do {
       alternatives.push_back(Concatenation(depth + 1));
-      if (Peek() == '$') Refuse("'$' in a group", "'$' at the end of the whole alone");
+      if (Peek() == '$') Refuse("'$' in a group", "'$' only at the end of a top-level alternative");
     } while (Take('|'));
     if (!Take(')')) Refuse("the end", "')'");
     return pool_.Choice(alternatives);
@@ -162,7 +162,8 @@ class Parser {
       while (!AtEnd() && Peek() != '>') ++at_;
       if (Take('>')) return;
     }
-    Refuse("a group of another kind", "(...), (?:...) or (?<name>...): there is no look-around");
+    Refuse("a group of another kind",
+           "(...), (?:...) or (?<name>...): look-around and inline flags are not supported");
   }
 
   Expression Quantified(Expression atom) {
@@ -197,7 +198,7 @@ class Parser {
       value = value * 10 + (Peek() - '0');
       ++at_;
       if (value <= kMaxRepetitions) continue;
-      Refuse("more repetitions", absl::StrCat("at most ", kMaxRepetitions));
+      Refuse("too many repetitions", absl::StrCat("at most ", kMaxRepetitions));
       break;
     }
     return value;
@@ -226,7 +227,7 @@ class Parser {
     if (c == 'x' || c == 'u') return HexEscape();
     const bool is_word = c < 128 && WordCharacters().Contains(c);
     if (is_word) {
-      Refuse("an escape that is not known",
+      Refuse("an unknown escape",
              "\\d \\w \\s \\D \\W \\S \\n \\t \\r \\f \\v \\xHH \\uHHHH "
              "\\u{H...} or an escaped sign");
     }

@@ -1,12 +1,13 @@
 #include "engine/tokenizer/added_tokens.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
+#include "engine/base/utf8.h"
 #include "engine/tokenizer/characters.h"
-#include "engine/tokenizer/utf8.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -14,7 +15,7 @@ namespace {
 // In bytes. Bounds the work at one position of a text.
 constexpr size_t kLongestAddedToken = 1024;
 
-bool StandsAlone(std::string_view text, size_t begin, size_t end) {
+bool IsWholeWord(std::string_view text, size_t begin, size_t end) {
   if (begin > 0 && IsWordCharacter(CodePointBefore(text, begin))) return false;
   return end == text.size() || !IsWordCharacter(NextCodePoint(text, &end));
 }
@@ -24,9 +25,7 @@ size_t SpacesBefore(std::string_view text, size_t pos, size_t limit) {
   while (pos > limit) {
     const char32_t code_point = CodePointBefore(text, pos);
     if (!IsSpace(code_point)) break;
-    do {
-      --pos;
-    } while ((static_cast<uint8_t>(text[pos]) & 0xC0) == 0x80);
+    pos = CharacterBegin(text, pos - 1);
   }
   return pos;
 }
@@ -99,12 +98,12 @@ absl::StatusOr<AddedTokens> AddedTokens::Parse(const JsonView& view, const Bpe& 
 absl::Status AddedTokens::Add(const JsonView& view, const Bpe& model,
                               const Normalizer& normalizer) {
   AddedToken token;
-  ASSIGN_OR_RETURN(token.content, view["content"].String());
-  ASSIGN_OR_RETURN(token.single_word, view["single_word"].Bool());
-  ASSIGN_OR_RETURN(token.lstrip, view["lstrip"].Bool());
-  ASSIGN_OR_RETURN(token.rstrip, view["rstrip"].Bool());
-  ASSIGN_OR_RETURN(token.normalized, view["normalized"].Bool());
-  ASSIGN_OR_RETURN(token.special, view["special"].Bool());
+  ASSIGN_OR_RETURN(token.content, view["content"].Text());
+  ASSIGN_OR_RETURN(token.single_word, view["single_word"].Boolean());
+  ASSIGN_OR_RETURN(token.lstrip, view["lstrip"].Boolean());
+  ASSIGN_OR_RETURN(token.rstrip, view["rstrip"].Boolean());
+  ASSIGN_OR_RETURN(token.normalized, view["normalized"].Boolean());
+  ASSIGN_OR_RETURN(token.special, view["special"].Boolean());
   if (token.content.empty() || token.content.size() > kLongestAddedToken) {
     return view["content"].Invalid(absl::StrCat("1 to ", kLongestAddedToken, " bytes"));
   }
@@ -148,7 +147,7 @@ void AddedTokens::Split(std::string_view text, bool normalized, std::vector<Piec
   for (auto match = matcher.Find(text, 0); match.value >= 0;
        match = matcher.Find(text, match.end)) {
     const AddedToken& token = tokens_[match.value];
-    if (token.single_word && !StandsAlone(text, match.begin, match.end)) continue;
+    if (token.single_word && !IsWholeWord(text, match.begin, match.end)) continue;
     size_t begin = match.begin;
     if (token.lstrip) begin = std::max(SpacesBefore(text, begin, covered), covered);
     size_t end = match.end;

@@ -11,8 +11,8 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "engine/base/json_reader.h"
 #include "engine/tokenizer/bpe.h"
-#include "engine/tokenizer/json_view.h"
 #include "engine/tokenizer/normalizer.h"
 
 namespace whipsnake::engine {

@@ -13,7 +13,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "engine/tokenizer/json_view.h"
+#include "engine/base/json_reader.h"
 
 namespace whipsnake::engine {
 

@@ -1,4 +1,5 @@
 // Parses the BPE model of a tokenizer.json.
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
@@ -34,16 +35,16 @@ absl::Status Bpe::ReadOptions(const JsonView& view) {
   }
   for (const char* affix : {"continuing_subword_prefix", "end_of_word_suffix"}) {
     if (view[affix].is_null()) continue;
-    ASSIGN_OR_RETURN(const std::string text, view[affix].String());
+    ASSIGN_OR_RETURN(const std::string text, view[affix].Text());
     if (!text.empty()) return view[affix].Unsupported("affix", text, "\"\" or null");
   }
   if (!view["unk_token"].is_null()) {
-    ASSIGN_OR_RETURN(unknown_token_, view["unk_token"].String());
+    ASSIGN_OR_RETURN(unknown_token_, view["unk_token"].Text());
     has_unknown_ = true;
   }
-  ASSIGN_OR_RETURN(fuse_unknown_, view["fuse_unk"].BoolOr(false));
-  ASSIGN_OR_RETURN(byte_fallback_, view["byte_fallback"].BoolOr(false));
-  ASSIGN_OR_RETURN(ignore_merges_, view["ignore_merges"].BoolOr(false));
+  ASSIGN_OR_RETURN(fuse_unknown_, view["fuse_unk"].BooleanOr(false));
+  ASSIGN_OR_RETURN(byte_fallback_, view["byte_fallback"].BooleanOr(false));
+  ASSIGN_OR_RETURN(ignore_merges_, view["ignore_merges"].BooleanOr(false));
   return absl::OkStatus();
 }
 

@@ -3,8 +3,8 @@
 #include <array>
 #include <cstdint>
 
+#include "engine/base/utf8.h"
 #include "engine/tokenizer/characters.h"
-#include "engine/tokenizer/utf8.h"
 
 namespace whipsnake::engine {
 namespace {

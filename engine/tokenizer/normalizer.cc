@@ -4,9 +4,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
+#include "engine/base/utf8.h"
 #include "engine/tokenizer/regex.h"
 #include "engine/tokenizer/split.h"
-#include "engine/tokenizer/utf8.h"
 #include "unicode/bytestream.h"
 #include "unicode/normalizer2.h"
 #include "unicode/uchar.h"
@@ -123,7 +123,7 @@ absl::StatusOr<Normalizer> Normalizer::Parse(const JsonView& view) {
   return normalizer;
 }
 
-// NOLINTNEXTLINE(misc-no-recursion): ParseJson limits the depth.
+// NOLINTNEXTLINE(misc-no-recursion): ParseJsonObject limits the depth.
 absl::Status Normalizer::Append(const JsonView& view) {
   ASSIGN_OR_RETURN(const std::string type, view.Type());
   if (type == "Sequence") {
@@ -136,13 +136,13 @@ absl::Status Normalizer::Append(const JsonView& view) {
     steps_.push_back(std::make_unique<Lowercase>());
   } else if (type == "Replace") {
     ASSIGN_OR_RETURN(Pattern pattern, Pattern::Parse(view["pattern"]));
-    ASSIGN_OR_RETURN(std::string content, view["content"].String());
+    ASSIGN_OR_RETURN(std::string content, view["content"].Text());
     // Longer contents, a few steps in a row, could multiply a text beyond any memory.
     constexpr size_t kLongestReplacement = 1024;
     if (content.size() > kLongestReplacement) return view["content"].Invalid("at most 1024 bytes");
     steps_.push_back(std::make_unique<Replace>(std::move(pattern), std::move(content)));
   } else if (type == "Prepend") {
-    ASSIGN_OR_RETURN(std::string prefix, view["prepend"].String());
+    ASSIGN_OR_RETURN(std::string prefix, view["prepend"].Text());
     steps_.push_back(std::make_unique<Prepend>(std::move(prefix)));
   } else {
     return view.Unsupported("normalizer", type,

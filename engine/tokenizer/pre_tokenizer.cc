@@ -3,11 +3,11 @@
 #include <utility>
 
 #include "engine/base/status.h"
+#include "engine/base/utf8.h"
 #include "engine/tokenizer/byte_level.h"
 #include "engine/tokenizer/characters.h"
 #include "engine/tokenizer/gpt2_scanner.h"
 #include "engine/tokenizer/split.h"
-#include "engine/tokenizer/utf8.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -116,7 +116,7 @@ absl::StatusOr<PreTokenizer> PreTokenizer::Parse(const JsonView& view) {
   return pre_tokenizer;
 }
 
-// NOLINTNEXTLINE(misc-no-recursion): ParseJson limits the depth.
+// NOLINTNEXTLINE(misc-no-recursion): ParseJsonObject limits the depth.
 absl::Status PreTokenizer::Append(const JsonView& view) {
   ASSIGN_OR_RETURN(const std::string type, view.Type());
   if (type == "Sequence") {
@@ -129,10 +129,10 @@ absl::Status PreTokenizer::Append(const JsonView& view) {
   if (type == "Split") {
     ASSIGN_OR_RETURN(Pattern pattern, Pattern::Parse(view["pattern"]));
     ASSIGN_OR_RETURN(const SplitBehavior behavior, ParseSplitBehavior(view["behavior"]));
-    ASSIGN_OR_RETURN(const bool invert, view["invert"].Bool());
+    ASSIGN_OR_RETURN(const bool invert, view["invert"].Boolean());
     steps_.push_back(std::make_unique<PatternSplit>(std::move(pattern), behavior, invert));
   } else if (type == "Digits") {
-    ASSIGN_OR_RETURN(const bool individual, view["individual_digits"].Bool());
+    ASSIGN_OR_RETURN(const bool individual, view["individual_digits"].Boolean());
     steps_.push_back(std::make_unique<CharacterSplit>(
         IsNumber, individual ? SplitBehavior::kIsolated : SplitBehavior::kContiguous));
   } else if (type == "Punctuation") {
@@ -154,8 +154,8 @@ absl::Status PreTokenizer::Append(const JsonView& view) {
 }
 
 absl::Status PreTokenizer::AppendByteLevel(const JsonView& view) {
-  ASSIGN_OR_RETURN(const bool prefix_space, view["add_prefix_space"].Bool());
-  ASSIGN_OR_RETURN(const bool use_regex, view["use_regex"].BoolOr(true));
+  ASSIGN_OR_RETURN(const bool prefix_space, view["add_prefix_space"].Boolean());
+  ASSIGN_OR_RETURN(const bool use_regex, view["use_regex"].BooleanOr(true));
   if (prefix_space) steps_.push_back(std::make_unique<PrefixSpace>());
   if (use_regex) steps_.push_back(std::make_unique<Gpt2Words>());
   steps_.push_back(std::make_unique<BytesToCharacters>());

@@ -20,7 +20,7 @@ class Translator {
  public:
   explicit Translator(std::string_view pattern) : pattern_(pattern) {}
 
-  // Returns false if the pattern has a construct that is not translated; `refused` is that
+  // Returns false if the pattern has a construct that is not translated; `rejected` is that
   // construct.
   bool Run() {
     while (pos_ < pattern_.size()) {
@@ -30,7 +30,7 @@ class Translator {
   }
 
   std::string translated;
-  std::string_view refused;
+  std::string_view rejected;
 
  private:
   bool Next() {
@@ -38,9 +38,9 @@ class Translator {
     if (c == '\\') return Escape();
     if (c == '(' && set_depth_ == 0 && Ahead("(?")) return Group();
     // In Ruby, the + of a{1,3}+ repeats the whole; in ICU it makes the quantifier possessive.
-    if (c == '}' && set_depth_ == 0 && Ahead("}+")) return Refuse(2);
+    if (c == '}' && set_depth_ == 0 && Ahead("}+")) return Reject(2);
     // ICU subtracts sets with --; Ruby has no such operator.
-    if (c == '-' && set_depth_ > 0 && Ahead("--")) return Refuse(2);
+    if (c == '-' && set_depth_ > 0 && Ahead("--")) return Reject(2);
     if (c == '[') ++set_depth_;
     if (c == ']' && set_depth_ > 0) --set_depth_;
     return Copy(1);
@@ -65,7 +65,7 @@ class Translator {
     const bool letter_or_digit =
         (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
     const bool same = std::string_view("pPsSdDnrtfeaxuAz").find(c) != std::string_view::npos;
-    if (letter_or_digit && !same) return Refuse(2);
+    if (letter_or_digit && !same) return Reject(2);
     // Copy \p{L} and \x{41} as a whole, because their closing brace does not end a repetition.
     const size_t brace = std::string_view("pPx").find(c) == std::string_view::npos ||
                                  pattern_.substr(pos_ + 2, 1) != "{"
@@ -80,7 +80,7 @@ class Translator {
     }
     // Except at the start, Ruby's (?i) extends over the alternatives after it.
     if (pos_ == 0 && Ahead("(?i)")) return Copy(4);
-    return Refuse(3);
+    return Reject(3);
   }
 
   bool Ahead(std::string_view text) const { return pattern_.substr(pos_, text.size()) == text; }
@@ -90,8 +90,8 @@ class Translator {
     pos_ += length;
     return true;
   }
-  bool Refuse(size_t length) {
-    refused = pattern_.substr(pos_, length);
+  bool Reject(size_t length) {
+    rejected = pattern_.substr(pos_, length);
     return false;
   }
 
@@ -127,10 +127,10 @@ int32_t TimeLimit(int32_t length) { return 1000 + length / 1000; }
 }  // namespace
 
 absl::StatusOr<Regex> Regex::Compile(const JsonView& view) {
-  ASSIGN_OR_RETURN(const std::string pattern, view.String());
+  ASSIGN_OR_RETURN(const std::string pattern, view.Text());
   Translator translator(pattern);
   if (!translator.Run()) {
-    return view.Unsupported("regular expression construct", translator.refused,
+    return view.Unsupported("regular expression construct", translator.rejected,
                             "one that Oniguruma and ICU read alike");
   }
   // In Ruby, ^ and $ match at line ends, and only \n ends a line.

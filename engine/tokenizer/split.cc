@@ -57,7 +57,7 @@ absl::StatusOr<Pattern> Pattern::Parse(const JsonView& view) {
     return pattern;
   }
   if (view["String"].is_null()) return view.Invalid("an object with \"String\" or \"Regex\"");
-  ASSIGN_OR_RETURN(pattern.literal_, view["String"].String());
+  ASSIGN_OR_RETURN(pattern.literal_, view["String"].Text());
   if (pattern.literal_.empty()) return view["String"].Invalid("a string that is not empty");
   return pattern;
 }
@@ -72,7 +72,7 @@ absl::Status Pattern::FindAll(std::string_view text, std::vector<Span>* matches)
 }
 
 absl::StatusOr<SplitBehavior> ParseSplitBehavior(const JsonView& view) {
-  ASSIGN_OR_RETURN(const std::string name, view.String());
+  ASSIGN_OR_RETURN(const std::string name, view.Text());
   if (name == "Isolated") return SplitBehavior::kIsolated;
   if (name == "Removed") return SplitBehavior::kRemoved;
   if (name == "Contiguous") return SplitBehavior::kContiguous;

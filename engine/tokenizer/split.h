@@ -9,7 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "engine/tokenizer/json_view.h"
+#include "engine/base/json_reader.h"
 #include "engine/tokenizer/regex.h"
 
 namespace whipsnake::engine {

@@ -36,10 +36,10 @@ TokenTable::TokenTable(const Bpe& model, const AddedTokens& added) {
 }
 
 std::string_view TokenTable::Bytes(int32_t id) const {
-  if (!Knows(id)) return "";
+  if (!IsKnown(id)) return "";
   return std::string_view(bytes_).substr(entries_[id].begin, entries_[id].length);
 }
 
-bool TokenTable::IsSpecial(int32_t id) const { return Knows(id) && entries_[id].special; }
+bool TokenTable::IsSpecial(int32_t id) const { return IsKnown(id) && entries_[id].special; }
 
 }  // namespace whipsnake::engine

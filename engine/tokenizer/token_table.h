@@ -28,7 +28,7 @@ class TokenTable {
     uint32_t begin = 0, length = 0;  // in bytes_
     bool special = false;
   };
-  bool Knows(int32_t id) const { return id >= 0 && id < size(); }
+  bool IsKnown(int32_t id) const { return id >= 0 && id < size(); }
 
   std::vector<Entry> entries_;
   std::string bytes_;

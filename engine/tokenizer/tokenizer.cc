@@ -1,18 +1,20 @@
 #include "engine/tokenizer/tokenizer.h"
 
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
+#include "engine/base/files.h"
+#include "engine/base/json.h"
+#include "engine/base/json_reader.h"
 #include "engine/base/status.h"
-#include "engine/checkpoint/files.h"
+#include "engine/base/utf8.h"
 #include "engine/tokenizer/added_tokens.h"
 #include "engine/tokenizer/bpe.h"
-#include "engine/tokenizer/json_view.h"
 #include "engine/tokenizer/normalizer.h"
 #include "engine/tokenizer/pre_tokenizer.h"
 #include "engine/tokenizer/token_table.h"
-#include "engine/tokenizer/utf8.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -21,7 +23,7 @@ constexpr int64_t kLargestFile = int64_t{256} << 20;
 constexpr size_t kLongestText = size_t{1} << 28;  // in bytes; ICU's lengths are int32
 
 // "decoder": accepts ByteLevel, alone or in a Sequence of one.
-// NOLINTNEXTLINE(misc-no-recursion): ParseJson limits the depth.
+// NOLINTNEXTLINE(misc-no-recursion): ParseJsonObject limits the depth.
 absl::Status CheckDecoder(const JsonView& view) {
   if (view.is_null()) return view.Unsupported("decoder", "null", "ByteLevel");
   ASSIGN_OR_RETURN(const std::string type, view.Type());
@@ -45,7 +47,7 @@ absl::Status CheckTemplate(const JsonView& view) {
 
 // "post_processor": the tokens that it adds around a text are not added here, so this only checks
 // that it does nothing but add tokens.
-// NOLINTNEXTLINE(misc-no-recursion): ParseJson limits the depth.
+// NOLINTNEXTLINE(misc-no-recursion): ParseJsonObject limits the depth.
 absl::Status CheckPostProcessor(const JsonView& view) {
   if (view.is_null()) return absl::OkStatus();
   ASSIGN_OR_RETURN(const std::string type, view.Type());
@@ -84,6 +86,7 @@ class WordCache {
 
 class JsonTokenizer : public Tokenizer {
  public:
+  // `root` is an object.
   static absl::StatusOr<std::unique_ptr<Tokenizer>> Create(const JsonView& root);
 
   int32_t size() const override { return table_.size(); }
@@ -115,7 +118,6 @@ class JsonTokenizer : public Tokenizer {
 };
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> JsonTokenizer::Create(const JsonView& root) {
-  if (!root.value().is_object()) return root.Invalid("an object");
   if (const JsonView version = root["version"]; !version.is_null() && version.value() != "1.0") {
     return version.Unsupported("version", version.value().dump(), "\"1.0\"");
   }
@@ -239,7 +241,7 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::Load(const std::string& pa
 }
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::Parse(std::string_view json) {
-  ASSIGN_OR_RETURN(const nlohmann::json document, ParseJson(json));
+  ASSIGN_OR_RETURN(const nlohmann::json document, ParseJsonObject(json));
   return JsonTokenizer::Create(JsonView(&document));
 }
 

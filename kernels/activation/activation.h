@@ -16,6 +16,8 @@
 
 #include <cstdint>
 
+#include "kernels/context.h"
+
 namespace whipsnake::kernels {
 
 enum class Activation {
@@ -39,26 +41,30 @@ struct ActivationFunction {
 // SiLU and softplus, and below 4e-7 max(1, |x|) for the others, plus 4e-7 |ε| for CRReLU (results
 // below 1e-36 in magnitude may be flushed to zero). Infinities give the limits of f, and NaN stays
 // NaN. CRReLU with ε = 0 equals ReLU bit for bit. Each y[i] depends on x[i] and f alone. Callable
-// from any thread; uses the current team (kernels/cpu/team.h). The same holds for the other
-// functions that process n elements.
-void Activate(ActivationFunction f, const float* x, int64_t n, float* y);
-void Softplus(const float* x, int64_t n, float* y);
+// from any thread; runs on the context's team. The same holds for the other functions that process
+// n elements.
+void Activate(const Context& context, ActivationFunction f, const float* x, int64_t n, float* y);
+void Softplus(const Context& context, const float* x, int64_t n, float* y);
 
 // The same for bf16: computed in fp32 and rounded once.
-void Activate(ActivationFunction f, const uint16_t* x, int64_t n, uint16_t* y);
+void Activate(const Context& context, ActivationFunction f, const uint16_t* x, int64_t n,
+              uint16_t* y);
 
 // gx[i] = g[i] f'(x[i]); gx may alias x or g. At 0, functions with a kink use the slope from the
 // left: 0 for ReLU, 1/100 for leaky ReLU and ε for CRReLU. Returns CRReLU's gradient for ε, Σ g[i]
 // k(x[i]), with an error below 1e-6 Σ |g k|; returns 0 for the other functions. The results do not
 // depend on the number of threads, and the returned gradient does not depend on ε, which may be 0.
-double ActivateBackward(ActivationFunction f, const float* x, const float* g, int64_t n, float* gx);
+double ActivateBackward(const Context& context, ActivationFunction f, const float* x,
+                        const float* g, int64_t n, float* gx);
 
-// Applies f to codes with static scales: table[code + 128] = ToCode(f(code · from) / to), where
-// `from` and `to` are the scales of x and y.
+// Makes a table that applies f to codes with static scales: table[code + 128] = ToCode(f(code ·
+// from) / to), where `from` and `to` are the scales of x and y. Runs on the calling thread and
+// writes host memory, as part of loading a model.
 inline constexpr int kCodes = 256;
 void MakeCodeTable(ActivationFunction f, float from, float to, int8_t table[kCodes]);
 // y[i] = table[x[i] + 128]; y may alias x.
-void ApplyCodeTable(const int8_t* table, const int8_t* x, int64_t n, int8_t* y);
+void ApplyCodeTable(const Context& context, const int8_t* table, const int8_t* x, int64_t n,
+                    int8_t* y);
 // Returns whether the table of CRReLU has code 0 for every negative code, as ReLU's has. That is so
 // if |ε| k(1) = 0.607 |ε| is less than half of `to`. (Above zero the correction may still change
 // the code to which a value rounds.)

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "kernels/activation/activation.h"
-#include "kernels/cpu/team.h"
+#include "kernels/cpu/cpu_context.h"
 
 namespace whipsnake::kernels {
 namespace {
@@ -18,28 +18,30 @@ std::vector<float> Values(int64_t n) {
   return x;
 }
 
+// Measures work(context, n).
 template <typename Work>
 void Measure(benchmark::State& state, const Work& work) {
-  Team team(state.range(1));
-  const Team::Scope scope(&team);
+  const CpuContext cpu(state.range(1));
   const int64_t n = state.range(0);
-  for (auto _ : state) work(n);
+  for (auto _ : state) work(cpu.context(), n);
   state.counters["each"] =
-      benchmark::Counter(1.0 * state.iterations() * n / team.threads(),
+      benchmark::Counter(1.0 * state.iterations() * n / cpu.threads(),
                          benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
 }
 
 void BM_Forward(benchmark::State& state, Activation kind) {
   const std::vector<float> x = Values(state.range(0));
   std::vector<float> y(x.size());
-  Measure(state, [&](int64_t n) { Activate({kind, 0.01f}, x.data(), n, y.data()); });
+  Measure(state, [&](const Context& context, int64_t n) {
+    Activate(context, {kind, 0.01f}, x.data(), n, y.data());
+  });
 }
 
 void BM_Backward(benchmark::State& state, Activation kind) {
   const std::vector<float> x = Values(state.range(0)), g = Values(state.range(0));
   std::vector<float> gx(x.size());
-  Measure(state, [&](int64_t n) {
-    ActivateBackward({kind, 0.01f}, x.data(), g.data(), n, gx.data());
+  Measure(state, [&](const Context& context, int64_t n) {
+    ActivateBackward(context, {kind, 0.01f}, x.data(), g.data(), n, gx.data());
   });
 }
 
@@ -48,13 +50,16 @@ void BM_CodeTable(benchmark::State& state) {
   MakeCodeTable({Activation::kCRRelu, 0.5f}, 0.05f, 0.05f, table);
   std::vector<int8_t> x(state.range(0)), y(state.range(0));
   for (int64_t i = 0; i < std::ssize(x); ++i) x[i] = static_cast<int8_t>(i * 37);
-  Measure(state, [&](int64_t n) { ApplyCodeTable(table, x.data(), n, y.data()); });
+  Measure(state, [&](const Context& context, int64_t n) {
+    ApplyCodeTable(context, table, x.data(), n, y.data());
+  });
 }
 
 void BM_Softplus(benchmark::State& state) {
   const std::vector<float> x = Values(state.range(0));
   std::vector<float> y(x.size());
-  Measure(state, [&](int64_t n) { Softplus(x.data(), n, y.data()); });
+  Measure(state,
+          [&](const Context& context, int64_t n) { Softplus(context, x.data(), n, y.data()); });
 }
 
 void Sizes(benchmark::internal::Benchmark* benchmark) {

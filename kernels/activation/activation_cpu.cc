@@ -79,38 +79,43 @@ constexpr double kNanosecondsEach = 0.3;
 
 }  // namespace
 
-void Activate(ActivationFunction f, const float* x, int64_t n, float* y) {
-  ParallelChannels(n, kNanosecondsEach * n, [=](int64_t begin, int64_t end) {
-    HWY_DYNAMIC_DISPATCH(ActivateRange)(f, x, begin, end, y);
-  });
+void Activate(const Context& context, ActivationFunction f, const float* x, int64_t n, float* y) {
+  ParallelChannels(context, n, kNanosecondsEach * n,
+                   [=](const Context&, int64_t begin, int64_t end) {
+                     HWY_DYNAMIC_DISPATCH(ActivateRange)(f, x, begin, end, y);
+                   });
 }
 
-void Activate(ActivationFunction f, const uint16_t* x, int64_t n, uint16_t* y) {
-  ParallelChannels(n, kNanosecondsEach * n, [=](int64_t begin, int64_t end) {
-    HWY_DYNAMIC_DISPATCH(ActivateHalves)(f, x, begin, end, y);
-  });
+void Activate(const Context& context, ActivationFunction f, const uint16_t* x, int64_t n,
+              uint16_t* y) {
+  ParallelChannels(context, n, kNanosecondsEach * n,
+                   [=](const Context&, int64_t begin, int64_t end) {
+                     HWY_DYNAMIC_DISPATCH(ActivateHalves)(f, x, begin, end, y);
+                   });
 }
 
-void Softplus(const float* x, int64_t n, float* y) {
+void Softplus(const Context& context, const float* x, int64_t n, float* y) {
   constexpr double kSoftplusNanoseconds = 0.44;
-  ParallelChannels(n, kSoftplusNanoseconds * n, [=](int64_t begin, int64_t end) {
-    HWY_DYNAMIC_DISPATCH(SoftplusRange)(x, begin, end, y);
-  });
+  ParallelChannels(context, n, kSoftplusNanoseconds * n,
+                   [=](const Context&, int64_t begin, int64_t end) {
+                     HWY_DYNAMIC_DISPATCH(SoftplusRange)(x, begin, end, y);
+                   });
 }
 
-double ActivateBackward(ActivationFunction f, const float* x, const float* g, int64_t n,
-                        float* gx) {
+double ActivateBackward(const Context& context, ActivationFunction f, const float* x,
+                        const float* g, int64_t n, float* gx) {
   // Each block is summed in fp32, with few additions per lane. The block sums are added in fp64 in
   // block order.
   constexpr int64_t kBlock = 512;
   std::vector<float> sums((n + kBlock - 1) / kBlock);
-  ParallelRows(std::ssize(sums), kNanosecondsEach * n, [&](int64_t begin, int64_t end) {
-    for (int64_t block = begin; block < end; ++block) {
-      const int64_t first = block * kBlock;
-      sums[block] = HWY_DYNAMIC_DISPATCH(BackwardRange)(f, x + first, g + first,
-                                                        std::min(kBlock, n - first), gx + first);
-    }
-  });
+  ParallelRows(context, std::ssize(sums), kNanosecondsEach * n,
+               [&](const Context&, int64_t begin, int64_t end) {
+                 for (int64_t block = begin; block < end; ++block) {
+                   const int64_t first = block * kBlock;
+                   sums[block] = HWY_DYNAMIC_DISPATCH(BackwardRange)(
+                       f, x + first, g + first, std::min(kBlock, n - first), gx + first);
+                 }
+               });
   double sum = 0;
   for (const float block : sums) sum += block;
   return sum;
@@ -123,9 +128,10 @@ void MakeCodeTable(ActivationFunction f, float from, float to, int8_t table[kCod
   for (int code = 0; code < kCodes; ++code) table[code] = ToCode(values[code] / to);
 }
 
-void ApplyCodeTable(const int8_t* table, const int8_t* x, int64_t n, int8_t* y) {
+void ApplyCodeTable(const Context& context, const int8_t* table, const int8_t* x, int64_t n,
+                    int8_t* y) {
   constexpr double kLookup = 0.5;  // nanoseconds
-  ParallelChannels(n, kLookup * n, [=](int64_t begin, int64_t end) {
+  ParallelChannels(context, n, kLookup * n, [=](const Context&, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) y[i] = table[x[i] + 128];
   });
 }

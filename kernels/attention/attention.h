@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <span>
 
+#include "kernels/context.h"
 #include "kernels/matrix.h"
 
 namespace whipsnake::kernels {
@@ -49,12 +50,24 @@ struct KvLayout {
   int64_t bytes() const { return heads * HeadBytes(); }
 };
 
+// The blocks of one sequence, in the order of its positions. Owns nothing.
+//
+// The addresses are those of blocks in the memory of the context's device. The table itself is
+// host memory: an operation that runs elsewhere copies the addresses to its device, on the
+// context's stream, before it reads them there, and reads no host memory after it has returned.
+struct KvBlockTable {
+  std::byte* const* addresses = nullptr;  // [count]
+  int64_t count = 0;
+
+  std::byte* operator[](int64_t block) const { return addresses[block]; }
+};
+
 // The rows [begin, begin + length) of a batch. They continue a sequence after `position` tokens.
 struct AttentionRun {
   int64_t begin = 0;
   int64_t length = 0;
   int64_t position = 0;
-  std::byte* const* blocks = nullptr;  // the sequence's, covering position + length positions
+  KvBlockTable blocks;  // the sequence's, covering at least position + length positions
 };
 
 struct AttentionArguments {
@@ -76,9 +89,9 @@ struct AttentionArguments {
 // past the end of the sequence are ignored. NaN and infinity propagate only to the rows that attend
 // to them: masked values are not multiplied, not even by 0.
 //
-// Callable from any thread; uses the current team (kernels/cpu/team.h). `runs` may be empty or
-// contain empty runs.
-void Attention(std::span<const AttentionRun> runs, const AttentionArguments& arguments);
+// Callable from any thread; runs on the context's team. `runs` may be empty or contain empty runs.
+void Attention(const Context& context, std::span<const AttentionRun> runs,
+               const AttentionArguments& arguments);
 
 namespace reference {
 void Attention(std::span<const AttentionRun> runs, const AttentionArguments& arguments);

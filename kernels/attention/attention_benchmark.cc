@@ -8,7 +8,7 @@
 
 #include "hwy/aligned_allocator.h"
 #include "kernels/attention/attention.h"
-#include "kernels/cpu/team.h"
+#include "kernels/cpu/cpu_context.h"
 
 namespace whipsnake::kernels {
 namespace {
@@ -23,7 +23,7 @@ class Cache {
     std::fill_n(memory_.get(), blocks * layout.bytes(), std::byte{0});
     for (int64_t i = 0; i < blocks; ++i) pointers_.push_back(memory_.get() + i * layout.bytes());
   }
-  std::byte* const* data() const { return pointers_.data(); }
+  KvBlockTable table() const { return {pointers_.data(), std::ssize(pointers_)}; }
 
  private:
   hwy::AlignedFreeUniquePtr<std::byte[]> memory_;
@@ -32,26 +32,26 @@ class Cache {
 
 void Measure(benchmark::State& state, DType dtype, int64_t sequences, int64_t length,
              int64_t position) {
-  Team team(state.range(1));
-  const Team::Scope scope(&team);
+  const CpuContext cpu(state.range(1));
   const KvLayout layout{dtype, kHeads, kHeadDim};
   std::vector<Cache> caches;
   std::vector<AttentionRun> runs;
   for (int64_t i = 0; i < sequences; ++i) caches.emplace_back(layout, position + length);
   for (int64_t i = 0; i < sequences; ++i) {
-    runs.push_back({i * length, length, position, caches[i].data()});
+    runs.push_back({i * length, length, position, caches[i].table()});
   }
   const int64_t rows = sequences * length;
   const std::vector<float> qkv(rows * 3 * kWidth, 0.25f);
   std::vector<float> y(rows * kWidth);
   const MatrixView<const float> all(qkv.data(), rows, 3 * kWidth);
   for (auto _ : state) {
-    Attention(runs, {.q = all.Columns(0, kWidth),
-                     .k = all.Columns(kWidth, kWidth),
-                     .v = all.Columns(2 * kWidth, kWidth),
-                     .layout = layout,
-                     .scale = 0.125f,
-                     .y = {y.data(), rows, kWidth}});
+    Attention(cpu.context(), runs,
+              {.q = all.Columns(0, kWidth),
+               .k = all.Columns(kWidth, kWidth),
+               .v = all.Columns(2 * kWidth, kWidth),
+               .layout = layout,
+               .scale = 0.125f,
+               .y = {y.data(), rows, kWidth}});
     benchmark::ClobberMemory();
   }
   const double scores = sequences * length * (position + (length + 1) / 2.0);

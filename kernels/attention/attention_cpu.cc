@@ -7,8 +7,7 @@
 
 #include "kernels/attention/attention.h"
 #include "kernels/cpu/parallel.h"
-#include "kernels/cpu/scratch.h"
-#include "kernels/cpu/team.h"
+#include "kernels/cpu/workspace.h"
 
 // The arrays of vectors below need a vector size that is known at compile time.
 #ifndef HWY_DISABLED_TARGETS
@@ -422,32 +421,30 @@ double Nanoseconds(const std::vector<AttentionTile>& tiles) {
   return kNanosecondsEach * products * 2 * tiles.front().arguments.layout.head_dim;
 }
 
+// Calls work(context, tile) for every tile; the context is that of the share.
 template <typename Work>
-void ForEachTile(std::span<const AttentionTile> tiles, bool shared, const Work& work) {
+void ForEachTile(const Context& context, std::span<const AttentionTile> tiles, const Work& work) {
   std::atomic<size_t> next{0};
-  const auto take_all = [&](int) {
+  ForEachShare(context, [&](const Context& own, int64_t) {
     for (size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < tiles.size();) {
-      work(tiles[i]);
+      work(own, tiles[i]);
     }
-  };
-  if (shared) {
-    Team::Current().Run(take_all);
-  } else {
-    take_all(0);
-  }
+  });
 }
 
 }  // namespace
 
-void Attention(std::span<const AttentionRun> runs, const AttentionArguments& arguments) {
+void Attention(const Context& context, std::span<const AttentionRun> runs,
+               const AttentionArguments& arguments) {
   const std::vector<AttentionTile> tiles = CutIntoTiles(runs, arguments);
   if (tiles.empty()) return;
-  const bool shared = Nanoseconds(tiles) >= kWorthATeam;
+  const Context team = Nanoseconds(tiles) < kWorthATeam ? Alone(context) : context;
   // Write all tiles before reading any: rows attend to other rows of their run.
-  ForEachTile(tiles, shared, HWY_DYNAMIC_DISPATCH(WriteTile));
+  const auto write = HWY_DYNAMIC_DISPATCH(WriteTile);
+  ForEachTile(team, tiles, [&](const Context&, const AttentionTile& tile) { write(tile); });
   const auto attend = HWY_DYNAMIC_DISPATCH(AttendTile);
-  ForEachTile(tiles, shared, [&](const AttentionTile& tile) {
-    thread_local Scratch memory;
+  ForEachTile(team, tiles, [&](const Context& own, const AttentionTile& tile) {
+    OperationScratch memory(own);
     const KvLayout& layout = arguments.layout;
     attend(tile, AttentionScratch(layout, memory.Get<float>(AttentionScratch::Size(layout))));
   });

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <span>
 
+#include "kernels/context.h"
 #include "kernels/matrix.h"
 
 namespace whipsnake::kernels {
@@ -32,9 +33,10 @@ using QuantizedConvRun = BasicConvRun<int8_t>;
 // x[T,E] in fp32 (the inputs of the convolution); weight[W,E] (the checkpoint's [E,1,W]
 // transposed); bias[E] or null; y[T,E], which may not alias x. `width` is W, 1 <= W <= 8. A row's
 // result does not depend, bit for bit, on how its sequence is split into runs or on the rest of the
-// batch. Callable from any thread; uses the current team (kernels/cpu/team.h).
-void CausalConv1dSilu(std::span<const ConvRun> runs, MatrixView<const float> x, const float* weight,
-                      const float* bias, int64_t width, MatrixView<float> y);
+// batch. Callable from any thread; runs on the context's team.
+void CausalConv1dSilu(const Context& context, std::span<const ConvRun> runs,
+                      MatrixView<const float> x, const float* weight, const float* bias,
+                      int64_t width, MatrixView<float> y);
 
 // The same from codes to codes, after Quamba (arXiv 2410.13229, section 4):
 //
@@ -53,7 +55,7 @@ struct QuantizedConvOperands {
   const float* output_multiplier = nullptr;  // [E]
   MatrixView<int8_t> y;                      // [T,E]
 };
-void CausalConv1dSilu(std::span<const QuantizedConvRun> runs,
+void CausalConv1dSilu(const Context& context, std::span<const QuantizedConvRun> runs,
                       const QuantizedConvOperands& operands);
 
 namespace reference {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "kernels/causal_conv1d/causal_conv1d.h"
-#include "kernels/cpu/team.h"
+#include "kernels/cpu/cpu_context.h"
 
 namespace whipsnake::kernels {
 namespace {
@@ -21,21 +21,20 @@ std::vector<float> RandomVector(int64_t n) {
 
 constexpr int64_t kWidth = 4;
 
-// Measures convolve(runs), with states of type T for the benchmark's shape.
+// Measures convolve(context, runs), with states of type T for the benchmark's shape.
 template <typename T, typename Convolve>
 void Measure(benchmark::State& state, const Convolve& convolve) {
-  Team team(state.range(3));
-  const Team::Scope scope(&team);
+  const CpuContext cpu(state.range(3));
   const int64_t runs = state.range(0), length = state.range(1), channels = state.range(2);
   std::vector<T> states(runs * (kWidth - 1) * channels);
   std::vector<BasicConvRun<T>> batch;
   for (int64_t r = 0; r < runs; ++r) {
     batch.push_back({r * length, length, states.data() + r * (kWidth - 1) * channels});
   }
-  for (auto _ : state) convolve(batch);
-  state.counters["each"] = benchmark::Counter(
-      1.0 * state.iterations() * runs * length * channels / Team::Current().threads(),
-      benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
+  for (auto _ : state) convolve(cpu.context(), batch);
+  state.counters["each"] =
+      benchmark::Counter(1.0 * state.iterations() * runs * length * channels / cpu.threads(),
+                         benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
 }
 
 void BM_CausalConv1dSilu(benchmark::State& state) {
@@ -44,8 +43,9 @@ void BM_CausalConv1dSilu(benchmark::State& state) {
                      weight = RandomVector(kWidth * channels), bias = RandomVector(channels),
                      out(rows * channels);
   const MatrixView<const float> x(xz.data(), rows, channels, 2 * channels);
-  Measure<float>(state, [&](const std::vector<ConvRun>& runs) {
-    CausalConv1dSilu(runs, x, weight.data(), bias.data(), kWidth, {out.data(), rows, channels});
+  Measure<float>(state, [&](const Context& context, const std::vector<ConvRun>& runs) {
+    CausalConv1dSilu(context, runs, x, weight.data(), bias.data(), kWidth,
+                     {out.data(), rows, channels});
   });
 }
 
@@ -70,8 +70,9 @@ void BM_CausalConv1dSiluOfCodes(benchmark::State& state) {
       kWidth,
       output_multiplier.data(),
       {out.data(), rows, channels}};
-  Measure<int8_t>(
-      state, [&](const std::vector<QuantizedConvRun>& runs) { CausalConv1dSilu(runs, operands); });
+  Measure<int8_t>(state, [&](const Context& context, const std::vector<QuantizedConvRun>& runs) {
+    CausalConv1dSilu(context, runs, operands);
+  });
 }
 
 void Shapes(benchmark::internal::Benchmark* benchmark) {

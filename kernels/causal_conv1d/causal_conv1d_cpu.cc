@@ -132,27 +132,30 @@ HWY_EXPORT(FloatConvChannels);
 HWY_EXPORT(QuantizedConvChannels);
 
 template <typename Operands, typename T>
-void ConvRuns(std::span<const BasicConvRun<T>> runs, const Operands& o,
+void ConvRuns(const Context& context, std::span<const BasicConvRun<T>> runs, const Operands& o,
               void (*convolve)(const Operands& o, const BasicConvRun<T>& run, int64_t begin,
                                int64_t end)) {
   constexpr double kNanosecondsEach = 0.7;
   int64_t rows = 0;
   for (const BasicConvRun<T>& run : runs) rows += run.length;
-  ParallelChannels(o.x.cols, kNanosecondsEach * rows * o.x.cols, [&](int64_t begin, int64_t end) {
-    for (const BasicConvRun<T>& run : runs) convolve(o, run, begin, end);
-  });
+  ParallelChannels(context, o.x.cols, kNanosecondsEach * rows * o.x.cols,
+                   [&](const Context&, int64_t begin, int64_t end) {
+                     for (const BasicConvRun<T>& run : runs) convolve(o, run, begin, end);
+                   });
 }
 
 }  // namespace
 
-void CausalConv1dSilu(std::span<const ConvRun> runs, MatrixView<const float> x, const float* weight,
-                      const float* bias, int64_t width, MatrixView<float> y) {
-  ConvRuns(runs, ConvOperands{x, weight, bias, width, y}, HWY_DYNAMIC_DISPATCH(FloatConvChannels));
+void CausalConv1dSilu(const Context& context, std::span<const ConvRun> runs,
+                      MatrixView<const float> x, const float* weight, const float* bias,
+                      int64_t width, MatrixView<float> y) {
+  ConvRuns(context, runs, ConvOperands{x, weight, bias, width, y},
+           HWY_DYNAMIC_DISPATCH(FloatConvChannels));
 }
 
-void CausalConv1dSilu(std::span<const QuantizedConvRun> runs,
+void CausalConv1dSilu(const Context& context, std::span<const QuantizedConvRun> runs,
                       const QuantizedConvOperands& operands) {
-  ConvRuns(runs, operands, HWY_DYNAMIC_DISPATCH(QuantizedConvChannels));
+  ConvRuns(context, runs, operands, HWY_DYNAMIC_DISPATCH(QuantizedConvChannels));
 }
 
 }  // namespace whipsnake::kernels

@@ -1,11 +1,13 @@
-// Splits the work of vector kernels over the caller's team.
+// Splits the work of operations over the team of a context.
 #ifndef WHIPSNAKE_KERNELS_CPU_PARALLEL_H_
 #define WHIPSNAKE_KERNELS_CPU_PARALLEL_H_
 
 #include <algorithm>
 #include <cstdint>
 
+#include "kernels/context.h"
 #include "kernels/cpu/team.h"
+#include "kernels/cpu/workspace.h"
 
 namespace whipsnake::kernels {
 
@@ -13,37 +15,62 @@ namespace whipsnake::kernels {
 // caller alone.
 inline constexpr double kWorthATeam = 4000;  // nanoseconds
 
-// Calls work(begin, end) so that the ranges cover [0, channels) once, with at most one range per
-// thread. Every range except the last is a multiple of 64 channels. That is a multiple of every
-// vector length, so a channel's lane does not depend on the number of threads, and of a cache line.
-// `nanoseconds` is the estimated time of the work on one thread.
+// The number of threads that share the work of an operation.
+inline int Threads(const Context& context) {
+  return context.team != nullptr ? context.team->threads() : 1;
+}
+
+// The same context without a team.
+inline Context Alone(Context context) {
+  context.team = nullptr;
+  return context;
+}
+
+// Calls work(context, share) once for every share in [0, Threads(context)), on the calling thread
+// or a worker, and returns when all shares are done. Each share gets a context of its own, with one
+// thread and its part of the workspace, for the operations and the scratch memory that it uses. An
+// exception that a share throws comes to the caller (see Team::Run).
 template <typename Work>
-void ParallelChannels(int64_t channels, double nanoseconds, const Work& work) {
+void ForEachShare(const Context& context, const Work& work) {
+  const int threads = Threads(context);
+  if (context.workspace != nullptr) context.workspace->PrepareShares(threads);
+  const auto call = [&](int share) {
+    Context own = Alone(context);
+    if (own.workspace != nullptr) own.workspace = &own.workspace->share(share);
+    work(own, int64_t{share});
+  };
+  if (threads == 1) return call(0);
+  context.team->Run(call);
+}
+
+// Calls work(context, begin, end) so that the ranges cover [0, channels) once, with at most one
+// range per thread; the context is that of the share. Every range except the last is a multiple of
+// 64 channels. That is a multiple of every vector length, so a channel's lane does not depend on
+// the number of threads, and of a cache line. `nanoseconds` is the estimated time of the work on
+// one thread.
+template <typename Work>
+void ParallelChannels(const Context& context, int64_t channels, double nanoseconds,
+                      const Work& work) {
   constexpr int64_t kGrain = 64;
   const int64_t grains = (channels + kGrain - 1) / kGrain;
-  Team& team = Team::Current();
-  if (nanoseconds < kWorthATeam || grains <= 1 || team.threads() == 1) {
-    work(int64_t{0}, channels);
-    return;
-  }
-  team.Run([&](int64_t share) {
-    const int64_t begin = grains * share / team.threads() * kGrain;
-    const int64_t end = std::min(grains * (share + 1) / team.threads() * kGrain, channels);
-    if (begin < end) work(begin, end);
+  const Context team = nanoseconds < kWorthATeam || grains <= 1 ? Alone(context) : context;
+  const int64_t threads = Threads(team);
+  ForEachShare(team, [&](const Context& own, int64_t share) {
+    const int64_t begin = grains * share / threads * kGrain;
+    const int64_t end = std::min(grains * (share + 1) / threads * kGrain, channels);
+    if (begin < end) work(own, begin, end);
   });
 }
 
-// Calls work(begin, end) so that the ranges cover [0, rows) once, with at most one range per
-// thread. `nanoseconds` is the estimated time of the work on one thread.
+// Calls work(context, begin, end) so that the ranges cover [0, rows) once, with at most one range
+// per thread; the context is that of the share. `nanoseconds` is the estimated time of the work on
+// one thread.
 template <typename Work>
-void ParallelRows(int64_t rows, double nanoseconds, const Work& work) {
-  Team& team = Team::Current();
-  if (nanoseconds < kWorthATeam || rows <= 1 || team.threads() == 1) {
-    work(int64_t{0}, rows);
-    return;
-  }
-  team.Run([&](int64_t share) {
-    work(rows * share / team.threads(), rows * (share + 1) / team.threads());
+void ParallelRows(const Context& context, int64_t rows, double nanoseconds, const Work& work) {
+  const Context team = nanoseconds < kWorthATeam || rows <= 1 ? Alone(context) : context;
+  const int64_t threads = Threads(team);
+  ForEachShare(team, [&](const Context& own, int64_t share) {
+    work(own, rows * share / threads, rows * (share + 1) / threads);
   });
 }
 

@@ -34,10 +34,11 @@ int64_t ScratchBound(int64_t rows, int64_t inputs, int threads) {
   constexpr int64_t kOneDnn = 4 << 20;         // oneDNN's packed panels
   constexpr int64_t kRowOperations = 1 << 20;  // attention, norms, Hadamard transforms
   const int64_t padded = inputs + 128;
+  // Adds up what each operation needs, although operations share the memory of a workspace.
   // Kept by the caller: all rows twice in 16 bits, once as widened codes with a correction per row
   // and once as bf16.
   const int64_t shared = rows * (2 * 2 * padded + 4);
-  // Kept by each thread: the sums of a tile of codes and a panel, two tiles expanded from bf16, and
+  // Kept for each share: the sums of a tile of codes and a panel, two tiles expanded from bf16, and
   // a few rows of floats.
   const int64_t codes = 4 * kTile * kTile + kPanelOutputs * padded;
   const int64_t expanded = HasBF16Products() ? 0 : 2 * 4 * kTile * inputs;

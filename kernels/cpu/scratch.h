@@ -1,4 +1,4 @@
-// Scratch memory that a thread keeps between kernel calls.
+// Memory that is kept between operations and whose contents are not.
 #ifndef WHIPSNAKE_KERNELS_CPU_SCRATCH_H_
 #define WHIPSNAKE_KERNELS_CPU_SCRATCH_H_
 
@@ -10,11 +10,13 @@
 namespace whipsnake::kernels {
 
 // Grows as needed; growing discards the contents. Aligned for every vector type. Not thread safe:
-// each thread has its own.
+// each workspace has its own (kernels/cpu/workspace.h).
 class Scratch {
  public:
   Scratch() = default;
-  ~Scratch() { Count(-capacity_); }
+  ~Scratch() {
+    if (capacity_ != 0) Count(-capacity_);
+  }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
 
@@ -39,9 +41,9 @@ class Scratch {
   int64_t capacity_ = 0;
 };
 
-// Returns an upper bound, in bytes, of the memory that the kernels keep on a team of `threads`
-// threads if no product of any model has more than `rows` rows of activations or `inputs` inputs.
-// Includes an allowance for oneDNN's memory while it multiplies a tile.
+// Returns an upper bound, in bytes, of the memory that the kernels keep in the workspace of a team
+// of `threads` threads if no product of any model has more than `rows` rows of activations or
+// `inputs` inputs. Includes an allowance for oneDNN's memory while it multiplies a tile.
 int64_t ScratchBound(int64_t rows, int64_t inputs, int threads);
 
 }  // namespace whipsnake::kernels

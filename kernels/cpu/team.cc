@@ -32,8 +32,6 @@ void WaitWhile(const std::atomic<uint32_t>& value, uint32_t old) {
   value.wait(old, std::memory_order_acquire);
 }
 
-thread_local Team* current_team = nullptr;
-
 }  // namespace
 
 Team::Team(int threads) {
@@ -53,16 +51,7 @@ Team::~Team() {
   for (std::thread& worker : workers_) worker.join();
 }
 
-Team& Team::Current() {
-  static Team alone(1);
-  return current_team != nullptr ? *current_team : alone;
-}
-
-Team::Scope::Scope(Team* team) : previous_(current_team) { current_team = team; }
-Team::Scope::~Scope() { current_team = previous_; }
-
 void Team::Share(Job job) {
-  const Scope alone(nullptr);
   if (workers_.empty()) return job.call(job.work, 0);
   job_ = job;
   unfinished_.store(threads(), std::memory_order_relaxed);

@@ -30,30 +30,12 @@ class Team {
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
   // Calls work(share) once for every share in [0, threads()), on the calling thread or a worker,
-  // and returns when all shares are done. Inside `work` the current team is a single thread. If
-  // shares throw (std::bad_alloc, for example), Run throws one of the exceptions after all shares
-  // have ended.
+  // and returns when all shares are done. `work` may not call Run of the same team. If shares throw
+  // (std::bad_alloc, for example), Run throws one of the exceptions after all shares have ended.
   template <typename Work>
   void Run(const Work& work) {
     Share({[](const void* w, int share) { (*static_cast<const Work*>(w))(share); }, &work});
   }
-
-  // The calling thread's team: the one installed by the innermost live Scope, or a team of one
-  // thread if there is none.
-  static Team& Current();
-
-  // Installs a team for the calling thread while the Scope lives; null means one thread. Does not
-  // own the team. Not movable. Scopes nest.
-  class Scope {
-   public:
-    explicit Scope(Team* team);
-    ~Scope();
-    Scope(const Scope&) = delete;
-    Scope& operator=(const Scope&) = delete;
-
-   private:
-    Team* const previous_;
-  };
 
  private:
   struct Job {

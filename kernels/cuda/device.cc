@@ -51,8 +51,8 @@ absl::StatusOr<std::string> UsableDevice() {
   return std::string(properties.name);
 }
 
-absl::Status Synchronize(Stream stream) {
-  return ToStatus(cudaStreamSynchronize(stream), "waiting for the GPU");
+absl::Status Synchronize(const Context& context) {
+  return ToStatus(cudaStreamSynchronize(context.stream), "waiting for the GPU");
 }
 
 absl::StatusOr<DeviceBuffer> DeviceBuffer::Allocate(int64_t bytes) {

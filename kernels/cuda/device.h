@@ -1,4 +1,5 @@
-// Access to this process's GPU and its memory, without CUDA's headers.
+// Access to this process's GPU and its memory, without CUDA's headers. In a build without CUDA
+// (kernels/no_cuda) every function below that can fail returns UNAVAILABLE.
 #ifndef WHIPSNAKE_KERNELS_CUDA_DEVICE_H_
 #define WHIPSNAKE_KERNELS_CUDA_DEVICE_H_
 
@@ -8,13 +9,9 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-
-struct CUstream_st;
+#include "kernels/context.h"
 
 namespace whipsnake::kernels::cuda {
-
-// The same type as cudaStream_t. Null is the default stream.
-using Stream = CUstream_st*;
 
 // Returns the name of the current device, or an error if none is usable: no driver, a driver older
 // than this build's CUDA, no device, or a device that the kernels are not built for. Safe to call
@@ -26,8 +23,8 @@ absl::StatusOr<std::string> UsableDevice();
 // its driver cannot be used, else Internal.
 absl::Status ToStatus(int cuda_error, std::string_view what);
 
-// Waits for all work on the stream and returns its first error.
-absl::Status Synchronize(Stream stream = nullptr);
+// Waits for all work on the context's stream and returns its first error.
+absl::Status Synchronize(const Context& context);
 
 // Owns device memory. Movable. May be used from any thread, but only one at a time.
 class DeviceBuffer {

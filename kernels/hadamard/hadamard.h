@@ -14,6 +14,7 @@
 
 #include <cstdint>
 
+#include "kernels/context.h"
 #include "kernels/matrix.h"
 
 namespace whipsnake::kernels {
@@ -23,15 +24,16 @@ bool HasHadamard(int64_t n);
 
 // x[T,n] and y[T,n], where HasHadamard(n). fp32 sums in an order that depends on n alone, so a
 // row's bits do not depend on T or the number of threads. y may alias x, but only exactly. Callable
-// from any thread; uses the current team (kernels/cpu/team.h). T = 0 is allowed.
-void Hadamard(MatrixView<const float> x, float scale, MatrixView<float> y);
+// from any thread; runs on the context's team. T = 0 is allowed.
+void Hadamard(const Context& context, MatrixView<const float> x, float scale, MatrixView<float> y);
 
 // y = ToCode(scale · H x). For a normalized rotation whose codes have the scale s_y, `scale` is
 // 1 / (sqrt(n) · s_y).
-void Hadamard(MatrixView<const float> x, float scale, MatrixView<int8_t> y);
+void Hadamard(const Context& context, MatrixView<const float> x, float scale, MatrixView<int8_t> y);
 
 // Quantizes without rotation: y[t,i] = ToCode(x[t,i] · multiplier[i]), with multiplier[n].
-void Quantize(MatrixView<const float> x, const float* multiplier, MatrixView<int8_t> y);
+void Quantize(const Context& context, MatrixView<const float> x, const float* multiplier,
+              MatrixView<int8_t> y);
 
 namespace reference {
 // Returns H[i,j], +1 or -1, computed from the definitions.

@@ -245,39 +245,43 @@ int64_t FactorOrder(int64_t n) {
 }
 
 template <typename T>
-void TransformRows(MatrixView<const float> x, float scale, MatrixView<T> y,
+void TransformRows(const Context& context, MatrixView<const float> x, float scale, MatrixView<T> y,
                    void (*transform)(const float* x, int64_t order, int64_t m, float scale,
                                      float* scratch, T* y)) {
   constexpr double kNanosecondsEach = 0.4;
   const int64_t order = FactorOrder(x.cols);
-  ParallelRows(x.rows, kNanosecondsEach * x.rows * x.cols, [&](int64_t begin, int64_t end) {
-    thread_local Scratch memory;
-    auto* scratch = memory.Get<float>(x.cols);
-    for (int64_t t = begin; t < end; ++t) {
-      transform(x.row(t), order, x.cols / order, scale, scratch, y.row(t));
-    }
-  });
+  ParallelRows(context, x.rows, kNanosecondsEach * x.rows * x.cols,
+               [&](const Context& own, int64_t begin, int64_t end) {
+                 OperationScratch memory(own);
+                 auto* scratch = memory.Get<float>(x.cols);
+                 for (int64_t t = begin; t < end; ++t) {
+                   transform(x.row(t), order, x.cols / order, scale, scratch, y.row(t));
+                 }
+               });
 }
 
 }  // namespace
 
 bool HasHadamard(int64_t n) { return FactorOrder(n) != 0; }
 
-void Hadamard(MatrixView<const float> x, float scale, MatrixView<float> y) {
-  TransformRows(x, scale, y, HWY_DYNAMIC_DISPATCH(TransformRowToFloats));
+void Hadamard(const Context& context, MatrixView<const float> x, float scale, MatrixView<float> y) {
+  TransformRows(context, x, scale, y, HWY_DYNAMIC_DISPATCH(TransformRowToFloats));
 }
 
-void Hadamard(MatrixView<const float> x, float scale, MatrixView<int8_t> y) {
-  TransformRows(x, scale, y, HWY_DYNAMIC_DISPATCH(TransformRowToCodes));
+void Hadamard(const Context& context, MatrixView<const float> x, float scale,
+              MatrixView<int8_t> y) {
+  TransformRows(context, x, scale, y, HWY_DYNAMIC_DISPATCH(TransformRowToCodes));
 }
 
-void Quantize(MatrixView<const float> x, const float* multiplier, MatrixView<int8_t> y) {
+void Quantize(const Context& context, MatrixView<const float> x, const float* multiplier,
+              MatrixView<int8_t> y) {
   constexpr double kNanosecondsEach = 0.1;
-  ParallelRows(x.rows, kNanosecondsEach * x.rows * x.cols, [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) {
-      HWY_DYNAMIC_DISPATCH(QuantizeRow)(x.row(t), multiplier, x.cols, y.row(t));
-    }
-  });
+  ParallelRows(context, x.rows, kNanosecondsEach * x.rows * x.cols,
+               [&](const Context&, int64_t begin, int64_t end) {
+                 for (int64_t t = begin; t < end; ++t) {
+                   HWY_DYNAMIC_DISPATCH(QuantizeRow)(x.row(t), multiplier, x.cols, y.row(t));
+                 }
+               });
 }
 
 }  // namespace whipsnake::kernels

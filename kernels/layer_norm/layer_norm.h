@@ -12,6 +12,7 @@
 
 #include <cstdint>
 
+#include "kernels/context.h"
 #include "kernels/matrix.h"
 
 namespace whipsnake::kernels {
@@ -24,19 +25,22 @@ struct LayerNormWeights {
 
 // h[T,D], or empty to add nothing; residual r[T,D], updated in place; y[T,D]. y may not alias
 // residual; h may alias y. Sums are fp32 over independent lanes, always in the same order, so a
-// row's result does not depend on T. Callable from any thread; uses the current team
-// (kernels/cpu/team.h). T = 0 is allowed.
-void ResidualLayerNorm(MatrixView<const float> h, MatrixView<float> residual,
-                       const LayerNormWeights& weights, MatrixView<float> y);
+// row's result does not depend on T. Callable from any thread; runs on the context's team. T = 0 is
+// allowed.
+void ResidualLayerNorm(const Context& context, MatrixView<const float> h,
+                       MatrixView<float> residual, const LayerNormWeights& weights,
+                       MatrixView<float> y);
 
 // Writes the codes of y with one scale for all rows. The caller has divided γ and β by that scale.
-void ResidualLayerNorm(MatrixView<const float> h, MatrixView<float> residual,
-                       const LayerNormWeights& weights, MatrixView<int8_t> y);
+void ResidualLayerNorm(const Context& context, MatrixView<const float> h,
+                       MatrixView<float> residual, const LayerNormWeights& weights,
+                       MatrixView<int8_t> y);
 
 // Writes the codes of y and each row's scale, scale[T]. They equal those of QuantizeRows()
 // (kernels/row_quantization/row_quantization.h) applied to y, bit for bit.
-void ResidualLayerNorm(MatrixView<const float> h, MatrixView<float> residual,
-                       const LayerNormWeights& weights, MatrixView<int8_t> y, float* scale);
+void ResidualLayerNorm(const Context& context, MatrixView<const float> h,
+                       MatrixView<float> residual, const LayerNormWeights& weights,
+                       MatrixView<int8_t> y, float* scale);
 
 namespace reference {
 void ResidualLayerNorm(MatrixView<const float> h, MatrixView<float> residual,

@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "kernels/benchmark_context.h"
 #include "kernels/layer_norm/layer_norm.h"
 
 namespace whipsnake::kernels {
@@ -22,13 +23,14 @@ void BM_ResidualLayerNorm(benchmark::State& state, Form form) {
   for (auto _ : state) {
     switch (form) {
       case Form::kFloats:
-        ResidualLayerNorm(addend, residual, weights, MatrixView<float>(y.data(), rows, cols));
+        ResidualLayerNorm(BenchmarkContext(), addend, residual, weights,
+                          MatrixView<float>(y.data(), rows, cols));
         break;
       case Form::kCodes:
-        ResidualLayerNorm(addend, residual, weights, out);
+        ResidualLayerNorm(BenchmarkContext(), addend, residual, weights, out);
         break;
       case Form::kOwnCodes:
-        ResidualLayerNorm(addend, residual, weights, out, scale.data());
+        ResidualLayerNorm(BenchmarkContext(), addend, residual, weights, out, scale.data());
     }
   }
   state.SetItemsProcessed(state.iterations() * rows * cols);

@@ -95,41 +95,47 @@ HWY_EXPORT(NormalizeToFloats);
 HWY_EXPORT(NormalizeToCodes);
 HWY_EXPORT(NormalizeToOwnCodes);
 
-// Calls normalize(t, h's row or null, r's row) for every row.
+// Calls normalize(context, t, h's row or null, r's row) for every row; the context is that of the
+// share.
 template <typename Normalize>
-void ForEachRow(MatrixView<const float> h, MatrixView<float> residual, const Normalize& normalize) {
+void ForEachRow(const Context& context, MatrixView<const float> h, MatrixView<float> residual,
+                const Normalize& normalize) {
   constexpr double kNanosecondsEach = 0.2;
-  ParallelRows(residual.rows, kNanosecondsEach * residual.rows * residual.cols,
-               [&](int64_t begin, int64_t end) {
+  ParallelRows(context, residual.rows, kNanosecondsEach * residual.rows * residual.cols,
+               [&](const Context& own, int64_t begin, int64_t end) {
                  for (int64_t t = begin; t < end; ++t) {
-                   normalize(t, h.empty() ? nullptr : h.row(t), residual.row(t));
+                   normalize(own, t, h.empty() ? nullptr : h.row(t), residual.row(t));
                  }
                });
 }
 
 }  // namespace
 
-void ResidualLayerNorm(MatrixView<const float> h, MatrixView<float> residual,
-                       const LayerNormWeights& weights, MatrixView<float> y) {
-  ForEachRow(h, residual, [&](int64_t t, const float* addend, float* r) {
+void ResidualLayerNorm(const Context& context, MatrixView<const float> h,
+                       MatrixView<float> residual, const LayerNormWeights& weights,
+                       MatrixView<float> y) {
+  ForEachRow(context, h, residual, [&](const Context&, int64_t t, const float* addend, float* r) {
     HWY_DYNAMIC_DISPATCH(NormalizeToFloats)(addend, r, weights, residual.cols, y.row(t));
   });
 }
 
-void ResidualLayerNorm(MatrixView<const float> h, MatrixView<float> residual,
-                       const LayerNormWeights& weights, MatrixView<int8_t> y) {
-  ForEachRow(h, residual, [&](int64_t t, const float* addend, float* r) {
+void ResidualLayerNorm(const Context& context, MatrixView<const float> h,
+                       MatrixView<float> residual, const LayerNormWeights& weights,
+                       MatrixView<int8_t> y) {
+  ForEachRow(context, h, residual, [&](const Context&, int64_t t, const float* addend, float* r) {
     HWY_DYNAMIC_DISPATCH(NormalizeToCodes)(addend, r, weights, residual.cols, y.row(t));
   });
 }
 
-void ResidualLayerNorm(MatrixView<const float> h, MatrixView<float> residual,
-                       const LayerNormWeights& weights, MatrixView<int8_t> y, float* scale) {
-  ForEachRow(h, residual, [&](int64_t t, const float* addend, float* r) {
-    thread_local Scratch scratch;
-    scale[t] = HWY_DYNAMIC_DISPATCH(NormalizeToOwnCodes)(
-        addend, r, weights, residual.cols, scratch.Get<float>(residual.cols), y.row(t));
-  });
+void ResidualLayerNorm(const Context& context, MatrixView<const float> h,
+                       MatrixView<float> residual, const LayerNormWeights& weights,
+                       MatrixView<int8_t> y, float* scale) {
+  ForEachRow(context, h, residual,
+             [&](const Context& own, int64_t t, const float* addend, float* r) {
+               OperationScratch scratch(own);
+               scale[t] = HWY_DYNAMIC_DISPATCH(NormalizeToOwnCodes)(
+                   addend, r, weights, residual.cols, scratch.Get<float>(residual.cols), y.row(t));
+             });
 }
 
 }  // namespace whipsnake::kernels

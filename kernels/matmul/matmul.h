@@ -8,6 +8,7 @@
 #define WHIPSNAKE_KERNELS_MATMUL_MATMUL_H_
 
 #include "kernels/activation/activation.h"
+#include "kernels/context.h"
 #include "kernels/matrix.h"
 
 namespace whipsnake::kernels {
@@ -26,14 +27,14 @@ namespace whipsnake::kernels {
 // (oneDNN's tiles) the order of a sum may depend on M. Work is split over M and N only, never over
 // K.
 //
-// Callable from any thread; uses the current team (kernels/cpu/team.h). M = 0 is allowed.
-void Matmul(MatrixView<const float> x, WeightView w, const float* bias, MatrixView<float> y,
-            ActivationFunction f = {});
+// Callable from any thread; runs on the context's team. M = 0 is allowed.
+void Matmul(const Context& context, MatrixView<const float> x, WeightView w, const float* bias,
+            MatrixView<float> y, ActivationFunction f = {});
 
 // The same, with the summation order of M = 1 for every M: a row of y depends on its row of x
 // alone, bit for bit, for any number of rows. Slower than Matmul() above M = 16.
-void BatchInvariantMatmul(MatrixView<const float> x, WeightView w, const float* bias,
-                          MatrixView<float> y, ActivationFunction f = {});
+void BatchInvariantMatmul(const Context& context, MatrixView<const float> x, WeightView w,
+                          const float* bias, MatrixView<float> y, ActivationFunction f = {});
 
 namespace reference {
 void Matmul(MatrixView<const float> x, WeightView w, const float* bias, MatrixView<float> y,

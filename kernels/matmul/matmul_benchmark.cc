@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "benchmark/benchmark.h"
+#include "kernels/benchmark_context.h"
 #include "kernels/matmul/matmul.h"
 #include "kernels/matmul/weight_pool.h"
 #include "kernels/streaming_read/streaming_read.h"
@@ -21,9 +22,10 @@ void BM_Matmul(benchmark::State& state, DType dtype) {
   const int64_t k = state.range(2);
   const std::vector<float> x(m * k, 0.5f);
   std::vector<float> y(m * n);
-  const int64_t bytes = n * k * ByteSize(dtype);
+  const int64_t bytes = n * WeightFormat(dtype).RowBytes(k);
   for (auto _ : state) {
-    Matmul({x.data(), m, k}, {NextWeight(bytes), dtype, n, k}, nullptr, {y.data(), m, n});
+    Matmul(BenchmarkContext(), {x.data(), m, k}, {NextWeight(bytes), dtype, n, k}, nullptr,
+           {y.data(), m, n});
     benchmark::ClobberMemory();
   }
   state.SetBytesProcessed(state.iterations() * bytes);
@@ -35,7 +37,7 @@ void BM_StreamingRead(benchmark::State& state) {
   const int64_t bytes = state.range(0) * state.range(1) * sizeof(float);
   for (auto _ : state) {
     const std::span<const std::byte> weight(NextWeight(bytes), bytes);
-    benchmark::DoNotOptimize(StreamingRead(std::span(&weight, 1)));
+    benchmark::DoNotOptimize(StreamingRead(BenchmarkContext(), std::span(&weight, 1)));
   }
   state.SetBytesProcessed(state.iterations() * bytes);
 }

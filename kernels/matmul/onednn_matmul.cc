@@ -4,8 +4,8 @@
 #include <atomic>
 
 #include "kernels/cpu/onednn_thread.h"
-#include "kernels/cpu/scratch.h"
-#include "kernels/cpu/team.h"
+#include "kernels/cpu/parallel.h"
+#include "kernels/cpu/workspace.h"
 #include "kernels/matmul/bf16_cpu.h"
 #include "kernels/matmul/matmul.h"
 #include "oneapi/dnnl/dnnl.hpp"
@@ -20,7 +20,8 @@ constexpr int64_t kTileM = 256;
 constexpr int64_t kTileN = 256;
 
 // y = x · wᵀ. Returns false if oneDNN fails, for example if memory is short.
-bool Multiply(MatrixView<const float> x, MatrixView<const float> w, MatrixView<float> y) {
+bool Multiply(const Context&, MatrixView<const float> x, MatrixView<const float> w,
+              MatrixView<float> y) {
   return dnnl_sgemm('N', 'T', x.rows, w.rows, x.cols, 1.0f, x.data, x.stride, w.data, w.stride,
                     0.0f, y.data, y.stride) == dnnl_success;
 }
@@ -67,7 +68,8 @@ class BF16Product {
 };
 
 // y = x · wᵀ for bf16 matrices; w and x are contiguous. Returns false if oneDNN fails.
-bool Multiply(MatrixView<const uint16_t> x, MatrixView<const uint16_t> w, MatrixView<float> y) {
+bool Multiply(const Context& context, MatrixView<const uint16_t> x, MatrixView<const uint16_t> w,
+              MatrixView<float> y) {
   if (HasBF16Products()) {
     try {
       // One per thread, as oneDNN requires for a primitive that keeps working memory.
@@ -78,35 +80,37 @@ bool Multiply(MatrixView<const uint16_t> x, MatrixView<const uint16_t> w, Matrix
       return false;
     }
   }
-  const auto expand = [](MatrixView<const uint16_t> matrix, Scratch& scratch) {
+  const auto expand = [](MatrixView<const uint16_t> matrix, float* values) {
     const int64_t size = matrix.rows * matrix.cols;
-    auto* values = scratch.Get<float>(size);
     for (int64_t i = 0; i < size; ++i) values[i] = FromBF16(matrix.data[i]);
     return MatrixView<const float>(values, matrix.rows, matrix.cols);
   };
-  thread_local Scratch x_scratch, w_scratch;
-  return Multiply(expand(x, x_scratch), expand(w, w_scratch), y);
+  // The expanded x comes first. Tiles have up to kTileM rows, so that w starts at the same place,
+  // aligned, for all of them.
+  OperationScratch scratch(context);
+  auto* const values = scratch.Get<float>((kTileM + kTileN) * x.cols);
+  return Multiply(context, expand(x, values), expand(w, values + kTileM * x.cols), y);
 }
 
-// y = f(y + bias). Inside a share the current team is a single thread.
-void Finish(const float* bias, ActivationFunction f, MatrixView<float> y) {
+// y = f(y + bias).
+void Finish(const Context& context, const float* bias, ActivationFunction f, MatrixView<float> y) {
   for (int64_t m = 0; m < y.rows; ++m) {
     if (bias != nullptr) {
       for (int64_t n = 0; n < y.cols; ++n) y.row(m)[n] += bias[n];
     }
-    if (f.kind != Activation::kIdentity) Activate(f, y.row(m), y.cols, y.row(m));
+    if (f.kind != Activation::kIdentity) Activate(context, f, y.row(m), y.cols, y.row(m));
   }
 }
 
 // Returns false if oneDNN failed; y is then undefined.
 template <typename T>
-bool MultiplyTiles(MatrixView<const T> x, MatrixView<const T> w, const float* bias,
-                   MatrixView<float> y, ActivationFunction f) {
+bool MultiplyTiles(const Context& context, MatrixView<const T> x, MatrixView<const T> w,
+                   const float* bias, MatrixView<float> y, ActivationFunction f) {
   const int64_t tiles_m = (x.rows + kTileM - 1) / kTileM;
   const int64_t tiles_n = (w.rows + kTileN - 1) / kTileN;
   std::atomic<int64_t> next{0};
   std::atomic<bool> failed{false};
-  Team::Current().Run([&](int) {
+  ForEachShare(context, [&](const Context& own, int64_t) {
     KeepOneDnnOnThisThread();
     for (int64_t tile; !failed.load(std::memory_order_relaxed) &&
                        (tile = next.fetch_add(1, std::memory_order_relaxed)) < tiles_m * tiles_n;) {
@@ -115,22 +119,21 @@ bool MultiplyTiles(MatrixView<const T> x, MatrixView<const T> w, const float* bi
       const int64_t rows = std::min(kTileM, x.rows - m);
       const int64_t columns = std::min(kTileN, w.rows - n);
       const MatrixView<float> part = y.Rows(m, rows).Columns(n, columns);
-      if (!Multiply(x.Rows(m, rows), w.Rows(n, columns), part)) failed = true;
-      Finish(bias != nullptr ? bias + n : nullptr, f, part);
+      if (!Multiply(own, x.Rows(m, rows), w.Rows(n, columns), part)) failed = true;
+      Finish(own, bias != nullptr ? bias + n : nullptr, f, part);
     }
   });
   return !failed;
 }
 
-// Returns x rounded to bf16, contiguous. The memory belongs to the calling thread and is reused by
-// its next call.
-MatrixView<const uint16_t> RoundedToBF16(MatrixView<const float> x) {
-  thread_local Scratch scratch;
+// Returns x rounded to bf16, contiguous, in `scratch`.
+MatrixView<const uint16_t> RoundedToBF16(const Context& context, MatrixView<const float> x,
+                                         OperationScratch& scratch) {
   const MatrixView<uint16_t> rounded(scratch.Get<uint16_t>(x.rows * x.cols), x.rows, x.cols);
-  Team& team = Team::Current();
-  team.Run([&](int64_t share) {
-    const int64_t end = x.rows * (share + 1) / team.threads();
-    for (int64_t m = x.rows * share / team.threads(); m < end; ++m) {
+  const int64_t threads = Threads(context);
+  ForEachShare(context, [&](const Context&, int64_t share) {
+    const int64_t end = x.rows * (share + 1) / threads;
+    for (int64_t m = x.rows * share / threads; m < end; ++m) {
       RoundToBF16(x.row(m), x.cols, rounded.row(m));
     }
   });
@@ -139,15 +142,16 @@ MatrixView<const uint16_t> RoundedToBF16(MatrixView<const float> x) {
 
 }  // namespace
 
-void OneDnnMatmul(MatrixView<const float> x, WeightView w, const float* bias, MatrixView<float> y,
-                  ActivationFunction f) {
+void OneDnnMatmul(const Context& context, MatrixView<const float> x, WeightView w,
+                  const float* bias, MatrixView<float> y, ActivationFunction f) {
+  OperationScratch scratch(context);
   const bool done =
-      w.dtype == DType::kBF16
-          ? MultiplyTiles(RoundedToBF16(x), {static_cast<const uint16_t*>(w.data), w.n, w.k}, bias,
-                          y, f)
-          : MultiplyTiles(x, {static_cast<const float*>(w.data), w.n, w.k}, bias, y, f);
+      w.format.dtype == DType::kBF16
+          ? MultiplyTiles(context, RoundedToBF16(context, x, scratch),
+                          {static_cast<const uint16_t*>(w.data), w.n, w.k}, bias, y, f)
+          : MultiplyTiles(context, x, {static_cast<const float*>(w.data), w.n, w.k}, bias, y, f);
   // The fallback is slower but needs little memory.
-  if (!done) BatchInvariantMatmul(x, w, bias, y, f);
+  if (!done) BatchInvariantMatmul(context, x, w, bias, y, f);
 }
 
 }  // namespace whipsnake::kernels

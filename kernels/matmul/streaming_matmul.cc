@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <type_traits>
 
-#include "kernels/cpu/scratch.h"
-#include "kernels/cpu/team.h"
+#include "kernels/cpu/parallel.h"
+#include "kernels/cpu/workspace.h"
 #include "kernels/matmul/bf16_cpu.h"
 
 // The arrays of vectors below need a vector size that is known at compile time.
@@ -357,9 +357,9 @@ Products ProductsFor(DType weight) {
   return HasBF16Products() ? Products::kBF16 : Products::kExpandedBF16;
 }
 
-PackedActivations Pack(Products products, const MatrixView<const float>& x) {
+PackedActivations Pack(Products products, const MatrixView<const float>& x,
+                       OperationScratch& scratch) {
   const int64_t stride = (x.cols + kPadding - 1) / kPadding * kPadding;
-  thread_local Scratch scratch;
   auto* packed = scratch.Get<float>((x.rows + 1) * stride);
   // The space after the packed rows holds one row rounded to bf16 until it is packed.
   auto* rounded = reinterpret_cast<uint16_t*>(packed + x.rows * stride);
@@ -376,26 +376,26 @@ PackedActivations Pack(Products products, const MatrixView<const float>& x) {
 
 }  // namespace
 
-void StreamingMatmul(MatrixView<const float> x, WeightView w, const float* bias,
-                     MatrixView<float> y, ActivationFunction f) {
-  const Products products = ProductsFor(w.dtype);
-  const PackedActivations activations = Pack(products, x);
+void StreamingMatmul(const Context& context, MatrixView<const float> x, WeightView w,
+                     const float* bias, MatrixView<float> y, ActivationFunction f) {
+  const Products products = ProductsFor(w.format.dtype);
+  OperationScratch scratch(context);
+  const PackedActivations activations = Pack(products, x, scratch);
   // Applies f to the outputs just written, while they are in the first-level cache.
-  const auto multiply = [&](int64_t begin, int64_t end) {
+  const auto multiply = [&](const Context& own, int64_t begin, int64_t end) {
     HWY_DYNAMIC_DISPATCH(MultiplyRows)(products, activations, w, begin, end, bias, y);
     if (f.kind == Activation::kIdentity) return;
     for (int64_t m = 0; m < y.rows; ++m) {
-      Activate(f, y.row(m) + begin, end - begin, y.row(m) + begin);
+      Activate(own, f, y.row(m) + begin, end - begin, y.row(m) + begin);
     }
   };
-  if (w.bytes() < kTeamBytes) return multiply(0, w.n);
   // Each thread streams a contiguous part of the weight.
-  const int64_t groups = (w.n + kRowsAtOnce - 1) / kRowsAtOnce;
-  Team& team = Team::Current();
-  team.Run([&](int64_t share) {
-    const int64_t begin = groups * share / team.threads() * kRowsAtOnce;
-    const int64_t end = std::min(groups * (share + 1) / team.threads() * kRowsAtOnce, w.n);
-    multiply(begin, end);
+  const Context team = w.bytes() < kTeamBytes ? Alone(context) : context;
+  const int64_t threads = Threads(team), groups = (w.n + kRowsAtOnce - 1) / kRowsAtOnce;
+  ForEachShare(team, [&](const Context& own, int64_t share) {
+    const int64_t begin = groups * share / threads * kRowsAtOnce;
+    const int64_t end = std::min(groups * (share + 1) / threads * kRowsAtOnce, w.n);
+    multiply(own, begin, end);
   });
 }
 

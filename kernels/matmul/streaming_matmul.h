@@ -4,6 +4,7 @@
 #define WHIPSNAKE_KERNELS_MATMUL_STREAMING_MATMUL_H_
 
 #include "kernels/activation/activation.h"
+#include "kernels/context.h"
 #include "kernels/matrix.h"
 
 namespace whipsnake::kernels {
@@ -14,8 +15,8 @@ constexpr int64_t kMaxStreamedRows = 16;
 // in order, and multiplied with all rows of x while it is in the cache. The summation order of
 // y[m,n] depends only on K, the weight's dtype and the instruction set: not on M, N, the position
 // of the row or the number of threads.
-void StreamingMatmul(MatrixView<const float> x, WeightView w, const float* bias,
-                     MatrixView<float> y, ActivationFunction f);
+void StreamingMatmul(const Context& context, MatrixView<const float> x, WeightView w,
+                     const float* bias, MatrixView<float> y, ActivationFunction f);
 
 }  // namespace whipsnake::kernels
 

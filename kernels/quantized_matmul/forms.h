@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "kernels/context.h"
 #include "kernels/matrix.h"
 #include "kernels/quantized_matmul/epilogue.h"
 
@@ -12,15 +13,18 @@ namespace whipsnake::kernels {
 
 // Dot products, with VNNI if the machine has it. Each row of the weight is read from memory once,
 // in order, for every 32 rows of x. Runs on any machine.
-void StreamingQuantizedMatmul(MatrixView<const int8_t> x, WeightView w, const Epilogue& epilogue);
+void StreamingQuantizedMatmul(const Context& context, MatrixView<const int8_t> x, WeightView w,
+                              const Epilogue& epilogue);
 
 // Register tiles over panels of the weight, which are repacked on the fly. Needs ActiveIsa() >=
 // Isa::kVnni.
-void PackedQuantizedMatmul(MatrixView<const int8_t> x, WeightView w, const Epilogue& epilogue);
+void PackedQuantizedMatmul(const Context& context, MatrixView<const int8_t> x, WeightView w,
+                           const Epilogue& epilogue);
 
 // oneDNN's product, which can use AMX. Falls back to StreamingQuantizedMatmul() if oneDNN fails.
 // Needs ActiveIsa() >= Isa::kVnni: on lower levels oneDNN's sums saturate.
-void OneDnnQuantizedMatmul(MatrixView<const int8_t> x, WeightView w, const Epilogue& epilogue);
+void OneDnnQuantizedMatmul(const Context& context, MatrixView<const int8_t> x, WeightView w,
+                           const Epilogue& epilogue);
 
 }  // namespace whipsnake::kernels
 

@@ -2,9 +2,9 @@
 #include <atomic>
 
 #include "kernels/cpu/onednn_thread.h"
-#include "kernels/cpu/team.h"
+#include "kernels/cpu/parallel.h"
+#include "kernels/cpu/workspace.h"
 #include "kernels/quantized_matmul/forms.h"
-#include "kernels/quantized_matmul/panel.h"
 #include "oneapi/dnnl/dnnl.h"
 
 namespace whipsnake::kernels {
@@ -15,14 +15,15 @@ constexpr int64_t kTileN = 256;
 
 }  // namespace
 
-void OneDnnQuantizedMatmul(MatrixView<const int8_t> x, WeightView w, const Epilogue& epilogue) {
+void OneDnnQuantizedMatmul(const Context& context, MatrixView<const int8_t> x, WeightView w,
+                           const Epilogue& epilogue) {
   const int64_t tiles_m = (x.rows + kTileM - 1) / kTileM;
   const int64_t tiles_n = (w.n + kTileN - 1) / kTileN;
   std::atomic<int64_t> next{0};
   std::atomic<bool> failed{false};
-  Team::Current().Run([&](int) {
+  ForEachShare(context, [&](const Context& own, int64_t) {
     KeepOneDnnOnThisThread();
-    thread_local Scratch scratch;
+    OperationScratch scratch(own);
     auto* sums = scratch.Get<int32_t>(kTileM * kTileN);
     for (int64_t tile; !failed.load(std::memory_order_relaxed) &&
                        (tile = next.fetch_add(1, std::memory_order_relaxed)) < tiles_m * tiles_n;) {
@@ -39,7 +40,7 @@ void OneDnnQuantizedMatmul(MatrixView<const int8_t> x, WeightView w, const Epilo
     }
   });
   // oneDNN fails if memory is short. The streaming form needs little memory.
-  if (failed) StreamingQuantizedMatmul(x, w, epilogue);
+  if (failed) StreamingQuantizedMatmul(context, x, w, epilogue);
 }
 
 }  // namespace whipsnake::kernels

@@ -1,7 +1,8 @@
 #include <algorithm>
 #include <atomic>
 
-#include "kernels/cpu/team.h"
+#include "kernels/cpu/parallel.h"
+#include "kernels/cpu/workspace.h"
 #include "kernels/quantized_matmul/forms.h"
 #include "kernels/quantized_matmul/panel.h"
 #include "kernels/quantized_matmul/vnni.h"
@@ -58,16 +59,17 @@ void MultiplyItem(const PackedRows& x, const Cut& cut, int64_t item, const uint8
 
 }  // namespace
 
-void PackedQuantizedMatmul(MatrixView<const int8_t> x, WeightView w, const Epilogue& epilogue) {
+void PackedQuantizedMatmul(const Context& context, MatrixView<const int8_t> x, WeightView w,
+                           const Epilogue& epilogue) {
   if constexpr (vnni::kCompiled) {
-    Team& team = Team::Current();
-    const PackedRows rows = PackRows(vnni::Dot(), x);
-    const Cut cut(x.rows, w.n, team.threads());
+    OperationScratch memory(context);
+    const PackedRows rows = PackRows(context, vnni::Dot(), x, memory);
+    const Cut cut(x.rows, w.n, Threads(context));
     const auto* weight = static_cast<const int8_t*>(w.data);
     std::atomic<int64_t> next{0};
     const auto take = [&] { return next.fetch_add(1, std::memory_order_relaxed); };
-    team.Run([&](int) {
-      thread_local Scratch scratch;
+    ForEachShare(context, [&](const Context& own, int64_t) {
+      OperationScratch scratch(own);
       auto* panel = scratch.Get<uint8_t>(vnni::PanelBytes(kPanel, w.k));
       int64_t packed = -1;
       // Take the next item before working on the current one, so that its panel can be prefetched.

@@ -6,7 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/cpu/scratch.h"
+#include "kernels/context.h"
+#include "kernels/cpu/workspace.h"
 #include "kernels/matrix.h"
 
 namespace whipsnake::kernels {
@@ -48,9 +49,9 @@ struct DotKernel {
 // Uses 16-bit products. Runs on any machine.
 DotKernel WideningDot();
 
-// Packs x for `kernel`. Uses the current team if x is large. The memory belongs to the calling
-// thread, and its next call overwrites it.
-PackedRows PackRows(const DotKernel& kernel, MatrixView<const int8_t> x);
+// Packs x for `kernel` into `scratch`. Uses the context's team if x is large.
+PackedRows PackRows(const Context& context, const DotKernel& kernel, MatrixView<const int8_t> x,
+                    OperationScratch& scratch);
 
 }  // namespace whipsnake::kernels
 

@@ -16,6 +16,7 @@
 #include <cstdint>
 
 #include "kernels/activation/activation.h"
+#include "kernels/context.h"
 #include "kernels/matrix.h"
 
 namespace whipsnake::kernels {
@@ -37,11 +38,11 @@ struct SumScaling {
 // separately (no fused multiply-add). The result is the same, bit for bit, for every M and any
 // number of threads and, if f is the identity or ReLU, on every ISA. The accuracy of any other f is
 // that of Activate(). Reads nothing past the end of a row or of the weight. Callable from any
-// thread; uses the current team (kernels/cpu/team.h). M = 0 is allowed.
-void QuantizedMatmul(MatrixView<const int8_t> x, WeightView w, const SumScaling& scaling,
-                     MatrixView<int8_t> y);
-void QuantizedMatmul(MatrixView<const int8_t> x, WeightView w, const SumScaling& scaling,
-                     MatrixView<float> y);
+// thread; runs on the context's team. M = 0 is allowed.
+void QuantizedMatmul(const Context& context, MatrixView<const int8_t> x, WeightView w,
+                     const SumScaling& scaling, MatrixView<int8_t> y);
+void QuantizedMatmul(const Context& context, MatrixView<const int8_t> x, WeightView w,
+                     const SumScaling& scaling, MatrixView<float> y);
 
 namespace reference {
 void QuantizedMatmul(MatrixView<const int8_t> x, WeightView w, const SumScaling& scaling,

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "benchmark/benchmark.h"
+#include "kernels/benchmark_context.h"
 #include "kernels/cpu/isa.h"
 #include "kernels/matmul/weight_pool.h"
 #include "kernels/quantized_matmul/forms.h"
@@ -38,15 +39,16 @@ void Measure(benchmark::State& state, const Multiply& multiply) {
 
 void BM_QuantizedMatmul(benchmark::State& state) {
   Measure(state, [](auto x, auto w, auto multiplier, auto bias, auto y) {
-    QuantizedMatmul(x, w, {multiplier, bias}, y);
+    QuantizedMatmul(BenchmarkContext(), x, w, {multiplier, bias}, y);
   });
 }
 
 void BM_Form(benchmark::State& state,
-             void (*form)(MatrixView<const int8_t>, WeightView, const Epilogue&), Isa needs) {
+             void (*form)(const Context&, MatrixView<const int8_t>, WeightView, const Epilogue&),
+             Isa needs) {
   if (ActiveIsa() < needs) return state.SkipWithError("needs VNNI");
   Measure(state, [form](auto x, auto w, auto multiplier, auto bias, auto y) {
-    form(x, w, Epilogue({multiplier, bias}, y));
+    form(BenchmarkContext(), x, w, Epilogue({multiplier, bias}, y));
   });
 }
 
@@ -54,7 +56,7 @@ void BM_StreamingRead(benchmark::State& state) {
   const int64_t bytes = state.range(0) * state.range(1);
   for (auto _ : state) {
     const std::span<const std::byte> weight(NextWeight(bytes), bytes);
-    benchmark::DoNotOptimize(StreamingRead(std::span(&weight, 1)));
+    benchmark::DoNotOptimize(StreamingRead(BenchmarkContext(), std::span(&weight, 1)));
   }
   state.SetBytesProcessed(state.iterations() * bytes);
 }

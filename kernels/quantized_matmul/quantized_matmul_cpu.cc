@@ -17,28 +17,29 @@ bool Streams(Isa isa, int64_t m, int64_t k) {
   return isa < Isa::kVnni || m <= (k < kShortK ? kMaxStreamedRowsOfShortK : kMaxStreamedRows);
 }
 
-void Multiply(MatrixView<const int8_t> x, WeightView w, const Epilogue& epilogue) {
+void Multiply(const Context& context, MatrixView<const int8_t> x, WeightView w,
+              const Epilogue& epilogue) {
   if (x.rows == 0 || w.n == 0) return;
   const Isa isa = ActiveIsa();
   if (Streams(isa, x.rows, w.k)) {
-    StreamingQuantizedMatmul(x, w, epilogue);
+    StreamingQuantizedMatmul(context, x, w, epilogue);
   } else if (isa < Isa::kAmx) {
-    PackedQuantizedMatmul(x, w, epilogue);
+    PackedQuantizedMatmul(context, x, w, epilogue);
   } else {
-    OneDnnQuantizedMatmul(x, w, epilogue);
+    OneDnnQuantizedMatmul(context, x, w, epilogue);
   }
 }
 
 }  // namespace
 
-void QuantizedMatmul(MatrixView<const int8_t> x, WeightView w, const SumScaling& scaling,
-                     MatrixView<int8_t> y) {
-  Multiply(x, w, Epilogue(scaling, y));
+void QuantizedMatmul(const Context& context, MatrixView<const int8_t> x, WeightView w,
+                     const SumScaling& scaling, MatrixView<int8_t> y) {
+  Multiply(context, x, w, Epilogue(scaling, y));
 }
 
-void QuantizedMatmul(MatrixView<const int8_t> x, WeightView w, const SumScaling& scaling,
-                     MatrixView<float> y) {
-  Multiply(x, w, Epilogue(scaling, y));
+void QuantizedMatmul(const Context& context, MatrixView<const int8_t> x, WeightView w,
+                     const SumScaling& scaling, MatrixView<float> y) {
+  Multiply(context, x, w, Epilogue(scaling, y));
 }
 
 }  // namespace whipsnake::kernels

@@ -1,7 +1,8 @@
 #include <algorithm>
 
 #include "kernels/cpu/isa.h"
-#include "kernels/cpu/team.h"
+#include "kernels/cpu/parallel.h"
+#include "kernels/cpu/workspace.h"
 #include "kernels/quantized_matmul/forms.h"
 #include "kernels/quantized_matmul/panel.h"
 #include "kernels/quantized_matmul/vnni.h"
@@ -27,9 +28,11 @@ DotKernel BestDot() {
 
 }  // namespace
 
-void StreamingQuantizedMatmul(MatrixView<const int8_t> x, WeightView w, const Epilogue& epilogue) {
+void StreamingQuantizedMatmul(const Context& context, MatrixView<const int8_t> x, WeightView w,
+                              const Epilogue& epilogue) {
   const DotKernel kernel = BestDot();
-  const PackedRows rows = PackRows(kernel, x);
+  OperationScratch scratch(context);
+  const PackedRows rows = PackRows(context, kernel, x, scratch);
   const auto* weight = static_cast<const int8_t*>(w.data);
   const auto multiply = [&](int64_t begin, int64_t end) {
     alignas(64) int32_t sums[kBlockM * kPanel];
@@ -42,13 +45,12 @@ void StreamingQuantizedMatmul(MatrixView<const int8_t> x, WeightView w, const Ep
       }
     }
   };
-  if (w.bytes() < kTeamBytes) return multiply(0, w.n);
   // Each thread streams a contiguous part of the weight.
-  Team& team = Team::Current();
-  const int64_t grains = (w.n + kGrain - 1) / kGrain;
-  team.Run([&](int64_t share) {
-    multiply(grains * share / team.threads() * kGrain,
-             std::min(grains * (share + 1) / team.threads() * kGrain, w.n));
+  const Context team = w.bytes() < kTeamBytes ? Alone(context) : context;
+  const int64_t threads = Threads(team), grains = (w.n + kGrain - 1) / kGrain;
+  ForEachShare(team, [&](const Context&, int64_t share) {
+    multiply(grains * share / threads * kGrain,
+             std::min(grains * (share + 1) / threads * kGrain, w.n));
   });
 }
 

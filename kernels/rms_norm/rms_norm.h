@@ -10,6 +10,7 @@
 #ifndef WHIPSNAKE_KERNELS_RMS_NORM_RMS_NORM_H_
 #define WHIPSNAKE_KERNELS_RMS_NORM_RMS_NORM_H_
 
+#include "kernels/context.h"
 #include "kernels/matrix.h"
 
 namespace whipsnake::kernels {
@@ -17,15 +18,15 @@ namespace whipsnake::kernels {
 // h[T,D], or empty to add nothing; residual r[T,D], updated in place; gamma[D]; y[T,D]. y may not
 // alias residual; h may alias y. All fp32. The sum of squares is accumulated in fp32 over
 // independent lanes, always in the same order, so a row's result does not depend on T. Callable
-// from any thread; uses the current team (kernels/cpu/team.h). T = 0 is allowed.
-void ResidualRmsNorm(MatrixView<const float> h, MatrixView<float> residual, const float* gamma,
-                     float epsilon, MatrixView<float> y);
+// from any thread; runs on the context's team. T = 0 is allowed.
+void ResidualRmsNorm(const Context& context, MatrixView<const float> h, MatrixView<float> residual,
+                     const float* gamma, float epsilon, MatrixView<float> y);
 
 // The same with y in int8: y[t] = ToCode(gamma ∘ (r[t] · rstd)). The caller has divided gamma by
 // y's scale. The residual and rstd = 1 / sqrt(mean(r²) + epsilon) equal those of the fp32 form bit
 // for bit.
-void ResidualRmsNorm(MatrixView<const float> h, MatrixView<float> residual, const float* gamma,
-                     float epsilon, MatrixView<int8_t> y);
+void ResidualRmsNorm(const Context& context, MatrixView<const float> h, MatrixView<float> residual,
+                     const float* gamma, float epsilon, MatrixView<int8_t> y);
 
 namespace reference {
 void ResidualRmsNorm(MatrixView<const float> h, MatrixView<float> residual, const float* gamma,

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "benchmark/benchmark.h"
+#include "kernels/benchmark_context.h"
 #include "kernels/rms_norm/rms_norm.h"
 
 namespace whipsnake::kernels {
@@ -15,8 +16,8 @@ void BM_ResidualRmsNorm(benchmark::State& state) {
   std::vector<float> h(t * d, 0.0f), residual(t * d, 0.5f), gamma(d, 1.0f);
   std::vector<T> y(t * d);
   for (auto _ : state) {
-    ResidualRmsNorm({h.data(), t, d}, {residual.data(), t, d}, gamma.data(), 1e-5f,
-                    MatrixView<T>(y.data(), t, d));
+    ResidualRmsNorm(BenchmarkContext(), {h.data(), t, d}, {residual.data(), t, d}, gamma.data(),
+                    1e-5f, MatrixView<T>(y.data(), t, d));
     benchmark::ClobberMemory();
   }
   state.SetItemsProcessed(state.iterations() * t * d);

@@ -77,13 +77,13 @@ HWY_EXPORT(NormalizeRowToFloats);
 HWY_EXPORT(NormalizeRowToCodes);
 
 template <typename T>
-void NormalizeRows(MatrixView<const float> h, MatrixView<float> residual, const float* gamma,
-                   float epsilon, MatrixView<T> y,
+void NormalizeRows(const Context& context, MatrixView<const float> h, MatrixView<float> residual,
+                   const float* gamma, float epsilon, MatrixView<T> y,
                    void (*normalize)(const float* h, float* r, const float* gamma, float epsilon,
                                      int64_t columns, T* y)) {
   constexpr double kNanosecondsEach = 0.12;
-  ParallelRows(residual.rows, kNanosecondsEach * residual.rows * residual.cols,
-               [&](int64_t begin, int64_t end) {
+  ParallelRows(context, residual.rows, kNanosecondsEach * residual.rows * residual.cols,
+               [&](const Context&, int64_t begin, int64_t end) {
                  for (int64_t t = begin; t < end; ++t) {
                    normalize(h.empty() ? nullptr : h.row(t), residual.row(t), gamma, epsilon,
                              residual.cols, y.row(t));
@@ -93,14 +93,15 @@ void NormalizeRows(MatrixView<const float> h, MatrixView<float> residual, const 
 
 }  // namespace
 
-void ResidualRmsNorm(MatrixView<const float> h, MatrixView<float> residual, const float* gamma,
-                     float epsilon, MatrixView<float> y) {
-  NormalizeRows(h, residual, gamma, epsilon, y, HWY_DYNAMIC_DISPATCH(NormalizeRowToFloats));
+void ResidualRmsNorm(const Context& context, MatrixView<const float> h, MatrixView<float> residual,
+                     const float* gamma, float epsilon, MatrixView<float> y) {
+  NormalizeRows(context, h, residual, gamma, epsilon, y,
+                HWY_DYNAMIC_DISPATCH(NormalizeRowToFloats));
 }
 
-void ResidualRmsNorm(MatrixView<const float> h, MatrixView<float> residual, const float* gamma,
-                     float epsilon, MatrixView<int8_t> y) {
-  NormalizeRows(h, residual, gamma, epsilon, y, HWY_DYNAMIC_DISPATCH(NormalizeRowToCodes));
+void ResidualRmsNorm(const Context& context, MatrixView<const float> h, MatrixView<float> residual,
+                     const float* gamma, float epsilon, MatrixView<int8_t> y) {
+  NormalizeRows(context, h, residual, gamma, epsilon, y, HWY_DYNAMIC_DISPATCH(NormalizeRowToCodes));
 }
 
 }  // namespace whipsnake::kernels

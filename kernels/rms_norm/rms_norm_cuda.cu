@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "kernels/cuda/device.h"
 #include "kernels/rms_norm/rms_norm_cuda.h"
 
 namespace whipsnake::kernels::cuda {
@@ -93,9 +94,9 @@ bool Aligned(const float* data, int64_t stride) {
 
 }  // namespace
 
-absl::Status ResidualRmsNorm(MatrixView<const float> h, MatrixView<float> residual,
-                             const float* gamma, float epsilon, MatrixView<float> y,
-                             Stream stream) {
+absl::Status ResidualRmsNorm(const Context& context, MatrixView<const float> h,
+                             MatrixView<float> residual, const float* gamma, float epsilon,
+                             MatrixView<float> y) {
   if (residual.empty()) return absl::OkStatus();
   const int64_t columns = residual.cols;
   const float* added = h.empty() ? nullptr : h.data;
@@ -104,8 +105,8 @@ absl::Status ResidualRmsNorm(MatrixView<const float> h, MatrixView<float> residu
   const bool aligned = columns % kChunk == 0 && Aligned(added, h.stride) && Aligned(gamma, 0) &&
                        Aligned(residual.data, residual.stride) && Aligned(y.data, y.stride);
   const auto kernel = aligned ? NormalizeRows<true> : NormalizeRows<false>;
-  kernel<<<residual.rows, threads, 0, stream>>>(added, h.stride, residual.data, residual.stride,
-                                                gamma, epsilon, y.data, y.stride, columns);
+  kernel<<<residual.rows, threads, 0, context.stream>>>(
+      added, h.stride, residual.data, residual.stride, gamma, epsilon, y.data, y.stride, columns);
   return ToStatus(cudaGetLastError(), "launching ResidualRmsNorm");
 }
 

@@ -4,10 +4,13 @@
 #include <string>
 
 #include "benchmark/benchmark.h"
+#include "kernels/cuda/device.h"
 #include "kernels/rms_norm/rms_norm_cuda.h"
 
 namespace whipsnake::kernels::cuda {
 namespace {
+
+constexpr Context kContext{.device = Device::kCuda};
 
 constexpr int kCallsAtOnce = 32;  // launches per synchronization
 
@@ -45,7 +48,7 @@ void Measure(benchmark::State& state, int64_t bytes, Call call) {
   for (auto _ : state) {
     absl::Status status = absl::OkStatus();
     for (int i = 0; i < kCallsAtOnce && status.ok(); ++i) status = call();
-    if (status.ok()) status = Synchronize();
+    if (status.ok()) status = Synchronize(kContext);
     if (!status.ok()) {
       state.SkipWithError(std::string(status.message()).c_str());
       return;
@@ -59,8 +62,8 @@ void BM_ResidualRmsNormCuda(benchmark::State& state) {
   const Operands o(state);
   if (!o.memory.ok()) return;
   Measure(state, 4 * o.t * o.d * sizeof(float), [&] {
-    return ResidualRmsNorm({o.matrix(0), o.t, o.d}, {o.matrix(1), o.t, o.d}, o.matrix(3), 1e-5f,
-                           {o.matrix(2), o.t, o.d}, nullptr);
+    return ResidualRmsNorm(kContext, {o.matrix(0), o.t, o.d}, {o.matrix(1), o.t, o.d}, o.matrix(3),
+                           1e-5f, {o.matrix(2), o.t, o.d});
   });
 }
 

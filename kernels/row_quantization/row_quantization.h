@@ -7,6 +7,7 @@
 
 #include <cstdint>
 
+#include "kernels/context.h"
 #include "kernels/matrix.h"
 
 namespace whipsnake::kernels {
@@ -17,11 +18,13 @@ namespace whipsnake::kernels {
 //
 // A row of zeros has scale 0 and codes 0. NaN counts as 0. A row with an infinity has an infinite
 // scale and codes 0, which give NaN in a product. The same on every ISA, bit for bit. Callable from
-// any thread; uses the current team (kernels/cpu/team.h).
-void QuantizeRows(MatrixView<const float> x, MatrixView<int8_t> y, float* scale);
+// any thread; runs on the context's team.
+void QuantizeRows(const Context& context, MatrixView<const float> x, MatrixView<int8_t> y,
+                  float* scale);
 
 // Quantizes all rows with one static scale: y[t] = ToCode(x[t] · inverse_scale).
-void QuantizeRows(MatrixView<const float> x, float inverse_scale, MatrixView<int8_t> y);
+void QuantizeRows(const Context& context, MatrixView<const float> x, float inverse_scale,
+                  MatrixView<int8_t> y);
 
 namespace reference {
 void QuantizeRows(MatrixView<const float> x, MatrixView<int8_t> y, float* scale);

@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "kernels/benchmark_context.h"
 #include "kernels/row_quantization/row_quantization.h"
 
 namespace whipsnake::kernels {
@@ -16,7 +17,8 @@ void BM_QuantizeRows(benchmark::State& state, bool dynamic) {
   const MatrixView<const float> from(x.data(), rows, cols);
   const MatrixView<int8_t> to(y.data(), rows, cols);
   for (auto _ : state) {
-    dynamic ? QuantizeRows(from, to, scale.data()) : QuantizeRows(from, 2.0f, to);
+    dynamic ? QuantizeRows(BenchmarkContext(), from, to, scale.data())
+            : QuantizeRows(BenchmarkContext(), from, 2.0f, to);
   }
   state.SetItemsProcessed(state.iterations() * rows * cols);
 }

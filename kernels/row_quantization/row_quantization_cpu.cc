@@ -30,20 +30,24 @@ constexpr double kNanosecondsEach = 0.1;
 
 }  // namespace
 
-void QuantizeRows(MatrixView<const float> x, MatrixView<int8_t> y, float* scale) {
-  ParallelRows(x.rows, kNanosecondsEach * x.rows * x.cols, [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) {
-      scale[t] = HWY_DYNAMIC_DISPATCH(QuantizeByItself)(x.row(t), x.cols, y.row(t));
-    }
-  });
+void QuantizeRows(const Context& context, MatrixView<const float> x, MatrixView<int8_t> y,
+                  float* scale) {
+  ParallelRows(context, x.rows, kNanosecondsEach * x.rows * x.cols,
+               [&](const Context&, int64_t begin, int64_t end) {
+                 for (int64_t t = begin; t < end; ++t) {
+                   scale[t] = HWY_DYNAMIC_DISPATCH(QuantizeByItself)(x.row(t), x.cols, y.row(t));
+                 }
+               });
 }
 
-void QuantizeRows(MatrixView<const float> x, float inverse_scale, MatrixView<int8_t> y) {
-  ParallelRows(x.rows, kNanosecondsEach * x.rows * x.cols, [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) {
-      HWY_DYNAMIC_DISPATCH(QuantizeBy)(x.row(t), x.cols, inverse_scale, y.row(t));
-    }
-  });
+void QuantizeRows(const Context& context, MatrixView<const float> x, float inverse_scale,
+                  MatrixView<int8_t> y) {
+  ParallelRows(context, x.rows, kNanosecondsEach * x.rows * x.cols,
+               [&](const Context&, int64_t begin, int64_t end) {
+                 for (int64_t t = begin; t < end; ++t) {
+                   HWY_DYNAMIC_DISPATCH(QuantizeBy)(x.row(t), x.cols, inverse_scale, y.row(t));
+                 }
+               });
 }
 
 }  // namespace whipsnake::kernels

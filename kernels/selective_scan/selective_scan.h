@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <span>
 
+#include "kernels/context.h"
 #include "kernels/matrix.h"
 
 namespace whipsnake::kernels {
@@ -43,8 +44,9 @@ struct SelectiveScanOperands {
 
 // A row's result and the state do not depend, bit for bit, on how the sequence is split into runs
 // or on the rest of the batch: tokens are processed in order, and threads split only the channels.
-// Callable from any thread; uses the current team (kernels/cpu/team.h).
-void SelectiveScan(std::span<const ScanRun> runs, const SelectiveScanOperands& operands);
+// Callable from any thread; runs on the context's team.
+void SelectiveScan(const Context& context, std::span<const ScanRun> runs,
+                   const SelectiveScanOperands& operands);
 
 // The scan of Quamba (arXiv 2410.13229, section 4): inputs are codes, the arithmetic is fp32 as
 // above, and the state may have a narrower type than fp32.
@@ -86,8 +88,9 @@ struct QuantizedScanOperands {
 // state expanded to fp32. A row's result and the state do not depend, bit for bit, on how the
 // sequence is split into runs or on the rest of the batch. Scales must be finite. Results are NaN
 // or infinite only if the value of the formula exceeds the range of fp32. Callable from any thread;
-// uses the current team.
-void SelectiveScan(std::span<const QuantizedScanRun> runs, const QuantizedScanOperands& operands);
+// runs on the context's team.
+void SelectiveScan(const Context& context, std::span<const QuantizedScanRun> runs,
+                   const QuantizedScanOperands& operands);
 
 namespace reference {
 void SelectiveScan(std::span<const QuantizedScanRun> runs, const QuantizedScanOperands& operands);

@@ -6,7 +6,7 @@
 #include <random>
 #include <vector>
 
-#include "kernels/cpu/team.h"
+#include "kernels/cpu/cpu_context.h"
 #include "kernels/selective_scan/selective_scan.h"
 
 namespace whipsnake::kernels {
@@ -51,8 +51,7 @@ struct Weights {
 template <class Run, class T, class Operands>
 void Measure(benchmark::State& state, const Shape& shape, const Weights& weights, T* states,
              Operands& operands) {
-  Team team(state.range(3));
-  const Team::Scope scope(&team);
+  const CpuContext cpu(state.range(3));
   operands.delta_bias = weights.bias.data();
   operands.d = weights.d.data();
   std::vector<Run> batch(shape.runs);
@@ -63,11 +62,11 @@ void Measure(benchmark::State& state, const Shape& shape, const Weights& weights
                   states + (layer * shape.runs + r) * shape.state_size()};
     }
     operands.a = weights.a.data() + layer * shape.state_size();
-    SelectiveScan(batch, operands);
+    SelectiveScan(cpu.context(), batch, operands);
     layer = (layer + 1) % shape.layers();
   }
   state.counters["each"] =
-      benchmark::Counter(1.0 * state.iterations() * shape.rows() * shape.channels / team.threads(),
+      benchmark::Counter(1.0 * state.iterations() * shape.rows() * shape.channels / cpu.threads(),
                          benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
 }
 

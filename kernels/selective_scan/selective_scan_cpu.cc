@@ -242,17 +242,19 @@ double Nanoseconds(std::span<const Run> runs, int64_t channels, int64_t states) 
 
 }  // namespace
 
-void SelectiveScan(std::span<const ScanRun> runs, const SelectiveScanOperands& o) {
-  ParallelChannels(o.y.cols, Nanoseconds(runs, o.y.cols, o.b.cols),
-                   [&](int64_t begin, int64_t end) {
+void SelectiveScan(const Context& context, std::span<const ScanRun> runs,
+                   const SelectiveScanOperands& o) {
+  ParallelChannels(context, o.y.cols, Nanoseconds(runs, o.y.cols, o.b.cols),
+                   [&](const Context&, int64_t begin, int64_t end) {
                      HWY_DYNAMIC_DISPATCH(ScanChannels)(runs, o, begin, end);
                    });
 }
 
-void SelectiveScan(std::span<const QuantizedScanRun> runs, const QuantizedScanOperands& o) {
+void SelectiveScan(const Context& context, std::span<const QuantizedScanRun> runs,
+                   const QuantizedScanOperands& o) {
   const ScanScratch scratch = MakeScanScratch(o);
-  ParallelChannels(o.y.cols, Nanoseconds(runs, o.y.cols, o.b.codes.cols),
-                   [&](int64_t begin, int64_t end) {
+  ParallelChannels(context, o.y.cols, Nanoseconds(runs, o.y.cols, o.b.codes.cols),
+                   [&](const Context&, int64_t begin, int64_t end) {
                      HWY_DYNAMIC_DISPATCH(ScanQuantizedChannels)(runs, o, scratch, begin, end);
                    });
 }

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "kernels/context.h"
+
 namespace whipsnake::kernels {
 
 // The number of scores in each partial sum.
@@ -16,10 +18,10 @@ inline constexpr int64_t kSoftmaxBlock = 1024;
 //
 // The relative error is below 4e-7 for weights (weights below 1e-36 may be 0) and below 2e-6 for
 // sums. weights may alias scores. sums has ceil(n / kSoftmaxBlock) elements. Callable from any
-// thread; runs on the calling thread alone, because each sampler has one row and there are many
-// samplers.
-void SoftmaxWeights(const float* scores, int64_t n, float largest, float scale, float* weights,
-                    float* sums);
+// thread; runs on the calling thread alone, whatever the context's team, because each sampler has
+// one row and there are many samplers.
+void SoftmaxWeights(const Context& context, const float* scores, int64_t n, float largest,
+                    float scale, float* weights, float* sums);
 
 namespace reference {
 void SoftmaxWeights(const float* scores, int64_t n, float largest, float scale, float* weights,

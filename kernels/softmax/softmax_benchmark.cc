@@ -5,6 +5,7 @@
 #include <random>
 #include <vector>
 
+#include "kernels/benchmark_context.h"
 #include "kernels/softmax/softmax.h"
 
 namespace whipsnake::kernels {
@@ -18,7 +19,7 @@ void BM_SoftmaxWeights(benchmark::State& state) {
   for (float& score : scores) score = normal(engine);
   const float largest = *std::max_element(scores.begin(), scores.end());
   for (auto _ : state) {
-    SoftmaxWeights(scores.data(), n, largest, 1, weights.data(), sums.data());
+    SoftmaxWeights(BenchmarkContext(), scores.data(), n, largest, 1, weights.data(), sums.data());
   }
   state.counters["each"] = benchmark::Counter(
       1.0 * state.iterations() * n, benchmark::Counter::kIsRate | benchmark::Counter::kInvert);

@@ -45,8 +45,8 @@ namespace whipsnake::kernels {
 
 HWY_EXPORT(WeighBlock);
 
-void SoftmaxWeights(const float* scores, int64_t n, float largest, float scale, float* weights,
-                    float* sums) {
+void SoftmaxWeights(const Context&, const float* scores, int64_t n, float largest, float scale,
+                    float* weights, float* sums) {
   for (int64_t begin = 0; begin < n; begin += kSoftmaxBlock) {
     sums[begin / kSoftmaxBlock] = HWY_DYNAMIC_DISPATCH(WeighBlock)(
         scores, begin, std::min(begin + kSoftmaxBlock, n), largest, scale, weights);

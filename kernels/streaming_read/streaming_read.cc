@@ -3,7 +3,7 @@
 #include <atomic>
 #include <cstring>
 
-#include "kernels/cpu/team.h"
+#include "kernels/cpu/parallel.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/streaming_read/streaming_read.cc"
@@ -57,16 +57,17 @@ constexpr size_t kWord = sizeof(uint64_t);
 
 }  // namespace
 
-uint64_t StreamingRead(std::span<const std::span<const std::byte>> buffers) {
+uint64_t StreamingRead(const Context& context,
+                       std::span<const std::span<const std::byte>> buffers) {
   const auto sum_of_words = HWY_DYNAMIC_DISPATCH(SumOfWords);
   std::atomic<uint64_t> total{0};
-  Team& team = Team::Current();
-  team.Run([&](size_t share) {
+  const int64_t threads = Threads(context);
+  ForEachShare(context, [&](const Context&, int64_t share) {
     uint64_t part = 0;
     for (const std::span<const std::byte> buffer : buffers) {
       const size_t words = buffer.size() / kWord;
-      const size_t begin = words * share / team.threads();
-      const size_t end = words * (share + 1) / team.threads();
+      const size_t begin = words * share / threads;
+      const size_t end = words * (share + 1) / threads;
       part += sum_of_words(buffer.data() + begin * kWord, end - begin);
     }
     total.fetch_add(part, std::memory_order_relaxed);

@@ -8,13 +8,15 @@
 #include <cstdint>
 #include <span>
 
+#include "kernels/context.h"
+
 namespace whipsnake::kernels {
 
-// Reads every byte of the buffers once, one buffer after another. Each thread of the current team
-// (kernels/cpu/team.h) reads a contiguous part of each buffer. Returns the sum, modulo 2^64, of the
-// buffers' 64-bit words and remaining bytes, so that the compiler cannot remove the reads. Buffers
-// may have any alignment.
-uint64_t StreamingRead(std::span<const std::span<const std::byte>> buffers);
+// Reads every byte of the buffers once, one buffer after another. Each thread of the context's team
+// reads a contiguous part of each buffer. Returns the sum, modulo 2^64, of the buffers' 64-bit
+// words and remaining bytes, so that the compiler cannot remove the reads. Buffers may have any
+// alignment.
+uint64_t StreamingRead(const Context& context, std::span<const std::span<const std::byte>> buffers);
 
 }  // namespace whipsnake::kernels
 

@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "engine/base/files.h"
 #include "engine/base/resources.h"
 #include "engine/base/status.h"
-#include "engine/checkpoint/files.h"
 #include "engine/models/config.h"
 #include "engine/models/random_model.h"
 #include "engine/quantize/quantize.h"

@@ -54,11 +54,16 @@ absl::StatusOr<double> ModelBench::DecodeStep(const States& states) {
 
 double ModelBench::StreamingRead(const States& states) {
   std::vector<std::span<const std::byte>> memory = weights_;
-  for (const auto& state : states) state->AppendMemory(memory);
+  std::vector<engine::MemoryPiece> pieces;
+  for (const auto& state : states) state->AppendMemory(pieces);
+  for (const engine::MemoryPiece& piece : pieces) {
+    memory.emplace_back(static_cast<const std::byte*>(piece.address), piece.bytes);
+  }
   streamed_bytes_ = 0;
   for (const std::span<const std::byte> piece : memory) streamed_bytes_ += std::ssize(piece);
   const Clock::time_point start = Clock::now();
-  executor_.Run(engine::Priority::kDecode, [&] { kernels::StreamingRead(memory); });
+  executor_.Run(engine::Priority::kDecode,
+                [&](const kernels::Context& context) { kernels::StreamingRead(context, memory); });
   return SecondsSince(start);
 }
 

@@ -36,7 +36,10 @@ class ModelBench {
  public:
   // `model` and `executor` must outlive this object.
   ModelBench(engine::Model* model, engine::Executor* executor, const BenchShape& shape)
-      : model_(*model), executor_(*executor), shape_(shape), weights_(model->DecodeWeights()) {}
+      : model_(*model),
+        executor_(*executor),
+        shape_(shape),
+        weights_(engine::DecodeWeights(*model)) {}
 
   // Runs everything once, untimed, to initialise pages, the workspace and oneDNN's compiled
   // kernels.

@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "absl/strings/str_format.h"
+#include "engine/base/files.h"
 #include "engine/base/resources.h"
 #include "engine/base/status.h"
-#include "engine/checkpoint/files.h"
 #include "engine/evaluate/perplexity.h"
 #include "engine/models/logits.h"
 #include "engine/tokenizer/tokenizer.h"

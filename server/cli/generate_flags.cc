@@ -6,8 +6,8 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "engine/base/files.h"
 #include "engine/base/status.h"
-#include "engine/checkpoint/files.h"
 #include "server/cli/generate.h"
 
 namespace whipsnake::server {

@@ -4,8 +4,8 @@
 #include <memory>
 #include <string>
 
+#include "engine/base/files.h"
 #include "engine/base/status.h"
-#include "engine/checkpoint/files.h"
 #include "engine/models/config.h"
 #include "engine/models/random_model.h"
 #include "server/cli/command.h"

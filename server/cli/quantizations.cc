@@ -12,15 +12,15 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "engine/base/files.h"
 #include "engine/base/status.h"
-#include "engine/checkpoint/files.h"
+#include "engine/base/utf8.h"
 #include "server/cli/client.h"
 #include "server/cli/command.h"
 #include "server/cli/progress.h"
 #include "server/cli/quantize_flags.h"
 #include "server/cli/unary_call.h"
 #include "server/rpc/quantization_request.h"
-#include "server/utf8.h"
 #include "whipsnake/v1/model.grpc.pb.h"
 
 namespace whipsnake::server {
@@ -104,7 +104,7 @@ absl::StatusOr<std::string> TextToSend(const std::string& file) {
                      "named with --calibration-path"));
   }
   ASSIGN_OR_RETURN(std::string text, engine::ReadTextFile(file, kMaxInlineCalibrationBytes));
-  if (!IsUtf8(text)) {
+  if (!engine::IsUtf8(text)) {
     return engine::InvalidField("--calibration", file + " with bytes that are not UTF-8",
                                 "UTF-8 text");
   }

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "engine/base/files.h"
 #include "engine/base/scheme.h"
 #include "engine/base/status.h"
-#include "engine/checkpoint/files.h"
 #include "engine/tokenizer/tokenizer.h"
 
 namespace whipsnake::server {

@@ -56,7 +56,7 @@ absl::StatusOr<engine::Descriptor> Lock(const std::string& path) {
 absl::StatusOr<DataDirectory> DataDirectory::Open(const std::string& path) {
   DataDirectory data;
   if (path.empty()) return data;
-  const std::string plain = engine::PlainPath(path);
+  const std::string plain = engine::StripTrailingSlashes(path);
   RETURN_IF_ERROR(MakePrivate(plain));
   ASSIGN_OR_RETURN(data.lock_, Lock(plain));
   data.states_ = plain + "/states";

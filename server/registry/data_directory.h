@@ -5,7 +5,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "engine/checkpoint/files.h"
+#include "engine/base/files.h"
 
 namespace whipsnake::server {
 

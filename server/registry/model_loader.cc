@@ -2,10 +2,10 @@
 
 #include <utility>
 
+#include "engine/base/files.h"
 #include "engine/base/status.h"
 #include "engine/checkpoint/checkpoint.h"
-#include "engine/checkpoint/digest.h"
-#include "engine/checkpoint/files.h"
+#include "engine/checkpoint/model_digest.h"
 #include "engine/generate/sampling.h"
 #include "engine/models/config.h"
 

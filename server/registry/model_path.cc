@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <system_error>
 
+#include "engine/base/atomic_file.h"
 #include "engine/base/status.h"
 #include "server/errors.h"
 

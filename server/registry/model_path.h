@@ -8,7 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "engine/checkpoint/files.h"
+#include "engine/base/files.h"
 
 namespace whipsnake::server {
 

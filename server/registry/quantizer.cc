@@ -2,8 +2,8 @@
 
 #include <filesystem>
 
+#include "engine/base/files.h"
 #include "engine/base/status.h"
-#include "engine/checkpoint/files.h"
 #include "engine/tokenizer/tokenizer.h"
 #include "server/errors.h"
 #include "server/registry/model_path.h"

@@ -13,8 +13,8 @@
 
 #include "absl/strings/escaping.h"
 #include "engine/base/exceptions.h"
+#include "engine/base/files.h"
 #include "engine/base/status.h"
-#include "engine/checkpoint/files.h"
 #include "engine/generate/generator.h"
 #include "engine/generate/state_file.h"
 #include "server/errors.h"

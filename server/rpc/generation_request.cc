@@ -6,11 +6,11 @@
 
 #include "engine/base/field_errors.h"
 #include "engine/base/status.h"
+#include "engine/base/utf8.h"
 #include "engine/generate/sampling.h"
 #include "server/errors.h"
 #include "server/registry/model_loader.h"
 #include "server/rpc/refusal.h"
-#include "server/utf8.h"
 
 namespace whipsnake::server {
 namespace {
@@ -20,7 +20,7 @@ using engine::InvalidField;
 constexpr int kMaxClientCharacters = 128;
 
 absl::Status CheckLength(std::string_view field, const std::string& name, int64_t most) {
-  const int64_t characters = CountCharacters(name);
+  const int64_t characters = engine::CountCharacters(name);
   if (characters <= most) return absl::OkStatus();
   return InvalidField(field, absl::StrCat(characters, " characters"),
                       absl::StrCat("at most ", most));

@@ -5,8 +5,8 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "engine/base/utf8.h"
 #include "server/logging.h"
-#include "server/utf8.h"
 
 namespace whipsnake::server {
 namespace {
@@ -18,7 +18,7 @@ void Write(gpr_log_func_args* line) {
       line->severity == GPR_LOG_SEVERITY_ERROR ? LogLevel::kWarning : LogLevel::kInfo;
   const std::string file(line->file);
   LogLimited(level, "grpc",
-             {{"detail", BoundedUtf8(line->message, kMaxDetailBytes)},
+             {{"detail", engine::BoundedUtf8(line->message, kMaxDetailBytes)},
               {"source", absl::StrCat(file.substr(file.rfind('/') + 1), ":", line->line)}});
 }
 

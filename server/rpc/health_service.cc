@@ -9,6 +9,7 @@
 #include "engine/base/exceptions.h"
 #include "engine/base/status.h"
 #include "server/guarded.h"
+#include "server/rpc/latest_stream.h"
 #include "server/rpc/messages.h"
 #include "server/rpc/peer.h"
 
@@ -17,9 +18,8 @@ namespace whipsnake::server {
 using grpc::health::v1::HealthCheckRequest;
 using grpc::health::v1::HealthCheckResponse;
 
-// A stream of one name's status. At most one write is in flight; if the status changes in the
-// meantime, the latest one is written next.
-class HealthWatch final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
+// A stream of one name's status.
+class HealthWatch final : public LatestStream {
  public:
   // No service has a longer name, and a client may send a name of megabytes.
   static constexpr size_t kLongestName = 256;
@@ -34,75 +34,27 @@ class HealthWatch final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
   const std::string& host() const { return host_; }
 
   void Begin(std::shared_ptr<HealthWatch> self) {
-    self_ = std::move(self);
+    KeepAlive(std::move(self));
     Pump();
-  }
-
-  // Writes a new status, or finishes, or does nothing if a write is in flight or nothing is new.
-  // Thread-safe.
-  void Pump() {
-    grpc::Status end;
-    bool write = false;
-    {
-      engine::MutexLock lock(mutex_);
-      if (writing_ || finished_) return;
-      const HealthService::Status now = service_->StatusOf(name_);
-      if (!gone_ && now == written_) return;
-      end = MakeEnd([&]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
-        if (gone_) return ToGrpc(absl::CancelledError("the client disconnected"));
-        HealthCheckResponse response;
-        response.set_status(now);
-        current_ = SerializeMessage(response);
-        write = true;
-        return grpc::Status::OK;
-      });
-      if (write) written_ = now;
-      writing_ = write;
-      finished_ = !write;
-    }
-    // Outside the lock: the flags keep other threads away, and gRPC may destroy this object before
-    // Finish returns.
-    if (write) {
-      StartWrite(&current_);
-    } else {
-      Finish(std::move(end));
-    }
-  }
-
-  void OnWriteDone(bool ok) override {
-    {
-      engine::MutexLock lock(mutex_);
-      writing_ = false;
-      if (!ok) gone_ = true;
-    }
-    Pump();
-  }
-
-  void OnCancel() override {
-    {
-      engine::MutexLock lock(mutex_);
-      gone_ = true;
-    }
-    Pump();
-  }
-
-  void OnDone() override {
-    service_->RemoveWatch(this);
-    // Orders this after the last Pump, also for ThreadSanitizer.
-    { engine::MutexLock lock(mutex_); }
-    self_.reset();
   }
 
  private:
+  absl::StatusOr<Step> Next(grpc::ByteBuffer& message) override
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    const HealthService::Status now = service_->StatusOf(name_);
+    if (now == written_) return Step::kWait;
+    HealthCheckResponse response;
+    response.set_status(now);
+    message = SerializeMessage(response);
+    written_ = now;
+    return Step::kWrite;
+  }
+
+  void OnEnd() override { service_->RemoveWatch(this); }
+
   HealthService* const service_;
   const std::string name_, host_;
-  std::shared_ptr<HealthWatch> self_;
-  engine::Mutex mutex_;
   std::optional<HealthService::Status> written_ ABSL_GUARDED_BY(mutex_);
-  grpc::ByteBuffer current_;  // being written
-  bool writing_ ABSL_GUARDED_BY(mutex_) = false;
-  bool gone_ ABSL_GUARDED_BY(mutex_) = false;
-  bool finished_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
 namespace {
@@ -210,12 +162,12 @@ void HealthService::RemoveWatch(HealthWatch* watch) {
 grpc::ServerUnaryReactor* HealthService::Check(grpc::CallbackServerContext* context,
                                                const grpc::ByteBuffer* request,
                                                grpc::ByteBuffer* response) {
-  const auto check = [this](const HealthCheckRequest& parsed,
-                            HealthCheckResponse* result) -> absl::Status {
-    result->set_status(StatusOf(parsed.service()));
-    if (result->status() != HealthCheckResponse::SERVICE_UNKNOWN) return absl::OkStatus();
+  const auto check = [this](const HealthCheckRequest& asked,
+                            HealthCheckResponse* answer) -> absl::Status {
+    answer->set_status(StatusOf(asked.service()));
+    if (answer->status() != HealthCheckResponse::SERVICE_UNKNOWN) return absl::OkStatus();
     return absl::NotFoundError(
-        absl::StrCat("no service ", engine::Quoted(parsed.service()), " is known"));
+        absl::StrCat("no service ", engine::Quoted(asked.service()), " is known"));
   };
   return AnswerUnary<HealthCheckRequest, HealthCheckResponse>(context, request, response, check);
 }
@@ -230,8 +182,7 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* HealthService::Watch(
     return AddWatch(watch);
   });
   if (!status.ok()) {
-    return new RefusedWatch(
-        MakeEnd([&] { return EndCallAndLog(context, "Watch", RequestIdOf(*context), status); }));
+    return new RefusedWatch(MakeEnd([&] { return EndCallAndLog(context, "Watch", status); }));
   }
   watch->Begin(watch);
   return watch.get();

@@ -9,7 +9,7 @@
 #include <string_view>
 
 #include "engine/base/status.h"
-#include "server/utf8.h"
+#include "engine/base/utf8.h"
 
 namespace whipsnake::server {
 namespace {
@@ -49,7 +49,7 @@ std::string FindInvalidText(const Descriptor& type, std::string_view bytes) {
     if (field->type() == FieldDescriptor::TYPE_MESSAGE) {
       const std::string inner = FindInvalidText(*field->message_type(), value);
       if (!inner.empty()) return path + "." + inner;
-    } else if (!IsUtf8(value)) {
+    } else if (!engine::IsUtf8(value)) {
       return path;
     }
   }

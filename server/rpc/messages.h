@@ -53,7 +53,7 @@ grpc::ServerUnaryReactor* AnswerUnary(grpc::CallbackServerContext* context,
       *response_bytes = SerializeMessage(response);
       return absl::OkStatus();
     });
-    return EndCallAndLog(context, MethodOf(request), RequestIdOf(*context), status);
+    return EndCallAndLog(context, MethodOf(request), status);
   }));
   return reactor;
 }

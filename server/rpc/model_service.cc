@@ -8,15 +8,15 @@
 #include "absl/strings/numbers.h"
 #include "engine/base/exceptions.h"
 #include "engine/base/field_errors.h"
+#include "engine/base/files.h"
 #include "engine/base/status.h"
-#include "engine/checkpoint/files.h"
+#include "engine/base/utf8.h"
 #include "kernels/cpu/isa.h"
 #include "server/registry/model_path.h"
 #include "server/rpc/messages.h"
 #include "server/rpc/paging.h"
 #include "server/rpc/quantization_request.h"
 #include "server/rpc/quantization_watch.h"
-#include "server/utf8.h"
 
 namespace whipsnake::server {
 namespace {
@@ -37,7 +37,7 @@ v1::ModelState ProtoState(ModelState state) {
 
 // Returns the last part of a path.
 std::string DefaultName(const std::string& path) {
-  return std::filesystem::path(engine::PlainPath(path)).filename().string();
+  return std::filesystem::path(engine::StripTrailingSlashes(path)).filename().string();
 }
 
 // Checks the path again when the load starts: it may now be a link out of the root.
@@ -111,8 +111,7 @@ grpc::ServerUnaryReactor* ModelService::LoadModel(grpc::CallbackServerContext* c
                                                   grpc::ByteBuffer* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   const auto end = [context, reactor](const absl::Status& status) {
-    reactor->Finish(MakeEnd(
-        [&] { return EndCallAndLog(context, "LoadModel", RequestIdOf(*context), status); }));
+    reactor->Finish(MakeEnd([&] { return EndCallAndLog(context, "LoadModel", status); }));
   };
   const absl::StatusOr<ModelSource> source =
       engine::CatchExceptions([&] { return RegisterModel(*request); });
@@ -146,8 +145,7 @@ grpc::ServerUnaryReactor* ModelService::UnloadModel(grpc::CallbackServerContext*
                                                     grpc::ByteBuffer* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   const auto end = [context, reactor](const absl::Status& status) {
-    reactor->Finish(MakeEnd(
-        [&] { return EndCallAndLog(context, "UnloadModel", RequestIdOf(*context), status); }));
+    reactor->Finish(MakeEnd([&] { return EndCallAndLog(context, "UnloadModel", status); }));
   };
   const absl::Status status = engine::CatchExceptions([&]() -> absl::Status {
     v1::UnloadModelRequest message;
@@ -252,7 +250,7 @@ v1::Model ModelService::ToProto(const ModelSnapshot& snapshot) const {
   model.set_device("cpu");
   model.set_isa(std::string(kernels::Name(kernels::ActiveIsa())));
   if (!snapshot.error.ok()) {
-    model.set_error(BoundedUtf8(engine::ClientMessage(snapshot.error), kMaxMessageBytes));
+    model.set_error(engine::BoundedUtf8(engine::ClientMessage(snapshot.error), kMaxMessageBytes));
   }
   if (!snapshot.info) return model;
   const engine::ModelInfo& info = *snapshot.info;

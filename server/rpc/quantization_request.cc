@@ -5,13 +5,13 @@
 #include <system_error>
 
 #include "engine/base/field_errors.h"
+#include "engine/base/files.h"
 #include "engine/base/status.h"
-#include "engine/checkpoint/files.h"
+#include "engine/base/utf8.h"
 #include "engine/models/config.h"
 #include "server/errors.h"
 #include "server/registry/model_path.h"
 #include "server/rpc/messages.h"
-#include "server/utf8.h"
 
 namespace whipsnake::server {
 namespace {
@@ -184,7 +184,7 @@ v1::Quantization ToProto(const QuantizationSnapshot& snapshot) {
   proto.set_state(ToProto(snapshot.state));
   proto.set_stage(snapshot.stage);
   proto.set_fraction(snapshot.fraction);
-  proto.set_error(BoundedUtf8(engine::ClientMessage(snapshot.error), kMaxMessageBytes));
+  proto.set_error(engine::BoundedUtf8(engine::ClientMessage(snapshot.error), kMaxMessageBytes));
   *proto.mutable_create_time() = ToTimestamp(snapshot.create_time);
   if (snapshot.start_time) *proto.mutable_start_time() = ToTimestamp(*snapshot.start_time);
   if (snapshot.end_time) *proto.mutable_end_time() = ToTimestamp(*snapshot.end_time);

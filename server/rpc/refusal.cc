@@ -9,9 +9,9 @@
 
 #include "engine/base/mutex.h"
 #include "engine/base/status.h"
+#include "engine/base/utf8.h"
 #include "server/errors.h"
 #include "server/logging.h"
-#include "server/utf8.h"
 
 namespace whipsnake::server {
 namespace {
@@ -19,8 +19,8 @@ namespace {
 constexpr int kMaxLoggedBytes = 512;
 
 bool IsUsable(std::string_view id) {
-  return !id.empty() && id.size() <= 4 * kMaxRequestIdCharacters && IsUtf8(id) &&
-         CountCharacters(id) <= kMaxRequestIdCharacters;
+  return !id.empty() && id.size() <= 4 * kMaxRequestIdCharacters && engine::IsUtf8(id) &&
+         engine::CountCharacters(id) <= kMaxRequestIdCharacters;
 }
 
 // Whether HTTP/2 allows the text as a metadata value.
@@ -70,13 +70,14 @@ void LogRefusal(std::string_view method, std::string_view model, std::string_vie
   LogLimited(LogLevel::kInfo, "request refused",
              {{"request_id", std::string(request_id)},
               {"method", std::string(method)},
-              {"model", BoundedUtf8(model, kMaxLoggedBytes)},
+              {"model", engine::BoundedUtf8(model, kMaxLoggedBytes)},
               {"code", absl::StatusCodeToString(status.code())},
-              {"field", BoundedUtf8(engine::FieldOf(status), kMaxLoggedBytes)}});
+              {"field", engine::BoundedUtf8(engine::FieldOf(status), kMaxLoggedBytes)}});
 }
 
 grpc::Status EndCallAndLog(grpc::CallbackServerContext* context, std::string_view method,
-                           std::string_view request_id, const absl::Status& status) {
+                           const absl::Status& status) {
+  const std::string request_id = RequestIdOf(*context);
   if (!status.ok()) LogRefusal(method, "", request_id, status);
   return EndCall(context, request_id, status);
 }

@@ -50,9 +50,9 @@ grpc::Status MakeEnd(const Make& make) noexcept {
 void LogRefusal(std::string_view method, std::string_view model, std::string_view request_id,
                 const absl::Status& status);
 
-// EndCall, and LogRefusal if the status is not OK.
+// EndCall with the id of RequestIdOf, and LogRefusal if the status is not OK.
 grpc::Status EndCallAndLog(grpc::CallbackServerContext* context, std::string_view method,
-                           std::string_view request_id, const absl::Status& status);
+                           const absl::Status& status);
 
 }  // namespace whipsnake::server
 

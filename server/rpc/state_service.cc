@@ -29,7 +29,7 @@ grpc::ServerUnaryReactor* StateService::ForkState(grpc::CallbackServerContext* c
         *answer.mutable_state() = ToProto(*info);
         *response = SerializeMessage(answer);
       }
-      return EndCallAndLog(context, "ForkState", RequestIdOf(*context), info.status());
+      return EndCallAndLog(context, "ForkState", info.status());
     }));
   };
   const absl::Status status = engine::CatchExceptions([&]() -> absl::Status {
@@ -85,8 +85,7 @@ grpc::ServerUnaryReactor* StateService::DeleteState(grpc::CallbackServerContext*
                                                     grpc::ByteBuffer* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   const auto end = [context, reactor](const absl::Status& status) {
-    reactor->Finish(MakeEnd(
-        [&] { return EndCallAndLog(context, "DeleteState", RequestIdOf(*context), status); }));
+    reactor->Finish(MakeEnd([&] { return EndCallAndLog(context, "DeleteState", status); }));
   };
   const absl::Status status = engine::CatchExceptions([&]() -> absl::Status {
     v1::DeleteStateRequest message;

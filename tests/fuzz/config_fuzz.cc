@@ -4,8 +4,8 @@
 
 #include "engine/checkpoint/generation_config.h"
 #include "engine/models/config.h"
-#include "engine/models/gpt2/gpt2_config.h"
-#include "engine/models/mamba/mamba_config.h"
+#include "engine/models/gpt2/gpt2_parameters.h"
+#include "engine/models/mamba/mamba_parameters.h"
 
 namespace {
 
@@ -27,6 +27,11 @@ void RequireIds(const std::vector<int32_t>& ids) {
   for (const int32_t id : ids) Require(id >= 0);
 }
 
+void RequireCountable(const std::vector<ParameterSpec>& parameters) {
+  const int64_t count = CountParameters(parameters);
+  Require(count > 0 && count < int64_t{1} << 60);
+}
+
 void RequireBounds(const MambaConfig& config) {
   Require(config.unpadded_vocab_size >= 1 && config.unpadded_vocab_size <= config.vocab_size);
   for (const int64_t size : {config.hidden_size, config.intermediate_size, config.state_size,
@@ -35,7 +40,7 @@ void RequireBounds(const MambaConfig& config) {
   }
   Require(config.intermediate_size <= int64_t{1} << 18);
   Require(config.norm_epsilon >= 0);
-  Require(config.parameters() > 0 && config.parameters() < int64_t{1} << 60);
+  RequireCountable(MambaParameters(config));
   Require(config.initialization.time_step_min > 0);
   Require(config.initialization.time_step_min <= config.initialization.time_step_max);
   RequireIds(config.eos_token_ids);
@@ -48,7 +53,7 @@ void RequireBounds(const Gpt2Config& config) {
   }
   Require(config.hidden_size % config.heads == 0);
   Require(config.norm_epsilon >= 0);
-  Require(config.parameters() > 0 && config.parameters() < int64_t{1} << 60);
+  RequireCountable(Gpt2Parameters(config));
   RequireIds(config.eos_token_ids);
 }
 

@@ -36,8 +36,9 @@ class SavedAt : public State {
   absl::StatusOr<std::unique_ptr<State>> CloneAt(int64_t position) const override {
     return std::make_unique<SavedAt>(position);
   }
+  void Advance(int64_t) override {}
   int64_t bytes() const override { return 0; }
-  void AppendMemory(std::vector<std::span<const std::byte>>&) const override {}
+  void AppendMemory(std::vector<MemoryPiece>&) const override {}
   void Save(std::span<std::byte>) const override {}
 
  private:

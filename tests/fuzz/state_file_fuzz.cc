@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-#include "engine/checkpoint/digest.h"
+#include "engine/base/digest.h"
 #include "engine/generate/state_file.h"
 
 namespace {
@@ -22,12 +22,6 @@ void Append(std::string& bytes, const Digest::Value& checksum) {
   bytes.append(reinterpret_cast<const char*>(checksum.data()), checksum.size());
 }
 
-Digest::Value ChecksumOf(std::string_view bytes) {
-  Digest digest;
-  digest.Add(bytes);
-  return digest.value();
-}
-
 // Makes a file from `inside`: the header, which ends at the first newline, and the rest.
 std::string Whole(std::string_view inside) {
   const size_t end = std::min(inside.find('\n'), inside.size());
@@ -35,10 +29,10 @@ std::string Whole(std::string_view inside) {
   const uint64_t length = header.size();
   std::string bytes = "WSNKST01";
   bytes.append(reinterpret_cast<const char*>(&length), sizeof(length));
-  Append(bytes, ChecksumOf(header));
+  Append(bytes, Digest::Of(header));
   bytes.append(header);
   bytes.append(inside.substr(std::min(end + 1, inside.size())));
-  Append(bytes, ChecksumOf(bytes));
+  Append(bytes, Digest::Of(bytes));
   return bytes;
 }
 

@@ -7,8 +7,9 @@
 #include <vector>
 
 #include "gtest/gtest.h"
-#include "kernels/cpu/team.h"
+#include "kernels/cpu/cpu_context.h"
 #include "kernels/dtype.h"
+#include "tests/kernels/test_context.h"
 #include "tests/kernels/test_matrix.h"
 
 namespace whipsnake::kernels {
@@ -59,16 +60,13 @@ std::vector<float> ManyFloats() {
 
 std::vector<float> Applied(ActivationFunction f, const std::vector<float>& x) {
   std::vector<float> y(x.size());
-  Activate(f, x.data(), x.size(), y.data());
+  Activate(TestContext(), f, x.data(), x.size(), y.data());
   return y;
 }
 
 class ActivationTest : public ::testing::TestWithParam<std::pair<const char*, ActivationFunction>> {
  protected:
   ActivationFunction f() const { return GetParam().second; }
-
-  Team team_{2};
-  Team::Scope scope_{&team_};
 };
 
 TEST_P(ActivationTest, IsAccurateOverAllFiniteInputs) {
@@ -105,9 +103,9 @@ TEST_P(ActivationTest, DoesNotDependOnPositionLengthAliasingOrThreads) {
   for (const int64_t n : {0, 1, 3, 15, 16, 17, 33, 70000}) {
     const std::vector<float> x = random.Vector(n, -30, 30);
     std::vector<float> y(n + 1, -7.0f), single(n + 1, -7.0f), in_place = x;
-    Activate(f(), x.data(), n, y.data());
-    for (int64_t i = 0; i < n; ++i) Activate(f(), &x[i], 1, &single[i]);
-    Activate(f(), in_place.data(), n, in_place.data());
+    Activate(TestContext(), f(), x.data(), n, y.data());
+    for (int64_t i = 0; i < n; ++i) Activate(TestContext(), f(), &x[i], 1, &single[i]);
+    Activate(TestContext(), f(), in_place.data(), n, in_place.data());
     EXPECT_TRUE(Identical(y, single)) << n;  // also: nothing is written past the end
     in_place.push_back(-7.0f);
     EXPECT_TRUE(Identical(y, in_place)) << n;
@@ -117,7 +115,7 @@ TEST_P(ActivationTest, DoesNotDependOnPositionLengthAliasingOrThreads) {
 TEST_P(ActivationTest, OfBF16IsRoundedOnce) {
   std::vector<uint16_t> x(1 << 16), y(1 << 16);
   for (int i = 0; i < 1 << 16; ++i) x[i] = static_cast<uint16_t>(i);
-  Activate(f(), x.data(), std::ssize(x), y.data());
+  Activate(TestContext(), f(), x.data(), std::ssize(x), y.data());
   for (int i = 0; i < 1 << 16; ++i) {
     const float value = FromBF16(x[i]);
     if (std::isnan(value)) {
@@ -153,15 +151,15 @@ TEST_P(ActivationTest, BackwardAgreesWithTheReference) {
   std::vector<float> x = ManyFloats();
   const std::vector<float> g = random.Vector(x.size(), -2, 2);
   std::vector<float> gx(x.size());
-  ActivateBackward(f(), x.data(), g.data(), x.size(), gx.data());
+  ActivateBackward(TestContext(), f(), x.data(), g.data(), x.size(), gx.data());
   for (size_t i = 0; i < x.size(); ++i) {
     const double want = g[i] * reference::Slope(f(), x[i]);
     ASSERT_NEAR(gx[i], want, 2e-6 * std::max(1.0, std::abs(want))) << x[i];
   }
   // The output may overwrite either input.
   std::vector<float> over_x = x, over_g = g;
-  ActivateBackward(f(), over_x.data(), g.data(), x.size(), over_x.data());
-  ActivateBackward(f(), x.data(), over_g.data(), x.size(), over_g.data());
+  ActivateBackward(TestContext(), f(), over_x.data(), g.data(), x.size(), over_x.data());
+  ActivateBackward(TestContext(), f(), x.data(), over_g.data(), x.size(), over_g.data());
   EXPECT_TRUE(Identical(gx, over_x));
   EXPECT_TRUE(Identical(gx, over_g));
 }
@@ -169,7 +167,7 @@ TEST_P(ActivationTest, BackwardAgreesWithTheReference) {
 TEST_P(ActivationTest, BackwardOfInfinitiesAndNaN) {
   const float x[] = {kInfinity, -kInfinity, kNaN}, g[] = {1, 1, 1};
   float gx[3];
-  ActivateBackward(f(), x, g, 3, gx);
+  ActivateBackward(TestContext(), f(), x, g, 3, gx);
   EXPECT_EQ(gx[0], 1);
   EXPECT_NEAR(gx[1], reference::Slope(f(), -kInfinity), 1e-9);
   EXPECT_TRUE(std::isnan(gx[2]));
@@ -181,7 +179,7 @@ INSTANTIATE_TEST_SUITE_P(Functions, ActivationTest, ::testing::ValuesIn(kFunctio
 TEST(Softplus, IsAccurate) {
   const std::vector<float> x = ManyFloats();
   std::vector<float> y(x.size()), plain(x.size());
-  Softplus(x.data(), x.size(), y.data());
+  Softplus(TestContext(), x.data(), x.size(), y.data());
   reference::Softplus(x.data(), x.size(), plain.data());
   for (size_t i = 0; i < x.size(); ++i) {
     const double want = std::max<double>(x[i], 0) + std::log1p(std::exp(-std::abs(double{x[i]})));
@@ -194,7 +192,7 @@ TEST(Softplus, IsAccurate) {
 TEST(Softplus, IsTheIdentityAboveTwenty) {
   for (float x : {std::nextafter(20.0f, 21.0f), 20.5f, 88.0f, 89.0f, 1e10f, kInfinity}) {
     float y = 0;
-    Softplus(&x, 1, &y);
+    Softplus(TestContext(), &x, 1, &y);
     EXPECT_EQ(y, x);
   }
 }
@@ -217,8 +215,8 @@ TEST(CRRelu, HasThePublishedValuesAndSlopes) {
     const ActivationFunction f{Activation::kCRRelu, golden.epsilon};
     float y, gx;
     const float one = 1;
-    Activate(f, &golden.x, 1, &y);
-    const double g_epsilon = ActivateBackward(f, &golden.x, &one, 1, &gx);
+    Activate(TestContext(), f, &golden.x, 1, &y);
+    const double g_epsilon = ActivateBackward(TestContext(), f, &golden.x, &one, 1, &gx);
     EXPECT_NEAR(y, golden.value, 1.2e-7 * std::max(1.0f, golden.value)) << golden.x;
     EXPECT_NEAR(gx, golden.slope, 2.4e-7) << golden.x;
     EXPECT_NEAR(g_epsilon, golden.x * std::exp(-double{golden.x} * golden.x / 2), 1e-7);
@@ -247,11 +245,10 @@ TEST(CRRelu, EpsilonsGradientIsAccurateOverMany) {
     all += std::abs(term);
   }
   const ActivationFunction f{Activation::kCRRelu, 0.3f};
-  const double alone = ActivateBackward(f, x.data(), g.data(), kMany, gx.data());
+  const double alone = ActivateBackward(TestContext(), f, x.data(), g.data(), kMany, gx.data());
   EXPECT_NEAR(alone, want, 1e-6 * all);
-  Team team(3);
-  const Team::Scope scope(&team);
-  EXPECT_EQ(ActivateBackward(f, x.data(), g.data(), kMany, gx.data()), alone);
+  const CpuContext three(3);
+  EXPECT_EQ(ActivateBackward(three.context(), f, x.data(), g.data(), kMany, gx.data()), alone);
 }
 
 TEST(CRRelu, WithoutEpsilonIsReluBitForBit) {
@@ -269,7 +266,7 @@ TEST(CRRelu, IsAccurateForTheLargestEpsilons) {
     for (const float epsilon : {magnitude, -magnitude}) {
       const ActivationFunction f{Activation::kCRRelu, epsilon};
       const std::vector<float> y = Applied(f, x);
-      ActivateBackward(f, x.data(), g.data(), x.size(), gx.data());
+      ActivateBackward(TestContext(), f, x.data(), g.data(), x.size(), gx.data());
       for (size_t i = 0; i < x.size(); ++i) {
         const double want = reference::Value(f, x[i]);
         ASSERT_NEAR(y[i], want, Tolerance(f, x[i], want)) << epsilon << " at " << x[i];
@@ -280,7 +277,7 @@ TEST(CRRelu, IsAccurateForTheLargestEpsilons) {
         EXPECT_EQ(Applied(f, {infinite})[0], std::max(infinite, 0.0f)) << epsilon;
       }
       uint16_t half = ToBF16(-20.0f);
-      Activate(f, &half, 1, &half);
+      Activate(TestContext(), f, &half, 1, &half);
       EXPECT_EQ(FromBF16(half), 0) << epsilon;
     }
   }
@@ -315,14 +312,14 @@ TEST(CodeTable, IsTheFunctionOfEveryCode) {
     MakeCodeTable(f, from, to, table);
     std::vector<int8_t> codes(kCodes), mapped(kCodes);
     for (int code = 0; code < kCodes; ++code) codes[code] = static_cast<int8_t>(code - 128);
-    ApplyCodeTable(table, codes.data(), kCodes, mapped.data());
+    ApplyCodeTable(TestContext(), table, codes.data(), kCodes, mapped.data());
     for (int code = -128; code < 128; ++code) {
       const float x = static_cast<float>(code) * from;
       const double exact = reference::Value(f, x) / to;
       ASSERT_NEAR(mapped[code + 128], std::clamp(exact, -128.0, 127.0), 0.5 + 1e-4)
           << name << " " << code;
     }
-    ApplyCodeTable(table, codes.data(), kCodes, codes.data());
+    ApplyCodeTable(TestContext(), table, codes.data(), kCodes, codes.data());
     EXPECT_TRUE(Identical(codes, mapped)) << "in place";
   }
 }

@@ -2,13 +2,15 @@
 
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <limits>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "gtest/gtest.h"
-#include "kernels/cpu/team.h"
+#include "tests/kernels/test_context.h"
 #include "tests/kernels/test_matrix.h"
 
 namespace whipsnake::kernels {
@@ -33,7 +35,7 @@ class Blocks {
     for (auto& block : memory_) std::memset(block.data(), byte, block.size() * sizeof(float));
   }
   int64_t Aligned() const { return (layout_.bytes() + 63) / 64 * 64; }
-  std::byte* const* data() const { return pointers_.data(); }
+  KvBlockTable table() const { return {pointers_.data(), std::ssize(pointers_)}; }
 
  private:
   KvLayout layout_;
@@ -56,15 +58,19 @@ struct Sequence {
         blocks(layout, tokens, random) {}
 };
 
-using Function = decltype(&Attention);
+using Function = std::function<void(std::span<const AttentionRun>, const AttentionArguments&)>;
+
+Function Kernel(const Context& context = TestContext()) {
+  return [&](auto runs, const auto& arguments) { Attention(context, runs, arguments); };
+}
 
 // Processes the whole sequence in calls of the given lengths.
-TestMatrix Attend(Function attention, Sequence s, const KvLayout& layout, bool causal,
+TestMatrix Attend(const Function& attention, Sequence s, const KvLayout& layout, bool causal,
                   const std::vector<int64_t>& lengths) {
   TestMatrix y(s.q.view().rows, s.q.view().cols);
   int64_t begin = 0;
   for (const int64_t length : lengths) {
-    const AttentionRun run{0, length, begin, s.blocks.data()};
+    const AttentionRun run{0, length, begin, s.blocks.table()};
     attention({&run, 1}, {.q = s.q.view().Rows(begin, length),
                           .k = s.k.view().Rows(begin, length),
                           .v = s.v.view().Rows(begin, length),
@@ -81,9 +87,6 @@ TestMatrix Attend(Function attention, Sequence s, const KvLayout& layout, bool c
 class AttentionTest : public ::testing::TestWithParam<DType> {
  protected:
   static KvLayout LayoutOf(const Shape& shape) { return {GetParam(), shape.heads, shape.head_dim}; }
-
-  Team team_{2};
-  Team::Scope scope_{&team_};
 };
 
 constexpr Shape kShapes[] = {{1, 1}, {3, 8}, {2, 12}, {1, 33}, {2, 64}, {1, 100}};
@@ -95,7 +98,7 @@ TEST_P(AttentionTest, AgreesWithTheReference) {
       for (const bool causal : {true, false}) {
         const KvLayout layout = LayoutOf(shape);
         const Sequence s(layout, tokens, random);
-        const TestMatrix y = Attend(Attention, s, layout, causal, {tokens});
+        const TestMatrix y = Attend(Kernel(), s, layout, causal, {tokens});
         const TestMatrix want = Attend(reference::Attention, s, layout, causal, {tokens});
         ASSERT_TRUE(y.GapsIntact());
         for (int64_t i = 0; i < tokens; ++i) {
@@ -117,14 +120,15 @@ TEST_P(AttentionTest, DoesNotDependOnHowASequenceIsCut) {
   for (const Shape& shape : kShapes) {
     const KvLayout layout = LayoutOf(shape);
     const Sequence s(layout, 100, random);
-    const TestMatrix whole = Attend(Attention, s, layout, true, {100});
-    EXPECT_TRUE(whole.Identical(Attend(Attention, s, layout, true, std::vector<int64_t>(100, 1))))
+    const TestMatrix whole = Attend(Kernel(), s, layout, true, {100});
+    EXPECT_TRUE(whole.Identical(Attend(Kernel(), s, layout, true, std::vector<int64_t>(100, 1))))
         << "one by one";
     for (int i = 0; i < 5; ++i) {
-      EXPECT_TRUE(whole.Identical(Attend(Attention, s, layout, true, RandomSplit(100, random))));
+      EXPECT_TRUE(whole.Identical(Attend(Kernel(), s, layout, true, RandomSplit(100, random))));
     }
-    const Team::Scope alone(nullptr);
-    EXPECT_TRUE(whole.Identical(Attend(Attention, s, layout, true, {100}))) << "one thread";
+    const Context one_thread;
+    EXPECT_TRUE(whole.Identical(Attend(Kernel(one_thread), s, layout, true, {100})))
+        << "one thread";
   }
 }
 
@@ -147,18 +151,19 @@ TEST_P(AttentionTest, SequencesOfABatchDoNotMeet) {
         v.view().row(begin + i)[c] = alone[r].v.at(i, c);
       }
     }
-    runs.push_back({begin, lengths[r], 0, blocks[r].data()});
+    runs.push_back({begin, lengths[r], 0, blocks[r].table()});
     begin += lengths[r];
   }
-  Attention(runs, {.q = q.view(),
-                   .k = k.view(),
-                   .v = v.view(),
-                   .layout = layout,
-                   .offset = blocks[0].Aligned(),
-                   .scale = 0.25f,
-                   .y = y.view()});
+  Attention(TestContext(), runs,
+            {.q = q.view(),
+             .k = k.view(),
+             .v = v.view(),
+             .layout = layout,
+             .offset = blocks[0].Aligned(),
+             .scale = 0.25f,
+             .y = y.view()});
   for (size_t r = 0; r < alone.size(); ++r) {
-    const TestMatrix want = Attend(Attention, alone[r], layout, true, {lengths[r]});
+    const TestMatrix want = Attend(Kernel(), alone[r], layout, true, {lengths[r]});
     for (int64_t i = 0; i < lengths[r]; ++i) {
       for (int64_t c = 0; c < 32; ++c) EXPECT_EQ(y.at(runs[r].begin + i, c), want.at(i, c));
     }
@@ -178,7 +183,7 @@ TEST_P(AttentionTest, LateAndLargeScoresWin) {
       s.v.view().row(i)[d] = static_cast<float>(i + 1);
     }
   }
-  const TestMatrix y = Attend(Attention, s, layout, true, {90});
+  const TestMatrix y = Attend(Kernel(), s, layout, true, {90});
   for (int64_t i = 0; i < 90; ++i) EXPECT_NEAR(y.at(i, 0), i + 1.0f, (i + 1) * 1e-6);
 }
 
@@ -192,7 +197,7 @@ TEST_P(AttentionTest, NoRowSeesWhatIsLater) {
   for (const Shape& shape : kShapes) {
     const KvLayout layout = LayoutOf(shape);
     const Sequence clean(layout, kTokens, random);
-    const TestMatrix want = Attend(Attention, clean, layout, true, {kTokens});
+    const TestMatrix want = Attend(Kernel(), clean, layout, true, {kTokens});
     for (const float value : {std::numeric_limits<float>::quiet_NaN(), kInfinity, -kInfinity}) {
       for (const int64_t at : {1, 20, 23, 24, 31, 32, 70, 99}) {
         for (const bool key : {false, true}) {
@@ -201,7 +206,7 @@ TEST_P(AttentionTest, NoRowSeesWhatIsLater) {
           for (const std::vector<int64_t>& lengths :
                {std::vector<int64_t>{kTokens}, RandomSplit(kTokens, random),
                 std::vector<int64_t>(kTokens, 1)}) {
-            const TestMatrix y = Attend(Attention, s, layout, true, lengths);
+            const TestMatrix y = Attend(Kernel(), s, layout, true, lengths);
             for (int64_t i = 0; i < at; ++i) {
               for (int64_t c = 0; c < want.view().cols; ++c) {
                 ASSERT_EQ(y.at(i, c), want.at(i, c))
@@ -229,8 +234,8 @@ TEST_P(AttentionTest, WhatIsPastTheEndIsNotRead) {
     const Sequence s(layout, 40, random);
     Sequence dirty = s;
     dirty.blocks.Fill(0xff);  // NaN as floats, halves and scales
-    EXPECT_TRUE(Attend(Attention, s, layout, causal, {40})
-                    .Identical(Attend(Attention, dirty, layout, causal, {40})));
+    EXPECT_TRUE(Attend(Kernel(), s, layout, causal, {40})
+                    .Identical(Attend(Kernel(), dirty, layout, causal, {40})));
   }
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "tests/kernels/test_context.h"
 #include "tests/kernels/test_matrix.h"
 
 namespace whipsnake::kernels {
@@ -24,12 +25,12 @@ struct Problem {
         bias(with_bias ? random.Vector(channel_count, -1, 1) : std::vector<float>()),
         initial_state(random.Vector((kernel_width - 1) * channel_count, -2, 2)) {}
 
-  using Convolution = void (*)(std::span<const ConvRun>, MatrixView<const float> x,
-                               const float* weight, const float* bias, int64_t width,
-                               MatrixView<float> y);
-  void Run(Convolution convolution, std::span<const ConvRun> runs, TestMatrix& y) const {
-    convolution(runs, x.view(), weight.data(), bias.empty() ? nullptr : bias.data(), width,
-                y.view());
+  const float* Bias() const { return bias.empty() ? nullptr : bias.data(); }
+  void Run(std::span<const ConvRun> runs, TestMatrix& y) const {
+    CausalConv1dSilu(TestContext(), runs, x.view(), weight.data(), Bias(), width, y.view());
+  }
+  void RunReference(std::span<const ConvRun> runs, TestMatrix& y) const {
+    reference::CausalConv1dSilu(runs, x.view(), weight.data(), Bias(), width, y.view());
   }
 
   Random random;
@@ -54,11 +55,20 @@ struct QuantizedProblem {
         output_multiplier(random.Vector(channel_count, 20, 40)),
         initial_state(random.Codes((kernel_width - 1) * channel_count)) {}
 
-  using Convolution = void (*)(std::span<const QuantizedConvRun>, const QuantizedConvOperands&);
-  void Run(Convolution convolution, std::span<const QuantizedConvRun> runs, TestCodes& y) const {
-    convolution(runs,
-                {x.view(), weight.data(), multiplier.data(), bias.empty() ? nullptr : bias.data(),
-                 width, output_multiplier.data(), y.view()});
+  QuantizedConvOperands Operands(TestCodes& y) const {
+    return {x.view(),
+            weight.data(),
+            multiplier.data(),
+            bias.empty() ? nullptr : bias.data(),
+            width,
+            output_multiplier.data(),
+            y.view()};
+  }
+  void Run(std::span<const QuantizedConvRun> runs, TestCodes& y) const {
+    CausalConv1dSilu(TestContext(), runs, Operands(y));
+  }
+  void RunReference(std::span<const QuantizedConvRun> runs, TestCodes& y) const {
+    reference::CausalConv1dSilu(runs, Operands(y));
   }
 
   Random random;
@@ -81,8 +91,8 @@ TEST_P(CausalConv1d, AgreesWithTheReference) {
     const Problem p(width(), channels(), length(), with_bias);
     TestMatrix y(length(), channels()), expected(length(), channels());
     std::vector<float> state = p.initial_state, expected_state = p.initial_state;
-    p.Run(CausalConv1dSilu, {{{0, length(), state.data()}}}, y);
-    p.Run(reference::CausalConv1dSilu, {{{0, length(), expected_state.data()}}}, expected);
+    p.Run({{{0, length(), state.data()}}}, y);
+    p.RunReference({{{0, length(), expected_state.data()}}}, expected);
     for (int64_t t = 0; t < length(); ++t) {
       for (int64_t e = 0; e < channels(); ++e) {
         // A sum of up to 9 terms of at most 2, rounded in fp32.
@@ -99,8 +109,8 @@ TEST_P(CausalConv1d, CodesAgreeWithTheReference) {
     const QuantizedProblem p(width(), channels(), length(), with_bias);
     TestCodes y(length(), channels()), expected(length(), channels());
     std::vector<int8_t> state = p.initial_state, expected_state = p.initial_state;
-    p.Run(CausalConv1dSilu, {{{0, length(), state.data()}}}, y);
-    p.Run(reference::CausalConv1dSilu, {{{0, length(), expected_state.data()}}}, expected);
+    p.Run({{{0, length(), state.data()}}}, y);
+    p.RunReference({{{0, length(), expected_state.data()}}}, expected);
     int64_t differing = 0;
     for (int64_t t = 0; t < length(); ++t) {
       for (int64_t e = 0; e < channels(); ++e) {
@@ -133,7 +143,7 @@ TEST_P(CausalConv1d, SumsOfCodesAreExact) {
     p.bias[e] = static_cast<float>(expected[e] - sum);
   }
   TestCodes y(1, channels());
-  p.Run(CausalConv1dSilu, {{{0, 1, state.data()}}}, y);
+  p.Run({{{0, 1, state.data()}}}, y);
   for (int64_t e = 0; e < channels(); ++e) ASSERT_EQ(y.at(0, e), expected[e]) << "e=" << e;
 }
 
@@ -141,7 +151,7 @@ TEST_P(CausalConv1d, SumsOfCodesAreExact) {
 template <typename Run, typename Problem, typename Matrix>
 void ExpectAnySplitIsBitIdentical(Problem p, Matrix whole) {
   auto whole_state = p.initial_state;
-  p.Run(CausalConv1dSilu, {{Run{0, p.length, whole_state.data()}}}, whole);
+  p.Run({{Run{0, p.length, whole_state.data()}}}, whole);
 
   const std::vector<int64_t> steps(p.length, 1);
   for (const std::vector<int64_t>& split : {steps, RandomSplit(p.length, p.random)}) {
@@ -149,7 +159,7 @@ void ExpectAnySplitIsBitIdentical(Problem p, Matrix whole) {
     auto state = p.initial_state;
     int64_t begin = 0;
     for (const int64_t part : split) {
-      p.Run(CausalConv1dSilu, {{Run{begin, part, state.data()}}}, y);
+      p.Run({{Run{begin, part, state.data()}}}, y);
       begin += part;
     }
     EXPECT_TRUE(y.Identical(whole));
@@ -180,11 +190,11 @@ void ExpectBatchIsBitIdenticalToEachAlone(Problem p, Matrix alone) {
   alone_states = states;
   for (size_t i = 0; i < runs.size(); ++i) {
     runs[i].state = alone_states[i].data();
-    p.Run(CausalConv1dSilu, {&runs[i], 1}, alone);
+    p.Run({&runs[i], 1}, alone);
     runs[i].state = states[i].data();
   }
   std::reverse(runs.begin(), runs.end());
-  p.Run(CausalConv1dSilu, runs, batched);
+  p.Run(runs, batched);
   EXPECT_TRUE(batched.Identical(alone));
   EXPECT_EQ(states, alone_states);
 }

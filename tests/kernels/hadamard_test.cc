@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
-#include "kernels/cpu/team.h"
+#include "tests/kernels/test_context.h"
 #include "tests/kernels/test_matrix.h"
 
 namespace whipsnake::kernels {
@@ -85,7 +85,8 @@ TEST_P(HadamardTest, EntriesAreThoseOfTheDefinition) {
   for (int64_t j = 0; j < n(); j += step) {
     std::vector<float> x(n()), y(n());
     x[j] = 3;
-    Hadamard(MatrixView<const float>(x.data(), 1, n()), 0.5f, MatrixView<float>(y.data(), 1, n()));
+    Hadamard(TestContext(), MatrixView<const float>(x.data(), 1, n()), 0.5f,
+             MatrixView<float>(y.data(), 1, n()));
     for (int64_t i = 0; i < n(); ++i) {
       ASSERT_EQ(y[i], 1.5f * reference::HadamardEntry(n(), i, j)) << i << ", " << j;
     }
@@ -96,7 +97,7 @@ TEST_P(HadamardTest, AgreesWithTheDenseProduct) {
   Random random(n());
   const TestMatrix x(2, n(), random, -2, 2);
   TestMatrix y(2, n()), expected(2, n());
-  Hadamard(x.view(), scale(), y.view());
+  Hadamard(TestContext(), x.view(), scale(), y.view());
   reference::Hadamard(x.view(), scale(), expected.view());
   for (int64_t t = 0; t < 2; ++t) {
     const float* row = expected.view().row(t);
@@ -111,7 +112,7 @@ TEST_P(HadamardTest, TheTransposeUndoesIt) {
   Random random(n());
   const TestMatrix x(1, n(), random, -2, 2);
   TestMatrix y(1, n());
-  Hadamard(x.view(), scale(), y.view());
+  Hadamard(TestContext(), x.view(), scale(), y.view());
   double error = 0, length = 0;
   for (int64_t j = 0; j < n(); ++j) {
     double sum = 0;
@@ -131,8 +132,8 @@ TEST_P(HadamardTest, CodesAreThoseOfTheFloatForm) {
   for (const float magnitude : {50.0f, 500.0f, 5e12f}) {  // in codes: most fit; most saturate; all
     TestMatrix floats(3, n());
     TestCodes codes(3, n());
-    Hadamard(x.view(), magnitude * scale(), floats.view());
-    Hadamard(x.view(), magnitude * scale(), codes.view());
+    Hadamard(TestContext(), x.view(), magnitude * scale(), floats.view());
+    Hadamard(TestContext(), x.view(), magnitude * scale(), codes.view());
     for (int64_t t = 0; t < 3; ++t) {
       for (int64_t i = 0; i < n(); ++i) {
         const float value = floats.at(t, i);
@@ -149,7 +150,7 @@ TEST_P(HadamardTest, ANanBecomesZerosAndStaysInItsRow) {
   TestMatrix x(3, n(), random, 1, 2);
   x.view().row(1)[n() / 2] = std::nanf("");
   TestCodes codes(3, n());
-  Hadamard(x.view(), 100.0f, codes.view());
+  Hadamard(TestContext(), x.view(), 100.0f, codes.view());
   for (int64_t t = 0; t < 3; ++t) {
     const int8_t* row = codes.view().row(t);
     EXPECT_EQ(std::count(row, row + n(), 0) == n(), t == 1) << "row " << t;
@@ -161,24 +162,22 @@ TEST_P(HadamardTest, ARowsBitsDependOnTheRowAlone) {
   const int64_t rows = 100000 / n() % 100 + 5;
   const TestMatrix x(rows, n(), random, -2, 2);
   TestMatrix batch(rows, n()), one_thread(rows, n()), alone(rows, n()), in_place = x;
-  Hadamard(x.view(), scale(), batch.view());
-  Hadamard(in_place.view(), scale(), in_place.view());
+  Hadamard(TestContext(), x.view(), scale(), batch.view());
+  Hadamard(TestContext(), in_place.view(), scale(), in_place.view());
   for (int64_t t = 0; t < rows; ++t) {
-    Hadamard(x.view().Rows(t, 1), scale(), alone.view().Rows(t, 1));
+    Hadamard(TestContext(), x.view().Rows(t, 1), scale(), alone.view().Rows(t, 1));
   }
-  {
-    Team team(1);
-    const Team::Scope scope(&team);
-    Hadamard(x.view(), scale(), one_thread.view());
-  }
+  Hadamard(Context(), x.view(), scale(), one_thread.view());
   EXPECT_TRUE(alone.Identical(batch));
   EXPECT_TRUE(one_thread.Identical(batch));
   EXPECT_TRUE(in_place.Identical(batch));
 }
 
 TEST(HadamardTest, NoRows) {
-  Hadamard(MatrixView<const float>(nullptr, 0, 1536), 1, MatrixView<float>(nullptr, 0, 1536));
-  Hadamard(MatrixView<const float>(nullptr, 0, 1536), 1, MatrixView<int8_t>(nullptr, 0, 1536));
+  Hadamard(TestContext(), MatrixView<const float>(nullptr, 0, 1536), 1,
+           MatrixView<float>(nullptr, 0, 1536));
+  Hadamard(TestContext(), MatrixView<const float>(nullptr, 0, 1536), 1,
+           MatrixView<int8_t>(nullptr, 0, 1536));
 }
 
 // Every midpoint between two codes with its fp32 neighbours, extreme values, infinities, NaN, and
@@ -205,7 +204,7 @@ TEST(QuantizeTest, IsToCodeForEveryValueInEveryLane) {
     const auto n = static_cast<int64_t>(values.size()) - shift;
     const MatrixView<const float> x(values.data() + shift, 1, n);
     std::vector<int8_t> codes(n);
-    Quantize(x, ones.data(), {codes.data(), 1, n});
+    Quantize(TestContext(), x, ones.data(), {codes.data(), 1, n});
     for (int64_t i = 0; i < n; ++i) ASSERT_EQ(codes[i], ToCode(x.data[i])) << x.data[i];
   }
 }
@@ -217,7 +216,7 @@ TEST(QuantizeTest, EqualsTheReference) {
       const TestMatrix x(t, n, random, -2, 2);
       const std::vector<float> multiplier = random.Vector(n, 0, 90);
       TestCodes codes(t, n), expected(t, n);
-      Quantize(x.view(), multiplier.data(), codes.view());
+      Quantize(TestContext(), x.view(), multiplier.data(), codes.view());
       reference::Quantize(x.view(), multiplier.data(), expected.view());
       EXPECT_TRUE(codes.Identical(expected)) << "T=" << t << " n=" << n;
     }

@@ -1,22 +1,35 @@
-// The main function of every kernel test. `--isa NAME` caps the process to one instruction set, so
-// that ctest runs the same assertions on each. Tests run with a team of two threads. Exit status 77
-// means that the machine lacks the instruction set.
+// The main function of every kernel test. The device and the instruction set are parameters of the
+// process, so that ctest runs the same assertions on each:
+//
+//   --device cpu|cuda   the device of TestContext(); cpu unless given
+//   --isa NAME          caps the process to one instruction set
+//
+// Exit status 77 means that the machine lacks the device or the instruction set.
 #include <cstdio>
+#include <optional>
+#include <string>
 #include <string_view>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "kernels/cpu/cpu_context.h"
 #include "kernels/cpu/isa.h"
-#include "kernels/cpu/team.h"
+#include "kernels/cuda/device.h"
+#include "tests/kernels/test_context.h"
 #include "tests/temporary_directory.h"
 
 namespace {
 
 using whipsnake::kernels::ActiveIsa;
 using whipsnake::kernels::CapIsa;
+using whipsnake::kernels::Context;
+using whipsnake::kernels::CpuContext;
+using whipsnake::kernels::Device;
 using whipsnake::kernels::Isa;
 using whipsnake::kernels::MachineIsa;
 using whipsnake::kernels::ParseIsa;
+
+Context context;
 
 constexpr int kSkipped = 77;
 constexpr int kUsage = 2;
@@ -39,19 +52,41 @@ int CapProcess(const char* name) {
   return 0;
 }
 
+// Returns 0, or the status to exit with if the device cannot be used.
+int UseDevice(std::string_view name) {
+  if (name == "cpu") return 0;
+  if (name != "cuda") {
+    std::fprintf(stderr, "--device %s: expected cpu or cuda\n", std::string(name).c_str());
+    return kUsage;
+  }
+  const auto usable = whipsnake::kernels::cuda::UsableDevice();
+  if (!usable.ok()) {
+    std::printf("skipped: %s\n", std::string(usable.status().message()).c_str());
+    return kSkipped;
+  }
+  context = {.device = Device::kCuda};
+  return 0;
+}
+
 }  // namespace
+
+const Context& whipsnake::kernels::TestContext() { return context; }
 
 int main(int argc, char** argv) {
   testing::InitGoogleMock(&argc, argv);
-  for (int i = 1; i < argc; ++i) {
-    if (std::string_view(argv[i]) != "--isa" || i + 1 == argc) {
-      std::fprintf(stderr, "%s: unexpected; usage: [--isa NAME] [GoogleTest flags]\n", argv[i]);
+  const CpuContext cpu(2);
+  context = cpu.context();
+  for (int i = 1; i < argc; i += 2) {
+    const std::string_view flag = argv[i];
+    if ((flag != "--isa" && flag != "--device") || i + 1 == argc) {
+      std::fprintf(stderr,
+                   "%s: unexpected; usage: [--device NAME] [--isa NAME] [GoogleTest flags]\n",
+                   argv[i]);
       return kUsage;
     }
-    if (const int status = CapProcess(argv[++i]); status != 0) return status;
+    const int status = flag == "--isa" ? CapProcess(argv[i + 1]) : UseDevice(argv[i + 1]);
+    if (status != 0) return status;
   }
   const whipsnake::ProcessTemporaryDirectory temporary;
-  whipsnake::kernels::Team team(2);
-  const whipsnake::kernels::Team::Scope scope(&team);
   return RUN_ALL_TESTS();
 }

@@ -13,7 +13,8 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "kernels/cpu/team.h"
+#include "kernels/cpu/cpu_context.h"
+#include "tests/kernels/test_context.h"
 
 namespace whipsnake::kernels {
 namespace {
@@ -33,7 +34,7 @@ class Weight {
   Weight(DType dtype, int64_t n, int64_t k, const std::vector<float>& values)
       : dtype_(dtype), n_(n), k_(k) {
     const int64_t page = sysconf(_SC_PAGESIZE);
-    const int64_t bytes = n * k * ByteSize(dtype);
+    const int64_t bytes = n * WeightFormat(dtype).RowBytes(k);
     const int64_t readable = (bytes + page - 1) / page * page;
     mapped_ = readable + page;
     base_ = static_cast<char*>(
@@ -70,10 +71,10 @@ class Weight {
 };
 
 std::vector<float> Product(const std::vector<float>& x, int64_t m, const Weight& w,
-                           const float* bias = nullptr) {
+                           const float* bias = nullptr, const Context& context = TestContext()) {
   const WeightView view = w.view();
   std::vector<float> y(m * view.n, -1.0f);
-  Matmul({x.data(), m, view.k}, view, bias, {y.data(), m, view.n});
+  Matmul(context, {x.data(), m, view.k}, view, bias, {y.data(), m, view.n});
   return y;
 }
 
@@ -100,7 +101,7 @@ void ExpectEqualsReference(DType dtype, int64_t m, int64_t n, int64_t k) {
   const Weight w(dtype, n, k, RandomValues(n * k, 3));
   for (const float* b : {static_cast<const float*>(nullptr), bias.data()}) {
     std::vector<float> y(m * y_stride, kUntouched), expected(m * y_stride, kUntouched);
-    Matmul({x.data(), m, k, x_stride}, w.view(), b, {y.data(), m, n, y_stride});
+    Matmul(TestContext(), {x.data(), m, k, x_stride}, w.view(), b, {y.data(), m, n, y_stride});
     reference::Matmul({x.data(), m, k, x_stride}, w.view(), b, {expected.data(), m, n, y_stride});
     for (int64_t i = 0; i < m * y_stride; ++i) {
       const int64_t row = i / y_stride, column = i % y_stride;
@@ -130,8 +131,8 @@ TEST_P(MatmulTest, TheActivationIsThatOfTheSums) {
       for (const Activation kind : {Activation::kRelu, Activation::kGeluNew, Activation::kCRRelu}) {
         const ActivationFunction f{kind, 0.5f};
         std::vector<float> want = Product(x, m, w, bias.data()), y(m * n);
-        Activate(f, want.data(), m * n, want.data());
-        Matmul({x.data(), m, 300}, w.view(), bias.data(), {y.data(), m, n}, f);
+        Activate(TestContext(), f, want.data(), m * n, want.data());
+        Matmul(TestContext(), {x.data(), m, 300}, w.view(), bias.data(), {y.data(), m, n}, f);
         EXPECT_EQ(std::memcmp(y.data(), want.data(), y.size() * sizeof(float)), 0)
             << "M=" << m << " N=" << n;
       }
@@ -187,11 +188,13 @@ TEST_P(MatmulTest, BatchInvariantRowsEqualRowsAloneBitForBit) {
       const std::vector<float> x = RandomValues(140 * k, 5);
       std::vector<float> alone(140 * n);
       for (int64_t row = 0; row < 140; ++row) {
-        Matmul({&x[row * k], 1, k}, w.view(), bias.data(), {&alone[row * n], 1, n}, f);
+        Matmul(TestContext(), {&x[row * k], 1, k}, w.view(), bias.data(), {&alone[row * n], 1, n},
+               f);
       }
       for (const int64_t m : {0, 1, 16, 17, 48, 64, 140}) {
         std::vector<float> batch(m * n);
-        BatchInvariantMatmul({x.data(), m, k}, w.view(), bias.data(), {batch.data(), m, n}, f);
+        BatchInvariantMatmul(TestContext(), {x.data(), m, k}, w.view(), bias.data(),
+                             {batch.data(), m, n}, f);
         ASSERT_TRUE(m == 0 || std::memcmp(batch.data(), alone.data(), m * n * sizeof(float)) == 0)
             << "M=" << m << " N=" << n << " K=" << k;
       }
@@ -243,9 +246,8 @@ TEST_P(MatmulTest, TheNumberOfThreadsDoesNotMatter) {
     const Weight w(GetParam(), n, k, RandomValues(n * k, 8));
     const std::vector<float> x = RandomValues(m * k, 9);
     const auto product = [&](int threads) {
-      Team team(threads);
-      const Team::Scope scope(&team);
-      return Product(x, m, w);
+      const CpuContext cpu(threads);
+      return Product(x, m, w, nullptr, cpu.context());
     };
     const std::vector<float> one = product(1);
     for (const int threads : {2, 3}) {
@@ -294,7 +296,7 @@ TEST_P(MatmulTest, SumsOfSmallIntegersAreExact) {
 
 TEST_P(MatmulTest, NoRowsNeedNoMemory) {
   const Weight w(GetParam(), 4, 8, RandomValues(32, 10));
-  Matmul({nullptr, 0, 8}, w.view(), nullptr, {nullptr, 0, 4});
+  Matmul(TestContext(), {nullptr, 0, 8}, w.view(), nullptr, {nullptr, 0, 4});
 }
 
 TEST(MatmulBF16Test, RoundsActivationsHalfToEvenForEveryM) {

@@ -60,7 +60,7 @@ TEST_F(OneDnnFailureTest, ProductsOfFloatsAreMadeWithoutIt) {
   for (const WeightView& w : weights) {
     const int before = calls;
     TestMatrix y(kRows, kOutputs), expected(kRows, kOutputs);
-    Matmul(x.view(), w, bias.data(), y.view(), {.kind = Activation::kGelu});
+    Matmul(Context(), x.view(), w, bias.data(), y.view(), {.kind = Activation::kGelu});
     EXPECT_GT(calls, before) << "oneDNN was asked first";
     reference::Matmul(x.view(), w, bias.data(), expected.view(), {.kind = Activation::kGelu});
     for (int64_t m = 0; m < kRows; ++m) {
@@ -76,9 +76,9 @@ TEST_F(OneDnnFailureTest, ProductsOfCodesAreMadeWithoutIt) {
   const WeightView w{weight.data(), DType::kI8, kOutputs, kInputs};
   const SumScaling scaling{multiplier.data(), nullptr, nullptr};
   TestMatrix y(kRows, kOutputs), expected(kRows, kOutputs);
-  OneDnnQuantizedMatmul(x.view(), w, Epilogue(scaling, y.view()));
+  OneDnnQuantizedMatmul(Context(), x.view(), w, Epilogue(scaling, y.view()));
   EXPECT_GT(calls, 0) << "oneDNN was asked first";
-  StreamingQuantizedMatmul(x.view(), w, Epilogue(scaling, expected.view()));
+  StreamingQuantizedMatmul(Context(), x.view(), w, Epilogue(scaling, expected.view()));
   EXPECT_TRUE(y.Identical(expected));
 }
 

@@ -13,9 +13,10 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "kernels/cpu/cpu_context.h"
 #include "kernels/cpu/isa.h"
-#include "kernels/cpu/team.h"
 #include "kernels/quantized_matmul/forms.h"
+#include "tests/kernels/test_context.h"
 
 namespace whipsnake::kernels {
 namespace {
@@ -65,15 +66,15 @@ class Weight {
 
 // One of the forms of QuantizedMatmul(), used for every M. Null is QuantizedMatmul() itself, which
 // chooses a form.
-using Form = void (*)(MatrixView<const int8_t>, WeightView, const Epilogue&);
+using Form = void (*)(const Context&, MatrixView<const int8_t>, WeightView, const Epilogue&);
 
 template <typename T>
 void Multiply(Form form, MatrixView<const int8_t> x, const Weight& w, const SumScaling& scaling,
-              MatrixView<T> y) {
+              MatrixView<T> y, const Context& context = TestContext()) {
   if (form == nullptr) {
-    QuantizedMatmul(x, w.view(), scaling, y);
+    QuantizedMatmul(context, x, w.view(), scaling, y);
   } else if (!x.empty()) {
-    form(x, w.view(), Epilogue(scaling, y));
+    form(context, x, w.view(), Epilogue(scaling, y));
   }
 }
 
@@ -258,10 +259,10 @@ TEST_P(QuantizedMatmulTest, TheNumberOfThreadsDoesNotMatter) {
     const Case c{form(), m, n, k};
     const Operands o(c);
     const auto product = [&](int threads) {
-      Team team(threads);
-      const Team::Scope scope(&team);
+      const CpuContext cpu(threads);
       std::vector<float> y(m * n);
-      Multiply<float>(form(), o.X(c), o.w, {o.multiplier.data(), o.bias.data()}, {y.data(), m, n});
+      Multiply<float>(form(), o.X(c), o.w, {o.multiplier.data(), o.bias.data()}, {y.data(), m, n},
+                      cpu.context());
       return y;
     };
     const std::vector<float> one = product(1);
@@ -281,7 +282,7 @@ TEST_P(QuantizedMatmulTest, TheActivationIsThatOfTheSums) {
       SumScaling scaling{o.multiplier.data(), o.bias.data(), o.row_scale.data()};
       std::vector<float> sums(m * c.n), y(m * c.n);
       Multiply<float>(form(), o.X(c), o.w, scaling, {sums.data(), m, c.n});
-      Activate(f, sums.data(), m * c.n, sums.data());
+      Activate(TestContext(), f, sums.data(), m * c.n, sums.data());
       scaling.f = f;
       Multiply<float>(form(), o.X(c), o.w, scaling, {y.data(), m, c.n});
       EXPECT_EQ(std::memcmp(y.data(), sums.data(), y.size() * sizeof(float)), 0);
@@ -299,8 +300,8 @@ TEST(QuantizedMatmulChosenTest, RowsOfABatchEqualRowsAloneBitForBit) {
   const Operands o(c);
   const auto product = [&](int64_t first, int64_t rows) {
     std::vector<float> y(rows * c.n);
-    QuantizedMatmul(o.X(c).Rows(first, rows), o.w.view(), {o.multiplier.data(), o.bias.data()},
-                    MatrixView<float>(y.data(), rows, c.n));
+    QuantizedMatmul(TestContext(), o.X(c).Rows(first, rows), o.w.view(),
+                    {o.multiplier.data(), o.bias.data()}, MatrixView<float>(y.data(), rows, c.n));
     return y;
   };
   const std::vector<float> batch = product(0, c.m);
@@ -312,7 +313,7 @@ TEST(QuantizedMatmulChosenTest, RowsOfABatchEqualRowsAloneBitForBit) {
 TEST(QuantizedMatmulChosenTest, NothingToDo) {
   const Weight w(3, 4, std::vector<int8_t>(12));
   int8_t y = 77;
-  QuantizedMatmul({nullptr, 0, 4}, w.view(), {}, MatrixView<int8_t>(&y, 0, 3));
+  QuantizedMatmul(TestContext(), {nullptr, 0, 4}, w.view(), {}, MatrixView<int8_t>(&y, 0, 3));
   EXPECT_EQ(y, 77);
 }
 

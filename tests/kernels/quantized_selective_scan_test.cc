@@ -6,6 +6,7 @@
 
 #include "gtest/gtest.h"
 #include "kernels/selective_scan/selective_scan.h"
+#include "tests/kernels/test_context.h"
 #include "tests/kernels/test_matrix.h"
 
 namespace whipsnake::kernels {
@@ -139,7 +140,9 @@ struct Implementation {
   void (*quantized)(std::span<const QuantizedScanRun>, const QuantizedScanOperands&);
   void (*fp32)(std::span<const ScanRun>, const SelectiveScanOperands&);
 };
-constexpr Implementation kKernel{SelectiveScan, SelectiveScan};
+constexpr Implementation kKernel{
+    [](auto runs, const auto& operands) { SelectiveScan(TestContext(), runs, operands); },
+    [](auto runs, const auto& operands) { SelectiveScan(TestContext(), runs, operands); }};
 constexpr Implementation kReference{reference::SelectiveScan, reference::SelectiveScan};
 
 // Expects the quantized scan, in runs of the given lengths, to equal bit for bit the fp32 scan of
@@ -200,7 +203,7 @@ TEST_P(QuantizedScanSizes, AgreesWithTheReference) {
     int64_t rounded_otherwise = 0;
     for (int64_t t = 0; t < p.length; t += step) {
       Bytes expected_state = state;
-      SelectiveScan({{{t, step, state.data()}}}, p.Codes(y, dtype));
+      SelectiveScan(TestContext(), {{{t, step, state.data()}}}, p.Codes(y, dtype));
       reference::SelectiveScan({{{t, step, expected_state.data()}}}, p.Codes(expected, dtype));
       const std::vector<float> h = Expand(state, dtype, p.state_scale);
       const std::vector<float> want = Expand(expected_state, dtype, p.state_scale);
@@ -242,11 +245,11 @@ TEST_P(QuantizedScanSizes, BatchIsBitIdenticalToEachAlone) {
     alone_states = states;
     for (size_t i = 0; i < runs.size(); ++i) {
       runs[i].state = alone_states[i].data();
-      SelectiveScan({&runs[i], 1}, p.Codes(alone, dtype));
+      SelectiveScan(TestContext(), {&runs[i], 1}, p.Codes(alone, dtype));
       runs[i].state = states[i].data();
     }
     std::reverse(runs.begin(), runs.end());
-    SelectiveScan(runs, p.Codes(batched, dtype));
+    SelectiveScan(TestContext(), runs, p.Codes(batched, dtype));
     EXPECT_TRUE(batched.Identical(alone)) << Name(dtype);
     EXPECT_EQ(states, alone_states) << Name(dtype);
   }
@@ -286,7 +289,7 @@ TEST(QuantizedScan, ExtremeStepsStayFinite) {
     for (const DType dtype : kStateDTypes) {
       TestMatrix y(p.length, p.channels), expected(p.length, p.channels);
       Bytes state = p.InitialState(dtype), expected_state = state;
-      SelectiveScan({{{0, p.length, state.data()}}}, p.Codes(y, dtype));
+      SelectiveScan(TestContext(), {{{0, p.length, state.data()}}}, p.Codes(y, dtype));
       reference::SelectiveScan({{{0, p.length, expected_state.data()}}}, p.Codes(expected, dtype));
       for (const float h : Expand(state, dtype, p.state_scale)) ASSERT_TRUE(std::isfinite(h));
       double largest = 0;
@@ -368,8 +371,8 @@ TEST_P(QuantizedScanAccuracy, IsThatOfEightBits) {
     exact_runs.push_back({i * length, length, exact_states[i].data()});
     runs.push_back({i * length, length, states[i].data()});
   }
-  SelectiveScan(exact_runs, p.Floats(exact));
-  SelectiveScan(runs, p.Codes(y, DType::kF32));
+  SelectiveScan(TestContext(), exact_runs, p.Floats(exact));
+  SelectiveScan(TestContext(), runs, p.Codes(y, DType::kF32));
   SignalToNoise output, state;
   output.Add(y, exact);
   for (int64_t i = 0; i < batch; ++i) state.Add(states[i], exact_states[i]);
@@ -408,7 +411,7 @@ TEST(QuantizedScan, AThousandDecodeStepsKeepTheirSignal) {
     std::vector<float> h(p.a.size());
     std::fill(p.state_scale.begin(), p.state_scale.end(), 1e-6f);
     for (int64_t t = 0; t < kSteps; ++t) {
-      SelectiveScan({{{t, 1, h.data()}}}, p.Codes(exact, DType::kF32));
+      SelectiveScan(TestContext(), {{{t, 1, h.data()}}}, p.Codes(exact, DType::kF32));
       for (size_t i = 0; i < h.size(); ++i) {
         float& scale = p.state_scale[i / kChannels];
         scale = std::max(scale, std::abs(h[i]) / 127);
@@ -417,7 +420,7 @@ TEST(QuantizedScan, AThousandDecodeStepsKeepTheirSignal) {
     for (const DType dtype : {DType::kBF16, DType::kI8}) {
       TestMatrix y(kSteps, kChannels);
       Bytes state(p.a.size() * ByteSize(dtype));
-      SelectiveScan({{{0, kSteps, state.data()}}}, p.Codes(y, dtype));
+      SelectiveScan(TestContext(), {{{0, kSteps, state.data()}}}, p.Codes(y, dtype));
       SignalToNoise output;
       output.Add(y, exact);
       std::printf("bias %g to %g, state %s: %.1f dB\n", c.lowest_bias, c.highest_bias,

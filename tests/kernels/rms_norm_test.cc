@@ -1,23 +1,19 @@
-// One suite for both implementations: the CPU's, run once per instruction set, and CUDA's. The GPU
-// bundle builds this file without the CPU implementation.
+// One suite for both implementations: the CPU's, run once per instruction set, and CUDA's, which
+// the GPU bundle runs.
 #include "kernels/rms_norm/rms_norm.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
-#include <functional>
 #include <random>
-#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "gtest/gtest.h"
-#ifdef WHIPSNAKE_WITH_CUDA_KERNELS
+#include "kernels/cpu/cpu_context.h"
+#include "kernels/cuda/device.h"
 #include "kernels/rms_norm/rms_norm_cuda.h"
-#endif
-#ifndef WHIPSNAKE_WITHOUT_CPU_KERNELS
-#include "kernels/cpu/team.h"
-#endif
+#include "tests/kernels/test_context.h"
 
 namespace whipsnake::kernels {
 namespace {
@@ -56,17 +52,15 @@ void Reference(Operands& o) {
                              o.View(o.y.data()));
 }
 
-#ifndef WHIPSNAKE_WITHOUT_CPU_KERNELS
-absl::Status Cpu(Operands& o) {
+absl::Status Cpu(const Context& context, Operands& o) {
   const MatrixView<const float> h = o.h.empty() ? MatrixView<const float>() : o.View(o.h.data());
   auto& y = o.y_is_h ? o.h : o.y;
-  ResidualRmsNorm(h, o.View(o.residual.data()), o.gamma.data() + o.gap, kEpsilon, o.View(y.data()));
+  ResidualRmsNorm(context, h, o.View(o.residual.data()), o.gamma.data() + o.gap, kEpsilon,
+                  o.View(y.data()));
   if (o.y_is_h) o.y = o.h;
   return absl::OkStatus();
 }
-#endif
 
-#ifdef WHIPSNAKE_WITH_CUDA_KERNELS
 absl::StatusOr<cuda::DeviceBuffer> ToDevice(const std::vector<float>& values) {
   auto buffer = cuda::DeviceBuffer::Allocate(values.size() * sizeof(float));
   if (!buffer.ok()) return buffer;
@@ -74,7 +68,7 @@ absl::StatusOr<cuda::DeviceBuffer> ToDevice(const std::vector<float>& values) {
   return buffer;
 }
 
-absl::Status Cuda(Operands& o) {
+absl::Status Cuda(const Context& context, Operands& o) {
   auto h = ToDevice(o.h), residual = ToDevice(o.residual), gamma = ToDevice(o.gamma),
        y = ToDevice(o.y);
   for (const auto* buffer : {&h, &residual, &gamma, &y}) {
@@ -84,46 +78,20 @@ absl::Status Cuda(Operands& o) {
       o.h.empty() ? MatrixView<const float>() : o.View(h->as<const float>());
   const cuda::DeviceBuffer& output = o.y_is_h ? *h : *y;
   absl::Status status =
-      cuda::ResidualRmsNorm(h_view, o.View(residual->as<float>()), gamma->as<float>() + o.gap,
-                            kEpsilon, o.View(output.as<float>()), nullptr);
-  if (status.ok()) status = cuda::Synchronize();
+      cuda::ResidualRmsNorm(context, h_view, o.View(residual->as<float>()),
+                            gamma->as<float>() + o.gap, kEpsilon, o.View(output.as<float>()));
+  if (status.ok()) status = cuda::Synchronize(context);
   if (status.ok()) status = residual->CopyToHost(o.residual.data());
   if (status.ok()) status = output.CopyToHost(o.y.data());
   return status;
 }
 
-std::string WhyNoGpu() { return std::string(cuda::UsableDevice().status().message()); }
-#endif
-
-struct Backend {
-  const char* name;
-  absl::Status (*run)(Operands&);
-  std::string (*unavailable)();  // why it cannot run; empty if it can
-};
-
-const Backend kBackends[] = {
-#ifndef WHIPSNAKE_WITHOUT_CPU_KERNELS
-    {"cpu", Cpu, [] { return std::string(); }},
-#endif
-#ifdef WHIPSNAKE_WITH_CUDA_KERNELS
-    {"cuda", Cuda, WhyNoGpu},
-#endif
-};
-
-class RmsNormTest : public testing::TestWithParam<Backend> {
- protected:
-  void SetUp() override {
-    const std::string why = GetParam().unavailable();
-    if (!why.empty()) GTEST_SKIP() << why;
-  }
-  void Run(Operands& operands) {
-    const absl::Status status = GetParam().run(operands);
-    ASSERT_TRUE(status.ok()) << status.message();
-  }
-};
-
-INSTANTIATE_TEST_SUITE_P(Backends, RmsNormTest, testing::ValuesIn(kBackends),
-                         [](const auto& test) { return test.param.name; });
+void Normalize(Operands& operands) {
+  const Context& context = TestContext();
+  const absl::Status status =
+      context.device == Device::kCuda ? Cuda(context, operands) : Cpu(context, operands);
+  ASSERT_TRUE(status.ok()) << status.message();
+}
 
 void ExpectNear(const std::vector<float>& y, const std::vector<float>& expected) {
   ASSERT_EQ(y.size(), expected.size());
@@ -134,14 +102,14 @@ void ExpectNear(const std::vector<float>& y, const std::vector<float>& expected)
   }
 }
 
-TEST_P(RmsNormTest, EqualsReference) {
+TEST(RmsNormTest, EqualsReference) {
   for (const int64_t d : {1, 3, 4, 15, 16, 17, 63, 128, 257, 768, 1001, 2560, 4096, 4100, 9001}) {
     for (const int64_t t : {1, 2, 33}) {
       for (const int64_t gap : {0, 1, 4}) {
         SCOPED_TRACE(testing::Message() << "T=" << t << " D=" << d << " gap=" << gap);
         Operands actual(t, d, gap);
         Operands expected = actual;
-        Run(actual);
+        Normalize(actual);
         Reference(expected);
         EXPECT_EQ(actual.residual, expected.residual);  // only additions, so exact
         ExpectNear(actual.y, expected.y);
@@ -150,34 +118,34 @@ TEST_P(RmsNormTest, EqualsReference) {
   }
 }
 
-TEST_P(RmsNormTest, WithoutAnAdditionTheResidualStays) {
+TEST(RmsNormTest, WithoutAnAdditionTheResidualStays) {
   Operands actual(5, 100, 0);
   actual.h.clear();
   Operands expected = actual;
   const std::vector<float> residual = actual.residual;
-  Run(actual);
+  Normalize(actual);
   Reference(expected);
   EXPECT_EQ(actual.residual, residual);
   ExpectNear(actual.y, expected.y);
 }
 
-TEST_P(RmsNormTest, TheOutputMayOverwriteTheAddend) {
+TEST(RmsNormTest, TheOutputMayOverwriteTheAddend) {
   for (const int64_t d : {5, 768, 5000}) {
     Operands apart(9, d, 0);
     Operands in_place = apart;
     in_place.y_is_h = true;
-    Run(apart);
-    Run(in_place);
+    Normalize(apart);
+    Normalize(in_place);
     EXPECT_EQ(in_place.y, apart.y);
     EXPECT_EQ(in_place.residual, apart.residual);
   }
 }
 
-TEST_P(RmsNormTest, ARowsBitsDependOnTheRowAlone) {
+TEST(RmsNormTest, ARowsBitsDependOnTheRowAlone) {
   for (const int64_t d : {17, 768, 4500}) {
     Operands batch(70, d, 0);
     Operands inputs = batch;
-    Run(batch);
+    Normalize(batch);
     for (const int64_t row : {0, 1, 69}) {
       Operands alone(1, d, 0);
       const auto copy_row = [&](const std::vector<float>& from, std::vector<float>& to) {
@@ -186,7 +154,7 @@ TEST_P(RmsNormTest, ARowsBitsDependOnTheRowAlone) {
       copy_row(inputs.h, alone.h);
       copy_row(inputs.residual, alone.residual);
       alone.gamma = inputs.gamma;
-      Run(alone);
+      Normalize(alone);
       EXPECT_EQ(alone.y,
                 std::vector<float>(batch.y.begin() + row * d, batch.y.begin() + (row + 1) * d))
           << "row " << row << ", D=" << d;
@@ -194,43 +162,54 @@ TEST_P(RmsNormTest, ARowsBitsDependOnTheRowAlone) {
   }
 }
 
-TEST_P(RmsNormTest, ZerosStayZeros) {
+TEST(RmsNormTest, ZerosStayZeros) {
   Operands o(2, 33, 0);
   std::fill(o.h.begin(), o.h.end(), 0.0f);
   std::fill(o.residual.begin(), o.residual.end(), 0.0f);
-  Run(o);
+  Normalize(o);
   EXPECT_EQ(o.y, std::vector<float>(o.y.size(), 0.0f));
 }
 
-TEST_P(RmsNormTest, ANanStaysInItsRow) {
+TEST(RmsNormTest, ANanStaysInItsRow) {
   Operands o(3, 50, 0);
   o.h[50 + 49] = std::nanf("");
-  Run(o);
+  Normalize(o);
   for (int64_t i = 0; i < 3 * 50; ++i) {
     EXPECT_EQ(std::isnan(o.y[i]), i / 50 == 1) << "element " << i;
   }
 }
 
-TEST_P(RmsNormTest, NoRows) {
+TEST(RmsNormTest, NoRows) {
   Operands o(0, 16, 0);
-  Run(o);
+  Normalize(o);
 }
 
-#ifndef WHIPSNAKE_WITHOUT_CPU_KERNELS
-TEST(RmsNormCpuTest, TheNumberOfThreadsDoesNotMatter) {
+// For what only the CPU has.
+class RmsNormCpuTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (TestContext().device != Device::kCpu) GTEST_SKIP() << "only on the CPU";
+  }
+};
+class RmsNormCodesTest : public RmsNormCpuTest {};
+
+TEST_F(RmsNormCpuTest, TheNumberOfThreadsDoesNotMatter) {
   Operands one(130, 768, 0);
   Operands two = one;
   for (Operands* operands : {&one, &two}) {
-    Team team(operands == &one ? 1 : 2);
-    const Team::Scope scope(&team);
-    ASSERT_TRUE(Cpu(*operands).ok());
+    const CpuContext cpu(operands == &one ? 1 : 2);
+    ASSERT_TRUE(Cpu(cpu.context(), *operands).ok());
   }
   EXPECT_EQ(one.y, two.y);
 }
 
-// Runs the int8 form and returns its codes. Also updates o.residual.
 using CodesForm = void (*)(MatrixView<const float>, MatrixView<float>, const float*, float,
                            MatrixView<int8_t>);
+constexpr CodesForm kKernel = [](auto... arguments) {
+  ResidualRmsNorm(TestContext(), arguments...);
+};
+
+// Runs the int8 form and returns its codes. Also updates o.residual.
 std::vector<int8_t> Codes(CodesForm form, Operands& o) {
   std::vector<int8_t> y(o.Size(), -77);
   const MatrixView<const float> h = o.h.empty() ? MatrixView<const float>() : o.View(o.h.data());
@@ -243,7 +222,7 @@ void DivideGamma(Operands& o) {
   for (float& value : o.gamma) value *= 30;
 }
 
-TEST(RmsNormCodesTest, AreThoseOfTheFloatForm) {
+TEST_F(RmsNormCodesTest, AreThoseOfTheFloatForm) {
   for (const int64_t d : {1, 3, 4, 15, 16, 17, 63, 128, 257, 768, 1001, 2560, 4100}) {
     for (const int64_t t : {1, 2, 33}) {
       for (const int64_t gap : {0, 1, 4}) {
@@ -252,8 +231,8 @@ TEST(RmsNormCodesTest, AreThoseOfTheFloatForm) {
         DivideGamma(floats);
         if (d > 100 && t == 2) floats.h.clear();
         Operands operands = floats;
-        const std::vector<int8_t> codes = Codes(ResidualRmsNorm, operands);
-        ASSERT_TRUE(Cpu(floats).ok());
+        const std::vector<int8_t> codes = Codes(kKernel, operands);
+        ASSERT_TRUE(Cpu(TestContext(), floats).ok());
         EXPECT_EQ(operands.residual, floats.residual);
         for (size_t i = 0; i < codes.size(); ++i) {
           ASSERT_EQ(codes[i], floats.y[i] == kUntouched ? -77 : ToCode(floats.y[i])) << i;
@@ -263,11 +242,11 @@ TEST(RmsNormCodesTest, AreThoseOfTheFloatForm) {
   }
 }
 
-TEST(RmsNormCodesTest, AgreeWithTheReference) {
+TEST_F(RmsNormCodesTest, AgreeWithTheReference) {
   Operands operands(40, 1001, 3);
   DivideGamma(operands);
   Operands expected_operands = operands;
-  const std::vector<int8_t> codes = Codes(ResidualRmsNorm, operands);
+  const std::vector<int8_t> codes = Codes(kKernel, operands);
   const std::vector<int8_t> expected = Codes(reference::ResidualRmsNorm, expected_operands);
   EXPECT_EQ(operands.residual, expected_operands.residual);
   int differing = 0, saturated = 0;
@@ -280,17 +259,16 @@ TEST(RmsNormCodesTest, AgreeWithTheReference) {
   EXPECT_GT(saturated, 100);
 }
 
-TEST(RmsNormCodesTest, ANanIsZeroAndStaysInItsRow) {
+TEST_F(RmsNormCodesTest, ANanIsZeroAndStaysInItsRow) {
   Operands operands(3, 50, 0);
   DivideGamma(operands);
   operands.h[50 + 49] = std::nanf("");
-  const std::vector<int8_t> codes = Codes(ResidualRmsNorm, operands);
+  const std::vector<int8_t> codes = Codes(kKernel, operands);
   for (int row = 0; row < 3; ++row) {
     const auto begin = codes.begin() + row * 50;
     EXPECT_EQ(std::count(begin, begin + 50, 0) == 50, row == 1) << "row " << row;
   }
 }
-#endif
 
 }  // namespace
 }  // namespace whipsnake::kernels

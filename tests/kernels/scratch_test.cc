@@ -1,11 +1,10 @@
 #include "kernels/cpu/scratch.h"
 
 #include <new>
-#include <thread>
 #include <vector>
 
 #include "gtest/gtest.h"
-#include "kernels/cpu/team.h"
+#include "kernels/cpu/cpu_context.h"
 #include "kernels/hadamard/hadamard.h"
 #include "kernels/matmul/matmul.h"
 #include "kernels/quantized_matmul/forms.h"
@@ -15,18 +14,17 @@
 namespace whipsnake::kernels {
 namespace {
 
-// A thread's scratch memory is released when the thread ends.
-TEST(ScratchTest, IsCountedForAsLongAsItsThreadLives) {
+TEST(ScratchTest, IsCountedForAsLongAsItLives) {
   const int64_t before = Scratch::Kept();
-  std::thread([&] {
-    thread_local Scratch scratch;
+  {
+    Scratch scratch;
     scratch.Get<float>(1000);
     EXPECT_EQ(Scratch::Kept(), before + 4000);
     scratch.Get<float>(10);
     EXPECT_EQ(Scratch::Kept(), before + 4000);
     scratch.Get<int8_t>(5000);
     EXPECT_EQ(Scratch::Kept(), before + 5000);
-  }).join();
+  }
   EXPECT_EQ(Scratch::Kept(), before);
 }
 
@@ -46,10 +44,10 @@ TEST(ScratchTest, WhatProductsKeepIsWithinTheBound) {
   constexpr int64_t kInputs = 768, kOutputs = 520;
   for (const int threads : {1, 3}) {
     for (const int64_t rows : {1, 16, 40, 700}) {
-      std::thread([&] {
-        Team team(threads);
-        const Team::Scope scope(&team);
-        const int64_t before = Scratch::Kept();
+      const int64_t before = Scratch::Kept();
+      {
+        const CpuContext cpu(threads);
+        const Context& context = cpu.context();
         Random random(1);
         const TestMatrix x(rows, kInputs, random, -1, 1);
         const TestCodes codes(rows, kInputs, random);
@@ -57,19 +55,20 @@ TEST(ScratchTest, WhatProductsKeepIsWithinTheBound) {
         const std::vector<float> weight(kOutputs * kInputs, 0.5f), multiplier(kOutputs, 1.0f);
         for (const DType dtype : {DType::kF32, DType::kBF16}) {
           const WeightView w{weight.data(), dtype, kOutputs, kInputs};
-          Matmul(x.view(), w, nullptr, y.view());
-          BatchInvariantMatmul(x.view(), w, nullptr, y.view());
+          Matmul(context, x.view(), w, nullptr, y.view());
+          BatchInvariantMatmul(context, x.view(), w, nullptr, y.view());
         }
         const WeightView w{weight.data(), DType::kI8, kOutputs, kInputs};
         const SumScaling scaling{multiplier.data(), nullptr, nullptr};
-        QuantizedMatmul(codes.view(), w, scaling, y.view());
-        OneDnnQuantizedMatmul(codes.view(), w, Epilogue(scaling, y.view()));
-        StreamingQuantizedMatmul(codes.view(), w, Epilogue(scaling, y.view()));
-        Hadamard(x.view(), 1, rotated.view());
+        QuantizedMatmul(context, codes.view(), w, scaling, y.view());
+        OneDnnQuantizedMatmul(context, codes.view(), w, Epilogue(scaling, y.view()));
+        StreamingQuantizedMatmul(context, codes.view(), w, Epilogue(scaling, y.view()));
+        Hadamard(context, x.view(), 1, rotated.view());
         EXPECT_GT(Scratch::Kept(), before);
         EXPECT_LE(Scratch::Kept() - before, ScratchBound(rows, kInputs, threads))
             << rows << " rows, " << threads << " threads";
-      }).join();
+      }
+      EXPECT_EQ(Scratch::Kept(), before);
     }
   }
 }

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "gtest/gtest.h"
+#include "tests/kernels/test_context.h"
 #include "tests/kernels/test_matrix.h"
 
 namespace whipsnake::kernels {
@@ -61,7 +62,7 @@ void ExpectClose(float got, float want, double tolerance, const std::string& whe
 void ExpectAgreement(const Problem& p, double tolerance = 2e-6) {
   TestMatrix y(p.length, p.channels), expected(p.length, p.channels);
   std::vector<float> state = p.initial_state, expected_state = p.initial_state;
-  SelectiveScan({{{0, p.length, state.data()}}}, p.Operands(y));
+  SelectiveScan(TestContext(), {{{0, p.length, state.data()}}}, p.Operands(y));
   reference::SelectiveScan({{{0, p.length, expected_state.data()}}}, p.Operands(expected));
   for (int64_t t = 0; t < p.length; ++t) {
     for (int64_t e = 0; e < p.channels; ++e) {
@@ -92,7 +93,7 @@ TEST_P(SelectiveScanSizes, AnySplitIsBitIdentical) {
   Problem p(channels(), length(), states());
   TestMatrix whole(length(), channels());
   std::vector<float> whole_state = p.initial_state;
-  SelectiveScan({{{0, length(), whole_state.data()}}}, p.Operands(whole));
+  SelectiveScan(TestContext(), {{{0, length(), whole_state.data()}}}, p.Operands(whole));
 
   const std::vector<int64_t> steps(length(), 1);
   for (const std::vector<int64_t>& split : {steps, RandomSplit(length(), p.random)}) {
@@ -100,7 +101,7 @@ TEST_P(SelectiveScanSizes, AnySplitIsBitIdentical) {
     std::vector<float> state = p.initial_state;
     int64_t begin = 0;
     for (const int64_t part : split) {
-      SelectiveScan({{{begin, part, state.data()}}}, p.Operands(y));
+      SelectiveScan(TestContext(), {{{begin, part, state.data()}}}, p.Operands(y));
       begin += part;
     }
     EXPECT_TRUE(y.Identical(whole));
@@ -123,11 +124,11 @@ TEST_P(SelectiveScanSizes, BatchIsBitIdenticalToEachAlone) {
   alone_states = states_of_runs;
   for (size_t i = 0; i < runs.size(); ++i) {
     runs[i].state = alone_states[i].data();
-    SelectiveScan({&runs[i], 1}, p.Operands(alone));
+    SelectiveScan(TestContext(), {&runs[i], 1}, p.Operands(alone));
     runs[i].state = states_of_runs[i].data();
   }
   std::reverse(runs.begin(), runs.end());
-  SelectiveScan(runs, p.Operands(batched));
+  SelectiveScan(TestContext(), runs, p.Operands(batched));
   EXPECT_TRUE(batched.Identical(alone));
   EXPECT_EQ(states_of_runs, alone_states);
 }
@@ -137,7 +138,7 @@ TEST_P(SelectiveScanSizes, AChannelAloneIsBitIdentical) {
   const Problem p(channels(), length(), states());
   TestMatrix whole(length(), channels());
   std::vector<float> whole_state = p.initial_state;
-  SelectiveScan({{{0, length(), whole_state.data()}}}, p.Operands(whole));
+  SelectiveScan(TestContext(), {{{0, length(), whole_state.data()}}}, p.Operands(whole));
   for (const int64_t e : {channels() - 1, channels() / 2}) {
     TestMatrix y(length(), 1);
     std::vector<float> a, state;
@@ -152,7 +153,7 @@ TEST_P(SelectiveScanSizes, AChannelAloneIsBitIdentical) {
     one.delta_bias += e;
     one.d += e;
     one.a = a.data();
-    SelectiveScan({{{0, length(), state.data()}}}, one);
+    SelectiveScan(TestContext(), {{{0, length(), state.data()}}}, one);
     for (int64_t t = 0; t < length(); ++t) ASSERT_EQ(y.at(t, 0), whole.at(t, e)) << t;
     for (int64_t n = 0; n < states(); ++n)
       ASSERT_EQ(state[n], whole_state[n * channels() + e]) << n;
@@ -163,11 +164,11 @@ TEST_P(SelectiveScanSizes, MayOverwriteXOrDelta) {
   Problem p(channels(), length(), states());
   TestMatrix apart(length(), channels());
   std::vector<float> state = p.initial_state;
-  SelectiveScan({{{0, length(), state.data()}}}, p.Operands(apart));
+  SelectiveScan(TestContext(), {{{0, length(), state.data()}}}, p.Operands(apart));
   for (TestMatrix Problem::*overwritten : {&Problem::x, &Problem::delta}) {
     Problem q = p;
     std::vector<float> q_state = p.initial_state;
-    SelectiveScan({{{0, length(), q_state.data()}}}, q.Operands(q.*overwritten));
+    SelectiveScan(TestContext(), {{{0, length(), q_state.data()}}}, q.Operands(q.*overwritten));
     EXPECT_TRUE((q.*overwritten).Identical(apart));
     EXPECT_TRUE(Identical(q_state, state));
   }
@@ -183,10 +184,10 @@ TEST(SelectiveScan, NoBiasIsABiasOfZero) {
   std::fill(p.delta_bias.begin(), p.delta_bias.end(), 0.0f);
   TestMatrix with(5, 17), without(5, 17);
   std::vector<float> state = p.initial_state, other = p.initial_state;
-  SelectiveScan({{{0, 5, state.data()}}}, p.Operands(with));
+  SelectiveScan(TestContext(), {{{0, 5, state.data()}}}, p.Operands(with));
   SelectiveScanOperands operands = p.Operands(without);
   operands.delta_bias = nullptr;
-  SelectiveScan({{{0, 5, other.data()}}}, operands);
+  SelectiveScan(TestContext(), {{{0, 5, other.data()}}}, operands);
   EXPECT_TRUE(with.Identical(without));
   EXPECT_TRUE(Identical(state, other));
 }
@@ -217,7 +218,7 @@ TEST(SelectiveScan, SlowDecayGathersNoBias) {
     }
   }
   TestMatrix y(p.length, p.channels);
-  SelectiveScan({{{0, p.length, p.initial_state.data()}}}, p.Operands(y));
+  SelectiveScan(TestContext(), {{{0, p.length, p.initial_state.data()}}}, p.Operands(y));
   for (int64_t i = 0; i < p.states * p.channels; ++i) {
     EXPECT_NEAR(p.initial_state[i] / std::exp(-steps[i % p.channels]), 1.0, 3e-5) << i;
   }
@@ -232,7 +233,7 @@ TEST(SelectiveScan, GrowingStatesAgree) {
   for (float& a : p.a) a = 1000.0f;
   std::fill(p.initial_state.begin(), p.initial_state.end(), 1.0f);
   TestMatrix y(5, 17);
-  SelectiveScan({{{0, 5, p.initial_state.data()}}}, p.Operands(y));
+  SelectiveScan(TestContext(), {{{0, 5, p.initial_state.data()}}}, p.Operands(y));
   for (const float h : p.initial_state) EXPECT_EQ(h, std::numeric_limits<float>::infinity());
 }
 
@@ -242,7 +243,7 @@ TEST(SelectiveScan, InfinitiesAndNaNAgreeAndStayInTheirChannel) {
   const Problem plain(20, 4, 16);
   TestMatrix undisturbed(4, 20);
   std::vector<float> state = plain.initial_state;
-  SelectiveScan({{{0, 4, state.data()}}}, plain.Operands(undisturbed));
+  SelectiveScan(TestContext(), {{{0, 4, state.data()}}}, plain.Operands(undisturbed));
   for (TestMatrix Problem::*where : {&Problem::x, &Problem::delta, &Problem::z}) {
     for (const float value : {kInfinity, -kInfinity, std::numeric_limits<float>::quiet_NaN()}) {
       for (const int64_t channel : {3, 18}) {
@@ -250,7 +251,7 @@ TEST(SelectiveScan, InfinitiesAndNaNAgreeAndStayInTheirChannel) {
         (p.*where).view().row(1)[channel] = value;
         ExpectAgreement(p);
         TestMatrix y(4, 20);
-        SelectiveScan({{{0, 4, p.initial_state.data()}}}, p.Operands(y));
+        SelectiveScan(TestContext(), {{{0, 4, p.initial_state.data()}}}, p.Operands(y));
         for (int64_t t = 0; t < 4; ++t) {
           for (int64_t e = 0; e < 20; ++e) {
             ASSERT_TRUE(e == channel || y.at(t, e) == undisturbed.at(t, e)) << e;

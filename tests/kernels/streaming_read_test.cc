@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
-#include "kernels/cpu/team.h"
+#include "kernels/cpu/cpu_context.h"
 #include "tests/kernels/test_matrix.h"
 
 namespace whipsnake::kernels {
@@ -30,19 +30,19 @@ TEST(StreamingRead, ReadsEveryByteOnce) {
   for (std::byte& byte : memory) byte = static_cast<std::byte>(random.Integer(0, 255));
   const std::span<const std::byte> all = memory;
   for (const int threads : {1, 2, 3}) {
-    Team team(threads);
-    const Team::Scope scope(&team);
+    const CpuContext cpu(threads);
     std::vector<std::span<const std::byte>> buffers;
     uint64_t want = 0;
     for (size_t size = 0; size < 1200; ++size) {
       buffers.push_back(all.subspan(size % 37, size));
       want += PlainSum(buffers.back());
-      ASSERT_EQ(StreamingRead({&buffers.back(), 1}), PlainSum(buffers.back())) << size;
+      ASSERT_EQ(StreamingRead(cpu.context(), {&buffers.back(), 1}), PlainSum(buffers.back()))
+          << size;
     }
     buffers.push_back(all);
-    EXPECT_EQ(StreamingRead(buffers), want + PlainSum(all));
+    EXPECT_EQ(StreamingRead(cpu.context(), buffers), want + PlainSum(all));
   }
-  EXPECT_EQ(StreamingRead({}), 0u);
+  EXPECT_EQ(StreamingRead(Context(), {}), 0u);
 }
 
 }  // namespace

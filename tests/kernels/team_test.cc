@@ -3,7 +3,6 @@
 #include <atomic>
 #include <latch>
 #include <new>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -48,24 +47,6 @@ TEST(TeamTest, RunWaitsForSleepersToo) {
     team.Run([&](int) { ++calls; });
     EXPECT_EQ(calls, 2 * (round + 1));
   }
-}
-
-TEST(TeamTest, ScopesNestAndWorkRunsAlone) {
-  EXPECT_EQ(Team::Current().threads(), 1);
-  Team two(2), three(3);
-  {
-    const Team::Scope outer(&two);
-    {
-      const Team::Scope inner(&three);
-      EXPECT_EQ(&Team::Current(), &three);
-    }
-    EXPECT_EQ(&Team::Current(), &two);
-    std::vector<int> inside(2);
-    two.Run([&](int member) { inside[member] = Team::Current().threads(); });
-    EXPECT_EQ(inside, (std::vector<int>{1, 1}));
-    std::thread([] { EXPECT_EQ(Team::Current().threads(), 1); }).join();
-  }
-  EXPECT_EQ(Team::Current().threads(), 1);
 }
 
 // Tests every thread: an exception that left a worker's thread would end the process.

@@ -2,7 +2,7 @@
 
 #include "engine/base/field_errors.h"
 #include "engine/base/status.h"
-#include "server/utf8.h"
+#include "engine/base/utf8.h"
 #include "tests/server/support.h"
 
 namespace whipsnake::server {
@@ -93,7 +93,7 @@ TEST(ErrorsTest, HugeAndMalformedMessagesAreBoundedText) {
   const grpc::Status status =
       ToGrpc(engine::InvalidField(message, message, "something \xE4\xBD\xA0 shorter"));
   EXPECT_LE(status.error_message().size(), kMaxMessageBytes);
-  EXPECT_TRUE(IsUtf8(status.error_message()));
+  EXPECT_TRUE(engine::IsUtf8(status.error_message()));
   EXPECT_LE(status.error_details().size() * 4 / 3 + status.error_message().size() * 3, 8192);
   EXPECT_FALSE(FieldOf(status).empty());
 }
@@ -123,33 +123,6 @@ TEST(ErrorsTest, FilesOfTheServersAreNoFaultOfTheRequest) {
   EXPECT_EQ(full.error_code(), grpc::RESOURCE_EXHAUSTED);
   EXPECT_EQ(ReasonOf(full), "STORAGE_FULL");
   EXPECT_TRUE(StorageError(absl::OkStatus(), "x").ok());
-}
-
-TEST(Utf8Test, CutsBetweenCharactersAndReplacesWhatIsMalformed) {
-  EXPECT_EQ(BoundedUtf8("short", 5), "short");
-  EXPECT_EQ(BoundedUtf8("longer", 5), "lo...");
-  EXPECT_EQ(BoundedUtf8("a\xFF"
-                        "b",
-                        100),
-            "a\xEF\xBF\xBD"
-            "b");
-  const std::string wide = "\xF0\x9F\x90\x8D";  // a snake, four bytes
-  for (int limit = 3; limit < 40; ++limit) {
-    const std::string cut = BoundedUtf8(wide + wide + wide + wide + wide, limit);
-    EXPECT_TRUE(IsUtf8(cut)) << limit;
-    EXPECT_LE(cut.size(), limit);
-    EXPECT_EQ(cut.ends_with("..."), limit < 20) << limit;
-  }
-}
-
-TEST(Utf8Test, KnowsWhatIsWellFormed) {
-  EXPECT_TRUE(IsUtf8(""));
-  EXPECT_TRUE(IsUtf8("\xC3\xA4 \xE4\xBD\xA0 \xF0\x9F\x90\x8D"));
-  for (const char* bad : {"\xC3", "\x80", "\xC0\xAF", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xFF"}) {
-    EXPECT_FALSE(IsUtf8(bad));
-    EXPECT_FALSE(IsUtf8(std::string("text ") + bad + " text"));
-  }
-  EXPECT_EQ(CountCharacters("\xC3\xA4\xE4\xBD\xA0z"), 3);
 }
 
 }  // namespace

@@ -13,9 +13,9 @@
 #include <new>
 #include <thread>
 
+#include "engine/base/digest.h"
 #include "engine/base/exceptions.h"
 #include "engine/base/status.h"
-#include "engine/checkpoint/digest.h"
 #include "tests/engine/fakes/fake_model.h"
 #include "tests/server/failing_memory.h"
 
@@ -338,17 +338,12 @@ TEST_F(ModifiedFileTest, ATimeBeyondTheClockIsDamage) {
     const auto append = [&](const void* data, size_t size) {
       bytes.append(static_cast<const char*>(data), size);
     };
-    const auto checksum = [](std::string_view of) {
-      engine::Digest digest;
-      digest.Add(of);
-      return digest.value();
-    };
     append(&length, sizeof(length));
-    append(checksum(text).data(), 16);
+    append(engine::Digest::Of(text).data(), 16);
     bytes += text;
     const int32_t token = 1;
     append(&token, sizeof(token));
-    append(checksum(bytes).data(), 16);
+    append(engine::Digest::Of(bytes).data(), 16);
     const auto parsed = engine::ParseStateFile(std::as_bytes(std::span(bytes)));
     EXPECT_THAT(std::string(parsed.status().message()), HasSubstr("expires_ms"));
   }

@@ -3,7 +3,7 @@
 
 #include <fstream>
 
-#include "tests/engine/checkpoint/support.h"
+#include "tests/engine/base/support.h"
 #include "tests/server/support.h"
 #include "whipsnake/v1/state.grpc.pb.h"
 

@@ -1,19 +1,22 @@
 #include "engine/models/gpt2/gpt2_config.h"
 
 #include <cmath>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 
+#include "engine/base/json.h"
+#include "engine/base/json_reader.h"
 #include "engine/base/scheme.h"
 #include "engine/base/status.h"
-#include "engine/checkpoint/json.h"
+#include "engine/checkpoint/token_ids.h"
 #include "engine/models/architecture.h"
+#include "engine/models/gpt2/gpt2_names.h"
 
 namespace whipsnake::engine {
 namespace {
 
 using kernels::Activation;
-using nlohmann::json;
 
 // Limits far above any published model. Together they keep all element counts below 2^63.
 constexpr int64_t kMaxVocabulary = int64_t{1} << 24;
@@ -25,34 +28,34 @@ constexpr int64_t kMaxLabels = int64_t{1} << 16;
 
 Activation ReadActivation(JsonObjectReader& reader) {
   const auto activation = ParseActivation(reader.Text("activation_function", "gelu_new"));
-  if (!activation) reader.Refuse("activation_function", ActivationNames());
+  if (!activation) reader.Reject("activation_function", ActivationNames());
   return activation.value_or(Activation::kGeluNew);
 }
 
 // The number of labels of a sequence classifier; 0 for a language model.
 int64_t ReadLabels(JsonObjectReader& reader) {
-  if (!reader.Lists("architectures", "GPT2ForSequenceClassification")) return 0;
+  if (!reader["architectures"].ListContains("GPT2ForSequenceClassification")) return 0;
   if (reader.Has("num_labels")) return reader.Integer("num_labels", 2, 1, kMaxLabels);
-  const auto named = static_cast<int64_t>(reader.Object("id2label").size());
+  const auto named = static_cast<int64_t>(reader.Object("id2label").value().size());
   return named > 0 ? named : 2;  // transformers' default
 }
 
-absl::StatusOr<TransformerQuantization> ReadQuantization(const json& object) {
-  JsonObjectReader reader(object, "quantization_config.");
+absl::StatusOr<TransformerQuantization> ReadQuantization(const JsonView& object) {
+  JsonObjectReader reader(object);
   const std::string scheme(Name(Scheme::kW8A8));
-  if (reader.Text("quant_method", "") != scheme) reader.Refuse("quant_method", Quoted(scheme));
-  if (reader.Text("scheme", scheme) != scheme) reader.Refuse("scheme", Quoted(scheme));
+  if (reader.Text("quant_method", "") != scheme) reader.Reject("quant_method", Quoted(scheme));
+  if (reader.Text("scheme", scheme) != scheme) reader.Reject("scheme", Quoted(scheme));
   reader.Integer("version", 0, kQuantizationVersion, kQuantizationVersion);
-  if (!reader.Has("version")) reader.Refuse("version", absl::StrCat(kQuantizationVersion));
+  if (!reader.Has("version")) reader.Reject("version", absl::StrCat(kQuantizationVersion));
   reader.Integer("bits", 8, 8, 8);
   TransformerQuantization config;
   const std::string activations = reader.Text("activations", "");
   if (activations != "static" && activations != "dynamic") {
-    reader.Refuse("activations", "\"static\" or \"dynamic\"");
+    reader.Reject("activations", "\"static\" or \"dynamic\"");
   }
   config.static_activations = activations == "static";
   config.head_bits = reader.Integer("head_bits", 8, 8, 16);
-  if (config.head_bits != 8 && config.head_bits != 16) reader.Refuse("head_bits", "8 or 16");
+  if (config.head_bits != 8 && config.head_bits != 16) reader.Reject("head_bits", "8 or 16");
   RETURN_IF_ERROR(reader.status());
   return config;
 }
@@ -65,7 +68,7 @@ Gpt2Config ReadConfig(JsonObjectReader& reader) {
   config.layers = reader.Integer("n_layer", 12, 1, kMaxLayers);
   config.heads = reader.Integer("n_head", 12, 1, kMaxWidth);
   if (reader.status().ok() && config.hidden_size % config.heads != 0) {
-    reader.Refuse("n_head", absl::StrCat("a divisor of n_embd = ", config.hidden_size));
+    reader.Reject("n_head", absl::StrCat("a divisor of n_embd = ", config.hidden_size));
   }
   config.inner_size = reader.Integer("n_inner", 4 * config.hidden_size, 1, kMaxInnerWidth);
   config.activation = ReadActivation(reader);
@@ -78,10 +81,10 @@ Gpt2Config ReadConfig(JsonObjectReader& reader) {
   config.scale_by_inverse_layer = reader.Boolean("scale_attn_by_inverse_layer_idx", false);
   config.tie_embeddings = reader.Boolean("tie_word_embeddings", true);
   if (reader.Boolean("add_cross_attention", false)) {
-    reader.Refuse("add_cross_attention", "false");
+    reader.Reject("add_cross_attention", "false");
   }
   config.labels = ReadLabels(reader);
-  config.eos_token_ids = reader.TokenIds("eos_token_id", {50256});
+  config.eos_token_ids = ReadTokenIds(reader, "eos_token_id", {50256});
   config.initializer_deviation = reader.Number("initializer_range", 0.02, 0, 1e3);
   return config;
 }
@@ -91,24 +94,21 @@ Gpt2Config ReadConfig(JsonObjectReader& reader) {
 TransformerBlockConfig Gpt2Config::block(int64_t layer) const {
   double scale = scale_attention ? 1 / std::sqrt(static_cast<double>(head_dim())) : 1;
   if (scale_by_inverse_layer) scale /= static_cast<double>(layer + 1);
-  return {hidden_size, inner_size, norm_epsilon, static_cast<float>(scale), activation_config()};
-}
-
-int64_t Gpt2Config::parameters() const {
-  const int64_t d = hidden_size, F = inner_size;
-  const int64_t epsilon = activation == Activation::kCRRelu ? 1 : 0;
-  const int64_t attention = 3 * d * (d + 1) + d * (d + 1);
-  const int64_t layer = 2 * 2 * d + attention + F * (d + 1) + d * (F + 1) + epsilon;
-  const int64_t head = labels > 0 ? labels * d : tie_embeddings ? 0 : vocab_size * d;
-  return (vocab_size + positions) * d + layers * layer + 2 * d + head;
+  return {.hidden_size = hidden_size,
+          .inner_size = inner_size,
+          .norm_epsilon = norm_epsilon,
+          .attention_scale = static_cast<float>(scale),
+          .activation = activation_config(),
+          .names = Gpt2BlockNames(),
+          .transposed_weights = true};
 }
 
 absl::StatusOr<Gpt2Config> ParseGpt2Config(std::string_view text) {
-  ASSIGN_OR_RETURN(const json document, ParseJsonObject(text));
+  ASSIGN_OR_RETURN(const nlohmann::json document, ParseJsonObject(text));
   JsonObjectReader reader(document);
   RETURN_IF_ERROR(CheckArchitecture(reader, "gpt2"));
   Gpt2Config config = ReadConfig(reader);
-  const json& quantization = reader.Object("quantization_config");
+  const JsonView quantization = reader.Object("quantization_config");
   RETURN_IF_ERROR(reader.status());
   if (reader.Has("quantization_config")) {
     ASSIGN_OR_RETURN(config.quantization, ReadQuantization(quantization));

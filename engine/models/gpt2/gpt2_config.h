@@ -49,8 +49,6 @@ struct Gpt2Config {
   int64_t head_dim() const { return hidden_size / heads; }
   ActivationConfig activation_config() const { return {activation, crrelu_epsilon_init}; }
   TransformerBlockConfig block(int64_t layer) const;
-  // Parameters of the whole model; a tied head is counted once.
-  int64_t parameters() const;
 };
 
 // Missing keys get the documented defaults, and unknown keys are ignored. Returns INVALID_ARGUMENT,

@@ -7,10 +7,12 @@
 #include <utility>
 #include <vector>
 
+#include "engine/base/atomic_file.h"
+#include "engine/base/files.h"
 #include "engine/base/status.h"
 #include "engine/checkpoint/checkpoint.h"
-#include "engine/checkpoint/files.h"
 #include "engine/checkpoint/safetensors.h"
+#include "engine/checkpoint/tokenizer_files.h"
 #include "engine/models/gpt2/gpt2_names.h"
 
 namespace whipsnake::engine {
@@ -53,8 +55,8 @@ absl::Status WriteConverted(const std::string& directory, const Checkpoint& chec
   int64_t bytes = 0;
   for (const NamedTensor& tensor : tensors) bytes += std::ssize(tensor.tensor.data);
   ASSIGN_OR_RETURN(AtomicDirectory made, AtomicDirectory::Create(out));
-  RETURN_IF_ERROR(CheckRoom(made.path(), bytes));
-  RETURN_IF_ERROR(CopyCompanions(directory, made.path()));
+  RETURN_IF_ERROR(CheckDiskSpace(made.path(), bytes));
+  RETURN_IF_ERROR(CopyTokenizerFiles(directory, made.path()));
   RETURN_IF_ERROR(
       WriteFileAtomically(made.path() + "/config.json", ConfigJson(text, activation, initial)));
   if (ParseActivation(activation) == Activation::kCRRelu) {

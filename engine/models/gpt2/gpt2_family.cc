@@ -4,7 +4,7 @@
 #include "engine/models/gpt2/gpt2.h"
 #include "engine/models/gpt2/gpt2_config.h"
 #include "engine/models/gpt2/gpt2_convert.h"
-#include "engine/models/gpt2/gpt2_random.h"
+#include "engine/models/gpt2/gpt2_parameters.h"
 #include "engine/models/gpt2/transformer_job.h"
 
 namespace whipsnake::engine {
@@ -18,7 +18,7 @@ absl::StatusOr<ModelConfig> Parse(std::string_view text) {
   ASSIGN_OR_RETURN(Gpt2Config gpt2, ParseGpt2Config(text));
   ModelConfig config;
   config.family = &kGpt2Family;
-  config.parameters = gpt2.parameters();
+  config.parameters = CountParameters(Gpt2Parameters(gpt2));
   config.tokenizer_size = gpt2.vocab_size;
   config.eos_token_ids = gpt2.eos_token_ids;
   if (gpt2.quantization) config.quantized = Scheme::kW8A8;
@@ -33,8 +33,8 @@ absl::StatusOr<std::unique_ptr<Model>> Make(const ModelConfig& config,
   return MakeGpt2(config.As<Gpt2Config>(), std::move(checkpoint), options, environment);
 }
 
-void AddTensors(const ModelConfig& config, RandomTensors& tensors) {
-  AddRandomTensors(config.As<Gpt2Config>(), tensors);
+std::vector<ParameterSpec> Parameters(const ModelConfig& config) {
+  return Gpt2Parameters(config.As<Gpt2Config>());
 }
 
 absl::Status AnyRecipe(const Recipe&, const ModelConfig&) { return absl::OkStatus(); }
@@ -54,7 +54,7 @@ constinit const Family kGpt2Family = {
     .float_state_types = kFloatStateTypes,
     .parse_config = Parse,
     .make_model = Make,
-    .add_random_tensors = AddTensors,
+    .parameters = Parameters,
     .check_recipe = AnyRecipe,
     .quantize = QuantizeTransformer,
     .convert_activation = Convert,

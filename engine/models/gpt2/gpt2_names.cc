@@ -11,13 +11,26 @@ std::string Gpt2Prefix(const Checkpoint& checkpoint) {
   return found != tensors.end() && found->first.starts_with(prefix) ? prefix : "";
 }
 
+const TransformerNames& Gpt2BlockNames() {
+  static const TransformerNames* const names = new TransformerNames{
+      .attention_norm = "ln_1",
+      .attention_inputs = {"attn.c_attn"},
+      .attention_output = "attn.c_proj",
+      .feed_forward_norm = "ln_2",
+      .feed_forward_input = "mlp.c_fc",
+      .feed_forward_output = "mlp.c_proj",
+      .activation = "mlp.act",
+  };
+  return *names;
+}
+
 bool IsEpsilon(std::string_view name) {
   return std::ranges::any_of(kEpsilonNames, [&](const char* end) {
     return name.ends_with(std::string(".mlp.act") + end);
   });
 }
 
-bool IsMeaningless(std::string_view name) {
+bool IsIgnoredTensor(std::string_view name) {
   return name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias") ||
          name.starts_with("multiple_choice_head.");
 }

@@ -7,11 +7,15 @@
 
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/layers/activation.h"
+#include "engine/layers/transformer_block.h"
 
 namespace whipsnake::engine {
 
 // Returns the prefix of the checkpoint's tensor names: "transformer." or "".
 std::string Gpt2Prefix(const Checkpoint& checkpoint);
+
+// The names of a block's modules.
+const TransformerNames& Gpt2BlockNames();
 
 // Whether the tensor is an activation's epsilon ("transformer.h.3.mlp.act.lr").
 bool IsEpsilon(std::string_view name);
@@ -19,7 +23,7 @@ bool IsEpsilon(std::string_view name);
 // Whether the tensor is not needed here: the causal mask, which old versions of transformers stored
 // in each layer as "attn.bias" and "attn.masked_bias", or the second head of a
 // GPT2DoubleHeadsModel, which chooses among whole texts.
-bool IsMeaningless(std::string_view name);
+bool IsIgnoredTensor(std::string_view name);
 
 }  // namespace whipsnake::engine
 

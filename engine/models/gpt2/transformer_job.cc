@@ -5,8 +5,6 @@
 #include <utility>
 
 #include "engine/base/status.h"
-#include "engine/checkpoint/checkpoint.h"
-#include "engine/checkpoint/files.h"
 #include "engine/models/config.h"
 #include "engine/models/gpt2/gpt2.h"
 #include "engine/models/gpt2/gpt2_names.h"
@@ -17,111 +15,62 @@
 namespace whipsnake::engine {
 namespace {
 
-// One quantization of a transformer.
-class Job {
+class TransformerJob : public QuantizationJob {
  public:
-  Job(const Gpt2Config& config, const CalibrationSet& calibration, const QuantizeOptions& options,
-      const ModelEnvironment& environment, const WorkProgress& progress)
-      : calibration_(calibration),
-        recipe_(options.recipe),
-        environment_(environment),
-        progress_(progress),
-        config_(config) {}
-
-  absl::StatusOr<QuantizationReport> Run(const std::string& directory, const std::string& out);
+  explicit TransformerJob(const QuantizationInputs& inputs)
+      : TransformerJob(inputs, inputs.config.As<Gpt2Config>()) {}
 
  private:
-  absl::Status Open(const std::string& directory);
-  absl::Status FeedTo(TransformerObserver& observer, const Samples& samples, const Stage& stage);
-  absl::Status MeasureErrors(const Stage& stage);
-  absl::Status Compute();
-  std::string ConfigJson() const;
+  TransformerJob(const QuantizationInputs& inputs, const Gpt2Config& config)
+      : QuantizationJob(inputs, config.vocab_size), config_(config) {}
 
-  const CalibrationSet& calibration_;
-  const Recipe& recipe_;
-  const ModelEnvironment& environment_;
-  const WorkProgress& progress_;
+  absl::Status Compute() override;
+  void EditConfig(nlohmann::ordered_json& config) const override;
 
-  const Gpt2Config config_;
-  std::string config_json_;
-  std::shared_ptr<const Checkpoint> checkpoint_;
-  Reservation memory_;
-  QuantizedTransformer quantized_;
-  QuantizationReport report_;
+  absl::StatusOr<std::unique_ptr<Model>> FloatModel(TransformerObserver& observer) const;
+  absl::Status MeasureErrors(const std::map<TransformerPlace, SiteRounding>& sites,
+                             const Stage& stage);
+
+  const Gpt2Config& config_;
 };
 
-absl::Status Job::Open(const std::string& directory) {
-  ASSIGN_OR_RETURN(config_json_, ReadTextFile(directory + "/config.json"));
-  RETURN_IF_ERROR(CheckTokens(calibration_, config_.vocab_size));
-  ASSIGN_OR_RETURN(checkpoint_, Checkpoint::Open(directory));
-  ASSIGN_OR_RETURN(memory_, environment_.ledger->Reserve(config_.parameters(), Purpose::kWorkspace,
-                                                         "quantized weights"));
-  return absl::OkStatus();
+absl::StatusOr<std::unique_ptr<Model>> TransformerJob::FloatModel(
+    TransformerObserver& observer) const {
+  return MakeGpt2(config_, checkpoint_, {.scheme = Scheme::kFp32}, environment_, &observer);
 }
 
-absl::Status Job::FeedTo(TransformerObserver& observer, const Samples& samples,
-                         const Stage& stage) {
-  ASSIGN_OR_RETURN(const auto model, MakeGpt2(config_, checkpoint_, {.scheme = Scheme::kFp32},
-                                              environment_, &observer));
-  return Feed(*model, samples, stage);
-}
-
-absl::Status Job::MeasureErrors(const Stage& stage) {
-  TransformerErrors errors(&quantized_.sites);
-  RETURN_IF_ERROR(FeedTo(errors, SomeOf(calibration_.held_out), stage));
+absl::Status TransformerJob::MeasureErrors(const std::map<TransformerPlace, SiteRounding>& sites,
+                                           const Stage& stage) {
+  TransformerErrors errors(&sites);
+  ASSIGN_OR_RETURN(const auto model, FloatModel(errors));
+  RETURN_IF_ERROR(RunSomeHeldOut(*model, stage));
   for (const auto& [place, error] : errors.errors()) {
-    const SiteRounding& rounding = quantized_.sites.at(place);
-    SiteReport site =
-        MakeSiteReport(place.first, SiteName(place.second), {{rounding.scale}}, error);
-    if (rounding.scale == 0) site.scales = 0;  // one per token, not stored
-    report_.sites.push_back(std::move(site));
+    const float scale = sites.at(place).scale;
+    AddSiteReport(place.first, SiteName(place.second), {{scale}}, error);
+    if (scale == 0) report_.sites.back().scales = 0;  // one per token, not stored
   }
-  AppendWeightReports(quantized_.weights, Gpt2Prefix(*checkpoint_) + "h.", config_.layers, report_);
+  AddWeightReports(Gpt2Prefix(*checkpoint_) + "h.", config_.layers);
   return absl::OkStatus();
 }
 
-// The original config.json, with quantization_config added.
-std::string Job::ConfigJson() const {
-  nlohmann::ordered_json config = nlohmann::ordered_json::parse(config_json_);
-  config["quantization_config"] = {
-      {"quant_method", Name(recipe_.scheme)},
-      {"version", kQuantizationVersion},
-      {"bits", 8},
-      {"scheme", Name(recipe_.scheme)},
-      {"activations", recipe_.static_activations ? "static" : "dynamic"},
-      {"head_bits", recipe_.head_bits},
-      {"calibration_digest", calibration_.digest},
-      {"calibration_tokens", calibration_.tokens()}};
-  return config.dump(2) + "\n";
-}
-
-absl::Status Job::Compute() {
+absl::Status TransformerJob::Compute() {
   TransformerStatistics statistics;
-  RETURN_IF_ERROR(FeedTo(statistics, calibration_.samples, {progress_, "Calibrating", 0, 0.7}));
+  {
+    ASSIGN_OR_RETURN(const auto model, FloatModel(statistics));
+    RETURN_IF_ERROR(RunSamples(*model, calibration_.samples, {progress_, "Calibrating", 0, 0.7}));
+  }
   RETURN_IF_ERROR(statistics.status());
   const Stage rounding{progress_, "Rounding weights", 0.7, 0.9};
-  ASSIGN_OR_RETURN(quantized_,
+  ASSIGN_OR_RETURN(QuantizedTransformer quantized,
                    QuantizeTransformerTensors(*checkpoint_, config_, recipe_, statistics,
                                               *environment_.executor, rounding));
-  report_.scheme = recipe_.scheme;
-  report_.calibration_tokens = calibration_.tokens();
-  report_.calibration_digest = calibration_.digest;
-  report_.float_bytes = config_.parameters() * static_cast<int64_t>(sizeof(float));
-  report_.warnings = quantized_.warnings;
-  return MeasureErrors({progress_, "Measuring the errors", 0.9, 0.95});
+  quantized_ = std::move(quantized.weights);
+  report_.warnings = std::move(quantized.warnings);
+  return MeasureErrors(quantized.sites, {progress_, "Measuring the errors", 0.9, 0.95});
 }
 
-absl::StatusOr<QuantizationReport> Job::Run(const std::string& directory, const std::string& out) {
-  RETURN_IF_ERROR(Open(directory));
-  // Created before the long work, so that an impossible target is refused now.
-  ASSIGN_OR_RETURN(AtomicDirectory made, AtomicDirectory::Create(out));
-  RETURN_IF_ERROR(CheckRoom(made.path(), config_.parameters()));
-  const absl::Status computed = Compute();
-  RETURN_IF_ERROR(checkpoint_->Check());  // first, as changed files may cause other errors
-  if (!computed.ok()) return WithPath(computed, directory);
-  RETURN_IF_ERROR(
-      WriteQuantized(directory, ConfigJson(), quantized_.weights, progress_, report_, made));
-  return std::move(report_);
+void TransformerJob::EditConfig(nlohmann::ordered_json& config) const {
+  config["quantization_config"]["activations"] = recipe_.static_activations ? "static" : "dynamic";
 }
 
 }  // namespace
@@ -130,8 +79,7 @@ absl::StatusOr<QuantizationReport> QuantizeTransformer(
     const std::string& directory, const ModelConfig& config, const CalibrationSet& calibration,
     const QuantizeOptions& options, const std::string& out, const ModelEnvironment& environment,
     const WorkProgress& progress) {
-  return Job(config.As<Gpt2Config>(), calibration, options, environment, progress)
-      .Run(directory, out);
+  return TransformerJob({config, calibration, options, environment, progress}).Run(directory, out);
 }
 
 }  // namespace whipsnake::engine

@@ -231,15 +231,10 @@ absl::StatusOr<QuantizedTransformer> QuantizeTransformerTensors(
     const TransformerStatistics& statistics, Executor& executor,
     const std::function<absl::Status(double)>& progress) {
   Quantizer quantizer(checkpoint, config, recipe, statistics, executor);
-  for (int64_t part = 0; part <= config.layers; ++part) {
-    RETURN_IF_ERROR(progress(static_cast<double>(part) / (config.layers + 1)));
-    absl::Status status;
-    RETURN_IF_ERROR(executor.TryRun(Priority::kTraining, [&] {
-      status = part < config.layers ? quantizer.Layer(part) : quantizer.EmbeddingsAndHead();
-    }));
-    RETURN_IF_ERROR(status);
-  }
-  RETURN_IF_ERROR(progress(1));
+  RETURN_IF_ERROR(QuantizeParts(
+      config.layers + 1, executor, progress, [&](const kernels::Context&, int64_t part) {
+        return part < config.layers ? quantizer.Layer(part) : quantizer.EmbeddingsAndHead();
+      }));
   return quantizer.Take();
 }
 

@@ -27,8 +27,8 @@ std::string SiteName(TransformerSite site) {
   return "?";
 }
 
-void TransformerStatistics::Observe(int64_t layer, TransformerSite site,
-                                    MatrixView<const float> values) {
+void TransformerStatistics::Observe(const kernels::Context& /*context*/, int64_t layer,
+                                    TransformerSite site, MatrixView<const float> values) {
   ranges_[{layer, site}].Observe(values);
 }
 
@@ -45,8 +45,8 @@ absl::Status TransformerStatistics::status() const {
   return absl::OkStatus();
 }
 
-void TransformerErrors::Observe(int64_t layer, TransformerSite site,
-                                MatrixView<const float> values) {
+void TransformerErrors::Observe(const kernels::Context& /*context*/, int64_t layer,
+                                TransformerSite site, MatrixView<const float> values) {
   const auto found = sites_.find({layer, site});
   if (found == sites_.end()) return;
   const SiteRounding& rounding = found->second;

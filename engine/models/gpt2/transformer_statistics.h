@@ -23,7 +23,7 @@ std::string SiteName(TransformerSite site);
 // Collects the range of each column at all sites; pass it to MakeGpt2.
 class TransformerStatistics : public TransformerObserver {
  public:
-  void Observe(int64_t layer, TransformerSite site,
+  void Observe(const kernels::Context& context, int64_t layer, TransformerSite site,
                kernels::MatrixView<const float> values) override;
 
   // The ranges at a place, which must have been observed.
@@ -50,7 +50,7 @@ class TransformerErrors : public TransformerObserver {
   explicit TransformerErrors(const std::map<TransformerPlace, SiteRounding>* sites)
       : sites_(*sites) {}
 
-  void Observe(int64_t layer, TransformerSite site,
+  void Observe(const kernels::Context& context, int64_t layer, TransformerSite site,
                kernels::MatrixView<const float> values) override;
 
   const std::map<TransformerPlace, RoundingError>& errors() const { return errors_; }

@@ -15,11 +15,9 @@ namespace whipsnake::engine {
 // Loads the tensors `prefix` + "norm.weight", "mixer.in_proj.weight" and so on. Matrices are held
 // in `type`, kF32 or kBF16; states are fp32. The loader's checkpoint and the observer must outlive
 // the block. The observer, which may be null, is called with `layer`. Errors as from WeightLoader.
-absl::StatusOr<std::unique_ptr<MambaBlock>> LoadFloatMambaBlock(WeightLoader& loader,
-                                                                const std::string& prefix,
-                                                                const MambaConfig& config,
-                                                                kernels::DType type, int64_t layer,
-                                                                MambaObserver* observer);
+absl::StatusOr<std::unique_ptr<Block>> LoadFloatMambaBlock(
+    WeightLoader& loader, const std::string& prefix, const MambaConfig& config,
+    const MambaStateLayout& states, kernels::DType type, int64_t layer, MambaObserver* observer);
 
 }  // namespace whipsnake::engine
 

@@ -1,16 +1,17 @@
 #include "engine/models/mamba/mamba_config.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <string>
 
+#include "engine/base/json.h"
+#include "engine/base/json_reader.h"
 #include "engine/base/status.h"
-#include "engine/checkpoint/json.h"
+#include "engine/checkpoint/token_ids.h"
 #include "engine/models/architecture.h"
 
 namespace whipsnake::engine {
 namespace {
-
-using nlohmann::json;
 
 // Limits far above any published model. Together they keep all element counts below 2^63.
 constexpr int64_t kMaxVocabulary = int64_t{1} << 24;
@@ -28,7 +29,7 @@ int64_t RoundUp(int64_t value, int64_t multiple) {
 // R is an integer or "auto", which is the default and means d / 16, rounded up.
 int64_t ReadTimeStepRank(JsonObjectReader& reader, const char* key, int64_t hidden_size) {
   const int64_t automatic = (hidden_size + 15) / 16;
-  if (reader.Holds(key, "auto")) return automatic;
+  if (reader[key].IsText("auto")) return automatic;
   return reader.Integer(key, automatic, 1, kMaxWidth);
 }
 
@@ -36,7 +37,7 @@ int64_t ReadTimeStepRank(JsonObjectReader& reader, const char* key, int64_t hidd
 // may not be.
 void CheckInnerWidth(JsonObjectReader& reader, const MambaConfig& config) {
   if (config.intermediate_size > kMaxInnerWidth) {
-    reader.Refuse("expand", absl::StrCat("at most ", kMaxInnerWidth, " for its product with ",
+    reader.Reject("expand", absl::StrCat("at most ", kMaxInnerWidth, " for its product with ",
                                          config.hidden_size, ", the hidden size"));
   }
 }
@@ -47,7 +48,7 @@ void ReadTimeSteps(JsonObjectReader& reader, const char* minimum, const char* ma
   result.time_step_min = reader.Number(minimum, result.time_step_min, 0, 1e3, true);
   result.time_step_max = reader.Number(maximum, result.time_step_max, 0, 1e3, true);
   if (result.time_step_max < result.time_step_min) {
-    reader.Refuse(maximum, absl::StrCat("at least ", minimum, " = ", result.time_step_min));
+    reader.Reject(maximum, absl::StrCat("at least ", minimum, " = ", result.time_step_min));
   }
   result.time_step_floor = reader.Number(floor, result.time_step_floor, 0, 1e3, true);
   result.time_step_scale = reader.Number(scale, result.time_step_scale, 0, 1e3);
@@ -64,7 +65,7 @@ MambaConfig ReadHuggingFaceForm(JsonObjectReader& reader) {
   config.intermediate_size =
       reader.Integer("intermediate_size", expand * config.hidden_size, 1, kMaxInnerWidth);
   if (reader.Has("expand") && config.intermediate_size != expand * config.hidden_size) {
-    reader.Refuse("intermediate_size",
+    reader.Reject("intermediate_size",
                   absl::StrCat("expand * hidden_size = ", expand * config.hidden_size));
   }
   CheckInnerWidth(reader, config);
@@ -76,8 +77,8 @@ MambaConfig ReadHuggingFaceForm(JsonObjectReader& reader) {
   config.use_bias = reader.Boolean("use_bias", false);
   config.use_conv_bias = reader.Boolean("use_conv_bias", true);
   config.tie_embeddings = reader.Boolean("tie_word_embeddings", true);
-  config.eos_token_ids = reader.TokenIds("eos_token_id", {0});
-  if (reader.Text("hidden_act", "silu") != "silu") reader.Refuse("hidden_act", "\"silu\"");
+  config.eos_token_ids = ReadTokenIds(reader, "eos_token_id", {0});
+  if (reader.Text("hidden_act", "silu") != "silu") reader.Reject("hidden_act", "\"silu\"");
 
   MambaConfig::Initialization& initialization = config.initialization;
   initialization.embedding_deviation = reader.Number("initializer_range", 0.1, 0, 1e3);
@@ -98,9 +99,9 @@ absl::StatusOr<MambaConfig> ReadOriginalForm(JsonObjectReader& reader) {
   config.tie_embeddings = reader.Boolean("tie_embeddings", true);
   config.eos_token_ids = {0};  // <|endoftext|> of the GPT-NeoX tokenizer, which this form implies
 
-  JsonObjectReader ssm(reader.Object("ssm_cfg"), "ssm_cfg.");
+  JsonObjectReader ssm(reader.Object("ssm_cfg"));
   if (ssm.Text("layer", "Mamba1") != "Mamba1") {
-    ssm.Refuse("layer", "\"Mamba1\"");
+    ssm.Reject("layer", "\"Mamba1\"");
     return absl::UnimplementedError(ssm.status().message());
   }
   config.intermediate_size = ssm.Integer("expand", 2, 1, kMaxExpand) * config.hidden_size;
@@ -128,51 +129,40 @@ absl::StatusOr<MambaConfig> ReadOriginalForm(JsonObjectReader& reader) {
   return config;
 }
 
-absl::StatusOr<QuantizationConfig> ReadQuantization(const json& object) {
-  JsonObjectReader reader(object, "quantization_config.");
-  if (reader.Text("quant_method", "") != "quamba") reader.Refuse("quant_method", "\"quamba\"");
+absl::StatusOr<QuantizationConfig> ReadQuantization(const JsonView& object) {
+  JsonObjectReader reader(object);
+  if (reader.Text("quant_method", "") != "quamba") reader.Reject("quant_method", "\"quamba\"");
   reader.Integer("version", 0, kQuantizationVersion, kQuantizationVersion);
-  if (!reader.Has("version")) reader.Refuse("version", absl::StrCat(kQuantizationVersion));
+  if (!reader.Has("version")) reader.Reject("version", absl::StrCat(kQuantizationVersion));
   reader.Integer("bits", 8, 8, 8);
   QuantizationConfig config;
   const absl::StatusOr<Scheme> scheme = ParseScheme(reader.Text("scheme", ""));
   if (!scheme.ok() || std::ranges::find(kMambaSchemes, *scheme) == std::end(kMambaSchemes)) {
-    reader.Refuse("scheme", SchemeNames(kMambaSchemes));
+    reader.Reject("scheme", SchemeNames(kMambaSchemes));
   } else {
     config.scheme = *scheme;
   }
-  if (!reader.Has("output_rotation")) reader.Refuse("output_rotation", "true or false");
+  if (!reader.Has("output_rotation")) reader.Reject("output_rotation", "true or false");
   config.output_rotation = reader.Boolean("output_rotation", false);
   config.head_bits = reader.Integer("head_bits", 8, 8, 16);
-  if (config.head_bits != 8 && config.head_bits != 16) reader.Refuse("head_bits", "8 or 16");
+  if (config.head_bits != 8 && config.head_bits != 16) reader.Reject("head_bits", "8 or 16");
   RETURN_IF_ERROR(reader.status());
   return config;
 }
 
 }  // namespace
 
-int64_t MambaConfig::parameters() const {
-  const int64_t in_proj = 2 * intermediate_size * (hidden_size + use_bias);
-  const int64_t conv = intermediate_size * (conv_kernel + use_conv_bias);
-  const int64_t x_proj = (time_step_rank + 2 * state_size) * intermediate_size;
-  const int64_t dt_proj = intermediate_size * (time_step_rank + 1);
-  const int64_t ssm = intermediate_size * (state_size + 1);  // A_log and D
-  const int64_t out_proj = hidden_size * (intermediate_size + use_bias);
-  const int64_t layer = hidden_size + in_proj + conv + x_proj + dt_proj + ssm + out_proj;
-  return vocab_size * hidden_size * (tie_embeddings ? 1 : 2) + layers * layer + hidden_size;
-}
-
 absl::StatusOr<MambaConfig> ParseMambaConfig(std::string_view text) {
-  ASSIGN_OR_RETURN(const json document, ParseJsonObject(text));
+  ASSIGN_OR_RETURN(const nlohmann::json document, ParseJsonObject(text));
   JsonObjectReader reader(document);
   RETURN_IF_ERROR(CheckArchitecture(reader, "mamba"));
-  if (!reader.Boolean("rms_norm", true)) reader.Refuse("rms_norm", "true");
+  if (!reader.Boolean("rms_norm", true)) reader.Reject("rms_norm", "true");
   RETURN_IF_ERROR(reader.status());
   const bool original = !reader.Has("model_type") && !reader.Has("hidden_size");
   absl::StatusOr<MambaConfig> config =
       original ? ReadOriginalForm(reader) : ReadHuggingFaceForm(reader);
   if (!config.ok()) return config;
-  const json& quantization = reader.Object("quantization_config");
+  const JsonView quantization = reader.Object("quantization_config");
   RETURN_IF_ERROR(reader.status());
   if (reader.Has("quantization_config")) {
     ASSIGN_OR_RETURN(config->quantization, ReadQuantization(quantization));

@@ -57,9 +57,6 @@ struct MambaConfig {
     double time_step_scale = 1.0;
     bool rescale_out_proj = false;  // divide by the square root of the number of layers
   } initialization;
-
-  // Parameters of the whole model; a tied head is counted once.
-  int64_t parameters() const;
 };
 
 // Accepts both forms: Hugging Face's (hidden_size, num_hidden_layers, ...; vocab_size is already

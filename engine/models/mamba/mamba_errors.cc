@@ -64,7 +64,8 @@ absl::StatusOr<std::unique_ptr<QuantizationError>> QuantizationError::Make(
   return result;
 }
 
-void QuantizationError::Observe(int64_t layer, MambaSite site, MatrixView<const float> values) {
+void QuantizationError::Observe(const kernels::Context& context, int64_t layer, MambaSite site,
+                                MatrixView<const float> values) {
   const auto found = sites_.find({layer, site});
   if (found == sites_.end()) return;
   scratch_.resize(values.rows * values.cols);
@@ -74,9 +75,9 @@ void QuantizationError::Observe(int64_t layer, MambaSite site, MatrixView<const 
   if ((site == MambaSite::kInput || site == MambaSite::kHeadInput) &&
       (!tied_head || recipe_.residual_rotation)) {
     DivideByNorm(seen, norms_[layer]);
-    if (recipe_.residual_rotation) RotateRows(seen);
+    if (recipe_.residual_rotation) RotateRows(context, seen);
   }
-  if (site == MambaSite::kOutput && recipe_.output_rotation) RotateRows(seen);
+  if (site == MambaSite::kOutput && recipe_.output_rotation) RotateRows(context, seen);
   SiteError& result = found->second;
   for (int64_t r = 0; r < seen.rows; ++r) {
     for (int64_t c = 0; c < seen.cols; ++c) result.error.Add(seen.row(r)[c], result.scale[c]);

@@ -32,7 +32,8 @@ class QuantizationError : public MambaObserver {
       const Checkpoint& quantized, const MambaConfig& config, const Recipe& recipe,
       std::vector<std::vector<float>> norms);
 
-  void Observe(int64_t layer, MambaSite site, kernels::MatrixView<const float> values) override;
+  void Observe(const kernels::Context& context, int64_t layer, MambaSite site,
+               kernels::MatrixView<const float> values) override;
 
   // Ordered by layer, then as the block's equations. The head's input has the number of layers as
   // its layer.

@@ -5,7 +5,7 @@
 #include "engine/models/mamba/mamba.h"
 #include "engine/models/mamba/mamba_config.h"
 #include "engine/models/mamba/mamba_job.h"
-#include "engine/models/mamba/mamba_random.h"
+#include "engine/models/mamba/mamba_parameters.h"
 #include "kernels/hadamard/hadamard.h"
 
 namespace whipsnake::engine {
@@ -17,7 +17,7 @@ absl::StatusOr<ModelConfig> Parse(std::string_view text) {
   ASSIGN_OR_RETURN(MambaConfig mamba, ParseMambaConfig(text));
   ModelConfig config;
   config.family = &kMambaFamily;
-  config.parameters = mamba.parameters();
+  config.parameters = CountParameters(MambaParameters(mamba));
   config.tokenizer_size = mamba.unpadded_vocab_size;
   config.eos_token_ids = mamba.eos_token_ids;
   if (mamba.quantization) config.quantized = mamba.quantization->scheme;
@@ -32,8 +32,8 @@ absl::StatusOr<std::unique_ptr<Model>> Make(const ModelConfig& config,
   return MakeMamba(config.As<MambaConfig>(), std::move(checkpoint), options, environment);
 }
 
-void AddTensors(const ModelConfig& config, RandomTensors& tensors) {
-  AddRandomTensors(config.As<MambaConfig>(), tensors);
+std::vector<ParameterSpec> Parameters(const ModelConfig& config) {
+  return MambaParameters(config.As<MambaConfig>());
 }
 
 absl::Status CheckWidth(const char* key, int64_t width, const char* rotation) {
@@ -63,7 +63,7 @@ constinit const Family kMambaFamily = {
     .float_state_types = kFloatStateTypes,
     .parse_config = Parse,
     .make_model = Make,
-    .add_random_tensors = AddTensors,
+    .parameters = Parameters,
     .check_recipe = CheckMambaRecipe,
     .quantize = QuantizeMamba,
     .convert_activation = nullptr,

@@ -1,7 +1,6 @@
 #include "engine/models/mamba/mamba_job.h"
 
 #include <algorithm>
-#include <cmath>
 #include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -10,9 +9,6 @@
 
 #include "engine/base/status.h"
 #include "engine/checkpoint/checkpoint.h"
-#include "engine/checkpoint/files.h"
-#include "engine/checkpoint/json.h"
-#include "engine/evaluate/perplexity.h"
 #include "engine/models/mamba/mamba.h"
 #include "engine/models/mamba/mamba_config.h"
 #include "engine/models/mamba/mamba_errors.h"
@@ -33,101 +29,62 @@ constexpr size_t kFirstTrial = 2;
 // values.
 constexpr double kStateClips[] = {2, 1.4, 1, 0.7, 0.5, 0.35};
 
-// One quantization of a Mamba.
-class Job {
+class MambaJob : public QuantizationJob {
  public:
-  Job(const MambaConfig& config, const CalibrationSet& calibration, const QuantizeOptions& options,
-      const ModelEnvironment& environment, const WorkProgress& progress)
-      : calibration_(calibration),
-        options_(options),
-        recipe_(options.recipe),
-        environment_(environment),
-        progress_(progress),
-        config_(config) {}
-
-  absl::Status Open(const std::string& directory);
-  absl::StatusOr<QuantizationReport> Run(const std::string& directory, const std::string& out);
+  explicit MambaJob(const QuantizationInputs& inputs)
+      : MambaJob(inputs, inputs.config.As<MambaConfig>()) {}
 
  private:
+  MambaJob(const QuantizationInputs& inputs, const MambaConfig& config)
+      : QuantizationJob(inputs, config.vocab_size), config_(config) {}
+
+  absl::Status Prepare() override;
+  absl::Status Compute() override;
+  void EditConfig(nlohmann::ordered_json& config) const override;
+
   absl::Status Calibrate(const Stage& stage);
+  absl::StatusOr<std::unique_ptr<Model>> FloatModel(MambaObserver& observer) const;
   absl::StatusOr<std::unique_ptr<Model>> QuantizedModel(const ModelOptions& options = {}) const;
-  absl::StatusOr<double> HeldOutLoss(Model& model, const Stage& stage) const;
   absl::Status ChoosePercentile(const Stage& stage);
   absl::Status ChooseStateClip(const Stage& stage);
   absl::Status MeasureErrors(const Stage& stage);
-  absl::Status Compute();
   MambaConfig QuantizedConfig() const;
-  std::string ConfigJson() const;
 
-  const CalibrationSet& calibration_;
-  const QuantizeOptions& options_;
-  const Recipe& recipe_;
-  const ModelEnvironment& environment_;
-  const WorkProgress& progress_;
-
-  const MambaConfig config_;
-  std::string config_json_;
-  std::shared_ptr<const Checkpoint> checkpoint_;
+  const MambaConfig& config_;
   std::vector<std::vector<float>> norms_;
   std::unique_ptr<MambaStatistics> statistics_;
-  QuantizedTensors quantized_;
-  Reservation memory_;
-  QuantizationReport report_;
 };
 
-absl::Status Job::Open(const std::string& directory) {
-  ASSIGN_OR_RETURN(config_json_, ReadTextFile(directory + "/config.json"));
-  RETURN_IF_ERROR(CheckTokens(calibration_, config_.vocab_size));
-  ASSIGN_OR_RETURN(checkpoint_, Checkpoint::Open(directory));
-  auto norms = ReadNorms(*checkpoint_, config_);
-  RETURN_IF_ERROR(checkpoint_->Check());
-  if (!norms.ok()) return WithPath(norms.status(), directory);
-  norms_ = *std::move(norms);
-  ASSIGN_OR_RETURN(memory_, environment_.ledger->Reserve(config_.parameters(), Purpose::kWorkspace,
-                                                         "quantized weights"));
+absl::Status MambaJob::Prepare() {
+  ASSIGN_OR_RETURN(norms_, ReadNorms(*checkpoint_, config_));
   return absl::OkStatus();
 }
 
-absl::Status Job::Calibrate(const Stage& stage) {
+absl::StatusOr<std::unique_ptr<Model>> MambaJob::FloatModel(MambaObserver& observer) const {
+  return MakeMamba(config_, checkpoint_, {.scheme = Scheme::kFp32}, environment_, &observer);
+}
+
+absl::Status MambaJob::Calibrate(const Stage& stage) {
   std::vector<double> alphas(std::begin(kTrials), std::end(kTrials));
   if (options_.percentile) alphas = {*options_.percentile};
   statistics_ = std::make_unique<MambaStatistics>(config_, norms_, alphas);
-  ASSIGN_OR_RETURN(const auto model, MakeMamba(config_, checkpoint_, {.scheme = Scheme::kFp32},
-                                               environment_, statistics_.get()));
-  RETURN_IF_ERROR(Feed(*model, calibration_.samples, stage));
+  ASSIGN_OR_RETURN(const auto model, FloatModel(*statistics_));
+  RETURN_IF_ERROR(RunSamples(*model, calibration_.samples, stage));
   return statistics_->status();
 }
 
-MambaConfig Job::QuantizedConfig() const {
+MambaConfig MambaJob::QuantizedConfig() const {
   MambaConfig config = config_;
   config.quantization = {recipe_.scheme, recipe_.output_rotation, recipe_.head_bits};
   config.tie_embeddings = config_.tie_embeddings && !recipe_.residual_rotation;
   return config;
 }
 
-absl::StatusOr<std::unique_ptr<Model>> Job::QuantizedModel(const ModelOptions& options) const {
+absl::StatusOr<std::unique_ptr<Model>> MambaJob::QuantizedModel(const ModelOptions& options) const {
   return MakeMamba(QuantizedConfig(), Checkpoint::Of(quantized_.tensors), options, environment_);
 }
 
-absl::StatusOr<double> Job::HeldOutLoss(Model& model, const Stage& stage) const {
-  double loss = 0;
-  int64_t predicted = 0;
-  for (size_t i = 0; i < calibration_.held_out.size(); ++i) {
-    RETURN_IF_ERROR(stage(static_cast<double>(i) / calibration_.held_out.size()));
-    const std::vector<int32_t>& sample = calibration_.held_out[i];
-    if (sample.size() < 2) continue;
-    const PerplexityOptions whole{.window = static_cast<int64_t>(sample.size()),
-                                  .known_tokens = calibration_.known_tokens,
-                                  .priority = Priority::kTraining};
-    ASSIGN_OR_RETURN(const Perplexity result,
-                     EvaluatePerplexity(model, *environment_.executor, sample, whole));
-    loss += result.nll * result.predicted;
-    predicted += result.predicted;
-  }
-  return predicted == 0 ? 0 : loss / predicted;
-}
-
-absl::Status Job::ChoosePercentile(const Stage& stage) {
+absl::Status MambaJob::ChoosePercentile(const Stage& stage) {
   const std::vector<double>& alphas = statistics_->alphas();
   size_t best = 0;
   if (alphas.size() > 1) {
@@ -146,7 +103,7 @@ absl::Status Job::ChoosePercentile(const Stage& stage) {
 }
 
 // For int8 states: chooses the clip with which the model predicts the held-out text best.
-absl::Status Job::ChooseStateClip(const Stage& stage) {
+absl::Status MambaJob::ChooseStateClip(const Stage& stage) {
   size_t best = 0;
   for (size_t i = 0; i < std::size(kStateClips); ++i) {
     SetStateClip(config_, recipe_, *statistics_, kStateClips[i], quantized_.tensors);
@@ -160,25 +117,26 @@ absl::Status Job::ChooseStateClip(const Stage& stage) {
   return absl::OkStatus();
 }
 
-absl::Status Job::MeasureErrors(const Stage& stage) {
+absl::Status MambaJob::MeasureErrors(const Stage& stage) {
   const auto quantized = Checkpoint::Of(quantized_.tensors);
   ASSIGN_OR_RETURN(const auto errors,
                    QuantizationError::Make(*quantized, config_, recipe_, norms_));
-  ASSIGN_OR_RETURN(const auto model, MakeMamba(config_, checkpoint_, {.scheme = Scheme::kFp32},
-                                               environment_, errors.get()));
-  RETURN_IF_ERROR(Feed(*model, SomeOf(calibration_.held_out), stage));
+  ASSIGN_OR_RETURN(const auto model, FloatModel(*errors));
+  RETURN_IF_ERROR(RunSomeHeldOut(*model, stage));
   for (const auto& [key, site] : errors->sites()) {
-    report_.sites.push_back(
-        MakeSiteReport(key.first, SiteName(key.second), site.scale, site.error));
+    AddSiteReport(key.first, SiteName(key.second), site.scale, site.error);
   }
-  AppendWeightReports(quantized_, "backbone.layers.", config_.layers, report_);
+  AddWeightReports("backbone.layers.", config_.layers);
   return absl::OkStatus();
 }
 
-// The original config.json, converted to Hugging Face's form if necessary, with quantization_config
-// added.
-std::string Job::ConfigJson() const {
-  nlohmann::ordered_json config;
+// The config of a checkpoint in the original form is converted to Hugging Face's.
+void MambaJob::EditConfig(nlohmann::ordered_json& config) const {
+  nlohmann::ordered_json quantization = std::move(config["quantization_config"]);
+  quantization["quant_method"] = "quamba";
+  quantization["output_rotation"] = recipe_.output_rotation;
+  quantization["residual_rotation"] = recipe_.residual_rotation;
+  quantization["granularity"] = recipe_.granularity == Granularity::kChannel ? "channel" : "tensor";
   if (config_.original_form) {
     config = {{"architectures", {"MambaForCausalLM"}},
               {"model_type", "mamba"},
@@ -193,27 +151,12 @@ std::string Job::ConfigJson() const {
               {"use_bias", config_.use_bias},
               {"use_conv_bias", config_.use_conv_bias},
               {"eos_token_id", config_.eos_token_ids}};
-  } else {
-    config = nlohmann::ordered_json::parse(config_json_);
   }
   config["tie_word_embeddings"] = QuantizedConfig().tie_embeddings;
-  nlohmann::ordered_json quantization = {
-      {"quant_method", "quamba"},
-      {"version", kQuantizationVersion},
-      {"bits", 8},
-      {"scheme", Name(recipe_.scheme)},
-      {"output_rotation", recipe_.output_rotation},
-      {"residual_rotation", recipe_.residual_rotation},
-      {"granularity", recipe_.granularity == Granularity::kChannel ? "channel" : "tensor"},
-      {"head_bits", recipe_.head_bits},
-      {"calibration_digest", calibration_.digest},
-      {"calibration_tokens", calibration_.tokens()}};
-  if (report_.percentile) quantization["percentile"] = *report_.percentile;
   config["quantization_config"] = std::move(quantization);
-  return config.dump(2) + "\n";
 }
 
-absl::Status Job::Compute() {
+absl::Status MambaJob::Compute() {
   const bool choose = recipe_.percentile && !options_.percentile;
   const double weights_begin = choose ? 0.5 : 0.65;
   RETURN_IF_ERROR(Calibrate({progress_, "Calibrating", 0, weights_begin}));
@@ -226,23 +169,7 @@ absl::Status Job::Compute() {
         ChoosePercentile({progress_, "Choosing the percentile", weights_begin + 0.1, 0.75}));
   }
   RETURN_IF_ERROR(ChooseStateClip({progress_, "Choosing the scale of states", 0.75, 0.9}));
-  report_.scheme = recipe_.scheme;
-  report_.calibration_tokens = calibration_.tokens();
-  report_.calibration_digest = calibration_.digest;
-  report_.float_bytes = config_.parameters() * static_cast<int64_t>(sizeof(float));
   return MeasureErrors({progress_, "Measuring the errors", 0.9, 0.95});
-}
-
-absl::StatusOr<QuantizationReport> Job::Run(const std::string& directory, const std::string& out) {
-  RETURN_IF_ERROR(Open(directory));
-  // Created before the long work, so that an impossible target is refused now.
-  ASSIGN_OR_RETURN(AtomicDirectory made, AtomicDirectory::Create(out));
-  RETURN_IF_ERROR(CheckRoom(made.path(), config_.parameters()));
-  const absl::Status computed = Compute();
-  RETURN_IF_ERROR(checkpoint_->Check());  // first, as changed files may cause other errors
-  if (!computed.ok()) return WithPath(computed, directory);
-  RETURN_IF_ERROR(WriteQuantized(directory, ConfigJson(), quantized_, progress_, report_, made));
-  return std::move(report_);
 }
 
 }  // namespace
@@ -251,8 +178,7 @@ absl::StatusOr<QuantizationReport> QuantizeMamba(
     const std::string& directory, const ModelConfig& config, const CalibrationSet& calibration,
     const QuantizeOptions& options, const std::string& out, const ModelEnvironment& environment,
     const WorkProgress& progress) {
-  return Job(config.As<MambaConfig>(), calibration, options, environment, progress)
-      .Run(directory, out);
+  return MambaJob({config, calibration, options, environment, progress}).Run(directory, out);
 }
 
 }  // namespace whipsnake::engine

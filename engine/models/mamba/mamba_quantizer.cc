@@ -64,8 +64,8 @@ class Quantizer {
         W_(config.conv_kernel),
         each_(recipe.granularity == Granularity::kChannel) {}
 
-  absl::Status Layer(int64_t index);
-  absl::Status EmbeddingAndHead();
+  absl::Status Layer(const kernels::Context& context, int64_t index);
+  absl::Status EmbeddingAndHead(const kernels::Context& context);
   QuantizedTensors Take() { return std::move(result_); }
 
  private:
@@ -145,7 +145,7 @@ void Quantizer::Smooth(const LayerStatistics& seen, const Floats& input, const s
   Add(FloatsTensor(mixer + "out_proj.input_smoothing", {E_}, y));
 }
 
-absl::Status Quantizer::Layer(int64_t index) {
+absl::Status Quantizer::Layer(const kernels::Context& context, int64_t index) {
   const std::string prefix = LayerPrefix(index), mixer = prefix + "mixer.";
   const LayerStatistics& seen = statistics_.layer(index);
   ASSIGN_OR_RETURN(FloatLayer layer, ReadLayer(checkpoint_, config_, index));
@@ -154,7 +154,7 @@ absl::Status Quantizer::Layer(int64_t index) {
   x_absmax_ = recipe_.percentile ? seen.x_percentile.front().mean(alpha_) : seen.x.whole();
   rank_absmax_ = seen.rank.whole();
   output_absmax_ = recipe_.output_rotation ? seen.rotated_output : seen.output.whole();
-  FoldLayer(config_, recipe_, layer);
+  FoldLayer(context, config_, recipe_, layer);
   if (recipe_.smoothing) Smooth(seen, input, mixer, layer);
 
   Add(FloatsTensor(prefix + "norm.weight", {d_}, layer.norm));
@@ -194,10 +194,10 @@ void Quantizer::AddTable(const std::string& name, const Floats& values) {
   result_.AddTable(name, {config_.vocab_size, d_}, values, recipe_.head_bits);
 }
 
-absl::Status Quantizer::EmbeddingAndHead() {
-  ASSIGN_OR_RETURN(FloatEnds ends, ReadEnds(checkpoint_, config_));
+absl::Status Quantizer::EmbeddingAndHead(const kernels::Context& context) {
+  ASSIGN_OR_RETURN(FloatEmbeddingAndHead ends, ReadEmbeddingAndHead(checkpoint_, config_));
   const std::vector<float> norm = ends.norm;
-  FoldEnds(config_, recipe_, ends);
+  FoldEmbeddingAndHead(context, config_, recipe_, ends);
   AddTable("backbone.embeddings.weight", ends.embedding);
   Add(FloatsTensor("backbone.norm_f.weight", {d_}, ends.norm));
   if (!ends.head.empty()) AddTable("lm_head.weight", ends.head);
@@ -238,22 +238,24 @@ absl::StatusOr<FloatLayer> ReadLayer(const Checkpoint& checkpoint, const MambaCo
   return layer;
 }
 
-void FoldLayer(const MambaConfig& config, const Recipe& recipe, FloatLayer& layer) {
+void FoldLayer(const kernels::Context& context, const MambaConfig& config, const Recipe& recipe,
+               FloatLayer& layer) {
   const MatrixView<float> in_proj = Matrix(layer.in_proj, 2 * config.intermediate_size);
   const MatrixView<float> out_proj = Matrix(layer.out_proj, config.hidden_size);
   ScaleColumns(in_proj, layer.norm);
   layer.norm.assign(layer.norm.size(), 1.0f);
-  if (recipe.output_rotation) RotateRows(out_proj);
+  if (recipe.output_rotation) RotateRows(context, out_proj);
   if (!recipe.residual_rotation) return;
-  RotateRows(in_proj);
-  RotateColumns(out_proj);
-  if (!layer.out_proj_bias.empty()) RotateRows(Matrix(layer.out_proj_bias, 1));
+  RotateRows(context, in_proj);
+  RotateColumns(context, out_proj);
+  if (!layer.out_proj_bias.empty()) RotateRows(context, Matrix(layer.out_proj_bias, 1));
 }
 
-absl::StatusOr<FloatEnds> ReadEnds(const Checkpoint& checkpoint, const MambaConfig& config) {
+absl::StatusOr<FloatEmbeddingAndHead> ReadEmbeddingAndHead(const Checkpoint& checkpoint,
+                                                           const MambaConfig& config) {
   const int64_t V = config.vocab_size, d = config.hidden_size;
   const bool original = checkpoint.Contains("backbone.embedding.weight");
-  FloatEnds ends;
+  FloatEmbeddingAndHead ends;
   ASSIGN_OR_RETURN(
       ends.embedding,
       ReadFinite(checkpoint, original ? "backbone.embedding.weight" : "backbone.embeddings.weight",
@@ -265,7 +267,8 @@ absl::StatusOr<FloatEnds> ReadEnds(const Checkpoint& checkpoint, const MambaConf
   return ends;
 }
 
-void FoldEnds(const MambaConfig& config, const Recipe& recipe, FloatEnds& ends) {
+void FoldEmbeddingAndHead(const kernels::Context& context, const MambaConfig& config,
+                          const Recipe& recipe, FloatEmbeddingAndHead& ends) {
   const int64_t V = config.vocab_size;
   if (recipe.residual_rotation && ends.head.empty()) ends.head = ends.embedding;
   if (!ends.head.empty()) {
@@ -273,8 +276,8 @@ void FoldEnds(const MambaConfig& config, const Recipe& recipe, FloatEnds& ends) 
     ends.norm.assign(ends.norm.size(), 1.0f);
   }
   if (!recipe.residual_rotation) return;
-  RotateRows(Matrix(ends.embedding, V));
-  RotateRows(Matrix(ends.head, V));
+  RotateRows(context, Matrix(ends.embedding, V));
+  RotateRows(context, Matrix(ends.head, V));
 }
 
 absl::StatusOr<QuantizedTensors> QuantizeTensors(
@@ -282,15 +285,11 @@ absl::StatusOr<QuantizedTensors> QuantizeTensors(
     const MambaStatistics& statistics, size_t alpha, Executor& executor,
     const std::function<absl::Status(double)>& progress) {
   Quantizer quantizer(checkpoint, config, recipe, statistics, alpha, executor);
-  for (int64_t part = 0; part <= config.layers; ++part) {
-    RETURN_IF_ERROR(progress(static_cast<double>(part) / (config.layers + 1)));
-    absl::Status status;
-    RETURN_IF_ERROR(executor.TryRun(Priority::kTraining, [&] {
-      status = part < config.layers ? quantizer.Layer(part) : quantizer.EmbeddingAndHead();
-    }));
-    RETURN_IF_ERROR(status);
-  }
-  RETURN_IF_ERROR(progress(1));
+  RETURN_IF_ERROR(QuantizeParts(config.layers + 1, executor, progress,
+                                [&](const kernels::Context& context, int64_t part) {
+                                  return part < config.layers ? quantizer.Layer(context, part)
+                                                              : quantizer.EmbeddingAndHead(context);
+                                }));
   return quantizer.Take();
 }
 

@@ -31,20 +31,23 @@ absl::StatusOr<FloatLayer> ReadLayer(const Checkpoint& checkpoint, const MambaCo
 // Folds γ into in_proj, and the recipe's rotations into in_proj and out_proj. With both rotations,
 // the layer computes the same as before if its input is H (u/γ)/√d and its y is H y/√E, and outputs
 // H h/√d.
-void FoldLayer(const MambaConfig& config, const Recipe& recipe, FloatLayer& layer);
+void FoldLayer(const kernels::Context& context, const MambaConfig& config, const Recipe& recipe,
+               FloatLayer& layer);
 
 // The weights outside of the layers.
-struct FloatEnds {
+struct FloatEmbeddingAndHead {
   std::vector<float> embedding;  // [V,d]
   std::vector<float> norm;       // γ_f[d]
   std::vector<float> head;       // [V,d]; empty if tied to the embedding
 };
-absl::StatusOr<FloatEnds> ReadEnds(const Checkpoint& checkpoint, const MambaConfig& config);
+absl::StatusOr<FloatEmbeddingAndHead> ReadEmbeddingAndHead(const Checkpoint& checkpoint,
+                                                           const MambaConfig& config);
 
 // Folds γ_f into an untied head, and the rotation of the residual stream, if the recipe has it,
 // into embedding and head. A tied head is untied for the rotation. A head that stays tied keeps γ_f
 // in the norm.
-void FoldEnds(const MambaConfig& config, const Recipe& recipe, FloatEnds& ends);
+void FoldEmbeddingAndHead(const kernels::Context& context, const MambaConfig& config,
+                          const Recipe& recipe, FloatEmbeddingAndHead& ends);
 
 // Quantizes all tensors. Computes on the executor and yields to serving. `progress` receives the
 // fraction that is done; an error that it returns ends the work. Returns INVALID_ARGUMENT, naming

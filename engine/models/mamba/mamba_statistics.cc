@@ -60,17 +60,20 @@ MambaStatistics::MambaStatistics(const MambaConfig& config, std::vector<std::vec
   }
 }
 
-void MambaStatistics::Observe(int64_t index, MambaSite site, MatrixView<const float> values) {
+void MambaStatistics::Observe(const kernels::Context& context, int64_t index, MambaSite site,
+                              MatrixView<const float> values) {
   if (values.rows == 0) return;
   LayerStatistics& layer = layers_[index];
   ObserveRanges(layer, site, values);
   switch (site) {
     case MambaSite::kInput:
     case MambaSite::kHeadInput:
-      layer.rotated_input = std::max(layer.rotated_input, RotatedAbsMax(values, &norms_[index]));
+      layer.rotated_input =
+          std::max(layer.rotated_input, RotatedAbsMax(context, values, &norms_[index]));
       break;
     case MambaSite::kOutput:
-      layer.rotated_output = std::max(layer.rotated_output, RotatedAbsMax(values, nullptr));
+      layer.rotated_output =
+          std::max(layer.rotated_output, RotatedAbsMax(context, values, nullptr));
       break;
     case MambaSite::kX:
     case MambaSite::kState: {
@@ -134,14 +137,15 @@ void MambaStatistics::ObserveRanges(LayerStatistics& layer, MambaSite site,
   }
 }
 
-float MambaStatistics::RotatedAbsMax(MatrixView<const float> values,
+float MambaStatistics::RotatedAbsMax(const kernels::Context& context,
+                                     MatrixView<const float> values,
                                      const std::vector<float>* divisor) {
   if (!kernels::HasHadamard(values.cols)) return 0.0f;
   scratch_.resize(values.rows * values.cols);
   const MatrixView<float> rotated(scratch_.data(), values.rows, values.cols);
   for (int64_t r = 0; r < values.rows; ++r) std::copy_n(values.row(r), values.cols, rotated.row(r));
   if (divisor != nullptr) DivideByNorm(rotated, *divisor);
-  RotateRows(rotated);
+  RotateRows(context, rotated);
   float largest = 0;
   for (const float value : scratch_) largest = std::max(largest, std::abs(value));
   return largest;

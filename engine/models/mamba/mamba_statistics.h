@@ -41,7 +41,8 @@ class MambaStatistics : public MambaObserver {
   MambaStatistics(const MambaConfig& config, std::vector<std::vector<float>> norms,
                   std::vector<double> alphas);
 
-  void Observe(int64_t layer, MambaSite site, kernels::MatrixView<const float> values) override;
+  void Observe(const kernels::Context& context, int64_t layer, MambaSite site,
+               kernels::MatrixView<const float> values) override;
 
   const LayerStatistics& layer(int64_t i) const { return layers_[i]; }
   // The statistics of the head's input, in `input` and `rotated_input`.
@@ -56,7 +57,8 @@ class MambaStatistics : public MambaObserver {
                      kernels::MatrixView<const float> values);
   // The largest magnitude of H v/√n, where v are the values, divided by `divisor` unless it is
   // null. 0 if n has no Hadamard matrix.
-  float RotatedAbsMax(kernels::MatrixView<const float> values, const std::vector<float>* divisor);
+  float RotatedAbsMax(const kernels::Context& context, kernels::MatrixView<const float> values,
+                      const std::vector<float>* divisor);
 
   std::vector<std::vector<float>> norms_;
   std::vector<double> alphas_;

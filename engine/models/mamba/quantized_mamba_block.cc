@@ -1,12 +1,12 @@
 #include "engine/models/mamba/quantized_mamba_block.h"
 
 #include <cmath>
+#include <utility>
+#include <vector>
 
 #include "engine/base/status.h"
 #include "kernels/causal_conv1d/causal_conv1d.h"
 #include "kernels/hadamard/hadamard.h"
-#include "kernels/quantized_matmul/quantized_matmul.h"
-#include "kernels/rms_norm/rms_norm.h"
 #include "kernels/selective_scan/selective_scan.h"
 
 namespace whipsnake::engine {
@@ -17,261 +17,179 @@ using kernels::MatrixView;
 
 class QuantizedMambaBlock : public MambaBlock {
  public:
-  QuantizedMambaBlock(const MambaConfig& config, DType scan_state)
-      : d_(config.hidden_size),
-        E_(config.intermediate_size),
-        N_(config.state_size),
-        R_(config.time_step_rank),
-        W_(config.conv_kernel),
-        norm_epsilon_(config.norm_epsilon),
+  QuantizedMambaBlock(const MambaConfig& config, const MambaStateLayout& states, std::string prefix,
+                      DType scan_state, int64_t layer)
+      : MambaBlock(config, states, std::move(prefix), Inputs::kStaticCodes, layer,
+                   /*observer=*/nullptr),
         rotated_(config.quantization->output_rotation),
         scan_state_(scan_state) {}
 
-  absl::Status Load(WeightLoader& loader, const std::string& prefix, const MambaConfig& config);
-
-  void Forward(std::span<const MambaRun> runs, MatrixView<const float> addend,
-               MatrixView<float> residual, Arena scratch, MatrixView<float> out) const override;
-  int64_t ScratchBytes(int64_t rows) const override {
-    Arena arena;
-    Lay(arena, rows);
-    return arena.bytes();
-  }
-  void AppendWeights(std::vector<std::span<const std::byte>>& weights) const override;
+  absl::Status Load(WeightLoader& loader, const MambaConfig& config);
 
  private:
-  // A linear layer's codes and the multipliers of its sums.
-  struct Linear {
-    WeightMatrix weight;
-    Buffer multiplier;
-    Buffer bias;  // in units of the output, or empty
+  void Convolve(const kernels::Context& context, std::span<const MambaRun> runs, const Rows& x,
+                const Rows& out) const override;
+  void Scan(const kernels::Context& context, std::span<const MambaRun> runs,
+            const Values& values) const override;
+  Rows OutputInput(const kernels::Context& context, const Values& values) const override;
+  void VisitOwnParameters(ParameterVisitor visit) const override;
 
-    template <typename T>
-    void operator()(MatrixView<const int8_t> x, MatrixView<T> y) const {
-      kernels::QuantizedMatmul(x, weight.view(), {multiplier.as<float>(), bias.as<float>()}, y);
-    }
-  };
+  absl::StatusOr<Linear> LoadProduct(WeightLoader& loader, const char* name, int64_t outputs,
+                                     int64_t inputs, bool bias,
+                                     std::span<const float> output_scales) const;
+  absl::Status LoadInProj(WeightLoader& loader, bool use_bias);
+  absl::Status LoadConv(WeightLoader& loader, bool use_bias);
+  absl::Status LoadXProj(WeightLoader& loader);
+  absl::Status LoadScan(WeightLoader& loader);
+  absl::Status LoadOutProj(WeightLoader& loader, bool use_bias);
+  // Loads the scales `name`, [n], as they are.
+  absl::StatusOr<Buffer> LoadScales(WeightLoader& loader, const char* name, int64_t n) const;
+  // Loads `name`, [E], by which the input of a product is divided; 1 if it is missing.
+  absl::StatusOr<std::vector<float>> LoadSmoothing(WeightLoader& loader, const char* name) const;
 
-  struct Scratch {
-    MatrixView<int8_t> u;      // [T,d]
-    MatrixView<int8_t> xz;     // [T,2E]
-    MatrixView<int8_t> x;      // [T,E]
-    MatrixView<int8_t> dbc;    // [T,R+2N]
-    MatrixView<int8_t> delta;  // [T,E]
-    MatrixView<float> y;       // [T,E]
-    MatrixView<int8_t> y8;     // [T,E]
-  };
-  Scratch Lay(Arena& arena, int64_t rows) const {
-    return {arena.Matrix<int8_t>(rows, d_), arena.Matrix<int8_t>(rows, 2 * E_),
-            arena.Matrix<int8_t>(rows, E_), arena.Matrix<int8_t>(rows, R_ + 2 * N_),
-            arena.Matrix<int8_t>(rows, E_), arena.Matrix<float>(rows, E_),
-            arena.Matrix<int8_t>(rows, E_)};
-  }
+  const bool rotated_;
+  const DType scan_state_;
 
-  absl::Status LoadInProj(WeightLoader& loader, const std::string& mixer, bool use_bias);
-  absl::Status LoadConv(WeightLoader& loader, const std::string& mixer, bool use_bias);
-  absl::Status LoadXProj(WeightLoader& loader, const std::string& mixer);
-  absl::Status LoadScan(WeightLoader& loader, const std::string& mixer);
-  absl::Status LoadOutProj(WeightLoader& loader, const std::string& mixer, bool use_bias);
-
-  int64_t d_, E_, N_, R_, W_;
-  float norm_epsilon_;
-  bool rotated_;
-  DType scan_state_;
-
-  Buffer norm_;                             // γ[d] / s_u
-  Linear in_proj_;                          // [2E,d]
   Buffer conv_weight_;                      // codes [W,E]
   Buffer conv_multiplier_;                  // [E]
   Buffer conv_bias_;                        // [E] or empty
   Buffer conv_output_;                      // [E] = 1 / x's scale
-  Linear x_proj_;                           // [R+2N,E]
-  Linear dt_proj_;                          // [E,R]
-  Buffer dt_bias_;                          // [E]
-  Buffer A_;                                // [N,E] = -exp(A_log)
-  Buffer D_;                                // [E]
   Buffer x_scale_, delta_scale_, z_scale_;  // [E]
   Buffer b_scale_, c_scale_, state_scale_;  // [N]
   float rotation_scale_ = 0;                // 1 / (√E s_y)
   Buffer y_multiplier_;                     // [E] = 1 / y's scale, without a rotation
-  Linear out_proj_;                         // [d,E]
 };
 
-void QuantizedMambaBlock::Forward(std::span<const MambaRun> runs, MatrixView<const float> addend,
-                                  MatrixView<float> residual, Arena scratch,
-                                  MatrixView<float> out) const {
+void QuantizedMambaBlock::Convolve(const kernels::Context& context, std::span<const MambaRun> runs,
+                                   const Rows& x, const Rows& out) const {
   std::vector<kernels::QuantizedConvRun> conv_runs;
-  std::vector<kernels::QuantizedScanRun> scan_runs;
   for (const MambaRun& run : runs) {
     conv_runs.push_back({run.begin, run.length, reinterpret_cast<int8_t*>(run.conv_state)});
-    scan_runs.push_back({run.begin, run.length, run.scan_state});
   }
-  const auto [u, xz, x, dbc, delta, y, y8] = Lay(scratch, residual.rows);
+  kernels::CausalConv1dSilu(context, conv_runs,
+                            {.x = x.codes,
+                             .weight = conv_weight_.as<int8_t>(),
+                             .multiplier = conv_multiplier_.as<float>(),
+                             .bias = conv_bias_.as<float>(),
+                             .width = W_,
+                             .output_multiplier = conv_output_.as<float>(),
+                             .y = out.codes});
+}
 
-  // u = γ ∘ RMSNorm(r)
-  kernels::ResidualRmsNorm(addend, residual, norm_.as<float>(), norm_epsilon_, u);
+void QuantizedMambaBlock::Scan(const kernels::Context& context, std::span<const MambaRun> runs,
+                               const Values& values) const {
+  std::vector<kernels::QuantizedScanRun> scan_runs;
+  for (const MambaRun& run : runs) scan_runs.push_back({run.begin, run.length, run.scan_state});
+  const MatrixView<int8_t>& dbc = values.dbc.codes;
+  kernels::SelectiveScan(context, scan_runs,
+                         {.x = {values.x.codes, x_scale_.as<float>()},
+                          .delta = {values.delta.codes, delta_scale_.as<float>()},
+                          .delta_bias = dt_bias_.as<float>(),
+                          .a = A_.as<float>(),
+                          .b = {dbc.Columns(R_, N_), b_scale_.as<float>()},
+                          .c = {dbc.Columns(R_ + N_, N_), c_scale_.as<float>()},
+                          .d = D_.as<float>(),
+                          .z = {values.xz.codes.Columns(E_, E_), z_scale_.as<float>()},
+                          .state_dtype = scan_state_,
+                          .state_scale = state_scale_.as<float>(),
+                          .y = values.y});
+}
 
-  // [x;z] = W_in u
-  in_proj_(u, xz);
-  const auto z = xz.Columns(E_, E_);
-
-  // x_t = SiLU(b_c + Σ_k w_c,k · x_{t-W+1+k})
-  kernels::CausalConv1dSilu(conv_runs, {.x = xz.Columns(0, E_),
-                                        .weight = conv_weight_.as<int8_t>(),
-                                        .multiplier = conv_multiplier_.as<float>(),
-                                        .bias = conv_bias_.as<float>(),
-                                        .width = W_,
-                                        .output_multiplier = conv_output_.as<float>(),
-                                        .y = x});
-
-  // [δ;B;C] = W_x x
-  x_proj_(x, dbc);
-  const auto rank = dbc.Columns(0, R_), B = dbc.Columns(R_, N_), C = dbc.Columns(R_ + N_, N_);
-
-  // Δ = softplus(W_dt δ + b_dt); the scan adds the bias and takes the softplus.
-  dt_proj_(rank, delta);
-
-  // h_t = exp(Δ_t A)∘h_{t-1} + (Δ_t x_t) B_tᵀ
-  // y_t = (h_t C_t + D∘x_t)∘SiLU(z_t)
-  kernels::SelectiveScan(scan_runs, {.x = {x, x_scale_.as<float>()},
-                                     .delta = {delta, delta_scale_.as<float>()},
-                                     .delta_bias = dt_bias_.as<float>(),
-                                     .a = A_.as<float>(),
-                                     .b = {B, b_scale_.as<float>()},
-                                     .c = {C, c_scale_.as<float>()},
-                                     .d = D_.as<float>(),
-                                     .z = {z, z_scale_.as<float>()},
-                                     .state_dtype = scan_state_,
-                                     .state_scale = state_scale_.as<float>(),
-                                     .y = y});
-
-  // out = W_out y. With an output rotation, which spreads the outliers of y, both are rotated:
-  // (W_out Hᵀ/√E) (H y/√E)
+// With an output rotation, which spreads the outliers of y, W_out and y are rotated:
+// h' = (W_out Hᵀ/√E) (H y/√E)
+Rows QuantizedMambaBlock::OutputInput(const kernels::Context& context, const Values& values) const {
   if (rotated_) {
-    kernels::Hadamard(y, rotation_scale_, y8);
+    kernels::Hadamard(context, values.y, rotation_scale_, values.y_input.codes);
   } else {
-    kernels::Quantize(y, y_multiplier_.as<float>(), y8);
+    kernels::Quantize(context, values.y, y_multiplier_.as<float>(), values.y_input.codes);
   }
-  out_proj_(y8, out);
+  return values.y_input;
 }
 
-absl::Status QuantizedMambaBlock::Load(WeightLoader& loader, const std::string& prefix,
-                                       const MambaConfig& config) {
-  const std::string mixer = prefix + "mixer.";
-  const int64_t norm_shape[] = {d_};
-  ASSIGN_OR_RETURN(const float input_scale, loader.Scale(mixer + "in_proj.input_scale"));
-  ASSIGN_OR_RETURN(const std::vector<float> norm,
-                   loader.Values(prefix + "norm.weight", norm_shape));
-  ASSIGN_OR_RETURN(norm_, loader.Derived(prefix + "norm.weight", d_,
-                                         [&](int64_t i) { return norm[i] / input_scale; }));
-  RETURN_IF_ERROR(LoadInProj(loader, mixer, config.use_bias));
-  RETURN_IF_ERROR(LoadConv(loader, mixer, config.use_conv_bias));
-  RETURN_IF_ERROR(LoadXProj(loader, mixer));
-  RETURN_IF_ERROR(LoadScan(loader, mixer));
-  return LoadOutProj(loader, mixer, config.use_bias);
+absl::Status QuantizedMambaBlock::Load(WeightLoader& loader, const MambaConfig& config) {
+  RETURN_IF_ERROR(LoadInProj(loader, config.use_bias));
+  RETURN_IF_ERROR(LoadConv(loader, config.use_conv_bias));
+  RETURN_IF_ERROR(LoadXProj(loader));
+  RETURN_IF_ERROR(LoadScan(loader));
+  RETURN_IF_ERROR(LoadOutProj(loader, config.use_bias));
+  return LoadShared(loader);
 }
 
-absl::Status QuantizedMambaBlock::LoadInProj(WeightLoader& loader, const std::string& mixer,
-                                             bool use_bias) {
-  const std::string name = mixer + "in_proj.weight";
-  ASSIGN_OR_RETURN(in_proj_.weight, loader.Matrix(name, 2 * E_, d_, DType::kI8));
-  ASSIGN_OR_RETURN(const auto weight, loader.Scales(ScaleName(name), 2 * E_));
-  ASSIGN_OR_RETURN(const float input, loader.Scale(mixer + "in_proj.input_scale"));
-  ASSIGN_OR_RETURN(const auto x, loader.Scales(mixer + "conv1d.input_scale", E_));
-  ASSIGN_OR_RETURN(const auto z, loader.Scales(mixer + "gate_scale", E_));
-  const auto output = [&](int64_t n) { return n < E_ ? x[n] : z[n - E_]; };
-  ASSIGN_OR_RETURN(in_proj_.multiplier, loader.Derived(name, 2 * E_, [&](int64_t n) {
-    return input * weight[n] / output(n);
-  }));
-  ASSIGN_OR_RETURN(z_scale_,
-                   loader.Derived(mixer + "gate_scale", E_, [&](int64_t e) { return z[e]; }));
-  if (!use_bias) return absl::OkStatus();
-  const int64_t bias_shape[] = {2 * E_};
-  ASSIGN_OR_RETURN(const auto bias, loader.Values(mixer + "in_proj.bias", bias_shape));
-  ASSIGN_OR_RETURN(in_proj_.bias, loader.Derived(mixer + "in_proj.bias", 2 * E_,
-                                                 [&](int64_t n) { return bias[n] / output(n); }));
+absl::StatusOr<Linear> QuantizedMambaBlock::LoadProduct(
+    WeightLoader& loader, const char* name, int64_t outputs, int64_t inputs, bool bias,
+    std::span<const float> output_scales) const {
+  return Linear::Load(loader, MixerName(name), {outputs, inputs, bias}, DType::kI8,
+                      Inputs::kStaticCodes, output_scales);
+}
+
+absl::StatusOr<Buffer> QuantizedMambaBlock::LoadScales(WeightLoader& loader, const char* name,
+                                                       int64_t n) const {
+  ASSIGN_OR_RETURN(const std::vector<float> scales, loader.Scales(MixerName(name), n));
+  return loader.Derived(MixerName(name), n, [&](int64_t i) { return scales[i]; });
+}
+
+absl::StatusOr<std::vector<float>> QuantizedMambaBlock::LoadSmoothing(WeightLoader& loader,
+                                                                      const char* name) const {
+  if (!loader.checkpoint().Contains(MixerName(name))) return std::vector<float>(E_, 1.0f);
+  return loader.Scales(MixerName(name), E_);
+}
+
+absl::Status QuantizedMambaBlock::LoadInProj(WeightLoader& loader, bool use_bias) {
+  ASSIGN_OR_RETURN(std::vector<float> xz, loader.Scales(MixerName("conv1d.input_scale"), E_));
+  ASSIGN_OR_RETURN(const auto z, loader.Scales(MixerName("gate_scale"), E_));
+  xz.insert(xz.end(), z.begin(), z.end());
+  ASSIGN_OR_RETURN(in_proj_, LoadProduct(loader, "in_proj", 2 * E_, d_, use_bias, xz));
+  ASSIGN_OR_RETURN(z_scale_, LoadScales(loader, "gate_scale", E_));
   return absl::OkStatus();
 }
 
-absl::Status QuantizedMambaBlock::LoadConv(WeightLoader& loader, const std::string& mixer,
-                                           bool use_bias) {
-  const std::string name = mixer + "conv1d.weight";
+absl::Status QuantizedMambaBlock::LoadConv(WeightLoader& loader, bool use_bias) {
+  const std::string name = MixerName("conv1d.weight");
   ASSIGN_OR_RETURN(conv_weight_, loader.TransposedCodes(name, {E_, 1, W_}));
   ASSIGN_OR_RETURN(const auto weight, loader.Scales(ScaleName(name), E_));
-  ASSIGN_OR_RETURN(const auto input, loader.Scales(mixer + "conv1d.input_scale", E_));
+  ASSIGN_OR_RETURN(const auto input, loader.Scales(MixerName("conv1d.input_scale"), E_));
   ASSIGN_OR_RETURN(conv_multiplier_,
                    loader.Derived(name, E_, [&](int64_t e) { return input[e] * weight[e]; }));
   if (use_bias) {
-    ASSIGN_OR_RETURN(conv_bias_, loader.Floats(mixer + "conv1d.bias", {E_}));
+    ASSIGN_OR_RETURN(conv_bias_, loader.Floats(MixerName("conv1d.bias"), {E_}));
   }
-  const std::string smoothing_name = mixer + "x_proj.input_smoothing";
-  ASSIGN_OR_RETURN(const float x, loader.Scale(mixer + "x_proj.input_scale"));
-  std::vector<float> smoothing(E_, 1.0f);
-  if (loader.checkpoint().Contains(smoothing_name)) {
-    ASSIGN_OR_RETURN(smoothing, loader.Scales(smoothing_name, E_));
-  }
-  ASSIGN_OR_RETURN(x_scale_,
-                   loader.Derived(smoothing_name, E_, [&](int64_t e) { return x * smoothing[e]; }));
-  ASSIGN_OR_RETURN(conv_output_, loader.Derived(smoothing_name, E_, [&](int64_t e) {
-    return 1.0f / (x * smoothing[e]);
-  }));
+  ASSIGN_OR_RETURN(const float x, loader.Scale(MixerName("x_proj.input_scale")));
+  ASSIGN_OR_RETURN(const auto smoothing, LoadSmoothing(loader, "x_proj.input_smoothing"));
+  const std::string what = MixerName("x_proj.input_smoothing");
+  ASSIGN_OR_RETURN(x_scale_, loader.Derived(what, E_, [&](int64_t e) { return x * smoothing[e]; }));
+  ASSIGN_OR_RETURN(conv_output_,
+                   loader.Derived(what, E_, [&](int64_t e) { return 1.0f / (x * smoothing[e]); }));
   return absl::OkStatus();
 }
 
-absl::Status QuantizedMambaBlock::LoadXProj(WeightLoader& loader, const std::string& mixer) {
-  const std::string name = mixer + "x_proj.weight";
-  ASSIGN_OR_RETURN(x_proj_.weight, loader.Matrix(name, R_ + 2 * N_, E_, DType::kI8));
-  ASSIGN_OR_RETURN(const auto weight, loader.Scales(ScaleName(name), R_ + 2 * N_));
-  ASSIGN_OR_RETURN(const float input, loader.Scale(mixer + "x_proj.input_scale"));
-  ASSIGN_OR_RETURN(const float rank, loader.Scale(mixer + "dt_proj.input_scale"));
-  ASSIGN_OR_RETURN(const auto b, loader.Scales(mixer + "B_scale", N_));
-  ASSIGN_OR_RETURN(const auto c, loader.Scales(mixer + "C_scale", N_));
-  const auto output = [&](int64_t n) {
-    return n < R_ ? rank : n < R_ + N_ ? b[n - R_] : c[n - R_ - N_];
-  };
-  ASSIGN_OR_RETURN(x_proj_.multiplier, loader.Derived(name, R_ + 2 * N_, [&](int64_t n) {
-    return input * weight[n] / output(n);
-  }));
-  ASSIGN_OR_RETURN(b_scale_,
-                   loader.Derived(mixer + "B_scale", N_, [&](int64_t n) { return b[n]; }));
-  ASSIGN_OR_RETURN(c_scale_,
-                   loader.Derived(mixer + "C_scale", N_, [&](int64_t n) { return c[n]; }));
+absl::Status QuantizedMambaBlock::LoadXProj(WeightLoader& loader) {
+  ASSIGN_OR_RETURN(const float rank, loader.Scale(MixerName("dt_proj.input_scale")));
+  ASSIGN_OR_RETURN(const auto b, loader.Scales(MixerName("B_scale"), N_));
+  ASSIGN_OR_RETURN(const auto c, loader.Scales(MixerName("C_scale"), N_));
+  std::vector<float> dbc(R_, rank);
+  dbc.insert(dbc.end(), b.begin(), b.end());
+  dbc.insert(dbc.end(), c.begin(), c.end());
+  ASSIGN_OR_RETURN(x_proj_, LoadProduct(loader, "x_proj", R_ + 2 * N_, E_, /*bias=*/false, dbc));
+  ASSIGN_OR_RETURN(b_scale_, LoadScales(loader, "B_scale", N_));
+  ASSIGN_OR_RETURN(c_scale_, LoadScales(loader, "C_scale", N_));
   return absl::OkStatus();
 }
 
-absl::Status QuantizedMambaBlock::LoadScan(WeightLoader& loader, const std::string& mixer) {
-  const std::string name = mixer + "dt_proj.weight";
-  ASSIGN_OR_RETURN(dt_proj_.weight, loader.Matrix(name, E_, R_, DType::kI8));
-  ASSIGN_OR_RETURN(const auto weight, loader.Scales(ScaleName(name), E_));
-  ASSIGN_OR_RETURN(const float rank, loader.Scale(mixer + "dt_proj.input_scale"));
-  ASSIGN_OR_RETURN(const auto step, loader.Scales(mixer + "dt_proj.output_scale", E_));
-  ASSIGN_OR_RETURN(dt_proj_.multiplier,
-                   loader.Derived(name, E_, [&](int64_t e) { return rank * weight[e] / step[e]; }));
-  ASSIGN_OR_RETURN(delta_scale_, loader.Derived(mixer + "dt_proj.output_scale", E_,
-                                                [&](int64_t e) { return step[e]; }));
-  ASSIGN_OR_RETURN(dt_bias_, loader.Floats(mixer + "dt_proj.bias", {E_}));
-  ASSIGN_OR_RETURN(A_, loader.TransposedFloats(mixer + "A_log", {E_, N_},
-                                               [](float log) { return -std::exp(log); }));
-  ASSIGN_OR_RETURN(D_, loader.Floats(mixer + "D", {E_}));
-  ASSIGN_OR_RETURN(const auto state, loader.Scales(mixer + "state_scale", N_));
+absl::Status QuantizedMambaBlock::LoadScan(WeightLoader& loader) {
+  ASSIGN_OR_RETURN(const auto step, loader.Scales(MixerName("dt_proj.output_scale"), E_));
+  ASSIGN_OR_RETURN(dt_proj_, LoadProduct(loader, "dt_proj", E_, R_, /*bias=*/false, step));
+  ASSIGN_OR_RETURN(delta_scale_, LoadScales(loader, "dt_proj.output_scale", E_));
   if (scan_state_ == DType::kI8) {
-    ASSIGN_OR_RETURN(state_scale_, loader.Derived(mixer + "state_scale", N_,
-                                                  [&](int64_t n) { return state[n]; }));
+    ASSIGN_OR_RETURN(state_scale_, LoadScales(loader, "state_scale", N_));
+    return absl::OkStatus();
   }
-  return absl::OkStatus();
+  return loader.Scales(MixerName("state_scale"), N_).status();  // checked for any type of states
 }
 
-absl::Status QuantizedMambaBlock::LoadOutProj(WeightLoader& loader, const std::string& mixer,
-                                              bool use_bias) {
-  const std::string name = mixer + "out_proj.weight";
-  const std::string smoothing_name = mixer + "out_proj.input_smoothing";
-  ASSIGN_OR_RETURN(out_proj_.weight, loader.Matrix(name, d_, E_, DType::kI8));
-  ASSIGN_OR_RETURN(const auto weight, loader.Scales(ScaleName(name), d_));
-  ASSIGN_OR_RETURN(const float input, loader.Scale(mixer + "out_proj.input_scale"));
-  ASSIGN_OR_RETURN(out_proj_.multiplier,
-                   loader.Derived(name, d_, [&](int64_t n) { return input * weight[n]; }));
-  if (use_bias) {
-    ASSIGN_OR_RETURN(out_proj_.bias, loader.Floats(mixer + "out_proj.bias", {d_}));
-  }
+absl::Status QuantizedMambaBlock::LoadOutProj(WeightLoader& loader, bool use_bias) {
+  ASSIGN_OR_RETURN(out_proj_, LoadProduct(loader, "out_proj", d_, E_, use_bias, {}));
+  const float input = out_proj_.input_scale();
+  const std::string smoothing_name = MixerName("out_proj.input_smoothing");
   if (rotated_) {
     if (loader.checkpoint().Contains(smoothing_name)) {
       return absl::InvalidArgumentError(
@@ -281,42 +199,48 @@ absl::Status QuantizedMambaBlock::LoadOutProj(WeightLoader& loader, const std::s
     rotation_scale_ = 1.0f / (std::sqrt(static_cast<float>(E_)) * input);
     return absl::OkStatus();
   }
-  std::vector<float> smoothing(E_, 1.0f);
-  if (loader.checkpoint().Contains(smoothing_name)) {
-    ASSIGN_OR_RETURN(smoothing, loader.Scales(smoothing_name, E_));
-  }
+  ASSIGN_OR_RETURN(const auto smoothing, LoadSmoothing(loader, "out_proj.input_smoothing"));
   ASSIGN_OR_RETURN(y_multiplier_, loader.Derived(smoothing_name, E_, [&](int64_t e) {
     return 1.0f / (input * smoothing[e]);
   }));
   return absl::OkStatus();
 }
 
-void QuantizedMambaBlock::AppendWeights(std::vector<std::span<const std::byte>>& weights) const {
-  for (const Linear* linear : {&in_proj_, &x_proj_, &dt_proj_, &out_proj_}) {
-    weights.push_back(linear->weight.bytes());
-    weights.push_back(linear->multiplier.bytes());
-    if (linear->bias.size() > 0) weights.push_back(linear->bias.bytes());
-  }
-  for (const Buffer* vector :
-       {&norm_, &conv_weight_, &conv_multiplier_, &conv_bias_, &conv_output_, &dt_bias_, &A_, &D_,
-        &x_scale_, &delta_scale_, &z_scale_, &b_scale_, &c_scale_, &state_scale_, &y_multiplier_}) {
-    if (vector->size() > 0) weights.push_back(vector->bytes());
-  }
+void QuantizedMambaBlock::VisitOwnParameters(ParameterVisitor visit) const {
+  visit({MixerName("conv1d.weight"),
+         {E_, 1, W_},
+         ParameterRole::kConvolution,
+         DType::kI8,
+         conv_weight_.bytes()});
+  VisitBuffer(visit, MixerName("conv1d.bias"), {E_}, ParameterRole::kBias, conv_bias_);
+  const auto visit_scale = [&](const char* name, int64_t n, const Buffer& buffer) {
+    VisitBuffer(visit, MixerName(name), {n}, ParameterRole::kCodeScale, buffer);
+  };
+  visit_scale("conv1d.scale", E_, conv_multiplier_);
+  visit_scale("conv1d.output_scale", E_, conv_output_);
+  visit_scale("x_scale", E_, x_scale_);
+  visit_scale("gate_scale", E_, z_scale_);
+  visit_scale("B_scale", N_, b_scale_);
+  visit_scale("C_scale", N_, c_scale_);
+  visit_scale("dt_proj.output_scale", E_, delta_scale_);
+  visit_scale("state_scale", N_, state_scale_);
+  visit_scale("out_proj.input_smoothing", E_, y_multiplier_);
 }
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<MambaBlock>> LoadQuantizedMambaBlock(WeightLoader& loader,
-                                                                    const std::string& prefix,
-                                                                    const MambaConfig& config,
-                                                                    DType scan_state) {
+absl::StatusOr<std::unique_ptr<Block>> LoadQuantizedMambaBlock(WeightLoader& loader,
+                                                               const std::string& prefix,
+                                                               const MambaConfig& config,
+                                                               const MambaStateLayout& states,
+                                                               DType scan_state, int64_t layer) {
   if (config.quantization->output_rotation && !kernels::HasHadamard(config.intermediate_size)) {
     return absl::InvalidArgumentError(absl::StrCat(
         "intermediate_size: ", config.intermediate_size,
         " seen, expected 2^k, 12 * 2^k or 40 * 2^k for quantization_config.output_rotation"));
   }
-  auto block = std::make_unique<QuantizedMambaBlock>(config, scan_state);
-  RETURN_IF_ERROR(block->Load(loader, prefix, config));
+  auto block = std::make_unique<QuantizedMambaBlock>(config, states, prefix, scan_state, layer);
+  RETURN_IF_ERROR(block->Load(loader, config));
   return block;
 }
 

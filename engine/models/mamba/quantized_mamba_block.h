@@ -40,10 +40,9 @@ namespace whipsnake::engine {
 // convolution's states are codes; the scan's states have the type `scan_state`: kF32, kBF16 or kI8.
 // Errors as from WeightLoader; INVALID_ARGUMENT if the config has an output rotation but its width
 // has no Hadamard matrix.
-absl::StatusOr<std::unique_ptr<MambaBlock>> LoadQuantizedMambaBlock(WeightLoader& loader,
-                                                                    const std::string& prefix,
-                                                                    const MambaConfig& config,
-                                                                    kernels::DType scan_state);
+absl::StatusOr<std::unique_ptr<Block>> LoadQuantizedMambaBlock(
+    WeightLoader& loader, const std::string& prefix, const MambaConfig& config,
+    const MambaStateLayout& states, kernels::DType scan_state, int64_t layer);
 
 }  // namespace whipsnake::engine
 

@@ -13,26 +13,40 @@
 #include <thread>
 #include <vector>
 
+#include "kernels/cpu/parallel.h"
+
 namespace whipsnake::engine {
 namespace {
+
+using kernels::Context;
 
 TEST(ExecutorTest, RunsUnitsOnOneThreadThatIsNotTheCallers) {
   Executor executor(2);
   std::thread::id first, second;
-  executor.Run(Priority::kDecode, [&] { first = std::this_thread::get_id(); });
-  std::thread other(
-      [&] { executor.Run(Priority::kTraining, [&] { second = std::this_thread::get_id(); }); });
+  executor.Run(Priority::kDecode, [&](const Context&) { first = std::this_thread::get_id(); });
+  std::thread other([&] {
+    executor.Run(Priority::kTraining, [&](const Context&) { second = std::this_thread::get_id(); });
+  });
   other.join();
   EXPECT_EQ(first, second);
   EXPECT_NE(first, std::this_thread::get_id());
 }
 
+TEST(ExecutorTest, EveryUnitGetsTheOneContextWithTheTeam) {
+  Executor executor(2);
+  executor.Run(Priority::kDecode, [&](const Context& outer) {
+    EXPECT_EQ(kernels::Threads(outer), 2);
+    EXPECT_NE(outer.workspace, nullptr);
+    executor.Run(Priority::kDecode, [&](const Context& inner) { EXPECT_EQ(&inner, &outer); });
+  });
+}
+
 TEST(ExecutorTest, AUnitInsideAUnitRunsAtOnce) {
   Executor executor(1);
   std::string order;
-  executor.Run(Priority::kDecode, [&] {
+  executor.Run(Priority::kDecode, [&](const Context&) {
     order += "a";
-    executor.Run(Priority::kTraining, [&] { order += "b"; });
+    executor.Run(Priority::kTraining, [&](const Context&) { order += "b"; });
     order += "c";
   });
   EXPECT_EQ(order, "abc");
@@ -49,7 +63,7 @@ class BusyExecutor {
  public:
   BusyExecutor()
       : thread_([this] {
-          executor.Run(Priority::kTraining, [this] {
+          executor.Run(Priority::kTraining, [this](const Context&) {
             entered_.count_down();
             release_.wait();
             executor.Yield();
@@ -65,7 +79,7 @@ class BusyExecutor {
     std::latch submitting(1);
     threads_.emplace_back([&, priority, name] {
       submitting.count_down();
-      executor.Run(priority, [this, name] { Log(name); });
+      executor.Run(priority, [this, name](const Context&) { Log(name); });
     });
     submitting.wait();
     while (executor.waiting() < static_cast<int>(threads_.size())) std::this_thread::yield();
@@ -120,7 +134,7 @@ TEST(ExecutorTest, ManyThreadsLoseNothing) {
   for (int t = 0; t < 8; ++t) {
     threads.emplace_back([&, t] {
       for (int i = 0; i < 200; ++i) {
-        executor.Run(static_cast<Priority>(t % kPriorityCount), [&] {
+        executor.Run(static_cast<Priority>(t % kPriorityCount), [&](const Context&) {
           executor.Yield();
           ++count;
         });
@@ -133,11 +147,13 @@ TEST(ExecutorTest, ManyThreadsLoseNothing) {
 
 TEST(ExecutorTest, WhatAUnitThrowsComesToWhoSubmittedIt) {
   BusyExecutor busy;
-  EXPECT_THROW(Executor(2).Run(Priority::kDecode, [] { throw std::bad_alloc(); }), std::bad_alloc);
+  EXPECT_THROW(Executor(2).Run(Priority::kDecode, [](const Context&) { throw std::bad_alloc(); }),
+               std::bad_alloc);
   // Also for a unit that interrupts another.
   std::thread thrower([&] {
-    EXPECT_THROW(busy.executor.Run(Priority::kDecode, [] { throw std::bad_alloc(); }),
-                 std::bad_alloc);
+    EXPECT_THROW(
+        busy.executor.Run(Priority::kDecode, [](const Context&) { throw std::bad_alloc(); }),
+        std::bad_alloc);
   });
   while (busy.executor.waiting() == 0) std::this_thread::yield();
   busy.Finish();
@@ -146,8 +162,9 @@ TEST(ExecutorTest, WhatAUnitThrowsComesToWhoSubmittedIt) {
 
 TEST(ExecutorTest, TryRunSaysWhatWasThrown) {
   Executor executor(2);
-  EXPECT_TRUE(executor.TryRun(Priority::kDecode, [] {}).ok());
-  const absl::Status failed = executor.TryRun(Priority::kDecode, [] { throw std::bad_alloc(); });
+  EXPECT_TRUE(executor.TryRun(Priority::kDecode, [](const Context&) {}).ok());
+  const absl::Status failed =
+      executor.TryRun(Priority::kDecode, [](const Context&) { throw std::bad_alloc(); });
   EXPECT_TRUE(absl::IsAborted(failed)) << failed;
 }
 

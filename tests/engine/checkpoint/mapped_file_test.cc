@@ -11,9 +11,9 @@
 #include <vector>
 
 #include "engine/checkpoint/checkpoint.h"
-#include "engine/checkpoint/digest.h"
+#include "engine/checkpoint/model_digest.h"
 #include "engine/models/random_model.h"
-#include "tests/engine/checkpoint/support.h"
+#include "tests/engine/base/support.h"
 
 namespace whipsnake::engine {
 namespace {

@@ -33,8 +33,9 @@ uint64_t Extend(uint64_t history, int32_t token) {
 class FakeState : public State {
  public:
   int64_t position() const override { return position_; }
+  void Advance(int64_t) override {}
   int64_t bytes() const override { return sizeof(*this); }
-  void AppendMemory(std::vector<std::span<const std::byte>>&) const override {}
+  void AppendMemory(std::vector<MemoryPiece>&) const override {}
   absl::StatusOr<std::unique_ptr<State>> CloneAt(int64_t) const override {
     return std::make_unique<FakeState>(*this);
   }
@@ -87,8 +88,6 @@ class FakeModel : public Model {
     if (rows == 0) return absl::InternalError("an empty batch");
     return kernels::MatrixView<const float>(logits_.data(), rows, kVocab);
   }
-
-  std::vector<std::span<const std::byte>> DecodeWeights() const override { return {}; }
 
  private:
   ModelInfo info_;

@@ -40,6 +40,7 @@ class FakeState : public State {
   FakeState& operator=(const FakeState&) = delete;
 
   int64_t position() const override { return static_cast<int64_t>(history.size()); }
+  void Advance(int64_t) override {}  // the model appends to `history`
   int64_t bytes() const override { return std::ssize(history) * sizeof(int32_t); }
   absl::StatusOr<std::unique_ptr<State>> CloneAt(int64_t position) const override {
     EXPECT_EQ(position, this->position());
@@ -53,8 +54,8 @@ class FakeState : public State {
     return absl::OkStatus();
   }
   void ReleaseRoom() override { room_ = Reservation(); }
-  void AppendMemory(std::vector<std::span<const std::byte>>& pieces) const override {
-    pieces.push_back(std::as_bytes(std::span(history)));
+  void AppendMemory(std::vector<MemoryPiece>& pieces) const override {
+    pieces.push_back({history.data(), bytes()});
   }
   void Save(std::span<std::byte> out) const override {
     std::ranges::copy(std::as_bytes(std::span(history)), out.begin());
@@ -127,8 +128,6 @@ class FakeModel : public Model {
     return kernels::MatrixView<const float>(rows_.data(),
                                             static_cast<int64_t>(rows_.size()) / columns, columns);
   }
-
-  std::vector<std::span<const std::byte>> DecodeWeights() const override { return {}; }
 
   LogitsFunction logits;
   std::function<void(std::span<const Run>)> before_forward;

@@ -21,8 +21,8 @@ class SizedState : public FakeState {
     history = std::move(tokens);
   }
   int64_t bytes() const override { return bytes_; }
-  void AppendMemory(std::vector<std::span<const std::byte>>& pieces) const override {
-    pieces.push_back({reinterpret_cast<const std::byte*>(this), static_cast<size_t>(bytes_)});
+  void AppendMemory(std::vector<MemoryPiece>& pieces) const override {
+    pieces.push_back({this, bytes_});
   }
 
  private:
@@ -38,7 +38,7 @@ class RewindableState : public FakeState {
   }
   bool rewindable() const override { return true; }
   int64_t bytes() const override { return 100 * std::ssize(blocks_); }
-  void AppendMemory(std::vector<std::span<const std::byte>>& pieces) const override {
+  void AppendMemory(std::vector<MemoryPiece>& pieces) const override {
     for (const std::byte* block : blocks_) pieces.push_back({block, 100});
   }
 

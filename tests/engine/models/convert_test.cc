@@ -4,11 +4,11 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "engine/base/files.h"
 #include "engine/checkpoint/checkpoint.h"
-#include "engine/checkpoint/files.h"
 #include "engine/models/config.h"
 #include "engine/models/gpt2/gpt2_config.h"
-#include "tests/engine/checkpoint/support.h"
+#include "tests/engine/base/support.h"
 
 namespace whipsnake::engine {
 namespace {

@@ -5,14 +5,17 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <nlohmann/json.hpp>
+
+#include "engine/base/json.h"
+#include "engine/base/json_reader.h"
 #include "engine/base/status.h"
 #include "engine/checkpoint/checkpoint.h"
-#include "engine/checkpoint/json.h"
 #include "engine/models/convert.h"
+#include "engine/models/parameter_spec.h"
 #include "engine/models/random_model.h"
-#include "engine/models/random_tensors.h"
 #include "engine/quantize/quantize.h"
-#include "tests/engine/checkpoint/support.h"
+#include "tests/engine/base/support.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -27,11 +30,12 @@ struct ToyConfig {
 class ToyState final : public State {
  public:
   int64_t position() const override { return position_; }
+  void Advance(int64_t tokens) override { position_ += tokens; }
   absl::StatusOr<std::unique_ptr<State>> CloneAt(int64_t) const override {
     return std::make_unique<ToyState>(*this);
   }
   int64_t bytes() const override { return 0; }
-  void AppendMemory(std::vector<std::span<const std::byte>>&) const override {}
+  void AppendMemory(std::vector<MemoryPiece>&) const override {}
   void Save(std::span<std::byte>) const override {}
 
  private:
@@ -55,9 +59,6 @@ class ToyModel final : public Model {
   }
   absl::StatusOr<kernels::MatrixView<const float>> Forward(std::span<const Run>) override {
     return kernels::MatrixView<const float>(logits_.data(), 1, std::ssize(logits_));
-  }
-  std::vector<std::span<const std::byte>> DecodeWeights() const override {
-    return {std::as_bytes(std::span(logits_))};
   }
 
  private:
@@ -92,8 +93,8 @@ absl::StatusOr<std::unique_ptr<Model>> MakeToy(const ModelConfig& config,
   return std::make_unique<ToyModel>(std::move(logits));
 }
 
-void AddToyTensors(const ModelConfig& config, RandomTensors& tensors) {
-  tensors.Add("logits", {config.As<ToyConfig>().vocab_size}, Same(2));
+std::vector<ParameterSpec> ToyParameters(const ModelConfig& config) {
+  return {{"logits", {config.As<ToyConfig>().vocab_size}, ParameterRole::kBias, Constant(2)}};
 }
 
 absl::Status AnyRecipe(const Recipe&, const ModelConfig&) { return absl::OkStatus(); }
@@ -114,7 +115,7 @@ const Family kToyFamily = {
     .float_state_types = kStateTypes,
     .parse_config = ParseToy,
     .make_model = MakeToy,
-    .add_random_tensors = AddToyTensors,
+    .parameters = ToyParameters,
     .check_recipe = AnyRecipe,
     .quantize = QuantizeToy,
     .convert_activation = nullptr,

@@ -2,7 +2,7 @@
 // that logits depend neither on how a sequence is cut into runs nor on the rest of the batch.
 #include "engine/models/gpt2/gpt2.h"
 
-#include "engine/models/kv_state.h"
+#include "engine/layers/kv_state.h"
 #include "tests/engine/models/support.h"
 
 namespace whipsnake::engine {
@@ -201,12 +201,12 @@ TEST_F(Gpt2Test, StatesShareWholeBlocks) {
   const int64_t before = ledger_.used(Purpose::kStates);
   auto fork = state->Clone();
   EXPECT_EQ(ledger_.used(Purpose::kStates), before + block) << "the second, which is not full";
-  std::vector<std::span<const std::byte>> a, b;
+  std::vector<MemoryPiece> a, b;
   state->AppendMemory(a);
   (*fork)->AppendMemory(b);
   ASSERT_EQ(a.size(), 2u);
-  EXPECT_EQ(a[0].data(), b[0].data());
-  EXPECT_NE(a[1].data(), b[1].data());
+  EXPECT_EQ(a[0].address, b[0].address);
+  EXPECT_NE(a[1].address, b[1].address);
   state.reset();
   fork->reset();
   EXPECT_EQ(ledger_.used(Purpose::kStates), 0);
@@ -284,7 +284,7 @@ TEST_F(Gpt2Test, Bf16StaysNearFp32) {
 TEST_F(Gpt2Test, WeightsThatADecodeStepReadsAreAllButThePositions) {
   const auto model = Load(Golden("crrelu"));
   int64_t bytes = 0;
-  for (const auto& span : model->DecodeWeights()) bytes += std::ssize(span);
+  for (const auto& span : DecodeWeights(*model)) bytes += std::ssize(span);
   EXPECT_EQ(bytes, model->info().weights_bytes - 48 * 18 * 4);
 }
 

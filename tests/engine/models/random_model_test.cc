@@ -3,14 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "absl/strings/str_cat.h"
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/checkpoint/generation_config.h"
-#include "engine/checkpoint/random_tokenizer.h"
-#include "engine/models/mamba/mamba_config.h"
-#include "tests/engine/checkpoint/support.h"
+#include "engine/models/mamba/mamba_parameters.h"
+#include "tests/engine/base/support.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -59,7 +57,7 @@ TEST(WriteRandomModel, HasTheTensorsOfItsConfig) {
     ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
     int64_t elements = 0;
     for (const auto& [name, tensor] : (*checkpoint)->tensors()) elements += tensor.elements();
-    EXPECT_EQ(elements, config->parameters());
+    EXPECT_EQ(elements, CountParameters(MambaParameters(*config)));
 
     const int64_t d = config->hidden_size, E = config->intermediate_size, V = config->vocab_size;
     const char* embedding =
@@ -166,7 +164,7 @@ TEST(WriteRandomModel, RefusesAndLeavesNothing) {
   EXPECT_THAT(WriteRandomModel(R"({"model_type": "mamba", "hidden_size": 65536,
                                    "num_hidden_layers": 4096})",
                                1, directory / "model"),
-              Fails(Code::kResourceExhausted, "bytes of room"));
+              Fails(Code::kResourceExhausted, "bytes of free space"));
   EXPECT_THAT(WriteRandomModel(kTied, 1, directory / "no/parent"),
               Fails(Code::kNotFound, "no/parent"));
   EXPECT_EQ(directory.entries(), 0);
@@ -175,35 +173,6 @@ TEST(WriteRandomModel, RefusesAndLeavesNothing) {
   WriteBytes(directory / "full/file", "x");
   EXPECT_THAT(WriteRandomModel(kTied, 1, directory / "full"), Fails(Code::kAlreadyExists, "full"));
   EXPECT_EQ(directory.entries(), 1);
-}
-
-TEST(MakeByteLevelTokenizer, HasExactlyTheTokensAskedForAndEveryMergeIsValid) {
-  // The last size needs more tokens than there are pairs of bytes.
-  for (const int64_t tokens : {257, 258, 300, 50280, 257 + 65536 + 1000}) {
-    const json document = json::parse(MakeByteLevelTokenizer(tokens));
-    const auto vocabulary = document["model"]["vocab"].get<std::map<std::string, int64_t>>();
-    const auto merges = document["model"]["merges"].get<std::vector<std::string>>();
-    ASSERT_EQ(vocabulary.size(), tokens);
-    ASSERT_EQ(merges.size(), tokens - 257);
-    EXPECT_EQ(vocabulary.at("<|endoftext|>"), 0);
-    EXPECT_EQ(vocabulary.at("a"), 1 + 'a');
-    EXPECT_EQ(vocabulary.at("\xc4\xa0"), 1 + ' ') << "GPT-2 writes a space as U+0120";
-    EXPECT_EQ(vocabulary.at("\""), 1 + '"');
-    EXPECT_EQ(vocabulary.at("\xc5\x83"), 1 + 0xad)
-        << "a soft hyphen is the last of the others, U+0143";
-    std::set<int64_t> ids;
-    for (const auto& [token, id] : vocabulary) ids.insert(id);
-    EXPECT_EQ(ids.size(), tokens);
-    EXPECT_EQ(*ids.rbegin(), tokens - 1);
-    for (size_t i = 0; i < merges.size(); ++i) {
-      const size_t space = merges[i].find(' ');
-      const std::string left = merges[i].substr(0, space), right = merges[i].substr(space + 1);
-      const int64_t id = vocabulary.at(left + right);
-      EXPECT_EQ(id, 257 + i);
-      EXPECT_LT(vocabulary.at(left), id);
-      EXPECT_LT(vocabulary.at(right), id);
-    }
-  }
 }
 
 }  // namespace

@@ -48,7 +48,7 @@ TEST(QuantizeWeight, ALinearLayerKeeps30Decibels) {
       for (int64_t n = 0; n < outputs; ++n) {
         multiplier[n] = codes.scale[0] * w.scale[scale_per_row ? n : 0];
       }
-      kernels::QuantizedMatmul({codes.codes.data(), rows, inputs},
+      kernels::QuantizedMatmul(kernels::Context(), {codes.codes.data(), rows, inputs},
                                {w.codes.data(), kernels::DType::kI8, outputs, inputs},
                                {multiplier.data()},
                                kernels::MatrixView<float>(y.data(), rows, outputs));

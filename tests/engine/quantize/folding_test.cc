@@ -47,7 +47,7 @@ class FoldingTest : public testing::Test {
     for (int64_t i = 0; i < config.layers; ++i) {
       auto layer = ReadLayer(*checkpoint, config, i);
       EXPECT_TRUE(layer.ok()) << layer.status();
-      FoldLayer(config, recipe, *layer);
+      FoldLayer(kernels::Context(), config, recipe, *layer);
       const std::string prefix = absl::StrCat("backbone.layers.", i, ".");
       EXPECT_TRUE(set(prefix + "norm.weight", layer->norm));
       EXPECT_TRUE(set(prefix + "mixer.in_proj.weight", layer->in_proj));
@@ -56,9 +56,9 @@ class FoldingTest : public testing::Test {
         EXPECT_TRUE(set(prefix + "mixer.out_proj.bias", layer->out_proj_bias));
       }
     }
-    auto ends = ReadEnds(*checkpoint, config);
+    auto ends = ReadEmbeddingAndHead(*checkpoint, config);
     EXPECT_TRUE(ends.ok()) << ends.status();
-    FoldEnds(config, recipe, *ends);
+    FoldEmbeddingAndHead(kernels::Context(), config, recipe, *ends);
     EXPECT_TRUE(set("backbone.embeddings.weight", ends->embedding));
     EXPECT_TRUE(set("backbone.norm_f.weight", ends->norm));
     if (!ends->head.empty() && !set("lm_head.weight", ends->head)) {
@@ -113,8 +113,8 @@ TEST_F(FoldingTest, RotatedRowsUndoTheOutputsRotation) {
     for (float& value : weight) value = normal(random);
     for (float& value : y) value = normal(random);
     std::vector<float> rotated_weight = weight, rotated_y = y;
-    RotateRows({rotated_weight.data(), outputs, width});
-    RotateRows({rotated_y.data(), 1, width});
+    RotateRows(kernels::Context(), {rotated_weight.data(), outputs, width});
+    RotateRows(kernels::Context(), {rotated_y.data(), 1, width});
     for (int64_t n = 0; n < outputs; ++n) {
       double expected = 0, seen = 0;
       for (int64_t k = 0; k < width; ++k) {
@@ -134,11 +134,11 @@ TEST_F(FoldingTest, RotatedColumnsRotateTheOutputs) {
   std::vector<float> weight(rows * cols);
   for (float& value : weight) value = normal(random);
   std::vector<float> rotated = weight;
-  RotateColumns({rotated.data(), rows, cols});
+  RotateColumns(kernels::Context(), {rotated.data(), rows, cols});
   for (const int64_t c : {int64_t{0}, int64_t{63}, int64_t{64}, cols - 1}) {
     std::vector<float> column(rows);
     for (int64_t r = 0; r < rows; ++r) column[r] = weight[r * cols + c];
-    RotateRows({column.data(), 1, rows});
+    RotateRows(kernels::Context(), {column.data(), 1, rows});
     for (int64_t r = 0; r < rows; ++r) EXPECT_FLOAT_EQ(rotated[r * cols + c], column[r]);
   }
 }

@@ -9,8 +9,12 @@
 #include <csignal>
 #include <fstream>
 #include <limits>
+#include <map>
+#include <string>
+#include <vector>
 
 #include "engine/evaluate/perplexity.h"
+#include "engine/models/family.h"
 #include "engine/models/mamba/mamba_config.h"
 #include "nlohmann/json.hpp"
 #include "tests/engine/quantize/support.h"
@@ -315,7 +319,27 @@ TEST_F(QuantizeTest, AConfigThatDisagreesIsNamed) {
               HasSubstr("embeddings.weight"));
   EXPECT_THAT(load_with([&](Config c) { c[key].erase("output_rotation"); }),
               HasSubstr("output_rotation"));
-  EXPECT_THAT(load_with([&](Config c) { c["state_size"] = 8; }), HasSubstr("x_proj.qweight"));
+  EXPECT_THAT(load_with([&](Config c) { c["state_size"] = 8; }), HasSubstr("B_scale"));
+}
+
+// Beside the scales of codes, which the float model does not have.
+TEST_F(QuantizeTest, AQuantizedModelVisitsTheParametersOfTheFloatOne) {
+  const std::string out = Quantized(SmallConfig());
+  const auto config = ReadModelConfig(out);
+  ASSERT_TRUE(config.ok());
+  std::map<std::string, std::vector<int64_t>> declared, visited;
+  for (const auto& spec : config->family->parameters(*config)) declared[spec.name] = spec.shape;
+  const auto model = LoadModel(out, {}, environment());
+  ASSERT_TRUE(model.ok()) << model.status();
+  int64_t bytes = 0;
+  (*model)->VisitParameters([&](const Parameter& parameter) {
+    EXPECT_EQ(std::ssize(parameter.bytes), parameter.elements() * ByteSize(parameter.dtype))
+        << parameter.name;
+    bytes += std::ssize(parameter.bytes);
+    if (parameter.role != ParameterRole::kCodeScale) visited[parameter.name] = parameter.shape;
+  });
+  EXPECT_EQ(visited, declared);
+  EXPECT_EQ((*model)->info().weights_bytes, bytes);
 }
 
 TEST_F(QuantizeTest, AnotherSchemeThanTheDirectorysIsRefused) {

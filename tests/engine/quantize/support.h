@@ -15,8 +15,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "engine/base/files.h"
 #include "engine/checkpoint/checkpoint.h"
-#include "engine/checkpoint/files.h"
 #include "engine/models/random_model.h"
 #include "engine/quantize/quantize.h"
 

@@ -1,6 +1,7 @@
 // Regular expressions, choices, the budget, and what all forms share.
 #include "engine/structured/constraint.h"
 
+#include <cstring>
 #include <thread>
 
 #include "tests/engine/structured/support.h"
@@ -61,6 +62,18 @@ TEST(RegexTest, RefusesWhatItDoesNotKnow) {
   EXPECT_EQ(Regex(std::string(300, '(')).field(), "regex");
   EXPECT_EQ(Regex(std::string(70'000, 'a')).field(), "regex");
   EXPECT_EQ(Regex("((a{10000}){10000}){10000}").field(), "regex") << "too long a text";
+}
+
+TEST(RegexTest, SaysWhatIsWrongAndWhere) {
+  const auto starts = [](const char* regex, const char* message) {
+    EXPECT_EQ(Regex(regex).status().message().substr(0, std::strlen(message)), message);
+  };
+  starts("(?i)a",
+         "regex: a group of another kind at character 2 seen, expected (...), (?:...) or "
+         "(?<name>...): look-around and inline flags are not supported");
+  starts("\\b", "regex: an unknown escape at character 1 seen, expected \\d ");
+  starts("a{10001}", "regex: too many repetitions at character 7 seen, expected at most 10000");
+  starts("a^b", "regex: '^' at character 1 seen, expected '^' only at the start of a top-level");
 }
 
 TEST(ChoicesTest, TheOutputIsOneOfThem) {

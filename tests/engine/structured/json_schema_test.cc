@@ -2,7 +2,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "engine/tokenizer/utf8.h"
+#include "engine/base/utf8.h"
 #include "tests/engine/structured/support.h"
 
 namespace whipsnake::engine {

@@ -1,8 +1,8 @@
 #include <string>
 #include <vector>
 
+#include "engine/base/utf8.h"
 #include "engine/tokenizer/tokenizer.h"
-#include "engine/tokenizer/utf8.h"
 #include "gtest/gtest.h"
 #include "tests/engine/tokenizer/test_util.h"
 
@@ -57,31 +57,6 @@ TEST(StreamDecoderTest, ACharacterComesWithItsLastByteAndNotLater) {
       EXPECT_EQ(decoder.Push(id), i + 1 == character.size() ? character : "");
     }
     EXPECT_EQ(decoder.Finish(), "");
-  }
-}
-
-TEST(Utf8Test, EachMaximalSubpartBecomesOneReplacementCharacter) {
-  // The example in section 3.9, table 3-11, of the Unicode Standard, and a text that ends inside a
-  // character.
-  std::string text;
-  AppendLossy("\x61\xF1\x80\x80\xE1\x80\xC2\x62\x80\x63\x80\xBF\x64", &text);
-  EXPECT_EQ(text, "a\uFFFD\uFFFD\uFFFDb\uFFFDc\uFFFD\uFFFDd");
-  text.clear();
-  AppendLossy("\xF0\x9F\x98", &text);
-  EXPECT_EQ(text, "\uFFFD");
-}
-
-TEST(Utf8Test, EveryCodePointGoesThereAndBack) {
-  for (char32_t code_point = 0; code_point < 0x110000; ++code_point) {
-    if (code_point >= 0xD800 && code_point < 0xE000) continue;
-    std::string text;
-    AppendUtf8(code_point, &text);
-    ASSERT_EQ(FindInvalidUtf8(text), std::string::npos);
-    ASSERT_EQ(CodePointBefore("a" + text, 1 + text.size()), code_point);
-    for (size_t length = 1; length < text.size(); ++length) {
-      ASSERT_EQ(IncompleteTail("x" + text.substr(0, length)), length);
-    }
-    ASSERT_EQ(IncompleteTail(text), 0);
   }
 }
 

@@ -3,12 +3,13 @@
 #include <fstream>
 #include <iterator>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <random>
 #include <string>
 
 #include "benchmark/benchmark.h"
+#include "engine/base/json_reader.h"
 #include "engine/tokenizer/gpt2_scanner.h"
-#include "engine/tokenizer/json_view.h"
 #include "engine/tokenizer/regex.h"
 #include "engine/tokenizer/tokenizer.h"
 
