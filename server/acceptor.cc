@@ -86,7 +86,7 @@ int64_t OpenSockets::CountShutDown() {
   return CountLocked(/*shut_down=*/true);
 }
 
-bool OpenSockets::FewerThan(int64_t limit) {
+bool OpenSockets::CountBelow(int64_t limit) {
   engine::MutexLock lock(mutex_);
   return std::ssize(by_number_) < limit || CountLocked(/*shut_down=*/false) < limit;
 }
@@ -177,7 +177,7 @@ int Acceptor::AcceptSome() {
     if (accepted.get() >= 0) {
       // An exception ends only this connection.
       RunGuarded(options_.name, [&] {
-        if (!MakeRoom()) return;
+        if (!AdmitConnection()) return;
         sockets_.Add(accepted.get());
         handler_(accepted.Release(), address, size);
       });
@@ -186,12 +186,12 @@ int Acceptor::AcceptSome() {
     const int error = errno;
     if (error == EAGAIN || error == EWOULDBLOCK) return 0;
     if (IsShortage(error)) {
-      LogLimited(LogLevel::kWarning, "connections have to wait",
+      LogLimited(LogLevel::kWarning, "cannot accept connections; they wait",
                  {{"port", options_.name}, {"reason", std::strerror(error)}});
       return kPauseMilliseconds;
     }
     if (IsBroken(error)) {
-      Log(LogLevel::kError, "the port has ceased to listen",
+      Log(LogLevel::kError, "the port stopped listening",
           {{"port", options_.name}, {"reason", std::strerror(error)}});
       return -1;
     }
@@ -205,8 +205,8 @@ bool Acceptor::OwnerIsBehind() {
 }
 
 // Returns whether one more connection is allowed.
-bool Acceptor::MakeRoom() {
-  if (sockets_.FewerThan(options_.max_connections)) return true;
+bool Acceptor::AdmitConnection() {
+  if (sockets_.CountBelow(options_.max_connections)) return true;
   ++turned_away_;
   LogLimited(LogLevel::kWarning, "too many connections",
              {{"port", options_.name}, {"limit", options_.max_connections}});

@@ -32,7 +32,7 @@ class OpenSockets {
   int64_t Count();
   // Returns whether fewer than `limit` are in use. Checks no sockets if fewer than `limit` are
   // tracked.
-  bool FewerThan(int64_t limit);
+  bool CountBelow(int64_t limit);
   // Shuts down the socket that was added first. Its owner sees the connection end.
   void ShutDownOldest();
   // Returns how many have been shut down and are still open, because their owner is behind.
@@ -46,7 +46,7 @@ class OpenSockets {
     bool shut_down = false;
   };
   static bool IsOpen(int descriptor, const Socket& socket);
-  // Forgets closed sockets and counts the others.
+  // Removes closed sockets and counts the others.
   int64_t CountLocked(bool shut_down) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   engine::Mutex mutex_;
@@ -101,7 +101,7 @@ class Acceptor {
   // Accepts up to a bounded number of pending connections. Returns for how many milliseconds not to
   // try again; -1 means forever.
   int AcceptSome();
-  bool MakeRoom();
+  bool AdmitConnection();
   // Returns whether as many connections as the limit were closed to make room, and their owner has
   // not noticed yet. It may refuse more of them than it has room for, so they wait.
   bool OwnerIsBehind();

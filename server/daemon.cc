@@ -1,6 +1,8 @@
 #include "server/daemon.h"
 
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/server.h>
+#include <grpcpp/server_builder.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -153,7 +155,7 @@ absl::Status CheckOptions(const DaemonOptions& options) {
 void SweepModelRoot(const std::string& root) {
   if (root.empty()) return;
   for (const std::string& path : engine::SweepTemporaries(root, /*deep=*/true)) {
-    Log(LogLevel::kInfo, "removed what was left of a quantization", {{"path", path}});
+    Log(LogLevel::kInfo, "removed files of an interrupted quantization", {{"path", path}});
   }
 }
 
@@ -187,8 +189,8 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(DaemonOptions options) {
        {"memory_limit_bytes", budget.engine_bytes},
        {"rpc_buffer_bytes", budget.rpc_buffer_bytes},
        {"max_connections", budget.connections.grpc}});
-  // Announce all models, as LOADING, before the first one is loaded.
-  for (const ModelSource& source : sources) RETURN_IF_ERROR(daemon->models_.Announce(source));
+  // Register all models, as LOADING, before the first one is loaded.
+  for (const ModelSource& source : sources) RETURN_IF_ERROR(daemon->models_.Register(source));
   daemon->loading_ = std::thread(&Daemon::LoadStartupModels, daemon.get(), std::move(sources));
   return daemon;
 }
@@ -238,7 +240,7 @@ Daemon::Daemon(DaemonOptions options, DataDirectory data, const Budget& budget)
           {&metrics_, &ledger_, &active_calls_, budget.threads, start_time_,
            [this](std::optional<std::chrono::milliseconds> grace) { RequestDrain(grace); }}),
       grace_(options_.grace_period) {
-  FillMetrics();
+  RegisterComputedMetrics();
 }
 
 Daemon::~Daemon() {
@@ -246,7 +248,7 @@ Daemon::~Daemon() {
   Wait();
 }
 
-void Daemon::FillMetrics() {
+void Daemon::RegisterComputedMetrics() {
   metrics_.build_info
       .With({std::string(Version()), std::string(Commit()),
              std::string(kernels::Name(kernels::ActiveIsa())),
@@ -274,12 +276,12 @@ absl::Status Daemon::StartGrpc(const ListenAddress& address) {
                                               .max_connections = budget_.connections.grpc,
                                               .at_limit = Acceptor::AtLimit::kRefuse,
                                               .dead_after = options_.keepalive_timeout}));
-  ShowConnections("grpc", *grpc_acceptor_);
+  RegisterConnectionMetrics("grpc", *grpc_acceptor_);
   SetServing(false);
   if (options_.reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
   using ExternalConnections = grpc::ServerBuilder::experimental_type::ExternalConnectionType;
-  hand_over_ = builder.experimental().AddExternalConnectionAcceptor(
+  external_acceptor_ = builder.experimental().AddExternalConnectionAcceptor(
       ExternalConnections::FROM_FD, grpc::InsecureServerCredentials());
   builder.SetMaxReceiveMessageSize(kMaxReceiveBytes);
   builder.SetResourceQuota(grpc::ResourceQuota("rpc").Resize(budget_.rpc_buffer_bytes));
@@ -306,18 +308,18 @@ absl::Status Daemon::StartGrpc(const ListenAddress& address) {
   grpc_acceptor_->Start([this](int descriptor, const sockaddr*, socklen_t) {
     grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters connection;
     connection.fd = descriptor;
-    hand_over_->HandleNewConnection(&connection);
+    external_acceptor_->HandleNewConnection(&connection);
   });
   return absl::OkStatus();
 }
 
 absl::Status Daemon::StartHttp(const ListenAddress& address) {
   ASSIGN_OR_RETURN(http_, HttpServer::Start(address, Routes(), budget_.connections.http));
-  ShowConnections("http", http_->acceptor());
+  RegisterConnectionMetrics("http", http_->acceptor());
   return absl::OkStatus();
 }
 
-void Daemon::ShowConnections(const std::string& port, const Acceptor& acceptor) {
+void Daemon::RegisterConnectionMetrics(const std::string& port, const Acceptor& acceptor) {
   metrics_.connections.Put({port}, std::make_unique<Computed>([&acceptor] {
                              return static_cast<double>(acceptor.connections());
                            }));
@@ -346,12 +348,12 @@ HttpRoutes Daemon::Routes() {
 
 HttpResponse Daemon::Liveness() {
   if (grpc_acceptor_->is_listening()) return {.body = "ok\n"};
-  return {kServiceUnavailable, "the gRPC port has ceased to listen\n"};
+  return {kServiceUnavailable, "the gRPC port stopped listening\n"};
 }
 
 HttpResponse Daemon::Readiness() {
   if (active_calls_.closed()) return {kServiceUnavailable, "draining\n"};
-  const std::string reason = models_.WhyNotReady();
+  const std::string reason = models_.NotReadyReason();
   if (!reason.empty()) return {kServiceUnavailable, reason + "\n"};
   return {.body = "ready\n"};
 }
@@ -410,7 +412,7 @@ void Daemon::Wait() {
     grace = grace_;
   }
   if (!active_calls_.WaitUntilIdle(steady_clock::now() + grace)) {
-    Log(LogLevel::kWarning, "the grace period is over: what still runs is stopped");
+    Log(LogLevel::kWarning, "the grace period is over; the remaining requests are stopped");
     active_calls_.AbortAll();
     active_calls_.WaitUntilIdle(steady_clock::now() + kAbortTime);
   }

@@ -3,8 +3,6 @@
 #ifndef WHIPSNAKE_SERVER_DAEMON_H_
 #define WHIPSNAKE_SERVER_DAEMON_H_
 
-#include <grpcpp/grpcpp.h>
-
 #include <chrono>
 #include <memory>
 #include <optional>
@@ -35,6 +33,13 @@
 #include "server/rpc/health_service.h"
 #include "server/rpc/model_service.h"
 #include "server/rpc/state_service.h"
+
+namespace grpc {
+class Server;
+namespace experimental {
+class ExternalConnectionAcceptor;
+}  // namespace experimental
+}  // namespace grpc
 
 namespace whipsnake::server {
 
@@ -117,8 +122,8 @@ class Daemon {
 
   absl::Status StartGrpc(const ListenAddress& address);
   absl::Status StartHttp(const ListenAddress& address);
-  void FillMetrics();
-  void ShowConnections(const std::string& port, const Acceptor& acceptor);
+  void RegisterComputedMetrics();
+  void RegisterConnectionMetrics(const std::string& port, const Acceptor& acceptor);
   HttpRoutes Routes();
   HttpResponse Liveness();
   HttpResponse Readiness();
@@ -147,7 +152,7 @@ class Daemon {
   ModelService model_service_;
   AdminService admin_service_;
   std::unique_ptr<grpc::Server> server_;
-  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> hand_over_;  // to server_
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> external_acceptor_;  // to server_
   std::unique_ptr<Acceptor> grpc_acceptor_;
   std::unique_ptr<HttpServer> http_;
   std::thread loading_;

@@ -135,7 +135,7 @@ absl::Status WithFieldPrefix(const absl::Status& status, std::string_view prefix
   return result;
 }
 
-absl::Status BlameCheckpoint(const absl::Status& status) {
+absl::Status AsCheckpointError(const absl::Status& status) {
   switch (status.code()) {
     case absl::StatusCode::kInvalidArgument:
     case absl::StatusCode::kNotFound:

@@ -45,7 +45,7 @@ absl::Status WithFieldPrefix(const absl::Status& status, std::string_view prefix
 // Converts an error in a model's files. A wrong or missing file is not the request's fault, so
 // INVALID_ARGUMENT and NOT_FOUND become DATA_LOSS. A file that the system does not let the server
 // read becomes a StorageError. Other statuses, such as UNIMPLEMENTED, are returned unchanged.
-absl::Status BlameCheckpoint(const absl::Status& status);
+absl::Status AsCheckpointError(const absl::Status& status);
 
 // The error for clients when the server's own files fail: `text` with INTERNAL, or with
 // RESOURCE_EXHAUSTED if the disk is full. The original message is only logged, at error level. OK

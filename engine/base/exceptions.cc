@@ -13,7 +13,7 @@ absl::Status Describe() {
   try {
     throw;
   } catch (const std::bad_alloc& error) {
-    return absl::ResourceExhaustedError(absl::StrCat("no memory is left: ", error.what()));
+    return absl::ResourceExhaustedError(absl::StrCat("out of memory: ", error.what()));
   } catch (const std::system_error& error) {
     const bool shortage = error.code() == std::errc::resource_unavailable_try_again;
     return shortage ? absl::ResourceExhaustedError(error.what())

@@ -28,8 +28,8 @@ struct EmbeddingRun {
   int64_t first_position = 0;
 };
 
-// Writes the rows of all runs, one run after another, to y[T,D] in fp32. Products and sums are fp32,
-// each rounded on its own, so the result is the same on every device. `runs` may be empty.
+// Writes the rows of all runs, one run after another, to y[T,D] in fp32. Products and sums are
+// fp32, each rounded on its own, so the result is the same on every device. `runs` may be empty.
 void Embed(const Context& context, std::span<const EmbeddingRun> runs,
            const EmbeddingTables& tables, MatrixView<float> y);
 

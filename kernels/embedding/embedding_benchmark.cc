@@ -1,12 +1,11 @@
 // T rows of the embedding of GPT-2 124M.
-#include "kernels/embedding/embedding.h"
-
 #include <benchmark/benchmark.h>
 
 #include <random>
 #include <vector>
 
 #include "kernels/benchmark_context.h"
+#include "kernels/embedding/embedding.h"
 
 namespace whipsnake::kernels {
 namespace {
@@ -20,8 +19,8 @@ void BM_Embed(benchmark::State& state, DType dtype) {
   std::vector<int32_t> tokens(rows);
   std::mt19937 random(1);
   for (int32_t& token : tokens) token = static_cast<int32_t>(random() % kTokens);
-  const EmbeddingTables tables{{table.data(), {dtype}, kTokens, kWidth}, scale.data(),
-                               positions.data()};
+  const EmbeddingTables tables{
+      {table.data(), {dtype}, kTokens, kWidth}, scale.data(), positions.data()};
   const EmbeddingRun run{tokens, 0};
   for (auto _ : state) Embed(BenchmarkContext(), {&run, 1}, tables, {y.data(), rows, kWidth});
   state.SetItemsProcessed(state.iterations() * rows * kWidth);

@@ -1,4 +1,5 @@
-// Reads and writes memory and computes little, so the compiler's vector code of the baseline serves.
+// Reads and writes memory and computes little, so the compiler's vector code of the baseline
+// serves.
 #include <cstring>
 
 #include "kernels/cpu/parallel.h"

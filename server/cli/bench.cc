@@ -203,49 +203,44 @@ absl::StatusOr<int> Bench(const BenchFlags& flags, const Output& output) {
 
 void AddBenchCommand(CommandLine& line) {
   auto flags = std::make_shared<BenchFlags>();
-  CLI::App& command =
+  Command command =
       line.Add("bench", "Times a model's prefill and decode in this process",
                "  whipsnake bench --model deploy/models/mamba-demo --scheme fp32,bf16\n"
                "  whipsnake bench --config config.json --random-weights --batch 4 --json\n"
                "  whipsnake bench --config config.json --random-weights "
                "--scheme fp32,bf16,quamba-w8a8\n",
                [flags](const Output& output) { return Bench(*flags, output); });
-  CLI::Option_group& source = *command.add_option_group("Model", "One of the two");
-  source.require_option(1);
-  source.add_option("--model", flags->model, "A model directory")->type_name("DIR");
-  CLI::Option* config =
-      source.add_option("--config", flags->config, "A config.json")->type_name("FILE");
-  CLI::Option* random =
-      command.add_flag("--random-weights", flags->random_weights,
-                       "With --config: draws its weights, in a directory under TMPDIR");
-  random->needs(config);
-  config->needs(random);
+  OptionGroup source = command.AddOneOf("Model", "One of the two");
+  source.AddOption("--model", flags->model, "A model directory").TypeName("DIR");
+  Option config = source.AddOption("--config", flags->config, "A config.json").TypeName("FILE");
+  Option random = command.AddFlag("--random-weights", flags->random_weights,
+                                  "With --config: draws its weights, in a directory under TMPDIR");
+  random.Needs(config);
+  config.Needs(random);
   command
-      .add_option("--scheme", flags->schemes,
-                  engine::SchemeNames(engine::AllSchemes()) +
-                      "; several with commas between them alternate (default: the directory's own, "
-                      "or fp32)")
-      ->delimiter(',')
-      ->allow_extra_args(false)
-      ->type_name("S,...");
+      .AddOption("--scheme", flags->schemes,
+                 engine::SchemeNames(engine::AllSchemes()) +
+                     "; several with commas between them alternate (default: the directory's own, "
+                     "or fp32)")
+      .CommaSeparated()
+      .TypeName("S,...");
   command
-      .add_option(
+      .AddOption(
           "--calibration", flags->calibration,
           "What quantized schemes are calibrated with (default with --random-weights: random "
           "tokens)")
-      ->type_name("FILE");
+      .TypeName("FILE");
   command
-      .add_option(
+      .AddOption(
           "--state-type", flags->state_type,
           "How states are kept: fp32, bf16 or int8 (default: a transformer's like its weights, a "
           "Mamba's fp32); of a float Mamba fp32 alone")
-      ->type_name("TYPE");
-  const CLI::Range positive(1, 1 << 20);
+      .TypeName("TYPE");
   const auto count = [&](const char* name, auto& value, const char* description) {
-    command.add_option(name, value, description)
-        ->check(positive)
-        ->type_name("N")
-        ->capture_default_str();
+    command.AddOption(name, value, description)
+        .IntegerRange(1, 1 << 20)
+        .TypeName("N")
+        .ShowDefault();
   };
   count("--repeat", flags->repeat, "Rounds; the medians are over all of them");
   count("--batch", flags->shape.batch, "Sequences that decode together");

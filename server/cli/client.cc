@@ -1,5 +1,8 @@
 #include "server/cli/client.h"
 
+#include <grpcpp/create_channel.h>
+#include <grpcpp/security/credentials.h>
+#include <grpcpp/support/status.h>
 #include <pthread.h>
 #include <signal.h>
 
@@ -79,13 +82,13 @@ std::string Advice(const grpc::Status& status, const Json& details, const Client
 
 }  // namespace
 
-void AddClientFlags(CLI::App& command, ClientFlags& flags) {
-  command.add_option("--server", flags.server, "The server's address")
-      ->type_name("HOST:PORT")
-      ->capture_default_str();
+void AddClientFlags(Command command, ClientFlags& flags) {
+  command.AddOption("--server", flags.server, "The server's address")
+      .TypeName("HOST:PORT")
+      .ShowDefault();
 }
 
-std::shared_ptr<grpc::Channel> Connect(const ClientFlags& flags) {
+std::shared_ptr<grpc::ChannelInterface> Connect(const ClientFlags& flags) {
   return grpc::CreateChannel(flags.server, grpc::InsecureChannelCredentials());
 }
 

@@ -2,9 +2,6 @@
 #ifndef WHIPSNAKE_SERVER_CLI_CLIENT_H_
 #define WHIPSNAKE_SERVER_CLI_CLIENT_H_
 
-#include <grpcpp/grpcpp.h>
-
-#include <CLI/CLI.hpp>
 #include <atomic>
 #include <csignal>
 #include <functional>
@@ -13,6 +10,12 @@
 #include <thread>
 
 #include "absl/status/status.h"
+#include "server/cli/command.h"
+
+namespace grpc {
+class ChannelInterface;
+class Status;
+}  // namespace grpc
 
 namespace whipsnake::server {
 
@@ -20,9 +23,9 @@ namespace whipsnake::server {
 struct ClientFlags {
   std::string server = "127.0.0.1:8500";
 };
-void AddClientFlags(CLI::App& command, ClientFlags& flags);
+void AddClientFlags(Command command, ClientFlags& flags);
 
-std::shared_ptr<grpc::Channel> Connect(const ClientFlags& flags);
+std::shared_ptr<grpc::ChannelInterface> Connect(const ClientFlags& flags);
 
 // Converts a failed call's status to one with a readable message: what is wrong, with the details
 // that the server sent (field, retry time), and what to do next. The details are attached for

@@ -1,54 +1,141 @@
 // How a subcommand of `whipsnake` is declared.
 //
-// A command file defines one of the functions listed below. It adds the command and its flags:
+// A command file defines one of the functions listed below. It adds the command and its options:
 //
 //   void AddPingCommand(CommandLine& line) {
 //     auto flags = std::make_shared<PingFlags>();
-//     CLI::App& command = line.Add(
+//     Command command = line.Add(
 //         "ping", "Checks that the server answers",
 //         "  whipsnake ping --server 127.0.0.1:8500\n",
 //         [flags](const Output& output) { return Ping(*flags, output); });
-//     command.add_option("--server", flags->server, "The server's address")->capture_default_str();
+//     command.AddOption("--server", flags->server, "The server's address").ShowDefault();
 //   }
+//
+// The parser, CLI11, is only used in command.cc, because its headers take seconds to compile.
 #ifndef WHIPSNAKE_SERVER_CLI_COMMAND_H_
 #define WHIPSNAKE_SERVER_CLI_COMMAND_H_
 
-#include <CLI/CLI.hpp>
+#include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "server/cli/output.h"
 
+namespace CLI {
+class App;
+class Option;
+}  // namespace CLI
+
 namespace whipsnake::server {
 
-// Runs a command once its flags are parsed. Returns the process's exit code: 0 for success, 1 for a
-// negative answer (a server that is not healthy). If it returns an error, the caller prints the
-// error and the exit code is 1. Exit code 2 is only for wrong flags.
+// The types up to CommandGroup are handles: cheap to copy, and valid as long as their CommandLine.
+
+// An option of a command, with a value or without one, or a positional argument.
+class Option {
+ public:
+  // Names the value in --help ("FILE"). Without it, --help names the value's type.
+  Option TypeName(const std::string& name);
+  // Shows the variable's current value as the default in --help.
+  Option ShowDefault();
+  // Lists the option under this heading in --help.
+  Option Heading(const std::string& heading);
+
+  Option Required();
+  // Refuses the option together with `other`.
+  Option Excludes(Option other);
+  // Refuses the option without `other`.
+  Option Needs(Option other);
+
+  // What a value may be; other values are refused. --help shows it unless there is a TypeName. Both
+  // bounds of a range are included.
+  Option IntegerRange(int64_t least, int64_t most);
+  Option RealRange(double least, double most);
+  Option Positive();
+  Option Choices(std::vector<std::string> choices);
+  // Accepts sizes with a unit: 64MB, 1GiB. A unit with or without an i is a power of 1024.
+  Option ByteSize();
+
+  // For a vector: each use of the option adds one value; the next argument is not part of it.
+  // Without it, the option takes all arguments up to the next option.
+  Option Repeatable();
+  // For a vector: one argument has the values, with commas between them.
+  Option CommaSeparated();
+
+ private:
+  friend class OptionGroup;
+  explicit Option(CLI::Option* option) : option_(option) {}
+
+  CLI::Option* option_;
+};
+
+// A set of options: those of a command, or a part of them.
+class OptionGroup {
+ public:
+  // Adds an option that sets `value`, which must outlive the CommandLine. `name` starts with "--";
+  // without dashes it is a positional argument. An option that is not given leaves `value` as it
+  // is. Value is one of std::string, int32_t, int64_t, uint64_t, float, double; std::optional of
+  // these; std::vector of std::string or int32_t.
+  template <typename Value>
+  Option AddOption(const std::string& name, Value& value, const std::string& description);
+  // Adds an option without a value, which sets `value` to true.
+  Option AddFlag(const std::string& name, bool& value, const std::string& description);
+
+ protected:
+  friend class Command;
+  explicit OptionGroup(CLI::App* app) : app_(app) {}
+
+  CLI::App* app_;
+};
+
+class Command : public OptionGroup {
+ public:
+  // Adds options of which exactly one must be given, under a heading of their own in --help.
+  OptionGroup AddOneOf(const std::string& heading, const std::string& description);
+
+ private:
+  friend class CommandLine;
+  using OptionGroup::OptionGroup;
+};
+
+// A word with commands below it, such as `models`.
+class CommandGroup {
+ private:
+  friend class CommandLine;
+  explicit CommandGroup(CLI::App* app) : app_(app) {}
+
+  CLI::App* app_;
+};
+
+// Runs a command once its options are parsed. Returns the process's exit code: 0 for success, 1 for
+// a negative answer (a server that is not healthy). If it returns an error, the caller prints the
+// error and the exit code is 1. Exit code 2 is only for wrong options.
 using Action = std::function<absl::StatusOr<int>(const Output& output)>;
 
-// The tree of commands, and, after Run, the selected one.
+// The tree of commands, and, after Run, the selected one. Not thread-safe.
 class CommandLine {
  public:
   CommandLine();
+  ~CommandLine();
 
-  // Adds a command, with --json besides its own flags. `examples` are printed at the end of its
-  // --help: one per line, indented by two. The flags that `action` reads must live as long as
-  // `action`. To refuse a combination of flags, throw CLI::ValidationError in an option's callback,
-  // or return INVALID_ARGUMENT from the action.
-  CLI::App& Add(const std::string& name, const std::string& description,
-                const std::string& examples, Action action);
+  // Adds a command, with --json besides its own options. `examples` are printed at the end of its
+  // --help: one per line, indented by two. The variables that `action` reads must live as long as
+  // `action`. To refuse a combination of options that Option cannot express, return
+  // INVALID_ARGUMENT from the action.
+  Command Add(const std::string& name, const std::string& description, const std::string& examples,
+              Action action);
   // Adds a command to a group, such as `models list`.
-  CLI::App& Add(CLI::App& group, const std::string& name, const std::string& description,
-                const std::string& examples, Action action);
-  // Adds a group, which only has commands below it.
-  CLI::App& AddGroup(const std::string& name, const std::string& description);
+  Command Add(CommandGroup group, const std::string& name, const std::string& description,
+              const std::string& examples, Action action);
+  CommandGroup AddGroup(const std::string& name, const std::string& description);
 
   // Parses the arguments, runs the command and reports its error. Returns the exit code.
   int Run(int argc, char** argv);
 
  private:
-  CLI::App app_;
+  std::unique_ptr<CLI::App> app_;
   bool json_ = false;
   std::string isa_;
   Action chosen_;
@@ -62,7 +149,7 @@ void AddHealthCommand(CommandLine& line);
 void AddInitCommand(CommandLine& line);
 void AddLoadCommand(CommandLine& line);
 void AddModelsCommands(CommandLine& line);
-void AddQuantizationCommands(CommandLine& line, CLI::App& models);  // in the group `models`
+void AddQuantizationCommands(CommandLine& line, CommandGroup models);
 void AddQuantizeCommand(CommandLine& line);
 void AddServeCommand(CommandLine& line);
 void AddStatesCommands(CommandLine& line);

@@ -50,24 +50,24 @@ absl::StatusOr<int> Convert(const ConvertFlags& flags, const Output& output) {
 
 void AddConvertCommand(CommandLine& line) {
   auto flags = std::make_shared<ConvertFlags>();
-  CLI::App& command = line.Add(
+  Command command = line.Add(
       "convert", "Writes a GPT-2 with another activation, ready to be fine-tuned",
       "  whipsnake convert --model models/gpt2 --activation crrelu --out models/gpt2-crrelu\n",
       [flags](const Output& output) { return Convert(*flags, output); });
-  command.add_option("--model", flags->model, "The model directory, in float")
-      ->required()
-      ->type_name("DIR");
-  command.add_option("--activation", flags->activation, engine::ActivationNames())
-      ->required()
-      ->type_name("NAME");
+  command.AddOption("--model", flags->model, "The model directory, in float")
+      .Required()
+      .TypeName("DIR");
+  command.AddOption("--activation", flags->activation, engine::ActivationNames())
+      .Required()
+      .TypeName("NAME");
   command
-      .add_option("--epsilon", flags->epsilon,
-                  "Of crrelu: every layer's epsilon, of any sign (default: those of a model that "
-                  "has crrelu already, else 0.01)")
-      ->type_name("E");
-  command.add_option("--out", flags->out, "The directory to write; must not exist or be empty")
-      ->required()
-      ->type_name("DIR");
+      .AddOption("--epsilon", flags->epsilon,
+                 "Of crrelu: every layer's epsilon, of any sign (default: those of a model that "
+                 "has crrelu already, else 0.01)")
+      .TypeName("E");
+  command.AddOption("--out", flags->out, "The directory to write; must not exist or be empty")
+      .Required()
+      .TypeName("DIR");
 }
 
 }  // namespace whipsnake::server

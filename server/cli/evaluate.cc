@@ -85,32 +85,32 @@ absl::StatusOr<int> Evaluate(const EvaluateFlags& flags, const Output& output) {
 
 void AddEvaluateCommand(CommandLine& line) {
   auto flags = std::make_shared<EvaluateFlags>();
-  CLI::App& command = line.Add(
+  Command command = line.Add(
       "evaluate", "Measures how well a model directory predicts a text (perplexity)",
       "  whipsnake evaluate --model deploy/models/mamba-demo --text book.txt --window 256\n",
       [flags](const Output& output) { return Evaluate(*flags, output); });
-  command.add_option("--model", flags->model, "The model directory")->required()->type_name("DIR");
-  command.add_option("--text", flags->text, "A UTF-8 text file")->required()->type_name("FILE");
+  command.AddOption("--model", flags->model, "The model directory").Required().TypeName("DIR");
+  command.AddOption("--text", flags->text, "A UTF-8 text file").Required().TypeName("FILE");
   command
-      .add_option(
+      .AddOption(
           "--window", flags->window,
           "Tokens a window; each starts from an empty state (default: 2048 or the model's maximum)")
-      ->type_name("N");
+      .TypeName("N");
   command
-      .add_option("--scheme", flags->scheme,
-                  "How float weights are held: fp32 or bf16 (default: fp32). Of a quantized model: "
-                  "the one that it has")
-      ->type_name("SCHEME");
+      .AddOption("--scheme", flags->scheme,
+                 "How float weights are held: fp32 or bf16 (default: fp32). Of a quantized model: "
+                 "the one that it has")
+      .TypeName("SCHEME");
   command
-      .add_option(
+      .AddOption(
           "--state-type", flags->state_type,
           "How states are kept: fp32, bf16 or int8 (default: a transformer's like its weights, a "
           "Mamba's fp32); of a float Mamba fp32 alone")
-      ->type_name("TYPE");
-  command.add_option("--threads", flags->threads, "Threads to compute with")
-      ->check(CLI::Range(1, 1024))
-      ->type_name("N")
-      ->capture_default_str();
+      .TypeName("TYPE");
+  command.AddOption("--threads", flags->threads, "Threads to compute with")
+      .IntegerRange(1, 1024)
+      .TypeName("N")
+      .ShowDefault();
 }
 
 }  // namespace whipsnake::server

@@ -54,7 +54,7 @@ absl::StatusOr<int> Generate(const GenerateFlags& flags, const Output& output) {
 
 void AddGenerateCommand(CommandLine& line) {
   auto flags = std::make_shared<GenerateFlags>();
-  CLI::App& command =
+  Command command =
       line.Add("generate", "Generates text on a server and prints it as it comes",
                "  whipsnake generate --model demo --max-tokens 40 \"Elizabeth was\"\n"
                "  whipsnake generate --temperature 0.8 --top-p 0.9 --seed 7 \"Once upon a time\"\n"

@@ -2,7 +2,6 @@
 #ifndef WHIPSNAKE_SERVER_CLI_GENERATE_H_
 #define WHIPSNAKE_SERVER_CLI_GENERATE_H_
 
-#include <CLI/CLI.hpp>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -10,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "server/cli/client.h"
+#include "server/cli/command.h"
 #include "server/cli/output.h"
 #include "whipsnake/v1/generation.pb.h"
 #include "whipsnake/v1/state.pb.h"
@@ -22,7 +22,7 @@ struct PromptFlags {
   std::vector<int32_t> ids;
   std::string state;  // a saved state that the prompt continues
 };
-void AddPromptFlags(CLI::App& command, PromptFlags& flags);
+void AddPromptFlags(Command command, PromptFlags& flags);
 // Sets the prompt in either message; both use the same field names. INVALID_ARGUMENT if there is no
 // prompt and no state.
 absl::Status SetPrompt(const PromptFlags& flags, v1::GenerationParameters& parameters);
@@ -33,7 +33,7 @@ struct RetentionFlags {
   std::optional<double> seconds;
   bool on_disk = false;
 };
-void AddRetentionFlags(CLI::App& command, RetentionFlags& flags, const std::string& group);
+void AddRetentionFlags(Command command, RetentionFlags& flags, const std::string& heading);
 v1::StateRetention RetentionOf(const RetentionFlags& flags);
 
 // Every field of GenerationParameters, and the timeout.
@@ -71,7 +71,7 @@ struct GenerateFlags {
   std::optional<int32_t> logprobs;
   std::optional<double> timeout_seconds;
 };
-void AddGenerateFlags(CLI::App& command, GenerateFlags& flags);
+void AddGenerateFlags(Command command, GenerateFlags& flags);
 
 // Converts the flags. Reads the prompt from stdin if it is "-".
 absl::StatusOr<v1::GenerationParameters> ParametersOf(const GenerateFlags& flags, bool json);

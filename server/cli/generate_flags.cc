@@ -74,16 +74,14 @@ void SetStopping(const GenerateFlags& flags, v1::Stopping& stopping) {
 
 }  // namespace
 
-void AddPromptFlags(CLI::App& command, PromptFlags& flags) {
-  command.add_option("prompt", flags.text, "The text to continue; '-' reads it from stdin");
-  command.add_option("--prompt-ids", flags.ids, "The prompt as token ids: 70,1394,358")
-      ->delimiter(',')
-      ->type_name("ID,...")
-      ->allow_extra_args(false);
+void AddPromptFlags(Command command, PromptFlags& flags) {
+  command.AddOption("prompt", flags.text, "The text to continue; '-' reads it from stdin");
+  command.AddOption("--prompt-ids", flags.ids, "The prompt as token ids: 70,1394,358")
+      .CommaSeparated()
+      .TypeName("ID,...");
   command
-      .add_option("--state", flags.state,
-                  "A saved state that the prompt continues, if there is one")
-      ->type_name("HANDLE");
+      .AddOption("--state", flags.state, "A saved state that the prompt continues, if there is one")
+      .TypeName("HANDLE");
 }
 
 absl::Status SetPrompt(const PromptFlags& flags, v1::GenerationParameters& parameters) {
@@ -94,15 +92,15 @@ absl::Status SetPrompt(const PromptFlags& flags, v1::SaveStateRequest& request) 
   return SetPromptOf(flags, request);
 }
 
-void AddRetentionFlags(CLI::App& command, RetentionFlags& flags, const std::string& group) {
-  command.add_option("--ttl", flags.seconds, "Seconds that the state is kept [3600]")
-      ->check(CLI::Range(0.001, 2592000.0))
-      ->type_name("SECONDS")
-      ->group(group);
+void AddRetentionFlags(Command command, RetentionFlags& flags, const std::string& heading) {
+  command.AddOption("--ttl", flags.seconds, "Seconds that the state is kept [3600]")
+      .RealRange(0.001, 2592000.0)
+      .TypeName("SECONDS")
+      .Heading(heading);
   command
-      .add_flag("--on-disk", flags.on_disk,
-                "Keeps the state in the server's --data, where it survives a restart")
-      ->group(group);
+      .AddFlag("--on-disk", flags.on_disk,
+               "Keeps the state in the server's --data, where it survives a restart")
+      .Heading(heading);
 }
 
 v1::StateRetention RetentionOf(const RetentionFlags& flags) {
@@ -115,32 +113,31 @@ v1::StateRetention RetentionOf(const RetentionFlags& flags) {
   return retention;
 }
 
-void AddGenerateFlags(CLI::App& command, GenerateFlags& flags) {
+void AddGenerateFlags(Command command, GenerateFlags& flags) {
   AddClientFlags(command, flags.client);
   AddPromptFlags(command, flags.prompt);
   command
-      .add_option("--model", flags.model, "The model's name; optional if the server has one model")
-      ->type_name("NAME");
-  command.add_option("--request-id", flags.request_id, "A name for the server's log")
-      ->type_name("ID");
-  command.add_option("--priority", flags.priority, "Priority of the request in the queue")
-      ->check(CLI::IsMember({"high", "normal", "low"}))
-      ->capture_default_str();
+      .AddOption("--model", flags.model, "The model's name; optional if the server has one model")
+      .TypeName("NAME");
+  command.AddOption("--request-id", flags.request_id, "A name for the server's log").TypeName("ID");
+  command.AddOption("--priority", flags.priority, "Priority of the request in the queue")
+      .Choices({"high", "normal", "low"})
+      .ShowDefault();
   command
-      .add_option(
+      .AddOption(
           "--client", flags.client_name,
           "Client that the request counts for; clients get equal shares (default: this machine's "
           "address)")
-      ->type_name("NAME");
-  command.add_option("--timeout", flags.timeout_seconds, "Seconds after which to give up")
-      ->check(CLI::Range(0.001, 86400.0))
-      ->type_name("SECONDS");
+      .TypeName("NAME");
+  command.AddOption("--timeout", flags.timeout_seconds, "Seconds after which to give up")
+      .RealRange(0.001, 86400.0)
+      .TypeName("SECONDS");
 
   // Omitted values come from the model's generation_config.json, otherwise they are as in the
   // brackets.
   const std::string sampling = "Sampling";
   const auto sample = [&](const char* name, auto& value, const char* description) {
-    command.add_option(name, value, description)->type_name("X")->group(sampling);
+    command.AddOption(name, value, description).TypeName("X").Heading(sampling);
   };
   sample("--temperature", flags.temperature,
          "0 always takes the likeliest token [the model's, else 1]");
@@ -154,80 +151,78 @@ void AddGenerateFlags(CLI::App& command, GenerateFlags& flags) {
          "Above 0: against tokens that the output has [0]");
   sample("--frequency-penalty", flags.frequency_penalty,
          "Above 0: penalizes tokens by how often the output has them [0]");
-  command.add_option("--logit-bias", flags.logit_bias, "Added to a token's logit; repeatable")
-      ->type_name("ID=BIAS")
-      ->allow_extra_args(false)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
-      ->group(sampling);
+  command.AddOption("--logit-bias", flags.logit_bias, "Added to a token's logit; repeatable")
+      .TypeName("ID=BIAS")
+      .Repeatable()
+      .Heading(sampling);
   sample("--seed", flags.seed, "The same seed gives the same text [random]");
 
   const std::string stopping = "Stopping";
   command
-      .add_option("--max-tokens", flags.max_tokens,
-                  "Maximum number of new tokens [the model's, else 256]")
-      ->type_name("N")
-      ->group(stopping);
-  command.add_option("--stop", flags.stop_texts, "Ends before this text; repeatable")
-      ->type_name("TEXT")
-      ->allow_extra_args(false)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
-      ->group(stopping);
-  command.add_option("--stop-ids", flags.stop_ids, "Ends at any of these token ids: 5,6")
-      ->delimiter(',')
-      ->type_name("ID,...")
-      ->allow_extra_args(false)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
-      ->group(stopping);
-  command.add_flag("--ignore-eos", flags.ignore_eos, "Goes on past the end-of-sequence token")
-      ->group(stopping);
-  command.add_option("--min-tokens", flags.min_tokens, "Minimum number of new tokens [0]")
-      ->type_name("N")
-      ->group(stopping);
+      .AddOption("--max-tokens", flags.max_tokens,
+                 "Maximum number of new tokens [the model's, else 256]")
+      .TypeName("N")
+      .Heading(stopping);
+  command.AddOption("--stop", flags.stop_texts, "Ends before this text; repeatable")
+      .TypeName("TEXT")
+      .Repeatable()
+      .Heading(stopping);
+  command.AddOption("--stop-ids", flags.stop_ids, "Ends at any of these token ids: 5,6")
+      .CommaSeparated()
+      .TypeName("ID,...")
+      .Heading(stopping);
+  command.AddFlag("--ignore-eos", flags.ignore_eos, "Goes on past the end-of-sequence token")
+      .Heading(stopping);
+  command.AddOption("--min-tokens", flags.min_tokens, "Minimum number of new tokens [0]")
+      .TypeName("N")
+      .Heading(stopping);
 
   const std::string form = "Structured output (one of them)";
-  CLI::Option* regex =
-      command.add_option("--regex", flags.regex, "The output matches this regular expression")
-          ->type_name("RE")
-          ->group(form);
-  CLI::Option* choice = command.add_option("--choice", flags.choices, "The output is one of these")
-                            ->type_name("TEXT")
-                            ->allow_extra_args(false)
-                            ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
-                            ->excludes(regex)
-                            ->group(form);
-  CLI::Option* schema =
-      command.add_option("--json-schema", flags.json_schema, "The output is JSON of this schema")
-          ->type_name("FILE")
-          ->excludes(regex, choice)
-          ->group(form);
-  command.add_flag("--any-json", flags.any_json, "The output is any JSON value")
-      ->excludes(regex, choice, schema)
-      ->group(form);
+  Option regex =
+      command.AddOption("--regex", flags.regex, "The output matches this regular expression")
+          .TypeName("RE")
+          .Heading(form);
+  Option choice = command.AddOption("--choice", flags.choices, "The output is one of these")
+                      .TypeName("TEXT")
+                      .Repeatable()
+                      .Excludes(regex)
+                      .Heading(form);
+  Option schema =
+      command.AddOption("--json-schema", flags.json_schema, "The output is JSON of this schema")
+          .TypeName("FILE")
+          .Excludes(regex)
+          .Excludes(choice)
+          .Heading(form);
+  command.AddFlag("--any-json", flags.any_json, "The output is any JSON value")
+      .Excludes(regex)
+      .Excludes(choice)
+      .Excludes(schema)
+      .Heading(form);
 
   const std::string printing = "Output";
-  command.add_option("--n", flags.n, "Number of completions of the prompt [1]")
-      ->type_name("N")
-      ->group(printing);
+  command.AddOption("--n", flags.n, "Number of completions of the prompt [1]")
+      .TypeName("N")
+      .Heading(printing);
   command
-      .add_option("--best-of", flags.best_of,
-                  "Generates N completions and returns the likeliest [n]")
-      ->type_name("N")
-      ->group(printing);
-  command.add_flag("--echo", flags.echo, "Begins the text with that of the prompt")
-      ->group(printing);
-  command.add_flag("--token-ids", flags.token_ids, "Prints the token ids after the text")
-      ->group(printing);
+      .AddOption("--best-of", flags.best_of,
+                 "Generates N completions and returns the likeliest [n]")
+      .TypeName("N")
+      .Heading(printing);
+  command.AddFlag("--echo", flags.echo, "Begins the text with that of the prompt")
+      .Heading(printing);
+  command.AddFlag("--token-ids", flags.token_ids, "Prints the token ids after the text")
+      .Heading(printing);
   command
-      .add_option("--logprobs", flags.logprobs,
-                  "Prints each token's log-probability and this many best alternatives")
-      ->type_name("N")
-      ->group(printing);
+      .AddOption("--logprobs", flags.logprobs,
+                 "Prints each token's log-probability and this many best alternatives")
+      .TypeName("N")
+      .Heading(printing);
 
   const std::string saving = "Saving";
   command
-      .add_flag("--save-state", flags.save_state,
-                "Keeps the state at the end, for another generation to go on with --state")
-      ->group(saving);
+      .AddFlag("--save-state", flags.save_state,
+               "Keeps the state at the end, for another generation to go on with --state")
+      .Heading(saving);
   AddRetentionFlags(command, flags.retention, saving);
 }
 

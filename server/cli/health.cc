@@ -69,17 +69,17 @@ absl::StatusOr<int> Health(const HealthFlags& flags, const Output& output) {
 
 void AddHealthCommand(CommandLine& line) {
   auto flags = std::make_shared<HealthFlags>();
-  CLI::App& command =
+  Command command =
       line.Add("health", "Asks whether the server is serving; exits with 0 only if it is",
                "  whipsnake health\n"
                "  whipsnake health --model demo && echo ready\n",
                [flags](const Output& output) { return Health(*flags, output); });
   AddClientFlags(command, flags->client);
-  command.add_option("--model", flags->model, "Asks about this model too")->type_name("NAME");
-  command.add_option("--timeout", flags->timeout_seconds, "Seconds to wait for an answer")
-      ->check(CLI::Range(0.001, 3600.0))
-      ->type_name("SECONDS")
-      ->capture_default_str();
+  command.AddOption("--model", flags->model, "Asks about this model too").TypeName("NAME");
+  command.AddOption("--timeout", flags->timeout_seconds, "Seconds to wait for an answer")
+      .RealRange(0.001, 3600.0)
+      .TypeName("SECONDS")
+      .ShowDefault();
 }
 
 }  // namespace whipsnake::server

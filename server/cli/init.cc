@@ -42,19 +42,19 @@ absl::StatusOr<int> Init(const InitFlags& flags, const Output& output) {
 
 void AddInitCommand(CommandLine& line) {
   auto flags = std::make_shared<InitFlags>();
-  CLI::App& command =
+  Command command =
       line.Add("init", "Writes a model directory with random weights and a byte-level tokenizer",
                "  whipsnake init --config config.json --seed 1 --out models/random\n",
                [flags](const Output& output) { return Init(*flags, output); });
-  command.add_option("--config", flags->config, "The model's shape: a config.json")
-      ->required()
-      ->type_name("FILE");
-  command.add_option("--seed", flags->seed, "The same seed gives the same bytes")
-      ->type_name("N")
-      ->capture_default_str();
-  command.add_option("--out", flags->out, "The directory to write; must not exist or be empty")
-      ->type_name("DIR")
-      ->required();
+  command.AddOption("--config", flags->config, "The model's shape: a config.json")
+      .Required()
+      .TypeName("FILE");
+  command.AddOption("--seed", flags->seed, "The same seed gives the same bytes")
+      .TypeName("N")
+      .ShowDefault();
+  command.AddOption("--out", flags->out, "The directory to write; must not exist or be empty")
+      .TypeName("DIR")
+      .Required();
 }
 
 }  // namespace whipsnake::server

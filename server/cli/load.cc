@@ -36,8 +36,8 @@ uint64_t AnySeed() {
 }
 
 // Sets the model's vocabulary size, and its name if the server has only one model.
-absl::Status CompleteShape(const std::shared_ptr<grpc::Channel>& channel, const ClientFlags& client,
-                           LoadShape& shape) {
+absl::Status CompleteShape(const std::shared_ptr<grpc::ChannelInterface>& channel,
+                           const ClientFlags& client, LoadShape& shape) {
   const auto stub = v1::ModelService::NewStub(channel);
   if (shape.model.empty()) {
     grpc::ClientContext context;
@@ -173,7 +173,8 @@ int ExitCode(const LoadResult& result, bool allow_overload) {
 absl::StatusOr<int> Load(const LoadFlags& flags, const Output& output) {
   LoadShape shape = flags.shape;
   shape.seed = flags.seed ? *flags.seed : AnySeed();
-  std::shared_ptr<grpc::Channel> channel;  // outlives the run and the thread that may stop it
+  std::shared_ptr<grpc::ChannelInterface>
+      channel;  // outlives the run and the thread that may stop it
   LoadRun run;
   const OnInterrupt interrupt([&] { run.Stop(); });
   channel = Connect(flags.client);
@@ -196,7 +197,7 @@ absl::StatusOr<int> Load(const LoadFlags& flags, const Output& output) {
 void AddLoadCommand(CommandLine& line) {
   auto flags = std::make_shared<LoadFlags>();
   LoadShape& shape = flags->shape;
-  CLI::App& command = line.Add(
+  Command command = line.Add(
       "load", "Sends a server many requests at once and says what they took",
       "  whipsnake load --concurrency 32 --requests 200 --prompt-tokens 128 --max-tokens 64\n"
       "  whipsnake load --rate 5 --requests 300\n"
@@ -211,42 +212,42 @@ void AddLoadCommand(CommandLine& line) {
       [flags](const Output& output) { return Load(*flags, output); });
   AddClientFlags(command, flags->client);
   command
-      .add_option("--model", shape.model,
-                  "The model's name; may be left out where the server has one")
-      ->type_name("NAME");
+      .AddOption("--model", shape.model,
+                 "The model's name; may be left out where the server has one")
+      .TypeName("NAME");
   const auto count = [&](const char* name, int64_t& value, const char* description) {
-    return command.add_option(name, value, description)
-        ->check(CLI::Range(1, 1 << 24))
-        ->type_name("N")
-        ->capture_default_str();
+    return command.AddOption(name, value, description)
+        .IntegerRange(1, 1 << 24)
+        .TypeName("N")
+        .ShowDefault();
   };
-  CLI::Option* concurrency =
+  Option concurrency =
       count("--concurrency", shape.concurrency, "Requests at once: the next begins when one ends");
   command
-      .add_option("--rate", shape.rate,
-                  "Requests a second instead, at random times, whether others have ended or not")
-      ->check(CLI::Range(1e-3, 1e6))
-      ->type_name("R")
-      ->excludes(concurrency);
+      .AddOption("--rate", shape.rate,
+                 "Requests a second instead, at random times, whether others have ended or not")
+      .RealRange(1e-3, 1e6)
+      .TypeName("R")
+      .Excludes(concurrency);
   count("--requests", shape.requests, "Requests in all");
   count("--prompt-tokens", shape.prompt_tokens, "Random tokens of each prompt");
   count("--max-tokens", shape.max_tokens, "Tokens that each generates; none ends before");
-  command.add_option("--temperature", shape.temperature, "0 always takes the likeliest token")
-      ->type_name("X")
-      ->capture_default_str();
-  command.add_option("--top-p", shape.top_p, "Only the likeliest that together reach this")
-      ->type_name("X")
-      ->capture_default_str();
-  command.add_option("--timeout", shape.timeout_seconds, "Seconds that a request may take")
-      ->check(CLI::Range(0.001, 86400.0))
-      ->type_name("SECONDS")
-      ->capture_default_str();
-  command.add_option("--seed", flags->seed,
-                     "Of the prompts and the arrivals. The same prompts again are in the server's "
-                     "cache of prefixes (default: another one each time)");
-  command.add_flag("--allow-overload", flags->allow_overload,
-                   "Requests that the server refuses for want of room (RESOURCE_EXHAUSTED) are not "
-                   "reported in the exit code");
+  command.AddOption("--temperature", shape.temperature, "0 always takes the likeliest token")
+      .TypeName("X")
+      .ShowDefault();
+  command.AddOption("--top-p", shape.top_p, "Only the likeliest that together reach this")
+      .TypeName("X")
+      .ShowDefault();
+  command.AddOption("--timeout", shape.timeout_seconds, "Seconds that a request may take")
+      .RealRange(0.001, 86400.0)
+      .TypeName("SECONDS")
+      .ShowDefault();
+  command.AddOption("--seed", flags->seed,
+                    "Of the prompts and the arrivals. The same prompts again are in the server's "
+                    "cache of prefixes (default: another one each time)");
+  command.AddFlag("--allow-overload", flags->allow_overload,
+                  "Requests that the server refuses for want of room (RESOURCE_EXHAUSTED) are not "
+                  "reported in the exit code");
 }
 
 }  // namespace whipsnake::server

@@ -105,8 +105,8 @@ class LoadRun::Call : public grpc::ClientReadReactor<v1::StreamGenerateResponse>
   double duration_ = 0;
 };
 
-LoadResult LoadRun::Run(const std::shared_ptr<grpc::Channel>& channel, const LoadShape& shape,
-                        const std::function<void(double)>& progress) {
+LoadResult LoadRun::Run(const std::shared_ptr<grpc::ChannelInterface>& channel,
+                        const LoadShape& shape, const std::function<void(double)>& progress) {
   stub_ = v1::GenerationService::NewStub(channel);
   shape_ = shape;
   const Clock::time_point start = Clock::now();

@@ -2,8 +2,6 @@
 #ifndef WHIPSNAKE_SERVER_CLI_LOAD_RUN_H_
 #define WHIPSNAKE_SERVER_CLI_LOAD_RUN_H_
 
-#include <grpcpp/grpcpp.h>
-
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -76,7 +74,7 @@ class LoadRun {
  public:
   // Runs all requests and returns when the last one has ended. `progress` is called on the calling
   // thread with the fraction that has ended.
-  LoadResult Run(const std::shared_ptr<grpc::Channel>& channel, const LoadShape& shape,
+  LoadResult Run(const std::shared_ptr<grpc::ChannelInterface>& channel, const LoadShape& shape,
                  const std::function<void(double)>& progress);
   // Starts no more requests and cancels the running ones; Run then returns the results so far. May
   // be called before Run.

@@ -9,12 +9,16 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "engine/base/status.h"
 #include "server/cli/client.h"
 #include "server/cli/command.h"
+#include "server/cli/unary_call.h"
 #include "whipsnake/v1/model.grpc.pb.h"
 
 namespace whipsnake::server {
 namespace {
+
+using ModelStub = v1::ModelService::StubInterface;
 
 struct ModelsFlags {
   ClientFlags client;
@@ -67,14 +71,11 @@ std::string ModelsTable(const std::vector<v1::Model>& models) {
 }
 
 absl::StatusOr<int> List(const ModelsFlags& flags, const Output& output) {
-  const auto stub = v1::ModelService::NewStub(Connect(flags.client));
   std::vector<v1::Model> models;
   v1::ListModelsRequest request;
   do {
-    grpc::ClientContext context;
-    v1::ListModelsResponse response;
-    const grpc::Status status = stub->ListModels(&context, request, &response);
-    if (!status.ok()) return ClientError(status, flags.client);
+    ASSIGN_OR_RETURN(auto response,
+                     UnaryCall<v1::ModelService>(flags.client, &ModelStub::ListModels, request));
     for (v1::Model& model : *response.mutable_models()) models.push_back(std::move(model));
     request.set_page_token(response.next_page_token());
   } while (!request.page_token().empty());
@@ -93,16 +94,13 @@ absl::StatusOr<int> List(const ModelsFlags& flags, const Output& output) {
 }
 
 absl::StatusOr<int> Load(const ModelsFlags& flags, const Output& output) {
-  const auto stub = v1::ModelService::NewStub(Connect(flags.client));
   v1::LoadModelRequest request;
   request.set_path(flags.path);
   request.set_name(flags.name);
   request.set_scheme(flags.scheme);
   request.set_state_type(flags.state_type);
-  grpc::ClientContext context;
-  v1::LoadModelResponse response;
-  const grpc::Status status = stub->LoadModel(&context, request, &response);
-  if (!status.ok()) return ClientError(status, flags.client);
+  ASSIGN_OR_RETURN(const auto response,
+                   UnaryCall<v1::ModelService>(flags.client, &ModelStub::LoadModel, request));
   if (output.json()) {
     output.Object({{"model", ModelJson(response.model())}});
   } else {
@@ -112,13 +110,10 @@ absl::StatusOr<int> Load(const ModelsFlags& flags, const Output& output) {
 }
 
 absl::StatusOr<int> Unload(const ModelsFlags& flags, const Output& output) {
-  const auto stub = v1::ModelService::NewStub(Connect(flags.client));
   v1::UnloadModelRequest request;
   request.set_name(flags.name);
-  grpc::ClientContext context;
-  v1::UnloadModelResponse response;
-  const grpc::Status status = stub->UnloadModel(&context, request, &response);
-  if (!status.ok()) return ClientError(status, flags.client);
+  RETURN_IF_ERROR(
+      UnaryCall<v1::ModelService>(flags.client, &ModelStub::UnloadModel, request).status());
   if (output.json()) {
     output.Object({{"unloaded", flags.name}});
   } else {
@@ -131,41 +126,40 @@ absl::StatusOr<int> Unload(const ModelsFlags& flags, const Output& output) {
 
 void AddModelsCommands(CommandLine& line) {
   auto flags = std::make_shared<ModelsFlags>();
-  CLI::App& models =
+  CommandGroup models =
       line.AddGroup("models", "Lists, loads, unloads and quantizes a server's models");
 
-  CLI::App& list =
-      line.Add(models, "list", "Lists the server's models", "  whipsnake models list\n",
-               [flags](const Output& output) { return List(*flags, output); });
+  Command list = line.Add(models, "list", "Lists the server's models", "  whipsnake models list\n",
+                          [flags](const Output& output) { return List(*flags, output); });
   AddClientFlags(list, flags->client);
 
-  CLI::App& load =
+  Command load =
       line.Add(models, "load", "Loads a model directory; returns when the model is ready",
                "  whipsnake models load mamba-130m\n"
                "  whipsnake models load mamba-130m --name small --scheme bf16\n",
                [flags](const Output& output) { return Load(*flags, output); });
   AddClientFlags(load, flags->client);
-  load.add_option("path", flags->path, "The directory, relative to the server's --model-root")
-      ->type_name("DIR")
-      ->required();
-  load.add_option("--name", flags->name, "The model's name (default: the last part of the path)")
-      ->type_name("NAME");
-  load.add_option("--scheme", flags->scheme,
-                  "How float weights are held: fp32 or bf16 (default: fp32). Of a quantized model: "
-                  "the one that it has")
-      ->type_name("SCHEME");
-  load.add_option(
+  load.AddOption("path", flags->path, "The directory, relative to the server's --model-root")
+      .TypeName("DIR")
+      .Required();
+  load.AddOption("--name", flags->name, "The model's name (default: the last part of the path)")
+      .TypeName("NAME");
+  load.AddOption("--scheme", flags->scheme,
+                 "How float weights are held: fp32 or bf16 (default: fp32). Of a quantized model: "
+                 "the one that it has")
+      .TypeName("SCHEME");
+  load.AddOption(
           "--state-type", flags->state_type,
           "How states are kept: fp32, bf16 or int8 (default: a transformer's like its weights, a "
           "Mamba's fp32); of a float Mamba fp32 alone")
-      ->type_name("TYPE");
+      .TypeName("TYPE");
 
-  CLI::App& unload =
+  Command unload =
       line.Add(models, "unload", "Unloads a model once its running requests have finished",
                "  whipsnake models unload small\n",
                [flags](const Output& output) { return Unload(*flags, output); });
   AddClientFlags(unload, flags->client);
-  unload.add_option("name", flags->name, "The model's name")->type_name("NAME")->required();
+  unload.AddOption("name", flags->name, "The model's name").TypeName("NAME").Required();
 
   AddQuantizationCommands(line, models);
 }

@@ -19,11 +19,14 @@
 #include "server/cli/command.h"
 #include "server/cli/progress.h"
 #include "server/cli/quantize_flags.h"
+#include "server/cli/unary_call.h"
 #include "server/rpc/quantization_request.h"
 #include "whipsnake/v1/model.grpc.pb.h"
 
 namespace whipsnake::server {
 namespace {
+
+using ModelStub = v1::ModelService::StubInterface;
 
 struct QuantizationFlags {
   ClientFlags client;
@@ -157,12 +160,13 @@ std::string WhereToFind(const v1::Quantization& quantization, const Quantization
 
 // Shows the progress until the quantization or the stream ends. Sets `quantization` to its last
 // received state.
-grpc::Status Follow(v1::ModelService::Stub& stub, grpc::ClientContext& context,
+grpc::Status Follow(const ClientFlags& flags, grpc::ClientContext& context,
                     v1::Quantization& quantization) {
   Progress progress("Waiting for its turn");
   v1::WatchQuantizationRequest request;
   request.set_id(quantization.id());
-  const auto reader = stub.WatchQuantization(&context, request);
+  const auto stub = v1::ModelService::NewStub(Connect(flags));
+  const auto reader = stub->WatchQuantization(&context, request);
   v1::WatchQuantizationResponse response;
   while (reader->Read(&response)) {
     quantization = response.quantization();
@@ -199,11 +203,8 @@ absl::StatusOr<int> Quantize(const QuantizationFlags& flags, const Output& outpu
   ASSIGN_OR_RETURN(const v1::QuantizeModelRequest request, RequestOf(flags));
   grpc::ClientContext watching;
   const OnInterrupt interrupt([&] { watching.TryCancel(); });
-  const auto stub = v1::ModelService::NewStub(Connect(flags.client));
-  grpc::ClientContext context;
-  v1::QuantizeModelResponse response;
-  const grpc::Status created = stub->QuantizeModel(&context, request, &response);
-  if (!created.ok()) return ClientError(created, flags.client);
+  ASSIGN_OR_RETURN(const auto response,
+                   UnaryCall<v1::ModelService>(flags.client, &ModelStub::QuantizeModel, request));
   v1::Quantization quantization = response.quantization();
 
   if (flags.detach) {
@@ -215,7 +216,7 @@ absl::StatusOr<int> Quantize(const QuantizationFlags& flags, const Output& outpu
     }
     return 0;
   }
-  const grpc::Status watched = Follow(*stub, watching, quantization);
+  const grpc::Status watched = Follow(flags.client, watching, quantization);
   if (HasEnded(quantization)) return ReportEnd(quantization, flags, output);
   if (!interrupt.interrupted()) return ClientError(watched, flags.client);
   absl::Status left = absl::CancelledError(
@@ -227,14 +228,11 @@ absl::StatusOr<int> Quantize(const QuantizationFlags& flags, const Output& outpu
 }
 
 absl::StatusOr<int> List(const QuantizationFlags& flags, const Output& output) {
-  const auto stub = v1::ModelService::NewStub(Connect(flags.client));
   std::vector<v1::Quantization> quantizations;
   v1::ListQuantizationsRequest request;
   do {
-    grpc::ClientContext context;
-    v1::ListQuantizationsResponse response;
-    const grpc::Status status = stub->ListQuantizations(&context, request, &response);
-    if (!status.ok()) return ClientError(status, flags.client);
+    ASSIGN_OR_RETURN(auto response, UnaryCall<v1::ModelService>(
+                                        flags.client, &ModelStub::ListQuantizations, request));
     for (v1::Quantization& quantization : *response.mutable_quantizations()) {
       quantizations.push_back(std::move(quantization));
     }
@@ -252,13 +250,10 @@ absl::StatusOr<int> List(const QuantizationFlags& flags, const Output& output) {
 }
 
 absl::StatusOr<int> Cancel(const QuantizationFlags& flags, const Output& output) {
-  const auto stub = v1::ModelService::NewStub(Connect(flags.client));
   v1::CancelQuantizationRequest request;
   request.set_id(flags.id);
-  grpc::ClientContext context;
-  v1::CancelQuantizationResponse response;
-  const grpc::Status status = stub->CancelQuantization(&context, request, &response);
-  if (!status.ok()) return ClientError(status, flags.client);
+  ASSIGN_OR_RETURN(const auto response, UnaryCall<v1::ModelService>(
+                                            flags.client, &ModelStub::CancelQuantization, request));
   if (output.json()) {
     output.Object({{"quantization", QuantizationJson(response.quantization())}});
   } else {
@@ -270,53 +265,51 @@ absl::StatusOr<int> Cancel(const QuantizationFlags& flags, const Output& output)
 
 }  // namespace
 
-void AddQuantizationCommands(CommandLine& line, CLI::App& models) {
+void AddQuantizationCommands(CommandLine& line, CommandGroup models) {
   auto flags = std::make_shared<QuantizationFlags>();
 
-  CLI::App& quantize = line.Add(
+  Command quantize = line.Add(
       models, "quantize", "Quantizes a model directory in the server, beside what it serves",
       "  whipsnake models quantize mamba-130m mamba-130m-w8a8 --calibration texts.jsonl\n"
       "  whipsnake models quantize mamba-130m mamba-static --scheme static-w8a8 \\\n"
       "    --calibration-path texts/book.txt --detach\n",
       [flags](const Output& output) { return Quantize(*flags, output); });
   AddClientFlags(quantize, flags->client);
+  quantize.AddOption("path", flags->path, "The float model, relative to the server's --model-root")
+      .TypeName("DIR")
+      .Required();
   quantize
-      .add_option("path", flags->path, "The float model, relative to the server's --model-root")
-      ->type_name("DIR")
-      ->required();
-  quantize
-      .add_option("output-path", flags->output_path,
-                  "The directory to make, relative to the server's --model-root")
-      ->type_name("OUT")
-      ->required();
-  CLI::Option_group& calibration = *quantize.add_option_group(
-      "Calibration", "Text like what the model will see, one of the two");
-  calibration.require_option(1);
+      .AddOption("output-path", flags->output_path,
+                 "The directory to make, relative to the server's --model-root")
+      .TypeName("OUT")
+      .Required();
+  OptionGroup calibration =
+      quantize.AddOneOf("Calibration", "Text like what the model will see, one of the two");
   calibration
-      .add_option("--calibration", flags->calibration,
-                  "A file to send: JSON lines with \"text\", or plain text; 3 MiB at most")
-      ->type_name("FILE");
+      .AddOption("--calibration", flags->calibration,
+                 "A file to send: JSON lines with \"text\", or plain text; 3 MiB at most")
+      .TypeName("FILE");
   calibration
-      .add_option("--calibration-path", flags->calibration_path,
-                  "Such a file of the server's, relative to its --model-root; 16 MiB at most")
-      ->type_name("PATH");
+      .AddOption("--calibration-path", flags->calibration_path,
+                 "Such a file of the server's, relative to its --model-root; 16 MiB at most")
+      .TypeName("PATH");
   AddRecipeFlags(quantize, flags->recipe);
-  quantize.add_flag("--detach", flags->detach, "Does not wait for the end");
+  quantize.AddFlag("--detach", flags->detach, "Does not wait for the end");
 
-  CLI::App& list =
+  Command list =
       line.Add(models, "quantizations", "Lists the quantizations that the server does or has done",
                "  whipsnake models quantizations\n",
                [flags](const Output& output) { return List(*flags, output); });
   AddClientFlags(list, flags->client);
 
-  CLI::App& cancel = line.Add(models, "cancel-quantization",
-                              "Cancels a quantization that waits or runs in the server",
-                              "  whipsnake models cancel-quantization q-0a1b2c3d\n",
-                              [flags](const Output& output) { return Cancel(*flags, output); });
+  Command cancel = line.Add(models, "cancel-quantization",
+                            "Cancels a quantization that waits or runs in the server",
+                            "  whipsnake models cancel-quantization q-0a1b2c3d\n",
+                            [flags](const Output& output) { return Cancel(*flags, output); });
   AddClientFlags(cancel, flags->client);
-  cancel.add_option("id", flags->id, "As 'quantize --detach' and 'quantizations' show it")
-      ->type_name("ID")
-      ->required();
+  cancel.AddOption("id", flags->id, "As 'quantize --detach' and 'quantizations' show it")
+      .TypeName("ID")
+      .Required();
 }
 
 }  // namespace whipsnake::server

@@ -131,7 +131,7 @@ absl::StatusOr<int> Quantize(const QuantizeFlags& flags, const Output& output) {
 
 void AddQuantizeCommand(CommandLine& line) {
   auto flags = std::make_shared<QuantizeFlags>();
-  CLI::App& command = line.Add(
+  Command command = line.Add(
       "quantize", "Quantizes a model directory to 8 bits: weights, activations and a Mamba's scan",
       "  whipsnake quantize --model models/mamba --calibration texts.jsonl --out "
       "models/mamba-w8a8\n"
@@ -139,23 +139,23 @@ void AddQuantizeCommand(CommandLine& line) {
       "    --out models/mamba-static\n"
       "  whipsnake quantize --model models/gpt2 --calibration texts.jsonl --out models/gpt2-w8a8\n",
       [flags](const Output& output) { return Quantize(*flags, output); });
-  command.add_option("--model", flags->model, "The model directory, in float")
-      ->required()
-      ->type_name("DIR");
+  command.AddOption("--model", flags->model, "The model directory, in float")
+      .Required()
+      .TypeName("DIR");
   command
-      .add_option("--calibration", flags->calibration,
-                  "Text like what the model will see: JSON lines with \"text\", or plain text. Its "
-                  "last tenth is held out")
-      ->required()
-      ->type_name("FILE");
-  command.add_option("--out", flags->out, "The directory to write; must not exist or be empty")
-      ->required()
-      ->type_name("DIR");
+      .AddOption("--calibration", flags->calibration,
+                 "Text like what the model will see: JSON lines with \"text\", or plain text. Its "
+                 "last tenth is held out")
+      .Required()
+      .TypeName("FILE");
+  command.AddOption("--out", flags->out, "The directory to write; must not exist or be empty")
+      .Required()
+      .TypeName("DIR");
   AddRecipeFlags(command, flags->recipe);
-  command.add_option("--threads", flags->threads, "Threads to compute with")
-      ->check(CLI::Range(1, 1024))
-      ->type_name("N")
-      ->capture_default_str();
+  command.AddOption("--threads", flags->threads, "Threads to compute with")
+      .IntegerRange(1, 1024)
+      .TypeName("N")
+      .ShowDefault();
 }
 
 }  // namespace whipsnake::server

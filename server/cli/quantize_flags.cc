@@ -25,46 +25,45 @@ engine::RecipeNames NamesOf(const RecipeFlags& flags) {
           .activation_table = flags.activation_table};
 }
 
-void AddRecipeFlags(CLI::App& command, RecipeFlags& flags) {
+void AddRecipeFlags(Command command, RecipeFlags& flags) {
   command
-      .add_option("--scheme", flags.scheme,
-                  engine::SchemeNames(engine::QuantizedSchemes()) +
-                      " (default: quamba-w8a8 of a Mamba, w8a8 of a transformer)")
-      ->type_name("SCHEME");
+      .AddOption("--scheme", flags.scheme,
+                 engine::SchemeNames(engine::QuantizedSchemes()) +
+                     " (default: quamba-w8a8 of a Mamba, w8a8 of a transformer)")
+      .TypeName("SCHEME");
   command
-      .add_option("--percentile", flags.percentile,
-                  "Of schemes that clip a Mamba's x: a quantile of its magnitudes; auto tries four "
-                  "on held-out "
-                  "text")
-      ->type_name("P")
-      ->capture_default_str();
+      .AddOption("--percentile", flags.percentile,
+                 "Of schemes that clip a Mamba's x: a quantile of its magnitudes; auto tries four "
+                 "on held-out "
+                 "text")
+      .TypeName("P")
+      .ShowDefault();
   command
-      .add_option("--granularity", flags.granularity,
-                  "channel: a scale for each output; tensor: one for each tensor, as published")
-      ->check(CLI::IsMember({"channel", "tensor"}))
-      ->capture_default_str();
-  command.add_option("--head", flags.head, "How embedding and head are held")
-      ->check(CLI::IsMember({"int8", "bf16"}))
-      ->capture_default_str();
+      .AddOption("--granularity", flags.granularity,
+                 "channel: a scale for each output; tensor: one for each tensor, as published")
+      .Choices({"channel", "tensor"})
+      .ShowDefault();
+  command.AddOption("--head", flags.head, "How embedding and head are held")
+      .Choices({"int8", "bf16"})
+      .ShowDefault();
   command
-      .add_option("--activations", flags.activations,
-                  "Of w8a8: a scale for each token, dynamic, or one from calibration, static "
-                  "(default: dynamic)")
-      ->check(CLI::IsMember({"dynamic", "static"}));
-  command.add_flag("--activation-table", flags.activation_table,
-                   "Of static ones: looks the activation up in a table where that keeps CRReLU's "
-                   "epsilon");
-  command.add_flag("--residual-rotation", flags.residual_rotation,
-                   "Rotates the residual stream too; a tied head becomes a weight of its own");
-  command
-      .add_option("--samples", flags.samples.max_samples, "Documents to calibrate with, at most")
-      ->check(CLI::Range(engine::kMinCalibrationSamples, kMostSamplesOrTokens))
-      ->type_name("N")
-      ->capture_default_str();
-  command.add_option("--max-tokens", flags.samples.max_tokens, "Tokens of a document, at most")
-      ->check(CLI::Range(engine::kMinSampleTokens, kMostSamplesOrTokens))
-      ->type_name("N")
-      ->capture_default_str();
+      .AddOption("--activations", flags.activations,
+                 "Of w8a8: a scale for each token, dynamic, or one from calibration, static "
+                 "(default: dynamic)")
+      .Choices({"dynamic", "static"});
+  command.AddFlag("--activation-table", flags.activation_table,
+                  "Of static ones: looks the activation up in a table where that keeps CRReLU's "
+                  "epsilon");
+  command.AddFlag("--residual-rotation", flags.residual_rotation,
+                  "Rotates the residual stream too; a tied head becomes a weight of its own");
+  command.AddOption("--samples", flags.samples.max_samples, "Documents to calibrate with, at most")
+      .IntegerRange(engine::kMinCalibrationSamples, kMostSamplesOrTokens)
+      .TypeName("N")
+      .ShowDefault();
+  command.AddOption("--max-tokens", flags.samples.max_tokens, "Tokens of a document, at most")
+      .IntegerRange(engine::kMinSampleTokens, kMostSamplesOrTokens)
+      .TypeName("N")
+      .ShowDefault();
 }
 
 absl::StatusOr<std::optional<double>> ParsePercentile(const std::string& text) {

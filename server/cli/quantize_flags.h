@@ -3,7 +3,6 @@
 #ifndef WHIPSNAKE_SERVER_CLI_QUANTIZE_FLAGS_H_
 #define WHIPSNAKE_SERVER_CLI_QUANTIZE_FLAGS_H_
 
-#include <CLI/CLI.hpp>
 #include <optional>
 #include <span>
 #include <string>
@@ -11,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "engine/quantize/calibration.h"
 #include "engine/quantize/quantize.h"
+#include "server/cli/command.h"
 #include "server/cli/progress.h"
 
 namespace whipsnake::server {
@@ -28,7 +28,7 @@ struct RecipeFlags {
 
 engine::RecipeNames NamesOf(const RecipeFlags& flags);
 
-void AddRecipeFlags(CLI::App& command, RecipeFlags& flags);
+void AddRecipeFlags(Command command, RecipeFlags& flags);
 
 // Returns nullopt for "auto". INVALID_ARGUMENT unless `text` is "auto" or a number above 0 and at
 // most 1.

@@ -77,98 +77,96 @@ absl::StatusOr<int> Serve(const ServeFlags& flags, const Output& output) {
 void AddServeCommand(CommandLine& line) {
   auto flags = std::make_shared<ServeFlags>();
   DaemonOptions& daemon = flags->daemon;
-  CLI::App& command = line.Add(
+  Command command = line.Add(
       "serve", "Serves models over gRPC, with metrics over HTTP, until SIGTERM or SIGINT",
       "  whipsnake serve --model demo=deploy/models/mamba-demo\n"
       "  whipsnake serve --model-root /srv/models --listen 0.0.0.0:8500 --insecure-listen\n",
       [flags](const Output& output) { return Serve(*flags, output); });
-  command.add_option("--model", flags->models, "A model to load at the start; may be repeated")
-      ->type_name("NAME=DIR");
+  command.AddOption("--model", flags->models, "A model to load at the start; may be repeated")
+      .TypeName("NAME=DIR");
   command
-      .add_option("--model-root", daemon.model_root,
-                  "Directory of the models that clients may load")
-      ->type_name("DIR");
+      .AddOption("--model-root", daemon.model_root, "Directory of the models that clients may load")
+      .TypeName("DIR");
   command
-      .add_option(
+      .AddOption(
           "--scheme", daemon.scheme,
           "Type of the float weights of the models given with --model: fp32 or bf16 (default: "
           "fp32); quantized models stay as they are")
-      ->type_name("SCHEME");
+      .TypeName("SCHEME");
   command
-      .add_option(
+      .AddOption(
           "--state-type", daemon.state_type,
           "Type of the states of the models given with --model: fp32, bf16 or int8 (default: a "
           "transformer's like its weights, a Mamba's fp32); those of a float Mamba are always fp32")
-      ->type_name("TYPE");
-  command.add_option("--listen", daemon.listen, "The gRPC address; port 0 takes a free one")
-      ->capture_default_str();
-  command.add_option("--http", daemon.http, "The address of /metrics, /healthz and /readyz")
-      ->capture_default_str();
-  command.add_flag("--insecure-listen", daemon.insecure_listen,
-                   "Allows addresses that other machines reach, though nothing is encrypted");
-  command.add_flag("--no-reflection", flags->no_reflection, "Turns gRPC server reflection off");
-  command.add_option("--threads", daemon.threads, "Compute threads; 0: all available")
-      ->capture_default_str();
+      .TypeName("TYPE");
+  command.AddOption("--listen", daemon.listen, "The gRPC address; port 0 takes a free one")
+      .ShowDefault();
+  command.AddOption("--http", daemon.http, "The address of /metrics, /healthz and /readyz")
+      .ShowDefault();
+  command.AddFlag("--insecure-listen", daemon.insecure_listen,
+                  "Allows addresses that other machines reach, though nothing is encrypted");
+  command.AddFlag("--no-reflection", flags->no_reflection, "Turns gRPC server reflection off");
+  command.AddOption("--threads", daemon.threads, "Compute threads; 0: all available").ShowDefault();
   command
-      .add_option("--memory-fraction", daemon.memory_fraction,
-                  "The part of the memory that models may use")
-      ->capture_default_str();
+      .AddOption("--memory-fraction", daemon.memory_fraction,
+                 "The part of the memory that models may use")
+      .ShowDefault();
   command
-      .add_option("--max-connections", daemon.max_connections,
-                  "gRPC connections at a time; fewer where the limit of open files is low")
-      ->capture_default_str();
+      .AddOption("--max-connections", daemon.max_connections,
+                 "gRPC connections at a time; fewer where the limit of open files is low")
+      .ShowDefault();
   command
-      .add_option("--rpc-buffer-bytes", daemon.rpc_buffer_bytes,
-                  "Memory for gRPC's buffers; 0: a sixteenth of the memory, 32 to 256 MiB")
-      ->transform(CLI::AsSizeValue(false))
-      ->capture_default_str();
-  command.add_option("--max-prompt-tokens", daemon.limits.prompt_tokens, "Maximum per request")
-      ->capture_default_str();
-  command.add_option("--max-new-tokens", daemon.limits.new_tokens, "Maximum per request")
-      ->capture_default_str();
+      .AddOption("--rpc-buffer-bytes", daemon.rpc_buffer_bytes,
+                 "Memory for gRPC's buffers; 0: a sixteenth of the memory, 32 to 256 MiB")
+      .ByteSize()
+      .ShowDefault();
+  command.AddOption("--max-prompt-tokens", daemon.limits.prompt_tokens, "Maximum per request")
+      .ShowDefault();
+  command.AddOption("--max-new-tokens", daemon.limits.new_tokens, "Maximum per request")
+      .ShowDefault();
   engine::BatcherOptions& batching = daemon.generator.batching;
-  command.add_option("--max-running", batching.max_running, "Sequences of a model side by side")
-      ->capture_default_str();
+  command.AddOption("--max-running", batching.max_running, "Sequences of a model side by side")
+      .ShowDefault();
   command
-      .add_option("--max-waiting", batching.max_waiting,
-                  "Requests that may wait for a model; one more is refused")
-      ->capture_default_str();
+      .AddOption("--max-waiting", batching.max_waiting,
+                 "Requests that may wait for a model; one more is refused")
+      .ShowDefault();
   command
-      .add_option("--max-waiting-tokens", batching.max_waiting_tokens,
-                  "Prompt tokens that may wait for a model")
-      ->capture_default_str();
+      .AddOption("--max-waiting-tokens", batching.max_waiting_tokens,
+                 "Prompt tokens that may wait for a model")
+      .ShowDefault();
   command
-      .add_option("--prefill-chunk", batching.prefill_chunk_tokens,
-                  "Prompt tokens of a step in which nothing is generated")
-      ->capture_default_str();
+      .AddOption("--prefill-chunk", batching.prefill_chunk_tokens,
+                 "Prompt tokens of a step in which nothing is generated")
+      .ShowDefault();
   command
-      .add_option("--mixed-chunk", batching.mixed_chunk_tokens,
-                  "Prompt tokens of a step beside sequences that generate: fewer delay them less")
-      ->capture_default_str();
+      .AddOption("--mixed-chunk", batching.mixed_chunk_tokens,
+                 "Prompt tokens of a step beside sequences that generate: fewer delay them less")
+      .ShowDefault();
   command
-      .add_option("--state-cache-bytes", daemon.generator.cache.max_bytes,
-                  "Memory per model for the prefix cache; 0 turns the cache off")
-      ->transform(CLI::AsSizeValue(false))
-      ->capture_default_str();
+      .AddOption("--state-cache-bytes", daemon.generator.cache.max_bytes,
+                 "Memory per model for the prefix cache; 0 turns the cache off")
+      .ByteSize()
+      .ShowDefault();
   command
-      .add_option("--state-cache-interval", daemon.generator.cache.interval_tokens,
-                  "A state is cached about every so many tokens of a sequence, and at its end")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+      .AddOption("--state-cache-interval", daemon.generator.cache.interval_tokens,
+                 "A state is cached about every so many tokens of a sequence, and at its end")
+      .Positive()
+      .ShowDefault();
   command
-      .add_option("--max-unread-tokens", daemon.generator.max_unread_tokens,
-                  "A request whose client leaves more tokens than this unread is cancelled")
-      ->capture_default_str();
+      .AddOption("--max-unread-tokens", daemon.generator.max_unread_tokens,
+                 "A request whose client leaves more tokens than this unread is cancelled")
+      .ShowDefault();
   command
-      .add_option("--data", daemon.data,
-                  "Directory for saved states that survive a restart (default: none)")
-      ->type_name("DIR");
+      .AddOption("--data", daemon.data,
+                 "Directory for saved states that survive a restart (default: none)")
+      .TypeName("DIR");
   command
-      .add_option("--grace-period", flags->grace_seconds,
-                  "Seconds that running requests have to finish after SIGTERM")
-      ->capture_default_str()
-      ->check(CLI::Range(0.0, 3600.0));
-  command.add_flag("--log-json", flags->log_json, "Logs JSON objects, one a line, to stderr");
+      .AddOption("--grace-period", flags->grace_seconds,
+                 "Seconds that running requests have to finish after SIGTERM")
+      .ShowDefault()
+      .RealRange(0.0, 3600.0);
+  command.AddFlag("--log-json", flags->log_json, "Logs JSON objects, one a line, to stderr");
 }
 
 }  // namespace whipsnake::server

@@ -13,12 +13,14 @@
 #include "server/cli/client.h"
 #include "server/cli/command.h"
 #include "server/cli/generate.h"
+#include "server/cli/unary_call.h"
 #include "whipsnake/v1/state.grpc.pb.h"
 
 namespace whipsnake::server {
 namespace {
 
 using google::protobuf::util::TimeUtil;
+using StateStub = v1::StateService::StubInterface;
 
 struct StatesFlags {
   ClientFlags client;
@@ -66,28 +68,13 @@ void PrintState(const v1::State& state, const Output& output) {
   }
 }
 
-// Makes one call to the service. Returns its response, or an error for the user.
-template <typename Request, typename Response>
-absl::StatusOr<Response> Call(const StatesFlags& flags,
-                              grpc::Status (v1::StateService::StubInterface::*method)(
-                                  grpc::ClientContext*, const Request&, Response*),
-                              const Request& request) {
-  const auto stub = v1::StateService::NewStub(Connect(flags.client));
-  grpc::ClientContext context;
-  Response response;
-  const grpc::Status status = (stub.get()->*method)(&context, request, &response);
-  if (!status.ok()) return ClientError(status, flags.client);
-  return response;
-}
-
-using Stub = v1::StateService::StubInterface;
-
 absl::StatusOr<int> Save(const StatesFlags& flags, const Output& output) {
   v1::SaveStateRequest request;
   request.set_model(flags.model);
   RETURN_IF_ERROR(SetPrompt(flags.prompt, request));
   *request.mutable_retention() = RetentionOf(flags.retention);
-  ASSIGN_OR_RETURN(const auto response, Call(flags, &Stub::SaveState, request));
+  ASSIGN_OR_RETURN(const auto response,
+                   UnaryCall<v1::StateService>(flags.client, &StateStub::SaveState, request));
   PrintState(response.state(), output);
   return 0;
 }
@@ -96,7 +83,8 @@ absl::StatusOr<int> Fork(const StatesFlags& flags, const Output& output) {
   v1::ForkStateRequest request;
   request.set_handle(flags.handle);
   *request.mutable_retention() = RetentionOf(flags.retention);
-  ASSIGN_OR_RETURN(const auto response, Call(flags, &Stub::ForkState, request));
+  ASSIGN_OR_RETURN(const auto response,
+                   UnaryCall<v1::StateService>(flags.client, &StateStub::ForkState, request));
   PrintState(response.state(), output);
   return 0;
 }
@@ -104,7 +92,8 @@ absl::StatusOr<int> Fork(const StatesFlags& flags, const Output& output) {
 absl::StatusOr<int> Get(const StatesFlags& flags, const Output& output) {
   v1::GetStateRequest request;
   request.set_handle(flags.handle);
-  ASSIGN_OR_RETURN(const auto response, Call(flags, &Stub::GetState, request));
+  ASSIGN_OR_RETURN(const auto response,
+                   UnaryCall<v1::StateService>(flags.client, &StateStub::GetState, request));
   PrintState(response.state(), output);
   return 0;
 }
@@ -112,7 +101,8 @@ absl::StatusOr<int> Get(const StatesFlags& flags, const Output& output) {
 absl::StatusOr<int> Delete(const StatesFlags& flags, const Output& output) {
   v1::DeleteStateRequest request;
   request.set_handle(flags.handle);
-  RETURN_IF_ERROR(Call(flags, &Stub::DeleteState, request).status());
+  RETURN_IF_ERROR(
+      UnaryCall<v1::StateService>(flags.client, &StateStub::DeleteState, request).status());
   if (output.json()) {
     output.Object({{"deleted", flags.handle}});
   } else {
@@ -126,7 +116,8 @@ absl::StatusOr<int> List(const StatesFlags& flags, const Output& output) {
   v1::ListStatesRequest request;
   request.set_model(flags.model);
   do {
-    ASSIGN_OR_RETURN(auto response, Call(flags, &Stub::ListStates, request));
+    ASSIGN_OR_RETURN(auto response,
+                     UnaryCall<v1::StateService>(flags.client, &StateStub::ListStates, request));
     for (v1::State& state : *response.mutable_states()) states.push_back(std::move(state));
     request.set_page_token(response.next_page_token());
   } while (!request.page_token().empty());
@@ -149,48 +140,46 @@ absl::StatusOr<int> List(const StatesFlags& flags, const Output& output) {
 
 void AddStatesCommands(CommandLine& line) {
   auto flags = std::make_shared<StatesFlags>();
-  CLI::App& states =
+  CommandGroup states =
       line.AddGroup("states", "Saves what a model has read, so that it need not be read again");
-  const auto handle = [flags](CLI::App& command) {
-    command.add_option("handle", flags->handle, "The state's handle")
-        ->type_name("HANDLE")
-        ->required();
+  const auto handle = [flags](Command command) {
+    command.AddOption("handle", flags->handle, "The state's handle").TypeName("HANDLE").Required();
   };
 
-  CLI::App& save = line.Add(states, "save", "Reads a text and keeps the state",
-                            "  whipsnake states save --ttl 86400 --on-disk \"It is a truth\"\n"
-                            "  cat manual.txt | whipsnake states save --model demo -\n"
-                            "  whipsnake generate --state HANDLE \" universally\"\n",
-                            [flags](const Output& output) { return Save(*flags, output); });
+  Command save = line.Add(states, "save", "Reads a text and keeps the state",
+                          "  whipsnake states save --ttl 86400 --on-disk \"It is a truth\"\n"
+                          "  cat manual.txt | whipsnake states save --model demo -\n"
+                          "  whipsnake generate --state HANDLE \" universally\"\n",
+                          [flags](const Output& output) { return Save(*flags, output); });
   AddClientFlags(save, flags->client);
-  save.add_option("--model", flags->model,
-                  "The model's name; may be left out where the server has one")
-      ->type_name("NAME");
+  save.AddOption("--model", flags->model,
+                 "The model's name; may be left out where the server has one")
+      .TypeName("NAME");
   AddPromptFlags(save, flags->prompt);
   AddRetentionFlags(save, flags->retention, "Keeping");
 
-  CLI::App& fork = line.Add(states, "fork", "Gives a state a second handle, which lives by itself",
-                            "  whipsnake states fork HANDLE --ttl 60\n",
-                            [flags](const Output& output) { return Fork(*flags, output); });
+  Command fork = line.Add(states, "fork", "Gives a state a second handle, which lives by itself",
+                          "  whipsnake states fork HANDLE --ttl 60\n",
+                          [flags](const Output& output) { return Fork(*flags, output); });
   AddClientFlags(fork, flags->client);
   handle(fork);
   AddRetentionFlags(fork, flags->retention, "Keeping");
 
-  CLI::App& get = line.Add(states, "get", "Shows a state", "  whipsnake states get HANDLE\n",
-                           [flags](const Output& output) { return Get(*flags, output); });
+  Command get = line.Add(states, "get", "Shows a state", "  whipsnake states get HANDLE\n",
+                         [flags](const Output& output) { return Get(*flags, output); });
   AddClientFlags(get, flags->client);
   handle(get);
 
-  CLI::App& list =
+  Command list =
       line.Add(states, "list", "Lists the saved states, without their handles, which are secrets",
                "  whipsnake states list\n  whipsnake states list --model demo\n",
                [flags](const Output& output) { return List(*flags, output); });
   AddClientFlags(list, flags->client);
-  list.add_option("--model", flags->model, "Only those of this model")->type_name("NAME");
+  list.AddOption("--model", flags->model, "Only those of this model").TypeName("NAME");
 
-  CLI::App& erase = line.Add(states, "delete", "Deletes a state before its time",
-                             "  whipsnake states delete HANDLE\n",
-                             [flags](const Output& output) { return Delete(*flags, output); });
+  Command erase = line.Add(states, "delete", "Deletes a state before its time",
+                           "  whipsnake states delete HANDLE\n",
+                           [flags](const Output& output) { return Delete(*flags, output); });
   AddClientFlags(erase, flags->client);
   handle(erase);
 }

@@ -46,7 +46,7 @@ HttpResponse Answer(const HttpRoutes& routes, std::string_view path, std::string
   absl::StatusOr<HttpResponse> answer =
       engine::CatchExceptions([&]() -> absl::StatusOr<HttpResponse> { return route->second(); });
   if (answer.ok()) return *std::move(answer);
-  return {MHD_HTTP_INTERNAL_SERVER_ERROR, "the answer could not be made\n"};
+  return {MHD_HTTP_INTERNAL_SERVER_ERROR, "the response could not be made\n"};
 }
 
 // libmicrohttpd omits the body if the method is HEAD.

@@ -28,7 +28,8 @@ const std::vector<double> kSequences = Doubling(1, 9);            // 1 to 256
 }  // namespace
 
 Metrics::Metrics()
-    : build_info(registry.AddGauge("whipsnake_build_info", "What is running; always 1.",
+    : build_info(registry.AddGauge("whipsnake_build_info",
+                                   "Version and build of the running server; always 1.",
                                    {"version", "commit", "isa", "cuda"})),
       rpc_requests(registry.AddCounter("whipsnake_rpc_requests_total",
                                        "RPCs that ended, by method and gRPC status code.",
@@ -41,8 +42,8 @@ Metrics::Metrics()
           "whipsnake_connections", "Connections that are open, by port: grpc or http.", {"port"})),
       connections_turned_away(registry.AddComputed(
           "whipsnake_connections_turned_away_total",
-          "Connections that were refused (grpc), or closed for a newer one (http), because there "
-          "were as many as there may be.",
+          "Connections that were refused (grpc), or closed in favor of a newer one (http), because "
+          "the limit was reached.",
           {"port"}, prometheus::MetricType::Counter)),
       requests_running(registry.AddComputed("whipsnake_requests_running",
                                             "Requests that the engine is working on.",
@@ -105,51 +106,53 @@ Metrics::Metrics()
                                 "mixed where it does both.",
                                 {"model", "phase", "device"}, kStepSeconds)),
       state_slots_used(registry.AddComputed("whipsnake_state_slots_used",
-                                            "Sequences that run side by side.", {"model"})),
+                                            "Sequences that are running in the batch.", {"model"})),
       state_slots_limit(registry.AddComputed("whipsnake_state_slots_limit",
-                                             "Sequences that may run side by side.", {"model"})),
+                                             "Maximum number of sequences that run in the batch.",
+                                             {"model"})),
       state_bytes(registry.AddComputed("whipsnake_state_bytes",
-                                       "States of the sequences that run, or wait after they ran.",
+                                       "States of sequences that are running or preempted.",
                                        {"model", "device"})),
       state_cache_bytes(registry.AddComputed(
-          "whipsnake_state_cache_bytes",
-          "States that are kept for requests which begin as others did.", {"model", "device"})),
-      state_cache_lookups(registry.AddCounter("whipsnake_state_cache_lookups_total",
-                                              "Prompts that were looked for in the cache of "
-                                              "states: hit, where some of it was found, or "
-                                              "miss.",
-                                              {"model", "result"})),
+          "whipsnake_state_cache_bytes", "States kept in the prefix cache.", {"model", "device"})),
+      state_cache_lookups(
+          registry.AddCounter("whipsnake_state_cache_lookups_total",
+                              "Lookups of prompts in the prefix cache: hit, where a "
+                              "prefix was found, or miss.",
+                              {"model", "result"})),
       saved_states(registry.AddComputed("whipsnake_saved_states",
                                         "States that clients have saved and not deleted.", {})),
       saved_state_bytes(registry.AddComputed("whipsnake_saved_state_bytes",
-                                             "What they take: in memory and on disk.", {"place"})),
+                                             "Bytes of saved states, in memory and on disk.",
+                                             {"place"})),
       model_state(registry.AddGauge(
           "whipsnake_model_state",
-          "1 for the state that the model is in: loading, ready, unloading or failed; else 0.",
+          "1 for the model's current state, else 0: loading, ready, unloading or failed.",
           {"model", "state"})),
       model_load_duration(registry.AddHistogram("whipsnake_model_load_duration_seconds",
                                                 "Duration of a load that succeeded, in seconds.",
                                                 {"model"}, kDurationSeconds)),
-      weights_bytes(registry.AddGauge("whipsnake_weights_bytes", "Weights as they are held.",
+      weights_bytes(registry.AddGauge("whipsnake_weights_bytes", "Size of the weights in memory.",
                                       {"model", "device", "scheme"})),
       quantizations_running(registry.AddGauge("whipsnake_quantizations_running",
-                                              "Quantizations that run: 0 or 1.", {})),
+                                              "Quantizations that are running: 0 or 1.", {})),
       quantizations_waiting(registry.AddGauge("whipsnake_quantizations_waiting",
-                                              "Quantizations that wait for their turn.", {})),
+                                              "Quantizations that are queued.", {})),
       quantizations(registry.AddCounter("whipsnake_quantizations_total",
                                         "Quantizations that ended: succeeded, failed or cancelled.",
                                         {"result"})),
       device_memory_used(registry.AddComputed(
           "whipsnake_device_memory_used_bytes",
-          "What the engine's ledger counts: weights, states, activations, workspace.", {"device"})),
+          "Memory that the engine has reserved: weights, states, activations, workspace.",
+          {"device"})),
       device_memory_purpose(registry.AddComputed("whipsnake_device_memory_purpose_bytes",
-                                                 "The same by what it is for.",
+                                                 "Memory that the engine has reserved, by purpose.",
                                                  {"device", "purpose"})),
       device_memory_limit(registry.AddComputed("whipsnake_device_memory_limit_bytes",
-                                               "What the engine may use; 0 is no limit.",
+                                               "Memory that the engine may reserve; 0: no limit.",
                                                {"device"})),
-      draining(
-          registry.AddGauge("whipsnake_draining", "1 once the server takes no new requests.", {})) {
+      draining(registry.AddGauge("whipsnake_draining", "1 once the server accepts no new requests.",
+                                 {})) {
   draining.With({}).Set(0);
   AddProcessMetrics(registry);
 }

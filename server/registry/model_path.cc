@@ -173,25 +173,25 @@ absl::StatusOr<std::string> ResolveNewDirectory(const std::string& root, std::st
   return real.string();
 }
 
-absl::StatusOr<HeldDirectory> HeldDirectory::Open(const std::string& root,
+absl::StatusOr<OpenDirectory> OpenDirectory::Open(const std::string& root,
                                                   const std::string& real_path,
                                                   std::string_view field) {
   constexpr int kFlags = O_PATH | O_DIRECTORY | O_CLOEXEC;
   std::error_code error;
   const fs::path real_root = fs::canonical(root, error);
   // Open component by component: with the whole path, the system would follow links.
-  engine::Descriptor held(open(real_root.c_str(), kFlags));
+  engine::Descriptor directory(open(real_root.c_str(), kFlags));
   for (const fs::path& part : fs::path(real_path).lexically_relative(real_root)) {
     if (part == ".") continue;
-    held = engine::Descriptor(part == ".." ? -1
-                                           : openat(held.get(), part.c_str(), kFlags | O_NOFOLLOW));
+    directory = engine::Descriptor(
+        part == ".." ? -1 : openat(directory.get(), part.c_str(), kFlags | O_NOFOLLOW));
   }
-  if (held.get() >= 0) return HeldDirectory(std::move(held));
-  return engine::InvalidField(field, "a directory that was exchanged meanwhile",
+  if (directory.get() >= 0) return OpenDirectory(std::move(directory));
+  return engine::InvalidField(field, "a directory that was replaced in the meantime",
                               "one that stays where it is");
 }
 
-std::string HeldDirectory::path() const {
+std::string OpenDirectory::path() const {
   return absl::StrCat("/proc/self/fd/", descriptor_.get());
 }
 

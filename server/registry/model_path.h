@@ -42,16 +42,16 @@ absl::StatusOr<std::string> ResolveNewDirectory(const std::string& root, std::st
 
 // An open directory. As long as this object lives, path() leads to the directory, even if it is
 // moved or replaced. Movable.
-class HeldDirectory {
+class OpenDirectory {
  public:
   // `real_path` must be a resolved path. Returns INVALID_ARGUMENT with the field if it now contains
   // a symbolic link.
-  static absl::StatusOr<HeldDirectory> Open(const std::string& root, const std::string& real_path,
+  static absl::StatusOr<OpenDirectory> Open(const std::string& root, const std::string& real_path,
                                             std::string_view field);
   std::string path() const;
 
  private:
-  explicit HeldDirectory(engine::Descriptor descriptor) : descriptor_(std::move(descriptor)) {}
+  explicit OpenDirectory(engine::Descriptor descriptor) : descriptor_(std::move(descriptor)) {}
 
   engine::Descriptor descriptor_;
 };

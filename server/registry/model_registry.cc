@@ -77,7 +77,7 @@ struct ModelRegistry::Entry {
 
 ModelRegistry::ModelRegistry(ModelLoader loader, Metrics& metrics, Listener listener)
     : loader_(std::move(loader)), metrics_(metrics), listener_(std::move(listener)) {
-  watcher_ = std::thread([this] { Watch(); });
+  watcher_ = std::thread([this] { WatchLoop(); });
 }
 
 ModelRegistry::~ModelRegistry() {
@@ -92,7 +92,7 @@ ModelRegistry::~ModelRegistry() {
   }
 }
 
-absl::Status ModelRegistry::Announce(const ModelSource& source) {
+absl::Status ModelRegistry::Register(const ModelSource& source) {
   RETURN_IF_ERROR(CheckModelName(source.name));
   auto entry = std::make_unique<Entry>();
   entry->snapshot.source = source;
@@ -109,7 +109,7 @@ absl::Status ModelRegistry::Announce(const ModelSource& source) {
     }
     entry->replaced = found->second->snapshot;
     if (entry->replaced->source.at_startup) entry->snapshot.source.at_startup = true;
-    Forget(source.name);
+    Erase(source.name);
   }
   entry->metrics = std::make_unique<ModelMetrics>(metrics_, source.name);
   SetState(*entry, ModelState::kLoading);
@@ -125,7 +125,7 @@ absl::Status ModelRegistry::Load(const std::string& name) {
     ASSIGN_OR_RETURN(entry, Find(name));
     if (std::exchange(entry->load_begun, true)) {
       return absl::FailedPreconditionError(
-          absl::StrCat("model ", engine::Quoted(name), ": the load has begun already"));
+          absl::StrCat("model ", engine::Quoted(name), " is already being loaded"));
     }
     entry->replaced.reset();
     source = entry->snapshot.source;
@@ -140,7 +140,7 @@ absl::Status ModelRegistry::Load(const std::string& name) {
   engine::MutexLock lock(mutex_);
   ModelSnapshot& snapshot = entry->snapshot;
   if (!parts.ok()) {
-    snapshot.error = BlameCheckpoint(parts.status());
+    snapshot.error = AsCheckpointError(parts.status());
     LogLimited(LogLevel::kError, "model failed to load",
                {{"model", name}, {"error", std::string(snapshot.error.message())}});
     const absl::Status error = snapshot.error;
@@ -159,12 +159,12 @@ absl::Status ModelRegistry::Load(const std::string& name) {
   return absl::OkStatus();
 }
 
-void ModelRegistry::Withdraw(const std::string& name) {
+void ModelRegistry::CancelRegistration(const std::string& name) {
   engine::MutexLock lock(mutex_);
   const auto found = entries_.find(name);
   if (found == entries_.end() || found->second->load_begun) return;
   Entry& entry = *found->second;
-  if (!entry.replaced) return Forget(name);
+  if (!entry.replaced) return Erase(name);
   entry.snapshot = *std::exchange(entry.replaced, std::nullopt);
   entry.load_begun = true;
   SetFailed(entry);
@@ -173,7 +173,7 @@ void ModelRegistry::Withdraw(const std::string& name) {
 void ModelRegistry::SetFailed(Entry& entry) {
   SetState(entry, ModelState::kFailed);
   if (!entry.snapshot.source.at_startup) entry.metrics.reset();
-  RememberFailed(entry.snapshot.source);
+  RecordFailed(entry.snapshot.source);
 }
 
 absl::Status ModelRegistry::Unload(const std::string& name) {
@@ -181,7 +181,7 @@ absl::Status ModelRegistry::Unload(const std::string& name) {
   ASSIGN_OR_RETURN(Entry * entry, Find(name));
   const bool failed = entry->snapshot.state == ModelState::kFailed;
   if (failed && !entry->in_use()) {
-    Forget(name);
+    Erase(name);
     return absl::OkStatus();
   }
   if (entry->snapshot.state != ModelState::kReady && !failed) {
@@ -196,7 +196,7 @@ absl::Status ModelRegistry::Unload(const std::string& name) {
   if (!failed) entry->parts->generator->Drain();
   while (entry->handles > 0 || entry->freeing) idle_.Wait(mutex_);
   Free(*entry);
-  Forget(name);
+  Erase(name);
   LogLimited(LogLevel::kInfo, "model unloaded", {{"model", name}});
   return absl::OkStatus();
 }
@@ -225,10 +225,10 @@ absl::StatusOr<ModelHandle> ModelRegistry::Acquire(std::string_view name) {
   if (entry->snapshot.state != ModelState::kReady) {
     return NotReady(name, entry->snapshot.state, entry->snapshot.error);
   }
-  return Hold(*entry);
+  return MakeHandle(*entry);
 }
 
-ModelHandle ModelRegistry::Hold(Entry& entry) {
+ModelHandle ModelRegistry::MakeHandle(Entry& entry) {
   ++entry.handles;
   return ModelHandle(this, &entry);
 }
@@ -246,7 +246,7 @@ absl::StatusOr<ModelSnapshot> ModelRegistry::Get(std::string_view name) const {
   return entry->snapshot;
 }
 
-std::string ModelRegistry::WhyNotReady() const {
+std::string ModelRegistry::NotReadyReason() const {
   engine::MutexLock lock(mutex_);
   for (const auto& [name, entry] : entries_) {
     const ModelSnapshot& model = entry->snapshot;
@@ -302,16 +302,16 @@ void ModelRegistry::CheckWeights() {
   {
     engine::MutexLock lock(mutex_);
     for (const auto& [name, entry] : entries_) {
-      if (entry->snapshot.state == ModelState::kReady) ready.push_back(Hold(*entry));
+      if (entry->snapshot.state == ModelState::kReady) ready.push_back(MakeHandle(*entry));
     }
   }
   for (const ModelHandle& handle : ready) {
     const absl::Status status = handle.model().CheckWeights();  // may wait for disk: no lock
-    if (!status.ok()) Fail(*handle.entry_, status);
+    if (!status.ok()) MarkFailed(*handle.entry_, status);
   }
 }
 
-void ModelRegistry::Fail(Entry& entry, const absl::Status& error) {
+void ModelRegistry::MarkFailed(Entry& entry, const absl::Status& error) {
   engine::MutexLock lock(mutex_);
   if (entry.snapshot.state != ModelState::kReady) return;
   entry.snapshot.error = error;
@@ -319,10 +319,10 @@ void ModelRegistry::Fail(Entry& entry, const absl::Status& error) {
   SetState(entry, ModelState::kFailed);
   LogLimited(LogLevel::kError, "model failed",
              {{"model", entry.snapshot.source.name}, {"error", std::string(error.message())}});
-  RememberFailed(entry.snapshot.source);
+  RecordFailed(entry.snapshot.source);
 }
 
-void ModelRegistry::Watch() {
+void ModelRegistry::WatchLoop() {
   engine::MutexLock lock(mutex_);
   while (!stopping_) {
     if (stop_.WaitUntil(mutex_, std::chrono::steady_clock::now() + kWeightsCheck)) continue;
@@ -346,7 +346,7 @@ void ModelRegistry::FreeFailed() {
   }
 }
 
-void ModelRegistry::RememberFailed(const ModelSource& source) {
+void ModelRegistry::RecordFailed(const ModelSource& source) {
   if (source.at_startup) return;
   failed_.push_back(source.name);
   if (std::ssize(failed_) <= kMaxFailed) return;
@@ -354,12 +354,12 @@ void ModelRegistry::RememberFailed(const ModelSource& source) {
     const Entry& entry = *entries_.find(name)->second;
     // An entry that is still in use, or being unloaded, is removed elsewhere.
     if (entry.snapshot.state != ModelState::kFailed || entry.in_use()) continue;
-    Forget(std::string(name));
+    Erase(std::string(name));
     return;
   }
 }
 
-void ModelRegistry::Forget(const std::string& name) {
+void ModelRegistry::Erase(const std::string& name) {
   std::erase(failed_, name);
   entries_.erase(name);
   if (listener_) listener_(name, std::nullopt);

@@ -66,13 +66,13 @@ class ModelRegistry {
   // Adds a model as LOADING. ALREADY_EXISTS if the name is taken; a FAILED model that is not in use
   // is replaced, and if it was named on the command line, the server is not ready without the new
   // one either. INVALID_ARGUMENT for a malformed name.
-  absl::Status Announce(const ModelSource& source);
-  // Loads an announced model, once. Returns when it is READY or FAILED, with the load's error,
-  // which is converted by BlameCheckpoint.
+  absl::Status Register(const ModelSource& source);
+  // Loads a registered model, once. Returns when it is READY or FAILED, with the load's error,
+  // which is converted by AsCheckpointError.
   absl::Status Load(const std::string& name);
-  // Undoes an Announce whose Load has not begun: restores the FAILED model that it replaced, if
+  // Undoes a Register whose Load has not begun: restores the FAILED model that it replaced, if
   // any; otherwise frees the name.
-  void Withdraw(const std::string& name);
+  void CancelRegistration(const std::string& name);
   // Stops accepting requests for the model, waits for the running ones, and frees the model.
   // NOT_FOUND if there is no such model; FAILED_PRECONDITION while it is loading or already
   // unloading.
@@ -94,7 +94,7 @@ class ModelRegistry {
   void CheckWeights();
 
   // Returns why the server is not ready, such as "model x is loading", or "".
-  std::string WhyNotReady() const;
+  std::string NotReadyReason() const;
 
  private:
   friend class ModelHandle;
@@ -107,10 +107,10 @@ class ModelRegistry {
   // The model that an empty name means.
   absl::StatusOr<std::string> OnlyModel() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SetState(Entry& entry, ModelState state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Records a FAILED model that a client loaded. If there are too many, forgets the oldest that is
+  // Records a FAILED model that a client loaded. If there are too many, erases the oldest that is
   // not in use.
-  void RememberFailed(const ModelSource& source) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Forget(const std::string& name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void RecordFailed(const ModelSource& source) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Erase(const std::string& name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // The entry must not be in use, and its error must be set.
   void SetFailed(Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -118,9 +118,9 @@ class ModelRegistry {
   // Both release the lock while they free.
   void Free(Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void FreeFailed() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  ModelHandle Hold(Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Fail(Entry& entry, const absl::Status& error);
-  void Watch();
+  ModelHandle MakeHandle(Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void MarkFailed(Entry& entry, const absl::Status& error);
+  void WatchLoop();
 
   const ModelLoader loader_;
   Metrics& metrics_;

@@ -60,7 +60,7 @@ QuantizationJobs::QuantizationJobs(Quantizer quantizer, Metrics& metrics)
        {QuantizationState::kSucceeded, QuantizationState::kFailed, QuantizationState::kCancelled}) {
     metrics_.quantizations.With({std::string(Name(end))});
   }
-  worker_ = std::thread(&QuantizationJobs::Work, this);
+  worker_ = std::thread(&QuantizationJobs::WorkLoop, this);
 }
 
 QuantizationJobs::~QuantizationJobs() { Stop(); }
@@ -82,8 +82,8 @@ absl::StatusOr<QuantizationSnapshot> QuantizationJobs::Create(QuantizationReques
     if (job->snapshot.state == QuantizationState::kQueued) ++waiting;
   }
   if (waiting >= kMaxWaiting) {
-    return WithReason(absl::ResourceExhaustedError(
-                          absl::StrCat(waiting, " quantizations are waiting, the most at a time")),
+    return WithReason(absl::ResourceExhaustedError(absl::StrCat(
+                          "too many quantizations are waiting (limit ", kMaxWaiting, ")")),
                       "TOO_MANY_QUANTIZATIONS");
   }
   auto job = std::make_unique<Job>();
@@ -125,8 +125,8 @@ absl::Status QuantizationJobs::Watch(std::string_view id,
     std::erase_if(job->watchers, [](const auto& other) { return other.expired(); });
     if (job->watchers.size() >= kMaxWatchers) {
       return WithReason(absl::ResourceExhaustedError(
-                            absl::StrCat(job->watchers.size(), " watches of quantization ",
-                                         job->snapshot.id, " run, the most at a time")),
+                            absl::StrCat("too many watches of quantization ", job->snapshot.id,
+                                         " (limit ", kMaxWatchers, ")")),
                         "TOO_MANY_WATCHES");
     }
     snapshot = job->snapshot;
@@ -189,12 +189,12 @@ void QuantizationJobs::Stop() {
   if (worker_.joinable()) worker_.join();
 }
 
-void QuantizationJobs::Work() {
+void QuantizationJobs::WorkLoop() {
   bool more = true;
-  while (more) RunGuarded("quantizations", [&] { more = Step(); });
+  while (more) RunGuarded("quantizations", [&] { more = RunNext(); });
 }
 
-bool QuantizationJobs::Step() {
+bool QuantizationJobs::RunNext() {
   Job* job = nullptr;
   QuantizationRequest request;
   Notice notice;
@@ -261,11 +261,10 @@ absl::StatusOr<QuantizationJobs::Job*> QuantizationJobs::Find(std::string_view i
   for (const auto& [number, job] : jobs_) {
     if (job->snapshot.id == id) return job.get();
   }
-  return WithResource(
-      absl::NotFoundError(absl::StrCat("there is no quantization ", engine::Quoted(id),
-                                       ": the server keeps the last ", kMaxEnded,
-                                       " that ended, until it stops")),
-      "quantization", id);
+  return WithResource(absl::NotFoundError(absl::StrCat("no quantization ", engine::Quoted(id),
+                                                       ": the server keeps the last ", kMaxEnded,
+                                                       " that ended, until it stops")),
+                      "quantization", id);
 }
 
 QuantizationJobs::Job* QuantizationJobs::NextQueued() {
@@ -311,12 +310,12 @@ QuantizationJobs::Notice QuantizationJobs::End(Job& job, QuantizationState state
     LogLimited(LogLevel::kInfo, "quantization ended",
                {{"quantization", job.snapshot.id}, {"state", name}});
   }
-  ForgetOldest();
+  EraseOldest();
   UpdateGauges();
   return notice;
 }
 
-void QuantizationJobs::ForgetOldest() {
+void QuantizationJobs::EraseOldest() {
   auto oldest = jobs_.end();
   int ended = 0;
   for (auto job = jobs_.begin(); job != jobs_.end(); ++job) {

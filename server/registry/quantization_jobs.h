@@ -91,9 +91,9 @@ class QuantizationJobs {
   struct Job;
   struct Notice;
 
-  void Work();
+  void WorkLoop();
   // Waits for a job and runs it. Returns false once closed and no job is left.
-  bool Step();
+  bool RunNext();
   void Run(Job& job, const std::string& id, const QuantizationRequest& request);
   absl::Status OnProgress(Job& job, std::string_view stage, double fraction);
 
@@ -103,7 +103,7 @@ class QuantizationJobs {
   Notice Changed(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Notice End(Job& job, QuantizationState state, absl::Status error)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void ForgetOldest() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void EraseOldest() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void UpdateGauges() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const Quantizer quantizer_;

@@ -13,7 +13,7 @@ namespace {
 
 absl::StatusOr<engine::CalibrationSet> ReadCalibration(const QuantizationRequest& request) {
   auto tokenizer = engine::Tokenizer::Load(request.directory + "/tokenizer.json");
-  if (!tokenizer.ok()) return BlameCheckpoint(tokenizer.status());
+  if (!tokenizer.ok()) return AsCheckpointError(tokenizer.status());
   if (request.calibration_path.empty()) {
     return engine::MakeCalibrationSet(request.calibration_text, **tokenizer, request.samples);
   }
@@ -26,7 +26,7 @@ absl::StatusOr<engine::CalibrationSet> ReadCalibration(const QuantizationRequest
 absl::Status CheckUnchanged(std::string_view field, const std::string& seen,
                             const std::string& before) {
   if (seen == before) return absl::OkStatus();
-  return engine::InvalidField(field, "a directory that was exchanged while the quantization waited",
+  return engine::InvalidField(field, "a directory that was replaced while the quantization waited",
                               "one that stays");
 }
 
@@ -44,8 +44,8 @@ Quantizer MakeDirectoryQuantizer(engine::ModelEnvironment environment) {
                      ResolveNewDirectory(request.model_root, request.output_path, "output_path"));
     RETURN_IF_ERROR(CheckUnchanged("output_path", output, request.output_directory));
     ASSIGN_OR_RETURN(
-        const HeldDirectory parent,
-        HeldDirectory::Open(request.model_root, engine::ParentOf(output), "output_path"));
+        const OpenDirectory parent,
+        OpenDirectory::Open(request.model_root, engine::ParentOf(output), "output_path"));
     RETURN_IF_ERROR(progress("Reading the calibration text", 0));
     ASSIGN_OR_RETURN(const engine::CalibrationSet calibration, ReadCalibration(request));
     const std::string name = std::filesystem::path(output).filename().string();

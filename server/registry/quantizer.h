@@ -36,8 +36,8 @@ using Quantizer = std::function<absl::StatusOr<engine::QuantizationReport>(
 // tokenizer and the calibration text, then runs engine::QuantizeModel at background priority. The
 // output is created in the directory that was its parent when the work began, even if that is moved
 // or replaced. Returns errors of ResolveModelPath and ResolveNewDirectory, DATA_LOSS for wrong
-// model files (BlameCheckpoint), and errors of QuantizeModel. The objects that `environment` points
-// to must outlive the quantizer.
+// model files (AsCheckpointError), and errors of QuantizeModel. The objects that `environment`
+// points to must outlive the quantizer.
 Quantizer MakeDirectoryQuantizer(engine::ModelEnvironment environment);
 
 }  // namespace whipsnake::server

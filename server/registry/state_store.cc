@@ -7,7 +7,6 @@
 #include <cinttypes>
 #include <cstdio>
 #include <filesystem>
-#include <future>
 #include <random>
 #include <system_error>
 #include <utility>
@@ -19,7 +18,6 @@
 #include "engine/generate/generator.h"
 #include "engine/generate/state_file.h"
 #include "server/errors.h"
-#include "server/guarded.h"
 #include "server/logging.h"
 
 namespace whipsnake::server {
@@ -81,17 +79,11 @@ absl::Status WrongModel(const StateInfo& info, std::string_view digest) {
 }
 
 absl::Status NoRoom(std::string_view what, int64_t seen, int64_t limit) {
-  return WithReason(absl::ResourceExhaustedError(absl::StrCat(
-                        "no room for one more state: ", seen, " ", engine::ToAbsl(what),
-                        " with it, of at most ", limit, "; delete some, or let them expire")),
-                    "STATES_FULL");
-}
-
-absl::Status QueueFull(size_t waiting, std::string_view of_whom) {
-  return WithReason(absl::ResourceExhaustedError(absl::StrCat(
-                        waiting, " forks and deletions of saved states", engine::ToAbsl(of_whom),
-                        " wait for the disk, the most at a time; try again when some are done")),
-                    "STATE_QUEUE_FULL");
+  return WithReason(
+      absl::ResourceExhaustedError(absl::StrCat("no room for another state: it would make ", seen,
+                                                " ", engine::ToAbsl(what), " (limit ", limit,
+                                                "); delete states, or let them expire")),
+      "STATES_FULL");
 }
 
 int64_t BytesOf(int64_t tokens, int64_t state_bytes) {
@@ -106,20 +98,21 @@ system_clock::time_point Later(system_clock::time_point time, milliseconds by) {
 void SetAside(const std::string& path, const absl::Status& why) {
   std::error_code error;
   fs::rename(path, path + ".corrupt", error);
-  Log(LogLevel::kError, error ? "damaged state could not be set aside" : "saved state set aside",
+  Log(LogLevel::kError,
+      error ? "damaged state file could not be set aside" : "damaged state file set aside",
       {{"file", path + (error ? "" : ".corrupt")}, {"error", std::string(why.message())}});
 }
 
 }  // namespace
 
-// Reserves room for a new state. The room is released unless the state arrives.
-class StateStore::Arrival {
+// Reserves room for a new state. The room is released unless the state is committed.
+class StateStore::PendingState {
  public:
-  Arrival(StateStore* store, StateInfo info) : store_(*store), info_(std::move(info)) {}
-  Arrival(const Arrival&) = delete;
-  Arrival& operator=(const Arrival&) = delete;
-  ~Arrival() {
-    if (!expected_) return;
+  PendingState(StateStore* store, StateInfo info) : store_(*store), info_(std::move(info)) {}
+  PendingState(const PendingState&) = delete;
+  PendingState& operator=(const PendingState&) = delete;
+  ~PendingState() {
+    if (!counted_) return;
     engine::MutexLock lock(store_.mutex_);
     store_.Count(info_, -1);
   }
@@ -128,33 +121,29 @@ class StateStore::Arrival {
   const StateInfo& info() const { return info_; }
 
   // To be called once the state has been counted.
-  void Expect() { expected_ = true; }
+  void MarkCounted() { counted_ = true; }
 
-  // Turns the reservation into an entry. `held` is as in Entry.
-  void Come(std::shared_ptr<const Held> held) {
+  // Turns the reservation into an entry. `serialized` is as in Entry.
+  void Commit(std::shared_ptr<const SerializedState> serialized) {
     engine::MutexLock lock(store_.mutex_);
-    store_.Insert(info_, std::move(held));
-    expected_ = false;
+    store_.Insert(info_, std::move(serialized));
+    counted_ = false;
   }
 
  private:
   StateStore& store_;
   const StateInfo info_;
-  bool expected_ = false;
+  bool counted_ = false;
 };
 
 StateStore::StateStore(StateStoreOptions options, engine::Ledger* ledger)
-    : options_(std::move(options)), ledger_(*ledger) {
-  worker_ = std::thread([this] { Work(); });
-}
+    : options_(std::move(options)),
+      ledger_(*ledger),
+      queue_([this] { Maintain(); }, kExpiryCheck) {}
 
-StateStore::~StateStore() {
-  {
-    engine::MutexLock lock(mutex_);
-    stopping_ = true;
-  }
-  wake_.NotifyAll();
-  worker_.join();
+void StateStore::Maintain() {
+  engine::MutexLock lock(mutex_);
+  EraseExpired();
 }
 
 std::string StateStore::PathOf(const std::string& name) const {
@@ -171,20 +160,21 @@ absl::Status StateStore::Open() {
     files.push_back(entry->path().filename().string());
   }
   if (error) return engine::FileError(error.value(), options_.directory);
-  for (const std::string& file : files) FindFile(file);
+  for (const std::string& file : files) RecoverFile(file);
   engine::MutexLock lock(mutex_);
-  while (ForgetExpired()) continue;
+  while (EraseExpired()) continue;
   return absl::OkStatus();
 }
 
-void StateStore::FindFile(const std::string& file) {
+void StateStore::RecoverFile(const std::string& file) {
   const fs::path found = fs::path(options_.directory) / file;
   std::error_code error;
   if (file.find(std::string(kExtension) + ".tmp-") != file.npos) {  // left by a killed process
     fs::remove(found, error);
-    return Log(LogLevel::kInfo,
-               error ? "part of a state could not be removed" : "part of a state removed",
-               {{"file", found.string()}});
+    return Log(
+        LogLevel::kInfo,
+        error ? "incomplete state file could not be removed" : "incomplete state file removed",
+        {{"file", found.string()}});
   }
   std::string name = found.stem().string();
   const bool is_handle = IsHandle(name);
@@ -197,7 +187,7 @@ void StateStore::FindFile(const std::string& file) {
   const auto header = engine::ReadStateHeader(path);
   if (absl::IsDataLoss(header.status())) return SetAside(path, header.status());
   if (error || !header.ok()) {
-    Log(LogLevel::kError, "saved state ignored",
+    Log(LogLevel::kError, "state file ignored",
         {{"file", path},
          {"error", error ? error.message() : std::string(header.status().message())}});
     return;
@@ -253,26 +243,26 @@ absl::StatusOr<StateInfo> StateStore::Describe(const StateInfo& of,
 }
 
 // Refuses before anything is allocated or changed.
-absl::StatusOr<std::shared_ptr<StateStore::Arrival>> StateStore::Admit(
+absl::StatusOr<std::shared_ptr<StateStore::PendingState>> StateStore::Admit(
     const StateInfo& of, const StateRetention& retention, bool reads_file,
     const std::optional<std::string>& client) {
   ASSIGN_OR_RETURN(StateInfo info, Describe(of, retention));
   const bool with_files = reads_file || info.on_disk;
-  auto arrival = std::make_shared<Arrival>(this, std::move(info));
+  auto pending = std::make_shared<PendingState>(this, std::move(info));
   engine::MutexLock lock(mutex_);
-  if (with_files && client) RETURN_IF_ERROR(CheckQueue(*client));
-  RETURN_IF_ERROR(MakeRoom(arrival->info()));
-  Count(arrival->info(), +1);
-  arrival->Expect();
-  return arrival;
+  if (with_files && client) RETURN_IF_ERROR(queue_.CheckRoom(*client));
+  RETURN_IF_ERROR(EnsureRoom(pending->info()));
+  Count(pending->info(), +1);
+  pending->MarkCounted();
+  return pending;
 }
 
-// A task may own an Arrival, whose destructor takes the lock. So nothing that can throw is done
-// with a task and the lock held.
+// A task may own a PendingState, whose destructor takes the lock. So nothing that can throw is
+// done with a task and the lock held.
 template <typename Result>
-void StateStore::Do(absl::FunctionRef<absl::StatusOr<Job<Result>>()> begin,
-                    std::function<void(Result)> done) {
-  std::list<Task> task;
+void StateStore::RunTask(absl::FunctionRef<absl::StatusOr<Job<Result>>()> begin,
+                         std::function<void(Result)> done) {
+  std::list<DiskQueue::Task> task;
   Result result = engine::CatchExceptions([&]() -> Result {
     ASSIGN_OR_RETURN(Job<Result> job, begin());
     if (!job.with_files) return job.work();
@@ -286,31 +276,14 @@ void StateStore::Do(absl::FunctionRef<absl::StatusOr<Job<Result>>()> begin,
     return Result();
   });
   if (task.empty()) return done(std::move(result));
-  engine::MutexLock lock(mutex_);
-  Queue(task);
+  queue_.Push(task);
 }
 
-// The limits are not exact: concurrent callers may each be admitted.
-absl::Status StateStore::CheckQueue(const std::string& client) const {
-  size_t all = 0, own = 0;
-  for (const Task& task : tasks_) {
-    if (task.client) ++all;
-    if (task.client == client) ++own;
-  }
-  if (all >= kMaxWaitingTasks) return QueueFull(all, "");
-  return own < kMaxWaitingTasksOfClient ? absl::OkStatus() : QueueFull(own, " of this client");
-}
-
-void StateStore::Queue(std::list<Task>& task) {
-  tasks_.splice(tasks_.end(), task);
-  wake_.NotifyOne();
-}
-
-absl::Status StateStore::MakeRoom(const StateInfo& info) {
-  bool more = ForgetExpired();
+absl::Status StateStore::EnsureRoom(const StateInfo& info) {
+  bool more = EraseExpired();
   absl::Status room = CheckRoom(info);
   while (!room.ok() && more) {
-    more = ForgetExpired();
+    more = EraseExpired();
     room = CheckRoom(info);
   }
   return room;
@@ -329,16 +302,16 @@ void StateStore::Count(const StateInfo& info, int sign) {
   (info.on_disk ? disk_bytes_ : memory_bytes_) += sign * info.bytes;
 }
 
-void StateStore::Insert(StateInfo info, std::shared_ptr<const Held> held) {
+void StateStore::Insert(StateInfo info, std::shared_ptr<const SerializedState> serialized) {
   info.handle.clear();
   Expiries expiry{{info.expires, info.name}};
   Entries entry;
-  entry.emplace(info.name, Entry{info, std::move(held)});
+  entry.emplace(info.name, Entry{info, std::move(serialized)});
   entries_.merge(entry);  // from here on nothing throws
   by_expiry_.merge(expiry);
 }
 
-bool StateStore::Forget(const std::string& name) {
+bool StateStore::Erase(const std::string& name) {
   const auto found = entries_.find(name);
   if (found == entries_.end()) return false;
   by_expiry_.erase({found->second.info.expires, name});  // the only line that can throw comes first
@@ -347,7 +320,7 @@ bool StateStore::Forget(const std::string& name) {
   return true;
 }
 
-StateStore::Entries::node_type StateStore::TakeFirst() {
+StateStore::Entries::node_type StateStore::ExtractEarliest() {
   const auto first = by_expiry_.begin();
   auto entry = entries_.extract(first->second);
   by_expiry_.erase(first);
@@ -355,7 +328,7 @@ StateStore::Entries::node_type StateStore::TakeFirst() {
   return entry;
 }
 
-bool StateStore::ForgetExpired() {
+bool StateStore::EraseExpired() {
   const Time now = options_.now();
   const auto is_left = [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
     return !by_expiry_.empty() && by_expiry_.begin()->first <= now;
@@ -363,30 +336,30 @@ bool StateStore::ForgetExpired() {
   if (!is_left()) return false;
   const auto expired = std::make_shared<std::vector<Entries::node_type>>();
   expired->reserve(kExpiredPerCall);
-  std::list<Task> task;
+  std::list<DiskQueue::Task> task;
   task.push_back({std::nullopt, [this, expired](bool) {
                     for (const Entries::node_type& entry : *expired) {
                       const StateInfo& info = entry.mapped().info;
                       // A failure is logged, and a file that is left is found at the next start.
-                      if (info.on_disk) Remove(info).IgnoreError();
+                      if (info.on_disk) RemoveFile(info).IgnoreError();
                     }
                   }});
-  while (is_left() && std::ssize(*expired) < kExpiredPerCall) expired->push_back(TakeFirst());
-  Queue(task);
+  while (is_left() && std::ssize(*expired) < kExpiredPerCall) expired->push_back(ExtractEarliest());
+  queue_.Push(task);
   return is_left();
 }
 
 void StateStore::Save(const engine::SavedState& state, const std::string& model,
                       const std::string& digest, const StateRetention& retention, Done done) {
-  Do<absl::StatusOr<StateInfo>>([&] { return BeginSave(state, model, digest, retention); },
-                                std::move(done));
+  RunTask<absl::StatusOr<StateInfo>>([&] { return BeginSave(state, model, digest, retention); },
+                                     std::move(done));
 }
 
 StateStore::Saving StateStore::BeginSave(const engine::SavedState& state, const std::string& model,
                                          const std::string& digest,
                                          const StateRetention& retention) {
   const int64_t tokens = std::ssize(state.tokens);
-  ASSIGN_OR_RETURN(auto arrival, Admit({.handle = "",
+  ASSIGN_OR_RETURN(auto pending, Admit({.handle = "",
                                         .name = "",
                                         .model = model,
                                         .digest = digest,
@@ -396,41 +369,43 @@ StateStore::Saving StateStore::BeginSave(const engine::SavedState& state, const 
                                         .created = {},
                                         .expires = {}},
                                        retention, /*reads_file=*/false, /*client=*/std::nullopt));
-  const bool on_disk = arrival->info().on_disk;
-  ASSIGN_OR_RETURN(auto held, Copy(state, arrival->info()));
+  const bool on_disk = pending->info().on_disk;
+  ASSIGN_OR_RETURN(auto serialized, Copy(state, pending->info()));
   return Job<absl::StatusOr<StateInfo>>{
-      std::nullopt, on_disk, [this, arrival = std::move(arrival), held = std::move(held)] {
-        return Keep(*arrival, held);
+      std::nullopt, on_disk,
+      [this, pending = std::move(pending), serialized = std::move(serialized)] {
+        return Store(*pending, serialized);
       }};
 }
 
-absl::StatusOr<std::shared_ptr<const StateStore::Held>> StateStore::Copy(
+absl::StatusOr<std::shared_ptr<const StateStore::SerializedState>> StateStore::Copy(
     const engine::SavedState& state, const StateInfo& info) {
-  auto held = std::make_shared<Held>();
-  ASSIGN_OR_RETURN(held->booked,
+  auto serialized = std::make_shared<SerializedState>();
+  ASSIGN_OR_RETURN(serialized->booked,
                    ledger_.Reserve(info.bytes, engine::Purpose::kStates, "a saved state"));
   const int64_t state_bytes = state.state->saved_bytes();
-  held->file.tokens = state.tokens;
-  held->file.state.resize(state_bytes);
-  RETURN_IF_ERROR(state.state->Save(held->file.state));
-  held->file.header = {.model = info.model,
-                       .digest = info.digest,
-                       .created = {},
-                       .expires = {},
-                       .tokens = info.tokens,
-                       .position = info.position,
-                       .state_bytes = state_bytes};
-  return held;
+  serialized->file.tokens = state.tokens;
+  serialized->file.state.resize(state_bytes);
+  RETURN_IF_ERROR(state.state->Save(serialized->file.state));
+  serialized->file.header = {.model = info.model,
+                             .digest = info.digest,
+                             .created = {},
+                             .expires = {},
+                             .tokens = info.tokens,
+                             .position = info.position,
+                             .state_bytes = state_bytes};
+  return serialized;
 }
 
-absl::StatusOr<StateInfo> StateStore::Keep(Arrival& arrival, std::shared_ptr<const Held> held) {
-  const StateInfo& info = arrival.info();
-  if (info.on_disk) RETURN_IF_ERROR(Write(info, held->file));
-  arrival.Come(info.on_disk ? nullptr : std::move(held));
+absl::StatusOr<StateInfo> StateStore::Store(PendingState& pending,
+                                            std::shared_ptr<const SerializedState> serialized) {
+  const StateInfo& info = pending.info();
+  if (info.on_disk) RETURN_IF_ERROR(WriteFile(info, serialized->file));
+  pending.Commit(info.on_disk ? nullptr : std::move(serialized));
   return info;
 }
 
-absl::Status StateStore::Write(const StateInfo& info, const engine::StateFile& file) const {
+absl::Status StateStore::WriteFile(const StateInfo& info, const engine::StateFile& file) const {
   engine::StateHeader header = file.header;
   header.created = info.created;
   header.expires = info.expires;
@@ -440,7 +415,7 @@ absl::Status StateStore::Write(const StateInfo& info, const engine::StateFile& f
 
 // A missing file is not an error. A file that could not be removed is found again at the next
 // start.
-absl::Status StateStore::Remove(const StateInfo& info) const {
+absl::Status StateStore::RemoveFile(const StateInfo& info) const {
   std::error_code error;
   fs::remove(PathOf(info.name), error);
   if (!error) return absl::OkStatus();
@@ -450,8 +425,8 @@ absl::Status StateStore::Remove(const StateInfo& info) const {
 
 void StateStore::Fork(std::string_view handle, const StateRetention& retention,
                       const std::string& client, Done done) {
-  Do<absl::StatusOr<StateInfo>>([&] { return BeginFork(handle, retention, client); },
-                                std::move(done));
+  RunTask<absl::StatusOr<StateInfo>>([&] { return BeginFork(handle, retention, client); },
+                                     std::move(done));
 }
 
 StateStore::Saving StateStore::BeginFork(std::string_view handle, const StateRetention& retention,
@@ -459,54 +434,55 @@ StateStore::Saving StateStore::BeginFork(std::string_view handle, const StateRet
   Entry entry;
   {
     engine::MutexLock lock(mutex_);
-    if (closed_) return DrainingError();
+    if (queue_.closed()) return DrainingError();
     ASSIGN_OR_RETURN(entry, Find(handle));
   }
-  const bool reads_file = entry.held == nullptr;
-  ASSIGN_OR_RETURN(auto arrival, Admit(entry.info, retention, reads_file, client));
-  const bool with_files = reads_file || arrival->info().on_disk;
+  const bool reads_file = entry.serialized == nullptr;
+  ASSIGN_OR_RETURN(auto pending, Admit(entry.info, retention, reads_file, client));
+  const bool with_files = reads_file || pending->info().on_disk;
   auto fork = [this, from = std::move(entry),
-               arrival = std::move(arrival)]() -> absl::StatusOr<StateInfo> {
-    std::shared_ptr<const Held> held = from.held;
-    if (held == nullptr) {
-      ASSIGN_OR_RETURN(held, Read(from.info));
+               pending = std::move(pending)]() -> absl::StatusOr<StateInfo> {
+    std::shared_ptr<const SerializedState> serialized = from.serialized;
+    if (serialized == nullptr) {
+      ASSIGN_OR_RETURN(serialized, ReadFile(from.info));
     }
-    return Keep(*arrival, std::move(held));
+    return Store(*pending, std::move(serialized));
   };
   return Job<absl::StatusOr<StateInfo>>{client, with_files, std::move(fork)};
 }
 
-absl::StatusOr<std::shared_ptr<const StateStore::Held>> StateStore::Read(const StateInfo& info) {
-  auto held = std::make_shared<Held>();
-  ASSIGN_OR_RETURN(held->booked,
+absl::StatusOr<std::shared_ptr<const StateStore::SerializedState>> StateStore::ReadFile(
+    const StateInfo& info) {
+  auto serialized = std::make_shared<SerializedState>();
+  ASSIGN_OR_RETURN(serialized->booked,
                    ledger_.Reserve(info.bytes, engine::Purpose::kStates, "a saved state"));
   const std::string path = PathOf(info.name);
   auto file = engine::ReadStateFile(path);
-  if (absl::IsDataLoss(file.status())) return Damaged(info, file.status());
-  if (absl::IsNotFound(file.status())) return Gone(info, file.status());
+  if (absl::IsDataLoss(file.status())) return SetAsideDamaged(info, file.status());
+  if (absl::IsNotFound(file.status())) return FileMissing(info, file.status());
   if (!file.ok()) return StorageError(file.status(), "the state could not be read");
   if (file->header.digest != info.digest ||
       BytesOf(file->header.tokens, file->header.state_bytes) != info.bytes) {
-    return Damaged(info, engine::WithPath(absl::DataLossError("another state seen"), path));
+    return SetAsideDamaged(info, engine::WithPath(absl::DataLossError("another state seen"), path));
   }
-  held->file = *std::move(file);
-  return held;
+  serialized->file = *std::move(file);
+  return serialized;
 }
 
-absl::Status StateStore::Gone(const StateInfo& info, const absl::Status& why) {
+absl::Status StateStore::FileMissing(const StateInfo& info, const absl::Status& why) {
   {
     engine::MutexLock lock(mutex_);
     if (!entries_.contains(info.name)) return NotFound(info.handle);  // deleted in the meantime
   }
-  return WithReason(
-      engine::WithCode(StorageError(why, "the state's file is gone"), absl::StatusCode::kDataLoss),
-      "STATE_FILE_GONE");
+  return WithReason(engine::WithCode(StorageError(why, "the state's file is missing"),
+                                     absl::StatusCode::kDataLoss),
+                    "STATE_FILE_GONE");
 }
 
-absl::Status StateStore::Damaged(const StateInfo& info, const absl::Status& why) {
+absl::Status StateStore::SetAsideDamaged(const StateInfo& info, const absl::Status& why) {
   if (info.on_disk) SetAside(PathOf(info.name), why);
   engine::MutexLock lock(mutex_);
-  Forget(info.name);
+  Erase(info.name);
   return WithReason(absl::DataLossError(absl::StrCat("state ", engine::Quoted(info.handle),
                                                      ": its file is damaged and was set aside")),
                     "STATE_DAMAGED");
@@ -524,57 +500,45 @@ absl::StatusOr<StateStore::Entry> StateStore::Find(std::string_view handle) cons
 
 absl::StatusOr<StateInfo> StateStore::Get(std::string_view handle) {
   engine::MutexLock lock(mutex_);
-  ForgetExpired();
+  EraseExpired();
   ASSIGN_OR_RETURN(const Entry entry, Find(handle));
   return entry.info;
 }
 
 void StateStore::Delete(std::string_view handle, const std::string& client,
                         std::function<void(absl::Status)> done) {
-  Do<absl::Status>([&] { return BeginDelete(handle, client); }, std::move(done));
+  RunTask<absl::Status>([&] { return BeginDelete(handle, client); }, std::move(done));
 }
 
 StateStore::Deleting StateStore::BeginDelete(std::string_view handle, const std::string& client) {
   Entry entry;
   {
     engine::MutexLock lock(mutex_);
-    if (closed_) return DrainingError();
-    ForgetExpired();
+    if (queue_.closed()) return DrainingError();
+    EraseExpired();
     ASSIGN_OR_RETURN(entry, Find(handle));
-    if (entry.info.on_disk) RETURN_IF_ERROR(CheckQueue(client));
+    if (entry.info.on_disk) RETURN_IF_ERROR(queue_.CheckRoom(client));
   }
   return Job<absl::Status>{client, entry.info.on_disk,
-                           [this, info = entry.info] { return RemoveAndForget(info); }};
+                           [this, info = entry.info] { return RemoveFileAndEntry(info); }};
 }
 
-absl::Status StateStore::RemoveAndForget(const StateInfo& info) {
-  if (info.on_disk) RETURN_IF_ERROR(Remove(info));
+absl::Status StateStore::RemoveFileAndEntry(const StateInfo& info) {
+  if (info.on_disk) RETURN_IF_ERROR(RemoveFile(info));
   {
     engine::MutexLock lock(mutex_);
-    if (!Forget(info.name)) return NotFound(info.handle);  // already deleted
+    if (!Erase(info.name)) return NotFound(info.handle);  // already deleted
   }
   if (!info.on_disk) return absl::OkStatus();
   return StorageError(engine::SyncDirectory(options_.directory),
-                      "the state is deleted, but may be back when the server starts again");
+                      "the state is deleted, but may reappear after a restart of the server");
 }
 
-void StateStore::Close() {
-  std::list<Task> refused;
-  {
-    engine::MutexLock lock(mutex_);
-    closed_ = true;
-    for (auto task = tasks_.begin(); task != tasks_.end();) {
-      const auto next = std::next(task);
-      if (task->client) refused.splice(refused.end(), tasks_, task);
-      task = next;
-    }
-  }
-  for (const Task& task : refused) RunGuarded("states", [&] { task.run(/*refuse=*/true); });
-}
+void StateStore::Close() { queue_.Close(); }
 
 std::vector<StateInfo> StateStore::List(std::string_view model) {
   engine::MutexLock lock(mutex_);
-  ForgetExpired();
+  EraseExpired();
   const Time now = options_.now();
   std::vector<StateInfo> infos;
   for (const auto& [name, entry] : entries_) {
@@ -593,55 +557,24 @@ absl::StatusOr<std::shared_ptr<const engine::SavedState>> StateStore::Load(
   }
   RETURN_IF_ERROR(entry.status());
   const StateInfo& info = entry->info;
-  std::shared_ptr<const Held> held = std::move(entry->held);
+  std::shared_ptr<const SerializedState> serialized = std::move(entry->serialized);
   if (info.digest != digest) return WrongModel(info, digest);
-  if (held == nullptr) {
-    ASSIGN_OR_RETURN(held, Read(info));
+  if (serialized == nullptr) {
+    ASSIGN_OR_RETURN(serialized, ReadFile(info));
   }
-  const engine::StateFile& file = held->file;
+  const engine::StateFile& file = serialized->file;
   // A token or size that the model does not have is treated like a wrong checksum.
   const absl::Status tokens =
       engine::ValidateTokenIds("tokens", file.tokens, model.info().vocab_size);
-  if (!tokens.ok()) return Damaged(info, engine::WithPath(tokens, PathOf(info.name)));
+  if (!tokens.ok()) return SetAsideDamaged(info, engine::WithPath(tokens, PathOf(info.name)));
   auto state = model.RestoreState(file.header.position, file.state);
-  if (absl::IsInvalidArgument(state.status())) return Damaged(info, state.status());
+  if (absl::IsInvalidArgument(state.status())) return SetAsideDamaged(info, state.status());
   if (!state.ok()) return state.status();
   return std::make_shared<const engine::SavedState>(
       engine::SavedState{file.tokens, *std::move(state)});
 }
 
-void StateStore::Work() {
-  bool more = true;
-  while (more) RunGuarded("states", [&] { more = Step(); });
-}
-
-bool StateStore::Step() {
-  std::list<Task> task;
-  bool refuse = false;
-  {
-    engine::MutexLock lock(mutex_);
-    ForgetExpired();  // a few each time; queues a task
-    if (tasks_.empty()) {
-      if (!stopping_) wake_.WaitUntil(mutex_, std::chrono::steady_clock::now() + kExpiryCheck);
-      return !stopping_ || !tasks_.empty();
-    }
-    task.splice(task.end(), tasks_, tasks_.begin());
-    refuse = closed_ && task.front().client;
-  }
-  task.front().run(refuse);
-  return true;
-}
-
-void StateStore::Flush() {
-  std::promise<void> done;
-  std::list<Task> task;
-  task.push_back({std::nullopt, [&done](bool) { done.set_value(); }});
-  {
-    engine::MutexLock lock(mutex_);
-    Queue(task);
-  }
-  done.get_future().wait();
-}
+void StateStore::Flush() { queue_.Flush(); }
 
 int64_t StateStore::memory_bytes() const {
   engine::MutexLock lock(mutex_);

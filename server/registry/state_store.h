@@ -15,14 +15,12 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
-#include <list>
 #include <map>
 #include <memory>
 #include <optional>
 #include <set>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -34,6 +32,7 @@
 #include "engine/generate/saved_state.h"
 #include "engine/generate/state_file.h"
 #include "engine/models/model.h"
+#include "server/registry/disk_queue.h"
 
 namespace whipsnake::server {
 
@@ -70,15 +69,10 @@ class StateStore {
  public:
   using Done = std::function<void(absl::StatusOr<StateInfo>)>;
 
-  // The most forks and deletions that wait for the store's thread, in all and of one client. Each
-  // costs a disk some milliseconds, so the last one waits a second or so.
-  static constexpr size_t kMaxWaitingTasks = 256;
-  static constexpr size_t kMaxWaitingTasksOfClient = kMaxWaitingTasks / 4;
-
   // `ledger`, in which states in memory are booked, must outlive the store.
   StateStore(StateStoreOptions options, engine::Ledger* ledger);
   // Finishes all tasks. By then `done` of every call has been called.
-  ~StateStore();
+  ~StateStore() = default;
 
   // Finds the existing files. Must be called once, before everything else; no other process may use
   // the directory. A file that is not a complete state file is renamed to *.corrupt; expired files,
@@ -122,7 +116,7 @@ class StateStore {
   // Returns the state, to be continued by `model`. NOT_FOUND as from Get; FAILED_PRECONDITION
   // unless `digest`, the digest of `model`, is that of the state; DATA_LOSS if the state's file is
   // missing, is damaged or has tokens that the model lacks (in the last two cases the file is
-  // renamed to *.corrupt and the state is forgotten); INTERNAL if the file cannot be read;
+  // renamed to *.corrupt and the state is erased); INTERNAL if the file cannot be read;
   // RESOURCE_EXHAUSTED if the ledger refuses.
   absl::StatusOr<std::shared_ptr<const engine::SavedState>> Load(std::string_view handle,
                                                                  engine::Model& model,
@@ -137,40 +131,36 @@ class StateStore {
 
  private:
   // A state serialised in memory.
-  struct Held {
+  struct SerializedState {
     engine::StateFile file;
     engine::Reservation booked;
   };
   struct Entry {
-    StateInfo info;                    // without the handle
-    std::shared_ptr<const Held> held;  // null if it is on disk
+    StateInfo info;                                     // without the handle
+    std::shared_ptr<const SerializedState> serialized;  // null if it is on disk
   };
-  class Arrival;
+  class PendingState;
   // The work of a call after its checks. It waits for the worker if it needs files.
   template <typename Result>
   struct Job {
-    std::optional<std::string> client;  // whose share of the queue it takes; none: it takes none
+    std::optional<std::string> client;  // as in DiskQueue::Task
     bool with_files = false;
     std::function<Result()> work;
   };
   using Saving = absl::StatusOr<Job<absl::StatusOr<StateInfo>>>;
   using Deleting = absl::StatusOr<Job<absl::Status>>;
-  struct Task {
-    std::optional<std::string> client;     // as in Job
-    std::function<void(bool refuse)> run;  // does the work, or answers that the server drains
-  };
   using Time = std::chrono::system_clock::time_point;
   using Entries = std::map<std::string, Entry>;
   using Expiries = std::set<std::pair<Time, std::string>>;
 
   std::string PathOf(const std::string& name) const;
-  void FindFile(const std::string& file);
-  // Reads the file of a state on disk. A damaged file is set aside and its state forgotten.
-  absl::StatusOr<std::shared_ptr<const Held>> Read(const StateInfo& info);
-  absl::Status Gone(const StateInfo& info, const absl::Status& why);
-  absl::Status Damaged(const StateInfo& info, const absl::Status& why);
-  absl::StatusOr<std::shared_ptr<const Held>> Copy(const engine::SavedState& state,
-                                                   const StateInfo& info);
+  void RecoverFile(const std::string& file);
+  // Reads the file of a state on disk. A damaged file is set aside and its state erased.
+  absl::StatusOr<std::shared_ptr<const SerializedState>> ReadFile(const StateInfo& info);
+  absl::Status FileMissing(const StateInfo& info, const absl::Status& why);
+  absl::Status SetAsideDamaged(const StateInfo& info, const absl::Status& why);
+  absl::StatusOr<std::shared_ptr<const SerializedState>> Copy(const engine::SavedState& state,
+                                                              const StateInfo& info);
   // Returns the description, with a new handle, of a state like `of`.
   absl::StatusOr<StateInfo> Describe(const StateInfo& of, const StateRetention& retention) const;
   Saving BeginSave(const engine::SavedState& state, const std::string& model,
@@ -180,55 +170,51 @@ class StateStore {
   Deleting BeginDelete(std::string_view handle, const std::string& client);
   // Reserves room for a state like `of`. If it is to be on disk, or `reads_file`, checks the share
   // of `client`, if there is one, in the queue.
-  absl::StatusOr<std::shared_ptr<Arrival>> Admit(const StateInfo& of,
-                                                 const StateRetention& retention, bool reads_file,
-                                                 const std::optional<std::string>& client);
-  // Adds the state of `arrival`. Writes its file first if it is to be on disk.
-  absl::StatusOr<StateInfo> Keep(Arrival& arrival, std::shared_ptr<const Held> held);
-  absl::Status Write(const StateInfo& info, const engine::StateFile& file) const;
-  absl::Status Remove(const StateInfo& info) const;
-  absl::Status RemoveAndForget(const StateInfo& info);
-  void Work();
-  // Runs the worker's next task, or waits for one. Returns false once stopping and no task is left.
-  bool Step();
+  absl::StatusOr<std::shared_ptr<PendingState>> Admit(const StateInfo& of,
+                                                      const StateRetention& retention,
+                                                      bool reads_file,
+                                                      const std::optional<std::string>& client);
+  // Adds the state of `pending`. Writes its file first if it is to be on disk.
+  absl::StatusOr<StateInfo> Store(PendingState& pending,
+                                  std::shared_ptr<const SerializedState> serialized);
+  absl::Status WriteFile(const StateInfo& info, const engine::StateFile& file) const;
+  absl::Status RemoveFile(const StateInfo& info) const;
+  absl::Status RemoveFileAndEntry(const StateInfo& info);
+  // Called regularly by the queue's thread.
+  void Maintain();
 
   // Calls `begin`, does the job that it returns, and passes the result, or the error of `begin` or
   // of an exception, to `done`.
   template <typename Result>
-  void Do(absl::FunctionRef<absl::StatusOr<Job<Result>>()> begin, std::function<void(Result)> done);
-  // Moves the only element of `task` into the queue. Does not throw.
-  void Queue(std::list<Task>& task) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::Status CheckQueue(const std::string& client) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::Status MakeRoom(const StateInfo& info) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void RunTask(absl::FunctionRef<absl::StatusOr<Job<Result>>()> begin,
+               std::function<void(Result)> done);
+  absl::Status EnsureRoom(const StateInfo& info) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckRoom(const StateInfo& info) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Count(const StateInfo& info, int sign) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Insert does not count the state. Forget does not remove the file.
+  // Insert does not count the state. Erase does not remove the file.
   // Each has no effect if it throws.
-  void Insert(StateInfo info, std::shared_ptr<const Held> held)
+  void Insert(StateInfo info, std::shared_ptr<const SerializedState> serialized)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  bool Forget(const std::string& name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Forgets the state that expires first, and returns its entry. Does not throw.
-  Entries::node_type TakeFirst() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Forgets some expired states, the earliest first, and has the worker free them and remove their
+  bool Erase(const std::string& name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Removes and returns the entry of the state that expires first. Does not throw.
+  Entries::node_type ExtractEarliest() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Erases some expired states, the earliest first, and has the worker free them and remove their
   // files. Bounded, so that no call takes long. Returns whether more are left.
-  bool ForgetExpired() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool EraseExpired() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Returns a copy of the entry, with the handle.
   absl::StatusOr<Entry> Find(std::string_view handle) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const StateStoreOptions options_;
   engine::Ledger& ledger_;
   mutable engine::Mutex mutex_;
-  engine::CondVar wake_;
   Entries entries_ ABSL_GUARDED_BY(mutex_);     // by name
   Expiries by_expiry_ ABSL_GUARDED_BY(mutex_);  // with the names of entries
   int64_t memory_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t disk_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   // Like the bytes, includes states that are still being saved.
   int64_t states_ ABSL_GUARDED_BY(mutex_) = 0;
-  std::list<Task> tasks_ ABSL_GUARDED_BY(mutex_);  // for the worker
-  bool closed_ ABSL_GUARDED_BY(mutex_) = false;    // to forks and deletions
-  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  std::thread worker_;  // writes and removes files, and looks for expired states
+  // Writes and removes files. The last member, because its thread uses the others.
+  DiskQueue queue_;
 };
 
 }  // namespace whipsnake::server

@@ -4,14 +4,14 @@
 
 namespace whipsnake::server {
 
-absl::Status ActiveCalls::Enter(AbortableCall* call) {
+absl::Status ActiveCalls::Add(AbortableCall* call) {
   engine::MutexLock lock(mutex_);
   if (closed_) return DrainingError();
   calls_.insert(call);
   return absl::OkStatus();
 }
 
-void ActiveCalls::Leave(AbortableCall* call) {
+void ActiveCalls::Remove(AbortableCall* call) {
   engine::MutexLock lock(mutex_);
   calls_.erase(call);
   if (calls_.empty()) idle_.NotifyAll();

@@ -21,10 +21,10 @@ class AbortableCall {
 // Thread-safe.
 class ActiveCalls {
  public:
-  // Returns UNAVAILABLE, with RetryInfo, once closed. After OK the call must Leave before it is
-  // destroyed.
-  absl::Status Enter(AbortableCall* call);
-  void Leave(AbortableCall* call);
+  // Returns UNAVAILABLE, with RetryInfo, once closed. After OK the call must be removed before it
+  // is destroyed.
+  absl::Status Add(AbortableCall* call);
+  void Remove(AbortableCall* call);
 
   // Refuses new calls.
   void Close();

@@ -15,36 +15,36 @@ Background::~Background() {
   while (tasks_ > 0) idle_.Wait(mutex_);
 }
 
-absl::Status Background::Enter() {
+absl::Status Background::ReserveTask() {
   engine::MutexLock lock(mutex_);
   if (tasks_ < max_tasks_) {
     ++tasks_;
     return absl::OkStatus();
   }
-  return WithReason(absl::ResourceExhaustedError(std::to_string(tasks_) +
-                                                 " models are being loaded or unloaded, the most "
-                                                 "at a time"),
-                    "TOO_MANY_LOADS");
+  return WithReason(
+      absl::ResourceExhaustedError("too many models are being loaded or unloaded (limit " +
+                                   std::to_string(max_tasks_) + ")"),
+      "TOO_MANY_LOADS");
 }
 
-void Background::Leave() {
+void Background::ReleaseTask() {
   engine::MutexLock lock(mutex_);
   if (--tasks_ == 0) idle_.NotifyAll();
 }
 
 absl::Status Background::Run(std::function<absl::Status()> task,
                              std::function<void(absl::Status)> done) {
-  if (absl::Status full = Enter(); !full.ok()) return full;
+  if (absl::Status full = ReserveTask(); !full.ok()) return full;
   const auto start = [&] {
     // The thread is detached, but the destructor waits for it: its last action is to report, with
     // the lock held, that it is done.
     std::thread([this, task = std::move(task), done = std::move(done)] {
       RunGuarded("background", [&] { done(engine::CatchExceptions(task)); });
-      Leave();
+      ReleaseTask();
     }).detach();
   };
   absl::Status started = engine::CatchExceptions(start);
-  if (!started.ok()) Leave();
+  if (!started.ok()) ReleaseTask();
   return started;
 }
 

@@ -23,8 +23,8 @@ class Background {
   absl::Status Run(std::function<absl::Status()> task, std::function<void(absl::Status)> done);
 
  private:
-  absl::Status Enter();
-  void Leave();
+  absl::Status ReserveTask();
+  void ReleaseTask();
 
   const int max_tasks_;
   engine::Mutex mutex_;

@@ -28,15 +28,16 @@ CompilePool::~CompilePool() {
 
 absl::Status CompilePool::Run(const std::string& client, std::function<void()> task) {
   MutexLock lock(mutex_);
-  const auto full = [](size_t waiting, const char* of_whom) {
+  const auto full = [](const char* owner, size_t limit) {
     return WithReason(absl::ResourceExhaustedError(absl::StrCat(
-                          waiting, " requests", of_whom,
-                          " wait for their structured output to be compiled, the most at a time")),
+                          "too many requests", owner,
+                          " are waiting to compile their structured output (limit ", limit, ")")),
                       "COMPILE_QUEUE_FULL");
   };
-  if (waiting_.size() >= max_waiting_) return full(waiting_.size(), "");
+  if (waiting_.size() >= max_waiting_) return full("", max_waiting_);
   const size_t own = std::ranges::count(waiting_, client, &Task::client);
-  if (own >= std::max<size_t>(max_waiting_ / 4, 1)) return full(own, " of this client");
+  const size_t share = std::max<size_t>(max_waiting_ / 4, 1);
+  if (own >= share) return full(" of this client", share);
   waiting_.push_back({client, std::move(task)});
   wake_.NotifyOne();
   return absl::OkStatus();

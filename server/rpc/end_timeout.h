@@ -7,7 +7,7 @@
 #define WHIPSNAKE_SERVER_RPC_END_TIMEOUT_H_
 
 #include <grpcpp/alarm.h>
-#include <grpcpp/grpcpp.h>
+#include <grpcpp/server_context.h>
 #include <grpcpp/support/server_interceptor.h>
 
 #include <chrono>

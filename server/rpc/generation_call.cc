@@ -33,7 +33,7 @@ GenerationCall::GenerationCall(const GenerationEnvironment& environment, Generat
       end_timeout_(context) {}
 
 GenerationCall::~GenerationCall() {
-  if (entered_) environment_.active_calls->Leave(this);
+  if (entered_) environment_.active_calls->Remove(this);
 }
 
 bool GenerationCall::MustCompile(const v1::GenerationParameters& parameters) {
@@ -92,7 +92,7 @@ std::string_view GenerationCall::Prefix() const {
 
 absl::Status GenerationCall::Submit(const v1::GenerationParameters& parameters,
                                     std::function<void()> on_ready) {
-  RETURN_IF_ERROR(environment_.active_calls->Enter(this));
+  RETURN_IF_ERROR(environment_.active_calls->Add(this));
   entered_ = true;
   GenerationContext context{kind_,
                             model_->name(),
@@ -157,7 +157,7 @@ void GenerationCall::Abort() {
   if (ended_) end_timeout_.Expire();
 }
 
-void GenerationCall::GiveTimeToRead() {
+void GenerationCall::RestartEndTimeout() {
   // To the clients of a server that stops, enough to read a status.
   constexpr std::chrono::milliseconds kAborted{1000};
   end_timeout_.Start(aborted_ ? std::min(kAborted, environment_.end_timeout)

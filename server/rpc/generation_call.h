@@ -3,7 +3,7 @@
 #ifndef WHIPSNAKE_SERVER_RPC_GENERATION_CALL_H_
 #define WHIPSNAKE_SERVER_RPC_GENERATION_CALL_H_
 
-#include <grpcpp/grpcpp.h>
+#include <grpcpp/server_context.h>
 
 #include <atomic>
 #include <chrono>
@@ -84,7 +84,7 @@ class GenerationCall : public AbortableCall {
 
   // Gives the client GenerationEnvironment::end_timeout, from now on, to take what is left; then
   // the call is cancelled. By one thread at a time.
-  void GiveTimeToRead();
+  void RestartEndTimeout();
 
   // The call is over: writes the log line, which may block. Call it after everything else, on one
   // of gRPC's threads.

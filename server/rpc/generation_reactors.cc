@@ -146,7 +146,7 @@ class UnaryReactor : public GenerationReactor<grpc::ServerUnaryReactor> {
  protected:
   virtual void Collect(const Event& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
   // Returns the response of a successful call.
-  virtual grpc::ByteBuffer Answer(const GenerationEnd& end) = 0;
+  virtual grpc::ByteBuffer MakeResponse(const GenerationEnd& end) = 0;
 
  private:
   void Pump() override {
@@ -161,9 +161,11 @@ class UnaryReactor : public GenerationReactor<grpc::ServerUnaryReactor> {
     }
     // Outside the lock, because gRPC may destroy this object before Finish returns.
     call_.Finish(event, [this, self = this->self()](const GenerationEnd& end) {
-      call_.GiveTimeToRead();
+      call_.RestartEndTimeout();
       absl::Status status = end.status;
-      if (status.ok()) status = engine::CatchExceptions([&] { *response_bytes_ = Answer(end); });
+      if (status.ok()) {
+        status = engine::CatchExceptions([&] { *response_bytes_ = MakeResponse(end); });
+      }
       this->Finish(call_.EndWith(status));
     });
   }
@@ -195,7 +197,7 @@ class UnaryGeneration final : public UnaryReactor {
     }
   }
 
-  grpc::ByteBuffer Answer(const GenerationEnd& end) override {
+  grpc::ByteBuffer MakeResponse(const GenerationEnd& end) override {
     v1::GenerateResponse response;
     *response.mutable_resolved() = call_.resolved().parameters;
     for (const int index : end.chosen) {
@@ -223,7 +225,7 @@ class StateSaving final : public UnaryReactor {
  private:
   void Collect(const Event&) override {}
 
-  grpc::ByteBuffer Answer(const GenerationEnd& end) override {
+  grpc::ByteBuffer MakeResponse(const GenerationEnd& end) override {
     v1::SaveStateResponse response;
     *response.mutable_state() = ToProto(end.states.front());
     *response.mutable_usage() = ToProto(end.finished.usage);
@@ -244,7 +246,7 @@ class StreamingGeneration final
     {
       engine::MutexLock lock(mutex_);
       writing_ = false;
-      if (end_) call_.GiveTimeToRead();  // for the next message
+      if (end_) call_.RestartEndTimeout();  // for the next message
     }
     Guard([this] { Pump(); });
   }
@@ -303,7 +305,7 @@ class StreamingGeneration final
         status = engine::CatchExceptions([&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { AddLast(end); });
       }
       end_ = call_.EndWith(status);
-      call_.GiveTimeToRead();
+      call_.RestartEndTimeout();
     }
     Pump();
   }

@@ -206,7 +206,7 @@ engine::SamplingParameters ResolveSampling(const v1::Sampling& sampling,
   if (sampling.has_presence_penalty()) result.presence_penalty = sampling.presence_penalty();
   if (sampling.has_frequency_penalty()) result.frequency_penalty = sampling.frequency_penalty();
   result.logit_bias = {sampling.logit_bias().begin(), sampling.logit_bias().end()};
-  result.seed = sampling.has_seed() ? sampling.seed() : MadeUpNumber();
+  result.seed = sampling.has_seed() ? sampling.seed() : RandomNumber();
   return result;
 }
 

@@ -50,7 +50,7 @@ class HealthWatch final : public LatestStream {
     return Step::kWrite;
   }
 
-  void OnEnd() override { service_->Forget(this); }
+  void OnEnd() override { service_->RemoveWatch(this); }
 
   HealthService* const service_;
   const std::string name_, host_;
@@ -70,7 +70,7 @@ class RefusedWatch final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
 
 HealthService::HealthService(size_t max_watches, size_t max_watches_of_host)
     : max_watches_(max_watches), max_watches_of_host_(max_watches_of_host) {
-  teller_ = std::thread([this] { Tell(); });
+  notifier_ = std::thread([this] { NotifyLoop(); });
 }
 
 HealthService::~HealthService() {
@@ -79,28 +79,28 @@ HealthService::~HealthService() {
     stopping_ = true;
   }
   wake_.NotifyOne();
-  teller_.join();
+  notifier_.join();
 }
 
 void HealthService::Set(const std::string& service, bool serving) {
   engine::MutexLock lock(mutex_);
   serving_[service] = serving;
-  Changed();
+  MarkChanged();
 }
 
 void HealthService::Remove(const std::string& service) {
   engine::MutexLock lock(mutex_);
   serving_.erase(service);
-  Changed();
+  MarkChanged();
 }
 
 void HealthService::ShutDown() {
   engine::MutexLock lock(mutex_);
   shut_down_ = true;
-  Changed();
+  MarkChanged();
 }
 
-void HealthService::Changed() {
+void HealthService::MarkChanged() {
   changed_ = true;
   wake_.NotifyOne();
 }
@@ -113,7 +113,7 @@ HealthService::Status HealthService::StatusOf(std::string_view service) const {
                                       : HealthCheckResponse::NOT_SERVING;
 }
 
-void HealthService::Tell() {
+void HealthService::NotifyLoop() {
   bool more = true;
   while (more) RunGuarded("health", [&] { more = Step(); });
 }
@@ -134,27 +134,27 @@ bool HealthService::Step() {
   return true;
 }
 
-absl::Status HealthService::Remember(const std::shared_ptr<HealthWatch>& watch) {
+absl::Status HealthService::AddWatch(const std::shared_ptr<HealthWatch>& watch) {
   engine::MutexLock lock(mutex_);
-  RETURN_IF_ERROR(CheckRoom(watch->host()));
+  RETURN_IF_ERROR(CheckLimits(watch->host()));
   watches_.emplace(watch.get(), watch);
   return absl::OkStatus();
 }
 
-absl::Status HealthService::CheckRoom(const std::string& host) const {
-  const auto full = [](size_t watches, const std::string& of_whom) {
-    return WithReason(absl::ResourceExhaustedError(absl::StrCat(
-                          watches, " watches of health", of_whom, " run, the most at a time")),
+absl::Status HealthService::CheckLimits(const std::string& host) const {
+  const auto full = [](const std::string& origin, size_t limit) {
+    return WithReason(absl::ResourceExhaustedError(
+                          absl::StrCat("too many health watches", origin, " (limit ", limit, ")")),
                       "TOO_MANY_WATCHES");
   };
-  if (watches_.size() >= max_watches_) return full(watches_.size(), "");
+  if (watches_.size() >= max_watches_) return full("", max_watches_);
   const size_t own = std::ranges::count_if(
       watches_, [&](const auto& watch) { return watch.first->host() == host; });
-  if (own >= max_watches_of_host_) return full(own, " from " + host);
+  if (own >= max_watches_of_host_) return full(" from " + host, max_watches_of_host_);
   return absl::OkStatus();
 }
 
-void HealthService::Forget(HealthWatch* watch) {
+void HealthService::RemoveWatch(HealthWatch* watch) {
   engine::MutexLock lock(mutex_);
   watches_.erase(watch);
 }
@@ -179,7 +179,7 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* HealthService::Watch(
     HealthCheckRequest request;
     RETURN_IF_ERROR(ParseMessage(*bytes, &request));
     watch = std::make_shared<HealthWatch>(this, request.service(), PeerHost(*context));
-    return Remember(watch);
+    return AddWatch(watch);
   });
   if (!status.ok()) {
     return new RefusedWatch(MakeEnd([&] { return EndCallAndLog(context, "Watch", status); }));

@@ -58,11 +58,11 @@ class HealthService final : public RawHealthService {
   friend class HealthWatch;
 
   Status StatusOf(std::string_view service) const;
-  absl::Status Remember(const std::shared_ptr<HealthWatch>& watch);
-  absl::Status CheckRoom(const std::string& host) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Forget(HealthWatch* watch);
-  void Changed() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Tell();
+  absl::Status AddWatch(const std::shared_ptr<HealthWatch>& watch);
+  absl::Status CheckLimits(const std::string& host) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void RemoveWatch(HealthWatch* watch);
+  void MarkChanged() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void NotifyLoop();
   // Waits for a change and notifies the watches. Returns false once stopping.
   bool Step();
 
@@ -74,7 +74,7 @@ class HealthService final : public RawHealthService {
   engine::CondVar wake_;
   bool changed_ ABSL_GUARDED_BY(mutex_) = false;  // since the watches were last notified
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  std::thread teller_;
+  std::thread notifier_;
 };
 
 }  // namespace whipsnake::server

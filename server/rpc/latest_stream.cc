@@ -14,7 +14,7 @@ void LatestStream::Pump() {
     engine::MutexLock lock(mutex_);
     if (writing_ || finished_) return;
     end = MakeEnd([&]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
-      if (gone_) return ToGrpc(absl::CancelledError("the client has left"));
+      if (gone_) return ToGrpc(absl::CancelledError("the client disconnected"));
       const absl::StatusOr<Step> next = Next(current_);
       if (!next.ok()) return ToGrpc(next.status());
       step = *next;

@@ -2,7 +2,8 @@
 #ifndef WHIPSNAKE_SERVER_RPC_LATEST_STREAM_H_
 #define WHIPSNAKE_SERVER_RPC_LATEST_STREAM_H_
 
-#include <grpcpp/grpcpp.h>
+#include <grpcpp/support/byte_buffer.h>
+#include <grpcpp/support/server_callback.h>
 
 #include <memory>
 #include <utility>

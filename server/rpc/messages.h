@@ -9,7 +9,8 @@
 
 #include <google/protobuf/message.h>
 #include <google/protobuf/timestamp.pb.h>
-#include <grpcpp/grpcpp.h>
+#include <grpcpp/server_context.h>
+#include <grpcpp/support/byte_buffer.h>
 
 #include <chrono>
 #include <string>

@@ -44,7 +44,7 @@ std::string DefaultName(const std::string& path) {
 absl::Status CheckAgain(const std::string& root, const ModelSource& source) {
   ASSIGN_OR_RETURN(const std::string directory, ResolveModelPath(root, source.shown_path));
   if (directory == source.directory) return absl::OkStatus();
-  return engine::InvalidField("path", "a directory that was exchanged while the load waited",
+  return engine::InvalidField("path", "a directory that was replaced while the load waited",
                               "one that stays");
 }
 
@@ -88,7 +88,7 @@ grpc::ServerUnaryReactor* ModelService::GetModel(grpc::CallbackServerContext* co
   return AnswerUnary<v1::GetModelRequest, v1::GetModelResponse>(context, request, response, get);
 }
 
-absl::StatusOr<ModelSource> ModelService::Announce(const grpc::ByteBuffer& bytes) const {
+absl::StatusOr<ModelSource> ModelService::RegisterModel(const grpc::ByteBuffer& bytes) const {
   v1::LoadModelRequest request;
   RETURN_IF_ERROR(ParseMessage(bytes, &request));
   if (environment_.active_calls->closed()) return DrainingError();
@@ -102,7 +102,7 @@ absl::StatusOr<ModelSource> ModelService::Announce(const grpc::ByteBuffer& bytes
   if (found || !request.name().empty()) errors.Add(CheckModelName(source.name));
   errors.Add(engine::ParseModelOptions(request.scheme(), request.state_type()), &source.options);
   RETURN_IF_ERROR(errors.status());
-  RETURN_IF_ERROR(environment_.models->Announce(source));
+  RETURN_IF_ERROR(environment_.models->Register(source));
   return source;
 }
 
@@ -114,7 +114,7 @@ grpc::ServerUnaryReactor* ModelService::LoadModel(grpc::CallbackServerContext* c
     reactor->Finish(MakeEnd([&] { return EndCallAndLog(context, "LoadModel", status); }));
   };
   const absl::StatusOr<ModelSource> source =
-      engine::CatchExceptions([&] { return Announce(*request); });
+      engine::CatchExceptions([&] { return RegisterModel(*request); });
   if (!source.ok()) {
     end(source.status());
     return reactor;
@@ -122,7 +122,7 @@ grpc::ServerUnaryReactor* ModelService::LoadModel(grpc::CallbackServerContext* c
   const auto load = [this, response, source = *source]() -> absl::Status {
     const absl::Status same =
         engine::CatchExceptions([&] { return CheckAgain(environment_.model_root, source); });
-    if (!same.ok()) environment_.models->Withdraw(source.name);
+    if (!same.ok()) environment_.models->CancelRegistration(source.name);
     RETURN_IF_ERROR(same);
     RETURN_IF_ERROR(environment_.models->Load(source.name));
     ASSIGN_OR_RETURN(const ModelSnapshot model, environment_.models->Get(source.name));
@@ -134,7 +134,7 @@ grpc::ServerUnaryReactor* ModelService::LoadModel(grpc::CallbackServerContext* c
   const absl::Status status =
       engine::CatchExceptions([&] { return environment_.background->Run(load, end); });
   if (!status.ok()) {
-    environment_.models->Withdraw(source->name);
+    environment_.models->CancelRegistration(source->name);
     end(status);
   }
   return reactor;

@@ -76,7 +76,7 @@ class ModelService final : public RawQuantizationMethods {
   absl::Status List(const v1::ListQuantizationsRequest& request,
                     v1::ListQuantizationsResponse* response) const;
   // Checks the request and adds its model to the registry.
-  absl::StatusOr<ModelSource> Announce(const grpc::ByteBuffer& bytes) const;
+  absl::StatusOr<ModelSource> RegisterModel(const grpc::ByteBuffer& bytes) const;
 
   const ModelServiceEnvironment environment_;
 };

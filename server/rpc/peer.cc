@@ -1,5 +1,7 @@
 #include "server/rpc/peer.h"
 
+#include <grpcpp/server_context.h>
+
 namespace whipsnake::server {
 
 std::string PeerHost(const grpc::ServerContextBase& context) {

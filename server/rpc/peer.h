@@ -2,9 +2,11 @@
 #ifndef WHIPSNAKE_SERVER_RPC_PEER_H_
 #define WHIPSNAKE_SERVER_RPC_PEER_H_
 
-#include <grpcpp/grpcpp.h>
-
 #include <string>
+
+namespace grpc {
+class ServerContextBase;
+}
 
 namespace whipsnake::server {
 

@@ -95,9 +95,9 @@ absl::StatusOr<engine::Recipe> RecipeFor(const std::string& directory, const std
   const auto context = [&](const absl::Status& status) {
     return engine::WithContext(status, absl::StrCat("path: ", engine::Quoted(path)));
   };
-  if (!text.ok()) return context(BlameCheckpoint(text.status()));
+  if (!text.ok()) return context(AsCheckpointError(text.status()));
   const auto config = engine::ParseModelConfig(*text);
-  if (!config.ok()) return context(BlameCheckpoint(config.status()));
+  if (!config.ok()) return context(AsCheckpointError(config.status()));
   ASSIGN_OR_RETURN(engine::Recipe recipe, engine::ParseRecipe(names, &*config));
   const absl::Status suits = engine::CheckRecipe(recipe, *config);
   if (suits.ok()) return recipe;

@@ -55,7 +55,7 @@ class Watch final : public LatestStream, public QuantizationWatcher {
  private:
   absl::StatusOr<Step> Next(grpc::ByteBuffer& message) override
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    if (lost_) return absl::ResourceExhaustedError("no memory for a change");
+    if (lost_) return absl::ResourceExhaustedError("out of memory for a change");
     if (latest_.version > written_version_) {
       v1::WatchQuantizationResponse response;
       *response.mutable_quantization() = ToProto(latest_);

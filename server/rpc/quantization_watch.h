@@ -2,7 +2,8 @@
 #ifndef WHIPSNAKE_SERVER_RPC_QUANTIZATION_WATCH_H_
 #define WHIPSNAKE_SERVER_RPC_QUANTIZATION_WATCH_H_
 
-#include <grpcpp/grpcpp.h>
+#include <grpcpp/support/byte_buffer.h>
+#include <grpcpp/support/server_callback.h>
 
 #include <chrono>
 

@@ -1,5 +1,7 @@
 #include "server/rpc/refusal.h"
 
+#include <grpcpp/server_context.h>
+
 #include <algorithm>
 #include <cinttypes>
 #include <cstdio>
@@ -26,15 +28,15 @@ bool IsPrintableAscii(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c <= '~'; });
 }
 
-std::string MadeUpRequestId() {
+std::string GenerateRequestId() {
   char text[17];
-  std::snprintf(text, sizeof(text), "%016" PRIx64, MadeUpNumber());
+  std::snprintf(text, sizeof(text), "%016" PRIx64, RandomNumber());
   return text;
 }
 
 }  // namespace
 
-uint64_t MadeUpNumber() {
+uint64_t RandomNumber() {
   static engine::Mutex mutex;
   static auto& random = *new std::mt19937_64([] {
     std::random_device device;
@@ -51,7 +53,7 @@ std::string RequestIdOf(const grpc::CallbackServerContext& context, std::string_
     const std::string_view text(found->second.data(), found->second.size());
     if (IsUsable(text)) return std::string(text);
   }
-  return MadeUpRequestId();
+  return GenerateRequestId();
 }
 
 grpc::Status EndCall(grpc::CallbackServerContext* context, std::string_view request_id,

@@ -2,7 +2,7 @@
 #ifndef WHIPSNAKE_SERVER_RPC_REFUSAL_H_
 #define WHIPSNAKE_SERVER_RPC_REFUSAL_H_
 
-#include <grpcpp/grpcpp.h>
+#include <grpcpp/support/status.h>
 
 #include <cstdint>
 #include <string>
@@ -10,6 +10,10 @@
 
 #include "absl/status/status.h"
 #include "server/guarded.h"
+
+namespace grpc {
+class CallbackServerContext;
+}
 
 namespace whipsnake::server {
 
@@ -19,7 +23,7 @@ inline constexpr const char* kRequestIdMetadata = "x-request-id";
 inline constexpr int kMaxRequestIdCharacters = 128;
 
 // Returns a random number. Thread-safe. Not cryptographically secure: not for secrets.
-uint64_t MadeUpNumber();
+uint64_t RandomNumber();
 
 // Returns the request's id: `given`, otherwise the client's metadata, otherwise a generated id. An
 // id that is empty, too long or not UTF-8 is skipped.

@@ -90,8 +90,7 @@ TEST_P(EmbedTest, OfNothingWritesNothing) {
   Embed(TestContext(), {}, tables.view(), {nullptr, 0, 4});
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, EmbedTest,
-                         testing::Values(DType::kF32, DType::kBF16, DType::kI8),
+INSTANTIATE_TEST_SUITE_P(Types, EmbedTest, testing::Values(DType::kF32, DType::kBF16, DType::kI8),
                          [](const auto& info) { return std::string(Name(info.param)); });
 
 TEST(CompactRowsTest, MovesTheRowsToTheFront) {

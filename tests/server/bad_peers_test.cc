@@ -40,7 +40,7 @@ class Relay {
   }
 
   const std::string& address() const { return address_; }
-  void GoSilent() { silent_ = true; }
+  void StopForwarding() { silent_ = true; }
 
  private:
   static sockaddr_in Loopback(int port) {
@@ -56,7 +56,7 @@ class Relay {
     return poll(&poll_one, 1, /*milliseconds=*/1) > 0;
   }
 
-  static void Pass(int from, int to) {
+  static void Forward(int from, int to) {
     char buffer[4096];
     const ssize_t count = recv(from, buffer, sizeof(buffer), MSG_DONTWAIT);
     if (count <= 0) return;
@@ -75,8 +75,8 @@ class Relay {
         std::this_thread::yield();
         continue;
       }
-      if (Readable(client_)) Pass(client_, server_);
-      if (Readable(server_)) Pass(server_, client_);
+      if (Readable(client_)) Forward(client_, server_);
+      if (Readable(server_)) Forward(server_, client_);
     }
   }
 
@@ -119,7 +119,7 @@ TEST(BadPeersTest, WhoDoesNotReadIsGivenUp) {
 }
 
 // A channel whose streams have windows of 64 KiB that do not grow.
-std::shared_ptr<grpc::Channel> NarrowChannel(const TestServer& server) {
+std::shared_ptr<grpc::Channel> SmallWindowChannel(const TestServer& server) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
   arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 1 << 16);
@@ -129,16 +129,16 @@ std::shared_ptr<grpc::Channel> NarrowChannel(const TestServer& server) {
 
 // A stream whose client reads nothing. At its end more data waits than fits into the stream's
 // window.
-struct Unread {
-  explicit Unread(std::chrono::milliseconds end_timeout) {
+struct UnreadStream {
+  explicit UnreadStream(std::chrono::milliseconds end_timeout) {
     engine.generator.max_unread_tokens = 1000;
     DaemonOptions options = FakeOptions(engine);
     options.end_timeout = end_timeout;
     server.emplace(std::move(options));
     v1::StreamGenerateRequest request = Endless();
     request.mutable_parameters()->mutable_output()->set_logprobs(20);
-    reader =
-        v1::GenerationService::NewStub(NarrowChannel(*server))->StreamGenerate(&context, request);
+    reader = v1::GenerationService::NewStub(SmallWindowChannel(*server))
+                 ->StreamGenerate(&context, request);
     WaitForCancelled(*server);
   }
 
@@ -155,7 +155,7 @@ struct Unread {
 };
 
 TEST(BadPeersTest, WhoDoesNotReadLetsTheModelGo) {
-  Unread unread(std::chrono::hours(1));
+  UnreadStream unread(std::chrono::hours(1));
   grpc::ClientContext context;
   v1::UnloadModelRequest request;
   request.set_name("alphabet");
@@ -165,7 +165,7 @@ TEST(BadPeersTest, WhoDoesNotReadLetsTheModelGo) {
 }
 
 TEST(BadPeersTest, WhoDoesNotReadTheEndOfAStreamIsCut) {
-  Unread unread(std::chrono::milliseconds(1));
+  UnreadStream unread(std::chrono::milliseconds(1));
   unread.server->daemon->RequestDrain(std::chrono::hours(1));
   unread.server->daemon->Wait();
   const grpc::Status status = unread.ReadToEnd();
@@ -183,7 +183,7 @@ TEST(BadPeersTest, WhoDoesNotReadAResponseIsCut) {
   const grpc::Slice bytes(request.SerializeAsString());
   grpc::ClientContext context;
   grpc::CompletionQueue queue;
-  grpc::GenericStub stub(NarrowChannel(server));
+  grpc::GenericStub stub(SmallWindowChannel(server));
   const auto call = stub.PrepareCall(&context, "/whipsnake.v1.GenerationService/Generate", &queue);
   void* tag = nullptr;
   bool ok = false;
@@ -216,7 +216,7 @@ TEST(BadPeersTest, ADeadPeersRequestEnds) {
   const auto reader = stub->StreamGenerate(&context, Endless());
   v1::StreamGenerateResponse event;
   ASSERT_TRUE(reader->Read(&event));
-  relay.GoSilent();
+  relay.StopForwarding();
   WaitForCancelled(server);
   context.TryCancel();
   while (reader->Read(&event)) continue;

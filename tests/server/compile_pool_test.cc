@@ -27,7 +27,7 @@ TEST(CompilePoolTest, RunsWhatItAcceptsAndRefusesWhatIsTooMuch) {
     const absl::Status refused = pool.Run("d", [&] { ++run; });
     EXPECT_TRUE(absl::IsResourceExhausted(refused)) << refused;
     EXPECT_EQ(refused.message(),
-              "2 requests wait for their structured output to be compiled, the most at a time");
+              "too many requests are waiting to compile their structured output (limit 2)");
     release.count_down();
   }
   EXPECT_EQ(run, 3) << "what waits at the end is run";

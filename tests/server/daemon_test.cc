@@ -250,7 +250,7 @@ TEST(DaemonTest, HealthForgetsNamesThatClientsChose) {
 }
 
 // Shuts down the listening socket of `address`, which is found by its port.
-void EndListening(const std::string& address) {
+void ShutDownListener(const std::string& address) {
   const int port = ListenAddress::Parse(address, "address")->port();
   for (int descriptor = 0; descriptor < 1024; ++descriptor) {
     int listens = 0;
@@ -269,7 +269,7 @@ TEST(DaemonTest, IsUnhealthyWhenItsPortHasCeasedToListen) {
   TestServer server(FakeOptions(engine));
   const std::string http = server.daemon->http_address();
   EXPECT_THAT(Http(http, "GET", "/healthz"), StartsWith("HTTP/1.1 200"));
-  EndListening(server.daemon->grpc_address());
+  ShutDownListener(server.daemon->grpc_address());
   std::string answer;
   do answer = Http(http, "GET", "/healthz");
   while (answer.starts_with("HTTP/1.1 200"));

@@ -103,16 +103,16 @@ TEST(ErrorsTest, HugeAndMalformedMessagesAreBoundedText) {
 TEST(ErrorsTest, FilesOfTheServersAreNoFaultOfTheRequest) {
   const absl::Status file = engine::WithPath(absl::NotFoundError("no such file"), "/srv/m/x.json");
   for (const auto code : {absl::StatusCode::kNotFound, absl::StatusCode::kInvalidArgument}) {
-    const grpc::Status bad = ToGrpc(BlameCheckpoint(engine::WithCode(file, code)));
+    const grpc::Status bad = ToGrpc(AsCheckpointError(engine::WithCode(file, code)));
     EXPECT_EQ(bad.error_code(), grpc::DATA_LOSS);
     EXPECT_EQ(bad.error_message(), "x.json: no such file");
     EXPECT_EQ(ReasonOf(bad), "BAD_CHECKPOINT");
   }
   const grpc::Status unreadable =
-      ToGrpc(BlameCheckpoint(engine::WithCode(file, absl::StatusCode::kPermissionDenied)));
+      ToGrpc(AsCheckpointError(engine::WithCode(file, absl::StatusCode::kPermissionDenied)));
   EXPECT_EQ(unreadable.error_code(), grpc::INTERNAL);
   EXPECT_EQ(ReasonOf(unreadable), "STORAGE_FAILED");
-  EXPECT_EQ(BlameCheckpoint(absl::UnimplementedError("x")), absl::UnimplementedError("x"));
+  EXPECT_EQ(AsCheckpointError(absl::UnimplementedError("x")), absl::UnimplementedError("x"));
 
   const grpc::Status failed = ToGrpc(StorageError(file, "the state could not be read"));
   EXPECT_EQ(failed.error_code(), grpc::INTERNAL);

@@ -14,7 +14,7 @@ class GenerationCallTest : public testing::Test {
   void SetUp() override {
     ModelSource source;
     source.name = "alphabet";
-    ASSERT_TRUE(models_.Announce(source).ok());
+    ASSERT_TRUE(models_.Register(source).ok());
     ASSERT_TRUE(models_.Load("alphabet").ok());
   }
 
@@ -30,7 +30,7 @@ class GenerationCallTest : public testing::Test {
     return call.Start("Generate", absl::OkStatus(), parameters, [] {});
   }
   // Whether the form is compiled.
-  bool Knows(const v1::GenerationParameters& parameters) {
+  bool HasConstraint(const v1::GenerationParameters& parameters) {
     return models_.Acquire("")->constraints().Find(*ConstraintSpecOf(parameters.structured())) !=
            nullptr;
   }
@@ -65,7 +65,7 @@ TEST_F(GenerationCallTest, ACallThatIsCancelledWhileItWaitsForThePoolIsNotStarte
   const absl::Status status = started.get_future().get();
   EXPECT_TRUE(absl::IsCancelled(status)) << status;
   EXPECT_EQ(call.EndWith(status).error_code(), grpc::CANCELLED);
-  EXPECT_FALSE(Knows(parameters)) << "nothing was compiled for it";
+  EXPECT_FALSE(HasConstraint(parameters)) << "nothing was compiled for it";
 }
 
 // Even if many other forms are compiled between the lookup and the start.
@@ -83,10 +83,10 @@ TEST_F(GenerationCallTest, AFormThatWasFoundIsNotCompiledAgain) {
   ASSERT_FALSE(call.MustCompile(parameters));
   const auto most = static_cast<int>(engine::ConstraintCacheOptions().max_entries);
   for (int i = 0; i < most; ++i) compile(HeldTo("a{" + std::to_string(i + 1) + "}"));
-  ASSERT_FALSE(Knows(parameters));
+  ASSERT_FALSE(HasConstraint(parameters));
   const absl::Status status = Start(call, parameters);
   EXPECT_TRUE(status.ok()) << status;
-  EXPECT_FALSE(Knows(parameters)) << "it was not compiled, which would have put it there";
+  EXPECT_FALSE(HasConstraint(parameters)) << "it was not compiled, which would have put it there";
 }
 
 // The form that was found belongs to its model, which must not be replaced before the start.

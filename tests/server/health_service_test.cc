@@ -45,7 +45,7 @@ class HealthServiceTest : public testing::Test {
     return stub_->Watch(&context, request);
   }
   // The same from another host.
-  Reader WatchFromElsewhere(grpc::ClientContext& context, const std::string& name) {
+  Reader WatchFromOtherHost(grpc::ClientContext& context, const std::string& name) {
     HealthCheckRequest request;
     request.set_service(name);
     return local_stub_->Watch(&context, request);
@@ -82,7 +82,7 @@ TEST_F(HealthServiceTest, WatchesAreBounded) {
   std::vector<Reader> readers;
   const auto watch = [&](bool from_elsewhere) {
     grpc::ClientContext& context = *contexts.emplace_back(std::make_unique<grpc::ClientContext>());
-    readers.push_back(from_elsewhere ? WatchFromElsewhere(context, "known")
+    readers.push_back(from_elsewhere ? WatchFromOtherHost(context, "known")
                                      : Watch(context, "known"));
   };
   const auto expect_refusal = [&](bool from_elsewhere, const std::string& why) {
@@ -100,10 +100,10 @@ TEST_F(HealthServiceTest, WatchesAreBounded) {
     watch(false);
     EXPECT_EQ(Next(readers.back()), HealthCheckResponse::SERVING);
   }
-  expect_refusal(false, "2 watches of health from ipv4:127.0.0.1 run");
+  expect_refusal(false, "too many health watches from ipv4:127.0.0.1 (limit 2)");
   watch(true);
   EXPECT_EQ(Next(readers.back()), HealthCheckResponse::SERVING) << "another host has room";
-  expect_refusal(true, "3 watches of health run");
+  expect_refusal(true, "too many health watches (limit 3)");
   EXPECT_TRUE(Check("known").ok());
   service_.Set("known", false);
   for (const Reader& reader : readers) EXPECT_EQ(Next(reader), HealthCheckResponse::NOT_SERVING);

@@ -112,12 +112,12 @@ TEST_F(ModelPathTest, ANewDirectoryHasAPlainNameAndLiesInNoModel) {
 }
 
 // Nothing is made in a directory that took the place of a resolved one.
-TEST_F(ModelPathTest, AHeldDirectoryStaysTheSame) {
+TEST_F(ModelPathTest, AnOpenDirectoryStaysTheSame) {
   const std::string good = *ResolveModelPath(root_, "good");
   const std::string inner = *ResolveModelPath(root_, "good/inner");
-  const auto held = HeldDirectory::Open(root_, inner, "f");
+  const auto held = OpenDirectory::Open(root_, inner, "f");
   ASSERT_TRUE(held.ok()) << held.status();
-  EXPECT_TRUE(HeldDirectory::Open(root_, root_, "f").ok());
+  EXPECT_TRUE(OpenDirectory::Open(root_, root_, "f").ok());
   fs::rename(good, root_ + "/moved");
   fs::create_directories(base_ / "outside/inner");
   fs::create_directory_symlink(base_ / "outside", good);
@@ -125,7 +125,7 @@ TEST_F(ModelPathTest, AHeldDirectoryStaysTheSame) {
   EXPECT_TRUE(fs::exists(root_ + "/moved/inner/file"));
   EXPECT_TRUE(fs::is_empty(base_ / "outside/inner"));
   for (const std::string& path : {good, inner, root_ + "/../outside", root_ + "/absent"}) {
-    EXPECT_EQ(engine::FieldOf(HeldDirectory::Open(root_, path, "f").status()), "f") << path;
+    EXPECT_EQ(engine::FieldOf(OpenDirectory::Open(root_, path, "f").status()), "f") << path;
   }
 }
 
@@ -189,8 +189,8 @@ ModelSource Source(const std::string& name, const std::string& directory, bool a
 
 class ModelRegistryTest : public testing::Test {
  protected:
-  absl::Status AnnounceAndLoad(const std::string& name, const std::string& directory) {
-    const absl::Status status = registry_.Announce(Source(name, directory));
+  absl::Status RegisterAndLoad(const std::string& name, const std::string& directory) {
+    const absl::Status status = registry_.Register(Source(name, directory));
     return status.ok() ? registry_.Load(name) : status;
   }
 
@@ -204,7 +204,7 @@ class ModelRegistryTest : public testing::Test {
 };
 
 TEST_F(ModelRegistryTest, LoadsUsesAndUnloads) {
-  ASSERT_TRUE(AnnounceAndLoad("a", "/fake").ok());
+  ASSERT_TRUE(RegisterAndLoad("a", "/fake").ok());
   EXPECT_EQ(registry_.Acquire("a")->name(), "a");
   EXPECT_EQ(registry_.Acquire("")->name(), "a");
   ASSERT_TRUE(registry_.Unload("a").ok());
@@ -215,8 +215,8 @@ TEST_F(ModelRegistryTest, LoadsUsesAndUnloads) {
 
 TEST_F(ModelRegistryTest, AnEmptyNameNeedsExactlyOneModel) {
   EXPECT_THAT(registry_.Acquire("").status().message(), HasSubstr("no model is loaded"));
-  ASSERT_TRUE(AnnounceAndLoad("a", "/fake").ok());
-  ASSERT_TRUE(AnnounceAndLoad("b", "/fake").ok());
+  ASSERT_TRUE(RegisterAndLoad("a", "/fake").ok());
+  ASSERT_TRUE(RegisterAndLoad("b", "/fake").ok());
   const absl::Status status = registry_.Acquire("").status();
   EXPECT_TRUE(absl::IsInvalidArgument(status));
   EXPECT_EQ(status.message(), "model: no name seen, expected one of: a, b");
@@ -224,17 +224,17 @@ TEST_F(ModelRegistryTest, AnEmptyNameNeedsExactlyOneModel) {
 }
 
 TEST_F(ModelRegistryTest, AnEmptyNameIsNoModelThatHasFailed) {
-  ASSERT_TRUE(AnnounceAndLoad("a", "/fake").ok());
-  EXPECT_FALSE(AnnounceAndLoad("b", "/broken").ok());
+  ASSERT_TRUE(RegisterAndLoad("a", "/fake").ok());
+  EXPECT_FALSE(RegisterAndLoad("b", "/broken").ok());
   EXPECT_EQ(registry_.Acquire("")->name(), "a");
 }
 
 TEST_F(ModelRegistryTest, LoadsThatFailLeaveABoundedListAndNoSeries) {
   constexpr int kLoads = 3 * ModelRegistry::kMaxFailed;
   for (int i = 0; i < kLoads; ++i) {
-    EXPECT_FALSE(AnnounceAndLoad("m" + std::to_string(i), "/broken").ok());
+    EXPECT_FALSE(RegisterAndLoad("m" + std::to_string(i), "/broken").ok());
     // A second failure replaces the first.
-    EXPECT_FALSE(AnnounceAndLoad("m" + std::to_string(i), "/broken").ok());
+    EXPECT_FALSE(RegisterAndLoad("m" + std::to_string(i), "/broken").ok());
   }
   EXPECT_EQ(std::ssize(registry_.List()), ModelRegistry::kMaxFailed);
   EXPECT_TRUE(registry_.Get("m" + std::to_string(kLoads - 1)).ok());
@@ -245,10 +245,10 @@ TEST_F(ModelRegistryTest, LoadsThatFailLeaveABoundedListAndNoSeries) {
 }
 
 TEST_F(ModelRegistryTest, AFailedModelOfTheCommandLineStaysAndIsInTheMetrics) {
-  ASSERT_TRUE(registry_.Announce(Source("mine", "/broken", true)).ok());
+  ASSERT_TRUE(registry_.Register(Source("mine", "/broken", true)).ok());
   EXPECT_FALSE(registry_.Load("mine").ok());
   for (int i = 0; i <= ModelRegistry::kMaxFailed; ++i) {
-    EXPECT_FALSE(AnnounceAndLoad("m" + std::to_string(i), "/broken").ok());
+    EXPECT_FALSE(RegisterAndLoad("m" + std::to_string(i), "/broken").ok());
   }
   EXPECT_EQ(registry_.Get("mine")->state, ModelState::kFailed);
   EXPECT_THAT(metrics_.registry.Text(),
@@ -256,24 +256,24 @@ TEST_F(ModelRegistryTest, AFailedModelOfTheCommandLineStaysAndIsInTheMetrics) {
 }
 
 TEST_F(ModelRegistryTest, ABrokenModelDisturbsNoOther) {
-  ASSERT_TRUE(AnnounceAndLoad("good", "/fake").ok());
-  EXPECT_THAT(AnnounceAndLoad("bad", "/broken").message(), HasSubstr("truncated"));
+  ASSERT_TRUE(RegisterAndLoad("good", "/fake").ok());
+  EXPECT_THAT(RegisterAndLoad("bad", "/broken").message(), HasSubstr("truncated"));
   EXPECT_TRUE(registry_.Acquire("good").ok());
   const absl::Status status = registry_.Acquire("bad").status();
   EXPECT_TRUE(absl::IsFailedPrecondition(status));
   EXPECT_THAT(status.message(), HasSubstr("truncated"));
   EXPECT_EQ(registry_.Get("bad")->state, ModelState::kFailed);
   // A second attempt replaces the failed one.
-  EXPECT_TRUE(AnnounceAndLoad("bad", "/fake").ok());
+  EXPECT_TRUE(RegisterAndLoad("bad", "/fake").ok());
   EXPECT_TRUE(registry_.Acquire("bad").ok());
 }
 
-TEST_F(ModelRegistryTest, ANameIsTakenFromTheAnnouncementOn) {
+TEST_F(ModelRegistryTest, ANameIsTakenFromTheRegistrationOn) {
   engine_.loads.Close();
   std::future<absl::Status> loading =
-      std::async(std::launch::async, [&] { return AnnounceAndLoad("a", "/fake"); });
+      std::async(std::launch::async, [&] { return RegisterAndLoad("a", "/fake"); });
   engine_.loads.WaitForArrivals(1);
-  EXPECT_TRUE(absl::IsAlreadyExists(registry_.Announce(Source("a", "/fake"))));
+  EXPECT_TRUE(absl::IsAlreadyExists(registry_.Register(Source("a", "/fake"))));
   EXPECT_TRUE(absl::IsUnavailable(registry_.Acquire("a").status()));
   EXPECT_TRUE(absl::IsFailedPrecondition(registry_.Unload("a")));
   EXPECT_TRUE(absl::IsFailedPrecondition(registry_.Load("a")));
@@ -282,7 +282,7 @@ TEST_F(ModelRegistryTest, ANameIsTakenFromTheAnnouncementOn) {
 }
 
 TEST_F(ModelRegistryTest, UnloadWaitsForTheLastHandle) {
-  ASSERT_TRUE(AnnounceAndLoad("a", "/fake").ok());
+  ASSERT_TRUE(RegisterAndLoad("a", "/fake").ok());
   std::optional<ModelHandle> handle(*registry_.Acquire("a"));
   std::future<absl::Status> unloading =
       std::async(std::launch::async, [&] { return registry_.Unload("a"); });
@@ -296,8 +296,8 @@ TEST_F(ModelRegistryTest, UnloadWaitsForTheLastHandle) {
 }
 
 TEST_F(ModelRegistryTest, AModelWhoseFilesChangeFailsAndIsFreed) {
-  ASSERT_TRUE(AnnounceAndLoad("good", "/fake").ok());
-  ASSERT_TRUE(AnnounceAndLoad("bad", "/fake").ok());
+  ASSERT_TRUE(RegisterAndLoad("good", "/fake").ok());
+  ASSERT_TRUE(RegisterAndLoad("bad", "/fake").ok());
   registry_.CheckWeights();
   std::optional<ModelHandle> handle(*registry_.Acquire("bad"));
   static_cast<engine::FakeModel&>(handle->model()).weights_changed = true;
@@ -310,54 +310,54 @@ TEST_F(ModelRegistryTest, AModelWhoseFilesChangeFailsAndIsFreed) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("model.safetensors: changed"));
   EXPECT_THAT(std::string(status.message()), testing::Not(HasSubstr("/srv")));
   EXPECT_TRUE(registry_.Acquire("good").ok());
-  EXPECT_TRUE(absl::IsAlreadyExists(registry_.Announce(Source("bad", "/fake")))) << "in use";
+  EXPECT_TRUE(absl::IsAlreadyExists(registry_.Register(Source("bad", "/fake")))) << "in use";
   EXPECT_EQ(handle->info().vocab_size, 26);  // still usable
   std::future<absl::Status> unloading =
       std::async(std::launch::async, [&] { return registry_.Unload("bad"); });
   while (registry_.Get("bad")->state == ModelState::kFailed) std::this_thread::yield();
   handle.reset();
   EXPECT_TRUE(unloading.get().ok());
-  EXPECT_TRUE(AnnounceAndLoad("bad", "/fake").ok());
+  EXPECT_TRUE(RegisterAndLoad("bad", "/fake").ok());
 }
 
 TEST_F(ModelRegistryTest, OnlyModelsOfTheCommandLineMakeTheServerUnready) {
-  EXPECT_EQ(registry_.WhyNotReady(), "");
-  ASSERT_TRUE(registry_.Announce(Source("a", "/broken", true)).ok());
-  EXPECT_EQ(registry_.WhyNotReady(), "model a is loading");
+  EXPECT_EQ(registry_.NotReadyReason(), "");
+  ASSERT_TRUE(registry_.Register(Source("a", "/broken", true)).ok());
+  EXPECT_EQ(registry_.NotReadyReason(), "model a is loading");
   EXPECT_FALSE(registry_.Load("a").ok());
-  EXPECT_EQ(registry_.WhyNotReady(), "model a is failed");
+  EXPECT_EQ(registry_.NotReadyReason(), "model a is failed");
   ASSERT_TRUE(registry_.Unload("a").ok());
-  EXPECT_FALSE(AnnounceAndLoad("b", "/broken").ok());
-  EXPECT_EQ(registry_.WhyNotReady(), "");
+  EXPECT_FALSE(RegisterAndLoad("b", "/broken").ok());
+  EXPECT_EQ(registry_.NotReadyReason(), "");
 }
 
 // A model of the command line still counts for readiness, whatever clients load under its name.
 TEST_F(ModelRegistryTest, AModelOfTheCommandLineThatIsLoadedAnewInVainStaysPromised) {
-  ASSERT_TRUE(registry_.Announce(Source("a", "/broken", true)).ok());
+  ASSERT_TRUE(registry_.Register(Source("a", "/broken", true)).ok());
   EXPECT_FALSE(registry_.Load("a").ok());
-  EXPECT_FALSE(AnnounceAndLoad("a", "/broken/too").ok());
-  EXPECT_EQ(registry_.WhyNotReady(), "model a is failed");
+  EXPECT_FALSE(RegisterAndLoad("a", "/broken/too").ok());
+  EXPECT_EQ(registry_.NotReadyReason(), "model a is failed");
   EXPECT_THAT(metrics_.registry.Text(),
               HasSubstr("whipsnake_model_state{model=\"a\",state=\"failed\"} 1\n"));
   for (int i = 0; i <= ModelRegistry::kMaxFailed; ++i) {
-    EXPECT_FALSE(AnnounceAndLoad("m" + std::to_string(i), "/broken").ok());
+    EXPECT_FALSE(RegisterAndLoad("m" + std::to_string(i), "/broken").ok());
   }
-  EXPECT_EQ(registry_.WhyNotReady(), "model a is failed") << "it is not among those forgotten";
-  ASSERT_TRUE(registry_.Announce(Source("a", "/fake")).ok());
-  EXPECT_EQ(registry_.WhyNotReady(), "model a is loading");
+  EXPECT_EQ(registry_.NotReadyReason(), "model a is failed") << "it is not among those forgotten";
+  ASSERT_TRUE(registry_.Register(Source("a", "/fake")).ok());
+  EXPECT_EQ(registry_.NotReadyReason(), "model a is loading");
   EXPECT_TRUE(registry_.Load("a").ok());
-  EXPECT_EQ(registry_.WhyNotReady(), "");
+  EXPECT_EQ(registry_.NotReadyReason(), "");
   ASSERT_TRUE(registry_.Unload("a").ok());
-  EXPECT_EQ(registry_.WhyNotReady(), "") << "who unloads it takes the promise back";
+  EXPECT_EQ(registry_.NotReadyReason(), "") << "who unloads it takes the promise back";
 }
 
-TEST_F(ModelRegistryTest, ALoadThatIsWithdrawnLeavesWhatItReplaced) {
-  ASSERT_TRUE(registry_.Announce(Source("mine", "/broken", true)).ok());
+TEST_F(ModelRegistryTest, ACancelledRegistrationRestoresTheModelItReplaced) {
+  ASSERT_TRUE(registry_.Register(Source("mine", "/broken", true)).ok());
   EXPECT_FALSE(registry_.Load("mine").ok());
-  EXPECT_FALSE(AnnounceAndLoad("theirs", "/broken").ok());
+  EXPECT_FALSE(RegisterAndLoad("theirs", "/broken").ok());
   for (const char* name : {"mine", "theirs"}) {
-    ASSERT_TRUE(registry_.Announce(Source(name, "/elsewhere")).ok());
-    registry_.Withdraw(name);
+    ASSERT_TRUE(registry_.Register(Source(name, "/elsewhere")).ok());
+    registry_.CancelRegistration(name);
     EXPECT_EQ(told_.back(), absl::StrCat(name, " failed"));
     const auto model = registry_.Get(name);
     ASSERT_TRUE(model.ok()) << model.status();
@@ -366,13 +366,13 @@ TEST_F(ModelRegistryTest, ALoadThatIsWithdrawnLeavesWhatItReplaced) {
     EXPECT_EQ(model->source.directory, "/broken");
     EXPECT_TRUE(absl::IsFailedPrecondition(registry_.Load(name))) << "its load has been";
   }
-  EXPECT_EQ(registry_.WhyNotReady(), "model mine is failed");
+  EXPECT_EQ(registry_.NotReadyReason(), "model mine is failed");
   EXPECT_THAT(metrics_.registry.Text(),
               HasSubstr("whipsnake_model_state{model=\"mine\",state=\"failed\"} 1\n"));
   EXPECT_THAT(metrics_.registry.Text(), testing::Not(HasSubstr("model=\"theirs\"")));
-  // A withdrawn load that replaced nothing is gone.
-  ASSERT_TRUE(registry_.Announce(Source("new", "/fake")).ok());
-  registry_.Withdraw("new");
+  // A cancelled registration that replaced nothing leaves nothing.
+  ASSERT_TRUE(registry_.Register(Source("new", "/fake")).ok());
+  registry_.CancelRegistration("new");
   EXPECT_TRUE(absl::IsNotFound(registry_.Get("new").status()));
 }
 

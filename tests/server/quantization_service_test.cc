@@ -280,8 +280,8 @@ TEST_F(QuantizationServiceTest, ADrainCancelsAllAndRefusesMore) {
 
 // A watcher that counts the snapshots it receives.
 struct CountingWatcher : QuantizationWatcher {
-  void OnSnapshot(const QuantizationSnapshot&) override { ++told; }
-  std::atomic<int> told{0};
+  void OnSnapshot(const QuantizationSnapshot&) override { ++notified; }
+  std::atomic<int> notified{0};
 };
 
 TEST_F(QuantizationServiceTest, TheWatchesOfOneAreBounded) {
@@ -297,7 +297,7 @@ TEST_F(QuantizationServiceTest, TheWatchesOfOneAreBounded) {
   for (size_t i = 0; i < QuantizationJobs::kMaxWatchers; ++i) EXPECT_TRUE(watch().ok());
   const absl::Status full = watch();
   EXPECT_TRUE(absl::IsResourceExhausted(full)) << full;
-  EXPECT_EQ(watchers.back()->told, 0);
+  EXPECT_EQ(watchers.back()->notified, 0);
   quantizer_.steps.WaitForArrivals(1);
   watchers.erase(watchers.begin());
   EXPECT_TRUE(watch().ok());

@@ -279,10 +279,10 @@ TEST_F(StateStoreTest, ADamagedFileIsSetAsideAndNeverServed) {
 }
 
 // Files with correct checksums that this store did not write.
-class CraftedFileTest : public StateStoreTest {
+class ModifiedFileTest : public StateStoreTest {
  protected:
   // Saves a state and applies `change` to its file.
-  StateInfo Craft(const std::function<void(engine::StateFile&)>& change) {
+  StateInfo WriteModifiedFile(const std::function<void(engine::StateFile&)>& change) {
     const StateInfo info = *Save(State(10), kOnDisk);
     const std::string path = (directory_ / Files(".state").front()).string();
     engine::StateFile file = *engine::ReadStateFile(path);
@@ -293,11 +293,12 @@ class CraftedFileTest : public StateStoreTest {
   }
 };
 
-TEST_F(CraftedFileTest, TokensThatTheModelLacksAreDamage) {
+TEST_F(ModifiedFileTest, TokensThatTheModelLacksAreDamage) {
   for (const int32_t token : {-1, 1000, std::numeric_limits<int32_t>::max()}) {
     for (const int place : {0, 3}) {
       Open();
-      const StateInfo info = Craft([&](engine::StateFile& file) { file.tokens[place] = token; });
+      const StateInfo info =
+          WriteModifiedFile([&](engine::StateFile& file) { file.tokens[place] = token; });
       EXPECT_TRUE(absl::IsDataLoss(store_->Load(info.handle, model_, "d1").status())) << token;
       EXPECT_TRUE(absl::IsNotFound(store_->Get(info.handle).status()));
       ASSERT_EQ(Files(".corrupt").size(), 1);
@@ -306,16 +307,17 @@ TEST_F(CraftedFileTest, TokensThatTheModelLacksAreDamage) {
   }
 }
 
-TEST_F(CraftedFileTest, AnotherStateInItsPlaceIsDamage) {
+TEST_F(ModifiedFileTest, AnotherStateInItsPlaceIsDamage) {
   Open();
-  const StateInfo info = Craft([](engine::StateFile& file) { file.header.digest = "d2"; });
+  const StateInfo info =
+      WriteModifiedFile([](engine::StateFile& file) { file.header.digest = "d2"; });
   EXPECT_TRUE(absl::IsDataLoss(store_->Load(info.handle, model_, "d1").status()));
 }
 
-TEST_F(CraftedFileTest, NoneLivesLongerThanTheStoreLets) {
+TEST_F(ModifiedFileTest, NoneLivesLongerThanTheStoreLets) {
   using std::chrono::system_clock;
   Open();
-  const StateInfo info = Craft([](engine::StateFile& file) {
+  const StateInfo info = WriteModifiedFile([](engine::StateFile& file) {
     file.header.expires =
         std::chrono::floor<std::chrono::milliseconds>(system_clock::time_point::max());
   });
@@ -326,7 +328,7 @@ TEST_F(CraftedFileTest, NoneLivesLongerThanTheStoreLets) {
 }
 
 // A file with a time outside the clock's range is not a state file.
-TEST_F(CraftedFileTest, ATimeBeyondTheClockIsDamage) {
+TEST_F(ModifiedFileTest, ATimeBeyondTheClockIsDamage) {
   for (const char* time : {"9223372036855", "1125899906842624", "-1"}) {
     const std::string text =
         absl::StrCat(R"({"model":"m","digest":"d1","created_ms":0,"expires_ms":)", time,
@@ -432,7 +434,8 @@ TEST_F(StateStoreTest, AStateWhoseFileIsRemovedIsGone) {
   fs::remove_all(directory_);  // the file is absent, and the directory cannot be synchronised
   const absl::Status status = Delete(info.handle);
   EXPECT_TRUE(absl::IsInternal(status)) << status;
-  EXPECT_THAT(std::string(engine::ClientMessage(status)), HasSubstr("is deleted, but may be back"));
+  EXPECT_THAT(std::string(engine::ClientMessage(status)),
+              HasSubstr("is deleted, but may reappear"));
   EXPECT_TRUE(absl::IsNotFound(store_->Get(info.handle).status()));
   EXPECT_EQ(store_->states() + store_->disk_bytes(), 0);
 }
@@ -441,19 +444,19 @@ TEST_F(StateStoreTest, AStateWhoseFileIsRemovedIsGone) {
 class BusyStoreTest : public StateStoreTest {
  protected:
   ~BusyStoreTest() override {
-    Release();
+    UnblockWorker();
     store_->Flush();
   }
 
-  // From here on all work on files waits for Release().
-  void Hold() {
+  // From here on all work on files waits for UnblockWorker().
+  void BlockWorker() {
     store_->Save(State(500), "m", "d1", kOnDisk, [this](const absl::StatusOr<StateInfo>&) {
       busy_.count_down();
       release_.wait();
     });
     busy_.wait();
   }
-  void Release() {
+  void UnblockWorker() {
     if (!std::exchange(released_, true)) release_.count_down();
   }
 
@@ -464,7 +467,7 @@ class BusyStoreTest : public StateStoreTest {
   // Queues as many forks as may wait, of several clients.
   void FillQueue(const std::string& handle) {
     for (const char* client : {"a", "b", "c", "d"}) {
-      Fork(handle, client, StateStore::kMaxWaitingTasksOfClient);
+      Fork(handle, client, DiskQueue::kMaxWaitingOfClient);
     }
   }
 
@@ -476,7 +479,7 @@ class BusyStoreTest : public StateStoreTest {
     answers_.push_back(info.status());
   };
 
-  std::atomic<int> told_{0};  // answers
+  std::atomic<int> notified_{0};  // answers
   std::latch busy_{1}, release_{1};
   bool released_ = false;
 };
@@ -484,7 +487,7 @@ class BusyStoreTest : public StateStoreTest {
 TEST_F(BusyStoreTest, WhatWaitsForTheDiskIsBounded) {
   Open();
   const StateInfo disk = *Save(State(10), kOnDisk), memory = *Save(State(20));
-  Hold();
+  BlockWorker();
   FillQueue(disk.handle);
   EXPECT_THAT(answers_, IsEmpty());
   const auto held = [&] {
@@ -498,7 +501,9 @@ TEST_F(BusyStoreTest, WhatWaitsForTheDiskIsBounded) {
   ASSERT_EQ(answers_.size(), 4) << "at once";
   for (const absl::Status& status : answers_) {
     EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
-    EXPECT_THAT(std::string(status.message()), HasSubstr("256 forks and deletions"));
+    EXPECT_THAT(std::string(status.message()),
+                HasSubstr("too many forks and deletions of saved states are "
+                          "waiting for the disk (limit 256)"));
     EXPECT_THAT(std::string(status.message()), HasSubstr("try again"));
   }
   EXPECT_EQ(held(), before);
@@ -506,9 +511,9 @@ TEST_F(BusyStoreTest, WhatWaitsForTheDiskIsBounded) {
   EXPECT_TRUE(Save(State(40)).ok()) << "what is kept in memory does not wait";
   EXPECT_TRUE(Fork(memory.handle).ok());
   EXPECT_TRUE(Delete(memory.handle).ok());
-  Release();
+  UnblockWorker();
   store_->Flush();
-  EXPECT_THAT(answers_, testing::SizeIs(StateStore::kMaxWaitingTasks));
+  EXPECT_THAT(answers_, testing::SizeIs(DiskQueue::kMaxWaiting));
   EXPECT_THAT(answers_, testing::Each(absl::OkStatus()));
   EXPECT_TRUE(Delete(disk.handle).ok());
 }
@@ -516,23 +521,23 @@ TEST_F(BusyStoreTest, WhatWaitsForTheDiskIsBounded) {
 TEST_F(BusyStoreTest, AClientTakesAQuarterOfTheQueue) {
   Open();
   const StateInfo disk = *Save(State(10), kOnDisk);
-  Hold();
-  Fork(disk.handle, "flooder", StateStore::kMaxWaitingTasksOfClient);
+  BlockWorker();
+  Fork(disk.handle, "flooder", DiskQueue::kMaxWaitingOfClient);
   EXPECT_THAT(answers_, IsEmpty());
   Fork(disk.handle, "flooder", 1);
   store_->Delete(disk.handle, "flooder", answer_);
   ASSERT_EQ(answers_.size(), 2) << "at once";
   for (const absl::Status& status : answers_) {
     EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
-    EXPECT_THAT(std::string(status.message()), HasSubstr("64 forks and deletions of saved states "
-                                                         "of this client"));
+    EXPECT_THAT(std::string(status.message()), HasSubstr("of this client are waiting for the disk "
+                                                         "(limit 64)"));
   }
   answers_.clear();
   Fork(disk.handle, "another", 1);
   EXPECT_THAT(answers_, IsEmpty());
-  Release();
+  UnblockWorker();
   store_->Flush();
-  EXPECT_THAT(answers_, testing::SizeIs(StateStore::kMaxWaitingTasksOfClient + 1));
+  EXPECT_THAT(answers_, testing::SizeIs(DiskQueue::kMaxWaitingOfClient + 1));
   EXPECT_THAT(answers_, testing::Each(absl::OkStatus()));
 }
 
@@ -540,7 +545,7 @@ TEST_F(BusyStoreTest, AClientTakesAQuarterOfTheQueue) {
 TEST_F(BusyStoreTest, ASaveIsNotRefusedForTheQueue) {
   Open();
   const StateInfo disk = *Save(State(10), kOnDisk);
-  Hold();
+  BlockWorker();
   FillQueue(disk.handle);
   for (int i = 0; i < 100; ++i) {
     store_->Save(State(30), "m", "d1", kOnDisk, answer_with_info_);
@@ -548,11 +553,11 @@ TEST_F(BusyStoreTest, ASaveIsNotRefusedForTheQueue) {
   EXPECT_THAT(answers_, IsEmpty());
   Fork(disk.handle, "another", 1);
   ASSERT_EQ(answers_.size(), 1);
-  EXPECT_THAT(std::string(answers_[0].message()), HasSubstr("256 forks")) << "saves do not count";
+  EXPECT_THAT(std::string(answers_[0].message()), HasSubstr("limit 256")) << "saves do not count";
   answers_.clear();
-  Release();
+  UnblockWorker();
   store_->Flush();
-  EXPECT_THAT(answers_, testing::SizeIs(StateStore::kMaxWaitingTasks + 100));
+  EXPECT_THAT(answers_, testing::SizeIs(DiskQueue::kMaxWaiting + 100));
   EXPECT_THAT(answers_, testing::Each(absl::OkStatus()));
 }
 
@@ -560,7 +565,7 @@ TEST_F(BusyStoreTest, ASaveIsNotRefusedForTheQueue) {
 TEST_F(BusyStoreTest, OnceClosedItForksAndDeletesNoMore) {
   Open();
   const StateInfo disk = *Save(State(10), kOnDisk), memory = *Save(State(20));
-  Hold();
+  BlockWorker();
   const int64_t before = store_->states();
   Fork(disk.handle, "a", 5);
   store_->Delete(disk.handle, "a", answer_);
@@ -574,7 +579,7 @@ TEST_F(BusyStoreTest, OnceClosedItForksAndDeletesNoMore) {
   for (const absl::Status& status : answers_) EXPECT_TRUE(absl::IsUnavailable(status)) << status;
   answers_.clear();
   store_->Save(State(30), "m", "d1", kOnDisk, answer_with_info_);
-  Release();
+  UnblockWorker();
   store_->Flush();
   EXPECT_THAT(answers_, ElementsAre(absl::OkStatus()));
   EXPECT_THAT(Tokens(disk.handle), ElementsAre(10, 11, 12, 13));
@@ -585,11 +590,11 @@ TEST_F(BusyStoreTest, WhatExpiresIsRemovedHoweverManyWait) {
   Open();
   const StateInfo soon = *Save(State(10), {.time_to_live = seconds(5), .on_disk = true});
   const StateInfo disk = *Save(State(20), kOnDisk);
-  Hold();
+  BlockWorker();
   FillQueue(disk.handle);
   Advance(seconds(5));
   EXPECT_TRUE(absl::IsNotFound(store_->Get(soon.handle).status()));
-  Release();
+  UnblockWorker();
   store_->Flush();
   EXPECT_FALSE(fs::exists(directory_ / (soon.name + ".state")));
 }
@@ -663,10 +668,10 @@ TEST_F(BusyStoreTest, MemoryThatRunsOutEndsTheCallAlone) {
   Open();
   const StateInfo disk = *Save(State(10), kOnDisk), memory = *Save(State(20));
   const engine::SavedState state = State(30);
-  const StateStore::Done with_info = [&](const absl::StatusOr<StateInfo>&) { ++told_; };
-  const std::function<void(absl::Status)> done = [&](const absl::Status&) { ++told_; };
+  const StateStore::Done with_info = [&](const absl::StatusOr<StateInfo>&) { ++notified_; };
+  const std::function<void(absl::Status)> done = [&](const absl::Status&) { ++notified_; };
   const std::string client = "client";
-  Hold();
+  BlockWorker();
   std::vector<std::function<void()>> calls;
   for (const StateRetention& retention : {StateRetention(), kOnDisk}) {
     calls.emplace_back([&, retention] { store_->Save(state, "m", "d1", retention, with_info); });
@@ -682,9 +687,9 @@ TEST_F(BusyStoreTest, MemoryThatRunsOutEndsTheCallAlone) {
   for (const auto& call : calls) {
     FailEachAllocation(call, [&] { ++called; });
   }
-  Release();
+  UnblockWorker();
   store_->Flush();
-  EXPECT_EQ(told_, called);
+  EXPECT_EQ(notified_, called);
   EXPECT_EQ(store_->states(), store_->List("").size());
   Advance(hours(2));
   FailEachAllocation(
