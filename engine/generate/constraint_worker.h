@@ -34,8 +34,8 @@ class ConstrainedOutput {
 
   // Appends a chosen token, which must have been allowed. Only while ready.
   void Advance(int32_t token);
-  // Starts the search for the tokens allowed next, with `tokens_left` tokens still to generate at
-  // most. Only while ready, or as the first call.
+  // Starts the search for the tokens allowed next, with at most `tokens_left` tokens still to
+  // generate. Only while ready, or as the first call.
   void StartSearch(int64_t tokens_left);
   // Whether the search has ended. If it ends after StartSearch has returned, the worker calls
   // `on_found`.

@@ -116,8 +116,8 @@ class Constraint {
   // The tokens allowed in a state.
   struct Mask {
     std::shared_ptr<const NextTokens> next;
-    int64_t max_tokens_after =
-        0;  // the most tokens needed to complete the output after one of these
+    // The most tokens needed to complete the output after one of these.
+    int64_t max_tokens_after = 0;
   };
 
   // Work spent so far on finding the next tokens of one cursor.

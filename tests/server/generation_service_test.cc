@@ -305,7 +305,7 @@ class LostStream : public engine::GenerationStream {
   }
 
  private:
-  const engine::Notifier::Notice on_ready_;
+  const engine::Notifier::Callback on_ready_;
   engine::Notifier& notifier_;
   std::atomic<bool> cancelled_{false};
 };
