@@ -33,7 +33,7 @@ constexpr int kMaxConcurrentStreams = 256;  // per connection
 // From accepting the connection to receiving the client's first HTTP/2 settings.
 constexpr int kHandshakeTimeoutMs = 10'000;
 // Bounds of the memory for gRPC's buffers, if the operator does not set it.
-constexpr int64_t kLeastRpcBufferBytes = 32 << 20, kMostRpcBufferBytes = 256 << 20;
+constexpr int64_t kMinRpcBufferBytes = 32 << 20, kMaxRpcBufferBytes = 256 << 20;
 // Clients may send keepalive pings during a long silent prefill at most this often.
 constexpr int kMinPingIntervalMs = 10'000;
 // The most concurrent loads and unloads by clients.
@@ -131,9 +131,9 @@ absl::Status CheckOptions(const DaemonOptions& options) {
     return InvalidField("--state-cache-bytes", std::to_string(options.generator.cache.max_bytes),
                         "0 (none) or more");
   }
-  if (options.rpc_buffer_bytes != 0 && options.rpc_buffer_bytes < kLeastRpcBufferBytes) {
+  if (options.rpc_buffer_bytes != 0 && options.rpc_buffer_bytes < kMinRpcBufferBytes) {
     return InvalidField("--rpc-buffer-bytes", std::to_string(options.rpc_buffer_bytes),
-                        "0 (by the memory) or at least " + std::to_string(kLeastRpcBufferBytes));
+                        "0 (by the memory) or at least " + std::to_string(kMinRpcBufferBytes));
   }
   RETURN_IF_ERROR(positive("--max-connections", options.max_connections));
   RETURN_IF_ERROR(positive("--max-prompt-tokens", options.limits.prompt_tokens));
@@ -202,7 +202,7 @@ Daemon::Budget Daemon::MakeBudget(const DaemonOptions& options) {
   budget.rpc_buffer_bytes =
       options.rpc_buffer_bytes > 0
           ? options.rpc_buffer_bytes
-          : std::clamp(resources.memory_bytes / 16, kLeastRpcBufferBytes, kMostRpcBufferBytes);
+          : std::clamp(resources.memory_bytes / 16, kMinRpcBufferBytes, kMaxRpcBufferBytes);
   const auto fraction =
       static_cast<int64_t>(static_cast<double>(resources.memory_bytes) * options.memory_fraction);
   // At least one byte, however little memory there is: 0 would mean no limit.

@@ -45,7 +45,10 @@ std::vector<NamedTensor> InitialTensors(std::span<const ParameterSpec> parameter
       }
       return absl::OkStatus();
     };
-    tensors.push_back({parameter.name, {kernels::DType::kF32, parameter.shape, {}}, produce});
+    NamedTensor& tensor = tensors.emplace_back();
+    tensor.name = parameter.name;
+    tensor.tensor = {kernels::DType::kF32, parameter.shape, {}};
+    tensor.produce = produce;
   }
   return tensors;
 }

@@ -9,7 +9,7 @@ namespace whipsnake::engine {
 namespace {
 
 // Refuses options that the scheme does not have.
-absl::Status CheckCombination(const Recipe& recipe, const RecipeNames& names) {
+absl::Status CheckCombination(const Recipe& recipe, const RecipeOptions& names) {
   if (recipe.scheme == Scheme::kW8A8) {
     if (names.residual_rotation) {
       return InvalidField("residual_rotation", "true", "false with the scheme w8a8");
@@ -43,7 +43,7 @@ Recipe RecipeOf(Scheme scheme, bool residual_rotation) {
   return recipe;
 }
 
-absl::StatusOr<Recipe> ParseRecipe(const RecipeNames& names, const ModelConfig* model) {
+absl::StatusOr<Recipe> ParseRecipe(const RecipeOptions& names, const ModelConfig* model) {
   Scheme scheme = model != nullptr ? model->family->quantized_schemes.front() : Scheme::kQuamba;
   if (!names.scheme.empty()) {
     const absl::StatusOr<Scheme> parsed = ParseScheme(names.scheme);

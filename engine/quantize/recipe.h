@@ -39,7 +39,7 @@ struct Recipe {
 };
 
 // User-supplied options. Empty ones take their defaults.
-struct RecipeNames {
+struct RecipeOptions {
   std::string_view scheme = {};       // default: quamba-w8a8 for a Mamba, w8a8 for a transformer
   std::string_view granularity = {};  // "channel", "tensor"
   std::string_view head = {};         // "int8", "bf16"
@@ -54,7 +54,7 @@ Recipe RecipeOf(Scheme scheme, bool residual_rotation = false);
 // Returns INVALID_ARGUMENT, naming the field, for an unknown name or an option that the scheme does
 // not have. The default scheme depends on `model`. If `model` is null and no scheme is named, the
 // options are not checked against the scheme.
-absl::StatusOr<Recipe> ParseRecipe(const RecipeNames& names, const ModelConfig* model = nullptr);
+absl::StatusOr<Recipe> ParseRecipe(const RecipeOptions& names, const ModelConfig* model = nullptr);
 
 // Returns INVALID_ARGUMENT for a percentile out of range, and for any percentile if the recipe has
 // none.

@@ -76,8 +76,8 @@ class WordCache {
     return found == ranges_.end() ? nullptr : &found->second;
   }
   void Add(std::string_view word, Range range) {
-    constexpr size_t kMostWords = 1 << 16;
-    if (ranges_.size() < kMostWords) ranges_[ToAbsl(word)] = range;
+    constexpr size_t kMaxWords = 1 << 16;
+    if (ranges_.size() < kMaxWords) ranges_[ToAbsl(word)] = range;
   }
 
  private:

@@ -11,12 +11,12 @@
 namespace whipsnake::server {
 namespace {
 
-constexpr int64_t kMostSamplesOrTokens = 1 << 20;
+constexpr int64_t kMaxSamplesOrTokens = 1 << 20;
 constexpr int64_t kMaxCalibrationBytes = int64_t{1} << 30;
 
 }  // namespace
 
-engine::RecipeNames NamesOf(const RecipeFlags& flags) {
+engine::RecipeOptions NamesOf(const RecipeFlags& flags) {
   return {.scheme = flags.scheme,
           .granularity = flags.granularity,
           .head = flags.head,
@@ -57,11 +57,11 @@ void AddRecipeFlags(Command command, RecipeFlags& flags) {
   command.AddFlag("--residual-rotation", flags.residual_rotation,
                   "Rotates the residual stream too; a tied head becomes a weight of its own");
   command.AddOption("--samples", flags.samples.max_samples, "Documents to calibrate with, at most")
-      .IntegerRange(engine::kMinCalibrationSamples, kMostSamplesOrTokens)
+      .IntegerRange(engine::kMinCalibrationSamples, kMaxSamplesOrTokens)
       .TypeName("N")
       .ShowDefault();
   command.AddOption("--max-tokens", flags.samples.max_tokens, "Tokens of a document, at most")
-      .IntegerRange(engine::kMinSampleTokens, kMostSamplesOrTokens)
+      .IntegerRange(engine::kMinSampleTokens, kMaxSamplesOrTokens)
       .TypeName("N")
       .ShowDefault();
 }

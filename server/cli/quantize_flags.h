@@ -26,7 +26,7 @@ struct RecipeFlags {
   engine::CalibrationOptions samples;
 };
 
-engine::RecipeNames NamesOf(const RecipeFlags& flags);
+engine::RecipeOptions NamesOf(const RecipeFlags& flags);
 
 void AddRecipeFlags(Command command, RecipeFlags& flags);
 

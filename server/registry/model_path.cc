@@ -62,9 +62,9 @@ absl::StatusOr<fs::path> ResolveBelow(const std::string& root, std::string_view 
 
 // Returns the target of a symbolic link, even if it does not exist.
 fs::path TargetOf(fs::path link, std::error_code& error) {
-  constexpr int kMostLinks = 40;  // as in Linux
+  constexpr int kMaxLinks = 40;  // as in Linux
   for (int i = 0; !error && fs::is_symlink(fs::symlink_status(link, error)); ++i) {
-    if (i == kMostLinks) error = std::make_error_code(std::errc::too_many_symbolic_link_levels);
+    if (i == kMaxLinks) error = std::make_error_code(std::errc::too_many_symbolic_link_levels);
     if (error) break;
     link = Resolved(link.parent_path() / fs::read_symlink(link, error), error);
   }

@@ -20,7 +20,7 @@ using engine::InvalidField;
 
 constexpr int64_t kMaxSamplesOrTokens = 1 << 20;
 
-engine::RecipeNames NamesOf(const v1::QuantizeModelRequest& request) {
+engine::RecipeOptions NamesOf(const v1::QuantizeModelRequest& request) {
   return {.scheme = request.scheme(),
           .granularity = request.granularity(),
           .head = request.head(),
@@ -85,7 +85,7 @@ absl::StatusOr<std::string> CheckedFile(const std::string& model_root, const std
 
 // Returns the recipe for this model, whose config determines the default scheme.
 absl::StatusOr<engine::Recipe> RecipeFor(const std::string& directory, const std::string& path,
-                                         const engine::RecipeNames& names) {
+                                         const engine::RecipeOptions& names) {
   const auto text = engine::ReadTextFile(directory + "/config.json");
   if (absl::IsNotFound(text.status())) {
     return WithResource(

@@ -91,7 +91,7 @@ TEST_P(EmbedTest, OfNothingWritesNothing) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, EmbedTest, testing::Values(DType::kF32, DType::kBF16, DType::kI8),
-                         [](const auto& info) { return std::string(Name(info.param)); });
+                         [](const auto& type) { return std::string(Name(type.param)); });
 
 TEST(CompactRowsTest, MovesTheRowsToTheFront) {
   std::vector<float> x(6 * 2);

@@ -55,7 +55,7 @@ struct Answer {
 struct Case {
   const char* name;
   bool transformer;
-  std::optional<RecipeNames> recipe;  // none: fp32
+  std::optional<RecipeOptions> recipe;  // none: fp32
   kernels::DType state = kernels::DType::kF32;
 };
 
@@ -227,14 +227,14 @@ TEST_P(BatchInvarianceTest, TheSameTokensFromTheCacheFromASavedStateAndForked) {
 
 INSTANTIATE_TEST_SUITE_P(
     Schemes, BatchInvarianceTest,
-    testing::Values(Case{"quamba", false, RecipeNames{}},
-                    Case{"quamba_bf16_state", false, RecipeNames{}, kernels::DType::kBF16},
-                    Case{"quamba_int8_state", false, RecipeNames{}, kernels::DType::kI8},
-                    Case{"quamba_bf16_head", false, RecipeNames{.head = "bf16"}},
+    testing::Values(Case{"quamba", false, RecipeOptions{}},
+                    Case{"quamba_bf16_state", false, RecipeOptions{}, kernels::DType::kBF16},
+                    Case{"quamba_int8_state", false, RecipeOptions{}, kernels::DType::kI8},
+                    Case{"quamba_bf16_head", false, RecipeOptions{.head = "bf16"}},
                     Case{"fp32", false, std::nullopt}, Case{"gpt2_fp32", true, std::nullopt},
-                    Case{"gpt2_dynamic", true, RecipeNames{.scheme = "w8a8"}},
+                    Case{"gpt2_dynamic", true, RecipeOptions{.scheme = "w8a8"}},
                     Case{"gpt2_static_int8_cache", true,
-                         RecipeNames{.scheme = "w8a8", .activations = "static"},
+                         RecipeOptions{.scheme = "w8a8", .activations = "static"},
                          kernels::DType::kI8}),
     [](const auto& test) { return test.param.name; });
 

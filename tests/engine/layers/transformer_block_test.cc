@@ -267,7 +267,7 @@ TEST_P(TransformerBlockTest, EqualsPlainLoops) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Variants, TransformerBlockTest, testing::ValuesIn(kVariants),
-                         [](const auto& info) { return std::string(info.param.name); });
+                         [](const auto& variant) { return std::string(variant.param.name); });
 
 }  // namespace
 }  // namespace whipsnake::engine

@@ -103,7 +103,9 @@ TEST_P(ParametersTest, EmbeddingsAndBiasesAreThoseOfTheCheckpoint) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Configs, ParametersTest, testing::ValuesIn(kConfigs),
-                         [](const auto& info) { return "Config" + std::to_string(info.index); });
+                         [](const auto& config) {
+                           return "Config" + std::to_string(config.index);
+                         });
 
 }  // namespace
 }  // namespace whipsnake::engine

@@ -17,12 +17,12 @@ namespace {
 using kernels::DType;
 using Logits = std::vector<float>;
 
-constexpr int kMostSequences = 64;
+constexpr int kMaxSequences = 64;
 
 struct Case {
   std::string name;
   std::string config;
-  RecipeNames recipe;
+  RecipeOptions recipe;
 };
 
 void PrintTo(const Case& tried, std::ostream* out) { *out << tried.name; }
@@ -34,7 +34,7 @@ constexpr const char* kTransformer = R"({"model_type": "gpt2", "vocab_size": 300
 std::vector<Case> Cases() {
   std::vector<Case> cases;
   for (const char* head : {"int8", "bf16"}) {
-    const auto add = [&](std::string name, const std::string& config, RecipeNames recipe) {
+    const auto add = [&](std::string name, const std::string& config, RecipeOptions recipe) {
       recipe.head = head;
       cases.push_back({name + "_" + head, config, recipe});
     };
@@ -108,8 +108,8 @@ TEST_P(BatchSizeTest, ASequencesLogitsAreItsOwn) {
     const auto model = LoadModel(directory_, {.state_type = type}, environment());
     ASSERT_TRUE(model.ok()) << model.status();
     std::vector<Logits> alone;
-    for (int i = 0; i < kMostSequences; ++i) alone.push_back(Together(**model, i, 1)[0]);
-    for (const int count : {16, 17, 48, kMostSequences}) {
+    for (int i = 0; i < kMaxSequences; ++i) alone.push_back(Together(**model, i, 1)[0]);
+    for (const int count : {16, 17, 48, kMaxSequences}) {
       const std::vector<Logits> batch = Together(**model, 0, count);
       for (int i = 0; i < count; ++i) {
         EXPECT_EQ(batch[i], alone[i])

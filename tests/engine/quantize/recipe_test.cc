@@ -12,7 +12,7 @@ ModelConfig ConfigOf(const char* type) {
   return *ParseModelConfig(std::string(R"({"model_type": ")") + type + "\"}");
 }
 
-std::string Refusal(const RecipeNames& names, const char* type) {
+std::string Refusal(const RecipeOptions& names, const char* type) {
   const ModelConfig model = ConfigOf(type);
   const auto recipe = ParseRecipe(names, &model);
   return std::string((recipe.ok() ? CheckRecipe(*recipe, model) : recipe.status()).message());

@@ -29,7 +29,7 @@ std::string SmallGpt2(double epsilon = 0.5, const std::string& others = "") {
 class TransformerQuantizeTest : public ::testing::Test {
  protected:
   absl::StatusOr<QuantizationReport> Quantize(const std::string& directory, const std::string& out,
-                                              const RecipeNames& names,
+                                              const RecipeOptions& names,
                                               const CalibrationSet& calibration) {
     const auto model = ReadModelConfig(directory);
     EXPECT_TRUE(model.ok()) << model.status();
@@ -64,10 +64,10 @@ class TransformerQuantizeTest : public ::testing::Test {
   Ledger ledger_;
 };
 
-constexpr RecipeNames kAll[] = {{},
-                                {.head = "bf16"},
-                                {.activations = "static"},
-                                {.activations = "static", .activation_table = true}};
+constexpr RecipeOptions kAll[] = {{},
+                                  {.head = "bf16"},
+                                  {.activations = "static"},
+                                  {.activations = "static", .activation_table = true}};
 
 // Evaluates on text that the demo model generated itself, and so predicts with confidence.
 TEST_F(TransformerQuantizeTest, TheDemoLosesLittle) {
@@ -88,7 +88,7 @@ TEST_F(TransformerQuantizeTest, TheDemoLosesLittle) {
   }
   calibration.samples[0] = text;
   const double loss = Loss(*model, text);
-  for (const RecipeNames& names : kAll) {
+  for (const RecipeOptions& names : kAll) {
     const std::string out = FreshDirectory("out");
     const auto report = Quantize(kDemo, out, names, calibration);
     ASSERT_TRUE(report.ok()) << report.status();
@@ -129,7 +129,7 @@ TEST_F(TransformerQuantizeTest, SmoothingChangesNothingButTheRounding) {
 }
 
 TEST_F(TransformerQuantizeTest, ASmallEpsilonIsWarnedOfAndItsTableIsNotUsed) {
-  const RecipeNames table = {.activations = "static", .activation_table = true};
+  const RecipeOptions table = {.activations = "static", .activation_table = true};
   const std::string out = FreshDirectory("small");
   const auto small = Quantize(RandomModel(SmallGpt2(0.0001)), out, table, SmallCalibration());
   ASSERT_TRUE(small.ok()) << small.status();
@@ -152,7 +152,7 @@ TEST_F(TransformerQuantizeTest, ASmallEpsilonIsWarnedOfAndItsTableIsNotUsed) {
 
 // A layer with a warning has no table, whatever the two scales of its activation are.
 TEST_F(TransformerQuantizeTest, NoTableWhereTheCodesCannotShowEpsilon) {
-  const RecipeNames table = {.activations = "static", .activation_table = true};
+  const RecipeOptions table = {.activations = "static", .activation_table = true};
   int with = 0, without = 0;
   for (double epsilon = 0.002; epsilon < 0.3; epsilon *= 1.2) {
     const std::string out = FreshDirectory(absl::StrCat("out", epsilon));
