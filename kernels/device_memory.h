@@ -21,7 +21,7 @@ class DeviceMemory {
 
   DeviceMemory() = default;
   // Returns INVALID_ARGUMENT if bytes < 0, RESOURCE_EXHAUSTED if the device has no such memory
-  // left, UNAVAILABLE if the device cannot be used. No bytes need no memory: data() is null then.
+  // left, UNAVAILABLE if the device cannot be used. For 0 bytes data() is null.
   static absl::StatusOr<DeviceMemory> Allocate(Device device, int64_t bytes);
   DeviceMemory(DeviceMemory&& other) noexcept { *this = std::move(other); }
   DeviceMemory& operator=(DeviceMemory&& other) noexcept;

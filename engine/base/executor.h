@@ -39,7 +39,8 @@ class Executor {
   Executor& operator=(const Executor&) = delete;
 
   // Runs `unit` on the compute thread and returns when it is done. Units of the same priority run
-  // in order of submission. A call from inside a unit runs `unit` immediately on the same thread.
+  // in order of submission. A call from inside a unit, but not from a
+  // share of a team, runs `unit` immediately on the same thread.
   // An exception that the unit throws, such as std::bad_alloc from a kernel, is rethrown here.
   void Run(Priority priority, const Unit& unit);
 

@@ -42,22 +42,22 @@ absl::StatusOr<MappedFile> MappedFile::Open(const std::string& path) {
 }
 
 absl::Status MappedFile::Check() const {
-  const auto refuse = [this](const char* what) {
+  const auto reject = [this](const char* what) {
     return WithPath(
-        absl::DataLossError(absl::StrCat(what,
-                                         ", expected a file that stays as it is while it is "
-                                         "in use; replace it by renaming another one over "
-                                         "it")),
+        absl::DataLossError(absl::StrCat(
+            what,
+            ", expected a file that does not change while it is in use; to replace it, rename "
+            "another file over it")),
         path_);
   };
   if (descriptor_ < 0) return absl::OkStatus();
   if (range_ != nullptr && range_->damaged.load(std::memory_order_acquire)) {
-    return refuse("bytes that can no longer be read seen");
+    return reject("unreadable bytes seen");
   }
   struct stat info;
   if (fstat(descriptor_, &info) != 0) return FileError(errno, path_);
-  if (info.st_size != std::ssize(bytes_)) return refuse("another size seen");
-  if (ModificationTime(info) != modified_) return refuse("a later change seen");
+  if (info.st_size != std::ssize(bytes_)) return reject("another size seen");
+  if (ModificationTime(info) != modified_) return reject("a later modification time seen");
   return absl::OkStatus();
 }
 

@@ -62,7 +62,7 @@ absl::StatusOr<ActivationFunction> LoadActivation(WeightLoader& loader, const st
   if (config.activation != Activation::kCRRelu) {
     if (!has_epsilon) return f;
     return absl::InvalidArgumentError(
-        absl::StrCat("tensor ", Quoted(name + *found), ": an epsilon seen, expected none beside ",
+        absl::StrCat("tensor ", Quoted(name + *found), ": an epsilon seen, expected none with ",
                      "activation_function ", Quoted(Name(config.activation))));
   }
   if (has_epsilon) {

@@ -13,12 +13,14 @@ namespace {
 
 // Clears the block of all layers from its position `first` on, so that its contents do not depend
 // on the state that it was copied from.
-void ClearFrom(int64_t first, const KvShape& shape, const Buffer& block) {
-  const kernels::Context context{.device = block.device()};
-  for (int64_t layer = 0; layer < shape.layers; ++layer) {
-    kernels::ClearKvPositions(context, shape.layer, first,
-                              block.data() + layer * shape.LayerBytes());
+absl::Status ClearFrom(int64_t first, const KvShape& shape, const Buffer& block) {
+  if (block.device() != kernels::Device::kCpu) {
+    return absl::UnimplementedError("keys and values on a GPU cannot be cut inside a block");
   }
+  for (int64_t layer = 0; layer < shape.layers; ++layer) {
+    kernels::ClearKvPositions({}, shape.layer, first, block.data() + layer * shape.LayerBytes());
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -44,7 +46,7 @@ absl::StatusOr<std::unique_ptr<State>> KvState::CloneAt(int64_t position) const 
   if (full < KvShape::Blocks(position)) {
     ASSIGN_OR_RETURN(Buffer block, NewBlock());
     RETURN_IF_ERROR(block.CopyFrom(*blocks_[full]));
-    if (position < position_) ClearFrom(position % kKvBlock, shape_, block);
+    if (position < position_) RETURN_IF_ERROR(ClearFrom(position % kKvBlock, shape_, block));
     clone->Append(std::move(block));
   }
   clone->position_ = position;

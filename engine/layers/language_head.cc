@@ -70,7 +70,7 @@ void LanguageHead::VisitParameters(ParameterVisitor visit) const {
   if (!tied()) {
     visit({name_, {view.n, view.k}, ParameterRole::kMatrix, view.format.dtype, untied_.bytes()});
   }
-  VisitBuffer(visit, ScaleName(name_), {view.n}, ParameterRole::kCodeScale, multiplier_);
+  VisitBuffer(visit, ScaleName(kUntiedWeight), {view.n}, ParameterRole::kCodeScale, multiplier_);
 }
 
 }  // namespace whipsnake::engine

@@ -51,7 +51,7 @@ class LanguageHead {
   int64_t ScratchBytes(int64_t rows) const;
 
   bool tied() const { return untied_.view().data == nullptr; }
-  // Visits the norm and, unless it is tied, the weight.
+  // Visits the norm, the scales of codes and, unless it is tied, the weight.
   void VisitParameters(ParameterVisitor visit) const;
 
  private:

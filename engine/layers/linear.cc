@@ -32,6 +32,10 @@ absl::StatusOr<Linear> Linear::Load(WeightLoader& loader, const std::string& nam
     }));
   }
   if (!shape.bias) return linear;
+  if (output_scales.empty()) {
+    ASSIGN_OR_RETURN(linear.bias_, loader.Floats(name + ".bias", {N}));
+    return linear;
+  }
   ASSIGN_OR_RETURN(const std::vector<float> bias, loader.Values(name + ".bias", {{N}}));
   ASSIGN_OR_RETURN(linear.bias_, loader.Derived(name + ".bias", N, [&](int64_t n) {
     return bias[n] / output_scale(n);

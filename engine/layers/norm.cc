@@ -11,6 +11,7 @@ namespace {
 
 absl::StatusOr<Buffer> LoadDivided(WeightLoader& loader, const std::string& name, int64_t width,
                                    float scale) {
+  if (scale == 1) return loader.Floats(name, {width});
   const int64_t shape[] = {width};
   ASSIGN_OR_RETURN(const std::vector<float> values, loader.Values(name, shape));
   return loader.Derived(name, width, [&](int64_t i) { return values[i] / scale; });

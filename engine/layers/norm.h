@@ -10,6 +10,7 @@
 #include "engine/layers/parameter.h"
 #include "engine/layers/rows.h"
 #include "engine/layers/weights.h"
+#include "kernels/context.h"
 #include "kernels/matrix.h"
 
 namespace whipsnake::engine {

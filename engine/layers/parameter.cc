@@ -4,6 +4,12 @@
 
 namespace whipsnake::engine {
 
+int64_t ElementCount(std::span<const int64_t> shape) {
+  int64_t count = 1;
+  for (const int64_t size : shape) count *= size;
+  return count;
+}
+
 void VisitBuffer(ParameterVisitor visit, std::string name, std::vector<int64_t> shape,
                  ParameterRole role, const Buffer& buffer) {
   if (buffer.size() == 0) return;

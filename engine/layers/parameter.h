@@ -17,6 +17,9 @@
 
 namespace whipsnake::engine {
 
+// The product of the sizes.
+int64_t ElementCount(std::span<const int64_t> shape);
+
 enum class ParameterRole {
   kMatrix,       // of a matrix product
   kConvolution,  // the taps of a convolution
@@ -25,7 +28,9 @@ enum class ParameterRole {
   kBias,         // of a product, a convolution or a norm
   kRecurrence,   // A_log and D of a state-space model
   kScalar,       // one number, such as CRReLU's ε
-  kCodeScale,    // scales of codes, which a quantized model has beside the parameters
+  // Scales of codes, which a quantized model has beside the parameters. Their names say what they
+  // scale; a checkpoint need not have tensors of these names.
+  kCodeScale,
 };
 
 // A parameter as a layer holds it in memory.
@@ -41,11 +46,7 @@ struct Parameter {
   // unless the head is tied to it.
   bool read_by_every_step = true;
 
-  int64_t elements() const {
-    int64_t product = 1;
-    for (const int64_t size : shape) product *= size;
-    return product;
-  }
+  int64_t elements() const { return ElementCount(shape); }
 };
 
 // Called once for each parameter, in a fixed order. The parameter's bytes are valid as long as the

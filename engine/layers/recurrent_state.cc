@@ -8,9 +8,9 @@ namespace whipsnake::engine {
 
 absl::StatusOr<std::unique_ptr<State>> RecurrentState::CloneAt(int64_t position) const {
   if (position != position_) {
-    return absl::InvalidArgumentError(absl::StrCat("a recurrent state after ", position_,
-                                                   " tokens has forgotten what it was after ",
-                                                   position));
+    return absl::InvalidArgumentError(
+        absl::StrCat("position ", position, " seen, expected ", position_,
+                     ": a recurrent state does not keep its earlier positions"));
   }
   ASSIGN_OR_RETURN(Buffer copy,
                    ledger_->Allocate(memory_.size(), Purpose::kStates, "copy of a state"));

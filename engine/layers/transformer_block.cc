@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "absl/memory/memory.h"
 #include "engine/base/status.h"
 #include "kernels/attention/attention.h"
 #include "kernels/row_quantization/row_quantization.h"
@@ -41,8 +42,8 @@ absl::Status TransformerBlock::LoadProducts(WeightLoader& loader, const std::str
     if (attention_inputs_.back().input_scale() != attention_inputs_.front().input_scale()) {
       return absl::InvalidArgumentError(
           absl::StrCat("tensor ", Quoted(prefix + name + ".input_scale"),
-                       ": seen with another value than that of ", names.attention_inputs.front(),
-                       ", expected the same, as they have the same inputs"));
+                       ": another value than that of ", names.attention_inputs.front(),
+                       " seen, expected the same value, because both have the same inputs"));
     }
   }
   ASSIGN_OR_RETURN(attention_output_, load(names.attention_output, d, d, config_.attention_bias));

@@ -18,10 +18,8 @@
 // Tensors of a quantized block, beside those that it has from the float checkpoint (X.qweight is
 // [outputs, inputs], X.scale has one scale per output):
 //
-//   each product X         X.qweight, X.scale, X.bias and, with static codes, X.input_scale
-//   activation             .input_scale: of the codes that index the activation's table, if there
-//   is
-//                          one
+//   each product X   X.qweight, X.scale, X.bias and, with static codes, X.input_scale
+//   activation       input_scale, of the codes that index the activation's table, if it has one
 #ifndef WHIPSNAKE_ENGINE_LAYERS_TRANSFORMER_BLOCK_H_
 #define WHIPSNAKE_ENGINE_LAYERS_TRANSFORMER_BLOCK_H_
 

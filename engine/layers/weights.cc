@@ -113,13 +113,13 @@ absl::StatusOr<TensorView> WeightLoader::Take(const std::string& name,
   return checkpoint_->Get(name, shape);
 }
 
-absl::Status WeightLoader::CheckNoUnusedTensors(const std::function<bool(std::string_view)>& known,
-                                                std::string_view model) const {
+absl::Status WeightLoader::CheckNoUnusedTensors(
+    const std::function<bool(std::string_view)>& is_ignored, std::string_view model) const {
   for (const auto& [name, tensor] : checkpoint_->tensors()) {
-    if (taken_.contains(name) || known(name)) continue;
+    if (taken_.contains(name) || is_ignored(name)) continue;
     return absl::InvalidArgumentError(absl::StrCat("tensor ", Quoted(name),
-                                                   ": seen, expected none but those of ",
-                                                   ToAbsl(model), ", as config.json has it"));
+                                                   " seen, expected only the tensors of ",
+                                                   ToAbsl(model), ", as config.json describes it"));
   }
   return absl::OkStatus();
 }
@@ -134,8 +134,8 @@ absl::Status WeightLoader::CheckSame(const std::string& name, const std::string&
     return absl::OkStatus();
   }
   return absl::InvalidArgumentError(
-      absl::StrCat("tensor ", Quoted(name), ": seen with other values than ", Quoted(same),
-                   ", expected the same or none, as the config ties them"));
+      absl::StrCat("tensor ", Quoted(name), ": values that differ from those of ", Quoted(same),
+                   " seen, expected equal values or no such tensor, because the config ties them"));
 }
 
 absl::StatusOr<WeightMatrix> WeightLoader::Matrix(const std::string& name, int64_t n, int64_t k,
@@ -151,7 +151,7 @@ absl::StatusOr<WeightMatrix> WeightLoader::Matrix(const std::string& name, int64
   bytes_ += bytes;
   if (ledger_ == nullptr) return matrix;
   matrix.view_ = {tensor.data.data(), type, n, k};
-  if (UsableInPlace(tensor, type)) {
+  if (ledger_->device() == kernels::Device::kCpu && UsableInPlace(tensor, type)) {
     ASSIGN_OR_RETURN(matrix.mapped_, ledger_->Reserve(bytes, Purpose::kWeights, stored));
     in_place_ = true;
     return matrix;
@@ -197,7 +197,6 @@ absl::StatusOr<float> WeightLoader::Number(const std::string& name) {
                    FloatTensor(name, scalar ? std::span<const int64_t>() : one));
   float value;
   ToFloat(tensor, &value);
-  bytes_ += sizeof(value);
   if (std::isfinite(value)) return value;
   return absl::InvalidArgumentError(
       absl::StrCat("tensor ", Quoted(name), ": ", value, " seen, expected a finite number"));
@@ -264,7 +263,7 @@ absl::StatusOr<std::vector<float>> WeightLoader::Scales(const std::string& name,
     if (!(scale > 0) || !std::isfinite(scale)) {
       return absl::InvalidArgumentError(absl::StrCat("tensor ", Quoted(name), ": a scale of ",
                                                      scale,
-                                                     " seen, expected one above 0 and finite"));
+                                                     " seen, expected a finite scale above 0"));
     }
   }
   scales.resize(n, scales.front());
@@ -283,7 +282,7 @@ absl::StatusOr<Buffer> WeightLoader::Derived(const std::string& what, int64_t n,
     values[i] = value(i);
     if (!std::isfinite(values[i])) {
       return absl::InvalidArgumentError(
-          absl::StrCat(what, ": ", values[i], " at place ", i,
+          absl::StrCat(what, ": ", values[i], " at index ", i,
                        " seen, expected scales whose products are finite"));
     }
   }

@@ -58,10 +58,10 @@ class WeightLoader {
   const Checkpoint& checkpoint() const { return *checkpoint_; }
 
   // Returns INVALID_ARGUMENT, naming a tensor, if the checkpoint has tensors that were not
-  // requested, except those for which `known` returns true because they are known to be
-  // meaningless. A model that ignores a part of its file would compute something else. `model`
-  // describes the expected model in the message: "a Mamba of 24 layers".
-  absl::Status CheckNoUnusedTensors(const std::function<bool(std::string_view)>& known,
+  // requested, except those for which `is_ignored` returns true. A model that ignores a part of its
+  // file would compute something else. `model` describes the expected model in the message: "a
+  // Mamba of 24 layers".
+  absl::Status CheckNoUnusedTensors(const std::function<bool(std::string_view)>& is_ignored,
                                     std::string_view model) const;
   // Returns INVALID_ARGUMENT if the checkpoint has the tensor `name`, of any shape, with other
   // values than the tensor `same`. For a weight that the config ties and the checkpoint stores

@@ -56,18 +56,6 @@ Priority PriorityOf(std::span<const Run> runs, bool background) {
   return SizeOf(runs).rows == std::ssize(runs) ? Priority::kDecode : Priority::kPrefill;
 }
 
-absl::Status Workspace::Reserve(const Need& need) {
-  if (shared_ == nullptr || shared_bytes_ < need.shared) {
-    ASSIGN_OR_RETURN(shared_, executor_.BookScratch(ledger_, need.shared));
-    shared_bytes_ = need.shared;
-  }
-  if (own_.size() >= need.own) return absl::OkStatus();
-  own_ = Buffer();  // free the old buffer before allocating the new one
-  ASSIGN_OR_RETURN(own_,
-                   ledger_.Allocate(need.own, Purpose::kWorkspace, "workspace of a forward pass"));
-  return absl::OkStatus();
-}
-
 std::vector<int64_t> LogitRows(std::span<const Run> runs) {
   std::vector<int64_t> rows;
   int64_t begin = 0;

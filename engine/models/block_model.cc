@@ -6,7 +6,8 @@
 #include "engine/base/arena.h"
 #include "engine/base/status.h"
 #include "engine/models/batch.h"
-#include "kernels/cpu/workspace.h"
+#include "engine/models/pass_memory.h"
+#include "kernels/cpu/scratch.h"
 #include "kernels/embedding/embedding.h"
 
 namespace whipsnake::engine {
@@ -22,7 +23,7 @@ class BlockModel : public Model {
         checkpoint_(std::move(checkpoint)),
         weights_(std::move(weights)),
         environment_(environment),
-        workspace_(environment) {}
+        memory_(environment) {}
 
   const ModelInfo& info() const override { return spec_.info; }
 
@@ -34,11 +35,11 @@ class BlockModel : public Model {
   int64_t StateBytes(int64_t positions) const override { return spec_.states->Bytes(positions); }
 
   int64_t WorkspaceBytes(const BatchSize& size) const override {
-    const Workspace::Need need = WorkspaceNeed(size);
+    const PassMemory::Need need = WorkspaceNeed(size);
     return need.own + need.shared;
   }
   absl::Status ReserveWorkspace(const BatchSize& largest) override {
-    return workspace_.Reserve(WorkspaceNeed(largest));
+    return memory_.Reserve(WorkspaceNeed(largest));
   }
 
   absl::StatusOr<MatrixView<const float>> Forward(std::span<const Run> runs) override;
@@ -61,7 +62,7 @@ class BlockModel : public Model {
             arena.Matrix<float>(size.logit_rows, spec_.info.outputs()),
             arena};
   }
-  Workspace::Need WorkspaceNeed(const BatchSize& size) const;
+  PassMemory::Need WorkspaceNeed(const BatchSize& size) const;
   void Embed(const kernels::Context& context, std::span<const Run> runs,
              MatrixView<float> out) const;
   void RunBlocks(const kernels::Context& context, std::span<const Run> runs,
@@ -73,10 +74,10 @@ class BlockModel : public Model {
   const std::shared_ptr<const Checkpoint> checkpoint_;  // null if no weights point into it
   const BlockModelWeights weights_;
   const ModelEnvironment environment_;
-  Workspace workspace_;
+  PassMemory memory_;
 };
 
-Workspace::Need BlockModel::WorkspaceNeed(const BatchSize& size) const {
+PassMemory::Need BlockModel::WorkspaceNeed(const BatchSize& size) const {
   Arena measured;
   LayOut(measured, size);
   int64_t scratch = weights_.head.ScratchBytes(size.logit_rows);
@@ -95,8 +96,8 @@ absl::StatusOr<MatrixView<const float>> BlockModel::Forward(std::span<const Run>
     RETURN_IF_ERROR(run.state->MakeRoom(run.state->position() + std::ssize(run.tokens)));
   }
   const BatchSize size = SizeOf(runs);
-  RETURN_IF_ERROR(workspace_.Reserve(WorkspaceNeed(size)));
-  Arena arena(workspace_.data());
+  RETURN_IF_ERROR(memory_.Reserve(WorkspaceNeed(size)));
+  Arena arena(memory_.data());
   Activations activations = LayOut(arena, size);
   RETURN_IF_ERROR(environment_.executor->TryRun(PriorityOf(runs, environment_.background),
                                                 [&](const kernels::Context& context) {

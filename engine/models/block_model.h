@@ -18,6 +18,7 @@
 #include "engine/layers/state.h"
 #include "engine/layers/weights.h"
 #include "engine/models/model.h"
+#include "kernels/context.h"
 #include "kernels/matrix.h"
 
 namespace whipsnake::engine {

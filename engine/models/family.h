@@ -15,7 +15,6 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "engine/base/progress.h"
 #include "engine/base/scheme.h"
 #include "engine/models/config.h"
 #include "engine/models/model.h"
@@ -24,10 +23,9 @@
 
 namespace whipsnake::engine {
 
-struct CalibrationSet;
 struct Conversion;
 struct QuantizationReport;
-struct QuantizeOptions;
+struct QuantizationInputs;
 struct Recipe;
 
 struct Family {
@@ -57,10 +55,9 @@ struct Family {
   absl::Status (*check_recipe)(const Recipe& recipe, const ModelConfig& config);
 
   // Quantizes a directory of this family; see QuantizeModel().
-  absl::StatusOr<QuantizationReport> (*quantize)(
-      const std::string& directory, const ModelConfig& config, const CalibrationSet& calibration,
-      const QuantizeOptions& options, const std::string& out, const ModelEnvironment& environment,
-      const WorkProgress& progress);
+  absl::StatusOr<QuantizationReport> (*quantize)(const std::string& directory,
+                                                 const std::string& out,
+                                                 const QuantizationInputs& inputs);
 
   // Changes the activation; see ConvertActivation(). Null if the family's models have no activation
   // that can be changed; `fixed_activation` then says why.

@@ -13,12 +13,6 @@ constexpr int64_t kPiece = int64_t{1} << 16;  // number of floats that are drawn
 
 }  // namespace
 
-int64_t ParameterSpec::elements() const {
-  int64_t product = 1;
-  for (const int64_t size : shape) product *= size;
-  return product;
-}
-
 int64_t CountParameters(std::span<const ParameterSpec> parameters) {
   int64_t count = 0;
   for (const ParameterSpec& parameter : parameters) count += parameter.elements();

@@ -23,7 +23,7 @@ struct ParameterSpec {
   ParameterRole role = ParameterRole::kMatrix;
   Distribution initial;  // of a fresh model
 
-  int64_t elements() const;
+  int64_t elements() const { return ElementCount(shape); }
 };
 
 // The number of elements of all parameters.

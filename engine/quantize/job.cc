@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/base/files.h"
+#include "engine/base/json.h"
 #include "engine/base/status.h"
 #include "engine/checkpoint/tokenizer_files.h"
 #include "engine/evaluate/perplexity.h"
@@ -63,6 +64,9 @@ absl::StatusOr<QuantizationReport> QuantizationJob::Run(const std::string& direc
 
 absl::Status QuantizationJob::Open(const std::string& directory) {
   ASSIGN_OR_RETURN(config_json_, ReadTextFile(directory + "/config.json"));
+  if (const std::string fault = FindJsonFault(config_json_); !fault.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(directory, "/config.json: ", fault));
+  }
   RETURN_IF_ERROR(CheckTokens(calibration_, vocab_size_));
   ASSIGN_OR_RETURN(checkpoint_, Checkpoint::Open(directory));
   const absl::Status prepared = Prepare();

@@ -23,6 +23,7 @@
 #include "engine/quantize/calibration.h"
 #include "engine/quantize/quantize.h"
 #include "engine/quantize/quantized_tensors.h"
+#include "kernels/context.h"
 
 namespace whipsnake::engine {
 
@@ -40,15 +41,6 @@ struct Stage {
     const double step = (end - begin) / count;
     return {progress, what, begin + i * step, begin + (i + 1) * step};
   }
-};
-
-// What a quantization works with. Everything must outlive the job.
-struct QuantizationInputs {
-  const ModelConfig& config;
-  const CalibrationSet& calibration;
-  const QuantizeOptions& options;
-  const ModelEnvironment& environment;
-  const WorkProgress& progress;
 };
 
 // Runs the steps of one quantization; a family derives from it. Used once.
@@ -101,8 +93,9 @@ class QuantizationJob {
   Reservation memory_;
 };
 
-// Calls quantize(part) for each part from 0 to `parts` - 1 on the executor, at the priority of
-// training. `progress` receives the fraction that is done. Ends with the first error of either.
+// Calls quantize(context, part) for each part from 0 to `parts` - 1 on the executor, at the
+// priority of training. `progress` receives the fraction that is done. Ends with the first error of
+// either.
 absl::Status QuantizeParts(
     int64_t parts, Executor& executor, const std::function<absl::Status(double)>& progress,
     absl::FunctionRef<absl::Status(const kernels::Context& context, int64_t part)> quantize);

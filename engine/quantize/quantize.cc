@@ -46,8 +46,8 @@ absl::StatusOr<QuantizationReport> QuantizeModel(
     return WithPath(status, directory + "/config.json");
   }
   RETURN_IF_ERROR(CheckPercentile(options.recipe, options.percentile));
-  return config.family->quantize(directory, config, calibration, options, out, environment,
-                                 progress);
+  return config.family->quantize(directory, out,
+                                 {config, calibration, options, environment, progress});
 }
 
 }  // namespace whipsnake::engine

@@ -62,6 +62,15 @@ struct QuantizationReport {
   std::vector<std::string> warnings;  // sentences for the user
 };
 
+// What a quantization works with. Everything must outlive the work.
+struct QuantizationInputs {
+  const ModelConfig& config;
+  const CalibrationSet& calibration;
+  const QuantizeOptions& options;
+  const ModelEnvironment& environment;
+  const WorkProgress& progress;
+};
+
 // Quantizes the model in `directory` and writes `out`: config.json with quantization_config,
 // model.safetensors, quantization_report.json and copies of the tokenizer's and the generation's
 // files. The directory is written completely or not at all. The same input gives the same bytes.

@@ -50,7 +50,7 @@ absl::StatusOr<std::vector<float>> ReadFinite(const Checkpoint& checkpoint, cons
   for (size_t i = 0; i < values.size(); ++i) {
     if (std::isfinite(values[i])) continue;
     return absl::InvalidArgumentError(absl::StrCat("tensor ", Quoted(name), ": ", values[i],
-                                                   " at place ", i,
+                                                   " at index ", i,
                                                    " seen, expected finite numbers"));
   }
   return values;

@@ -18,11 +18,11 @@ absl::Status CheckCombination(const Recipe& recipe, const RecipeOptions& names) 
       return InvalidField("granularity", "\"tensor\"", "channel with the scheme w8a8");
     }
     if (recipe.activation_table && !recipe.static_activations) {
-      return InvalidField("activation_table", "true", "static activations beside it");
+      return InvalidField("activation_table", "true", "false unless activations is static");
     }
     return absl::OkStatus();
   }
-  const char* const expected = "nothing, as only the scheme w8a8 has it";
+  const char* const expected = "no value, because only the scheme w8a8 has this option";
   if (!names.activations.empty()) {
     return InvalidField("activations", Quoted(names.activations), expected);
   }
@@ -83,7 +83,7 @@ absl::Status CheckPercentile(const Recipe& recipe, const std::optional<double>& 
   if (recipe.percentile) return absl::OkStatus();
   return InvalidField(
       "percentile", absl::StrCat(*percentile),
-      absl::StrCat("none, as the scheme ", ToAbsl(Name(recipe.scheme)), " clips nothing"));
+      absl::StrCat("no value, because the scheme ", ToAbsl(Name(recipe.scheme)), " clips nothing"));
 }
 
 absl::Status CheckRecipe(const Recipe& recipe, const ModelConfig& config) {

@@ -31,11 +31,6 @@ class ByteSet {
   }
   constexpr bool Contains(uint8_t byte) const { return words_[byte >> 6] >> (byte & 63) & 1; }
   constexpr bool empty() const { return words_ == std::array<uint64_t, 4>{}; }
-  constexpr bool IsSubsetOf(const ByteSet& other) const {
-    uint64_t outside = 0;
-    for (int i = 0; i < 4; ++i) outside |= words_[i] & ~other.words_[i];
-    return outside == 0;
-  }
   constexpr bool Intersects(const ByteSet& other) const {
     uint64_t common = 0;
     for (int i = 0; i < 4; ++i) common |= words_[i] & other.words_[i];

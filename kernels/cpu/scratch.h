@@ -1,4 +1,4 @@
-// Memory that is kept between operations and whose contents are not.
+// Scratch memory that is reused between operations. Its contents are not preserved.
 #ifndef WHIPSNAKE_KERNELS_CPU_SCRATCH_H_
 #define WHIPSNAKE_KERNELS_CPU_SCRATCH_H_
 

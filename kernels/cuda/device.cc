@@ -59,6 +59,7 @@ absl::StatusOr<std::byte*> Allocate(int64_t bytes) {
       ToStatus(cudaMalloc(&memory, bytes), absl::StrCat("allocating ", bytes, " bytes on the GPU"));
   if (!status.ok()) return status;
   status = ToStatus(cudaMemset(memory, 0, bytes), "clearing memory of the GPU");
+  if (status.ok()) status = ToStatus(cudaStreamSynchronize(nullptr), "clearing memory of the GPU");
   if (!status.ok()) {
     cudaFree(memory);
     return status;
@@ -70,20 +71,31 @@ void Free(std::byte* memory) {
   if (memory != nullptr) cudaFree(memory);
 }
 
+namespace {
+
+// A copy may return before the device has the data, so this waits for it.
+absl::Status CopyAndWait(void* destination, const void* source, size_t bytes, cudaMemcpyKind kind,
+                         const char* what) {
+  if (bytes == 0) return absl::OkStatus();
+  absl::Status status = ToStatus(cudaMemcpy(destination, source, bytes, kind), what);
+  if (status.ok()) status = ToStatus(cudaStreamSynchronize(nullptr), what);
+  return status;
+}
+
+}  // namespace
+
 absl::Status CopyFromHost(std::span<const std::byte> source, std::byte* destination) {
-  return ToStatus(cudaMemcpy(destination, source.data(), source.size(), cudaMemcpyHostToDevice),
-                  "copying to the GPU");
+  return CopyAndWait(destination, source.data(), source.size(), cudaMemcpyHostToDevice,
+                     "copying to the GPU");
 }
 
 absl::Status CopyToHost(const std::byte* source, std::span<std::byte> destination) {
-  return ToStatus(
-      cudaMemcpy(destination.data(), source, destination.size(), cudaMemcpyDeviceToHost),
-      "copying from the GPU");
+  return CopyAndWait(destination.data(), source, destination.size(), cudaMemcpyDeviceToHost,
+                     "copying from the GPU");
 }
 
 absl::Status CopyOnDevice(const std::byte* source, std::byte* destination, int64_t bytes) {
-  return ToStatus(cudaMemcpy(destination, source, bytes, cudaMemcpyDeviceToDevice),
-                  "copying on the GPU");
+  return CopyAndWait(destination, source, bytes, cudaMemcpyDeviceToDevice, "copying on the GPU");
 }
 
 }  // namespace whipsnake::kernels::cuda

@@ -28,9 +28,10 @@ absl::Status ToStatus(int cuda_error, std::string_view what);
 // Waits for all work on the context's stream and returns its first error.
 absl::Status Synchronize(const Context& context);
 
-// The memory of the device, for DeviceMemory (kernels/device_memory.h). Allocate returns at least
-// one byte, zeroed and aligned to 256 bytes, or RESOURCE_EXHAUSTED if the device has too little
-// memory. The copies return when they are done.
+// The memory of the device, for DeviceMemory (kernels/device_memory.h). Allocate returns `bytes`
+// bytes, which must be more than 0, zeroed and aligned to 256 bytes, or RESOURCE_EXHAUSTED if the
+// device has too little memory. The copies write all bytes of their source, for which the
+// destination must have room, or of their destination span, and return when the device is done.
 absl::StatusOr<std::byte*> Allocate(int64_t bytes);
 void Free(std::byte* memory);  // null: nothing
 absl::Status CopyFromHost(std::span<const std::byte> source, std::byte* destination);

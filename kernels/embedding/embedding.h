@@ -39,6 +39,7 @@ void CompactRows(const Context& context, std::span<const int64_t> rows, MatrixVi
 
 namespace reference {
 void Embed(std::span<const EmbeddingRun> runs, const EmbeddingTables& tables, MatrixView<float> y);
+void CompactRows(std::span<const int64_t> rows, MatrixView<float> x);
 }  // namespace reference
 
 }  // namespace whipsnake::kernels

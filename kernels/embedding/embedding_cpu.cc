@@ -1,5 +1,5 @@
-// Reads and writes memory and computes little, so the compiler's vector code of the baseline
-// serves.
+// The operation mostly reads and writes memory, so the compiler's vector code for the baseline is
+// enough.
 #include <cstring>
 
 #include "kernels/cpu/parallel.h"

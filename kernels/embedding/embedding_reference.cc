@@ -32,4 +32,10 @@ void Embed(std::span<const EmbeddingRun> runs, const EmbeddingTables& tables, Ma
   }
 }
 
+void CompactRows(std::span<const int64_t> rows, MatrixView<float> x) {
+  for (int64_t i = 0; i < std::ssize(rows); ++i) {
+    for (int64_t d = 0; d < x.cols; ++d) x.row(i)[d] = x.row(rows[i])[d];
+  }
+}
+
 }  // namespace whipsnake::kernels::reference

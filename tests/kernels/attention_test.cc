@@ -243,5 +243,37 @@ INSTANTIATE_TEST_SUITE_P(Types, AttentionTest,
                          ::testing::Values(DType::kF32, DType::kBF16, DType::kI8),
                          [](const auto& test) { return std::string(Name(test.param)); });
 
+// A block whose last positions were cleared equals one to which only the first were written.
+TEST(ClearKvPositionsTest, LeavesOnlyTheFirstPositions) {
+  for (const DType dtype : {DType::kF32, DType::kBF16, DType::kI8}) {
+    const KvLayout layout{dtype, /*heads=*/2, /*head_dim=*/12};
+    const int64_t width = layout.heads * layout.head_dim;
+    Random random(9);
+    const TestMatrix q(kKvBlock, width, random, -1, 1), k(kKvBlock, width, random, -1, 1);
+    TestMatrix y(kKvBlock, width);
+    const auto write = [&](int64_t positions, std::vector<std::byte>& block) {
+      std::byte* address = block.data();
+      const AttentionRun run{0, positions, 0, {&address, 1}};
+      const auto first = [&](MatrixView<const float> matrix) { return matrix.Rows(0, positions); };
+      Attention(TestContext(), {&run, 1},
+                {.q = first(q.view()),
+                 .k = first(k.view()),
+                 .v = first(k.view()),
+                 .layout = layout,
+                 .offset = 0,
+                 .scale = 1,
+                 .causal = true,
+                 .y = y.view().Rows(0, positions)});
+    };
+    for (const int64_t first : {int64_t{0}, int64_t{1}, int64_t{17}, kKvBlock - 1, kKvBlock}) {
+      std::vector<std::byte> whole(layout.bytes()), part(layout.bytes());
+      write(kKvBlock, whole);
+      write(first, part);
+      ClearKvPositions(TestContext(), layout, first, whole.data());
+      EXPECT_EQ(whole, part) << Name(dtype) << " from " << first;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace whipsnake::kernels

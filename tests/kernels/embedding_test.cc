@@ -93,13 +93,20 @@ TEST_P(EmbedTest, OfNothingWritesNothing) {
 INSTANTIATE_TEST_SUITE_P(Types, EmbedTest, testing::Values(DType::kF32, DType::kBF16, DType::kI8),
                          [](const auto& type) { return std::string(Name(type.param)); });
 
-TEST(CompactRowsTest, MovesTheRowsToTheFront) {
-  std::vector<float> x(6 * 2);
-  for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i);
-  const std::vector<int64_t> rows = {0, 2, 3, 5};
-  CompactRows(TestContext(), rows, {x.data(), 6, 2});
-  EXPECT_EQ(std::vector<float>(x.begin(), x.begin() + 8),
-            (std::vector<float>{0, 1, 4, 5, 6, 7, 10, 11}));
+TEST(CompactRowsTest, IsTheReferenceAndLeavesTheRestAlone) {
+  std::mt19937 random(2);
+  for (const int64_t cols : {1, 7, 64}) {
+    std::vector<float> x(20 * cols);
+    for (float& value : x) value = static_cast<float>(random() % 1000);
+    std::vector<int64_t> rows;
+    for (int64_t row = 0; row < 20; ++row) {
+      if (random() % 2 == 0) rows.push_back(row);
+    }
+    std::vector<float> expected = x;
+    CompactRows(TestContext(), rows, {x.data(), 20, cols});
+    reference::CompactRows(rows, {expected.data(), 20, cols});
+    EXPECT_EQ(x, expected);
+  }
 }
 
 }  // namespace

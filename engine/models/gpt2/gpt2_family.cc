@@ -4,8 +4,8 @@
 #include "engine/models/gpt2/gpt2.h"
 #include "engine/models/gpt2/gpt2_config.h"
 #include "engine/models/gpt2/gpt2_convert.h"
+#include "engine/models/gpt2/gpt2_job.h"
 #include "engine/models/gpt2/gpt2_parameters.h"
-#include "engine/models/gpt2/transformer_job.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -56,7 +56,7 @@ constinit const Family kGpt2Family = {
     .make_model = Make,
     .parameters = Parameters,
     .check_recipe = AnyRecipe,
-    .quantize = QuantizeTransformer,
+    .quantize = QuantizeGpt2,
     .convert_activation = Convert,
     .fixed_activation = {},
 };

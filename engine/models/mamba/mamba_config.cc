@@ -37,8 +37,8 @@ int64_t ReadTimeStepRank(JsonObjectReader& reader, const char* key, int64_t hidd
 // may not be.
 void CheckInnerWidth(JsonObjectReader& reader, const MambaConfig& config) {
   if (config.intermediate_size > kMaxInnerWidth) {
-    reader.Reject("expand", absl::StrCat("at most ", kMaxInnerWidth, " for its product with ",
-                                         config.hidden_size, ", the hidden size"));
+    reader.Reject("expand", absl::StrCat("a product with hidden_size = ", config.hidden_size,
+                                         " of at most ", kMaxInnerWidth));
   }
 }
 

@@ -67,7 +67,7 @@ constinit const Family kMambaFamily = {
     .check_recipe = CheckMambaRecipe,
     .quantize = QuantizeMamba,
     .convert_activation = nullptr,
-    .fixed_activation = "a Mamba's SiLU is part of its gate and has no other in its place",
+    .fixed_activation = "a Mamba has no activation to exchange: its SiLU is part of the gate",
 };
 
 }  // namespace whipsnake::engine

@@ -174,11 +174,10 @@ absl::Status MambaJob::Compute() {
 
 }  // namespace
 
-absl::StatusOr<QuantizationReport> QuantizeMamba(
-    const std::string& directory, const ModelConfig& config, const CalibrationSet& calibration,
-    const QuantizeOptions& options, const std::string& out, const ModelEnvironment& environment,
-    const WorkProgress& progress) {
-  return MambaJob({config, calibration, options, environment, progress}).Run(directory, out);
+absl::StatusOr<QuantizationReport> QuantizeMamba(const std::string& directory,
+                                                 const std::string& out,
+                                                 const QuantizationInputs& inputs) {
+  return MambaJob(inputs).Run(directory, out);
 }
 
 }  // namespace whipsnake::engine

@@ -9,10 +9,9 @@
 
 namespace whipsnake::engine {
 
-absl::StatusOr<QuantizationReport> QuantizeMamba(
-    const std::string& directory, const ModelConfig& config, const CalibrationSet& calibration,
-    const QuantizeOptions& options, const std::string& out, const ModelEnvironment& environment,
-    const WorkProgress& progress);
+absl::StatusOr<QuantizationReport> QuantizeMamba(const std::string& directory,
+                                                 const std::string& out,
+                                                 const QuantizationInputs& inputs);
 
 }  // namespace whipsnake::engine
 

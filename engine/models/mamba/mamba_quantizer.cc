@@ -195,16 +195,16 @@ void Quantizer::AddTable(const std::string& name, const Floats& values) {
 }
 
 absl::Status Quantizer::EmbeddingAndHead(const kernels::Context& context) {
-  ASSIGN_OR_RETURN(FloatEmbeddingAndHead ends, ReadEmbeddingAndHead(checkpoint_, config_));
-  const std::vector<float> norm = ends.norm;
-  FoldEmbeddingAndHead(context, config_, recipe_, ends);
-  AddTable("backbone.embeddings.weight", ends.embedding);
-  Add(FloatsTensor("backbone.norm_f.weight", {d_}, ends.norm));
-  if (!ends.head.empty()) AddTable("lm_head.weight", ends.head);
+  ASSIGN_OR_RETURN(FloatEmbeddingAndHead tables, ReadEmbeddingAndHead(checkpoint_, config_));
+  const std::vector<float> norm = tables.norm;
+  FoldEmbeddingAndHead(context, config_, recipe_, tables);
+  AddTable("backbone.embeddings.weight", tables.embedding);
+  Add(FloatsTensor("backbone.norm_f.weight", {d_}, tables.norm));
+  if (!tables.head.empty()) AddTable("lm_head.weight", tables.head);
   if (recipe_.head_bits != 8) return absl::OkStatus();
   // With a tied head, the norm keeps its weight.
   const LayerStatistics& seen = statistics_.head();
-  const Floats input = ends.head.empty() ? seen.input.absmax() : UnscaledAbsMax(seen.input, norm);
+  const Floats input = tables.head.empty() ? seen.input.absmax() : UnscaledAbsMax(seen.input, norm);
   const float absmax =
       recipe_.residual_rotation ? seen.rotated_input : *std::ranges::max_element(input);
   AddScales("lm_head.input_scale", {ScaleOf(absmax)});
@@ -255,29 +255,29 @@ absl::StatusOr<FloatEmbeddingAndHead> ReadEmbeddingAndHead(const Checkpoint& che
                                                            const MambaConfig& config) {
   const int64_t V = config.vocab_size, d = config.hidden_size;
   const bool original = checkpoint.Contains("backbone.embedding.weight");
-  FloatEmbeddingAndHead ends;
+  FloatEmbeddingAndHead tables;
   ASSIGN_OR_RETURN(
-      ends.embedding,
+      tables.embedding,
       ReadFinite(checkpoint, original ? "backbone.embedding.weight" : "backbone.embeddings.weight",
                  {V, d}));
-  ASSIGN_OR_RETURN(ends.norm, ReadFinite(checkpoint, "backbone.norm_f.weight", {d}));
+  ASSIGN_OR_RETURN(tables.norm, ReadFinite(checkpoint, "backbone.norm_f.weight", {d}));
   if (!config.tie_embeddings) {
-    ASSIGN_OR_RETURN(ends.head, ReadFinite(checkpoint, "lm_head.weight", {V, d}));
+    ASSIGN_OR_RETURN(tables.head, ReadFinite(checkpoint, "lm_head.weight", {V, d}));
   }
-  return ends;
+  return tables;
 }
 
 void FoldEmbeddingAndHead(const kernels::Context& context, const MambaConfig& config,
-                          const Recipe& recipe, FloatEmbeddingAndHead& ends) {
+                          const Recipe& recipe, FloatEmbeddingAndHead& tables) {
   const int64_t V = config.vocab_size;
-  if (recipe.residual_rotation && ends.head.empty()) ends.head = ends.embedding;
-  if (!ends.head.empty()) {
-    ScaleColumns(Matrix(ends.head, V), ends.norm);
-    ends.norm.assign(ends.norm.size(), 1.0f);
+  if (recipe.residual_rotation && tables.head.empty()) tables.head = tables.embedding;
+  if (!tables.head.empty()) {
+    ScaleColumns(Matrix(tables.head, V), tables.norm);
+    tables.norm.assign(tables.norm.size(), 1.0f);
   }
   if (!recipe.residual_rotation) return;
-  RotateRows(context, Matrix(ends.embedding, V));
-  RotateRows(context, Matrix(ends.head, V));
+  RotateRows(context, Matrix(tables.embedding, V));
+  RotateRows(context, Matrix(tables.head, V));
 }
 
 absl::StatusOr<QuantizedTensors> QuantizeTensors(

@@ -93,7 +93,7 @@ TEST(MappedFile, SaysWhenItWasOverwrittenOrGrew) {
   std::filesystem::create_hard_link(directory / "file", directory / "link");
   EXPECT_TRUE(file->Check().ok()) << "other changes of the inode";
   std::fstream(directory / "file", std::ios::in | std::ios::out | std::ios::binary) << "changed";
-  EXPECT_THAT(file->Check(), Fails(Code::kDataLoss, "a later change seen"));
+  EXPECT_THAT(file->Check(), Fails(Code::kDataLoss, "a later modification time seen"));
   std::ofstream(directory / "file", std::ios::app) << "more";
   EXPECT_THAT(file->Check(), Fails(Code::kDataLoss, "another size seen"));
 }

@@ -261,8 +261,10 @@ TEST(ParseMambaConfig, ChecksWhatIsComputedFromDefaultsToo) {
   EXPECT_THAT(
       ParseMambaConfig(R"({"d_model": 8, "ssm_cfg": {"dt_min": 5}})"),
       Fails(Code::kInvalidArgument, "ssm_cfg.dt_max: nothing seen, expected at least dt_min = 5"));
-  EXPECT_THAT(ParseMambaConfig(R"({"model_type": "mamba", "hidden_size": 65536, "expand": 5})"),
-              Fails(Code::kInvalidArgument, "expand: 5 seen, expected at most 262144"));
+  EXPECT_THAT(
+      ParseMambaConfig(R"({"model_type": "mamba", "hidden_size": 65536, "expand": 5})"),
+      Fails(Code::kInvalidArgument,
+            "expand: 5 seen, expected a product with hidden_size = 65536 of at most 262144"));
   EXPECT_THAT(ParseMambaConfig(R"({"d_model": 65536, "ssm_cfg": {"expand": 5}})"),
               Fails(Code::kInvalidArgument, "ssm_cfg.expand: 5 seen"));
 }

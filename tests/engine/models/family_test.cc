@@ -99,12 +99,10 @@ std::vector<ParameterSpec> ToyParameters(const ModelConfig& config) {
 
 absl::Status AnyRecipe(const Recipe&, const ModelConfig&) { return absl::OkStatus(); }
 
-absl::StatusOr<QuantizationReport> QuantizeToy(const std::string&, const ModelConfig& config,
-                                               const CalibrationSet&, const QuantizeOptions&,
-                                               const std::string&, const ModelEnvironment&,
-                                               const WorkProgress&) {
+absl::StatusOr<QuantizationReport> QuantizeToy(const std::string&, const std::string&,
+                                               const QuantizationInputs& inputs) {
   QuantizationReport report;
-  report.float_bytes = config.parameters * 4;
+  report.float_bytes = inputs.config.parameters * 4;
   return report;
 }
 

@@ -188,7 +188,7 @@ TEST_P(TiedHeadTest, IsTheEmbeddingOrRefused) {
   for (const DType type : {DType::kF32, DType::kBF16}) {
     EXPECT_TRUE(Load(type, [](std::span<float>) {}).ok());
     EXPECT_THAT(std::string(Load(type, [](std::span<float> head) { head.back() += 1; }).message()),
-                AllOf(HasSubstr("\"lm_head.weight\": seen with other values than"),
+                AllOf(HasSubstr("\"lm_head.weight\": values that differ from those of"),
                       HasSubstr("config ties them")));
   }
 }

@@ -1,6 +1,6 @@
 // The statistics of a transformer's activations from calibration, and their rounding errors.
-#ifndef WHIPSNAKE_ENGINE_MODELS_GPT2_TRANSFORMER_STATISTICS_H_
-#define WHIPSNAKE_ENGINE_MODELS_GPT2_TRANSFORMER_STATISTICS_H_
+#ifndef WHIPSNAKE_ENGINE_MODELS_GPT2_GPT2_STATISTICS_H_
+#define WHIPSNAKE_ENGINE_MODELS_GPT2_GPT2_STATISTICS_H_
 
 #include <cstdint>
 #include <map>
@@ -63,4 +63,4 @@ class TransformerErrors : public TransformerObserver {
 
 }  // namespace whipsnake::engine
 
-#endif  // WHIPSNAKE_ENGINE_MODELS_GPT2_TRANSFORMER_STATISTICS_H_
+#endif  // WHIPSNAKE_ENGINE_MODELS_GPT2_GPT2_STATISTICS_H_

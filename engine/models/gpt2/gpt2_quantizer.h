@@ -1,6 +1,6 @@
 // Smooths a float GPT-2's tensors and rounds them to codes.
-#ifndef WHIPSNAKE_ENGINE_MODELS_GPT2_TRANSFORMER_QUANTIZER_H_
-#define WHIPSNAKE_ENGINE_MODELS_GPT2_TRANSFORMER_QUANTIZER_H_
+#ifndef WHIPSNAKE_ENGINE_MODELS_GPT2_GPT2_QUANTIZER_H_
+#define WHIPSNAKE_ENGINE_MODELS_GPT2_GPT2_QUANTIZER_H_
 
 #include <cstdint>
 #include <functional>
@@ -13,13 +13,13 @@
 #include "engine/base/executor.h"
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/models/gpt2/gpt2_config.h"
-#include "engine/models/gpt2/transformer_statistics.h"
+#include "engine/models/gpt2/gpt2_statistics.h"
 #include "engine/quantize/job.h"
 #include "engine/quantize/recipe.h"
 
 namespace whipsnake::engine {
 
-struct QuantizedTransformer {
+struct QuantizedGpt2 {
   QuantizedTensors weights;  // named as in engine/layers/transformer_block.h
   std::map<TransformerPlace, SiteRounding> sites;
   std::vector<std::string> warnings;
@@ -30,11 +30,11 @@ struct QuantizedTransformer {
 // the values that attention mixes. Computes on the executor and yields to serving. `progress`
 // receives the fraction that is done; an error that it returns ends the work. Returns
 // INVALID_ARGUMENT, naming the tensor, for NaN or infinity in a tensor.
-absl::StatusOr<QuantizedTransformer> QuantizeTransformerTensors(
+absl::StatusOr<QuantizedGpt2> QuantizeGpt2Tensors(
     const Checkpoint& checkpoint, const Gpt2Config& config, const Recipe& recipe,
     const TransformerStatistics& statistics, Executor& executor,
     const std::function<absl::Status(double)>& progress);
 
 }  // namespace whipsnake::engine
 
-#endif  // WHIPSNAKE_ENGINE_MODELS_GPT2_TRANSFORMER_QUANTIZER_H_
+#endif  // WHIPSNAKE_ENGINE_MODELS_GPT2_GPT2_QUANTIZER_H_

@@ -1,4 +1,4 @@
-#include "engine/models/gpt2/transformer_job.h"
+#include "engine/models/gpt2/gpt2_job.h"
 
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -8,20 +8,20 @@
 #include "engine/models/config.h"
 #include "engine/models/gpt2/gpt2.h"
 #include "engine/models/gpt2/gpt2_names.h"
-#include "engine/models/gpt2/transformer_quantizer.h"
-#include "engine/models/gpt2/transformer_statistics.h"
+#include "engine/models/gpt2/gpt2_quantizer.h"
+#include "engine/models/gpt2/gpt2_statistics.h"
 #include "engine/quantize/job.h"
 
 namespace whipsnake::engine {
 namespace {
 
-class TransformerJob : public QuantizationJob {
+class Gpt2Job : public QuantizationJob {
  public:
-  explicit TransformerJob(const QuantizationInputs& inputs)
-      : TransformerJob(inputs, inputs.config.As<Gpt2Config>()) {}
+  explicit Gpt2Job(const QuantizationInputs& inputs)
+      : Gpt2Job(inputs, inputs.config.As<Gpt2Config>()) {}
 
  private:
-  TransformerJob(const QuantizationInputs& inputs, const Gpt2Config& config)
+  Gpt2Job(const QuantizationInputs& inputs, const Gpt2Config& config)
       : QuantizationJob(inputs, config.vocab_size), config_(config) {}
 
   absl::Status Compute() override;
@@ -34,13 +34,12 @@ class TransformerJob : public QuantizationJob {
   const Gpt2Config& config_;
 };
 
-absl::StatusOr<std::unique_ptr<Model>> TransformerJob::FloatModel(
-    TransformerObserver& observer) const {
+absl::StatusOr<std::unique_ptr<Model>> Gpt2Job::FloatModel(TransformerObserver& observer) const {
   return MakeGpt2(config_, checkpoint_, {.scheme = Scheme::kFp32}, environment_, &observer);
 }
 
-absl::Status TransformerJob::MeasureErrors(const std::map<TransformerPlace, SiteRounding>& sites,
-                                           const Stage& stage) {
+absl::Status Gpt2Job::MeasureErrors(const std::map<TransformerPlace, SiteRounding>& sites,
+                                    const Stage& stage) {
   TransformerErrors errors(&sites);
   ASSIGN_OR_RETURN(const auto model, FloatModel(errors));
   RETURN_IF_ERROR(RunSomeHeldOut(*model, stage));
@@ -53,7 +52,7 @@ absl::Status TransformerJob::MeasureErrors(const std::map<TransformerPlace, Site
   return absl::OkStatus();
 }
 
-absl::Status TransformerJob::Compute() {
+absl::Status Gpt2Job::Compute() {
   TransformerStatistics statistics;
   {
     ASSIGN_OR_RETURN(const auto model, FloatModel(statistics));
@@ -61,25 +60,24 @@ absl::Status TransformerJob::Compute() {
   }
   RETURN_IF_ERROR(statistics.status());
   const Stage rounding{progress_, "Rounding weights", 0.7, 0.9};
-  ASSIGN_OR_RETURN(QuantizedTransformer quantized,
-                   QuantizeTransformerTensors(*checkpoint_, config_, recipe_, statistics,
-                                              *environment_.executor, rounding));
+  ASSIGN_OR_RETURN(QuantizedGpt2 quantized,
+                   QuantizeGpt2Tensors(*checkpoint_, config_, recipe_, statistics,
+                                       *environment_.executor, rounding));
   quantized_ = std::move(quantized.weights);
   report_.warnings = std::move(quantized.warnings);
   return MeasureErrors(quantized.sites, {progress_, "Measuring the errors", 0.9, 0.95});
 }
 
-void TransformerJob::EditConfig(nlohmann::ordered_json& config) const {
+void Gpt2Job::EditConfig(nlohmann::ordered_json& config) const {
   config["quantization_config"]["activations"] = recipe_.static_activations ? "static" : "dynamic";
 }
 
 }  // namespace
 
-absl::StatusOr<QuantizationReport> QuantizeTransformer(
-    const std::string& directory, const ModelConfig& config, const CalibrationSet& calibration,
-    const QuantizeOptions& options, const std::string& out, const ModelEnvironment& environment,
-    const WorkProgress& progress) {
-  return TransformerJob({config, calibration, options, environment, progress}).Run(directory, out);
+absl::StatusOr<QuantizationReport> QuantizeGpt2(const std::string& directory,
+                                                const std::string& out,
+                                                const QuantizationInputs& inputs) {
+  return Gpt2Job(inputs).Run(directory, out);
 }
 
 }  // namespace whipsnake::engine

@@ -1,4 +1,4 @@
-#include "engine/models/gpt2/transformer_quantizer.h"
+#include "engine/models/gpt2/gpt2_quantizer.h"
 
 #include <algorithm>
 #include <cmath>
@@ -62,7 +62,7 @@ class Quantizer {
 
   absl::Status Layer(int64_t index);
   absl::Status EmbeddingsAndHead();
-  QuantizedTransformer Take() { return std::move(result_); }
+  QuantizedGpt2 Take() { return std::move(result_); }
 
  private:
   absl::StatusOr<Product> ReadProduct(const std::string& name, int64_t outputs, int64_t inputs);
@@ -82,7 +82,7 @@ class Quantizer {
   const TransformerStatistics& statistics_;
   Executor& executor_;
   const std::string prefix_;
-  QuantizedTransformer result_;
+  QuantizedGpt2 result_;
 };
 
 absl::StatusOr<Product> Quantizer::ReadProduct(const std::string& name, int64_t outputs,
@@ -141,7 +141,7 @@ void Quantizer::WarnOfEpsilon(int64_t layer, float epsilon, float scale) {
   if (std::abs(epsilon) * kPeak >= scale / 2) return;
   result_.warnings.push_back(absl::StrFormat(
       "layer %d: epsilon %.3g moves the activation by at most %.2g, less than half a step, %.2g, "
-      "of the largest codes there: below zero they are those of ReLU",
+      "of the largest codes there: its codes below zero equal those of ReLU",
       layer, epsilon, std::abs(epsilon) * kPeak, scale / 2));
 }
 
@@ -226,7 +226,7 @@ absl::Status Quantizer::EmbeddingsAndHead() {
 
 }  // namespace
 
-absl::StatusOr<QuantizedTransformer> QuantizeTransformerTensors(
+absl::StatusOr<QuantizedGpt2> QuantizeGpt2Tensors(
     const Checkpoint& checkpoint, const Gpt2Config& config, const Recipe& recipe,
     const TransformerStatistics& statistics, Executor& executor,
     const std::function<absl::Status(double)>& progress) {

@@ -1,4 +1,4 @@
-#include "engine/models/gpt2/transformer_statistics.h"
+#include "engine/models/gpt2/gpt2_statistics.h"
 
 #include <algorithm>
 #include <cmath>
