@@ -51,7 +51,7 @@ absl::Status CheckOptions(const ModelOptions& options, const ModelConfig& config
   if (config.quantized || known) return absl::OkStatus();
   return absl::FailedPreconditionError(absl::StrCat(
       "state_type ", type == kernels::DType::kBF16 ? "\"bf16\"" : "\"int8\"", " seen for ",
-      ToAbsl(family.noun), " with float weights, which keeps its states in fp32, expected \"fp32\""));
+      ToAbsl(family.noun), " of float weights, which keeps its states in fp32, expected \"fp32\""));
 }
 
 ModelOptions ApplicableOptions(const ModelOptions& options, const ModelConfig& config,

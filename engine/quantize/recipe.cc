@@ -22,7 +22,7 @@ absl::Status CheckCombination(const Recipe& recipe, const RecipeOptions& names) 
     }
     return absl::OkStatus();
   }
-  const char* const expected = "no value, because only the scheme w8a8 has this option";
+  const char* const expected = "none, because only the scheme w8a8 has this option";
   if (!names.activations.empty()) {
     return InvalidField("activations", Quoted(names.activations), expected);
   }
@@ -83,7 +83,7 @@ absl::Status CheckPercentile(const Recipe& recipe, const std::optional<double>& 
   if (recipe.percentile) return absl::OkStatus();
   return InvalidField(
       "percentile", absl::StrCat(*percentile),
-      absl::StrCat("no value, because the scheme ", ToAbsl(Name(recipe.scheme)), " clips nothing"));
+      absl::StrCat("none, because the scheme ", ToAbsl(Name(recipe.scheme)), " clips nothing"));
 }
 
 absl::Status CheckRecipe(const Recipe& recipe, const ModelConfig& config) {

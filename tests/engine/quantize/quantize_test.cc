@@ -276,7 +276,7 @@ TEST_F(QuantizeTest, AScaleThatCannotBeIsNamed) {
       if (tensor.name == name) Floats(tensor)[0] = bad;
     };
     ASSERT_TRUE(Overwrite(out, Tensors(out, spoil)).ok());
-    EXPECT_THAT(LoadError(out), testing::AllOf(HasSubstr(name), HasSubstr("above 0 and finite")));
+    EXPECT_THAT(LoadError(out), testing::AllOf(HasSubstr(name), HasSubstr("a finite scale above 0")));
   }
 }
 

@@ -39,7 +39,7 @@ TEST(ParseRecipe, WhatDoesNotGoTogetherIsNamed) {
   EXPECT_THAT(Refusal({.activations = "static"}, "mamba"), HasSubstr("activations: \"static\""));
   EXPECT_THAT(Refusal({.activation_table = true}, "mamba"), HasSubstr("activation_table: true"));
   EXPECT_THAT(Refusal({.activation_table = true}, "gpt2"),
-              HasSubstr("activation_table: true seen, expected static activations"));
+              HasSubstr("activation_table: true seen, expected false unless activations is static"));
   EXPECT_THAT(Refusal({.activations = "both"}, "gpt2"), HasSubstr("expected dynamic or static"));
   EXPECT_THAT(Refusal({.granularity = "tensor"}, "gpt2"), HasSubstr("granularity: \"tensor\""));
   EXPECT_THAT(Refusal({.residual_rotation = true}, "gpt2"), HasSubstr("residual_rotation: true"));
