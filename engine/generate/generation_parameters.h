@@ -28,8 +28,8 @@ namespace whipsnake::engine {
 
 inline constexpr int kMaxRequestIdCharacters = 128;
 
-// What a client asks for, in its own words: any value may be wrong, and a field that the client
-// left out is unset. The views must stay valid until ResolveGeneration returns.
+// What a client asks for, before anything is checked. A field that the client left out is unset.
+// The views must stay valid until ResolveGeneration returns.
 struct GenerationParameters {
   // As in SamplingParameters. Unset fields come from the model's generation_config.json, and
   // otherwise have the defaults of SamplingParameters. An unset seed is random.
@@ -92,7 +92,7 @@ struct GenerationLimits {
 // Returns the limits reduced to the model's positions.
 GenerationLimits LimitsFor(const GenerationLimits& limits, const ModelInfo& info);
 
-// What a request is resolved against. The objects must outlive the call only.
+// What a request is resolved against. The objects must outlive the call.
 struct GenerationContext {
   GenerationKind kind = GenerationKind::kUnary;
   const ModelInfo& info;
@@ -117,9 +117,11 @@ struct ResolvedGeneration {
 };
 
 // Returns INVALID_ARGUMENT with the paths of all wrong fields. A path is that of the field in
-// GenerationParameters, such as "sampling.top_p"; the prompt is "text", "token_ids.ids" or, if
-// there is none, "prompt", and a state that is too long is "state". Returns FAILED_PRECONDITION for
-// a model that is not a language model, and errors of ConstraintCache::GetOrCompile. Thread-safe.
+// GenerationParameters, such as "sampling.top_p", with three exceptions: the prompt is "text",
+// "token_ids.ids" or, if there is none, "prompt"; a structured output has the name of its form,
+// such as "structured.regex"; a state that is too long for the model is "state". Returns
+// FAILED_PRECONDITION for a model that is not a language model, and the errors of
+// Tokenizer::Encode and ConstraintCache::GetOrCompile. Thread-safe.
 absl::StatusOr<ResolvedGeneration> ResolveGeneration(GenerationParameters parameters,
                                                      const GenerationContext& context);
 

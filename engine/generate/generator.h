@@ -28,7 +28,7 @@ enum class FinishReason { kEos, kLength, kStop, kCancelled, kDeadline };
 std::string_view Name(FinishReason reason);  // "eos", "length", "stop", "cancelled", "deadline"
 
 // What a generator is to do. ResolveGeneration (generation_parameters.h) makes it from what a
-// client asks for. All token ids are below the model's vocab_size.
+// client asks for. Prompt and stop tokens are ids from 0 to the model's vocab_size - 1.
 struct GenerationRequest {
   // At least one token, and no more than the model has positions.
   std::vector<int32_t> prompt;
@@ -39,8 +39,8 @@ struct GenerationRequest {
   // Limit per completion. 0, allowed only with save_state: read the prompt except its last token.
   // Not less than the constraint's shortest_tokens.
   int64_t max_new_tokens = 0;
-  int64_t min_new_tokens =
-      0;  // up to max_new_tokens; eos and stops cannot end a completion earlier
+  // At most max_new_tokens. Eos and stops cannot end a completion earlier.
+  int64_t min_new_tokens = 0;
   std::vector<std::string> stop_texts;  // not empty; not part of the returned text
   std::vector<int32_t> stop_token_ids;  // their text is not returned either
   std::vector<int32_t> eos_token_ids;   // empty: there is no eos

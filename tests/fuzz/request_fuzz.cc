@@ -104,6 +104,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const GenerationRequest& request = resolved->request;
   const std::string broken = BrokenPromise(request, info);
   Require(broken.empty(), broken);
+  Require(request.completions <= 64 && request.top_logprobs <= 20 &&
+              request.stop_texts.size() <= 16 && request.stop_token_ids.size() <= 64,
+          "a limit is exceeded");
   Require(resolved->n >= 1 && resolved->n <= request.completions, "n is not one of completions");
   Require(resolved->prompt_tokens == std::ssize(request.prompt), "prompt_tokens differ");
   Require(ResolvedParametersOf(*resolved).max_new_tokens() == request.max_new_tokens,
