@@ -14,6 +14,7 @@
 #include "engine/base/executor.h"
 #include "engine/base/memory.h"
 #include "engine/base/mutex.h"
+#include "engine/generate/generation_parameters.h"
 #include "engine/generate/generator.h"
 #include "server/acceptor.h"
 #include "server/http/http_server.h"
@@ -65,7 +66,7 @@ struct DaemonOptions {
   // Memory for the requests and responses that gRPC buffers. 0: a sixteenth of the memory, 32 to
   // 256 MiB.
   int64_t rpc_buffer_bytes = 0;
-  GenerationLimits limits;
+  engine::GenerationLimits limits;
   engine::GeneratorOptions generator;
   std::string data;          // directory for data that outlives the process; empty: none is kept
   StateStoreOptions states;  // except the directory, which is inside `data`

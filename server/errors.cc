@@ -121,20 +121,6 @@ absl::Status DrainingError() {
       WithReason(absl::UnavailableError("the server is shutting down"), "SERVER_DRAINING"), kRetry);
 }
 
-absl::Status WithFieldPrefix(const absl::Status& status, std::string_view prefix) {
-  std::vector<engine::FieldViolation> violations = engine::ViolationsOf(status);
-  if (violations.empty()) return status;
-  for (engine::FieldViolation& violation : violations) {
-    violation.field.insert(0, prefix);
-    violation.message.insert(0, prefix);
-  }
-  absl::Status result = engine::InvalidFields(violations);
-  status.ForEachPayload([&](absl::string_view type, const absl::Cord& payload) {
-    if (absl::StartsWith(type, ToAbsl(kTypePrefix))) result.SetPayload(type, payload);
-  });
-  return result;
-}
-
 absl::Status AsCheckpointError(const absl::Status& status) {
   switch (status.code()) {
     case absl::StatusCode::kInvalidArgument:

@@ -38,10 +38,6 @@ absl::Status WithPrecondition(absl::Status status, std::string_view type, std::s
 // The error of a draining server: UNAVAILABLE, with a retry after five seconds.
 absl::Status DrainingError();
 
-// Adds `prefix` ("parameters.") to each field and its message, because the engine names fields
-// relative to its own request ("sampling.top_p"). A status without fields is returned unchanged.
-absl::Status WithFieldPrefix(const absl::Status& status, std::string_view prefix);
-
 // Converts an error in a model's files. A wrong or missing file is not the request's fault, so
 // INVALID_ARGUMENT and NOT_FOUND become DATA_LOSS. A file that the system does not let the server
 // read becomes a StorageError. Other statuses, such as UNIMPLEMENTED, are returned unchanged.

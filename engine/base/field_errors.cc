@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "absl/strings/cord.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
 
@@ -13,6 +14,9 @@ namespace {
 // The payload lists each violation's field and message in turn, each as length, colon and text
 // ("5:a.b_c").
 constexpr std::string_view kViolationsPayload = "whipsnake.violations";
+
+// How the types of the engine's own payloads begin.
+constexpr std::string_view kOwnPayloads = "whipsnake.";
 
 void AppendText(std::string_view text, std::string* out) {
   absl::StrAppend(out, text.size(), ":", ToAbsl(text));
@@ -52,6 +56,20 @@ std::vector<FieldViolation> ViolationsOf(const absl::Status& status) {
     violations.push_back({std::move(field), TakeText(&rest)});
   }
   return violations;
+}
+
+absl::Status WithFieldPrefix(const absl::Status& status, std::string_view prefix) {
+  std::vector<FieldViolation> violations = ViolationsOf(status);
+  if (violations.empty()) return status;
+  for (FieldViolation& violation : violations) {
+    violation.field.insert(0, prefix);
+    violation.message.insert(0, prefix);
+  }
+  absl::Status result = InvalidFields(violations);
+  status.ForEachPayload([&](absl::string_view type, const absl::Cord& payload) {
+    if (!absl::StartsWith(type, ToAbsl(kOwnPayloads))) result.SetPayload(type, payload);
+  });
+  return result;
 }
 
 bool FieldErrors::Add(const absl::Status& status) {

@@ -3,6 +3,7 @@
 #define WHIPSNAKE_ENGINE_BASE_FIELD_ERRORS_H_
 
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -23,6 +24,11 @@ absl::Status InvalidFields(const std::vector<FieldViolation>& violations);
 
 // Returns the fields that the error is about; empty if it is not about fields.
 std::vector<FieldViolation> ViolationsOf(const absl::Status& status);
+
+// Adds `prefix` ("parameters.") to each field and its message, because the callee names fields
+// relative to its own parameters ("sampling.top_p"). The payloads of others are kept. A status
+// without fields is returned unchanged.
+absl::Status WithFieldPrefix(const absl::Status& status, std::string_view prefix);
 
 // Collects the errors in a request, so that the sender gets all of them at once. Not thread-safe.
 class FieldErrors {

@@ -27,17 +27,21 @@ namespace whipsnake::engine {
 enum class FinishReason { kEos, kLength, kStop, kCancelled, kDeadline };
 std::string_view Name(FinishReason reason);  // "eos", "length", "stop", "cancelled", "deadline"
 
-inline constexpr int kMaxCompletions = 64;  // per request
-
+// What a generator is to do. ResolveGeneration (generation_parameters.h) makes it from what a
+// client asks for. Prompt and stop tokens are ids from 0 to the model's vocab_size - 1.
 struct GenerationRequest {
-  std::vector<int32_t> prompt;  // at least one token
-  SamplingParameters sampling;  // completion_index is ignored
-  // Completions of the same prompt, which is read once. Each has its own random numbers.
+  // At least one token, and no more than the model has positions.
+  std::vector<int32_t> prompt;
+  // Validate accepts them. completion_index is ignored.
+  SamplingParameters sampling;
+  // At least 1, of the same prompt, which is read once. Each has its own random numbers.
   int completions = 1;
   // Limit per completion. 0, allowed only with save_state: read the prompt except its last token.
+  // Not less than the constraint's shortest_tokens.
   int64_t max_new_tokens = 0;
-  int64_t min_new_tokens = 0;           // eos and stops cannot end a completion earlier
-  std::vector<std::string> stop_texts;  // not part of the returned text
+  // At most max_new_tokens. Eos and stops cannot end a completion earlier.
+  int64_t min_new_tokens = 0;
+  std::vector<std::string> stop_texts;  // not empty; not part of the returned text
   std::vector<int32_t> stop_token_ids;  // their text is not returned either
   std::vector<int32_t> eos_token_ids;   // empty: there is no eos
   int top_logprobs = -1;                // < 0: no logprobs
@@ -61,19 +65,6 @@ struct GenerationRequest {
   Clock::time_point arrival = Clock::now();
   Clock::time_point deadline = Clock::time_point::max();
 };
-
-// These return INVALID_ARGUMENT, naming the fields ("stopping.stop_texts[1]"), for a request that
-// cannot be served, and FAILED_PRECONDITION for a model that is not a language model.
-//
-// Validate checks the whole request, including an empty prompt, more tokens than the model has
-// positions, and a max_new_tokens that contradicts the other fields. ValidateParameters leaves
-// those out and names every other wrong field. ValidateNewTokens checks max_new_tokens against
-// min_new_tokens and the constraint.
-absl::Status ValidateTokenIds(std::string_view field, const std::vector<int32_t>& ids,
-                              int64_t vocab_size);
-absl::Status ValidateNewTokens(const GenerationRequest& request);
-absl::Status ValidateParameters(const GenerationRequest& request, const ModelInfo& model);
-absl::Status Validate(const GenerationRequest& request, const ModelInfo& model);
 
 // A piece of a completion: whole characters that can no longer be part of a stop text. A delta may
 // carry ids without text (when bytes are held back) and, at the end, text without ids.
@@ -196,10 +187,12 @@ class Generator {
   // Ends the requests in flight with UNAVAILABLE and waits until they have ended.
   virtual ~Generator() = default;
 
-  // Queues a valid request. `on_ready` is called on one of the generator's threads when Take() has
-  // something new after having had nothing; it must not block. Returns RESOURCE_EXHAUSTED if the
-  // queue is full or there is no memory for a queued request, UNAVAILABLE while draining,
-  // INVALID_ARGUMENT if the request needs more memory than there is beside the model.
+  // Queues a request. It must be what GenerationRequest says, as one from ResolveGeneration is:
+  // Submit does not check its fields. The model must be a language model. `on_ready` is called on
+  // one of the generator's threads when Take() has something new after having had nothing; it must
+  // not block. Returns RESOURCE_EXHAUSTED if the queue is full or there is no memory for a queued
+  // request, UNAVAILABLE while draining, INVALID_ARGUMENT for "stopping.max_new_tokens" if the
+  // request needs more memory than there is beside the model.
   //
   // Memory is reserved when a request starts: for one whole completion, and for the output. A
   // request that finds none waits for other requests of this model to end, and the requests after

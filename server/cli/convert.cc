@@ -6,10 +6,10 @@
 #include <optional>
 #include <string>
 
+#include "engine/base/field_errors.h"
 #include "engine/base/status.h"
 #include "engine/layers/activation.h"
 #include "server/cli/command.h"
-#include "server/errors.h"
 
 namespace whipsnake::server {
 namespace {
@@ -34,7 +34,7 @@ void Print(const engine::Conversion& conversion, const ConvertFlags& flags) {
 absl::StatusOr<int> Convert(const ConvertFlags& flags, const Output& output) {
   const auto conversion =
       engine::ConvertActivation(flags.model, flags.activation, flags.epsilon, flags.out);
-  if (!conversion.ok()) return WithFieldPrefix(conversion.status(), "--");
+  if (!conversion.ok()) return engine::WithFieldPrefix(conversion.status(), "--");
   if (!output.json()) {
     Print(*conversion, flags);
     return 0;

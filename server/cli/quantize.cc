@@ -12,13 +12,13 @@
 #include <vector>
 
 #include "absl/strings/str_format.h"
+#include "engine/base/field_errors.h"
 #include "engine/base/resources.h"
 #include "engine/base/status.h"
 #include "engine/models/config.h"
 #include "server/cli/command.h"
 #include "server/cli/progress.h"
 #include "server/cli/quantize_flags.h"
-#include "server/errors.h"
 
 namespace whipsnake::server {
 namespace {
@@ -36,7 +36,7 @@ absl::StatusOr<engine::QuantizeOptions> MakeOptions(const RecipeFlags& flags,
   ASSIGN_OR_RETURN(const engine::ModelConfig config, engine::ReadModelConfig(model));
   engine::QuantizeOptions options;
   auto recipe = engine::ParseRecipe(NamesOf(flags), &config);
-  if (!recipe.ok()) return WithFieldPrefix(recipe.status(), "--");
+  if (!recipe.ok()) return engine::WithFieldPrefix(recipe.status(), "--");
   options.recipe = *recipe;
   ASSIGN_OR_RETURN(options.percentile, ParsePercentile(flags.percentile));
   return options;

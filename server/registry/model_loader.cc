@@ -6,6 +6,7 @@
 #include "engine/base/status.h"
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/checkpoint/model_digest.h"
+#include "engine/generate/generation_parameters.h"
 #include "engine/generate/sampling.h"
 #include "engine/models/config.h"
 
@@ -26,7 +27,7 @@ absl::StatusOr<engine::GenerationDefaults> LoadDefaults(const std::string& direc
   } else if (!absl::IsNotFound(text.status())) {
     return text.status();
   }
-  const absl::Status valid = engine::Validate(DefaultSampling(defaults), vocab_size);
+  const absl::Status valid = engine::Validate(engine::DefaultSampling(defaults), vocab_size);
   if (!valid.ok()) return engine::WithPath(valid, path);
 
   if (defaults.eos_token_ids.empty()) defaults.eos_token_ids = config.eos_token_ids;
@@ -34,16 +35,6 @@ absl::StatusOr<engine::GenerationDefaults> LoadDefaults(const std::string& direc
 }
 
 }  // namespace
-
-engine::SamplingParameters DefaultSampling(const engine::GenerationDefaults& defaults) {
-  engine::SamplingParameters sampling;
-  sampling.temperature = defaults.temperature.value_or(sampling.temperature);
-  sampling.top_k = defaults.top_k.value_or(sampling.top_k);
-  sampling.top_p = defaults.top_p.value_or(sampling.top_p);
-  sampling.min_p = defaults.min_p.value_or(sampling.min_p);
-  sampling.repetition_penalty = defaults.repetition_penalty.value_or(sampling.repetition_penalty);
-  return sampling;
-}
 
 ModelLoader MakeDirectoryLoader(const engine::ModelEnvironment& environment,
                                 const engine::GeneratorOptions& options) {

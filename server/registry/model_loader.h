@@ -38,10 +38,6 @@ using ModelLoader = std::function<absl::StatusOr<ModelParts>(const std::string& 
 ModelLoader MakeDirectoryLoader(const engine::ModelEnvironment& environment,
                                 const engine::GeneratorOptions& options);
 
-// The values that apply if neither the request nor the model sets them.
-engine::SamplingParameters DefaultSampling(const engine::GenerationDefaults& defaults);
-inline constexpr int64_t kDefaultMaxNewTokens = 256;
-
 }  // namespace whipsnake::server
 
 #endif  // WHIPSNAKE_SERVER_REGISTRY_MODEL_LOADER_H_

@@ -15,7 +15,7 @@
 #include "engine/base/exceptions.h"
 #include "engine/base/files.h"
 #include "engine/base/status.h"
-#include "engine/generate/generator.h"
+#include "engine/generate/generation_parameters.h"
 #include "engine/generate/state_file.h"
 #include "server/errors.h"
 #include "server/logging.h"

@@ -24,8 +24,8 @@ using Event = engine::GenerationStream::Event;
 
 }  // namespace
 
-GenerationCall::GenerationCall(const GenerationEnvironment& environment, GenerationKind kind,
-                               grpc::CallbackServerContext* context)
+GenerationCall::GenerationCall(const GenerationEnvironment& environment,
+                               engine::GenerationKind kind, grpc::CallbackServerContext* context)
     : environment_(environment),
       kind_(kind),
       context_(context),
@@ -73,10 +73,10 @@ absl::Status GenerationCall::Admit(const v1::GenerationParameters& parameters,
                                    std::function<void()> on_ready) {
   if (!model_) {
     absl::StatusOr<ModelHandle> model = environment_.models->Acquire(parameters.model());
-    if (!model.ok()) return WithFieldPrefix(model.status(), Prefix());
+    if (!model.ok()) return engine::WithFieldPrefix(model.status(), Prefix());
     model_.emplace(*std::move(model));
   }
-  resolved_.parameters.set_model(model_->name());
+  resolved_parameters_.set_model(model_->name());
   const absl::Status status =
       engine::CatchExceptions([&] { return Submit(parameters, std::move(on_ready)); });
   if (!status.ok()) {
@@ -87,37 +87,40 @@ absl::Status GenerationCall::Admit(const v1::GenerationParameters& parameters,
 }
 
 std::string_view GenerationCall::Prefix() const {
-  return kind_ == GenerationKind::kSaveState ? "" : "parameters.";
+  return kind_ == engine::GenerationKind::kSaveState ? "" : "parameters.";
 }
 
 absl::Status GenerationCall::Submit(const v1::GenerationParameters& parameters,
                                     std::function<void()> on_ready) {
   RETURN_IF_ERROR(environment_.active_calls->Add(this));
   entered_ = true;
-  GenerationContext context{kind_,
-                            model_->name(),
-                            model_->info(),
-                            model_->tokenizer(),
-                            model_->defaults(),
-                            model_->constraints(),
-                            environment_.limits};
-  context.compiled = std::exchange(compiled_, nullptr);
   engine::FieldErrors errors;
   retention_ = RetentionOf(parameters.output().save_state());
   if (parameters.output().has_save_state()) {
-    errors.Add(WithFieldPrefix(
-        environment_.states->Validate(retention_),
-        kind_ == GenerationKind::kSaveState ? "retention." : "parameters.output.save_state."));
+    errors.Add(engine::WithFieldPrefix(environment_.states->Validate(retention_),
+                                       kind_ == engine::GenerationKind::kSaveState
+                                           ? "retention."
+                                           : "parameters.output.save_state."));
   }
+  engine::GenerationParameters wanted = ToEngine(parameters);
   if (!parameters.state().empty()) {
-    ASSIGN_OR_RETURN(context.resume, environment_.states->Load(parameters.state(), model_->model(),
-                                                               model_->digest()));
+    ASSIGN_OR_RETURN(wanted.resume, environment_.states->Load(parameters.state(), model_->model(),
+                                                              model_->digest()));
   }
-  auto resolved = ResolveGeneration(parameters, context);
-  errors.Add(WithFieldPrefix(resolved.status(), Prefix()));
+  auto resolved =
+      engine::ResolveGeneration(std::move(wanted), {.kind = kind_,
+                                                    .info = model_->info(),
+                                                    .tokenizer = model_->tokenizer(),
+                                                    .defaults = model_->defaults(),
+                                                    .constraints = model_->constraints(),
+                                                    .limits = environment_.limits,
+                                                    .compiled = std::exchange(compiled_, nullptr)});
+  errors.Add(engine::WithFieldPrefix(resolved.status(), Prefix()));
   RETURN_IF_ERROR(errors.status());
   resolved_ = *std::move(resolved);
-  resolved_.parameters.set_request_id(request_id_);
+  resolved_parameters_ = ResolvedParametersOf(resolved_);
+  resolved_parameters_.set_model(model_->name());
+  resolved_parameters_.set_request_id(request_id_);
   engine::GenerationRequest request = std::move(resolved_.request);
   request.arrival = arrival_;
   request.deadline = deadline_;
@@ -255,15 +258,15 @@ void GenerationCall::SaveStates(std::shared_ptr<GenerationEnd> end,
 }
 
 void GenerationCall::LogEnd() const {
-  const v1::ResolvedParameters& parameters = resolved_.parameters;
-  if (!refusal_.ok()) LogRefusal(method_, parameters.model(), request_id_, refusal_);
+  const std::string& model = resolved_parameters_.model();
+  if (!refusal_.ok()) LogRefusal(method_, model, request_id_, refusal_);
   if (!finished_) return;
   const bool failed = EngineFailed(failure_, *finished_);
   // Two messages, each with its own rate limit, so that a flood of one does not hide the other.
   LogLimited(failed ? LogLevel::kError : LogLevel::kInfo,
              failed ? "request failed" : "request finished",
              {{"request_id", request_id_},
-              {"model", parameters.model()},
+              {"model", model},
               {"prompt_tokens", finished_->usage.prompt_tokens},
               {"generated_tokens", finished_->usage.generated_tokens},
               {"reason", failed ? std::string(failure_.message())

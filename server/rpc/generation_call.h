@@ -16,6 +16,7 @@
 
 #include "absl/status/status.h"
 #include "engine/base/mutex.h"
+#include "engine/generate/generation_parameters.h"
 #include "engine/generate/generator.h"
 #include "server/registry/model_registry.h"
 #include "server/registry/state_store.h"
@@ -33,7 +34,7 @@ struct GenerationEnvironment {
   ModelRegistry* models = nullptr;
   ActiveCalls* active_calls = nullptr;
   StateStore* states = nullptr;
-  GenerationLimits limits;
+  engine::GenerationLimits limits;
   CompilePool* compile_pool = nullptr;
   // How long a client may take to read the rest of a stream after its end.
   std::chrono::milliseconds end_timeout{30'000};
@@ -52,7 +53,7 @@ struct GenerationEnd {
 class GenerationCall : public AbortableCall {
  public:
   // `context` must outlive the call.
-  GenerationCall(const GenerationEnvironment& environment, GenerationKind kind,
+  GenerationCall(const GenerationEnvironment& environment, engine::GenerationKind kind,
                  grpc::CallbackServerContext* context);
   ~GenerationCall() override;
 
@@ -75,7 +76,8 @@ class GenerationCall : public AbortableCall {
   // The following functions may be called after a successful Start, by one thread at a time.
   engine::GenerationStream::Event Take() { return stream_->Take(); }
   bool PollDone() { return stream_->PollDone(); }
-  const ResolvedGeneration& resolved() const { return resolved_; }
+  const engine::ResolvedGeneration& resolved() const { return resolved_; }  // without its request
+  const v1::ResolvedParameters& resolved_parameters() const { return resolved_parameters_; }
   // Saves the states, if requested, releases the model and passes the result to `done`: before it
   // returns, or later on the state store's thread if files are written. `event` must have `done`
   // set.
@@ -118,7 +120,7 @@ class GenerationCall : public AbortableCall {
                   std::function<void(const GenerationEnd&)> done);
 
   const GenerationEnvironment environment_;
-  const GenerationKind kind_;
+  const engine::GenerationKind kind_;
   grpc::CallbackServerContext* const context_;
   std::string method_, request_id_;
   const engine::Clock::time_point arrival_ = engine::Clock::now();
@@ -126,8 +128,9 @@ class GenerationCall : public AbortableCall {
   bool entered_ = false;
   std::optional<ModelHandle> model_;
   std::shared_ptr<engine::Constraint> compiled_;  // for the model; null: not found compiled
-  ResolvedGeneration resolved_;
-  absl::Status refusal_;  // of a failed Start
+  engine::ResolvedGeneration resolved_;
+  v1::ResolvedParameters resolved_parameters_;  // of a refused call, at most the model
+  absl::Status refusal_;                        // of a failed Start
   std::optional<engine::Finished> finished_;
   absl::Status failure_;  // the engine's
   double seconds_ = 0;    // arrival to Finish

@@ -41,7 +41,7 @@ v1::GenerationParameters ParametersOf(const v1::SaveStateRequest& request) {
 template <typename Reactor>
 class GenerationReactor : public Reactor {
  public:
-  GenerationReactor(const GenerationEnvironment& environment, GenerationKind kind,
+  GenerationReactor(const GenerationEnvironment& environment, engine::GenerationKind kind,
                     grpc::CallbackServerContext* context)
       : call_(environment, kind, context) {}
 
@@ -139,7 +139,7 @@ class GenerationReactor : public Reactor {
 // Collects the engine's output and answers when the engine is done.
 class UnaryReactor : public GenerationReactor<grpc::ServerUnaryReactor> {
  public:
-  UnaryReactor(const GenerationEnvironment& environment, GenerationKind kind,
+  UnaryReactor(const GenerationEnvironment& environment, engine::GenerationKind kind,
                grpc::CallbackServerContext* context, grpc::ByteBuffer* response)
       : GenerationReactor(environment, kind, context), response_bytes_(response) {}
 
@@ -178,11 +178,11 @@ class UnaryGeneration final : public UnaryReactor {
  public:
   UnaryGeneration(const GenerationEnvironment& environment, grpc::CallbackServerContext* context,
                   grpc::ByteBuffer* response)
-      : UnaryReactor(environment, GenerationKind::kUnary, context, response) {}
+      : UnaryReactor(environment, engine::GenerationKind::kUnary, context, response) {}
 
  private:
   void Collect(const Event& event) override ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    const ResolvedGeneration& resolved = call_.resolved();
+    const engine::ResolvedGeneration& resolved = call_.resolved();
     for (const engine::Delta& delta : event.deltas) {
       while (std::ssize(completions_) <= delta.index) {
         completions_.emplace_back().set_text(resolved.echo);
@@ -199,7 +199,7 @@ class UnaryGeneration final : public UnaryReactor {
 
   grpc::ByteBuffer MakeResponse(const GenerationEnd& end) override {
     v1::GenerateResponse response;
-    *response.mutable_resolved() = call_.resolved().parameters;
+    *response.mutable_resolved() = call_.resolved_parameters();
     for (const int index : end.chosen) {
       const int place = response.completions_size();
       v1::Completion& completion = *response.add_completions();
@@ -220,7 +220,7 @@ class StateSaving final : public UnaryReactor {
  public:
   StateSaving(const GenerationEnvironment& environment, grpc::CallbackServerContext* context,
               grpc::ByteBuffer* response)
-      : UnaryReactor(environment, GenerationKind::kSaveState, context, response) {}
+      : UnaryReactor(environment, engine::GenerationKind::kSaveState, context, response) {}
 
  private:
   void Collect(const Event&) override {}
@@ -239,7 +239,7 @@ class StreamingGeneration final
  public:
   StreamingGeneration(const GenerationEnvironment& environment,
                       grpc::CallbackServerContext* context)
-      : GenerationReactor(environment, GenerationKind::kStream, context) {}
+      : GenerationReactor(environment, engine::GenerationKind::kStream, context) {}
 
   void OnWriteDone(bool ok) override {
     if (!ok) call_.Cancel();  // the client no longer reads; further writes fail at once
@@ -285,7 +285,7 @@ class StreamingGeneration final
   void Translate(const Event& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (event.started) {
       auto* started = start_.emplace().mutable_started();
-      *started->mutable_resolved() = call_.resolved().parameters;
+      *started->mutable_resolved() = call_.resolved_parameters();
       started->set_prompt_tokens(static_cast<int32_t>(call_.resolved().prompt_tokens));
       started->set_cached_prompt_tokens(static_cast<int32_t>(event.cached_prompt_tokens));
       if (!call_.resolved().echo.empty()) echoes_left_ = call_.resolved().n;

@@ -5,11 +5,11 @@
 #include <chrono>
 #include <string>
 
+#include "engine/generate/generation_parameters.h"
 #include "server/registry/model_registry.h"
 #include "server/registry/quantization_jobs.h"
 #include "server/rpc/active_calls.h"
 #include "server/rpc/background.h"
-#include "server/rpc/generation_request.h"
 #include "whipsnake/v1/model.grpc.pb.h"
 
 namespace whipsnake::server {
@@ -21,7 +21,7 @@ struct ModelServiceEnvironment {
   Background* background = nullptr;     // runs loads and unloads
   QuantizationJobs* quantizations = nullptr;
   std::string model_root;  // empty: clients cannot load models
-  GenerationLimits limits;
+  engine::GenerationLimits limits;
   // How long a client may take to read the rest of a watch after the quantization's end.
   std::chrono::milliseconds end_timeout{30'000};
 };

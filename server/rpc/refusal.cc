@@ -5,11 +5,11 @@
 #include <algorithm>
 #include <cinttypes>
 #include <cstdio>
-#include <random>
 
-#include "engine/base/mutex.h"
+#include "engine/base/random.h"
 #include "engine/base/status.h"
 #include "engine/base/utf8.h"
+#include "engine/generate/generation_parameters.h"
 #include "server/errors.h"
 #include "server/logging.h"
 
@@ -19,8 +19,8 @@ namespace {
 constexpr int kMaxLoggedBytes = 512;
 
 bool IsUsable(std::string_view id) {
-  return !id.empty() && id.size() <= 4 * kMaxRequestIdCharacters && engine::IsUtf8(id) &&
-         engine::CountCharacters(id) <= kMaxRequestIdCharacters;
+  return !id.empty() && id.size() <= 4 * engine::kMaxRequestIdCharacters && engine::IsUtf8(id) &&
+         engine::CountCharacters(id) <= engine::kMaxRequestIdCharacters;
 }
 
 // Whether HTTP/2 allows the text as a metadata value.
@@ -30,21 +30,11 @@ bool IsPrintableAscii(std::string_view text) {
 
 std::string GenerateRequestId() {
   char text[17];
-  std::snprintf(text, sizeof(text), "%016" PRIx64, RandomNumber());
+  std::snprintf(text, sizeof(text), "%016" PRIx64, engine::RandomNumber());
   return text;
 }
 
 }  // namespace
-
-uint64_t RandomNumber() {
-  static engine::Mutex mutex;
-  static auto& random = *new std::mt19937_64([] {
-    std::random_device device;
-    return (uint64_t{device()} << 32) | device();
-  }());
-  engine::MutexLock lock(mutex);
-  return random();
-}
 
 std::string RequestIdOf(const grpc::CallbackServerContext& context, std::string_view given) {
   if (IsUsable(given)) return std::string(given);

@@ -4,7 +4,6 @@
 
 #include <grpcpp/support/status.h>
 
-#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -20,10 +19,6 @@ namespace whipsnake::server {
 // Trailing metadata of a failed call, and metadata in which a client may send the id, for example
 // for methods whose request has no request_id.
 inline constexpr const char* kRequestIdMetadata = "x-request-id";
-inline constexpr int kMaxRequestIdCharacters = 128;
-
-// Returns a random number. Thread-safe. Not cryptographically secure: not for secrets.
-uint64_t RandomNumber();
 
 // Returns the request's id: `given`, otherwise the client's metadata, otherwise a generated id. An
 // id that is empty, too long or not UTF-8 is skipped.

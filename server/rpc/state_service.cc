@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "engine/base/exceptions.h"
+#include "engine/base/field_errors.h"
 #include "engine/base/status.h"
 #include "server/registry/state_store.h"
 #include "server/rpc/generation_reactors.h"
@@ -36,7 +37,8 @@ grpc::ServerUnaryReactor* StateService::ForkState(grpc::CallbackServerContext* c
     v1::ForkStateRequest message;
     RETURN_IF_ERROR(ParseMessage(*request, &message));
     const StateRetention retention = RetentionOf(message.retention());
-    RETURN_IF_ERROR(WithFieldPrefix(environment_.states->Validate(retention), "retention."));
+    RETURN_IF_ERROR(
+        engine::WithFieldPrefix(environment_.states->Validate(retention), "retention."));
     environment_.states->Fork(message.handle(), retention, PeerHost(*context), end);
     return absl::OkStatus();
   });

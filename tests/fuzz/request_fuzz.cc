@@ -1,16 +1,18 @@
 // Resolves any bytes as a StreamGenerateRequest to a small model. The request must be refused with
-// a status, or be valid for the engine. The first byte chooses what the request is resolved
-// against.
+// a status, or keep what the generator relies on. The first byte chooses what the request is
+// resolved against.
 #include <cstdio>
 #include <iterator>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
-#include "engine/generate/generator.h"
+#include "engine/generate/generation_parameters.h"
 #include "server/rpc/generation_request.h"
 #include "tests/engine/fakes/fake_model.h"
+#include "tests/engine/generate/request_contract.h"
 
 namespace {
 
@@ -91,19 +93,23 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       *new auto(std::make_shared<const VocabularyTrie>(tokenizer, tokenizer.size() + kPadding));
   ConstraintCache constraints(trie);
   const GenerationDefaults defaults = Defaults(choice & 128);
-  const std::string model = "m";
+  GenerationParameters parameters = ToEngine(message.parameters());
+  parameters.resume = resume;
   const auto resolved = ResolveGeneration(
-      message.parameters(),
-      {kKinds[choice & 3], model, info, tokenizer, defaults, constraints, kLimits, resume});
+      std::move(parameters), {kKinds[choice & 3], info, tokenizer, defaults, constraints, kLimits});
   if (!resolved.ok()) {
     Require(!resolved.status().message().empty(), "a refusal without a message");
     return 0;
   }
   const GenerationRequest& request = resolved->request;
-  const absl::Status valid = Validate(request, info);
-  Require(valid.ok(), valid.ToString());
+  const std::string broken = BrokenPromise(request, info);
+  Require(broken.empty(), broken);
+  Require(request.completions <= 64 && request.top_logprobs <= 20 &&
+              request.stop_texts.size() <= 16 && request.stop_token_ids.size() <= 64,
+          "a limit is exceeded");
   Require(resolved->n >= 1 && resolved->n <= request.completions, "n is not one of completions");
   Require(resolved->prompt_tokens == std::ssize(request.prompt), "prompt_tokens differ");
-  Require(resolved->parameters.max_new_tokens() == request.max_new_tokens, "max_new_tokens differ");
+  Require(ResolvedParametersOf(*resolved).max_new_tokens() == request.max_new_tokens,
+          "max_new_tokens differ");
   return 0;
 }

@@ -26,13 +26,14 @@ TEST(ErrorsTest, EveryCodeKeepsItsNumberAndHasAReason) {
 
 TEST(ErrorsTest, FieldOfTheEngineGetsThePathInTheRequest) {
   const absl::Status engine_status = engine::InvalidField("sampling.top_p", "2", "at most 1");
-  const absl::Status status = WithFieldPrefix(engine_status, "parameters.");
+  const absl::Status status = engine::WithFieldPrefix(engine_status, "parameters.");
   EXPECT_EQ(engine::FieldOf(status), "parameters.sampling.top_p");
   EXPECT_EQ(FieldOf(ToGrpc(status)), "parameters.sampling.top_p");
   EXPECT_EQ(status.message(), "parameters.sampling.top_p: 2 seen, expected at most 1");
-  EXPECT_EQ(engine::FieldOf(WithFieldPrefix(status, "request.")),
+  EXPECT_EQ(engine::FieldOf(engine::WithFieldPrefix(status, "request.")),
             "request.parameters.sampling.top_p");
-  EXPECT_EQ(WithFieldPrefix(absl::InternalError("x"), "parameters."), absl::InternalError("x"));
+  EXPECT_EQ(engine::WithFieldPrefix(absl::InternalError("x"), "parameters."),
+            absl::InternalError("x"));
 }
 
 TEST(ErrorsTest, SeveralFieldsArriveAsSeveralViolations) {
@@ -40,8 +41,8 @@ TEST(ErrorsTest, SeveralFieldsArriveAsSeveralViolations) {
   errors.Add(engine::InvalidField("n", "0", "at least 1"));
   errors.Add(absl::OkStatus());
   errors.Add(absl::NotFoundError("beside the fields this does not count"));
-  errors.Add(WithFieldPrefix(engine::InvalidField("top_p", "2", "at most 1"), "sampling."));
-  const absl::Status status = WithFieldPrefix(errors.status(), "parameters.");
+  errors.Add(engine::WithFieldPrefix(engine::InvalidField("top_p", "2", "at most 1"), "sampling."));
+  const absl::Status status = engine::WithFieldPrefix(errors.status(), "parameters.");
   EXPECT_EQ(status.message(),
             "parameters.n: 0 seen, expected at least 1; "
             "parameters.sampling.top_p: 2 seen, expected at most 1");

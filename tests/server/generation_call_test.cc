@@ -19,7 +19,7 @@ class GenerationCallTest : public testing::Test {
   }
 
   GenerationCall NewCall() {
-    return GenerationCall(environment_, GenerationKind::kUnary, &context_);
+    return GenerationCall(environment_, engine::GenerationKind::kUnary, &context_);
   }
   static v1::GenerationParameters HeldTo(const std::string& regex) {
     v1::GenerationParameters parameters = Greedy("a", 4);
