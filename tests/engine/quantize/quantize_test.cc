@@ -276,7 +276,8 @@ TEST_F(QuantizeTest, AScaleThatCannotBeIsNamed) {
       if (tensor.name == name) Floats(tensor)[0] = bad;
     };
     ASSERT_TRUE(Overwrite(out, Tensors(out, spoil)).ok());
-    EXPECT_THAT(LoadError(out), testing::AllOf(HasSubstr(name), HasSubstr("a finite scale above 0")));
+    EXPECT_THAT(LoadError(out),
+                testing::AllOf(HasSubstr(name), HasSubstr("a finite scale above 0")));
   }
 }
 

@@ -38,8 +38,9 @@ TEST(ParseRecipe, WhatDoesNotGoTogetherIsNamed) {
               HasSubstr("scheme: \"quamba-w8a8\" seen, expected w8a8"));
   EXPECT_THAT(Refusal({.activations = "static"}, "mamba"), HasSubstr("activations: \"static\""));
   EXPECT_THAT(Refusal({.activation_table = true}, "mamba"), HasSubstr("activation_table: true"));
-  EXPECT_THAT(Refusal({.activation_table = true}, "gpt2"),
-              HasSubstr("activation_table: true seen, expected false unless activations is static"));
+  EXPECT_THAT(
+      Refusal({.activation_table = true}, "gpt2"),
+      HasSubstr("activation_table: true seen, expected false unless activations is static"));
   EXPECT_THAT(Refusal({.activations = "both"}, "gpt2"), HasSubstr("expected dynamic or static"));
   EXPECT_THAT(Refusal({.granularity = "tensor"}, "gpt2"), HasSubstr("granularity: \"tensor\""));
   EXPECT_THAT(Refusal({.residual_rotation = true}, "gpt2"), HasSubstr("residual_rotation: true"));

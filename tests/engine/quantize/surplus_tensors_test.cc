@@ -128,9 +128,10 @@ TEST_P(SurplusTensorsTest, WhatIsNotTheModelsIsNamed) {
     names.push_back("wte.weight");
   }
   for (const std::string& name : names) {
-    EXPECT_THAT(Refusal(name, {4}),
-                AllOf(HasSubstr(absl::StrCat("tensor \"", name, "\" seen, expected only the tensors of")),
-                      HasSubstr(absl::StrCat("of ", layers, " layers"))));
+    EXPECT_THAT(
+        Refusal(name, {4}),
+        AllOf(HasSubstr(absl::StrCat("tensor \"", name, "\" seen, expected only the tensors of")),
+              HasSubstr(absl::StrCat("of ", layers, " layers"))));
   }
   EXPECT_EQ(ledger_.used(), 0);
 }
