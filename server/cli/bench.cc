@@ -220,21 +220,20 @@ void AddBenchCommand(CommandLine& line) {
   command
       .AddOption("--scheme", flags->schemes,
                  engine::SchemeNames(engine::AllSchemes()) +
-                     "; several with commas between them alternate (default: the directory's own, "
+                     "; several, separated by commas, alternate (default: the directory's own, "
                      "or fp32)")
       .CommaSeparated()
       .TypeName("S,...");
   command
       .AddOption(
           "--calibration", flags->calibration,
-          "What quantized schemes are calibrated with (default with --random-weights: random "
+          "Text with which quantized schemes are calibrated (default with --random-weights: random "
           "tokens)")
       .TypeName("FILE");
   command
-      .AddOption(
-          "--state-type", flags->state_type,
-          "How states are kept: fp32, bf16 or int8 (default: a transformer's like its weights, a "
-          "Mamba's fp32); of a float Mamba fp32 alone")
+      .AddOption("--state-type", flags->state_type,
+                 "Type of states: fp32, bf16 or int8 (default: the type of the weights for a "
+                 "transformer, fp32 for a Mamba). A Mamba with float weights has only fp32")
       .TypeName("TYPE");
   const auto count = [&](const char* name, auto& value, const char* description) {
     command.AddOption(name, value, description)

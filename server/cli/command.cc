@@ -179,7 +179,7 @@ Command CommandLine::Add(CommandGroup group, const std::string& name,
                          const std::string& description, const std::string& examples,
                          Action action) {
   CLI::App* command = group.app_->add_subcommand(name, description);
-  command->add_flag("--json", json_, "Prints JSON, one object on one line, and nothing else");
+  command->add_flag("--json", json_, "Prints only JSON, one object on one line");
   command->footer("Examples:\n" + examples);
   command->callback([this, action = std::move(action)] { chosen_ = action; });
   return Command(command);

@@ -54,7 +54,7 @@ void AddConvertCommand(CommandLine& line) {
       "convert", "Writes a GPT-2 with another activation, ready to be fine-tuned",
       "  whipsnake convert --model models/gpt2 --activation crrelu --out models/gpt2-crrelu\n",
       [flags](const Output& output) { return Convert(*flags, output); });
-  command.AddOption("--model", flags->model, "The model directory, in float")
+  command.AddOption("--model", flags->model, "The model directory, with float weights")
       .Required()
       .TypeName("DIR");
   command.AddOption("--activation", flags->activation, engine::ActivationNames())
@@ -62,8 +62,8 @@ void AddConvertCommand(CommandLine& line) {
       .TypeName("NAME");
   command
       .AddOption("--epsilon", flags->epsilon,
-                 "Of crrelu: every layer's epsilon, of any sign (default: those of a model that "
-                 "has crrelu already, else 0.01)")
+                 "With crrelu: every layer's epsilon, of any sign (default: those of a model that "
+                 "already has crrelu, otherwise 0.01)")
       .TypeName("E");
   command.AddOption("--out", flags->out, "The directory to write; must not exist or be empty")
       .Required()

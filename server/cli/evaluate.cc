@@ -92,20 +92,19 @@ void AddEvaluateCommand(CommandLine& line) {
   command.AddOption("--model", flags->model, "The model directory").Required().TypeName("DIR");
   command.AddOption("--text", flags->text, "A UTF-8 text file").Required().TypeName("FILE");
   command
-      .AddOption(
-          "--window", flags->window,
-          "Tokens a window; each starts from an empty state (default: 2048 or the model's maximum)")
+      .AddOption("--window", flags->window,
+                 "Tokens per window; each window starts from an empty state (default: 2048 or the "
+                 "model's maximum)")
       .TypeName("N");
   command
       .AddOption("--scheme", flags->scheme,
-                 "How float weights are held: fp32 or bf16 (default: fp32). Of a quantized model: "
-                 "the one that it has")
+                 "Type of float weights: fp32 or bf16 (default: fp32). A quantized model has only "
+                 "its own scheme")
       .TypeName("SCHEME");
   command
-      .AddOption(
-          "--state-type", flags->state_type,
-          "How states are kept: fp32, bf16 or int8 (default: a transformer's like its weights, a "
-          "Mamba's fp32); of a float Mamba fp32 alone")
+      .AddOption("--state-type", flags->state_type,
+                 "Type of states: fp32, bf16 or int8 (default: the type of the weights for a "
+                 "transformer, fp32 for a Mamba). A Mamba with float weights has only fp32")
       .TypeName("TYPE");
   command.AddOption("--threads", flags->threads, "Threads to compute with")
       .IntegerRange(1, 1024)

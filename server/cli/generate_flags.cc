@@ -99,7 +99,7 @@ void AddRetentionFlags(Command command, RetentionFlags& flags, const std::string
       .Heading(heading);
   command
       .AddFlag("--on-disk", flags.on_disk,
-               "Keeps the state in the server's --data, where it survives a restart")
+               "Stores the state in the server's --data directory, where it survives a restart")
       .Heading(heading);
 }
 
@@ -119,7 +119,8 @@ void AddGenerateFlags(Command command, GenerateFlags& flags) {
   command
       .AddOption("--model", flags.model, "The model's name; optional if the server has one model")
       .TypeName("NAME");
-  command.AddOption("--request-id", flags.request_id, "A name for the server's log").TypeName("ID");
+  command.AddOption("--request-id", flags.request_id, "A name that appears in the server's log")
+      .TypeName("ID");
   command.AddOption("--priority", flags.priority, "Priority of the request in the queue")
       .Choices({"high", "normal", "low"})
       .ShowDefault();
@@ -140,15 +141,16 @@ void AddGenerateFlags(Command command, GenerateFlags& flags) {
     command.AddOption(name, value, description).TypeName("X").Heading(sampling);
   };
   sample("--temperature", flags.temperature,
-         "0 always takes the likeliest token [the model's, else 1]");
-  sample("--top-k", flags.top_k, "Only the K likeliest tokens; 0 is all [the model's, else 0]");
+         "0 always chooses the most likely token [the model's, else 1]");
+  sample("--top-k", flags.top_k, "Only the K most likely tokens; 0: all [the model's, else 0]");
   sample("--top-p", flags.top_p,
-         "Only the likeliest that together reach this probability [the model's, else 1]");
-  sample("--min-p", flags.min_p, "Only those at least this share as likely as the likeliest [0]");
+         "Only the most likely tokens that together reach this probability [the model's, else 1]");
+  sample("--min-p", flags.min_p,
+         "Only tokens at least this fraction as likely as the most likely one [0]");
   sample("--repetition-penalty", flags.repetition_penalty,
-         "Above 1: against tokens of prompt and output; 0.01 to 100 [1]");
+         "Above 1: penalizes tokens of the prompt and the output; 0.01 to 100 [1]");
   sample("--presence-penalty", flags.presence_penalty,
-         "Above 0: against tokens that the output has [0]");
+         "Above 0: penalizes tokens that the output already has [0]");
   sample("--frequency-penalty", flags.frequency_penalty,
          "Above 0: penalizes tokens by how often the output has them [0]");
   command.AddOption("--logit-bias", flags.logit_bias, "Added to a token's logit; repeatable")
@@ -163,15 +165,15 @@ void AddGenerateFlags(Command command, GenerateFlags& flags) {
                  "Maximum number of new tokens [the model's, else 256]")
       .TypeName("N")
       .Heading(stopping);
-  command.AddOption("--stop", flags.stop_texts, "Ends before this text; repeatable")
+  command.AddOption("--stop", flags.stop_texts, "Stops before this text; repeatable")
       .TypeName("TEXT")
       .Repeatable()
       .Heading(stopping);
-  command.AddOption("--stop-ids", flags.stop_ids, "Ends at any of these token ids: 5,6")
+  command.AddOption("--stop-ids", flags.stop_ids, "Stops at any of these token ids: 5,6")
       .CommaSeparated()
       .TypeName("ID,...")
       .Heading(stopping);
-  command.AddFlag("--ignore-eos", flags.ignore_eos, "Goes on past the end-of-sequence token")
+  command.AddFlag("--ignore-eos", flags.ignore_eos, "Continues past the end-of-sequence token")
       .Heading(stopping);
   command.AddOption("--min-tokens", flags.min_tokens, "Minimum number of new tokens [0]")
       .TypeName("N")
@@ -205,11 +207,10 @@ void AddGenerateFlags(Command command, GenerateFlags& flags) {
       .Heading(printing);
   command
       .AddOption("--best-of", flags.best_of,
-                 "Generates N completions and returns the likeliest [n]")
+                 "Generates N completions and returns the most likely ones [n]")
       .TypeName("N")
       .Heading(printing);
-  command.AddFlag("--echo", flags.echo, "Begins the text with that of the prompt")
-      .Heading(printing);
+  command.AddFlag("--echo", flags.echo, "Starts the text with the prompt").Heading(printing);
   command.AddFlag("--token-ids", flags.token_ids, "Prints the token ids after the text")
       .Heading(printing);
   command
@@ -221,7 +222,7 @@ void AddGenerateFlags(Command command, GenerateFlags& flags) {
   const std::string saving = "Saving";
   command
       .AddFlag("--save-state", flags.save_state,
-               "Keeps the state at the end, for another generation to go on with --state")
+               "Saves the state at the end; another generation continues it with --state")
       .Heading(saving);
   AddRetentionFlags(command, flags.retention, saving);
 }

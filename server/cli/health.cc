@@ -75,7 +75,7 @@ void AddHealthCommand(CommandLine& line) {
                "  whipsnake health --model demo && echo ready\n",
                [flags](const Output& output) { return Health(*flags, output); });
   AddClientFlags(command, flags->client);
-  command.AddOption("--model", flags->model, "Asks about this model too").TypeName("NAME");
+  command.AddOption("--model", flags->model, "Also asks about this model").TypeName("NAME");
   command.AddOption("--timeout", flags->timeout_seconds, "Seconds to wait for an answer")
       .RealRange(0.001, 3600.0)
       .TypeName("SECONDS")

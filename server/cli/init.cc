@@ -46,7 +46,7 @@ void AddInitCommand(CommandLine& line) {
       line.Add("init", "Writes a model directory with random weights and a byte-level tokenizer",
                "  whipsnake init --config config.json --seed 1 --out models/random\n",
                [flags](const Output& output) { return Init(*flags, output); });
-  command.AddOption("--config", flags->config, "The model's shape: a config.json")
+  command.AddOption("--config", flags->config, "A config.json with the model's shape")
       .Required()
       .TypeName("FILE");
   command.AddOption("--seed", flags->seed, "The same seed gives the same bytes")

@@ -212,8 +212,7 @@ void AddLoadCommand(CommandLine& line) {
       [flags](const Output& output) { return Load(*flags, output); });
   AddClientFlags(command, flags->client);
   command
-      .AddOption("--model", shape.model,
-                 "The model's name; may be left out where the server has one")
+      .AddOption("--model", shape.model, "The model's name; optional if the server has one model")
       .TypeName("NAME");
   const auto count = [&](const char* name, int64_t& value, const char* description) {
     return command.AddOption(name, value, description)
@@ -232,10 +231,12 @@ void AddLoadCommand(CommandLine& line) {
   count("--requests", shape.requests, "Requests in all");
   count("--prompt-tokens", shape.prompt_tokens, "Random tokens of each prompt");
   count("--max-tokens", shape.max_tokens, "Tokens that each generates; none ends before");
-  command.AddOption("--temperature", shape.temperature, "0 always takes the likeliest token")
+  command.AddOption("--temperature", shape.temperature, "0 always chooses the most likely token")
       .TypeName("X")
       .ShowDefault();
-  command.AddOption("--top-p", shape.top_p, "Only the likeliest that together reach this")
+  command
+      .AddOption("--top-p", shape.top_p,
+                 "Only the most likely tokens that together reach this probability")
       .TypeName("X")
       .ShowDefault();
   command.AddOption("--timeout", shape.timeout_seconds, "Seconds that a request may take")
@@ -243,11 +244,11 @@ void AddLoadCommand(CommandLine& line) {
       .TypeName("SECONDS")
       .ShowDefault();
   command.AddOption("--seed", flags->seed,
-                    "Of the prompts and the arrivals. The same prompts again are in the server's "
-                    "cache of prefixes (default: another one each time)");
+                    "Seed of the prompts and the arrivals. Repeated prompts are found in the "
+                    "server's prefix cache (default: a new one each time)");
   command.AddFlag("--allow-overload", flags->allow_overload,
-                  "Requests that the server refuses for want of room (RESOURCE_EXHAUSTED) are not "
-                  "reported in the exit code");
+                  "The exit code ignores requests that the server refuses because it is full "
+                  "(RESOURCE_EXHAUSTED)");
 }
 
 }  // namespace whipsnake::server

@@ -145,13 +145,12 @@ void AddModelsCommands(CommandLine& line) {
   load.AddOption("--name", flags->name, "The model's name (default: the last part of the path)")
       .TypeName("NAME");
   load.AddOption("--scheme", flags->scheme,
-                 "How float weights are held: fp32 or bf16 (default: fp32). Of a quantized model: "
-                 "the one that it has")
+                 "Type of float weights: fp32 or bf16 (default: fp32). A quantized model has only "
+                 "its own scheme")
       .TypeName("SCHEME");
-  load.AddOption(
-          "--state-type", flags->state_type,
-          "How states are kept: fp32, bf16 or int8 (default: a transformer's like its weights, a "
-          "Mamba's fp32); of a float Mamba fp32 alone")
+  load.AddOption("--state-type", flags->state_type,
+                 "Type of states: fp32, bf16 or int8 (default: the type of the weights for a "
+                 "transformer, fp32 for a Mamba). A Mamba with float weights has only fp32")
       .TypeName("TYPE");
 
   Command unload =

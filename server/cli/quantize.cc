@@ -139,13 +139,13 @@ void AddQuantizeCommand(CommandLine& line) {
       "    --out models/mamba-static\n"
       "  whipsnake quantize --model models/gpt2 --calibration texts.jsonl --out models/gpt2-w8a8\n",
       [flags](const Output& output) { return Quantize(*flags, output); });
-  command.AddOption("--model", flags->model, "The model directory, in float")
+  command.AddOption("--model", flags->model, "The model directory, with float weights")
       .Required()
       .TypeName("DIR");
   command
       .AddOption("--calibration", flags->calibration,
-                 "Text like what the model will see: JSON lines with \"text\", or plain text. Its "
-                 "last tenth is held out")
+                 "Text similar to the model's later input: JSON lines with \"text\", or plain "
+                 "text. Its last tenth is held out")
       .Required()
       .TypeName("FILE");
   command.AddOption("--out", flags->out, "The directory to write; must not exist or be empty")

@@ -33,9 +33,8 @@ void AddRecipeFlags(Command command, RecipeFlags& flags) {
       .TypeName("SCHEME");
   command
       .AddOption("--percentile", flags.percentile,
-                 "Of schemes that clip a Mamba's x: a quantile of its magnitudes; auto tries four "
-                 "on held-out "
-                 "text")
+                 "Quantile at which a Mamba's x is clipped, for schemes that clip it; auto tries "
+                 "four on held-out text")
       .TypeName("P")
       .ShowDefault();
   command
@@ -52,10 +51,10 @@ void AddRecipeFlags(Command command, RecipeFlags& flags) {
                  "(default: dynamic)")
       .Choices({"dynamic", "static"});
   command.AddFlag("--activation-table", flags.activation_table,
-                  "Of static ones: looks the activation up in a table where that keeps CRReLU's "
-                  "epsilon");
+                  "With static activations: looks the activation up in a table, unless that would "
+                  "lose CRReLU's epsilon");
   command.AddFlag("--residual-rotation", flags.residual_rotation,
-                  "Rotates the residual stream too; a tied head becomes a weight of its own");
+                  "Rotates the residual stream too; a tied head becomes a separate weight");
   command.AddOption("--samples", flags.samples.max_samples, "Documents to calibrate with, at most")
       .IntegerRange(engine::kMinCalibrationSamples, kMaxSamplesOrTokens)
       .TypeName("N")

@@ -82,7 +82,7 @@ void AddServeCommand(CommandLine& line) {
       "  whipsnake serve --model demo=deploy/models/mamba-demo\n"
       "  whipsnake serve --model-root /srv/models --listen 0.0.0.0:8500 --insecure-listen\n",
       [flags](const Output& output) { return Serve(*flags, output); });
-  command.AddOption("--model", flags->models, "A model to load at the start; may be repeated")
+  command.AddOption("--model", flags->models, "A model to load at the start; repeatable")
       .TypeName("NAME=DIR");
   command
       .AddOption("--model-root", daemon.model_root, "Directory of the models that clients may load")
@@ -91,29 +91,29 @@ void AddServeCommand(CommandLine& line) {
       .AddOption(
           "--scheme", daemon.scheme,
           "Type of the float weights of the models given with --model: fp32 or bf16 (default: "
-          "fp32); quantized models stay as they are")
+          "fp32); quantized models keep theirs")
       .TypeName("SCHEME");
   command
-      .AddOption(
-          "--state-type", daemon.state_type,
-          "Type of the states of the models given with --model: fp32, bf16 or int8 (default: a "
-          "transformer's like its weights, a Mamba's fp32); those of a float Mamba are always fp32")
+      .AddOption("--state-type", daemon.state_type,
+                 "Type of the states of the models given with --model: fp32, bf16 or int8 "
+                 "(default: the type of the weights for a transformer, fp32 for a Mamba). A Mamba "
+                 "with float weights always has fp32")
       .TypeName("TYPE");
   command.AddOption("--listen", daemon.listen, "The gRPC address; port 0 takes a free one")
       .ShowDefault();
   command.AddOption("--http", daemon.http, "The address of /metrics, /healthz and /readyz")
       .ShowDefault();
   command.AddFlag("--insecure-listen", daemon.insecure_listen,
-                  "Allows addresses that other machines reach, though nothing is encrypted");
+                  "Allows addresses that other machines can reach, although nothing is encrypted");
   command.AddFlag("--no-reflection", flags->no_reflection, "Turns gRPC server reflection off");
   command.AddOption("--threads", daemon.threads, "Compute threads; 0: all available").ShowDefault();
   command
       .AddOption("--memory-fraction", daemon.memory_fraction,
-                 "The part of the memory that models may use")
+                 "Fraction of the memory that models may use")
       .ShowDefault();
   command
       .AddOption("--max-connections", daemon.max_connections,
-                 "gRPC connections at a time; fewer where the limit of open files is low")
+                 "Maximum number of gRPC connections; smaller if the limit of open files is low")
       .ShowDefault();
   command
       .AddOption("--rpc-buffer-bytes", daemon.rpc_buffer_bytes,
@@ -125,11 +125,13 @@ void AddServeCommand(CommandLine& line) {
   command.AddOption("--max-new-tokens", daemon.limits.new_tokens, "Maximum per request")
       .ShowDefault();
   engine::BatcherOptions& batching = daemon.generator.batching;
-  command.AddOption("--max-running", batching.max_running, "Sequences of a model side by side")
+  command
+      .AddOption("--max-running", batching.max_running,
+                 "Maximum number of running sequences of a model")
       .ShowDefault();
   command
       .AddOption("--max-waiting", batching.max_waiting,
-                 "Requests that may wait for a model; one more is refused")
+                 "Maximum number of requests that wait for a model; further ones are refused")
       .ShowDefault();
   command
       .AddOption("--max-waiting-tokens", batching.max_waiting_tokens,
@@ -137,11 +139,12 @@ void AddServeCommand(CommandLine& line) {
       .ShowDefault();
   command
       .AddOption("--prefill-chunk", batching.prefill_chunk_tokens,
-                 "Prompt tokens of a step in which nothing is generated")
+                 "Prompt tokens of a step in which no sequence generates")
       .ShowDefault();
   command
       .AddOption("--mixed-chunk", batching.mixed_chunk_tokens,
-                 "Prompt tokens of a step beside sequences that generate: fewer delay them less")
+                 "Prompt tokens of a step in which other sequences generate; fewer delay those "
+                 "sequences less")
       .ShowDefault();
   command
       .AddOption("--state-cache-bytes", daemon.generator.cache.max_bytes,
@@ -166,7 +169,7 @@ void AddServeCommand(CommandLine& line) {
                  "Seconds that running requests have to finish after SIGTERM")
       .ShowDefault()
       .RealRange(0.0, 3600.0);
-  command.AddFlag("--log-json", flags->log_json, "Logs JSON objects, one a line, to stderr");
+  command.AddFlag("--log-json", flags->log_json, "Logs JSON objects to stderr, one per line");
 }
 
 }  // namespace whipsnake::server

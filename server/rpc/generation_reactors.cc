@@ -76,7 +76,7 @@ class GenerationReactor : public Reactor {
     absl::Status parsed = ParseMessage(bytes, request.get());
     if (parsed.ok()) {
       parsed = engine::CatchExceptions([&]() -> absl::Status {
-        const v1::GenerationParameters parameters = ParametersOf(*request);
+        const v1::GenerationParameters& parameters = ParametersOf(*request);
         compile = self->call_.MustCompile(parameters);
         if (!compile) return absl::OkStatus();
         return self->call_.compile_pool().Run(self->call_.ClientOf(parameters),

@@ -12,6 +12,7 @@ namespace {
 using whipsnake::engine::GenerationDefaults;
 using whipsnake::engine::Gpt2Config;
 using whipsnake::engine::MambaConfig;
+using whipsnake::engine::ParameterSpec;
 
 void Require(bool condition) {
   if (!condition) __builtin_trap();
