@@ -27,13 +27,13 @@ void* AllocateOrThrow(size_t bytes) {
 }  // namespace whipsnake::engine
 
 // All forms that are used together are replaced together: a sanitizer's forms do not pair with
-// malloc.
+// malloc. They are not inlined: GCC would see a pointer from `new` passed to `free` and warn.
 void* operator new(size_t bytes) { return whipsnake::engine::AllocateOrThrow(bytes); }
 void* operator new(size_t bytes, const std::nothrow_t&) noexcept {
   return whipsnake::engine::AllocateOrNull(bytes);
 }
-void operator delete(void* data) noexcept { std::free(data); }
-void operator delete(void* data, size_t) noexcept { std::free(data); }
+[[gnu::noinline]] void operator delete(void* data) noexcept { std::free(data); }
+[[gnu::noinline]] void operator delete(void* data, size_t) noexcept { std::free(data); }
 
 namespace whipsnake::engine {
 namespace {
