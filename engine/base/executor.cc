@@ -58,14 +58,15 @@ void Executor::Yield() {
     Task* task;
     {
       MutexLock lock(mutex_);
-      task = PopBefore(running_priority_);
+      task = PopMoreUrgentThan(running_priority_);
     }
     if (task == nullptr) return;
     Execute(*task);
   }
 }
 
-absl::StatusOr<std::shared_ptr<const void>> Executor::BookScratch(Ledger& ledger, int64_t bytes) {
+absl::StatusOr<std::shared_ptr<const void>> Executor::ReserveScratch(Ledger& ledger,
+                                                                     int64_t bytes) {
   return scratch_->Book(ledger, bytes);
 }
 
@@ -83,7 +84,8 @@ void Executor::Loop() {
     Task* task = nullptr;
     {
       MutexLock lock(mutex_);
-      while ((task = PopBefore(kPriorityCount)) == nullptr && !stopping_) wake_.Wait(mutex_);
+      while ((task = PopMoreUrgentThan(kPriorityCount)) == nullptr && !stopping_)
+        wake_.Wait(mutex_);
     }
     if (task == nullptr) return;
     Execute(*task);
@@ -92,7 +94,7 @@ void Executor::Loop() {
 
 bool Executor::InsideUnit() const { return std::this_thread::get_id() == thread_.get_id(); }
 
-Executor::Task* Executor::PopBefore(int end) {
+Executor::Task* Executor::PopMoreUrgentThan(int end) {
   for (int priority = 0; priority < end; ++priority) {
     auto& queue = waiting_[priority];
     if (queue.empty()) continue;

@@ -56,7 +56,7 @@ class Executor {
   // calls. Models share that memory, so it is counted once: the reservation is the largest
   // `bytes` of all handles that are still alive. Returns RESOURCE_EXHAUSTED if the ledger refuses.
   // The ledger must outlive the returned handle.
-  absl::StatusOr<std::shared_ptr<const void>> BookScratch(Ledger& ledger, int64_t bytes);
+  absl::StatusOr<std::shared_ptr<const void>> ReserveScratch(Ledger& ledger, int64_t bytes);
 
   int threads() const { return threads_; }
   // The number of units waiting to run.
@@ -67,7 +67,7 @@ class Executor {
   void Loop();
   bool InsideUnit() const;
   // Removes and returns the most urgent waiting task with a priority before `end`, or returns null.
-  Task* PopBefore(int end) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Task* PopMoreUrgentThan(int end) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Execute(Task& task);
 
   const int threads_;

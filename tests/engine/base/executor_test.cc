@@ -172,19 +172,19 @@ TEST(ExecutorTest, TryRunSaysWhatWasThrown) {
 TEST(ExecutorTest, ScratchIsBookedOnceAsMuchAsTheLargestAsksFor) {
   Ledger ledger(1000), other;
   Executor executor(1);
-  auto small = *executor.BookScratch(ledger, 100);
-  auto large = *executor.BookScratch(ledger, 300);
-  auto medium = *executor.BookScratch(ledger, 200);
+  auto small = *executor.ReserveScratch(ledger, 100);
+  auto large = *executor.ReserveScratch(ledger, 300);
+  auto medium = *executor.ReserveScratch(ledger, 200);
   EXPECT_EQ(ledger.used(), 300);
-  const auto elsewhere = *executor.BookScratch(other, 50);
+  const auto elsewhere = *executor.ReserveScratch(other, 50);
   EXPECT_EQ(other.used(), 50);
-  EXPECT_TRUE(absl::IsResourceExhausted(executor.BookScratch(ledger, 2000).status()));
+  EXPECT_TRUE(absl::IsResourceExhausted(executor.ReserveScratch(ledger, 2000).status()));
   EXPECT_EQ(ledger.used(), 300);
   large.reset();
   EXPECT_EQ(ledger.used(), 200);
   small.reset();
   EXPECT_EQ(ledger.used(), 200);
-  auto next = *executor.BookScratch(ledger, 250);
+  auto next = *executor.ReserveScratch(ledger, 250);
   EXPECT_EQ(ledger.used(), 250) << "together with what was there before another ledger came";
   medium.reset();
   next.reset();
@@ -201,7 +201,7 @@ TEST(ExecutorTest, ScratchIsAtAllTimesThatOfTheLargestHolder) {
     for (int step = 0; step < 2000; ++step) {
       if (random() % 2 == 0 || holders.empty()) {
         const auto bytes = static_cast<int64_t>(random() % 100);
-        holders.emplace(bytes, *executor.BookScratch(ledger, bytes));
+        holders.emplace(bytes, *executor.ReserveScratch(ledger, bytes));
       } else {
         holders.erase(std::next(holders.begin(), random() % holders.size()));
       }
