@@ -42,6 +42,12 @@ struct MatrixView {
   }
 };
 
+// The rows [begin, begin + length) of a matrix: the tokens of one sequence of a batch, length >= 1.
+struct RowRange {
+  int64_t begin = 0;
+  int64_t length = 0;
+};
+
 // A weight matrix [N,K] in checkpoint layout: contiguous, one row per output, each row in the
 // format's layout. Owns nothing.
 struct WeightView {

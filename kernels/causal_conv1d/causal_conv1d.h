@@ -38,7 +38,27 @@ void CausalConv1dSilu(const Context& context, std::span<const ConvRun> runs,
                       MatrixView<const float> x, const float* weight, const float* bias,
                       int64_t width, MatrixView<float> y);
 
-// The same from codes to codes, after Quamba (arXiv 2410.13229, section 4):
+// The derivatives of y for whole sequences, which start from a state of zeros. With g = ∂L/∂y, v
+// the argument of SiLU, which is computed again from x, and s[t,e] = g[t,e] · SiLU'(v[t,e]):
+//
+//   gx[t,e] = Σ_{k<W} weight[k,e] · s[t+(W-1)-k, e]        (within the sequence)
+//   gweight[k,e] += Σ_t s[t,e] · x[t-(W-1)+k, e];  gbias[e] += Σ_t s[t,e]
+//
+// All fp32. gx may not alias x or g.
+struct CausalConv1dGradients {
+  MatrixView<float> x;      // [T,E], overwritten
+  float* weight = nullptr;  // [W,E], added to; null if it is not wanted
+  float* bias = nullptr;    // [E], added to; null if it is not wanted
+};
+// Threads split the channels only, so no result depends on their number, bit for bit. The sequences
+// are disjoint; rows of no sequence are left as they are. Callable from any thread; runs on the
+// context's team.
+void CausalConv1dSiluBackward(const Context& context, std::span<const RowRange> sequences,
+                              MatrixView<const float> x, const float* weight, const float* bias,
+                              int64_t width, MatrixView<const float> g,
+                              const CausalConv1dGradients& gradients);
+
+// CausalConv1dSilu from codes to codes, after Quamba (arXiv 2410.13229, section 4):
 //
 //   v[t,e] = bias[e] + multiplier[e] · Σ_{k<W} weight[k,e] · x[t-(W-1)+k, e]
 //   y[t,e] = ToCode(output_multiplier[e] · SiLU(v[t,e]))
@@ -63,6 +83,10 @@ void CausalConv1dSilu(std::span<const QuantizedConvRun> runs,
                       const QuantizedConvOperands& operands);
 void CausalConv1dSilu(std::span<const ConvRun> runs, MatrixView<const float> x, const float* weight,
                       const float* bias, int64_t width, MatrixView<float> y);
+// Computes in fp64 and rounds once.
+void CausalConv1dSiluBackward(std::span<const RowRange> sequences, MatrixView<const float> x,
+                              const float* weight, const float* bias, int64_t width,
+                              MatrixView<const float> g, const CausalConv1dGradients& gradients);
 }  // namespace reference
 
 }  // namespace whipsnake::kernels

@@ -33,12 +33,23 @@ struct EmbeddingRun {
 void Embed(const Context& context, std::span<const EmbeddingRun> runs,
            const EmbeddingTables& tables, MatrixView<float> y);
 
+// The derivatives of y for fp32 tables, given g[T,D] = ∂L/∂y:
+//
+//   gtokens[token[t]] += g[t];  gpositions[position[t]] += g[t]
+//
+// in the order of the rows: threads split the columns only, so no result depends on their number,
+// bit for bit. gtokens[V,D] and gpositions[P,D] are contiguous; null for one that is not wanted.
+void EmbedBackward(const Context& context, std::span<const EmbeddingRun> runs,
+                   MatrixView<const float> g, float* gtokens, float* gpositions);
+
 // Copies row rows[i] of x to row i, for each i. `rows` is host memory and ascending, so that no row
 // is overwritten before it is copied.
 void CompactRows(const Context& context, std::span<const int64_t> rows, MatrixView<float> x);
 
 namespace reference {
 void Embed(std::span<const EmbeddingRun> runs, const EmbeddingTables& tables, MatrixView<float> y);
+void EmbedBackward(std::span<const EmbeddingRun> runs, MatrixView<const float> g, float* gtokens,
+                   float* gpositions);
 void CompactRows(std::span<const int64_t> rows, MatrixView<float> x);
 }  // namespace reference
 

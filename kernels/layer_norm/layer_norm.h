@@ -42,9 +42,30 @@ void ResidualLayerNorm(const Context& context, MatrixView<const float> h,
                        MatrixView<float> residual, const LayerNormWeights& weights,
                        MatrixView<int8_t> y, float* scale);
 
+// The derivatives of y. x = r + h is the residual after the addition, g = ∂L/∂y. With
+// x̂ = (x - mean) · rstd, rstd = 1 / sqrt(var + epsilon), and k = g ∘ γ:
+//
+//   gx += rstd · (k - mean(k) - x̂ · mean(k ∘ x̂));  gγ += Σ_t g[t] ∘ x̂[t];  gβ += Σ_t g[t]
+//
+// mean and rstd are computed again from x. All fp32; gx may not alias x or g.
+struct LayerNormGradients {
+  MatrixView<float> x;     // [T,D]
+  float* gamma = nullptr;  // [D], or null if it is not wanted
+  float* beta = nullptr;   // [D], or null if it is not wanted
+};
+// Adds to the gradients. Row t of gx depends on row t alone. The sums over rows are taken in fixed
+// groups, so no result depends on the number of threads, bit for bit. Callable from any thread;
+// runs on the context's team. T = 0 is allowed.
+void LayerNormBackward(const Context& context, MatrixView<const float> x,
+                       const LayerNormWeights& weights, MatrixView<const float> g,
+                       const LayerNormGradients& gradients);
+
 namespace reference {
 void ResidualLayerNorm(MatrixView<const float> h, MatrixView<float> residual,
                        const LayerNormWeights& weights, MatrixView<float> y);
+// Computes in fp64 and rounds once.
+void LayerNormBackward(MatrixView<const float> x, const LayerNormWeights& weights,
+                       MatrixView<const float> g, const LayerNormGradients& gradients);
 }  // namespace reference
 
 }  // namespace whipsnake::kernels

@@ -28,11 +28,26 @@ void ResidualRmsNorm(const Context& context, MatrixView<const float> h, MatrixVi
 void ResidualRmsNorm(const Context& context, MatrixView<const float> h, MatrixView<float> residual,
                      const float* gamma, float epsilon, MatrixView<int8_t> y);
 
+// The derivatives of y. x = r + h is the residual after the addition, g = ∂L/∂y. With
+// rstd = 1 / sqrt(mean(x²) + epsilon), x̂ = x · rstd and k = g ∘ gamma:
+//
+//   gx += rstd · (k - x̂ · mean(k ∘ x̂));  ggamma += Σ_t g[t] ∘ x̂[t]
+//
+// rstd is computed again from x. gx[T,D] may not alias x or g; ggamma[D], or null if it is not
+// wanted. All fp32. Row t of gx depends on row t alone. The sum over rows is taken in fixed groups,
+// so no result depends on the number of threads, bit for bit. Callable from any thread; runs on the
+// context's team. T = 0 is allowed.
+void RmsNormBackward(const Context& context, MatrixView<const float> x, const float* gamma,
+                     float epsilon, MatrixView<const float> g, MatrixView<float> gx, float* ggamma);
+
 namespace reference {
 void ResidualRmsNorm(MatrixView<const float> h, MatrixView<float> residual, const float* gamma,
                      float epsilon, MatrixView<float> y);
 void ResidualRmsNorm(MatrixView<const float> h, MatrixView<float> residual, const float* gamma,
                      float epsilon, MatrixView<int8_t> y);
+// Computes in fp64 and rounds once.
+void RmsNormBackward(MatrixView<const float> x, const float* gamma, float epsilon,
+                     MatrixView<const float> g, MatrixView<float> gx, float* ggamma);
 }  // namespace reference
 
 }  // namespace whipsnake::kernels

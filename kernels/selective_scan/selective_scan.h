@@ -48,6 +48,46 @@ struct SelectiveScanOperands {
 void SelectiveScan(const Context& context, std::span<const ScanRun> runs,
                    const SelectiveScanOperands& operands);
 
+// The scan for training: of whole sequences, which start from a state of zeros. It keeps the state
+// before every kScanChunk-th token, from which the backward pass computes the others again, one
+// chunk at a time; so no [T,N,E] array exists.
+inline constexpr int64_t kScanChunk = 64;
+
+// The number of chunks of the sequences: Σ ceil(length / kScanChunk).
+int64_t ScanChunks(std::span<const RowRange> sequences);
+
+// y as by SelectiveScan(), bit for bit. states[chunks,N,E] receives the state before each chunk, in
+// the order of the sequences. y may not alias x, delta or z, which the backward pass needs.
+void SelectiveScanForTraining(const Context& context, std::span<const RowRange> sequences,
+                              const SelectiveScanOperands& operands, float* states);
+
+// The derivatives of y, given g = ∂L/∂y. With s = SiLU(z), p = Σ_n h c + d x (so y = p s) and
+// q[t] = g[t] s[t], going backwards over the tokens of a sequence with u, the derivative for h[t]:
+//
+//   u[n,e] = q[t,e] c[t,n] + exp(Δ[t+1,e] a[n,e]) u'[n,e]          (u' of token t+1; 0 at the end)
+//   gz[t,e] = g p SiLU'(z);  gc[t,n] = Σ_e q h[n,e];  gb[t,n] = Σ_e u Δ x
+//   gx[t,e] = q d + Δ Σ_n u b;  gd[e] += Σ_t q x;  ga[n,e] += Σ_t u Δ exp(Δ a) h[t-1]
+//   gΔ[t,e] = Σ_n u (a exp(Δ a) h[t-1] + x b);  gdelta = gΔ σ(delta + delta_bias)
+//   gdelta_bias[e] += Σ_t gdelta[t,e]
+//
+// σ is 1 where softplus is the identity. Matrices are overwritten; vectors are added to, and are
+// null if they are not wanted. All fp32; no output may alias another operand.
+struct SelectiveScanGradients {
+  MatrixView<float> x;          // [T,E]
+  MatrixView<float> delta;      // [T,E]
+  MatrixView<float> b, c;       // [T,N]
+  MatrixView<float> z;          // [T,E]
+  float* delta_bias = nullptr;  // [E]
+  float* a = nullptr;           // [N,E]
+  float* d = nullptr;           // [E]
+};
+// `states` are those that SelectiveScanForTraining() kept; operands.y is not used. Threads split
+// the channels, and the sums over channels are taken in fixed groups, so no result depends on the
+// number of threads, bit for bit. Callable from any thread; runs on the context's team.
+void SelectiveScanBackward(const Context& context, std::span<const RowRange> sequences,
+                           const SelectiveScanOperands& operands, const float* states,
+                           MatrixView<const float> g, const SelectiveScanGradients& gradients);
+
 // The scan of Quamba (arXiv 2410.13229, section 4): inputs are codes, the arithmetic is fp32 as
 // above, and the state may have a narrower type than fp32.
 //
@@ -95,6 +135,10 @@ void SelectiveScan(const Context& context, std::span<const QuantizedScanRun> run
 namespace reference {
 void SelectiveScan(std::span<const QuantizedScanRun> runs, const QuantizedScanOperands& operands);
 void SelectiveScan(std::span<const ScanRun> runs, const SelectiveScanOperands& operands);
+// Computes in fp64, without kept states, and rounds once.
+void SelectiveScanBackward(std::span<const RowRange> sequences,
+                           const SelectiveScanOperands& operands, MatrixView<const float> g,
+                           const SelectiveScanGradients& gradients);
 }  // namespace reference
 
 }  // namespace whipsnake::kernels

@@ -1,0 +1,1 @@
+#include "kernels/sequence_attention/sequence_attention.h"

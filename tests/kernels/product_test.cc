@@ -1,0 +1,1 @@
+#include "kernels/product/product.h"
