@@ -19,6 +19,10 @@ absl::StatusOr<std::string> ReadArchitecture(JsonObjectReader& reader);
 // from ReadArchitecture.
 absl::Status CheckArchitecture(JsonObjectReader& reader, std::string_view expected);
 
+// Returns the number of labels of a sequence classifier, whose "architectures" have the name
+// `classifier`; 0 for other models.
+int64_t ReadLabels(JsonObjectReader& reader, std::string_view classifier);
+
 }  // namespace whipsnake::engine
 
 #endif  // WHIPSNAKE_ENGINE_MODELS_ARCHITECTURE_H_

@@ -42,6 +42,14 @@ absl::Status CheckArchitecture(JsonObjectReader& reader, std::string_view expect
       absl::StrCat("model_type: ", Quoted(architecture), " seen, expected ", Quoted(expected)));
 }
 
+int64_t ReadLabels(JsonObjectReader& reader, std::string_view classifier) {
+  constexpr int64_t kMaxLabels = int64_t{1} << 16;
+  if (!reader["architectures"].ListContains(classifier)) return 0;
+  if (reader.Has("num_labels")) return reader.Integer("num_labels", 2, 1, kMaxLabels);
+  const auto named = static_cast<int64_t>(reader.Object("id2label").value().size());
+  return named > 0 ? named : 2;  // transformers' default
+}
+
 absl::StatusOr<ModelConfig> ParseModelConfig(std::string_view text) {
   ASSIGN_OR_RETURN(const nlohmann::json document, ParseJsonObject(text));
   JsonObjectReader reader(document);

@@ -27,6 +27,8 @@ struct Conversion;
 struct QuantizationReport;
 struct QuantizationInputs;
 struct Recipe;
+struct TrainableLayers;
+class TrainableParameters;
 
 struct Family {
   // The "model_type" of config.json, which also names the architecture in messages and metrics.
@@ -67,6 +69,19 @@ struct Family {
                                                    std::optional<float> epsilon,
                                                    const std::string& out);
   std::string_view fixed_activation;
+
+  // Makes the layers of a model in training over its parameters, which are those of parameters().
+  // `dropout` replaces all dropout probabilities of the config. Null if the family's models cannot
+  // be trained; the two functions below are then null too.
+  absl::StatusOr<TrainableLayers> (*make_trainable)(const ModelConfig& config,
+                                                    std::optional<float> dropout,
+                                                    TrainableParameters& parameters) = nullptr;
+  // The name of the parameter's tensor in a checkpoint, which may leave out a prefix or use an
+  // older name.
+  std::string (*stored_name)(const Checkpoint& checkpoint,
+                             const ParameterSpec& parameter) = nullptr;
+  // Whether a checkpoint may have the tensor though the model has no such parameter.
+  bool (*ignores_tensor)(std::string_view name) = nullptr;
 };
 
 // All families, in the order in which messages name them.

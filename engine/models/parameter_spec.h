@@ -22,6 +22,8 @@ struct ParameterSpec {
   std::vector<int64_t> shape;  // in the checkpoint
   ParameterRole role = ParameterRole::kMatrix;
   Distribution initial;  // of a fresh model
+  // Whether a checkpoint may lack it: a head for a new task, or a number with a default.
+  bool may_be_missing = false;
 
   int64_t elements() const { return ElementCount(shape); }
 };

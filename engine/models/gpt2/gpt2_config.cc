@@ -24,7 +24,6 @@ constexpr int64_t kMaxPositions = int64_t{1} << 20;
 constexpr int64_t kMaxWidth = int64_t{1} << 16;
 constexpr int64_t kMaxInnerWidth = int64_t{1} << 18;
 constexpr int64_t kMaxLayers = 4096;
-constexpr int64_t kMaxLabels = int64_t{1} << 16;
 
 Activation ReadActivation(JsonObjectReader& reader) {
   const auto activation = ParseActivation(reader.Text("activation_function", "gelu_new"));
@@ -32,12 +31,9 @@ Activation ReadActivation(JsonObjectReader& reader) {
   return activation.value_or(Activation::kGeluNew);
 }
 
-// The number of labels of a sequence classifier; 0 for a language model.
-int64_t ReadLabels(JsonObjectReader& reader) {
-  if (!reader["architectures"].ListContains("GPT2ForSequenceClassification")) return 0;
-  if (reader.Has("num_labels")) return reader.Integer("num_labels", 2, 1, kMaxLabels);
-  const auto named = static_cast<int64_t>(reader.Object("id2label").value().size());
-  return named > 0 ? named : 2;  // transformers' default
+// Up to 0.99, because the kept elements are divided by 1 - p.
+float ReadDropout(JsonObjectReader& reader, const char* key) {
+  return static_cast<float>(reader.Number(key, 0.1, 0, 0.99));
 }
 
 absl::StatusOr<TransformerQuantization> ReadQuantization(const JsonView& object) {
@@ -83,7 +79,10 @@ Gpt2Config ReadConfig(JsonObjectReader& reader) {
   if (reader.Boolean("add_cross_attention", false)) {
     reader.Reject("add_cross_attention", "false");
   }
-  config.labels = ReadLabels(reader);
+  config.labels = ReadLabels(reader, "GPT2ForSequenceClassification");
+  config.embedding_dropout = ReadDropout(reader, "embd_pdrop");
+  config.attention_dropout = ReadDropout(reader, "attn_pdrop");
+  config.residual_dropout = ReadDropout(reader, "resid_pdrop");
   config.eos_token_ids = ReadTokenIds(reader, "eos_token_id", {50256});
   config.initializer_deviation = reader.Number("initializer_range", 0.02, 0, 1e3);
   return config;

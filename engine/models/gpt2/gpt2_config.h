@@ -42,6 +42,8 @@ struct Gpt2Config {
   // The number of labels of a sequence classifier, whose head replaces the language-model head; 0
   // for a language model.
   int64_t labels = 0;
+  // Probabilities of dropout in training: of embeddings, attention weights and layers' outputs.
+  float embedding_dropout = 0.1f, attention_dropout = 0.1f, residual_dropout = 0.1f;
   std::vector<int32_t> eos_token_ids;
   double initializer_deviation = 0.02;  // standard deviation of fresh weights
   std::optional<TransformerQuantization> quantization;

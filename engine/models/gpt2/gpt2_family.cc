@@ -5,7 +5,9 @@
 #include "engine/models/gpt2/gpt2_config.h"
 #include "engine/models/gpt2/gpt2_convert.h"
 #include "engine/models/gpt2/gpt2_job.h"
+#include "engine/models/gpt2/gpt2_names.h"
 #include "engine/models/gpt2/gpt2_parameters.h"
+#include "engine/models/gpt2/trainable_gpt2.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -37,6 +39,16 @@ std::vector<ParameterSpec> Parameters(const ModelConfig& config) {
   return Gpt2Parameters(config.As<Gpt2Config>());
 }
 
+absl::StatusOr<TrainableLayers> MakeTrainable(const ModelConfig& config,
+                                              std::optional<float> dropout,
+                                              TrainableParameters& parameters) {
+  return MakeTrainableGpt2(config.As<Gpt2Config>(), dropout, parameters);
+}
+
+std::string StoredName(const Checkpoint& checkpoint, const ParameterSpec& parameter) {
+  return Gpt2StoredName(checkpoint, parameter.name);
+}
+
 absl::Status AnyRecipe(const Recipe&, const ModelConfig&) { return absl::OkStatus(); }
 
 absl::StatusOr<Conversion> Convert(const std::string& directory, const ModelConfig& config,
@@ -59,6 +71,9 @@ constinit const Family kGpt2Family = {
     .quantize = QuantizeGpt2,
     .convert_activation = Convert,
     .fixed_activation = {},
+    .make_trainable = MakeTrainable,
+    .stored_name = StoredName,
+    .ignores_tensor = IsIgnoredTensor,
 };
 
 }  // namespace whipsnake::engine

@@ -11,6 +11,20 @@ std::string Gpt2Prefix(const Checkpoint& checkpoint) {
   return found != tensors.end() && found->first.starts_with(prefix) ? prefix : "";
 }
 
+std::string Gpt2StoredName(const Checkpoint& checkpoint, std::string_view parameter) {
+  constexpr std::string_view kPrefix = "transformer.";
+  std::string name(parameter);
+  if (parameter.starts_with(kPrefix)) {
+    name = Gpt2Prefix(checkpoint) + name.substr(kPrefix.size());
+  }
+  if (!IsEpsilon(name)) return name;
+  const std::string module = name.substr(0, name.rfind('.'));
+  for (const char* end : kEpsilonNames) {
+    if (checkpoint.Contains(module + end)) return module + end;
+  }
+  return name;
+}
+
 const TransformerNames& Gpt2BlockNames() {
   static const TransformerNames* const names = new TransformerNames{
       .attention_norm = "ln_1",

@@ -14,6 +14,9 @@ namespace whipsnake::engine {
 // Returns the prefix of the checkpoint's tensor names: "transformer." or "".
 std::string Gpt2Prefix(const Checkpoint& checkpoint);
 
+// The name in the checkpoint of the tensor of a parameter that is named as in Gpt2Parameters().
+std::string Gpt2StoredName(const Checkpoint& checkpoint, std::string_view parameter);
+
 // The names of a block's modules.
 const TransformerNames& Gpt2BlockNames();
 

@@ -33,7 +33,11 @@ void AddLayer(const Gpt2Config& config, int64_t layer, std::vector<ParameterSpec
   AddProduct(h + "mlp.c_fc", d, F, deviation, parameters);
   if (config.activation == kernels::Activation::kCRRelu) {
     const float epsilon = config.crrelu_epsilon_init.value_or(0.01f);
-    parameters.push_back({h + "mlp.act.lr", {1}, Role::kScalar, Constant(epsilon)});
+    parameters.push_back({h + "mlp.act.lr",
+                          {1},
+                          Role::kScalar,
+                          Constant(epsilon),
+                          config.crrelu_epsilon_init.has_value()});
   }
   AddProduct(h + "mlp.c_proj", F, d, rescaled, parameters);
 }
@@ -49,7 +53,7 @@ std::vector<ParameterSpec> Gpt2Parameters(const Gpt2Config& config) {
   for (int64_t layer = 0; layer < config.layers; ++layer) AddLayer(config, layer, parameters);
   AddNorm("transformer.ln_f", d, parameters);
   if (config.labels > 0) {
-    parameters.push_back({"score.weight", {config.labels, d}, Role::kMatrix, normal});
+    parameters.push_back({"score.weight", {config.labels, d}, Role::kMatrix, normal, true});
   } else if (!config.tie_embeddings) {
     parameters.push_back({"lm_head.weight", {V, d}, Role::kMatrix, normal});
   }

@@ -40,24 +40,25 @@ absl::StatusOr<MambaTypes> ChooseTypes(const MambaConfig& config, const ModelOpt
       .state = {.conv = DType::kI8, .scan = options.state_type.value_or(DType::kF32)}};
 }
 
-// Only this name differs between the original and the Hugging Face layout.
-std::string EmbeddingName(const Checkpoint& checkpoint) {
-  const std::string original = "backbone.embedding.weight";
-  const bool is_original =
-      checkpoint.Contains(original) || checkpoint.Contains(CodesName(original));
-  return is_original ? original : "backbone.embeddings.weight";
-}
-
 LanguageHead::Shape HeadShape(const MambaConfig& config, const MambaTypes& types,
                               const std::string& table) {
-  return {.outputs = config.vocab_size,
-          .norm = {NormKind::kRms, config.hidden_size, config.norm_epsilon},
-          .norm_name = "backbone.norm_f",
-          .weight_name = config.tie_embeddings ? table : "lm_head.weight",
-          .tied = config.tie_embeddings,
-          .type = types.table,
-          .inputs = types.table == DType::kI8 ? Inputs::kStaticCodes : Inputs::kFloats,
-          .batch_invariant = config.quantization.has_value()};
+  LanguageHead::Shape shape = {
+      .outputs = config.vocab_size,
+      .norm = {NormKind::kRms, config.hidden_size, config.norm_epsilon},
+      .norm_name = "backbone.norm_f",
+      .weight_name = config.tie_embeddings ? table : "lm_head.weight",
+      .tied = config.tie_embeddings,
+      .type = types.table,
+      .inputs = types.table == DType::kI8 ? Inputs::kStaticCodes : Inputs::kFloats,
+      .batch_invariant = config.quantization.has_value()};
+  if (config.labels == 0) return shape;
+  // A classifier's head is small and stays in fp32.
+  shape.outputs = config.labels;
+  shape.weight_name = "score.weight";
+  shape.tied = false;
+  shape.type = DType::kF32;
+  shape.inputs = Inputs::kFloats;
+  return shape;
 }
 
 absl::StatusOr<BlockModelWeights> LoadWeights(WeightLoader& loader, const MambaConfig& config,
@@ -65,7 +66,7 @@ absl::StatusOr<BlockModelWeights> LoadWeights(WeightLoader& loader, const MambaC
                                               const MambaStateLayout& states,
                                               MambaObserver* observer) {
   BlockModelWeights weights;
-  const std::string table = EmbeddingName(loader.checkpoint());
+  const std::string table = MambaEmbeddingName(loader.checkpoint());
   ASSIGN_OR_RETURN(weights.embedding, Embedding::Load(loader, table, config.vocab_size,
                                                       config.hidden_size, types.table));
   for (int64_t i = 0; i < config.layers; ++i) {
@@ -83,6 +84,13 @@ absl::StatusOr<BlockModelWeights> LoadWeights(WeightLoader& loader, const MambaC
 
 }  // namespace
 
+std::string MambaEmbeddingName(const Checkpoint& checkpoint) {
+  const std::string original = "backbone.embedding.weight";
+  const bool is_original =
+      checkpoint.Contains(original) || checkpoint.Contains(CodesName(original));
+  return is_original ? original : "backbone.embeddings.weight";
+}
+
 absl::StatusOr<std::unique_ptr<Model>> MakeMamba(const MambaConfig& config,
                                                  std::shared_ptr<const Checkpoint> checkpoint,
                                                  const ModelOptions& options,
@@ -94,6 +102,7 @@ absl::StatusOr<std::unique_ptr<Model>> MakeMamba(const MambaConfig& config,
   spec.info.architecture = "mamba";
   spec.info.scheme = types.scheme;
   spec.info.vocab_size = config.vocab_size;
+  spec.info.labels = config.labels;
   spec.info.parameters = CountParameters(MambaParameters(config));
   spec.description = absl::StrCat("a Mamba of ", config.layers, " layers");
   spec.hidden_size = config.hidden_size;

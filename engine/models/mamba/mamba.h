@@ -3,6 +3,7 @@
 #define WHIPSNAKE_ENGINE_MODELS_MAMBA_MAMBA_H_
 
 #include <memory>
+#include <string>
 
 #include "absl/status/statusor.h"
 #include "engine/checkpoint/checkpoint.h"
@@ -11,6 +12,10 @@
 #include "engine/models/model.h"
 
 namespace whipsnake::engine {
+
+// Returns the name of the embedding's table in the checkpoint. Only this name differs between the
+// original and the Hugging Face layout.
+std::string MambaEmbeddingName(const Checkpoint& checkpoint);
 
 // Makes the model of a config and a checkpoint, with float weights or, if config.quantization is
 // set, with codes. Errors as from LoadModel(). The observer, which may be null, sees the values

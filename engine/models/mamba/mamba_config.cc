@@ -77,6 +77,7 @@ MambaConfig ReadHuggingFaceForm(JsonObjectReader& reader) {
   config.use_bias = reader.Boolean("use_bias", false);
   config.use_conv_bias = reader.Boolean("use_conv_bias", true);
   config.tie_embeddings = reader.Boolean("tie_word_embeddings", true);
+  config.labels = ReadLabels(reader, "MambaForSequenceClassification");
   config.eos_token_ids = ReadTokenIds(reader, "eos_token_id", {0});
   if (reader.Text("hidden_act", "silu") != "silu") reader.Reject("hidden_act", "\"silu\"");
 

@@ -45,6 +45,10 @@ struct MambaConfig {
   // The original state-spaces form, whose checkpoints have the name backbone.embedding instead of
   // Hugging Face's backbone.embeddings.
   bool original_form = false;
+  // The number of labels of a sequence classifier, whose head replaces the language-model head and
+  // reads the last token; 0 for a language model. Hugging Face has no such model: its architecture
+  // is named "MambaForSequenceClassification" here.
+  int64_t labels = 0;
   std::vector<int32_t> eos_token_ids;
   std::optional<QuantizationConfig> quantization;  // unset if the checkpoint holds floats
 

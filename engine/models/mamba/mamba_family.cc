@@ -6,6 +6,7 @@
 #include "engine/models/mamba/mamba_config.h"
 #include "engine/models/mamba/mamba_job.h"
 #include "engine/models/mamba/mamba_parameters.h"
+#include "engine/models/mamba/trainable_mamba.h"
 #include "kernels/hadamard/hadamard.h"
 
 namespace whipsnake::engine {
@@ -34,6 +35,17 @@ absl::StatusOr<std::unique_ptr<Model>> Make(const ModelConfig& config,
 
 std::vector<ParameterSpec> Parameters(const ModelConfig& config) {
   return MambaParameters(config.As<MambaConfig>());
+}
+
+absl::StatusOr<TrainableLayers> MakeTrainable(const ModelConfig& config,
+                                              std::optional<float> /*dropout*/,
+                                              TrainableParameters& parameters) {
+  return MakeTrainableMamba(config.As<MambaConfig>(), parameters);
+}
+
+std::string StoredName(const Checkpoint& checkpoint, const ParameterSpec& parameter) {
+  return parameter.role == ParameterRole::kEmbedding ? MambaEmbeddingName(checkpoint)
+                                                     : parameter.name;
 }
 
 absl::Status CheckWidth(const char* key, int64_t width, const char* rotation) {
@@ -68,6 +80,9 @@ constinit const Family kMambaFamily = {
     .quantize = QuantizeMamba,
     .convert_activation = nullptr,
     .fixed_activation = "a Mamba has no activation to exchange: its SiLU is part of the gate",
+    .make_trainable = MakeTrainable,
+    .stored_name = StoredName,
+    .ignores_tensor = [](std::string_view) { return false; },
 };
 
 }  // namespace whipsnake::engine

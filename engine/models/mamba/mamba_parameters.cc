@@ -72,7 +72,9 @@ std::vector<ParameterSpec> MambaParameters(const MambaConfig& config) {
        Normal(config.initialization.embedding_deviation)});
   for (int64_t layer = 0; layer < config.layers; ++layer) AddLayer(config, layer, parameters);
   parameters.push_back({"backbone.norm_f.weight", {d}, Role::kNormScale, Constant(1)});
-  if (!config.tie_embeddings) {
+  if (config.labels > 0) {
+    parameters.push_back({"score.weight", {config.labels, d}, Role::kMatrix, UniformOf(d), true});
+  } else if (!config.tie_embeddings) {
     parameters.push_back({"lm_head.weight", {V, d}, Role::kMatrix, UniformOf(d)});
   }
   return parameters;

@@ -1,0 +1,59 @@
+#include "engine/layers/training/trainable_embedding.h"
+
+#include <vector>
+
+#include "engine/base/status.h"
+#include "kernels/embedding/embedding.h"
+
+namespace whipsnake::engine {
+namespace {
+
+std::vector<kernels::EmbeddingRun> RunsOf(const TrainingPass& pass,
+                                          std::span<const int32_t> tokens) {
+  std::vector<kernels::EmbeddingRun> runs;
+  runs.reserve(pass.sequences.size());
+  for (const kernels::RowRange& sequence : pass.sequences) {
+    runs.push_back({tokens.subspan(sequence.begin, sequence.length), 0});
+  }
+  return runs;
+}
+
+}  // namespace
+
+absl::StatusOr<TrainableEmbedding> TrainableEmbedding::Make(TrainableParameters& parameters,
+                                                            const std::string& tokens,
+                                                            const std::string& positions,
+                                                            float dropout, int64_t site) {
+  TrainableEmbedding embedding;
+  ASSIGN_OR_RETURN(embedding.tokens_, parameters.Use(tokens));
+  if (!positions.empty()) {
+    ASSIGN_OR_RETURN(embedding.positions_, parameters.Use(positions));
+  }
+  embedding.dropout_ = dropout;
+  embedding.site_ = site;
+  return embedding;
+}
+
+absl::StatusOr<Tensor> TrainableEmbedding::Forward(TrainingPass& pass,
+                                                   std::span<const int32_t> tokens) const {
+  const int64_t V = tokens_->shape[0], d = tokens_->shape[1];
+  ASSIGN_OR_RETURN(Tensor rows, pass.New(std::ssize(tokens), d));
+  const kernels::EmbeddingTables tables{
+      .tokens = {tokens_->data(), {kernels::DType::kF32}, V, d},
+      .positions = positions_ != nullptr ? positions_->data() : nullptr};
+  kernels::Embed(pass.context, RunsOf(pass, tokens), tables, *rows);
+  kernels::Dropout(pass.context, pass.Mask(site_, dropout_), *rows, *rows);
+  return rows;
+}
+
+absl::Status TrainableEmbedding::Backward(TrainingPass& pass, std::span<const int32_t> tokens,
+                                          kernels::MatrixView<float> g) const {
+  kernels::Dropout(pass.context, pass.Mask(site_, dropout_), g, g);
+  ASSIGN_OR_RETURN(float* const gtokens, pass.gradients->SumOf(tokens_));
+  ASSIGN_OR_RETURN(float* const gpositions, pass.gradients->SumOf(positions_));
+  kernels::EmbedBackward(pass.context, RunsOf(pass, tokens), g, gtokens, gpositions);
+  RETURN_IF_ERROR(pass.gradients->Added(tokens_));
+  return pass.gradients->Added(positions_);
+}
+
+}  // namespace whipsnake::engine

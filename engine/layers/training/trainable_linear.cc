@@ -1,0 +1,83 @@
+#include "engine/layers/training/trainable_linear.h"
+
+#include "engine/base/status.h"
+#include "kernels/product/product.h"
+
+namespace whipsnake::engine {
+
+using kernels::MatrixView;
+using kernels::ProductOperand;
+
+absl::StatusOr<TrainableLinear> TrainableLinear::Make(TrainableParameters& parameters,
+                                                      const std::string& name, const Shape& shape) {
+  TrainableLinear linear;
+  ASSIGN_OR_RETURN(linear.weight_, parameters.Use(name + ".weight"));
+  if (shape.bias) {
+    ASSIGN_OR_RETURN(linear.bias_, parameters.Use(name + ".bias"));
+  }
+  linear.transposed_ = shape.transposed;
+  return linear;
+}
+
+absl::StatusOr<TrainableLinear> TrainableLinear::OfWeight(TrainableParameters& parameters,
+                                                          const std::string& name) {
+  TrainableLinear linear;
+  ASSIGN_OR_RETURN(linear.weight_, parameters.Use(name));
+  return linear;
+}
+
+int64_t TrainableLinear::outputs() const { return weight_->shape[transposed_ ? 1 : 0]; }
+
+absl::Status TrainableLinear::Forward(TrainingPass& pass, const Tensor& x,
+                                      MatrixView<float> y) const {
+  if (weight_->trains) pass.store->Save(TensorClass::kProductInput, x);
+  Multiply(pass, *x, y);
+  return absl::OkStatus();
+}
+
+absl::Status TrainableLinear::Backward(TrainingPass& pass, MatrixView<const float> g,
+                                       MatrixView<float> gx, bool accumulate) const {
+  const Tensor x = weight_->trains ? pass.store->Take() : Tensor();
+  if (!gx.empty()) MultiplyBackward(pass, g, gx, accumulate);
+  RETURN_IF_ERROR(AddGradients(pass, *x, g));
+  return AddedGradients(pass);
+}
+
+void TrainableLinear::Multiply(const TrainingPass& pass, MatrixView<const float> x,
+                               MatrixView<float> y) const {
+  const ProductOperand w = weight_->operand();
+  kernels::Product(pass.context, pass.arithmetic,
+                   {.a = x,
+                    .b = transposed_ ? w : w.Transposed(),
+                    .bias = bias_ != nullptr ? bias_->data() : nullptr,
+                    .c = y});
+}
+
+void TrainableLinear::MultiplyBackward(const TrainingPass& pass, MatrixView<const float> g,
+                                       MatrixView<float> gx, bool accumulate) const {
+  const ProductOperand w = weight_->operand();
+  kernels::Product(
+      pass.context, pass.arithmetic,
+      {.a = g, .b = transposed_ ? w.Transposed() : w, .accumulate = accumulate, .c = gx});
+}
+
+absl::Status TrainableLinear::AddGradients(TrainingPass& pass, MatrixView<const float> x,
+                                           MatrixView<const float> g) const {
+  if (weight_->trains) {
+    ASSIGN_OR_RETURN(const Gradients::Target gw, pass.gradients->Of(*weight_));
+    const ProductOperand left = transposed_ ? x : g, right = transposed_ ? g : x;
+    kernels::Product(
+        pass.context, pass.arithmetic,
+        {.a = left.Transposed(), .b = right, .accumulate = gw.accumulate, .c = gw.matrix});
+  }
+  ASSIGN_OR_RETURN(float* const gb, pass.gradients->SumOf(bias_));
+  if (gb != nullptr) kernels::AddColumnSums(pass.context, g, gb);
+  return absl::OkStatus();
+}
+
+absl::Status TrainableLinear::AddedGradients(TrainingPass& pass) const {
+  RETURN_IF_ERROR(pass.gradients->Added(weight_));
+  return pass.gradients->Added(bias_);
+}
+
+}  // namespace whipsnake::engine

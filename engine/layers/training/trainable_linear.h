@@ -1,0 +1,58 @@
+// A linear layer in training, y = W x + b.
+//
+// Letters: T rows (tokens), N outputs, K inputs.
+#ifndef WHIPSNAKE_ENGINE_LAYERS_TRAINING_TRAINABLE_LINEAR_H_
+#define WHIPSNAKE_ENGINE_LAYERS_TRAINING_TRAINABLE_LINEAR_H_
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "engine/layers/training/trainable_parameter.h"
+#include "engine/layers/training/training_pass.h"
+#include "kernels/matrix.h"
+
+namespace whipsnake::engine {
+
+class TrainableLinear {
+ public:
+  struct Shape {
+    bool bias = true;
+    bool transposed = false;  // whether the weight is stored as [K,N], as in GPT-2's Conv1D
+  };
+
+  // Takes the parameters `name` + ".weight" and, with a bias, ".bias".
+  static absl::StatusOr<TrainableLinear> Make(TrainableParameters& parameters,
+                                              const std::string& name, const Shape& shape);
+  // Takes a weight [N,K] alone, such as a tied embedding.
+  static absl::StatusOr<TrainableLinear> OfWeight(TrainableParameters& parameters,
+                                                  const std::string& name);
+
+  // y[T,N] = W x + b, for x[T,K]. Saves x if the weight trains.
+  absl::Status Forward(TrainingPass& pass, const Tensor& x, kernels::MatrixView<float> y) const;
+  // Given g[T,N] = ∂L/∂y: gx[T,K] = g W, or gx += g W if `accumulate`; and adds the gradients of W
+  // and b. gx may be empty if it is not wanted, and may not alias g.
+  absl::Status Backward(TrainingPass& pass, kernels::MatrixView<const float> g,
+                        kernels::MatrixView<float> gx, bool accumulate = false) const;
+
+  // The parts of these, for a caller that keeps x itself and multiplies one block of rows after
+  // another. AddedGradients() comes after the last block.
+  void Multiply(const TrainingPass& pass, kernels::MatrixView<const float> x,
+                kernels::MatrixView<float> y) const;
+  void MultiplyBackward(const TrainingPass& pass, kernels::MatrixView<const float> g,
+                        kernels::MatrixView<float> gx, bool accumulate = false) const;
+  absl::Status AddGradients(TrainingPass& pass, kernels::MatrixView<const float> x,
+                            kernels::MatrixView<const float> g) const;
+  absl::Status AddedGradients(TrainingPass& pass) const;
+
+  int64_t outputs() const;
+
+ private:
+  TrainableParameter* weight_ = nullptr;
+  TrainableParameter* bias_ = nullptr;  // null without a bias
+  bool transposed_ = false;
+};
+
+}  // namespace whipsnake::engine
+
+#endif  // WHIPSNAKE_ENGINE_LAYERS_TRAINING_TRAINABLE_LINEAR_H_

@@ -1,0 +1,247 @@
+#include "engine/layers/training/trainable_transformer_block.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "engine/base/status.h"
+#include "engine/layers/training/trainable_linear.h"
+#include "engine/layers/training/trainable_norm.h"
+#include "kernels/activation/activation.h"
+#include "kernels/dropout/dropout.h"
+#include "kernels/optimizer/optimizer.h"
+#include "kernels/sequence_attention/sequence_attention.h"
+
+namespace whipsnake::engine {
+namespace {
+
+using kernels::MatrixView;
+
+class TrainableTransformerBlock : public TrainableBlock {
+ public:
+  TrainableTransformerBlock(const TransformerBlockConfig& config, int64_t heads,
+                            const TransformerDropout& dropout, int64_t first_site)
+      : config_(config), heads_(heads), dropout_(dropout), first_site_(first_site) {}
+
+  absl::Status Make(TrainableParameters& parameters, const std::string& prefix);
+
+  absl::StatusOr<Tensor> Forward(TrainingPass& pass, Tensor x) const override {
+    ASSIGN_OR_RETURN(x, Sublayer(pass, attention_norm_, kAttentionOutput, x,
+                                 [&](const Tensor& u) { return Attend(pass, u); }));
+    return Sublayer(pass, feed_forward_norm_, kFeedForwardOutput, x,
+                    [&](const Tensor& u) { return FeedForward(pass, u); });
+  }
+
+  absl::Status Backward(TrainingPass& pass, MatrixView<float> g) const override {
+    RETURN_IF_ERROR(SublayerBackward(
+        pass, feed_forward_norm_, kFeedForwardOutput, g,
+        [&](Tensor gout, MatrixView<float> gu) { return FeedForwardBackward(pass, gout, gu); }));
+    return SublayerBackward(
+        pass, attention_norm_, kAttentionOutput, g,
+        [&](Tensor gout, MatrixView<float> gu) { return AttendBackward(pass, gout, gu); });
+  }
+
+ private:
+  // Sites of dropout, from first_site_ on.
+  enum Site { kAttentionWeights, kAttentionOutput, kFeedForwardOutput };
+
+  kernels::DropoutMask Mask(const TrainingPass& pass, Site site) const {
+    return pass.Mask(first_site_ + site,
+                     site == kAttentionWeights ? dropout_.attention : dropout_.residual);
+  }
+
+  // x + dropout(layer(norm(x))), or norm(x + dropout(layer(x))) if the norms come after the layers.
+  template <typename Layer>
+  absl::StatusOr<Tensor> Sublayer(TrainingPass& pass, const TrainableNorm& norm, Site site,
+                                  const Tensor& x, const Layer& layer) const;
+  // Replaces g, the derivative for the sublayer's output, by that for its input.
+  // layer_backward(gout, gu) writes the derivative for the layer's input to gu.
+  template <typename LayerBackward>
+  absl::Status SublayerBackward(TrainingPass& pass, const TrainableNorm& norm, Site site,
+                                MatrixView<float> g, const LayerBackward& layer_backward) const;
+
+  kernels::SequenceAttentionOperands AttentionOperands(const TrainingPass& pass,
+                                                       MatrixView<const float> qkv) const;
+  absl::StatusOr<Tensor> Attend(TrainingPass& pass, const Tensor& u) const;
+  absl::Status AttendBackward(TrainingPass& pass, const Tensor& gout, MatrixView<float> gu) const;
+  absl::StatusOr<Tensor> FeedForward(TrainingPass& pass, const Tensor& u) const;
+  absl::Status FeedForwardBackward(TrainingPass& pass, const Tensor& gout,
+                                   MatrixView<float> gu) const;
+
+  kernels::ActivationFunction Activation() const {
+    return {config_.activation.activation, epsilon_ != nullptr ? *epsilon_->data() : 0};
+  }
+
+  const TransformerBlockConfig config_;
+  const int64_t heads_;
+  const TransformerDropout dropout_;
+  const int64_t first_site_;
+  TrainableNorm attention_norm_, feed_forward_norm_;
+  std::vector<TrainableLinear> attention_inputs_;
+  TrainableLinear attention_output_, feed_forward_input_, feed_forward_output_;
+  TrainableParameter* epsilon_ = nullptr;  // CRReLU's, or null
+};
+
+absl::Status TrainableTransformerBlock::Make(TrainableParameters& parameters,
+                                             const std::string& prefix) {
+  const TransformerNames& names = config_.names;
+  const auto linear = [&](const std::string& name, bool bias) {
+    return TrainableLinear::Make(parameters, prefix + name, {bias, config_.transposed_weights});
+  };
+  const auto norm = [&](const std::string& name) {
+    return TrainableNorm::Make(parameters, prefix + name, NormKind::kLayer, config_.norm_epsilon);
+  };
+  ASSIGN_OR_RETURN(attention_norm_, norm(names.attention_norm));
+  for (const std::string& name : names.attention_inputs) {
+    ASSIGN_OR_RETURN(attention_inputs_.emplace_back(), linear(name, config_.attention_bias));
+  }
+  ASSIGN_OR_RETURN(attention_output_, linear(names.attention_output, config_.attention_bias));
+  ASSIGN_OR_RETURN(feed_forward_norm_, norm(names.feed_forward_norm));
+  ASSIGN_OR_RETURN(feed_forward_input_,
+                   linear(names.feed_forward_input, config_.feed_forward_bias));
+  ASSIGN_OR_RETURN(feed_forward_output_,
+                   linear(names.feed_forward_output, config_.feed_forward_bias));
+  if (config_.activation.activation == kernels::Activation::kCRRelu) {
+    ASSIGN_OR_RETURN(epsilon_, parameters.Use(prefix + names.activation + kEpsilonNames[0]));
+  }
+  return absl::OkStatus();
+}
+
+template <typename Layer>
+absl::StatusOr<Tensor> TrainableTransformerBlock::Sublayer(TrainingPass& pass,
+                                                           const TrainableNorm& norm, Site site,
+                                                           const Tensor& x,
+                                                           const Layer& layer) const {
+  const bool before = config_.norm_placement == NormPlacement::kBefore;
+  Tensor u = x;
+  if (before) {
+    ASSIGN_OR_RETURN(u, norm.Forward(pass, x));
+  }
+  ASSIGN_OR_RETURN(Tensor sum, layer(u));
+  kernels::AddDropout(pass.context, Mask(pass, site), *sum, *x, *sum);
+  if (before) return sum;
+  return norm.Forward(pass, sum);
+}
+
+template <typename LayerBackward>
+absl::Status TrainableTransformerBlock::SublayerBackward(
+    TrainingPass& pass, const TrainableNorm& norm, Site site, MatrixView<float> g,
+    const LayerBackward& layer_backward) const {
+  const bool before = config_.norm_placement == NormPlacement::kBefore;
+  ASSIGN_OR_RETURN(const Tensor gu, pass.New(g.rows, g.cols));
+  if (!before) {  // g becomes the derivative for the norm's input
+    std::copy_n(g.data, g.rows * g.cols, gu.data());
+    std::fill_n(g.data, g.rows * g.cols, 0.0f);
+    RETURN_IF_ERROR(norm.Backward(pass, *gu, g));
+  }
+  {
+    ASSIGN_OR_RETURN(Tensor gout, pass.New(g.rows, g.cols));
+    kernels::Dropout(pass.context, Mask(pass, site), g, *gout);
+    RETURN_IF_ERROR(layer_backward(std::move(gout), *gu));
+  }
+  if (before) return norm.Backward(pass, *gu, g);
+  kernels::Add(pass.context, gu.data(), g.rows * g.cols, g.data);
+  return absl::OkStatus();
+}
+
+kernels::SequenceAttentionOperands TrainableTransformerBlock::AttentionOperands(
+    const TrainingPass& pass, MatrixView<const float> qkv) const {
+  const int64_t d = config_.hidden_size;
+  return {.q = qkv.Columns(0, d),
+          .k = qkv.Columns(d, d),
+          .v = qkv.Columns(2 * d, d),
+          .heads = heads_,
+          .scale = config_.attention_scale,
+          .causal = config_.causal,
+          .dropout = Mask(pass, kAttentionWeights)};
+}
+
+// W_o attention(W_a u + b_a) + b_o
+absl::StatusOr<Tensor> TrainableTransformerBlock::Attend(TrainingPass& pass,
+                                                         const Tensor& u) const {
+  const int64_t T = u.rows(), d = config_.hidden_size;
+  ASSIGN_OR_RETURN(Tensor qkv, pass.New(T, 3 * d));
+  int64_t column = 0;
+  for (const TrainableLinear& input : attention_inputs_) {
+    RETURN_IF_ERROR(input.Forward(pass, u, qkv.view().Columns(column, input.outputs())));
+    column += input.outputs();
+  }
+  ASSIGN_OR_RETURN(const Tensor y, pass.New(T, d));
+  ASSIGN_OR_RETURN(Tensor row_sums, pass.New(T, heads_));
+  kernels::SequenceAttention(pass.context, pass.sequences, AttentionOperands(pass, *qkv), *y,
+                             row_sums.data());
+  pass.store->Save(TensorClass::kAttention, std::move(qkv));
+  pass.store->Save(TensorClass::kAttention, std::move(row_sums));
+  pass.store->Save(TensorClass::kAttention, y);
+  ASSIGN_OR_RETURN(Tensor out, pass.New(T, d));
+  RETURN_IF_ERROR(attention_output_.Forward(pass, y, *out));
+  return out;
+}
+
+absl::Status TrainableTransformerBlock::AttendBackward(TrainingPass& pass, const Tensor& gout,
+                                                       MatrixView<float> gu) const {
+  const int64_t T = gu.rows, d = config_.hidden_size;
+  ASSIGN_OR_RETURN(const Tensor gy, pass.New(T, d));
+  RETURN_IF_ERROR(attention_output_.Backward(pass, *gout, *gy));
+  ASSIGN_OR_RETURN(const Tensor gqkv, pass.New(T, 3 * d));
+  {
+    const Tensor y = pass.store->Take();
+    const Tensor row_sums = pass.store->Take();
+    const Tensor qkv = pass.store->Take();
+    kernels::SequenceAttentionBackward(pass.context, pass.sequences, AttentionOperands(pass, *qkv),
+                                       *y, row_sums.data(), *gy,
+                                       {.q = gqkv.view().Columns(0, d),
+                                        .k = gqkv.view().Columns(d, d),
+                                        .v = gqkv.view().Columns(2 * d, d)});
+  }
+  int64_t column = 3 * d;
+  for (auto input = attention_inputs_.rbegin(); input != attention_inputs_.rend(); ++input) {
+    column -= input->outputs();
+    RETURN_IF_ERROR(input->Backward(pass, gqkv.view().Columns(column, input->outputs()), gu,
+                                    /*accumulate=*/input != attention_inputs_.rbegin()));
+  }
+  return absl::OkStatus();
+}
+
+// W_2 f(W_1 u + b_1) + b_2
+absl::StatusOr<Tensor> TrainableTransformerBlock::FeedForward(TrainingPass& pass,
+                                                              const Tensor& u) const {
+  const int64_t T = u.rows(), F = config_.inner_size;
+  ASSIGN_OR_RETURN(Tensor inner, pass.New(T, F));
+  RETURN_IF_ERROR(feed_forward_input_.Forward(pass, u, *inner));
+  ASSIGN_OR_RETURN(const Tensor activated, pass.New(T, F));
+  kernels::Activate(pass.context, Activation(), inner.data(), T * F, activated.data());
+  pass.store->Save(TensorClass::kActivationInput, std::move(inner));
+  ASSIGN_OR_RETURN(Tensor out, pass.New(T, config_.hidden_size));
+  RETURN_IF_ERROR(feed_forward_output_.Forward(pass, activated, *out));
+  return out;
+}
+
+absl::Status TrainableTransformerBlock::FeedForwardBackward(TrainingPass& pass, const Tensor& gout,
+                                                            MatrixView<float> gu) const {
+  const int64_t T = gu.rows, F = config_.inner_size;
+  ASSIGN_OR_RETURN(const Tensor ginner, pass.New(T, F));
+  RETURN_IF_ERROR(feed_forward_output_.Backward(pass, *gout, *ginner));
+  {
+    const Tensor inner = pass.store->Take();
+    const double gepsilon = kernels::ActivateBackward(pass.context, Activation(), inner.data(),
+                                                      ginner.data(), T * F, ginner.data());
+    ASSIGN_OR_RETURN(float* const sum, pass.gradients->SumOf(epsilon_));
+    if (sum != nullptr) *sum += static_cast<float>(gepsilon);
+    RETURN_IF_ERROR(pass.gradients->Added(epsilon_));
+  }
+  return feed_forward_input_.Backward(pass, *ginner, gu);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<TrainableBlock>> MakeTrainableTransformerBlock(
+    TrainableParameters& parameters, const std::string& prefix,
+    const TransformerBlockConfig& config, int64_t heads, const TransformerDropout& dropout,
+    int64_t first_site) {
+  auto block = std::make_unique<TrainableTransformerBlock>(config, heads, dropout, first_site);
+  RETURN_IF_ERROR(block->Make(parameters, prefix));
+  return block;
+}
+
+}  // namespace whipsnake::engine

@@ -1,0 +1,125 @@
+#include "engine/models/trainable_model.h"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "absl/memory/memory.h"
+#include "engine/base/status.h"
+#include "engine/models/family.h"
+#include "engine/models/parameter_spec.h"
+
+namespace whipsnake::engine {
+namespace {
+
+// Heads, which a model of another task has in place of its own.
+bool IsHead(std::string_view name) { return name == "lm_head.weight" || name == "score.weight"; }
+
+// Where the values of a parameter come from.
+struct Source {
+  ParameterSpec spec;
+  std::optional<TensorView> tensor;  // unset: they are drawn
+};
+
+absl::StatusOr<Source> FindSource(const Family& family, const Checkpoint& checkpoint,
+                                  ParameterSpec spec) {
+  const std::string name = family.stored_name(checkpoint, spec);
+  if (!checkpoint.Contains(name) && spec.may_be_missing) return Source{std::move(spec), {}};
+  // A number may be stored with the shape [] instead of [1].
+  const bool scalar = checkpoint.Contains(name) && checkpoint.tensors().at(name).shape.empty();
+  ASSIGN_OR_RETURN(TensorView tensor,
+                   checkpoint.Get(name, scalar && spec.elements() == 1 ? std::span<const int64_t>()
+                                                                       : spec.shape));
+  if (tensor.dtype == kernels::DType::kI8) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("tensor ", Quoted(name), ": codes seen, expected floats"));
+  }
+  return Source{std::move(spec), std::move(tensor)};
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<TrainableModel>> TrainableModel::Load(
+    const ModelConfig& config, const Checkpoint& checkpoint, const TrainableOptions& options,
+    Ledger& ledger) {
+  const Family& family = *config.family;
+  if (family.make_trainable == nullptr) {
+    return absl::UnimplementedError(
+        absl::StrCat("models of the family ", Quoted(family.name), " cannot be trained"));
+  }
+  if (config.quantized) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the model is quantized with ", ToAbsl(Name(*config.quantized)),
+                     ", expected float weights; train the model that it was quantized from"));
+  }
+  auto model = absl::WrapUnique(new TrainableModel(config, options));
+  RETURN_IF_ERROR(model->LoadParameters(checkpoint, ledger));
+  ASSIGN_OR_RETURN(model->layers_,
+                   family.make_trainable(config, options.dropout, model->parameters_));
+  return model;
+}
+
+absl::Status TrainableModel::LoadParameters(const Checkpoint& checkpoint, Ledger& ledger) {
+  const Family& family = *config_.family;
+  std::vector<Source> sources;
+  std::set<std::string, std::less<>> taken;
+  for (ParameterSpec& spec : family.parameters(config_)) {
+    taken.insert(family.stored_name(checkpoint, spec));
+    ASSIGN_OR_RETURN(sources.emplace_back(), FindSource(family, checkpoint, std::move(spec)));
+  }
+  for (const auto& [name, tensor] : checkpoint.tensors()) {
+    if (taken.contains(name) || family.ignores_tensor(name)) continue;
+    if (!IsHead(name)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("tensor ", Quoted(name), " seen, expected none of this name in ",
+                       ToAbsl(family.noun), " of this config; training would lose it"));
+    }
+    dropped_.push_back(name);
+  }
+  for (const Source& source : sources) {
+    const ParameterSpec& spec = source.spec;
+    ASSIGN_OR_RETURN(
+        TrainableParameter* const parameter,
+        parameters_.Add(spec.name, spec.shape, spec.role, options_.arithmetic, ledger));
+    if (source.tensor) {
+      ToFloat(*source.tensor, parameter->data());
+      continue;
+    }
+    spec.initial(Randomness(options_.seed, spec.name), 0,
+                 {parameter->data(), static_cast<size_t>(spec.elements())});
+    fresh_.push_back(spec.name);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Tensor> TrainableModel::Forward(TrainingPass& pass,
+                                               std::span<const int32_t> tokens) const {
+  ASSIGN_OR_RETURN(Tensor x, layers_.embedding.Forward(pass, tokens));
+  for (const auto& block : layers_.blocks) {
+    Yield();
+    pass.store->BeginBlock(x);
+    ASSIGN_OR_RETURN(x, block->Forward(pass, std::move(x)));
+    pass.store->EndBlock();
+  }
+  Yield();
+  return layers_.norm.Forward(pass, x);
+}
+
+absl::Status TrainableModel::Backward(TrainingPass& pass, std::span<const int32_t> tokens,
+                                      Tensor gu) const {
+  ASSIGN_OR_RETURN(const Tensor g, pass.New(gu.rows(), gu.view().cols));
+  std::fill_n(g.data(), g.rows() * g.view().cols, 0.0f);
+  RETURN_IF_ERROR(layers_.norm.Backward(pass, *gu, *g));
+  gu = Tensor();
+  for (auto block = layers_.blocks.rbegin(); block != layers_.blocks.rend(); ++block) {
+    Yield();
+    if (Tensor input = pass.store->InputToRecompute(); !input.empty()) {
+      RETURN_IF_ERROR((*block)->Forward(pass, std::move(input)).status());
+    }
+    RETURN_IF_ERROR((*block)->Backward(pass, *g));
+  }
+  Yield();
+  return layers_.embedding.Backward(pass, tokens, *g);
+}
+
+}  // namespace whipsnake::engine
