@@ -1,6 +1,7 @@
 #include "engine/models/trainable_model.h"
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 #include <utility>
 
@@ -35,6 +36,11 @@ absl::StatusOr<Source> FindSource(const Family& family, const Checkpoint& checkp
         absl::StrCat("tensor ", Quoted(name), ": codes seen, expected floats"));
   }
   return Source{std::move(spec), std::move(tensor)};
+}
+
+bool AllFinite(kernels::MatrixView<const float> values) {
+  return std::all_of(values.data, values.data + values.rows * values.cols,
+                     [](float value) { return std::isfinite(value); });
 }
 
 }  // namespace
@@ -103,6 +109,20 @@ absl::StatusOr<Tensor> TrainableModel::Forward(TrainingPass& pass,
   }
   Yield();
   return layers_.norm.Forward(pass, x);
+}
+
+absl::StatusOr<std::string> TrainableModel::FindNotFinite(TrainingPass& pass,
+                                                          std::span<const int32_t> tokens) const {
+  for (const TrainableParameter& parameter : parameters_.all()) {
+    if (!AllFinite(parameter.matrix())) return absl::StrCat("the parameter ", parameter.name);
+  }
+  ASSIGN_OR_RETURN(Tensor x, layers_.embedding.Forward(pass, tokens));
+  if (!AllFinite(*x)) return "the embedding";
+  for (size_t i = 0; i < layers_.blocks.size(); ++i) {
+    ASSIGN_OR_RETURN(x, layers_.blocks[i]->Forward(pass, std::move(x)));
+    if (!AllFinite(*x)) return absl::StrCat("block ", i);
+  }
+  return "the head";
 }
 
 absl::Status TrainableModel::Backward(TrainingPass& pass, std::span<const int32_t> tokens,

@@ -63,10 +63,15 @@ class TrainableModel {
   const std::vector<std::string>& dropped() const { return dropped_; }
   kernels::DType arithmetic() const { return options_.arithmetic; }
 
-  // Returns the inputs of the head, u[T,d]. Calls `yield`, if it is set, between blocks.
+  // Returns the inputs of the head, u[T,d].
   absl::StatusOr<Tensor> Forward(TrainingPass& pass, std::span<const int32_t> tokens) const;
   // Given gu[T,d] = ∂L/∂u: adds the gradients of all parameters but the head's.
   absl::Status Backward(TrainingPass& pass, std::span<const int32_t> tokens, Tensor gu) const;
+  // For messages about values that are not finite: returns the parameter that has one ("the
+  // parameter transformer.h.0.ln_1.weight"), or else the first part of the forward pass that makes
+  // one ("block 3"), or "the head". The pass must discard its activations.
+  absl::StatusOr<std::string> FindNotFinite(TrainingPass& pass,
+                                            std::span<const int32_t> tokens) const;
   const TrainableLinear& head() const { return layers_.head; }
 
   // Called between the layers, where more urgent work may run.

@@ -1,0 +1,190 @@
+#include "engine/finetune/optimizer.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "engine/base/status.h"
+#include "kernels/optimizer/optimizer.h"
+
+namespace whipsnake::engine {
+namespace {
+
+constexpr std::string_view kOptimizerNames[] = {"adamw", "sgd"};
+
+// Whether `name` matches a pattern in which * stands for any text.
+bool Matches(std::string_view pattern, std::string_view name) {
+  const size_t star = pattern.find('*');
+  if (star == std::string_view::npos) return pattern == name;
+  if (!name.starts_with(pattern.substr(0, star))) return false;
+  const std::string_view rest = pattern.substr(star + 1);
+  for (size_t i = star; i <= name.size(); ++i) {
+    if (Matches(rest, name.substr(i))) return true;
+  }
+  return false;
+}
+
+absl::Status CheckRange(std::string_view field, double value, double low, double high) {
+  if (value >= low && value <= high) return absl::OkStatus();
+  return InvalidField(field, absl::StrCat(value),
+                      absl::StrCat("a number from ", low, " to ", high));
+}
+
+bool Decays(ParameterRole role) {
+  return role == ParameterRole::kMatrix || role == ParameterRole::kConvolution ||
+         role == ParameterRole::kEmbedding;
+}
+
+}  // namespace
+
+std::string_view Name(OptimizerKind kind) { return kOptimizerNames[static_cast<int>(kind)]; }
+
+absl::StatusOr<OptimizerKind> ParseOptimizerKind(std::string_view name) {
+  const auto found = std::ranges::find(kOptimizerNames, name);
+  if (found == std::end(kOptimizerNames)) {
+    return InvalidField("optimizer", Quoted(name), "adamw or sgd");
+  }
+  return static_cast<OptimizerKind>(found - std::begin(kOptimizerNames));
+}
+
+absl::StatusOr<Optimizer> Optimizer::Create(const OptimizerOptions& options,
+                                            const TrainableParameters& parameters, Ledger* ledger) {
+  RETURN_IF_ERROR(CheckRange("beta1", options.beta1, 0, 0.9999999));
+  RETURN_IF_ERROR(CheckRange("beta2", options.beta2, 0, 0.9999999));
+  RETURN_IF_ERROR(CheckRange("epsilon", options.epsilon, 0, 1));
+  RETURN_IF_ERROR(CheckRange("momentum", options.momentum, 0, 0.9999999));
+  RETURN_IF_ERROR(CheckRange("weight_decay", options.weight_decay, 0, 1));
+  RETURN_IF_ERROR(CheckRange("crrelu_epsilon_factor", options.crrelu_epsilon_factor, 0, 1e6));
+  for (const ParameterGroup& group : options.groups) {
+    RETURN_IF_ERROR(CheckRange("group.learning_rate_factor", group.learning_rate_factor, 0, 1e6));
+    RETURN_IF_ERROR(CheckRange("group.weight_decay", group.weight_decay.value_or(0), 0, 1));
+    const bool any = std::ranges::any_of(parameters.all(), [&](const TrainableParameter& p) {
+      return Matches(group.pattern, p.name);
+    });
+    if (any) continue;
+    return InvalidField(
+        "group.pattern", Quoted(group.pattern),
+        absl::StrCat("a pattern that matches a tensor of the model, such as ",
+                     parameters.all().empty() ? "" : Quoted(parameters.all().back().name)));
+  }
+  return Optimizer(options, ledger);
+}
+
+Optimizer::Setting Optimizer::SettingOf(const TrainableParameter& parameter) const {
+  Setting setting;
+  if (Decays(parameter.role)) setting.weight_decay = options_.weight_decay;
+  if (parameter.role == ParameterRole::kScalar) {
+    setting.learning_rate_factor = options_.crrelu_epsilon_factor;
+  }
+  for (const ParameterGroup& group : options_.groups) {
+    if (!Matches(group.pattern, parameter.name)) continue;
+    setting.learning_rate_factor = group.learning_rate_factor;
+    if (group.weight_decay) setting.weight_decay = *group.weight_decay;
+  }
+  return setting;
+}
+
+absl::Status Optimizer::Allocate(const TrainableParameter& parameter, Moments& moments) const {
+  const int64_t elements = parameter.elements();
+  const auto allocate = [&](int64_t bytes, Buffer& buffer) -> absl::Status {
+    ASSIGN_OR_RETURN(buffer, ledger_->Allocate(bytes, Purpose::kOptimizer,
+                                               absl::StrCat("the moments of ", parameter.name)));
+    return absl::OkStatus();
+  };
+  Moments made;
+  if (options_.kind == OptimizerKind::kSgd) {
+    if (options_.momentum > 0) RETURN_IF_ERROR(allocate(elements * 4, made.m));
+  } else if (options_.moments_8bit) {
+    RETURN_IF_ERROR(allocate(elements, made.m));
+    RETURN_IF_ERROR(allocate(elements, made.v));
+    RETURN_IF_ERROR(allocate(kernels::MomentBlocks(elements) * 4, made.m_scale));
+    RETURN_IF_ERROR(allocate(kernels::MomentBlocks(elements) * 4, made.v_scale));
+  } else {
+    RETURN_IF_ERROR(allocate(elements * 4, made.m));
+    RETURN_IF_ERROR(allocate(elements * 4, made.v));
+  }
+  moments = std::move(made);
+  return absl::OkStatus();
+}
+
+absl::Status Optimizer::Update(const kernels::Context& context, TrainableParameter& parameter,
+                               const float* gradient, double learning_rate, double gradient_scale) {
+  const auto [found, added] = moments_.try_emplace(parameter.name);
+  Moments& moments = found->second;
+  if (added) {
+    if (absl::Status status = Allocate(parameter, moments); !status.ok()) {
+      moments_.erase(found);
+      return status;
+    }
+  }
+  const Setting setting = SettingOf(parameter);
+  const auto rate = static_cast<float>(learning_rate * setting.learning_rate_factor);
+  const int64_t n = parameter.elements();
+  auto* const bf16 = parameter.rounded.size() > 0 ? parameter.rounded.as<uint16_t>() : nullptr;
+  ++moments.step;
+  if (options_.kind == OptimizerKind::kSgd) {
+    const kernels::Sgd sgd{.learning_rate = rate,
+                           .momentum = static_cast<float>(options_.momentum),
+                           .weight_decay = static_cast<float>(setting.weight_decay),
+                           .gradient_scale = static_cast<float>(gradient_scale),
+                           .step = moments.step};
+    kernels::Update(context, sgd, gradient, n, parameter.data(), moments.m.as<float>(), bf16);
+    return absl::OkStatus();
+  }
+  const kernels::AdamW adamw{.learning_rate = rate,
+                             .beta1 = static_cast<float>(options_.beta1),
+                             .beta2 = static_cast<float>(options_.beta2),
+                             .epsilon = static_cast<float>(options_.epsilon),
+                             .weight_decay = static_cast<float>(setting.weight_decay),
+                             .gradient_scale = static_cast<float>(gradient_scale),
+                             .step = moments.step};
+  if (options_.moments_8bit) {
+    kernels::Update(context, adamw, gradient, n, parameter.data(),
+                    kernels::Moments8{.m = moments.m.as<uint8_t>(),
+                                      .v = moments.v.as<uint8_t>(),
+                                      .m_scale = moments.m_scale.as<float>(),
+                                      .v_scale = moments.v_scale.as<float>()},
+                    bf16);
+  } else {
+    kernels::Update(context, adamw, gradient, n, parameter.data(), moments.m.as<float>(),
+                    moments.v.as<float>(), bf16);
+  }
+  return absl::OkStatus();
+}
+
+void Optimizer::Visit(
+    absl::FunctionRef<void(const std::string& name, std::span<std::byte> bytes)> visit) {
+  for (const auto& [name, moments] : moments_) {
+    const auto part = [&](const char* suffix, const Buffer& buffer) {
+      if (buffer.size() > 0)
+        visit(name + suffix, {buffer.data(), static_cast<size_t>(buffer.size())});
+    };
+    part(".m", moments.m);
+    part(".v", moments.v);
+    part(".m_scale", moments.m_scale);
+    part(".v_scale", moments.v_scale);
+  }
+}
+
+int64_t Optimizer::step(const TrainableParameter& parameter) const {
+  const auto found = moments_.find(parameter.name);
+  return found == moments_.end() ? 0 : found->second.step;
+}
+
+absl::Status Optimizer::Restore(const TrainableParameter& parameter, int64_t step) {
+  if (step == 0) return absl::OkStatus();
+  Moments moments;
+  RETURN_IF_ERROR(Allocate(parameter, moments));
+  moments.step = step;
+  moments_[parameter.name] = std::move(moments);
+  return absl::OkStatus();
+}
+
+int64_t Optimizer::bytes() const {
+  int64_t bytes = 0;
+  for (const auto& [name, moments] : moments_) {
+    bytes += moments.m.size() + moments.v.size() + moments.m_scale.size() + moments.v_scale.size();
+  }
+  return bytes;
+}
+
+}  // namespace whipsnake::engine

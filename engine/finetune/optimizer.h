@@ -1,0 +1,97 @@
+// The optimizer of a training run, with its state for every parameter.
+#ifndef WHIPSNAKE_ENGINE_FINETUNE_OPTIMIZER_H_
+#define WHIPSNAKE_ENGINE_FINETUNE_OPTIMIZER_H_
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "engine/base/memory.h"
+#include "engine/layers/training/trainable_parameter.h"
+#include "kernels/context.h"
+
+namespace whipsnake::engine {
+
+enum class OptimizerKind { kAdamW, kSgd };
+// "adamw", "sgd".
+std::string_view Name(OptimizerKind kind);
+absl::StatusOr<OptimizerKind> ParseOptimizerKind(std::string_view name);
+
+// Settings of the parameters whose names match a pattern, in which * stands for any text.
+struct ParameterGroup {
+  std::string pattern;
+  double learning_rate_factor = 1;
+  std::optional<double> weight_decay;  // unset: the optimizer's
+};
+
+struct OptimizerOptions {
+  OptimizerKind kind = OptimizerKind::kAdamW;
+  // Formulas and letters: kernels/optimizer/optimizer.h.
+  double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;  // AdamW
+  double momentum = 0.9;                              // SGD
+  // Of matrices, convolutions and embeddings. Biases, norms, CRReLU's ε and Mamba's A and D do not
+  // decay unless a group says so.
+  double weight_decay = 0.01;
+  bool moments_8bit = false;  // AdamW: moments in 8 bits, by blocks
+  // The factor of the learning rate of CRReLU's ε, which hardly moves at a rate fit for matrices.
+  double crrelu_epsilon_factor = 1;
+  std::vector<ParameterGroup> groups;  // the last one that matches counts
+};
+
+// Moments exist from a parameter's first update on. Not thread-safe.
+class Optimizer {
+ public:
+  // The parts of one parameter's state.
+  struct Moments {
+    int64_t step = 0;         // updates so far
+    Buffer m, v;              // fp32 or codes; v is empty for SGD, both are without momentum
+    Buffer m_scale, v_scale;  // of codes
+  };
+
+  // Checks the options against the parameters. Returns INVALID_ARGUMENT, naming the field, for a
+  // value out of range, and for a pattern that matches no parameter. The ledger must outlive the
+  // optimizer.
+  static absl::StatusOr<Optimizer> Create(const OptimizerOptions& options,
+                                          const TrainableParameters& parameters, Ledger* ledger);
+
+  // Updates the parameter, and its rounded copy. `gradient_scale` multiplies the gradient. Returns
+  // RESOURCE_EXHAUSTED, and changes nothing, if the ledger refuses the moments.
+  absl::Status Update(const kernels::Context& context, TrainableParameter& parameter,
+                      const float* gradient, double learning_rate, double gradient_scale);
+
+  // Calls visit(name, bytes) for each part of the state of each parameter that has one, in the
+  // order of names: "NAME.m", "NAME.v", "NAME.m_scale", "NAME.v_scale".
+  void Visit(absl::FunctionRef<void(const std::string& name, std::span<std::byte> bytes)> visit);
+  // The updates of a parameter so far.
+  int64_t step(const TrainableParameter& parameter) const;
+  // Allocates zeroed moments for a parameter that has had `step` updates, to be filled by Visit().
+  absl::Status Restore(const TrainableParameter& parameter, int64_t step);
+
+  const OptimizerOptions& options() const { return options_; }
+  int64_t bytes() const;  // of all moments
+
+ private:
+  // Of one parameter.
+  struct Setting {
+    double learning_rate_factor = 1;
+    double weight_decay = 0;
+  };
+
+  Optimizer(const OptimizerOptions& options, Ledger* ledger) : options_(options), ledger_(ledger) {}
+  Setting SettingOf(const TrainableParameter& parameter) const;
+  absl::Status Allocate(const TrainableParameter& parameter, Moments& moments) const;
+
+  OptimizerOptions options_;
+  Ledger* ledger_;
+  std::map<std::string, Moments> moments_;  // by the parameter's name
+};
+
+}  // namespace whipsnake::engine
+
+#endif  // WHIPSNAKE_ENGINE_FINETUNE_OPTIMIZER_H_

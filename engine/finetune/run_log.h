@@ -1,0 +1,58 @@
+// What a training run has done: one record for each step and evaluation.
+#ifndef WHIPSNAKE_ENGINE_FINETUNE_RUN_LOG_H_
+#define WHIPSNAKE_ENGINE_FINETUNE_RUN_LOG_H_
+
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace whipsnake::engine {
+
+// Results depend on the data, the settings and the seed alone; the measurements at the end do not
+// take part in comparisons of logs.
+struct StepRecord {
+  int64_t step = 0;  // from 1
+  double epoch = 0;  // after the step
+  double loss = 0;   // the mean over the step's targets, before the update
+  // Of the step's targets, for all tasks but regression.
+  std::optional<double> accuracy;
+  std::optional<double> margin;  // DPO: of the rewards
+  double learning_rate = 0;
+  // Of all gradients, before clipping; unset if tensors are updated in the backward pass.
+  std::optional<double> gradient_norm;
+  int64_t tokens = 0;
+
+  double seconds = 0;
+};
+
+struct EvaluationRecord {
+  int64_t step = 0;  // after which it ran; 0: before training
+  double loss = 0;
+  std::optional<double> accuracy;
+  std::optional<double> margin;
+  int64_t targets = 0;
+
+  double seconds = 0;
+};
+
+struct RunLog {
+  std::vector<StepRecord> steps;
+  std::vector<EvaluationRecord> evaluations;
+
+  // The index of the evaluation with the lowest loss, the first of several; -1 without any.
+  int64_t BestEvaluation() const;
+};
+
+// Numbers keep all digits.
+nlohmann::json ToJson(const StepRecord& record);
+nlohmann::json ToJson(const EvaluationRecord& record);
+nlohmann::json ToJson(const RunLog& log);
+// The inverse. Returns INVALID_ARGUMENT, naming the key, for another document.
+absl::StatusOr<RunLog> ParseRunLog(const nlohmann::json& json);
+
+}  // namespace whipsnake::engine
+
+#endif  // WHIPSNAKE_ENGINE_FINETUNE_RUN_LOG_H_

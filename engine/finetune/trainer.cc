@@ -1,0 +1,239 @@
+#include "engine/finetune/trainer.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <utility>
+
+#include "absl/memory/memory.h"
+#include "engine/base/status.h"
+#include "engine/finetune/token_rows.h"
+#include "kernels/optimizer/optimizer.h"
+
+namespace whipsnake::engine {
+namespace {
+
+// The addresses of the heap; pages that are not used cost nothing.
+constexpr int64_t kHeapAddresses = int64_t{1} << 40;
+
+using Clock = std::chrono::steady_clock;
+
+double SecondsSince(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+int64_t StepsOf(const TrainingOptions& options, int64_t batches) {
+  const auto steps = static_cast<int64_t>(std::ceil(options.epochs * static_cast<double>(batches)));
+  return options.max_steps > 0 ? std::min(steps, options.max_steps) : steps;
+}
+
+// The examples of a step, in the pieces that go through the model at once.
+std::vector<TrainingBatch> SplitBatch(TrainingBatch batch, int64_t micro_batch) {
+  const int64_t count = std::ssize(batch.examples);
+  if (micro_batch == 0 || count <= micro_batch) {
+    std::vector<TrainingBatch> whole;
+    whole.push_back(std::move(batch));
+    return whole;
+  }
+  std::vector<TrainingBatch> pieces;
+  for (int64_t first = 0; first < count; first += micro_batch) {
+    const int64_t end = std::min(first + micro_batch, count);
+    TrainingBatch& piece = pieces.emplace_back();
+    for (int64_t i = first; i < end; ++i) {
+      piece.examples.push_back(std::move(batch.examples[i]));
+      if (batch.reference.empty()) continue;
+      piece.reference.insert(piece.reference.end(), batch.reference.begin() + 2 * i,
+                             batch.reference.begin() + 2 * i + 2);
+    }
+  }
+  return pieces;
+}
+
+// The factor that scales gradients of this norm down to the largest allowed one, as
+// torch.nn.utils.clip_grad_norm_ does.
+double ClipFactor(double norm, double max_norm) {
+  return max_norm > 0 ? std::min(1.0, max_norm / (norm + 1e-6)) : 1;
+}
+
+std::optional<double> AccuracyOf(Task task, const Metrics& metrics) {
+  if (task == Task::kRegression) return std::nullopt;
+  return metrics.Accuracy();
+}
+
+std::optional<double> MarginOf(Task task, const Metrics& metrics) {
+  if (task != Task::kDpo) return std::nullopt;
+  return metrics.MeanMargin();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(TrainableModel* model,
+                                                         BatchSource* batches,
+                                                         const TrainingOptions& options,
+                                                         const TrainingEnvironment& environment) {
+  RETURN_IF_ERROR(Validate(options));
+  ASSIGN_OR_RETURN(Optimizer optimizer,
+                   Optimizer::Create(options.optimizer, model->parameters(), environment.ledger));
+  ASSIGN_OR_RETURN(auto heap, TensorHeap::Create(environment.ledger, kHeapAddresses));
+  auto trainer = absl::WrapUnique(
+      new Trainer(model, batches, options, environment, std::move(optimizer), std::move(heap)));
+  RETURN_IF_ERROR(trainer->Resume({}));
+  return trainer;
+}
+
+Trainer::Trainer(TrainableModel* model, BatchSource* batches, const TrainingOptions& options,
+                 const TrainingEnvironment& environment, Optimizer optimizer,
+                 std::unique_ptr<TensorHeap> heap)
+    : model_(model),
+      batches_(batches),
+      options_(options),
+      environment_(environment),
+      objective_(MakeObjective(options.task, options.objective)),
+      optimizer_(std::move(optimizer)),
+      heap_(std::move(heap)),
+      gradients_(heap_.get(), options.update_in_backward
+                                  ? [this](TrainableParameter& parameter, const Tensor& gradient) {
+                                      return optimizer_.Update(context_, parameter,
+                                                               gradient.data(), rate_.At(step()),
+                                                               /*gradient_scale=*/1);
+                                    }
+                                  : Gradients::Complete()) {
+  rate_.schedule = options.schedule;
+  rate_.rate = options.learning_rate;
+  rate_.steps = StepsOf(options, batches->batches());
+  rate_.warmup_steps = std::llround(options.warmup * static_cast<double>(rate_.steps));
+  model_->set_yield([executor = environment.executor] { executor->Yield(); });
+}
+
+absl::Status Trainer::OnExecutor(const std::function<absl::Status()>& work) {
+  absl::Status status;
+  RETURN_IF_ERROR(
+      environment_.executor->TryRun(Priority::kTraining, [&](const kernels::Context& context) {
+        context_ = context;
+        status = work();
+      }));
+  return status;
+}
+
+absl::Status Trainer::Resume(RunLog log) {
+  log_ = std::move(log);
+  return OnExecutor([&] {
+    model_->parameters().Round(context_);
+    return absl::OkStatus();
+  });
+}
+
+TrainingPass Trainer::NewPass(ActivationStore* store) const {
+  return {.context = context_, .heap = heap_.get(), .store = store, .seed = options_.seed};
+}
+
+absl::Status Trainer::Step() {
+  const Clock::time_point start = Clock::now();
+  const int64_t epoch = step() / batches_->batches();
+  ASSIGN_OR_RETURN(TrainingBatch batch, batches_->Read(epoch, step() % batches_->batches()));
+  StepRecord record{.step = step() + 1,
+                    .epoch = static_cast<double>(step() + 1) / batches_->batches(),
+                    .learning_rate = rate_.At(step())};
+  Metrics metrics;
+  RETURN_IF_ERROR(OnExecutor([&]() -> absl::Status {
+    RETURN_IF_ERROR(ComputeGradients(SplitBatch(std::move(batch), options_.micro_batch), metrics));
+    if (options_.update_in_backward) return absl::OkStatus();
+    ASSIGN_OR_RETURN(record.gradient_norm, GradientNorm());
+    return UpdateParameters(ClipFactor(*record.gradient_norm, options_.max_gradient_norm));
+  }));
+  record.loss = metrics.MeanLoss();
+  record.accuracy = AccuracyOf(options_.task, metrics);
+  record.margin = MarginOf(options_.task, metrics);
+  record.tokens = metrics.tokens;
+  record.seconds = SecondsSince(start);
+  log_.steps.push_back(record);
+  return absl::OkStatus();
+}
+
+absl::Status Trainer::ComputeGradients(std::vector<TrainingBatch> pieces, Metrics& metrics) {
+  int64_t targets = 0;
+  for (const TrainingBatch& piece : pieces) targets += objective_->Targets(piece.examples);
+  gradients_.Clear();
+  gradients_.BeginStep(static_cast<int>(pieces.size()));
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    ActivationStore store(options_.gradient_checkpointing ? StorePolicy::kRecompute
+                                                          : StorePolicy::kKeep);
+    TrainingPass pass = NewPass(&store);
+    pass.gradients = &gradients_;
+    pass.dropout = true;
+    pass.number = static_cast<uint64_t>(step() * options_.accumulation()) + i;
+    RETURN_IF_ERROR(objective_->Run(
+        pass, *model_, pieces[i], 1 / static_cast<double>(std::max<int64_t>(targets, 1)), metrics));
+    if (!std::isfinite(metrics.loss)) return LossNotFinite(metrics.loss, pieces[i]);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<double> Trainer::GradientNorm() {
+  double squares = 0;
+  for (const TrainableParameter& parameter : model_->parameters().all()) {
+    const Tensor gradient = gradients_.Get(parameter);
+    if (gradient.empty()) continue;
+    squares += kernels::SumOfSquares(context_, gradient.data(), parameter.elements());
+    if (std::isfinite(squares)) continue;
+    return absl::OutOfRangeError(absl::StrCat(
+        "step ", step() + 1, ": the gradient of ", parameter.name,
+        " is not a finite number; use a lower learning rate than ", options_.learning_rate));
+  }
+  return std::sqrt(squares);
+}
+
+absl::Status Trainer::UpdateParameters(double gradient_scale) {
+  for (TrainableParameter& parameter : model_->parameters().all()) {
+    const Tensor gradient = gradients_.Get(parameter);
+    if (gradient.empty()) continue;
+    RETURN_IF_ERROR(
+        optimizer_.Update(context_, parameter, gradient.data(), rate_.At(step()), gradient_scale));
+  }
+  gradients_.Clear();
+  return absl::OkStatus();
+}
+
+absl::Status Trainer::LossNotFinite(double loss, const TrainingBatch& batch) {
+  const TokenRows rows(batch.examples);
+  ActivationStore store(StorePolicy::kDiscard);
+  TrainingPass pass = NewPass(&store);
+  pass.sequences = rows.sequences;
+  pass.arithmetic = model_->arithmetic();
+  ASSIGN_OR_RETURN(const std::string layer, model_->FindNotFinite(pass, rows.tokens));
+  return absl::OutOfRangeError(
+      absl::StrCat("step ", step() + 1, ": the loss is ", loss, ", because of ", layer,
+                   "; use a lower learning rate than ", options_.learning_rate));
+}
+
+absl::Status Trainer::Evaluate(BatchSource& batches) {
+  const Clock::time_point start = Clock::now();
+  Metrics metrics;
+  for (int64_t i = 0; i < batches.batches(); ++i) {
+    ASSIGN_OR_RETURN(const TrainingBatch batch, batches.Read(/*epoch=*/0, i));
+    RETURN_IF_ERROR(OnExecutor([&] {
+      ActivationStore store(StorePolicy::kDiscard);
+      TrainingPass pass = NewPass(&store);
+      return objective_->Run(pass, *model_, batch, /*factor=*/0, metrics);
+    }));
+  }
+  log_.evaluations.push_back({.step = step(),
+                              .loss = metrics.MeanLoss(),
+                              .accuracy = AccuracyOf(options_.task, metrics),
+                              .margin = MarginOf(options_.task, metrics),
+                              .targets = metrics.targets,
+                              .seconds = SecondsSince(start)});
+  return absl::OkStatus();
+}
+
+TrainingMemory Trainer::memory() const {
+  TrainingMemory memory{.activations = heap_->reserved_bytes(),
+                        .gradients = heap_->peak_bytes(TensorClass::kGradient),
+                        .moments = optimizer_.bytes()};
+  for (const TrainableParameter& parameter : model_->parameters().all()) {
+    memory.parameters += parameter.value.size() + parameter.rounded.size();
+  }
+  return memory;
+}
+
+}  // namespace whipsnake::engine

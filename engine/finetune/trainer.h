@@ -1,0 +1,116 @@
+// Trains a model: batches, objective, gradients, optimizer.
+#ifndef WHIPSNAKE_ENGINE_FINETUNE_TRAINER_H_
+#define WHIPSNAKE_ENGINE_FINETUNE_TRAINER_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "engine/base/executor.h"
+#include "engine/base/memory.h"
+#include "engine/finetune/learning_rate.h"
+#include "engine/finetune/objective.h"
+#include "engine/finetune/optimizer.h"
+#include "engine/finetune/run_log.h"
+#include "engine/finetune/training_options.h"
+#include "engine/layers/training/activation_store.h"
+#include "engine/layers/training/gradients.h"
+#include "engine/layers/training/tensor_heap.h"
+#include "engine/models/trainable_model.h"
+#include "kernels/context.h"
+
+namespace whipsnake::engine {
+
+// The batches of a training run or of an evaluation.
+class BatchSource {
+ public:
+  virtual ~BatchSource() = default;
+  // Of each epoch; at least 1.
+  virtual int64_t batches() const = 0;
+  // Returns the batch `index` of an epoch: the same for every call.
+  virtual absl::StatusOr<TrainingBatch> Read(int64_t epoch, int64_t index) = 0;
+};
+
+// The resources of training. They must outlive the trainer.
+struct TrainingEnvironment {
+  Executor* executor = nullptr;
+  Ledger* ledger = nullptr;
+};
+
+// The bytes of training at their highest, by what holds them.
+struct TrainingMemory {
+  int64_t activations = 0;  // of the heap: activations, gradients and temporary matrices
+  int64_t gradients = 0;    // of these, of parameters
+  int64_t parameters = 0;   // values and their rounded copies
+  int64_t moments = 0;
+};
+
+// Not thread-safe; computes on the executor with the priority of training. The results do not
+// depend on the number of threads or on what else the executor runs.
+class Trainer {
+ public:
+  // Checks the options. The model, the batches and the environment must outlive the trainer.
+  static absl::StatusOr<std::unique_ptr<Trainer>> Create(TrainableModel* model,
+                                                         BatchSource* batches,
+                                                         const TrainingOptions& options,
+                                                         const TrainingEnvironment& environment);
+
+  int64_t steps() const { return rate_.steps; }  // of the whole run
+  int64_t step() const { return std::ssize(log_.steps); }
+  bool done() const { return step() >= steps(); }
+  int64_t steps_per_epoch() const { return batches_->batches(); }
+
+  // Takes the next step and adds it to the log. If the loss or a gradient is not a finite number,
+  // returns OUT_OF_RANGE, naming the step and the layer; the parameters are then those after the
+  // step before, unless they are updated in the backward pass. Other errors: those of
+  // BatchSource::Read, RESOURCE_EXHAUSTED without memory.
+  absl::Status Step();
+
+  // Evaluates the model, without dropout, and adds the result to the log.
+  absl::Status Evaluate(BatchSource& batches);
+
+  const RunLog& log() const { return log_; }
+  TrainingMemory memory() const;
+
+  // The parts of the state, for checkpoints. The parameters are the model's.
+  TrainableModel& model() { return *model_; }
+  Optimizer& optimizer() { return optimizer_; }
+  // Continues after a log's last step, with parameters and moments that have been restored.
+  absl::Status Resume(RunLog log);
+  const TrainingOptions& options() const { return options_; }
+
+ private:
+  Trainer(TrainableModel* model, BatchSource* batches, const TrainingOptions& options,
+          const TrainingEnvironment& environment, Optimizer optimizer,
+          std::unique_ptr<TensorHeap> heap);
+
+  // Runs work() on the executor, in whose context it computes.
+  absl::Status OnExecutor(const std::function<absl::Status()>& work);
+  TrainingPass NewPass(ActivationStore* store) const;
+  absl::Status ComputeGradients(std::vector<TrainingBatch> pieces, Metrics& metrics);
+  // Returns the norm of all gradients, or an error that names one that is not finite.
+  absl::StatusOr<double> GradientNorm();
+  absl::Status UpdateParameters(double gradient_scale);
+  // Returns OUT_OF_RANGE, naming the step and the layer.
+  absl::Status LossNotFinite(double loss, const TrainingBatch& batch);
+
+  TrainableModel* const model_;
+  BatchSource* const batches_;
+  const TrainingOptions options_;
+  const TrainingEnvironment environment_;
+  const std::unique_ptr<Objective> objective_;
+  LearningRate rate_;
+  Optimizer optimizer_;
+  const std::unique_ptr<TensorHeap> heap_;
+  Gradients gradients_;
+  RunLog log_;
+  kernels::Context context_;  // of the unit that runs now
+};
+
+}  // namespace whipsnake::engine
+
+#endif  // WHIPSNAKE_ENGINE_FINETUNE_TRAINER_H_
