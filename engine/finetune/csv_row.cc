@@ -68,9 +68,14 @@ absl::Status PlanText(ColumnPlan* plan) {
   return plan->input.empty() ? MissingColumn(plan->names, "text") : absl::OkStatus();
 }
 
-absl::Status CheckDistinct(const std::vector<std::string>& names) {
+absl::Status CheckNames(const std::vector<std::string>& names) {
+  constexpr size_t kMaxNameBytes = 256;  // messages contain names
   std::set<std::string_view> seen;
   for (const std::string& name : names) {
+    if (name.size() > kMaxNameBytes) {
+      return InvalidField("columns", Quoted(name),
+                          absl::StrCat("at most ", kMaxNameBytes, " bytes"));
+    }
     if (!seen.insert(name).second) {
       return InvalidField("columns", absl::StrCat("two columns ", Quoted(name)),
                           "columns with different names");
@@ -84,7 +89,7 @@ absl::StatusOr<ColumnPlan> PlanColumns(Task task, std::vector<std::string> names
   if (task == Task::kChoice) {
     return InvalidField("format", "csv", "json-lines, because a choice has a list of choices");
   }
-  RETURN_IF_ERROR(CheckDistinct(names));
+  RETURN_IF_ERROR(CheckNames(names));
   ColumnPlan plan;
   plan.names = std::move(names);
   if (task == Task::kDpo) {

@@ -28,7 +28,7 @@ absl::StatusOr<RowFormat> FormatOf(std::string_view path);
 struct RawRow {
   int64_t offset = 0;     // of its first byte in the file
   int64_t line = 0;       // where it begins, counted from 1
-  int64_t bytes = 0;      // its size
+  int64_t bytes = 0;      // its size; that of a row over the limit counts its line break
   std::string_view text;  // empty if the row is longer than the limit
 };
 

@@ -39,7 +39,7 @@ absl::StatusOr<Task> ParseTask(std::string_view name) {
 
 std::string_view InputField(Task task) { return HasText(task) ? "text" : "prompt"; }
 
-std::string ResponseField(Task task, int i) {
+std::string ResponseField(Task task, int64_t i) {
   if (task == Task::kChoice) return absl::StrCat("choices[", i, "]");
   return i == 0 ? "chosen" : "rejected";
 }

@@ -2,6 +2,7 @@
 #ifndef WHIPSNAKE_ENGINE_FINETUNE_TASK_H_
 #define WHIPSNAKE_ENGINE_FINETUNE_TASK_H_
 
+#include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
@@ -31,7 +32,7 @@ inline bool HasText(Task task) { return task <= Task::kRegression; }
 // The names of the fields that hold a row's text or prompt and its i-th response: "text", or
 // "prompt" with "choices[1]" or "chosen" and "rejected".
 std::string_view InputField(Task task);
-std::string ResponseField(Task task, int i);
+std::string ResponseField(Task task, int64_t i);
 
 }  // namespace whipsnake::engine
 
