@@ -75,6 +75,27 @@ void BM_CausalConv1dSiluOfCodes(benchmark::State& state) {
   });
 }
 
+// Sequences of a training step.
+void BM_CausalConv1dSiluBackward(benchmark::State& state) {
+  const CpuContext cpu(state.range(3));
+  const int64_t count = state.range(0), length = state.range(1), channels = state.range(2);
+  const int64_t rows = count * length;
+  std::vector<float> x = RandomVector(rows * channels), weight = RandomVector(kWidth * channels),
+                     bias = RandomVector(channels), g = RandomVector(rows * channels),
+                     gx(rows * channels), gweight(kWidth * channels), gbias(channels);
+  std::vector<RowRange> sequences;
+  for (int64_t i = 0; i < count; ++i) sequences.push_back({i * length, length});
+  for (auto _ : state) {
+    CausalConv1dSiluBackward(
+        cpu.context(), sequences, MatrixView<const float>(x.data(), rows, channels), weight.data(),
+        bias.data(), kWidth, MatrixView<const float>(g.data(), rows, channels),
+        {MatrixView<float>(gx.data(), rows, channels), gweight.data(), gbias.data()});
+  }
+  state.counters["each"] =
+      benchmark::Counter(1.0 * state.iterations() * rows * channels / cpu.threads(),
+                         benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
+}
+
 void Shapes(benchmark::internal::Benchmark* benchmark) {
   benchmark->ArgNames({"runs", "length", "channels", "threads"})
       ->ArgsProduct({{1, 8}, {1}, {1536, 4096, 5120}, {1, 2}})
@@ -84,6 +105,14 @@ void Shapes(benchmark::internal::Benchmark* benchmark) {
 
 BENCHMARK(BM_CausalConv1dSilu)->Apply(Shapes);
 BENCHMARK(BM_CausalConv1dSiluOfCodes)->Apply(Shapes);
+
+void TrainingShapes(benchmark::internal::Benchmark* benchmark) {
+  benchmark->ArgNames({"sequences", "length", "channels", "threads"})
+      ->ArgsProduct({{4}, {256}, {1536}, {1, 2}})
+      ->UseRealTime();
+}
+BENCHMARK(BM_CausalConv1dSilu)->Apply(TrainingShapes);
+BENCHMARK(BM_CausalConv1dSiluBackward)->Apply(TrainingShapes);
 
 }  // namespace
 }  // namespace whipsnake::kernels

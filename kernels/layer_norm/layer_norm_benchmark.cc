@@ -39,5 +39,20 @@ BENCHMARK_CAPTURE(BM_ResidualLayerNorm, fp32, Form::kFloats)->Arg(1)->Arg(512)->
 BENCHMARK_CAPTURE(BM_ResidualLayerNorm, static, Form::kCodes)->Arg(1)->Arg(512)->UseRealTime();
 BENCHMARK_CAPTURE(BM_ResidualLayerNorm, dynamic, Form::kOwnCodes)->Arg(1)->Arg(512)->UseRealTime();
 
+void BM_LayerNormBackward(benchmark::State& state) {
+  const int64_t rows = state.range(0), cols = 768;
+  std::vector<float> x(rows * cols), g(rows * cols, 1e-3f), ones(cols, 1.0f), gx(rows * cols),
+      ggamma(cols), gbeta(cols);
+  for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i % 17);
+  for (auto _ : state) {
+    LayerNormBackward(BenchmarkContext(), MatrixView<const float>(x.data(), rows, cols),
+                      {ones.data(), ones.data(), 1e-5f},
+                      MatrixView<const float>(g.data(), rows, cols),
+                      {MatrixView<float>(gx.data(), rows, cols), ggamma.data(), gbeta.data()});
+  }
+  state.SetItemsProcessed(state.iterations() * rows * cols);
+}
+BENCHMARK(BM_LayerNormBackward)->Arg(512)->Arg(1024)->UseRealTime();
+
 }  // namespace
 }  // namespace whipsnake::kernels

@@ -4,6 +4,7 @@
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/layer_norm/layer_norm.h"
+#include "kernels/layer_norm/row_sums.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/layer_norm/layer_norm_cpu.cc"
@@ -12,33 +13,17 @@
 #include "hwy/highway.h"
 //
 #include "kernels/cpu/lanes-inl.h"
+#include "kernels/layer_norm/column_sums-inl.h"
 #include "kernels/row_quantization/row_quantization-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace whipsnake::kernels {
 namespace HWY_NAMESPACE {
 
-// Σ term(i, part). For a partial vector, `term` must return zeros in the missing lanes. Two sums,
-// so that consecutive additions do not depend on each other.
 template <typename Term>
 HWY_INLINE float Sum(int64_t columns, const Term& term) {
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(Floats()));
-  FloatVec even = hn::Zero(Floats()), odd = hn::Zero(Floats());
-  int64_t i = 0;
-  for (; i + 2 * lanes <= columns; i += 2 * lanes) {
-    even = hn::Add(even, term(i, FullVector()));
-    odd = hn::Add(odd, term(i + lanes, FullVector()));
-  }
-  for (; i < columns; i += lanes) {
-    const int64_t left = columns - i;
-    even = hn::Add(even, left >= lanes ? term(i, FullVector()) : term(i, PartOfVector{left}));
-  }
-  return hn::GetLane(hn::SumOfLanes(Floats(), hn::Add(even, odd)));
-}
-
-HWY_INLINE FloatVec Zeroed(FullVector, FloatVec v) { return v; }
-HWY_INLINE FloatVec Zeroed(PartOfVector part, FloatVec v) {
-  return hn::IfThenElseZero(hn::FirstN(Floats(), part.count), v);
+  return Sums<1>(columns,
+                 [&](int64_t i, auto part) HWY_ATTR { return FloatVecs<1>{term(i, part)}; })[0];
 }
 
 template <typename T>
@@ -83,6 +68,41 @@ float NormalizeToOwnCodes(const float* h, float* r, const LayerNormWeights& weig
   return QuantizeRow(scratch, columns, y);
 }
 
+// Adds to gx[D] and to the sums over rows, gamma_sums[D] and beta_sums[D].
+HWY_INLINE void BackwardRow(const float* x, const LayerNormWeights& weights, const float* g,
+                            int64_t columns, float* gx, float* gamma_sums, float* beta_sums) {
+  const float scale = 1.0f / static_cast<float>(columns);
+  const float x_sum = Sum(columns, [=](int64_t i, auto part) HWY_ATTR { return part.Load(x + i); });
+  const FloatVec mean = hn::Set(Floats(), scale * x_sum);
+  // With c = x - mean: c², k and k ∘ c.
+  const auto [squares, k_sum, kc_sum] = Sums<3>(columns, [=](int64_t i, auto part) HWY_ATTR {
+    const FloatVec c = Zeroed(part, hn::Sub(part.Load(x + i), mean));
+    const FloatVec k = hn::Mul(part.Load(g + i), part.Load(weights.gamma + i));
+    return FloatVecs<3>{hn::Mul(c, c), k, hn::Mul(k, c)};
+  });
+  const float reciprocal = 1.0f / std::sqrt(scale * squares + weights.epsilon);
+  const FloatVec rstd = hn::Set(Floats(), reciprocal);
+  const FloatVec k_mean = hn::Set(Floats(), scale * k_sum);
+  const FloatVec k_normal_mean = hn::Set(Floats(), scale * reciprocal * kc_sum);
+  ForEachVector(0, columns, [=](int64_t i, auto part) HWY_ATTR {
+    const FloatVec g_i = part.Load(g + i);
+    const FloatVec normal = hn::Mul(hn::Sub(part.Load(x + i), mean), rstd);
+    const FloatVec k = hn::Mul(g_i, part.Load(weights.gamma + i));
+    const FloatVec rest = hn::NegMulAdd(normal, k_normal_mean, hn::Sub(k, k_mean));
+    part.Store(hn::MulAdd(rstd, rest, part.Load(gx + i)), gx + i);
+    part.Store(hn::MulAdd(g_i, normal, part.Load(gamma_sums + i)), gamma_sums + i);
+    part.Store(hn::Add(g_i, part.Load(beta_sums + i)), beta_sums + i);
+  });
+}
+
+void LayerNormBackwardRows(MatrixView<const float> x, const LayerNormWeights& weights,
+                           MatrixView<const float> g, MatrixView<float> gx, int64_t begin,
+                           int64_t end, float* gamma_sums, float* beta_sums) {
+  for (int64_t t = begin; t < end; ++t) {
+    BackwardRow(x.row(t), weights, g.row(t), x.cols, gx.row(t), gamma_sums, beta_sums);
+  }
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace whipsnake::kernels
 HWY_AFTER_NAMESPACE();
@@ -94,6 +114,7 @@ namespace {
 HWY_EXPORT(NormalizeToFloats);
 HWY_EXPORT(NormalizeToCodes);
 HWY_EXPORT(NormalizeToOwnCodes);
+HWY_EXPORT(LayerNormBackwardRows);
 
 // Calls normalize(context, t, h's row or null, r's row) for every row; the context is that of the
 // share.
@@ -136,6 +157,17 @@ void ResidualLayerNorm(const Context& context, MatrixView<const float> h,
                scale[t] = HWY_DYNAMIC_DISPATCH(NormalizeToOwnCodes)(
                    addend, r, weights, residual.cols, scratch.Get<float>(residual.cols), y.row(t));
              });
+}
+
+void LayerNormBackward(const Context& context, MatrixView<const float> x,
+                       const LayerNormWeights& weights, MatrixView<const float> g,
+                       const LayerNormGradients& gradients) {
+  constexpr double kNanosecondsEach = 0.5;
+  SumOverRows<2>(context, x.rows, x.cols, kNanosecondsEach * x.rows * x.cols,
+                 {gradients.gamma, gradients.beta}, [&](int64_t begin, int64_t end, float* sums) {
+                   HWY_DYNAMIC_DISPATCH(LayerNormBackwardRows)
+                   (x, weights, g, gradients.x, begin, end, sums, sums + x.cols);
+                 });
 }
 
 }  // namespace whipsnake::kernels

@@ -1,4 +1,5 @@
 #include <cmath>
+#include <vector>
 
 #include "kernels/layer_norm/layer_norm.h"
 
@@ -20,6 +21,41 @@ void ResidualLayerNorm(MatrixView<const float> h, MatrixView<float> residual,
     for (int64_t i = 0; i < columns; ++i) {
       y.row(t)[i] =
           static_cast<float>(weights.gamma[i] * ((r[i] - mean) * scale) + weights.beta[i]);
+    }
+  }
+}
+
+void LayerNormBackward(MatrixView<const float> x, const LayerNormWeights& weights,
+                       MatrixView<const float> g, const LayerNormGradients& gradients) {
+  const int64_t columns = x.cols;
+  std::vector<double> gamma(columns), beta(columns), normal(columns), k(columns);
+  for (int64_t t = 0; t < x.rows; ++t) {
+    double mean = 0, variance = 0, k_mean = 0, k_normal_mean = 0;
+    for (int64_t i = 0; i < columns; ++i) mean += x.row(t)[i] / static_cast<double>(columns);
+    for (int64_t i = 0; i < columns; ++i) {
+      normal[i] = x.row(t)[i] - mean;
+      variance += normal[i] * normal[i] / columns;
+    }
+    const double rstd = 1 / std::sqrt(variance + weights.epsilon);
+    for (int64_t i = 0; i < columns; ++i) {
+      normal[i] *= rstd;
+      k[i] = double{g.row(t)[i]} * weights.gamma[i];
+      k_mean += k[i] / columns;
+      k_normal_mean += k[i] * normal[i] / columns;
+      gamma[i] += g.row(t)[i] * normal[i];
+      beta[i] += g.row(t)[i];
+    }
+    for (int64_t i = 0; i < columns; ++i) {
+      float& gx = gradients.x.row(t)[i];
+      gx = static_cast<float>(gx + rstd * (k[i] - k_mean - normal[i] * k_normal_mean));
+    }
+  }
+  for (int64_t i = 0; i < columns; ++i) {
+    if (gradients.gamma != nullptr) {
+      gradients.gamma[i] = static_cast<float>(gradients.gamma[i] + gamma[i]);
+    }
+    if (gradients.beta != nullptr) {
+      gradients.beta[i] = static_cast<float>(gradients.beta[i] + beta[i]);
     }
   }
 }

@@ -24,6 +24,20 @@ void BM_ResidualRmsNorm(benchmark::State& state) {
   state.SetBytesProcessed(state.iterations() * t * d * (3 * sizeof(float) + sizeof(T)));
 }
 
+void BM_RmsNormBackward(benchmark::State& state) {
+  const int64_t t = state.range(0);
+  const int64_t d = state.range(1);
+  std::vector<float> x(t * d, 0.5f), gamma(d, 1.0f), g(t * d, 1e-3f), gx(t * d), ggamma(d);
+  for (auto _ : state) {
+    RmsNormBackward(BenchmarkContext(), MatrixView<const float>(x.data(), t, d), gamma.data(),
+                    1e-5f, MatrixView<const float>(g.data(), t, d), {gx.data(), t, d},
+                    ggamma.data());
+    benchmark::ClobberMemory();
+  }
+  state.SetItemsProcessed(state.iterations() * t * d);
+  state.SetBytesProcessed(state.iterations() * t * d * 4 * sizeof(float));
+}
+
 // Copies that move the bytes of a norm to fp32, which reads two matrices and writes two.
 void BM_TwoCopies(benchmark::State& state) {
   const int64_t count = state.range(0) * state.range(1);
@@ -45,6 +59,7 @@ void Shapes(benchmark::internal::Benchmark* benchmark) {
 
 BENCHMARK(BM_ResidualRmsNorm<float>)->Apply(Shapes);
 BENCHMARK(BM_ResidualRmsNorm<int8_t>)->Apply(Shapes);
+BENCHMARK(BM_RmsNormBackward)->Apply(Shapes);
 BENCHMARK(BM_TwoCopies)->Apply(Shapes);
 
 }  // namespace

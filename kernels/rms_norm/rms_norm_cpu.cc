@@ -2,6 +2,7 @@
 #include <cstdint>
 
 #include "kernels/cpu/parallel.h"
+#include "kernels/layer_norm/row_sums.h"
 #include "kernels/rms_norm/rms_norm.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -10,6 +11,7 @@
 //
 #include "hwy/highway.h"
 #include "kernels/cpu/lanes-inl.h"
+#include "kernels/layer_norm/column_sums-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace whipsnake::kernels {
@@ -65,6 +67,36 @@ void NormalizeRowToCodes(const float* h, float* r, const float* gamma, float eps
   NormalizeRow(h, r, gamma, epsilon, columns, y);
 }
 
+// Adds to gx[D] and to the sums over rows, gamma_sums[D].
+HWY_INLINE void BackwardRow(const float* x, const float* gamma, float epsilon, const float* g,
+                            int64_t columns, float* gx, float* gamma_sums) {
+  const float scale = 1.0f / static_cast<float>(columns);
+  const auto [squares, kx_sum] = Sums<2>(columns, [=](int64_t i, auto part) HWY_ATTR {
+    const FloatVec x_i = part.Load(x + i);
+    const FloatVec k = hn::Mul(part.Load(g + i), part.Load(gamma + i));
+    return FloatVecs<2>{hn::Mul(x_i, x_i), hn::Mul(k, x_i)};
+  });
+  const float reciprocal = 1.0f / std::sqrt(scale * squares + epsilon);
+  const FloatVec rstd = hn::Set(Floats(), reciprocal);
+  const FloatVec k_normal_mean = hn::Set(Floats(), scale * reciprocal * kx_sum);
+  ForEachVector(0, columns, [=](int64_t i, auto part) HWY_ATTR {
+    const FloatVec g_i = part.Load(g + i);
+    const FloatVec normal = hn::Mul(part.Load(x + i), rstd);
+    const FloatVec k = hn::Mul(g_i, part.Load(gamma + i));
+    const FloatVec rest = hn::NegMulAdd(normal, k_normal_mean, k);
+    part.Store(hn::MulAdd(rstd, rest, part.Load(gx + i)), gx + i);
+    part.Store(hn::MulAdd(g_i, normal, part.Load(gamma_sums + i)), gamma_sums + i);
+  });
+}
+
+void RmsNormBackwardRows(MatrixView<const float> x, const float* gamma, float epsilon,
+                         MatrixView<const float> g, MatrixView<float> gx, int64_t begin,
+                         int64_t end, float* gamma_sums) {
+  for (int64_t t = begin; t < end; ++t) {
+    BackwardRow(x.row(t), gamma, epsilon, g.row(t), x.cols, gx.row(t), gamma_sums);
+  }
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace whipsnake::kernels
 HWY_AFTER_NAMESPACE();
@@ -75,6 +107,7 @@ namespace {
 
 HWY_EXPORT(NormalizeRowToFloats);
 HWY_EXPORT(NormalizeRowToCodes);
+HWY_EXPORT(RmsNormBackwardRows);
 
 template <typename T>
 void NormalizeRows(const Context& context, MatrixView<const float> h, MatrixView<float> residual,
@@ -102,6 +135,17 @@ void ResidualRmsNorm(const Context& context, MatrixView<const float> h, MatrixVi
 void ResidualRmsNorm(const Context& context, MatrixView<const float> h, MatrixView<float> residual,
                      const float* gamma, float epsilon, MatrixView<int8_t> y) {
   NormalizeRows(context, h, residual, gamma, epsilon, y, HWY_DYNAMIC_DISPATCH(NormalizeRowToCodes));
+}
+
+void RmsNormBackward(const Context& context, MatrixView<const float> x, const float* gamma,
+                     float epsilon, MatrixView<const float> g, MatrixView<float> gx,
+                     float* ggamma) {
+  constexpr double kNanosecondsEach = 0.4;
+  SumOverRows<1>(context, x.rows, x.cols, kNanosecondsEach * x.rows * x.cols, {ggamma},
+                 [&](int64_t begin, int64_t end, float* gamma_sums) {
+                   HWY_DYNAMIC_DISPATCH(RmsNormBackwardRows)
+                   (x, gamma, epsilon, g, gx, begin, end, gamma_sums);
+                 });
 }
 
 }  // namespace whipsnake::kernels

@@ -4,9 +4,12 @@
 #include <cmath>
 #include <cstdlib>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "kernels/cpu/cpu_context.h"
+#include "tests/kernels/central_difference.h"
 #include "tests/kernels/test_context.h"
 #include "tests/kernels/test_matrix.h"
 
@@ -210,6 +213,168 @@ INSTANTIATE_TEST_SUITE_P(Sizes, CausalConv1d,
                          testing::Combine(testing::Values(1, 2, 3, 4, 5, 6, 7, 8),
                                           testing::Values(1, 3, 16, 17, 48, 512, 1536),
                                           testing::Values(1, 2, 3, 4, 5, 17, 300)));
+
+// A batch of sequences, and gradients that hold something already.
+struct BackwardProblem {
+  BackwardProblem(int64_t kernel_width, int64_t channel_count, std::vector<RowRange> ranges,
+                  int64_t row_count, bool with_bias = true)
+      : p(kernel_width, channel_count, row_count, with_bias),
+        sequences(std::move(ranges)),
+        g(row_count, channel_count, p.random, -1, 1),
+        gx(row_count, channel_count, p.random, -1, 1),
+        gweight(p.random.Vector(kernel_width * channel_count, -1, 1)),
+        gbias(p.random.Vector(channel_count, -1, 1)) {}
+
+  CausalConv1dGradients Gradients() { return {gx.view(), gweight.data(), gbias.data()}; }
+  void Run(const Context& context) {
+    CausalConv1dSiluBackward(context, sequences, p.x.view(), p.weight.data(), p.Bias(), p.width,
+                             g.view(), Gradients());
+  }
+  void RunReference() {
+    reference::CausalConv1dSiluBackward(sequences, p.x.view(), p.weight.data(), p.Bias(), p.width,
+                                        g.view(), Gradients());
+  }
+  bool GradientsIdentical(const BackwardProblem& other) const {
+    return gx.Identical(other.gx) && Identical(gweight, other.gweight) &&
+           Identical(gbias, other.gbias);
+  }
+
+  Problem p;
+  std::vector<RowRange> sequences;
+  TestMatrix g, gx;
+  std::vector<float> gweight, gbias;
+};
+
+// Σ g ∘ y of one sequence of one channel in fp64.
+double Loss(const std::vector<double>& x, const std::vector<double>& weight, double bias,
+            const TestMatrix& g) {
+  const int64_t length = std::ssize(x), width = std::ssize(weight);
+  double loss = 0;
+  for (int64_t t = 0; t < length; ++t) {
+    double v = bias;
+    for (int64_t k = std::max<int64_t>(0, width - 1 - t); k < width; ++k) {
+      v += weight[k] * x[t - (width - 1) + k];
+    }
+    loss += g.at(t, 0) * v / (1 + std::exp(-v));
+  }
+  return loss;
+}
+
+TEST(CausalConv1dBackward, TheReferenceHasTheDerivativesOfTheFormula) {
+  for (const int64_t width : {1, 2, 4, 8}) {
+    for (const int64_t length : {1, 3, 20}) {
+      BackwardProblem b(width, 1, {{0, length}}, length);
+      const BackwardProblem before = b;
+      b.RunReference();
+      std::vector<double> x(length), weight(b.p.weight.begin(), b.p.weight.end()),
+          bias(b.p.bias.begin(), b.p.bias.end());
+      for (int64_t t = 0; t < length; ++t) x[t] = b.p.x.at(t, 0);
+      const auto loss = [&] { return Loss(x, weight, bias[0], b.g); };
+      const std::vector<double> dx = CentralDifferences(x, loss),
+                                dweight = CentralDifferences(weight, loss),
+                                dbias = CentralDifferences(bias, loss);
+      for (int64_t t = 0; t < length; ++t) EXPECT_NEAR(b.gx.at(t, 0), dx[t], 1e-6) << t;
+      for (int64_t k = 0; k < width; ++k) {
+        EXPECT_NEAR(b.gweight[k] - before.gweight[k], dweight[k], 1e-6) << k;
+      }
+      EXPECT_NEAR(b.gbias[0] - before.gbias[0], dbias[0], 1e-6);
+    }
+  }
+}
+
+// Sequences of many lengths with rows between them that belong to none.
+std::vector<RowRange> RaggedSequences() {
+  return {{200, 130}, {1, 1}, {3, 2}, {6, 63}, {70, 64}, {134, 65}};
+}
+constexpr int64_t kRaggedRows = 331;
+
+TEST(CausalConv1dBackward, AgreesWithTheReference) {
+  for (int64_t width = 1; width <= 8; ++width) {
+    for (const int64_t channels : {1, 16, 48, 100, 768}) {
+      SCOPED_TRACE(testing::Message() << "W=" << width << " E=" << channels);
+      BackwardProblem b(width, channels, RaggedSequences(), kRaggedRows, channels != 48);
+      BackwardProblem want = b;
+      b.Run(TestContext());
+      want.RunReference();
+      EXPECT_TRUE(b.gx.GapsIntact());
+      for (int64_t e = 0; e < channels; ++e) {
+        for (int64_t t = 0; t < kRaggedRows; ++t) {
+          ASSERT_NEAR(b.gx.at(t, e), want.gx.at(t, e), 4e-6) << "t=" << t << " e=" << e;
+        }
+        ASSERT_NEAR(b.gbias[e], want.gbias[e], 5e-5) << e;
+        for (int64_t k = 0; k < width; ++k) {
+          ASSERT_NEAR(b.gweight[k * channels + e], want.gweight[k * channels + e], 1e-4) << e;
+        }
+      }
+    }
+  }
+}
+
+TEST(CausalConv1dBackward, RowsOfNoSequenceStayAsTheyAre) {
+  BackwardProblem b(4, 100, RaggedSequences(), kRaggedRows);
+  const BackwardProblem before = b;
+  b.Run(TestContext());
+  for (const int64_t t : {0, 2, 5, 69, 199, 330}) {
+    for (int64_t e = 0; e < 100; ++e) ASSERT_EQ(b.gx.at(t, e), before.gx.at(t, e)) << t;
+  }
+}
+
+TEST(CausalConv1dBackward, TheNumberOfThreadsDoesNotMatter) {
+  const BackwardProblem problem(4, 768, RaggedSequences(), kRaggedRows);
+  BackwardProblem alone = problem;
+  alone.Run(Context());
+  for (const int threads : {1, 2, 3}) {
+    const CpuContext cpu(threads);
+    BackwardProblem b = problem;
+    b.Run(cpu.context());
+    EXPECT_TRUE(b.GradientsIdentical(alone)) << threads;
+  }
+}
+
+TEST(CausalConv1dBackward, ASequenceIsTheSameAmongOthers) {
+  BackwardProblem b(4, 100, RaggedSequences(), kRaggedRows);
+  BackwardProblem apart = b;
+  b.Run(TestContext());
+  for (const RowRange& sequence : b.sequences) {
+    apart.sequences = {sequence};
+    apart.Run(TestContext());
+  }
+  EXPECT_TRUE(b.GradientsIdentical(apart));
+}
+
+TEST(CausalConv1dBackward, UnwantedGradientsDoNotMatter) {
+  BackwardProblem b(4, 100, RaggedSequences(), kRaggedRows);
+  BackwardProblem only_x = b;
+  b.Run(TestContext());
+  const Problem& p = only_x.p;
+  CausalConv1dSiluBackward(TestContext(), only_x.sequences, p.x.view(), p.weight.data(), p.Bias(),
+                           p.width, only_x.g.view(), {.x = only_x.gx.view()});
+  EXPECT_TRUE(only_x.gx.Identical(b.gx));
+}
+
+// Far from 0, SiLU's slope is 0 or 1.
+TEST(CausalConv1dBackward, LargeSumsAgree) {
+  BackwardProblem b(3, 48, {{0, 20}}, 20);
+  for (float& weight : b.p.weight) weight *= 1000;
+  BackwardProblem want = b;
+  b.Run(TestContext());
+  want.RunReference();
+  for (int64_t t = 0; t < 20; ++t) {
+    for (int64_t e = 0; e < 48; ++e) ASSERT_NEAR(b.gx.at(t, e), want.gx.at(t, e), 6e-3) << t;
+  }
+}
+
+TEST(CausalConv1dBackward, ANanReachesOnlyItsWindowAndChannel) {
+  BackwardProblem b(3, 20, {{0, 20}}, 20);
+  b.p.x.view().row(10)[7] = std::nanf("");
+  b.Run(TestContext());
+  // It is in the sums of rows 10 to 12, which have the inputs of rows 8 to 12.
+  for (int64_t t = 0; t < 20; ++t) {
+    for (int64_t e = 0; e < 20; ++e) {
+      EXPECT_EQ(std::isnan(b.gx.at(t, e)), e == 7 && t >= 8 && t <= 12) << "t=" << t << " e=" << e;
+    }
+  }
+}
 
 }  // namespace
 }  // namespace whipsnake::kernels

@@ -1,10 +1,13 @@
 #include "kernels/layer_norm/layer_norm.h"
 
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "kernels/cpu/cpu_context.h"
 #include "kernels/row_quantization/row_quantization.h"
+#include "tests/kernels/central_difference.h"
 #include "tests/kernels/test_context.h"
 #include "tests/kernels/test_matrix.h"
 
@@ -105,6 +108,156 @@ TEST(ResidualLayerNormTest, CodesAreThoseOfTheFloats) {
     EXPECT_TRUE(codes.Identical(want)) << cols;
     EXPECT_TRUE(codes.GapsIntact());
   }
+}
+
+// The operands of the backward pass, and gradients that hold something already.
+struct BackwardProblem {
+  TestMatrix x, g, gx;
+  std::vector<float> gamma, beta, ggamma, gbeta;
+
+  BackwardProblem(int64_t rows, int64_t cols, Random& random)
+      : x(rows, cols, random, -3, 4),
+        g(rows, cols, random, -1, 1),
+        gx(rows, cols, random, -1, 1),
+        gamma(random.Vector(cols, -2, 2)),
+        beta(random.Vector(cols, -1, 1)),
+        ggamma(random.Vector(cols, -1, 1)),
+        gbeta(random.Vector(cols, -1, 1)) {}
+
+  LayerNormWeights weights() const { return {gamma.data(), beta.data(), 1e-5f}; }
+  LayerNormGradients gradients() { return {gx.view(), ggamma.data(), gbeta.data()}; }
+  void Run(const Context& context) {
+    LayerNormBackward(context, x.view(), weights(), g.view(), gradients());
+  }
+  void RunReference() { reference::LayerNormBackward(x.view(), weights(), g.view(), gradients()); }
+};
+
+// Σ g ∘ y of one row in fp64.
+double Loss(const std::vector<double>& x, const std::vector<double>& gamma,
+            const std::vector<double>& beta, const float* g) {
+  double mean = 0, variance = 0, loss = 0;
+  for (const double v : x) mean += v / x.size();
+  for (const double v : x) variance += (v - mean) * (v - mean) / x.size();
+  for (size_t i = 0; i < x.size(); ++i) {
+    loss += g[i] * (gamma[i] * (x[i] - mean) / std::sqrt(variance + 1e-5f) + beta[i]);
+  }
+  return loss;
+}
+
+TEST(LayerNormBackwardTest, TheReferenceHasTheDerivativesOfTheFormula) {
+  Random random(5);
+  for (const int64_t cols : {1, 2, 7, 48}) {
+    BackwardProblem p(1, cols, random);
+    BackwardProblem before = p;
+    p.RunReference();
+    const float* row = p.x.view().row(0);
+    std::vector<double> x(row, row + cols), gamma(p.gamma.begin(), p.gamma.end()),
+        beta(p.beta.begin(), p.beta.end());
+    const auto loss = [&] { return Loss(x, gamma, beta, p.g.view().row(0)); };
+    const std::vector<double> dx = CentralDifferences(x, loss),
+                              dgamma = CentralDifferences(gamma, loss),
+                              dbeta = CentralDifferences(beta, loss);
+    for (int64_t i = 0; i < cols; ++i) {
+      EXPECT_NEAR(p.gx.at(0, i) - before.gx.at(0, i), dx[i], 1e-6) << cols;
+      EXPECT_NEAR(p.ggamma[i] - before.ggamma[i], dgamma[i], 1e-6) << cols;
+      EXPECT_NEAR(p.gbeta[i] - before.gbeta[i], dbeta[i], 1e-6) << cols;
+    }
+  }
+}
+
+TEST(LayerNormBackwardTest, AgreesWithTheReference) {
+  Random random(6);
+  for (const int64_t cols : kWidths) {
+    for (const int64_t rows : {1, 2, 63, 64, 65, 200}) {
+      SCOPED_TRACE(testing::Message() << "T=" << rows << " D=" << cols);
+      BackwardProblem p(rows, cols, random);
+      BackwardProblem want = p;
+      p.Run(TestContext());
+      want.RunReference();
+      EXPECT_TRUE(p.gx.GapsIntact());
+      for (int64_t i = 0; i < cols; ++i) {
+        for (int64_t t = 0; t < rows; ++t) ASSERT_NEAR(p.gx.at(t, i), want.gx.at(t, i), 1e-5);
+        ASSERT_NEAR(p.ggamma[i], want.ggamma[i], 2e-5);
+        ASSERT_NEAR(p.gbeta[i], want.gbeta[i], 2e-5);
+      }
+    }
+  }
+}
+
+TEST(LayerNormBackwardTest, TheNumberOfThreadsDoesNotMatter) {
+  Random random(7);
+  const BackwardProblem problem(300, 768, random);
+  BackwardProblem alone = problem;
+  alone.Run(Context());
+  for (const int threads : {1, 2, 3}) {
+    const CpuContext cpu(threads);
+    BackwardProblem p = problem;
+    p.Run(cpu.context());
+    EXPECT_TRUE(p.gx.Identical(alone.gx)) << threads;
+    EXPECT_TRUE(Identical(p.ggamma, alone.ggamma)) << threads;
+    EXPECT_TRUE(Identical(p.gbeta, alone.gbeta)) << threads;
+  }
+}
+
+TEST(LayerNormBackwardTest, ARowIsTheSameAmongOthers) {
+  Random random(8);
+  for (const int64_t cols : kWidths) {
+    BackwardProblem p(70, cols, random);
+    TestMatrix alone = p.gx;
+    for (int64_t t = 0; t < 70; ++t) {
+      LayerNormBackward(TestContext(), p.x.view().Rows(t, 1), p.weights(), p.g.view().Rows(t, 1),
+                        {.x = alone.view().Rows(t, 1)});
+    }
+    p.Run(TestContext());
+    EXPECT_TRUE(p.gx.Identical(alone));
+  }
+}
+
+TEST(LayerNormBackwardTest, UnwantedGradientsDoNotMatter) {
+  Random random(9);
+  BackwardProblem both(100, 48, random);
+  BackwardProblem only_gamma = both, only_beta = both;
+  both.Run(TestContext());
+  LayerNormBackward(TestContext(), only_gamma.x.view(), only_gamma.weights(), only_gamma.g.view(),
+                    {only_gamma.gx.view(), only_gamma.ggamma.data(), nullptr});
+  LayerNormBackward(TestContext(), only_beta.x.view(), only_beta.weights(), only_beta.g.view(),
+                    {only_beta.gx.view(), nullptr, only_beta.gbeta.data()});
+  EXPECT_TRUE(only_gamma.gx.Identical(both.gx));
+  EXPECT_TRUE(only_beta.gx.Identical(both.gx));
+  EXPECT_TRUE(Identical(only_gamma.ggamma, both.ggamma));
+  EXPECT_TRUE(Identical(only_beta.gbeta, both.gbeta));
+}
+
+// The mean of x is large and its deviations small.
+TEST(LayerNormBackwardTest, IsBlindToAShift) {
+  Random random(10);
+  BackwardProblem p(2, 768, random);
+  BackwardProblem shifted = p;
+  for (int64_t t = 0; t < 2; ++t) {
+    for (int64_t i = 0; i < 768; ++i) shifted.x.view().row(t)[i] += 1024;
+  }
+  p.Run(TestContext());
+  shifted.Run(TestContext());
+  for (int64_t i = 0; i < 768; ++i) EXPECT_NEAR(p.gx.at(1, i), shifted.gx.at(1, i), 1e-3);
+}
+
+TEST(LayerNormBackwardTest, ANanStaysInItsRow) {
+  Random random(11);
+  BackwardProblem p(3, 50, random);
+  p.x.view().row(1)[49] = std::numeric_limits<float>::quiet_NaN();
+  p.Run(TestContext());
+  for (int64_t t = 0; t < 3; ++t) {
+    for (int64_t i = 0; i < 50; ++i) EXPECT_EQ(std::isnan(p.gx.at(t, i)), t == 1) << t;
+  }
+}
+
+TEST(LayerNormBackwardTest, NoRows) {
+  Random random(12);
+  BackwardProblem p(0, 16, random);
+  const BackwardProblem before = p;
+  p.Run(TestContext());
+  EXPECT_TRUE(Identical(p.ggamma, before.ggamma));
+  EXPECT_TRUE(Identical(p.gbeta, before.gbeta));
 }
 
 }  // namespace

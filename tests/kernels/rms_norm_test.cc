@@ -15,7 +15,9 @@
 #include "kernels/cuda/device.h"
 #include "kernels/device_memory.h"
 #include "kernels/rms_norm/rms_norm_cuda.h"
+#include "tests/kernels/central_difference.h"
 #include "tests/kernels/test_context.h"
+#include "tests/kernels/test_matrix.h"
 
 namespace whipsnake::kernels {
 namespace {
@@ -195,6 +197,7 @@ class RmsNormCpuTest : public testing::Test {
   }
 };
 class RmsNormCodesTest : public RmsNormCpuTest {};
+class RmsNormBackwardTest : public RmsNormCpuTest {};
 
 TEST_F(RmsNormCpuTest, TheNumberOfThreadsDoesNotMatter) {
   Operands one(130, 768, 0);
@@ -271,6 +274,133 @@ TEST_F(RmsNormCodesTest, ANanIsZeroAndStaysInItsRow) {
     const auto begin = codes.begin() + row * 50;
     EXPECT_EQ(std::count(begin, begin + 50, 0) == 50, row == 1) << "row " << row;
   }
+}
+
+// The operands of the backward pass, and gradients that hold something already.
+struct BackwardProblem {
+  TestMatrix x, g, gx;
+  std::vector<float> gamma, ggamma;
+
+  BackwardProblem(int64_t rows, int64_t cols, Random& random)
+      : x(rows, cols, random, -3, 4),
+        g(rows, cols, random, -1, 1),
+        gx(rows, cols, random, -1, 1),
+        gamma(random.Vector(cols, -2, 2)),
+        ggamma(random.Vector(cols, -1, 1)) {}
+
+  void Run(const Context& context) {
+    RmsNormBackward(context, x.view(), gamma.data(), kEpsilon, g.view(), gx.view(), ggamma.data());
+  }
+  void RunReference() {
+    reference::RmsNormBackward(x.view(), gamma.data(), kEpsilon, g.view(), gx.view(),
+                               ggamma.data());
+  }
+};
+
+// Σ g ∘ y of one row in fp64.
+double Loss(const std::vector<double>& x, const std::vector<double>& gamma, const float* g) {
+  double square_mean = 0, loss = 0;
+  for (const double v : x) square_mean += v * v / x.size();
+  for (size_t i = 0; i < x.size(); ++i) {
+    loss += g[i] * gamma[i] * x[i] / std::sqrt(square_mean + kEpsilon);
+  }
+  return loss;
+}
+
+TEST_F(RmsNormBackwardTest, TheReferenceHasTheDerivativesOfTheFormula) {
+  Random random(1);
+  for (const int64_t cols : {1, 2, 7, 48}) {
+    BackwardProblem p(1, cols, random);
+    const BackwardProblem before = p;
+    p.RunReference();
+    const float* row = p.x.view().row(0);
+    std::vector<double> x(row, row + cols), gamma(p.gamma.begin(), p.gamma.end());
+    const auto loss = [&] { return Loss(x, gamma, p.g.view().row(0)); };
+    const std::vector<double> dx = CentralDifferences(x, loss),
+                              dgamma = CentralDifferences(gamma, loss);
+    for (int64_t i = 0; i < cols; ++i) {
+      EXPECT_NEAR(p.gx.at(0, i) - before.gx.at(0, i), dx[i], 1e-6) << cols;
+      EXPECT_NEAR(p.ggamma[i] - before.ggamma[i], dgamma[i], 1e-6) << cols;
+    }
+  }
+}
+
+TEST_F(RmsNormBackwardTest, AgreesWithTheReference) {
+  Random random(2);
+  for (const int64_t cols : {1, 7, 16, 31, 48, 768, 1000}) {
+    for (const int64_t rows : {1, 2, 63, 64, 65, 200}) {
+      SCOPED_TRACE(testing::Message() << "T=" << rows << " D=" << cols);
+      BackwardProblem p(rows, cols, random);
+      BackwardProblem want = p;
+      p.Run(TestContext());
+      want.RunReference();
+      EXPECT_TRUE(p.gx.GapsIntact());
+      for (int64_t i = 0; i < cols; ++i) {
+        for (int64_t t = 0; t < rows; ++t) {
+          // In a single column the terms cancel, and 1 / |x| amplifies what is left.
+          ASSERT_NEAR(p.gx.at(t, i), want.gx.at(t, i), cols == 1 ? 1e-3 : 2e-6);
+        }
+        ASSERT_NEAR(p.ggamma[i], want.ggamma[i], 2e-5);
+      }
+    }
+  }
+}
+
+TEST_F(RmsNormBackwardTest, TheNumberOfThreadsDoesNotMatter) {
+  Random random(3);
+  const BackwardProblem problem(300, 768, random);
+  BackwardProblem alone = problem;
+  alone.Run(Context());
+  for (const int threads : {1, 2, 3}) {
+    const CpuContext cpu(threads);
+    BackwardProblem p = problem;
+    p.Run(cpu.context());
+    EXPECT_TRUE(p.gx.Identical(alone.gx)) << threads;
+    EXPECT_TRUE(Identical(p.ggamma, alone.ggamma)) << threads;
+  }
+}
+
+TEST_F(RmsNormBackwardTest, ARowIsTheSameAmongOthersAndWithoutGamma) {
+  Random random(4);
+  for (const int64_t cols : {1, 16, 31, 768}) {
+    BackwardProblem p(70, cols, random);
+    TestMatrix alone = p.gx;
+    for (int64_t t = 0; t < 70; ++t) {
+      RmsNormBackward(TestContext(), p.x.view().Rows(t, 1), p.gamma.data(), kEpsilon,
+                      p.g.view().Rows(t, 1), alone.view().Rows(t, 1), nullptr);
+    }
+    p.Run(TestContext());
+    EXPECT_TRUE(p.gx.Identical(alone));
+  }
+}
+
+TEST_F(RmsNormBackwardTest, ARowOfZerosIsScaledByEpsilonAlone) {
+  Random random(5);
+  BackwardProblem p(1, 48, random);
+  for (int64_t i = 0; i < 48; ++i) p.x.view().row(0)[i] = p.gx.view().row(0)[i] = 0;
+  p.Run(TestContext());
+  for (int64_t i = 0; i < 48; ++i) {
+    const float want = p.g.at(0, i) * p.gamma[i] / std::sqrt(kEpsilon);
+    EXPECT_NEAR(p.gx.at(0, i), want, 1e-6 * std::abs(want)) << i;
+  }
+}
+
+TEST_F(RmsNormBackwardTest, ANanStaysInItsRow) {
+  Random random(6);
+  BackwardProblem p(3, 50, random);
+  p.x.view().row(1)[49] = std::nanf("");
+  p.Run(TestContext());
+  for (int64_t t = 0; t < 3; ++t) {
+    for (int64_t i = 0; i < 50; ++i) EXPECT_EQ(std::isnan(p.gx.at(t, i)), t == 1) << t;
+  }
+}
+
+TEST_F(RmsNormBackwardTest, NoRows) {
+  Random random(7);
+  BackwardProblem p(0, 16, random);
+  const BackwardProblem before = p;
+  p.Run(TestContext());
+  EXPECT_TRUE(Identical(p.ggamma, before.ggamma));
 }
 
 }  // namespace
