@@ -43,6 +43,25 @@ void WriteRun(const Context& context, const EmbeddingRun& run, const EmbeddingTa
   });
 }
 
+void AddRow(const float* from, int64_t columns, float* to) {
+  for (int64_t d = 0; d < columns; ++d) to[d] += from[d];
+}
+
+// Adds the columns [begin, end) of g, row by row.
+void AddColumns(std::span<const EmbeddingRun> runs, MatrixView<const float> g, int64_t begin,
+                int64_t end, float* gtokens, float* gpositions) {
+  const float* row = g.data + begin;
+  for (const EmbeddingRun& run : runs) {
+    int64_t position = run.first_position;
+    for (const int64_t token : run.tokens) {
+      if (gtokens != nullptr) AddRow(row, end - begin, gtokens + token * g.cols + begin);
+      if (gpositions != nullptr) AddRow(row, end - begin, gpositions + position * g.cols + begin);
+      row += g.stride;
+      ++position;
+    }
+  }
+}
+
 }  // namespace
 
 void Embed(const Context& context, std::span<const EmbeddingRun> runs,
@@ -52,6 +71,14 @@ void Embed(const Context& context, std::span<const EmbeddingRun> runs,
     WriteRun(context, run, tables, y.Rows(begin, std::ssize(run.tokens)));
     begin += std::ssize(run.tokens);
   }
+}
+
+void EmbedBackward(const Context& context, std::span<const EmbeddingRun> runs,
+                   MatrixView<const float> g, float* gtokens, float* gpositions) {
+  const double nanoseconds = kNanosecondsPerElement * static_cast<double>(g.rows * g.cols);
+  ParallelChannels(context, g.cols, nanoseconds, [&](const Context&, int64_t begin, int64_t end) {
+    AddColumns(runs, g, begin, end, gtokens, gpositions);
+  });
 }
 
 void CompactRows(const Context& /*context*/, std::span<const int64_t> rows, MatrixView<float> x) {

@@ -32,6 +32,22 @@ void Embed(std::span<const EmbeddingRun> runs, const EmbeddingTables& tables, Ma
   }
 }
 
+void EmbedBackward(std::span<const EmbeddingRun> runs, MatrixView<const float> g, float* gtokens,
+                   float* gpositions) {
+  int64_t t = 0;
+  for (const EmbeddingRun& run : runs) {
+    int64_t position = run.first_position;
+    for (const int32_t token : run.tokens) {
+      for (int64_t d = 0; d < g.cols; ++d) {
+        if (gtokens != nullptr) gtokens[token * g.cols + d] += g.row(t)[d];
+        if (gpositions != nullptr) gpositions[position * g.cols + d] += g.row(t)[d];
+      }
+      ++t;
+      ++position;
+    }
+  }
+}
+
 void CompactRows(std::span<const int64_t> rows, MatrixView<float> x) {
   for (int64_t i = 0; i < std::ssize(rows); ++i) {
     for (int64_t d = 0; d < x.cols; ++d) x.row(i)[d] = x.row(rows[i])[d];

@@ -16,45 +16,53 @@
 #define WHIPSNAKE_KERNELS_OPTIMIZER_OPTIMIZER_H_
 
 #include <cstdint>
+#include <limits>
 
 #include "kernels/context.h"
 
 namespace whipsnake::kernels {
 
 struct AdamW {
-  float learning_rate = 0;  // lr
-  float beta1 = 0.9f, beta2 = 0.999f;
-  float epsilon = 1e-8f;
-  float weight_decay = 0;    // decay
-  float gradient_scale = 1;  // scale: of clipping, and of the average over accumulated batches
-  int64_t step = 1;          // s, from 1
+  double learning_rate = 0;  // lr
+  double beta1 = 0.9, beta2 = 0.999;
+  double epsilon = 1e-8;      // above 0
+  double weight_decay = 0;    // decay
+  double gradient_scale = 1;  // scale: of clipping, and of the average over accumulated batches
+  int64_t step = 1;           // s, from 1
 };
 
 struct Sgd {
-  float learning_rate = 0;
-  float momentum = 0;  // μ
-  float weight_decay = 0;
-  float gradient_scale = 1;
+  double learning_rate = 0;
+  double momentum = 0;  // μ
+  double weight_decay = 0;
+  double gradient_scale = 1;
   int64_t step = 1;  // from 1
 };
 
-// g[n] is read; w[n], m[n] and v[n] are updated in place. Step sizes and corrections by β^s are
-// computed in fp64, elements in fp32. The results do not depend on the number of threads, bit for
-// bit. If `bf16` is not null, bf16[i] := ToBF16(w[i]) after the update. The same holds for the
-// functions below. Callable from any thread; run on the context's team. n = 0 is allowed.
+// g[n] is read; w[n], m[n] and v[n] are updated in place. No arrays alias. Factors that all
+// elements share are computed in fp64, elements in fp32. The results do not depend on the number of
+// threads, bit for bit. If `bf16` is not null, bf16[i] := ToBF16(w[i]) after the update. The same
+// holds for the functions below. Callable from any thread; run on the context's team. n = 0 is
+// allowed.
 void Update(const Context& context, const AdamW& adamw, const float* g, int64_t n, float* w,
             float* m, float* v, uint16_t* bf16 = nullptr);
 
-// m may be null if the momentum is 0.
+// m may be null if the momentum is 0. It is not read in step 1.
 void Update(const Context& context, const Sgd& sgd, const float* g, int64_t n, float* w, float* m,
             uint16_t* bf16 = nullptr);
 
 // Moments in 8 bits (Dettmers et al., arXiv 2110.02861, section 2): blocks of kMomentBlock elements
-// with one scale each, the largest magnitude of the block, and codes of the dynamic tree data type,
-// signed for m and unsigned for v. A moment is decoded, updated in fp32, used as such for w, and
-// rounded to the nearest code (of two, the one nearer to zero). All-zero blocks have the scale 0.
-// Codes of zeroed memory and scales of 0 decode to 0, the moments before step 1.
+// with one scale each, the largest magnitude of the block but at least kMinMomentScale, and codes
+// of the dynamic tree data type (kernels/optimizer/moment_code.h), signed for m and unsigned for v.
+// A moment is decoded, updated in fp32, used as such for w, and rounded to the nearest code. But a
+// v above 0 gets at least the code 1: beside an m other than 0, a v of 0 would make the next step
+// too large by orders of magnitude.
+//
+// Zeroed memory decodes to 0, the moments before step 1. If a moment of a block is not finite,
+// neither is the block's scale, and no moment of the block decodes to a finite number.
 inline constexpr int64_t kMomentBlock = 256;
+// The smallest normal number, whose inverse is finite too.
+inline constexpr float kMinMomentScale = std::numeric_limits<float>::min();
 constexpr int64_t MomentBlocks(int64_t n) { return (n + kMomentBlock - 1) / kMomentBlock; }
 struct Moments8 {
   uint8_t* m = nullptr;      // [n]
