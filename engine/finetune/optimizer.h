@@ -41,7 +41,7 @@ struct OptimizerOptions {
   bool moments_8bit = false;  // AdamW: moments in 8 bits, by blocks
   // The factor of the learning rate of CRReLU's ε, which hardly moves at a rate fit for matrices.
   double crrelu_epsilon_factor = 1;
-  std::vector<ParameterGroup> groups;  // the last one that matches counts
+  std::vector<ParameterGroup> groups = {};  // the last one that matches counts
 };
 
 // Moments exist from a parameter's first update on. Not thread-safe.

@@ -18,11 +18,11 @@ struct StepRecord {
   double epoch = 0;  // after the step
   double loss = 0;   // the mean over the step's targets, before the update
   // Of the step's targets, for all tasks but regression.
-  std::optional<double> accuracy;
-  std::optional<double> margin;  // DPO: of the rewards
+  std::optional<double> accuracy = {};
+  std::optional<double> margin = {};  // DPO: of the rewards
   double learning_rate = 0;
   // Of all gradients, before clipping; unset if tensors are updated in the backward pass.
-  std::optional<double> gradient_norm;
+  std::optional<double> gradient_norm = {};
   int64_t tokens = 0;
 
   double seconds = 0;
@@ -31,8 +31,8 @@ struct StepRecord {
 struct EvaluationRecord {
   int64_t step = 0;  // after which it ran; 0: before training
   double loss = 0;
-  std::optional<double> accuracy;
-  std::optional<double> margin;
+  std::optional<double> accuracy = {};
+  std::optional<double> margin = {};
   int64_t targets = 0;
 
   double seconds = 0;

@@ -135,12 +135,13 @@ absl::Status Trainer::Step() {
                     .epoch = static_cast<double>(step() + 1) / batches_->batches(),
                     .learning_rate = rate_.At(step())};
   Metrics metrics;
-  RETURN_IF_ERROR(OnExecutor([&]() -> absl::Status {
+  const absl::Status updated = OnExecutor([&]() -> absl::Status {
     RETURN_IF_ERROR(ComputeGradients(SplitBatch(std::move(batch), options_.micro_batch), metrics));
     if (options_.update_in_backward) return absl::OkStatus();
     ASSIGN_OR_RETURN(record.gradient_norm, GradientNorm());
     return UpdateParameters(ClipFactor(*record.gradient_norm, options_.max_gradient_norm));
-  }));
+  });
+  RETURN_IF_ERROR(updated);
   record.loss = metrics.MeanLoss();
   record.accuracy = AccuracyOf(options_.task, metrics);
   record.margin = MarginOf(options_.task, metrics);

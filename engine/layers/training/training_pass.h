@@ -23,7 +23,7 @@ struct TrainingPass {
   ActivationStore* store = nullptr;
   Gradients* gradients = nullptr;  // null for a pass without a backward pass
   // The sequences of the batch, which cover its rows [0,T) in order. There is no padding.
-  std::span<const kernels::RowRange> sequences;
+  std::span<const kernels::RowRange> sequences = {};
   kernels::DType arithmetic = kernels::DType::kF32;  // of matrix products: kF32 or kBF16
   bool dropout = false;                              // whether layers drop elements
   uint64_t seed = 0;                                 // of the masks of the training run

@@ -42,6 +42,16 @@ inline void WriteBytes(const std::string& path, std::string_view bytes) {
   std::ofstream(path, std::ios::binary) << bytes;
 }
 
+// Matches a Status or StatusOr without an error.
+MATCHER(IsOk, "") {
+  if constexpr (requires { arg.status(); }) {
+    *result_listener << arg.status().ToString();
+  } else {
+    *result_listener << arg.ToString();
+  }
+  return arg.ok();
+}
+
 // Matches a Status or StatusOr that has this code and whose message contains `text`.
 MATCHER_P2(Fails, code, text, "") {
   const absl::Status* status;
