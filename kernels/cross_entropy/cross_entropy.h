@@ -29,12 +29,12 @@ struct CrossEntropyOperands {
 };
 
 // logits[R,V] in fp32, V >= 1. The sums of exponentials and of logits are taken over independent
-// lanes in fp32 within blocks of a row, and in fp64 over blocks. The error of a loss is below 1e-6
-// (1
-// + its magnitude + the largest magnitude of its row's logits). A NaN makes its row NaN; -infinity
-// is a class that cannot be, +infinity makes the row NaN. A row depends on its own logits alone, so
-// results do not depend on the number of threads, bit for bit. Callable from any thread; runs on
-// the context's team. R = 0 is allowed.
+// lanes in fp32 within blocks of a row, and in fp64 over blocks. The error of a loss is below
+// 1e-6 (1 + its magnitude + the largest magnitude of its row's logits). -infinity is a class that
+// cannot be: its loss is infinite, also as a part of a smoothed loss. A NaN or +infinity makes its
+// row NaN and its prediction any class. A row depends on its own logits alone, so results do not
+// depend on the number of threads, bit for bit. Callable from any thread; runs on the context's
+// team. R = 0 is allowed.
 void CrossEntropy(const Context& context, MatrixView<const float> logits,
                   const CrossEntropyOperands& operands);
 
