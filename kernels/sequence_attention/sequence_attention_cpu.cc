@@ -1,7 +1,9 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <cstring>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "kernels/cpu/parallel.h"
@@ -41,40 +43,41 @@ struct SequenceHead {
   int64_t head;
 
   int64_t Width() const { return operands.q.cols / operands.heads; }
+  // The head's part of a matrix [T,H·D].
   template <typename T>
-  MatrixView<T> Of(MatrixView<T> matrix) const {
-    return matrix.Rows(sequence.begin, sequence.length).Columns(head * Width(), Width());
+  MatrixView<T> Of(MatrixView<T> matrix, RowRange rows) const {
+    return matrix.Rows(sequence.begin + rows.begin, rows.length).Columns(head * Width(), Width());
   }
   // The place of row i in a matrix [T,H].
   int64_t Place(int64_t i) const { return (sequence.begin + i) * operands.heads + head; }
   bool Drops() const { return operands.dropout.probability > 0; }
 };
 
-// The queries [query, query + queries) and the keys [key, key + keys) of a head. Matrices of a pair
-// have a row of kBlock elements per key: the lanes of a vector are queries.
+// A block of queries and a block of keys of a head. Matrices of a pair have a row of kBlock
+// elements per key: the lanes of a vector are queries.
 struct BlockPair {
-  int64_t query, queries;
-  int64_t key, keys;
-  bool diagonal;  // whether the n-th query attends only to the first n keys, counted from 1
+  RowRange queries, keys;
+  bool diagonal;  // whether query i attends only to the keys up to i, counted within the blocks
 
-  // Scores are computed for this many queries; those past the last are of zeros.
-  int64_t PaddedQueries() const { return Padded(queries); }
+  // Scores are computed for this many queries. Those past the last are of zeros.
+  int64_t PaddedQueries() const { return Padded(queries.length); }
 };
 
-// Calls work(first, rows) for each block of the first `rows` rows.
+// Calls work(block) for each block of the first `rows` rows.
 template <typename Work>
 void ForEachBlock(int64_t rows, const Work& work) {
-  for (int64_t first = 0; first < rows; first += kBlock) {
-    work(first, std::min(kBlock, rows - first));
+  for (int64_t begin = 0; begin < rows; begin += kBlock) {
+    work(RowRange{begin, std::min(kBlock, rows - begin)});
   }
 }
 
 // Calls work(pair) for the given queries and each block of keys to which they attend.
 template <typename Work>
-void ForEachPair(const SequenceHead& head, int64_t query, int64_t queries, const Work& work) {
+void ForEachPair(const SequenceHead& head, RowRange queries, const Work& work) {
   const bool causal = head.operands.causal;
-  ForEachBlock(causal ? query + queries : head.sequence.length, [&](int64_t key, int64_t keys) {
-    work(BlockPair{query, queries, key, keys, causal && key == query});
+  const int64_t seen = causal ? queries.begin + queries.length : head.sequence.length;
+  ForEachBlock(seen, [&](RowRange keys) {
+    work(BlockPair{queries, keys, causal && keys.begin == queries.begin});
   });
 }
 
@@ -88,16 +91,21 @@ class ScratchArrays {
   float* next_;
 };
 
-// Scratch memory of the forward pass of a block of queries, at least Size() floats.
+// Scratch memory of the forward pass of a head of `length` rows, at least Size() floats. A
+// transpose is [padded,kBlock].
 struct ForwardScratch {
-  float *q_transposed, *k, *v, *y;  // [padded,kBlock], [kBlock,padded] each
+  float *k, *v;                     // [length,padded] each
+  float *q, *q_transpose, *y;       // [kBlock,padded] each
   float *scores, *factors;          // [kBlock,kBlock] each
   float *largest, *sums, *rescale;  // [kBlock] each
 
-  static int64_t Size(int64_t padded) { return kBlock * (4 * padded + 2 * kBlock + 3); }
-  ForwardScratch(int64_t padded, float* memory) {
+  static int64_t Size(int64_t length, int64_t padded) {
+    return 2 * length * padded + kBlock * (3 * padded + 2 * kBlock + 3);
+  }
+  ForwardScratch(int64_t length, int64_t padded, float* memory) {
     ScratchArrays arrays(memory);
-    for (float** block : {&q_transposed, &k, &v, &y}) *block = arrays.Take(kBlock * padded);
+    for (float** rows : {&k, &v}) *rows = arrays.Take(length * padded);
+    for (float** block : {&q, &q_transpose, &y}) *block = arrays.Take(kBlock * padded);
     for (float** block : {&scores, &factors}) *block = arrays.Take(kBlock * kBlock);
     for (float** row : {&largest, &sums, &rescale}) *row = arrays.Take(kBlock);
   }
@@ -106,10 +114,10 @@ struct ForwardScratch {
 // Scratch memory of the backward pass of a head of `length` rows, at least Size() floats. A
 // transpose is [padded,kBlock].
 struct BackwardScratch {
-  float *k, *v, *gk, *gv;                           // [length,padded] each
-  float *q, *q_transposed, *g, *g_transposed, *gq;  // [kBlock,padded] each
-  float *weights, *gradients, *factors;             // [kBlock,kBlock] each
-  float *lse, *delta;                               // [kBlock] each
+  float *k, *v, *gk, *gv;                         // [length,padded] each
+  float *q, *q_transpose, *g, *g_transpose, *gq;  // [kBlock,padded] each
+  float *weights, *gradients, *factors;           // [kBlock,kBlock] each
+  float *lse, *delta;                             // [kBlock] each
 
   static int64_t Size(int64_t length, int64_t padded) {
     return 4 * length * padded + kBlock * (5 * padded + 3 * kBlock + 2);
@@ -117,7 +125,7 @@ struct BackwardScratch {
   BackwardScratch(int64_t length, int64_t padded, float* memory) {
     ScratchArrays arrays(memory);
     for (float** rows : {&k, &v, &gk, &gv}) *rows = arrays.Take(length * padded);
-    for (float** block : {&q, &q_transposed, &g, &g_transposed, &gq}) {
+    for (float** block : {&q, &q_transpose, &g, &g_transpose, &gq}) {
       *block = arrays.Take(kBlock * padded);
     }
     for (float** block : {&weights, &gradients, &factors}) *block = arrays.Take(kBlock * kBlock);
@@ -136,22 +144,49 @@ constexpr float kNever = -std::numeric_limits<float>::infinity();
 
 // --- Blocks --------------------------------------------------------------------------------------
 
-// Copies the rows and pads each with zeros.
+// to[rows,padded] = from, where each row is padded with zeros.
 void CopyRows(MatrixView<const float> from, float* to) {
   const int64_t padded = Padded(from.cols);
   for (int64_t i = 0; i < from.rows; ++i) {
-    std::copy_n(from.row(i), from.cols, to + i * padded);
-    std::fill(to + i * padded + from.cols, to + (i + 1) * padded, 0.0f);
+    const float* row = from.row(i);
+    float* copy = to + i * padded;
+    ForEachVector(0, from.cols,
+                  [=](int64_t d, auto part) HWY_ATTR { part.Store(part.Load(row + d), copy + d); });
+    std::fill(copy + from.cols, copy + padded, 0.0f);
   }
 }
 
-// to[D,kBlock] = fromᵀ, with columns of zeros up to a multiple of a vector.
-void Transpose(MatrixView<const float> from, float* to) {
-  for (int64_t d = 0; d < from.cols; ++d) {
-    float* row = to + d * kBlock;
-    for (int64_t i = 0; i < from.rows; ++i) row[i] = from.row(i)[d];
-    std::fill(row + from.rows, row + Padded(from.rows), 0.0f);
+// to = from[rows,padded] without the padding.
+void WriteRows(const float* from, MatrixView<float> to) {
+  const int64_t padded = Padded(to.cols);
+  for (int64_t i = 0; i < to.rows; ++i) std::copy_n(from + i * padded, to.cols, to.row(i));
+}
+
+// transpose[padded,kBlock] = fromᵀ, where from is [rows,padded] and rows is a multiple of a vector.
+// Four rows at a time become columns of four neighbouring elements.
+void Transpose(const float* from, int64_t rows, int64_t padded, float* transpose) {
+  const Floats d;
+  HWY_ALIGN float fours[4 * kLanes];
+  for (int64_t i = 0; i < rows; i += 4) {
+    for (int64_t c = 0; c < padded; c += kLanes) {
+      const float* at = from + i * padded + c;
+      hn::StoreInterleaved4(hn::Load(d, at), hn::Load(d, at + padded), hn::Load(d, at + 2 * padded),
+                            hn::Load(d, at + 3 * padded), d, fours);
+      float* to = transpose + c * kBlock + i;
+      for (int64_t lane = 0; lane < kLanes; ++lane) {
+        std::memcpy(to + lane * kBlock, fours + 4 * lane, 4 * sizeof(float));
+      }
+    }
   }
+}
+
+// Copies a block of queries, or of other rows per query, and adds rows of zeros up to a multiple of
+// a vector. The transpose has the added rows too.
+void CopyQueries(MatrixView<const float> from, float* to, float* transpose) {
+  const int64_t rows = Padded(from.rows), padded = Padded(from.cols);
+  CopyRows(from, to);
+  std::fill(to + from.rows * padded, to + rows * padded, 0.0f);
+  Transpose(to, rows, padded, transpose);
 }
 
 void CopyScaled(const float* from, int64_t count, float factor, float* to) {
@@ -171,17 +206,17 @@ float Dot(const float* a, const float* b, int64_t count) {
 
 // --- Products of a pair --------------------------------------------------------------------------
 
-// products[j,i] = keys[j] · queries[i], where queries_transposed is [D,kBlock].
+// products[j,i] = keys[j] · queries[i], where queries_transpose is [D,kBlock].
 void MultiplyPair(const BlockPair& pair, int64_t D, const float* keys,
-                  const float* queries_transposed, float* products) {
-  std::fill_n(products, pair.keys * kBlock, 0.0f);
-  MultiplyAdd({.M = pair.keys,
+                  const float* queries_transpose, float* products) {
+  std::fill_n(products, pair.keys.length * kBlock, 0.0f);
+  MultiplyAdd({.M = pair.keys.length,
                .N = pair.PaddedQueries(),
                .K = D,
                .a = keys,
                .a_row = Padded(D),
                .a_column = 1,
-               .b = queries_transposed,
+               .b = queries_transpose,
                .b_stride = kBlock,
                .c = products,
                .c_stride = kBlock,
@@ -191,9 +226,9 @@ void MultiplyPair(const BlockPair& pair, int64_t D, const float* keys,
 // sums[i] += Σ_j weights[j,i] keys[j].
 void AddToQueries(const BlockPair& pair, int64_t padded, const float* weights, const float* keys,
                   float* sums) {
-  MultiplyAdd({.M = pair.queries,
+  MultiplyAdd({.M = pair.queries.length,
                .N = padded,
-               .K = pair.keys,
+               .K = pair.keys.length,
                .a = weights,
                .a_row = 1,
                .a_column = kBlock,
@@ -207,9 +242,9 @@ void AddToQueries(const BlockPair& pair, int64_t padded, const float* weights, c
 // sums[j] += Σ_i weights[j,i] queries[i].
 void AddToKeys(const BlockPair& pair, int64_t padded, const float* weights, const float* queries,
                float* sums) {
-  MultiplyAdd({.M = pair.keys,
+  MultiplyAdd({.M = pair.keys.length,
                .N = padded,
-               .K = pair.queries,
+               .K = pair.queries.length,
                .a = weights,
                .a_row = kBlock,
                .a_column = 1,
@@ -220,30 +255,36 @@ void AddToKeys(const BlockPair& pair, int64_t padded, const float* weights, cons
                .triangle = pair.diagonal ? Triangle::kUpperFactor : Triangle::kNone});
 }
 
-// Calls work(j, i) for each key j and vector of queries i, of which at least one attends to j.
-template <typename Work>
-HWY_INLINE void ForEachVectorOfPair(const BlockPair& pair, const Work& work) {
-  for (int64_t j = 0; j < pair.keys; ++j) {
-    const int64_t begin = pair.diagonal ? j / kLanes * kLanes : 0;
-    for (int64_t i = begin; i < pair.PaddedQueries(); i += kLanes) work(j, i);
-  }
+// The first query of the first vector with a query that attends to key j.
+int64_t FirstVector(const BlockPair& pair, int64_t j) {
+  return pair.diagonal ? j / kLanes * kLanes : 0;
 }
 
 // Computes the pair's factors of dropout, for whole groups of four keys.
 void ComputeFactors(const SequenceHead& head, const BlockPair& pair, float* factors) {
   const Words d;
   const DropoutFactors mask(head.operands.dropout);
-  const WordVec heads = hn::Set(d, static_cast<uint32_t>(head.operands.heads));
-  for (int64_t j = 0; j < pair.keys; j += 4) {
-    const WordVec group = hn::Set(d, static_cast<uint32_t>((pair.key + j) / 4));
-    for (int64_t i = pair.diagonal ? j / kLanes * kLanes : 0; i < pair.PaddedQueries();
-         i += kLanes) {
-      const WordVec first = hn::Set(d, static_cast<uint32_t>(head.Place(pair.query + i)));
-      FloatVec group_factors[4];
-      mask.Compute(hn::Add(first, hn::Mul(hn::Iota(d, 0), heads)), group, group_factors);
-      for (int64_t w = 0; w < 4; ++w) {
-        hn::Store(group_factors[w], Floats(), factors + (j + w) * kBlock + i);
-      }
+  const WordVec steps =
+      hn::Mul(hn::Iota(d, 0), hn::Set(d, static_cast<uint32_t>(head.operands.heads)));
+  for (int64_t j = 0; j < pair.keys.length; j += 4) {
+    const WordVec group = hn::Set(d, static_cast<uint32_t>((pair.keys.begin + j) / 4));
+    for (int64_t i = FirstVector(pair, j); i < pair.PaddedQueries(); i += kLanes) {
+      const auto row = static_cast<uint32_t>(head.Place(pair.queries.begin + i));
+      FloatVec factor[4];
+      mask.Compute(hn::Add(hn::Set(d, row), steps), group, factor);
+      for (int64_t w = 0; w < 4; ++w)
+        hn::Store(factor[w], Floats(), factors + (j + w) * kBlock + i);
+    }
+  }
+}
+
+// matrix = matrix ∘ factors.
+void ApplyFactors(const BlockPair& pair, const float* factors, float* matrix) {
+  const Floats d;
+  for (int64_t j = 0; j < pair.keys.length; ++j) {
+    for (int64_t i = FirstVector(pair, j); i < pair.PaddedQueries(); i += kLanes) {
+      const int64_t at = j * kBlock + i;
+      hn::Store(hn::Mul(hn::Load(d, matrix + at), hn::Load(d, factors + at)), d, matrix + at);
     }
   }
 }
@@ -255,7 +296,7 @@ void ComputeFactors(const SequenceHead& head, const BlockPair& pair, float* fact
 // `rescale`.
 void WeighQueries(const BlockPair& pair, int64_t i, float scale, const ForwardScratch& s) {
   const Floats d;
-  const int64_t seen = pair.diagonal ? std::min(pair.keys, i + kLanes) : pair.keys;
+  const int64_t seen = pair.diagonal ? std::min(pair.keys.length, i + kLanes) : pair.keys.length;
   const FloatVec place = hn::Iota(d, static_cast<float>(i)), factor = hn::Set(d, scale);
   const FloatVec before = hn::Load(d, s.largest + i);
   FloatVec largest = before;
@@ -282,121 +323,112 @@ void WeighQueries(const BlockPair& pair, int64_t i, float scale, const ForwardSc
 }
 
 void AttendToKeys(const SequenceHead& head, const BlockPair& pair, const ForwardScratch& s) {
-  const SequenceAttentionOperands& o = head.operands;
-  const int64_t D = head.Width(), padded = Padded(D);
-  CopyRows(head.Of(o.k).Rows(pair.key, pair.keys), s.k);
-  CopyRows(head.Of(o.v).Rows(pair.key, pair.keys), s.v);
-  MultiplyPair(pair, D, s.k, s.q_transposed, s.scores);
-  for (int64_t i = 0; i < pair.PaddedQueries(); i += kLanes) WeighQueries(pair, i, o.scale, s);
-  for (int64_t i = 0; i < pair.queries; ++i) {
+  const int64_t D = head.Width(), padded = Padded(D), keys = pair.keys.begin * padded;
+  MultiplyPair(pair, D, s.k + keys, s.q_transpose, s.scores);
+  for (int64_t i = 0; i < pair.PaddedQueries(); i += kLanes) {
+    WeighQueries(pair, i, head.operands.scale, s);
+  }
+  for (int64_t i = 0; i < pair.queries.length; ++i) {
     float* y = s.y + i * padded;
     if (s.rescale[i] != 1) CopyScaled(y, padded, s.rescale[i], y);
   }
   if (head.Drops()) {
     ComputeFactors(head, pair, s.factors);
-    ForEachVectorOfPair(pair, [&](int64_t j, int64_t i) HWY_ATTR {
-      float* weight = s.scores + j * kBlock + i;
-      const FloatVec factor = hn::Load(Floats(), s.factors + j * kBlock + i);
-      hn::Store(hn::Mul(hn::Load(Floats(), weight), factor), Floats(), weight);
-    });
+    ApplyFactors(pair, s.factors, s.scores);
   }
-  AddToQueries(pair, padded, s.scores, s.v, s.y);
+  AddToQueries(pair, padded, s.scores, s.v + keys, s.y);
 }
 
-// Attends with the queries [query, query + queries).
-void AttendWithQueries(const SequenceHead& head, int64_t query, int64_t queries,
-                       MatrixView<float> y, float* lse, const ForwardScratch& s) {
+void AttendQueries(const SequenceHead& head, RowRange queries, MatrixView<float> y, float* lse,
+                   const ForwardScratch& s) {
   const int64_t D = head.Width(), padded = Padded(D);
-  Transpose(head.Of(head.operands.q).Rows(query, queries), s.q_transposed);
-  std::fill_n(s.y, queries * padded, 0.0f);
+  CopyQueries(head.Of(head.operands.q, queries), s.q, s.q_transpose);
+  std::fill_n(s.y, queries.length * padded, 0.0f);
   std::fill_n(s.largest, kBlock, kNever);
   std::fill_n(s.sums, kBlock, 0.0f);
-  ForEachPair(head, query, queries, [&](const BlockPair& pair) { AttendToKeys(head, pair, s); });
-  for (int64_t i = 0; i < queries; ++i) {
-    CopyScaled(s.y + i * padded, D, 1 / s.sums[i], head.Of(y).row(query + i));
-    lse[head.Place(query + i)] = s.largest[i] + std::log(s.sums[i]);
+  ForEachPair(head, queries, [&](const BlockPair& pair) { AttendToKeys(head, pair, s); });
+  const MatrixView<float> to = head.Of(y, queries);
+  for (int64_t i = 0; i < queries.length; ++i) {
+    CopyScaled(s.y + i * padded, D, 1 / s.sums[i], to.row(i));
+    lse[head.Place(queries.begin + i)] = s.largest[i] + std::log(s.sums[i]);
   }
+}
+
+void AttendHead(const SequenceHead& head, MatrixView<float> y, float* lse,
+                const ForwardScratch& s) {
+  const RowRange all{0, head.sequence.length};
+  CopyRows(head.Of(head.operands.k, all), s.k);
+  CopyRows(head.Of(head.operands.v, all), s.v);
+  ForEachBlock(all.length, [&](RowRange queries) { AttendQueries(head, queries, y, lse, s); });
 }
 
 // --- Backward ------------------------------------------------------------------------------------
 
-// Given q[i]·k[j] in `weights` and g[i]·v[j] in `gradients`, writes m P and S (see the header) in
-// their places. Without dropout m is 1.
-template <typename Factor>
-HWY_INLINE void DifferentiateWeights(const BlockPair& pair, float scale, const Factor& m,
-                                     const BackwardScratch& s) {
+// Given q[i]·k[j] in `weights` and m[i,j] g[i]·v[j] in `gradients`, writes P and S (see the header)
+// in their places.
+void DifferentiateWeights(const BlockPair& pair, float scale, const BackwardScratch& s) {
   const Floats d;
-  const FloatVec scales = hn::Set(d, scale);
-  ForEachVectorOfPair(pair, [&](int64_t j, int64_t i) HWY_ATTR {
-    float* weight = s.weights + j * kBlock + i;
-    float* gradient = s.gradients + j * kBlock + i;
-    const FloatVec p = Exp(d, hn::MulSub(hn::Load(d, weight), scales, hn::Load(d, s.lse + i)));
-    const FloatVec centered = hn::Sub(m(j, i, hn::Load(d, gradient)), hn::Load(d, s.delta + i));
-    hn::Store(m(j, i, p), d, weight);
-    hn::Store(hn::Mul(hn::Mul(p, centered), scales), d, gradient);
-  });
+  const FloatVec factor = hn::Set(d, scale);
+  for (int64_t j = 0; j < pair.keys.length; ++j) {
+    for (int64_t i = FirstVector(pair, j); i < pair.PaddedQueries(); i += kLanes) {
+      float* weight = s.weights + j * kBlock + i;
+      float* gradient = s.gradients + j * kBlock + i;
+      const FloatVec p = Exp(d, hn::MulSub(hn::Load(d, weight), factor, hn::Load(d, s.lse + i)));
+      const FloatVec centered = hn::Sub(hn::Load(d, gradient), hn::Load(d, s.delta + i));
+      hn::Store(p, d, weight);
+      hn::Store(hn::Mul(hn::Mul(p, centered), factor), d, gradient);
+    }
+  }
 }
 
 void DifferentiatePair(const SequenceHead& head, const BlockPair& pair, const BackwardScratch& s) {
-  const int64_t D = head.Width(), padded = Padded(D), keys = pair.key * padded;
-  const float scale = head.operands.scale;
-  MultiplyPair(pair, D, s.k + keys, s.q_transposed, s.weights);
-  MultiplyPair(pair, D, s.v + keys, s.g_transposed, s.gradients);
+  const int64_t D = head.Width(), padded = Padded(D), keys = pair.keys.begin * padded;
+  MultiplyPair(pair, D, s.k + keys, s.q_transpose, s.weights);
+  MultiplyPair(pair, D, s.v + keys, s.g_transpose, s.gradients);
   if (head.Drops()) {
     ComputeFactors(head, pair, s.factors);
-    const auto factor = [&](int64_t j, int64_t i, FloatVec v) HWY_ATTR {
-      return hn::Mul(v, hn::Load(Floats(), s.factors + j * kBlock + i));
-    };
-    DifferentiateWeights(pair, scale, factor, s);
-  } else {
-    DifferentiateWeights(
-        pair, scale, [](int64_t, int64_t, FloatVec v) { return v; }, s);
+    ApplyFactors(pair, s.factors, s.gradients);
   }
+  DifferentiateWeights(pair, head.operands.scale, s);
+  if (head.Drops()) ApplyFactors(pair, s.factors, s.weights);
   AddToKeys(pair, padded, s.weights, s.g, s.gv + keys);
   AddToKeys(pair, padded, s.gradients, s.q, s.gk + keys);
   AddToQueries(pair, padded, s.gradients, s.k + keys, s.gq);
 }
 
-// Adds what the queries [query, query + queries) contribute to gk and gv, and writes their gq.
-void DifferentiateQueries(const SequenceHead& head, int64_t query, int64_t queries,
-                          MatrixView<const float> y, const float* lse, MatrixView<const float> g,
-                          MatrixView<float> gq, const BackwardScratch& s) {
+// Adds what the queries contribute to gk and gv, and writes their gq.
+void DifferentiateQueries(const SequenceHead& head, RowRange queries, MatrixView<const float> y,
+                          const float* lse, MatrixView<const float> g, MatrixView<float> gq,
+                          const BackwardScratch& s) {
   const int64_t D = head.Width(), padded = Padded(D);
-  const MatrixView<const float> q_rows = head.Of(head.operands.q).Rows(query, queries);
-  const MatrixView<const float> g_rows = head.Of(g).Rows(query, queries);
-  CopyRows(q_rows, s.q);
-  CopyRows(g_rows, s.g);
-  Transpose(q_rows, s.q_transposed);
-  Transpose(g_rows, s.g_transposed);
-  std::fill_n(s.gq, queries * padded, 0.0f);
+  const MatrixView<const float> y_rows = head.Of(y, queries);
+  CopyQueries(head.Of(head.operands.q, queries), s.q, s.q_transpose);
+  CopyQueries(head.Of(g, queries), s.g, s.g_transpose);
+  std::fill_n(s.gq, queries.length * padded, 0.0f);
   std::fill_n(s.lse, kBlock, 0.0f);
   std::fill_n(s.delta, kBlock, 0.0f);
-  for (int64_t i = 0; i < queries; ++i) {
-    s.lse[i] = lse[head.Place(query + i)];
-    s.delta[i] = Dot(g_rows.row(i), head.Of(y).row(query + i), D);
+  for (int64_t i = 0; i < queries.length; ++i) {
+    s.lse[i] = lse[head.Place(queries.begin + i)];
+    s.delta[i] = Dot(s.g + i * padded, y_rows.row(i), D);
   }
-  ForEachPair(head, query, queries,
-              [&](const BlockPair& pair) { DifferentiatePair(head, pair, s); });
-  for (int64_t i = 0; i < queries; ++i) {
-    std::copy_n(s.gq + i * padded, D, head.Of(gq).row(query + i));
-  }
+  ForEachPair(head, queries, [&](const BlockPair& pair) { DifferentiatePair(head, pair, s); });
+  WriteRows(s.gq, head.Of(gq, queries));
 }
 
 void DifferentiateHead(const SequenceHead& head, MatrixView<const float> y, const float* lse,
                        MatrixView<const float> g, const SequenceAttentionGradients& gradients,
                        const BackwardScratch& s) {
-  const int64_t D = head.Width(), padded = Padded(D), length = head.sequence.length;
-  CopyRows(head.Of(head.operands.k), s.k);
-  CopyRows(head.Of(head.operands.v), s.v);
-  std::fill_n(s.gk, length * padded, 0.0f);
-  std::fill_n(s.gv, length * padded, 0.0f);
-  ForEachBlock(length, [&](int64_t query, int64_t queries) {
-    DifferentiateQueries(head, query, queries, y, lse, g, gradients.q, s);
+  const RowRange all{0, head.sequence.length};
+  const int64_t padded = Padded(head.Width());
+  CopyRows(head.Of(head.operands.k, all), s.k);
+  CopyRows(head.Of(head.operands.v, all), s.v);
+  std::fill_n(s.gk, all.length * padded, 0.0f);
+  std::fill_n(s.gv, all.length * padded, 0.0f);
+  ForEachBlock(all.length, [&](RowRange queries) {
+    DifferentiateQueries(head, queries, y, lse, g, gradients.q, s);
   });
-  for (int64_t j = 0; j < length; ++j) {
-    std::copy_n(s.gk + j * padded, D, head.Of(gradients.k).row(j));
-    std::copy_n(s.gv + j * padded, D, head.Of(gradients.v).row(j));
-  }
+  WriteRows(s.gk, head.Of(gradients.k, all));
+  WriteRows(s.gv, head.Of(gradients.v, all));
 }
 
 }  // namespace HWY_NAMESPACE
@@ -407,19 +439,17 @@ HWY_AFTER_NAMESPACE();
 namespace whipsnake::kernels {
 namespace {
 
-HWY_EXPORT(AttendWithQueries);
+HWY_EXPORT(AttendHead);
 HWY_EXPORT(DifferentiateHead);
 
-// The queries [query, query + queries) of a head.
-struct QueryBlock {
-  SequenceHead head;
-  int64_t query, queries;
-};
-
+// The longest sequences come first: starting them early lets the threads finish together.
 std::vector<SequenceHead> HeadsOf(std::span<const RowRange> sequences,
                                   const SequenceAttentionOperands& operands) {
+  std::vector<RowRange> longest_first(sequences.begin(), sequences.end());
+  std::stable_sort(longest_first.begin(), longest_first.end(),
+                   [](const RowRange& a, const RowRange& b) { return a.length > b.length; });
   std::vector<SequenceHead> heads;
-  for (const RowRange& sequence : sequences) {
+  for (const RowRange& sequence : longest_first) {
     for (int64_t head = 0; head < operands.heads; ++head) {
       heads.push_back({operands, sequence, head});
     }
@@ -427,39 +457,28 @@ std::vector<SequenceHead> HeadsOf(std::span<const RowRange> sequences,
   return heads;
 }
 
-// The last rows of a head come first: in a causal sequence they take the longest, and starting them
-// early lets the threads finish together.
-std::vector<QueryBlock> QueryBlocksOf(std::span<const SequenceHead> heads) {
-  std::vector<QueryBlock> blocks;
-  for (const SequenceHead& head : heads) {
-    ForEachBlock(head.sequence.length, [&](int64_t query, int64_t queries) {
-      blocks.push_back({head, query, queries});
-    });
-  }
-  return {blocks.rbegin(), blocks.rend()};
-}
-
-// The context in which products of `count` matrices of scores with matrices of width D run.
-Context ContextFor(const Context& context, std::span<const RowRange> sequences,
-                   const SequenceAttentionOperands& operands) {
-  constexpr double kNanosecondsEach = 0.05;  // per element of a key or value, and per row
+// Estimates the time of one thread for two products per score.
+double Nanoseconds(std::span<const RowRange> sequences, int64_t columns) {
+  constexpr double kNanosecondsEach = 0.03;  // per score and column
   double scores = 0;
   for (const RowRange& sequence : sequences) {
     scores += static_cast<double>(sequence.length) * static_cast<double>(sequence.length);
   }
-  const double nanoseconds = kNanosecondsEach * scores * static_cast<double>(operands.q.cols);
-  return nanoseconds < kWorthATeam ? Alone(context) : context;
+  return kNanosecondsEach * scores * static_cast<double>(columns);
 }
 
-// Calls work(memory, item) for every item, where memory has room for size(item) floats.
-template <typename Item, typename Size, typename Work>
-void ForEachItem(const Context& context, const std::vector<Item>& items, const Size& size,
-                 const Work& work) {
+// Calls work(head, scratch) for every head of every sequence.
+template <typename Scratch, typename Work>
+void ForEachHead(const Context& context, std::span<const RowRange> sequences,
+                 const SequenceAttentionOperands& operands, const Work& work) {
+  const std::vector<SequenceHead> heads = HeadsOf(sequences, operands);
+  const bool alone = Nanoseconds(sequences, operands.q.cols) < kWorthATeam;
   std::atomic<size_t> next{0};
-  ForEachShare(context, [&](const Context& own, int64_t) {
-    OperationScratch scratch(own);
-    for (size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < items.size();) {
-      work(scratch.Get<float>(size(items[i])), items[i]);
+  ForEachShare(alone ? Alone(context) : context, [&](const Context& own, int64_t) {
+    OperationScratch memory(own);
+    for (size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < heads.size();) {
+      const int64_t length = heads[i].sequence.length, padded = Padded(heads[i].Width());
+      work(heads[i], Scratch(length, padded, memory.Get<float>(Scratch::Size(length, padded))));
     }
   });
 }
@@ -468,14 +487,10 @@ void ForEachItem(const Context& context, const std::vector<Item>& items, const S
 
 void SequenceAttention(const Context& context, std::span<const RowRange> sequences,
                        const SequenceAttentionOperands& operands, MatrixView<float> y, float* lse) {
-  const auto attend = HWY_DYNAMIC_DISPATCH(AttendWithQueries);
-  const int64_t padded = Padded(operands.q.cols / operands.heads);
-  ForEachItem(
-      ContextFor(context, sequences, operands), QueryBlocksOf(HeadsOf(sequences, operands)),
-      [&](const QueryBlock&) { return ForwardScratch::Size(padded); },
-      [&](float* memory, const QueryBlock& block) {
-        attend(block.head, block.query, block.queries, y, lse, ForwardScratch(padded, memory));
-      });
+  const auto attend = HWY_DYNAMIC_DISPATCH(AttendHead);
+  ForEachHead<ForwardScratch>(
+      context, sequences, operands,
+      [&](const SequenceHead& head, const ForwardScratch& s) { attend(head, y, lse, s); });
 }
 
 void SequenceAttentionBackward(const Context& context, std::span<const RowRange> sequences,
@@ -483,14 +498,10 @@ void SequenceAttentionBackward(const Context& context, std::span<const RowRange>
                                const float* lse, MatrixView<const float> g,
                                const SequenceAttentionGradients& gradients) {
   const auto differentiate = HWY_DYNAMIC_DISPATCH(DifferentiateHead);
-  const int64_t padded = Padded(operands.q.cols / operands.heads);
-  ForEachItem(
-      ContextFor(context, sequences, operands), HeadsOf(sequences, operands),
-      [&](const SequenceHead& head) { return BackwardScratch::Size(head.sequence.length, padded); },
-      [&](float* memory, const SequenceHead& head) {
-        differentiate(head, y, lse, g, gradients,
-                      BackwardScratch(head.sequence.length, padded, memory));
-      });
+  ForEachHead<BackwardScratch>(context, sequences, operands,
+                               [&](const SequenceHead& head, const BackwardScratch& s) {
+                                 differentiate(head, y, lse, g, gradients, s);
+                               });
 }
 
 }  // namespace whipsnake::kernels
