@@ -1,15 +1,16 @@
-// The values of 8-bit codes of moments: the dynamic tree data type (Dettmers, arXiv 1511.04561; for
-// v without a sign, arXiv 2110.02861, section 2.2).
+// The 8-bit codes of moments: the dynamic tree data type (Dettmers, arXiv 1511.04561) and, for v,
+// which has no sign, its extension (Dettmers et al., arXiv 2110.02861, section 2.2).
 //
-// A code for m is a sign, bit 7, and a magnitude of B = 7 bits. A code for v is a magnitude of B =
-// 8 bits. A magnitude other than 0 is a number of zeros, a one, and e bits that hold a fraction f:
+// A code for m is a sign, bit 7, and a magnitude of B = 7 bits; a code for v is a magnitude of
+// B = 8 bits. The magnitude 0 has the value 0. Any other consists of zeros, a one, and e bits that
+// hold a fraction f, and has the value
 //
-//   value = 10^(e - B + 1) · (0.1 + 0.9 · (f + 1) / 2^e)
+//   10^(e - B + 1) · (0.1 + 0.9 · (f + 1) / 2^e)
 //
-// Each leading zero divides the value by ten, and the fraction divides the decade into 2^e equal
-// steps. The papers leave open which number of its step is the value. Here it is the upper end, so
-// that the largest magnitude is exactly 1. Code 0 is 0, and values ascend with their magnitudes,
-// from 1e-6 for m and 1e-7 for v.
+// Each zero in front divides the value by ten, and the fraction divides the decade into 2^e equal
+// steps. The papers leave open which number of a step is its value. Here it is the upper end, so
+// that the largest magnitude has the value 1 exactly. Values ascend with their magnitudes; the
+// smallest above 0 is 1e-6 for m and 1e-7 for v.
 #ifndef WHIPSNAKE_KERNELS_OPTIMIZER_MOMENT_CODE_H_
 #define WHIPSNAKE_KERNELS_OPTIMIZER_MOMENT_CODE_H_
 
@@ -37,13 +38,16 @@ constexpr double ValueOfMagnitude(unsigned magnitude, int bits) {
   return PowerOfTenth(bits - 1 - e) * (0.1 + 0.9 * (magnitude + 1 - steps) / steps);
 }
 
+constexpr double ValueOfSigned(unsigned code) {
+  const double value = ValueOfMagnitude(code % kSign, kSignedBits);
+  return code < kSign ? value : -value;
+}
+
 constexpr std::array<float, 256> Values(bool is_signed) {
   std::array<float, 256> values{};
   for (unsigned code = 0; code < 256; ++code) {
-    const bool negative = is_signed && (code & kSign) != 0;
-    const double value = is_signed ? ValueOfMagnitude(code & ~unsigned{kSign}, kSignedBits)
-                                   : ValueOfMagnitude(code, kUnsignedBits);
-    values[code] = static_cast<float>(negative ? -value : value);
+    const double value = is_signed ? ValueOfSigned(code) : ValueOfMagnitude(code, kUnsignedBits);
+    values[code] = static_cast<float>(value);
   }
   return values;
 }

@@ -58,6 +58,9 @@ void Update(const Context& context, const Sgd& sgd, const float* g, int64_t n, f
 // v above 0 gets at least the code 1: beside an m other than 0, a v of 0 would make the next step
 // too large by orders of magnitude.
 //
+// Rounding loses changes of a moment that are below half the gap between two codes. If gradients
+// become much smaller during a run, a v may therefore fall to about half of its value in fp32.
+//
 // Zeroed memory decodes to 0, the moments before step 1. If a moment of a block is not finite,
 // neither is the block's scale, and no moment of the block decodes to a finite number.
 inline constexpr int64_t kMomentBlock = 256;

@@ -257,7 +257,7 @@ TEST(OptimizerTest, IsTheSameForAnyNumberOfThreads) {
 
 TEST(AdamWTest, ExtremeGradientsAgreeWithTheReference) {
   Random random(8);
-  for (const float magnitude : {1e-45f, 1e-30f, 1e-20f, 1e-8f, 1.0f, 1e8f, 1e18f}) {
+  for (const float magnitude : {1e-45f, 1e-30f, 1e-20f, 1e-8f, 1.0f, 1e8f, 1e18f, 1e20f}) {
     Tensor tensor(40, random), want = tensor;
     const std::vector<float> two(40, 2), of_m(40, magnitude);
     for (AdamW adamw = kAdamW; adamw.step <= 5; ++adamw.step) {
@@ -440,7 +440,7 @@ TEST(AdamW8Test, ABlockThatIsNotFiniteStaysSoAndTheOthersDoNotSeeIt) {
 
 TEST(AdamW8Test, ExtremeGradientsMakeNoNan) {
   Random random(15);
-  for (const float magnitude : {1e-45f, 1e-30f, 1e-20f, 1e-8f, 1e8f, 1e18f}) {
+  for (const float magnitude : {1e-45f, 1e-30f, 1e-20f, 1e-8f, 1e8f, 1e18f, 1e20f}) {
     Tensor8 tensor(300, random);
     for (AdamW adamw = kAdamW; adamw.step <= 5; ++adamw.step) {
       tensor.Update(TestContext(), adamw, random.Vector(300, -magnitude, magnitude));
