@@ -78,7 +78,7 @@ absl::Status CheckNames(const std::vector<std::string>& names) {
     }
     if (!seen.insert(name).second) {
       return InvalidField("columns", absl::StrCat("two columns ", Quoted(name)),
-                          "columns with different names");
+                          "a header line of different names, or no header");
     }
   }
   return absl::OkStatus();

@@ -1,5 +1,6 @@
 // The report of a data set as text and as JSON.
 #include <algorithm>
+#include <bit>
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_format.h"
@@ -15,11 +16,11 @@ using nlohmann::ordered_json;
 
 constexpr int64_t kMaxPathBytes = 4096;
 
-// A bar whose length is the count's share of the greatest.
+// A space and a bar whose length is the count's share of the greatest; nothing for 0.
 std::string Bar(int64_t count, int64_t greatest) {
   constexpr int64_t kWidth = 40;
-  const int64_t length = greatest == 0 ? 0 : (count * kWidth + greatest - 1) / greatest;
-  return std::string(length, '#');
+  if (count == 0) return "";
+  return absl::StrCat(" ", std::string((count * kWidth + greatest - 1) / greatest, '#'));
 }
 
 void AppendLengths(const LengthSummary& lengths, std::string* text) {
@@ -27,10 +28,11 @@ void AppendLengths(const LengthSummary& lengths, std::string* text) {
                         lengths.shortest, lengths.longest, lengths.median, lengths.percentile_95);
   if (lengths.histogram.empty()) return;
   const int64_t greatest = std::ranges::max(lengths.histogram);
-  for (size_t i = 0; i < lengths.histogram.size(); ++i) {
+  const auto shortest =
+      static_cast<size_t>(std::bit_width(static_cast<uint64_t>(lengths.shortest)));
+  for (size_t i = shortest - 1; i < lengths.histogram.size(); ++i) {
     const int64_t first = int64_t{1} << i;
-    const std::string range = absl::StrCat(first, "-", 2 * first - 1);
-    absl::StrAppendFormat(text, "  %17s %9d %s\n", i == 0 ? "1" : range, lengths.histogram[i],
+    absl::StrAppendFormat(text, "  %8d-%-8d %9d%s\n", first, 2 * first - 1, lengths.histogram[i],
                           Bar(lengths.histogram[i], greatest));
   }
 }

@@ -50,7 +50,7 @@ absl::StatusOr<Optimizer> Optimizer::Create(const OptimizerOptions& options,
                                             const TrainableParameters& parameters, Ledger* ledger) {
   RETURN_IF_ERROR(CheckRange("beta1", options.beta1, 0, 0.9999999));
   RETURN_IF_ERROR(CheckRange("beta2", options.beta2, 0, 0.9999999));
-  RETURN_IF_ERROR(CheckRange("epsilon", options.epsilon, 0, 1));
+  RETURN_IF_ERROR(CheckRange("epsilon", options.epsilon, 1e-30, 1));
   RETURN_IF_ERROR(CheckRange("momentum", options.momentum, 0, 0.9999999));
   RETURN_IF_ERROR(CheckRange("weight_decay", options.weight_decay, 0, 1));
   RETURN_IF_ERROR(CheckRange("crrelu_epsilon_factor", options.crrelu_epsilon_factor, 0, 1e6));
@@ -117,25 +117,25 @@ absl::Status Optimizer::Update(const kernels::Context& context, TrainableParamet
     }
   }
   const Setting setting = SettingOf(parameter);
-  const auto rate = static_cast<float>(learning_rate * setting.learning_rate_factor);
+  const double rate = learning_rate * setting.learning_rate_factor;
   const int64_t n = parameter.elements();
   auto* const bf16 = parameter.rounded.size() > 0 ? parameter.rounded.as<uint16_t>() : nullptr;
   ++moments.step;
   if (options_.kind == OptimizerKind::kSgd) {
     const kernels::Sgd sgd{.learning_rate = rate,
-                           .momentum = static_cast<float>(options_.momentum),
-                           .weight_decay = static_cast<float>(setting.weight_decay),
-                           .gradient_scale = static_cast<float>(gradient_scale),
+                           .momentum = options_.momentum,
+                           .weight_decay = setting.weight_decay,
+                           .gradient_scale = gradient_scale,
                            .step = moments.step};
     kernels::Update(context, sgd, gradient, n, parameter.data(), moments.m.as<float>(), bf16);
     return absl::OkStatus();
   }
   const kernels::AdamW adamw{.learning_rate = rate,
-                             .beta1 = static_cast<float>(options_.beta1),
-                             .beta2 = static_cast<float>(options_.beta2),
-                             .epsilon = static_cast<float>(options_.epsilon),
-                             .weight_decay = static_cast<float>(setting.weight_decay),
-                             .gradient_scale = static_cast<float>(gradient_scale),
+                             .beta1 = options_.beta1,
+                             .beta2 = options_.beta2,
+                             .epsilon = options_.epsilon,
+                             .weight_decay = setting.weight_decay,
+                             .gradient_scale = gradient_scale,
                              .step = moments.step};
   if (options_.moments_8bit) {
     kernels::Update(context, adamw, gradient, n, parameter.data(),

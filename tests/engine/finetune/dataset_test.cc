@@ -164,6 +164,7 @@ TEST_F(DatasetTest, SummarizesLengthsAndValues) {
   EXPECT_EQ(report.lengths.percentile_95, 95);
   EXPECT_EQ(report.lengths.longest, 100);
   EXPECT_THAT(report.lengths.histogram, ElementsAre(1, 2, 4, 8, 16, 32, 37));
+  EXPECT_THAT(ToText(report), HasSubstr("         4-7                4 #####\n"));
   EXPECT_EQ(report.cut_rows, 10);
   EXPECT_EQ(report.values->least, 1);
   EXPECT_NEAR(report.values->mean, 50.5, 1e-9);
