@@ -1,8 +1,8 @@
 // The backward pass of the scan, one chunk of tokens and one slab of channels at a time.
 //
-// For each of the N states in turn, Advance() computes h and the decay of all tokens of the chunk
-// again from the kept state, and Retreat() walks back over them. So the arrays of one state at a
-// time are enough, and they stay in the cache.
+// For two of the N states at a time, Advance() computes h and the decay of all tokens of the chunk
+// again from the kept state, and Retreat() walks back over them. So memory for two states is
+// enough, and it stays in the second-level cache.
 #include <algorithm>
 
 #include "hwy/cache_control.h"
@@ -29,14 +29,16 @@ constexpr int64_t kSlab = 64;
 
 constexpr int64_t Slabs(int64_t channels) { return (channels + kSlab - 1) / kSlab; }
 
+// Two states at once load and store the arrays that they share half as often as one. More would not
+// fit into the registers of AVX-512.
 constexpr int kStatesAtOnce = 2;
 
-// The tokens of one chunk by the channels of one slab.
+// One number for each token of a chunk and each channel of a slab.
 using SlabRows = float[kScanChunk][kSlab];
 
-// What a thread keeps while it processes a chunk of a slab. If the matrices have no channel for a
-// lane, then q, Δ x and h are zero there, and so is everything that the lane adds to a sum.
-struct SlabMemory {
+// What a thread keeps while it processes a tile. Where a slab has more lanes than the matrices have
+// channels, q, Δ x and h are zero, and so is everything that the lane adds to a sum.
+struct TileMemory {
   SlabRows step;    // Δ
   SlabRows step_x;  // Δ x
   SlabRows q;
@@ -113,7 +115,7 @@ HWY_INLINE void AddTo(float* total, FloatVec v, Part part) {
 
 // Computes what does not depend on the states. gdelta and gz receive the factors of the gradients
 // that do not: σ(delta + delta_bias) and g SiLU'(z).
-void Prepare(const ScanBackwardOperands& o, const Tile& tile, SlabMemory& m) {
+void Prepare(const ScanBackwardOperands& o, const Tile& tile, TileMemory& m) {
   const Floats d;
   const SelectiveScanOperands& f = o.forward;
   const float* skip = f.d + tile.begin;
@@ -147,7 +149,7 @@ void Prepare(const ScanBackwardOperands& o, const Tile& tile, SlabMemory& m) {
 
 // Computes h and the decay of the states [n, n + kStates) for all tokens, from the kept state.
 template <int kStates>
-void Advance(const ScanBackwardOperands& o, const Tile& tile, int64_t n, SlabMemory& m) {
+void Advance(const ScanBackwardOperands& o, const Tile& tile, int64_t n, TileMemory& m) {
   const Floats d;
   FloatVec a[kStates][kVectors], h[kStates][kVectors];
   ForEachVectorOfSlab(tile.width, [&](int64_t i, auto part) HWY_ATTR {
@@ -182,7 +184,7 @@ void Advance(const ScanBackwardOperands& o, const Tile& tile, int64_t n, SlabMem
 
 // Walks back over the tokens for the states [n, n + kStates).
 template <int kStates>
-void Retreat(const ScanBackwardOperands& o, const Tile& tile, int64_t n, SlabMemory& m) {
+void Retreat(const ScanBackwardOperands& o, const Tile& tile, int64_t n, TileMemory& m) {
   const Floats d;
   FloatVec a[kStates][kVectors], ga[kStates][kVectors], carry[kStates][kVectors];
   ForEachVectorOfSlab(tile.width, [&](int64_t i, auto part) HWY_ATTR {
@@ -238,7 +240,7 @@ void Retreat(const ScanBackwardOperands& o, const Tile& tile, int64_t n, SlabMem
 }
 
 // Turns the sums over the states into gradients.
-void Finish(const ScanBackwardOperands& o, const Tile& tile, SlabMemory& m) {
+void Finish(const ScanBackwardOperands& o, const Tile& tile, TileMemory& m) {
   const Floats d;
   const SelectiveScanGradients& gradients = o.gradients;
   const float* skip = o.forward.d + tile.begin;
@@ -272,7 +274,7 @@ void Finish(const ScanBackwardOperands& o, const Tile& tile, SlabMemory& m) {
 // Processes the channels [begin, end) of a sequence. states[chunks,N,E] are those before its
 // chunks.
 void ScanBackwardChannels(const ScanBackwardOperands& o, RowRange sequence, const float* states,
-                          int64_t begin, int64_t end, const SequenceMemory& memory, SlabMemory& m) {
+                          int64_t begin, int64_t end, const SequenceMemory& memory, TileMemory& m) {
   const int64_t count = o.states();
   std::fill(memory.carry + begin * count, memory.carry + Slabs(end) * kSlab * count, 0.0f);
   for (int64_t chunk = ScanChunks({&sequence, 1}) - 1; chunk >= 0; --chunk) {
@@ -336,7 +338,7 @@ void AddSlabs(const Context& context, RowRange sequence, int64_t slabs, const fl
 void SelectiveScanBackward(const Context& context, std::span<const RowRange> sequences,
                            const SelectiveScanOperands& operands, const float* states,
                            MatrixView<const float> g, const SelectiveScanGradients& gradients) {
-  constexpr double kNanosecondsPerState = 0.8;
+  constexpr double kNanosecondsPerState = 0.7;
   const ScanBackwardOperands o{operands, g, gradients};
   const int64_t channels = o.channels(), slabs = Slabs(channels);
   int64_t longest = 0;
@@ -351,7 +353,7 @@ void SelectiveScanBackward(const Context& context, std::span<const RowRange> seq
                      [&](const Context& own, int64_t begin, int64_t end) {
                        OperationScratch tile(own);
                        HWY_DYNAMIC_DISPATCH(ScanBackwardChannels)
-                       (o, sequence, states, begin, end, memory, *tile.Get<SlabMemory>(1));
+                       (o, sequence, states, begin, end, memory, *tile.Get<TileMemory>(1));
                      });
     AddSlabs(context, sequence, slabs, memory.sums, gradients);
     states += ScanChunks({&sequence, 1}) * o.states() * channels;

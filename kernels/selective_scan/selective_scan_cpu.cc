@@ -6,7 +6,6 @@
 // scan do the same arithmetic, bit for bit, except that narrow states are rounded in registers
 // between tokens.
 #include <algorithm>
-#include <cstring>
 #include <type_traits>
 
 #include "hwy/cache_control.h"
@@ -243,21 +242,16 @@ double Nanoseconds(std::span<const Run> runs, int64_t channels, int64_t states) 
 }
 
 // Scans the channels [begin, end) of a sequence. states[chunks,N,E] receives the states before its
-// chunks; last[N,E] is used for the state after it.
+// chunks, and last[N,E] the state after it.
 void KeepStates(RowRange sequence, const SelectiveScanOperands& o, int64_t begin, int64_t end,
                 float* states, float* last) {
-  const int64_t channels = o.x.cols, size = o.b.cols * channels;
-  const auto for_each_state = [&](float* state, const auto& visit) {
-    for (int64_t n = 0; n < o.b.cols; ++n)
-      visit(state + n * channels + begin, n * channels + begin);
-  };
-  for_each_state(states, [&](float* row, int64_t) { std::fill_n(row, end - begin, 0.0f); });
+  const int64_t channels = o.x.cols, count = o.b.cols;
+  const auto row = [=](float* state, int64_t n) { return state + n * channels + begin; };
+  for (int64_t n = 0; n < count; ++n) std::fill_n(row(states, n), end - begin, 0.0f);
   for (int64_t first = 0; first < sequence.length; first += kScanChunk) {
     const int64_t length = std::min(kScanChunk, sequence.length - first);
-    float* next = first + length < sequence.length ? states + size : last;
-    for_each_state(next, [&](float* row, int64_t at) {
-      std::memcpy(row, states + at, (end - begin) * sizeof(float));
-    });
+    float* next = first + length < sequence.length ? states + count * channels : last;
+    for (int64_t n = 0; n < count; ++n) std::copy_n(row(states, n), end - begin, row(next, n));
     const ScanRun run{sequence.begin + first, length, next};
     HWY_DYNAMIC_DISPATCH(ScanChannels)({&run, 1}, o, begin, end);
     states = next;
