@@ -115,6 +115,69 @@ void BM_QuantizedSelectiveScan(benchmark::State& state) {
   Measure<QuantizedScanRun>(state, shape, weights, states.data(), operands);
 }
 
+// The passes of a training step over whole sequences.
+enum class Pass { kInference, kForward, kBackward };
+
+void BM_SelectiveScanTraining(benchmark::State& state, Pass pass) {
+  const CpuContext cpu(state.range(3));
+  const Shape shape(state);
+  const Weights weights(shape);
+  const int64_t rows = shape.rows(), channels = shape.channels;
+  std::vector<float> x = Uniform(rows * channels, -2, 2), z = Uniform(rows * channels, -2, 2),
+                     delta = Uniform(rows * channels, -1, 1), g = Uniform(rows * channels, -1, 1),
+                     b = Uniform(rows * kStates, -1, 1), c = Uniform(rows * kStates, -1, 1);
+  std::vector<float> y(rows * channels), gx(y), gdelta(y), gz(y), gb(b), gc(c), gbias(channels),
+      ga(shape.state_size()), gd(channels);
+  const auto wide = [&](std::vector<float>& v) {
+    return MatrixView<float>(v.data(), rows, channels);
+  };
+  const auto narrow = [&](std::vector<float>& v) {
+    return MatrixView<float>(v.data(), rows, kStates);
+  };
+  const SelectiveScanOperands operands{.x = wide(x),
+                                       .delta = wide(delta),
+                                       .delta_bias = weights.bias.data(),
+                                       .a = weights.a.data(),
+                                       .b = narrow(b),
+                                       .c = narrow(c),
+                                       .d = weights.d.data(),
+                                       .z = wide(z),
+                                       .y = wide(y)};
+  const SelectiveScanGradients gradients{.x = wide(gx),
+                                         .delta = wide(gdelta),
+                                         .b = narrow(gb),
+                                         .c = narrow(gc),
+                                         .z = wide(gz),
+                                         .delta_bias = gbias.data(),
+                                         .a = ga.data(),
+                                         .d = gd.data()};
+  std::vector<float> h(shape.runs * shape.state_size());
+  std::vector<ScanRun> runs;
+  std::vector<RowRange> sequences;
+  for (int64_t r = 0; r < shape.runs; ++r) {
+    runs.push_back({r * shape.length, shape.length, h.data() + r * shape.state_size()});
+    sequences.push_back({r * shape.length, shape.length});
+  }
+  std::vector<float> states(ScanChunks(sequences) * shape.state_size());
+  SelectiveScanForTraining(cpu.context(), sequences, operands, states.data());
+  for (auto _ : state) {
+    switch (pass) {
+      case Pass::kInference:
+        SelectiveScan(cpu.context(), runs, operands);
+        break;
+      case Pass::kForward:
+        SelectiveScanForTraining(cpu.context(), sequences, operands, states.data());
+        break;
+      case Pass::kBackward:
+        SelectiveScanBackward(cpu.context(), sequences, operands, states.data(), wide(g),
+                              gradients);
+    }
+  }
+  state.counters["each"] =
+      benchmark::Counter(1.0 * state.iterations() * rows * channels / cpu.threads(),
+                         benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
+}
+
 void Shapes(benchmark::internal::Benchmark* benchmark) {
   benchmark->ArgNames({"runs", "length", "channels", "threads"})
       ->ArgsProduct({{1, 32}, {1}, {1536, 4096}, {1, 2}})
@@ -125,6 +188,15 @@ BENCHMARK(BM_SelectiveScan)->Apply(Shapes);
 BENCHMARK_TEMPLATE(BM_QuantizedSelectiveScan, float, DType::kF32)->Apply(Shapes);
 BENCHMARK_TEMPLATE(BM_QuantizedSelectiveScan, uint16_t, DType::kBF16)->Apply(Shapes);
 BENCHMARK_TEMPLATE(BM_QuantizedSelectiveScan, int8_t, DType::kI8)->Apply(Shapes);
+
+void TrainingShapes(benchmark::internal::Benchmark* benchmark) {
+  benchmark->ArgNames({"sequences", "length", "channels", "threads"})
+      ->ArgsProduct({{4}, {256}, {1536}, {1, 2}})
+      ->UseRealTime();
+}
+BENCHMARK_CAPTURE(BM_SelectiveScanTraining, inference, Pass::kInference)->Apply(TrainingShapes);
+BENCHMARK_CAPTURE(BM_SelectiveScanTraining, forward, Pass::kForward)->Apply(TrainingShapes);
+BENCHMARK_CAPTURE(BM_SelectiveScanTraining, backward, Pass::kBackward)->Apply(TrainingShapes);
 
 }  // namespace
 }  // namespace whipsnake::kernels

@@ -10,6 +10,7 @@
 
 #include "hwy/cache_control.h"
 #include "kernels/cpu/parallel.h"
+#include "kernels/cpu/scratch.h"
 #include "kernels/selective_scan/scan_scratch.h"
 #include "kernels/selective_scan/selective_scan.h"
 
@@ -231,13 +232,30 @@ HWY_EXPORT(ScanQuantizedChannels);
 
 namespace {
 
-// Estimates the time of the work on one thread.
+// Estimates the time of the work on one thread. The runs may be sequences.
 template <class Run>
 double Nanoseconds(std::span<const Run> runs, int64_t channels, int64_t states) {
   constexpr double kNanosecondsPerState = 0.3;
   int64_t rows = 0;
   for (const Run& run : runs) rows += run.length;
   return kNanosecondsPerState * rows * channels * states;
+}
+
+// Scans the channels [begin, end) of a sequence. states[chunks,N,E] receives the states before its
+// chunks, and last[N,E] the state after it.
+void KeepStates(RowRange sequence, const SelectiveScanOperands& o, int64_t begin, int64_t end,
+                float* states, float* last) {
+  const int64_t channels = o.x.cols, count = o.b.cols;
+  const auto row = [=](float* state, int64_t n) { return state + n * channels + begin; };
+  for (int64_t n = 0; n < count; ++n) std::fill_n(row(states, n), end - begin, 0.0f);
+  for (int64_t first = 0; first < sequence.length; first += kScanChunk) {
+    const int64_t length = std::min(kScanChunk, sequence.length - first);
+    float* next = first + length < sequence.length ? states + count * channels : last;
+    for (int64_t n = 0; n < count; ++n) std::copy_n(row(states, n), end - begin, row(next, n));
+    const ScanRun run{sequence.begin + first, length, next};
+    HWY_DYNAMIC_DISPATCH(ScanChannels)({&run, 1}, o, begin, end);
+    states = next;
+  }
 }
 
 }  // namespace
@@ -247,6 +265,29 @@ void SelectiveScan(const Context& context, std::span<const ScanRun> runs,
   ParallelChannels(context, o.y.cols, Nanoseconds(runs, o.y.cols, o.b.cols),
                    [&](const Context&, int64_t begin, int64_t end) {
                      HWY_DYNAMIC_DISPATCH(ScanChannels)(runs, o, begin, end);
+                   });
+}
+
+int64_t ScanChunks(std::span<const RowRange> sequences) {
+  int64_t chunks = 0;
+  for (const RowRange& sequence : sequences) {
+    chunks += (sequence.length + kScanChunk - 1) / kScanChunk;
+  }
+  return chunks;
+}
+
+void SelectiveScanForTraining(const Context& context, std::span<const RowRange> sequences,
+                              const SelectiveScanOperands& o, float* states) {
+  const int64_t channels = o.y.cols, size = o.b.cols * channels;
+  OperationScratch scratch(context);
+  float* last = scratch.Get<float>(size);
+  ParallelChannels(context, channels, Nanoseconds(sequences, channels, o.b.cols),
+                   [&](const Context&, int64_t begin, int64_t end) {
+                     float* kept = states;
+                     for (const RowRange& sequence : sequences) {
+                       KeepStates(sequence, o, begin, end, kept, last);
+                       kept += ScanChunks({&sequence, 1}) * size;
+                     }
                    });
 }
 
