@@ -55,6 +55,11 @@ class TrainableModel {
                                                               const TrainableOptions& options,
                                                               Ledger& ledger);
 
+  // Makes a fresh model, all of whose values are drawn.
+  static absl::StatusOr<std::unique_ptr<TrainableModel>> Fresh(const ModelConfig& config,
+                                                               const TrainableOptions& options,
+                                                               Ledger& ledger);
+
   TrainableParameters& parameters() { return parameters_; }
   // The parameters that were drawn.
   const std::vector<std::string>& fresh() const { return fresh_; }
@@ -80,7 +85,14 @@ class TrainableModel {
  private:
   TrainableModel(const ModelConfig& config, const TrainableOptions& options)
       : config_(config), options_(options) {}
-  absl::Status LoadParameters(const Checkpoint& checkpoint, Ledger& ledger);
+  // Makes the parameters, with values from `checkpoint` or, if it is null, drawn ones, and the
+  // layers.
+  static absl::StatusOr<std::unique_ptr<TrainableModel>> Make(const ModelConfig& config,
+                                                              const Checkpoint* checkpoint,
+                                                              const TrainableOptions& options,
+                                                              Ledger& ledger);
+  absl::Status CheckUnused(const Checkpoint& checkpoint);
+  absl::Status LoadParameters(const Checkpoint* checkpoint, Ledger& ledger);
   void Yield() const {
     if (yield_) yield_();
   }

@@ -196,6 +196,13 @@ TEST_F(DatasetTest, LongRowsAreBad) {
             "row: 1012 bytes seen, expected at most 20");
 }
 
+TEST_F(DatasetTest, ALongHeaderIsAnError) {
+  DatasetOptions options = For(Task::kCausalLm);
+  options.max_row_bytes = 20;
+  EXPECT_THAT(TryOpen("a.csv", std::string(1000, 'x') + "\nabc\n", options),
+              Fails(Code::kInvalidArgument, "a.csv: line 1: row: 1001 bytes seen"));
+}
+
 TEST_F(DatasetTest, ListsAHundredBadRows) {
   std::string rows;
   for (int i = 0; i < 250; ++i) rows += "x\n";
