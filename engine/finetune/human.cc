@@ -33,12 +33,12 @@ std::string Grouped(std::string digits) {
 std::string HumanCount(int64_t count) { return Grouped(absl::StrCat(count)); }
 
 std::string HumanMagnitude(double count) {
-  constexpr std::array kUnits = {"", " k", " M", " G", " T"};
+  constexpr std::array kUnits = {" k", " M", " G", " T"};
+  const double size = std::abs(count);
+  if (size < 999.5) return Significant(count, 3);
+  if (size < 9999.5) return Grouped(absl::StrFormat("%.0f", count));
   size_t unit = 0;
-  while (std::abs(count) >= 999.5 && unit + 1 < kUnits.size()) {
-    count /= 1000;
-    ++unit;
-  }
+  for (count /= 1000; std::abs(count) >= 999.5 && unit + 1 < kUnits.size(); ++unit) count /= 1000;
   return absl::StrCat(Significant(count, 3), kUnits[unit]);
 }
 

@@ -8,7 +8,7 @@
 namespace whipsnake::engine {
 
 std::string HumanCount(int64_t count);     // "1,605"
-std::string HumanMagnitude(double count);  // three digits: "4.6 M", "128 k", "950"
+std::string HumanMagnitude(double count);  // three or four digits: "4.6 M", "128 k", "9,500"
 std::string HumanNumber(double value,
                         int digits = 4);  // significant digits: "0.7142", "5×10⁻⁵", "∞", "NaN"
 std::string HumanBytes(int64_t bytes);    // "1.2 GiB"

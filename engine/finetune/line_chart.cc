@@ -17,8 +17,6 @@ namespace {
 
 // The coordinates of the SVG, which the browser stretches to the size of the chart.
 constexpr int kWidth = 4000, kHeight = 1000;
-// Shorter runs are not smoothed.
-constexpr int64_t kFewestSmoothed = 20;
 
 std::string_view CssClass(Mark mark) {
   switch (mark) {
@@ -32,6 +30,13 @@ std::string_view CssClass(Mark mark) {
       return "points";
   }
   return "";
+}
+
+// Whether each point has a dot of its own.
+bool HasDots(const Series& series) {
+  const int64_t count = std::ssize(series.points);
+  return series.mark == Mark::kPoints ? count <= kMostDots
+                                      : series.mark == Mark::kLine && count < kFewestSmoothed;
 }
 
 bool IsDrawnPoint(const ChartPoint& point) { return IsDrawn(point.value); }
@@ -136,9 +141,7 @@ class ChartDrawing {
       absl::StrAppendFormat(&paths, "<path class=\"%s\" d=\"%s\"/>\n",
                             ToAbsl(CssClass(series.mark)),
                             LinePath(Thinned(series.points, kMostPoints)));
-      if (series.mark == Mark::kPoints && std::ssize(series.points) <= kMostDots) {
-        paths += Dots(series);
-      }
+      if (HasDots(series)) paths += Dots(series);
     }
     return paths;
   }
@@ -161,10 +164,11 @@ class ChartDrawing {
     std::string dots;
     for (const ChartPoint& point : series.points) {
       if (!IsDrawnPoint(point)) continue;
-      absl::StrAppendFormat(
-          &dots, "<path class=\"dot\" d=\"M%sh0\"><title>%s</title></path>\n", Place(point),
-          Escaped(absl::StrCat(series.name, " at step ", HumanCount(std::llround(point.step)), ": ",
-                               HumanNumber(point.value))));
+      absl::StrAppendFormat(&dots, "<path class=\"%s dot\" d=\"M%sh0\"><title>%s</title></path>\n",
+                            ToAbsl(CssClass(series.mark)), Place(point),
+                            Escaped(absl::StrCat(series.name, series.name.empty() ? "" : ", ",
+                                                 "step ", HumanCount(std::llround(point.step)),
+                                                 ": ", HumanNumber(point.value))));
     }
     return dots;
   }

@@ -36,8 +36,9 @@ struct LineChart {
   std::vector<Series> series = {};  // later ones are drawn over earlier ones
 };
 
-inline constexpr int64_t kMostPoints = 2000;  // of a line
-inline constexpr int64_t kMostDots = 60;      // of a series whose points are marked
+inline constexpr int64_t kMostPoints = 2000;    // of a line
+inline constexpr int64_t kMostDots = 60;        // of a series of kPoints; more are only a line
+inline constexpr int64_t kFewestSmoothed = 20;  // steps; the line of fewer has dots
 
 // Adds the values of all steps: a line or, if there are enough of them, a faint line and one of
 // their smoothed values.

@@ -70,6 +70,9 @@ std::string Figures(const RunReport& report) {
   if (const EvaluationRecord* const best = report.best_evaluation(); best != nullptr) {
     const std::string note = absl::StrCat("of ", HumanCount(best->targets), " targets");
     figures += Figure("Evaluation loss", HumanNumber(best->loss), note);
+    if (report.options.task == Task::kCausalLm) {
+      figures += Figure("Perplexity", HumanNumber(std::exp(best->loss)), "exp(loss)");
+    }
     if (best->accuracy) figures += Figure("Accuracy", HumanNumber(*best->accuracy), note);
     if (best->margin) figures += Figure("Reward margin", HumanNumber(*best->margin), note);
   }
@@ -81,13 +84,13 @@ std::string Figures(const RunReport& report) {
 }
 
 std::string Header(const RunReport& report) {
-  return absl::StrCat("<header>",
-                      Element("p", "top",
-                              absl::StrCat("Whipsnake ", Escaped(report.version),
-                                           " · training run of ", HumanTime(report.started))),
-                      Element("h1", Escaped(Sentence(report))),
-                      Element("p", "ended", Ending(report) + Best(report)), Figures(report),
-                      "</header>\n");
+  return absl::StrCat(
+      "<header>",
+      Element("p", "top",
+              absl::StrCat("Whipsnake ", Escaped(report.version), " · training run of ",
+                           HumanTime(report.started))),
+      Element("h1", absl::StrReplaceAll(Escaped(Sentence(report)), {{" → ", "\u00a0→\u00a0"}})),
+      Element("p", "ended", Ending(report) + Best(report)), Figures(report), "</header>\n");
 }
 
 // --- Charts ---
@@ -141,8 +144,9 @@ std::string NormChart(const RunLog& log, double limit) {
                        });
   AddSteps(std::move(norms), chart);
   if (clipped) {
-    chart.series.push_back(
-        {"clipped above", Mark::kDashed, {{0, limit}, {static_cast<double>(last_step), limit}}});
+    chart.series.push_back({absl::StrCat("clipped above ", HumanNumber(limit)),
+                            Mark::kDashed,
+                            {{0, limit}, {static_cast<double>(last_step), limit}}});
   }
   return ToHtml(chart);
 }
@@ -212,18 +216,18 @@ std::string Evaluations(const RunReport& report) {
   const std::vector<EvaluationRecord>& all = report.log.evaluations;
   if (all.empty()) return "";
   const std::vector<EvaluationColumn> columns = EvaluationColumns(all);
+  const EvaluationRecord* const best = report.best_evaluation();
   const int64_t count = std::ssize(all);
   const int64_t stride = (count + kListedEvaluations - 1) / kListedEvaluations;
   std::string head, rows;
   for (const EvaluationColumn& column : columns) head += Element("th", column.title);
   for (int64_t i = 0; i < count; ++i) {
-    const bool best = &all[i] == report.best_evaluation();
-    if (i % stride != 0 && !best && i != count - 1) continue;
+    if (i % stride != 0 && &all[i] != best && i != count - 1) continue;
     std::string cells;
     for (const EvaluationColumn& column : columns) {
       cells += Element("td", column.text(all[i]).value_or("–"));
     }
-    rows += Element("tr", best ? "best" : "other", cells);
+    rows += &all[i] == best ? Element("tr", "best", cells) : Element("tr", cells);
   }
   std::string table = Element("table", "evaluations",
                               Element("thead", Element("tr", head)) + Element("tbody", rows));
@@ -385,13 +389,12 @@ std::string Tensors(std::string_view what, const std::vector<std::string>& names
 
 std::string Model(const RunReport& report) {
   const bool bf16 = report.options.arithmetic == kernels::DType::kBF16;
-  const std::string facts =
-      absl::StrCat(FactRow("Directory", Element("code", Escaped(report.model))),
-                   FactRow("Family", Escaped(report.family)),
-                   FactRow("Trained parameters", HumanCount(report.parameters)),
-                   FactRow("Arithmetic of products", bf16 ? "bf16" : "fp32"));
+  const std::string facts = absl::StrCat(
+      Setting("directory", Escaped(report.model)), Setting("family", Escaped(report.family)),
+      Setting("trained parameters", HumanCount(report.parameters)),
+      Setting("arithmetic of products", bf16 ? "bf16" : "fp32"));
   return Section("Model",
-                 absl::StrCat(Element("table", "facts", Element("tbody", facts)),
+                 absl::StrCat(Element("dl", "settings", facts),
                               Tensors("Drawn at random, not in the checkpoint", report.fresh),
                               Tensors("In the checkpoint, not used", report.dropped)));
 }

@@ -36,11 +36,11 @@ h3 { font-size: 0.95rem; font-weight: 600; }
 small, .soft, .note { color: var(--soft); font-weight: 400; font-size: 0.85rem; }
 .note { margin-top: 0.5rem; }
 .top { margin-bottom: 0.75rem; color: var(--soft); font-size: 0.9rem; }
-.ended { margin-top: 0.9rem; color: var(--soft); max-width: 46em; }
+.ended { margin-top: 0.9rem; color: var(--soft); max-width: 60em; }
 .ended b { color: var(--ink); font-weight: 600; }
 
 .figures {
-  display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: 1.25rem 1.5rem;
+  display: grid; grid-template-columns: repeat(auto-fit, minmax(8rem, 1fr)); gap: 1.25rem 1.5rem;
   margin-top: 2.25rem; padding: 1.25rem 0; border: solid var(--rule); border-width: 1px 0;
 }
 .figures dt { color: var(--soft); font-size: 0.85rem; }
@@ -82,7 +82,7 @@ small, .soft, .note { color: var(--soft); font-weight: 400; font-size: 0.85rem; 
   stroke: var(--soft); stroke-width: 1; stroke-dasharray: 4 3; stroke-linecap: butt;
 }
 .plot .points { stroke: var(--evaluation); stroke-width: 1.5; }
-.plot .dot { stroke: var(--evaluation); stroke-width: 7; }
+.plot .dot { stroke-width: 7; }
 .plot span { position: absolute; color: var(--soft); white-space: nowrap; line-height: 1; }
 .plot .y { right: calc(100% + 0.6rem); transform: translateY(-50%); }
 .plot .x { top: calc(100% + 0.55rem); transform: translateX(-50%); }

@@ -19,7 +19,10 @@ TEST(Human, Counts) {
 TEST(Human, Magnitudes) {
   EXPECT_EQ(HumanMagnitude(0), "0");
   EXPECT_EQ(HumanMagnitude(950), "950");
-  EXPECT_EQ(HumanMagnitude(999.7), "1 k");
+  EXPECT_EQ(HumanMagnitude(0.254), "0.254");
+  EXPECT_EQ(HumanMagnitude(999.7), "1,000");
+  EXPECT_EQ(HumanMagnitude(9999.7), "10 k");
+  EXPECT_EQ(HumanMagnitude(999'700), "1 M");
   EXPECT_EQ(HumanMagnitude(128'000), "128 k");
   EXPECT_EQ(HumanMagnitude(4'612'352), "4.61 M");
   EXPECT_EQ(HumanMagnitude(2.8e9), "2.8 G");

@@ -145,14 +145,23 @@ TEST(RunReport, PageHasChartsAndTables) {
   const std::string page = Page("sample", SampleReport(300, 30));
   for (const char* const text :
        {"Loss", "Accuracy", "Learning rate", "Gradient norm", "Speed", "clipped above",
-        "Evaluations", "score.weight", "lm_head.weight", "noun", "32–63", "Stopped", "cosine"}) {
-    if (text == std::string("Stopped")) continue;
+        "Evaluations", "score.weight", "lm_head.weight", "noun", "32–63", "cosine"}) {
     EXPECT_THAT(page, HasSubstr(text));
   }
   EXPECT_THAT(page, Not(HasSubstr("Reward margin")));
   const std::string preferences = Page("preferences", SamplePreferences());
   EXPECT_THAT(preferences, HasSubstr("Reward margin"));
   EXPECT_THAT(preferences, HasSubstr("3 evaluations in a row had no lower loss"));
+}
+
+TEST(RunReport, PageOfALanguageModel) {
+  RunReport report = SampleReport(60, 20);
+  report.options.task = Task::kCausalLm;
+  report.ended = RunEnd::kCancelled;
+  report.log.evaluations.back().loss = 0;
+  const std::string page = Page("language-model", report);
+  EXPECT_THAT(page, HasSubstr("<dt>Perplexity</dt><dd>1<"));
+  EXPECT_THAT(page, HasSubstr("<b>Cancelled</b> after step 60."));
 }
 
 TEST(RunReport, PageOfVeryShortRuns) {
