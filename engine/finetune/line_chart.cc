@@ -58,15 +58,15 @@ struct FadingSum {
 };
 
 // The least and the greatest value of all series that can be drawn.
-struct Range {
+struct ValueRange {
   double low = std::numeric_limits<double>::infinity();
   double high = -std::numeric_limits<double>::infinity();
 
   bool empty() const { return low > high; }
 };
 
-Range RangeOf(const LineChart& chart) {
-  Range range;
+ValueRange RangeOf(const LineChart& chart) {
+  ValueRange range;
   for (const Series& series : chart.series) {
     for (const ChartPoint& point : series.points) {
       if (!IsDrawnPoint(point)) continue;
@@ -78,7 +78,7 @@ Range RangeOf(const LineChart& chart) {
 }
 
 Axis ValueAxis(const LineChart& chart) {
-  const Range range = RangeOf(chart);
+  const ValueRange range = RangeOf(chart);
   if (range.empty()) return Axis::Linear(0, 1);
   if (chart.scale == Scale::kFromZero) return Axis::Linear(std::min(0.0, range.low), range.high);
   if (chart.scale == Scale::kAny && range.low > 1 / kLargestDrawn &&

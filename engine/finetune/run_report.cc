@@ -29,7 +29,7 @@ std::string FromTo(std::string_view what, double from, double to) {
 }
 
 // How the run changed the result: by its evaluations or, without any, by the losses of training.
-std::string Change(const RunReport& report) {
+std::string ChangeText(const RunReport& report) {
   const RunLog& log = report.log;
   if (const EvaluationRecord* const best = report.best_evaluation(); best != nullptr) {
     const EvaluationRecord& first = log.evaluations.front();
@@ -116,7 +116,7 @@ std::string Sentence(const RunReport& report) {
   const int64_t steps = std::ssize(report.log.steps);
   return absl::StrCat(report.model, ", ", HumanMagnitude(static_cast<double>(report.parameters)),
                       " parameters, ", ToAbsl(Name(report.options.task)), " on ",
-                      DataName(report.training_data.path), ": ", Change(report), " in ",
+                      DataName(report.training_data.path), ": ", ChangeText(report), " in ",
                       HumanCount(steps), steps == 1 ? " step, " : " steps, ",
                       HumanDuration(report.seconds));
 }

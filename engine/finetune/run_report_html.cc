@@ -37,7 +37,7 @@ std::string Percent(int64_t part, int64_t whole) {
 
 // --- The first screen ---
 
-std::string Ending(const RunReport& report) {
+std::string EndingText(const RunReport& report) {
   switch (report.ended) {
     case RunEnd::kFinished:
       return Element("b", "Finished") + " as planned.";
@@ -51,7 +51,7 @@ std::string Ending(const RunReport& report) {
   return "";
 }
 
-std::string Best(const RunReport& report) {
+std::string BestText(const RunReport& report) {
   const EvaluationRecord* const best = report.best_evaluation();
   if (best == nullptr) return " There was no evaluation.";
   if (best->step == 0) return " No evaluation had a lower loss than the one before training.";
@@ -65,7 +65,7 @@ std::string Figure(std::string_view name, std::string_view value, std::string_vi
                       "</div>\n");
 }
 
-std::string Figures(const RunReport& report) {
+std::string FiguresList(const RunReport& report) {
   std::string figures;
   if (const EvaluationRecord* const best = report.best_evaluation(); best != nullptr) {
     const std::string note = absl::StrCat("of ", HumanCount(best->targets), " targets");
@@ -83,14 +83,15 @@ std::string Figures(const RunReport& report) {
   return Element("dl", "figures", figures);
 }
 
-std::string Header(const RunReport& report) {
+std::string PageHeader(const RunReport& report) {
   return absl::StrCat(
       "<header>",
       Element("p", "top",
               absl::StrCat("Whipsnake ", Escaped(report.version), " · training run of ",
                            HumanTime(report.started))),
       Element("h1", absl::StrReplaceAll(Escaped(Sentence(report)), {{" → ", "\u00a0→\u00a0"}})),
-      Element("p", "ended", Ending(report) + Best(report)), Figures(report), "</header>\n");
+      Element("p", "ended", EndingText(report) + BestText(report)), FiguresList(report),
+      "</header>\n");
 }
 
 // --- Charts ---
@@ -102,7 +103,7 @@ int64_t LastStep(const RunLog& log) {
 
 // Calls value(record) for each record; std::nullopt adds no point.
 template <typename Record, typename Value>
-std::vector<ChartPoint> Points(const std::vector<Record>& records, const Value& value) {
+std::vector<ChartPoint> StepPoints(const std::vector<Record>& records, const Value& value) {
   std::vector<ChartPoint> points;
   for (const Record& record : records) {
     const std::optional<double> number = value(record);
@@ -115,8 +116,8 @@ std::vector<ChartPoint> Points(const std::vector<Record>& records, const Value& 
 template <typename Value>
 std::string ProgressChart(const RunLog& log, const char* title, Scale scale, const Value& value) {
   LineChart chart{.title = title, .last_step = LastStep(log), .scale = scale};
-  std::vector<ChartPoint> steps = Points(log.steps, value);
-  std::vector<ChartPoint> evaluations = Points(log.evaluations, value);
+  std::vector<ChartPoint> steps = StepPoints(log.steps, value);
+  std::vector<ChartPoint> evaluations = StepPoints(log.evaluations, value);
   if (!steps.empty()) AddSteps(std::move(steps), chart);
   if (!evaluations.empty()) {
     chart.series.push_back({"evaluation", Mark::kPoints, std::move(evaluations)});
@@ -126,7 +127,7 @@ std::string ProgressChart(const RunLog& log, const char* title, Scale scale, con
 
 std::string RateChart(const RunLog& log) {
   LineChart chart{.title = "Learning rate", .last_step = LastStep(log), .scale = Scale::kFromZero};
-  chart.series = {{"", Mark::kLine, Points(log.steps, [](const StepRecord& step) {
+  chart.series = {{"", Mark::kLine, StepPoints(log.steps, [](const StepRecord& step) {
                      return std::optional(step.learning_rate);
                    })}};
   return ToHtml(chart);
@@ -135,7 +136,7 @@ std::string RateChart(const RunLog& log) {
 // With a line at the largest norm that is not clipped, if any step had a larger one.
 std::string NormChart(const RunLog& log, double limit) {
   std::vector<ChartPoint> norms =
-      Points(log.steps, [](const StepRecord& step) { return step.gradient_norm; });
+      StepPoints(log.steps, [](const StepRecord& step) { return step.gradient_norm; });
   if (norms.empty()) return "";
   const auto last_step = LastStep(log);
   LineChart chart{.title = "Gradient norm", .last_step = last_step, .scale = Scale::kAny};
@@ -156,15 +157,15 @@ std::string SpeedChart(const RunLog& log) {
                   .unit = "tokens per second",
                   .last_step = LastStep(log),
                   .scale = Scale::kFromZero};
-  AddSteps(Points(log.steps,
-                  [](const StepRecord& step) {
-                    return std::optional(static_cast<double>(step.tokens) / step.seconds);
-                  }),
+  AddSteps(StepPoints(log.steps,
+                      [](const StepRecord& step) {
+                        return std::optional(static_cast<double>(step.tokens) / step.seconds);
+                      }),
            chart);
   return ToHtml(chart);
 }
 
-std::string Charts(const RunReport& report) {
+std::string ChartGrid(const RunReport& report) {
   const RunLog& log = report.log;
   std::string charts = ProgressChart(log, "Loss", Scale::kAny,
                                      [](const auto& record) { return std::optional(record.loss); });
@@ -212,7 +213,7 @@ std::vector<EvaluationColumn> EvaluationColumns(const std::vector<EvaluationReco
 }
 
 // The first, the best, the last and evenly spaced ones of many.
-std::string Evaluations(const RunReport& report) {
+std::string EvaluationsSection(const RunReport& report) {
   const std::vector<EvaluationRecord>& all = report.log.evaluations;
   if (all.empty()) return "";
   const std::vector<EvaluationColumn> columns = EvaluationColumns(all);
@@ -312,7 +313,7 @@ std::string DataPanel(std::string_view title, const DatasetReport& data) {
                       LengthCounts(data.lengths), LabelCounts(data.labels), "</div>\n");
 }
 
-std::string Data(const RunReport& report) {
+std::string DataSection(const RunReport& report) {
   std::string panels = DataPanel("Training", report.training_data);
   if (report.evaluation_data) panels += DataPanel("Evaluation", *report.evaluation_data);
   return Section("Data", Element("div", "columns", panels));
@@ -320,7 +321,7 @@ std::string Data(const RunReport& report) {
 
 // --- Memory ---
 
-std::string Memory(const RunReport& report) {
+std::string MemorySection(const RunReport& report) {
   const TrainingMemory& memory = report.memory;
   struct Part {
     const char* css_class;
@@ -366,7 +367,7 @@ std::string SettingValue(const nlohmann::json& value) {
   return Escaped(value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
 }
 
-std::string Settings(const RunReport& report) {
+std::string SettingsSection(const RunReport& report) {
   std::string settings;
   const nlohmann::json options = ToJson(report.options);
   for (const auto& [key, value] : options.items()) {
@@ -387,7 +388,7 @@ std::string Tensors(std::string_view what, const std::vector<std::string>& names
   return Element("p", "names", absl::StrCat(ToAbsl(what), ": ", list));
 }
 
-std::string Model(const RunReport& report) {
+std::string ModelSection(const RunReport& report) {
   const bool bf16 = report.options.arithmetic == kernels::DType::kBF16;
   const std::string facts = absl::StrCat(
       Setting("directory", Escaped(report.model)), Setting("family", Escaped(report.family)),
@@ -406,9 +407,9 @@ std::string ToHtml(const RunReport& report) {
       "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n"
       "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n",
       Element("title", Escaped(Sentence(report))), "\n", Element("style", RunReportStyle()),
-      "\n</head>\n<body>\n", Header(report),
-      Element("main", Charts(report) + Evaluations(report) + Data(report) + Memory(report) +
-                          Settings(report) + Model(report)),
+      "\n</head>\n<body>\n", PageHeader(report),
+      Element("main", ChartGrid(report) + EvaluationsSection(report) + DataSection(report) +
+                          MemorySection(report) + SettingsSection(report) + ModelSection(report)),
       "</body>\n</html>\n");
 }
 

@@ -135,9 +135,11 @@ code { font: 0.85em ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono"
 }
 @media print {
   @page { margin: 14mm; }
-  :root { --paper: #fff; }
-  body { padding: 0; max-width: none; font-size: 10pt; print-color-adjust: exact;
-    -webkit-print-color-adjust: exact; }
+  html { font-size: 11px; }
+  body { padding: 0; max-width: none; background: #fff; font-size: 11px;
+    print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+  h2 { margin-top: 2.5rem; }
+  .columns { grid-template-columns: repeat(2, minmax(0, 1fr)); }
   .chart, .figures, table, .settings div { break-inside: avoid; }
   h2, h3, caption { break-after: avoid; }
 }
