@@ -107,6 +107,7 @@ TEST(RunReport, JsonHasTheKeysThatProgramsRead) {
   RunReport report = SampleReport(30, 10);
   report.log.evaluations[2].loss = 0.1;
   report.log.evaluations[2].accuracy = 0.9;
+  report.options.patience = 2;
   for (StepRecord& step : report.log.steps) {
     step.seconds = static_cast<double>(step.step);
     step.tokens = 31;
@@ -128,6 +129,21 @@ TEST(RunReport, JsonHasTheKeysThatProgramsRead) {
   EXPECT_EQ(json["data"]["evaluation"]["good_rows"], 1000);
   EXPECT_EQ(json["log"]["steps"].size(), 30);
   EXPECT_TRUE(ParseRunLog(nlohmann::json::parse(json["log"].dump())).ok());
+}
+
+// Only with a patience are the parameters those of the best evaluation.
+TEST(RunReport, ResultsAreThoseOfTheParametersAtTheEnd) {
+  RunReport report = SampleReport(30, 10);
+  for (double loss = 3; EvaluationRecord & record : report.log.evaluations) record.loss = ++loss;
+  report.log.evaluations[1].loss = 1;
+  EXPECT_EQ(ToJson(report)["eval_loss"], 7);
+  EXPECT_EQ(ToJson(report)["best_evaluation"]["loss"], 1);
+  EXPECT_THAT(ToHtml(report),
+              HasSubstr("The evaluation after step 10 had the lowest loss; the model "
+                        "has the parameters of the last step."));
+  report.options.patience = 2;
+  EXPECT_EQ(ToJson(report)["eval_loss"], 1);
+  EXPECT_THAT(ToHtml(report), HasSubstr("the lowest loss; the model has its parameters."));
 }
 
 TEST(RunReport, JsonWithoutEvaluations) {
