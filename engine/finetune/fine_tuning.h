@@ -15,6 +15,7 @@
 #include "engine/finetune/checkpoint_store.h"
 #include "engine/finetune/dataset.h"
 #include "engine/finetune/dataset_batches.h"
+#include "engine/finetune/fine_tuning_spec.h"
 #include "engine/finetune/run_identity.h"
 #include "engine/finetune/run_report.h"
 #include "engine/finetune/trainer.h"
@@ -25,27 +26,6 @@
 #include "kernels/dtype.h"
 
 namespace whipsnake::engine {
-
-struct FineTuningSpec {
-  std::string model;            // the directory of the model that training begins with
-  std::string training_file;    // JSON lines or CSV; see row.h
-  std::string evaluation_file;  // "": the model is not evaluated
-  std::string out;              // the directory to write; must not exist or be empty
-  std::string checkpoints;  // the directory of the run's checkpoints; "": `out` + ".checkpoints"
-  int64_t keep_checkpoints = 2;                     // the number of the last ones that are kept
-  bool resume = false;                              // goes on after the last checkpoint
-  kernels::DType out_dtype = kernels::DType::kF32;  // of the result's tensors: kF32 or kBF16
-
-  TrainingOptions training;
-  int64_t max_length = 0;    // tokens of a sequence; 0: the model's positions, up to 1024
-  bool packed = true;        // see DatasetOptions
-  bool header = true;        // of CSV files
-  std::string label_column;  // "": the default
-
-  std::string checkpoint_directory() const {
-    return checkpoints.empty() ? out + ".checkpoints" : checkpoints;
-  }
-};
 
 // Not thread-safe.
 class FineTuning {
