@@ -22,7 +22,7 @@ enum class RunEnd { kFinished, kStoppedEarly, kCancelled };
 std::string_view Name(RunEnd end);
 
 struct RunReport {
-  std::string version;                      // of the program
+  std::string version;                      // of the program; "" if not known
   int64_t started = 0;                      // in seconds since 1970, UTC
   double seconds = 0;                       // of the whole run
   std::string model;                        // the name of the directory that training began with

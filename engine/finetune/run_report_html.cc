@@ -90,8 +90,8 @@ std::string PageHeader(const RunReport& report) {
   return absl::StrCat(
       "<header>",
       Element("p", "top",
-              absl::StrCat("Whipsnake ", Escaped(report.version), " · training run of ",
-                           HumanTime(report.started))),
+              absl::StrCat("Whipsnake", report.version.empty() ? "" : " ", Escaped(report.version),
+                           " · training run of ", HumanTime(report.started))),
       Element("h1", absl::StrReplaceAll(Escaped(Sentence(report)), {{" → ", "\u00a0→\u00a0"}})),
       Element("p", "ended", EndingText(report) + BestText(report)), FiguresList(report),
       "</header>\n");
