@@ -56,7 +56,8 @@ std::string BestText(const RunReport& report) {
   if (best == nullptr) return " There was no evaluation.";
   const std::string where =
       best->step == 0 ? "before training" : absl::StrCat("after step ", HumanCount(best->step));
-  const char* const kept = best == report.final_evaluation()
+  const char* const kept = report.ended == RunEnd::kCancelled ? "."
+                           : best == report.final_evaluation()
                                ? "; the model has its parameters."
                                : "; the model has the parameters of the last step.";
   return absl::StrCat(" The evaluation ", where, " had the lowest loss", kept);
