@@ -25,9 +25,13 @@ constexpr int64_t kMaxFieldBytes = 100;
 
 constexpr Purpose kPurpose = Purpose::kWorkspace;
 
-absl::Status CheckUtf8(std::string_view text) {
-  const size_t bad = FindInvalidUtf8(text);
-  if (bad == text.npos) return absl::OkStatus();
+absl::Status CheckBytes(const RawRow& row, int64_t max_bytes) {
+  if (row.bytes > max_bytes) {
+    return InvalidField("row", absl::StrCat(row.bytes, " bytes"),
+                        absl::StrCat("at most ", max_bytes));
+  }
+  const size_t bad = FindInvalidUtf8(row.text);
+  if (bad == row.text.npos) return absl::OkStatus();
   return InvalidField("row", absl::StrCat("an invalid byte at offset ", bad), "text in UTF-8");
 }
 
@@ -45,6 +49,7 @@ struct CheckedRow {
   int64_t label = 0;  // differs between labels
 };
 
+// The state of one pass.
 class Scan {
  public:
   Scan(const DataFile& file, const DatasetOptions& options, const Tokenizer& tokenizer,
@@ -65,6 +70,7 @@ class Scan {
   absl::Status ScanRows(const WorkProgress& progress);
   // Makes the parser for the file's first row. Returns whether that row names the columns.
   absl::StatusOr<bool> ReadHeader(const RawRow& first);
+  absl::StatusOr<std::unique_ptr<RowParser>> MakeParser(const RawRow& first) const;
   // Adds a row to the result. Only errors of the ledger are returned.
   absl::Status AddRow(const RawRow& raw);
   absl::Status AddGoodRow(const RawRow& raw, const CheckedRow& checked);
@@ -81,6 +87,7 @@ class Scan {
   void CountLabels();
 
   DatasetReport& report() { return result_.report; }
+  const DatasetReport& report() const { return result_.report; }
 
   const DataFile& file_;
   const DatasetOptions& options_;
@@ -128,32 +135,28 @@ absl::Status Scan::ScanRows(const WorkProgress& progress) {
   return progress ? progress("validating", 1) : absl::OkStatus();
 }
 
-absl::StatusOr<bool> Scan::ReadHeader(const RawRow& first) {
+absl::StatusOr<std::unique_ptr<RowParser>> Scan::MakeParser(const RawRow& first) const {
+  const std::string& label = options_.label_column;
   if (report().format == RowFormat::kJsonLines) {
-    const std::string& label = options_.label_column;
-    result_.parser = MakeJsonRowParser(options_.task, label.empty() ? "label" : label);
-    return false;
+    return MakeJsonRowParser(options_.task, label.empty() ? "label" : label);
   }
-  const auto make_parser = [&]() -> absl::StatusOr<std::unique_ptr<RowParser>> {
-    RETURN_IF_ERROR(CheckUtf8(first.text));
-    ASSIGN_OR_RETURN(std::vector<std::string> columns, ParseCsvRow(first.text));
-    if (!options_.header) columns = NumberedColumns(columns.size());
-    return MakeCsvRowParser(options_.task, std::move(columns), options_.label_column);
-  };
-  absl::StatusOr<std::unique_ptr<RowParser>> parser = make_parser();
+  RETURN_IF_ERROR(CheckBytes(first, options_.max_row_bytes));
+  ASSIGN_OR_RETURN(std::vector<std::string> columns, ParseCsvRow(first.text));
+  if (!options_.header) columns = NumberedColumns(columns.size());
+  return MakeCsvRowParser(options_.task, std::move(columns), label);
+}
+
+absl::StatusOr<bool> Scan::ReadHeader(const RawRow& first) {
+  absl::StatusOr<std::unique_ptr<RowParser>> parser = MakeParser(first);
   if (!parser.ok()) {
     return WithPath(WithContext(parser.status(), absl::StrCat("line ", first.line)), file_.path());
   }
   result_.parser = *std::move(parser);
-  return options_.header;
+  return report().format == RowFormat::kCsv && options_.header;
 }
 
 absl::StatusOr<Row> Scan::ParseRow(const RawRow& raw) const {
-  if (raw.bytes > options_.max_row_bytes) {
-    return InvalidField("row", absl::StrCat(raw.bytes, " bytes"),
-                        absl::StrCat("at most ", options_.max_row_bytes));
-  }
-  RETURN_IF_ERROR(CheckUtf8(raw.text));
+  RETURN_IF_ERROR(CheckBytes(raw, options_.max_row_bytes));
   return result_.parser->Parse(raw.text);
 }
 

@@ -22,15 +22,16 @@ struct Source {
   std::optional<TensorView> tensor;  // unset: they are drawn
 };
 
-absl::StatusOr<Source> FindSource(const Family& family, const Checkpoint& checkpoint,
+absl::StatusOr<Source> FindSource(const Family& family, const Checkpoint* checkpoint,
                                   ParameterSpec spec) {
-  const std::string name = family.stored_name(checkpoint, spec);
-  if (!checkpoint.Contains(name) && spec.may_be_missing) return Source{std::move(spec), {}};
+  if (checkpoint == nullptr) return Source{std::move(spec), {}};
+  const std::string name = family.stored_name(*checkpoint, spec);
+  if (!checkpoint->Contains(name) && spec.may_be_missing) return Source{std::move(spec), {}};
   // A number may be stored with the shape [] instead of [1].
-  const bool scalar = checkpoint.Contains(name) && checkpoint.tensors().at(name).shape.empty();
+  const bool scalar = checkpoint->Contains(name) && checkpoint->tensors().at(name).shape.empty();
   ASSIGN_OR_RETURN(TensorView tensor,
-                   checkpoint.Get(name, scalar && spec.elements() == 1 ? std::span<const int64_t>()
-                                                                       : spec.shape));
+                   checkpoint->Get(name, scalar && spec.elements() == 1 ? std::span<const int64_t>()
+                                                                        : spec.shape));
   if (tensor.dtype == kernels::DType::kI8) {
     return absl::InvalidArgumentError(
         absl::StrCat("tensor ", Quoted(name), ": codes seen, expected floats"));
@@ -48,6 +49,17 @@ bool AllFinite(kernels::MatrixView<const float> values) {
 absl::StatusOr<std::unique_ptr<TrainableModel>> TrainableModel::Load(
     const ModelConfig& config, const Checkpoint& checkpoint, const TrainableOptions& options,
     Ledger& ledger) {
+  return Make(config, &checkpoint, options, ledger);
+}
+
+absl::StatusOr<std::unique_ptr<TrainableModel>> TrainableModel::Fresh(
+    const ModelConfig& config, const TrainableOptions& options, Ledger& ledger) {
+  return Make(config, nullptr, options, ledger);
+}
+
+absl::StatusOr<std::unique_ptr<TrainableModel>> TrainableModel::Make(
+    const ModelConfig& config, const Checkpoint* checkpoint, const TrainableOptions& options,
+    Ledger& ledger) {
   const Family& family = *config.family;
   if (family.make_trainable == nullptr) {
     return absl::UnimplementedError(
@@ -59,28 +71,36 @@ absl::StatusOr<std::unique_ptr<TrainableModel>> TrainableModel::Load(
                      ", expected float weights; train the model that it was quantized from"));
   }
   auto model = absl::WrapUnique(new TrainableModel(config, options));
+  if (checkpoint != nullptr) RETURN_IF_ERROR(model->CheckUnused(*checkpoint));
   RETURN_IF_ERROR(model->LoadParameters(checkpoint, ledger));
   ASSIGN_OR_RETURN(model->layers_,
                    family.make_trainable(config, options.dropout, model->parameters_));
   return model;
 }
 
-absl::Status TrainableModel::LoadParameters(const Checkpoint& checkpoint, Ledger& ledger) {
+absl::Status TrainableModel::CheckUnused(const Checkpoint& checkpoint) {
   const Family& family = *config_.family;
-  std::vector<Source> sources;
-  std::set<std::string, std::less<>> taken;
-  for (ParameterSpec& spec : family.parameters(config_)) {
-    taken.insert(family.stored_name(checkpoint, spec));
-    ASSIGN_OR_RETURN(sources.emplace_back(), FindSource(family, checkpoint, std::move(spec)));
+  std::set<std::string, std::less<>> used;
+  for (const ParameterSpec& spec : family.parameters(config_)) {
+    used.insert(family.stored_name(checkpoint, spec));
   }
   for (const auto& [name, tensor] : checkpoint.tensors()) {
-    if (taken.contains(name) || family.ignores_tensor(name)) continue;
+    if (used.contains(name) || family.ignores_tensor(name)) continue;
     if (!IsHead(name)) {
       return absl::InvalidArgumentError(
           absl::StrCat("tensor ", Quoted(name), " seen, expected none of this name in ",
                        ToAbsl(family.noun), " of this config; training would lose it"));
     }
     dropped_.push_back(name);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TrainableModel::LoadParameters(const Checkpoint* checkpoint, Ledger& ledger) {
+  std::vector<Source> sources;
+  for (ParameterSpec& spec : config_.family->parameters(config_)) {
+    ASSIGN_OR_RETURN(sources.emplace_back(),
+                     FindSource(*config_.family, checkpoint, std::move(spec)));
   }
   for (const Source& source : sources) {
     const ParameterSpec& spec = source.spec;
@@ -98,8 +118,26 @@ absl::Status TrainableModel::LoadParameters(const Checkpoint& checkpoint, Ledger
   return absl::OkStatus();
 }
 
+absl::Status TrainableModel::CheckBatch(const TrainingPass& pass,
+                                        std::span<const int32_t> tokens) const {
+  const int64_t vocabulary = layers_.embedding.vocabulary();
+  for (const int32_t token : tokens) {
+    if (token >= 0 && token < vocabulary) continue;
+    return InvalidField("token", absl::StrCat(token),
+                        absl::StrCat("an id below the model's vocabulary of ", vocabulary));
+  }
+  const int64_t positions = config_.max_positions;
+  for (const kernels::RowRange& sequence : pass.sequences) {
+    if (positions == 0 || sequence.length <= positions) continue;
+    return InvalidField("sequence", absl::StrCat(sequence.length, " tokens"),
+                        absl::StrCat("at most the model's ", positions, " positions"));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<Tensor> TrainableModel::Forward(TrainingPass& pass,
                                                std::span<const int32_t> tokens) const {
+  RETURN_IF_ERROR(CheckBatch(pass, tokens));
   ASSIGN_OR_RETURN(Tensor x, layers_.embedding.Forward(pass, tokens));
   for (const auto& block : layers_.blocks) {
     Yield();

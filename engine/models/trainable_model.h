@@ -55,6 +55,11 @@ class TrainableModel {
                                                               const TrainableOptions& options,
                                                               Ledger& ledger);
 
+  // Makes a fresh model, all of whose values are drawn.
+  static absl::StatusOr<std::unique_ptr<TrainableModel>> Fresh(const ModelConfig& config,
+                                                               const TrainableOptions& options,
+                                                               Ledger& ledger);
+
   TrainableParameters& parameters() { return parameters_; }
   // The parameters that were drawn.
   const std::vector<std::string>& fresh() const { return fresh_; }
@@ -63,7 +68,8 @@ class TrainableModel {
   const std::vector<std::string>& dropped() const { return dropped_; }
   kernels::DType arithmetic() const { return options_.arithmetic; }
 
-  // Returns the inputs of the head, u[T,d].
+  // Returns the inputs of the head, u[T,d]. Returns INVALID_ARGUMENT for a token outside the
+  // vocabulary or a sequence longer than the model's positions.
   absl::StatusOr<Tensor> Forward(TrainingPass& pass, std::span<const int32_t> tokens) const;
   // Given gu[T,d] = ∂L/∂u: adds the gradients of all parameters but the head's.
   absl::Status Backward(TrainingPass& pass, std::span<const int32_t> tokens, Tensor gu) const;
@@ -80,7 +86,15 @@ class TrainableModel {
  private:
   TrainableModel(const ModelConfig& config, const TrainableOptions& options)
       : config_(config), options_(options) {}
-  absl::Status LoadParameters(const Checkpoint& checkpoint, Ledger& ledger);
+  // Makes the parameters, with values from `checkpoint` or, if it is null, drawn ones, and the
+  // layers.
+  static absl::StatusOr<std::unique_ptr<TrainableModel>> Make(const ModelConfig& config,
+                                                              const Checkpoint* checkpoint,
+                                                              const TrainableOptions& options,
+                                                              Ledger& ledger);
+  absl::Status CheckUnused(const Checkpoint& checkpoint);
+  absl::Status LoadParameters(const Checkpoint* checkpoint, Ledger& ledger);
+  absl::Status CheckBatch(const TrainingPass& pass, std::span<const int32_t> tokens) const;
   void Yield() const {
     if (yield_) yield_();
   }

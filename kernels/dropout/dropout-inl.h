@@ -1,7 +1,7 @@
 // The vector form of dropout's masks, for kernels that inline it.
 //
-// The generator is Philox4x32-10 of Salmon et al. (SC 2011), section 4.3. Every lane computes the
-// four words of one counter.
+// The generator is Philox4x32-10 of Salmon et al. (SC 2011). Every lane computes the four
+// words of one counter.
 #include <cmath>
 #include <cstdint>
 

@@ -4,7 +4,7 @@
 
 namespace whipsnake::kernels::reference {
 
-// The constants and the rounds are those of section 4.3 of Salmon et al.
+// The constants and the rounds are those of Salmon et al. (SC 2011).
 void Philox(const uint32_t counter[4], const uint32_t key[2], uint32_t words[4]) {
   uint32_t c[4] = {counter[0], counter[1], counter[2], counter[3]};
   uint32_t k[2] = {key[0], key[1]};

@@ -36,7 +36,9 @@ struct SequenceAttentionOperands {
 //
 // A sequence's results depend on its own rows and, with dropout, on its place, so they do not
 // depend on the number of threads, bit for bit. NaN and infinity propagate only to the rows that
-// attend to them. Callable from any thread; runs on the context's team.
+// attend to them. Callable from any thread; runs on the context's team, which shares the heads of
+// the sequences. Each thread keeps 2 · D floats of scratch memory per row of the longest sequence,
+// and 4 · D in the backward pass.
 void SequenceAttention(const Context& context, std::span<const RowRange> sequences,
                        const SequenceAttentionOperands& operands, MatrixView<float> y, float* lse);
 
