@@ -7,10 +7,12 @@
 
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "engine/base/files.h"
 #include "engine/base/status.h"
 #include "engine/finetune/dataset.h"
-#include "engine/finetune/model_data.h"
+#include "engine/finetune/task_config.h"
 #include "engine/finetune/task_evaluation.h"
+#include "engine/models/config.h"
 #include "server/cli/progress.h"
 
 namespace whipsnake::server {
@@ -26,11 +28,12 @@ absl::StatusOr<engine::DatasetOptions> MakeDatasetOptions(const TaskFlags& flags
   options.max_length = flags.max_length.value_or(options.max_length);
   options.header = !flags.no_header;
   options.label_column = flags.label_column;
-  if (options.task == engine::Task::kDpo) {
-    ASSIGN_OR_RETURN(options.end_of_text, engine::ReadEndOfText(evaluated.directory));
-  }
+  ASSIGN_OR_RETURN(const std::string text,
+                   engine::ReadTextFile(evaluated.directory + "/config.json"));
+  ASSIGN_OR_RETURN(const engine::ModelConfig config, engine::ParseModelConfig(text));
+  if (!config.eos_token_ids.empty()) options.end_of_text = config.eos_token_ids.front();
   if (options.task == engine::Task::kClassification) {
-    ASSIGN_OR_RETURN(options.labels, engine::ReadModelLabels(evaluated.directory, info.labels));
+    ASSIGN_OR_RETURN(options.labels, engine::HeadLabels(text));
   }
   return options;
 }

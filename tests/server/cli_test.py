@@ -358,6 +358,25 @@ class LocalCommandsTest(unittest.TestCase):
                 self.assertRegex(shown, r"^accuracy [01]\.\d{4}  loss 0\.\d{5}\nMEAN OF PAIRS +"
                                         r"CHOSEN +REJECTED +MARGIN\nlog-probability .*\nreward ")
 
+    def test_evaluate_finds_what_training_found(self):
+        base = self.path("untrained")
+        harness.make_tiny_model(base, contents=harness.TINY_GPT2_CONFIG)
+        texts = self.write_rows("snakes.jsonl", [
+            {"text": f"{i} is {'odd' if i % 2 else 'even'}", "label": i % 2} for i in range(20)])
+        pairs = self.write_rows("manners.jsonl", [
+            {"prompt": f"Say {i}.", "chosen": "Yes, sir.", "rejected": "No."} for i in range(8)])
+        for task, data in ("classification", texts), ("dpo", pairs):
+            with self.subTest(task=task):
+                tuned = self.path("tuned-" + task)
+                trained = whipsnake("train", "--model", base, "--task", task, "--train", data,
+                                    "--eval", data, "--out", tuned, "--epochs", "1", "--json")
+                self.assertEqual(trained.returncode, 0, trained.stderr)
+                report = json.loads(trained.stdout.splitlines()[-1])
+                result = self.one_object("evaluate", "--model", tuned, "--task", task, "--data",
+                                         data, *(["--reference", base] if task == "dpo" else []))
+                self.assertAlmostEqual(result["loss"], report["eval_loss"], places=5)
+                self.assertEqual(result["accuracy"], report["eval_accuracy"])
+
     def test_evaluate_names_what_is_wrong_with_a_task(self):
         classifier = self.make_classifier("two", ["bad", "good"])
         gpt2 = self.path("language")

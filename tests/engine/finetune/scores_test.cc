@@ -1,24 +1,20 @@
-// The scores of classifiers and regressions, and what a model directory says of its data.
+// The scores of classifiers and regressions.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <filesystem>
 #include <numeric>
 #include <random>
 #include <vector>
 
 #include "engine/finetune/confusion.h"
-#include "engine/finetune/model_data.h"
 #include "engine/finetune/regression_errors.h"
-#include "tests/engine/base/support.h"
 
 namespace whipsnake::engine {
 namespace {
 
 using ::testing::ElementsAre;
 using ::testing::Pair;
-using Code = absl::StatusCode;
 
 TEST(Confusion, CountsByLabelAndPrediction) {
   Confusion confusion(4);
@@ -96,35 +92,6 @@ TEST(RegressionErrors, HaveNoCorrelationWithAConstant) {
   EXPECT_FALSE(outputs.Correlation());
   EXPECT_FALSE(targets.Correlation());
   EXPECT_DOUBLE_EQ(*falling.Correlation(), -1);
-}
-
-TEST(ModelData, LabelsAreThoseOfTheConfigOrNumbers) {
-  const TemporaryDirectory directory;
-  EXPECT_THAT(ReadModelLabels(directory.path(), 2), Fails(Code::kNotFound, "config.json"));
-  WriteBytes(directory / "config.json", R"({"num_labels": 2})");
-  EXPECT_THAT(ReadModelLabels(directory.path(), 2)->names(), ElementsAre("LABEL_0", "LABEL_1"));
-  WriteBytes(directory / "config.json", R"({"id2label": {"0": "bad", "1": "good"}})");
-  EXPECT_THAT(ReadModelLabels(directory.path(), 2)->names(), ElementsAre("bad", "good"));
-  EXPECT_THAT(ReadModelLabels(directory.path(), 3),
-              Fails(Code::kInvalidArgument, "id2label: 2 labels seen"));
-  WriteBytes(directory / "config.json", R"({"id2label": {"0": "bad", "1": "bad"}})");
-  EXPECT_THAT(ReadModelLabels(directory.path(), 2), Fails(Code::kInvalidArgument, "config.json"));
-  WriteBytes(directory / "config.json", "{");
-  EXPECT_THAT(ReadModelLabels(directory.path(), 2), Fails(Code::kInvalidArgument, "config.json"));
-}
-
-TEST(ModelData, EndOfTextIsThatOfGenerationOrOfTheConfig) {
-  const TemporaryDirectory directory;
-  EXPECT_THAT(ReadEndOfText(directory.path()), Fails(Code::kNotFound, "config.json"));
-  WriteBytes(directory / "config.json", R"({"model_type": "gpt2", "eos_token_id": 7})");
-  EXPECT_EQ(*ReadEndOfText(directory.path()), 7);
-  WriteBytes(directory / "generation_config.json", R"({"top_k": 3})");
-  EXPECT_EQ(*ReadEndOfText(directory.path()), 7);
-  WriteBytes(directory / "generation_config.json", R"({"eos_token_id": [3, 4]})");
-  EXPECT_EQ(*ReadEndOfText(directory.path()), 3);
-  WriteBytes(directory / "generation_config.json", R"({"eos_token_id": -3})");
-  EXPECT_THAT(ReadEndOfText(directory.path()),
-              Fails(Code::kInvalidArgument, "generation_config.json"));
 }
 
 }  // namespace

@@ -13,8 +13,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
-#include "engine/finetune/model_data.h"
 #include "engine/finetune/objective.h"
+#include "engine/finetune/task_config.h"
 #include "engine/models/config.h"
 #include "engine/models/random_model.h"
 #include "engine/quantize/quantize.h"
@@ -89,7 +89,8 @@ class TaskEvaluationTest : public TrainingFixture {
 
   std::unique_ptr<Dataset> OpenGolden(const std::string& name, Task task, int64_t max_length = 64) {
     DatasetOptions options{.task = task, .max_length = max_length, .end_of_text = 0};
-    if (task == Task::kClassification) options.labels = *ReadModelLabels(kGoldens + name, 3);
+    if (task == Task::kClassification)
+      options.labels = *HeadLabels(ReadBytes(kGoldens + name + "/config.json"));
     return OpenRows(GoldenRows(name, task), characters_, std::move(options));
   }
 
