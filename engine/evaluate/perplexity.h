@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "engine/base/executor.h"
+#include "engine/evaluate/sequence_logits.h"
 #include "engine/models/model.h"
 
 namespace whipsnake::engine {
@@ -22,7 +23,7 @@ struct PerplexityOptions {
   // Limits the logits of one forward pass, in bytes. Short windows are run side by side up to this
   // limit, long ones in several passes. The result depends on it only through the rounding of float
   // products.
-  int64_t max_logits_bytes = int64_t{64} << 20;
+  int64_t max_logits_bytes = kDefaultLogitsBytes;
   // Priority of the sums over the logits; the model has its own.
   Priority priority = Priority::kPrefill;
 };

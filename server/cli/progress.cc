@@ -31,6 +31,14 @@ void Progress::Set(double fraction) {
   std::cerr << kWipeLine << ProgressLine(what_, fraction, elapsed) << std::flush;
 }
 
+engine::WorkProgress ShowOn(Progress& progress) {
+  return [&progress](std::string_view what, double fraction) {
+    progress.SetWhat(what);
+    progress.Set(fraction);
+    return absl::OkStatus();
+  };
+}
+
 std::string ProgressLine(std::string_view what, double fraction, double elapsed_seconds) {
   fraction = std::clamp(fraction, 0.0, 1.0);
   const int full = static_cast<int>(fraction * kCells);

@@ -6,6 +6,8 @@
 #include <string>
 #include <string_view>
 
+#include "engine/base/progress.h"
+
 namespace whipsnake::server {
 
 // Draws on stderr if it is a terminal, and only after the work has taken two seconds; otherwise
@@ -32,6 +34,9 @@ class Progress {
   const Clock::time_point start_ = Clock::now();
   Clock::time_point next_ = start_ + std::chrono::seconds(2);
 };
+
+// Shows stages and fractions on `progress`, which must outlive the result.
+engine::WorkProgress ShowOn(Progress& progress);
 
 // Returns the bar's line: "Evaluating [#####-----] 50%  12.0 s left".
 std::string ProgressLine(std::string_view what, double fraction, double elapsed_seconds);

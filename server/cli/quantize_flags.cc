@@ -98,12 +98,4 @@ std::string WarningLines(std::span<const std::string> warnings) {
   return lines;
 }
 
-engine::WorkProgress ShowOn(Progress& progress) {
-  return [&progress](std::string_view what, double fraction) {
-    progress.SetWhat(what);
-    progress.Set(fraction);
-    return absl::OkStatus();
-  };
-}
-
 }  // namespace whipsnake::server

@@ -11,7 +11,6 @@
 #include "engine/quantize/calibration.h"
 #include "engine/quantize/quantize.h"
 #include "server/cli/command.h"
-#include "server/cli/progress.h"
 
 namespace whipsnake::server {
 
@@ -41,9 +40,6 @@ absl::StatusOr<engine::CalibrationSet> ReadCalibration(const std::string& file,
 
 // Formats the first warnings of a report, one per line.
 std::string WarningLines(std::span<const std::string> warnings);
-
-// Shows a quantization's stages on `progress`, which must outlive the result.
-engine::WorkProgress ShowOn(Progress& progress);
 
 }  // namespace whipsnake::server
 

@@ -93,6 +93,16 @@ class LocalCommandsTest(unittest.TestCase):
                 (["evaluate", "--model", "x"], "--text"),
                 (["evaluate", "--model", "x", "--text", "y", "--no-such-flag"], "--no-such-flag"),
                 (["evaluate", "--model", "x", "--text", "y", "--window", "many"], "--window"),
+                (["evaluate", "--model", "x", "--text", "y", "--data", "z", "--task", "dpo"], "1"),
+                (["evaluate", "--model", "x", "--data", "y"], "--task"),
+                (["evaluate", "--model", "x", "--text", "y", "--task", "choice"], "--data"),
+                (["evaluate", "--model", "x", "--data", "y", "--task", "poetry"], "poetry"),
+                (["evaluate", "--model", "x", "--data", "y", "--task", "dpo", "--window", "9"],
+                 "--text"),
+                (["evaluate", "--model", "x", "--data", "y", "--task", "dpo", "--dpo-beta", "1"],
+                 "--reference"),
+                (["evaluate", "--model", "x", "--data", "y", "--task", "dpo", "--batch", "0"],
+                 "--batch"),
                 (["bench"], "1"),
                 (["bench", "--config", self.config], "--random-weights"),
                 (["bench", "--model", self.model, "--random-weights"], "--config"),
@@ -248,13 +258,162 @@ class LocalCommandsTest(unittest.TestCase):
                "--calibration", self.text)
 
     def test_a_classifier_predicts_no_text(self):
-        model = self.path("classifier")
-        harness.make_tiny_model(model, contents=dict(
-            harness.TINY_GPT2_CONFIG, architectures=["GPT2ForSequenceClassification"],
-            id2label={"0": "bad", "1": "good"}))
+        model = self.make_classifier("classifier", ["bad", "good"])
         self.assert_refused(whipsnake("evaluate", "--model", model, "--text", self.text,
                                       "--window", "8"), 1, "classifier of 2 labels",
                             "language model")
+
+    def make_classifier(self, name, labels):
+        """Makes a GPT-2 with an output for each label."""
+        model = self.path(name)
+        harness.make_tiny_model(model, contents=dict(
+            harness.TINY_GPT2_CONFIG, architectures=["GPT2ForSequenceClassification"],
+            id2label={str(i): label for i, label in enumerate(labels)}))
+        return model
+
+    def write_rows(self, name, rows):
+        path = self.path(name)
+        with open(path, "w", encoding="utf-8") as file:
+            for row in rows:
+                file.write(json.dumps(row) + "\n")
+        return path
+
+    def test_evaluate_scores_a_classifier(self):
+        model = self.make_classifier("moods", ["bad", "good", "so so"])
+        texts = [{"text": f"Snake {i * i}", "label": ["bad", "good"][i % 2]} for i in range(12)]
+        data = self.write_rows("moods.jsonl", texts)
+        flags = ["evaluate", "--model", model, "--data", data, "--task", "classification"]
+        result = self.one_object(*flags)
+        self.assertEqual(list(result), ["task", "examples", "tokens", "accuracy", "loss",
+                                        "macro_f1", "labels", "confusion", "scheme", "seconds"])
+        self.assertEqual((result["task"], result["examples"]), ("classification", 12))
+        self.assertEqual([label["label"] for label in result["labels"]], ["bad", "good", "so so"])
+        self.assertEqual([label["rows"] for label in result["labels"]], [6, 6, 0])
+        self.assertEqual(sum(entry["rows"] for entry in result["confusion"]), 12)
+        right = sum(entry["rows"] for entry in result["confusion"]
+                    if entry["label"] == entry["predicted"])
+        self.assertAlmostEqual(result["accuracy"], right / 12)
+        shown = whipsnake(*flags)
+        self.assertEqual(shown.returncode, 0, shown.stderr)
+        self.assertRegex(shown.stdout, r"^accuracy 0\.\d{4}  macro-F1 0\.\d{4}  loss \d\.\d{5}\n"
+                                       r"LABEL +ROWS +PRECISION +RECALL +F1\n\"bad\" +6 ")
+        self.assertRegex(shown.stdout, r"\n12 examples, \d+ tokens, fp32, .*s\n$")
+
+        with open(self.path("moods.csv"), "w", encoding="utf-8") as file:
+            for row in texts:
+                file.write(f"{row['label']},{row['text']}\n")
+        same = self.one_object("evaluate", "--model", model, "--data", self.path("moods.csv"),
+                               "--task", "classification", "--no-header", "--label-column",
+                               "column 1", "--batch", "5")
+        self.assertEqual(same["confusion"], result["confusion"])
+        self.assertAlmostEqual(same["loss"], result["loss"], places=5)
+
+    def test_evaluate_scores_a_regression(self):
+        model = self.make_classifier("score", ["score"])
+        data = self.write_rows("scores.jsonl",
+                               [{"text": f"{i} snakes", "label": i / 2} for i in range(9)])
+        flags = ["evaluate", "--model", model, "--task", "regression", "--data"]
+        result = self.one_object(*flags, data)
+        self.assertEqual(list(result), ["task", "examples", "tokens", "loss", "mean_squared_error",
+                                        "mean_absolute_error", "correlation", "scheme", "seconds"])
+        self.assertEqual(result["loss"], result["mean_squared_error"])
+        self.assertLessEqual(abs(result["correlation"]), 1)
+        self.assertRegex(whipsnake(*flags, data).stdout, r"^mean squared error \d.*correlation")
+        constant = self.write_rows("constant.jsonl", [{"text": "a", "label": 1}] * 2)
+        self.assertIsNone(self.one_object(*flags, constant)["correlation"])
+
+    def test_evaluate_scores_choices_and_preferences_of_each_kind_of_model(self):
+        root = self.path("scored")
+        os.mkdir(root)
+        make_kinds(root, self.text)
+        choices = self.write_rows("choices.jsonl", [
+            {"prompt": f"{i} plus {i} is", "choices": [" 1", " 22", " a snake"], "label": i % 3}
+            for i in range(7)])
+        pairs = self.write_rows("pairs.jsonl", [
+            {"prompt": f"Say {i}.", "chosen": f"{i}!", "rejected": "Never."} for i in range(7)])
+        for kind in KINDS:
+            with self.subTest(kind=kind):
+                model = os.path.join(root, kind)
+                result = self.one_object("evaluate", "--model", model, "--data", choices, "--task",
+                                         "choice")
+                self.assertEqual(list(result), ["task", "examples", "tokens", "accuracy", "loss",
+                                                "scheme", "seconds"])
+                flags = ["evaluate", "--model", model, "--data", pairs, "--task", "dpo"]
+                result = self.one_object(*flags)
+                self.assertEqual(list(result), ["task", "examples", "tokens", "accuracy",
+                                                "log_probabilities", "scheme", "seconds"])
+                scores = result["log_probabilities"]
+                self.assertEqual(list(scores), ["chosen", "rejected", "margin"])
+                self.assertLess(scores["chosen"], 0)
+                base = os.path.join(root, kind.split("-")[0])
+                result = self.one_object(*flags, "--reference", base, "--dpo-beta", "0.5")
+                self.assertEqual(list(result)[3:7], ["accuracy", "loss", "log_probabilities",
+                                                     "rewards"])
+                if model == base:
+                    self.assertAlmostEqual(result["loss"], math.log(2))
+                    self.assertEqual(result["rewards"]["margin"], 0)
+                else:
+                    self.assertNotEqual(result["rewards"]["margin"], 0)
+                shown = whipsnake(*flags, "--reference", base).stdout
+                self.assertRegex(shown, r"^accuracy [01]\.\d{4}  loss 0\.\d{5}\nMEAN OF PAIRS +"
+                                        r"CHOSEN +REJECTED +MARGIN\nlog-probability .*\nreward ")
+
+    def test_evaluate_finds_what_training_found(self):
+        base = self.path("untrained")
+        harness.make_tiny_model(base, contents=harness.TINY_GPT2_CONFIG)
+        texts = self.write_rows("snakes.jsonl", [
+            {"text": f"{i} is {'odd' if i % 2 else 'even'}", "label": i % 2} for i in range(20)])
+        pairs = self.write_rows("manners.jsonl", [
+            {"prompt": f"Say {i}.", "chosen": "Yes, sir.", "rejected": "No."} for i in range(8)])
+        for task, data in ("classification", texts), ("dpo", pairs):
+            with self.subTest(task=task):
+                tuned = self.path("tuned-" + task)
+                trained = whipsnake("train", "--model", base, "--task", task, "--train", data,
+                                    "--eval", data, "--out", tuned, "--epochs", "1", "--json")
+                self.assertEqual(trained.returncode, 0, trained.stderr)
+                report = json.loads(trained.stdout.splitlines()[-1])
+                result = self.one_object("evaluate", "--model", tuned, "--task", task, "--data",
+                                         data, *(["--reference", base] if task == "dpo" else []))
+                self.assertAlmostEqual(result["loss"], report["eval_loss"], places=5)
+                self.assertEqual(result["accuracy"], report["eval_accuracy"])
+
+    def test_evaluate_names_what_is_wrong_with_a_task(self):
+        classifier = self.make_classifier("two", ["bad", "good"])
+        gpt2 = self.path("language")
+        harness.make_tiny_model(gpt2, contents=harness.TINY_GPT2_CONFIG)
+        texts = self.write_rows("two.jsonl", [{"text": "a", "label": "bad"},
+                                              {"text": "b", "label": "ugly"}])
+        pairs = self.write_rows("two-pairs.jsonl",
+                                [{"prompt": "a", "chosen": "b", "rejected": "c"}])
+
+        def refused(model, data, task, *rest):
+            flags, words = rest[:-1], rest[-1]
+            with self.subTest(task=task, words=words):
+                self.assert_refused(whipsnake("evaluate", "--model", model, "--data", data,
+                                              "--task", task, *flags), 1, *words)
+
+        refused(gpt2, texts, "classification", ["a language model seen",
+                                                "whipsnake train --task classification"])
+        refused(gpt2, texts, "regression", ["whipsnake train --task regression"])
+        refused(classifier, pairs, "dpo", ["2 outputs seen, expected a language model"])
+        refused(classifier, texts, "classification", [texts, "1 of 2 rows", "line 2", "ugly",
+                                                      '"bad", "good"'])
+        refused(classifier, self.path("none.jsonl"), "classification", ["none.jsonl"])
+        refused(classifier, pairs, "classification", ["line 1", "text"])
+        refused(gpt2, pairs, "dpo", "--max-length", "65", ["max_length: 65", "64 positions"])
+        refused(gpt2, pairs, "dpo", "--max-length", "1", ["max_length: 1"])
+        refused(gpt2, pairs, "dpo", "--reference", classifier, ["the reference model", "2 outputs"])
+        refused(gpt2, pairs, "dpo", "--reference", self.path("nowhere"), ["nowhere"])
+        choices = self.write_rows("two-choices.jsonl",
+                                  [{"prompt": "a", "choices": ["b", "c"], "label": 0}])
+        refused(gpt2, choices, "choice", "--reference", gpt2, ["reference", "task choice"])
+        bad = self.write_rows("bad-choices.jsonl",
+                              [{"prompt": "a", "choices": ["b", "c"], "label": 2}])
+        refused(gpt2, bad, "choice", ["line 1", "label"])
+        result = whipsnake("evaluate", "--model", gpt2, "--data", texts, "--task",
+                           "classification", "--json")
+        self.assertEqual(result.returncode, 1)
+        self.assertEqual(json.loads(result.stdout)["error"]["code"], "FAILED_PRECONDITION")
 
     def test_a_runtime_error_with_json_is_one_object(self):
         result = whipsnake("evaluate", "--model", self.model, "--text", self.text, "--window", "1",

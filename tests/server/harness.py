@@ -21,6 +21,7 @@ TINY_CONFIG = {
 TINY_GPT2_CONFIG = {
     "model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "vocab_size": 300, "n_embd": 16,
     "n_layer": 2, "n_head": 2, "n_positions": 64, "activation_function": "gelu_new",
+    "eos_token_id": 0,
 }
 
 # The longest time in seconds for anything, on a slow machine and under a sanitizer.
