@@ -86,18 +86,27 @@ absl::StatusOr<Example> Batches::ReadExample(int64_t position) {
   return example;
 }
 
-absl::StatusOr<Batch> Batches::Read(int64_t epoch, int64_t batch) {
+Batches::Positions Batches::PositionsOf(int64_t epoch, int64_t batch) {
   StartEpoch(epoch);
   // groups_[batch] * batch_size cannot overflow: if there are several groups, a batch is smaller
   // than the epoch.
   const int64_t begin = groups_[batch] * options_.batch_size;
-  const int64_t count = std::min(options_.batch_size, examples_per_epoch() - begin);
+  return {begin, std::min(begin + options_.batch_size, examples_per_epoch())};
+}
+
+absl::StatusOr<Batch> Batches::Read(int64_t epoch, int64_t batch) {
+  const auto [begin, end] = PositionsOf(epoch, batch);
   Batch examples;
-  for (int64_t i = 0; i < count; ++i) {
-    ASSIGN_OR_RETURN(Example example, ReadExample(begin + i));
+  for (int64_t position = begin; position < end; ++position) {
+    ASSIGN_OR_RETURN(Example example, ReadExample(position));
     examples.push_back(std::move(example));
   }
   return examples;
+}
+
+std::vector<int64_t> Batches::Rows(int64_t epoch, int64_t batch) {
+  const auto [begin, end] = PositionsOf(epoch, batch);
+  return {rows_.begin() + begin, rows_.begin() + end};
 }
 
 }  // namespace whipsnake::engine

@@ -50,6 +50,9 @@ class Batches {
   // the time to sort the rows. Errors as from Dataset::Read.
   absl::StatusOr<Batch> Read(int64_t epoch, int64_t batch);
 
+  // The rows of the data set that the batch's examples come from, if texts are not packed.
+  std::vector<int64_t> Rows(int64_t epoch, int64_t batch);
+
  private:
   Batches(const Dataset* dataset, const BatchOptions& options, Ledger* ledger);
 
@@ -58,6 +61,11 @@ class Batches {
   void StartEpoch(int64_t epoch);
   // Sorts the shuffled rows in pools and shuffles the groups.
   void Bucket();
+  // The places of a batch's examples in the order of its epoch.
+  struct Positions {
+    int64_t begin, end;
+  };
+  Positions PositionsOf(int64_t epoch, int64_t batch);
   // Reads the example at a place of the order.
   absl::StatusOr<Example> ReadExample(int64_t position);
 

@@ -50,19 +50,19 @@ absl::StatusOr<Optimizer> Optimizer::Create(const OptimizerOptions& options,
                                             const TrainableParameters& parameters, Ledger* ledger) {
   RETURN_IF_ERROR(CheckRange("beta1", options.beta1, 0, 0.9999999));
   RETURN_IF_ERROR(CheckRange("beta2", options.beta2, 0, 0.9999999));
-  RETURN_IF_ERROR(CheckRange("epsilon", options.epsilon, 1e-30, 1));
+  RETURN_IF_ERROR(CheckRange("adam_epsilon", options.epsilon, 1e-30, 1));
   RETURN_IF_ERROR(CheckRange("momentum", options.momentum, 0, 0.9999999));
   RETURN_IF_ERROR(CheckRange("weight_decay", options.weight_decay, 0, 1));
   RETURN_IF_ERROR(CheckRange("crrelu_epsilon_factor", options.crrelu_epsilon_factor, 0, 1e6));
   for (const ParameterGroup& group : options.groups) {
-    RETURN_IF_ERROR(CheckRange("group.learning_rate_factor", group.learning_rate_factor, 0, 1e6));
-    RETURN_IF_ERROR(CheckRange("group.weight_decay", group.weight_decay.value_or(0), 0, 1));
+    RETURN_IF_ERROR(CheckRange("groups.lr_factor", group.learning_rate_factor, 0, 1e6));
+    RETURN_IF_ERROR(CheckRange("groups.weight_decay", group.weight_decay.value_or(0), 0, 1));
     const bool any = std::ranges::any_of(parameters.all(), [&](const TrainableParameter& p) {
       return Matches(group.pattern, p.name);
     });
     if (any) continue;
     return InvalidField(
-        "group.pattern", Quoted(group.pattern),
+        "groups.pattern", Quoted(group.pattern),
         absl::StrCat("a pattern that matches a tensor of the model, such as ",
                      parameters.all().empty() ? "" : Quoted(parameters.all().back().name)));
   }

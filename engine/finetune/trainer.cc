@@ -227,6 +227,27 @@ absl::Status Trainer::Evaluate(BatchSource& batches) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::vector<double>> Trainer::ResponseLogProbabilities(
+    BatchSource& batches, const std::function<absl::Status(double)>& progress) {
+  std::vector<double> all;
+  for (int64_t i = 0; i < batches.batches(); ++i) {
+    if (progress) {
+      RETURN_IF_ERROR(progress(static_cast<double>(i) / static_cast<double>(batches.batches())));
+    }
+    ASSIGN_OR_RETURN(const TrainingBatch batch, batches.Read(/*epoch=*/0, i));
+    const absl::Status computed = OnExecutor([&]() -> absl::Status {
+      ActivationStore store(StorePolicy::kDiscard);
+      TrainingPass pass = NewPass(&store);
+      ASSIGN_OR_RETURN(const std::vector<double> sums,
+                       engine::ResponseLogProbabilities(pass, *model_, batch.examples));
+      all.insert(all.end(), sums.begin(), sums.end());
+      return absl::OkStatus();
+    });
+    RETURN_IF_ERROR(computed);
+  }
+  return all;
+}
+
 TrainingMemory Trainer::memory() const {
   TrainingMemory memory{.activations = heap_->reserved_bytes(),
                         .gradients = heap_->peak_bytes(TensorClass::kGradient),

@@ -73,6 +73,11 @@ class Trainer {
   // Evaluates the model, without dropout, and adds the result to the log.
   absl::Status Evaluate(BatchSource& batches);
 
+  // Returns the log-probabilities that the model gives to the responses of all batches of epoch 0,
+  // in their order: the reference of DPO. `progress`, which may be null, can end it with an error.
+  absl::StatusOr<std::vector<double>> ResponseLogProbabilities(
+      BatchSource& batches, const std::function<absl::Status(double)>& progress);
+
   const RunLog& log() const { return log_; }
   TrainingMemory memory() const;
 

@@ -120,15 +120,10 @@ absl::StatusOr<json> ReadState(const std::string& path) {
 
 // Opens a file that should have this digest.
 absl::StatusOr<TensorFile> OpenTensors(const std::string& path, const std::string& digest) {
-  auto file = MappedFile::Open(path);
-  if (!file.ok()) return OpenError(file.status());
-  ASSIGN_OR_RETURN(const std::string seen, DigestOf(*file));
-  if (seen != digest) {
-    return DataLoss(path, absl::StrCat("digest ", seen, " seen, expected ", digest));
-  }
-  auto tensors = ParseSafetensorsHeader(file->bytes(), std::ssize(file->bytes()));
-  if (!tensors.ok()) return DataLoss(path, tensors.status().message());
-  return TensorFile{path, *std::move(file), *std::move(tensors)};
+  ASSIGN_OR_RETURN(TensorFile tensors, TensorFile::Open(path));
+  ASSIGN_OR_RETURN(const std::string seen, DigestOf(tensors.file));
+  if (seen == digest) return tensors;
+  return DataLoss(path, absl::StrCat("digest ", seen, " seen, expected ", digest));
 }
 
 // Returns DATA_LOSS, naming a tensor of the file that is not in `taken`, if there is one.
@@ -142,6 +137,14 @@ absl::Status CheckAllTaken(const TensorFile& file, const std::set<std::string>& 
 }
 
 }  // namespace
+
+absl::StatusOr<TensorFile> TensorFile::Open(const std::string& path) {
+  auto file = MappedFile::Open(path);
+  if (!file.ok()) return OpenError(file.status());
+  auto tensors = ParseSafetensorsHeader(file->bytes(), std::ssize(file->bytes()));
+  if (!tensors.ok()) return DataLoss(path, tensors.status().message());
+  return TensorFile{path, *std::move(file), *std::move(tensors)};
+}
 
 absl::StatusOr<std::span<const std::byte>> TensorFile::Get(const std::string& name, DType dtype,
                                                            std::span<const int64_t> shape) const {

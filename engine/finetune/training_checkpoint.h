@@ -37,6 +37,9 @@ struct TensorFile {
   MappedFile file;
   std::map<std::string, TensorRecord> tensors;
 
+  // Returns DATA_LOSS, naming the file, if it is missing or is no safetensors file.
+  static absl::StatusOr<TensorFile> Open(const std::string& path);
+
   // Returns the data of a tensor, or DATA_LOSS, naming the file and the tensor, if it is missing or
   // has another type or shape.
   absl::StatusOr<std::span<const std::byte>> Get(const std::string& name, kernels::DType dtype,

@@ -21,15 +21,15 @@ absl::Status Validate(const TrainingOptions& options) {
     return InvalidField("task", Quoted(Name(options.task)),
                         "causal-lm, classification, regression or dpo; choice is for evaluation");
   }
-  RETURN_IF_ERROR(CheckBetween("learning_rate", options.learning_rate, 0, 1e3));
+  RETURN_IF_ERROR(CheckBetween("lr", options.learning_rate, 0, 1e3));
   if (options.learning_rate == 0) {
-    return InvalidField("learning_rate", "0", "a number above 0: with 0 nothing is trained");
+    return InvalidField("lr", "0", "a number above 0: with 0 nothing is trained");
   }
   RETURN_IF_ERROR(CheckBetween("warmup", options.warmup, 0, 1));
   RETURN_IF_ERROR(CheckBetween("epochs", options.epochs, 0, 1e6));
   if (options.epochs == 0) return InvalidField("epochs", "0", "a number above 0");
   RETURN_IF_ERROR(CheckBetween("max_steps", static_cast<double>(options.max_steps), 0, 1e12));
-  RETURN_IF_ERROR(CheckBetween("batch_size", static_cast<double>(options.batch_size), 1, 65536));
+  RETURN_IF_ERROR(CheckBetween("batch", static_cast<double>(options.batch_size), 1, 65536));
   if (options.micro_batch < 0 || options.micro_batch > options.batch_size) {
     return InvalidField("micro_batch", absl::StrCat(options.micro_batch),
                         absl::StrCat("a number from 1 to the batch size, ", options.batch_size,
@@ -54,8 +54,7 @@ nlohmann::json ToJson(const TrainingOptions& options) {
   const OptimizerOptions& optimizer = options.optimizer;
   nlohmann::json groups = nlohmann::json::array();
   for (const ParameterGroup& group : optimizer.groups) {
-    nlohmann::json json = {{"pattern", group.pattern},
-                           {"learning_rate_factor", group.learning_rate_factor}};
+    nlohmann::json json = {{"pattern", group.pattern}, {"lr_factor", group.learning_rate_factor}};
     if (group.weight_decay) json["weight_decay"] = *group.weight_decay;
     groups.push_back(std::move(json));
   }
@@ -66,23 +65,23 @@ nlohmann::json ToJson(const TrainingOptions& options) {
       {"optimizer", std::string(Name(optimizer.kind))},
       {"beta1", optimizer.beta1},
       {"beta2", optimizer.beta2},
-      {"epsilon", optimizer.epsilon},
+      {"adam_epsilon", optimizer.epsilon},
       {"momentum", optimizer.momentum},
       {"weight_decay", optimizer.weight_decay},
       {"moments", optimizer.moments_8bit ? "8bit" : "keep"},
       {"crrelu_epsilon_factor", optimizer.crrelu_epsilon_factor},
       {"groups", std::move(groups)},
-      {"learning_rate", options.learning_rate},
+      {"lr", options.learning_rate},
       {"schedule", std::string(Name(options.schedule))},
       {"warmup", options.warmup},
       {"epochs", options.epochs},
       {"max_steps", options.max_steps},
-      {"batch_size", options.batch_size},
+      {"batch", options.batch_size},
       {"micro_batch", options.micro_batch},
       {"max_gradient_norm", options.max_gradient_norm},
       {"update_in_backward", options.update_in_backward},
-      {"gradient_checkpointing", options.gradient_checkpointing},
-      {"arithmetic", options.arithmetic == kernels::DType::kBF16 ? "bf16" : "fp32"},
+      {"checkpointing", options.gradient_checkpointing},
+      {"precision", options.arithmetic == kernels::DType::kBF16 ? "bf16" : "fp32"},
       {"seed", options.seed},
       {"evaluate_every", options.evaluate_every},
       {"patience", options.patience}};

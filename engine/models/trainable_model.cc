@@ -118,8 +118,26 @@ absl::Status TrainableModel::LoadParameters(const Checkpoint* checkpoint, Ledger
   return absl::OkStatus();
 }
 
+absl::Status TrainableModel::CheckBatch(const TrainingPass& pass,
+                                        std::span<const int32_t> tokens) const {
+  const int64_t vocabulary = layers_.embedding.vocabulary();
+  for (const int32_t token : tokens) {
+    if (token >= 0 && token < vocabulary) continue;
+    return InvalidField("token", absl::StrCat(token),
+                        absl::StrCat("an id below the model's vocabulary of ", vocabulary));
+  }
+  const int64_t positions = config_.max_positions;
+  for (const kernels::RowRange& sequence : pass.sequences) {
+    if (positions == 0 || sequence.length <= positions) continue;
+    return InvalidField("sequence", absl::StrCat(sequence.length, " tokens"),
+                        absl::StrCat("at most the model's ", positions, " positions"));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<Tensor> TrainableModel::Forward(TrainingPass& pass,
                                                std::span<const int32_t> tokens) const {
+  RETURN_IF_ERROR(CheckBatch(pass, tokens));
   ASSIGN_OR_RETURN(Tensor x, layers_.embedding.Forward(pass, tokens));
   for (const auto& block : layers_.blocks) {
     Yield();

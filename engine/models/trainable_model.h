@@ -68,7 +68,8 @@ class TrainableModel {
   const std::vector<std::string>& dropped() const { return dropped_; }
   kernels::DType arithmetic() const { return options_.arithmetic; }
 
-  // Returns the inputs of the head, u[T,d].
+  // Returns the inputs of the head, u[T,d]. Returns INVALID_ARGUMENT for a token outside the
+  // vocabulary or a sequence longer than the model's positions.
   absl::StatusOr<Tensor> Forward(TrainingPass& pass, std::span<const int32_t> tokens) const;
   // Given gu[T,d] = ∂L/∂u: adds the gradients of all parameters but the head's.
   absl::Status Backward(TrainingPass& pass, std::span<const int32_t> tokens, Tensor gu) const;
@@ -93,6 +94,7 @@ class TrainableModel {
                                                               Ledger& ledger);
   absl::Status CheckUnused(const Checkpoint& checkpoint);
   absl::Status LoadParameters(const Checkpoint* checkpoint, Ledger& ledger);
+  absl::Status CheckBatch(const TrainingPass& pass, std::span<const int32_t> tokens) const;
   void Yield() const {
     if (yield_) yield_();
   }

@@ -88,14 +88,17 @@ HWY_INLINE void BackwardBlock(const ConvBackwardOperands& o, const float* const*
     }
 #pragma GCC unroll 8
     for (int k = 0; k < kWidth - 1; ++k) part.Store(s[k], later + k * channels + e);
-    for (int k = 0; k < kWidth && o.gradients.weight != nullptr; ++k) {
-      AddTo(o.gradients.weight + k * channels + e, gweight[k], part);
+    if (o.gradients.weight != nullptr) {
+#pragma GCC unroll 8
+      for (int k = 0; k < kWidth; ++k) {
+        AddTo(o.gradients.weight + k * channels + e, gweight[k], part);
+      }
     }
     if (o.gradients.bias != nullptr) AddTo(o.gradients.bias + e, gbias, part);
   });
 }
 
-// scratch[W,E].
+// Processes the channels [begin, end) of a sequence. scratch[W,E] is overwritten.
 template <int kWidth>
 void BackwardRowsOf(const ConvBackwardOperands& o, RowRange sequence, int64_t begin, int64_t end,
                     float* scratch) {

@@ -11,8 +11,8 @@
 
 namespace whipsnake::kernels {
 
-// What a product of strips moves towards the processor while it computes; otherwise it would wait
-// for it later. May point past the end of an array.
+// What a product of strips prefetches while it computes, because a later one would have to wait for
+// it. The pointers may be past the end of an array.
 struct Ahead {
   const uint32_t* words;  // of a strip, read later
   const float* c;         // kStrip rows of kStrip floats, written next
@@ -38,7 +38,7 @@ struct StripProduct {
   // cache lines.
   void (*multiply)(const uint32_t* a, const uint32_t* b, int64_t tiles, const Ahead& ahead,
                    float* sums);
-  // A thread calls these before and after it multiplies.
+  // A thread calls begin() before it multiplies and end() afterwards.
   void (*begin)();
   void (*end)();
 };

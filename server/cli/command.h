@@ -153,6 +153,7 @@ void AddQuantizationCommands(CommandLine& line, CommandGroup models);
 void AddQuantizeCommand(CommandLine& line);
 void AddServeCommand(CommandLine& line);
 void AddStatesCommands(CommandLine& line);
+void AddTrainCommand(CommandLine& line);
 
 }  // namespace whipsnake::server
 

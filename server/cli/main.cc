@@ -5,6 +5,7 @@ int main(int argc, char** argv) {
   CommandLine line;
   AddServeCommand(line);
   AddStatesCommands(line);
+  AddTrainCommand(line);
   AddGenerateCommand(line);
   AddModelsCommands(line);
   AddHealthCommand(line);

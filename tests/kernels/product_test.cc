@@ -115,7 +115,7 @@ TEST(ProductTest, EqualsReferenceForManyTermsAndBlocks) {
   Random random(2);
   for (const Form& form : AllForms()) {
     ExpectEqualsReference(5, 40, 2500, form, random);
-    ExpectEqualsReference(140, 300, 70, form, random);
+    ExpectEqualsReference(140, 530, 40, form, random);
   }
 }
 

@@ -25,7 +25,10 @@ class TrainableEmbedding {
                                                  const std::string& positions, float dropout,
                                                  int64_t site);
 
-  // The rows of tokens[T], in the pass's sequences, each of which starts at position 0.
+  int64_t vocabulary() const { return tokens_->shape[0]; }
+
+  // The rows of tokens[T], each below vocabulary(), in the pass's sequences, each of which starts
+  // at position 0.
   absl::StatusOr<Tensor> Forward(TrainingPass& pass, std::span<const int32_t> tokens) const;
   // Given g[T,d] = ∂L/∂rows, which it overwrites: adds the gradients of the tables.
   absl::Status Backward(TrainingPass& pass, std::span<const int32_t> tokens,

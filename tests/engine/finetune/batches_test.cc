@@ -118,19 +118,26 @@ TEST_F(BatchesTest, ABatchDependsOnlyOnSeedEpochAndNumber) {
   }
 }
 
-// With one pool, the batches partition the rows by length; and batches of all lengths come early.
+// With one pool, the batches partition the rows by length, and each epoch has them in another
+// order.
 TEST_F(BatchesTest, RowsOfABatchAreAboutEquallyLong) {
   const auto dataset = OpenTexts(RandomTexts(400));
   const auto batches = Make(*dataset, {.batch_size = 10, .pool_batches = 40});
-  std::vector<std::pair<size_t, size_t>> ranges;
-  for (const Batch& batch : Epoch(*batches, 0)) {
-    std::vector<size_t> lengths;
-    for (const Example& example : batch) lengths.push_back(example.sequences[0].size());
-    ranges.emplace_back(std::ranges::min(lengths), std::ranges::max(lengths));
+  std::vector<std::vector<std::pair<size_t, size_t>>> epochs;
+  for (const int64_t epoch : {0, 1}) {
+    auto& ranges = epochs.emplace_back();  // the least and the greatest length of each batch
+    for (const Batch& batch : Epoch(*batches, epoch)) {
+      std::vector<size_t> lengths;
+      for (const Example& example : batch) lengths.push_back(example.sequences[0].size());
+      ranges.emplace_back(std::ranges::min(lengths), std::ranges::max(lengths));
+    }
   }
-  EXPECT_FALSE(std::ranges::is_sorted(ranges));
-  std::ranges::sort(ranges);
-  for (size_t b = 1; b < ranges.size(); ++b) EXPECT_GE(ranges[b].first, ranges[b - 1].second);
+  EXPECT_NE(epochs[0], epochs[1]);
+  for (auto& ranges : epochs) {
+    EXPECT_FALSE(std::ranges::is_sorted(ranges));
+    std::ranges::sort(ranges);
+    for (size_t b = 1; b < ranges.size(); ++b) EXPECT_GE(ranges[b].first, ranges[b - 1].second);
+  }
 }
 
 // Differential: joins all texts of the order that the windows imply, and cuts them by definition.

@@ -37,6 +37,8 @@ TEST_F(DatasetTest, ReadsRowsOfEachTask) {
 {"text": "c", "label": "20"})",
                      For(Task::kClassification));
   EXPECT_THAT(dataset->labels().names(), ElementsAre("3", "20"));
+  EXPECT_EQ(dataset->report().labels[0].rows, 1);
+  EXPECT_EQ(dataset->report().labels[1].rows, 2);
   EXPECT_EQ(dataset->Read(0)->label, 1);
   EXPECT_EQ(dataset->Read(1)->label, 0);
   EXPECT_EQ(dataset->Read(2)->label, 1);
@@ -145,7 +147,8 @@ TEST_F(DatasetTest, FindsRepeatedTexts) {
   EXPECT_EQ(dataset->report().contradicting.first[0].line, 5);
   EXPECT_THAT(Warnings(dataset->report()), ElementsAre(HasSubstr("1 row with the text")));
 
-  dataset = Open("rows.csv", "prompt,chosen,rejected\np,a,b\np,b,a\np,a,b\np,c,c", For(Task::kDpo));
+  dataset = Open("rows.csv", "prompt,chosen,rejected\np,a,b\np,b,a\np,a,b\np,c,c\np,ab,c\np,a,bc",
+                 For(Task::kDpo));
   EXPECT_EQ(dataset->report().repeated.count, 1);
   EXPECT_EQ(dataset->report().contradicting.count, 0);
   EXPECT_THAT(Warnings(dataset->report()), ElementsAre(HasSubstr("1 row with equal chosen")));

@@ -73,9 +73,9 @@ TEST_F(ExamplesTest, PromptsLoseTheirBeginningAndResponsesTheirEnd) {
   for (int prompt = 1; prompt <= 9; ++prompt) {
     for (int chosen = 1; chosen <= 9; ++chosen) {
       for (const int64_t length : {2, 3, 4, 7, 8, 18}) {
-        const TokenizedRow row{make(0, prompt), {make(100, chosen), make(200, 4)}};
+        const TokenizedRow row{make(0, prompt), {make(100, chosen), make(200, 2)}};
         const Example example = MakeExample(row, length);
-        const bool fits = prompt + std::max(chosen, 4) <= length;
+        const bool fits = prompt + std::max(chosen, 2) <= length;
         const int64_t kept = fits ? prompt : std::min<int64_t>(prompt, length / 2);
         ASSERT_EQ(example.prompt_tokens, kept);
         ASSERT_EQ(example.sequences.size(), 2u);

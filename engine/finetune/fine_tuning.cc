@@ -1,0 +1,263 @@
+#include "engine/finetune/fine_tuning.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "absl/memory/memory.h"
+#include "engine/base/files.h"
+#include "engine/base/json.h"
+#include "engine/base/status.h"
+#include "engine/checkpoint/model_digest.h"
+#include "engine/finetune/result.h"
+#include "engine/finetune/task_config.h"
+#include "engine/models/family.h"
+
+namespace whipsnake::engine {
+namespace {
+
+constexpr int64_t kDefaultLength = 1024;
+
+absl::StatusOr<int64_t> ChooseLength(int64_t wanted, const ModelConfig& config) {
+  const int64_t positions = config.max_positions;
+  if (wanted == 0) return positions > 0 ? std::min(kDefaultLength, positions) : kDefaultLength;
+  if (wanted < 2) return InvalidField("max_length", absl::StrCat(wanted), "at least 2 tokens");
+  if (positions == 0 || wanted <= positions) return wanted;
+  return InvalidField("max_length", absl::StrCat(wanted),
+                      absl::StrCat("at most the model's ", positions, " positions"));
+}
+
+absl::Status CheckOut(const FineTuningSpec& spec) {
+  std::error_code error;
+  const std::filesystem::path out(spec.out);
+  if (spec.out.empty()) return InvalidField("out", "nothing", "a directory to write");
+  if (std::filesystem::exists(out, error) && !std::filesystem::is_empty(out, error)) {
+    return absl::AlreadyExistsError(
+        absl::StrCat("out: ", spec.out, " exists, expected a new or empty directory"));
+  }
+  if (spec.keep_checkpoints >= 1) return absl::OkStatus();
+  return InvalidField("keep_checkpoints", absl::StrCat(spec.keep_checkpoints), "at least 1");
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<FineTuning>> FineTuning::Prepare(
+    const FineTuningSpec& spec, const TrainingEnvironment& environment,
+    TrainingObserver* observer) {
+  RETURN_IF_ERROR(Validate(spec.training));
+  auto job = absl::WrapUnique(new FineTuning(spec, environment, observer));
+  RETURN_IF_ERROR(job->ReadModel());
+  RETURN_IF_ERROR(job->OpenDataFiles());
+  return job;
+}
+
+absl::Status FineTuning::ReadModel() {
+  const std::filesystem::path directory(spec_.model);
+  ASSIGN_OR_RETURN(source_config_, ReadTextFile(directory / "config.json"));
+  ASSIGN_OR_RETURN(model_config_, ReadModelConfig(spec_.model));
+  ASSIGN_OR_RETURN(tokenizer_, Tokenizer::Load(directory / "tokenizer.json"));
+  ASSIGN_OR_RETURN(spec_.max_length, ChooseLength(spec_.max_length, model_config_));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Dataset>> FineTuning::OpenData(const std::string& file,
+                                                              const Labels& labels,
+                                                              std::string_view stage) {
+  const std::vector<int32_t>& eos = model_config_.eos_token_ids;
+  const DatasetOptions options{.task = spec_.training.task,
+                               .max_length = spec_.max_length,
+                               .packed = spec_.packed,
+                               .end_of_text = eos.empty() ? -1 : eos.front(),
+                               .format = {},
+                               .header = spec_.header,
+                               .label_column = spec_.label_column,
+                               .labels = labels};
+  return Dataset::Open(
+      file, options, tokenizer_.get(), environment_.ledger,
+      [&](std::string_view, double fraction) { return observer_->OnStage(stage, fraction); });
+}
+
+absl::Status FineTuning::OpenDataFiles() {
+  Labels labels;
+  if (spec_.training.task == Task::kClassification) {
+    ASSIGN_OR_RETURN(labels, HeadLabels(source_config_));
+  }
+  ASSIGN_OR_RETURN(training_data_,
+                   OpenData(spec_.training_file, labels, "Reading the training data"));
+  if (spec_.evaluation_file.empty()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(evaluation_data_, OpenData(spec_.evaluation_file, training_data_->labels(),
+                                              "Reading the evaluation data"));
+  return absl::OkStatus();
+}
+
+absl::Status FineTuning::CheckData() {
+  for (const Dataset* data : {training_data_.get(), evaluation_data_.get()}) {
+    if (data == nullptr) continue;
+    RETURN_IF_ERROR(Check(data->report()));
+    for (const std::string& warning : Warnings(data->report())) observer_->OnWarning(warning);
+  }
+  ASSIGN_OR_RETURN(config_,
+                   ConfigForTask(source_config_, spec_.training.task, training_data_->labels()));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<RunIdentity> FineTuning::Identity(const Checkpoint& checkpoint) const {
+  nlohmann::json settings = ToJson(spec_.training);
+  settings["max_length"] = spec_.max_length;
+  settings["packed"] = spec_.packed;
+  settings["header"] = spec_.header;
+  settings["label_column"] = spec_.label_column;
+  RunIdentity identity;
+  identity.settings = settings.dump();
+  identity.training_data = training_data_->digest();
+  if (evaluation_data_ != nullptr) identity.evaluation_data = evaluation_data_->digest();
+  identity.labels = training_data_->labels().names();
+  ASSIGN_OR_RETURN(identity.model, DigestModel(spec_.model, checkpoint));
+  return identity;
+}
+
+absl::Status FineTuning::MakeTrainer() {
+  RETURN_IF_ERROR(observer_->OnStage("Loading the model", 0));
+  ASSIGN_OR_RETURN(const ModelConfig config, ParseModelConfig(config_));
+  ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(spec_.model));
+  ASSIGN_OR_RETURN(identity_, Identity(*checkpoint));
+  ASSIGN_OR_RETURN(model_, TrainableModel::Load(config, *checkpoint,
+                                                {.arithmetic = spec_.training.arithmetic,
+                                                 .dropout = spec_.training.dropout,
+                                                 .seed = spec_.training.seed},
+                                                *environment_.ledger));
+  RETURN_IF_ERROR(checkpoint->Check());
+  for (const std::string& name : model_->fresh()) {
+    observer_->OnWarning(absl::StrCat("the model has no ", name, ": it is drawn at random"));
+  }
+  for (const std::string& name : model_->dropped()) {
+    observer_->OnWarning(absl::StrCat(name, " is not part of the fine-tuned model"));
+  }
+  const TrainingOptions& options = spec_.training;
+  ASSIGN_OR_RETURN(training_batches_,
+                   DatasetBatches::Make(training_data_.get(),
+                                        {.batch_size = options.batch_size, .seed = options.seed},
+                                        environment_.ledger));
+  if (evaluation_data_ != nullptr) {
+    const int64_t batch = options.micro_batch > 0 ? options.micro_batch : options.batch_size;
+    ASSIGN_OR_RETURN(
+        evaluation_batches_,
+        DatasetBatches::Make(evaluation_data_.get(), {.batch_size = batch, .shuffle = false},
+                             environment_.ledger));
+  }
+  ASSIGN_OR_RETURN(trainer_,
+                   Trainer::Create(model_.get(), training_batches_.get(), options, environment_));
+  return absl::OkStatus();
+}
+
+absl::Status FineTuning::RestoreOrBegin() {
+  ASSIGN_OR_RETURN(store_, CheckpointStore::Open(spec_.checkpoint_directory()));
+  ASSIGN_OR_RETURN(const std::vector<int64_t> steps, store_->List());
+  if (!spec_.resume) {
+    if (steps.empty()) return absl::OkStatus();
+    return absl::FailedPreconditionError(absl::StrCat(
+        "checkpoints: ", spec_.checkpoint_directory(), " has a checkpoint of step ", steps.back(),
+        ", expected none for a new run; resume that run, or choose another directory"));
+  }
+  std::vector<std::string> warnings;
+  ASSIGN_OR_RETURN(const std::optional<TrainingCheckpoint> checkpoint, store_->Latest(warnings));
+  for (const std::string& warning : warnings) observer_->OnWarning(warning);
+  if (!checkpoint) {
+    observer_->OnWarning(absl::StrCat(spec_.checkpoint_directory(),
+                                      " has no checkpoint: training begins at the first step"));
+    return absl::OkStatus();
+  }
+  RETURN_IF_ERROR(checkpoint->Restore(identity_, *trainer_, environment_.ledger));
+  reference_ = checkpoint->reference();
+  return absl::OkStatus();
+}
+
+absl::Status FineTuning::ComputeReference() {
+  if (spec_.training.task != Task::kDpo) return absl::OkStatus();
+  if (reference_.empty()) {  // of a new run
+    for (const Dataset* data : {training_data_.get(), evaluation_data_.get()}) {
+      if (data == nullptr) continue;
+      ASSIGN_OR_RETURN(
+          const auto batches,
+          DatasetBatches::Make(data, {.batch_size = spec_.training.batch_size, .shuffle = false},
+                               environment_.ledger));
+      ASSIGN_OR_RETURN(const std::vector<double> sums,
+                       trainer_->ResponseLogProbabilities(*batches, [&](double fraction) {
+                         return observer_->OnStage("Computing the reference", fraction);
+                       }));
+      reference_.insert(reference_.end(), sums.begin(), sums.end());
+    }
+  }
+  const auto end_of_training = reference_.begin() + 2 * training_data_->size();
+  training_batches_->SetReference({reference_.begin(), end_of_training});
+  if (evaluation_batches_ != nullptr) {
+    evaluation_batches_->SetReference({end_of_training, reference_.end()});
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<RunEnd> FineTuning::Train() {
+  const absl::StatusOr<RunEnd> end = RunTrainingLoop(
+      {.trainer = trainer_.get(),
+       .evaluation = evaluation_batches_.get(),
+       .store = &*store_,
+       .identity = &identity_,
+       .reference = reference_,
+       .keep_checkpoints = spec_.keep_checkpoints,
+       .best_file = std::filesystem::path(spec_.checkpoint_directory()) / "best.safetensors",
+       .observer = observer_});
+  if (end.ok()) return end;
+  const auto steps = store_->List();
+  if (!steps.ok() || steps->empty()) return end;
+  return WithContext(end.status(), absl::StrCat("the last checkpoint, of step ", steps->back(),
+                                                ", is in ", spec_.checkpoint_directory()));
+}
+
+RunReport FineTuning::Report(RunEnd end) const {
+  const auto elapsed = std::chrono::system_clock::now() - started_;
+  RunReport report;
+  report.started =
+      std::chrono::duration_cast<std::chrono::seconds>(started_.time_since_epoch()).count();
+  report.seconds = std::chrono::duration<double>(elapsed).count();
+  report.model = std::filesystem::path(StripTrailingSlashes(spec_.model)).filename();
+  report.family = model_config_.family->name;
+  for (const TrainableParameter& parameter : model_->parameters().all()) {
+    if (parameter.trains) report.parameters += parameter.elements();
+  }
+  report.fresh = model_->fresh();
+  report.dropped = model_->dropped();
+  report.options = spec_.training;
+  report.log = trainer_->log();
+  report.training_data = training_data();
+  if (evaluation_data() != nullptr) report.evaluation_data = *evaluation_data();
+  report.memory = trainer_->memory();
+  report.peak_bytes = environment_.ledger->peak();
+  report.ended = end;
+  return report;
+}
+
+absl::Status FineTuning::WriteModel(const RunReport& report) const {
+  return WriteResult(model_->parameters(),
+                     {.source = spec_.model,
+                      .config = config_,
+                      .dtype = spec_.out_dtype,
+                      .more_files = {{"training.json", ToJson(report).dump(1) + "\n"},
+                                     {"training.html", ToHtml(report)}}},
+                     spec_.out);
+}
+
+absl::StatusOr<RunReport> FineTuning::Run() {
+  started_ = std::chrono::system_clock::now();
+  RETURN_IF_ERROR(CheckOut(spec_));
+  RETURN_IF_ERROR(CheckData());
+  RETURN_IF_ERROR(MakeTrainer());
+  RETURN_IF_ERROR(RestoreOrBegin());
+  RETURN_IF_ERROR(ComputeReference());
+  ASSIGN_OR_RETURN(const RunEnd end, Train());
+  RunReport report = Report(end);
+  if (end != RunEnd::kCancelled) RETURN_IF_ERROR(WriteModel(report));
+  return report;
+}
+
+}  // namespace whipsnake::engine

@@ -1,0 +1,181 @@
+#include "engine/finetune/fine_tuning_spec.h"
+
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string_view>
+
+#include "absl/strings/str_join.h"
+#include "engine/base/json_reader.h"
+#include "engine/base/status.h"
+
+namespace whipsnake::engine {
+namespace {
+
+using nlohmann::json;
+
+// Reads the fields of an object, and remembers their names. Ranges are checked by Validate(), which
+// knows how settings depend on one another.
+class SpecReader {
+ public:
+  explicit SpecReader(const json& object) : object_(object), reader_(object) {}
+
+  void Read(const char* key, std::string& value) {
+    names_.insert(key);
+    value = reader_.Text(key, value);
+  }
+  void Read(const char* key, bool& value) {
+    names_.insert(key);
+    value = reader_.Boolean(key, value);
+  }
+  void Read(const char* key, int64_t& value) {
+    names_.insert(key);
+    value = reader_.Integer(key, value, std::numeric_limits<int64_t>::min(),
+                            std::numeric_limits<int64_t>::max());
+  }
+  void Read(const char* key, double& value) {
+    names_.insert(key);
+    constexpr double kLargest = std::numeric_limits<double>::max();
+    value = reader_.Number(key, value, -kLargest, kLargest);
+  }
+  void Read(const char* key, float& value) {
+    double number = value;
+    Read(key, number);
+    value = static_cast<float>(number);
+  }
+  template <typename Number>
+  void Read(const char* key, std::optional<Number>& value) {
+    names_.insert(key);
+    if (!reader_.Has(key)) return;
+    Number number = 0;
+    Read(key, number);
+    value = number;
+  }
+  // Reads a name that parse() knows.
+  template <typename Value>
+  void Read(const char* key, absl::StatusOr<Value> (*parse)(std::string_view), Value& value) {
+    names_.insert(key);
+    if (!reader_.Has(key)) return;
+    const absl::StatusOr<Value> parsed = parse(reader_.Text(key, ""));
+    reader_.Update(parsed.status());
+    if (parsed.ok()) value = *parsed;
+  }
+
+  // Returns the first fault, or names the first key that was not read.
+  absl::Status Finish() const {
+    RETURN_IF_ERROR(reader_.status());
+    for (const auto& [key, value] : object_.items()) {
+      if (names_.contains(key)) continue;
+      return absl::InvalidArgumentError(
+          absl::StrCat(Quoted(key), ": unknown setting; known are ", absl::StrJoin(names_, ", ")));
+    }
+    return absl::OkStatus();
+  }
+  JsonObjectReader& reader() { return reader_; }
+
+ private:
+  const json& object_;
+  JsonObjectReader reader_;
+  std::set<std::string> names_;
+};
+
+absl::StatusOr<kernels::DType> ParseFloatType(std::string_view name) {
+  if (name == "fp32") return kernels::DType::kF32;
+  if (name == "bf16") return kernels::DType::kBF16;
+  return absl::InvalidArgumentError(absl::StrCat(Quoted(name), " seen, expected fp32 or bf16"));
+}
+
+absl::StatusOr<bool> ParseMoments(std::string_view name) {
+  if (name == "keep" || name == "8bit") return name == "8bit";
+  return InvalidField("moments", Quoted(name), "keep or 8bit");
+}
+
+absl::StatusOr<ParameterGroup> ParseGroup(const json& object) {
+  if (!object.is_object()) return InvalidField("groups", "a value", "a list of objects");
+  SpecReader in(object);
+  ParameterGroup group;
+  in.Read("pattern", group.pattern);
+  in.Read("lr_factor", group.learning_rate_factor);
+  in.Read("weight_decay", group.weight_decay);
+  const absl::Status status = in.Finish();
+  if (!status.ok()) return WithContext(status, "groups");
+  return group;
+}
+
+void ReadOptimizer(SpecReader& in, OptimizerOptions& optimizer) {
+  in.Read("optimizer", ParseOptimizerKind, optimizer.kind);
+  in.Read("beta1", optimizer.beta1);
+  in.Read("beta2", optimizer.beta2);
+  in.Read("adam_epsilon", optimizer.epsilon);
+  in.Read("momentum", optimizer.momentum);
+  in.Read("weight_decay", optimizer.weight_decay);
+  in.Read("moments", ParseMoments, optimizer.moments_8bit);
+  in.Read("crrelu_epsilon_factor", optimizer.crrelu_epsilon_factor);
+}
+
+void ReadTraining(SpecReader& in, TrainingOptions& training) {
+  in.Read("task", ParseTask, training.task);
+  in.Read("label_smoothing", training.objective.label_smoothing);
+  in.Read("dpo_beta", training.objective.dpo_beta);
+  ReadOptimizer(in, training.optimizer);
+  in.Read("lr", training.learning_rate);
+  in.Read("schedule", ParseSchedule, training.schedule);
+  in.Read("warmup", training.warmup);
+  in.Read("epochs", training.epochs);
+  in.Read("max_steps", training.max_steps);
+  in.Read("batch", training.batch_size);
+  in.Read("micro_batch", training.micro_batch);
+  in.Read("max_gradient_norm", training.max_gradient_norm);
+  in.Read("update_in_backward", training.update_in_backward);
+  in.Read("checkpointing", training.gradient_checkpointing);
+  in.Read("precision", ParseFloatType, training.arithmetic);
+  in.Read("dropout", training.dropout);
+  int64_t seed = 0;
+  in.Read("seed", seed);
+  training.seed = static_cast<uint64_t>(seed);
+  in.Read("evaluate_every", training.evaluate_every);
+  in.Read("patience", training.patience);
+  in.Read("checkpoint_every", training.checkpoint_every);
+}
+
+void ReadFiles(SpecReader& in, FineTuningSpec& spec) {
+  in.Read("model", spec.model);
+  in.Read("train", spec.training_file);
+  in.Read("eval", spec.evaluation_file);
+  in.Read("out", spec.out);
+  in.Read("checkpoints", spec.checkpoints);
+  in.Read("keep_checkpoints", spec.keep_checkpoints);
+  in.Read("resume", spec.resume);
+  in.Read("out_type", ParseFloatType, spec.out_dtype);
+  in.Read("max_length", spec.max_length);
+  in.Read("packed", spec.packed);
+  in.Read("header", spec.header);
+  in.Read("label_column", spec.label_column);
+}
+
+}  // namespace
+
+absl::StatusOr<FineTuningSpec> ParseFineTuningSpec(const json& object) {
+  if (!object.is_object()) return absl::InvalidArgumentError("a JSON object is expected");
+  json rest = object;
+  FineTuningSpec spec;
+  if (const auto groups = rest.find("groups"); groups != rest.end()) {
+    if (!groups->is_array()) return InvalidField("groups", "a value", "a list of objects");
+    for (const json& group : *groups) {
+      ASSIGN_OR_RETURN(spec.training.optimizer.groups.emplace_back(), ParseGroup(group));
+    }
+    rest.erase("groups");
+  }
+  SpecReader in(rest);
+  ReadFiles(in, spec);
+  ReadTraining(in, spec.training);
+  RETURN_IF_ERROR(in.Finish());
+  for (const auto& [key, value] : {std::pair<const char*, const std::string&>("model", spec.model),
+                                   {"train", spec.training_file}}) {
+    if (value.empty()) return InvalidField(key, "nothing", "a path");
+  }
+  RETURN_IF_ERROR(Validate(spec.training));
+  return spec;
+}
+
+}  // namespace whipsnake::engine

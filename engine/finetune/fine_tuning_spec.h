@@ -1,0 +1,48 @@
+// The settings of a fine-tuning job, and their JSON form.
+#ifndef WHIPSNAKE_ENGINE_FINETUNE_FINE_TUNING_SPEC_H_
+#define WHIPSNAKE_ENGINE_FINETUNE_FINE_TUNING_SPEC_H_
+
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "engine/finetune/training_options.h"
+#include "kernels/dtype.h"
+
+namespace whipsnake::engine {
+
+struct FineTuningSpec {
+  std::string model;            // the directory of the model that training begins with
+  std::string training_file;    // JSON lines or CSV; see row.h
+  std::string evaluation_file;  // "": the model is not evaluated
+  std::string out;              // the directory to write; must not exist or be empty
+  std::string checkpoints;  // the directory of the run's checkpoints; "": `out` + ".checkpoints"
+  int64_t keep_checkpoints = 2;                     // the number of the last ones that are kept
+  bool resume = false;                              // goes on after the last checkpoint
+  kernels::DType out_dtype = kernels::DType::kF32;  // of the result's tensors: kF32 or kBF16
+
+  TrainingOptions training;
+  int64_t max_length = 0;    // tokens of a sequence; 0: the model's positions, up to 1024
+  bool packed = true;        // see DatasetOptions
+  bool header = true;        // of CSV files
+  std::string label_column;  // "": the default
+
+  std::string checkpoint_directory() const {
+    return checkpoints.empty() ? out + ".checkpoints" : checkpoints;
+  }
+};
+
+// Reads a job's settings from a JSON object. Its keys are those of ToJson(TrainingOptions) and
+//
+//   model, train, eval, out, checkpoints, keep_checkpoints, resume, out_type ("fp32" or "bf16"),
+//   max_length, packed, header, label_column
+//
+// Missing keys have the defaults of the structs. Returns INVALID_ARGUMENT, naming the key, for an
+// unknown one, a value of another type, and what Validate() refuses.
+absl::StatusOr<FineTuningSpec> ParseFineTuningSpec(const nlohmann::json& json);
+
+}  // namespace whipsnake::engine
+
+#endif  // WHIPSNAKE_ENGINE_FINETUNE_FINE_TUNING_SPEC_H_

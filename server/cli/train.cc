@@ -1,0 +1,174 @@
+// whipsnake train
+#include <atomic>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/str_format.h"
+#include "engine/base/executor.h"
+#include "engine/base/memory.h"
+#include "engine/base/resources.h"
+#include "engine/base/status.h"
+#include "engine/finetune/fine_tuning.h"
+#include "server/cli/client.h"
+#include "server/cli/command.h"
+#include "server/cli/progress.h"
+#include "server/cli/train_flags.h"
+#include "server/version.h"
+
+namespace whipsnake::server {
+namespace {
+
+struct TrainCommandFlags {
+  TrainFlags settings;
+  bool validate_only = false;
+  int threads = engine::DetectResources().threads;
+};
+
+// "loss 2.314  accuracy 0.612"
+std::string Measures(double loss, const std::optional<double>& accuracy,
+                     const std::optional<double>& margin) {
+  std::string text = absl::StrFormat("loss %.4f", loss);
+  if (accuracy) text += absl::StrFormat("  accuracy %.4f", *accuracy);
+  if (margin) text += absl::StrFormat("  margin %.4f", *margin);
+  return text;
+}
+
+// Shows a job on the terminal: a bar with the remaining time, and a line for each evaluation. With
+// --json, one object on a line for each event.
+class TrainingDisplay : public engine::TrainingObserver {
+ public:
+  TrainingDisplay(const Output& output, const std::atomic<bool>& interrupted)
+      : output_(output), interrupted_(interrupted) {}
+
+  absl::Status OnStage(std::string_view stage, double fraction) override {
+    progress_.SetWhat(stage);
+    progress_.Set(fraction);
+    return Interrupted();
+  }
+  absl::Status OnStep(const engine::Trainer& trainer) override {
+    const engine::StepRecord& record = trainer.log().steps.back();
+    if (output_.json()) Event("step", engine::ToJson(record));
+    const double fraction = static_cast<double>(record.step) / static_cast<double>(trainer.steps());
+    if (steps_.has_value()) {
+      steps_->SetWhat(
+          absl::StrFormat("step %d/%d  %s  %s tokens/s  %s", record.step, trainer.steps(),
+                          Measures(record.loss, record.accuracy, record.margin),
+                          HumanNumber(static_cast<double>(record.tokens) / record.seconds),
+                          HumanBytes(trainer.memory().activations)));
+      steps_->Set(fraction);
+    } else {
+      steps_.emplace("Training");
+    }
+    return Interrupted();
+  }
+  void OnEvaluation(const engine::EvaluationRecord& record) override {
+    if (output_.json()) return Event("evaluation", engine::ToJson(record));
+    steps_.reset();
+    std::cout << absl::StrFormat("step %d: evaluation %s  (%s)\n", record.step,
+                                 Measures(record.loss, record.accuracy, record.margin),
+                                 HumanSeconds(record.seconds))
+              << std::flush;
+  }
+  void OnCheckpoint(int64_t step) override {
+    if (output_.json()) Event("checkpoint", {{"step", step}});
+  }
+  void OnWarning(std::string_view text) override {
+    if (output_.json()) return Event("warning", {{"text", std::string(text)}});
+    std::cerr << "note: " << text << "\n";
+  }
+
+ private:
+  absl::Status Interrupted() const {
+    return interrupted_ ? absl::CancelledError("interrupted") : absl::OkStatus();
+  }
+  void Event(const char* name, const nlohmann::json& fields) const {
+    Json object = {{"event", name}};
+    for (const auto& [key, value] : fields.items()) object[key] = value;
+    output_.Object(object);
+  }
+
+  const Output& output_;
+  const std::atomic<bool>& interrupted_;
+  Progress progress_{"Preparing"};
+  std::optional<Progress> steps_;
+};
+
+void PrintData(const engine::FineTuning& job, const Output& output) {
+  const engine::DatasetReport* const evaluation = job.evaluation_data();
+  if (output.json()) {
+    Json object = {{"event", "data"}, {"train", engine::ToJson(job.training_data())}};
+    if (evaluation != nullptr) object["eval"] = engine::ToJson(*evaluation);
+    return output.Object(object);
+  }
+  std::cout << engine::ToText(job.training_data());
+  if (evaluation != nullptr) std::cout << "\n" << engine::ToText(*evaluation);
+}
+
+// The report without what the run's directory has in full.
+Json Summary(const engine::RunReport& report, const engine::FineTuningSpec& spec) {
+  Json summary = engine::ToJson(report);
+  for (const char* key : {"log", "data", "options"}) summary.erase(key);
+  summary["path"] = spec.out;
+  return summary;
+}
+
+void PrintResult(const engine::RunReport& report, const engine::FineTuningSpec& spec,
+                 const Output& output) {
+  if (output.json()) return output.Object(Summary(report, spec));
+  std::cout << engine::Sentence(report) << "\n";
+  if (report.ended == engine::RunEnd::kCancelled) {
+    std::cout << "Stopped after step " << report.log.steps.size() << ". The checkpoint is in "
+              << spec.checkpoint_directory()
+              << "; the same command with --resume goes on from there.\n";
+    return;
+  }
+  std::cout << absl::StrFormat(
+      "Wrote %s, with the report training.html. Serve it: whipsnake serve --model tuned=%s\n",
+      spec.out, spec.out);
+}
+
+absl::StatusOr<int> Train(const TrainCommandFlags& flags, const Output& output) {
+  ASSIGN_OR_RETURN(const engine::FineTuningSpec spec, MakeSpec(flags.settings));
+  std::atomic<bool> interrupted{false};
+  const OnInterrupt on_interrupt([&] { interrupted = true; });
+  engine::Executor executor(flags.threads);
+  engine::Ledger ledger(engine::DetectResources().memory_bytes);
+  TrainingDisplay display(output, interrupted);
+  ASSIGN_OR_RETURN(const auto job, engine::FineTuning::Prepare(
+                                       spec, {.executor = &executor, .ledger = &ledger}, &display));
+  if (flags.validate_only) {
+    PrintData(*job, output);
+    RETURN_IF_ERROR(job->CheckData());
+    return 0;
+  }
+  RETURN_IF_ERROR(job->CheckData());
+  if (!output.json()) PrintData(*job, output);
+  ASSIGN_OR_RETURN(engine::RunReport report, job->Run());
+  PrintResult(report, spec, output);
+  return report.ended == engine::RunEnd::kCancelled ? kInterrupted : 0;
+}
+
+}  // namespace
+
+void AddTrainCommand(CommandLine& line) {
+  auto flags = std::make_shared<TrainCommandFlags>();
+  Command command = line.Add(
+      "train", "Fine-tunes a model directory with float weights",
+      "  whipsnake train --model deploy/models/gpt2-crrelu-demo --task causal-lm \\\n"
+      "    --train texts.jsonl --eval held-out.jsonl --out models/gpt2-tuned\n"
+      "  whipsnake train --model models/gpt2 --task classification --train train.csv \\\n"
+      "    --eval test.csv --epochs 2 --lr 1e-4 --out models/classifier\n"
+      "  whipsnake train --model models/gpt2 --task dpo --train pairs.jsonl --validate-only\n"
+      "  whipsnake train --config job.json --resume\n",
+      [flags](const Output& output) { return Train(*flags, output); });
+  AddTrainFlags(command, flags->settings);
+  command.AddFlag("--validate-only", flags->validate_only,
+                  "Prints what is in the data, and what is wrong with them, and trains nothing");
+  command.AddOption("--threads", flags->threads, "Threads to compute with")
+      .IntegerRange(1, 1024)
+      .TypeName("N")
+      .ShowDefault();
+}
+
+}  // namespace whipsnake::server
