@@ -15,7 +15,9 @@ int64_t Percentile(const std::vector<int32_t>& sorted, double fraction) {
   return sorted[std::max<int64_t>(rank, 1) - 1];
 }
 
-std::string Rows(int64_t count) { return absl::StrCat(count, count == 1 ? " row" : " rows"); }
+std::string CountedRows(int64_t count) {
+  return absl::StrCat(count, count == 1 ? " row" : " rows");
+}
 
 // The labels that no row has, as a warning.
 void WarnOfAbsentLabels(const DatasetReport& report, std::vector<std::string>* warnings) {
@@ -53,7 +55,8 @@ absl::Status Check(const DatasetReport& report) {
     return WithPath(absl::InvalidArgumentError("no rows seen, expected at least one"), report.path);
   }
   if (report.bad_rows == 0) return absl::OkStatus();
-  std::string message = absl::StrCat(report.bad_rows, " of ", Rows(report.rows()), " are bad");
+  std::string message =
+      absl::StrCat(report.bad_rows, " of ", CountedRows(report.rows()), " are bad");
   for (size_t i = 0; i < std::min(kNamed, report.first_bad_rows.size()); ++i) {
     const BadRow& row = report.first_bad_rows[i];
     absl::StrAppend(&message, "; line ", row.line, ": ", row.message);
@@ -65,12 +68,12 @@ std::vector<std::string> Warnings(const DatasetReport& report) {
   std::vector<std::string> warnings;
   WarnOfAbsentLabels(report, &warnings);
   if (report.contradicting.count > 0) {
-    warnings.push_back(absl::StrCat(Rows(report.contradicting.count),
+    warnings.push_back(absl::StrCat(CountedRows(report.contradicting.count),
                                     " with the text of an earlier row but another label"));
   }
   if (report.equal_responses > 0) {
-    warnings.push_back(
-        absl::StrCat(Rows(report.equal_responses), " with equal chosen and rejected responses"));
+    warnings.push_back(absl::StrCat(CountedRows(report.equal_responses),
+                                    " with equal chosen and rejected responses"));
   }
   return warnings;
 }

@@ -31,14 +31,14 @@ std::string FromTo(std::string_view what, double from, double to) {
 // How the run changed the result: by its evaluations or, without any, by the losses of training.
 std::string ChangeText(const RunReport& report) {
   const RunLog& log = report.log;
-  if (const EvaluationRecord* const best = report.best_evaluation(); best != nullptr) {
+  if (const EvaluationRecord* const last = report.final_evaluation(); last != nullptr) {
     const EvaluationRecord& first = log.evaluations.front();
     const bool by_accuracy =
-        report.options.task != Task::kCausalLm && first.accuracy && best->accuracy;
+        report.options.task != Task::kCausalLm && first.accuracy && last->accuracy;
     const double from = by_accuracy ? *first.accuracy : first.loss;
-    const double to = by_accuracy ? *best->accuracy : best->loss;
+    const double to = by_accuracy ? *last->accuracy : last->loss;
     const char* const what = by_accuracy ? "accuracy" : "evaluation loss";
-    return best == &first ? absl::StrCat(what, " ", HumanNumber(to, 3)) : FromTo(what, from, to);
+    return last == &first ? absl::StrCat(what, " ", HumanNumber(to, 3)) : FromTo(what, from, to);
   }
   if (log.steps.empty()) return "no result";
   return FromTo("training loss", log.steps.front().loss, log.steps.back().loss);
@@ -91,6 +91,11 @@ const EvaluationRecord* RunReport::best_evaluation() const {
   return best < 0 ? nullptr : &log.evaluations[best];
 }
 
+const EvaluationRecord* RunReport::final_evaluation() const {
+  if (options.patience > 0 || log.evaluations.empty()) return best_evaluation();
+  return &log.evaluations.back();
+}
+
 double RunReport::median_step_seconds() const {
   if (log.steps.empty()) return 0;
   std::vector<double> times;
@@ -127,10 +132,11 @@ ordered_json ToJson(const RunReport& report) {
                        {"seconds", report.seconds},
                        {"ended", Name(report.ended)},
                        {"steps", report.log.steps.size()}};
-  if (const EvaluationRecord* const best = report.best_evaluation(); best != nullptr) {
-    json["eval_loss"] = best->loss;
-    if (best->accuracy) json["eval_accuracy"] = *best->accuracy;
-    if (best->margin) json["eval_margin"] = *best->margin;
+  if (const EvaluationRecord* const last = report.final_evaluation(); last != nullptr) {
+    json["eval_loss"] = last->loss;
+    if (last->accuracy) json["eval_accuracy"] = *last->accuracy;
+    if (last->margin) json["eval_margin"] = *last->margin;
+    json["best_evaluation"] = ToJson(*report.best_evaluation());
   }
   json["step_seconds_p50"] = report.median_step_seconds();
   json["tokens_per_second"] = report.tokens_per_second();

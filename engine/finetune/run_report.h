@@ -22,7 +22,7 @@ enum class RunEnd { kFinished, kStoppedEarly, kCancelled };
 std::string_view Name(RunEnd end);
 
 struct RunReport {
-  std::string version;                      // of the program
+  std::string version;                      // of the program; "" if not known
   int64_t started = 0;                      // in seconds since 1970, UTC
   double seconds = 0;                       // of the whole run
   std::string model;                        // the name of the directory that training began with
@@ -40,6 +40,9 @@ struct RunReport {
 
   // With the lowest loss; null without evaluations.
   const EvaluationRecord* best_evaluation() const;
+  // Of the parameters that the run ended with: with a patience, which keeps those of the best
+  // evaluation, that one, otherwise the last. Null without evaluations.
+  const EvaluationRecord* final_evaluation() const;
   // The bytes of the heap that gradients of parameters leave at their highest.
   int64_t activation_peak_bytes() const { return memory.activations - memory.gradients; }
   double median_step_seconds() const;  // 0 without steps
@@ -51,10 +54,10 @@ struct RunReport {
 // gloss-pos: accuracy 0.71 → 0.83 in 1,605 steps, 4 min 12 s".
 std::string Sentence(const RunReport& report);
 
-// Keys: version, started, seconds, ended, steps, eval_loss, eval_accuracy and eval_margin (of the
-// best evaluation, where it has them), step_seconds_p50, tokens_per_second, planned_peak_bytes,
-// peak_bytes, activation_peak_bytes, model, memory, options, data, log. Numbers that are not finite
-// become null when it is written.
+// Keys: version, started, seconds, ended, steps, eval_loss, eval_accuracy and eval_margin (those of
+// final_evaluation() that there are), best_evaluation, step_seconds_p50, tokens_per_second,
+// planned_peak_bytes, peak_bytes, activation_peak_bytes, model, memory, options, data, log. Numbers
+// that are not finite become null when it is written.
 nlohmann::ordered_json ToJson(const RunReport& report);
 
 // A page that needs no other files, no network and no scripts. It is also well-formed XML. All

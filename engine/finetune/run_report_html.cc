@@ -54,9 +54,13 @@ std::string EndingText(const RunReport& report) {
 std::string BestText(const RunReport& report) {
   const EvaluationRecord* const best = report.best_evaluation();
   if (best == nullptr) return " There was no evaluation.";
-  if (best->step == 0) return " No evaluation had a lower loss than the one before training.";
-  return absl::StrCat(" The evaluation after step ", HumanCount(best->step),
-                      " had the lowest loss.");
+  const std::string where =
+      best->step == 0 ? "before training" : absl::StrCat("after step ", HumanCount(best->step));
+  const char* const kept = report.ended == RunEnd::kCancelled ? "."
+                           : best == report.final_evaluation()
+                               ? "; the model has its parameters."
+                               : "; the model has the parameters of the last step.";
+  return absl::StrCat(" The evaluation ", where, " had the lowest loss", kept);
 }
 
 std::string Figure(std::string_view name, std::string_view value, std::string_view note = "") {
@@ -67,14 +71,14 @@ std::string Figure(std::string_view name, std::string_view value, std::string_vi
 
 std::string FiguresList(const RunReport& report) {
   std::string figures;
-  if (const EvaluationRecord* const best = report.best_evaluation(); best != nullptr) {
-    const std::string note = absl::StrCat("of ", HumanCount(best->targets), " targets");
-    figures += Figure("Evaluation loss", HumanNumber(best->loss), note);
+  if (const EvaluationRecord* const last = report.final_evaluation(); last != nullptr) {
+    const std::string note = absl::StrCat("of ", HumanCount(last->targets), " targets");
+    figures += Figure("Evaluation loss", HumanNumber(last->loss), note);
     if (report.options.task == Task::kCausalLm) {
-      figures += Figure("Perplexity", HumanNumber(std::exp(best->loss)), "exp(loss)");
+      figures += Figure("Perplexity", HumanNumber(std::exp(last->loss)), "exp(loss)");
     }
-    if (best->accuracy) figures += Figure("Accuracy", HumanNumber(*best->accuracy), note);
-    if (best->margin) figures += Figure("Reward margin", HumanNumber(*best->margin), note);
+    if (last->accuracy) figures += Figure("Accuracy", HumanNumber(*last->accuracy), note);
+    if (last->margin) figures += Figure("Reward margin", HumanNumber(*last->margin), note);
   }
   figures += Figure("Speed", HumanMagnitude(report.tokens_per_second()), "tokens per second");
   figures += Figure("Step", HumanDuration(report.median_step_seconds()), "median");
@@ -87,8 +91,8 @@ std::string PageHeader(const RunReport& report) {
   return absl::StrCat(
       "<header>",
       Element("p", "top",
-              absl::StrCat("Whipsnake ", Escaped(report.version), " · training run of ",
-                           HumanTime(report.started))),
+              absl::StrCat("Whipsnake", report.version.empty() ? "" : " ", Escaped(report.version),
+                           " · training run of ", HumanTime(report.started))),
       Element("h1", absl::StrReplaceAll(Escaped(Sentence(report)), {{" → ", "\u00a0→\u00a0"}})),
       Element("p", "ended", EndingText(report) + BestText(report)), FiguresList(report),
       "</header>\n");

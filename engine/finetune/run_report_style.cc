@@ -36,7 +36,7 @@ h3 { font-size: 0.95rem; font-weight: 600; }
 small, .soft, .note { color: var(--soft); font-weight: 400; font-size: 0.85rem; }
 .note { margin-top: 0.5rem; }
 .top { margin-bottom: 0.75rem; color: var(--soft); font-size: 0.9rem; }
-.ended { margin-top: 0.9rem; color: var(--soft); max-width: 60em; }
+.ended { margin-top: 0.9rem; color: var(--soft); text-wrap: pretty; }
 .ended b { color: var(--ink); font-weight: 600; }
 
 .figures {

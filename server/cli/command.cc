@@ -124,6 +124,8 @@ template Option OptionGroup::AddOption(const std::string&, int64_t&, const std::
 template Option OptionGroup::AddOption(const std::string&, uint64_t&, const std::string&);
 template Option OptionGroup::AddOption(const std::string&, float&, const std::string&);
 template Option OptionGroup::AddOption(const std::string&, double&, const std::string&);
+template Option OptionGroup::AddOption(const std::string&, std::optional<std::string>&,
+                                       const std::string&);
 template Option OptionGroup::AddOption(const std::string&, std::optional<int32_t>&,
                                        const std::string&);
 template Option OptionGroup::AddOption(const std::string&, std::optional<int64_t>&,
