@@ -105,7 +105,8 @@ absl::StatusOr<std::vector<int64_t>> CheckpointStore::List() const {
   fs::directory_iterator entry(directory_, error);
   for (const fs::directory_iterator end; !error && entry != end; entry.increment(error)) {
     const std::optional<int64_t> step = StepOf(entry->path().filename().string());
-    if (step) steps.push_back(*step);
+    std::error_code ignored;
+    if (step && entry->is_directory(ignored)) steps.push_back(*step);
   }
   if (error) return FileError(error.value(), directory_);
   std::ranges::sort(steps);

@@ -25,12 +25,18 @@ constexpr char kModelFile[] = "model.safetensors";
 constexpr char kOptimizerFile[] = "optimizer.safetensors";
 constexpr char kStateFile[] = "state.json";
 constexpr int64_t kMaxStateBytes = int64_t{4} << 30;
-
 constexpr int64_t kMaxCount = std::numeric_limits<int64_t>::max();
 constexpr double kMaxNumber = std::numeric_limits<double>::max();
 
 absl::Status DataLoss(const std::string& path, absl::string_view what) {
   return WithPath(absl::DataLossError(what), path);
+}
+
+// The error of opening a file: one that is missing or no file is damage, other faults of the system
+// may pass.
+absl::Status OpenError(const absl::Status& status) {
+  const bool damage = absl::IsNotFound(status) || absl::IsInvalidArgument(status);
+  return damage ? WithCode(status, absl::StatusCode::kDataLoss) : status;
 }
 
 std::vector<NamedTensor> ParameterTensors(const TrainableParameters& parameters) {
@@ -102,8 +108,7 @@ absl::StatusOr<json> MakeState(Trainer& trainer, const RunIdentity& identity,
 // Returns the state whose text the file has.
 absl::StatusOr<json> ReadState(const std::string& path) {
   const auto text = ReadTextFile(path, kMaxStateBytes);
-  if (absl::IsNotFound(text.status())) return DataLoss(path, "missing");
-  RETURN_IF_ERROR(text.status());
+  if (!text.ok()) return OpenError(text.status());
   auto document = ParseJsonObject(*text);
   if (!document.ok()) return DataLoss(path, document.status().message());
   json state = std::move((*document)["state"]);
@@ -135,8 +140,7 @@ absl::Status CheckAllTaken(const TensorFile& file, const std::set<std::string>& 
 
 absl::StatusOr<TensorFile> TensorFile::Open(const std::string& path) {
   auto file = MappedFile::Open(path);
-  if (absl::IsNotFound(file.status())) return DataLoss(path, "missing");
-  RETURN_IF_ERROR(file.status());
+  if (!file.ok()) return OpenError(file.status());
   auto tensors = ParseSafetensorsHeader(file->bytes(), std::ssize(file->bytes()));
   if (!tensors.ok()) return DataLoss(path, tensors.status().message());
   return TensorFile{path, *std::move(file), *std::move(tensors)};

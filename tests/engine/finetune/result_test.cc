@@ -44,7 +44,7 @@ class ResultTest : public TrainingFixture {
     const auto model = LoadModel(directory, {}, {&executor_, &ledger_});
     EXPECT_THAT(model, IsOk());
     const auto state = (*model)->NewState();
-    const Run run{kTokens, state->get(), LogitsOf::kAll};
+    const engine::Run run{kTokens, state->get(), LogitsOf::kAll};
     const auto logits = (*model)->Forward({&run, 1});
     EXPECT_THAT(logits, IsOk());
     return {logits->data, logits->data + logits->rows * logits->cols};

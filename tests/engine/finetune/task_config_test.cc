@@ -90,7 +90,7 @@ TEST(TaskConfig, KeepsTheLabelsOfAHead) {
               Fails(Code::kInvalidArgument,
                     R"(labels: "b", "c" seen, expected "a", "b", the labels of the model's head)"));
   EXPECT_THAT(ConfigForTask(named, Task::kRegression, {}),
-              Fails(Code::kInvalidArgument, R"(labels: "LABEL_0" seen, expected "a", "b")"));
+              Fails(Code::kInvalidArgument, R"(labels: "a", "b" seen, expected one name at most)"));
   EXPECT_THAT(ConfigForTask(named, Task::kCausalLm, {}),
               Fails(Code::kInvalidArgument, "task: causal-lm seen, expected classification"));
 }
