@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "engine/finetune/batches.h"
-#include "engine/finetune/dataset.h"
+#include "engine/finetune/data/batches.h"
+#include "engine/finetune/data/dataset.h"
 #include "engine/finetune/trainer.h"
 
 namespace whipsnake::engine {

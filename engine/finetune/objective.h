@@ -16,8 +16,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "engine/finetune/examples.h"
-#include "engine/finetune/task.h"
+#include "engine/finetune/data/examples.h"
+#include "engine/finetune/data/task.h"
 #include "engine/layers/training/training_pass.h"
 #include "engine/models/trainable_model.h"
 

@@ -6,8 +6,8 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
-#include "engine/finetune/labels.h"
-#include "engine/finetune/task.h"
+#include "engine/finetune/data/labels.h"
+#include "engine/finetune/data/task.h"
 
 namespace whipsnake::engine {
 

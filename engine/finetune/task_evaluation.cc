@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "engine/base/status.h"
-#include "engine/finetune/dataset_report.h"
+#include "engine/finetune/data/dataset_report.h"
 #include "engine/finetune/task_scorer.h"
 
 namespace whipsnake::engine {

@@ -22,9 +22,9 @@
 #include "engine/base/progress.h"
 #include "engine/evaluate/sequence_logits.h"
 #include "engine/finetune/confusion.h"
-#include "engine/finetune/dataset.h"
+#include "engine/finetune/data/dataset.h"
+#include "engine/finetune/data/task.h"
 #include "engine/finetune/regression_errors.h"
-#include "engine/finetune/task.h"
 #include "engine/models/model.h"
 
 namespace whipsnake::engine {

@@ -7,8 +7,8 @@
 
 #include "absl/status/status.h"
 #include "engine/base/executor.h"
-#include "engine/finetune/examples.h"
-#include "engine/finetune/task.h"
+#include "engine/finetune/data/examples.h"
+#include "engine/finetune/data/task.h"
 #include "engine/finetune/task_evaluation.h"
 #include "engine/models/model.h"
 

@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "engine/finetune/examples.h"
+#include "engine/finetune/data/examples.h"
 #include "kernels/matrix.h"
 
 namespace whipsnake::engine {

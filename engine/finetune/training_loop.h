@@ -10,8 +10,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "engine/finetune/checkpoint_store.h"
+#include "engine/finetune/report/run_report.h"
 #include "engine/finetune/run_identity.h"
-#include "engine/finetune/run_report.h"
 #include "engine/finetune/trainer.h"
 
 namespace whipsnake::engine {

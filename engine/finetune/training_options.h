@@ -7,10 +7,10 @@
 #include <optional>
 
 #include "absl/status/status.h"
+#include "engine/finetune/data/task.h"
 #include "engine/finetune/learning_rate.h"
 #include "engine/finetune/objective.h"
 #include "engine/finetune/optimizer.h"
-#include "engine/finetune/task.h"
 #include "kernels/dtype.h"
 
 namespace whipsnake::engine {

@@ -9,7 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "engine/base/files.h"
 #include "engine/base/status.h"
-#include "engine/finetune/dataset.h"
+#include "engine/finetune/data/dataset.h"
 #include "engine/finetune/task_config.h"
 #include "engine/finetune/task_evaluation.h"
 #include "engine/models/config.h"

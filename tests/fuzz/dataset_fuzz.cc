@@ -11,8 +11,8 @@
 #include <string>
 #include <string_view>
 
-#include "engine/finetune/batches.h"
-#include "engine/finetune/dataset.h"
+#include "engine/finetune/data/batches.h"
+#include "engine/finetune/data/dataset.h"
 #include "engine/tokenizer/random_tokenizer.h"
 
 namespace {

@@ -1,4 +1,4 @@
-#include "engine/finetune/batches.h"
+#include "engine/finetune/data/batches.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -10,7 +10,7 @@
 #include <set>
 
 #include "engine/base/status.h"
-#include "engine/finetune/epoch_order.h"
+#include "engine/finetune/data/epoch_order.h"
 #include "tests/engine/finetune/support.h"
 
 namespace whipsnake::engine {

@@ -1,4 +1,4 @@
-#include "engine/finetune/chart_axis.h"
+#include "engine/finetune/report/chart_axis.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-#include "engine/finetune/csv.h"
+#include "engine/finetune/data/csv.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

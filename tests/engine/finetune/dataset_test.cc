@@ -1,4 +1,4 @@
-#include "engine/finetune/dataset.h"
+#include "engine/finetune/data/dataset.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

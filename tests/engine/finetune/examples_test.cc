@@ -1,4 +1,4 @@
-#include "engine/finetune/examples.h"
+#include "engine/finetune/data/examples.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-#include "engine/finetune/human.h"
+#include "engine/finetune/report/human.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "engine/finetune/labels.h"
+#include "engine/finetune/data/labels.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-#include "engine/finetune/line_chart.h"
+#include "engine/finetune/report/line_chart.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-#include "engine/finetune/row_scanner.h"
+#include "engine/finetune/data/row_scanner.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-#include "engine/finetune/row.h"
+#include "engine/finetune/data/row.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

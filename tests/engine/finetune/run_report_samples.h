@@ -7,7 +7,7 @@
 #include <random>
 
 #include "engine/finetune/learning_rate.h"
-#include "engine/finetune/run_report.h"
+#include "engine/finetune/report/run_report.h"
 
 namespace whipsnake::engine {
 

@@ -1,5 +1,5 @@
 // Set WHIPSNAKE_SAMPLE_REPORTS to a directory to have the sample pages written there.
-#include "engine/finetune/run_report.h"
+#include "engine/finetune/report/run_report.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -10,7 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <regex>
 
-#include "engine/finetune/html.h"
+#include "engine/finetune/report/html.h"
 #include "tests/engine/base/support.h"
 #include "tests/engine/finetune/run_report_samples.h"
 

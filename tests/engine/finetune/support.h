@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "engine/base/memory.h"
-#include "engine/finetune/dataset.h"
+#include "engine/finetune/data/dataset.h"
 #include "engine/tokenizer/random_tokenizer.h"
 #include "engine/tokenizer/tokenizer.h"
 #include "tests/engine/base/support.h"

@@ -1,0 +1,98 @@
+#include "engine/finetune/data/examples.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "engine/base/field_errors.h"
+#include "engine/base/status.h"
+
+namespace whipsnake::engine {
+namespace {
+
+absl::StatusOr<std::vector<int32_t>> TokenizeField(const Tokenizer& tokenizer,
+                                                   std::string_view field, std::string_view text) {
+  absl::StatusOr<std::vector<int32_t>> tokens = tokenizer.Encode(text);
+  if (tokens.ok()) return tokens;
+  return InvalidFields(
+      {{std::string(field), absl::StrCat(ToAbsl(field), ": ", tokens.status().message())}});
+}
+
+absl::Status CheckLength(std::string_view field, int64_t tokens, int64_t shortest) {
+  if (tokens >= shortest) return absl::OkStatus();
+  return InvalidField(field, absl::StrCat(tokens, " tokens"), absl::StrCat("at least ", shortest));
+}
+
+int64_t LongestResponse(const TokenizedRow& row) {
+  size_t longest = 0;
+  for (const auto& response : row.responses) longest = std::max(longest, response.size());
+  return static_cast<int64_t>(longest);
+}
+
+// Keeps the last `count` tokens.
+void CutBeginning(int64_t count, std::vector<int32_t>* tokens) {
+  const int64_t surplus = std::ssize(*tokens) - count;
+  if (surplus > 0) tokens->erase(tokens->begin(), tokens->begin() + surplus);
+}
+
+void CutEnd(int64_t count, std::vector<int32_t>* tokens) {
+  if (std::ssize(*tokens) > count) tokens->resize(count);
+}
+
+}  // namespace
+
+int64_t Example::tokens() const {
+  int64_t tokens = 0;
+  for (const auto& sequence : sequences) tokens += std::ssize(sequence);
+  return tokens;
+}
+
+int64_t TokenizedRow::longest() const { return std::ssize(input) + LongestResponse(*this); }
+
+int64_t TokenizedRow::tokens() const {
+  int64_t tokens = std::ssize(input);
+  for (const auto& response : responses) tokens += std::ssize(response);
+  return tokens;
+}
+
+absl::StatusOr<TokenizedRow> TokenizeRow(const Tokenizer& tokenizer, Task task, int32_t end_of_text,
+                                         const Row& row) {
+  TokenizedRow tokenized;
+  ASSIGN_OR_RETURN(tokenized.input, TokenizeField(tokenizer, InputField(task), row.input));
+  for (const std::string& text : row.responses) {
+    const std::string field = ResponseField(task, std::ssize(tokenized.responses));
+    ASSIGN_OR_RETURN(std::vector<int32_t> response, TokenizeField(tokenizer, field, text));
+    if (task == Task::kDpo) response.push_back(end_of_text);
+    tokenized.responses.push_back(std::move(response));
+  }
+  return tokenized;
+}
+
+absl::Status CheckLengths(Task task, int64_t shortest_text, const TokenizedRow& row) {
+  RETURN_IF_ERROR(
+      CheckLength(InputField(task), std::ssize(row.input), HasText(task) ? shortest_text : 1));
+  const int64_t end_of_text = task == Task::kDpo ? 1 : 0;
+  for (int64_t i = 0; i < std::ssize(row.responses); ++i) {
+    RETURN_IF_ERROR(
+        CheckLength(ResponseField(task, i), std::ssize(row.responses[i]) - end_of_text, 1));
+  }
+  return absl::OkStatus();
+}
+
+Example MakeExample(TokenizedRow row, int64_t max_length) {
+  Example example;
+  if (row.responses.empty()) {
+    CutEnd(max_length, &row.input);
+    example.sequences.push_back(std::move(row.input));
+    return example;
+  }
+  if (row.longest() > max_length) CutBeginning(max_length / 2, &row.input);
+  example.prompt_tokens = std::ssize(row.input);
+  for (std::vector<int32_t>& response : row.responses) {
+    CutEnd(max_length - example.prompt_tokens, &response);
+    std::vector<int32_t>& sequence = example.sequences.emplace_back(row.input);
+    sequence.insert(sequence.end(), response.begin(), response.end());
+  }
+  return example;
+}
+
+}  // namespace whipsnake::engine
