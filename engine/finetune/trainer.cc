@@ -218,6 +218,13 @@ absl::Status Trainer::Evaluate(BatchSource& batches) {
       return objective_->Run(pass, *model_, batch, /*factor=*/0, metrics);
     }));
   }
+  if (!std::isfinite(metrics.loss)) {
+    return absl::OutOfRangeError(
+        absl::StrCat("the evaluation after step ", step(),
+                     " has a loss that is not a finite number; use a lower "
+                     "learning rate than ",
+                     options_.learning_rate));
+  }
   log_.evaluations.push_back({.step = step(),
                               .loss = metrics.MeanLoss(),
                               .accuracy = AccuracyOf(options_.task, metrics),

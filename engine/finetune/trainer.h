@@ -70,7 +70,8 @@ class Trainer {
   // BatchSource::Read, RESOURCE_EXHAUSTED without memory.
   absl::Status Step();
 
-  // Evaluates the model, without dropout, and adds the result to the log.
+  // Evaluates the model, without dropout, and adds the result to the log. Returns OUT_OF_RANGE for
+  // a loss that is not a finite number.
   absl::Status Evaluate(BatchSource& batches);
 
   // Returns the log-probabilities that the model gives to the responses of all batches of epoch 0,

@@ -102,7 +102,8 @@ absl::Status TrainingLoop::RestoreBest() const {
                      file.Get(parameter.name, kernels::DType::kF32, parameter.shape));
     std::ranges::copy(values, parameter.value.data());
   }
-  return absl::OkStatus();
+  RETURN_IF_ERROR(file.file.Check());
+  return trainer_.Resume(trainer_.log());
 }
 
 }  // namespace

@@ -1,0 +1,279 @@
+// Properties of training that hold for every model: what must not change the result, and what must
+// be refused.
+#include "engine/finetune/trainer.h"
+
+#include <cmath>
+#include <cstring>
+#include <numeric>
+
+#include "engine/models/model.h"
+#include "tests/engine/finetune/training_fixture.h"
+
+namespace whipsnake::engine {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr const char* kGpt2 = "tests/goldens/training/crrelu";
+constexpr const char* kMamba = "tests/goldens/training/mamba";
+
+// Batches of ragged sequences of random tokens.
+std::vector<TrainingBatch> RandomBatches(int count, int examples, uint32_t seed) {
+  std::mt19937 random(seed);
+  std::vector<TrainingBatch> batches(count);
+  for (TrainingBatch& batch : batches) {
+    for (int i = 0; i < examples; ++i) {
+      std::vector<int32_t>& tokens = batch.examples.emplace_back().sequences.emplace_back();
+      const int length = 2 + static_cast<int>(random() % 60);
+      for (int t = 0; t < length; ++t) tokens.push_back(static_cast<int32_t>(random() % 90));
+    }
+  }
+  return batches;
+}
+
+// All parameters, one after another.
+std::vector<float> ParametersOf(TrainableModel& model) {
+  std::vector<float> all;
+  for (const TrainableParameter& parameter : model.parameters().all()) {
+    all.insert(all.end(), parameter.data(), parameter.data() + parameter.elements());
+  }
+  return all;
+}
+
+double Distance(const std::vector<float>& a, const std::vector<float>& b) {
+  double difference = 0, norm = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    difference += std::pow(a[i] - b[i], 2);
+    norm += std::pow(b[i], 2);
+  }
+  return std::sqrt(difference / norm);
+}
+
+struct Trained {
+  std::vector<float> parameters;
+  RunLog log;
+  TrainingMemory memory;
+};
+
+TrainingOptions Options() {
+  TrainingOptions options;
+  options.learning_rate = 1e-3;
+  options.epochs = 2;
+  options.seed = 7;
+  options.max_gradient_norm = 0;
+  return options;
+}
+
+class TrainerTest : public ::testing::TestWithParam<const char*> {
+ protected:
+  static Trained Train(const TrainingOptions& options, int threads = 2,
+                       std::optional<float> dropout = 0.1f) {
+    return TrainOn(GetParam(), options, threads, dropout);
+  }
+  static Trained TrainOn(const std::string& directory, const TrainingOptions& options, int threads,
+                         std::optional<float> dropout) {
+    Executor executor(threads);
+    Ledger ledger;
+    const auto config = ReadModelConfig(directory);
+    const auto checkpoint = Checkpoint::Open(directory);
+    auto model = TrainableModel::Load(
+        *config, **checkpoint, {.arithmetic = options.arithmetic, .dropout = dropout}, ledger);
+    EXPECT_THAT(model, IsOk());
+    GivenBatches batches(RandomBatches(4, 6, 1));
+    const auto trainer = Trainer::Create(model->get(), &batches, options, {&executor, &ledger});
+    EXPECT_THAT(trainer, IsOk());
+    while (!(*trainer)->done()) EXPECT_THAT((*trainer)->Step(), IsOk());
+    return {ParametersOf(**model), (*trainer)->log(), (*trainer)->memory()};
+  }
+};
+
+TEST_P(TrainerTest, ResultsDoNotDependOnTheNumberOfThreads) {
+  const Trained one = Train(Options(), 1);
+  for (const int threads : {2, 3}) {
+    const Trained run = Train(Options(), threads);
+    EXPECT_EQ(run.parameters, one.parameters) << threads;
+    for (size_t i = 0; i < one.log.steps.size(); ++i) {
+      EXPECT_EQ(run.log.steps[i].loss, one.log.steps[i].loss);
+      EXPECT_EQ(run.log.steps[i].gradient_norm, one.log.steps[i].gradient_norm);
+    }
+  }
+}
+
+TEST_P(TrainerTest, RecomputingBlocksChangesNothingButMemory) {
+  TrainingOptions options = Options();
+  const Trained kept = Train(options);
+  options.gradient_checkpointing = true;
+  const Trained recomputed = Train(options);
+  EXPECT_EQ(recomputed.parameters, kept.parameters);
+}
+
+TEST_P(TrainerTest, UpdatingInTheBackwardPassChangesNothingButMemory) {
+  TrainingOptions options = Options();
+  for (const int64_t micro_batch : {0, 2}) {
+    options.micro_batch = micro_batch;
+    options.update_in_backward = false;
+    const Trained after = Train(options);
+    options.update_in_backward = true;
+    const Trained during = Train(options);
+    EXPECT_EQ(during.parameters, after.parameters) << micro_batch;
+    EXPECT_LT(during.memory.gradients, after.memory.gradients + 1);
+    EXPECT_FALSE(during.log.steps.back().gradient_norm.has_value());
+  }
+}
+
+TEST_P(TrainerTest, MicroBatchesGiveTheSameStepButForRounding) {
+  TrainingOptions options = Options();
+  options.optimizer = {.kind = OptimizerKind::kSgd, .momentum = 0.9, .groups = {}};
+  const Trained whole = Train(options, 2, 0.0f);
+  for (const int64_t micro_batch : {1, 2, 4, 5}) {
+    options.micro_batch = micro_batch;
+    const Trained split = Train(options, 2, 0.0f);
+    EXPECT_LE(Distance(split.parameters, whole.parameters), 1e-6) << micro_batch;
+    for (size_t i = 0; i < whole.log.steps.size(); ++i) {
+      EXPECT_NEAR(split.log.steps[i].loss, whole.log.steps[i].loss, 1e-5);
+      EXPECT_EQ(split.log.steps[i].tokens, whole.log.steps[i].tokens);
+    }
+  }
+}
+
+TEST_P(TrainerTest, Bf16ProductsStayCloseToFp32) {
+  TrainingOptions options = Options();
+  options.optimizer.kind = OptimizerKind::kSgd;
+  const Trained fp32 = Train(options, 2, 0.0f);
+  options.arithmetic = kernels::DType::kBF16;
+  const Trained bf16 = Train(options, 2, 0.0f);
+  EXPECT_NE(bf16.parameters, fp32.parameters);
+  EXPECT_LE(Distance(bf16.parameters, fp32.parameters), 1e-3);
+  EXPECT_NEAR(bf16.log.steps.back().loss, fp32.log.steps.back().loss, 0.02);
+}
+
+TEST_P(TrainerTest, ClippingScalesAllGradients) {
+  TrainingOptions options = Options();
+  options.optimizer = {.kind = OptimizerKind::kSgd, .momentum = 0, .weight_decay = 0, .groups = {}};
+  options.schedule = Schedule::kConstant;
+  options.max_steps = 1;
+  const Trained free = Train(options, 2, 0.0f);
+  const double norm = *free.log.steps[0].gradient_norm;
+  options.max_gradient_norm = norm / 4;
+  const Trained clipped = Train(options, 2, 0.0f);
+  options.max_gradient_norm = 0;
+  options.learning_rate /= 4;
+  const Trained slower = Train(options, 2, 0.0f);
+  EXPECT_LE(Distance(clipped.parameters, slower.parameters), 1e-6);
+  EXPECT_EQ(clipped.log.steps[0].gradient_norm, norm);
+}
+
+// The training forward pass has the values of inference.
+TEST_P(TrainerTest, LossesAreThoseOfTheInferenceModel) {
+  Executor executor(2);
+  Ledger ledger;
+  const auto inference = LoadModel(GetParam(), {}, {.executor = &executor, .ledger = &ledger});
+  ASSERT_THAT(inference, IsOk());
+  const auto config = ReadModelConfig(GetParam());
+  const auto checkpoint = Checkpoint::Open(GetParam());
+  const auto model = TrainableModel::Load(*config, **checkpoint, {}, ledger);
+  const std::vector<TrainingBatch> batches = RandomBatches(1, 5, 3);
+  double sum = 0;
+  int64_t count = 0;
+  for (const Example& example : batches[0].examples) {
+    const std::vector<int32_t>& tokens = example.sequences[0];
+    const auto state = (*inference)->NewState();
+    const engine::Run run{tokens, state->get(), LogitsOf::kAll};
+    const auto logits = (*inference)->Forward(std::span(&run, 1));
+    ASSERT_THAT(logits, IsOk());
+    for (size_t t = 0; t + 1 < tokens.size(); ++t) {
+      const float* row = logits->row(static_cast<int64_t>(t));
+      double normalizer = 0;
+      for (int64_t v = 0; v < logits->cols; ++v)
+        normalizer += std::exp(static_cast<double>(row[v]));
+      sum += std::log(normalizer) - row[tokens[t + 1]];
+      ++count;
+    }
+  }
+  GivenBatches given(batches);
+  TrainingOptions options = Options();
+  const auto trainer = Trainer::Create(model->get(), &given, options, {&executor, &ledger});
+  ASSERT_THAT((*trainer)->Evaluate(given), IsOk());
+  const EvaluationRecord& record = (*trainer)->log().evaluations.back();
+  EXPECT_EQ(record.targets, count);
+  EXPECT_NEAR(record.loss, sum / static_cast<double>(count), 1e-5);
+}
+
+TEST_P(TrainerTest, ALossThatIsNotFiniteNamesStepAndLayer) {
+  Executor executor(2);
+  Ledger ledger;
+  const auto config = ReadModelConfig(GetParam());
+  const auto checkpoint = Checkpoint::Open(GetParam());
+  const auto model = TrainableModel::Load(*config, **checkpoint, {}, ledger);
+  GivenBatches batches(RandomBatches(4, 6, 1));
+  const auto trainer = Trainer::Create(model->get(), &batches, Options(), {&executor, &ledger});
+  ASSERT_THAT((*trainer)->Step(), IsOk());
+  TrainableParameter& last = (*model)->parameters().all().back();
+  last.data()[0] = std::nanf("");
+  EXPECT_THAT((*trainer)->Step(), Fails(absl::StatusCode::kOutOfRange, "step 2"));
+  EXPECT_THAT((*trainer)->Step(), Fails(absl::StatusCode::kOutOfRange, last.name));
+  EXPECT_EQ((*trainer)->step(), 1);
+  EXPECT_THAT((*trainer)->Evaluate(batches), Fails(absl::StatusCode::kOutOfRange, "evaluation"));
+}
+
+TEST_P(TrainerTest, RefusesTokensAndSequencesThatTheModelDoesNotHave) {
+  Executor executor(2);
+  Ledger ledger;
+  const auto config = ReadModelConfig(GetParam());
+  const auto checkpoint = Checkpoint::Open(GetParam());
+  const auto model = TrainableModel::Load(*config, **checkpoint, {}, ledger);
+  const auto step = [&](std::vector<int32_t> tokens) {
+    std::vector<TrainingBatch> batches(1);
+    batches[0].examples.emplace_back().sequences.push_back(std::move(tokens));
+    GivenBatches given(batches);
+    const auto trainer = Trainer::Create(model->get(), &given, Options(), {&executor, &ledger});
+    return (*trainer)->Step();
+  };
+  EXPECT_THAT(step({1, 96, 2}), Fails(absl::StatusCode::kInvalidArgument, "96"));
+  EXPECT_THAT(step({1, -1, 2}), Fails(absl::StatusCode::kInvalidArgument, "-1"));
+  if (config->max_positions > 0) {
+    EXPECT_THAT(step(std::vector<int32_t>(config->max_positions + 1, 1)),
+                Fails(absl::StatusCode::kInvalidArgument, "positions"));
+  }
+}
+
+TEST_P(TrainerTest, MemoryIsBookedAndGivenBack) {
+  Executor executor(2);
+  Ledger ledger;
+  const auto config = ReadModelConfig(GetParam());
+  const auto checkpoint = Checkpoint::Open(GetParam());
+  {
+    const auto model = TrainableModel::Load(*config, **checkpoint, {}, ledger);
+    EXPECT_EQ(ledger.used(Purpose::kWeights), config->parameters * 4);
+    GivenBatches batches(RandomBatches(4, 6, 1));
+    const auto trainer = Trainer::Create(model->get(), &batches, Options(), {&executor, &ledger});
+    EXPECT_EQ(ledger.used(Purpose::kOptimizer), 0) << "moments are made by the first update";
+    ASSERT_THAT((*trainer)->Step(), IsOk());
+    EXPECT_EQ(ledger.used(Purpose::kOptimizer), config->parameters * 8);
+    EXPECT_EQ(ledger.used(Purpose::kActivations), (*trainer)->memory().activations);
+    EXPECT_GE((*trainer)->memory().gradients, config->parameters * 4);
+  }
+  EXPECT_EQ(ledger.used(), 0);
+}
+
+TEST_P(TrainerTest, TooLittleMemoryIsAnErrorBeforeAnythingChanges) {
+  Executor executor(2);
+  const auto config = ReadModelConfig(GetParam());
+  const auto checkpoint = Checkpoint::Open(GetParam());
+  Ledger ledger(config->parameters * 4 + (int64_t{1} << 20));  // not enough for a step
+  const auto model = TrainableModel::Load(*config, **checkpoint, {}, ledger);
+  ASSERT_THAT(model, IsOk());
+  const std::vector<float> before = ParametersOf(**model);
+  GivenBatches batches(RandomBatches(1, 64, 1));
+  const auto trainer = Trainer::Create(model->get(), &batches, Options(), {&executor, &ledger});
+  ASSERT_THAT(trainer, IsOk());
+  EXPECT_THAT((*trainer)->Step(), Fails(absl::StatusCode::kResourceExhausted, "bytes"));
+  EXPECT_EQ(ParametersOf(**model), before);
+}
+
+INSTANTIATE_TEST_SUITE_P(, TrainerTest, ::testing::Values(kGpt2, kMamba), [](const auto& model) {
+  return std::string(model.param).substr(std::string(model.param).rfind('/') + 1);
+});
+
+}  // namespace
+}  // namespace whipsnake::engine
