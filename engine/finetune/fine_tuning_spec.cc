@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string_view>
+#include <vector>
 
 #include "absl/strings/str_join.h"
 #include "engine/base/json_reader.h"
@@ -50,6 +51,18 @@ class SpecReader {
     Number number = 0;
     Read(key, number);
     value = number;
+  }
+  void Read(const char* key, std::vector<std::string>& values) {
+    names_.insert(key);
+    if (!reader_.Has(key)) return;
+    const auto elements = reader_[key].Elements();
+    reader_.Update(elements.status());
+    if (!elements.ok()) return;
+    for (const JsonView& element : *elements) {
+      const absl::StatusOr<std::string> text = element.Text();
+      reader_.Update(text.status());
+      if (text.ok()) values.push_back(*text);
+    }
   }
   // Reads a name that parse() knows.
   template <typename Value>
@@ -128,6 +141,7 @@ void ReadTraining(SpecReader& in, TrainingOptions& training) {
   in.Read("max_gradient_norm", training.max_gradient_norm);
   in.Read("update_in_backward", training.update_in_backward);
   in.Read("checkpointing", training.gradient_checkpointing);
+  in.Read("freeze", training.freeze);
   in.Read("precision", ParseFloatType, training.arithmetic);
   in.Read("dropout", training.dropout);
   int64_t seed = 0;

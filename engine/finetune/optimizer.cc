@@ -4,24 +4,13 @@
 #include <cmath>
 
 #include "engine/base/status.h"
+#include "engine/finetune/name_pattern.h"
 #include "kernels/optimizer/optimizer.h"
 
 namespace whipsnake::engine {
 namespace {
 
 constexpr std::string_view kOptimizerNames[] = {"adamw", "sgd"};
-
-// Whether `name` matches a pattern in which * stands for any text.
-bool Matches(std::string_view pattern, std::string_view name) {
-  const size_t star = pattern.find('*');
-  if (star == std::string_view::npos) return pattern == name;
-  if (!name.starts_with(pattern.substr(0, star))) return false;
-  const std::string_view rest = pattern.substr(star + 1);
-  for (size_t i = star; i <= name.size(); ++i) {
-    if (Matches(rest, name.substr(i))) return true;
-  }
-  return false;
-}
 
 absl::Status CheckRange(std::string_view field, double value, double low, double high) {
   if (value >= low && value <= high) return absl::OkStatus();
@@ -57,14 +46,7 @@ absl::StatusOr<Optimizer> Optimizer::Create(const OptimizerOptions& options,
   for (const ParameterGroup& group : options.groups) {
     RETURN_IF_ERROR(CheckRange("groups.lr_factor", group.learning_rate_factor, 0, 1e6));
     RETURN_IF_ERROR(CheckRange("groups.weight_decay", group.weight_decay.value_or(0), 0, 1));
-    const bool any = std::ranges::any_of(parameters.all(), [&](const TrainableParameter& p) {
-      return Matches(group.pattern, p.name);
-    });
-    if (any) continue;
-    return InvalidField(
-        "groups.pattern", Quoted(group.pattern),
-        absl::StrCat("a pattern that matches a tensor of the model, such as ",
-                     parameters.all().empty() ? "" : Quoted(parameters.all().back().name)));
+    RETURN_IF_ERROR(CheckMatchesAny("groups.pattern", group.pattern, parameters));
   }
   return Optimizer(options, ledger);
 }
@@ -76,7 +58,7 @@ Optimizer::Setting Optimizer::SettingOf(const TrainableParameter& parameter) con
     setting.learning_rate_factor = options_.crrelu_epsilon_factor;
   }
   for (const ParameterGroup& group : options_.groups) {
-    if (!Matches(group.pattern, parameter.name)) continue;
+    if (!MatchesPattern(group.pattern, parameter.name)) continue;
     setting.learning_rate_factor = group.learning_rate_factor;
     if (group.weight_decay) setting.weight_decay = *group.weight_decay;
   }

@@ -6,7 +6,9 @@
 #include <utility>
 
 #include "absl/memory/memory.h"
+#include "absl/strings/str_join.h"
 #include "engine/base/status.h"
+#include "engine/finetune/name_pattern.h"
 #include "engine/finetune/token_rows.h"
 #include "kernels/optimizer/optimizer.h"
 
@@ -65,6 +67,23 @@ std::optional<double> MarginOf(Task task, const Metrics& metrics) {
   return metrics.MeanMargin();
 }
 
+// Marks the parameters that the options freeze.
+absl::Status Freeze(const std::vector<std::string>& patterns, TrainableParameters& parameters) {
+  for (const std::string& pattern : patterns) {
+    RETURN_IF_ERROR(CheckMatchesAny("freeze", pattern, parameters));
+  }
+  bool any_trains = false;
+  for (TrainableParameter& parameter : parameters.all()) {
+    parameter.trains = std::ranges::none_of(patterns, [&](const std::string& pattern) {
+      return MatchesPattern(pattern, parameter.name);
+    });
+    any_trains |= parameter.trains;
+  }
+  if (any_trains) return absl::OkStatus();
+  return InvalidField("freeze", Quoted(absl::StrJoin(patterns, ", ")),
+                      "patterns that leave a tensor to train: these match all of them");
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(TrainableModel* model,
@@ -72,6 +91,7 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(TrainableModel* model,
                                                          const TrainingOptions& options,
                                                          const TrainingEnvironment& environment) {
   RETURN_IF_ERROR(Validate(options));
+  RETURN_IF_ERROR(Freeze(options.freeze, model->parameters()));
   ASSIGN_OR_RETURN(Optimizer optimizer,
                    Optimizer::Create(options.optimizer, model->parameters(), environment.ledger));
   ASSIGN_OR_RETURN(auto heap, TensorHeap::Create(environment.ledger, kHeapAddresses));

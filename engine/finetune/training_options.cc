@@ -82,6 +82,7 @@ nlohmann::json ToJson(const TrainingOptions& options) {
       {"update_in_backward", options.update_in_backward},
       {"checkpointing", options.gradient_checkpointing},
       {"precision", options.arithmetic == kernels::DType::kBF16 ? "bf16" : "fp32"},
+      {"freeze", options.freeze},
       {"seed", options.seed},
       {"evaluate_every", options.evaluate_every},
       {"patience", options.patience}};

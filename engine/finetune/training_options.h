@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "engine/finetune/data/task.h"
@@ -36,6 +38,9 @@ struct TrainingOptions {
   // whole model never exist at once. Their norm is then not known, so max_gradient_norm must be 0.
   bool update_in_backward = false;
   bool gradient_checkpointing = false;  // recomputes each block instead of keeping its activations
+
+  // Patterns (name_pattern.h) of the parameters that stay as they are.
+  std::vector<std::string> freeze;
 
   kernels::DType arithmetic = kernels::DType::kF32;  // of matrix products: kF32 or kBF16
   std::optional<float> dropout;  // of all dropout layers; unset: those of the model's config

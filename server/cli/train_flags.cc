@@ -87,6 +87,7 @@ void SetTexts(const TrainFlags& flags, json& settings) {
   SetIfGiven(settings, "optimizer", flags.optimizer);
   SetIfGiven(settings, "moments", flags.moments);
   SetIfGiven(settings, "precision", flags.precision);
+  if (!flags.freeze.empty()) settings["freeze"] = flags.freeze;
   if (flags.unpacked) settings["packed"] = false;
   if (flags.no_header) settings["header"] = false;
   if (flags.resume) settings["resume"] = true;
@@ -220,6 +221,13 @@ void AddOptimizer(Command command, TrainFlags& flags) {
                  "learning rate and perhaps a weight decay. Can be repeated; the last match counts")
       .Repeatable()
       .TypeName("PATTERN=FACTOR[,DECAY]")
+      .Heading(heading);
+  command
+      .AddOption("--freeze", flags.freeze,
+                 "Leaves the tensors whose names match a pattern with * as they are: "
+                 "\"transformer.w*\". Can be repeated")
+      .Repeatable()
+      .TypeName("PATTERN")
       .Heading(heading);
   command.AddOption("--label-smoothing", flags.label_smoothing, "(default: 0)")
       .TypeName("S")

@@ -22,6 +22,7 @@ struct TrainFlags {
   std::optional<double> weight_decay, beta1, beta2, adam_epsilon, momentum, crrelu_epsilon_factor;
   std::optional<int64_t> max_steps, batch, micro_batch, max_length, seed, evaluate_every, patience;
   std::optional<int64_t> checkpoint_every, keep_checkpoints;
+  std::vector<std::string> freeze;
   std::vector<std::string> groups;  // "PATTERN=FACTOR" or "PATTERN=FACTOR,DECAY"
   bool unpacked = false, no_header = false, resume = false;
   bool checkpointing = false, update_in_backward = false;

@@ -6,6 +6,7 @@
 
 #include "engine/finetune/fine_tuning_spec.h"
 #include "engine/finetune/learning_rate.h"
+#include "engine/finetune/name_pattern.h"
 #include "engine/finetune/optimizer.h"
 #include "tests/engine/base/support.h"
 
@@ -102,6 +103,19 @@ TEST_F(OptimizerTest, AnUpdateWithoutMemoryChangesNothing) {
   EXPECT_EQ(optimizer->step(parameter), 0);
 }
 
+TEST(NamePatternTest, StarsStandForAnyText) {
+  for (const char* pattern : {"a.b.c", "*", "a.*", "*.c", "a*c", "*b*", "a.b.c*", "**a**c**"}) {
+    EXPECT_TRUE(MatchesPattern(pattern, "a.b.c")) << pattern;
+  }
+  for (const char* pattern : {"", "a", "a.b", "b*", "*b", "a.b.c.d", "*d*", "a*d", "a.b.c*c"}) {
+    EXPECT_FALSE(MatchesPattern(pattern, "a.b.c")) << pattern;
+  }
+  EXPECT_TRUE(MatchesPattern("", ""));
+  std::string stars;
+  for (int i = 0; i < 1000; ++i) stars += "*a";
+  EXPECT_FALSE(MatchesPattern(stars + "b", std::string(2000, 'a')));
+}
+
 TEST(FineTuningSpecTest, ReadsWhatItWrites) {
   TrainingOptions options;
   options.task = Task::kDpo;
@@ -110,6 +124,7 @@ TEST(FineTuningSpecTest, ReadsWhatItWrites) {
   options.optimizer.moments_8bit = true;
   options.arithmetic = kernels::DType::kBF16;
   options.dropout = 0.25f;
+  options.freeze = {"*wte*"};
   options.seed = 12345;
   json object = ToJson(options);
   object["model"] = "m";

@@ -70,6 +70,15 @@ class TrainerTest : public ::testing::TestWithParam<const char*> {
                        std::optional<float> dropout = 0.1f) {
     return TrainOn(GetParam(), options, threads, dropout);
   }
+  static absl::Status TrainStatus(const TrainingOptions& options) {
+    Executor executor(1);
+    Ledger ledger;
+    const auto config = ReadModelConfig(GetParam());
+    const auto checkpoint = Checkpoint::Open(GetParam());
+    const auto model = TrainableModel::Load(*config, **checkpoint, {}, ledger);
+    GivenBatches batches(RandomBatches(1, 1, 1));
+    return Trainer::Create(model->get(), &batches, options, {&executor, &ledger}).status();
+  }
   static Trained TrainOn(const std::string& directory, const TrainingOptions& options, int threads,
                          std::optional<float> dropout) {
     Executor executor(threads);
@@ -161,6 +170,37 @@ TEST_P(TrainerTest, ClippingScalesAllGradients) {
   const Trained slower = Train(options, 2, 0.0f);
   EXPECT_LE(Distance(clipped.parameters, slower.parameters), 1e-6);
   EXPECT_EQ(clipped.log.steps[0].gradient_norm, norm);
+}
+
+TEST_P(TrainerTest, FrozenParametersStayAndTheOthersTrainAsBefore) {
+  TrainingOptions options = Options();
+  options.max_steps = 1;
+  const Trained all = Train(options);
+  for (const char* pattern : {"*.weight", "*.bias", "*.1.*", "*embeddings.weight", "*wpe.weight"}) {
+    options.freeze = {pattern};
+    Executor executor(2);
+    Ledger ledger;
+    const auto config = ReadModelConfig(GetParam());
+    const auto checkpoint = Checkpoint::Open(GetParam());
+    const auto model = TrainableModel::Load(*config, **checkpoint, {.dropout = 0.1f}, ledger);
+    const std::vector<float> before = ParametersOf(**model);
+    GivenBatches batches(RandomBatches(4, 6, 1));
+    const auto trainer = Trainer::Create(model->get(), &batches, options, {&executor, &ledger});
+    if (!trainer.ok()) {  // the pattern is of the other family
+      EXPECT_THAT(trainer, Fails(absl::StatusCode::kInvalidArgument, "freeze"));
+      continue;
+    }
+    ASSERT_THAT((*trainer)->Step(), IsOk());
+    size_t at = 0;
+    for (const TrainableParameter& parameter : (*model)->parameters().all()) {
+      const std::vector<float>& want = parameter.trains ? all.parameters : before;
+      EXPECT_EQ(std::memcmp(parameter.data(), want.data() + at, parameter.value.size()), 0)
+          << pattern << " " << parameter.name;
+      at += parameter.elements();
+    }
+  }
+  options.freeze = {"*"};
+  EXPECT_THAT(TrainStatus(options), Fails(absl::StatusCode::kInvalidArgument, "freeze"));
 }
 
 // The training forward pass has the values of inference.
