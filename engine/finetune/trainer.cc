@@ -181,7 +181,8 @@ absl::Status Trainer::ComputeGradients(std::vector<TrainingBatch> pieces, Metric
                                                           : StorePolicy::kKeep);
     TrainingPass pass = NewPass(&store);
     pass.gradients = &gradients_;
-    pass.dropout = true;
+    // DPO compares the policy's probabilities with those of the reference, which has no dropout.
+    pass.dropout = options_.task != Task::kDpo;
     pass.number = static_cast<uint64_t>(step() * options_.accumulation()) + i;
     RETURN_IF_ERROR(objective_->Run(
         pass, *model_, pieces[i], 1 / static_cast<double>(std::max<int64_t>(targets, 1)), metrics));

@@ -57,6 +57,11 @@ absl::Status CheckWidth(const char* key, int64_t width, const char* rotation) {
 
 absl::Status CheckMambaRecipe(const Recipe& recipe, const ModelConfig& config) {
   const auto& mamba = config.As<MambaConfig>();
+  if (mamba.labels > 0) {
+    return absl::InvalidArgumentError(
+        "architectures: a Mamba classifier seen, expected a language model, whose loss on held-out "
+        "text the choice of scales needs");
+  }
   if (recipe.output_rotation) {
     RETURN_IF_ERROR(CheckWidth("intermediate_size", mamba.intermediate_size, "output"));
   }
