@@ -369,7 +369,7 @@ TEST_F(TaskEvaluationTest, RefusesDataAndOptionsThatDoNotFit) {
   EXPECT_EQ(field(*OpenGolden("classification", Task::kClassification), {}), "labels");
   const auto bad = OpenRows({{{"text", "a"}}}, characters_, {.task = Task::kClassification});
   EXPECT_THAT(EvaluateTask(model, executor_, *bad, {}),
-              Fails(Code::kInvalidArgument, "1 of 1 row are bad"));
+              Fails(Code::kInvalidArgument, "1 of 1 row is bad"));
   const auto none = OpenRows({}, characters_, {.task = Task::kClassification});
   EXPECT_THAT(EvaluateTask(model, executor_, *none, {}), Fails(Code::kInvalidArgument, "no rows"));
 }
