@@ -2,9 +2,11 @@
 // be refused.
 #include "engine/finetune/trainer.h"
 
+#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <numeric>
+#include <thread>
 
 #include "engine/models/model.h"
 #include "tests/engine/finetune/training_fixture.h"
@@ -106,6 +108,38 @@ TEST_P(TrainerTest, ResultsDoNotDependOnTheNumberOfThreads) {
       EXPECT_EQ(run.log.steps[i].gradient_norm, one.log.steps[i].gradient_norm);
     }
   }
+}
+
+// More urgent units run between the layers of a training step, on the same team and workspace.
+TEST_P(TrainerTest, ResultsDoNotDependOnWhatIsServedBeside) {
+  const Trained alone = Train(Options());
+  Executor executor(2);
+  Ledger ledger;
+  const auto config = ReadModelConfig(GetParam());
+  const auto checkpoint = Checkpoint::Open(GetParam());
+  const auto model = TrainableModel::Load(*config, **checkpoint, {.dropout = 0.1f}, ledger);
+  const auto served = LoadModel(GetParam(), {}, {.executor = &executor, .ledger = &ledger});
+  GivenBatches batches(RandomBatches(4, 6, 1));
+  const auto trainer = Trainer::Create(model->get(), &batches, Options(), {&executor, &ledger});
+  std::atomic<bool> done{false};
+  std::atomic<int64_t> passes{0};
+  std::thread serving([&] {
+    const std::vector<int32_t> tokens(20, 3);
+    while (!done) {
+      const auto state = (*served)->NewState();
+      const engine::Run run{tokens, state->get(), LogitsOf::kLast};
+      EXPECT_THAT((*served)->Forward(std::span(&run, 1)), IsOk());
+      ++passes;
+    }
+  });
+  while (!(*trainer)->done()) {
+    const int64_t before = passes;
+    ASSERT_THAT((*trainer)->Step(), IsOk());
+    while (passes == before) std::this_thread::yield();
+  }
+  done = true;
+  serving.join();
+  EXPECT_EQ(ParametersOf(**model), alone.parameters);
 }
 
 TEST_P(TrainerTest, RecomputingBlocksChangesNothingButMemory) {
