@@ -15,8 +15,8 @@
 namespace whipsnake::engine {
 namespace {
 
-// The addresses of the heap; pages that are not used cost nothing.
-constexpr int64_t kHeapAddresses = int64_t{1} << 40;
+// The addresses of the heap if the ledger has no limit; pages that are not used cost nothing.
+constexpr int64_t kHeapAddresses = int64_t{1} << 38;
 
 using Clock = std::chrono::steady_clock;
 
@@ -94,7 +94,9 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(TrainableModel* model,
   RETURN_IF_ERROR(Freeze(options.freeze, model->parameters()));
   ASSIGN_OR_RETURN(Optimizer optimizer,
                    Optimizer::Create(options.optimizer, model->parameters(), environment.ledger));
-  ASSIGN_OR_RETURN(auto heap, TensorHeap::Create(environment.ledger, kHeapAddresses));
+  const int64_t limit = environment.ledger->limit();
+  ASSIGN_OR_RETURN(auto heap,
+                   TensorHeap::Create(environment.ledger, limit > 0 ? limit : kHeapAddresses));
   auto trainer = absl::WrapUnique(
       new Trainer(model, batches, options, environment, std::move(optimizer), std::move(heap)));
   RETURN_IF_ERROR(trainer->Resume({}));

@@ -11,8 +11,8 @@ namespace whipsnake::engine {
 namespace {
 
 constexpr int64_t kAlignment = 64;
-// Pages are reserved and released in steps of this size.
-constexpr int64_t kStep = int64_t{1} << 20;
+// Pages are reserved and released in steps of this size, that of a huge page.
+constexpr int64_t kStep = int64_t{2} << 20;
 
 int64_t RoundUp(int64_t bytes, int64_t multiple) {
   return (bytes + multiple - 1) / multiple * multiple;
@@ -41,21 +41,30 @@ void Tensor::SetClass(TensorClass tensor_class) {
 
 absl::StatusOr<std::unique_ptr<TensorHeap>> TensorHeap::Create(Ledger* ledger, int64_t limit) {
   limit = RoundUp(limit, kStep);
-  void* memory = mmap(nullptr, static_cast<size_t>(limit), PROT_READ | PROT_WRITE,
+  // Without access rights, the addresses do not count as memory, not even on a system that promises
+  // no more than it has.
+  const int64_t mapped = limit + kStep;
+  void* memory = mmap(nullptr, static_cast<size_t>(mapped), PROT_NONE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) {
     return absl::ResourceExhaustedError(
         absl::StrCat("the system has no ", limit, " bytes of addresses for training"));
   }
-  madvise(memory, static_cast<size_t>(limit), MADV_HUGEPAGE);  // where the system has such pages
   return std::unique_ptr<TensorHeap>(
-      new TensorHeap(ledger, static_cast<std::byte*>(memory), limit));
+      new TensorHeap(ledger, {static_cast<std::byte*>(memory), static_cast<size_t>(mapped)}));
 }
 
-TensorHeap::TensorHeap(Ledger* ledger, std::byte* memory, int64_t limit)
-    : ledger_(ledger), memory_(memory), limit_(limit), free_{{0, limit}} {}
+TensorHeap::TensorHeap(Ledger* ledger, std::span<std::byte> mapped)
+    : ledger_(ledger),
+      mapped_(mapped),
+      memory_(
+          reinterpret_cast<std::byte*>(RoundUp(reinterpret_cast<intptr_t>(mapped.data()), kStep))),
+      limit_(std::ssize(mapped) - kStep),
+      free_{{0, limit_}} {
+  madvise(memory_, static_cast<size_t>(limit_), MADV_HUGEPAGE);  // where the system has such pages
+}
 
-TensorHeap::~TensorHeap() { munmap(memory_, static_cast<size_t>(limit_)); }
+TensorHeap::~TensorHeap() { munmap(mapped_.data(), mapped_.size()); }
 
 absl::StatusOr<Tensor> TensorHeap::New(int64_t rows, int64_t cols) {
   const int64_t bytes =
@@ -106,6 +115,11 @@ absl::Status TensorHeap::Extend(int64_t end) {
   if (missing <= 0) return absl::OkStatus();
   ASSIGN_OR_RETURN(Reservation more,
                    ledger_->Reserve(missing, Purpose::kActivations, "the activations of training"));
+  std::byte* const first = memory_ + reservation_.bytes();
+  if (mprotect(first, static_cast<size_t>(missing), PROT_READ | PROT_WRITE) != 0) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the system has no ", missing, " bytes more for training"));
+  }
   if (reservation_.bytes() == 0) {
     reservation_ = std::move(more);
   } else {
@@ -118,7 +132,9 @@ void TensorHeap::Trim() {
   const auto& [offset, size] = *free_.rbegin();
   const int64_t used = offset + size == limit_ ? RoundUp(offset, kStep) : limit_;
   if (used >= reservation_.bytes()) return;
-  madvise(memory_ + used, static_cast<size_t>(reservation_.bytes() - used), MADV_DONTNEED);
+  const auto unused = static_cast<size_t>(reservation_.bytes() - used);
+  madvise(memory_ + used, unused, MADV_DONTNEED);
+  mprotect(memory_ + used, unused, PROT_NONE);
   reservation_.ShrinkTo(used);
 }
 

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <span>
 #include <string_view>
 #include <utility>
 
@@ -112,14 +113,15 @@ class TensorHeap {
     int64_t bytes = 0, peak = 0;
   };
 
-  TensorHeap(Ledger* ledger, std::byte* memory, int64_t limit);
+  TensorHeap(Ledger* ledger, std::span<std::byte> mapped);
   void Free(int64_t offset, int64_t bytes);
   void Add(TensorClass tensor_class, int64_t bytes);
-  // Reserves the pages below `end`.
+  // Reserves the pages below `end` and makes them accessible.
   absl::Status Extend(int64_t end);
 
   Ledger* const ledger_;
-  std::byte* const memory_;
+  const std::span<std::byte> mapped_;
+  std::byte* const memory_;  // of which the first limit_ bytes are the heap, from a huge page on
   const int64_t limit_;
   std::map<int64_t, int64_t> free_;  // from offset to size; neighbours are merged
   Reservation reservation_;

@@ -95,7 +95,7 @@ TEST_F(TensorHeapTest, IsBookedInTheLedgerAndGivesBackWhatIsFree) {
 TEST_F(TensorHeapTest, RefusesWhatTheLedgerOrTheAddressesDoNotHave) {
   EXPECT_THAT(heap_->New(65, static_cast<int64_t>(kMiB) / 4),
               Fails(absl::StatusCode::kResourceExhausted, "smaller batch"));
-  Ledger small(kMiB);
+  Ledger small(2 * kMiB);
   const auto heap = TensorHeap::Create(&small, 64 * kMiB);
   EXPECT_THAT((*heap)->New(1, static_cast<int64_t>(kMiB)),
               Fails(absl::StatusCode::kResourceExhausted, "training"));
