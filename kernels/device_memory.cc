@@ -4,20 +4,19 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/cpu/host_memory.h"
 #include "kernels/cuda/device.h"
 
 namespace whipsnake::kernels {
 namespace {
 
 absl::StatusOr<std::byte*> AllocateOnHost(int64_t bytes) {
-  constexpr auto kAlignment = static_cast<size_t>(DeviceMemory::kAlignment);
-  const size_t rounded = (static_cast<size_t>(bytes) + kAlignment - 1) / kAlignment * kAlignment;
-  auto* data = static_cast<std::byte*>(std::aligned_alloc(kAlignment, rounded));
+  std::byte* const data = AllocateHostMemory(bytes);
   if (data == nullptr) {
     return absl::ResourceExhaustedError(
         absl::StrCat("the system has no ", bytes, " bytes of memory"));
   }
-  std::memset(data, 0, rounded);
+  std::memset(data, 0, static_cast<size_t>(bytes));
   return data;
 }
 

@@ -21,7 +21,7 @@ void Scratch::Grow(int64_t bytes) {
   memory_.reset();  // frees the old memory before allocating the new
   Count(-capacity_);
   capacity_ = 0;
-  memory_ = hwy::AllocateAligned<uint8_t>(bytes);
+  memory_.reset(AllocateHostMemory(bytes));
   if (memory_ == nullptr) throw std::bad_alloc();
   Count(bytes);
   capacity_ = bytes;

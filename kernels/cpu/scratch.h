@@ -4,8 +4,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 
-#include "hwy/aligned_allocator.h"
+#include "kernels/cpu/host_memory.h"
 
 namespace whipsnake::kernels {
 
@@ -37,7 +38,7 @@ class Scratch {
   void Grow(int64_t bytes);
   static void Count(int64_t bytes);
 
-  hwy::AlignedFreeUniquePtr<uint8_t[]> memory_;
+  std::unique_ptr<std::byte, FreeHostMemory> memory_;
   int64_t capacity_ = 0;
 };
 

@@ -1,6 +1,9 @@
 #include <algorithm>
 #include <atomic>
+#include <iterator>
+#include <vector>
 
+#include "hwy/cache_control.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/workspace.h"
 #include "kernels/product/packed_operand.h"
@@ -10,26 +13,52 @@
 namespace whipsnake::kernels {
 namespace {
 
-// Slabs of both operands are packed and then multiplied (Goto and van de Geijn, "Anatomy of
-// High-Performance Matrix Multiplication", 2008). A slab has up to this many lines and, of each,
-// tiles: 12 MiB. Sums of slabs with consecutive terms are added up in c.
-constexpr int64_t kSlabLines = 4096;
+// One operand, the panel, is packed first, and all threads read it from the caches that they share.
+// The other is packed in blocks of lines, each by the thread that multiplies it, so that the block
+// stays in that thread's second-level cache while the strips of the panel pass by (Goto and van de
+// Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008). The panel is the operand with
+// fewer lines, because its packed form is the one that may go to memory and back.
+//
+// Both are packed in slabs of up to kSlabTiles tiles of each line. The sums of slabs with
+// consecutive terms are added up in c, whose part of a block stays in the cache, too.
 constexpr int64_t kSlabTiles = 48;
+constexpr int64_t kBlockLines = 256;
+constexpr int64_t kPanelLines = 4096;
+constexpr int64_t kBlockWords = kBlockLines * kSlabTiles * kTile;
+constexpr int64_t kPanelWords = kPanelLines * kSlabTiles * kTile;  // of all slabs: 12 MiB
 
-// One thread multiplies a block of lines of each slab at a time. The block of b stays in the
-// second-level cache while the strips of a pass by.
-constexpr int64_t kBlockM = 128;
-constexpr int64_t kMaxBlockN = 512;
-constexpr int64_t kBlockBytes = 768 << 10;
+// A matrix of sums of this size leaves the caches before its reader comes.
+constexpr int64_t kStreamedSums = int64_t{1} << 20;
 
 constexpr int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
+constexpr int64_t RoundUp(int64_t a, int64_t multiple) { return CeilDiv(a, multiple) * multiple; }
 
-// Lines of an operand, packed. All strips have the same number of tiles.
+// An operand and the form in which a product takes it.
+struct Factor {
+  OperandLines operand;
+  WordFormat format;
+  TileOrder order;
+
+  int64_t TermsOfTile() const { return kTile * TermsOfWord(format); }
+  int64_t TermsOfSlab() const { return kSlabTiles * TermsOfTile(); }
+};
+
+struct Plan {
+  const StripProduct& product;
+  Factor blocked, panelled;
+  bool blocks_of_rows;  // whether the lines of blocks are rows of c
+  SumsTarget target;
+};
+
+// Lines of an operand and up to kSlabTiles tiles of each, packed.
 struct Slab {
-  int64_t lines, tiles;
+  int64_t line, lines;
+  int64_t term, tiles;
   uint32_t* words;
 
-  uint32_t* Strip(int64_t line) const { return words + line * tiles * kTile; }
+  uint32_t* Strip(int64_t index) const { return words + index * kStrip * tiles * kTile; }
+  int64_t strips() const { return CeilDiv(lines, kStrip); }
+  int64_t words_of_strips() const { return strips() * kStrip * tiles * kTile; }
 };
 
 // Calls work(unit) for the units that no thread has taken yet.
@@ -38,63 +67,88 @@ void TakeUnits(std::atomic<int64_t>& next, int64_t units, const Work& work) {
   for (int64_t unit; (unit = next.fetch_add(1, std::memory_order_relaxed)) < units;) work(unit);
 }
 
-// Packs the lines and terms of `operand` that begin with `line` and `term`, in the order in which
-// they lie in memory: strip by strip or, if terms are rows, tile by tile.
-void Pack(const Context& context, const OperandLines& operand, int64_t line, int64_t term,
-          WordFormat format, TileOrder order, const Slab& slab) {
-  const int64_t strips = CeilDiv(slab.lines, kStrip);
+// Packs a slab in the order in which its terms lie in memory: strip by strip or, if terms are rows,
+// tile by tile.
+void Pack(const Context& context, const Factor& factor, const Slab& slab) {
   const auto pack = [&](int64_t strip, int64_t tile, int64_t tiles) {
-    PackTiles(operand, line + strip * kStrip, term + tile * kTile * TermsOfWord(format), tiles,
-              format, order, slab.Strip(strip * kStrip) + tile * kStrip * kTile);
+    PackTiles(factor.operand, slab.line + strip * kStrip, slab.term + tile * factor.TermsOfTile(),
+              tiles, factor.format, factor.order, slab.Strip(strip) + tile * kStrip * kTile);
   };
   std::atomic<int64_t> next{0};
   ForEachShare(context, [&](const Context&, int64_t) {
-    if (operand.contiguous) {
-      TakeUnits(next, strips, [&](int64_t strip) { pack(strip, 0, slab.tiles); });
+    if (factor.operand.contiguous) {
+      TakeUnits(next, slab.strips(), [&](int64_t strip) { pack(strip, 0, slab.tiles); });
     } else {
       TakeUnits(next, slab.tiles, [&](int64_t tile) {
-        for (int64_t strip = 0; strip < strips; ++strip) pack(strip, tile, 1);
+        for (int64_t strip = 0; strip < slab.strips(); ++strip) pack(strip, tile, 1);
       });
     }
   });
 }
 
-// Returns the number of lines of a block of b.
-int64_t BlockN(int64_t tiles) {
-  const int64_t bytes_of_strip = std::max<int64_t>(tiles, 1) * 2 * kTileSize * sizeof(uint32_t);
-  return std::min(kBlockBytes / bytes_of_strip * kStrip, kMaxBlockN);
+// Packs the slabs of the lines [line, line + lines) that begin with `term`, as many as fit in
+// kPanelWords words, but at least one, which may have no tiles.
+std::vector<Slab> PackPanel(const Context& context, const Factor& factor, int64_t line,
+                            int64_t lines, int64_t term, uint32_t* words) {
+  std::vector<Slab> panel;
+  const int64_t max_slabs = kPanelLines / RoundUp(lines, kStrip);
+  do {
+    const int64_t tiles = CeilDiv(factor.operand.terms - term, factor.TermsOfTile());
+    panel.push_back({line, lines, term, std::min(tiles, kSlabTiles), words});
+    Pack(context, factor, panel.back());
+    words += panel.back().words_of_strips();
+    term += factor.TermsOfSlab();
+  } while (term < factor.operand.terms && std::ssize(panel) < max_slabs);
+  return panel;
 }
 
-// Multiplies the lines [begin_m, end_m) of a with the lines [begin_n, end_n) of b.
-void MultiplyBlock(const StripProduct& product, const Slab& a, const Slab& b, int64_t begin_m,
-                   int64_t end_m, int64_t begin_n, int64_t end_n, const SumsTarget& target) {
+// Multiplies strip i of a with strip j of b.
+void MultiplyStrips(const StripProduct& product, const Slab& a, int64_t i, const Slab& b, int64_t j,
+                    const Ahead& ahead, const SumsTarget& target) {
   alignas(64) float sums[kStrip * kStrip];
-  for (int64_t m = begin_m; m < end_m; m += kStrip) {
-    for (int64_t n = begin_n; n < end_n; n += kStrip) {
-      const SumsTarget part =
-          target.Part(m, std::min(kStrip, end_m - m), n, std::min(kStrip, end_n - n));
-      // Each of the first eight products of strips prefetches an eighth of the next strip of a.
-      const uint32_t* const next_of_a = a.Strip(m + kStrip) + (n - begin_n) * a.tiles * 2;
-      product.multiply(a.Strip(m), b.Strip(n), a.tiles, {next_of_a, part.c.data, part.c.stride},
-                       sums);
-      WriteSums(sums, part);
+  const int64_t m = i * kStrip, n = j * kStrip;
+  product.multiply(a.Strip(i), b.Strip(j), a.tiles, ahead, sums);
+  WriteSums(sums, target.Part(a.line + m, std::min(kStrip, a.lines - m), b.line + n,
+                              std::min(kStrip, b.lines - n)));
+}
+
+// Multiplies a block with the slab of the panel that has the same terms.
+void MultiplySlabs(const Plan& plan, const Slab& block, const Slab& panel) {
+  SumsTarget target = plan.target;
+  if (panel.term > 0) target = {target.c, nullptr, true};
+  for (int64_t p = 0; p < panel.strips(); ++p) {
+    for (int64_t q = 0; q < block.strips(); ++q) {
+      // Each product prefetches an eighth of the next strip of the panel: a block has eight strips.
+      const Ahead ahead{panel.Strip(p + 1) + q * panel.tiles * kStrip * kTile / 8};
+      if (plan.blocks_of_rows) {
+        MultiplyStrips(plan.product, block, q, panel, p, ahead, target);
+      } else {
+        MultiplyStrips(plan.product, panel, p, block, q, ahead, target);
+      }
     }
   }
 }
 
-void MultiplySlabs(const Context& context, const StripProduct& product, const Slab& a,
-                   const Slab& b, const SumsTarget& target) {
-  const int64_t block_n = BlockN(b.tiles);
-  const int64_t blocks_m = CeilDiv(a.lines, kBlockM), blocks_n = CeilDiv(b.lines, block_n);
+// Multiplies all blocks with a panel. `words` has room for a block of each thread.
+void MultiplyPanel(const Context& context, const Plan& plan, const std::vector<Slab>& panel,
+                   uint32_t* words) {
+  const int64_t lines = plan.blocked.operand.lines;
+  const int64_t units = RoundUp(CeilDiv(lines, kBlockLines), Threads(context));
+  const int64_t block_lines = RoundUp(CeilDiv(lines, units), kStrip);
   std::atomic<int64_t> next{0};
-  ForEachShare(context, [&](const Context&, int64_t) {
-    product.begin();
-    TakeUnits(next, blocks_m * blocks_n, [&](int64_t block) {
-      const int64_t m = block % blocks_m * kBlockM, n = block / blocks_m * block_n;
-      MultiplyBlock(product, a, b, m, std::min(m + kBlockM, a.lines), n,
-                    std::min(n + block_n, b.lines), target);
+  ForEachShare(context, [&](const Context& own, int64_t share) {
+    plan.product.begin();
+    TakeUnits(next, CeilDiv(lines, block_lines), [&](int64_t unit) {
+      const int64_t line = unit * block_lines;
+      for (const Slab& slab : panel) {
+        const Slab block{line, std::min(block_lines, lines - line), slab.term, slab.tiles,
+                         words + share * kBlockWords};
+        Pack(own, plan.blocked, block);
+        MultiplySlabs(plan, block, slab);
+      }
     });
-    product.end();
+    plan.product.end();
+    hwy::FlushStream();
   });
 }
 
@@ -103,35 +157,26 @@ void MultiplySlabs(const Context& context, const StripProduct& product, const Sl
 void Product(const Context& context, DType arithmetic, const ProductOperands& operands) {
   if (operands.c.empty()) return;
   const StripProduct& product = BestStripProduct(arithmetic);
-  const OperandLines a = RowsOf(operands.a), b = ColumnsOf(operands.b);
-  const int64_t terms_of_tile = kTile * TermsOfWord(product.format);
-  const int64_t terms_of_slab = kSlabTiles * terms_of_tile;
-  const auto slab_lines = [](const OperandLines& operand, int64_t line) {
-    return std::min(kSlabLines, operand.lines - line);
-  };
+  const Factor a{RowsOf(operands.a), product.format, product.order_of_a};
+  const Factor b{ColumnsOf(operands.b), product.format, TileOrder::kWordMajor};
+  const int64_t terms = a.operand.terms, sums = operands.c.rows * operands.c.cols;
+  const bool once = !operands.accumulate && terms <= a.TermsOfSlab();
+  const SumsTarget target{operands.c, operands.bias, operands.accumulate,
+                          once && sums >= kStreamedSums};
+  const Plan plan = a.operand.lines >= b.operand.lines ? Plan{product, a, b, true, target}
+                                                       : Plan{product, b, a, false, target};
+  const int64_t lines = plan.panelled.operand.lines;
   OperationScratch scratch(context);
-  const auto room = [=](const OperandLines& operand) {
-    return CeilDiv(slab_lines(operand, 0), kStrip) * kStrip * kTile * kSlabTiles;
-  };
-  uint32_t* const words_of_a = scratch.Get<uint32_t>(room(a) + room(b));
-  uint32_t* const words_of_b = words_of_a + room(a);
-  SumsTarget target{operands.c, operands.bias, operands.accumulate};
-  int64_t term = 0;
-  do {
-    const int64_t tiles = CeilDiv(std::min(terms_of_slab, a.terms - term), terms_of_tile);
-    for (int64_t n = 0; n < b.lines; n += kSlabLines) {
-      const Slab slab_b{slab_lines(b, n), tiles, words_of_b};
-      Pack(context, b, n, term, product.format, TileOrder::kWordMajor, slab_b);
-      for (int64_t m = 0; m < a.lines; m += kSlabLines) {
-        const Slab slab_a{slab_lines(a, m), tiles, words_of_a};
-        Pack(context, a, m, term, product.format, product.order_of_a, slab_a);
-        MultiplySlabs(context, product, slab_a, slab_b,
-                      target.Part(m, slab_a.lines, n, slab_b.lines));
-      }
-    }
-    target = {operands.c, nullptr, true};
-    term += terms_of_slab;
-  } while (term < a.terms);
+  uint32_t* const words = scratch.Get<uint32_t>(kPanelWords + Threads(context) * kBlockWords);
+  for (int64_t line = 0; line < lines; line += kPanelLines) {
+    int64_t term = 0;
+    do {
+      const std::vector<Slab> panel =
+          PackPanel(context, plan.panelled, line, std::min(kPanelLines, lines - line), term, words);
+      MultiplyPanel(context, plan, panel, words + kPanelWords);
+      term = panel.back().term + a.TermsOfSlab();
+    } while (term < terms);
+  }
 }
 
 }  // namespace whipsnake::kernels

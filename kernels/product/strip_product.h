@@ -2,7 +2,6 @@
 #ifndef WHIPSNAKE_KERNELS_PRODUCT_STRIP_PRODUCT_H_
 #define WHIPSNAKE_KERNELS_PRODUCT_STRIP_PRODUCT_H_
 
-#include <algorithm>
 #include <cstdint>
 
 #include "kernels/dtype.h"
@@ -11,21 +10,15 @@
 
 namespace whipsnake::kernels {
 
-// What a product of strips prefetches while it computes, because a later one would have to wait for
-// it. The pointers may be past the end of an array.
+// What a product of strips prefetches into the second-level cache while it computes: words of a
+// strip that is read later. May be past the end of an array.
 struct Ahead {
-  const uint32_t* words;  // of a strip, read later
-  const float* c;         // kStrip rows of kStrip floats, written next
-  int64_t stride;         // between the rows
+  const uint32_t* words;
 
-  // Called for every pair of tiles. Prefetches four cache lines of words and a row of c.
+  // Called for every pair of tiles. Prefetches four cache lines.
   void Prefetch(int64_t tile) const {
     constexpr int64_t kLine = 16;
     for (int64_t i = 0; i < 4; ++i) __builtin_prefetch(words + (4 * tile + i) * kLine, 0, 2);
-    const float* const row = c + std::min(tile, kStrip - 1) * stride;
-    __builtin_prefetch(row, 1);
-    __builtin_prefetch(row + kLine, 1);
-    __builtin_prefetch(row + kStrip - 1, 1);
   }
 };
 
@@ -43,14 +36,18 @@ struct StripProduct {
   void (*end)();
 };
 
-// Where sums go: c = bias + sums, c = sums if bias is null, or c += sums.
+// Where sums go: c = bias + sums, c = sums if bias is null, or c += sums. With `stream`, they go to
+// memory and not into the caches, where the system would first have to read what they replace; a
+// thread then calls hwy::FlushStream() after its last sums.
 struct SumsTarget {
   MatrixView<float> c;
   const float* bias = nullptr;
   bool accumulate = false;
+  bool stream = false;
 
   SumsTarget Part(int64_t m, int64_t rows, int64_t n, int64_t cols) const {
-    return {c.Rows(m, rows).Columns(n, cols), bias != nullptr ? bias + n : nullptr, accumulate};
+    return {c.Rows(m, rows).Columns(n, cols), bias != nullptr ? bias + n : nullptr, accumulate,
+            stream};
   }
 };
 

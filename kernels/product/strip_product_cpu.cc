@@ -1,4 +1,4 @@
-#include <algorithm>
+#include <type_traits>
 
 #include "kernels/product/amx.h"
 #include "kernels/product/strip_product.h"
@@ -68,11 +68,27 @@ void MultiplyStrips(const float* a, const float* b, int64_t tiles, const Ahead& 
   }
 }
 
-// c[n] = start[n] + sums[n]; start may be c.
-void AddSums(const float* sums, const float* start, int64_t cols, float* c) {
+// c[n] = start[n] + sums[n], or sums[n] if start is null; start may be c.
+void WriteRow(const float* sums, const float* start, int64_t cols, bool stream, float* c) {
+  const Floats d;
+  const bool aligned = reinterpret_cast<uintptr_t>(c) % (kLanes * sizeof(float)) == 0;
   ForEachVector(0, cols, [=](int64_t n, auto part) HWY_ATTR {
-    part.Store(hn::Add(part.Load(start + n), part.Load(sums + n)), c + n);
+    FloatVec sum = part.Load(sums + n);
+    if (start != nullptr) sum = hn::Add(part.Load(start + n), sum);
+    if (stream && aligned && std::is_same_v<decltype(part), FullVector>) {
+      hn::Stream(sum, d, c + n);
+    } else {
+      part.Store(sum, c + n);
+    }
   });
+}
+
+void WriteRows(const float* sums, const SumsTarget& target) {
+  const MatrixView<float>& c = target.c;
+  for (int64_t m = 0; m < c.rows; ++m) {
+    WriteRow(sums + m * kStrip, target.accumulate ? c.row(m) : target.bias, c.cols, target.stream,
+             c.row(m));
+  }
 }
 
 }  // namespace whipsnake::kernels::HWY_NAMESPACE
@@ -83,7 +99,7 @@ namespace whipsnake::kernels {
 namespace {
 
 HWY_EXPORT(MultiplyStrips);
-HWY_EXPORT(AddSums);
+HWY_EXPORT(WriteRows);
 
 void MultiplyFloats(const uint32_t* a, const uint32_t* b, int64_t tiles, const Ahead& ahead,
                     float* sums) {
@@ -101,15 +117,7 @@ constexpr StripProduct kRoundedProduct{WordFormat::kRoundedFloats, TileOrder::kW
 }  // namespace
 
 void WriteSums(const float* sums, const SumsTarget& target) {
-  const MatrixView<float>& c = target.c;
-  for (int64_t m = 0; m < c.rows; ++m) {
-    const float* const start = target.accumulate ? c.row(m) : target.bias;
-    if (start == nullptr) {
-      std::copy_n(sums + m * kStrip, c.cols, c.row(m));
-    } else {
-      HWY_DYNAMIC_DISPATCH(AddSums)(sums + m * kStrip, start, c.cols, c.row(m));
-    }
-  }
+  HWY_DYNAMIC_DISPATCH(WriteRows)(sums, target);
 }
 
 const StripProduct& BestStripProduct(DType arithmetic) {

@@ -119,12 +119,29 @@ TEST(ProductTest, EqualsReferenceForManyTermsAndBlocks) {
   }
 }
 
-// More lines than are packed at a time.
-TEST(ProductTest, EqualsReferenceForManyRowsAndColumns) {
+// More lines of one operand, or more terms, than are packed at a time.
+TEST(ProductTest, EqualsReferenceForManyRowsColumnsAndTerms) {
   Random random(3);
   for (const bool accumulate : {false, true}) {
     ExpectEqualsReference(4200, 3, 40, {true, false, accumulate, false}, random);
     ExpectEqualsReference(3, 4200, 40, {false, true, accumulate, !accumulate}, random);
+    ExpectEqualsReference(2, 3, 200000, {false, true, accumulate, !accumulate}, random);
+  }
+}
+
+// More lines of both operands than are packed at a time, and sums that bypass the caches. A sum of
+// one term is exact.
+TEST(ProductTest, ManyRowsTimesManyColumns) {
+  Random random(11);
+  constexpr int64_t kRows = 4100, kCols = 4144;
+  const TestMatrix a(kRows, 1, random, -1, 1), b(1, kCols, random, -1, 1);
+  std::vector<float> c(kRows * kCols);
+  Product(TestContext(), DType::kF32,
+          {.a = a.view(), .b = b.view(), .c = {c.data(), kRows, kCols}});
+  for (int64_t m = 0; m < kRows; ++m) {
+    for (int64_t n = 0; n < kCols; ++n) {
+      if (c[m * kCols + n] != a.at(m, 0) * b.at(0, n)) FAIL() << m << " " << n;
+    }
   }
 }
 
