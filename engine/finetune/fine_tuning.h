@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -61,6 +62,8 @@ class FineTuning {
   absl::StatusOr<std::unique_ptr<Dataset>> OpenData(const std::string& file, const Labels& labels,
                                                     std::string_view stage);
   absl::Status OpenDataFiles();
+  // All settings that decide the result but the files.
+  nlohmann::json Settings() const;
   absl::StatusOr<RunIdentity> Identity(const Checkpoint& checkpoint) const;
   absl::Status MakeTrainer();
   absl::Status RestoreOrBegin();

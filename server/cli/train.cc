@@ -44,7 +44,8 @@ class TrainingDisplay : public engine::TrainingObserver {
   absl::Status OnStage(std::string_view stage, double fraction) override {
     progress_.SetWhat(stage);
     progress_.Set(fraction);
-    return Interrupted();
+    return interrupted_ ? absl::CancelledError("interrupted before the first step; nothing is lost")
+                        : absl::OkStatus();
   }
   absl::Status OnStep(const engine::Trainer& trainer) override {
     const engine::StepRecord& record = trainer.log().steps.back();
@@ -60,7 +61,7 @@ class TrainingDisplay : public engine::TrainingObserver {
     } else {
       steps_.emplace("Training");
     }
-    return Interrupted();
+    return interrupted_ ? absl::CancelledError("interrupted") : absl::OkStatus();
   }
   void OnEvaluation(const engine::EvaluationRecord& record) override {
     if (output_.json()) return Event("evaluation", engine::ToJson(record));
@@ -79,9 +80,6 @@ class TrainingDisplay : public engine::TrainingObserver {
   }
 
  private:
-  absl::Status Interrupted() const {
-    return interrupted_ ? absl::CancelledError("interrupted") : absl::OkStatus();
-  }
   void Event(const char* name, const nlohmann::json& fields) const {
     Json object = {{"event", name}};
     for (const auto& [key, value] : fields.items()) object[key] = value;
@@ -105,12 +103,24 @@ void PrintData(const engine::FineTuning& job, const Output& output) {
   if (evaluation != nullptr) std::cout << "\n" << engine::ToText(*evaluation);
 }
 
-// The report without what the run's directory has in full.
+// The report without what the run's directory has in full, and where the result or, of a cancelled
+// run, the checkpoint is.
 Json Summary(const engine::RunReport& report, const engine::FineTuningSpec& spec) {
   Json summary = engine::ToJson(report);
   for (const char* key : {"log", "data", "options"}) summary.erase(key);
-  summary["path"] = spec.out;
+  const bool cancelled = report.ended == engine::RunEnd::kCancelled;
+  summary[cancelled ? "checkpoints" : "path"] = cancelled ? spec.checkpoint_directory() : spec.out;
   return summary;
+}
+
+// What the new model is for.
+std::string NextCommand(const engine::FineTuningSpec& spec) {
+  const engine::Task task = spec.training.task;
+  if (task == engine::Task::kClassification || task == engine::Task::kRegression) {
+    return absl::StrFormat("Test it: whipsnake evaluate --model %s --task %s --data FILE", spec.out,
+                           std::string(engine::Name(task)));
+  }
+  return absl::StrFormat("Serve it: whipsnake serve --model tuned=%s", spec.out);
 }
 
 void PrintResult(const engine::RunReport& report, const engine::FineTuningSpec& spec,
@@ -123,30 +133,35 @@ void PrintResult(const engine::RunReport& report, const engine::FineTuningSpec& 
               << "; the same command with --resume goes on from there.\n";
     return;
   }
-  std::cout << absl::StrFormat(
-      "Wrote %s, with the report training.html. Serve it: whipsnake serve --model tuned=%s\n",
-      spec.out, spec.out);
+  std::cout << "Wrote " << spec.out << ", with the report training.html. " << NextCommand(spec)
+            << "\n";
 }
 
-absl::StatusOr<int> Train(const TrainCommandFlags& flags, const Output& output) {
-  ASSIGN_OR_RETURN(const engine::FineTuningSpec spec, MakeSpec(flags.settings));
-  std::atomic<bool> interrupted{false};
-  const OnInterrupt on_interrupt([&] { interrupted = true; });
+absl::StatusOr<int> RunJob(const TrainCommandFlags& flags, const engine::FineTuningSpec& spec,
+                           const std::atomic<bool>& interrupted, const Output& output) {
   engine::Executor executor(flags.threads);
   engine::Ledger ledger(engine::DetectResources().memory_bytes);
   TrainingDisplay display(output, interrupted);
   ASSIGN_OR_RETURN(const auto job, engine::FineTuning::Prepare(
                                        spec, {.executor = &executor, .ledger = &ledger}, &display));
-  if (flags.validate_only) {
-    PrintData(*job, output);
-    RETURN_IF_ERROR(job->CheckData());
-    return 0;
-  }
+  PrintData(*job, output);
   RETURN_IF_ERROR(job->CheckData());
-  if (!output.json()) PrintData(*job, output);
+  if (flags.validate_only) return 0;
   ASSIGN_OR_RETURN(engine::RunReport report, job->Run());
   PrintResult(report, spec, output);
   return report.ended == engine::RunEnd::kCancelled ? kInterrupted : 0;
+}
+
+absl::StatusOr<int> Train(const TrainCommandFlags& flags, const Output& output) {
+  ASSIGN_OR_RETURN(engine::FineTuningSpec spec, MakeSpec(flags.settings));
+  spec.version = Version();
+  if (!flags.validate_only) RETURN_IF_ERROR(engine::CheckOut(spec));
+  std::atomic<bool> interrupted{false};
+  const OnInterrupt on_interrupt([&] { interrupted = true; });
+  const absl::StatusOr<int> code = RunJob(flags, spec, interrupted, output);
+  if (!absl::IsCancelled(code.status())) return code;
+  output.Error(code.status());
+  return kInterrupted;
 }
 
 }  // namespace
