@@ -199,7 +199,7 @@ absl::Status FineTuning::ComputeReference() {
 }
 
 absl::StatusOr<RunEnd> FineTuning::Train() {
-  const absl::StatusOr<RunEnd> end = RunTrainingLoop(
+  return RunTrainingLoop(
       {.trainer = trainer_.get(),
        .evaluation = evaluation_batches_.get(),
        .store = &*store_,
@@ -208,11 +208,13 @@ absl::StatusOr<RunEnd> FineTuning::Train() {
        .keep_checkpoints = spec_.keep_checkpoints,
        .best_file = std::filesystem::path(spec_.checkpoint_directory()) / "best.safetensors",
        .observer = observer_});
-  if (end.ok()) return end;
+}
+
+absl::Status FineTuning::WithLastCheckpoint(const absl::Status& status) const {
   const auto steps = store_->List();
-  if (!steps.ok() || steps->empty()) return end;
-  return absl::Status(end.status().code(),
-                      absl::StrCat(end.status().message(), "; the last checkpoint, of step ",
+  if (status.ok() || !steps.ok() || steps->empty()) return status;
+  return absl::Status(status.code(),
+                      absl::StrCat(status.message(), "; the last checkpoint, of step ",
                                    steps->back(), ", is in ", spec_.checkpoint_directory()));
 }
 
@@ -259,9 +261,10 @@ absl::StatusOr<RunReport> FineTuning::Run() {
   RETURN_IF_ERROR(MakeTrainer());
   RETURN_IF_ERROR(RestoreOrBegin());
   RETURN_IF_ERROR(ComputeReference());
-  ASSIGN_OR_RETURN(const RunEnd end, Train());
-  RunReport report = Report(end);
-  if (end != RunEnd::kCancelled) RETURN_IF_ERROR(WriteModel(report));
+  const absl::StatusOr<RunEnd> end = Train();
+  if (!end.ok()) return WithLastCheckpoint(end.status());
+  RunReport report = Report(*end);
+  if (*end != RunEnd::kCancelled) RETURN_IF_ERROR(WithLastCheckpoint(WriteModel(report)));
   return report;
 }
 

@@ -69,6 +69,8 @@ class FineTuning {
   absl::Status RestoreOrBegin();
   absl::Status ComputeReference();
   absl::StatusOr<RunEnd> Train();
+  // Adds to an error where the last checkpoint is, if there is one.
+  absl::Status WithLastCheckpoint(const absl::Status& status) const;
   RunReport Report(RunEnd end) const;
   absl::Status WriteModel(const RunReport& report) const;
 

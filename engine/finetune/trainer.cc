@@ -216,10 +216,14 @@ absl::Status Trainer::LossNotFinite(std::string_view when, double loss,
                                             options_.learning_rate));
 }
 
-absl::Status Trainer::Evaluate(BatchSource& batches) {
+absl::Status Trainer::Evaluate(BatchSource& batches,
+                               const std::function<absl::Status(double)>& progress) {
   const Clock::time_point start = Clock::now();
   Metrics metrics;
   for (int64_t i = 0; i < batches.batches(); ++i) {
+    if (progress) {
+      RETURN_IF_ERROR(progress(static_cast<double>(i) / static_cast<double>(batches.batches())));
+    }
     ASSIGN_OR_RETURN(const TrainingBatch batch, batches.Read(/*epoch=*/0, i));
     const absl::Status computed = OnExecutor([&]() -> absl::Status {
       ActivationStore store(StorePolicy::kDiscard);

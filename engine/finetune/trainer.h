@@ -73,8 +73,10 @@ class Trainer {
 
   // Evaluates the model, without dropout, and adds the result to the log. Returns OUT_OF_RANGE,
   // naming the step and the layer, if the loss is not a finite number; other errors: those of
-  // BatchSource::Read, RESOURCE_EXHAUSTED without memory.
-  absl::Status Evaluate(BatchSource& batches);
+  // BatchSource::Read, RESOURCE_EXHAUSTED without memory. `progress`, which may be null, can end it
+  // with an error.
+  absl::Status Evaluate(BatchSource& batches,
+                        const std::function<absl::Status(double)>& progress = nullptr);
 
   // Returns the log-probabilities that the model gives to the responses of all batches of epoch 0,
   // in their order: the reference of DPO. `progress`, which may be null, can end it with an error.

@@ -41,31 +41,31 @@ class TrainingDisplay : public engine::TrainingObserver {
   TrainingDisplay(const Output& output, const std::atomic<bool>& interrupted)
       : output_(output), interrupted_(interrupted) {}
 
+  // Erases the bar, where other text is written.
+  void Clear() {
+    bar_.reset();
+    stage_.clear();
+  }
+
   absl::Status OnStage(std::string_view stage, double fraction) override {
-    progress_.SetWhat(stage);
-    progress_.Set(fraction);
-    return interrupted_ ? absl::CancelledError("interrupted before the first step; nothing is lost")
+    Show(stage, stage, fraction);
+    return interrupted_ ? absl::CancelledError("interrupted before training; nothing is lost")
                         : absl::OkStatus();
   }
   absl::Status OnStep(const engine::Trainer& trainer) override {
     const engine::StepRecord& record = trainer.log().steps.back();
     if (output_.json()) Event("step", engine::ToJson(record));
-    const double fraction = static_cast<double>(record.step) / static_cast<double>(trainer.steps());
-    if (steps_.has_value()) {
-      steps_->SetWhat(
-          absl::StrFormat("step %d/%d  %s  %s tokens/s  %s", record.step, trainer.steps(),
-                          Measures(record.loss, record.accuracy, record.margin),
-                          HumanNumber(static_cast<double>(record.tokens) / record.seconds),
-                          HumanBytes(trainer.memory().activations)));
-      steps_->Set(fraction);
-    } else {
-      steps_.emplace("Training");
-    }
+    Show("Training",
+         absl::StrFormat("step %d/%d  %s  %s tokens/s  %s", record.step, trainer.steps(),
+                         Measures(record.loss, record.accuracy, record.margin),
+                         HumanNumber(static_cast<double>(record.tokens) / record.seconds),
+                         HumanBytes(trainer.memory().activations)),
+         static_cast<double>(record.step) / static_cast<double>(trainer.steps()));
     return interrupted_ ? absl::CancelledError("interrupted") : absl::OkStatus();
   }
   void OnEvaluation(const engine::EvaluationRecord& record) override {
     if (output_.json()) return Event("evaluation", engine::ToJson(record));
-    steps_.reset();
+    Clear();
     std::cout << absl::StrFormat("step %d: evaluation %s  (%s)\n", record.step,
                                  Measures(record.loss, record.accuracy, record.margin),
                                  HumanSeconds(record.seconds))
@@ -76,10 +76,20 @@ class TrainingDisplay : public engine::TrainingObserver {
   }
   void OnWarning(std::string_view text) override {
     if (output_.json()) return Event("warning", {{"text", std::string(text)}});
+    Clear();
     std::cerr << "note: " << text << "\n";
   }
 
  private:
+  // Draws the bar of a stage, a new one if the stage is new.
+  void Show(std::string_view stage, std::string_view what, double fraction) {
+    if (stage != stage_) {
+      stage_ = stage;
+      bar_.emplace(std::string(what), fraction);
+    }
+    bar_->SetWhat(what);
+    bar_->Set(fraction);
+  }
   void Event(const char* name, const nlohmann::json& fields) const {
     Json object = {{"event", name}};
     for (const auto& [key, value] : fields.items()) object[key] = value;
@@ -88,8 +98,8 @@ class TrainingDisplay : public engine::TrainingObserver {
 
   const Output& output_;
   const std::atomic<bool>& interrupted_;
-  Progress progress_{"Preparing"};
-  std::optional<Progress> steps_;
+  std::string stage_;
+  std::optional<Progress> bar_;
 };
 
 void PrintData(const engine::FineTuning& job, const Output& output) {
@@ -126,6 +136,10 @@ std::string NextCommand(const engine::FineTuningSpec& spec) {
 void PrintResult(const engine::RunReport& report, const engine::FineTuningSpec& spec,
                  const Output& output) {
   if (output.json()) return output.Object(Summary(report, spec));
+  if (report.log.steps.empty()) {
+    std::cout << "Stopped before the first step; nothing is lost.\n";
+    return;
+  }
   std::cout << engine::Sentence(report) << "\n";
   if (report.ended == engine::RunEnd::kCancelled) {
     std::cout << "Stopped after step " << report.log.steps.size() << ". The checkpoint is in "
@@ -144,10 +158,12 @@ absl::StatusOr<int> RunJob(const TrainCommandFlags& flags, const engine::FineTun
   TrainingDisplay display(output, interrupted);
   ASSIGN_OR_RETURN(const auto job, engine::FineTuning::Prepare(
                                        spec, {.executor = &executor, .ledger = &ledger}, &display));
+  display.Clear();
   PrintData(*job, output);
   RETURN_IF_ERROR(job->CheckData());
   if (flags.validate_only) return 0;
   ASSIGN_OR_RETURN(engine::RunReport report, job->Run());
+  display.Clear();
   PrintResult(report, spec, output);
   return report.ended == engine::RunEnd::kCancelled ? kInterrupted : 0;
 }

@@ -1,4 +1,4 @@
-"""Tests of `whipsnake train`: interruptions, threads, wrong input, results that other commands use."""
+"""Tests of `whipsnake train`: interruptions, repeatability, wrong input, output, use of results."""
 import fcntl
 import itertools
 import json
@@ -209,6 +209,25 @@ class InterruptionTest(TrainTest):
         self.assertRegex(shown, r"Stopped after step \d+\. .*\.checkpoints; the same command with "
                                 r"--resume goes on from there\.")
 
+    def test_ctrl_c_ends_an_evaluation(self):
+        write_rows("long.jsonl", [{"text": text_of(i, 9)} for i in range(20000)])
+        run = Run("--model", "gpt2", "--train", "texts.jsonl", "--eval", "long.jsonl", "--out",
+                  self.new_path())
+        self.assertEqual(json.loads(run.process.stdout.readline())["event"], "data")
+        time.sleep(0.3)
+        self.assertEqual(run.end(signal.SIGINT), 130)
+        self.assertEqual([line for line in run.lines if line.get("event") == "evaluation"], [])
+        self.assertEqual((run.lines[-1]["ended"], run.lines[-1]["steps"]), ("cancelled", 0))
+
+    def test_two_runs_with_the_same_checkpoints(self):
+        out = self.new_path()
+        flags = ("--model", "gpt2", *CAUSAL_LM, "--checkpoint-every", "1")
+        run = Run(*flags, "--out", out)
+        run.wait_for_checkpoint(1)
+        self.assert_refused((*flags, "--resume"), out + ".checkpoints: in use by process "
+                            f"{run.process.pid}, expected a directory of its own", out=out)
+        run.end(signal.SIGKILL)
+
     def test_with_a_damaged_checkpoint(self):
         flags = ("--model", "gpt2", *CAUSAL_LM, "--checkpoint-every", "1")
         whole = self.train(*flags)
@@ -251,7 +270,7 @@ class InterruptionTest(TrainTest):
     def test_checkpoints_of_another_run(self):
         flags = ["--model", "gpt2", *CAUSAL_LM, "--checkpoint-every", "1"]
         out = self.train(*flags)
-        shutil.rmtree(out)
+        os.rename(out, out + "-kept")
         shutil.copytree("gpt2", "other-gpt2")
         harness.make_tiny_model("another-gpt2", seed=2, contents=harness.TINY_GPT2_CONFIG)
         write_rows("other-texts.jsonl", [{"text": "other"}] * 200)
@@ -271,9 +290,10 @@ class InterruptionTest(TrainTest):
                                     out + ".checkpoints has another run", *words, out=out)
         with_evaluation = [*flags, "--resume", "--eval", "held-out.jsonl"]
         self.assert_refused(with_evaluation, "evaluation_data: ", out=out)
-        # Where the files are makes no difference.
+        # Where the files are makes no difference. The run is over: only its result is written again.
         moved = whipsnake("train", *changed("--model", "other-gpt2"), "--resume", "--out", out)
         self.assertEqual(moved.returncode, 0, moved.stderr)
+        self.assert_same_result(out, out + "-kept")
 
     def test_resume_without_a_checkpoint_begins(self):
         out = self.new_path()
