@@ -28,18 +28,6 @@ absl::StatusOr<int64_t> ChooseLength(int64_t wanted, const ModelConfig& config) 
                       absl::StrCat("at most the model's ", positions, " positions"));
 }
 
-absl::Status CheckOut(const FineTuningSpec& spec) {
-  std::error_code error;
-  const std::filesystem::path out(spec.out);
-  if (spec.out.empty()) return InvalidField("out", "nothing", "a directory to write");
-  if (std::filesystem::exists(out, error) && !std::filesystem::is_empty(out, error)) {
-    return absl::AlreadyExistsError(
-        absl::StrCat("out: ", spec.out, " exists, expected a new or empty directory"));
-  }
-  if (spec.keep_checkpoints >= 1) return absl::OkStatus();
-  return InvalidField("keep_checkpoints", absl::StrCat(spec.keep_checkpoints), "at least 1");
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<FineTuning>> FineTuning::Prepare(
@@ -56,6 +44,10 @@ absl::Status FineTuning::ReadModel() {
   const std::filesystem::path directory(spec_.model);
   ASSIGN_OR_RETURN(source_config_, ReadTextFile(directory / "config.json"));
   ASSIGN_OR_RETURN(model_config_, ReadModelConfig(spec_.model));
+  RETURN_IF_ERROR(TrainableModel::CheckCanTrain(model_config_));
+  if (spec_.training.task != Task::kClassification) {  // which has the labels of the data
+    RETURN_IF_ERROR(ConfigForTask(source_config_, spec_.training.task, Labels()).status());
+  }
   ASSIGN_OR_RETURN(tokenizer_, Tokenizer::Load(directory / "tokenizer.json"));
   ASSIGN_OR_RETURN(spec_.max_length, ChooseLength(spec_.max_length, model_config_));
   return absl::OkStatus();
@@ -102,14 +94,18 @@ absl::Status FineTuning::CheckData() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<RunIdentity> FineTuning::Identity(const Checkpoint& checkpoint) const {
+nlohmann::json FineTuning::Settings() const {
   nlohmann::json settings = ToJson(spec_.training);
   settings["max_length"] = spec_.max_length;
   settings["packed"] = spec_.packed;
   settings["header"] = spec_.header;
   settings["label_column"] = spec_.label_column;
+  return settings;
+}
+
+absl::StatusOr<RunIdentity> FineTuning::Identity(const Checkpoint& checkpoint) const {
   RunIdentity identity;
-  identity.settings = settings.dump();
+  identity.settings = Settings().dump();
   identity.training_data = training_data_->digest();
   if (evaluation_data_ != nullptr) identity.evaluation_data = evaluation_data_->digest();
   identity.labels = training_data_->labels().names();
@@ -168,7 +164,12 @@ absl::Status FineTuning::RestoreOrBegin() {
                                       " has no checkpoint: training begins at the first step"));
     return absl::OkStatus();
   }
-  RETURN_IF_ERROR(checkpoint->Restore(identity_, *trainer_, environment_.ledger));
+  const absl::Status restored = checkpoint->Restore(identity_, *trainer_, environment_.ledger);
+  if (absl::IsFailedPrecondition(restored)) {
+    return WithContext(
+        restored, absl::StrCat("checkpoints: ", spec_.checkpoint_directory(), " has another run"));
+  }
+  RETURN_IF_ERROR(restored);
   reference_ = checkpoint->reference();
   return absl::OkStatus();
 }
@@ -198,7 +199,7 @@ absl::Status FineTuning::ComputeReference() {
 }
 
 absl::StatusOr<RunEnd> FineTuning::Train() {
-  const absl::StatusOr<RunEnd> end = RunTrainingLoop(
+  return RunTrainingLoop(
       {.trainer = trainer_.get(),
        .evaluation = evaluation_batches_.get(),
        .store = &*store_,
@@ -207,16 +208,20 @@ absl::StatusOr<RunEnd> FineTuning::Train() {
        .keep_checkpoints = spec_.keep_checkpoints,
        .best_file = std::filesystem::path(spec_.checkpoint_directory()) / "best.safetensors",
        .observer = observer_});
-  if (end.ok()) return end;
+}
+
+absl::Status FineTuning::WithLastCheckpoint(const absl::Status& status) const {
   const auto steps = store_->List();
-  if (!steps.ok() || steps->empty()) return end;
-  return WithContext(end.status(), absl::StrCat("the last checkpoint, of step ", steps->back(),
-                                                ", is in ", spec_.checkpoint_directory()));
+  if (status.ok() || !steps.ok() || steps->empty()) return status;
+  return absl::Status(status.code(),
+                      absl::StrCat(status.message(), "; the last checkpoint, of step ",
+                                   steps->back(), ", is in ", spec_.checkpoint_directory()));
 }
 
 RunReport FineTuning::Report(RunEnd end) const {
   const auto elapsed = std::chrono::system_clock::now() - started_;
   RunReport report;
+  report.version = spec_.version;
   report.started =
       std::chrono::duration_cast<std::chrono::seconds>(started_.time_since_epoch()).count();
   report.seconds = std::chrono::duration<double>(elapsed).count();
@@ -238,13 +243,15 @@ RunReport FineTuning::Report(RunEnd end) const {
 }
 
 absl::Status FineTuning::WriteModel(const RunReport& report) const {
-  return WriteResult(model_->parameters(),
-                     {.source = spec_.model,
-                      .config = config_,
-                      .dtype = spec_.out_dtype,
-                      .more_files = {{"training.json", ToJson(report).dump(1) + "\n"},
-                                     {"training.html", ToHtml(report)}}},
-                     spec_.out);
+  nlohmann::ordered_json json = ToJson(report);
+  json["options"] = Settings();
+  return WriteResult(
+      model_->parameters(),
+      {.source = spec_.model,
+       .config = config_,
+       .dtype = spec_.out_dtype,
+       .more_files = {{"training.json", json.dump(1) + "\n"}, {"training.html", ToHtml(report)}}},
+      spec_.out);
 }
 
 absl::StatusOr<RunReport> FineTuning::Run() {
@@ -254,9 +261,10 @@ absl::StatusOr<RunReport> FineTuning::Run() {
   RETURN_IF_ERROR(MakeTrainer());
   RETURN_IF_ERROR(RestoreOrBegin());
   RETURN_IF_ERROR(ComputeReference());
-  ASSIGN_OR_RETURN(const RunEnd end, Train());
-  RunReport report = Report(end);
-  if (end != RunEnd::kCancelled) RETURN_IF_ERROR(WriteModel(report));
+  const absl::StatusOr<RunEnd> end = Train();
+  if (!end.ok()) return WithLastCheckpoint(end.status());
+  RunReport report = Report(*end);
+  if (*end != RunEnd::kCancelled) RETURN_IF_ERROR(WithLastCheckpoint(WriteModel(report)));
   return report;
 }
 

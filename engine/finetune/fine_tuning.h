@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -61,11 +62,15 @@ class FineTuning {
   absl::StatusOr<std::unique_ptr<Dataset>> OpenData(const std::string& file, const Labels& labels,
                                                     std::string_view stage);
   absl::Status OpenDataFiles();
+  // All settings that decide the result but the files.
+  nlohmann::json Settings() const;
   absl::StatusOr<RunIdentity> Identity(const Checkpoint& checkpoint) const;
   absl::Status MakeTrainer();
   absl::Status RestoreOrBegin();
   absl::Status ComputeReference();
   absl::StatusOr<RunEnd> Train();
+  // Adds to an error where the last checkpoint is, if there is one.
+  absl::Status WithLastCheckpoint(const absl::Status& status) const;
   RunReport Report(RunEnd end) const;
   absl::Status WriteModel(const RunReport& report) const;
 

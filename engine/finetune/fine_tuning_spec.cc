@@ -1,5 +1,6 @@
 #include "engine/finetune/fine_tuning_spec.h"
 
+#include <filesystem>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -7,6 +8,8 @@
 #include <vector>
 
 #include "absl/strings/str_join.h"
+#include "engine/base/files.h"
+#include "engine/base/json.h"
 #include "engine/base/json_reader.h"
 #include "engine/base/status.h"
 
@@ -31,13 +34,24 @@ class SpecReader {
   }
   void Read(const char* key, int64_t& value) {
     names_.insert(key);
-    value = reader_.Integer(key, value, std::numeric_limits<int64_t>::min(),
-                            std::numeric_limits<int64_t>::max());
+    if (!reader_.Has(key)) return;
+    const auto number = reader_[key].Integer(std::numeric_limits<int64_t>::min(),
+                                             std::numeric_limits<int64_t>::max());
+    if (!number.ok()) return reader_.Reject(key, "an integer");
+    value = *number;
+  }
+  void Read(const char* key, uint64_t& value) {
+    auto number = static_cast<int64_t>(value);
+    Read(key, number);
+    if (number < 0) reader_.Update(InvalidField(key, absl::StrCat(number), "an integer from 0"));
+    value = static_cast<uint64_t>(number);
   }
   void Read(const char* key, double& value) {
     names_.insert(key);
-    constexpr double kLargest = std::numeric_limits<double>::max();
-    value = reader_.Number(key, value, -kLargest, kLargest);
+    if (!reader_.Has(key)) return;
+    const json& number = reader_[key].value();
+    if (!number.is_number()) return reader_.Reject(key, "a number");
+    value = number.get<double>();
   }
   void Read(const char* key, float& value) {
     double number = value;
@@ -74,6 +88,21 @@ class SpecReader {
     if (parsed.ok()) value = *parsed;
   }
 
+  // Reads a list of objects with parse().
+  template <typename Value>
+  void Read(const char* key, absl::StatusOr<Value> (*parse)(const json&),
+            std::vector<Value>& values) {
+    names_.insert(key);
+    if (!reader_.Has(key)) return;
+    const json& list = reader_[key].value();
+    if (!list.is_array()) return reader_.Reject(key, "a list of objects");
+    for (const json& object : list) {
+      absl::StatusOr<Value> parsed = parse(object);
+      if (!parsed.ok()) return reader_.Update(parsed.status());
+      values.push_back(*std::move(parsed));
+    }
+  }
+
   // Returns the first fault, or names the first key that was not read.
   absl::Status Finish() const {
     RETURN_IF_ERROR(reader_.status());
@@ -84,7 +113,6 @@ class SpecReader {
     }
     return absl::OkStatus();
   }
-  JsonObjectReader& reader() { return reader_; }
 
  private:
   const json& object_;
@@ -92,10 +120,18 @@ class SpecReader {
   std::set<std::string> names_;
 };
 
-absl::StatusOr<kernels::DType> ParseFloatType(std::string_view name) {
+absl::StatusOr<kernels::DType> ParseFloatType(std::string_view field, std::string_view name) {
   if (name == "fp32") return kernels::DType::kF32;
   if (name == "bf16") return kernels::DType::kBF16;
-  return absl::InvalidArgumentError(absl::StrCat(Quoted(name), " seen, expected fp32 or bf16"));
+  return InvalidField(field, Quoted(name), "fp32 or bf16");
+}
+
+absl::StatusOr<kernels::DType> ParsePrecision(std::string_view name) {
+  return ParseFloatType("precision", name);
+}
+
+absl::StatusOr<kernels::DType> ParseOutType(std::string_view name) {
+  return ParseFloatType("out_type", name);
 }
 
 absl::StatusOr<bool> ParseMoments(std::string_view name) {
@@ -104,7 +140,7 @@ absl::StatusOr<bool> ParseMoments(std::string_view name) {
 }
 
 absl::StatusOr<ParameterGroup> ParseGroup(const json& object) {
-  if (!object.is_object()) return InvalidField("groups", "a value", "a list of objects");
+  if (!object.is_object()) return InvalidField("groups", Described(object), "a list of objects");
   SpecReader in(object);
   ParameterGroup group;
   in.Read("pattern", group.pattern);
@@ -124,6 +160,7 @@ void ReadOptimizer(SpecReader& in, OptimizerOptions& optimizer) {
   in.Read("weight_decay", optimizer.weight_decay);
   in.Read("moments", ParseMoments, optimizer.moments_8bit);
   in.Read("crrelu_epsilon_factor", optimizer.crrelu_epsilon_factor);
+  in.Read("groups", ParseGroup, optimizer.groups);
 }
 
 void ReadTraining(SpecReader& in, TrainingOptions& training) {
@@ -138,15 +175,14 @@ void ReadTraining(SpecReader& in, TrainingOptions& training) {
   in.Read("max_steps", training.max_steps);
   in.Read("batch", training.batch_size);
   in.Read("micro_batch", training.micro_batch);
-  in.Read("max_gradient_norm", training.max_gradient_norm);
   in.Read("update_in_backward", training.update_in_backward);
+  if (training.update_in_backward) training.max_gradient_norm = 0;  // the only one that is possible
+  in.Read("max_gradient_norm", training.max_gradient_norm);
   in.Read("checkpointing", training.gradient_checkpointing);
   in.Read("freeze", training.freeze);
-  in.Read("precision", ParseFloatType, training.arithmetic);
+  in.Read("precision", ParsePrecision, training.arithmetic);
   in.Read("dropout", training.dropout);
-  int64_t seed = 0;
-  in.Read("seed", seed);
-  training.seed = static_cast<uint64_t>(seed);
+  in.Read("seed", training.seed);
   in.Read("evaluate_every", training.evaluate_every);
   in.Read("patience", training.patience);
   in.Read("checkpoint_every", training.checkpoint_every);
@@ -160,27 +196,33 @@ void ReadFiles(SpecReader& in, FineTuningSpec& spec) {
   in.Read("checkpoints", spec.checkpoints);
   in.Read("keep_checkpoints", spec.keep_checkpoints);
   in.Read("resume", spec.resume);
-  in.Read("out_type", ParseFloatType, spec.out_dtype);
+  in.Read("out_type", ParseOutType, spec.out_dtype);
   in.Read("max_length", spec.max_length);
   in.Read("packed", spec.packed);
   in.Read("header", spec.header);
   in.Read("label_column", spec.label_column);
 }
 
+// Returns NOT_FOUND, naming the field, unless the directory can be made.
+absl::Status CheckParent(std::string_view field, const std::string& directory) {
+  std::error_code error;
+  const std::string parent = ParentOf(StripTrailingSlashes(directory));
+  if (std::filesystem::is_directory(parent, error)) return absl::OkStatus();
+  return absl::NotFoundError(absl::StrCat(ToAbsl(field), ": ", directory,
+                                          " seen, expected a path in a directory that exists; ",
+                                          parent, " does not"));
+}
+
 }  // namespace
+
+std::string FineTuningSpec::checkpoint_directory() const {
+  return checkpoints.empty() ? StripTrailingSlashes(out) + ".checkpoints" : checkpoints;
+}
 
 absl::StatusOr<FineTuningSpec> ParseFineTuningSpec(const json& object) {
   if (!object.is_object()) return absl::InvalidArgumentError("a JSON object is expected");
-  json rest = object;
   FineTuningSpec spec;
-  if (const auto groups = rest.find("groups"); groups != rest.end()) {
-    if (!groups->is_array()) return InvalidField("groups", "a value", "a list of objects");
-    for (const json& group : *groups) {
-      ASSIGN_OR_RETURN(spec.training.optimizer.groups.emplace_back(), ParseGroup(group));
-    }
-    rest.erase("groups");
-  }
-  SpecReader in(rest);
+  SpecReader in(object);
   ReadFiles(in, spec);
   ReadTraining(in, spec.training);
   RETURN_IF_ERROR(in.Finish());
@@ -188,8 +230,25 @@ absl::StatusOr<FineTuningSpec> ParseFineTuningSpec(const json& object) {
                                    {"train", spec.training_file}}) {
     if (value.empty()) return InvalidField(key, "nothing", "a path");
   }
+  if (spec.keep_checkpoints < 1) {
+    return InvalidField("keep_checkpoints", absl::StrCat(spec.keep_checkpoints), "at least 1");
+  }
   RETURN_IF_ERROR(Validate(spec.training));
   return spec;
+}
+
+absl::Status CheckOut(const FineTuningSpec& spec) {
+  std::error_code error;
+  const std::filesystem::path out(spec.out);
+  if (spec.out.empty()) return InvalidField("out", "nothing", "a directory to write");
+  const auto state = std::filesystem::status(out, error);
+  if (std::filesystem::exists(state) &&
+      !(std::filesystem::is_directory(state) && std::filesystem::is_empty(out, error))) {
+    return absl::AlreadyExistsError(
+        absl::StrCat("out: ", spec.out, " exists, expected a new or empty directory"));
+  }
+  RETURN_IF_ERROR(CheckParent("out", spec.out));
+  return CheckParent("checkpoints", spec.checkpoint_directory());
 }
 
 }  // namespace whipsnake::engine

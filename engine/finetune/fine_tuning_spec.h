@@ -29,9 +29,9 @@ struct FineTuningSpec {
   bool header = true;        // of CSV files
   std::string label_column;  // "": the default
 
-  std::string checkpoint_directory() const {
-    return checkpoints.empty() ? out + ".checkpoints" : checkpoints;
-  }
+  std::string version;  // of the program, for the report; not read from JSON
+
+  std::string checkpoint_directory() const;
 };
 
 // Reads a job's settings from a JSON object. Its keys are those of ToJson(TrainingOptions) and
@@ -39,9 +39,15 @@ struct FineTuningSpec {
 //   model, train, eval, out, checkpoints, keep_checkpoints, resume, out_type ("fp32" or "bf16"),
 //   max_length, packed, header, label_column
 //
-// Missing keys have the defaults of the structs. Returns INVALID_ARGUMENT, naming the key, for an
-// unknown one, a value of another type, and what Validate() refuses.
+// Missing keys have the defaults of the structs, but max_gradient_norm is 0 if update_in_backward
+// is true. Returns INVALID_ARGUMENT, naming the key, for an unknown one, a value of another type,
+// and what Validate() refuses.
 absl::StatusOr<FineTuningSpec> ParseFineTuningSpec(const nlohmann::json& json);
+
+// Returns an error, naming the field, unless the result and the checkpoints can be written where
+// the spec says: INVALID_ARGUMENT without `out`, ALREADY_EXISTS if there is something, NOT_FOUND if
+// the directory above is missing.
+absl::Status CheckOut(const FineTuningSpec& spec);
 
 }  // namespace whipsnake::engine
 

@@ -35,17 +35,25 @@ absl::StatusOr<OptimizerKind> ParseOptimizerKind(std::string_view name) {
   return static_cast<OptimizerKind>(found - std::begin(kOptimizerNames));
 }
 
-absl::StatusOr<Optimizer> Optimizer::Create(const OptimizerOptions& options,
-                                            const TrainableParameters& parameters, Ledger* ledger) {
-  RETURN_IF_ERROR(CheckRange("beta1", options.beta1, 0, 0.9999999));
-  RETURN_IF_ERROR(CheckRange("beta2", options.beta2, 0, 0.9999999));
+absl::Status Validate(const OptimizerOptions& options) {
+  constexpr double kBelowOne = 0.999999;
+  RETURN_IF_ERROR(CheckRange("beta1", options.beta1, 0, kBelowOne));
+  RETURN_IF_ERROR(CheckRange("beta2", options.beta2, 0, kBelowOne));
   RETURN_IF_ERROR(CheckRange("adam_epsilon", options.epsilon, 1e-30, 1));
-  RETURN_IF_ERROR(CheckRange("momentum", options.momentum, 0, 0.9999999));
+  RETURN_IF_ERROR(CheckRange("momentum", options.momentum, 0, kBelowOne));
   RETURN_IF_ERROR(CheckRange("weight_decay", options.weight_decay, 0, 1));
   RETURN_IF_ERROR(CheckRange("crrelu_epsilon_factor", options.crrelu_epsilon_factor, 0, 1e6));
   for (const ParameterGroup& group : options.groups) {
     RETURN_IF_ERROR(CheckRange("groups.lr_factor", group.learning_rate_factor, 0, 1e6));
     RETURN_IF_ERROR(CheckRange("groups.weight_decay", group.weight_decay.value_or(0), 0, 1));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Optimizer> Optimizer::Create(const OptimizerOptions& options,
+                                            const TrainableParameters& parameters, Ledger* ledger) {
+  RETURN_IF_ERROR(Validate(options));
+  for (const ParameterGroup& group : options.groups) {
     RETURN_IF_ERROR(CheckMatchesAny("groups.pattern", group.pattern, parameters));
   }
   return Optimizer(options, ledger);

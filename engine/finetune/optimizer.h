@@ -44,6 +44,9 @@ struct OptimizerOptions {
   std::vector<ParameterGroup> groups = {};  // the last one that matches counts
 };
 
+// Returns INVALID_ARGUMENT, naming the first field whose value is out of range.
+absl::Status Validate(const OptimizerOptions& options);
+
 // Moments exist from a parameter's first update on. Not thread-safe.
 class Optimizer {
  public:

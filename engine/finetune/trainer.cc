@@ -115,6 +115,7 @@ Trainer::Trainer(TrainableModel* model, BatchSource* batches, const TrainingOpti
       heap_(std::move(heap)),
       gradients_(heap_.get(), options.update_in_backward
                                   ? [this](TrainableParameter& parameter, const Tensor& gradient) {
+                                      RETURN_IF_ERROR(SumOfSquares(parameter, gradient).status());
                                       return optimizer_.Update(context_, parameter,
                                                                gradient.data(), rate_.At(step()),
                                                                /*gradient_scale=*/1);
@@ -188,9 +189,19 @@ absl::Status Trainer::ComputeGradients(std::vector<TrainingBatch> pieces, Metric
     pass.number = static_cast<uint64_t>(step() * options_.accumulation()) + i;
     RETURN_IF_ERROR(objective_->Run(
         pass, *model_, pieces[i], 1 / static_cast<double>(std::max<int64_t>(targets, 1)), metrics));
-    if (!std::isfinite(metrics.loss)) return LossNotFinite(metrics.loss, pieces[i]);
+    if (std::isfinite(metrics.loss)) continue;
+    return LossNotFinite(absl::StrCat("step ", step() + 1), metrics.loss, pieces[i]);
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<double> Trainer::SumOfSquares(const TrainableParameter& parameter,
+                                             const Tensor& gradient) {
+  const double squares = kernels::SumOfSquares(context_, gradient.data(), parameter.elements());
+  if (std::isfinite(squares)) return squares;
+  return absl::OutOfRangeError(absl::StrCat(
+      "step ", step() + 1, ": the gradient of ", parameter.name,
+      " is not a finite number; use a lower learning rate than ", options_.learning_rate));
 }
 
 absl::StatusOr<double> Trainer::GradientNorm() {
@@ -198,11 +209,8 @@ absl::StatusOr<double> Trainer::GradientNorm() {
   for (const TrainableParameter& parameter : model_->parameters().all()) {
     const Tensor gradient = gradients_.Get(parameter);
     if (gradient.empty()) continue;
-    squares += kernels::SumOfSquares(context_, gradient.data(), parameter.elements());
-    if (std::isfinite(squares)) continue;
-    return absl::OutOfRangeError(absl::StrCat(
-        "step ", step() + 1, ": the gradient of ", parameter.name,
-        " is not a finite number; use a lower learning rate than ", options_.learning_rate));
+    ASSIGN_OR_RETURN(const double more, SumOfSquares(parameter, gradient));
+    squares += more;
   }
   return std::sqrt(squares);
 }
@@ -218,35 +226,36 @@ absl::Status Trainer::UpdateParameters(double gradient_scale) {
   return absl::OkStatus();
 }
 
-absl::Status Trainer::LossNotFinite(double loss, const TrainingBatch& batch) {
+absl::Status Trainer::LossNotFinite(std::string_view when, double loss,
+                                    const TrainingBatch& batch) {
   const TokenRows rows(batch.examples);
   ActivationStore store(StorePolicy::kDiscard);
   TrainingPass pass = NewPass(&store);
   pass.sequences = rows.sequences;
   pass.arithmetic = model_->arithmetic();
   ASSIGN_OR_RETURN(const std::string layer, model_->FindNotFinite(pass, rows.tokens));
-  return absl::OutOfRangeError(
-      absl::StrCat("step ", step() + 1, ": the loss is ", loss, ", because of ", layer,
-                   "; use a lower learning rate than ", options_.learning_rate));
+  return absl::OutOfRangeError(absl::StrCat(ToAbsl(when), ": the loss is ", loss, ", because of ",
+                                            layer, "; use a lower learning rate than ",
+                                            options_.learning_rate));
 }
 
-absl::Status Trainer::Evaluate(BatchSource& batches) {
+absl::Status Trainer::Evaluate(BatchSource& batches,
+                               const std::function<absl::Status(double)>& progress) {
   const Clock::time_point start = Clock::now();
   Metrics metrics;
   for (int64_t i = 0; i < batches.batches(); ++i) {
+    if (progress) {
+      RETURN_IF_ERROR(progress(static_cast<double>(i) / static_cast<double>(batches.batches())));
+    }
     ASSIGN_OR_RETURN(const TrainingBatch batch, batches.Read(/*epoch=*/0, i));
-    RETURN_IF_ERROR(OnExecutor([&] {
+    const absl::Status computed = OnExecutor([&]() -> absl::Status {
       ActivationStore store(StorePolicy::kDiscard);
       TrainingPass pass = NewPass(&store);
-      return objective_->Run(pass, *model_, batch, /*factor=*/0, metrics);
-    }));
-  }
-  if (!std::isfinite(metrics.loss)) {
-    return absl::OutOfRangeError(
-        absl::StrCat("the evaluation after step ", step(),
-                     " has a loss that is not a finite number; use a lower "
-                     "learning rate than ",
-                     options_.learning_rate));
+      RETURN_IF_ERROR(objective_->Run(pass, *model_, batch, /*factor=*/0, metrics));
+      if (std::isfinite(metrics.loss)) return absl::OkStatus();
+      return LossNotFinite(absl::StrCat("evaluation after step ", step()), metrics.loss, batch);
+    });
+    RETURN_IF_ERROR(computed);
   }
   log_.evaluations.push_back({.step = step(),
                               .loss = metrics.MeanLoss(),

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -70,9 +71,12 @@ class Trainer {
   // BatchSource::Read, RESOURCE_EXHAUSTED without memory.
   absl::Status Step();
 
-  // Evaluates the model, without dropout, and adds the result to the log. Returns OUT_OF_RANGE for
-  // a loss that is not a finite number.
-  absl::Status Evaluate(BatchSource& batches);
+  // Evaluates the model, without dropout, and adds the result to the log. Returns OUT_OF_RANGE,
+  // naming the step and the layer, if the loss is not a finite number; other errors: those of
+  // BatchSource::Read, RESOURCE_EXHAUSTED without memory. `progress`, which may be null, can end it
+  // with an error.
+  absl::Status Evaluate(BatchSource& batches,
+                        const std::function<absl::Status(double)>& progress = nullptr);
 
   // Returns the log-probabilities that the model gives to the responses of all batches of epoch 0,
   // in their order: the reference of DPO. `progress`, which may be null, can end it with an error.
@@ -101,8 +105,10 @@ class Trainer {
   // Returns the norm of all gradients, or an error that names one that is not finite.
   absl::StatusOr<double> GradientNorm();
   absl::Status UpdateParameters(double gradient_scale);
-  // Returns OUT_OF_RANGE, naming the step and the layer.
-  absl::Status LossNotFinite(double loss, const TrainingBatch& batch);
+  // Returns the sum of the squares of a gradient, or an error that names it if it is not finite.
+  absl::StatusOr<double> SumOfSquares(const TrainableParameter& parameter, const Tensor& gradient);
+  // Returns OUT_OF_RANGE, naming when it was ("step 3") and the layer.
+  absl::Status LossNotFinite(std::string_view when, double loss, const TrainingBatch& batch);
 
   TrainableModel* const model_;
   BatchSource* const batches_;

@@ -25,6 +25,7 @@ class TrainingLoop {
     const int64_t every = interval > 0 ? interval : trainer_.steps_per_epoch();
     return trainer_.step() % every == 0 || trainer_.done();
   }
+  absl::Status TakeStep();
   absl::Status EvaluateIfDue();
   absl::Status SaveIfDue();
   absl::Status Save();
@@ -38,21 +39,24 @@ class TrainingLoop {
 };
 
 absl::StatusOr<RunEnd> TrainingLoop::Run() {
-  for (;;) {
-    RETURN_IF_ERROR(EvaluateIfDue());
+  absl::Status status = EvaluateIfDue();
+  while (status.ok()) {
     RETURN_IF_ERROR(SaveIfDue());
     if (PatienceIsOver() || trainer_.done()) {
       RETURN_IF_ERROR(RestoreBest());
       return trainer_.done() ? RunEnd::kFinished : RunEnd::kStoppedEarly;
     }
-    RETURN_IF_ERROR(trainer_.Step());
-    const absl::Status seen = in_.observer->OnStep(trainer_);
-    if (absl::IsCancelled(seen)) {
-      RETURN_IF_ERROR(Save());
-      return RunEnd::kCancelled;
-    }
-    RETURN_IF_ERROR(seen);
+    status = TakeStep();
+    if (status.ok()) status = EvaluateIfDue();
   }
+  if (!absl::IsCancelled(status)) return status;
+  RETURN_IF_ERROR(Save());
+  return RunEnd::kCancelled;
+}
+
+absl::Status TrainingLoop::TakeStep() {
+  RETURN_IF_ERROR(trainer_.Step());
+  return in_.observer->OnStep(trainer_);
 }
 
 absl::Status TrainingLoop::EvaluateIfDue() {
@@ -61,7 +65,9 @@ absl::Status TrainingLoop::EvaluateIfDue() {
   if (in_.evaluation == nullptr || is_done || !IsDue(options().evaluate_every)) {
     return absl::OkStatus();
   }
-  RETURN_IF_ERROR(trainer_.Evaluate(*in_.evaluation));
+  RETURN_IF_ERROR(trainer_.Evaluate(*in_.evaluation, [this](double fraction) {
+    return in_.observer->OnStage("Evaluating", fraction);
+  }));
   in_.observer->OnEvaluation(records.back());
   const bool is_best = trainer_.log().BestEvaluation() == std::ssize(records) - 1;
   return options().patience > 0 && is_best ? SaveBest() : absl::OkStatus();

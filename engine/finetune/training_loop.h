@@ -21,7 +21,8 @@ class TrainingObserver {
  public:
   virtual ~TrainingObserver() = default;
 
-  // The stage of the preparation and the fraction of it that is done. An error ends the job.
+  // The stage of the preparation, or an evaluation, and the fraction of it that is done. An error
+  // ends the job; CANCELLED in an evaluation ends the run as OnStep() does.
   virtual absl::Status OnStage(std::string_view /*stage*/, double /*fraction*/) {
     return absl::OkStatus();
   }

@@ -21,6 +21,7 @@ absl::Status Validate(const TrainingOptions& options) {
     return InvalidField("task", Quoted(Name(options.task)),
                         "causal-lm, classification, regression or dpo; choice is for evaluation");
   }
+  RETURN_IF_ERROR(Validate(options.optimizer));
   RETURN_IF_ERROR(CheckBetween("lr", options.learning_rate, 0, 1e3));
   if (options.learning_rate == 0) {
     return InvalidField("lr", "0", "a number above 0: with 0 nothing is trained");

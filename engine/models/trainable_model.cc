@@ -57,24 +57,26 @@ absl::StatusOr<std::unique_ptr<TrainableModel>> TrainableModel::Fresh(
   return Make(config, nullptr, options, ledger);
 }
 
+absl::Status TrainableModel::CheckCanTrain(const ModelConfig& config) {
+  if (config.family->make_trainable == nullptr) {
+    return absl::UnimplementedError(
+        absl::StrCat("models of the family ", Quoted(config.family->name), " cannot be trained"));
+  }
+  if (!config.quantized) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("the model is quantized with ", ToAbsl(Name(*config.quantized)),
+                   ", expected float weights; train the model that it was quantized from"));
+}
+
 absl::StatusOr<std::unique_ptr<TrainableModel>> TrainableModel::Make(
     const ModelConfig& config, const Checkpoint* checkpoint, const TrainableOptions& options,
     Ledger& ledger) {
-  const Family& family = *config.family;
-  if (family.make_trainable == nullptr) {
-    return absl::UnimplementedError(
-        absl::StrCat("models of the family ", Quoted(family.name), " cannot be trained"));
-  }
-  if (config.quantized) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("the model is quantized with ", ToAbsl(Name(*config.quantized)),
-                     ", expected float weights; train the model that it was quantized from"));
-  }
+  RETURN_IF_ERROR(CheckCanTrain(config));
   auto model = absl::WrapUnique(new TrainableModel(config, options));
   if (checkpoint != nullptr) RETURN_IF_ERROR(model->CheckUnused(*checkpoint));
   RETURN_IF_ERROR(model->LoadParameters(checkpoint, ledger));
   ASSIGN_OR_RETURN(model->layers_,
-                   family.make_trainable(config, options.dropout, model->parameters_));
+                   config.family->make_trainable(config, options.dropout, model->parameters_));
   return model;
 }
 

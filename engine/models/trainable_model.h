@@ -44,9 +44,13 @@ struct TrainableOptions {
 // Not thread-safe.
 class TrainableModel {
  public:
+  // Returns UNIMPLEMENTED for a model whose family cannot be trained, and FAILED_PRECONDITION for a
+  // quantized one.
+  static absl::Status CheckCanTrain(const ModelConfig& config);
+
   // Makes the model of a config, with the values of a checkpoint. What the config has and the
   // checkpoint need not have, such as the head of a new task, is drawn as in a fresh model. Returns
-  // FAILED_PRECONDITION for a quantized model, NOT_FOUND or INVALID_ARGUMENT, naming the tensor,
+  // the errors of CheckCanTrain; NOT_FOUND or INVALID_ARGUMENT, naming the tensor,
   // for one that is missing, has another shape or is not of a float type, and for a tensor of the
   // checkpoint that the model does not have; RESOURCE_EXHAUSTED if the ledger refuses. Checks
   // everything before it allocates.

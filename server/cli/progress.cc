@@ -15,7 +15,8 @@ constexpr char kWipeLine[] = "\r\033[K";
 
 }  // namespace
 
-Progress::Progress(std::string what) : what_(std::move(what)), terminal_(StderrIsTerminal()) {}
+Progress::Progress(std::string what, double done)
+    : what_(std::move(what)), done_before_(done), terminal_(StderrIsTerminal()) {}
 
 Progress::~Progress() {
   if (drawn_) std::cerr << kWipeLine << std::flush;
@@ -28,7 +29,7 @@ void Progress::Set(double fraction) {
   next_ = now + std::chrono::milliseconds(100);
   drawn_ = true;
   const double elapsed = std::chrono::duration<double>(now - start_).count();
-  std::cerr << kWipeLine << ProgressLine(what_, fraction, elapsed) << std::flush;
+  std::cerr << kWipeLine << ProgressLine(what_, fraction, done_before_, elapsed) << std::flush;
 }
 
 engine::WorkProgress ShowOn(Progress& progress) {
@@ -39,14 +40,16 @@ engine::WorkProgress ShowOn(Progress& progress) {
   };
 }
 
-std::string ProgressLine(std::string_view what, double fraction, double elapsed_seconds) {
+std::string ProgressLine(std::string_view what, double fraction, double done_before,
+                         double elapsed_seconds) {
   fraction = std::clamp(fraction, 0.0, 1.0);
   const int full = static_cast<int>(fraction * kCells);
   std::string line =
       absl::StrFormat("%s [%s%s] %d%%", std::string(what), std::string(full, '#'),
                       std::string(kCells - full, '-'), static_cast<int>(fraction * 100));
-  if (fraction > 0) {
-    line += "  " + HumanSeconds(elapsed_seconds * (1 - fraction) / fraction) + " left";
+  if (fraction > done_before) {
+    const double left = elapsed_seconds * (1 - fraction) / (fraction - done_before);
+    line += "  " + HumanSeconds(left) + " left";
   }
   return line;
 }

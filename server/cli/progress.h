@@ -14,7 +14,8 @@ namespace whipsnake::server {
 // silent. Not thread-safe.
 class Progress {
  public:
-  explicit Progress(std::string what);
+  // `done` is the fraction that was done before, and does not count for the remaining time.
+  explicit Progress(std::string what, double done = 0);
   // Erases the bar.
   ~Progress();
   Progress(const Progress&) = delete;
@@ -29,6 +30,7 @@ class Progress {
   using Clock = std::chrono::steady_clock;
 
   std::string what_;
+  const double done_before_;
   const bool terminal_;
   bool drawn_ = false;
   const Clock::time_point start_ = Clock::now();
@@ -38,8 +40,10 @@ class Progress {
 // Shows stages and fractions on `progress`, which must outlive the result.
 engine::WorkProgress ShowOn(Progress& progress);
 
-// Returns the bar's line: "Evaluating [#####-----] 50%  12.0 s left".
-std::string ProgressLine(std::string_view what, double fraction, double elapsed_seconds);
+// Returns the bar's line: "Evaluating [#####-----] 50%  12.0 s left". `elapsed_seconds` took the
+// work from the fraction `done_before` on.
+std::string ProgressLine(std::string_view what, double fraction, double done_before,
+                         double elapsed_seconds);
 
 }  // namespace whipsnake::server
 

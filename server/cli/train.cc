@@ -41,30 +41,31 @@ class TrainingDisplay : public engine::TrainingObserver {
   TrainingDisplay(const Output& output, const std::atomic<bool>& interrupted)
       : output_(output), interrupted_(interrupted) {}
 
+  // Erases the bar, where other text is written.
+  void Clear() {
+    bar_.reset();
+    stage_.clear();
+  }
+
   absl::Status OnStage(std::string_view stage, double fraction) override {
-    progress_.SetWhat(stage);
-    progress_.Set(fraction);
-    return Interrupted();
+    Show(stage, stage, fraction);
+    return interrupted_ ? absl::CancelledError("interrupted before training; nothing is lost")
+                        : absl::OkStatus();
   }
   absl::Status OnStep(const engine::Trainer& trainer) override {
     const engine::StepRecord& record = trainer.log().steps.back();
     if (output_.json()) Event("step", engine::ToJson(record));
-    const double fraction = static_cast<double>(record.step) / static_cast<double>(trainer.steps());
-    if (steps_.has_value()) {
-      steps_->SetWhat(
-          absl::StrFormat("step %d/%d  %s  %s tokens/s  %s", record.step, trainer.steps(),
-                          Measures(record.loss, record.accuracy, record.margin),
-                          HumanNumber(static_cast<double>(record.tokens) / record.seconds),
-                          HumanBytes(trainer.memory().activations)));
-      steps_->Set(fraction);
-    } else {
-      steps_.emplace("Training");
-    }
-    return Interrupted();
+    Show("Training",
+         absl::StrFormat("step %d/%d  %s  %s tokens/s  %s", record.step, trainer.steps(),
+                         Measures(record.loss, record.accuracy, record.margin),
+                         HumanNumber(static_cast<double>(record.tokens) / record.seconds),
+                         HumanBytes(trainer.memory().activations)),
+         static_cast<double>(record.step) / static_cast<double>(trainer.steps()));
+    return interrupted_ ? absl::CancelledError("interrupted") : absl::OkStatus();
   }
   void OnEvaluation(const engine::EvaluationRecord& record) override {
     if (output_.json()) return Event("evaluation", engine::ToJson(record));
-    steps_.reset();
+    Clear();
     std::cout << absl::StrFormat("step %d: evaluation %s  (%s)\n", record.step,
                                  Measures(record.loss, record.accuracy, record.margin),
                                  HumanSeconds(record.seconds))
@@ -75,12 +76,19 @@ class TrainingDisplay : public engine::TrainingObserver {
   }
   void OnWarning(std::string_view text) override {
     if (output_.json()) return Event("warning", {{"text", std::string(text)}});
+    Clear();
     std::cerr << "note: " << text << "\n";
   }
 
  private:
-  absl::Status Interrupted() const {
-    return interrupted_ ? absl::CancelledError("interrupted") : absl::OkStatus();
+  // Draws the bar of a stage, a new one if the stage is new.
+  void Show(std::string_view stage, std::string_view what, double fraction) {
+    if (stage != stage_) {
+      stage_ = stage;
+      bar_.emplace(std::string(what), fraction);
+    }
+    bar_->SetWhat(what);
+    bar_->Set(fraction);
   }
   void Event(const char* name, const nlohmann::json& fields) const {
     Json object = {{"event", name}};
@@ -90,8 +98,8 @@ class TrainingDisplay : public engine::TrainingObserver {
 
   const Output& output_;
   const std::atomic<bool>& interrupted_;
-  Progress progress_{"Preparing"};
-  std::optional<Progress> steps_;
+  std::string stage_;
+  std::optional<Progress> bar_;
 };
 
 void PrintData(const engine::FineTuning& job, const Output& output) {
@@ -105,17 +113,33 @@ void PrintData(const engine::FineTuning& job, const Output& output) {
   if (evaluation != nullptr) std::cout << "\n" << engine::ToText(*evaluation);
 }
 
-// The report without what the run's directory has in full.
+// The report without what the run's directory has in full, and where the result or, of a cancelled
+// run, the checkpoint is.
 Json Summary(const engine::RunReport& report, const engine::FineTuningSpec& spec) {
   Json summary = engine::ToJson(report);
   for (const char* key : {"log", "data", "options"}) summary.erase(key);
-  summary["path"] = spec.out;
+  const bool cancelled = report.ended == engine::RunEnd::kCancelled;
+  summary[cancelled ? "checkpoints" : "path"] = cancelled ? spec.checkpoint_directory() : spec.out;
   return summary;
+}
+
+// What the new model is for.
+std::string NextCommand(const engine::FineTuningSpec& spec) {
+  const engine::Task task = spec.training.task;
+  if (task == engine::Task::kClassification || task == engine::Task::kRegression) {
+    return absl::StrFormat("Test it: whipsnake evaluate --model %s --task %s --data FILE", spec.out,
+                           std::string(engine::Name(task)));
+  }
+  return absl::StrFormat("Serve it: whipsnake serve --model tuned=%s", spec.out);
 }
 
 void PrintResult(const engine::RunReport& report, const engine::FineTuningSpec& spec,
                  const Output& output) {
   if (output.json()) return output.Object(Summary(report, spec));
+  if (report.log.steps.empty()) {
+    std::cout << "Stopped before the first step; nothing is lost.\n";
+    return;
+  }
   std::cout << engine::Sentence(report) << "\n";
   if (report.ended == engine::RunEnd::kCancelled) {
     std::cout << "Stopped after step " << report.log.steps.size() << ". The checkpoint is in "
@@ -123,30 +147,37 @@ void PrintResult(const engine::RunReport& report, const engine::FineTuningSpec& 
               << "; the same command with --resume goes on from there.\n";
     return;
   }
-  std::cout << absl::StrFormat(
-      "Wrote %s, with the report training.html. Serve it: whipsnake serve --model tuned=%s\n",
-      spec.out, spec.out);
+  std::cout << "Wrote " << spec.out << ", with the report training.html. " << NextCommand(spec)
+            << "\n";
 }
 
-absl::StatusOr<int> Train(const TrainCommandFlags& flags, const Output& output) {
-  ASSIGN_OR_RETURN(const engine::FineTuningSpec spec, MakeSpec(flags.settings));
-  std::atomic<bool> interrupted{false};
-  const OnInterrupt on_interrupt([&] { interrupted = true; });
+absl::StatusOr<int> RunJob(const TrainCommandFlags& flags, const engine::FineTuningSpec& spec,
+                           const std::atomic<bool>& interrupted, const Output& output) {
   engine::Executor executor(flags.threads);
   engine::Ledger ledger(engine::DetectResources().memory_bytes);
   TrainingDisplay display(output, interrupted);
   ASSIGN_OR_RETURN(const auto job, engine::FineTuning::Prepare(
                                        spec, {.executor = &executor, .ledger = &ledger}, &display));
-  if (flags.validate_only) {
-    PrintData(*job, output);
-    RETURN_IF_ERROR(job->CheckData());
-    return 0;
-  }
+  display.Clear();
+  PrintData(*job, output);
   RETURN_IF_ERROR(job->CheckData());
-  if (!output.json()) PrintData(*job, output);
+  if (flags.validate_only) return 0;
   ASSIGN_OR_RETURN(engine::RunReport report, job->Run());
+  display.Clear();
   PrintResult(report, spec, output);
   return report.ended == engine::RunEnd::kCancelled ? kInterrupted : 0;
+}
+
+absl::StatusOr<int> Train(const TrainCommandFlags& flags, const Output& output) {
+  ASSIGN_OR_RETURN(engine::FineTuningSpec spec, MakeSpec(flags.settings));
+  spec.version = Version();
+  if (!flags.validate_only) RETURN_IF_ERROR(engine::CheckOut(spec));
+  std::atomic<bool> interrupted{false};
+  const OnInterrupt on_interrupt([&] { interrupted = true; });
+  const absl::StatusOr<int> code = RunJob(flags, spec, interrupted, output);
+  if (!absl::IsCancelled(code.status())) return code;
+  output.Error(code.status());
+  return kInterrupted;
 }
 
 }  // namespace

@@ -92,17 +92,15 @@ void SetTexts(const TrainFlags& flags, json& settings) {
   if (flags.no_header) settings["header"] = false;
   if (flags.resume) settings["resume"] = true;
   if (flags.checkpointing) settings["checkpointing"] = true;
-  if (flags.update_in_backward) {
-    settings["update_in_backward"] = true;
-    if (!flags.max_gradient_norm) settings["max_gradient_norm"] = 0;
-  }
+  if (flags.update_in_backward) settings["update_in_backward"] = true;
 }
 
-// "micro_batch: 9 seen" becomes "--micro-batch: 9 seen".
+// "micro_batch: 9 seen" becomes "--micro-batch: 9 seen". Groups have no option of their name.
 absl::Status WithFieldAsOption(const absl::Status& status) {
   std::string field = engine::FieldOf(status);
-  if (field.empty() || !std::string(status.message()).starts_with(field)) return status;
-  const std::string rest = std::string(status.message()).substr(field.size());
+  const std::string message(status.message());
+  if (field.empty() || field.starts_with("groups") || !message.starts_with(field)) return status;
+  const std::string rest = message.substr(field.size());
   std::ranges::replace(field, '_', '-');
   return absl::Status(status.code(), absl::StrCat("--", field, rest));
 }
@@ -110,25 +108,32 @@ absl::Status WithFieldAsOption(const absl::Status& status) {
 void AddFiles(Command command, TrainFlags& flags) {
   command.AddOption("--model", flags.model, "The model directory that training begins with")
       .TypeName("DIR");
-  command.AddOption("--task", flags.task, "What to train for")
+  command.AddOption("--task", flags.task, "What to train for (default: causal-lm, the next token)")
       .Choices({"causal-lm", "classification", "regression", "dpo"});
   command
       .AddOption("--train", flags.train,
-                 "The training data: JSON lines or CSV. Rows: causal-lm {\"text\"}; classification "
-                 "and regression {\"text\", \"label\"}; dpo {\"prompt\", \"chosen\", \"rejected\"}")
+                 "The training data: JSON lines or, with a name that ends in .csv, CSV. Rows: "
+                 "causal-lm {\"text\"}; classification and regression {\"text\", \"label\"}; dpo "
+                 "{\"prompt\", \"chosen\", \"rejected\"}")
       .TypeName("FILE");
   command
-      .AddOption("--eval", flags.eval,
-                 "Data like those to evaluate the model with while it is trained")
+      .AddOption(
+          "--eval", flags.eval,
+          "Rows like those of --train that the model is not trained on. It is evaluated with "
+          "them before, during and after training (default: none)")
       .TypeName("FILE");
   command
       .AddOption("--out", flags.out,
-                 "The directory to write the fine-tuned model to; must not exist or be empty")
+                 "The directory to write the fine-tuned model to. It must be new or empty; the "
+                 "directory above must exist")
       .TypeName("DIR");
   command
       .AddOption("--config", flags.config,
                  "A JSON object of settings: the names of these options, with _ for -, and their "
-                 "values. Options on the command line take precedence")
+                 "values; \"packed\": false for --unpacked, \"header\": false for --no-header, a "
+                 "list \"groups\" of objects {\"pattern\", \"lr_factor\", \"weight_decay\"}. The "
+                 "\"options\" of a training.json can be used. Options on the command line take "
+                 "precedence")
       .TypeName("FILE");
   command
       .AddOption("--max-length", flags.max_length,
@@ -149,34 +154,43 @@ void AddSchedule(Command command, TrainFlags& flags) {
   command.AddOption("--epochs", flags.epochs, "Passes over the data, also a fraction (default: 3)")
       .TypeName("E")
       .Heading(heading);
-  command.AddOption("--max-steps", flags.max_steps, "Ends after this many steps")
+  command
+      .AddOption(
+          "--max-steps", flags.max_steps,
+          "Ends after this many steps, if the epochs are not over before (default: no limit)")
       .TypeName("N")
       .Heading(heading);
-  command.AddOption("--batch", flags.batch, "Examples of a step (default: 8)")
+  command
+      .AddOption("--batch", flags.batch,
+                 "Examples of a step, each a row or, with joined texts, a window (default: 8)")
       .TypeName("B")
       .Heading(heading);
   command
       .AddOption("--micro-batch", flags.micro_batch,
-                 "Examples that go through the model at once: less memory, the same result but for "
-                 "rounding (default: the batch)")
+                 "Examples that go through the model at once, at most the batch: less memory, the "
+                 "same result but for rounding (default: the batch)")
       .TypeName("B")
       .Heading(heading);
-  command.AddOption("--lr", flags.lr, "The largest learning rate (default: 5e-5)")
+  command.AddOption("--lr", flags.lr, "The learning rate at its highest (default: 5e-5)")
       .TypeName("LR")
       .Heading(heading);
-  command.AddOption("--schedule", flags.schedule, "How the learning rate falls (default: linear)")
+  command
+      .AddOption("--schedule", flags.schedule,
+                 "How the learning rate falls after the warm-up (default: linear)")
       .Choices({"linear", "cosine", "constant"})
       .Heading(heading);
   command
       .AddOption("--warmup", flags.warmup,
-                 "The part of the steps in which it rises, 0 to 1 (default: 0)")
+                 "The part of the steps in which the learning rate rises, 0 to 1 (default: 0)")
       .TypeName("R")
       .Heading(heading);
-  command.AddOption("--seed", flags.seed, "Of shuffling, dropout and new heads (default: 0)")
+  command
+      .AddOption("--seed", flags.seed, "The seed of shuffling, dropout and new heads (default: 0)")
       .TypeName("S")
       .Heading(heading);
   command
-      .AddOption("--evaluate-every", flags.evaluate_every, "Steps (default: the end of each epoch)")
+      .AddOption("--evaluate-every", flags.evaluate_every,
+                 "Steps from one evaluation to the next (default: those of an epoch)")
       .TypeName("N")
       .Heading(heading);
   command
@@ -189,36 +203,49 @@ void AddSchedule(Command command, TrainFlags& flags) {
 
 void AddOptimizer(Command command, TrainFlags& flags) {
   const std::string heading = "Optimizer";
-  command.AddOption("--optimizer", flags.optimizer, "(default: adamw)")
+  command.AddOption("--optimizer", flags.optimizer, "The rule of updates (default: adamw)")
       .Choices({"adamw", "sgd"})
       .Heading(heading);
   command
-      .AddOption("--weight-decay", flags.weight_decay,
-                 "Of matrices and embeddings; biases and norms have none (default: 0.01)")
+      .AddOption(
+          "--weight-decay", flags.weight_decay,
+          "The weight decay of matrices and embeddings; biases and norms have none (default: "
+          "0.01)")
       .TypeName("D")
       .Heading(heading);
-  command.AddOption("--beta1", flags.beta1, "(default: 0.9)").TypeName("B").Heading(heading);
-  command.AddOption("--beta2", flags.beta2, "(default: 0.999)").TypeName("B").Heading(heading);
-  command.AddOption("--adam-epsilon", flags.adam_epsilon, "(default: 1e-8)")
+  command.AddOption("--beta1", flags.beta1, "AdamW: decay of the mean of gradients (default: 0.9)")
+      .TypeName("B")
+      .Heading(heading);
+  command
+      .AddOption("--beta2", flags.beta2,
+                 "AdamW: decay of the mean of their squares (default: 0.999)")
+      .TypeName("B")
+      .Heading(heading);
+  command
+      .AddOption("--adam-epsilon", flags.adam_epsilon,
+                 "AdamW: added to the divisor (default: 1e-8)")
       .TypeName("E")
       .Heading(heading);
-  command.AddOption("--momentum", flags.momentum, "Of sgd (default: 0.9)")
+  command.AddOption("--momentum", flags.momentum, "SGD: the momentum (default: 0.9)")
       .TypeName("M")
       .Heading(heading);
   command
-      .AddOption("--max-gradient-norm", flags.max_gradient_norm,
-                 "Scales gradients down to this norm; 0: never (default: 1)")
+      .AddOption(
+          "--max-gradient-norm", flags.max_gradient_norm,
+          "Scales the gradients of a step down to this norm; 0: never (default: 1, or 0 with "
+          "--update-in-backward)")
       .TypeName("N")
       .Heading(heading);
   command
       .AddOption("--crrelu-epsilon-factor", flags.crrelu_epsilon_factor,
-                 "Factor of the learning rate for CRReLU's epsilon (default: 1)")
+                 "A factor of the learning rate of CRReLU's epsilon (default: 1)")
       .TypeName("F")
       .Heading(heading);
   command
       .AddOption("--group", flags.groups,
                  "Settings for the tensors whose names match a pattern with *: a factor of the "
-                 "learning rate and perhaps a weight decay. Can be repeated; the last match counts")
+                 "learning rate and perhaps a weight decay. 'transformer.h.0.*=0' does not train "
+                 "the first block. Can be repeated; the last match counts")
       .Repeatable()
       .TypeName("PATTERN=FACTOR[,DECAY]")
       .Heading(heading);
@@ -229,11 +256,18 @@ void AddOptimizer(Command command, TrainFlags& flags) {
       .Repeatable()
       .TypeName("PATTERN")
       .Heading(heading);
-  command.AddOption("--label-smoothing", flags.label_smoothing, "(default: 0)")
+  command
+      .AddOption("--label-smoothing", flags.label_smoothing,
+                 "causal-lm and classification: the part of the probability that all classes share "
+                 "(default: 0)")
       .TypeName("S")
       .Heading(heading);
-  command.AddOption("--dpo-beta", flags.dpo_beta, "(default: 0.1)").TypeName("B").Heading(heading);
-  command.AddOption("--dropout", flags.dropout, "All dropout probabilities (default: the model's)")
+  command.AddOption("--dpo-beta", flags.dpo_beta, "dpo: the factor of rewards (default: 0.1)")
+      .TypeName("B")
+      .Heading(heading);
+  command
+      .AddOption("--dropout", flags.dropout,
+                 "The probability of every dropout (default: those of the model's config)")
       .TypeName("P")
       .Heading(heading);
 }
@@ -242,7 +276,7 @@ void AddMemory(Command command, TrainFlags& flags) {
   const std::string heading = "Memory and speed";
   command
       .AddOption("--precision", flags.precision,
-                 "Of matrix products; weights stay fp32 (default: fp32)")
+                 "The type in which matrices are multiplied; weights stay fp32 (default: fp32)")
       .Choices({"fp32", "bf16"})
       .Heading(heading);
   command
@@ -252,7 +286,7 @@ void AddMemory(Command command, TrainFlags& flags) {
       .Heading(heading);
   command
       .AddOption("--moments", flags.moments,
-                 "AdamW's: keep them in fp32 or in 8bit (default: keep)")
+                 "The type of AdamW's moments: fp32 (keep) or 8 bits (default: keep)")
       .Choices({"keep", "8bit"})
       .Heading(heading);
   command
@@ -265,22 +299,27 @@ void AddMemory(Command command, TrainFlags& flags) {
 void AddCheckpoints(Command command, TrainFlags& flags) {
   const std::string heading = "Checkpoints";
   command
-      .AddOption("--checkpoints", flags.checkpoints, "Their directory (default: OUT.checkpoints)")
+      .AddOption("--checkpoints", flags.checkpoints,
+                 "The directory of checkpoints (default: OUT.checkpoints)")
       .TypeName("DIR")
       .Heading(heading);
   command
       .AddOption("--checkpoint-every", flags.checkpoint_every,
-                 "Steps (default: the end of each epoch)")
+                 "Steps from one checkpoint to the next (default: those of an epoch)")
       .TypeName("N")
       .Heading(heading);
   command
       .AddOption("--keep-checkpoints", flags.keep_checkpoints,
-                 "The number of the last ones that stay (default: 2)")
+                 "How many of the last checkpoints stay (default: 2)")
       .TypeName("K")
       .Heading(heading);
-  command.AddFlag("--resume", flags.resume, "Goes on after the last checkpoint, bit for bit")
+  command
+      .AddFlag("--resume", flags.resume,
+               "Goes on after the last checkpoint of the same command, bit for bit")
       .Heading(heading);
-  command.AddOption("--out-type", flags.out_type, "Of the tensors of the result (default: fp32)")
+  command
+      .AddOption("--out-type", flags.out_type,
+                 "The type of the weights of the result (default: fp32)")
       .Choices({"fp32", "bf16"})
       .Heading(heading);
 }
@@ -307,7 +346,8 @@ absl::StatusOr<engine::FineTuningSpec> MakeSpec(const TrainFlags& flags) {
   SetNumbers(flags, settings);
   RETURN_IF_ERROR(SetGroups(flags, settings));
   absl::StatusOr<engine::FineTuningSpec> spec = engine::ParseFineTuningSpec(settings);
-  if (!spec.ok()) return WithFieldAsOption(spec.status());
+  // With a file, settings are named as they are there.
+  if (!spec.ok() && flags.config.empty()) return WithFieldAsOption(spec.status());
   return spec;
 }
 

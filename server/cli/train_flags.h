@@ -31,7 +31,7 @@ struct TrainFlags {
 void AddTrainFlags(Command command, TrainFlags& flags);
 
 // Returns the settings of --config with those of the other options in their place. Errors as from
-// ParseFineTuningSpec, with the fields named as options.
+// ParseFineTuningSpec, with the fields named as options if there is no --config.
 absl::StatusOr<engine::FineTuningSpec> MakeSpec(const TrainFlags& flags);
 
 }  // namespace whipsnake::server
