@@ -84,6 +84,7 @@ absl::Status FineTuning::OpenDataFiles() {
 }
 
 absl::Status FineTuning::CheckData() {
+  if (!config_.empty()) return absl::OkStatus();  // checked before
   for (const Dataset* data : {training_data_.get(), evaluation_data_.get()}) {
     if (data == nullptr) continue;
     RETURN_IF_ERROR(Check(data->report()));
@@ -113,6 +114,13 @@ absl::StatusOr<RunIdentity> FineTuning::Identity(const Checkpoint& checkpoint) c
   return identity;
 }
 
+absl::StatusOr<std::unique_ptr<DatasetBatches>> FineTuning::BatchesInOrder(
+    const Dataset* data) const {
+  const TrainingOptions& options = spec_.training;
+  const int64_t batch = options.micro_batch > 0 ? options.micro_batch : options.batch_size;
+  return DatasetBatches::Make(data, {.batch_size = batch, .shuffle = false}, environment_.ledger);
+}
+
 absl::Status FineTuning::MakeTrainer() {
   RETURN_IF_ERROR(observer_->OnStage("Loading the model", 0));
   ASSIGN_OR_RETURN(const ModelConfig config, ParseModelConfig(config_));
@@ -136,11 +144,7 @@ absl::Status FineTuning::MakeTrainer() {
                                         {.batch_size = options.batch_size, .seed = options.seed},
                                         environment_.ledger));
   if (evaluation_data_ != nullptr) {
-    const int64_t batch = options.micro_batch > 0 ? options.micro_batch : options.batch_size;
-    ASSIGN_OR_RETURN(
-        evaluation_batches_,
-        DatasetBatches::Make(evaluation_data_.get(), {.batch_size = batch, .shuffle = false},
-                             environment_.ledger));
+    ASSIGN_OR_RETURN(evaluation_batches_, BatchesInOrder(evaluation_data_.get()));
   }
   ASSIGN_OR_RETURN(trainer_,
                    Trainer::Create(model_.get(), training_batches_.get(), options, environment_));
@@ -179,16 +183,19 @@ absl::Status FineTuning::ComputeReference() {
   if (reference_.empty()) {  // of a new run
     for (const Dataset* data : {training_data_.get(), evaluation_data_.get()}) {
       if (data == nullptr) continue;
-      ASSIGN_OR_RETURN(
-          const auto batches,
-          DatasetBatches::Make(data, {.batch_size = spec_.training.batch_size, .shuffle = false},
-                               environment_.ledger));
+      ASSIGN_OR_RETURN(const auto batches, BatchesInOrder(data));
       ASSIGN_OR_RETURN(const std::vector<double> sums,
                        trainer_->ResponseLogProbabilities(*batches, [&](double fraction) {
                          return observer_->OnStage("Computing the reference", fraction);
                        }));
       reference_.insert(reference_.end(), sums.begin(), sums.end());
     }
+  }
+  const int64_t rows =
+      training_data_->size() + (evaluation_data_ != nullptr ? evaluation_data_->size() : 0);
+  if (std::ssize(reference_) != 2 * rows) {
+    return absl::DataLossError(absl::StrCat("the checkpoint has a reference of ", reference_.size(),
+                                            " numbers, expected ", 2 * rows));
   }
   const auto end_of_training = reference_.begin() + 2 * training_data_->size();
   training_batches_->SetReference({reference_.begin(), end_of_training});

@@ -65,6 +65,8 @@ class FineTuning {
   // All settings that decide the result but the files.
   nlohmann::json Settings() const;
   absl::StatusOr<RunIdentity> Identity(const Checkpoint& checkpoint) const;
+  // The batches of a pass over all rows that trains nothing.
+  absl::StatusOr<std::unique_ptr<DatasetBatches>> BatchesInOrder(const Dataset* data) const;
   absl::Status MakeTrainer();
   absl::Status RestoreOrBegin();
   absl::Status ComputeReference();

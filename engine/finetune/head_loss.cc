@@ -60,6 +60,7 @@ absl::StatusOr<HeadLosses> ForEachBlock(const TrainingPass& pass, const Trainabl
                                    .smoothing = smoothing,
                                    .losses = results.losses.data() + first,
                                    .predictions = results.predictions.data() + first}};
+    pass.Yield();
     Gather(*u, block.rows, block.u);
     head.Multiply(pass, block.u, block.logits);
     RETURN_IF_ERROR(compute(block));

@@ -185,8 +185,8 @@ absl::Status Regression::Run(TrainingPass& pass, const TrainableModel& model,
   ASSIGN_OR_RETURN(Tensor gu, pass.New(run.u().rows(), d));
   std::fill_n(gu.data(), gu.rows() * d, 0.0f);
   RETURN_IF_ERROR(model.head().AddGradients(pass, *inputs, *outputs));
-  RETURN_IF_ERROR(model.head().AddedGradients(pass));
   model.head().MultiplyBackward(pass, *outputs, *inputs);
+  RETURN_IF_ERROR(model.head().AddedGradients(pass));
   for (int64_t i = 0; i < count; ++i) {
     std::copy_n(inputs.view().row(i), d, gu.view().row(last_row(i)));
   }
@@ -238,45 +238,7 @@ absl::Status Dpo::Run(TrainingPass& pass, const TrainableModel& model, const Tra
   return run.LossesAndBackward(targets, /*smoothing=*/0, factors).status();
 }
 
-class Choice : public Objective {
- public:
-  int64_t Targets(std::span<const Example> examples) const override { return std::ssize(examples); }
-
-  absl::Status Run(TrainingPass& pass, const TrainableModel& model, const TrainingBatch& batch,
-                   double /*factor*/, Metrics& metrics) const override {
-    if (pass.gradients != nullptr) {
-      return absl::UnimplementedError("models are not trained on choices, only evaluated");
-    }
-    ASSIGN_OR_RETURN(const std::vector<double> sums,
-                     ResponseLogProbabilities(pass, model, batch.examples));
-    size_t first = 0;
-    for (const Example& example : batch.examples) {
-      std::vector<double> scores;
-      for (const std::vector<int32_t>& sequence : example.sequences) {
-        const int64_t tokens = std::ssize(sequence) - FirstPredicted(example.prompt_tokens);
-        scores.push_back(sums[first++] / static_cast<double>(std::max<int64_t>(tokens, 1)));
-        metrics.tokens += std::ssize(sequence);
-      }
-      const auto best = std::ranges::max_element(scores);
-      double sum = 0;
-      for (const double score : scores) sum += std::exp(score - *best);
-      metrics.loss += *best + std::log(sum) - scores[example.label];
-      metrics.correct += best - scores.begin() == example.label ? 1 : 0;
-      ++metrics.targets;
-    }
-    return absl::OkStatus();
-  }
-};
-
 }  // namespace
-
-void Metrics::Add(const Metrics& other) {
-  targets += other.targets;
-  tokens += other.tokens;
-  loss += other.loss;
-  correct += other.correct;
-  margin += other.margin;
-}
 
 std::unique_ptr<Objective> MakeObjective(Task task, const ObjectiveOptions& options) {
   switch (task) {
@@ -286,10 +248,10 @@ std::unique_ptr<Objective> MakeObjective(Task task, const ObjectiveOptions& opti
       return std::make_unique<Classification>(options.label_smoothing);
     case Task::kRegression:
       return std::make_unique<Regression>();
-    case Task::kChoice:
-      return std::make_unique<Choice>();
     case Task::kDpo:
       return std::make_unique<Dpo>(options.dpo_beta);
+    case Task::kChoice:  // only evaluated
+      return nullptr;
   }
   return nullptr;
 }

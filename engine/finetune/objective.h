@@ -28,7 +28,7 @@ struct Metrics {
   int64_t targets = 0;
   int64_t tokens = 0;  // that went through the model
   double loss = 0;
-  // Classification and choice: right answers; DPO: pairs whose chosen response has the larger
+  // Classification: right answers; DPO: pairs whose chosen response has the larger
   // reward; causal-lm: tokens that were the most likely ones.
   double correct = 0;
   double margin = 0;  // DPO: of the rewards β (s - s_ref)
@@ -36,7 +36,6 @@ struct Metrics {
   double MeanLoss() const { return Mean(loss); }
   double Accuracy() const { return Mean(correct); }
   double MeanMargin() const { return Mean(margin); }
-  void Add(const Metrics& other);
 
  private:
   double Mean(double sum) const { return targets == 0 ? 0 : sum / static_cast<double>(targets); }
@@ -67,8 +66,7 @@ class Objective {
                            const TrainingBatch& batch, double factor, Metrics& metrics) const = 0;
 };
 
-// `task` may be kChoice, for passes without gradients: its loss is that of a softmax over the
-// choices' mean log-probabilities.
+// Null for kChoice, on which models are evaluated (task_evaluation.h) but not trained.
 std::unique_ptr<Objective> MakeObjective(Task task, const ObjectiveOptions& options);
 
 // The sum of log p over the responses' tokens, for each sequence of each example: s of DPO.

@@ -17,11 +17,6 @@ namespace {
 using nlohmann::json;
 using nlohmann::ordered_json;
 
-// The class of transformers for sequence classifiers of a family.
-std::string ClassifierOf(const Family& family) {
-  return family.name == "gpt2" ? "GPT2ForSequenceClassification" : "MambaForSequenceClassification";
-}
-
 bool HasClassifierHead(Task task) {
   return task == Task::kClassification || task == Task::kRegression;
 }
@@ -35,7 +30,7 @@ Labels DefaultLabels(int64_t count) {
 
 absl::StatusOr<Labels> ReadHeadLabels(const json& config, const Family& family) {
   JsonObjectReader reader(config);
-  const int64_t count = ReadLabels(reader, ClassifierOf(family));
+  const int64_t count = ReadLabels(reader, family.classifier);
   if (count == 0) return Labels();
   ASSIGN_OR_RETURN(Labels labels, ReadLabels(config));
   if (labels.empty()) return DefaultLabels(count);
@@ -99,7 +94,7 @@ absl::StatusOr<std::string> ConfigForTask(std::string_view source, Task task,
                         absl::StrCat(Quoted(model.family->name),
                                      ": a classifier needs a config in the form of Hugging Face"));
   }
-  config["architectures"] = {ClassifierOf(*model.family)};
+  config["architectures"] = {std::string(model.family->classifier)};
   SetLabels(result, config);
   config["problem_type"] = task == Task::kRegression ? "regression" : "single_label_classification";
   // transformers refuses batches of texts for a classifier without a padding token.

@@ -125,7 +125,6 @@ Trainer::Trainer(TrainableModel* model, BatchSource* batches, const TrainingOpti
   rate_.rate = options.learning_rate;
   rate_.steps = StepsOf(options, batches->batches());
   rate_.warmup_steps = std::llround(options.warmup * static_cast<double>(rate_.steps));
-  model_->set_yield([executor = environment.executor] { executor->Yield(); });
 }
 
 absl::Status Trainer::OnExecutor(const std::function<absl::Status()>& work) {
@@ -147,7 +146,11 @@ absl::Status Trainer::Resume(RunLog log) {
 }
 
 TrainingPass Trainer::NewPass(ActivationStore* store) const {
-  return {.context = context_, .heap = heap_.get(), .store = store, .seed = options_.seed};
+  return {.context = context_,
+          .executor = environment_.executor,
+          .heap = heap_.get(),
+          .store = store,
+          .seed = options_.seed};
 }
 
 absl::Status Trainer::Step() {
@@ -219,6 +222,7 @@ absl::Status Trainer::UpdateParameters(double gradient_scale) {
   for (TrainableParameter& parameter : model_->parameters().all()) {
     const Tensor gradient = gradients_.Get(parameter);
     if (gradient.empty()) continue;
+    environment_.executor->Yield();
     RETURN_IF_ERROR(
         optimizer_.Update(context_, parameter, gradient.data(), rate_.At(step()), gradient_scale));
   }

@@ -43,6 +43,7 @@ absl::StatusOr<RunEnd> TrainingLoop::Run() {
   while (status.ok()) {
     RETURN_IF_ERROR(SaveIfDue());
     if (PatienceIsOver() || trainer_.done()) {
+      RETURN_IF_ERROR(Save());
       RETURN_IF_ERROR(RestoreBest());
       return trainer_.done() ? RunEnd::kFinished : RunEnd::kStoppedEarly;
     }

@@ -33,6 +33,8 @@ class TrainableParameters;
 struct Family {
   // The "model_type" of config.json, which also names the architecture in messages and metrics.
   std::string_view name;
+  // The class of sequence classifiers of the family in "architectures" of config.json.
+  std::string_view classifier = {};
   std::string_view noun;  // "a Mamba": a model of this family in a sentence
 
   // The quantized schemes that models of the family can have; the first is the default.

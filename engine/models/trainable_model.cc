@@ -72,9 +72,9 @@ absl::StatusOr<std::unique_ptr<TrainableModel>> TrainableModel::Make(
     const ModelConfig& config, const Checkpoint* checkpoint, const TrainableOptions& options,
     Ledger& ledger) {
   RETURN_IF_ERROR(CheckCanTrain(config));
-  auto model = absl::WrapUnique(new TrainableModel(config, options));
+  auto model = absl::WrapUnique(new TrainableModel(config, options, ledger));
   if (checkpoint != nullptr) RETURN_IF_ERROR(model->CheckUnused(*checkpoint));
-  RETURN_IF_ERROR(model->LoadParameters(checkpoint, ledger));
+  RETURN_IF_ERROR(model->LoadParameters(checkpoint));
   ASSIGN_OR_RETURN(model->layers_,
                    config.family->make_trainable(config, options.dropout, model->parameters_));
   return model;
@@ -98,7 +98,7 @@ absl::Status TrainableModel::CheckUnused(const Checkpoint& checkpoint) {
   return absl::OkStatus();
 }
 
-absl::Status TrainableModel::LoadParameters(const Checkpoint* checkpoint, Ledger& ledger) {
+absl::Status TrainableModel::LoadParameters(const Checkpoint* checkpoint) {
   std::vector<Source> sources;
   for (ParameterSpec& spec : config_.family->parameters(config_)) {
     ASSIGN_OR_RETURN(sources.emplace_back(),
@@ -106,9 +106,8 @@ absl::Status TrainableModel::LoadParameters(const Checkpoint* checkpoint, Ledger
   }
   for (const Source& source : sources) {
     const ParameterSpec& spec = source.spec;
-    ASSIGN_OR_RETURN(
-        TrainableParameter* const parameter,
-        parameters_.Add(spec.name, spec.shape, spec.role, options_.arithmetic, ledger));
+    ASSIGN_OR_RETURN(TrainableParameter* const parameter,
+                     parameters_.Add(spec.name, spec.shape, spec.role));
     if (source.tensor) {
       ToFloat(*source.tensor, parameter->data());
       continue;
@@ -142,12 +141,12 @@ absl::StatusOr<Tensor> TrainableModel::Forward(TrainingPass& pass,
   RETURN_IF_ERROR(CheckBatch(pass, tokens));
   ASSIGN_OR_RETURN(Tensor x, layers_.embedding.Forward(pass, tokens));
   for (const auto& block : layers_.blocks) {
-    Yield();
+    pass.Yield();
     pass.store->BeginBlock(x);
     ASSIGN_OR_RETURN(x, block->Forward(pass, std::move(x)));
     pass.store->EndBlock();
   }
-  Yield();
+  pass.Yield();
   return layers_.norm.Forward(pass, x);
 }
 
@@ -172,13 +171,13 @@ absl::Status TrainableModel::Backward(TrainingPass& pass, std::span<const int32_
   RETURN_IF_ERROR(layers_.norm.Backward(pass, *gu, *g));
   gu = Tensor();
   for (auto block = layers_.blocks.rbegin(); block != layers_.blocks.rend(); ++block) {
-    Yield();
+    pass.Yield();
     if (Tensor input = pass.store->InputToRecompute(); !input.empty()) {
       RETURN_IF_ERROR((*block)->Forward(pass, std::move(input)).status());
     }
     RETURN_IF_ERROR((*block)->Backward(pass, *g));
   }
-  Yield();
+  pass.Yield();
   return layers_.embedding.Backward(pass, tokens, *g);
 }
 

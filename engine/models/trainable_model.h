@@ -4,7 +4,6 @@
 #ifndef WHIPSNAKE_ENGINE_MODELS_TRAINABLE_MODEL_H_
 #define WHIPSNAKE_ENGINE_MODELS_TRAINABLE_MODEL_H_
 
-#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -84,12 +83,9 @@ class TrainableModel {
                                             std::span<const int32_t> tokens) const;
   const TrainableLinear& head() const { return layers_.head; }
 
-  // Called between the layers, where more urgent work may run.
-  void set_yield(std::function<void()> yield) { yield_ = std::move(yield); }
-
  private:
-  TrainableModel(const ModelConfig& config, const TrainableOptions& options)
-      : config_(config), options_(options) {}
+  TrainableModel(const ModelConfig& config, const TrainableOptions& options, Ledger& ledger)
+      : config_(config), options_(options), parameters_(options.arithmetic, &ledger) {}
   // Makes the parameters, with values from `checkpoint` or, if it is null, drawn ones, and the
   // layers.
   static absl::StatusOr<std::unique_ptr<TrainableModel>> Make(const ModelConfig& config,
@@ -97,18 +93,14 @@ class TrainableModel {
                                                               const TrainableOptions& options,
                                                               Ledger& ledger);
   absl::Status CheckUnused(const Checkpoint& checkpoint);
-  absl::Status LoadParameters(const Checkpoint* checkpoint, Ledger& ledger);
+  absl::Status LoadParameters(const Checkpoint* checkpoint);
   absl::Status CheckBatch(const TrainingPass& pass, std::span<const int32_t> tokens) const;
-  void Yield() const {
-    if (yield_) yield_();
-  }
 
   const ModelConfig config_;
   const TrainableOptions options_;
   TrainableParameters parameters_;
   std::vector<std::string> fresh_, dropped_;
   TrainableLayers layers_;
-  std::function<void()> yield_;
 };
 
 }  // namespace whipsnake::engine

@@ -44,8 +44,11 @@ absl::StatusOr<Example> Dataset::Read(int64_t i) const {
   ASSIGN_OR_RETURN(TokenizedRow tokens, Tokenize(row));
   Example example = MakeExample(std::move(tokens), options_.max_length);
   example.value = row.value;
-  example.label =
-      options_.task == Task::kClassification ? labels().Find(row.label).value_or(0) : row.choice;
+  example.label = row.choice;
+  if (options_.task != Task::kClassification) return example;
+  const std::optional<int32_t> label = labels().Find(row.label);
+  if (!label) return Changed(i);
+  example.label = *label;
   return example;
 }
 

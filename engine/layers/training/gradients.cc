@@ -29,7 +29,8 @@ absl::Status Gradients::Added(TrainableParameter* parameter) {
   if (parameter == nullptr || !parameter->trains) return absl::OkStatus();
   Entry& entry = entries_[parameter];
   if (++entry.added < parameter->uses * passes_ || complete_ == nullptr) return absl::OkStatus();
-  const absl::Status status = complete_(*parameter, entry.tensor);
+  const absl::Status status =
+      entry.tensor.empty() ? absl::OkStatus() : complete_(*parameter, entry.tensor);
   entries_.erase(parameter);
   return status;
 }

@@ -24,7 +24,8 @@ class Gradients {
     kernels::MatrixView<float> matrix;  // contiguous: shape[0] rows
     bool accumulate = false;            // whether it holds a sum to add to, instead of nothing
   };
-  // Called once for each parameter, when all layers and passes have added to its gradient.
+  // Called once for each parameter with a gradient, when all layers and passes have added to its
+  // gradient.
   using Complete = std::function<absl::Status(TrainableParameter&, const Tensor& gradient)>;
 
   // With `complete`, which may be null, a gradient is freed as soon as the function returns.

@@ -11,7 +11,7 @@ using kernels::ProductOperand;
 absl::StatusOr<TrainableLinear> TrainableLinear::Make(TrainableParameters& parameters,
                                                       const std::string& name, const Shape& shape) {
   TrainableLinear linear;
-  ASSIGN_OR_RETURN(linear.weight_, parameters.Use(name + ".weight"));
+  ASSIGN_OR_RETURN(linear.weight_, parameters.UseInProducts(name + ".weight"));
   if (shape.bias) {
     ASSIGN_OR_RETURN(linear.bias_, parameters.Use(name + ".bias"));
   }
@@ -22,7 +22,7 @@ absl::StatusOr<TrainableLinear> TrainableLinear::Make(TrainableParameters& param
 absl::StatusOr<TrainableLinear> TrainableLinear::OfWeight(TrainableParameters& parameters,
                                                           const std::string& name) {
   TrainableLinear linear;
-  ASSIGN_OR_RETURN(linear.weight_, parameters.Use(name));
+  ASSIGN_OR_RETURN(linear.weight_, parameters.UseInProducts(name));
   return linear;
 }
 

@@ -36,7 +36,8 @@ class TrainableLinear {
                         kernels::MatrixView<float> gx, bool accumulate = false) const;
 
   // The parts of these, for a caller that keeps x itself and multiplies one block of rows after
-  // another. AddedGradients() comes after the last block.
+  // another. AddedGradients() comes after the last block and after all products with the weight,
+  // which it may update.
   void Multiply(const TrainingPass& pass, kernels::MatrixView<const float> x,
                 kernels::MatrixView<float> y) const;
   void MultiplyBackward(const TrainingPass& pass, kernels::MatrixView<const float> g,

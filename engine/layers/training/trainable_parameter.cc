@@ -7,14 +7,6 @@
 #include "kernels/matmul/bf16_cpu.h"
 
 namespace whipsnake::engine {
-namespace {
-
-bool IsOperandOfProducts(ParameterRole role) {
-  return role == ParameterRole::kMatrix || role == ParameterRole::kEmbedding;
-}
-
-}  // namespace
-
 kernels::ProductOperand TrainableParameter::operand() const {
   if (rounded.size() == 0) return matrix();
   return kernels::MatrixView<const uint16_t>(rounded.as<uint16_t>(), shape[0],
@@ -23,22 +15,15 @@ kernels::ProductOperand TrainableParameter::operand() const {
 
 absl::StatusOr<TrainableParameter*> TrainableParameters::Add(std::string name,
                                                              std::vector<int64_t> shape,
-                                                             ParameterRole role,
-                                                             kernels::DType arithmetic,
-                                                             Ledger& ledger) {
+                                                             ParameterRole role) {
   TrainableParameter parameter;
   parameter.name = std::move(name);
   parameter.shape = std::move(shape);
   parameter.role = role;
-  const int64_t elements = parameter.elements();
-  const auto allocate = [&](int64_t element_bytes) {
-    return ledger.Allocate(elements * element_bytes, Purpose::kWeights,
-                           absl::StrCat("the tensor ", parameter.name));
-  };
-  ASSIGN_OR_RETURN(parameter.value, allocate(sizeof(float)));
-  if (arithmetic == kernels::DType::kBF16 && IsOperandOfProducts(role)) {
-    ASSIGN_OR_RETURN(parameter.rounded, allocate(sizeof(uint16_t)));
-  }
+  ASSIGN_OR_RETURN(
+      parameter.value,
+      ledger_->Allocate(parameter.elements() * static_cast<int64_t>(sizeof(float)),
+                        Purpose::kWeights, absl::StrCat("the tensor ", parameter.name)));
   TrainableParameter* const added = &all_.emplace_back(std::move(parameter));
   by_name_.emplace(added->name, added);
   return added;
@@ -49,16 +34,23 @@ TrainableParameter* TrainableParameters::Find(std::string_view name) {
   return found == by_name_.end() ? nullptr : found->second;
 }
 
-TrainableParameter* TrainableParameters::UseIfAny(std::string_view name) {
+absl::StatusOr<TrainableParameter*> TrainableParameters::Use(std::string_view name) {
   TrainableParameter* const parameter = Find(name);
-  if (parameter != nullptr) ++parameter->uses;
+  if (parameter == nullptr) {
+    return absl::InternalError(absl::StrCat("the model has no parameter ", Quoted(name)));
+  }
+  ++parameter->uses;
   return parameter;
 }
 
-absl::StatusOr<TrainableParameter*> TrainableParameters::Use(std::string_view name) {
-  TrainableParameter* const parameter = UseIfAny(name);
-  if (parameter != nullptr) return parameter;
-  return absl::InternalError(absl::StrCat("the model has no parameter ", Quoted(name)));
+absl::StatusOr<TrainableParameter*> TrainableParameters::UseInProducts(std::string_view name) {
+  ASSIGN_OR_RETURN(TrainableParameter* const parameter, Use(name));
+  if (arithmetic_ != kernels::DType::kBF16 || parameter->rounded.size() > 0) return parameter;
+  ASSIGN_OR_RETURN(
+      parameter->rounded,
+      ledger_->Allocate(parameter->elements() * static_cast<int64_t>(sizeof(uint16_t)),
+                        Purpose::kWeights, absl::StrCat("the rounded tensor ", parameter->name)));
+  return parameter;
 }
 
 void TrainableParameters::Round(const kernels::Context& context) {

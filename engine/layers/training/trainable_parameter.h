@@ -41,17 +41,21 @@ struct TrainableParameter {
 // Addresses of its parameters are stable. Not thread-safe.
 class TrainableParameters {
  public:
-  // Adds a parameter of zeros. With `arithmetic` kBF16, a matrix gets a rounded copy too. Returns
-  // RESOURCE_EXHAUSTED if the ledger refuses.
+  // Products compute in `arithmetic`, kF32 or kBF16. The ledger must outlive the parameters.
+  TrainableParameters(kernels::DType arithmetic, Ledger* ledger)
+      : arithmetic_(arithmetic), ledger_(ledger) {}
+
+  // Adds a parameter of zeros. Returns RESOURCE_EXHAUSTED if the ledger refuses.
   absl::StatusOr<TrainableParameter*> Add(std::string name, std::vector<int64_t> shape,
-                                          ParameterRole role, kernels::DType arithmetic,
-                                          Ledger& ledger);
+                                          ParameterRole role);
 
   // Returns the parameter and counts a layer that uses it. Returns INTERNAL if there is none: a
   // family's layers must ask for what its ParameterSpecs declare.
   absl::StatusOr<TrainableParameter*> Use(std::string_view name);
-  // The same, or null if there is no such parameter.
-  TrainableParameter* UseIfAny(std::string_view name);
+  // The same for an operand of products, which gets a rounded copy if they compute in bf16. Also
+  // returns RESOURCE_EXHAUSTED.
+  absl::StatusOr<TrainableParameter*> UseInProducts(std::string_view name);
+  // Returns null if there is no such parameter.
   TrainableParameter* Find(std::string_view name);
 
   // Makes the rounded copies equal to the values. For values that were written by other means than
@@ -63,6 +67,8 @@ class TrainableParameters {
   const std::deque<TrainableParameter>& all() const { return all_; }
 
  private:
+  const kernels::DType arithmetic_;
+  Ledger* const ledger_;
   std::deque<TrainableParameter> all_;
   std::map<std::string, TrainableParameter*, std::less<>> by_name_;
 };

@@ -6,6 +6,7 @@
 #include <span>
 
 #include "absl/status/statusor.h"
+#include "engine/base/executor.h"
 #include "engine/layers/training/activation_store.h"
 #include "engine/layers/training/gradients.h"
 #include "engine/layers/training/tensor_heap.h"
@@ -19,6 +20,7 @@ namespace whipsnake::engine {
 // Owns nothing; everything must outlive the pass.
 struct TrainingPass {
   kernels::Context context;
+  Executor* executor = nullptr;  // or null
   TensorHeap* heap = nullptr;
   ActivationStore* store = nullptr;
   Gradients* gradients = nullptr;  // null for a pass without a backward pass
@@ -28,6 +30,11 @@ struct TrainingPass {
   bool dropout = false;                              // whether layers drop elements
   uint64_t seed = 0;                                 // of the masks of the training run
   uint64_t number = 0;                               // of the pass in the run, below 2^40
+
+  // Lets more urgent work run. Called between layers and between blocks of large ones.
+  void Yield() const {
+    if (executor != nullptr) executor->Yield();
+  }
 
   absl::StatusOr<Tensor> New(int64_t rows, int64_t cols) const { return heap->New(rows, cols); }
 

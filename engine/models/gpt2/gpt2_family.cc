@@ -62,6 +62,7 @@ absl::StatusOr<Conversion> Convert(const std::string& directory, const ModelConf
 
 constinit const Family kGpt2Family = {
     .name = "gpt2",
+    .classifier = "GPT2ForSequenceClassification",
     .noun = "a transformer",
     .quantized_schemes = kSchemes,
     .float_state_types = kFloatStateTypes,

@@ -75,6 +75,7 @@ absl::Status CheckMambaRecipe(const Recipe& recipe, const ModelConfig& config) {
 
 constinit const Family kMambaFamily = {
     .name = "mamba",
+    .classifier = "MambaForSequenceClassification",
     .noun = "a Mamba",
     .quantized_schemes = kMambaSchemes,
     .float_state_types = kFloatStateTypes,

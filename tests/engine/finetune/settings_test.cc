@@ -44,7 +44,7 @@ class OptimizerTest : public ::testing::Test {
     Add("act.lr", {1}, ParameterRole::kScalar);
   }
   void Add(const std::string& name, std::vector<int64_t> shape, ParameterRole role) {
-    const auto parameter = parameters_.Add(name, shape, role, kernels::DType::kF32, ledger_);
+    const auto parameter = parameters_.Add(name, shape, role);
     ASSERT_THAT(parameter, IsOk());
     std::fill_n((*parameter)->data(), (*parameter)->elements(), 1.0f);
   }
@@ -60,7 +60,7 @@ class OptimizerTest : public ::testing::Test {
   }
 
   Ledger ledger_;
-  TrainableParameters parameters_;
+  TrainableParameters parameters_{kernels::DType::kF32, &ledger_};
 };
 
 TEST_F(OptimizerTest, OnlyMatricesAndEmbeddingsDecay) {
@@ -154,7 +154,8 @@ TEST(FineTuningSpecTest, NamesWhatIsWrong) {
   EXPECT_THAT(parse({{"task", "choice"}}), fails("task"));
   EXPECT_THAT(parse({{"optimizer", "adam"}}), fails("optimizer"));
   EXPECT_THAT(parse({{"precision", "fp16"}}), fails("fp16"));
-  EXPECT_THAT(parse({{"update_in_backward", true}}), fails("max_gradient_norm: 1 seen"));
+  EXPECT_THAT(parse({{"update_in_backward", true}, {"max_gradient_norm", 1}}),
+              fails("max_gradient_norm: 1 seen"));
   EXPECT_THAT(parse({{"groups", json::array({{{"pattern", "*"}, {"factor", 2}}})}}),
               fails("factor"));
   EXPECT_THAT(parse({{"model", ""}}), fails("model"));

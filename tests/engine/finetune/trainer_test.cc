@@ -287,7 +287,8 @@ TEST_P(TrainerTest, ALossThatIsNotFiniteNamesStepAndLayer) {
   EXPECT_THAT((*trainer)->Step(), Fails(absl::StatusCode::kOutOfRange, "step 2"));
   EXPECT_THAT((*trainer)->Step(), Fails(absl::StatusCode::kOutOfRange, last.name));
   EXPECT_EQ((*trainer)->step(), 1);
-  EXPECT_THAT((*trainer)->Evaluate(batches), Fails(absl::StatusCode::kOutOfRange, "evaluation after step 1"));
+  EXPECT_THAT((*trainer)->Evaluate(batches),
+              Fails(absl::StatusCode::kOutOfRange, "evaluation after step 1"));
 }
 
 TEST_P(TrainerTest, RefusesTokensAndSequencesThatTheModelDoesNotHave) {

@@ -203,6 +203,38 @@ TEST_P(TrainingGoldenTest, GradientsOfTheFirstStep) {
   }
 }
 
+// For every task and activation: what is kept, and when a tensor is updated, does not change a bit.
+TEST_P(TrainingGoldenTest, OptionsOfMemoryDoNotChangeTheSteps) {
+  Golden golden = ReadGolden(GetParam());
+  AddReferences(golden, golden.batches);
+  GivenBatches batches(golden.batches);
+  const auto train = [&](bool update_in_backward, bool checkpointing) {
+    const auto model = LoadGolden(golden);
+    TrainingOptions options;
+    options.task = golden.task;
+    options.learning_rate = 1e-2;
+    options.epochs = 1;
+    options.max_steps = 4;
+    options.micro_batch = 2;
+    options.max_gradient_norm = 0;
+    options.update_in_backward = update_in_backward;
+    options.gradient_checkpointing = checkpointing;
+    const auto trainer = Trainer::Create(model.get(), &batches, options, {&executor_, &ledger_});
+    EXPECT_THAT(trainer, IsOk());
+    while (!(*trainer)->done()) EXPECT_THAT((*trainer)->Step(), IsOk());
+    std::vector<float> parameters;
+    for (const TrainableParameter& parameter : model->parameters().all()) {
+      parameters.insert(parameters.end(), parameter.data(),
+                        parameter.data() + parameter.elements());
+    }
+    return parameters;
+  };
+  const std::vector<float> plain = train(false, false);
+  EXPECT_EQ(train(true, false), plain);
+  EXPECT_EQ(train(false, true), plain);
+  EXPECT_EQ(train(true, true), plain);
+}
+
 TEST_P(TrainingGoldenTest, TenStepsOfSgd) {
   TrainingOptions options;
   options.optimizer = {.kind = OptimizerKind::kSgd, .momentum = 0, .weight_decay = 0};
