@@ -234,6 +234,10 @@ absl::StatusOr<FineTuningSpec> ParseFineTuningSpec(const json& object) {
     return InvalidField("keep_checkpoints", absl::StrCat(spec.keep_checkpoints), "at least 1");
   }
   RETURN_IF_ERROR(Validate(spec.training));
+  if (spec.training.patience > 0 && spec.evaluation_file.empty()) {
+    return InvalidField("patience", absl::StrCat(spec.training.patience),
+                        "0 without eval, as patience is for evaluations");
+  }
   return spec;
 }
 

@@ -43,6 +43,9 @@ absl::Status Validate(const OptimizerOptions& options) {
   RETURN_IF_ERROR(CheckRange("momentum", options.momentum, 0, kBelowOne));
   RETURN_IF_ERROR(CheckRange("weight_decay", options.weight_decay, 0, 1));
   RETURN_IF_ERROR(CheckRange("crrelu_epsilon_factor", options.crrelu_epsilon_factor, 0, 1e6));
+  if (options.kind == OptimizerKind::kSgd && options.moments_8bit) {
+    return InvalidField("moments", "8bit", "keep with sgd, whose momentum has no 8-bit form");
+  }
   for (const ParameterGroup& group : options.groups) {
     RETURN_IF_ERROR(CheckRange("groups.lr_factor", group.learning_rate_factor, 0, 1e6));
     RETURN_IF_ERROR(CheckRange("groups.weight_decay", group.weight_decay.value_or(0), 0, 1));
