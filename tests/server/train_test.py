@@ -294,7 +294,7 @@ class InterruptionTest(TrainTest):
                                     out + ".checkpoints has another run", *words, out=out)
         with_evaluation = [*flags, "--resume", "--eval", "held-out.jsonl"]
         self.assert_refused(with_evaluation, "evaluation_data: ", out=out)
-        # Where the files are makes no difference. The run is over: only its result is written again.
+        # The place of the files makes no difference. The run is over: only its result is written.
         moved = whipsnake("train", *changed("--model", "other-gpt2"), "--resume", "--out", out)
         self.assertEqual(moved.returncode, 0, moved.stderr)
         self.assert_same_result(out, out + "-kept")
@@ -568,7 +568,8 @@ class WrongInputTest(TrainTest):
         self.assertEqual(result.returncode, 1)
         self.assertIn("line 2: text: nothing seen, expected a string", result.stdout)
         self.assertIn("error: bad.jsonl: 1 of 2 rows are bad", result.stderr)
-        report, error = [json.loads(line) for line in whipsnake(*flags, "--json").stdout.splitlines()]
+        lines = whipsnake(*flags, "--json").stdout.splitlines()
+        report, error = [json.loads(line) for line in lines]
         self.assertEqual(report["train"]["first_bad_rows"][0]["line"], 2)
         self.assertEqual(error["error"]["code"], "INVALID_ARGUMENT")
 
