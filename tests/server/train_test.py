@@ -402,7 +402,7 @@ class WrongInputTest(TrainTest):
         write_rows("bad.jsonl", [{"text": "a", "label": "x"}, {"text": "b"}, {"label": "x"},
                                  "nonsense", {"text": 5, "label": "y"}])
         flags = ("--model", "gpt2", "--task", "classification", "--train", "bad.jsonl")
-        self.assert_refused(flags, "bad.jsonl: 4 of 5 rows are bad", "line 2: label: nothing seen",
+        self.assert_refused(flags, "bad.jsonl: bad rows: 4 of 5", "line 2: label: nothing seen",
                             "line 3: text: nothing seen, expected a string", "line 4: row: ")
         write_rows("unknown.jsonl", [{"text": "a", "label": "good"}, {"text": "b", "label": "new"}])
         expected = 'line 2: label: "new" seen, expected one of "bad", "good"'
@@ -414,7 +414,7 @@ class WrongInputTest(TrainTest):
         write_rows("header.csv", ["text,label"])
         for name in ("empty.jsonl", "header.csv"):
             self.assert_refused((*self.CLASSIFIER[:-1], name), name, "no rows seen, expected")
-        self.assert_refused((*self.CLASSIFIER[:-1], "texts.jsonl"), "40 of 40 rows are bad",
+        self.assert_refused((*self.CLASSIFIER[:-1], "texts.jsonl"), "bad rows: 40 of 40",
                             "line 1: label: nothing seen, expected a string or an integer")
         self.assert_refused((*self.CLASSIFIER, "--label-column", "mark"), "line 1: mark: nothing")
         one_label = [{"text": "a", "label": "x"}] * 4
@@ -567,7 +567,7 @@ class WrongInputTest(TrainTest):
         result = whipsnake(*flags)
         self.assertEqual(result.returncode, 1)
         self.assertIn("line 2: text: nothing seen, expected a string", result.stdout)
-        self.assertIn("error: bad.jsonl: 1 of 2 rows are bad", result.stderr)
+        self.assertIn("error: bad.jsonl: bad rows: 1 of 2", result.stderr)
         lines = whipsnake(*flags, "--json").stdout.splitlines()
         report, error = [json.loads(line) for line in lines]
         self.assertEqual(report["train"]["first_bad_rows"][0]["line"], 2)

@@ -55,8 +55,7 @@ absl::Status Check(const DatasetReport& report) {
     return WithPath(absl::InvalidArgumentError("no rows seen, expected at least one"), report.path);
   }
   if (report.bad_rows == 0) return absl::OkStatus();
-  std::string message = absl::StrCat(report.bad_rows, " of ", CountedRows(report.rows()),
-                                     report.bad_rows == 1 ? " is bad" : " are bad");
+  std::string message = absl::StrCat("bad rows: ", report.bad_rows, " of ", report.rows());
   for (size_t i = 0; i < std::min(kNamed, report.first_bad_rows.size()); ++i) {
     const BadRow& row = report.first_bad_rows[i];
     absl::StrAppend(&message, "; line ", row.line, ": ", row.message);

@@ -114,9 +114,32 @@ class TaskEvaluationTest : public TrainingFixture {
         batch.reference = *ResponseLogProbabilities(pass, *base, batch.examples);
       }
       TrainingPass pass = NewPass(context, store);
-      EXPECT_THAT(MakeObjective(task, {})->Run(pass, *model, batch, 1, metrics), IsOk());
+      if (task == Task::kChoice) {
+        const auto sums = ResponseLogProbabilities(pass, *model, batch.examples);
+        AddChoices(batch.examples, *sums, metrics);
+      } else {
+        EXPECT_THAT(MakeObjective(task, {})->Run(pass, *model, batch, 1, metrics), IsOk());
+      }
     });
     return metrics;
+  }
+
+  // The right choices, and the losses of a softmax over the mean log-probabilities.
+  static void AddChoices(std::span<const Example> examples, std::span<const double> sums,
+                         Metrics& metrics) {
+    auto sum = sums.begin();
+    for (const Example& example : examples) {
+      std::vector<double> means;
+      for (const std::vector<int32_t>& sequence : example.sequences) {
+        means.push_back(*sum++ / static_cast<double>(std::ssize(sequence) - example.prompt_tokens));
+      }
+      double normalizer = 0;
+      for (const double mean : means) normalizer += std::exp(mean);
+      metrics.loss += std::log(normalizer) - means[example.label];
+      metrics.correct += std::ranges::max_element(means) - means.begin() == example.label ? 1 : 0;
+      metrics.tokens += example.tokens();
+      ++metrics.targets;
+    }
   }
 
   // A model that differs from the DPO golden's reference.
@@ -369,7 +392,7 @@ TEST_F(TaskEvaluationTest, RefusesDataAndOptionsThatDoNotFit) {
   EXPECT_EQ(field(*OpenGolden("classification", Task::kClassification), {}), "labels");
   const auto bad = OpenRows({{{"text", "a"}}}, characters_, {.task = Task::kClassification});
   EXPECT_THAT(EvaluateTask(model, executor_, *bad, {}),
-              Fails(Code::kInvalidArgument, "1 of 1 row is bad"));
+              Fails(Code::kInvalidArgument, "bad rows: 1 of 1"));
   const auto none = OpenRows({}, characters_, {.task = Task::kClassification});
   EXPECT_THAT(EvaluateTask(model, executor_, *none, {}), Fails(Code::kInvalidArgument, "no rows"));
 }
