@@ -38,11 +38,6 @@ namespace whipsnake::kernels::HWY_NAMESPACE {
 // loaded and stored, and few enough that the rows stay in the first-level cache.
 constexpr int64_t kBackwardBlock = 8;
 
-template <typename Part>
-HWY_INLINE void AddTo(float* total, FloatVec v, Part part) {
-  part.Store(hn::Add(part.Load(total), v), total);
-}
-
 // Processes the rows [first, first + rows). inputs[i] is row first - (W-1) + i of x. later[W-1,E]
 // holds s of the rows after the block, and is replaced by s of the block's first rows.
 template <int kWidth>

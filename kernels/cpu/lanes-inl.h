@@ -100,6 +100,12 @@ HWY_INLINE void StoreLanes(Part part, FloatVec v, int8_t* to) {
   part.StoreCodes(v, to);
 }
 
+// total[i] += v[i].
+template <typename Part>
+HWY_INLINE void AddTo(float* total, FloatVec v, Part part) {
+  part.Store(hn::Add(part.Load(total), v), total);
+}
+
 // Calls block(channel, FullVector or PartOfVector) for each vector of [begin, end).
 template <typename Block>
 HWY_INLINE void ForEachVector(int64_t begin, int64_t end, const Block& block) {

@@ -33,8 +33,8 @@ void AddDropout(const Context& context, const DropoutMask& mask, MatrixView<cons
                 MatrixView<const float> r, MatrixView<float> y);
 
 // All fp32, T < 2^32, D < 2^32. The results are the same on every ISA and for any number of
-// threads, bit for bit. With p = 0, y is x or r + x exactly. Callable from any thread; run on the
-// context's team.
+// threads, bit for bit. With p = 0, y is x or r + x exactly, and no mask is computed. Callable from
+// any thread; run on the context's team.
 
 namespace reference {
 // The words of Philox4x32-10.

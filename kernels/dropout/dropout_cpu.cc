@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "kernels/addition/addition.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/dropout/dropout.h"
 
@@ -77,10 +78,19 @@ double Nanoseconds(MatrixView<const float> x) {
   return kNanosecondsEach * static_cast<double>(x.rows * x.cols);
 }
 
+// y = x, where y may be x.
+void Copy(const Context& context, MatrixView<const float> x, MatrixView<float> y) {
+  if (y.data == x.data) return;
+  ParallelRows(context, x.rows, Nanoseconds(x), [&](const Context&, int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) std::copy_n(x.row(t), x.cols, y.row(t));
+  });
+}
+
 }  // namespace
 
 void Dropout(const Context& context, const DropoutMask& mask, MatrixView<const float> x,
              MatrixView<float> y) {
+  if (mask.probability == 0) return Copy(context, x, y);
   const auto rows = HWY_DYNAMIC_DISPATCH(DropoutRows);
   ParallelRows(context, x.rows, Nanoseconds(x),
                [&](const Context&, int64_t begin, int64_t end) { rows(mask, begin, end, x, y); });
@@ -88,6 +98,7 @@ void Dropout(const Context& context, const DropoutMask& mask, MatrixView<const f
 
 void AddDropout(const Context& context, const DropoutMask& mask, MatrixView<const float> x,
                 MatrixView<const float> r, MatrixView<float> y) {
+  if (mask.probability == 0) return Add(context, r, x, y);
   const auto rows = HWY_DYNAMIC_DISPATCH(AddDropoutRows);
   ParallelRows(context, x.rows, Nanoseconds(x), [&](const Context&, int64_t begin, int64_t end) {
     rows(mask, begin, end, x, r, y);

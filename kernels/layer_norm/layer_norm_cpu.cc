@@ -3,8 +3,8 @@
 
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/scratch.h"
+#include "kernels/cpu/sums_over_rows.h"
 #include "kernels/layer_norm/layer_norm.h"
-#include "kernels/layer_norm/row_sums.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/layer_norm/layer_norm_cpu.cc"
@@ -13,7 +13,7 @@
 #include "hwy/highway.h"
 //
 #include "kernels/cpu/lanes-inl.h"
-#include "kernels/layer_norm/column_sums-inl.h"
+#include "kernels/cpu/sums_over_columns-inl.h"
 #include "kernels/row_quantization/row_quantization-inl.h"
 
 HWY_BEFORE_NAMESPACE();

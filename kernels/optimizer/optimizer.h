@@ -83,9 +83,6 @@ const float* MomentValues(bool is_signed);
 // infinite if an element is.
 double SumOfSquares(const Context& context, const float* x, int64_t n);
 
-// y[i] += x[i].
-void Add(const Context& context, const float* x, int64_t n, float* y);
-
 namespace reference {
 // Compute in fp64 and round w, m and v once.
 void Update(const AdamW& adamw, const float* g, int64_t n, float* w, float* m, float* v);

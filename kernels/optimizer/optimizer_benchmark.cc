@@ -89,13 +89,5 @@ void BM_SumOfSquares(benchmark::State& state) {
 }
 BENCHMARK(BM_SumOfSquares)->UseRealTime();
 
-void BM_Add(benchmark::State& state) {
-  const std::vector<float> x = Gradients();
-  std::vector<float> y(kElements);
-  for (auto _ : state) Add(BenchmarkContext(), x.data(), kElements, y.data());
-  CountBytes(state, 3 * sizeof(float));
-}
-BENCHMARK(BM_Add)->UseRealTime();
-
 }  // namespace
 }  // namespace whipsnake::kernels

@@ -113,12 +113,6 @@ double SumSquares(const float* x, int64_t n) {
   return sum;
 }
 
-void AddTo(const float* x, int64_t n, float* y) {
-  ForEachVector(0, n, [=](int64_t i, auto part) HWY_ATTR {
-    part.Store(hn::Add(part.Load(y + i), part.Load(x + i)), y + i);
-  });
-}
-
 }  // namespace whipsnake::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -130,7 +124,6 @@ HWY_EXPORT(UpdateAdamW);
 HWY_EXPORT(UpdateAdamW8);
 HWY_EXPORT(UpdateSgd);
 HWY_EXPORT(SumSquares);
-HWY_EXPORT(AddTo);
 
 constexpr double kNanosecondsEach = 1;
 
@@ -192,12 +185,6 @@ double SumOfSquares(const Context& context, const float* x, int64_t n) {
     sums[i / kBlock] = HWY_DYNAMIC_DISPATCH(SumSquares)(x + i, count);
   });
   return std::accumulate(sums, sums + blocks, 0.0);
-}
-
-void Add(const Context& context, const float* x, int64_t n, float* y) {
-  ForEachBlock(context, n, kBlock, [&](int64_t i, int64_t count) {
-    HWY_DYNAMIC_DISPATCH(AddTo)(x + i, count, y + i);
-  });
 }
 
 }  // namespace whipsnake::kernels

@@ -63,12 +63,14 @@ struct ProductOperands {
 // c is computed in tiles that do not depend on the number of threads, and no sum is split, so
 // neither does the result, bit for bit. The order of a sum depends on the ISA and on K. CPUs with
 // AMX treat bf16 operands and sums below 2^-126 in magnitude as zeros. NaN and infinity propagate
-// as in IEEE 754. Uses 12 MiB of the context's scratch memory and 768 KiB for each thread. Callable
-// from any thread; runs on the context's team. M, N or K may be 0.
+// as in IEEE 754. Callable from any thread; runs on the context's team. Uses 12 MiB of the
+// context's scratch memory and 768 KiB for each thread, whatever M, N and K are. M, N or K may be
+// 0.
 void Product(const Context& context, DType arithmetic, const ProductOperands& operands);
 
 // sums[n] += Σ_m g[m,n]: the gradient of a bias. The sums over rows are taken in fixed groups, so
-// the result does not depend on the number of threads, bit for bit.
+// the result does not depend on the number of threads, bit for bit. Callable from any thread; runs
+// on the context's team, which shares the columns. Uses no scratch memory.
 void AddColumnSums(const Context& context, MatrixView<const float> g, float* sums);
 
 namespace reference {

@@ -2,7 +2,7 @@
 #include <cstdint>
 
 #include "kernels/cpu/parallel.h"
-#include "kernels/layer_norm/row_sums.h"
+#include "kernels/cpu/sums_over_rows.h"
 #include "kernels/rms_norm/rms_norm.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -11,7 +11,7 @@
 //
 #include "hwy/highway.h"
 #include "kernels/cpu/lanes-inl.h"
-#include "kernels/layer_norm/column_sums-inl.h"
+#include "kernels/cpu/sums_over_columns-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace whipsnake::kernels {

@@ -57,7 +57,8 @@ inline constexpr int64_t kScanChunk = 64;
 int64_t ScanChunks(std::span<const RowRange> sequences);
 
 // y as by SelectiveScan(), bit for bit. states[chunks,N,E] receives the state before each chunk, in
-// the order of the sequences. y may not alias x, delta or z, which the backward pass needs.
+// the order of the sequences. y may not alias x, delta or z, which the backward pass needs. Uses
+// N · E floats of the context's scratch memory.
 void SelectiveScanForTraining(const Context& context, std::span<const RowRange> sequences,
                               const SelectiveScanOperands& operands, float* states);
 
@@ -83,7 +84,9 @@ struct SelectiveScanGradients {
 };
 // `states` are those that SelectiveScanForTraining() kept; operands.y is not used. Threads split
 // the channels, and the sums over channels are taken in fixed groups, so no result depends on the
-// number of threads, bit for bit. Callable from any thread; runs on the context's team.
+// number of threads, bit for bit. Callable from any thread; runs on the context's team. Uses
+// ceil(E / 64) · N · (64 + 2 · L) floats of the context's scratch memory, where L is the number of
+// rows of the longest sequence, and 161 KiB for each thread.
 void SelectiveScanBackward(const Context& context, std::span<const RowRange> sequences,
                            const SelectiveScanOperands& operands, const float* states,
                            MatrixView<const float> g, const SelectiveScanGradients& gradients);

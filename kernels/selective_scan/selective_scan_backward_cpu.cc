@@ -108,11 +108,6 @@ HWY_INLINE void ForEachVectorOfSlab(int64_t width, const Block& block) {
   }
 }
 
-template <class Part>
-HWY_INLINE void AddTo(float* total, FloatVec v, Part part) {
-  part.Store(hn::Add(part.Load(total), v), total);
-}
-
 // Computes what does not depend on the states. gdelta and gz receive the factors of the gradients
 // that do not: σ(delta + delta_bias) and g SiLU'(z).
 void Prepare(const ScanBackwardOperands& o, const Tile& tile, TileMemory& m) {

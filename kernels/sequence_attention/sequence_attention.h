@@ -31,8 +31,8 @@ struct SequenceAttentionOperands {
   DropoutMask dropout;
 };
 
-// Writes y[T,H·D] and lse[T,H], which is contiguous. y may not alias an operand. All fp32, D <=
-// 256. The sequences are disjoint; rows of no sequence are left as they are.
+// Writes y[T,H·D] and lse[T,H], which is contiguous. y may not alias an operand. All fp32. The
+// sequences are disjoint; rows of no sequence are left as they are.
 //
 // A sequence's results depend on its own rows and, with dropout, on its place, so they do not
 // depend on the number of threads, bit for bit. NaN and infinity propagate only to the rows that

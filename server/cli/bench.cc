@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/files.h"
+#include "engine/base/human.h"
 #include "engine/base/resources.h"
 #include "engine/base/status.h"
 #include "engine/models/config.h"
@@ -120,13 +121,14 @@ std::string ResultTable(const std::vector<Json>& results) {
   std::vector<std::vector<std::string>> rows = {{"SCHEME", "ISA", "PREFILL tok/s", "DECODE tok/s",
                                                  "FIRST TOKEN ms", "NEXT TOKEN ms", "READ ms",
                                                  "WEIGHTS", "STATE"}};
-  const auto number = [](const Json& value) { return HumanNumber(value.get<double>()); };
+  const auto number = [](const Json& value) { return engine::HumanNumber(value.get<double>(), 3); };
   for (const Json& result : results) {
-    rows.push_back(
-        {result["scheme"], result["isa"], number(result["prefill_tokens_per_second"]),
-         number(result["decode_tokens_per_second"]), number(result["time_to_first_token_ms"]),
-         number(result["time_per_output_token_ms"]), number(result["streaming_read_ms"]),
-         HumanBytes(result["weights_bytes"]), HumanBytes(result["state_bytes_per_sequence"])});
+    rows.push_back({result["scheme"], result["isa"], number(result["prefill_tokens_per_second"]),
+                    number(result["decode_tokens_per_second"]),
+                    number(result["time_to_first_token_ms"]),
+                    number(result["time_per_output_token_ms"]), number(result["streaming_read_ms"]),
+                    engine::HumanBytes(result["weights_bytes"]),
+                    engine::HumanBytes(result["state_bytes_per_sequence"])});
   }
   return Table(rows);
 }
@@ -192,9 +194,8 @@ absl::StatusOr<int> Bench(const BenchFlags& flags, const Output& output) {
   if (output.json()) {
     for (const Json& result : results) output.Object(result);
   } else {
-    std::cout << ResultTable(results)
-              << "Peak resident memory of this process: " << HumanBytes(engine::PeakResidentBytes())
-              << "\n";
+    std::cout << ResultTable(results) << "Peak resident memory of this process: "
+              << engine::HumanBytes(engine::PeakResidentBytes()) << "\n";
   }
   return 0;
 }

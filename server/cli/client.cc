@@ -11,6 +11,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "engine/base/human.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 #include "server/cli/output.h"
@@ -70,7 +71,7 @@ std::string Advice(const grpc::Status& status, const Json& details, const Client
     if (!absl::StrContains(message, description)) absl::StrAppend(&advice, "; ", description);
   }
   if (details.contains("retry_seconds")) {
-    absl::StrAppend(&advice, "; try again in ", HumanSeconds(details["retry_seconds"]));
+    absl::StrAppend(&advice, "; try again in ", engine::HumanDuration(details["retry_seconds"]));
   }
   if (status.error_code() == grpc::StatusCode::NOT_FOUND && details.contains("resource") &&
       absl::EndsWithIgnoreCase(details["resource"]["type"].get<std::string>(), "model")) {

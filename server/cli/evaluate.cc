@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_format.h"
 #include "engine/base/files.h"
+#include "engine/base/human.h"
 #include "engine/base/resources.h"
 #include "engine/base/status.h"
 #include "engine/evaluate/perplexity.h"
@@ -87,7 +88,7 @@ absl::StatusOr<int> Evaluate(const EvaluateFlags& flags, const Output& output) {
     findings.json["seconds"] = seconds;
     output.Object(findings.json);
   } else {
-    std::cout << findings.text << ", " << scheme << ", " << HumanSeconds(seconds) << "\n";
+    std::cout << findings.text << ", " << scheme << ", " << engine::HumanDuration(seconds) << "\n";
   }
   return 0;
 }

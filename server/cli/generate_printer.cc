@@ -4,6 +4,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "engine/base/human.h"
 #include "server/cli/generate.h"
 
 namespace whipsnake::server {
@@ -104,9 +105,11 @@ std::string Summary(const std::vector<v1::Completion>& completions, const v1::Us
                     usage.prompt_tokens(), " were known");
   }
   if (timings.mean_inter_token_seconds() > 0) {
-    absl::StrAppend(&text, ", ", HumanNumber(1 / timings.mean_inter_token_seconds()), " tokens/s");
+    absl::StrAppend(&text, ", ", engine::HumanNumber(1 / timings.mean_inter_token_seconds(), 3),
+                    " tokens/s");
   }
-  absl::StrAppend(&text, ", the first after ", HumanSeconds(timings.time_to_first_token_seconds()));
+  absl::StrAppend(&text, ", the first after ",
+                  engine::HumanDuration(timings.time_to_first_token_seconds()));
   return text;
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "engine/base/files.h"
+#include "engine/base/human.h"
 #include "engine/base/status.h"
 #include "engine/models/config.h"
 #include "engine/models/random_model.h"
@@ -32,7 +33,7 @@ absl::StatusOr<int> Init(const InitFlags& flags, const Output& output) {
   if (output.json()) {
     output.Object({{"path", flags.out}, {"seed", flags.seed}, {"parameters", parsed->parameters}});
   } else {
-    std::cout << "Wrote " << flags.out << ", " << HumanNumber(parsed->parameters / 1e6)
+    std::cout << "Wrote " << flags.out << ", " << engine::HumanNumber(parsed->parameters / 1e6, 3)
               << " million random parameters.\n";
   }
   return 0;

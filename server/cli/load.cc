@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "engine/base/human.h"
 #include "engine/base/status.h"
 #include "server/cli/client.h"
 #include "server/cli/command.h"
@@ -115,7 +116,7 @@ std::string HistogramOf(const std::vector<double>& seconds) {
   for (size_t i = 0; i < counts.size(); ++i) {
     const double upper = std::exp2((bin(least) + static_cast<int>(i) + 1) / 2.0);
     const int length = static_cast<int>((counts[i] * kWidth + largest - 1) / largest);
-    absl::StrAppendFormat(&text, "  under %9s  %-*s %d\n", HumanSeconds(upper), kWidth,
+    absl::StrAppendFormat(&text, "  under %9s  %-*s %d\n", engine::HumanDuration(upper), kWidth,
                           std::string(length, '#'), counts[i]);
   }
   return text;
@@ -127,7 +128,7 @@ std::string PercentileTable(const LoadResult& result) {
     rows.push_back({name});
     for (const int p : kPercentiles) {
       const std::optional<double> value = Percentile(seconds, p);
-      rows.back().push_back(value ? HumanSeconds(*value) : "-");
+      rows.back().push_back(value ? engine::HumanDuration(*value) : "-");
     }
   };
   row("time to first token", result.first_token);
@@ -145,8 +146,8 @@ void Print(const LoadResult& result, uint64_t seed) {
   histogram("Inter-token latency", result.inter_token);
   std::cout << absl::StrFormat(
       "\n%d requests succeeded, %d failed in %s: %s output tokens a second\n", result.succeeded,
-      result.failed(), HumanSeconds(result.seconds),
-      HumanNumber(result.output_tokens / result.seconds));
+      result.failed(), engine::HumanDuration(result.seconds),
+      engine::HumanNumber(result.output_tokens / result.seconds, 3));
   for (const auto& [code, failure] : result.failures) {
     std::cout << "  failed: " << failure.requests << " " << code << ": " << failure.message << "\n";
   }

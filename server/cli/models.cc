@@ -9,6 +9,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "engine/base/human.h"
 #include "engine/base/status.h"
 #include "server/cli/client.h"
 #include "server/cli/command.h"
@@ -63,7 +64,7 @@ std::string ModelsTable(const std::vector<v1::Model>& models) {
   for (const v1::Model& model : models) {
     rows.push_back(
         {model.name(), absl::AsciiStrToLower(StateName(model.state())), model.architecture(),
-         model.scheme(), HumanBytes(model.weights_bytes()),
+         model.scheme(), engine::HumanBytes(model.weights_bytes()),
          model.max_positions() == 0 ? "unbounded" : absl::StrCat(model.max_positions())});
     if (!model.error().empty()) absl::StrAppend(&errors, model.name(), ": ", model.error(), "\n");
   }

@@ -3,13 +3,10 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
-#include <cmath>
-#include <cstdio>
+#include <cctype>
 #include <iostream>
 
 #include "absl/strings/cord.h"
-#include "absl/strings/str_format.h"
 #include "engine/base/status.h"
 
 namespace whipsnake::server {
@@ -75,32 +72,6 @@ std::string Table(const std::vector<std::vector<std::string>>& rows) {
     text += line + "\n";
   }
   return text;
-}
-
-std::string HumanNumber(double value) {
-  if (value == 0 || !std::isfinite(value)) return absl::StrFormat("%g", value);
-  const int decimals = 2 - static_cast<int>(std::floor(std::log10(std::abs(value))));
-  return absl::StrFormat("%.*f", std::clamp(decimals, 0, 9), value);
-}
-
-std::string HumanBytes(int64_t bytes) {
-  constexpr std::array kUnits = {"B", "KiB", "MiB", "GiB", "TiB"};
-  double value = static_cast<double>(bytes);
-  size_t unit = 0;
-  while (value >= 1024 && unit + 1 < kUnits.size()) {
-    value /= 1024;
-    ++unit;
-  }
-  return absl::StrFormat("%.*f %s", unit == 0 ? 0 : 1, value, kUnits[unit]);
-}
-
-std::string HumanSeconds(double seconds) {
-  if (seconds < 1e-3) return HumanNumber(seconds * 1e6) + " us";
-  if (seconds < 1) return HumanNumber(seconds * 1e3) + " ms";
-  if (seconds < 100) return absl::StrFormat("%.1f s", seconds);
-  const int64_t whole = std::llround(seconds);
-  if (whole < 7200) return absl::StrFormat("%d min %02d s", whole / 60, whole % 60);
-  return absl::StrFormat("%d h %02d min", whole / 3600, whole / 60 % 60);
 }
 
 bool StderrIsTerminal() { return isatty(STDERR_FILENO) != 0; }

@@ -2,7 +2,6 @@
 #ifndef WHIPSNAKE_SERVER_CLI_OUTPUT_H_
 #define WHIPSNAKE_SERVER_CLI_OUTPUT_H_
 
-#include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -38,10 +37,6 @@ void SetErrorDetails(absl::Status& status, const Json& details);
 
 // Formats a table with aligned columns: numbers right, text left. rows[0] is the header.
 std::string Table(const std::vector<std::vector<std::string>>& rows);
-
-std::string HumanBytes(int64_t bytes);     // "512 B", "3.4 MiB"
-std::string HumanSeconds(double seconds);  // "840 us", "12.3 ms", "4.2 s", "3 min 20 s"
-std::string HumanNumber(double value);     // three significant digits: "0.0123", "12.3", "1230"
 
 bool StderrIsTerminal();
 // Returns `text` in a terminal's dim colour.

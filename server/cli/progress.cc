@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "engine/base/human.h"
 #include "server/cli/output.h"
 
 namespace whipsnake::server {
@@ -49,7 +50,7 @@ std::string ProgressLine(std::string_view what, double fraction, double done_bef
                       std::string(kCells - full, '-'), static_cast<int>(fraction * 100));
   if (fraction > done_before) {
     const double left = elapsed_seconds * (1 - fraction) / (fraction - done_before);
-    line += "  " + HumanSeconds(left) + " left";
+    line += "  " + engine::HumanDuration(left) + " left";
   }
   return line;
 }

@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "engine/base/files.h"
+#include "engine/base/human.h"
 #include "engine/base/status.h"
 #include "engine/base/utf8.h"
 #include "server/cli/client.h"
@@ -98,8 +99,9 @@ absl::StatusOr<std::string> TextToSend(const std::string& file) {
   const auto bytes = std::filesystem::file_size(file, error);
   if (!error && bytes > kMaxInlineCalibrationBytes) {
     return engine::InvalidField(
-        "--calibration", absl::StrCat(file, " of ", HumanBytes(static_cast<int64_t>(bytes))),
-        absl::StrCat("at most ", HumanBytes(kMaxInlineCalibrationBytes),
+        "--calibration",
+        absl::StrCat(file, " of ", engine::HumanBytes(static_cast<int64_t>(bytes))),
+        absl::StrCat("at most ", engine::HumanBytes(kMaxInlineCalibrationBytes),
                      " to send; a larger file can be copied below the server's --model-root and "
                      "named with --calibration-path"));
   }
@@ -145,10 +147,10 @@ void PrintSuccess(const v1::Quantization& quantization, const QuantizationFlags&
   std::cout << absl::StrFormat(
       "The server wrote %s: %s, %.3f of the fp32 weights' %s; calibrated with %d tokens.\n"
       "'whipsnake models load %s --server %s' loads it.\n",
-      quantization.output_path(), HumanBytes(report.quantized_bytes()),
+      quantization.output_path(), engine::HumanBytes(report.quantized_bytes()),
       static_cast<double>(report.quantized_bytes()) / report.float_bytes(),
-      HumanBytes(report.float_bytes()), report.calibration_tokens(), quantization.output_path(),
-      flags.client.server);
+      engine::HumanBytes(report.float_bytes()), report.calibration_tokens(),
+      quantization.output_path(), flags.client.server);
 }
 
 // Says how to find and cancel a quantization that continues without this command.

@@ -13,6 +13,7 @@
 
 #include "absl/strings/str_format.h"
 #include "engine/base/field_errors.h"
+#include "engine/base/human.h"
 #include "engine/base/resources.h"
 #include "engine/base/status.h"
 #include "engine/models/config.h"
@@ -99,9 +100,9 @@ void PrintReport(const engine::QuantizationReport& report, const std::string& ou
   std::cout << WarningLines(report.warnings);
   std::cout << absl::StrFormat(
       "Wrote %s: %s, %.3f of the fp32 weights' %s; calibrated with %d tokens.\n", out,
-      HumanBytes(report.quantized_bytes),
+      engine::HumanBytes(report.quantized_bytes),
       static_cast<double>(report.quantized_bytes) / report.float_bytes,
-      HumanBytes(report.float_bytes), report.calibration_tokens);
+      engine::HumanBytes(report.float_bytes), report.calibration_tokens);
 }
 
 absl::StatusOr<int> Quantize(const QuantizeFlags& flags, const Output& output) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "engine/base/human.h"
 #include "engine/base/status.h"
 #include "server/cli/client.h"
 #include "server/cli/command.h"
@@ -54,8 +55,9 @@ std::string StatesTable(const std::vector<v1::State>& states, bool handles) {
   for (const v1::State& state : states) {
     const double left = static_cast<double>(state.expire_time().seconds()) - now;
     rows.push_back({handles ? state.handle() : state.name(), state.model(),
-                    absl::StrCat(state.tokens()), HumanBytes(state.size_bytes()),
-                    state.on_disk() ? "on disk" : "in memory", HumanSeconds(std::max(left, 0.0))});
+                    absl::StrCat(state.tokens()), engine::HumanBytes(state.size_bytes()),
+                    state.on_disk() ? "on disk" : "in memory",
+                    engine::HumanDuration(std::max(left, 0.0))});
   }
   return Table(rows);
 }

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_format.h"
 #include "engine/base/executor.h"
+#include "engine/base/human.h"
 #include "engine/base/memory.h"
 #include "engine/base/resources.h"
 #include "engine/base/status.h"
@@ -55,12 +56,13 @@ class TrainingDisplay : public engine::TrainingObserver {
   absl::Status OnStep(const engine::Trainer& trainer) override {
     const engine::StepRecord& record = trainer.log().steps.back();
     if (output_.json()) Event("step", engine::ToJson(record));
-    Show("Training",
-         absl::StrFormat("step %d/%d  %s  %s tokens/s  %s", record.step, trainer.steps(),
-                         Measures(record.loss, record.accuracy, record.margin),
-                         HumanNumber(static_cast<double>(record.tokens) / record.seconds),
-                         HumanBytes(trainer.memory().activations)),
-         static_cast<double>(record.step) / static_cast<double>(trainer.steps()));
+    Show(
+        "Training",
+        absl::StrFormat("step %d/%d  %s  %s tokens/s  %s", record.step, trainer.steps(),
+                        Measures(record.loss, record.accuracy, record.margin),
+                        engine::HumanNumber(static_cast<double>(record.tokens) / record.seconds, 3),
+                        engine::HumanBytes(trainer.memory().activations)),
+        static_cast<double>(record.step) / static_cast<double>(trainer.steps()));
     return interrupted_ ? absl::CancelledError("interrupted") : absl::OkStatus();
   }
   void OnEvaluation(const engine::EvaluationRecord& record) override {
@@ -68,7 +70,7 @@ class TrainingDisplay : public engine::TrainingObserver {
     Clear();
     std::cout << absl::StrFormat("step %d: evaluation %s  (%s)\n", record.step,
                                  Measures(record.loss, record.accuracy, record.margin),
-                                 HumanSeconds(record.seconds))
+                                 engine::HumanDuration(record.seconds))
               << std::flush;
   }
   void OnCheckpoint(int64_t step) override {

@@ -92,32 +92,38 @@ TEST(DropoutTest, ComparesWholeWords) {
 TEST(DropoutTest, IsExactWithoutDropping) {
   Random random(2);
   const DropoutMask mask = RandomMask(0, random);
-  const TestMatrix x(5, 100, random, -3, 3), r(5, 100, random, -3, 3);
-  TestMatrix y(5, 100), sum(5, 100);
+  TestMatrix x(5, 100, random, -3, 3), y(5, 100), want(5, 100);
+  const TestMatrix r(5, 100, random, -3, 3);
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  const float special[] = {std::nanf("7"), kInfinity, -kInfinity, -0.0f, 0x1p-149f};
+  std::copy(std::begin(special), std::end(special), x.view().row(2) + 62);
   Dropout(TestContext(), mask, x.view(), y.view());
   EXPECT_TRUE(y.Identical(x));
   AddDropout(TestContext(), mask, x.view(), r.view(), y.view());
   for (int64_t t = 0; t < 5; ++t) {
-    for (int64_t i = 0; i < 100; ++i) EXPECT_EQ(y.at(t, i), r.at(t, i) + x.at(t, i));
+    for (int64_t i = 0; i < 100; ++i) want.view().row(t)[i] = r.at(t, i) + x.at(t, i);
   }
+  EXPECT_TRUE(y.Identical(want));
 }
 
 TEST(DropoutTest, MayWriteInPlace) {
   Random random(3);
-  for (const int64_t cols : kWidths) {
-    const DropoutMask mask = RandomMask(0.5f, random);
-    const TestMatrix x(4, cols, random, -3, 3), r(4, cols, random, -3, 3);
-    TestMatrix want(4, cols), y = x;
-    Dropout(TestContext(), mask, x.view(), want.view());
-    Dropout(TestContext(), mask, y.view(), y.view());
-    EXPECT_TRUE(y.Identical(want)) << cols;
-    AddDropout(TestContext(), mask, x.view(), r.view(), want.view());
-    y = x;
-    AddDropout(TestContext(), mask, y.view(), r.view(), y.view());
-    EXPECT_TRUE(y.Identical(want)) << cols;
-    y = r;
-    AddDropout(TestContext(), mask, x.view(), y.view(), y.view());
-    EXPECT_TRUE(y.Identical(want)) << cols;
+  for (const float probability : {0.0f, 0.5f}) {
+    for (const int64_t cols : kWidths) {
+      const DropoutMask mask = RandomMask(probability, random);
+      const TestMatrix x(4, cols, random, -3, 3), r(4, cols, random, -3, 3);
+      TestMatrix want(4, cols), y = x;
+      Dropout(TestContext(), mask, x.view(), want.view());
+      Dropout(TestContext(), mask, y.view(), y.view());
+      EXPECT_TRUE(y.Identical(want)) << probability << " " << cols;
+      AddDropout(TestContext(), mask, x.view(), r.view(), want.view());
+      y = x;
+      AddDropout(TestContext(), mask, y.view(), r.view(), y.view());
+      EXPECT_TRUE(y.Identical(want)) << probability << " " << cols;
+      y = r;
+      AddDropout(TestContext(), mask, x.view(), y.view(), y.view());
+      EXPECT_TRUE(y.Identical(want)) << probability << " " << cols;
+    }
   }
 }
 

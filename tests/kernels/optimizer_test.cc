@@ -504,16 +504,5 @@ TEST(SumOfSquaresTest, PassesOnWhatIsNotFinite) {
   }
 }
 
-TEST(AddTest, AddsEveryElementAndNoOther) {
-  Random random(19);
-  for (const int64_t n : kSizes) {
-    const std::vector<float> x = random.Vector(n + 1, -1, 1);
-    std::vector<float> y = random.Vector(n + 1, -1, 1), want = y;
-    Add(TestContext(), x.data(), n, y.data());
-    for (int64_t i = 0; i < n; ++i) want[i] += x[i];
-    EXPECT_TRUE(Identical(y, want)) << n;
-  }
-}
-
 }  // namespace
 }  // namespace whipsnake::kernels

@@ -16,7 +16,7 @@
 namespace whipsnake::kernels {
 namespace {
 
-constexpr int64_t kWidths[] = {1, 8, 33, 64, 96, 128, 256};
+constexpr int64_t kWidths[] = {1, 8, 33, 64, 96, 128, 256, 300};
 
 struct Shape {
   int64_t heads, width;  // H, D

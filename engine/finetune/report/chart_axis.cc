@@ -5,7 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "engine/finetune/report/human.h"
+#include "engine/base/human.h"
 
 namespace whipsnake::engine {
 namespace {

@@ -6,11 +6,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "engine/base/human.h"
 #include "engine/base/status.h"
 #include "engine/base/utf8.h"
 #include "engine/finetune/report/chart_axis.h"
 #include "engine/finetune/report/html.h"
-#include "engine/finetune/report/human.h"
 
 namespace whipsnake::engine {
 namespace {

@@ -5,9 +5,9 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
+#include "engine/base/human.h"
 #include "engine/base/status.h"
 #include "engine/base/utf8.h"
-#include "engine/finetune/report/human.h"
 
 namespace whipsnake::engine {
 namespace {

@@ -8,8 +8,8 @@
 #include "engine/layers/training/trainable_linear.h"
 #include "engine/layers/training/trainable_norm.h"
 #include "kernels/activation/activation.h"
+#include "kernels/addition/addition.h"
 #include "kernels/dropout/dropout.h"
-#include "kernels/optimizer/optimizer.h"
 #include "kernels/sequence_attention/sequence_attention.h"
 
 namespace whipsnake::engine {
@@ -140,7 +140,7 @@ absl::Status TrainableTransformerBlock::SublayerBackward(
     RETURN_IF_ERROR(layer_backward(std::move(gout), *gu));
   }
   if (before) return norm.Backward(pass, *gu, g);
-  kernels::Add(pass.context, gu.data(), g.rows * g.cols, g.data);
+  kernels::Add(pass.context, g, *gu, g);
   return absl::OkStatus();
 }
 

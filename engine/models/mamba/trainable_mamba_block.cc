@@ -8,8 +8,8 @@
 #include "engine/base/status.h"
 #include "engine/layers/training/trainable_linear.h"
 #include "engine/layers/training/trainable_norm.h"
+#include "kernels/addition/addition.h"
 #include "kernels/causal_conv1d/causal_conv1d.h"
-#include "kernels/optimizer/optimizer.h"
 #include "kernels/selective_scan/selective_scan.h"
 
 namespace whipsnake::engine {
@@ -132,7 +132,7 @@ absl::StatusOr<Tensor> TrainableMambaBlock::Forward(TrainingPass& pass, Tensor x
   // r' = r + W_out y
   ASSIGN_OR_RETURN(Tensor out, pass.New(T, d));
   RETURN_IF_ERROR(out_proj_.Forward(pass, y, *out));
-  kernels::Add(pass.context, x.data(), T * d, out.data());
+  kernels::Add(pass.context, *out, *x, *out);
   return out;
 }
 

@@ -1,5 +1,6 @@
-#include "engine/finetune/report/human.h"
+#include "engine/base/human.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <ctime>
@@ -78,7 +79,8 @@ std::string HumanBytes(int64_t bytes) {
 
 std::string HumanDuration(double seconds) {
   if (!std::isfinite(seconds)) return HumanNumber(seconds);
-  if (seconds < 1) return absl::StrCat(Significant(seconds * 1e3, 3), " ms");
+  if (seconds < 0.9995e-3) return absl::StrCat(Significant(seconds * 1e6, 3), " us");
+  if (seconds < 0.9995) return absl::StrCat(Significant(seconds * 1e3, 3), " ms");
   if (seconds < 59.95) return absl::StrCat(Significant(seconds, 3), " s");
   if (seconds > 1e12) return absl::StrCat(HumanNumber(seconds), " s");
   const int64_t whole = std::llround(seconds);

@@ -1,4 +1,4 @@
-#include "engine/finetune/report/human.h"
+#include "engine/base/human.h"
 
 #include <gtest/gtest.h>
 
@@ -31,6 +31,8 @@ TEST(Human, Magnitudes) {
 TEST(Human, Numbers) {
   EXPECT_EQ(HumanNumber(0), "0");
   EXPECT_EQ(HumanNumber(0.71423), "0.7142");
+  EXPECT_EQ(HumanNumber(0.0123456, 3), "0.0123");
+  EXPECT_EQ(HumanNumber(999.7, 3), "1,000");
   EXPECT_EQ(HumanNumber(-3.5), "−3.5");
   EXPECT_EQ(HumanNumber(5e-5), "5×10⁻⁵");
   EXPECT_EQ(HumanNumber(9.99996e-5), "1×10⁻⁴");
@@ -43,8 +45,11 @@ TEST(Human, Numbers) {
 TEST(Human, BytesAndTimes) {
   EXPECT_EQ(HumanBytes(1023), "1023 B");
   EXPECT_EQ(HumanBytes(int64_t{5} << 28), "1.2 GiB");
-  EXPECT_EQ(HumanDuration(0), "0 ms");
+  EXPECT_EQ(HumanDuration(0), "0 us");
+  EXPECT_EQ(HumanDuration(0.00084), "840 us");
+  EXPECT_EQ(HumanDuration(0.0009996), "1 ms");
   EXPECT_EQ(HumanDuration(0.0853), "85.3 ms");
+  EXPECT_EQ(HumanDuration(0.9996), "1 s");
   EXPECT_EQ(HumanDuration(59.97), "1 min 0 s");
   EXPECT_EQ(HumanDuration(252), "4 min 12 s");
   EXPECT_EQ(HumanDuration(3 * 3600 + 300), "3 h 5 min");

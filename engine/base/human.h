@@ -1,6 +1,6 @@
 // Numbers as people read them, in UTF-8.
-#ifndef WHIPSNAKE_ENGINE_FINETUNE_REPORT_HUMAN_H_
-#define WHIPSNAKE_ENGINE_FINETUNE_REPORT_HUMAN_H_
+#ifndef WHIPSNAKE_ENGINE_BASE_HUMAN_H_
+#define WHIPSNAKE_ENGINE_BASE_HUMAN_H_
 
 #include <cstdint>
 #include <string>
@@ -9,10 +9,11 @@ namespace whipsnake::engine {
 
 std::string HumanCount(int64_t count);     // "1,605"
 std::string HumanMagnitude(double count);  // three or four digits: "4.6 M", "128 k", "9,500"
-std::string HumanNumber(double value,
-                        int digits = 4);  // significant digits: "0.7142", "5×10⁻⁵", "∞", "NaN"
-std::string HumanBytes(int64_t bytes);    // "1.2 GiB"
-std::string HumanDuration(double seconds);    // "4 min 12 s", "85 ms"
+// With so many significant digits: "0.7142", "12,346", "5×10⁻⁵", "∞", "NaN". ASCII from 0.001 to
+// 999,999,999.
+std::string HumanNumber(double value, int digits = 4);
+std::string HumanBytes(int64_t bytes);        // "1.2 GiB"
+std::string HumanDuration(double seconds);    // "4 min 12 s", "85 ms", "840 us"
 std::string HumanTime(int64_t unix_seconds);  // "26 November 2026, 16:43 UTC"
 std::string HumanPower(int exponent);         // "10⁻⁵"
 std::string TimeStamp(int64_t unix_seconds);  // for programs: "2026-11-26T16:43:27Z"
@@ -20,4 +21,4 @@ std::string Grouped(std::string digits);      // "12345.678" to "12,345.678"
 
 }  // namespace whipsnake::engine
 
-#endif  // WHIPSNAKE_ENGINE_FINETUNE_REPORT_HUMAN_H_
+#endif  // WHIPSNAKE_ENGINE_BASE_HUMAN_H_

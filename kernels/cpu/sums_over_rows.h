@@ -1,7 +1,7 @@
 // Sums over the rows of a matrix that do not depend on the number of threads: the rows are taken in
 // fixed groups, and the sums of the groups are added in order.
-#ifndef WHIPSNAKE_KERNELS_LAYER_NORM_ROW_SUMS_H_
-#define WHIPSNAKE_KERNELS_LAYER_NORM_ROW_SUMS_H_
+#ifndef WHIPSNAKE_KERNELS_CPU_SUMS_OVER_ROWS_H_
+#define WHIPSNAKE_KERNELS_CPU_SUMS_OVER_ROWS_H_
 
 #include <algorithm>
 #include <array>
@@ -42,4 +42,4 @@ void SumOverRows(const Context& context, int64_t rows, int64_t columns, double n
 
 }  // namespace whipsnake::kernels
 
-#endif  // WHIPSNAKE_KERNELS_LAYER_NORM_ROW_SUMS_H_
+#endif  // WHIPSNAKE_KERNELS_CPU_SUMS_OVER_ROWS_H_
