@@ -148,6 +148,7 @@ class TrainingGoldenTest : public TrainingFixture,
       EXPECT_NEAR((*trainer)->log().steps.back().loss, loss, loss_error * std::abs(loss));
     }
     EXPECT_TRUE((*trainer)->done());
+    double largest = 0;
     const std::string weights = golden.directory + optimizer + ".safetensors";
     if (!std::filesystem::exists(weights)) return;
     for (const auto& [name, want] : ReadTensors(weights)) {
@@ -162,7 +163,9 @@ class TrainingGoldenTest : public TrainingFixture,
         continue;
       }
       EXPECT_LE(Distance(have, expected), weight_error) << name;
+      largest = std::max(largest, Distance(have, expected));
     }
+    RecordProperty("largest_distance", std::to_string(largest * 1e6) + "e-6");
   }
 };
 
@@ -193,14 +196,17 @@ TEST_P(TrainingGoldenTest, GradientsOfTheFirstStep) {
   });
   EXPECT_TRUE(store.empty());
   const Tensors want = ReadTensors(golden.directory + "gradients.safetensors");
+  double largest = 0;
   for (const TrainableParameter& parameter : model->parameters().all()) {
     const auto found = want.find(parameter.name);
     ASSERT_NE(found, want.end()) << parameter.name;
     const Tensor gradient = gradients.Get(parameter);
     ASSERT_FALSE(gradient.empty()) << parameter.name;
-    EXPECT_LE(Distance({gradient.data(), found->second.size()}, found->second), 1e-5)
-        << parameter.name;
+    const double distance = Distance({gradient.data(), found->second.size()}, found->second);
+    EXPECT_LE(distance, 1e-5) << parameter.name;
+    largest = std::max(largest, distance);
   }
+  RecordProperty("largest_distance", std::to_string(largest * 1e6) + "e-6");
 }
 
 // For every task and activation: what is kept, and when a tensor is updated, does not change a bit.
