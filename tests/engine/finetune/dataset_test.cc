@@ -86,8 +86,7 @@ TEST_F(DatasetTest, ReportsBadRowsAndReadsTheGoodOnes) {
   EXPECT_EQ(bad[2].message, "text: 0 tokens seen, expected at least 1");
   EXPECT_EQ(bad[3].line, 7);
   const absl::Status status = Check(report);
-  EXPECT_THAT(status,
-              Fails(Code::kInvalidArgument, "rows.jsonl: bad rows: 4 of 6; line 2: text"));
+  EXPECT_THAT(status, Fails(Code::kInvalidArgument, "rows.jsonl: bad rows: 4 of 6; line 2: text"));
   EXPECT_EQ(ClientMessage(status).find(directory_.path()), std::string::npos);
   EXPECT_THAT(ToText(report), HasSubstr("line 7: row: malformed JSON"));
 }
