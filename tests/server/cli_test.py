@@ -396,7 +396,7 @@ class LocalCommandsTest(unittest.TestCase):
                                                 "whipsnake train --task classification"])
         refused(gpt2, texts, "regression", ["whipsnake train --task regression"])
         refused(classifier, pairs, "dpo", ["2 outputs seen, expected a language model"])
-        refused(classifier, texts, "classification", [texts, "1 of 2 rows", "line 2", "ugly",
+        refused(classifier, texts, "classification", [texts, "bad rows: 1 of 2", "line 2", "ugly",
                                                       '"bad", "good"'])
         refused(classifier, self.path("none.jsonl"), "classification", ["none.jsonl"])
         refused(classifier, pairs, "classification", ["line 1", "text"])
