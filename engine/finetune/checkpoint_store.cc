@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
-#include <ranges>
+#include <span>
 #include <system_error>
 
 #include "absl/strings/numbers.h"
@@ -91,7 +91,7 @@ absl::Status CheckpointStore::Prune(int64_t last, int64_t keep) {
   ASSIGN_OR_RETURN(std::vector<int64_t> steps, List());
   std::erase_if(steps, [last](int64_t step) { return step > last; });
   const int64_t surplus = std::max<int64_t>(std::ssize(steps) - keep, 0);
-  for (const int64_t step : std::views::take(steps, surplus)) {
+  for (const int64_t step : std::span(steps).first(surplus)) {
     std::error_code error;
     fs::remove_all(PathOf(step), error);
     if (error) return FileError(error.value(), PathOf(step));
@@ -119,8 +119,9 @@ absl::StatusOr<TrainingCheckpoint> CheckpointStore::Load(int64_t step) const {
 
 absl::StatusOr<std::optional<TrainingCheckpoint>> CheckpointStore::Latest(
     std::vector<std::string>& warnings) {
-  ASSIGN_OR_RETURN(const std::vector<int64_t> steps, List());
-  for (const int64_t step : std::views::reverse(steps)) {
+  ASSIGN_OR_RETURN(std::vector<int64_t> steps, List());
+  std::ranges::reverse(steps);
+  for (const int64_t step : steps) {
     auto checkpoint = Load(step);
     if (checkpoint.ok()) return std::optional(*std::move(checkpoint));
     if (!absl::IsDataLoss(checkpoint.status())) return checkpoint.status();

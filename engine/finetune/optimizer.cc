@@ -147,9 +147,9 @@ absl::Status Optimizer::Update(const kernels::Context& context, TrainableParamet
 void Optimizer::Visit(
     absl::FunctionRef<void(const std::string& name, std::span<std::byte> bytes)> visit) {
   for (const auto& [name, moments] : moments_) {
-    const auto part = [&](const char* suffix, const Buffer& buffer) {
-      if (buffer.size() > 0)
-        visit(name + suffix, {buffer.data(), static_cast<size_t>(buffer.size())});
+    const auto part = [&visit, &parameter = name](const char* suffix, const Buffer& buffer) {
+      if (buffer.size() == 0) return;
+      visit(parameter + suffix, {buffer.data(), static_cast<size_t>(buffer.size())});
     };
     part(".m", moments.m);
     part(".v", moments.v);

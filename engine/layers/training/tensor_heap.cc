@@ -10,7 +10,7 @@
 namespace whipsnake::engine {
 namespace {
 
-constexpr int64_t kAlignment = 64;
+constexpr int64_t kTensorAlignment = 64;
 // Pages are reserved and released in steps of this size, that of a huge page.
 constexpr int64_t kStep = int64_t{2} << 20;
 
@@ -67,8 +67,8 @@ TensorHeap::TensorHeap(Ledger* ledger, std::span<std::byte> mapped)
 TensorHeap::~TensorHeap() { munmap(mapped_.data(), mapped_.size()); }
 
 absl::StatusOr<Tensor> TensorHeap::New(int64_t rows, int64_t cols) {
-  const int64_t bytes =
-      RoundUp(std::max<int64_t>(rows * cols, 1) * static_cast<int64_t>(sizeof(float)), kAlignment);
+  const int64_t bytes = RoundUp(
+      std::max<int64_t>(rows * cols, 1) * static_cast<int64_t>(sizeof(float)), kTensorAlignment);
   const auto found =
       std::ranges::find_if(free_, [=](const auto& range) { return range.second >= bytes; });
   if (found == free_.end()) {

@@ -38,7 +38,7 @@ TEST_F(TensorHeapTest, TensorsDoNotOverlapAndFreedMemoryIsUsedAgain) {
       const auto& [tensor, number] = tensors[victim];
       const kernels::MatrixView<float> view = *tensor;
       EXPECT_TRUE(std::all_of(view.data, view.data + view.rows * view.cols,
-                              [&](float value) { return value == number; }));
+                              [&want = number](float value) { return value == want; }));
       tensors.erase(tensors.begin() + static_cast<int64_t>(victim));
       continue;
     }
