@@ -5,18 +5,13 @@
 
 #include "engine/base/status.h"
 #include "engine/finetune/name_pattern.h"
+#include "engine/finetune/number_range.h"
 #include "kernels/optimizer/optimizer.h"
 
 namespace whipsnake::engine {
 namespace {
 
 constexpr std::string_view kOptimizerNames[] = {"adamw", "sgd"};
-
-absl::Status CheckRange(std::string_view field, double value, double low, double high) {
-  if (value >= low && value <= high) return absl::OkStatus();
-  return InvalidField(field, absl::StrCat(value),
-                      absl::StrCat("a number from ", low, " to ", high));
-}
 
 bool Decays(ParameterRole role) {
   return role == ParameterRole::kMatrix || role == ParameterRole::kConvolution ||
@@ -37,18 +32,18 @@ absl::StatusOr<OptimizerKind> ParseOptimizerKind(std::string_view name) {
 
 absl::Status Validate(const OptimizerOptions& options) {
   constexpr double kBelowOne = 0.999999;
-  RETURN_IF_ERROR(CheckRange("beta1", options.beta1, 0, kBelowOne));
-  RETURN_IF_ERROR(CheckRange("beta2", options.beta2, 0, kBelowOne));
-  RETURN_IF_ERROR(CheckRange("adam_epsilon", options.epsilon, 1e-30, 1));
-  RETURN_IF_ERROR(CheckRange("momentum", options.momentum, 0, kBelowOne));
-  RETURN_IF_ERROR(CheckRange("weight_decay", options.weight_decay, 0, 1));
-  RETURN_IF_ERROR(CheckRange("crrelu_epsilon_factor", options.crrelu_epsilon_factor, 0, 1e6));
+  RETURN_IF_ERROR(CheckNumber("beta1", options.beta1, 0, kBelowOne));
+  RETURN_IF_ERROR(CheckNumber("beta2", options.beta2, 0, kBelowOne));
+  RETURN_IF_ERROR(CheckNumber("adam_epsilon", options.epsilon, 1e-30, 1));
+  RETURN_IF_ERROR(CheckNumber("momentum", options.momentum, 0, kBelowOne));
+  RETURN_IF_ERROR(CheckNumber("weight_decay", options.weight_decay, 0, 1));
+  RETURN_IF_ERROR(CheckNumber("crrelu_epsilon_factor", options.crrelu_epsilon_factor, 0, 1e6));
   if (options.kind == OptimizerKind::kSgd && options.moments_8bit) {
     return InvalidField("moments", "8bit", "keep with sgd, whose momentum has no 8-bit form");
   }
   for (const ParameterGroup& group : options.groups) {
-    RETURN_IF_ERROR(CheckRange("groups.lr_factor", group.learning_rate_factor, 0, 1e6));
-    RETURN_IF_ERROR(CheckRange("groups.weight_decay", group.weight_decay.value_or(0), 0, 1));
+    RETURN_IF_ERROR(CheckNumber("groups.lr_factor", group.learning_rate_factor, 0, 1e6));
+    RETURN_IF_ERROR(CheckNumber("groups.weight_decay", group.weight_decay.value_or(0), 0, 1));
   }
   return absl::OkStatus();
 }

@@ -4,17 +4,9 @@
 #include <string>
 
 #include "engine/base/status.h"
+#include "engine/finetune/number_range.h"
 
 namespace whipsnake::engine {
-namespace {
-
-absl::Status CheckBetween(std::string_view field, double value, double low, double high) {
-  if (value >= low && value <= high) return absl::OkStatus();
-  return InvalidField(field, absl::StrCat(value),
-                      absl::StrCat("a number from ", low, " to ", high));
-}
-
-}  // namespace
 
 absl::Status Validate(const TrainingOptions& options) {
   if (options.task == Task::kChoice) {
@@ -22,33 +14,33 @@ absl::Status Validate(const TrainingOptions& options) {
                         "causal-lm, classification, regression or dpo; choice is for evaluation");
   }
   RETURN_IF_ERROR(Validate(options.optimizer));
-  RETURN_IF_ERROR(CheckBetween("lr", options.learning_rate, 0, 1e3));
+  RETURN_IF_ERROR(CheckNumber("lr", options.learning_rate, 0, 1e3));
   if (options.learning_rate == 0) {
     return InvalidField("lr", "0", "a number above 0: with 0 nothing is trained");
   }
-  RETURN_IF_ERROR(CheckBetween("warmup", options.warmup, 0, 1));
-  RETURN_IF_ERROR(CheckBetween("epochs", options.epochs, 0, 1e6));
+  RETURN_IF_ERROR(CheckNumber("warmup", options.warmup, 0, 1));
+  RETURN_IF_ERROR(CheckNumber("epochs", options.epochs, 0, 1e6));
   if (options.epochs == 0) return InvalidField("epochs", "0", "a number above 0");
-  RETURN_IF_ERROR(CheckBetween("max_steps", static_cast<double>(options.max_steps), 0, 1e12));
-  RETURN_IF_ERROR(CheckBetween("batch", static_cast<double>(options.batch_size), 1, 65536));
+  RETURN_IF_ERROR(CheckNumber("max_steps", static_cast<double>(options.max_steps), 0, 1e12));
+  RETURN_IF_ERROR(CheckNumber("batch", static_cast<double>(options.batch_size), 1, 65536));
   if (options.micro_batch < 0 || options.micro_batch > options.batch_size) {
     return InvalidField("micro_batch", absl::StrCat(options.micro_batch),
                         absl::StrCat("a number from 1 to the batch size, ", options.batch_size,
                                      ", or 0 for the whole batch"));
   }
-  RETURN_IF_ERROR(CheckBetween("max_gradient_norm", options.max_gradient_norm, 0, 1e9));
+  RETURN_IF_ERROR(CheckNumber("max_gradient_norm", options.max_gradient_norm, 0, 1e9));
   if (options.update_in_backward && options.max_gradient_norm > 0) {
     return InvalidField("max_gradient_norm", absl::StrCat(options.max_gradient_norm),
                         "0 with update_in_backward: tensors are updated before the norm of all "
                         "gradients is known, so they cannot be clipped");
   }
-  RETURN_IF_ERROR(CheckBetween("label_smoothing", options.objective.label_smoothing, 0, 0.999999));
-  RETURN_IF_ERROR(CheckBetween("dpo_beta", options.objective.dpo_beta, 1e-6, 1e3));
-  if (options.dropout) RETURN_IF_ERROR(CheckBetween("dropout", *options.dropout, 0, 0.99));
+  RETURN_IF_ERROR(CheckNumber("label_smoothing", options.objective.label_smoothing, 0, 0.999999));
+  RETURN_IF_ERROR(CheckNumber("dpo_beta", options.objective.dpo_beta, 1e-6, 1e3));
+  if (options.dropout) RETURN_IF_ERROR(CheckNumber("dropout", *options.dropout, 0, 0.99));
   RETURN_IF_ERROR(
-      CheckBetween("evaluate_every", static_cast<double>(options.evaluate_every), 0, 1e12));
-  RETURN_IF_ERROR(CheckBetween("patience", static_cast<double>(options.patience), 0, 1e6));
-  return CheckBetween("checkpoint_every", static_cast<double>(options.checkpoint_every), 0, 1e12);
+      CheckNumber("evaluate_every", static_cast<double>(options.evaluate_every), 0, 1e12));
+  RETURN_IF_ERROR(CheckNumber("patience", static_cast<double>(options.patience), 0, 1e6));
+  return CheckNumber("checkpoint_every", static_cast<double>(options.checkpoint_every), 0, 1e12);
 }
 
 nlohmann::json ToJson(const TrainingOptions& options) {
