@@ -39,17 +39,33 @@ struct Sgd {
   int64_t step = 1;  // from 1
 };
 
+// What an update did: sums over its elements, of w, the value before, and Δw, the fp32 value after
+// minus the one before, which includes weight decay. Terms, and sums of up to 1024 of them, are
+// computed in fp32. So these have a relative error below 1e-5, unless they leave its range.
+struct UpdateMeasure {
+  static constexpr float kMinMagnitude = 1e-8f;
+
+  double relative_change = 0;   // Σ |Δw| / |w|: infinite or NaN if a w is 0
+  double guarded_change = 0;    // Σ |Δw| / max(|w|, kMinMagnitude) over w other than 0
+  double change_squares = 0;    // Σ Δw²
+  double value_squares = 0;     // Σ w²
+  double gradient_squares = 0;  // Σ (scale · g)²
+
+  UpdateMeasure& operator+=(const UpdateMeasure& other);
+};
+
 // g[n] is read; w[n], m[n] and v[n] are updated in place. No arrays alias. Factors that all
-// elements share are computed in fp64, elements in fp32. The results do not depend on the number of
-// threads, bit for bit. If `bf16` is not null, bf16[i] := ToBF16(w[i]) after the update. The same
-// holds for the functions below. Callable from any thread; run on the context's team. n = 0 is
-// allowed.
+// elements share are computed in fp64, elements in fp32. If `bf16` is not null, bf16[i] :=
+// ToBF16(w[i]) after the update. If `measure` is not null, it becomes the measure of this update,
+// and no bit of anything else changes. The results do not depend on the number of threads, bit for
+// bit. The same holds for the functions below. Callable from any thread; run on the context's team.
+// n = 0 is allowed.
 void Update(const Context& context, const AdamW& adamw, const float* g, int64_t n, float* w,
-            float* m, float* v, uint16_t* bf16 = nullptr);
+            float* m, float* v, uint16_t* bf16 = nullptr, UpdateMeasure* measure = nullptr);
 
 // m may be null if the momentum is 0. It is not read in step 1.
 void Update(const Context& context, const Sgd& sgd, const float* g, int64_t n, float* w, float* m,
-            uint16_t* bf16 = nullptr);
+            uint16_t* bf16 = nullptr, UpdateMeasure* measure = nullptr);
 
 // Moments in 8 bits (Dettmers et al., arXiv 2110.02861, section 2): blocks of kMomentBlock elements
 // with one scale each, the largest magnitude of the block but at least kMinMomentScale, and codes
@@ -74,7 +90,7 @@ struct Moments8 {
   float* v_scale = nullptr;  // [MomentBlocks(n)]
 };
 void Update(const Context& context, const AdamW& adamw, const float* g, int64_t n, float* w,
-            const Moments8& moments, uint16_t* bf16 = nullptr);
+            const Moments8& moments, uint16_t* bf16 = nullptr, UpdateMeasure* measure = nullptr);
 
 // The values of the 256 codes, in [-1,1] for m and [0,1] for v, where code 0 is 0.
 const float* MomentValues(bool is_signed);
@@ -89,6 +105,9 @@ void Update(const AdamW& adamw, const float* g, int64_t n, float* w, float* m, f
 void Update(const Sgd& sgd, const float* g, int64_t n, float* w, float* m);
 // Decodes, calls the above and encodes.
 void Update(const AdamW& adamw, const float* g, int64_t n, float* w, const Moments8& moments);
+// The measure of an update of before[n] to after[n].
+UpdateMeasure Measure(const float* before, const float* after, const float* g,
+                      double gradient_scale, int64_t n);
 double SumOfSquares(const float* x, int64_t n);
 }  // namespace reference
 

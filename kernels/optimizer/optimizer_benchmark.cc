@@ -1,5 +1,5 @@
-// Updates of 50 million elements, which no cache holds. Bytes per second count every read and every
-// write of an array, to compare with those of a copy.
+// Updates of 50 million elements, which no cache holds, and of 3 million, a matrix of GPT-2. Bytes
+// per second count every read and every write of an array, to compare with those of a copy.
 #include <benchmark/benchmark.h>
 
 #include <cstring>
@@ -13,16 +13,17 @@ namespace whipsnake::kernels {
 namespace {
 
 constexpr int64_t kElements = 50'000'000;
+constexpr int64_t kMatrixElements = 3'000'000;
 
-std::vector<float> Gradients() {
-  std::vector<float> g(kElements);
-  for (int64_t i = 0; i < kElements; ++i) g[i] = static_cast<float>(i % 1009 - 504) * 1e-3f;
+std::vector<float> Gradients(int64_t n = kElements) {
+  std::vector<float> g(n);
+  for (int64_t i = 0; i < n; ++i) g[i] = static_cast<float>(i % 1009 - 504) * 1e-3f;
   return g;
 }
 
-void CountBytes(benchmark::State& state, int64_t bytes_per_element) {
-  state.SetItemsProcessed(state.iterations() * kElements);
-  state.SetBytesProcessed(state.iterations() * kElements * bytes_per_element);
+void CountBytes(benchmark::State& state, int64_t bytes_per_element, int64_t n = kElements) {
+  state.SetItemsProcessed(state.iterations() * n);
+  state.SetBytesProcessed(state.iterations() * n * bytes_per_element);
 }
 
 void BM_Copy(benchmark::State& state) {
@@ -38,47 +39,58 @@ void BM_Copy(benchmark::State& state) {
 }
 BENCHMARK(BM_Copy)->UseRealTime();
 
-void BM_AdamW(benchmark::State& state, bool copies) {
-  const std::vector<float> g = Gradients();
-  std::vector<float> w(kElements, 1), m(kElements), v(kElements);
-  std::vector<uint16_t> bf16(kElements);
+void BM_AdamW(benchmark::State& state, int64_t n, bool copies, bool measures) {
+  const std::vector<float> g = Gradients(n);
+  std::vector<float> w(n, 1), m(n), v(n);
+  std::vector<uint16_t> bf16(n);
+  UpdateMeasure measure;
   AdamW adamw = {.learning_rate = 1e-3};
   for (auto _ : state) {
-    Update(BenchmarkContext(), adamw, g.data(), kElements, w.data(), m.data(), v.data(),
-           copies ? bf16.data() : nullptr);
+    Update(BenchmarkContext(), adamw, g.data(), n, w.data(), m.data(), v.data(),
+           copies ? bf16.data() : nullptr, measures ? &measure : nullptr);
     ++adamw.step;
   }
-  CountBytes(state, 7 * sizeof(float) + (copies ? sizeof(uint16_t) : 0));
+  CountBytes(state, 7 * sizeof(float) + (copies ? sizeof(uint16_t) : 0), n);
 }
-BENCHMARK_CAPTURE(BM_AdamW, fp32, false)->UseRealTime();
-BENCHMARK_CAPTURE(BM_AdamW, bf16_copy, true)->UseRealTime();
+BENCHMARK_CAPTURE(BM_AdamW, large, kElements, false, false)->UseRealTime();
+BENCHMARK_CAPTURE(BM_AdamW, large_bf16_copy, kElements, true, false)->UseRealTime();
+BENCHMARK_CAPTURE(BM_AdamW, matrix, kMatrixElements, false, false)->UseRealTime();
+BENCHMARK_CAPTURE(BM_AdamW, matrix_measured, kMatrixElements, false, true)->UseRealTime();
 
-void BM_AdamW8(benchmark::State& state) {
-  const std::vector<float> g = Gradients();
-  std::vector<float> w(kElements, 1);
-  std::vector<uint8_t> m(kElements), v(kElements);
-  std::vector<float> m_scale(MomentBlocks(kElements)), v_scale(MomentBlocks(kElements));
+void BM_AdamW8(benchmark::State& state, int64_t n, bool measures) {
+  const std::vector<float> g = Gradients(n);
+  std::vector<float> w(n, 1);
+  std::vector<uint8_t> m(n), v(n);
+  std::vector<float> m_scale(MomentBlocks(n)), v_scale(MomentBlocks(n));
+  UpdateMeasure measure;
   AdamW adamw = {.learning_rate = 1e-3};
   for (auto _ : state) {
-    Update(BenchmarkContext(), adamw, g.data(), kElements, w.data(),
-           Moments8{m.data(), v.data(), m_scale.data(), v_scale.data()});
+    Update(BenchmarkContext(), adamw, g.data(), n, w.data(),
+           Moments8{m.data(), v.data(), m_scale.data(), v_scale.data()}, nullptr,
+           measures ? &measure : nullptr);
     ++adamw.step;
   }
-  CountBytes(state, 3 * sizeof(float) + 4 * sizeof(uint8_t));
+  CountBytes(state, 3 * sizeof(float) + 4 * sizeof(uint8_t), n);
 }
-BENCHMARK(BM_AdamW8)->UseRealTime();
+BENCHMARK_CAPTURE(BM_AdamW8, large, kElements, false)->UseRealTime();
+BENCHMARK_CAPTURE(BM_AdamW8, matrix, kMatrixElements, false)->UseRealTime();
+BENCHMARK_CAPTURE(BM_AdamW8, matrix_measured, kMatrixElements, true)->UseRealTime();
 
-void BM_Sgd(benchmark::State& state) {
-  const std::vector<float> g = Gradients();
-  std::vector<float> w(kElements, 1), m(kElements);
+void BM_Sgd(benchmark::State& state, int64_t n, bool measures) {
+  const std::vector<float> g = Gradients(n);
+  std::vector<float> w(n, 1), m(n);
+  UpdateMeasure measure;
   Sgd sgd = {.learning_rate = 1e-3, .momentum = 0.9};
   for (auto _ : state) {
-    Update(BenchmarkContext(), sgd, g.data(), kElements, w.data(), m.data());
+    Update(BenchmarkContext(), sgd, g.data(), n, w.data(), m.data(), nullptr,
+           measures ? &measure : nullptr);
     ++sgd.step;
   }
-  CountBytes(state, 5 * sizeof(float));
+  CountBytes(state, 5 * sizeof(float), n);
 }
-BENCHMARK(BM_Sgd)->UseRealTime();
+BENCHMARK_CAPTURE(BM_Sgd, large, kElements, false)->UseRealTime();
+BENCHMARK_CAPTURE(BM_Sgd, matrix, kMatrixElements, false)->UseRealTime();
+BENCHMARK_CAPTURE(BM_Sgd, matrix_measured, kMatrixElements, true)->UseRealTime();
 
 void BM_SumOfSquares(benchmark::State& state) {
   const std::vector<float> x = Gradients();

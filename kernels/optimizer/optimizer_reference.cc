@@ -86,6 +86,22 @@ void Update(const AdamW& adamw, const float* g, int64_t n, float* w, const Momen
   }
 }
 
+UpdateMeasure Measure(const float* before, const float* after, const float* g,
+                      double gradient_scale, int64_t n) {
+  UpdateMeasure sum;
+  for (int64_t i = 0; i < n; ++i) {
+    const double value = before[i], change = after[i] - value;
+    const double magnitude = std::abs(value), gradient = gradient_scale * g[i];
+    const double guard = std::max<double>(magnitude, UpdateMeasure::kMinMagnitude);
+    sum += {.relative_change = std::abs(change) / magnitude,
+            .guarded_change = value != 0 ? std::abs(change) / guard : 0,
+            .change_squares = change * change,
+            .value_squares = value * value,
+            .gradient_squares = gradient * gradient};
+  }
+  return sum;
+}
+
 double SumOfSquares(const float* x, int64_t n) {
   double sum = 0;
   for (int64_t i = 0; i < n; ++i) sum += double{x[i]} * x[i];

@@ -1,6 +1,7 @@
 #include "kernels/optimizer/optimizer.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -16,6 +17,7 @@ namespace whipsnake::kernels {
 namespace {
 
 using testing::Each;
+using testing::ElementsAre;
 using testing::Ge;
 
 constexpr int64_t kSizes[] = {0, 1, 7, 16, 31, 255, 256, 257, 1000, 1025, 100000};
@@ -40,12 +42,12 @@ struct Tensor {
   Tensor(int64_t n, Random& random) : w(random.Vector(n, -2, 2)), m(n), v(n) {}
   int64_t size() const { return std::ssize(w); }
   void Update(const Context& context, const AdamW& adamw, const std::vector<float>& g,
-              uint16_t* bf16 = nullptr) {
-    kernels::Update(context, adamw, g.data(), size(), w.data(), m.data(), v.data(), bf16);
+              uint16_t* bf16 = nullptr, UpdateMeasure* measure = nullptr) {
+    kernels::Update(context, adamw, g.data(), size(), w.data(), m.data(), v.data(), bf16, measure);
   }
   void Update(const Context& context, const Sgd& sgd, const std::vector<float>& g,
-              uint16_t* bf16 = nullptr) {
-    kernels::Update(context, sgd, g.data(), size(), w.data(), m.data(), bf16);
+              uint16_t* bf16 = nullptr, UpdateMeasure* measure = nullptr) {
+    kernels::Update(context, sgd, g.data(), size(), w.data(), m.data(), bf16, measure);
   }
   void UpdateReference(const AdamW& adamw, const std::vector<float>& g) {
     reference::Update(adamw, g.data(), size(), w.data(), m.data(), v.data());
@@ -74,8 +76,8 @@ struct Tensor8 {
   int64_t size() const { return std::ssize(w); }
   Moments8 moments() { return {m.data(), v.data(), m_scale.data(), v_scale.data()}; }
   void Update(const Context& context, const AdamW& adamw, const std::vector<float>& g,
-              uint16_t* bf16 = nullptr) {
-    kernels::Update(context, adamw, g.data(), size(), w.data(), moments(), bf16);
+              uint16_t* bf16 = nullptr, UpdateMeasure* measure = nullptr) {
+    kernels::Update(context, adamw, g.data(), size(), w.data(), moments(), bf16, measure);
   }
   void UpdateReference(const AdamW& adamw, const std::vector<float>& g) {
     reference::Update(adamw, g.data(), size(), w.data(), moments());
@@ -87,6 +89,14 @@ struct Tensor8 {
            kernels::Identical(m_scale, other.m_scale) && kernels::Identical(v_scale, other.v_scale);
   }
 };
+
+// Calls check(optimizer, tensor) for AdamW with both types of moments and for SGD.
+template <typename Check>
+void ForEachOptimizer(int64_t n, Random& random, const Check& check) {
+  check(kAdamW, Tensor(n, random));
+  check(kAdamW, Tensor8(n, random));
+  check(kSgd, Tensor(n, random));
+}
 
 // Values that the fp32 implementation of PyTorch computes.
 struct PyTorch {
@@ -204,9 +214,7 @@ TEST(OptimizerTest, TheScaleMultipliesTheGradient) {
     scaled.Update(TestContext(), optimizer, g);
     EXPECT_TRUE(tensor.Identical(scaled));
   };
-  expect_same(kAdamW, Tensor(300, random));
-  expect_same(kAdamW, Tensor8(300, random));
-  expect_same(kSgd, Tensor(300, random));
+  ForEachOptimizer(300, random, expect_same);
 }
 
 TEST(OptimizerTest, TheCopyIsTheWeightsInBF16AndTheCopyChangesNothing) {
@@ -223,11 +231,7 @@ TEST(OptimizerTest, TheCopyIsTheWeightsInBF16AndTheCopyChangesNothing) {
     want.push_back(12345);
     EXPECT_EQ(copy, want) << n;
   };
-  for (const int64_t n : kSizes) {
-    expect_copy(kAdamW, Tensor(n, random));
-    expect_copy(kAdamW, Tensor8(n, random));
-    expect_copy(kSgd, Tensor(n, random));
-  }
+  for (const int64_t n : kSizes) ForEachOptimizer(n, random, expect_copy);
 }
 
 TEST(OptimizerTest, IsTheSameForAnyNumberOfThreads) {
@@ -248,11 +252,7 @@ TEST(OptimizerTest, IsTheSameForAnyNumberOfThreads) {
     EXPECT_TRUE(a.Identical(b)) << tensor.size();
     EXPECT_TRUE(a.Identical(c)) << tensor.size();
   };
-  for (const int64_t n : kSizes) {
-    expect_same(kAdamW, Tensor(n, random));
-    expect_same(kAdamW, Tensor8(n, random));
-    expect_same(kSgd, Tensor(n, random));
-  }
+  for (const int64_t n : kSizes) ForEachOptimizer(n, random, expect_same);
 }
 
 TEST(AdamWTest, ExtremeGradientsAgreeWithTheReference) {
@@ -479,6 +479,131 @@ TEST(AdamW8Test, ReachesTheLossOfMomentsInFP32) {
   const double loss = LossOfNoisyQuadratic(Tensor(2000, random));
   const double loss8 = LossOfNoisyQuadratic(Tensor8(2000, same));
   EXPECT_NEAR(loss8 / loss, 1, 0.03) << loss;
+}
+
+// Updates the tensor and returns the measure.
+template <typename Optimizer, typename T>
+UpdateMeasure MeasuredUpdate(const Context& context, const Optimizer& optimizer,
+                             const std::vector<float>& g, T& tensor) {
+  UpdateMeasure measure{1, 2, 3, 4, 5};
+  tensor.Update(context, optimizer, g, nullptr, &measure);
+  return measure;
+}
+
+std::array<double, 5> Sums(const UpdateMeasure& measure) {
+  return {measure.relative_change, measure.guarded_change, measure.change_squares,
+          measure.value_squares, measure.gradient_squares};
+}
+
+template <typename Optimizer, typename T>
+void ExpectMeasureOfReference(const Optimizer& optimizer, const std::vector<float>& g, T& tensor) {
+  const std::vector<float> before = tensor.w;
+  const auto got = Sums(MeasuredUpdate(TestContext(), optimizer, g, tensor));
+  const auto want = Sums(reference::Measure(before.data(), tensor.w.data(), g.data(),
+                                            optimizer.gradient_scale, tensor.size()));
+  for (size_t i = 0; i < want.size(); ++i) {
+    EXPECT_NEAR(got[i], want[i], 1e-5 * want[i]) << tensor.size() << ' ' << i;
+  }
+}
+
+TEST(UpdateMeasureTest, OfKnownUpdates) {
+  const Sgd sgd = {.learning_rate = 0.5, .gradient_scale = 2};
+  Random random(20);
+  Tensor tensor(4, random);
+  tensor.w = {2, -4, 0x1p-33f, -0.25f};
+  UpdateMeasure measure = MeasuredUpdate(TestContext(), sgd, {1, 3, 0x3p-33f, 0}, tensor);
+  EXPECT_THAT(tensor.w, ElementsAre(1, -7, -0x2p-33f, -0.25f));
+  EXPECT_DOUBLE_EQ(measure.value_squares, 20.0625);
+  EXPECT_DOUBLE_EQ(measure.change_squares, 10);
+  EXPECT_DOUBLE_EQ(measure.gradient_squares, 40);
+  EXPECT_NEAR(measure.relative_change, 0.5 + 0.75 + 3, 1e-5);
+  EXPECT_NEAR(measure.guarded_change, 0.5 + 0.75 + 0x3p-33 / 1e-8, 1e-5);
+
+  tensor.w = {2, 0, -0.0f, 4};
+  measure = MeasuredUpdate(TestContext(), sgd, {1, 3, 0, 0}, tensor);
+  EXPECT_TRUE(std::isnan(measure.relative_change)) << "0 / 0";
+  EXPECT_NEAR(measure.guarded_change, 0.5, 1e-6);
+  EXPECT_DOUBLE_EQ(measure.change_squares, 10);
+
+  tensor.w = {2, 0, 1, 4};
+  measure = MeasuredUpdate(TestContext(), sgd, {1, 3, 0, 0}, tensor);
+  EXPECT_EQ(measure.relative_change, kInfinity);
+}
+
+TEST(UpdateMeasureTest, AgreesWithTheReference) {
+  Random random(21);
+  for (const int64_t n : kSizes) {
+    ForEachOptimizer(n, random, [&](auto optimizer, auto tensor) {
+      optimizer.gradient_scale = 0.3;
+      for (float& w : tensor.w) w *= std::pow(10.0f, random.Uniform(-12, 0));
+      for (optimizer.step = 1; optimizer.step <= 3; ++optimizer.step) {
+        ExpectMeasureOfReference(optimizer, random.Vector(n, -1, 1), tensor);
+      }
+    });
+  }
+}
+
+// Sums of equal terms round in one direction.
+TEST(UpdateMeasureTest, AgreesWithTheReferenceForEqualElements) {
+  Random random(22);
+  for (const float magnitude : {1e-15f, 3e-9f, 0.7f, 1e15f}) {
+    ForEachOptimizer(100000, random, [&](const auto& optimizer, auto tensor) {
+      tensor.w.assign(tensor.size(), magnitude);
+      ExpectMeasureOfReference(optimizer, std::vector<float>(tensor.size(), 0.3f), tensor);
+    });
+  }
+}
+
+TEST(UpdateMeasureTest, ChangesNothingElse) {
+  Random random(23);
+  for (const int64_t n : kSizes) {
+    ForEachOptimizer(n, random, [&](auto optimizer, auto tensor) {
+      auto without = tensor;
+      std::vector<uint16_t> copy(n), copy_without(n);
+      for (optimizer.step = 1; optimizer.step <= 3; ++optimizer.step) {
+        const std::vector<float> g = random.Vector(n, -1, 1);
+        UpdateMeasure measure;
+        tensor.Update(TestContext(), optimizer, g, copy.data(), &measure);
+        without.Update(TestContext(), optimizer, g, copy_without.data());
+      }
+      EXPECT_TRUE(tensor.Identical(without)) << n;
+      EXPECT_EQ(copy, copy_without) << n;
+    });
+  }
+}
+
+TEST(UpdateMeasureTest, IsTheSameForAnyNumberOfThreads) {
+  const CpuContext one(1), two(2), three(3);
+  Random random(24);
+  for (const int64_t n : kSizes) {
+    const std::vector<float> g = random.Vector(n, -1, 1);
+    ForEachOptimizer(n, random, [&](const auto& optimizer, const auto& tensor) {
+      const auto sums = [&](const CpuContext& cpu) {
+        auto copy = tensor;
+        return Sums(MeasuredUpdate(cpu.context(), optimizer, g, copy));
+      };
+      EXPECT_EQ(sums(one), sums(two)) << n;
+      EXPECT_EQ(sums(one), sums(three)) << n;
+    });
+  }
+}
+
+TEST(UpdateMeasureTest, PassesOnWhatIsNotFinite) {
+  Random random(25);
+  for (const int64_t n : {1, 7, 5000}) {
+    for (const int64_t place : {int64_t{0}, n / 2, n - 1}) {
+      ForEachOptimizer(n, random, [&](const auto& optimizer, auto tensor) {
+        std::vector<float> g = random.Vector(n, -1, 1);
+        g[place] = kNan;
+        const UpdateMeasure measure = MeasuredUpdate(TestContext(), optimizer, g, tensor);
+        EXPECT_TRUE(std::isnan(measure.relative_change));
+        EXPECT_TRUE(std::isnan(measure.guarded_change));
+        EXPECT_TRUE(std::isnan(measure.change_squares));
+        EXPECT_TRUE(std::isnan(measure.gradient_squares));
+        EXPECT_TRUE(std::isfinite(measure.value_squares));
+      });
+    }
+  }
 }
 
 TEST(SumOfSquaresTest, AgreesWithTheReference) {
