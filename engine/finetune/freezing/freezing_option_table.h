@@ -1,0 +1,54 @@
+// The options of schedulers: their keys in JSON documents, and which scheduler takes which.
+#ifndef WHIPSNAKE_ENGINE_FINETUNE_FREEZING_FREEZING_OPTION_TABLE_H_
+#define WHIPSNAKE_ENGINE_FINETUNE_FREEZING_FREEZING_OPTION_TABLE_H_
+
+#include <initializer_list>
+
+#include "engine/finetune/freezing/freezing_options.h"
+
+namespace whipsnake::engine {
+
+class SchedulerSet {
+ public:
+  constexpr SchedulerSet(std::initializer_list<SchedulerKind> kinds) {
+    for (const SchedulerKind kind : kinds) bits_ |= 1u << static_cast<int>(kind);
+  }
+  constexpr bool Contains(SchedulerKind kind) const {
+    return (bits_ >> static_cast<int>(kind)) % 2 == 1;
+  }
+
+ private:
+  unsigned bits_ = 0;
+};
+
+// Calls visit(key, takers, setting, option) for each option beside the scheduler and the recipe.
+// `takers` are the schedulers that take it; `setting` and `option` point to the members of
+// FreezingSettings and FreezingOptions.
+template <typename Visit>
+void ForEachFreezingOption(Visit visit) {
+  using enum SchedulerKind;
+  using Settings = FreezingSettings;
+  using Options = FreezingOptions;
+  constexpr SchedulerSet kFreezing{kStaticTop, kRandom, kRoundRobin, kSlimFit,
+                                   kLisa,      kBAdam,  kMisa};
+  constexpr SchedulerSet kBudgeted{kStaticTop, kRandom, kRoundRobin, kSlimFit, kLisa, kMisa};
+  constexpr SchedulerSet kSwitching{kRandom, kLisa, kBAdam, kMisa};
+  constexpr SchedulerSet kSlimFitOnly{kSlimFit};
+  constexpr SchedulerSet kLisaOnly{kLisa}, kBAdamOnly{kBAdam}, kMisaOnly{kMisa};
+
+  visit("freezing_rate", kBudgeted, &Settings::rate, &Options::rate);
+  visit("freezing_unit", kBudgeted, &Settings::unit, &Options::unit);
+  visit("score", kSlimFitOnly, &Settings::score, &Options::score);
+  visit("refresh_at_zero_rate", kSlimFitOnly, &Settings::refresh_at_zero_rate,
+        &Options::refresh_at_zero_rate);
+  visit("legacy_drift", kFreezing, &Settings::legacy_drift, &Options::legacy_drift);
+  visit("train_biases", kFreezing, &Settings::train_biases, &Options::train_biases);
+  visit("switch_every", kSwitching, &Settings::switch_every, &Options::switch_every);
+  visit("lisa_blocks", kLisaOnly, &Settings::lisa_blocks, &Options::lisa_blocks);
+  visit("badam_order", kBAdamOnly, &Settings::badam_order, &Options::badam_order);
+  visit("misa_temperature", kMisaOnly, &Settings::misa_temperature, &Options::misa_temperature);
+}
+
+}  // namespace whipsnake::engine
+
+#endif  // WHIPSNAKE_ENGINE_FINETUNE_FREEZING_FREEZING_OPTION_TABLE_H_
