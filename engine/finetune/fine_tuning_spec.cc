@@ -134,11 +134,6 @@ absl::StatusOr<kernels::DType> ParseOutType(std::string_view name) {
   return ParseFloatType("out_type", name);
 }
 
-absl::StatusOr<bool> ParseMoments(std::string_view name) {
-  if (name == "keep" || name == "8bit") return name == "8bit";
-  return InvalidField("moments", Quoted(name), "keep or 8bit");
-}
-
 absl::StatusOr<ParameterGroup> ParseGroup(const json& object) {
   if (!object.is_object()) return InvalidField("groups", Described(object), "a list of objects");
   SpecReader in(object);
@@ -158,7 +153,7 @@ void ReadOptimizer(SpecReader& in, OptimizerOptions& optimizer) {
   in.Read("adam_epsilon", optimizer.epsilon);
   in.Read("momentum", optimizer.momentum);
   in.Read("weight_decay", optimizer.weight_decay);
-  in.Read("moments", ParseMoments, optimizer.moments_8bit);
+  in.Read("moments", ParseMomentKind, optimizer.moments);
   in.Read("crrelu_epsilon_factor", optimizer.crrelu_epsilon_factor);
   in.Read("groups", ParseGroup, optimizer.groups);
 }

@@ -6,12 +6,12 @@
 #include "engine/base/status.h"
 #include "engine/finetune/name_pattern.h"
 #include "engine/finetune/number_range.h"
-#include "kernels/optimizer/optimizer.h"
 
 namespace whipsnake::engine {
 namespace {
 
 constexpr std::string_view kOptimizerNames[] = {"adamw", "sgd"};
+constexpr std::string_view kMomentNames[] = {"keep", "8bit", "drop"};
 
 bool Decays(ParameterRole role) {
   return role == ParameterRole::kMatrix || role == ParameterRole::kConvolution ||
@@ -30,6 +30,16 @@ absl::StatusOr<OptimizerKind> ParseOptimizerKind(std::string_view name) {
   return static_cast<OptimizerKind>(found - std::begin(kOptimizerNames));
 }
 
+std::string_view Name(MomentKind kind) { return kMomentNames[static_cast<int>(kind)]; }
+
+absl::StatusOr<MomentKind> ParseMomentKind(std::string_view name) {
+  const auto found = std::ranges::find(kMomentNames, name);
+  if (found == std::end(kMomentNames)) {
+    return InvalidField("moments", Quoted(name), "keep, 8bit or drop");
+  }
+  return static_cast<MomentKind>(found - std::begin(kMomentNames));
+}
+
 absl::Status Validate(const OptimizerOptions& options) {
   constexpr double kBelowOne = 0.999999;
   RETURN_IF_ERROR(CheckNumber("beta1", options.beta1, 0, kBelowOne));
@@ -38,8 +48,9 @@ absl::Status Validate(const OptimizerOptions& options) {
   RETURN_IF_ERROR(CheckNumber("momentum", options.momentum, 0, kBelowOne));
   RETURN_IF_ERROR(CheckNumber("weight_decay", options.weight_decay, 0, 1));
   RETURN_IF_ERROR(CheckNumber("crrelu_epsilon_factor", options.crrelu_epsilon_factor, 0, 1e6));
-  if (options.kind == OptimizerKind::kSgd && options.moments_8bit) {
-    return InvalidField("moments", "8bit", "keep with sgd, whose momentum has no 8-bit form");
+  if (options.kind == OptimizerKind::kSgd && options.moments == MomentKind::k8Bit) {
+    return InvalidField("moments", "8bit",
+                        "keep or drop with sgd, whose momentum has no 8-bit form");
   }
   for (const ParameterGroup& group : options.groups) {
     RETURN_IF_ERROR(CheckNumber("groups.lr_factor", group.learning_rate_factor, 0, 1e6));
@@ -81,7 +92,7 @@ absl::Status Optimizer::Allocate(const TrainableParameter& parameter, Moments& m
   Moments made;
   if (options_.kind == OptimizerKind::kSgd) {
     if (options_.momentum > 0) RETURN_IF_ERROR(allocate(elements * 4, made.m));
-  } else if (options_.moments_8bit) {
+  } else if (options_.moments == MomentKind::k8Bit) {
     RETURN_IF_ERROR(allocate(elements, made.m));
     RETURN_IF_ERROR(allocate(elements, made.v));
     RETURN_IF_ERROR(allocate(kernels::MomentBlocks(elements) * 4, made.m_scale));
@@ -95,7 +106,8 @@ absl::Status Optimizer::Allocate(const TrainableParameter& parameter, Moments& m
 }
 
 absl::Status Optimizer::Update(const kernels::Context& context, TrainableParameter& parameter,
-                               const float* gradient, double learning_rate, double gradient_scale) {
+                               const float* gradient, double learning_rate, double gradient_scale,
+                               kernels::UpdateMeasure* measure) {
   const auto [found, added] = moments_.try_emplace(parameter.name);
   Moments& moments = found->second;
   if (added) {
@@ -115,7 +127,8 @@ absl::Status Optimizer::Update(const kernels::Context& context, TrainableParamet
                            .weight_decay = setting.weight_decay,
                            .gradient_scale = gradient_scale,
                            .step = moments.step};
-    kernels::Update(context, sgd, gradient, n, parameter.data(), moments.m.as<float>(), bf16);
+    kernels::Update(context, sgd, gradient, n, parameter.data(), moments.m.as<float>(), bf16,
+                    measure);
     return absl::OkStatus();
   }
   const kernels::AdamW adamw{.learning_rate = rate,
@@ -125,19 +138,21 @@ absl::Status Optimizer::Update(const kernels::Context& context, TrainableParamet
                              .weight_decay = setting.weight_decay,
                              .gradient_scale = gradient_scale,
                              .step = moments.step};
-  if (options_.moments_8bit) {
+  if (options_.moments == MomentKind::k8Bit) {
     kernels::Update(context, adamw, gradient, n, parameter.data(),
                     kernels::Moments8{.m = moments.m.as<uint8_t>(),
                                       .v = moments.v.as<uint8_t>(),
                                       .m_scale = moments.m_scale.as<float>(),
                                       .v_scale = moments.v_scale.as<float>()},
-                    bf16);
+                    bf16, measure);
   } else {
     kernels::Update(context, adamw, gradient, n, parameter.data(), moments.m.as<float>(),
-                    moments.v.as<float>(), bf16);
+                    moments.v.as<float>(), bf16, measure);
   }
   return absl::OkStatus();
 }
+
+void Optimizer::Drop(const TrainableParameter& parameter) { moments_.erase(parameter.name); }
 
 void Optimizer::Visit(
     absl::FunctionRef<void(const std::string& name, std::span<std::byte> bytes)> visit) {

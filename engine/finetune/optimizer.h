@@ -15,6 +15,7 @@
 #include "engine/base/memory.h"
 #include "engine/layers/training/trainable_parameter.h"
 #include "kernels/context.h"
+#include "kernels/optimizer/optimizer.h"
 
 namespace whipsnake::engine {
 
@@ -22,6 +23,16 @@ enum class OptimizerKind { kAdamW, kSgd };
 // "adamw", "sgd".
 std::string_view Name(OptimizerKind kind);
 absl::StatusOr<OptimizerKind> ParseOptimizerKind(std::string_view name);
+
+// How moments are kept.
+enum class MomentKind {
+  kKeep,  // fp32
+  k8Bit,  // AdamW: 8 bits, by blocks
+  kDrop,  // fp32, given back by a parameter that does not train for a while: see Optimizer::Drop
+};
+// "keep", "8bit", "drop".
+std::string_view Name(MomentKind kind);
+absl::StatusOr<MomentKind> ParseMomentKind(std::string_view name);
 
 // Settings of the parameters whose names match a pattern, in which * stands for any text.
 struct ParameterGroup {
@@ -38,7 +49,7 @@ struct OptimizerOptions {
   // Of matrices, convolutions and embeddings. Biases, norms, CRReLU's ε and Mamba's A and D do not
   // decay unless a group says so.
   double weight_decay = 0.01;
-  bool moments_8bit = false;  // AdamW: moments in 8 bits, by blocks
+  MomentKind moments = MomentKind::kKeep;
   // The factor of the learning rate of CRReLU's ε, which hardly moves at a rate fit for matrices.
   double crrelu_epsilon_factor = 1;
   std::vector<ParameterGroup> groups = {};  // the last one that matches counts
@@ -47,12 +58,13 @@ struct OptimizerOptions {
 // Returns INVALID_ARGUMENT, naming the first field whose value is out of range.
 absl::Status Validate(const OptimizerOptions& options);
 
-// Moments exist from a parameter's first update on. Not thread-safe.
+// Moments exist from a parameter's first update on, until they are dropped. A parameter that is not
+// updated, or whose moments are dropped, keeps its value. Not thread-safe.
 class Optimizer {
  public:
   // The parts of one parameter's state.
   struct Moments {
-    int64_t step = 0;         // updates so far
+    int64_t step = 0;         // updates since they exist
     Buffer m, v;              // fp32 or codes; v is empty for SGD, both are without momentum
     Buffer m_scale, v_scale;  // of codes
   };
@@ -64,14 +76,21 @@ class Optimizer {
                                           const TrainableParameters& parameters, Ledger* ledger);
 
   // Updates the parameter, and its rounded copy. `gradient_scale` multiplies the gradient. Returns
-  // RESOURCE_EXHAUSTED, and changes nothing, if the ledger refuses the moments.
+  // RESOURCE_EXHAUSTED, and changes nothing, if the ledger refuses the moments. If `measure` is not
+  // null, it becomes the measure of the update.
   absl::Status Update(const kernels::Context& context, TrainableParameter& parameter,
-                      const float* gradient, double learning_rate, double gradient_scale);
+                      const float* gradient, double learning_rate, double gradient_scale,
+                      kernels::UpdateMeasure* measure = nullptr);
+
+  // Frees the moments of a parameter and forgets its updates, if there are any, so that the next
+  // update is a first one. AdamW's first update is lr · sign(g) beside the decay, however small the
+  // gradient: m / (1 - β1) = g and sqrt(v / (1 - β2)) = |g|.
+  void Drop(const TrainableParameter& parameter);
 
   // Calls visit(name, bytes) for each part of the state of each parameter that has one, in the
   // order of names: "NAME.m", "NAME.v", "NAME.m_scale", "NAME.v_scale".
   void Visit(absl::FunctionRef<void(const std::string& name, std::span<std::byte> bytes)> visit);
-  // The updates of a parameter so far.
+  // The updates of a parameter since its moments exist.
   int64_t step(const TrainableParameter& parameter) const;
   // Allocates zeroed moments for a parameter that has had `step` updates, to be filled by Visit().
   absl::Status Restore(const TrainableParameter& parameter, int64_t step);

@@ -1,7 +1,7 @@
 // Times training steps of a model with random weights, and measures their memory.
 //
 //   training_benchmark CONFIG [batch=16] [length=256] [steps=2] [warmup=1] [threads=2] [bf16]
-//                      [checkpointing] [update_in_backward] [8bit] [isa=...]
+//                      [checkpointing] [update_in_backward] [moments=keep|8bit|drop] [isa=...]
 //
 // A step is forward, backward and AdamW on random tokens with labels = inputs, without dropout, as
 // in tests/oracles/bench_training.py. Prints one line of JSON for each measured step.
@@ -74,7 +74,9 @@ int Run(const std::string& config_file, std::map<std::string, std::string> flags
   options.gradient_checkpointing = flags.contains("checkpointing");
   options.update_in_backward = flags.contains("update_in_backward");
   options.max_gradient_norm = 0;
-  options.optimizer.moments_8bit = flags.contains("8bit");
+  const auto moments = ParseMomentKind(flags.contains("moments") ? flags["moments"] : "keep");
+  if (!moments.ok()) return Fail(moments.status());
+  options.optimizer.moments = *moments;
   auto model =
       TrainableModel::Fresh(*config, {.arithmetic = options.arithmetic, .dropout = 0.0f}, ledger);
   if (!model.ok()) return Fail(model.status());

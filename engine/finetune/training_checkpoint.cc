@@ -51,7 +51,8 @@ std::vector<NamedTensor> ParameterTensors(const TrainableParameters& parameters)
 // The type and shape of a part of an optimizer's state in its file.
 TensorView MomentView(const OptimizerOptions& options, std::string_view name,
                       std::span<std::byte> bytes) {
-  const bool codes = options.moments_8bit && (name.ends_with(".m") || name.ends_with(".v"));
+  const bool codes =
+      options.moments == MomentKind::k8Bit && (name.ends_with(".m") || name.ends_with(".v"));
   const DType dtype = codes ? DType::kI8 : DType::kF32;
   return {dtype, {std::ssize(bytes) / kernels::ByteSize(dtype)}, bytes};
 }

@@ -61,7 +61,7 @@ nlohmann::json ToJson(const TrainingOptions& options) {
       {"adam_epsilon", optimizer.epsilon},
       {"momentum", optimizer.momentum},
       {"weight_decay", optimizer.weight_decay},
-      {"moments", optimizer.moments_8bit ? "8bit" : "keep"},
+      {"moments", std::string(Name(optimizer.moments))},
       {"crrelu_epsilon_factor", optimizer.crrelu_epsilon_factor},
       {"groups", std::move(groups)},
       {"lr", options.learning_rate},

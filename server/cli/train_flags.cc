@@ -285,9 +285,11 @@ void AddMemory(Command command, TrainFlags& flags) {
                "activations: a third more time, the same result")
       .Heading(heading);
   command
-      .AddOption("--moments", flags.moments,
-                 "The type of AdamW's moments: fp32 (keep) or 8 bits (default: keep)")
-      .Choices({"keep", "8bit"})
+      .AddOption(
+          "--moments", flags.moments,
+          "How the optimizer's moments are kept: in fp32 (keep), AdamW's in 8 bits (8bit), or "
+          "in fp32 until the tensor is frozen again (drop) (default: keep)")
+      .Choices({"keep", "8bit", "drop"})
       .Heading(heading);
   command
       .AddFlag("--update-in-backward", flags.update_in_backward,

@@ -457,7 +457,7 @@ class WrongInputTest(TrainTest):
         self.assert_refused((*self.LM, "--group", "lost.*=1"), 'groups.pattern: "lost.*" seen',
                             "expected a pattern that matches a tensor of the model")
         self.assert_refused((*self.LM, "--optimizer", "sgd", "--moments", "8bit"),
-                            "--moments: 8bit seen, expected keep with sgd")
+                            "--moments: 8bit seen, expected keep or drop with sgd")
         self.assert_refused((*self.LM, "--update-in-backward", "--max-gradient-norm", "1"),
                             "--max-gradient-norm: 1 seen, expected 0 with update_in_backward")
 
@@ -476,7 +476,7 @@ class WrongInputTest(TrainTest):
                 ({"batch": 2.5}, "batch: 2.5 seen, expected an integer"),
                 ({"precision": "fp16"}, 'precision: "fp16" seen, expected fp32 or bf16'),
                 ({"out_type": 5}, "out_type: 5 seen, expected"),
-                ({"moments": "4bit"}, 'moments: "4bit" seen, expected keep or 8bit'),
+                ({"moments": "4bit"}, 'moments: "4bit" seen, expected keep, 8bit or drop'),
                 ({"groups": {}}, "groups: ", "expected a list of objects"),
                 ({"groups": [1]}, "groups: 1 seen, expected a list of objects"),
                 ({"groups": [{"lr": 1}]}, 'groups: "lr": unknown setting'),

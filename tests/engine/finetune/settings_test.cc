@@ -1,4 +1,4 @@
-// Learning rates, optimizers' settings, and the JSON form of a job.
+// Learning rates, patterns of names, and the JSON form of a job.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -7,7 +7,6 @@
 #include "engine/finetune/fine_tuning_spec.h"
 #include "engine/finetune/learning_rate.h"
 #include "engine/finetune/name_pattern.h"
-#include "engine/finetune/optimizer.h"
 #include "tests/engine/base/support.h"
 
 namespace whipsnake::engine {
@@ -35,74 +34,6 @@ TEST(LearningRateTest, ARunOfOneStepHasARate) {
   EXPECT_EQ((LearningRate{Schedule::kLinear, 2.0, 1, 1}).At(0), 2.0);
 }
 
-class OptimizerTest : public ::testing::Test {
- protected:
-  OptimizerTest() {
-    Add("a.weight", {4, 4}, ParameterRole::kMatrix);
-    Add("a.bias", {4}, ParameterRole::kBias);
-    Add("norm.weight", {4}, ParameterRole::kNormScale);
-    Add("act.lr", {1}, ParameterRole::kScalar);
-  }
-  void Add(const std::string& name, std::vector<int64_t> shape, ParameterRole role) {
-    const auto parameter = parameters_.Add(name, shape, role);
-    ASSERT_THAT(parameter, IsOk());
-    std::fill_n((*parameter)->data(), (*parameter)->elements(), 1.0f);
-  }
-  // The change of the first element by one step with gradients of `gradient`.
-  double Change(const OptimizerOptions& options, const std::string& name, float gradient) {
-    auto optimizer = Optimizer::Create(options, parameters_, &ledger_);
-    EXPECT_THAT(optimizer, IsOk());
-    TrainableParameter& parameter = *parameters_.Find(name);
-    std::fill_n(parameter.data(), parameter.elements(), 1.0f);
-    const std::vector<float> gradients(parameter.elements(), gradient);
-    EXPECT_THAT(optimizer->Update({}, parameter, gradients.data(), 0.125, 1), IsOk());
-    return parameter.data()[0] - 1.0;
-  }
-
-  Ledger ledger_;
-  TrainableParameters parameters_{kernels::DType::kF32, &ledger_};
-};
-
-TEST_F(OptimizerTest, OnlyMatricesAndEmbeddingsDecay) {
-  const OptimizerOptions options{.kind = OptimizerKind::kSgd, .weight_decay = 0.5};
-  EXPECT_EQ(Change(options, "a.weight", 0), -0.0625);
-  for (const char* name : {"a.bias", "norm.weight", "act.lr"}) {
-    EXPECT_EQ(Change(options, name, 0), 0) << name;
-  }
-}
-
-TEST_F(OptimizerTest, TheLastGroupThatMatchesCounts) {
-  OptimizerOptions options{.kind = OptimizerKind::kSgd, .weight_decay = 0};
-  options.groups = {{"*", 0.5, {}}, {"a.*", 2, {}}, {"*.bias", 0, 0.25}};
-  EXPECT_EQ(Change(options, "norm.weight", 1), -0.0625);
-  EXPECT_EQ(Change(options, "a.weight", 1), -0.25);
-  EXPECT_EQ(Change(options, "a.bias", 1), 0);
-}
-
-TEST_F(OptimizerTest, EpsilonHasAFactorOfItsOwn) {
-  const OptimizerOptions options{.kind = OptimizerKind::kSgd, .crrelu_epsilon_factor = 4};
-  EXPECT_EQ(Change(options, "act.lr", 1), -0.5);
-  EXPECT_EQ(Change(options, "a.bias", 1), -0.125);
-}
-
-TEST_F(OptimizerTest, RefusesAPatternThatMatchesNothing) {
-  OptimizerOptions options;
-  options.groups = {{"b.*", 1, {}}};
-  EXPECT_THAT(Optimizer::Create(options, parameters_, &ledger_),
-              Fails(absl::StatusCode::kInvalidArgument, "groups.pattern: \"b.*\" seen"));
-}
-
-TEST_F(OptimizerTest, AnUpdateWithoutMemoryChangesNothing) {
-  Ledger small(16);
-  auto optimizer = Optimizer::Create({}, parameters_, &small);
-  TrainableParameter& parameter = *parameters_.Find("a.weight");
-  const std::vector<float> gradients(16, 1.0f);
-  EXPECT_THAT(optimizer->Update({}, parameter, gradients.data(), 0.1, 1),
-              Fails(absl::StatusCode::kResourceExhausted, "a.weight"));
-  EXPECT_EQ(parameter.data()[0], 1.0f);
-  EXPECT_EQ(optimizer->step(parameter), 0);
-}
-
 TEST(NamePatternTest, StarsStandForAnyText) {
   for (const char* pattern : {"a.b.c", "*", "a.*", "*.c", "a*c", "*b*", "a.b.c*", "**a**c**"}) {
     EXPECT_TRUE(MatchesPattern(pattern, "a.b.c")) << pattern;
@@ -121,7 +52,7 @@ TEST(FineTuningSpecTest, ReadsWhatItWrites) {
   options.task = Task::kDpo;
   options.learning_rate = 3e-4;
   options.optimizer.groups = {{"*.bias", 2, 0.25}};
-  options.optimizer.moments_8bit = true;
+  options.optimizer.moments = MomentKind::k8Bit;
   options.arithmetic = kernels::DType::kBF16;
   options.dropout = 0.25f;
   options.freeze = {"*wte*"};
@@ -153,6 +84,8 @@ TEST(FineTuningSpecTest, NamesWhatIsWrong) {
   EXPECT_THAT(parse({{"batch", 4}, {"micro_batch", 5}}), fails("micro_batch: 5 seen"));
   EXPECT_THAT(parse({{"task", "choice"}}), fails("task"));
   EXPECT_THAT(parse({{"optimizer", "adam"}}), fails("optimizer"));
+  EXPECT_THAT(parse({{"moments", "4bit"}}), fails("moments: \"4bit\" seen, expected keep, 8bit"));
+  EXPECT_THAT(parse({{"optimizer", "sgd"}, {"moments", "8bit"}}), fails("moments: 8bit seen"));
   EXPECT_THAT(parse({{"precision", "fp16"}}), fails("fp16"));
   EXPECT_THAT(parse({{"update_in_backward", true}, {"max_gradient_norm", 1}}),
               fails("max_gradient_norm: 1 seen"));

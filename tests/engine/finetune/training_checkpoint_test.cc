@@ -119,7 +119,7 @@ TrainingOptions ManySteps() {
 
 TEST_F(CheckpointTest, RestoresEveryBit) {
   TrainingOptions codes = ManySteps(), sgd = ManySteps(), plain = ManySteps(), bf16 = ManySteps();
-  codes.optimizer.moments_8bit = true;
+  codes.optimizer.moments = MomentKind::k8Bit;
   sgd.optimizer.kind = plain.optimizer.kind = OptimizerKind::kSgd;
   plain.optimizer.momentum = 0;
   bf16.arithmetic = kernels::DType::kBF16;
@@ -148,14 +148,14 @@ TEST_F(CheckpointTest, RestoresEveryBit) {
 }
 
 TEST_F(CheckpointTest, ContinuesAsIfItHadNotStopped) {
-  for (const bool moments_8bit : {false, true}) {
+  for (const MomentKind moments : {MomentKind::kKeep, MomentKind::k8Bit}) {
     TrainingOptions options = ManySteps();
-    options.optimizer.moments_8bit = moments_8bit;
+    options.optimizer.moments = moments;
     options.micro_batch = 2;
     options.warmup = 0.3;
     options.dropout = 0.2f;
     options.seed = 3;
-    const std::string path = directory_ / (moments_8bit ? "codes" : "floats");
+    const std::string path = directory_ / std::string(Name(moments));
     TrainingRun whole = NewRun(options), first = NewRun(options), second = NewRun(options);
     Train(whole, 10);
     Train(first, 5);
@@ -178,6 +178,23 @@ TEST_F(CheckpointTest, OfARunThatHasNotBegunHasNoMoments) {
   ASSERT_THAT(checkpoint, IsOk());
   EXPECT_EQ(checkpoint->step(), 0);
   ASSERT_THAT(checkpoint->Restore(identity_, *restored.trainer, &ledger_), IsOk());
+  EXPECT_EQ(restored.Values(), run.Values());
+}
+
+TEST_F(CheckpointTest, DroppedMomentsAreNotInIt) {
+  TrainingOptions options = ManySteps();
+  options.optimizer.moments = MomentKind::kDrop;
+  const std::string path = directory_ / "dropped";
+  TrainingRun run = NewRun(options), restored = NewRun(options);
+  Train(run, 2);
+  run.trainer->optimizer().Drop(run.model->parameters().all().front());
+  ASSERT_THAT(TrainingCheckpoint::Write(*run.trainer, identity_, {}, path), IsOk());
+  const auto checkpoint = TrainingCheckpoint::Open(path);
+  ASSERT_THAT(checkpoint, IsOk());
+  ASSERT_THAT(checkpoint->Restore(identity_, *restored.trainer, &ledger_), IsOk());
+  EXPECT_EQ(restored.Values(), run.Values());
+  Train(run, 2);
+  Train(restored, 2);
   EXPECT_EQ(restored.Values(), run.Values());
 }
 
@@ -219,7 +236,7 @@ TEST_F(CheckpointTest, NamesWhatDiffersInAnotherRun) {
 
 TEST_F(CheckpointTest, NamesTheTensorThatTheTrainerHasNot) {
   TrainingOptions codes = ManySteps();
-  codes.optimizer.moments_8bit = true;
+  codes.optimizer.moments = MomentKind::k8Bit;
   TrainingRun crrelu = NewRun(ManySteps()), relu = NewRun(ManySteps(), kRelu);
   Train(crrelu, 1);
   Train(relu, 1);
