@@ -60,12 +60,28 @@ void LayerNormBackward(const Context& context, MatrixView<const float> x,
                        const LayerNormWeights& weights, MatrixView<const float> g,
                        const LayerNormGradients& gradients);
 
+// The same from a stored x̂, which may be an approximation: the backward pass of a layer that keeps
+// x̂ in a compressed form. normalized[T,D] is x̂ and rstd[T] that of each row; gradients.x may alias
+// neither normalized nor g. With the x̂ and rstd of LayerNormalize() the results equal those of
+// LayerNormBackward(), apart from rounding.
+void NormalizedLayerNormBackward(const Context& context, MatrixView<const float> normalized,
+                                 const float* rstd, const float* gamma, MatrixView<const float> g,
+                                 const LayerNormGradients& gradients);
+// Computes x̂ and rstd; normalized may alias x. They equal those of ResidualLayerNorm() bit for bit.
+void LayerNormalize(const Context& context, MatrixView<const float> x, float epsilon,
+                    MatrixView<float> normalized, float* rstd);
+
 namespace reference {
 void ResidualLayerNorm(MatrixView<const float> h, MatrixView<float> residual,
                        const LayerNormWeights& weights, MatrixView<float> y);
-// Computes in fp64 and rounds once.
+// The functions below compute in fp64 and round once.
 void LayerNormBackward(MatrixView<const float> x, const LayerNormWeights& weights,
                        MatrixView<const float> g, const LayerNormGradients& gradients);
+void NormalizedLayerNormBackward(MatrixView<const float> normalized, const float* rstd,
+                                 const float* gamma, MatrixView<const float> g,
+                                 const LayerNormGradients& gradients);
+void LayerNormalize(MatrixView<const float> x, float epsilon, MatrixView<float> normalized,
+                    float* rstd);
 }  // namespace reference
 
 }  // namespace whipsnake::kernels

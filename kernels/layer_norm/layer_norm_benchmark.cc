@@ -54,5 +54,21 @@ void BM_LayerNormBackward(benchmark::State& state) {
 }
 BENCHMARK(BM_LayerNormBackward)->Arg(512)->Arg(1024)->UseRealTime();
 
+void BM_NormalizedLayerNormBackward(benchmark::State& state) {
+  const int64_t rows = state.range(0), cols = 768;
+  std::vector<float> normal(rows * cols), g(rows * cols, 1e-3f), ones(cols, 1.0f), gx(rows * cols),
+      ggamma(cols), gbeta(cols);
+  const std::vector<float> rstd(rows, 1.0f);
+  for (size_t i = 0; i < normal.size(); ++i) normal[i] = static_cast<float>(i % 17);
+  for (auto _ : state) {
+    NormalizedLayerNormBackward(
+        BenchmarkContext(), MatrixView<const float>(normal.data(), rows, cols), rstd.data(),
+        ones.data(), MatrixView<const float>(g.data(), rows, cols),
+        {MatrixView<float>(gx.data(), rows, cols), ggamma.data(), gbeta.data()});
+  }
+  state.SetItemsProcessed(state.iterations() * rows * cols);
+}
+BENCHMARK(BM_NormalizedLayerNormBackward)->Arg(512)->Arg(1024)->UseRealTime();
+
 }  // namespace
 }  // namespace whipsnake::kernels

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -25,21 +26,32 @@ void ResidualLayerNorm(MatrixView<const float> h, MatrixView<float> residual,
   }
 }
 
-void LayerNormBackward(MatrixView<const float> x, const LayerNormWeights& weights,
-                       MatrixView<const float> g, const LayerNormGradients& gradients) {
-  const int64_t columns = x.cols;
+namespace {
+
+// Writes x̂ of one row and returns its rstd.
+double NormalizeRow(const float* x, int64_t columns, double epsilon, double* normal) {
+  double mean = 0, variance = 0;
+  for (int64_t i = 0; i < columns; ++i) mean += x[i] / static_cast<double>(columns);
+  for (int64_t i = 0; i < columns; ++i) {
+    normal[i] = x[i] - mean;
+    variance += normal[i] * normal[i] / columns;
+  }
+  const double rstd = 1 / std::sqrt(variance + epsilon);
+  for (int64_t i = 0; i < columns; ++i) normal[i] *= rstd;
+  return rstd;
+}
+
+// Adds to the gradients. normalize(t, normal) writes row t of x̂ and returns its rstd.
+template <typename Normalize>
+void Backward(const Normalize& normalize, const float* weight, MatrixView<const float> g,
+              const LayerNormGradients& gradients) {
+  const int64_t columns = g.cols;
   std::vector<double> gamma(columns), beta(columns), normal(columns), k(columns);
-  for (int64_t t = 0; t < x.rows; ++t) {
-    double mean = 0, variance = 0, k_mean = 0, k_normal_mean = 0;
-    for (int64_t i = 0; i < columns; ++i) mean += x.row(t)[i] / static_cast<double>(columns);
+  for (int64_t t = 0; t < g.rows; ++t) {
+    const double rstd = normalize(t, normal.data());
+    double k_mean = 0, k_normal_mean = 0;
     for (int64_t i = 0; i < columns; ++i) {
-      normal[i] = x.row(t)[i] - mean;
-      variance += normal[i] * normal[i] / columns;
-    }
-    const double rstd = 1 / std::sqrt(variance + weights.epsilon);
-    for (int64_t i = 0; i < columns; ++i) {
-      normal[i] *= rstd;
-      k[i] = double{g.row(t)[i]} * weights.gamma[i];
+      k[i] = double{g.row(t)[i]} * weight[i];
       k_mean += k[i] / columns;
       k_normal_mean += k[i] * normal[i] / columns;
       gamma[i] += g.row(t)[i] * normal[i];
@@ -57,6 +69,35 @@ void LayerNormBackward(MatrixView<const float> x, const LayerNormWeights& weight
     if (gradients.beta != nullptr) {
       gradients.beta[i] = static_cast<float>(gradients.beta[i] + beta[i]);
     }
+  }
+}
+
+}  // namespace
+
+void LayerNormBackward(MatrixView<const float> x, const LayerNormWeights& weights,
+                       MatrixView<const float> g, const LayerNormGradients& gradients) {
+  const auto normalize = [&](int64_t t, double* normal) {
+    return NormalizeRow(x.row(t), x.cols, weights.epsilon, normal);
+  };
+  Backward(normalize, weights.gamma, g, gradients);
+}
+
+void NormalizedLayerNormBackward(MatrixView<const float> normalized, const float* rstd,
+                                 const float* gamma, MatrixView<const float> g,
+                                 const LayerNormGradients& gradients) {
+  const auto normalize = [&](int64_t t, double* normal) {
+    std::copy_n(normalized.row(t), normalized.cols, normal);
+    return double{rstd[t]};
+  };
+  Backward(normalize, gamma, g, gradients);
+}
+
+void LayerNormalize(MatrixView<const float> x, float epsilon, MatrixView<float> normalized,
+                    float* rstd) {
+  std::vector<double> normal(x.cols);
+  for (int64_t t = 0; t < x.rows; ++t) {
+    rstd[t] = static_cast<float>(NormalizeRow(x.row(t), x.cols, epsilon, normal.data()));
+    for (int64_t i = 0; i < x.cols; ++i) normalized.row(t)[i] = static_cast<float>(normal[i]);
   }
 }
 

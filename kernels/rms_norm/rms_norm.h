@@ -40,14 +40,30 @@ void ResidualRmsNorm(const Context& context, MatrixView<const float> h, MatrixVi
 void RmsNormBackward(const Context& context, MatrixView<const float> x, const float* gamma,
                      float epsilon, MatrixView<const float> g, MatrixView<float> gx, float* ggamma);
 
+// The same from a stored x̂, which may be an approximation: the backward pass of a layer that keeps
+// x̂ in a compressed form. normalized[T,D] is x̂ and rstd[T] that of each row; gx may alias neither
+// normalized nor g. With the x̂ and rstd of RmsNormalize() the results equal those of
+// RmsNormBackward(), apart from rounding.
+void NormalizedRmsNormBackward(const Context& context, MatrixView<const float> normalized,
+                               const float* rstd, const float* gamma, MatrixView<const float> g,
+                               MatrixView<float> gx, float* ggamma);
+// Computes x̂ and rstd; normalized may alias x. They equal those of RmsNormBackward() bit for bit.
+void RmsNormalize(const Context& context, MatrixView<const float> x, float epsilon,
+                  MatrixView<float> normalized, float* rstd);
+
 namespace reference {
 void ResidualRmsNorm(MatrixView<const float> h, MatrixView<float> residual, const float* gamma,
                      float epsilon, MatrixView<float> y);
 void ResidualRmsNorm(MatrixView<const float> h, MatrixView<float> residual, const float* gamma,
                      float epsilon, MatrixView<int8_t> y);
-// Computes in fp64 and rounds once.
+// The functions below compute in fp64 and round once.
 void RmsNormBackward(MatrixView<const float> x, const float* gamma, float epsilon,
                      MatrixView<const float> g, MatrixView<float> gx, float* ggamma);
+void NormalizedRmsNormBackward(MatrixView<const float> normalized, const float* rstd,
+                               const float* gamma, MatrixView<const float> g, MatrixView<float> gx,
+                               float* ggamma);
+void RmsNormalize(MatrixView<const float> x, float epsilon, MatrixView<float> normalized,
+                  float* rstd);
 }  // namespace reference
 
 }  // namespace whipsnake::kernels

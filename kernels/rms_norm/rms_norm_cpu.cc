@@ -67,7 +67,37 @@ void NormalizeRowToCodes(const float* h, float* r, const float* gamma, float eps
   NormalizeRow(h, r, gamma, epsilon, columns, y);
 }
 
-// Adds to gx[D] and to the sums over rows, gamma_sums[D].
+// Writes x̂ and returns rstd.
+float RmsNormalizeRow(const float* x, float epsilon, int64_t columns, float* normalized) {
+  const float squares = Sums<1>(columns, [=](int64_t i, auto part) HWY_ATTR {
+    const FloatVec x_i = part.Load(x + i);
+    return FloatVecs<1>{hn::Mul(x_i, x_i)};
+  })[0];
+  const float scale = 1.0f / static_cast<float>(columns);
+  const float reciprocal = 1.0f / std::sqrt(scale * squares + epsilon);
+  const FloatVec rstd = hn::Set(Floats(), reciprocal);
+  ForEachVector(0, columns, [=](int64_t i, auto part) HWY_ATTR {
+    part.Store(hn::Mul(part.Load(x + i), rstd), normalized + i);
+  });
+  return reciprocal;
+}
+
+// Adds to gx[D] and to the sums over rows, gamma_sums[D]. normal(i, part) returns the row's x̂, of
+// which k_normal_mean is mean(k ∘ x̂).
+template <typename Normal>
+HWY_INLINE void AddToGradients(const Normal& normal, float rstd, float k_normal_mean,
+                               const float* gamma, const float* g, int64_t columns, float* gx,
+                               float* gamma_sums) {
+  const FloatVec scale = hn::Set(Floats(), rstd), slope = hn::Set(Floats(), k_normal_mean);
+  ForEachVector(0, columns, [=](int64_t i, auto part) HWY_ATTR {
+    const FloatVec g_i = part.Load(g + i), normal_i = normal(i, part);
+    const FloatVec k = hn::Mul(g_i, part.Load(gamma + i));
+    const FloatVec rest = hn::NegMulAdd(normal_i, slope, k);
+    part.Store(hn::MulAdd(scale, rest, part.Load(gx + i)), gx + i);
+    part.Store(hn::MulAdd(g_i, normal_i, part.Load(gamma_sums + i)), gamma_sums + i);
+  });
+}
+
 HWY_INLINE void BackwardRow(const float* x, const float* gamma, float epsilon, const float* g,
                             int64_t columns, float* gx, float* gamma_sums) {
   const float scale = 1.0f / static_cast<float>(columns);
@@ -78,15 +108,22 @@ HWY_INLINE void BackwardRow(const float* x, const float* gamma, float epsilon, c
   });
   const float reciprocal = 1.0f / std::sqrt(scale * squares + epsilon);
   const FloatVec rstd = hn::Set(Floats(), reciprocal);
-  const FloatVec k_normal_mean = hn::Set(Floats(), scale * reciprocal * kx_sum);
-  ForEachVector(0, columns, [=](int64_t i, auto part) HWY_ATTR {
-    const FloatVec g_i = part.Load(g + i);
-    const FloatVec normal = hn::Mul(part.Load(x + i), rstd);
-    const FloatVec k = hn::Mul(g_i, part.Load(gamma + i));
-    const FloatVec rest = hn::NegMulAdd(normal, k_normal_mean, k);
-    part.Store(hn::MulAdd(rstd, rest, part.Load(gx + i)), gx + i);
-    part.Store(hn::MulAdd(g_i, normal, part.Load(gamma_sums + i)), gamma_sums + i);
-  });
+  const auto normal = [=](int64_t i, auto part)
+                          HWY_ATTR { return hn::Mul(part.Load(x + i), rstd); };
+  AddToGradients(normal, reciprocal, scale * reciprocal * kx_sum, gamma, g, columns, gx,
+                 gamma_sums);
+}
+
+HWY_INLINE void NormalizedBackwardRow(const float* normalized, float rstd, const float* gamma,
+                                      const float* g, int64_t columns, float* gx,
+                                      float* gamma_sums) {
+  const float scale = 1.0f / static_cast<float>(columns);
+  const auto normal = [=](int64_t i, auto part) HWY_ATTR { return part.Load(normalized + i); };
+  const float k_normal_sum = Sums<1>(columns, [=](int64_t i, auto part) HWY_ATTR {
+    const FloatVec k = hn::Mul(part.Load(g + i), part.Load(gamma + i));
+    return FloatVecs<1>{hn::Mul(k, normal(i, part))};
+  })[0];
+  AddToGradients(normal, rstd, scale * k_normal_sum, gamma, g, columns, gx, gamma_sums);
 }
 
 void RmsNormBackwardRows(MatrixView<const float> x, const float* gamma, float epsilon,
@@ -94,6 +131,16 @@ void RmsNormBackwardRows(MatrixView<const float> x, const float* gamma, float ep
                          int64_t end, float* gamma_sums) {
   for (int64_t t = begin; t < end; ++t) {
     BackwardRow(x.row(t), gamma, epsilon, g.row(t), x.cols, gx.row(t), gamma_sums);
+  }
+}
+
+void NormalizedRmsNormBackwardRows(MatrixView<const float> normalized, const float* rstd,
+                                   const float* gamma, MatrixView<const float> g,
+                                   MatrixView<float> gx, int64_t begin, int64_t end,
+                                   float* gamma_sums) {
+  for (int64_t t = begin; t < end; ++t) {
+    NormalizedBackwardRow(normalized.row(t), rstd[t], gamma, g.row(t), normalized.cols, gx.row(t),
+                          gamma_sums);
   }
 }
 
@@ -107,14 +154,18 @@ namespace {
 
 HWY_EXPORT(NormalizeRowToFloats);
 HWY_EXPORT(NormalizeRowToCodes);
+HWY_EXPORT(RmsNormalizeRow);
 HWY_EXPORT(RmsNormBackwardRows);
+HWY_EXPORT(NormalizedRmsNormBackwardRows);
+
+constexpr double kNanosecondsEach = 0.12;
+constexpr double kBackwardNanosecondsEach = 0.4;
 
 template <typename T>
 void NormalizeRows(const Context& context, MatrixView<const float> h, MatrixView<float> residual,
                    const float* gamma, float epsilon, MatrixView<T> y,
                    void (*normalize)(const float* h, float* r, const float* gamma, float epsilon,
                                      int64_t columns, T* y)) {
-  constexpr double kNanosecondsEach = 0.12;
   ParallelRows(context, residual.rows, kNanosecondsEach * residual.rows * residual.cols,
                [&](const Context&, int64_t begin, int64_t end) {
                  for (int64_t t = begin; t < end; ++t) {
@@ -140,12 +191,32 @@ void ResidualRmsNorm(const Context& context, MatrixView<const float> h, MatrixVi
 void RmsNormBackward(const Context& context, MatrixView<const float> x, const float* gamma,
                      float epsilon, MatrixView<const float> g, MatrixView<float> gx,
                      float* ggamma) {
-  constexpr double kNanosecondsEach = 0.4;
-  SumOverRows<1>(context, x.rows, x.cols, kNanosecondsEach * x.rows * x.cols, {ggamma},
+  SumOverRows<1>(context, x.rows, x.cols, kBackwardNanosecondsEach * x.rows * x.cols, {ggamma},
                  [&](int64_t begin, int64_t end, float* gamma_sums) {
                    HWY_DYNAMIC_DISPATCH(RmsNormBackwardRows)
                    (x, gamma, epsilon, g, gx, begin, end, gamma_sums);
                  });
+}
+
+void NormalizedRmsNormBackward(const Context& context, MatrixView<const float> normalized,
+                               const float* rstd, const float* gamma, MatrixView<const float> g,
+                               MatrixView<float> gx, float* ggamma) {
+  SumOverRows<1>(context, g.rows, g.cols, kBackwardNanosecondsEach * g.rows * g.cols, {ggamma},
+                 [&](int64_t begin, int64_t end, float* gamma_sums) {
+                   HWY_DYNAMIC_DISPATCH(NormalizedRmsNormBackwardRows)
+                   (normalized, rstd, gamma, g, gx, begin, end, gamma_sums);
+                 });
+}
+
+void RmsNormalize(const Context& context, MatrixView<const float> x, float epsilon,
+                  MatrixView<float> normalized, float* rstd) {
+  ParallelRows(context, x.rows, kNanosecondsEach * x.rows * x.cols,
+               [&](const Context&, int64_t begin, int64_t end) {
+                 for (int64_t t = begin; t < end; ++t) {
+                   rstd[t] = HWY_DYNAMIC_DISPATCH(RmsNormalizeRow)(x.row(t), epsilon, x.cols,
+                                                                   normalized.row(t));
+                 }
+               });
 }
 
 }  // namespace whipsnake::kernels

@@ -260,5 +260,120 @@ TEST(LayerNormBackwardTest, NoRows) {
   EXPECT_TRUE(Identical(p.gbeta, before.gbeta));
 }
 
+// x̂ and rstd of a matrix.
+struct Normalized {
+  TestMatrix normal;
+  std::vector<float> rstd;
+
+  Normalized(int64_t rows, int64_t cols) : normal(rows, cols), rstd(rows) {}
+  void Run(const Context& context, const TestMatrix& x) {
+    LayerNormalize(context, x.view(), 1e-5f, normal.view(), rstd.data());
+  }
+  void Backward(const Context& context, BackwardProblem& p) const {
+    NormalizedLayerNormBackward(context, normal.view(), rstd.data(), p.gamma.data(), p.g.view(),
+                                p.gradients());
+  }
+};
+
+TEST(LayerNormalizeTest, IsTheNormWithoutWeights) {
+  Random random(13);
+  for (const int64_t cols : kWidths) {
+    TestMatrix x(9, cols, random, -3, 4), y(9, cols);
+    const std::vector<float> ones(cols, 1.0f), zeros(cols, 0.0f);
+    Normalized actual(9, cols), want(9, cols);
+    actual.Run(TestContext(), x);
+    reference::LayerNormalize(x.view(), 1e-5f, want.normal.view(), want.rstd.data());
+    EXPECT_TRUE(actual.normal.GapsIntact());
+    for (int64_t t = 0; t < 9; ++t) {
+      EXPECT_NEAR(actual.rstd[t] / want.rstd[t], 1, 1e-6) << cols;
+      for (int64_t i = 0; i < cols; ++i) {
+        EXPECT_NEAR(actual.normal.at(t, i), want.normal.at(t, i), cols == 1 ? 1e-3 : 4e-6) << cols;
+      }
+    }
+    ResidualLayerNorm(TestContext(), {}, x.view(), {ones.data(), zeros.data(), 1e-5f}, y.view());
+    for (int64_t t = 0; t < 9; ++t) {
+      for (int64_t i = 0; i < cols; ++i) EXPECT_EQ(actual.normal.at(t, i), y.at(t, i));
+    }
+    LayerNormalize(TestContext(), x.view(), 1e-5f, x.view(), actual.rstd.data());
+    EXPECT_TRUE(x.Identical(actual.normal)) << "in place";
+  }
+}
+
+TEST(NormalizedLayerNormBackwardTest, EqualsTheBackwardPassIfNothingIsLost) {
+  Random random(14);
+  for (const int64_t cols : kWidths) {
+    SCOPED_TRACE(cols);
+    BackwardProblem p(70, cols, random);
+    BackwardProblem want = p;
+    Normalized stored(70, cols);
+    stored.Run(TestContext(), p.x);
+    stored.Backward(TestContext(), p);
+    want.Run(TestContext());
+    EXPECT_TRUE(p.gx.GapsIntact());
+    EXPECT_TRUE(Identical(p.gbeta, want.gbeta));
+    for (int64_t i = 0; i < cols; ++i) {
+      for (int64_t t = 0; t < 70; ++t) ASSERT_NEAR(p.gx.at(t, i), want.gx.at(t, i), 1e-5);
+      ASSERT_NEAR(p.ggamma[i], want.ggamma[i], 2e-5);
+    }
+  }
+}
+
+// Any numbers may stand for x̂ and rstd, as they do after compression.
+TEST(NormalizedLayerNormBackwardTest, AgreesWithTheReference) {
+  Random random(15);
+  for (const int64_t cols : kWidths) {
+    for (const int64_t rows : {0, 1, 2, 63, 64, 65, 200}) {
+      SCOPED_TRACE(testing::Message() << "T=" << rows << " D=" << cols);
+      BackwardProblem p(rows, cols, random);
+      BackwardProblem want = p;
+      Normalized stored(rows, cols);
+      stored.normal = TestMatrix(rows, cols, random, -2, 2);
+      stored.rstd = random.Vector(rows, 0.1f, 2);
+      stored.Backward(TestContext(), p);
+      reference::NormalizedLayerNormBackward(stored.normal.view(), stored.rstd.data(),
+                                             want.gamma.data(), want.g.view(), want.gradients());
+      EXPECT_TRUE(p.gx.GapsIntact());
+      for (int64_t i = 0; i < cols; ++i) {
+        for (int64_t t = 0; t < rows; ++t) ASSERT_NEAR(p.gx.at(t, i), want.gx.at(t, i), 1e-5);
+        ASSERT_NEAR(p.ggamma[i], want.ggamma[i], 5e-5);
+        ASSERT_NEAR(p.gbeta[i], want.gbeta[i], 2e-5);
+      }
+    }
+  }
+}
+
+TEST(NormalizedLayerNormBackwardTest, TheNumberOfThreadsDoesNotMatter) {
+  Random random(16);
+  const BackwardProblem problem(300, 768, random);
+  BackwardProblem alone = problem;
+  Normalized stored_alone(300, 768);
+  stored_alone.Run(Context(), problem.x);
+  stored_alone.Backward(Context(), alone);
+  for (const int threads : {1, 2, 3}) {
+    const CpuContext cpu(threads);
+    BackwardProblem p = problem;
+    Normalized stored(300, 768);
+    stored.Run(cpu.context(), p.x);
+    stored.Backward(cpu.context(), p);
+    EXPECT_TRUE(stored.normal.Identical(stored_alone.normal)) << threads;
+    EXPECT_TRUE(Identical(stored.rstd, stored_alone.rstd)) << threads;
+    EXPECT_TRUE(p.gx.Identical(alone.gx)) << threads;
+    EXPECT_TRUE(Identical(p.ggamma, alone.ggamma)) << threads;
+    EXPECT_TRUE(Identical(p.gbeta, alone.gbeta)) << threads;
+  }
+}
+
+TEST(NormalizedLayerNormBackwardTest, ANanStaysInItsRow) {
+  Random random(17);
+  BackwardProblem p(3, 50, random);
+  p.x.view().row(1)[49] = std::numeric_limits<float>::quiet_NaN();
+  Normalized stored(3, 50);
+  stored.Run(TestContext(), p.x);
+  stored.Backward(TestContext(), p);
+  for (int64_t t = 0; t < 3; ++t) {
+    for (int64_t i = 0; i < 50; ++i) EXPECT_EQ(std::isnan(p.gx.at(t, i)), t == 1) << t;
+  }
+}
+
 }  // namespace
 }  // namespace whipsnake::kernels

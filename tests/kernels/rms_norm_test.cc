@@ -198,6 +198,7 @@ class RmsNormCpuTest : public testing::Test {
 };
 class RmsNormCodesTest : public RmsNormCpuTest {};
 class RmsNormBackwardTest : public RmsNormCpuTest {};
+class NormalizedRmsNormTest : public RmsNormCpuTest {};
 
 TEST_F(RmsNormCpuTest, TheNumberOfThreadsDoesNotMatter) {
   Operands one(130, 768, 0);
@@ -401,6 +402,104 @@ TEST_F(RmsNormBackwardTest, NoRows) {
   const BackwardProblem before = p;
   p.Run(TestContext());
   EXPECT_TRUE(Identical(p.ggamma, before.ggamma));
+}
+
+// x̂ and rstd of a matrix.
+struct Normalized {
+  TestMatrix normal;
+  std::vector<float> rstd;
+
+  Normalized(int64_t rows, int64_t cols) : normal(rows, cols), rstd(rows) {}
+  void Run(const Context& context, const TestMatrix& x) {
+    RmsNormalize(context, x.view(), kEpsilon, normal.view(), rstd.data());
+  }
+  void Backward(const Context& context, BackwardProblem& p) const {
+    NormalizedRmsNormBackward(context, normal.view(), rstd.data(), p.gamma.data(), p.g.view(),
+                              p.gx.view(), p.ggamma.data());
+  }
+};
+
+TEST_F(NormalizedRmsNormTest, NormalizesAsTheReference) {
+  Random random(8);
+  for (const int64_t cols : {1, 7, 16, 31, 48, 768, 1000}) {
+    TestMatrix x(9, cols, random, -3, 4);
+    Normalized actual(9, cols), want(9, cols);
+    actual.Run(TestContext(), x);
+    reference::RmsNormalize(x.view(), kEpsilon, want.normal.view(), want.rstd.data());
+    EXPECT_TRUE(actual.normal.GapsIntact());
+    for (int64_t t = 0; t < 9; ++t) {
+      EXPECT_NEAR(actual.rstd[t] / want.rstd[t], 1, 1e-6) << cols;
+      for (int64_t i = 0; i < cols; ++i) {
+        EXPECT_NEAR(actual.normal.at(t, i), want.normal.at(t, i), 4e-6) << cols;
+      }
+    }
+    RmsNormalize(TestContext(), x.view(), kEpsilon, x.view(), actual.rstd.data());
+    EXPECT_TRUE(x.Identical(actual.normal)) << "in place";
+  }
+}
+
+TEST_F(NormalizedRmsNormTest, EqualsTheBackwardPassIfNothingIsLost) {
+  Random random(9);
+  for (const int64_t cols : {1, 7, 16, 31, 48, 768, 1000}) {
+    SCOPED_TRACE(cols);
+    BackwardProblem p(70, cols, random);
+    BackwardProblem want = p;
+    Normalized stored(70, cols);
+    stored.Run(TestContext(), p.x);
+    stored.Backward(TestContext(), p);
+    want.Run(TestContext());
+    EXPECT_TRUE(p.gx.GapsIntact());
+    EXPECT_TRUE(Identical(p.ggamma, want.ggamma));
+    for (int64_t i = 0; i < cols; ++i) {
+      for (int64_t t = 0; t < 70; ++t) {
+        ASSERT_NEAR(p.gx.at(t, i), want.gx.at(t, i), cols == 1 ? 1e-3 : 2e-6);
+      }
+    }
+  }
+}
+
+// Any numbers may stand for x̂ and rstd, as they do after compression.
+TEST_F(NormalizedRmsNormTest, BackwardAgreesWithTheReference) {
+  Random random(10);
+  for (const int64_t cols : {1, 7, 16, 31, 48, 768, 1000}) {
+    for (const int64_t rows : {0, 1, 2, 63, 64, 65, 200}) {
+      SCOPED_TRACE(testing::Message() << "T=" << rows << " D=" << cols);
+      BackwardProblem p(rows, cols, random);
+      BackwardProblem want = p;
+      Normalized stored(rows, cols);
+      stored.normal = TestMatrix(rows, cols, random, -2, 2);
+      stored.rstd = random.Vector(rows, 0.1f, 2);
+      stored.Backward(TestContext(), p);
+      reference::NormalizedRmsNormBackward(stored.normal.view(), stored.rstd.data(),
+                                           want.gamma.data(), want.g.view(), want.gx.view(),
+                                           want.ggamma.data());
+      EXPECT_TRUE(p.gx.GapsIntact());
+      for (int64_t i = 0; i < cols; ++i) {
+        for (int64_t t = 0; t < rows; ++t) ASSERT_NEAR(p.gx.at(t, i), want.gx.at(t, i), 1e-5);
+        ASSERT_NEAR(p.ggamma[i], want.ggamma[i], 5e-5);
+      }
+    }
+  }
+}
+
+TEST_F(NormalizedRmsNormTest, TheNumberOfThreadsDoesNotMatter) {
+  Random random(11);
+  const BackwardProblem problem(300, 768, random);
+  BackwardProblem alone = problem;
+  Normalized stored_alone(300, 768);
+  stored_alone.Run(Context(), problem.x);
+  stored_alone.Backward(Context(), alone);
+  for (const int threads : {1, 2, 3}) {
+    const CpuContext cpu(threads);
+    BackwardProblem p = problem;
+    Normalized stored(300, 768);
+    stored.Run(cpu.context(), p.x);
+    stored.Backward(cpu.context(), p);
+    EXPECT_TRUE(stored.normal.Identical(stored_alone.normal)) << threads;
+    EXPECT_TRUE(Identical(stored.rstd, stored_alone.rstd)) << threads;
+    EXPECT_TRUE(p.gx.Identical(alone.gx)) << threads;
+    EXPECT_TRUE(Identical(p.ggamma, alone.ggamma)) << threads;
+  }
 }
 
 }  // namespace
