@@ -12,6 +12,16 @@ absl::StatusOr<std::unique_ptr<DatasetBatches>> DatasetBatches::Make(const Datas
   return absl::WrapUnique(new DatasetBatches(dataset, std::move(batches)));
 }
 
+TrainingBatch DatasetBatches::Largest() const {
+  const bool pairs = dataset_->options().task == Task::kDpo;
+  TrainingBatch batch;
+  for (const int64_t length : batches_->LargestLengths()) {
+    batch.examples.emplace_back().sequences.assign(pairs ? 2 : 1, std::vector<int32_t>(length));
+    if (pairs) batch.reference.insert(batch.reference.end(), 2, 0.0);
+  }
+  return batch;
+}
+
 absl::StatusOr<TrainingBatch> DatasetBatches::Read(int64_t epoch, int64_t index) {
   TrainingBatch batch;
   ASSIGN_OR_RETURN(batch.examples, batches_->Read(epoch, index));

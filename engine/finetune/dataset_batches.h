@@ -26,6 +26,7 @@ class DatasetBatches : public BatchSource {
   void SetReference(std::vector<double> reference) { reference_ = std::move(reference); }
 
   int64_t batches() const override { return batches_->batches_per_epoch(); }
+  TrainingBatch Largest() const override;
   absl::StatusOr<TrainingBatch> Read(int64_t epoch, int64_t index) override;
 
  private:

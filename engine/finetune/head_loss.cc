@@ -61,7 +61,7 @@ absl::StatusOr<HeadLosses> ForEachBlock(const TrainingPass& pass, const Trainabl
                                    .losses = results.losses.data() + first,
                                    .predictions = results.predictions.data() + first}};
     pass.Yield();
-    Gather(*u, block.rows, block.u);
+    pass.Compute(PassCost::Numbers(2 * count * d), [&] { Gather(*u, block.rows, block.u); });
     head.Multiply(pass, block.u, block.logits);
     RETURN_IF_ERROR(compute(block));
   }
@@ -74,7 +74,9 @@ absl::StatusOr<HeadLosses> ComputeLosses(const TrainingPass& pass, const Trainab
                                          const Tensor& u, const HeadTargets& targets,
                                          float smoothing) {
   return ForEachBlock(pass, head, u, targets, smoothing, [&](const Block& block) {
-    kernels::CrossEntropy(pass.context, block.logits, block.operands);
+    pass.Compute(PassCost::Numbers(block.logits.rows * block.logits.cols), [&] {
+      kernels::CrossEntropy(pass.context, block.logits, block.operands);
+    });
     return absl::OkStatus();
   });
 }
@@ -83,14 +85,22 @@ absl::StatusOr<HeadLosses> ComputeLossesAndGradients(TrainingPass& pass,
                                                      const TrainableLinear& head, const Tensor& u,
                                                      const HeadTargets& targets, float smoothing,
                                                      std::span<const float> factors, Tensor* gu) {
-  ASSIGN_OR_RETURN(*gu, pass.New(u.rows(), u.view().cols));
-  std::fill_n(gu->data(), gu->rows() * gu->view().cols, 0.0f);
+  const bool wants_gu = pass.GoesBelow(head.layer());
+  if (wants_gu) {
+    ASSIGN_OR_RETURN(*gu, pass.New(u.rows(), u.view().cols));
+    pass.Compute(PassCost::Numbers(gu->elements()),
+                 [&] { std::fill_n(gu->data(), gu->elements(), 0.0f); });
+  }
   const auto compute = [&](const Block& block) -> absl::Status {
-    kernels::CrossEntropyWithGradient(pass.context, block.logits, factors.data() + block.first,
-                                      block.operands);
+    pass.Compute(PassCost::Numbers(2 * block.logits.rows * block.logits.cols), [&] {
+      kernels::CrossEntropyWithGradient(pass.context, block.logits, factors.data() + block.first,
+                                        block.operands);
+    });
     RETURN_IF_ERROR(head.AddGradients(pass, block.u, block.logits));
+    if (!wants_gu) return absl::OkStatus();
     head.MultiplyBackward(pass, block.logits, block.u);  // u is not needed any more
-    Scatter(block.u, block.rows, **gu);
+    pass.Compute(PassCost::Numbers(2 * block.u.rows * block.u.cols),
+                 [&] { Scatter(block.u, block.rows, **gu); });
     return absl::OkStatus();
   };
   ASSIGN_OR_RETURN(HeadLosses results, ForEachBlock(pass, head, u, targets, smoothing, compute));

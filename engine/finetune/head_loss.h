@@ -40,8 +40,8 @@ absl::StatusOr<HeadLosses> ComputeLosses(const TrainingPass& pass, const Trainab
                                          const Tensor& u, const HeadTargets& targets,
                                          float smoothing);
 
-// The same; also returns in `gu`[T,d] the derivative of Σ factors[i] · losses[i] for u, and adds
-// that for the head's parameters to their gradients.
+// The same; also returns in `gu`[T,d] the derivative of Σ factors[i] · losses[i] for u, unless the
+// backward pass ends at the head, and adds that for the head's parameters to their gradients.
 absl::StatusOr<HeadLosses> ComputeLossesAndGradients(TrainingPass& pass,
                                                      const TrainableLinear& head, const Tensor& u,
                                                      const HeadTargets& targets, float smoothing,

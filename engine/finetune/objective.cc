@@ -168,28 +168,37 @@ absl::Status Regression::Run(TrainingPass& pass, const TrainableModel& model,
     const auto [begin, length] = run.rows().sequences[i];
     return begin + length - 1;
   };
-  for (int64_t i = 0; i < count; ++i) {
-    std::copy_n(run.u().view().row(last_row(i)), d, inputs.view().row(i));
-  }
+  pass.Compute(PassCost::Numbers(2 * inputs.elements()), [&] {
+    for (int64_t i = 0; i < count; ++i) {
+      std::copy_n(run.u().view().row(last_row(i)), d, inputs.view().row(i));
+    }
+  });
   model.head().Multiply(pass, *inputs, *outputs);
   metrics.targets += count;
   metrics.tokens += std::ssize(run.rows().tokens);
-  for (int64_t i = 0; i < count; ++i) {
-    float& output = outputs.data()[i];
-    const double error = static_cast<double>(output) - batch.examples[i].value;
-    metrics.loss += error * error;
-    output = static_cast<float>(2 * error * factor);  // from here on the derivative
-  }
+  pass.Compute(PassCost::Numbers(count), [&] {
+    for (int64_t i = 0; i < count; ++i) {
+      float& output = outputs.data()[i];
+      const double error = static_cast<double>(output) - batch.examples[i].value;
+      metrics.loss += error * error;
+      output = static_cast<float>(2 * error * factor);  // from here on the derivative
+    }
+  });
   if (!run.backward()) return absl::OkStatus();
 
-  ASSIGN_OR_RETURN(Tensor gu, pass.New(run.u().rows(), d));
-  std::fill_n(gu.data(), gu.rows() * d, 0.0f);
   RETURN_IF_ERROR(model.head().AddGradients(pass, *inputs, *outputs));
-  model.head().MultiplyBackward(pass, *outputs, *inputs);
-  RETURN_IF_ERROR(model.head().AddedGradients(pass));
-  for (int64_t i = 0; i < count; ++i) {
-    std::copy_n(inputs.view().row(i), d, gu.view().row(last_row(i)));
+  Tensor gu;
+  if (pass.GoesBelow(model.head().layer())) {
+    ASSIGN_OR_RETURN(gu, pass.New(run.u().rows(), d));
+    model.head().MultiplyBackward(pass, *outputs, *inputs);
+    pass.Compute(PassCost::Numbers(gu.elements()), [&] {
+      std::fill_n(gu.data(), gu.elements(), 0.0f);
+      for (int64_t i = 0; i < count; ++i) {
+        std::copy_n(inputs.view().row(i), d, gu.view().row(last_row(i)));
+      }
+    });
   }
+  RETURN_IF_ERROR(model.head().AddedGradients(pass));
   run.u() = Tensor();
   return model.Backward(pass, run.rows().tokens, std::move(gu));
 }

@@ -38,6 +38,45 @@ class NumberReader {
   absl::Status status_;
 };
 
+// The layers that trained, as one digit each: "0010".
+std::string LayersText(const std::vector<bool>& active) {
+  std::string text;
+  for (const bool is_active : active) text += is_active ? '1' : '0';
+  return text;
+}
+
+absl::Status ParseLayers(const json& object, std::vector<bool>& active) {
+  const json text = object.value("active", json(""));
+  if (!text.is_string()) return InvalidField("active", text.dump(), "a text of 0 and 1");
+  for (const char digit : text.get<std::string>()) active.push_back(digit == '1');
+  return absl::OkStatus();
+}
+
+// By name, without the classes of which there was no tensor.
+json ClassBytesToJson(const std::array<int64_t, kTensorClassCount>& class_bytes) {
+  json object = json::object();
+  for (int i = 0; i < kTensorClassCount; ++i) {
+    if (class_bytes[i] > 0) {
+      object[std::string(Name(static_cast<TensorClass>(i)))] = class_bytes[i];
+    }
+  }
+  return object;
+}
+
+absl::Status ParseClassBytes(const json& object,
+                             std::array<int64_t, kTensorClassCount>& class_bytes) {
+  const auto found = object.find("class_bytes");
+  if (found == object.end() || !found->is_object()) {
+    return InvalidField("class_bytes", "nothing", "an object");
+  }
+  NumberReader reader(*found);
+  for (int i = 0; i < kTensorClassCount; ++i) {
+    const std::string name(Name(static_cast<TensorClass>(i)));
+    if (found->contains(name)) reader.Read(name.c_str(), class_bytes[i]);
+  }
+  return reader.status();
+}
+
 absl::StatusOr<StepRecord> ParseStep(const json& object) {
   StepRecord record;
   NumberReader reader(object);
@@ -49,8 +88,11 @@ absl::StatusOr<StepRecord> ParseStep(const json& object) {
   reader.Read("learning_rate", record.learning_rate);
   reader.ReadIfAny("gradient_norm", record.gradient_norm);
   reader.Read("tokens", record.tokens);
+  reader.Read("heap_bytes", record.heap_bytes);
   reader.Read("seconds", record.seconds);
   RETURN_IF_ERROR(reader.status());
+  RETURN_IF_ERROR(ParseLayers(object, record.active));
+  RETURN_IF_ERROR(ParseClassBytes(object, record.class_bytes));
   return record;
 }
 
@@ -99,7 +141,9 @@ int64_t RunLog::BestEvaluation() const {
 json ToJson(const StepRecord& record) {
   json object = {{"step", record.step},     {"epoch", record.epoch},
                  {"loss", record.loss},     {"learning_rate", record.learning_rate},
-                 {"tokens", record.tokens}, {"seconds", record.seconds}};
+                 {"tokens", record.tokens}, {"heap_bytes", record.heap_bytes},
+                 {"class_bytes", ClassBytesToJson(record.class_bytes)}, {"seconds", record.seconds}};
+  if (!record.active.empty()) object["active"] = LayersText(record.active);
   SetIfAny(object, "accuracy", record.accuracy);
   SetIfAny(object, "margin", record.margin);
   SetIfAny(object, "gradient_norm", record.gradient_norm);

@@ -2,12 +2,14 @@
 #ifndef WHIPSNAKE_ENGINE_FINETUNE_RUN_LOG_H_
 #define WHIPSNAKE_ENGINE_FINETUNE_RUN_LOG_H_
 
+#include <array>
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "engine/layers/training/tensor_heap.h"
 
 namespace whipsnake::engine {
 
@@ -24,6 +26,11 @@ struct StepRecord {
   // Of all gradients, before clipping; unset if tensors are updated in the backward pass.
   std::optional<double> gradient_norm = {};
   int64_t tokens = 0;
+  // Whether each layer of LayerFreezing::layers() trained; empty without a scheduler.
+  std::vector<bool> active = {};
+  // Of the heap, at their highest in the step: of all tensors, and of each class.
+  int64_t heap_bytes = 0;
+  std::array<int64_t, kTensorClassCount> class_bytes{};
 
   double seconds = 0;
 };

@@ -51,6 +51,12 @@ std::vector<TrainingBatch> SplitBatch(TrainingBatch batch, int64_t micro_batch) 
   return pieces;
 }
 
+int64_t TokensOf(const TrainingBatch& batch) {
+  int64_t tokens = 0;
+  for (const Example& example : batch.examples) tokens += example.tokens();
+  return tokens;
+}
+
 // The factor that scales gradients of this norm down to the largest allowed one, as
 // torch.nn.utils.clip_grad_norm_ does.
 double ClipFactor(double norm, double max_norm) {
@@ -92,33 +98,41 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(TrainableModel* model,
                                                          const TrainingEnvironment& environment) {
   RETURN_IF_ERROR(Validate(options));
   RETURN_IF_ERROR(Freeze(options.freeze, model->parameters()));
+  const std::vector<TrainingBatch> largest = SplitBatch(batches->Largest(), options.micro_batch);
+  ASSIGN_OR_RETURN(LayerFreezing freezing,
+                   LayerFreezing::Create(options.freezing, options.seed, options.store_policy(),
+                                         TokensOf(largest.front()), model));
   ASSIGN_OR_RETURN(Optimizer optimizer,
                    Optimizer::Create(options.optimizer, model->parameters(), environment.ledger));
   const int64_t limit = environment.ledger->limit();
   ASSIGN_OR_RETURN(auto heap,
-                   TensorHeap::Create(environment.ledger, limit > 0 ? limit : kHeapAddresses));
-  auto trainer = absl::WrapUnique(
-      new Trainer(model, batches, options, environment, std::move(optimizer), std::move(heap)));
+                   TensorHeap::Create(environment.ledger, limit > 0 ? limit : kHeapAddresses,
+                                      environment.executor != nullptr
+                                          ? TensorHeap::Backing::kMemory
+                                          : TensorHeap::Backing::kNone));
+  auto trainer =
+      absl::WrapUnique(new Trainer(model, batches, options, environment, std::move(optimizer),
+                                   std::move(freezing), std::move(heap)));
   RETURN_IF_ERROR(trainer->Resume({}));
   return trainer;
 }
 
 Trainer::Trainer(TrainableModel* model, BatchSource* batches, const TrainingOptions& options,
                  const TrainingEnvironment& environment, Optimizer optimizer,
-                 std::unique_ptr<TensorHeap> heap)
+                 LayerFreezing freezing, std::unique_ptr<TensorHeap> heap)
     : model_(model),
       batches_(batches),
       options_(options),
       environment_(environment),
       objective_(MakeObjective(options.task, options.objective)),
+      policy_(options.store_policy()),
       optimizer_(std::move(optimizer)),
+      freezing_(std::move(freezing)),
       heap_(std::move(heap)),
       gradients_(heap_.get(), options.update_in_backward
                                   ? [this](TrainableParameter& parameter, const Tensor& gradient) {
                                       RETURN_IF_ERROR(SumOfSquares(parameter, gradient).status());
-                                      return optimizer_.Update(context_, parameter,
-                                                               gradient.data(), rate_.At(step()),
-                                                               /*gradient_scale=*/1);
+                                      return Update(parameter, gradient, /*gradient_scale=*/1);
                                     }
                                   : Gradients::Complete()) {
   rate_.schedule = options.schedule;
@@ -128,6 +142,7 @@ Trainer::Trainer(TrainableModel* model, BatchSource* batches, const TrainingOpti
 }
 
 absl::Status Trainer::OnExecutor(const std::function<absl::Status()>& work) {
+  if (environment_.executor == nullptr) return work();
   absl::Status status;
   RETURN_IF_ERROR(
       environment_.executor->TryRun(Priority::kTraining, [&](const kernels::Context& context) {
@@ -140,7 +155,7 @@ absl::Status Trainer::OnExecutor(const std::function<absl::Status()>& work) {
 absl::Status Trainer::Resume(RunLog log) {
   log_ = std::move(log);
   return OnExecutor([&] {
-    model_->parameters().Round(context_);
+    if (heap_->has_memory()) model_->parameters().Round(context_);
     return absl::OkStatus();
   });
 }
@@ -161,13 +176,25 @@ absl::Status Trainer::Step() {
                     .epoch = static_cast<double>(step() + 1) / batches_->batches(),
                     .learning_rate = rate_.At(step())};
   Metrics metrics;
+  ChooseLayers();
+  heap_->ResetPeaks();
+  cost_ = {};
   const absl::Status updated = OnExecutor([&]() -> absl::Status {
     RETURN_IF_ERROR(ComputeGradients(SplitBatch(std::move(batch), options_.micro_batch), metrics));
-    if (options_.update_in_backward) return absl::OkStatus();
-    ASSIGN_OR_RETURN(record.gradient_norm, GradientNorm());
-    return UpdateParameters(ClipFactor(*record.gradient_norm, options_.max_gradient_norm));
+    if (!options_.update_in_backward) {
+      ASSIGN_OR_RETURN(record.gradient_norm, GradientNorm());
+      RETURN_IF_ERROR(
+          UpdateParameters(ClipFactor(*record.gradient_norm, options_.max_gradient_norm)));
+    }
+    return options_.freezing.legacy_drift ? DriftFrozen() : absl::OkStatus();
   });
   RETURN_IF_ERROR(updated);
+  if (heap_->has_memory()) {
+    freezing_.Observe(step(), record.learning_rate);
+  } else {
+    freezing_.ObserveRandom(step(), record.learning_rate);
+  }
+  RecordLayers(record);
   record.loss = metrics.MeanLoss();
   record.accuracy = AccuracyOf(options_.task, metrics);
   record.margin = MarginOf(options_.task, metrics);
@@ -177,16 +204,34 @@ absl::Status Trainer::Step() {
   return absl::OkStatus();
 }
 
+void Trainer::ChooseLayers() {
+  freezing_.Choose(step());
+  if (options_.optimizer.moments != MomentKind::kDrop) return;
+  for (const TrainableParameter& parameter : model_->parameters().all()) {
+    if (!parameter.trains) optimizer_.Drop(parameter);
+  }
+}
+
+void Trainer::RecordLayers(StepRecord& record) {
+  if (options_.freezing.scheduler != SchedulerKind::kFull) record.active = freezing_.active();
+  record.heap_bytes = heap_->peak_bytes();
+  for (int i = 0; i < kTensorClassCount; ++i) {
+    const int64_t bytes = heap_->peak_bytes(static_cast<TensorClass>(i));
+    record.class_bytes[i] = bytes;
+    peak_.classes[i] = std::max(peak_.classes[i], bytes);
+  }
+}
+
 absl::Status Trainer::ComputeGradients(std::vector<TrainingBatch> pieces, Metrics& metrics) {
   int64_t targets = 0;
   for (const TrainingBatch& piece : pieces) targets += objective_->Targets(piece.examples);
   gradients_.Clear();
   gradients_.BeginStep(static_cast<int>(pieces.size()));
   for (size_t i = 0; i < pieces.size(); ++i) {
-    ActivationStore store(options_.gradient_checkpointing ? StorePolicy::kRecompute
-                                                          : StorePolicy::kKeep);
+    ActivationStore store(policy_, heap_.get());
     TrainingPass pass = NewPass(&store);
     pass.gradients = &gradients_;
+    pass.cost = &cost_;
     // DPO compares the policy's probabilities with those of the reference, which has no dropout.
     pass.dropout = options_.task != Task::kDpo;
     pass.number = static_cast<uint64_t>(step() * options_.accumulation()) + i;
@@ -200,6 +245,7 @@ absl::Status Trainer::ComputeGradients(std::vector<TrainingBatch> pieces, Metric
 
 absl::StatusOr<double> Trainer::SumOfSquares(const TrainableParameter& parameter,
                                              const Tensor& gradient) {
+  if (!heap_->has_memory()) return 0;
   const double squares = kernels::SumOfSquares(context_, gradient.data(), parameter.elements());
   if (std::isfinite(squares)) return squares;
   return absl::OutOfRangeError(absl::StrCat(
@@ -222,18 +268,37 @@ absl::Status Trainer::UpdateParameters(double gradient_scale) {
   for (TrainableParameter& parameter : model_->parameters().all()) {
     const Tensor gradient = gradients_.Get(parameter);
     if (gradient.empty()) continue;
-    environment_.executor->Yield();
-    RETURN_IF_ERROR(
-        optimizer_.Update(context_, parameter, gradient.data(), rate_.At(step()), gradient_scale));
+    if (environment_.executor != nullptr) environment_.executor->Yield();
+    RETURN_IF_ERROR(Update(parameter, gradient, gradient_scale));
   }
   gradients_.Clear();
+  return absl::OkStatus();
+}
+
+absl::Status Trainer::Update(TrainableParameter& parameter, const Tensor& gradient,
+                             double gradient_scale) {
+  cost_ += PassCost::Numbers(7 * parameter.elements());  // g; w, m and v, read and written
+  if (!heap_->has_memory()) {
+    return optimizer_.step(parameter) > 0 ? absl::OkStatus() : optimizer_.Restore(parameter, 1);
+  }
+  return optimizer_.Update(context_, parameter, gradient.data(), rate_.At(step()), gradient_scale,
+                           freezing_.MeasureOf(parameter));
+}
+
+absl::Status Trainer::DriftFrozen() {
+  for (TrainableParameter& parameter : model_->parameters().all()) {
+    if (parameter.trains || optimizer_.step(parameter) == 0) continue;
+    ASSIGN_OR_RETURN(const Tensor zeros, heap_->New(1, parameter.elements()));
+    if (heap_->has_memory()) std::fill_n(zeros.data(), zeros.elements(), 0.0f);
+    RETURN_IF_ERROR(Update(parameter, zeros, /*gradient_scale=*/1));
+  }
   return absl::OkStatus();
 }
 
 absl::Status Trainer::LossNotFinite(std::string_view when, double loss,
                                     const TrainingBatch& batch) {
   const TokenRows rows(batch.examples);
-  ActivationStore store(StorePolicy::kDiscard);
+  ActivationStore store(StorePolicy::Discard(), heap_.get());
   TrainingPass pass = NewPass(&store);
   pass.sequences = rows.sequences;
   pass.arithmetic = model_->arithmetic();
@@ -253,7 +318,7 @@ absl::Status Trainer::Evaluate(BatchSource& batches,
     }
     ASSIGN_OR_RETURN(const TrainingBatch batch, batches.Read(/*epoch=*/0, i));
     const absl::Status computed = OnExecutor([&]() -> absl::Status {
-      ActivationStore store(StorePolicy::kDiscard);
+      ActivationStore store(StorePolicy::Discard(), heap_.get());
       TrainingPass pass = NewPass(&store);
       RETURN_IF_ERROR(objective_->Run(pass, *model_, batch, /*factor=*/0, metrics));
       if (std::isfinite(metrics.loss)) return absl::OkStatus();
@@ -279,7 +344,7 @@ absl::StatusOr<std::vector<double>> Trainer::ResponseLogProbabilities(
     }
     ASSIGN_OR_RETURN(const TrainingBatch batch, batches.Read(/*epoch=*/0, i));
     const absl::Status computed = OnExecutor([&]() -> absl::Status {
-      ActivationStore store(StorePolicy::kDiscard);
+      ActivationStore store(StorePolicy::Discard(), heap_.get());
       TrainingPass pass = NewPass(&store);
       ASSIGN_OR_RETURN(const std::vector<double> sums,
                        engine::ResponseLogProbabilities(pass, *model_, batch.examples));
@@ -293,7 +358,8 @@ absl::StatusOr<std::vector<double>> Trainer::ResponseLogProbabilities(
 
 TrainingMemory Trainer::memory() const {
   TrainingMemory memory{.activations = heap_->reserved_bytes(),
-                        .gradients = heap_->peak_bytes(TensorClass::kGradient),
+                        .gradients = peak_.classes[static_cast<int>(TensorClass::kGradient)],
+                        .classes = peak_.classes,
                         .moments = optimizer_.bytes()};
   for (const TrainableParameter& parameter : model_->parameters().all()) {
     memory.parameters += parameter.value.size() + parameter.rounded.size();

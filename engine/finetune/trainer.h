@@ -2,6 +2,7 @@
 #ifndef WHIPSNAKE_ENGINE_FINETUNE_TRAINER_H_
 #define WHIPSNAKE_ENGINE_FINETUNE_TRAINER_H_
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -13,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "engine/base/executor.h"
 #include "engine/base/memory.h"
+#include "engine/finetune/layer_freezing.h"
 #include "engine/finetune/learning_rate.h"
 #include "engine/finetune/objective.h"
 #include "engine/finetune/optimizer.h"
@@ -20,6 +22,8 @@
 #include "engine/finetune/training_options.h"
 #include "engine/layers/training/activation_store.h"
 #include "engine/layers/training/gradients.h"
+#include "engine/layers/training/pass_cost.h"
+#include "engine/layers/training/store_policy.h"
 #include "engine/layers/training/tensor_heap.h"
 #include "engine/models/trainable_model.h"
 #include "kernels/context.h"
@@ -32,12 +36,16 @@ class BatchSource {
   virtual ~BatchSource() = default;
   // Of each epoch; at least 1.
   virtual int64_t batches() const = 0;
+  // Returns a batch that is at least as large as every batch. Its token ids mean nothing.
+  virtual TrainingBatch Largest() const = 0;
   // Returns the batch `index` of an epoch: the same for every call.
   virtual absl::StatusOr<TrainingBatch> Read(int64_t epoch, int64_t index) = 0;
 };
 
 // The resources of training. They must outlive the trainer.
 struct TrainingEnvironment {
+  // Null: the trainer makes and frees what a run would and computes nothing, for a plan. Its model
+  // then needs no values.
   Executor* executor = nullptr;
   Ledger* ledger = nullptr;
 };
@@ -46,6 +54,8 @@ struct TrainingEnvironment {
 struct TrainingMemory {
   int64_t activations = 0;  // of the heap: activations, gradients and temporary matrices
   int64_t gradients = 0;    // of these, of parameters
+  // Of the heap's tensors by class, each at its own highest.
+  std::array<int64_t, kTensorClassCount> classes{};
   int64_t parameters = 0;   // values and their rounded copies
   int64_t moments = 0;
 };
@@ -85,26 +95,37 @@ class Trainer {
 
   const RunLog& log() const { return log_; }
   TrainingMemory memory() const;
+  const LayerFreezing& freezing() const { return freezing_; }
+  // What the last step has computed.
+  const PassCost& step_cost() const { return cost_; }
 
   // The parts of the state, for checkpoints. The parameters are the model's.
   TrainableModel& model() { return *model_; }
   Optimizer& optimizer() { return optimizer_; }
+  LayerScheduler& scheduler() { return freezing_.scheduler(); }
   // Continues after a log's last step, with parameters and moments that have been restored.
   absl::Status Resume(RunLog log);
   const TrainingOptions& options() const { return options_; }
 
  private:
   Trainer(TrainableModel* model, BatchSource* batches, const TrainingOptions& options,
-          const TrainingEnvironment& environment, Optimizer optimizer,
+          const TrainingEnvironment& environment, Optimizer optimizer, LayerFreezing freezing,
           std::unique_ptr<TensorHeap> heap);
 
   // Runs work() on the executor, in whose context it computes.
   absl::Status OnExecutor(const std::function<absl::Status()>& work);
   TrainingPass NewPass(ActivationStore* store) const;
+  void RecordLayers(StepRecord& record);
+  // Sets which parameters train in this step.
+  void ChooseLayers();
   absl::Status ComputeGradients(std::vector<TrainingBatch> pieces, Metrics& metrics);
   // Returns the norm of all gradients, or an error that names one that is not finite.
   absl::StatusOr<double> GradientNorm();
   absl::Status UpdateParameters(double gradient_scale);
+  absl::Status Update(TrainableParameter& parameter, const Tensor& gradient,
+                      double gradient_scale);
+  // Updates the frozen tensors that have trained before with a gradient of zeros.
+  absl::Status DriftFrozen();
   // Returns the sum of the squares of a gradient, or an error that names it if it is not finite.
   absl::StatusOr<double> SumOfSquares(const TrainableParameter& parameter, const Tensor& gradient);
   // Returns OUT_OF_RANGE, naming when it was ("step 3") and the layer.
@@ -116,10 +137,14 @@ class Trainer {
   const TrainingEnvironment environment_;
   const std::unique_ptr<Objective> objective_;
   LearningRate rate_;
+  const StorePolicy policy_;
   Optimizer optimizer_;
+  LayerFreezing freezing_;
   const std::unique_ptr<TensorHeap> heap_;
   Gradients gradients_;
   RunLog log_;
+  TrainingMemory peak_;  // of the heap
+  PassCost cost_;
   kernels::Context context_;  // of the unit that runs now
 };
 

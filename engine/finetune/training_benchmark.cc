@@ -34,6 +34,7 @@ class RandomBatches : public BatchSource {
     }
   }
   int64_t batches() const override { return 1; }
+  TrainingBatch Largest() const override { return batch_; }
   absl::StatusOr<TrainingBatch> Read(int64_t, int64_t) override { return batch_; }
 
  private:

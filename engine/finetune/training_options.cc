@@ -14,6 +14,11 @@ absl::Status Validate(const TrainingOptions& options) {
                         "causal-lm, classification, regression or dpo; choice is for evaluation");
   }
   RETURN_IF_ERROR(Validate(options.optimizer));
+  RETURN_IF_ERROR(Validate(options.freezing));
+  if (options.freezing.legacy_drift && options.optimizer.moments == MomentKind::kDrop) {
+    return InvalidField("legacy_drift", "true",
+                        "false with moments drop: frozen tensors have no moments to move by");
+  }
   RETURN_IF_ERROR(CheckNumber("lr", options.learning_rate, 0, 1e3));
   if (options.learning_rate == 0) {
     return InvalidField("lr", "0", "a number above 0: with 0 nothing is trained");
@@ -75,11 +80,13 @@ nlohmann::json ToJson(const TrainingOptions& options) {
       {"update_in_backward", options.update_in_backward},
       {"checkpointing", options.gradient_checkpointing},
       {"precision", options.arithmetic == kernels::DType::kBF16 ? "bf16" : "fp32"},
+      {"compression", std::string(Name(options.compression))},
       {"freeze", options.freeze},
       {"seed", options.seed},
       {"evaluate_every", options.evaluate_every},
       {"patience", options.patience}};
   if (options.dropout) json["dropout"] = *options.dropout;
+  json.update(ToJson(options.freezing));
   return json;
 }
 

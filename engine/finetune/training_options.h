@@ -10,9 +10,11 @@
 
 #include "absl/status/status.h"
 #include "engine/finetune/data/task.h"
+#include "engine/finetune/freezing/freezing_options.h"
 #include "engine/finetune/learning_rate.h"
 #include "engine/finetune/objective.h"
 #include "engine/finetune/optimizer.h"
+#include "engine/layers/training/store_policy.h"
 #include "kernels/dtype.h"
 
 namespace whipsnake::engine {
@@ -39,7 +41,11 @@ struct TrainingOptions {
   bool update_in_backward = false;
   bool gradient_checkpointing = false;  // recomputes each block instead of keeping its activations
 
-  // Patterns (name_pattern.h) of the parameters that stay as they are.
+  // How activations are held for the backward pass, under each scheduler.
+  Compression compression = Compression::kNone;
+
+  FreezingOptions freezing;  // which layers train in a step
+  // Patterns (name_pattern.h) of the parameters that stay as they are in every step.
   std::vector<std::string> freeze;
 
   kernels::DType arithmetic = kernels::DType::kF32;  // of matrix products: kF32 or kBF16
@@ -51,6 +57,9 @@ struct TrainingOptions {
   int64_t patience = 0;
   int64_t checkpoint_every = 0;  // steps; 0: at the end of each epoch
 
+  StorePolicy store_policy() const {
+    return StorePolicy::Of(compression, gradient_checkpointing, arithmetic);
+  }
   int64_t accumulation() const {
     return micro_batch == 0 ? 1 : (batch_size + micro_batch - 1) / micro_batch;
   }

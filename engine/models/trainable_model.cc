@@ -49,12 +49,34 @@ bool AllFinite(kernels::MatrixView<const float> values) {
 absl::StatusOr<std::unique_ptr<TrainableModel>> TrainableModel::Load(
     const ModelConfig& config, const Checkpoint& checkpoint, const TrainableOptions& options,
     Ledger& ledger) {
-  return Make(config, &checkpoint, options, ledger);
+  RETURN_IF_ERROR(CheckCanTrain(config));
+  auto model = absl::WrapUnique(new TrainableModel(config, options, ledger));
+  RETURN_IF_ERROR(model->CheckUnused(checkpoint));
+  RETURN_IF_ERROR(model->LoadParameters(&checkpoint));
+  RETURN_IF_ERROR(model->MakeLayers());
+  return model;
 }
 
 absl::StatusOr<std::unique_ptr<TrainableModel>> TrainableModel::Fresh(
     const ModelConfig& config, const TrainableOptions& options, Ledger& ledger) {
-  return Make(config, nullptr, options, ledger);
+  RETURN_IF_ERROR(CheckCanTrain(config));
+  auto model = absl::WrapUnique(new TrainableModel(config, options, ledger));
+  RETURN_IF_ERROR(model->LoadParameters(nullptr));
+  RETURN_IF_ERROR(model->MakeLayers());
+  return model;
+}
+
+absl::StatusOr<std::unique_ptr<TrainableModel>> TrainableModel::WithoutValues(
+    const ModelConfig& config, const TrainableOptions& options, std::vector<std::string> fresh,
+    Ledger& ledger) {
+  RETURN_IF_ERROR(CheckCanTrain(config));
+  auto model = absl::WrapUnique(new TrainableModel(config, options, ledger));
+  model->fresh_ = std::move(fresh);
+  for (const ParameterSpec& spec : config.family->parameters(config)) {
+    RETURN_IF_ERROR(model->parameters_.Add(spec.name, spec.shape, spec.role).status());
+  }
+  RETURN_IF_ERROR(model->MakeLayers());
+  return model;
 }
 
 absl::Status TrainableModel::CheckCanTrain(const ModelConfig& config) {
@@ -68,16 +90,14 @@ absl::Status TrainableModel::CheckCanTrain(const ModelConfig& config) {
                    ", expected float weights; train the model that it was quantized from"));
 }
 
-absl::StatusOr<std::unique_ptr<TrainableModel>> TrainableModel::Make(
-    const ModelConfig& config, const Checkpoint* checkpoint, const TrainableOptions& options,
-    Ledger& ledger) {
-  RETURN_IF_ERROR(CheckCanTrain(config));
-  auto model = absl::WrapUnique(new TrainableModel(config, options, ledger));
-  if (checkpoint != nullptr) RETURN_IF_ERROR(model->CheckUnused(*checkpoint));
-  RETURN_IF_ERROR(model->LoadParameters(checkpoint));
-  ASSIGN_OR_RETURN(model->layers_,
-                   config.family->make_trainable(config, options.dropout, model->parameters_));
-  return model;
+absl::Status TrainableModel::MakeLayers() {
+  ASSIGN_OR_RETURN(layers_, config_.family->make_trainable(config_, options_.dropout, parameters_));
+  block_ends_.resize(layers_.blocks.size());
+  const std::vector<TrainableLayer>& layers = parameters_.layers();
+  for (int64_t i = 0; i < std::ssize(layers); ++i) {
+    if (layers[i].block >= 0) block_ends_[layers[i].block] = i + 1;
+  }
+  return absl::OkStatus();
 }
 
 absl::Status TrainableModel::CheckUnused(const Checkpoint& checkpoint) {
@@ -139,11 +159,12 @@ absl::Status TrainableModel::CheckBatch(const TrainingPass& pass,
 absl::StatusOr<Tensor> TrainableModel::Forward(TrainingPass& pass,
                                                std::span<const int32_t> tokens) const {
   RETURN_IF_ERROR(CheckBatch(pass, tokens));
+  pass.lowest_layer = parameters_.LowestTrainingLayer();
   ASSIGN_OR_RETURN(Tensor x, layers_.embedding.Forward(pass, tokens));
-  for (const auto& block : layers_.blocks) {
+  for (size_t i = 0; i < layers_.blocks.size(); ++i) {
     pass.Yield();
-    pass.store->BeginBlock(x);
-    ASSIGN_OR_RETURN(x, block->Forward(pass, std::move(x)));
+    if (pass.GoesBelow(block_ends_[i])) RETURN_IF_ERROR(pass.store->BeginBlock(pass.context, x));
+    ASSIGN_OR_RETURN(x, layers_.blocks[i]->Forward(pass, std::move(x)));
     pass.store->EndBlock();
   }
   pass.Yield();
@@ -166,17 +187,22 @@ absl::StatusOr<std::string> TrainableModel::FindNotFinite(TrainingPass& pass,
 
 absl::Status TrainableModel::Backward(TrainingPass& pass, std::span<const int32_t> tokens,
                                       Tensor gu) const {
+  if (!pass.GoesBelow(layers_.head.layer())) return absl::OkStatus();
   ASSIGN_OR_RETURN(const Tensor g, pass.New(gu.rows(), gu.view().cols));
-  std::fill_n(g.data(), g.rows() * g.view().cols, 0.0f);
+  pass.Compute(PassCost::Numbers(g.elements()),
+               [&] { std::fill_n(g.data(), g.elements(), 0.0f); });
   RETURN_IF_ERROR(layers_.norm.Backward(pass, *gu, *g));
   gu = Tensor();
-  for (auto block = layers_.blocks.rbegin(); block != layers_.blocks.rend(); ++block) {
+  for (int64_t i = std::ssize(layers_.blocks) - 1; i >= 0; --i) {
+    if (!pass.GoesBelow(block_ends_[i])) return absl::OkStatus();
     pass.Yield();
-    if (Tensor input = pass.store->InputToRecompute(); !input.empty()) {
-      RETURN_IF_ERROR((*block)->Forward(pass, std::move(input)).status());
+    ASSIGN_OR_RETURN(Tensor input, pass.store->InputToRecompute(pass.context));
+    if (!input.empty()) {
+      RETURN_IF_ERROR(layers_.blocks[i]->Forward(pass, std::move(input)).status());
     }
-    RETURN_IF_ERROR((*block)->Backward(pass, *g));
+    RETURN_IF_ERROR(layers_.blocks[i]->Backward(pass, *g));
   }
+  if (!pass.GoesBelow(layers_.embedding.end_layer())) return absl::OkStatus();
   pass.Yield();
   return layers_.embedding.Backward(pass, tokens, *g);
 }

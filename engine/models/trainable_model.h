@@ -63,7 +63,14 @@ class TrainableModel {
                                                                const TrainableOptions& options,
                                                                Ledger& ledger);
 
+  // Makes the layers of a model of this config with parameters whose values are undefined and whose
+  // memory is not used, for plans. `fresh` are the parameters that count as drawn.
+  static absl::StatusOr<std::unique_ptr<TrainableModel>> WithoutValues(
+      const ModelConfig& config, const TrainableOptions& options, std::vector<std::string> fresh,
+      Ledger& ledger);
+
   TrainableParameters& parameters() { return parameters_; }
+  const TrainableParameters& parameters() const { return parameters_; }
   // The parameters that were drawn.
   const std::vector<std::string>& fresh() const { return fresh_; }
   // The tensors of the checkpoint that the model of this config replaces by others, such as the
@@ -71,10 +78,11 @@ class TrainableModel {
   const std::vector<std::string>& dropped() const { return dropped_; }
   kernels::DType arithmetic() const { return options_.arithmetic; }
 
-  // Returns the inputs of the head, u[T,d]. Returns INVALID_ARGUMENT for a token outside the
+  // Returns the inputs of the head, u[T,d], and sets the pass's lowest layer. Returns INVALID_ARGUMENT for a token outside the
   // vocabulary or a sequence longer than the model's positions.
   absl::StatusOr<Tensor> Forward(TrainingPass& pass, std::span<const int32_t> tokens) const;
-  // Given gu[T,d] = ∂L/∂u: adds the gradients of all parameters but the head's.
+  // Given gu[T,d] = ∂L/∂u: adds the gradients of all parameters but the head's, down to the lowest
+  // layer that trains. gu may be empty if that is the head.
   absl::Status Backward(TrainingPass& pass, std::span<const int32_t> tokens, Tensor gu) const;
   // For messages about values that are not finite: returns the parameter that has one ("the
   // parameter transformer.h.0.ln_1.weight"), or else the first part of the forward pass that makes
@@ -86,13 +94,10 @@ class TrainableModel {
  private:
   TrainableModel(const ModelConfig& config, const TrainableOptions& options, Ledger& ledger)
       : config_(config), options_(options), parameters_(options.arithmetic, &ledger) {}
-  // Makes the parameters, with values from `checkpoint` or, if it is null, drawn ones, and the
-  // layers.
-  static absl::StatusOr<std::unique_ptr<TrainableModel>> Make(const ModelConfig& config,
-                                                              const Checkpoint* checkpoint,
-                                                              const TrainableOptions& options,
-                                                              Ledger& ledger);
+  // Makes the layers over parameters that have been added.
+  absl::Status MakeLayers();
   absl::Status CheckUnused(const Checkpoint& checkpoint);
+  // Adds the parameters, with values from `checkpoint` or, if it is null, drawn ones.
   absl::Status LoadParameters(const Checkpoint* checkpoint);
   absl::Status CheckBatch(const TrainingPass& pass, std::span<const int32_t> tokens) const;
 
@@ -101,6 +106,7 @@ class TrainableModel {
   TrainableParameters parameters_;
   std::vector<std::string> fresh_, dropped_;
   TrainableLayers layers_;
+  std::vector<int64_t> block_ends_;  // of each block, the number of the first layer above it
 };
 
 }  // namespace whipsnake::engine

@@ -1,6 +1,7 @@
 #include "engine/finetune/data/batches.h"
 
 #include <algorithm>
+#include <functional>
 #include <numeric>
 #include <utility>
 
@@ -54,6 +55,19 @@ int64_t Batches::examples_per_epoch() const { return packs() ? windows_.size() :
 int64_t Batches::batches_per_epoch() const {
   const int64_t examples = examples_per_epoch(), size = std::min(options_.batch_size, examples);
   return (examples + size - 1) / size;
+}
+
+std::vector<int64_t> Batches::LargestLengths() const {
+  const int64_t size = std::min(options_.batch_size, examples_per_epoch());
+  const int64_t max_length = dataset_->options().max_length;
+  if (packs()) return std::vector<int64_t>(size, max_length);
+  std::vector<int64_t> lengths(size);
+  std::vector<int64_t> all(dataset_->size());
+  for (int64_t i = 0; i < dataset_->size(); ++i) {
+    all[i] = std::min(dataset_->length(i), max_length);
+  }
+  std::ranges::partial_sort_copy(all, lengths, std::greater());
+  return lengths;
 }
 
 void Batches::Bucket() {

@@ -46,6 +46,10 @@ class Batches {
   int64_t examples_per_epoch() const;
   int64_t batches_per_epoch() const;
 
+  // The lengths of the longest sequences of a batch's examples, for a batch that is at least as
+  // large as every batch.
+  std::vector<int64_t> LargestLengths() const;
+
   // Reads a batch, 0 <= batch < batches_per_epoch(). The first batch that is read of an epoch takes
   // the time to sort the rows. Errors as from Dataset::Read.
   absl::StatusOr<Batch> Read(int64_t epoch, int64_t batch);

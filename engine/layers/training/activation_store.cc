@@ -2,28 +2,96 @@
 
 #include <utility>
 
-namespace whipsnake::engine {
+#include "engine/base/status.h"
+#include "kernels/compression/compression.h"
 
-void ActivationStore::Save(TensorClass tensor_class, Tensor tensor) {
+namespace whipsnake::engine {
+namespace {
+
+using kernels::Context;
+using kernels::MatrixView;
+
+void Encode(const Context& context, StoreFormat format, MatrixView<const float> x,
+            uint8_t* codes) {
+  switch (format) {
+    case StoreFormat::kBF16:
+      return kernels::EncodeBF16(context, x, reinterpret_cast<uint16_t*>(codes));
+    case StoreFormat::kGroups:
+      return kernels::EncodeGroups(context, x, codes);
+    case StoreFormat::kInt8:
+      kernels::Encode(context, kernels::kInt8, x, codes);
+      return;
+    case StoreFormat::kPruned:
+    default:  // not codes of a matrix
+      return;
+  }
+}
+
+void Decode(const Context& context, StoreFormat format, const uint8_t* codes,
+            MatrixView<float> x) {
+  switch (format) {
+    case StoreFormat::kBF16:
+      return kernels::DecodeBF16(context, reinterpret_cast<const uint16_t*>(codes), x);
+    case StoreFormat::kGroups:
+      return kernels::DecodeGroups(context, codes, x);
+    case StoreFormat::kInt8:
+      return kernels::Decode(context, kernels::kInt8, codes, x);
+    case StoreFormat::kPruned:
+    default:
+      return;
+  }
+}
+
+}  // namespace
+
+absl::Status ActivationStore::Save(const Context& context, TensorClass tensor_class,
+                                   Tensor tensor) {
+  if (discarding_) return absl::OkStatus();
+  Saved saved{.format = policy_.format(tensor_class),
+              .tensor = {},
+              .rows = tensor.rows(),
+              .cols = tensor.view().cols};
+  if (saved.format == StoreFormat::kExact) {
+    saved.tensor = std::move(tensor);
+    saved.tensor.SetClass(tensor_class);
+  } else if (saved.format != StoreFormat::kDropped) {
+    const int64_t bytes = StoredBytes(saved.format, saved.rows, saved.cols);
+    ASSIGN_OR_RETURN(saved.tensor, heap_->NewBytes(bytes));
+    saved.tensor.SetClass(tensor_class);
+    if (heap_->has_memory()) Encode(context, saved.format, *tensor, saved.tensor.bytes());
+  }
+  saved_.push_back(std::move(saved));
+  return absl::OkStatus();
+}
+
+void ActivationStore::SaveExactly(TensorClass tensor_class, Tensor tensor) {
   if (discarding_) return;
   tensor.SetClass(tensor_class);
-  saved_.push_back(std::move(tensor));
+  const int64_t rows = tensor.rows(), cols = tensor.view().cols;
+  saved_.push_back({StoreFormat::kExact, std::move(tensor), rows, cols});
 }
 
-Tensor ActivationStore::Take() {
-  Tensor tensor = std::move(saved_.back());
+absl::StatusOr<Tensor> ActivationStore::Take(const Context& context) {
+  const Saved saved = std::move(saved_.back());
   saved_.pop_back();
-  return tensor;
+  if (saved.format == StoreFormat::kExact || saved.format == StoreFormat::kDropped) {
+    return saved.tensor;
+  }
+  ASSIGN_OR_RETURN(Tensor decoded, heap_->New(saved.rows, saved.cols));
+  if (heap_->has_memory()) Decode(context, saved.format, saved.tensor.bytes(), *decoded);
+  return decoded;
 }
 
-void ActivationStore::BeginBlock(const Tensor& input) {
-  if (policy_ != StorePolicy::kRecompute) return;
-  Save(TensorClass::kBlockInput, input);
+absl::Status ActivationStore::BeginBlock(const Context& context, const Tensor& input) {
+  if (!policy_.recompute) return absl::OkStatus();
+  RETURN_IF_ERROR(Save(context, TensorClass::kBlockInput, input));
   discarding_ = true;
+  return absl::OkStatus();
 }
 
-Tensor ActivationStore::InputToRecompute() {
-  return policy_ == StorePolicy::kRecompute ? Take() : Tensor();
+absl::StatusOr<Tensor> ActivationStore::InputToRecompute(const Context& context) {
+  if (!policy_.recompute) return Tensor();
+  return Take(context);
 }
 
 }  // namespace whipsnake::engine

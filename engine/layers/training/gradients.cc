@@ -21,7 +21,9 @@ absl::StatusOr<Gradients::Target> Gradients::Of(const TrainableParameter& parame
 absl::StatusOr<float*> Gradients::SumOf(const TrainableParameter* parameter) {
   if (parameter == nullptr || !parameter->trains) return nullptr;
   ASSIGN_OR_RETURN(const Target target, Of(*parameter));
-  if (!target.accumulate) std::fill_n(target.matrix.data, parameter->elements(), 0.0f);
+  if (!target.accumulate && heap_->has_memory()) {
+    std::fill_n(target.matrix.data, parameter->elements(), 0.0f);
+  }
   return target.matrix.data;
 }
 

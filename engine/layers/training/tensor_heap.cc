@@ -22,8 +22,9 @@ int64_t RoundUp(int64_t bytes, int64_t multiple) {
 
 std::string_view Name(TensorClass tensor_class) {
   constexpr std::string_view kNames[kTensorClassCount] = {
-      "transient",        "block_input", "norm_input", "product_input", "attention",
-      "activation_input", "convolution", "scan",       "gradient"};
+      "transient",     "block_input",         "norm_input", "training_norm_input",
+      "product_input", "inner_product_input", "attention",  "attention_output",
+      "activation_input", "convolution", "scan_parameters", "scan", "gradient"};
   return kNames[static_cast<int>(tensor_class)];
 }
 
@@ -39,7 +40,8 @@ void Tensor::SetClass(TensorClass tensor_class) {
   block_->heap->Add(tensor_class, block_->bytes);
 }
 
-absl::StatusOr<std::unique_ptr<TensorHeap>> TensorHeap::Create(Ledger* ledger, int64_t limit) {
+absl::StatusOr<std::unique_ptr<TensorHeap>> TensorHeap::Create(Ledger* ledger, int64_t limit,
+                                                                   Backing backing) {
   limit = RoundUp(limit, kStep);
   // Without access rights, the addresses do not count as memory, not even on a system that promises
   // no more than it has.
@@ -51,15 +53,17 @@ absl::StatusOr<std::unique_ptr<TensorHeap>> TensorHeap::Create(Ledger* ledger, i
         absl::StrCat("the system has no ", limit, " bytes of addresses for training"));
   }
   return std::unique_ptr<TensorHeap>(
-      new TensorHeap(ledger, {static_cast<std::byte*>(memory), static_cast<size_t>(mapped)}));
+      new TensorHeap(ledger, {static_cast<std::byte*>(memory), static_cast<size_t>(mapped)},
+                     backing));
 }
 
-TensorHeap::TensorHeap(Ledger* ledger, std::span<std::byte> mapped)
+TensorHeap::TensorHeap(Ledger* ledger, std::span<std::byte> mapped, Backing backing)
     : ledger_(ledger),
       mapped_(mapped),
       memory_(
           reinterpret_cast<std::byte*>(RoundUp(reinterpret_cast<intptr_t>(mapped.data()), kStep))),
       limit_(std::ssize(mapped) - kStep),
+      backing_(backing),
       free_{{0, limit_}} {
   madvise(memory_, static_cast<size_t>(limit_), MADV_HUGEPAGE);  // where the system has such pages
 }
@@ -110,13 +114,19 @@ void TensorHeap::Add(TensorClass tensor_class, int64_t bytes) {
   peak_bytes_ = std::max(peak_bytes_, bytes_);
 }
 
+void TensorHeap::ResetPeaks() {
+  peak_bytes_ = bytes_;
+  for (Count& count : by_class_) count.peak = count.bytes;
+}
+
 absl::Status TensorHeap::Extend(int64_t end) {
   const int64_t missing = RoundUp(end, kStep) - reservation_.bytes();
   if (missing <= 0) return absl::OkStatus();
   ASSIGN_OR_RETURN(Reservation more,
                    ledger_->Reserve(missing, Purpose::kActivations, "the activations of training"));
   std::byte* const first = memory_ + reservation_.bytes();
-  if (mprotect(first, static_cast<size_t>(missing), PROT_READ | PROT_WRITE) != 0) {
+  if (has_memory() &&
+      mprotect(first, static_cast<size_t>(missing), PROT_READ | PROT_WRITE) != 0) {
     return absl::ResourceExhaustedError(
         absl::StrCat("the system has no ", missing, " bytes more for training"));
   }

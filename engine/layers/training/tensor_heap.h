@@ -24,17 +24,21 @@ namespace whipsnake::engine {
 // What a tensor holds. A tensor is kTransient until the activation store keeps it for the backward
 // pass.
 enum class TensorClass {
-  kTransient,        // used up by the layer that made it
-  kBlockInput,       // the residual stream before a block
-  kNormInput,        // of which a norm's backward pass computes its statistics again
-  kProductInput,     // x of a product's gW = gᵀ x
-  kAttention,        // queries, keys, values, outputs and the logarithms of the row sums
-  kActivationInput,  // the argument of an activation function
-  kConvolution,      // the inputs of a causal convolution, and the gate beside them
-  kScan,             // the inputs of a selective scan and its kept states
-  kGradient,         // of a parameter
+  kTransient,          // used up by the layer that made it
+  kBlockInput,         // the residual stream before a block
+  kNormInput,          // x of a norm whose parameters do not train
+  kTrainingNormInput,  // x of a norm that trains
+  kProductInput,       // x of a product's gW = gᵀ x, of the model's width
+  kInnerProductInput,  // the same of another width: the inner one of a block
+  kAttention,          // queries, keys and values
+  kAttentionOutput,    // the outputs of attention and the logarithms of the row sums
+  kActivationInput,    // the argument of an activation function
+  kConvolution,        // the inputs of a causal convolution, and the gate beside them
+  kScanParameters,     // δ, B and C of a selective scan
+  kScan,               // the other inputs of a selective scan, and its kept states
+  kGradient,           // of a parameter
 };
-inline constexpr int kTensorClassCount = 9;
+inline constexpr int kTensorClassCount = 13;
 std::string_view Name(TensorClass tensor_class);
 
 class TensorHeap;
@@ -49,7 +53,9 @@ class Tensor {
   kernels::MatrixView<float> view() const { return view_; }
   kernels::MatrixView<float> operator*() const { return view_; }
   int64_t rows() const { return view_.rows; }
+  int64_t elements() const { return view_.rows * view_.cols; }
   float* data() const { return view_.data; }
+  uint8_t* bytes() const { return reinterpret_cast<uint8_t*>(view_.data); }
   bool empty() const { return block_ == nullptr; }
 
   // Columns of the same memory.
@@ -82,17 +88,29 @@ class Tensor {
 // in the ledger, and taken from the system, once something uses them. Not thread-safe.
 class TensorHeap {
  public:
+  enum class Backing {
+    kMemory,
+    kNone,  // the addresses of tensors cannot be used: the heap only counts, for a plan
+  };
+
   // The heap has at most `limit` bytes of addresses, of which unused ones cost nothing. `ledger`
   // must outlive the heap. Returns RESOURCE_EXHAUSTED if there are no such addresses.
-  static absl::StatusOr<std::unique_ptr<TensorHeap>> Create(Ledger* ledger, int64_t limit);
+  static absl::StatusOr<std::unique_ptr<TensorHeap>> Create(Ledger* ledger, int64_t limit,
+                                                            Backing backing = Backing::kMemory);
   ~TensorHeap();
   TensorHeap(const TensorHeap&) = delete;
   TensorHeap& operator=(const TensorHeap&) = delete;
 
   // Returns RESOURCE_EXHAUSTED if the ledger refuses or the addresses are used up.
   absl::StatusOr<Tensor> New(int64_t rows, int64_t cols);
+  // A tensor of one row with room for so many bytes.
+  absl::StatusOr<Tensor> NewBytes(int64_t bytes) {
+    return New(1, (bytes + 3) / static_cast<int64_t>(sizeof(float)));
+  }
 
-  // The bytes of the tensors that exist, and the most that ever did.
+  bool has_memory() const { return backing_ == Backing::kMemory; }
+
+  // The bytes of the tensors that exist, and the most that did since the last ResetPeaks().
   int64_t bytes() const { return bytes_; }
   int64_t peak_bytes() const { return peak_bytes_; }
   int64_t bytes(TensorClass tensor_class) const {
@@ -101,7 +119,10 @@ class TensorHeap {
   int64_t peak_bytes(TensorClass tensor_class) const {
     return by_class_[static_cast<int>(tensor_class)].peak;
   }
-  // The pages in use, as reserved in the ledger: peak_bytes() plus what fragmentation costs.
+  // Lets the highest numbers of bytes start again at those of now.
+  void ResetPeaks();
+  // The pages in use, as reserved in the ledger: the most bytes ever plus what fragmentation
+  // costs.
   int64_t reserved_bytes() const { return reservation_.bytes(); }
 
   // Gives the pages above the highest tensor back to the system and the ledger.
@@ -113,7 +134,7 @@ class TensorHeap {
     int64_t bytes = 0, peak = 0;
   };
 
-  TensorHeap(Ledger* ledger, std::span<std::byte> mapped);
+  TensorHeap(Ledger* ledger, std::span<std::byte> mapped, Backing backing);
   void Free(int64_t offset, int64_t bytes);
   void Add(TensorClass tensor_class, int64_t bytes);
   // Reserves the pages below `end` and makes them accessible.
@@ -123,6 +144,7 @@ class TensorHeap {
   const std::span<std::byte> mapped_;
   std::byte* const memory_;  // of which the first limit_ bytes are the heap, from a huge page on
   const int64_t limit_;
+  const Backing backing_;
   std::map<int64_t, int64_t> free_;  // from offset to size; neighbours are merged
   Reservation reservation_;
   int64_t bytes_ = 0, peak_bytes_ = 0;

@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "absl/strings/strip.h"
 #include "engine/base/status.h"
 #include "kernels/embedding/embedding.h"
 
@@ -25,12 +26,19 @@ absl::StatusOr<TrainableEmbedding> TrainableEmbedding::Make(TrainableParameters&
                                                             const std::string& positions,
                                                             float dropout, int64_t site) {
   TrainableEmbedding embedding;
+  const auto add_layer = [&](const std::string& name, TrainableParameter* table) {
+    parameters.AddLayer(
+        {.name = std::string(absl::StripSuffix(name, ".weight")), .parameters = {table}});
+  };
   ASSIGN_OR_RETURN(embedding.tokens_, parameters.Use(tokens));
+  add_layer(tokens, embedding.tokens_);
   if (!positions.empty()) {
     ASSIGN_OR_RETURN(embedding.positions_, parameters.Use(positions));
+    add_layer(positions, embedding.positions_);
   }
   embedding.dropout_ = dropout;
   embedding.site_ = site;
+  embedding.end_layer_ = std::ssize(parameters.layers());
   return embedding;
 }
 
@@ -41,17 +49,21 @@ absl::StatusOr<Tensor> TrainableEmbedding::Forward(TrainingPass& pass,
   const kernels::EmbeddingTables tables{
       .tokens = {tokens_->data(), {kernels::DType::kF32}, V, d},
       .positions = positions_ != nullptr ? positions_->data() : nullptr};
-  kernels::Embed(pass.context, RunsOf(pass, tokens), tables, *rows);
-  kernels::Dropout(pass.context, pass.Mask(site_, dropout_), *rows, *rows);
+  pass.Compute(PassCost::Numbers(4 * rows.elements()), [&] {
+    kernels::Embed(pass.context, RunsOf(pass, tokens), tables, *rows);
+    kernels::Dropout(pass.context, pass.Mask(site_, dropout_), *rows, *rows);
+  });
   return rows;
 }
 
 absl::Status TrainableEmbedding::Backward(TrainingPass& pass, std::span<const int32_t> tokens,
                                           kernels::MatrixView<float> g) const {
-  kernels::Dropout(pass.context, pass.Mask(site_, dropout_), g, g);
   ASSIGN_OR_RETURN(float* const gtokens, pass.gradients->SumOf(tokens_));
   ASSIGN_OR_RETURN(float* const gpositions, pass.gradients->SumOf(positions_));
-  kernels::EmbedBackward(pass.context, RunsOf(pass, tokens), g, gtokens, gpositions);
+  pass.Compute(PassCost::Numbers(4 * g.rows * g.cols), [&] {
+    kernels::Dropout(pass.context, pass.Mask(site_, dropout_), g, g);
+    kernels::EmbedBackward(pass.context, RunsOf(pass, tokens), g, gtokens, gpositions);
+  });
   RETURN_IF_ERROR(pass.gradients->Added(tokens_));
   return pass.gradients->Added(positions_);
 }

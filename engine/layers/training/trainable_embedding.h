@@ -19,13 +19,15 @@ namespace whipsnake::engine {
 
 class TrainableEmbedding {
  public:
-  // Takes the table `tokens` and, unless it is "", the table `positions`. `site` is the dropout's.
+  // Takes the table `tokens` and, unless it is "", the table `positions`, as one layer each. `site`
+  // is the dropout's.
   static absl::StatusOr<TrainableEmbedding> Make(TrainableParameters& parameters,
                                                  const std::string& tokens,
                                                  const std::string& positions, float dropout,
                                                  int64_t site);
 
   int64_t vocabulary() const { return tokens_->shape[0]; }
+  int64_t end_layer() const { return end_layer_; }  // the number of the first layer above it
 
   // The rows of tokens[T], each below vocabulary(), in the pass's sequences, each of which starts
   // at position 0.
@@ -39,6 +41,7 @@ class TrainableEmbedding {
   TrainableParameter* positions_ = nullptr;  // or null
   float dropout_ = 0;
   int64_t site_ = 0;
+  int64_t end_layer_ = 0;
 };
 
 }  // namespace whipsnake::engine

@@ -19,19 +19,20 @@ class TrainableLinear {
   struct Shape {
     bool bias = true;
     bool transposed = false;  // whether the weight is stored as [K,N], as in GPT-2's Conv1D
+    TensorClass input = TensorClass::kProductInput;
   };
 
-  // Takes the parameters `name` + ".weight" and, with a bias, ".bias".
+  // Takes the parameters `name` + ".weight" and, with a bias, ".bias", as a layer.
   static absl::StatusOr<TrainableLinear> Make(TrainableParameters& parameters,
                                               const std::string& name, const Shape& shape);
-  // Takes a weight [N,K] alone, such as a tied embedding.
+  // Takes a weight [N,K] alone, such as a tied embedding. The caller keeps its input.
   static absl::StatusOr<TrainableLinear> OfWeight(TrainableParameters& parameters,
                                                   const std::string& name);
 
   // y[T,N] = W x + b, for x[T,K]. Saves x if the weight trains.
   absl::Status Forward(TrainingPass& pass, const Tensor& x, kernels::MatrixView<float> y) const;
-  // Given g[T,N] = ∂L/∂y: gx[T,K] = g W, or gx += g W if `accumulate`; and adds the gradients of W
-  // and b. gx may be empty if it is not wanted, and may not alias g.
+  // Given g[T,N] = ∂L/∂y: gx[T,K] = g W, or gx += g W if `accumulate`, unless the backward pass ends
+  // here; and adds the gradients of W and b. gx may not alias g.
   absl::Status Backward(TrainingPass& pass, kernels::MatrixView<const float> g,
                         kernels::MatrixView<float> gx, bool accumulate = false) const;
 
@@ -47,11 +48,15 @@ class TrainableLinear {
   absl::Status AddedGradients(TrainingPass& pass) const;
 
   int64_t outputs() const;
+  int64_t inputs() const;
+  int64_t layer() const { return layer_; }  // its number
 
  private:
   TrainableParameter* weight_ = nullptr;
   TrainableParameter* bias_ = nullptr;  // null without a bias
   bool transposed_ = false;
+  TensorClass input_ = TensorClass::kProductInput;
+  int64_t layer_ = 0;
 };
 
 }  // namespace whipsnake::engine

@@ -16,31 +16,69 @@ absl::StatusOr<TrainableNorm> TrainableNorm::Make(TrainableParameters& parameter
   if (kind == NormKind::kLayer) {
     ASSIGN_OR_RETURN(norm.beta_, parameters.Use(name + ".bias"));
   }
+  norm.layer_ = parameters.AddLayer({.name = name,
+                                     .parameters = {norm.gamma_, norm.beta_},
+                                     .input = TensorClass::kTrainingNormInput,
+                                     .input_width = norm.gamma_->shape[0]});
   return norm;
 }
 
 absl::StatusOr<Tensor> TrainableNorm::Forward(TrainingPass& pass, const Tensor& x) const {
-  pass.store->Save(TensorClass::kNormInput, x);
+  if (pass.GoesBelow(layer_ + 1)) RETURN_IF_ERROR(SaveInput(pass, x));
   ASSIGN_OR_RETURN(Tensor y, pass.New(x.rows(), x.view().cols));
-  if (kind_ == NormKind::kRms) {
-    kernels::ResidualRmsNorm(pass.context, {}, *x, gamma_->data(), epsilon_, *y);
-  } else {
-    kernels::ResidualLayerNorm(pass.context, {}, *x, {gamma_->data(), beta_->data(), epsilon_}, *y);
-  }
+  pass.Compute(PassCost::Numbers(2 * x.elements()), [&] {
+    if (kind_ == NormKind::kRms) {
+      kernels::ResidualRmsNorm(pass.context, {}, *x, gamma_->data(), epsilon_, *y);
+    } else {
+      kernels::ResidualLayerNorm(pass.context, {}, *x, {gamma_->data(), beta_->data(), epsilon_},
+                                 *y);
+    }
+  });
   return y;
+}
+
+// A pruned input is pruned after it is normalized, as its large elements then count alike in every
+// row.
+absl::Status TrainableNorm::SaveInput(TrainingPass& pass, const Tensor& x) const {
+  if (pass.store->format(InputClass()) != StoreFormat::kPruned) return pass.Save(InputClass(), x);
+  ASSIGN_OR_RETURN(const Tensor normalized, pass.New(x.rows(), x.view().cols));
+  ASSIGN_OR_RETURN(Tensor rstd, pass.New(x.rows(), 1));
+  pass.Compute(PassCost::Numbers(2 * x.elements()), [&] {
+    if (kind_ == NormKind::kRms) {
+      kernels::RmsNormalize(pass.context, *x, epsilon_, *normalized, rstd.data());
+    } else {
+      kernels::LayerNormalize(pass.context, *x, epsilon_, *normalized, rstd.data());
+    }
+  });
+  pass.store->SaveExactly(InputClass(), std::move(rstd));
+  return pass.Save(InputClass(), normalized);
 }
 
 absl::Status TrainableNorm::Backward(TrainingPass& pass, kernels::MatrixView<const float> g,
                                      kernels::MatrixView<float> gx) const {
-  const Tensor x = pass.store->Take();
+  if (!pass.GoesBelow(layer_ + 1)) return absl::OkStatus();
+  const bool normalized = pass.store->format(InputClass()) == StoreFormat::kPruned;
+  ASSIGN_OR_RETURN(const Tensor x, pass.Take());
+  Tensor rstd;
+  if (normalized) {
+    ASSIGN_OR_RETURN(rstd, pass.Take());
+  }
   ASSIGN_OR_RETURN(float* const ggamma, pass.gradients->SumOf(gamma_));
   ASSIGN_OR_RETURN(float* const gbeta, pass.gradients->SumOf(beta_));
-  if (kind_ == NormKind::kRms) {
-    kernels::RmsNormBackward(pass.context, *x, gamma_->data(), epsilon_, g, gx, ggamma);
-  } else {
-    kernels::LayerNormBackward(pass.context, *x, {gamma_->data(), beta_->data(), epsilon_}, g,
-                               {gx, ggamma, gbeta});
-  }
+  pass.Compute(PassCost::Numbers(4 * x.elements()), [&] {
+    if (kind_ == NormKind::kRms && normalized) {
+      kernels::NormalizedRmsNormBackward(pass.context, *x, rstd.data(), gamma_->data(), g, gx,
+                                         ggamma);
+    } else if (kind_ == NormKind::kRms) {
+      kernels::RmsNormBackward(pass.context, *x, gamma_->data(), epsilon_, g, gx, ggamma);
+    } else if (normalized) {
+      kernels::NormalizedLayerNormBackward(pass.context, *x, rstd.data(), gamma_->data(), g,
+                                           {gx, ggamma, gbeta});
+    } else {
+      kernels::LayerNormBackward(pass.context, *x, {gamma_->data(), beta_->data(), epsilon_}, g,
+                                 {gx, ggamma, gbeta});
+    }
+  });
   RETURN_IF_ERROR(pass.gradients->Added(gamma_));
   return pass.gradients->Added(beta_);
 }

@@ -53,6 +53,21 @@ absl::StatusOr<TrainableParameter*> TrainableParameters::UseInProducts(std::stri
   return parameter;
 }
 
+int64_t TrainableParameters::AddLayer(TrainableLayer layer) {
+  const bool has_layer = std::ranges::any_of(layers_, [&](const TrainableLayer& other) {
+    return other.parameters.front() == layer.parameters.front();
+  });
+  if (has_layer) return std::ssize(layers_);
+  std::erase(layer.parameters, nullptr);
+  layer.block = block_;
+  layers_.push_back(std::move(layer));
+  return std::ssize(layers_) - 1;
+}
+
+int64_t TrainableParameters::LowestTrainingLayer() const {
+  return std::ranges::find_if(layers_, &TrainableLayer::trains) - layers_.begin();
+}
+
 void TrainableParameters::Round(const kernels::Context& context) {
   for (const TrainableParameter& parameter : all_) {
     if (parameter.rounded.size() == 0) continue;

@@ -2,6 +2,7 @@
 #ifndef WHIPSNAKE_ENGINE_LAYERS_TRAINING_TRAINABLE_PARAMETER_H_
 #define WHIPSNAKE_ENGINE_LAYERS_TRAINING_TRAINABLE_PARAMETER_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -13,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "engine/base/memory.h"
 #include "engine/layers/parameter.h"
+#include "engine/layers/training/tensor_heap.h"
 #include "kernels/context.h"
 #include "kernels/dtype.h"
 #include "kernels/product/product.h"
@@ -38,6 +40,20 @@ struct TrainableParameter {
   kernels::ProductOperand operand() const;
 };
 
+// What trains or is frozen together: a weight and what belongs to it, such as its bias.
+struct TrainableLayer {
+  std::string name;                            // of the weight, without ".weight"
+  int64_t block = -1;                          // the index of its block; -1: of no block
+  std::vector<TrainableParameter*> parameters = {};  // the weight first
+  // The class and width of the input that is saved only if the weight trains; width 0: none is.
+  TensorClass input = TensorClass::kTransient;
+  int64_t input_width = 0;
+
+  bool trains() const {
+    return std::ranges::any_of(parameters, [](const auto* parameter) { return parameter->trains; });
+  }
+};
+
 // Addresses of its parameters are stable. Not thread-safe.
 class TrainableParameters {
  public:
@@ -55,6 +71,21 @@ class TrainableParameters {
   // The same for an operand of products, which gets a rounded copy if they compute in bf16. Also
   // returns RESOURCE_EXHAUSTED.
   absl::StatusOr<TrainableParameter*> UseInProducts(std::string_view name);
+
+  // The layers that are added from now on are of this block; -1: of none.
+  void SetBlock(int64_t block) { block_ = block; }
+  // Adds a layer above those that there are, and returns its number, from 0. A weight that is in a
+  // layer already, such as that of a tied head, keeps that layer; the number returned is then that
+  // of the next layer, because it says where in the forward pass the weight is used.
+  int64_t AddLayer(TrainableLayer layer);
+  const std::vector<TrainableLayer>& layers() const { return layers_; }
+  // Adds a parameter that belongs to a layer's weight.
+  void AddToLayer(int64_t layer, TrainableParameter* parameter) {
+    layers_[layer].parameters.push_back(parameter);
+  }
+  // The number of the lowest layer that trains; that of layers if none does.
+  int64_t LowestTrainingLayer() const;
+
   // Returns null if there is no such parameter.
   TrainableParameter* Find(std::string_view name);
 
@@ -71,6 +102,8 @@ class TrainableParameters {
   Ledger* const ledger_;
   std::deque<TrainableParameter> all_;
   std::map<std::string, TrainableParameter*, std::less<>> by_name_;
+  std::vector<TrainableLayer> layers_;
+  int64_t block_ = -1;
 };
 
 }  // namespace whipsnake::engine

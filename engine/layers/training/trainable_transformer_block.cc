@@ -5,9 +5,9 @@
 #include <vector>
 
 #include "engine/base/status.h"
+#include "engine/layers/training/trainable_activation.h"
 #include "engine/layers/training/trainable_linear.h"
 #include "engine/layers/training/trainable_norm.h"
-#include "kernels/activation/activation.h"
 #include "kernels/addition/addition.h"
 #include "kernels/dropout/dropout.h"
 #include "kernels/sequence_attention/sequence_attention.h"
@@ -36,6 +36,7 @@ class TrainableTransformerBlock : public TrainableBlock {
     RETURN_IF_ERROR(SublayerBackward(
         pass, feed_forward_norm_, kFeedForwardOutput, g,
         [&](Tensor gout, MatrixView<float> gu) { return FeedForwardBackward(pass, gout, gu); }));
+    if (!pass.GoesBelow(attention_end_)) return absl::OkStatus();
     return SublayerBackward(
         pass, attention_norm_, kAttentionOutput, g,
         [&](Tensor gout, MatrixView<float> gu) { return AttendBackward(pass, gout, gu); });
@@ -62,15 +63,15 @@ class TrainableTransformerBlock : public TrainableBlock {
 
   kernels::SequenceAttentionOperands AttentionOperands(const TrainingPass& pass,
                                                        MatrixView<const float> qkv) const;
+  // Writes y[T,d] and row_sums[T,heads].
+  void ComputeAttention(const TrainingPass& pass, const Tensor& qkv, const Tensor& y,
+                        const Tensor& row_sums) const;
+  PassCost AttentionCost(const TrainingPass& pass, int products) const;
   absl::StatusOr<Tensor> Attend(TrainingPass& pass, const Tensor& u) const;
   absl::Status AttendBackward(TrainingPass& pass, const Tensor& gout, MatrixView<float> gu) const;
   absl::StatusOr<Tensor> FeedForward(TrainingPass& pass, const Tensor& u) const;
   absl::Status FeedForwardBackward(TrainingPass& pass, const Tensor& gout,
                                    MatrixView<float> gu) const;
-
-  kernels::ActivationFunction Activation() const {
-    return {config_.activation.activation, epsilon_ != nullptr ? *epsilon_->data() : 0};
-  }
 
   const TransformerBlockConfig config_;
   const int64_t heads_;
@@ -79,32 +80,50 @@ class TrainableTransformerBlock : public TrainableBlock {
   TrainableNorm attention_norm_, feed_forward_norm_;
   std::vector<TrainableLinear> attention_inputs_;
   TrainableLinear attention_output_, feed_forward_input_, feed_forward_output_;
-  TrainableParameter* epsilon_ = nullptr;  // CRReLU's, or null
+  TrainableActivation activation_;
+  int64_t attention_end_ = 0;  // the number of the first layer above the attention sublayer
 };
 
 absl::Status TrainableTransformerBlock::Make(TrainableParameters& parameters,
                                              const std::string& prefix) {
   const TransformerNames& names = config_.names;
+  const bool before = config_.norm_placement == NormPlacement::kBefore;
   const auto linear = [&](const std::string& name, bool bias) {
-    return TrainableLinear::Make(parameters, prefix + name, {bias, config_.transposed_weights});
+    return TrainableLinear::Make(parameters, prefix + name,
+                                 {.bias = bias, .transposed = config_.transposed_weights});
   };
-  const auto norm = [&](const std::string& name) {
-    return TrainableNorm::Make(parameters, prefix + name, NormKind::kLayer, config_.norm_epsilon);
+  // Layers are made in the order of the forward pass, which numbers them.
+  const auto with_norm = [&](const std::string& name, TrainableNorm& norm,
+                             const auto& make_layer) -> absl::Status {
+    if (!before) RETURN_IF_ERROR(make_layer());
+    ASSIGN_OR_RETURN(norm, TrainableNorm::Make(parameters, prefix + name, NormKind::kLayer,
+                                               config_.norm_epsilon));
+    return before ? make_layer() : absl::OkStatus();
   };
-  ASSIGN_OR_RETURN(attention_norm_, norm(names.attention_norm));
-  for (const std::string& name : names.attention_inputs) {
-    ASSIGN_OR_RETURN(attention_inputs_.emplace_back(), linear(name, config_.attention_bias));
-  }
-  ASSIGN_OR_RETURN(attention_output_, linear(names.attention_output, config_.attention_bias));
-  ASSIGN_OR_RETURN(feed_forward_norm_, norm(names.feed_forward_norm));
-  ASSIGN_OR_RETURN(feed_forward_input_,
-                   linear(names.feed_forward_input, config_.feed_forward_bias));
-  ASSIGN_OR_RETURN(feed_forward_output_,
-                   linear(names.feed_forward_output, config_.feed_forward_bias));
-  if (config_.activation.activation == kernels::Activation::kCRRelu) {
-    ASSIGN_OR_RETURN(epsilon_, parameters.Use(prefix + names.activation + kEpsilonNames[0]));
-  }
-  return absl::OkStatus();
+  RETURN_IF_ERROR(with_norm(names.attention_norm, attention_norm_, [&]() -> absl::Status {
+    for (const std::string& name : names.attention_inputs) {
+      ASSIGN_OR_RETURN(attention_inputs_.emplace_back(), linear(name, config_.attention_bias));
+    }
+    ASSIGN_OR_RETURN(attention_output_, linear(names.attention_output, config_.attention_bias));
+    return absl::OkStatus();
+  }));
+  attention_end_ = std::ssize(parameters.layers());
+  return with_norm(names.feed_forward_norm, feed_forward_norm_, [&]() -> absl::Status {
+    ASSIGN_OR_RETURN(feed_forward_input_,
+                     linear(names.feed_forward_input, config_.feed_forward_bias));
+    TrainableParameter* epsilon = nullptr;
+    if (config_.activation.activation == kernels::Activation::kCRRelu) {
+      ASSIGN_OR_RETURN(epsilon, parameters.Use(prefix + names.activation + kEpsilonNames[0]));
+      parameters.AddToLayer(feed_forward_input_.layer(), epsilon);
+    }
+    activation_ = TrainableActivation(config_.activation.activation, epsilon);
+    ASSIGN_OR_RETURN(feed_forward_output_,
+                     TrainableLinear::Make(parameters, prefix + names.feed_forward_output,
+                                           {.bias = config_.feed_forward_bias,
+                                            .transposed = config_.transposed_weights,
+                                            .input = TensorClass::kInnerProductInput}));
+    return absl::OkStatus();
+  });
 }
 
 template <typename Layer>
@@ -118,7 +137,9 @@ absl::StatusOr<Tensor> TrainableTransformerBlock::Sublayer(TrainingPass& pass,
     ASSIGN_OR_RETURN(u, norm.Forward(pass, x));
   }
   ASSIGN_OR_RETURN(Tensor sum, layer(u));
-  kernels::AddDropout(pass.context, Mask(pass, site), *sum, *x, *sum);
+  pass.Compute(PassCost::Numbers(3 * x.elements()), [&] {
+    kernels::AddDropout(pass.context, Mask(pass, site), *sum, *x, *sum);
+  });
   if (before) return sum;
   return norm.Forward(pass, sum);
 }
@@ -130,17 +151,21 @@ absl::Status TrainableTransformerBlock::SublayerBackward(
   const bool before = config_.norm_placement == NormPlacement::kBefore;
   ASSIGN_OR_RETURN(const Tensor gu, pass.New(g.rows, g.cols));
   if (!before) {  // g becomes the derivative for the norm's input
-    std::copy_n(g.data, g.rows * g.cols, gu.data());
-    std::fill_n(g.data, g.rows * g.cols, 0.0f);
+    pass.Compute(PassCost::Numbers(3 * gu.elements()), [&] {
+      std::copy_n(g.data, gu.elements(), gu.data());
+      std::fill_n(g.data, gu.elements(), 0.0f);
+    });
     RETURN_IF_ERROR(norm.Backward(pass, *gu, g));
   }
   {
     ASSIGN_OR_RETURN(Tensor gout, pass.New(g.rows, g.cols));
-    kernels::Dropout(pass.context, Mask(pass, site), g, *gout);
+    pass.Compute(PassCost::Numbers(2 * gu.elements()),
+                 [&] { kernels::Dropout(pass.context, Mask(pass, site), g, *gout); });
     RETURN_IF_ERROR(layer_backward(std::move(gout), *gu));
   }
   if (before) return norm.Backward(pass, *gu, g);
-  kernels::Add(pass.context, g, *gu, g);
+  pass.Compute(PassCost::Numbers(3 * gu.elements()),
+               [&] { kernels::Add(pass.context, g, *gu, g); });
   return absl::OkStatus();
 }
 
@@ -156,6 +181,23 @@ kernels::SequenceAttentionOperands TrainableTransformerBlock::AttentionOperands(
           .dropout = Mask(pass, kAttentionWeights)};
 }
 
+PassCost TrainableTransformerBlock::AttentionCost(const TrainingPass& pass, int products) const {
+  double pairs = 0;  // of a query and a key
+  for (const kernels::RowRange& sequence : pass.sequences) {
+    const auto length = static_cast<double>(sequence.length);
+    pairs += config_.causal ? length * (length + 1) / 2 : length * length;
+  }
+  return {.attention_flops = 2.0 * products * pairs * static_cast<double>(config_.hidden_size)};
+}
+
+void TrainableTransformerBlock::ComputeAttention(const TrainingPass& pass, const Tensor& qkv,
+                                                 const Tensor& y, const Tensor& row_sums) const {
+  pass.Compute(AttentionCost(pass, /*products=*/2), [&] {
+    kernels::SequenceAttention(pass.context, pass.sequences, AttentionOperands(pass, *qkv), *y,
+                               row_sums.data());
+  });
+}
+
 // W_o attention(W_a u + b_a) + b_o
 absl::StatusOr<Tensor> TrainableTransformerBlock::Attend(TrainingPass& pass,
                                                          const Tensor& u) const {
@@ -168,11 +210,13 @@ absl::StatusOr<Tensor> TrainableTransformerBlock::Attend(TrainingPass& pass,
   }
   ASSIGN_OR_RETURN(const Tensor y, pass.New(T, d));
   ASSIGN_OR_RETURN(Tensor row_sums, pass.New(T, heads_));
-  kernels::SequenceAttention(pass.context, pass.sequences, AttentionOperands(pass, *qkv), *y,
-                             row_sums.data());
-  pass.store->Save(TensorClass::kAttention, std::move(qkv));
-  pass.store->Save(TensorClass::kAttention, std::move(row_sums));
-  pass.store->Save(TensorClass::kAttention, y);
+  ComputeAttention(pass, qkv, y, row_sums);
+  if (pass.GoesBelow(attention_output_.layer())) {
+    RETURN_IF_ERROR(pass.Save(TensorClass::kAttention, std::move(qkv)));
+    RETURN_IF_ERROR(pass.Save(TensorClass::kAttentionOutput, std::move(row_sums)));
+    RETURN_IF_ERROR(pass.Save(TensorClass::kAttentionOutput, y));
+  }
+  qkv = Tensor();
   ASSIGN_OR_RETURN(Tensor out, pass.New(T, d));
   RETURN_IF_ERROR(attention_output_.Forward(pass, y, *out));
   return out;
@@ -183,16 +227,24 @@ absl::Status TrainableTransformerBlock::AttendBackward(TrainingPass& pass, const
   const int64_t T = gu.rows, d = config_.hidden_size;
   ASSIGN_OR_RETURN(const Tensor gy, pass.New(T, d));
   RETURN_IF_ERROR(attention_output_.Backward(pass, *gout, *gy));
+  if (!pass.GoesBelow(attention_output_.layer())) return absl::OkStatus();
   ASSIGN_OR_RETURN(const Tensor gqkv, pass.New(T, 3 * d));
   {
-    const Tensor y = pass.store->Take();
-    const Tensor row_sums = pass.store->Take();
-    const Tensor qkv = pass.store->Take();
-    kernels::SequenceAttentionBackward(pass.context, pass.sequences, AttentionOperands(pass, *qkv),
-                                       *y, row_sums.data(), *gy,
-                                       {.q = gqkv.view().Columns(0, d),
-                                        .k = gqkv.view().Columns(d, d),
-                                        .v = gqkv.view().Columns(2 * d, d)});
+    ASSIGN_OR_RETURN(Tensor y, pass.Take());
+    ASSIGN_OR_RETURN(Tensor row_sums, pass.Take());
+    ASSIGN_OR_RETURN(const Tensor qkv, pass.Take());
+    if (y.empty()) {  // dropped: computed again, from the very queries and keys used below
+      ASSIGN_OR_RETURN(y, pass.New(T, d));
+      ASSIGN_OR_RETURN(row_sums, pass.New(T, heads_));
+      ComputeAttention(pass, qkv, y, row_sums);
+    }
+    pass.Compute(AttentionCost(pass, /*products=*/5), [&] {
+      kernels::SequenceAttentionBackward(pass.context, pass.sequences,
+                                         AttentionOperands(pass, *qkv), *y, row_sums.data(), *gy,
+                                         {.q = gqkv.view().Columns(0, d),
+                                          .k = gqkv.view().Columns(d, d),
+                                          .v = gqkv.view().Columns(2 * d, d)});
+    });
   }
   int64_t column = 3 * d;
   for (auto input = attention_inputs_.rbegin(); input != attention_inputs_.rend(); ++input) {
@@ -209,9 +261,9 @@ absl::StatusOr<Tensor> TrainableTransformerBlock::FeedForward(TrainingPass& pass
   const int64_t T = u.rows(), F = config_.inner_size;
   ASSIGN_OR_RETURN(Tensor inner, pass.New(T, F));
   RETURN_IF_ERROR(feed_forward_input_.Forward(pass, u, *inner));
-  ASSIGN_OR_RETURN(const Tensor activated, pass.New(T, F));
-  kernels::Activate(pass.context, Activation(), inner.data(), T * F, activated.data());
-  pass.store->Save(TensorClass::kActivationInput, std::move(inner));
+  ASSIGN_OR_RETURN(const Tensor activated,
+                   activation_.Forward(pass, std::move(inner),
+                                       pass.GoesBelow(feed_forward_output_.layer())));
   ASSIGN_OR_RETURN(Tensor out, pass.New(T, config_.hidden_size));
   RETURN_IF_ERROR(feed_forward_output_.Forward(pass, activated, *out));
   return out;
@@ -222,14 +274,8 @@ absl::Status TrainableTransformerBlock::FeedForwardBackward(TrainingPass& pass, 
   const int64_t T = gu.rows, F = config_.inner_size;
   ASSIGN_OR_RETURN(const Tensor ginner, pass.New(T, F));
   RETURN_IF_ERROR(feed_forward_output_.Backward(pass, *gout, *ginner));
-  {
-    const Tensor inner = pass.store->Take();
-    const double gepsilon = kernels::ActivateBackward(pass.context, Activation(), inner.data(),
-                                                      ginner.data(), T * F, ginner.data());
-    ASSIGN_OR_RETURN(float* const sum, pass.gradients->SumOf(epsilon_));
-    if (sum != nullptr) *sum += static_cast<float>(gepsilon);
-    RETURN_IF_ERROR(pass.gradients->Added(epsilon_));
-  }
+  if (!pass.GoesBelow(feed_forward_output_.layer())) return absl::OkStatus();
+  RETURN_IF_ERROR(activation_.Backward(pass, ginner));
   return feed_forward_input_.Backward(pass, *ginner, gu);
 }
 

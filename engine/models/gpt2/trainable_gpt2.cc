@@ -27,12 +27,14 @@ absl::StatusOr<TrainableLayers> MakeTrainableGpt2(const Gpt2Config& config,
   const TransformerDropout block_dropout{dropout.value_or(config.attention_dropout),
                                          dropout.value_or(config.residual_dropout)};
   for (int64_t layer = 0; layer < config.layers; ++layer) {
+    parameters.SetBlock(layer);
     ASSIGN_OR_RETURN(
         layers.blocks.emplace_back(),
         MakeTrainableTransformerBlock(parameters, absl::StrCat("transformer.h.", layer, "."),
                                       config.block(layer), config.heads, block_dropout, site));
     site += kTransformerDropoutSites;
   }
+  parameters.SetBlock(-1);
   ASSIGN_OR_RETURN(layers.norm, TrainableNorm::Make(parameters, "transformer.ln_f",
                                                     NormKind::kLayer, config.norm_epsilon));
   ASSIGN_OR_RETURN(layers.head, TrainableLinear::OfWeight(parameters, HeadName(config)));

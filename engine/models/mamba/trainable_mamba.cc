@@ -15,10 +15,12 @@ absl::StatusOr<TrainableLayers> MakeTrainableMamba(const MambaConfig& config,
   ASSIGN_OR_RETURN(layers.embedding, TrainableEmbedding::Make(parameters, table, /*positions=*/"",
                                                               /*dropout=*/0, /*site=*/0));
   for (int64_t layer = 0; layer < config.layers; ++layer) {
+    parameters.SetBlock(layer);
     ASSIGN_OR_RETURN(
         layers.blocks.emplace_back(),
         MakeTrainableMambaBlock(parameters, absl::StrCat("backbone.layers.", layer, "."), config));
   }
+  parameters.SetBlock(-1);
   ASSIGN_OR_RETURN(layers.norm, TrainableNorm::Make(parameters, "backbone.norm_f", NormKind::kRms,
                                                     config.norm_epsilon));
   const std::string untied = config.labels > 0 ? "score.weight" : "lm_head.weight";

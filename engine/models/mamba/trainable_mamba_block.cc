@@ -51,23 +51,30 @@ class TrainableMambaBlock : public TrainableBlock {
   // The convolution's weight as [W,E].
   absl::StatusOr<Tensor> ConvolutionWeight(const TrainingPass& pass) const;
   // x[T,E] after the convolution, for xz[T,2E].
-  absl::StatusOr<Tensor> Convolve(TrainingPass& pass, const Tensor& xz) const;
+  absl::StatusOr<Tensor> Convolve(const TrainingPass& pass, const Tensor& xz) const;
   // gx = the derivative for its input, for the derivative g of its output.
-  absl::Status ConvolveBackward(TrainingPass& pass, MatrixView<const float> g,
+  absl::Status ConvolveBackward(TrainingPass& pass, const Tensor& xz, MatrixView<const float> g,
                                 MatrixView<float> gx) const;
 
-  // What the scan reads.
+  // What the scan reads, and the states that it keeps.
   struct ScanInputs {
-    Tensor xz;     // [T,2E], of which it reads z
-    Tensor x;      // [T,E], after the convolution
-    Tensor dbc;    // [T,R+2N]: δ, B, C
-    Tensor delta;  // [T,E], before the bias
+    Tensor xz;      // [T,2E], of which it reads z
+    Tensor x;       // [T,E], after the convolution
+    Tensor dbc;     // [T,R+2N]: δ, B, C
+    Tensor delta;   // [T,E], before the bias
+    Tensor states;  // [chunks,N·E]
   };
   absl::StatusOr<Tensor> A(const TrainingPass& pass) const;  // [N,E] = -exp(A_log)
   kernels::SelectiveScanOperands Operands(const ScanInputs& inputs, const Tensor& a) const;
-  absl::StatusOr<Tensor> Scan(TrainingPass& pass, ScanInputs inputs) const;
+  PassCost ScanCost(const Tensor& x) const;
+  // Returns y[T,E] and sets the inputs' states.
+  absl::StatusOr<Tensor> Scan(const TrainingPass& pass, ScanInputs& inputs) const;
+  // Saves the inputs.
+  absl::Status SaveScan(const TrainingPass& pass, const ScanInputs& inputs) const;
+  // Takes them back, and computes again what was dropped from what was not.
+  absl::StatusOr<ScanInputs> TakeScan(const TrainingPass& pass) const;
   // Writes the matrices of `gradients`, for the derivative g of the scan's output.
-  absl::Status ScanBackward(TrainingPass& pass, MatrixView<const float> g,
+  absl::Status ScanBackward(TrainingPass& pass, const ScanInputs& inputs, MatrixView<const float> g,
                             kernels::SelectiveScanGradients gradients) const;
 
   const int64_t E_, N_, R_, W_;
@@ -81,27 +88,38 @@ class TrainableMambaBlock : public TrainableBlock {
   TrainableParameter* dt_bias_ = nullptr;      // [E]
   TrainableParameter* a_log_ = nullptr;        // [E,N]
   TrainableParameter* d_ = nullptr;            // [E]
+  int64_t conv_layer_ = 0;                     // the numbers of layers
+  int64_t scan_layer_ = 0;
 };
 
 absl::Status TrainableMambaBlock::Make(TrainableParameters& parameters, const std::string& prefix,
                                        const MambaConfig& config) {
-  const auto linear = [&](const char* name, bool bias) {
-    return TrainableLinear::Make(parameters, prefix + "mixer." + name, {.bias = bias});
+  const auto linear = [&](const char* name, bool bias, TensorClass input) {
+    return TrainableLinear::Make(parameters, prefix + "mixer." + name,
+                                 {.bias = bias, .input = input});
   };
   const auto use = [&](const char* name) { return parameters.Use(prefix + "mixer." + name); };
+  const auto layer = [&](const char* name, std::vector<TrainableParameter*> of_layer) {
+    return parameters.AddLayer(
+        {.name = prefix + "mixer." + name, .parameters = std::move(of_layer)});
+  };
   ASSIGN_OR_RETURN(
       norm_, TrainableNorm::Make(parameters, prefix + "norm", NormKind::kRms, config.norm_epsilon));
-  ASSIGN_OR_RETURN(in_proj_, linear("in_proj", config.use_bias));
+  ASSIGN_OR_RETURN(in_proj_, linear("in_proj", config.use_bias, TensorClass::kProductInput));
   ASSIGN_OR_RETURN(conv_weight_, use("conv1d.weight"));
   if (config.use_conv_bias) {
     ASSIGN_OR_RETURN(conv_bias_, use("conv1d.bias"));
   }
-  ASSIGN_OR_RETURN(x_proj_, linear("x_proj", /*bias=*/false));
-  ASSIGN_OR_RETURN(dt_proj_, linear("dt_proj", /*bias=*/false));
+  conv_layer_ = layer("conv1d", {conv_weight_, conv_bias_});
+  ASSIGN_OR_RETURN(x_proj_, linear("x_proj", /*bias=*/false, TensorClass::kInnerProductInput));
+  ASSIGN_OR_RETURN(dt_proj_, linear("dt_proj", /*bias=*/false, TensorClass::kProductInput));
   ASSIGN_OR_RETURN(dt_bias_, use("dt_proj.bias"));
+  parameters.AddToLayer(dt_proj_.layer(), dt_bias_);
   ASSIGN_OR_RETURN(a_log_, use("A_log"));
   ASSIGN_OR_RETURN(d_, use("D"));
-  ASSIGN_OR_RETURN(out_proj_, linear("out_proj", config.use_bias));
+  scan_layer_ = layer("A_log", {a_log_, d_});
+  ASSIGN_OR_RETURN(out_proj_,
+                   linear("out_proj", config.use_bias, TensorClass::kInnerProductInput));
   return absl::OkStatus();
 }
 
@@ -127,12 +145,15 @@ absl::StatusOr<Tensor> TrainableMambaBlock::Forward(TrainingPass& pass, Tensor x
   RETURN_IF_ERROR(dt_proj_.Forward(pass, inputs.dbc.Columns(0, R_), *inputs.delta));
 
   // h_t = exp(Δ_t A)∘h_{t-1} + (Δ_t x_t) B_tᵀ;  y_t = (h_t C_t + D∘x_t)∘SiLU(z_t)
-  ASSIGN_OR_RETURN(const Tensor y, Scan(pass, std::move(inputs)));
+  ASSIGN_OR_RETURN(const Tensor y, Scan(pass, inputs));
+  if (pass.GoesBelow(out_proj_.layer())) RETURN_IF_ERROR(SaveScan(pass, inputs));
+  inputs = {};
 
   // r' = r + W_out y
   ASSIGN_OR_RETURN(Tensor out, pass.New(T, d));
   RETURN_IF_ERROR(out_proj_.Forward(pass, y, *out));
-  kernels::Add(pass.context, *out, *x, *out);
+  pass.Compute(PassCost::Numbers(3 * x.elements()),
+               [&] { kernels::Add(pass.context, *out, *x, *out); });
   return out;
 }
 
@@ -140,13 +161,16 @@ absl::Status TrainableMambaBlock::Backward(TrainingPass& pass, MatrixView<float>
   const int64_t T = g.rows;
   ASSIGN_OR_RETURN(const Tensor gxz, pass.New(T, 2 * E_));
   {
+    ScanInputs inputs;
     ASSIGN_OR_RETURN(const Tensor gx, pass.New(T, E_));
     ASSIGN_OR_RETURN(const Tensor gdbc, pass.New(T, R_ + 2 * N_));
     {
       ASSIGN_OR_RETURN(const Tensor gy, pass.New(T, E_));
       RETURN_IF_ERROR(out_proj_.Backward(pass, g, *gy));
+      if (!pass.GoesBelow(out_proj_.layer())) return absl::OkStatus();
+      ASSIGN_OR_RETURN(inputs, TakeScan(pass));
       ASSIGN_OR_RETURN(const Tensor gdelta, pass.New(T, E_));
-      RETURN_IF_ERROR(ScanBackward(pass, *gy,
+      RETURN_IF_ERROR(ScanBackward(pass, inputs, *gy,
                                    {.x = *gx,
                                     .delta = *gdelta,
                                     .b = gdbc.view().Columns(R_, N_),
@@ -155,8 +179,10 @@ absl::Status TrainableMambaBlock::Backward(TrainingPass& pass, MatrixView<float>
       RETURN_IF_ERROR(dt_proj_.Backward(pass, *gdelta, gdbc.view().Columns(0, R_)));
     }
     RETURN_IF_ERROR(x_proj_.Backward(pass, *gdbc, *gx, /*accumulate=*/true));
-    RETURN_IF_ERROR(ConvolveBackward(pass, *gx, gxz.view().Columns(0, E_)));
+    if (!pass.GoesBelow(x_proj_.layer())) return absl::OkStatus();
+    RETURN_IF_ERROR(ConvolveBackward(pass, inputs.xz, *gx, gxz.view().Columns(0, E_)));
   }
+  if (!pass.GoesBelow(conv_layer_)) return absl::OkStatus();
   ASSIGN_OR_RETURN(const Tensor gu, pass.New(T, g.cols));
   RETURN_IF_ERROR(in_proj_.Backward(pass, *gxz, *gu));
   return norm_.Backward(pass, *gu, g);
@@ -164,48 +190,55 @@ absl::Status TrainableMambaBlock::Backward(TrainingPass& pass, MatrixView<float>
 
 absl::StatusOr<Tensor> TrainableMambaBlock::ConvolutionWeight(const TrainingPass& pass) const {
   ASSIGN_OR_RETURN(Tensor weight, pass.New(W_, E_));
-  Transpose({conv_weight_->data(), E_, W_}, weight.data(), [](float value) { return value; });
+  pass.Compute({}, [&] {
+    Transpose({conv_weight_->data(), E_, W_}, weight.data(), [](float value) { return value; });
+  });
   return weight;
 }
 
-absl::StatusOr<Tensor> TrainableMambaBlock::Convolve(TrainingPass& pass, const Tensor& xz) const {
-  pass.store->Save(TensorClass::kConvolution, xz);
+absl::StatusOr<Tensor> TrainableMambaBlock::Convolve(const TrainingPass& pass,
+                                                     const Tensor& xz) const {
   ASSIGN_OR_RETURN(const Tensor weight, ConvolutionWeight(pass));
   ASSIGN_OR_RETURN(const Tensor states, pass.New(std::ssize(pass.sequences), (W_ - 1) * E_));
-  std::fill_n(states.data(), states.rows() * (W_ - 1) * E_, 0.0f);
-  std::vector<kernels::ConvRun> runs;
-  for (const kernels::RowRange& sequence : pass.sequences) {
-    runs.push_back({sequence.begin, sequence.length, states.view().row(std::ssize(runs))});
-  }
   ASSIGN_OR_RETURN(Tensor x, pass.New(xz.rows(), E_));
-  kernels::CausalConv1dSilu(pass.context, runs, xz.view().Columns(0, E_), weight.data(),
-                            conv_bias_ != nullptr ? conv_bias_->data() : nullptr, W_, *x);
+  pass.Compute(PassCost::Numbers(2 * x.elements()), [&] {
+    std::fill_n(states.data(), states.elements(), 0.0f);
+    std::vector<kernels::ConvRun> runs;
+    for (const kernels::RowRange& sequence : pass.sequences) {
+      runs.push_back({sequence.begin, sequence.length, states.view().row(std::ssize(runs))});
+    }
+    kernels::CausalConv1dSilu(pass.context, runs, xz.view().Columns(0, E_), weight.data(),
+                              conv_bias_ != nullptr ? conv_bias_->data() : nullptr, W_, *x);
+  });
   return x;
 }
 
-absl::Status TrainableMambaBlock::ConvolveBackward(TrainingPass& pass, MatrixView<const float> g,
+absl::Status TrainableMambaBlock::ConvolveBackward(TrainingPass& pass, const Tensor& xz,
+                                                   MatrixView<const float> g,
                                                    MatrixView<float> gx) const {
-  const Tensor xz = pass.store->Take();
   ASSIGN_OR_RETURN(const Tensor weight, ConvolutionWeight(pass));
   ASSIGN_OR_RETURN(float* const gweight, pass.gradients->SumOf(conv_weight_));
   ASSIGN_OR_RETURN(float* const gbias, pass.gradients->SumOf(conv_bias_));
   ASSIGN_OR_RETURN(const Tensor transposed, pass.New(W_, E_));
-  std::fill_n(transposed.data(), W_ * E_, 0.0f);
-  kernels::CausalConv1dSiluBackward(pass.context, pass.sequences, xz.view().Columns(0, E_),
-                                    weight.data(),
-                                    conv_bias_ != nullptr ? conv_bias_->data() : nullptr, W_, g,
-                                    {gx, gweight != nullptr ? transposed.data() : nullptr, gbias});
-  if (gweight != nullptr) {
+  pass.Compute(PassCost::Numbers(4 * g.rows * E_), [&] {
+    std::fill_n(transposed.data(), W_ * E_, 0.0f);
+    kernels::CausalConv1dSiluBackward(
+        pass.context, pass.sequences, xz.view().Columns(0, E_), weight.data(),
+        conv_bias_ != nullptr ? conv_bias_->data() : nullptr, W_, g,
+        {gx, gweight != nullptr ? transposed.data() : nullptr, gbias});
+    if (gweight == nullptr) return;
     AddTransposed(E_, W_, gweight,
                   [&](int64_t k, int64_t e) { return transposed.view().row(k)[e]; });
-  }
+  });
   RETURN_IF_ERROR(pass.gradients->Added(conv_weight_));
   return pass.gradients->Added(conv_bias_);
 }
 
 absl::StatusOr<Tensor> TrainableMambaBlock::A(const TrainingPass& pass) const {
   ASSIGN_OR_RETURN(Tensor a, pass.New(N_, E_));
-  Transpose({a_log_->data(), E_, N_}, a.data(), [](float log) { return -std::exp(log); });
+  pass.Compute({}, [&] {
+    Transpose({a_log_->data(), E_, N_}, a.data(), [](float log) { return -std::exp(log); });
+  });
   return a;
 }
 
@@ -222,39 +255,69 @@ kernels::SelectiveScanOperands TrainableMambaBlock::Operands(const ScanInputs& i
           .y = {}};
 }
 
-absl::StatusOr<Tensor> TrainableMambaBlock::Scan(TrainingPass& pass, ScanInputs inputs) const {
+PassCost TrainableMambaBlock::ScanCost(const Tensor& x) const {
+  return {.scan_elements = static_cast<double>(x.elements() * N_)};
+}
+
+absl::StatusOr<Tensor> TrainableMambaBlock::Scan(const TrainingPass& pass,
+                                                 ScanInputs& inputs) const {
   ASSIGN_OR_RETURN(const Tensor a, A(pass));
-  ASSIGN_OR_RETURN(Tensor states, pass.New(kernels::ScanChunks(pass.sequences), N_ * E_));
+  ASSIGN_OR_RETURN(inputs.states, pass.New(kernels::ScanChunks(pass.sequences), N_ * E_));
   ASSIGN_OR_RETURN(Tensor y, pass.New(inputs.x.rows(), E_));
-  kernels::SelectiveScanOperands operands = Operands(inputs, a);
-  operands.y = *y;
-  kernels::SelectiveScanForTraining(pass.context, pass.sequences, operands, states.data());
-  for (Tensor* tensor : {&inputs.xz, &inputs.x, &inputs.dbc, &inputs.delta, &states}) {
-    pass.store->Save(TensorClass::kScan, std::move(*tensor));
-  }
+  pass.Compute(ScanCost(inputs.x), [&] {
+    kernels::SelectiveScanOperands operands = Operands(inputs, a);
+    operands.y = *y;
+    kernels::SelectiveScanForTraining(pass.context, pass.sequences, operands,
+                                      inputs.states.data());
+  });
   return y;
 }
 
-absl::Status TrainableMambaBlock::ScanBackward(TrainingPass& pass, MatrixView<const float> g,
-                                               kernels::SelectiveScanGradients gradients) const {
-  const Tensor states = pass.store->Take();
-  ScanInputs inputs;
-  for (Tensor* tensor : {&inputs.delta, &inputs.dbc, &inputs.x, &inputs.xz}) {
-    *tensor = pass.store->Take();
+absl::Status TrainableMambaBlock::SaveScan(const TrainingPass& pass,
+                                           const ScanInputs& inputs) const {
+  RETURN_IF_ERROR(pass.Save(TensorClass::kConvolution, inputs.xz));
+  RETURN_IF_ERROR(pass.Save(TensorClass::kScanParameters, inputs.dbc));
+  for (const Tensor* tensor : {&inputs.x, &inputs.delta, &inputs.states}) {
+    RETURN_IF_ERROR(pass.Save(TensorClass::kScan, *tensor));
   }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<TrainableMambaBlock::ScanInputs> TrainableMambaBlock::TakeScan(
+    const TrainingPass& pass) const {
+  ScanInputs inputs;
+  for (Tensor* tensor : {&inputs.states, &inputs.delta, &inputs.x, &inputs.dbc, &inputs.xz}) {
+    ASSIGN_OR_RETURN(*tensor, pass.Take());
+  }
+  if (!inputs.x.empty()) return inputs;
+  ASSIGN_OR_RETURN(inputs.x, Convolve(pass, inputs.xz));
+  ASSIGN_OR_RETURN(inputs.delta, pass.New(inputs.x.rows(), E_));
+  dt_proj_.Multiply(pass, inputs.dbc.view().Columns(0, R_), *inputs.delta);
+  RETURN_IF_ERROR(Scan(pass, inputs).status());
+  return inputs;
+}
+
+absl::Status TrainableMambaBlock::ScanBackward(TrainingPass& pass, const ScanInputs& inputs,
+                                               MatrixView<const float> g,
+                                               kernels::SelectiveScanGradients gradients) const {
   ASSIGN_OR_RETURN(const Tensor a, A(pass));
   ASSIGN_OR_RETURN(const Tensor ga, pass.New(N_, E_));
-  std::fill_n(ga.data(), N_ * E_, 0.0f);
   ASSIGN_OR_RETURN(float* const ga_log, pass.gradients->SumOf(a_log_));
   if (ga_log != nullptr) gradients.a = ga.data();
   ASSIGN_OR_RETURN(gradients.d, pass.gradients->SumOf(d_));
   ASSIGN_OR_RETURN(gradients.delta_bias, pass.gradients->SumOf(dt_bias_));
-  kernels::SelectiveScanBackward(pass.context, pass.sequences, Operands(inputs, a), states.data(),
-                                 g, gradients);
-  if (ga_log != nullptr) {  // A = -exp(A_log), so ∂A/∂A_log = A
-    AddTransposed(E_, N_, ga_log,
-                  [&](int64_t n, int64_t e) { return ga.view().row(n)[e] * a.view().row(n)[e]; });
-  }
+  PassCost cost = ScanCost(inputs.x);
+  cost += cost;  // forward within each chunk, and backward
+  pass.Compute(cost, [&] {
+    std::fill_n(ga.data(), N_ * E_, 0.0f);
+    kernels::SelectiveScanBackward(pass.context, pass.sequences, Operands(inputs, a),
+                                   inputs.states.data(), g, gradients);
+    if (ga_log == nullptr) return;
+    // A = -exp(A_log), so ∂A/∂A_log = A
+    AddTransposed(E_, N_, ga_log, [&](int64_t n, int64_t e) {
+      return ga.view().row(n)[e] * a.view().row(n)[e];
+    });
+  });
   RETURN_IF_ERROR(pass.gradients->Added(a_log_));
   RETURN_IF_ERROR(pass.gradients->Added(d_));
   return pass.gradients->Added(dt_bias_);

@@ -107,7 +107,7 @@ class TaskEvaluationTest : public TrainingFixture {
     for (int64_t i = 0; i < dataset.size(); ++i) batch.examples.push_back(*dataset.Read(i));
     Metrics metrics;
     OnExecutor([&](const kernels::Context& context) {
-      ActivationStore store(StorePolicy::kDiscard);
+      ActivationStore store(StorePolicy::Discard(), heap_.get());
       if (!reference.empty()) {
         const auto base = Load(reference, {.dropout = 0.0f});
         TrainingPass pass = NewPass(context, store);

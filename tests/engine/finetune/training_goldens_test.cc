@@ -117,7 +117,7 @@ class TrainingGoldenTest : public TrainingFixture,
     ASSERT_THAT(heap, IsOk());
     OnExecutor([&](const kernels::Context& context) {
       for (TrainingBatch& batch : batches) {
-        ActivationStore store(StorePolicy::kDiscard);
+        ActivationStore store(StorePolicy::Discard(), heap->get());
         TrainingPass pass{.context = context, .heap = heap->get(), .store = &store};
         const auto sums = ResponseLogProbabilities(pass, *reference, batch.examples);
         ASSERT_THAT(sums, IsOk());
@@ -182,7 +182,7 @@ TEST_P(TrainingGoldenTest, GradientsOfTheFirstStep) {
   ASSERT_THAT(heap, IsOk());
   Gradients gradients(heap->get(), nullptr);
   gradients.BeginStep(1);
-  ActivationStore store(StorePolicy::kKeep);
+  ActivationStore store({}, heap->get());
   Metrics metrics;
   const auto objective = MakeObjective(golden.task, {.label_smoothing = golden.smoothing});
   const TrainingBatch& batch = golden.batches[0];

@@ -103,28 +103,30 @@ TEST_F(TensorHeapTest, RefusesWhatTheLedgerOrTheAddressesDoNotHave) {
 }
 
 TEST_F(TensorHeapTest, TheStoreGivesBackInReverseOrder) {
-  ActivationStore store(StorePolicy::kKeep);
+  ActivationStore store({}, heap_.get());
   const Tensor first = New(1, 1), second = New(1, 1);
-  store.Save(TensorClass::kNormInput, first);
-  store.Save(TensorClass::kProductInput, second);
-  EXPECT_EQ(store.Take().data(), second.data());
-  EXPECT_EQ(store.Take().data(), first.data());
+  EXPECT_THAT(store.Save({}, TensorClass::kNormInput, first), IsOk());
+  EXPECT_THAT(store.Save({}, TensorClass::kProductInput, second), IsOk());
+  EXPECT_EQ(store.Take({})->data(), second.data());
+  EXPECT_EQ(store.Take({})->data(), first.data());
   EXPECT_TRUE(store.empty());
 }
 
 TEST_F(TensorHeapTest, AStoreThatRecomputesHoldsOnlyTheBlocksInputs) {
-  ActivationStore store(StorePolicy::kRecompute);
+  ActivationStore store({.formats = {}, .recompute = true}, heap_.get());
   const Tensor input = New(1, 1);
-  store.BeginBlock(input);
-  store.Save(TensorClass::kAttention, New(1, 1));
+  EXPECT_THAT(store.BeginBlock({}, input), IsOk());
+  EXPECT_THAT(store.Save({}, TensorClass::kAttention, New(1, 1)), IsOk());
   store.EndBlock();
-  store.Save(TensorClass::kNormInput, New(1, 1));  // of the last norm, outside of blocks
+  // Of the last norm, outside of blocks.
+  EXPECT_THAT(store.Save({}, TensorClass::kNormInput, New(1, 1)), IsOk());
   EXPECT_EQ(heap_->bytes(TensorClass::kAttention), 0);
-  store.Take();
-  EXPECT_EQ(store.InputToRecompute().data(), input.data());
-  store.Save(TensorClass::kAttention, New(1, 1));  // the recomputed block
+  EXPECT_THAT(store.Take({}), IsOk());
+  EXPECT_EQ(store.InputToRecompute({})->data(), input.data());
+  // The recomputed block.
+  EXPECT_THAT(store.Save({}, TensorClass::kAttention, New(1, 1)), IsOk());
   EXPECT_FALSE(store.empty());
-  store.Take();
+  EXPECT_THAT(store.Take({}), IsOk());
   EXPECT_TRUE(store.empty());
 }
 

@@ -1,0 +1,58 @@
+// Freezes the layers of a model that do not train in a step, as a scheduler chooses them.
+#ifndef WHIPSNAKE_ENGINE_FINETUNE_LAYER_FREEZING_H_
+#define WHIPSNAKE_ENGINE_FINETUNE_LAYER_FREEZING_H_
+
+#include <cstdint>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "engine/finetune/freezing/freezing_options.h"
+#include "engine/finetune/freezing/layer_scheduler.h"
+#include "engine/layers/training/store_policy.h"
+#include "engine/models/trainable_model.h"
+#include "kernels/optimizer/optimizer.h"
+
+namespace whipsnake::engine {
+
+// Not thread-safe.
+class LayerFreezing {
+ public:
+  // Schedules the layers of a model that have a parameter to train; parameters that do not train
+  // now stay frozen in every step. The dynamic bytes of a layer are those of its gradients, and of
+  // its input for `tokens` rows, as far as `policy` does not store it anyway. Returns the errors of
+  // MakeLayerScheduler. The model must outlive it.
+  static absl::StatusOr<LayerFreezing> Create(const FreezingOptions& options, uint64_t seed,
+                                              const StorePolicy& policy, int64_t tokens,
+                                              TrainableModel* model);
+
+  // Sets TrainableParameter::trains for a step.
+  void Choose(int64_t step);
+  // Where the step's update of a parameter is measured; null if it need not be.
+  kernels::UpdateMeasure* MeasureOf(const TrainableParameter& parameter);
+  // Gives the step's measures to the scheduler. `learning_rate` is the step's.
+  void Observe(int64_t step, double learning_rate);
+  // The same with random measures, for a plan.
+  void ObserveRandom(int64_t step, double learning_rate);
+
+  const std::vector<ScheduledLayer>& layers() const { return layers_; }
+  // Whether each layer trains in the step.
+  const std::vector<bool>& active() const { return active_; }
+  LayerScheduler& scheduler() { return *scheduler_; }
+
+ private:
+  LayerFreezing() = default;
+
+  std::vector<ScheduledLayer> layers_;
+  std::vector<std::vector<TrainableParameter*>> parameters_;  // of each layer, the weight first
+  std::unordered_map<const TrainableParameter*, int64_t> layer_of_weight_;
+  std::unique_ptr<LayerScheduler> scheduler_;
+  bool measures_ = false;  // whether the scheduler uses measures
+  std::vector<bool> active_;
+  std::vector<kernels::UpdateMeasure> measured_;  // by layer; of active ones in this step
+};
+
+}  // namespace whipsnake::engine
+
+#endif  // WHIPSNAKE_ENGINE_FINETUNE_LAYER_FREEZING_H_

@@ -1,0 +1,331 @@
+// Freezing in the trainer: what frozen layers leave out, what stays exact, and that plans are true.
+// The schedulers alone are tested in layer_scheduler_test.cc. Numbers of checks are those of the
+// acceptance checks for SlimFit: see docs/finetuning.md.
+#include <cstring>
+#include <map>
+
+#include "engine/finetune/trainer.h"
+#include "engine/finetune/training_plan.h"
+#include "tests/engine/finetune/training_fixture.h"
+
+namespace whipsnake::engine {
+namespace {
+
+constexpr const char* kGpt2 = "tests/goldens/training/crrelu";
+constexpr const char* kMamba = "tests/goldens/training/mamba";
+
+TrainingBatch RandomBatch(int64_t examples, int64_t length, uint32_t seed) {
+  std::mt19937 random(seed);
+  TrainingBatch batch;
+  for (int64_t i = 0; i < examples; ++i) {
+    std::vector<int32_t>& tokens = batch.examples.emplace_back().sequences.emplace_back();
+    for (int64_t t = 0; t < length; ++t) tokens.push_back(static_cast<int32_t>(random() % 90));
+  }
+  return batch;
+}
+
+std::vector<TrainingBatch> RandomBatches(int count, uint32_t seed) {
+  std::vector<TrainingBatch> batches;
+  for (int i = 0; i < count; ++i) batches.push_back(RandomBatch(4, 48, seed + i));
+  return batches;
+}
+
+std::vector<float> Values(const TrainableParameter& parameter) {
+  return {parameter.data(), parameter.data() + parameter.elements()};
+}
+
+// A model with a trainer, and what they need.
+struct Training {
+  Training(const std::string& directory, const TrainingOptions& options,
+           std::vector<TrainingBatch> given = RandomBatches(4, 1))
+      : batches(std::move(given)) {
+    const auto config = ReadModelConfig(directory);
+    EXPECT_THAT(config, IsOk());
+    const auto checkpoint = Checkpoint::Open(directory);
+    auto loaded = TrainableModel::Load(*config, **checkpoint,
+                                       {.arithmetic = options.arithmetic, .dropout = 0.1f}, ledger);
+    EXPECT_THAT(loaded, IsOk());
+    model = std::move(*loaded);
+    auto made = Trainer::Create(model.get(), &batches, options, {&executor, &ledger});
+    EXPECT_THAT(made, IsOk());
+    trainer = std::move(*made);
+  }
+
+  // All parameters' values, by name.
+  std::map<std::string, std::vector<float>> Parameters() const {
+    std::map<std::string, std::vector<float>> values;
+    for (const TrainableParameter& parameter : model->parameters().all()) {
+      values[parameter.name] = Values(parameter);
+    }
+    return values;
+  }
+  // All moments' bytes, by name.
+  std::map<std::string, std::vector<std::byte>> Moments() const {
+    std::map<std::string, std::vector<std::byte>> moments;
+    trainer->optimizer().Visit([&](const std::string& name, std::span<std::byte> bytes) {
+      moments[name].assign(bytes.begin(), bytes.end());
+    });
+    return moments;
+  }
+
+  Executor executor{2};
+  Ledger ledger;
+  GivenBatches batches;
+  std::unique_ptr<TrainableModel> model;
+  std::unique_ptr<Trainer> trainer;
+};
+
+TrainingOptions Options(SchedulerKind scheduler, double rate = 0.8) {
+  TrainingOptions options;
+  options.learning_rate = 1e-3;
+  options.schedule = Schedule::kConstant;
+  options.epochs = 5;
+  options.seed = 7;
+  options.freezing.scheduler = scheduler;
+  options.freezing.rate = rate;
+  return options;
+}
+
+TrainingOptions Published(double rate = 0.8) {
+  TrainingOptions options = Options(SchedulerKind::kSlimFit, rate);
+  options.freezing = *Resolve({.scheduler = SchedulerKind::kSlimFit,
+                               .recipe = FreezingRecipe::kPublished,
+                               .rate = rate});
+  options.compression = Compression::kPublished;
+  return options;
+}
+
+constexpr SchedulerKind kSchedulers[] = {
+    SchedulerKind::kFull, SchedulerKind::kStaticTop, SchedulerKind::kRandom,
+    SchedulerKind::kRoundRobin, SchedulerKind::kSlimFit, SchedulerKind::kLisa,
+    SchedulerKind::kBAdam, SchedulerKind::kMisa};
+
+class SlimFitTest : public ::testing::TestWithParam<const char*> {};
+
+// Check 2: the loss of a step is that of the same weights and masks whatever is frozen and however
+// activations are held.
+TEST_P(SlimFitTest, ForwardValuesAreExact) {
+  Training full(GetParam(), Options(SchedulerKind::kFull));
+  ASSERT_THAT(full.trainer->Step(), IsOk());
+  const double loss = full.trainer->log().steps[0].loss;
+  for (const Compression compression :
+       {Compression::kNone, Compression::kDefault, Compression::kPublished}) {
+    for (const bool recompute : {false, true}) {
+      for (const double rate : {0.0, 0.5, 0.95}) {
+        TrainingOptions options = Options(SchedulerKind::kRandom, rate);
+        options.compression = compression;
+        options.gradient_checkpointing = recompute;
+        Training run(GetParam(), options);
+        ASSERT_THAT(run.trainer->Step(), IsOk());
+        EXPECT_EQ(run.trainer->log().steps[0].loss, loss) << Name(compression) << rate;
+      }
+    }
+  }
+}
+
+// Check 3: with exact activations, an active layer's gradient does not depend on what else is
+// frozen. SGD without momentum shows the gradient as the change of the weight.
+TEST_P(SlimFitTest, GradientsDoNotDependOnWhatElseIsFrozen) {
+  TrainingOptions options = Options(SchedulerKind::kFull);
+  options.optimizer.kind = OptimizerKind::kSgd;
+  options.optimizer.momentum = 0;
+  options.max_gradient_norm = 0;
+  Training full(GetParam(), options);
+  ASSERT_THAT(full.trainer->Step(), IsOk());
+  const auto expected = full.Parameters();
+  int active_layers = 0;
+  for (uint64_t seed = 0; seed < 8; ++seed) {
+    options.freezing = Options(SchedulerKind::kRandom, 0.9).freezing;
+    for (const bool recompute : {false, true}) {
+      options.gradient_checkpointing = recompute;
+      options.seed = seed;
+      Training frozen(GetParam(), options);
+      const auto before = frozen.Parameters();
+      // The masks of dropout depend on the seed: compare with a full run of this seed.
+      TrainingOptions reference = options;
+      reference.freezing = Options(SchedulerKind::kFull).freezing;
+      Training full_run(GetParam(), reference);
+      ASSERT_THAT(full_run.trainer->Step(), IsOk());
+      ASSERT_THAT(frozen.trainer->Step(), IsOk());
+      for (const TrainableParameter& parameter : frozen.model->parameters().all()) {
+        const auto& wanted = parameter.trains
+                                 ? full_run.model->parameters().Find(parameter.name)->data()
+                                 : before.at(parameter.name).data();
+        EXPECT_EQ(std::memcmp(parameter.data(), wanted, 4 * parameter.elements()), 0)
+            << parameter.name;
+        active_layers += parameter.trains ? 1 : 0;
+      }
+    }
+  }
+  EXPECT_GT(active_layers, 0);
+}
+
+// Check 4, under the published recipe: a frozen weight and its moments keep every bit, and biases
+// change in every step.
+TEST_P(SlimFitTest, FrozenWeightsKeepEveryBitAndBiasesTrain) {
+  Training run(GetParam(), Published());
+  for (int step = 0; step < 12; ++step) {
+    const auto values = run.Parameters();
+    const auto moments = run.Moments();
+    ASSERT_THAT(run.trainer->Step(), IsOk());
+    const auto values_now = run.Parameters();
+    const auto moments_now = run.Moments();
+    for (const TrainableLayer& layer : run.model->parameters().layers()) {
+      for (const TrainableParameter* parameter : layer.parameters) {
+        const bool is_weight = parameter == layer.parameters.front();
+        EXPECT_EQ(values_now.at(parameter->name) != values.at(parameter->name),
+                  parameter->trains)
+            << parameter->name << " in step " << step;
+        if (!is_weight) {
+          EXPECT_TRUE(parameter->trains) << parameter->name;
+        }
+        for (const char* suffix : {".m", ".v"}) {
+          const std::string name = parameter->name + suffix;
+          if (parameter->trains || !moments.contains(name)) continue;
+          EXPECT_EQ(moments_now.at(name), moments.at(name)) << name;
+        }
+      }
+    }
+  }
+}
+
+// Check 5, under the published recipe, with the scores made again from the weights.
+TEST_P(SlimFitTest, ScoresAreTheMeanRelativeChange) {
+  Training run(GetParam(), Published(0.7));
+  std::map<std::string, double> distances;
+  for (int step = 0; step < 10; ++step) {
+    const auto before = run.Parameters();
+    ASSERT_THAT(run.trainer->Step(), IsOk());
+    const auto after = run.Parameters();
+    for (const TrainableLayer& layer : run.model->parameters().layers()) {
+      const TrainableParameter& weight = *layer.parameters.front();
+      if (!weight.trains) continue;
+      double sum = 0;
+      for (int64_t i = 0; i < weight.elements(); ++i) {
+        const double old = before.at(weight.name)[i];
+        sum += std::abs((old - after.at(weight.name)[i]) / old);
+      }
+      distances[layer.name] = sum / static_cast<double>(weight.elements());
+    }
+    const nlohmann::json state = run.trainer->scheduler().State();
+    for (size_t i = 0; i < run.trainer->freezing().layers().size(); ++i) {
+      const std::string& name = run.trainer->freezing().layers()[i].name;
+      const nlohmann::json& score = state["scores"][i];
+      if (!distances.contains(name)) {
+        EXPECT_FALSE(score.is_number()) << name;
+      } else if (score.is_number()) {  // values of 0 make it infinite
+        EXPECT_NEAR(score.get<double>(), distances[name], 1e-5 * distances[name]) << name;
+      }
+    }
+  }
+}
+
+// Check 9: frozen products save no input and compute no gradient of their weight, and the backward
+// pass ends at the lowest layer that trains.
+TEST_P(SlimFitTest, FrozenLayersSaveAndComputeNothing) {
+  for (uint64_t seed = 0; seed < 10; ++seed) {
+    TrainingOptions options = Options(SchedulerKind::kRandom, 0.9);
+    options.seed = seed;
+    Training run(GetParam(), options);
+    ASSERT_THAT(run.trainer->Step(), IsOk());
+    int64_t products = 0, input_bytes = 0;
+    for (const TrainableLayer& layer : run.model->parameters().layers()) {
+      const bool is_product = layer.input == TensorClass::kProductInput ||
+                              layer.input == TensorClass::kInnerProductInput;
+      if (!is_product || !layer.trains()) continue;
+      ++products;
+      input_bytes += layer.input_width;
+    }
+    // A tied table that trains has the head's product too, once for each block of logits.
+    const bool table_trains = run.model->parameters().all().front().trains;
+    EXPECT_EQ(run.trainer->step_cost().weight_gradients, products + (table_trains ? 1 : 0));
+    const auto& classes = run.trainer->log().steps.back().class_bytes;
+    if (input_bytes == 0) {
+      EXPECT_EQ(classes[static_cast<int>(TensorClass::kProductInput)] +
+                    classes[static_cast<int>(TensorClass::kInnerProductInput)],
+                0);
+    }
+  }
+}
+
+TEST_P(SlimFitTest, TheBackwardPassEndsAtTheLowestLayerThatTrains) {
+  TrainingOptions options = Options(SchedulerKind::kFull);
+  Training full(GetParam(), options);
+  ASSERT_THAT(full.trainer->Step(), IsOk());
+  options.freezing = Options(SchedulerKind::kStaticTop, 0.999).freezing;
+  Training top(GetParam(), options);
+  ASSERT_THAT(top.trainer->Step(), IsOk());
+  const auto saved = [](const Training& run) {
+    int64_t bytes = 0;
+    for (int i = 0; i < kTensorClassCount; ++i) {
+      const auto tensor_class = static_cast<TensorClass>(i);
+      if (tensor_class == TensorClass::kTransient || tensor_class == TensorClass::kGradient) {
+        continue;
+      }
+      bytes += run.trainer->log().steps.back().class_bytes[i];
+    }
+    return bytes;
+  };
+  EXPECT_LT(4 * saved(top), saved(full));
+  EXPECT_LT(top.trainer->step_cost().product_flops,
+            0.5 * full.trainer->step_cost().product_flops);
+}
+
+// Everything that a run allocates is planned. Schedulers that look at measures choose other sets in
+// the plan than in the run, all others the same.
+TEST_P(SlimFitTest, PlansAreTrue) {
+  const auto config = ReadModelConfig(GetParam());
+  for (const SchedulerKind scheduler : kSchedulers) {
+    for (const MomentKind moments : {MomentKind::kKeep, MomentKind::k8Bit, MomentKind::kDrop}) {
+      for (const bool recompute : {false, true}) {
+        for (const double rate : {0.5, 0.9}) {
+          TrainingOptions options = Options(scheduler, rate);
+          options.optimizer.moments = moments;
+          options.gradient_checkpointing = recompute;
+          options.compression = rate == 0.9 ? Compression::kDefault : Compression::kNone;
+          options.update_in_backward = rate == 0.9;
+          if (options.update_in_backward) options.max_gradient_norm = 0;
+          options.max_steps = 16;
+          Training run(GetParam(), options);
+          while (!run.trainer->done()) ASSERT_THAT(run.trainer->Step(), IsOk());
+          const auto plan = PlanTraining({.config = &*config,
+                                          .options = options,
+                                          .fresh = {},
+                                          .training = run.batches.Largest(),
+                                          .evaluation = {},
+                                          .batches_per_epoch = run.batches.batches()});
+          ASSERT_THAT(plan, IsOk());
+          const std::string what =
+              std::string(Name(scheduler)) + " " + std::string(Name(moments));
+          const auto peak = static_cast<double>(run.ledger.peak());
+          const bool measures =
+              scheduler == SchedulerKind::kSlimFit || scheduler == SchedulerKind::kMisa;
+          if (measures) {
+            EXPECT_NEAR(static_cast<double>(plan->peak_bytes) / peak, 1, 0.02) << what;
+          } else {
+            EXPECT_EQ(plan->peak_bytes, run.ledger.peak()) << what;
+            EXPECT_EQ(plan->memory.classes, run.trainer->memory().classes) << what;
+          }
+        }
+      }
+    }
+  }
+}
+
+// Check 12: a rate of 0 leaves the scores as they are.
+TEST_P(SlimFitTest, AStepAtRateZeroMeasuresNothing) {
+  TrainingOptions options = Options(SchedulerKind::kSlimFit);
+  options.schedule = Schedule::kLinear;
+  options.warmup = 0.2;  // of 20 steps: the first has rate 0
+  Training run(GetParam(), options);
+  const nlohmann::json before = run.trainer->scheduler().State();
+  ASSERT_THAT(run.trainer->Step(), IsOk());
+  if (run.trainer->log().steps[0].learning_rate == 0) {
+    EXPECT_EQ(run.trainer->scheduler().State(), before);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, SlimFitTest, ::testing::Values(kGpt2, kMamba));
+
+}  // namespace
+}  // namespace whipsnake::engine
