@@ -2,8 +2,8 @@
 // next. A random order is drawn anew for each pass over the blocks.
 //
 // K is `switch_every`. Embeddings, the last norm and the head never train, as by default in the
-// authors' program, which also keeps a new head active at all times. There is no budget: the block
-// is the unit. It has no state, as the block is a function of the seed and the step.
+// authors' program, but a new head trains in every step, as they advise. There is no budget: the
+// block is the unit. It has no state, as the block is a function of the seed and the step.
 #include "engine/finetune/freezing/blocks.h"
 #include "engine/finetune/freezing/layer_budget.h"
 #include "engine/finetune/freezing/random_order.h"
