@@ -12,6 +12,7 @@
 #include "engine/base/json.h"
 #include "engine/base/json_reader.h"
 #include "engine/base/status.h"
+#include "engine/finetune/freezing/freezing_option_table.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -88,6 +89,16 @@ class SpecReader {
     if (parsed.ok()) value = *parsed;
   }
 
+  void Read(const char* key, std::optional<FreezingUnit>& value) {
+    ReadNamed(key, ParseFreezingUnit, value);
+  }
+  void Read(const char* key, std::optional<LayerScore>& value) {
+    ReadNamed(key, ParseLayerScore, value);
+  }
+  void Read(const char* key, std::optional<BlockOrder>& value) {
+    ReadNamed(key, ParseBlockOrder, value);
+  }
+
   // Reads a list of objects with parse().
   template <typename Value>
   void Read(const char* key, absl::StatusOr<Value> (*parse)(const json&),
@@ -115,6 +126,13 @@ class SpecReader {
   }
 
  private:
+  template <typename Value>
+  void ReadNamed(const char* key, absl::StatusOr<Value> (*parse)(std::string_view),
+                 std::optional<Value>& value) {
+    names_.insert(key);
+    if (reader_.Has(key)) Read(key, parse, value.emplace());
+  }
+
   const json& object_;
   JsonObjectReader reader_;
   std::set<std::string> names_;
@@ -156,6 +174,23 @@ void ReadOptimizer(SpecReader& in, OptimizerOptions& optimizer) {
   in.Read("moments", ParseMomentKind, optimizer.moments);
   in.Read("crrelu_epsilon_factor", optimizer.crrelu_epsilon_factor);
   in.Read("groups", ParseGroup, optimizer.groups);
+}
+
+// What is not given has the values of the recipe.
+absl::Status ReadFreezing(SpecReader& in, TrainingOptions& training) {
+  FreezingSettings settings;
+  in.Read("scheduler", ParseSchedulerKind, settings.scheduler);
+  in.Read("recipe", ParseFreezingRecipe, settings.recipe);
+  ForEachFreezingOption([&](const char* key, SchedulerSet, auto setting, auto) {
+    in.Read(key, settings.*setting);
+  });
+  if (settings.scheduler == SchedulerKind::kSlimFit) {
+    training.compression = settings.recipe == FreezingRecipe::kPublished ? Compression::kPublished
+                                                                         : Compression::kDefault;
+  }
+  in.Read("compression", ParseCompression, training.compression);
+  ASSIGN_OR_RETURN(training.freezing, Resolve(settings));
+  return absl::OkStatus();
 }
 
 void ReadTraining(SpecReader& in, TrainingOptions& training) {
@@ -220,7 +255,9 @@ absl::StatusOr<FineTuningSpec> ParseFineTuningSpec(const json& object) {
   SpecReader in(object);
   ReadFiles(in, spec);
   ReadTraining(in, spec.training);
+  const absl::Status freezing = ReadFreezing(in, spec.training);
   RETURN_IF_ERROR(in.Finish());
+  RETURN_IF_ERROR(freezing);
   for (const auto& [key, value] : {std::pair<const char*, const std::string&>("model", spec.model),
                                    {"train", spec.training_file}}) {
     if (value.empty()) return InvalidField(key, "nothing", "a path");
