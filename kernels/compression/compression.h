@@ -4,7 +4,8 @@
 //   groups        q = round(x / s),  s = max|x| / 127,  x̂ = q · s       a scale for each 64
 //   elements bf16          x̂ = x rounded to bf16
 //
-// round() rounds half to even. Source of fixed point: SlimFit (Ardakani et al., arXiv 2305.18513).
+// round() rounds half to even. Source of fixed point and pruning: SlimFit (Ardakani et al., arXiv
+// 2305.18513).
 //
 // Notation: T rows, D columns. x is fp32 [T,D]; its rows may have gaps, but stored tensors have
 // none. Stored bytes are the same on every ISA and for any number of threads, bit for bit. T = 0
@@ -73,6 +74,20 @@ void DecodeGroups(const Context& context, const uint8_t* bytes, MatrixView<float
 void EncodeBF16(const Context& context, MatrixView<const float> x, uint16_t* codes);
 void DecodeBF16(const Context& context, const uint16_t* codes, MatrixView<float> x);
 
+// The number of elements that pruning to a fraction in [0,1] keeps: k.
+constexpr int64_t KeptElements(double fraction, int64_t rows, int64_t columns) {
+  return static_cast<int64_t>(fraction * static_cast<double>(rows * columns));
+}
+
+// Writes the k elements of largest magnitude, 0 <= k <= T · D < 2^31, in the order of their
+// indices: indices[k], t · D + i each, and values[k]. Of equal magnitudes those with lower indices
+// come first. NaN is larger than every number, so a fault stays visible if k > 0.
+void Prune(const Context& context, MatrixView<const float> x, int64_t k, int32_t* indices,
+           float* values);
+// Writes the kept elements, and zeros elsewhere.
+void Unprune(const Context& context, const int32_t* indices, const float* values, int64_t k,
+             MatrixView<float> x);
+
 namespace reference {
 int64_t Encode(const FixedPoint& format, MatrixView<const float> x, uint8_t* codes);
 void Decode(const FixedPoint& format, const uint8_t* codes, MatrixView<float> x);
@@ -80,6 +95,8 @@ void EncodeGroups(MatrixView<const float> x, uint8_t* bytes);
 void DecodeGroups(const uint8_t* bytes, MatrixView<float> x);
 void EncodeBF16(MatrixView<const float> x, uint16_t* codes);
 void DecodeBF16(const uint16_t* codes, MatrixView<float> x);
+void Prune(MatrixView<const float> x, int64_t k, int32_t* indices, float* values);
+void Unprune(const int32_t* indices, const float* values, int64_t k, MatrixView<float> x);
 }  // namespace reference
 
 }  // namespace whipsnake::kernels

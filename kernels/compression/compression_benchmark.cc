@@ -97,5 +97,28 @@ void BM_DecodeBF16(benchmark::State& state) {
 }
 BENCHMARK(BM_DecodeBF16)->UseRealTime();
 
+void BM_Prune(benchmark::State& state) {
+  Tensor tensor;
+  const int64_t k = KeptElements(0.1, kRows, kColumns);
+  std::vector<int32_t> indices(k);
+  for (auto _ : state) {
+    Prune(BenchmarkContext(), tensor.view(), k, indices.data(), tensor.room<float>());
+  }
+  CountBytes(state, 2 * k * int64_t{sizeof(float)});
+}
+BENCHMARK(BM_Prune)->UseRealTime();
+
+void BM_Unprune(benchmark::State& state) {
+  Tensor tensor;
+  const int64_t k = KeptElements(0.1, kRows, kColumns);
+  std::vector<int32_t> indices(k);
+  Prune(BenchmarkContext(), tensor.view(), k, indices.data(), tensor.room<float>());
+  for (auto _ : state) {
+    Unprune(BenchmarkContext(), indices.data(), tensor.room<float>(), k, tensor.view());
+  }
+  CountBytes(state, 2 * k * int64_t{sizeof(float)});
+}
+BENCHMARK(BM_Unprune)->UseRealTime();
+
 }  // namespace
 }  // namespace whipsnake::kernels

@@ -1,6 +1,9 @@
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
+#include <numeric>
+#include <vector>
 
 #include "kernels/compression/compression.h"
 #include "kernels/dtype.h"
@@ -96,6 +99,29 @@ void DecodeBF16(const uint16_t* codes, MatrixView<float> x) {
   for (int64_t t = 0; t < x.rows; ++t) {
     for (int64_t i = 0; i < x.cols; ++i) x.row(t)[i] = FromBF16(codes[t * x.cols + i]);
   }
+}
+
+void Prune(MatrixView<const float> x, int64_t k, int32_t* indices, float* values) {
+  const auto element = [&](int32_t index) { return x.row(index / x.cols)[index % x.cols]; };
+  const auto magnitude = [&](int32_t index) {
+    return std::bit_cast<int32_t>(std::abs(element(index)));
+  };
+  std::vector<int32_t> order(x.rows * x.cols);
+  std::iota(order.begin(), order.end(), 0);
+  // As integers, the magnitudes of NaN are above those of numbers.
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int32_t a, int32_t b) { return magnitude(a) > magnitude(b); });
+  order.resize(k);
+  std::sort(order.begin(), order.end());
+  for (int64_t j = 0; j < k; ++j) {
+    indices[j] = order[j];
+    values[j] = element(order[j]);
+  }
+}
+
+void Unprune(const int32_t* indices, const float* values, int64_t k, MatrixView<float> x) {
+  for (int64_t t = 0; t < x.rows; ++t) std::fill_n(x.row(t), x.cols, 0.0f);
+  for (int64_t j = 0; j < k; ++j) x.row(indices[j] / x.cols)[indices[j] % x.cols] = values[j];
 }
 
 }  // namespace whipsnake::kernels::reference

@@ -348,5 +348,128 @@ TEST(BF16Test, EqualsTheReference) {
   }
 }
 
+struct Kept {
+  std::vector<int32_t> indices;
+  std::vector<float> values;
+
+  // With a guard after the end.
+  explicit Kept(int64_t k) : indices(k + 1, -7), values(k + 1, -7) {}
+  int64_t count() const { return std::ssize(indices) - 1; }
+  void Prune(const Context& context, const TestMatrix& x) {
+    kernels::Prune(context, x.view(), count(), indices.data(), values.data());
+  }
+  void PruneByReference(const TestMatrix& x) {
+    reference::Prune(x.view(), count(), indices.data(), values.data());
+  }
+  bool Identical(const Kept& other) const {
+    return indices == other.indices && kernels::Identical(values, other.values);
+  }
+};
+
+// Checks pruning to k elements and back.
+void ExpectPruned(const TestMatrix& x, int64_t k) {
+  const int64_t rows = x.view().rows, cols = x.view().cols;
+  SCOPED_TRACE(testing::Message() << "T=" << rows << " D=" << cols << " k=" << k);
+  Kept want(k);
+  want.PruneByReference(x);
+  TestMatrix restored_want(rows, cols);
+  reference::Unprune(want.indices.data(), want.values.data(), k, restored_want.view());
+  for (const int threads : {1, 2, 3}) {
+    const CpuContext cpu(threads);
+    Kept kept(k);
+    kept.Prune(cpu.context(), x);
+    EXPECT_TRUE(kept.Identical(want)) << threads;
+    TestMatrix restored(rows, cols);
+    Unprune(cpu.context(), kept.indices.data(), kept.values.data(), k, restored.view());
+    EXPECT_TRUE(restored.Identical(restored_want)) << threads;
+  }
+}
+
+// The numbers of elements to keep of n.
+std::vector<int64_t> Counts(int64_t n) {
+  return {0,     std::min<int64_t>(1, n),     KeptElements(0.1, 1, n),
+          n / 2, std::max<int64_t>(n - 1, 0), n};
+}
+
+TEST(PruningTest, EqualsTheReference) {
+  Random random(9);
+  for (const int64_t cols : kWidths) {
+    for (const int64_t rows : {1, 2, 67}) {
+      const TestMatrix numbers(rows, cols, random, -3, 3);
+      const TestMatrix specials = WithSpecials(rows, cols, random);
+      for (const int64_t k : Counts(rows * cols)) {
+        ExpectPruned(numbers, k);
+        ExpectPruned(specials, k);
+      }
+    }
+  }
+}
+
+// Magnitudes that differ in the last bits only, and the same magnitude everywhere.
+TEST(PruningTest, TiesKeepTheLowerIndices) {
+  Random random(10);
+  for (const int64_t cols : kWidths) {
+    TestMatrix close(67, cols), equal(67, cols), zeros(67, cols);
+    for (int64_t t = 0; t < 67; ++t) {
+      for (int64_t i = 0; i < cols; ++i) {
+        const float sign = random.Integer(0, 1) == 0 ? 1.0f : -1.0f;
+        close.view().row(t)[i] = sign * (1 + static_cast<float>(random.Integer(0, 5)) * 0x1p-23f);
+        equal.view().row(t)[i] = sign * 1.5f;
+        zeros.view().row(t)[i] = sign * 0.0f;
+      }
+    }
+    for (const int64_t k : Counts(67 * cols)) {
+      for (const TestMatrix* x : {&close, &equal, &zeros}) ExpectPruned(*x, k);
+      Kept kept(k);
+      kept.Prune(TestContext(), equal);
+      for (int64_t j = 0; j < k; ++j) ASSERT_EQ(kept.indices[j], j);
+    }
+  }
+}
+
+TEST(PruningTest, KeepsATenthOfTheWholeTensor) {
+  Random random(11);
+  EXPECT_EQ(KeptElements(0.1, 67, 1000), 6700);
+  EXPECT_EQ(KeptElements(0.1, 1, 999), 99);
+  EXPECT_EQ(KeptElements(1, 67, 1000), 67000);
+  // The rows differ in magnitude, and the largest elements are all in the last one.
+  TestMatrix x(10, 1000, random, -1, 1);
+  for (int64_t i = 0; i < 1000; ++i) x.view().row(9)[i] += 5;
+  Kept kept(KeptElements(0.1, 10, 1000));
+  kept.Prune(TestContext(), x);
+  for (int64_t i = 0; i < 1000; ++i) {
+    EXPECT_EQ(kept.indices[i], 9000 + i);
+    EXPECT_EQ(kept.values[i], x.at(9, i));
+  }
+}
+
+TEST(PruningTest, KeepingAllRestoresAll) {
+  Random random(12);
+  const TestMatrix x = WithSpecials(67, 1000, random);
+  Kept kept(67 * 1000);
+  kept.Prune(TestContext(), x);
+  TestMatrix restored(67, 1000);
+  Unprune(TestContext(), kept.indices.data(), kept.values.data(), kept.count(), restored.view());
+  EXPECT_TRUE(restored.Identical(x));
+}
+
+TEST(PruningTest, ANaNIsKeptFirst) {
+  Random random(13);
+  for (const float nan : {kNaN, -kNaN}) {
+    TestMatrix x(3, 100, random, -3, 3);
+    x.view().row(1)[17] = nan;
+    x.view().row(2)[99] = kInfinity;
+    Kept kept(1);
+    kept.Prune(TestContext(), x);
+    EXPECT_EQ(kept.indices[0], 117);
+    EXPECT_TRUE(std::isnan(kept.values[0]));
+  }
+}
+
+TEST(PruningTest, AcceptsNoRowsAndNoColumns) {
+  ExpectPruned(TestMatrix(0, 5), 0);
+  ExpectPruned(TestMatrix(5, 0), 0);
+}
+
 }  // namespace
 }  // namespace whipsnake::kernels

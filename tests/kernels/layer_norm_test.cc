@@ -2,9 +2,11 @@
 
 #include <cmath>
 #include <limits>
+#include <string>
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "kernels/compression/compression.h"
 #include "kernels/cpu/cpu_context.h"
 #include "kernels/row_quantization/row_quantization.h"
 #include "tests/kernels/central_difference.h"
@@ -316,6 +318,50 @@ TEST(NormalizedLayerNormBackwardTest, EqualsTheBackwardPassIfNothingIsLost) {
       ASSERT_NEAR(p.ggamma[i], want.ggamma[i], 2e-5);
     }
   }
+}
+
+// Prunes x̂ to the fraction of its elements with the largest magnitudes.
+void Prune(double fraction, TestMatrix& normal) {
+  const MatrixView<float> view = normal.view();
+  const int64_t k = KeptElements(fraction, view.rows, view.cols);
+  std::vector<int32_t> indices(k);
+  std::vector<float> values(k);
+  kernels::Prune(TestContext(), view, k, indices.data(), values.data());
+  Unprune(TestContext(), indices.data(), values.data(), k, view);
+}
+
+double Cosine(const TestMatrix& a, const TestMatrix& b) {
+  double ab = 0, aa = 0, bb = 0;
+  for (int64_t t = 0; t < a.view().rows; ++t) {
+    for (int64_t i = 0; i < a.view().cols; ++i) {
+      ab += double{a.at(t, i)} * b.at(t, i);
+      aa += double{a.at(t, i)} * a.at(t, i);
+      bb += double{b.at(t, i)} * b.at(t, i);
+    }
+  }
+  return ab / std::sqrt(aa * bb);
+}
+
+TEST(NormalizedLayerNormBackwardTest, PruningToAllIsExactAndToATenthNearlySo) {
+  Random random(18);
+  BackwardProblem exact(70, 768, random);
+  exact.gx = TestMatrix(70, 768, random, 0, 0);
+  BackwardProblem all = exact, tenth = exact, want = exact;
+  Normalized stored(70, 768);
+  stored.Run(TestContext(), exact.x);
+  stored.Backward(TestContext(), exact);
+  Prune(1, stored.normal);
+  stored.Backward(TestContext(), all);
+  EXPECT_TRUE(all.gx.Identical(exact.gx));
+  EXPECT_TRUE(Identical(all.ggamma, exact.ggamma));
+  EXPECT_TRUE(Identical(all.gbeta, exact.gbeta));
+  Prune(0.1, stored.normal);
+  stored.Backward(TestContext(), tenth);
+  want.Run(TestContext());
+  const double cosine = Cosine(tenth.gx, want.gx);
+  RecordProperty("cosine_of_a_tenth", std::to_string(cosine));
+  EXPECT_GT(cosine, 0.99);
+  EXPECT_TRUE(Identical(tenth.gbeta, want.gbeta));
 }
 
 // Any numbers may stand for x̂ and rstd, as they do after compression.
