@@ -1,21 +1,26 @@
 // Times training steps of a model with random weights, and measures their memory.
 //
-//   training_benchmark CONFIG [batch=16] [length=256] [steps=2] [warmup=1] [threads=2] [bf16]
-//                      [checkpointing] [update_in_backward] [moments=keep|8bit|drop] [isa=...]
+//   training_benchmark CONFIG [length=256] [steps=2] [warmup=1] [threads=2] [plan]
+//                      [SETTING[=VALUE] ...]
 //
+// SETTING is a key of ParseFineTuningSpec(): batch=16, precision=bf16, checkpointing, moments=drop,
+// scheduler=slimfit. `plan` prints what was planned before the first step.
 // A step is forward, backward and AdamW on random tokens with labels = inputs, without dropout, as
 // in tests/oracles/bench_training.py. Prints one line of JSON for each measured step.
-#include <chrono>
+#include <algorithm>
 #include <fstream>
 #include <iostream>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <random>
-#include <sstream>
 #include <string>
 
+#include "engine/base/executor.h"
 #include "engine/base/files.h"
+#include "engine/base/status.h"
+#include "engine/finetune/fine_tuning_spec.h"
 #include "engine/finetune/trainer.h"
+#include "engine/finetune/training_plan.h"
 #include "engine/models/config.h"
 #include "engine/models/trainable_model.h"
 
@@ -50,57 +55,75 @@ int64_t ProcessBytes(const std::string& key) {
   return 0;
 }
 
-int Fail(const absl::Status& status) {
-  std::cerr << status << "\n";
-  return 1;
+// The settings of a job, from flags whose names are the keys of ParseFineTuningSpec().
+absl::StatusOr<TrainingOptions> OptionsOf(const std::map<std::string, std::string>& settings) {
+  nlohmann::json json = {{"model", "-"},   {"train", "-"}, {"schedule", "constant"},
+                         {"epochs", 1e6},  {"batch", 16},  {"max_gradient_norm", 0},
+                         {"dropout", 0.0}, {"seed", 1}};
+  for (const auto& [name, text] : settings) {
+    const nlohmann::json value = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+    json[name] = value.is_discarded() ? nlohmann::json(text) : value;
+  }
+  ASSIGN_OR_RETURN(const FineTuningSpec spec, ParseFineTuningSpec(json));
+  return spec.training;
 }
 
-int Run(const std::string& config_file, std::map<std::string, std::string> flags) {
-  const auto number = [&](const std::string& name, int64_t value) {
-    return flags.contains(name) ? std::stoll(flags[name]) : value;
-  };
-  Executor executor(static_cast<int>(number("threads", 2)));
-  Ledger ledger;
-  const auto text = ReadTextFile(config_file);
-  if (!text.ok()) return Fail(text.status());
-  const auto config = ParseModelConfig(*text);
-  if (!config.ok()) return Fail(config.status());
-  const int64_t idle_bytes = ProcessBytes("VmRSS");
+void PrintStep(const Trainer& trainer, const Ledger& ledger, int64_t idle_bytes) {
+  const TrainingMemory memory = trainer.memory();
+  const StepRecord& record = trainer.log().steps.back();
+  std::cout << nlohmann::ordered_json{{"step_seconds", record.seconds},
+                                      {"loss", record.loss},
+                                      {"active_layers", std::ranges::count(record.active, true)},
+                                      {"product_flops", trainer.step_cost().product_flops},
+                                      {"rss_growth_bytes", ProcessBytes("VmHWM") - idle_bytes},
+                                      {"ledger_peak_bytes", ledger.peak()},
+                                      {"step_heap_bytes", record.heap_bytes},
+                                      {"heap_bytes", memory.activations},
+                                      {"gradient_bytes", memory.gradients},
+                                      {"parameter_bytes", memory.parameters},
+                                      {"moment_bytes", memory.moments}}
+            << std::endl;
+}
 
-  TrainingOptions options;
-  options.schedule = Schedule::kConstant;
-  options.epochs = 1e6;
-  options.batch_size = number("batch", 16);
-  options.arithmetic = flags.contains("bf16") ? kernels::DType::kBF16 : kernels::DType::kF32;
-  options.gradient_checkpointing = flags.contains("checkpointing");
-  options.update_in_backward = flags.contains("update_in_backward");
-  options.max_gradient_norm = 0;
-  const auto moments = ParseMomentKind(flags.contains("moments") ? flags["moments"] : "keep");
-  if (!moments.ok()) return Fail(moments.status());
-  options.optimizer.moments = *moments;
-  auto model =
-      TrainableModel::Fresh(*config, {.arithmetic = options.arithmetic, .dropout = 0.0f}, ledger);
-  if (!model.ok()) return Fail(model.status());
-  RandomBatches batches(options.batch_size, number("length", 256),
-                        (*model)->parameters().all().front().shape[0]);
-  auto trainer = Trainer::Create(model->get(), &batches, options, {&executor, &ledger});
-  if (!trainer.ok()) return Fail(trainer.status());
-  const int64_t warmup = number("warmup", 1);
-  for (int64_t step = 0; step < warmup + number("steps", 2); ++step) {
-    if (absl::Status status = (*trainer)->Step(); !status.ok()) return Fail(status);
-    if (step < warmup) continue;
-    const TrainingMemory memory = (*trainer)->memory();
-    std::cout << nlohmann::ordered_json{{"step_seconds", (*trainer)->log().steps.back().seconds},
-                                        {"loss", (*trainer)->log().steps.back().loss},
-                                        {"rss_growth_bytes", ProcessBytes("VmHWM") - idle_bytes},
-                                        {"ledger_peak_bytes", ledger.peak()},
-                                        {"heap_bytes", memory.activations},
-                                        {"gradient_bytes", memory.gradients},
-                                        {"parameter_bytes", memory.parameters},
-                                        {"moment_bytes", memory.moments}}
+// What is measured, beside the job's settings.
+struct Measurement {
+  int64_t length = 256, steps = 2, warmup = 1, threads = 2;
+  bool plan = false;
+};
+
+absl::Status Run(const std::string& config_file, const Measurement& what,
+                 const std::map<std::string, std::string>& settings) {
+  ASSIGN_OR_RETURN(const TrainingOptions options, OptionsOf(settings));
+  ASSIGN_OR_RETURN(const std::string text, ReadTextFile(config_file));
+  ASSIGN_OR_RETURN(const ModelConfig config, ParseModelConfig(text));
+  Executor executor(static_cast<int>(what.threads));
+  Ledger ledger;
+  const int64_t idle_bytes = ProcessBytes("VmRSS");
+  RandomBatches batches(options.batch_size, what.length, 10000);
+  if (what.plan) {
+    ASSIGN_OR_RETURN(const TrainingPlan plan, PlanTraining({.config = &config,
+                                                            .options = options,
+                                                            .fresh = {},
+                                                            .training = batches.Largest(),
+                                                            .evaluation = {},
+                                                            .batches_per_epoch = 1}));
+    std::cout << nlohmann::ordered_json{{"planned_peak_bytes", plan.peak_bytes},
+                                        {"planned_heap_bytes", plan.memory.activations},
+                                        {"active_layers", plan.active_layers},
+                                        {"layers", plan.layers}}
               << std::endl;
   }
-  return 0;
+  ASSIGN_OR_RETURN(const auto model,
+                   TrainableModel::Fresh(
+                       config, {.arithmetic = options.arithmetic, .dropout = options.dropout},
+                       ledger));
+  ASSIGN_OR_RETURN(const auto trainer,
+                   Trainer::Create(model.get(), &batches, options, {&executor, &ledger}));
+  for (int64_t step = 0; step < what.warmup + what.steps; ++step) {
+    RETURN_IF_ERROR(trainer->Step());
+    if (step >= what.warmup) PrintStep(*trainer, ledger, idle_bytes);
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -111,10 +134,29 @@ int main(int argc, char** argv) {
     std::cerr << "usage: training_benchmark CONFIG [name=value ...]\n";
     return 2;
   }
-  std::map<std::string, std::string> flags;
+  whipsnake::engine::Measurement what;
+  std::map<std::string, std::string> settings;
   for (int i = 2; i < argc; ++i) {
     const std::string flag = argv[i];
-    flags[flag.substr(0, flag.find('='))] = flag.substr(flag.find('=') + 1);
+    const std::string name = flag.substr(0, flag.find('='));
+    const std::string value =
+        flag.find('=') == std::string::npos ? "true" : flag.substr(flag.find('=') + 1);
+    if (name == "length") {
+      what.length = std::stoll(value);
+    } else if (name == "steps") {
+      what.steps = std::stoll(value);
+    } else if (name == "warmup") {
+      what.warmup = std::stoll(value);
+    } else if (name == "threads") {
+      what.threads = std::stoll(value);
+    } else if (name == "plan") {
+      what.plan = true;
+    } else {
+      settings[name] = value;
+    }
   }
-  return whipsnake::engine::Run(argv[1], flags);
+  const absl::Status status = whipsnake::engine::Run(argv[1], what, settings);
+  if (status.ok()) return 0;
+  std::cerr << status << "\n";
+  return 1;
 }

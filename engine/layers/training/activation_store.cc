@@ -11,6 +11,17 @@ namespace {
 using kernels::Context;
 using kernels::MatrixView;
 
+// The parts of a pruned tensor, the indices first.
+struct PrunedParts {
+  PrunedParts(MatrixView<const float> x, uint8_t* codes)
+      : kept(kernels::KeptElements(kKeptPart, x.rows, x.cols)),
+        indices(reinterpret_cast<int32_t*>(codes)),
+        values(reinterpret_cast<float*>(codes) + kept) {}
+  int64_t kept;
+  int32_t* indices;
+  float* values;
+};
+
 void Encode(const Context& context, StoreFormat format, MatrixView<const float> x,
             uint8_t* codes) {
   switch (format) {
@@ -21,14 +32,16 @@ void Encode(const Context& context, StoreFormat format, MatrixView<const float> 
     case StoreFormat::kInt8:
       kernels::Encode(context, kernels::kInt8, x, codes);
       return;
-    case StoreFormat::kPruned:
+    case StoreFormat::kPruned: {
+      const PrunedParts parts(x, codes);
+      return kernels::Prune(context, x, parts.kept, parts.indices, parts.values);
+    }
     default:  // not codes of a matrix
       return;
   }
 }
 
-void Decode(const Context& context, StoreFormat format, const uint8_t* codes,
-            MatrixView<float> x) {
+void Decode(const Context& context, StoreFormat format, uint8_t* codes, MatrixView<float> x) {
   switch (format) {
     case StoreFormat::kBF16:
       return kernels::DecodeBF16(context, reinterpret_cast<const uint16_t*>(codes), x);
@@ -36,7 +49,10 @@ void Decode(const Context& context, StoreFormat format, const uint8_t* codes,
       return kernels::DecodeGroups(context, codes, x);
     case StoreFormat::kInt8:
       return kernels::Decode(context, kernels::kInt8, codes, x);
-    case StoreFormat::kPruned:
+    case StoreFormat::kPruned: {
+      const PrunedParts parts(x, codes);
+      return kernels::Unprune(context, parts.indices, parts.values, parts.kept, x);
+    }
     default:
       return;
   }

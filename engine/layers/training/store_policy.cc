@@ -40,7 +40,8 @@ int64_t StoredBytes(StoreFormat format, int64_t T, int64_t D) {
     case StoreFormat::kInt4:
       return kernels::ActivationCellBytes(T * D);
     case StoreFormat::kPruned:
-      return 0;
+      return kernels::KeptElements(kKeptPart, T, D) *
+             static_cast<int64_t>(sizeof(int32_t) + sizeof(float));
     case StoreFormat::kDropped:
       return 0;
   }
