@@ -29,7 +29,7 @@ struct ActivationCells {
 
 // Published by SlimFit.
 inline constexpr ActivationCells kCenteredCells = {.width = 0.5f, .centered = true};
-// The width has about the smallest error of the slope for arguments that GELU has in practice.
+// The cells reach from -3 to 3. Beyond, the slopes of the smooth functions are near their limits.
 inline constexpr ActivationCells kAlignedCells = {.width = 0.375f, .centered = false};
 
 // What the backward pass takes for the arguments in each cell. The indices are the codes in two's

@@ -1,8 +1,9 @@
 // Formats in which training stores activations for the backward pass.
 //
-//   fixed point   q = clamp(round(x · 2^f)),  x̂ = q / 2^f       one scale for all tensors
-//   groups        q = round(x / s),  s = max|x| / 127,  x̂ = q · s       a scale for each 64
-//   elements bf16          x̂ = x rounded to bf16
+//   fixed point   x̂ = q / 2^f,  q = clamp(round(x · 2^f))
+//   groups        x̂ = q s,  q = round(x / s),  s = max|x| / 127 of 64 elements
+//   bf16          x̂ = x rounded to bf16
+//   pruning       x̂ = x for the k elements of largest |x| of the whole tensor, else 0
 //
 // round() rounds half to even. Source of fixed point and pruning: SlimFit (Ardakani et al., arXiv
 // 2305.18513).

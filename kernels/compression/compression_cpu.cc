@@ -4,7 +4,7 @@
 #include <cstdint>
 
 #include "kernels/compression/compression.h"
-#include "kernels/cpu/parallel.h"
+#include "kernels/compression/for_each_row.h"
 #include "kernels/matmul/bf16_cpu.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -105,16 +105,6 @@ namespace {
 HWY_EXPORT(EncodeFixedPoint);
 HWY_EXPORT(DecodeFixedPoint);
 HWY_EXPORT(WidenBF16);
-
-// Calls work(t) for every row, on the context's team.
-template <typename Work>
-void ForEachRow(const Context& context, MatrixView<const float> x, const Work& work) {
-  constexpr double kNanosecondsEach = 0.3;
-  ParallelRows(context, x.rows, kNanosecondsEach * static_cast<double>(x.rows * x.cols),
-               [&](const Context&, int64_t begin, int64_t end) {
-                 for (int64_t t = begin; t < end; ++t) work(t);
-               });
-}
 
 }  // namespace
 

@@ -5,7 +5,7 @@
 #include <limits>
 
 #include "kernels/compression/compression.h"
-#include "kernels/cpu/parallel.h"
+#include "kernels/compression/for_each_row.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/compression/groups_cpu.cc"
@@ -62,16 +62,6 @@ namespace {
 
 HWY_EXPORT(EncodeRowInGroups);
 HWY_EXPORT(DecodeRowInGroups);
-
-// Calls work(t) for every row, on the context's team.
-template <typename Work>
-void ForEachRow(const Context& context, MatrixView<const float> x, const Work& work) {
-  constexpr double kNanosecondsEach = 0.3;
-  ParallelRows(context, x.rows, kNanosecondsEach * static_cast<double>(x.rows * x.cols),
-               [&](const Context&, int64_t begin, int64_t end) {
-                 for (int64_t t = begin; t < end; ++t) work(t);
-               });
-}
 
 }  // namespace
 
