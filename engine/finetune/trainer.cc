@@ -106,10 +106,7 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(TrainableModel* model,
                    Optimizer::Create(options.optimizer, model->parameters(), environment.ledger));
   const int64_t limit = environment.ledger->limit();
   ASSIGN_OR_RETURN(auto heap,
-                   TensorHeap::Create(environment.ledger, limit > 0 ? limit : kHeapAddresses,
-                                      environment.executor != nullptr
-                                          ? TensorHeap::Backing::kMemory
-                                          : TensorHeap::Backing::kNone));
+                   TensorHeap::Create(environment.ledger, limit > 0 ? limit : kHeapAddresses));
   auto trainer =
       absl::WrapUnique(new Trainer(model, batches, options, environment, std::move(optimizer),
                                    std::move(freezing), std::move(heap)));

@@ -44,9 +44,9 @@ class BatchSource {
 
 // The resources of training. They must outlive the trainer.
 struct TrainingEnvironment {
-  // Null: the trainer makes and frees what a run would and computes nothing, for a plan. Its model
-  // then needs no values.
   Executor* executor = nullptr;
+  // If it has no memory, the trainer makes and frees what a run would and computes nothing, for a
+  // plan. It then needs no executor, and its model no values.
   Ledger* ledger = nullptr;
 };
 

@@ -29,7 +29,7 @@ class RepeatedBatch : public BatchSource {
 }  // namespace
 
 absl::StatusOr<TrainingPlan> PlanTraining(const PlannedRun& run) {
-  Ledger ledger;
+  Ledger ledger(/*limit=*/0, kernels::Device::kCpu, Ledger::Backing::kNone);
   ASSIGN_OR_RETURN(const auto model, TrainableModel::WithoutValues(
                                          *run.config,
                                          {.arithmetic = run.options.arithmetic,

@@ -40,8 +40,7 @@ void Tensor::SetClass(TensorClass tensor_class) {
   block_->heap->Add(tensor_class, block_->bytes);
 }
 
-absl::StatusOr<std::unique_ptr<TensorHeap>> TensorHeap::Create(Ledger* ledger, int64_t limit,
-                                                                   Backing backing) {
+absl::StatusOr<std::unique_ptr<TensorHeap>> TensorHeap::Create(Ledger* ledger, int64_t limit) {
   limit = RoundUp(limit, kStep);
   // Without access rights, the addresses do not count as memory, not even on a system that promises
   // no more than it has.
@@ -53,17 +52,15 @@ absl::StatusOr<std::unique_ptr<TensorHeap>> TensorHeap::Create(Ledger* ledger, i
         absl::StrCat("the system has no ", limit, " bytes of addresses for training"));
   }
   return std::unique_ptr<TensorHeap>(
-      new TensorHeap(ledger, {static_cast<std::byte*>(memory), static_cast<size_t>(mapped)},
-                     backing));
+      new TensorHeap(ledger, {static_cast<std::byte*>(memory), static_cast<size_t>(mapped)}));
 }
 
-TensorHeap::TensorHeap(Ledger* ledger, std::span<std::byte> mapped, Backing backing)
+TensorHeap::TensorHeap(Ledger* ledger, std::span<std::byte> mapped)
     : ledger_(ledger),
       mapped_(mapped),
       memory_(
           reinterpret_cast<std::byte*>(RoundUp(reinterpret_cast<intptr_t>(mapped.data()), kStep))),
       limit_(std::ssize(mapped) - kStep),
-      backing_(backing),
       free_{{0, limit_}} {
   madvise(memory_, static_cast<size_t>(limit_), MADV_HUGEPAGE);  // where the system has such pages
 }

@@ -88,15 +88,10 @@ class Tensor {
 // in the ledger, and taken from the system, once something uses them. Not thread-safe.
 class TensorHeap {
  public:
-  enum class Backing {
-    kMemory,
-    kNone,  // the addresses of tensors cannot be used: the heap only counts, for a plan
-  };
-
   // The heap has at most `limit` bytes of addresses, of which unused ones cost nothing. `ledger`
-  // must outlive the heap. Returns RESOURCE_EXHAUSTED if there are no such addresses.
-  static absl::StatusOr<std::unique_ptr<TensorHeap>> Create(Ledger* ledger, int64_t limit,
-                                                            Backing backing = Backing::kMemory);
+  // must outlive the heap. Returns RESOURCE_EXHAUSTED if there are no such addresses. With a ledger
+  // without memory, the addresses of tensors cannot be used.
+  static absl::StatusOr<std::unique_ptr<TensorHeap>> Create(Ledger* ledger, int64_t limit);
   ~TensorHeap();
   TensorHeap(const TensorHeap&) = delete;
   TensorHeap& operator=(const TensorHeap&) = delete;
@@ -108,7 +103,7 @@ class TensorHeap {
     return New(1, (bytes + 3) / static_cast<int64_t>(sizeof(float)));
   }
 
-  bool has_memory() const { return backing_ == Backing::kMemory; }
+  bool has_memory() const { return ledger_->has_memory(); }
 
   // The bytes of the tensors that exist, and the most that did since the last ResetPeaks().
   int64_t bytes() const { return bytes_; }
@@ -134,7 +129,7 @@ class TensorHeap {
     int64_t bytes = 0, peak = 0;
   };
 
-  TensorHeap(Ledger* ledger, std::span<std::byte> mapped, Backing backing);
+  TensorHeap(Ledger* ledger, std::span<std::byte> mapped);
   void Free(int64_t offset, int64_t bytes);
   void Add(TensorClass tensor_class, int64_t bytes);
   // Reserves the pages below `end` and makes them accessible.
@@ -144,7 +139,6 @@ class TensorHeap {
   const std::span<std::byte> mapped_;
   std::byte* const memory_;  // of which the first limit_ bytes are the heap, from a huge page on
   const int64_t limit_;
-  const Backing backing_;
   std::map<int64_t, int64_t> free_;  // from offset to size; neighbours are merged
   Reservation reservation_;
   int64_t bytes_ = 0, peak_bytes_ = 0;
