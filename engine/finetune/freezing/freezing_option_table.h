@@ -8,6 +8,7 @@
 
 namespace whipsnake::engine {
 
+// A set of schedulers.
 class SchedulerSet {
  public:
   constexpr SchedulerSet(std::initializer_list<SchedulerKind> kinds) {
@@ -33,20 +34,19 @@ void ForEachFreezingOption(Visit visit) {
                                    kLisa,      kBAdam,  kMisa};
   constexpr SchedulerSet kBudgeted{kStaticTop, kRandom, kRoundRobin, kSlimFit, kLisa, kMisa};
   constexpr SchedulerSet kSwitching{kRandom, kLisa, kBAdam, kMisa};
-  constexpr SchedulerSet kSlimFitOnly{kSlimFit};
-  constexpr SchedulerSet kLisaOnly{kLisa}, kBAdamOnly{kBAdam}, kMisaOnly{kMisa};
 
   visit("freezing_rate", kBudgeted, &Settings::rate, &Options::rate);
   visit("freezing_unit", kBudgeted, &Settings::unit, &Options::unit);
-  visit("score", kSlimFitOnly, &Settings::score, &Options::score);
-  visit("refresh_at_zero_rate", kSlimFitOnly, &Settings::refresh_at_zero_rate,
+  visit("score", SchedulerSet{kSlimFit}, &Settings::score, &Options::score);
+  visit("refresh_at_zero_rate", SchedulerSet{kSlimFit}, &Settings::refresh_at_zero_rate,
         &Options::refresh_at_zero_rate);
   visit("legacy_drift", kFreezing, &Settings::legacy_drift, &Options::legacy_drift);
   visit("train_biases", kFreezing, &Settings::train_biases, &Options::train_biases);
   visit("switch_every", kSwitching, &Settings::switch_every, &Options::switch_every);
-  visit("lisa_blocks", kLisaOnly, &Settings::lisa_blocks, &Options::lisa_blocks);
-  visit("badam_order", kBAdamOnly, &Settings::badam_order, &Options::badam_order);
-  visit("misa_temperature", kMisaOnly, &Settings::misa_temperature, &Options::misa_temperature);
+  visit("lisa_blocks", SchedulerSet{kLisa}, &Settings::lisa_blocks, &Options::lisa_blocks);
+  visit("badam_order", SchedulerSet{kBAdam}, &Settings::badam_order, &Options::badam_order);
+  visit("misa_temperature", SchedulerSet{kMisa}, &Settings::misa_temperature,
+        &Options::misa_temperature);
 }
 
 }  // namespace whipsnake::engine

@@ -50,7 +50,7 @@ enum class LayerScore {
   kDistance,         // the mean of |Δ/w|, as published
   kGuardedDistance,  // the same with a lower bound of |w|
   kNormRatio,        // ‖Δ‖/‖w‖
-  kDistancePerRate,  // the guarded distance over the learning rate
+  kDistancePerRate,  // the guarded distance over the learning rate; NaN if both are 0
   kGradientNorm,
 };
 // "distance", "guarded-distance", "norm-ratio", "distance-per-rate", "gradient-norm".

@@ -31,6 +31,9 @@ constexpr double kDecay = 0.8;  // β
 constexpr double kLargestExponent = 5;
 
 bool IsMeasured(const std::optional<double>& number) { return number.has_value(); }
+bool IsFiniteOrUnset(const std::optional<double>& number) {
+  return std::isfinite(number.value_or(0));
+}
 
 // x of the formula; 0 for a layer that has not been measured.
 std::vector<double> Exponents(const LayerNumbers& averages, double temperature) {
@@ -91,7 +94,8 @@ class MisaScheduler : public LayerScheduler {
   void Draw(int64_t step) {
     std::vector<int64_t> order =
         RandomOrder(setup_.seed, step, Exponents(averages_, setup_.options.misa_temperature));
-    std::ranges::stable_partition(order, [&](int64_t layer) { return !averages_[layer]; });
+    std::stable_partition(order.begin(), order.end(),
+                          [&](int64_t layer) { return !averages_[layer]; });
     active_ = Fill(budget_, always_active_, order);
     last_draw_ = step;
   }
@@ -104,6 +108,9 @@ class MisaScheduler : public LayerScheduler {
   absl::Status Load(const nlohmann::json& state) override {
     const JsonView view(&state);
     ASSIGN_OR_RETURN(LayerNumbers averages, ParseLayerNumbers(state, "averages", layers()));
+    if (!std::ranges::all_of(averages, IsFiniteOrUnset)) {
+      return view["averages"].Invalid("finite numbers");
+    }
     ASSIGN_OR_RETURN(std::vector<bool> active, ParseFlags(view["active"], layers()));
     ASSIGN_OR_RETURN(last_draw_, view["last_draw"].Integer(0, int64_t{1} << 62));
     averages_ = std::move(averages);

@@ -267,6 +267,9 @@ TEST(MisaTest, AGradientThatIsNotFiniteLeavesTheAverage) {
   EXPECT_EQ(observe(std::numeric_limits<double>::infinity()), 4.0);
   EXPECT_EQ(observe(1e200), 4.0);
   EXPECT_DOUBLE_EQ(observe(0), 3.2);
+  nlohmann::json state = scheduler->State();
+  state["averages"][0] = "nan";
+  EXPECT_THAT(scheduler->Restore(state), Fails(absl::StatusCode::kInvalidArgument, "averages"));
 }
 
 }  // namespace
