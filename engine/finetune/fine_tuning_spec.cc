@@ -181,9 +181,8 @@ absl::Status ReadFreezing(SpecReader& in, TrainingOptions& training) {
   FreezingSettings settings;
   in.Read("scheduler", ParseSchedulerKind, settings.scheduler);
   in.Read("recipe", ParseFreezingRecipe, settings.recipe);
-  ForEachFreezingOption([&](const char* key, SchedulerSet, auto setting, auto) {
-    in.Read(key, settings.*setting);
-  });
+  ForEachFreezingOption(
+      [&](const char* key, SchedulerSet, auto setting, auto) { in.Read(key, settings.*setting); });
   if (settings.scheduler == SchedulerKind::kSlimFit) {
     training.compression = settings.recipe == FreezingRecipe::kPublished ? Compression::kPublished
                                                                          : Compression::kDefault;

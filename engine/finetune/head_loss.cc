@@ -74,9 +74,8 @@ absl::StatusOr<HeadLosses> ComputeLosses(const TrainingPass& pass, const Trainab
                                          const Tensor& u, const HeadTargets& targets,
                                          float smoothing) {
   return ForEachBlock(pass, head, u, targets, smoothing, [&](const Block& block) {
-    pass.Compute(PassCost::Numbers(block.logits.rows * block.logits.cols), [&] {
-      kernels::CrossEntropy(pass.context, block.logits, block.operands);
-    });
+    pass.Compute(PassCost::Numbers(block.logits.rows * block.logits.cols),
+                 [&] { kernels::CrossEntropy(pass.context, block.logits, block.operands); });
     return absl::OkStatus();
   });
 }

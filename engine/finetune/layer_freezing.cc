@@ -63,17 +63,17 @@ absl::StatusOr<LayerFreezing> LayerFreezing::Create(const FreezingOptions& optio
       bytes += parameter->elements() * static_cast<int64_t>(sizeof(float));
     }
     freezing.layer_of_weight_[&weight] = std::ssize(freezing.layers_);
-    freezing.layers_.push_back(
-        {.name = layer.name,
-         .block = layer.block,
-         .elements = weight.elements(),
-         .dynamic_bytes = bytes,
-         .always_active = options.recipe == FreezingRecipe::kDefault && IsNew(*model, weight.name)});
+    freezing.layers_.push_back({.name = layer.name,
+                                .block = layer.block,
+                                .elements = weight.elements(),
+                                .dynamic_bytes = bytes,
+                                .always_active = options.recipe == FreezingRecipe::kDefault &&
+                                                 IsNew(*model, weight.name)});
     freezing.parameters_.push_back(std::move(parameters));
   }
   ASSIGN_OR_RETURN(freezing.scheduler_, MakeLayerScheduler(options, freezing.layers_, seed));
-  freezing.measures_ = options.scheduler == SchedulerKind::kSlimFit ||
-                       options.scheduler == SchedulerKind::kMisa;
+  freezing.measures_ =
+      options.scheduler == SchedulerKind::kSlimFit || options.scheduler == SchedulerKind::kMisa;
   freezing.active_.assign(freezing.layers_.size(), true);
   freezing.measured_.resize(freezing.layers_.size());
   return freezing;

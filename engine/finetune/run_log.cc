@@ -139,10 +139,14 @@ int64_t RunLog::BestEvaluation() const {
 }
 
 json ToJson(const StepRecord& record) {
-  json object = {{"step", record.step},     {"epoch", record.epoch},
-                 {"loss", record.loss},     {"learning_rate", record.learning_rate},
-                 {"tokens", record.tokens}, {"heap_bytes", record.heap_bytes},
-                 {"class_bytes", ClassBytesToJson(record.class_bytes)}, {"seconds", record.seconds}};
+  json object = {{"step", record.step},
+                 {"epoch", record.epoch},
+                 {"loss", record.loss},
+                 {"learning_rate", record.learning_rate},
+                 {"tokens", record.tokens},
+                 {"heap_bytes", record.heap_bytes},
+                 {"class_bytes", ClassBytesToJson(record.class_bytes)},
+                 {"seconds", record.seconds}};
   if (!record.active.empty()) object["active"] = LayersText(record.active);
   SetIfAny(object, "accuracy", record.accuracy);
   SetIfAny(object, "margin", record.margin);

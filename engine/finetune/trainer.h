@@ -56,7 +56,7 @@ struct TrainingMemory {
   int64_t gradients = 0;    // of these, of parameters
   // Of the heap's tensors by class, each at its own highest.
   std::array<int64_t, kTensorClassCount> classes{};
-  int64_t parameters = 0;   // values and their rounded copies
+  int64_t parameters = 0;  // values and their rounded copies
   int64_t moments = 0;
 };
 
@@ -122,8 +122,7 @@ class Trainer {
   // Returns the norm of all gradients, or an error that names one that is not finite.
   absl::StatusOr<double> GradientNorm();
   absl::Status UpdateParameters(double gradient_scale);
-  absl::Status Update(TrainableParameter& parameter, const Tensor& gradient,
-                      double gradient_scale);
+  absl::Status Update(TrainableParameter& parameter, const Tensor& gradient, double gradient_scale);
   // Updates the frozen tensors that have trained before with a gradient of zeros.
   absl::Status DriftFrozen();
   // Returns the sum of the squares of a gradient, or an error that names it if it is not finite.

@@ -113,10 +113,10 @@ absl::Status Run(const std::string& config_file, const Measurement& what,
                                         {"layers", plan.layers}}
               << std::endl;
   }
-  ASSIGN_OR_RETURN(const auto model,
-                   TrainableModel::Fresh(
-                       config, {.arithmetic = options.arithmetic, .dropout = options.dropout},
-                       ledger));
+  ASSIGN_OR_RETURN(
+      const auto model,
+      TrainableModel::Fresh(config, {.arithmetic = options.arithmetic, .dropout = options.dropout},
+                            ledger));
   ASSIGN_OR_RETURN(const auto trainer,
                    Trainer::Create(model.get(), &batches, options, {&executor, &ledger}));
   for (int64_t step = 0; step < what.warmup + what.steps; ++step) {

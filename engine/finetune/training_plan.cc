@@ -30,16 +30,15 @@ class RepeatedBatch : public BatchSource {
 
 absl::StatusOr<TrainingPlan> PlanTraining(const PlannedRun& run) {
   Ledger ledger(/*limit=*/0, kernels::Device::kCpu, Ledger::Backing::kNone);
-  ASSIGN_OR_RETURN(const auto model, TrainableModel::WithoutValues(
-                                         *run.config,
-                                         {.arithmetic = run.options.arithmetic,
-                                          .dropout = run.options.dropout,
-                                          .seed = run.options.seed},
-                                         run.fresh, ledger));
+  ASSIGN_OR_RETURN(const auto model,
+                   TrainableModel::WithoutValues(*run.config,
+                                                 {.arithmetic = run.options.arithmetic,
+                                                  .dropout = run.options.dropout,
+                                                  .seed = run.options.seed},
+                                                 run.fresh, ledger));
   RepeatedBatch training(run.training, run.batches_per_epoch);
-  ASSIGN_OR_RETURN(const auto trainer,
-                   Trainer::Create(model.get(), &training, run.options,
-                                   {.executor = nullptr, .ledger = &ledger}));
+  ASSIGN_OR_RETURN(const auto trainer, Trainer::Create(model.get(), &training, run.options,
+                                                       {.executor = nullptr, .ledger = &ledger}));
   TrainingPlan plan;
   plan.layers = std::ssize(trainer->freezing().layers());
   while (!trainer->done() && trainer->step() < kMaxPlannedSteps) {

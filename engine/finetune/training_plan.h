@@ -29,10 +29,10 @@ struct PlannedRun {
 };
 
 struct TrainingPlan {
-  int64_t peak_bytes = 0;  // of parameters, moments and the heap together
-  TrainingMemory memory;   // of each, at its own highest
-  int64_t steps = 0;       // that were planned
-  PassCost cost;           // of a step, the mean
+  int64_t peak_bytes = 0;    // of parameters, moments and the heap together
+  TrainingMemory memory;     // of each, at its own highest
+  int64_t steps = 0;         // that were planned
+  PassCost cost;             // of a step, the mean
   double active_layers = 0;  // in a step, the mean; of `layers`
   int64_t layers = 0;
 };

@@ -189,8 +189,7 @@ absl::Status TrainableModel::Backward(TrainingPass& pass, std::span<const int32_
                                       Tensor gu) const {
   if (!pass.GoesBelow(layers_.head.layer())) return absl::OkStatus();
   ASSIGN_OR_RETURN(const Tensor g, pass.New(gu.rows(), gu.view().cols));
-  pass.Compute(PassCost::Numbers(g.elements()),
-               [&] { std::fill_n(g.data(), g.elements(), 0.0f); });
+  pass.Compute(PassCost::Numbers(g.elements()), [&] { std::fill_n(g.data(), g.elements(), 0.0f); });
   RETURN_IF_ERROR(layers_.norm.Backward(pass, *gu, *g));
   gu = Tensor();
   for (int64_t i = std::ssize(layers_.blocks) - 1; i >= 0; --i) {

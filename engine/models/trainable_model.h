@@ -78,8 +78,9 @@ class TrainableModel {
   const std::vector<std::string>& dropped() const { return dropped_; }
   kernels::DType arithmetic() const { return options_.arithmetic; }
 
-  // Returns the inputs of the head, u[T,d], and sets the pass's lowest layer. Returns INVALID_ARGUMENT for a token outside the
-  // vocabulary or a sequence longer than the model's positions.
+  // Returns the inputs of the head, u[T,d], and sets the pass's lowest layer. Returns
+  // INVALID_ARGUMENT for a token outside the vocabulary or a sequence longer than the model's
+  // positions.
   absl::StatusOr<Tensor> Forward(TrainingPass& pass, std::span<const int32_t> tokens) const;
   // Given gu[T,d] = ∂L/∂u: adds the gradients of all parameters but the head's, down to the lowest
   // layer that trains. gu may be empty if that is the head.

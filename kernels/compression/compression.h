@@ -68,7 +68,10 @@ constexpr int64_t GroupBytes(int64_t rows, int64_t columns) {
 // Rounding may turn a magnitude above (1 - 2^-22) 2^128 into an infinity. A group of zeros decodes
 // to zeros. A group with NaN or an infinity decodes to NaN as a whole, so that a fault stays
 // visible.
-void EncodeGroups(const Context& context, MatrixView<const float> x, uint8_t* bytes);
+// With `keep_signs`, only zeros have the code 0: what would round to 0 gets the code 1 or -1, at
+// most one scale away.
+void EncodeGroups(const Context& context, MatrixView<const float> x, uint8_t* bytes,
+                  bool keep_signs = false);
 void DecodeGroups(const Context& context, const uint8_t* bytes, MatrixView<float> x);
 
 // codes: bf16 [T,D]. NaN stays NaN.
@@ -92,7 +95,7 @@ void Unprune(const Context& context, const int32_t* indices, const float* values
 namespace reference {
 int64_t Encode(const FixedPoint& format, MatrixView<const float> x, uint8_t* codes);
 void Decode(const FixedPoint& format, const uint8_t* codes, MatrixView<float> x);
-void EncodeGroups(MatrixView<const float> x, uint8_t* bytes);
+void EncodeGroups(MatrixView<const float> x, uint8_t* bytes, bool keep_signs = false);
 void DecodeGroups(const uint8_t* bytes, MatrixView<float> x);
 void EncodeBF16(MatrixView<const float> x, uint16_t* codes);
 void DecodeBF16(const uint16_t* codes, MatrixView<float> x);

@@ -64,7 +64,7 @@ void Decode(const FixedPoint& format, const uint8_t* codes, MatrixView<float> x)
   }
 }
 
-void EncodeGroups(MatrixView<const float> x, uint8_t* bytes) {
+void EncodeGroups(MatrixView<const float> x, uint8_t* bytes, bool keep_signs) {
   const MatrixView<float> scales(reinterpret_cast<float*>(bytes), x.rows, GroupsOfRow(x.cols));
   int8_t* codes = reinterpret_cast<int8_t*>(scales.row(x.rows));
   for (int64_t t = 0; t < x.rows; ++t) {
@@ -73,7 +73,10 @@ void EncodeGroups(MatrixView<const float> x, uint8_t* bytes) {
       if (i % kGroupColumns == 0) {
         scale = GroupScale(x.row(t) + i, std::min(kGroupColumns, x.cols - i));
       }
-      codes[t * x.cols + i] = ToCode(x.row(t)[i] / scale);
+      const float value = x.row(t)[i];
+      float code = value / scale;
+      if (keep_signs && value != 0 && std::abs(code) < 1) code = std::copysign(1.0f, value);
+      codes[t * x.cols + i] = ToCode(code);
     }
   }
 }

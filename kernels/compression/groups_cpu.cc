@@ -32,13 +32,21 @@ HWY_INLINE float GroupScale(const float* x, int64_t count) {
 
 // A scale of 0 or NaN needs no case of its own, because StoreCodes() stores 0 for NaN and a
 // saturated code for an infinity.
-void EncodeRowInGroups(const float* x, int64_t columns, float* scales, int8_t* codes) {
+void EncodeRowInGroups(const float* x, int64_t columns, bool keep_signs, float* scales,
+                       int8_t* codes) {
   for (int64_t begin = 0; begin < columns; begin += kGroupColumns) {
     const int64_t end = std::min(begin + kGroupColumns, columns);
     const float scale = GroupScale(x + begin, end - begin);
     scales[begin / kGroupColumns] = scale;
     ForEachVector(begin, end, [=](int64_t i, auto part) HWY_ATTR {
-      part.StoreCodes(hn::Div(part.Load(x + i), hn::Set(Floats(), scale)), codes + i);
+      const FloatVec v = part.Load(x + i);
+      FloatVec code = hn::Div(v, hn::Set(Floats(), scale));
+      if (keep_signs) {
+        const FloatVec one = hn::Set(Floats(), 1);
+        const auto is_small = hn::And(hn::Lt(hn::Abs(code), one), hn::Ne(v, hn::Zero(Floats())));
+        code = hn::IfThenElse(is_small, hn::CopySign(one, v), code);
+      }
+      part.StoreCodes(code, codes + i);
     });
   }
 }
@@ -65,11 +73,13 @@ HWY_EXPORT(DecodeRowInGroups);
 
 }  // namespace
 
-void EncodeGroups(const Context& context, MatrixView<const float> x, uint8_t* bytes) {
+void EncodeGroups(const Context& context, MatrixView<const float> x, uint8_t* bytes,
+                  bool keep_signs) {
   const MatrixView<float> scales(reinterpret_cast<float*>(bytes), x.rows, GroupsOfRow(x.cols));
   const MatrixView<int8_t> codes(reinterpret_cast<int8_t*>(scales.row(x.rows)), x.rows, x.cols);
   ForEachRow(context, x, [&](int64_t t) {
-    HWY_DYNAMIC_DISPATCH(EncodeRowInGroups)(x.row(t), x.cols, scales.row(t), codes.row(t));
+    HWY_DYNAMIC_DISPATCH(EncodeRowInGroups)
+    (x.row(t), x.cols, keep_signs, scales.row(t), codes.row(t));
   });
 }
 

@@ -221,6 +221,9 @@ TEST(GroupsTest, EqualTheReference) {
       const TestMatrix x =
           special ? WithSpecials(9, cols, random) : TestMatrix(9, cols, random, -3, 3);
       Grouped stored(9, cols), want(9, cols);
+      EncodeGroups(TestContext(), x.view(), stored.bytes(), /*keep_signs=*/true);
+      reference::EncodeGroups(x.view(), want.bytes(), /*keep_signs=*/true);
+      EXPECT_TRUE(Identical(stored.scales_and_codes, want.scales_and_codes)) << cols;
       EncodeGroups(TestContext(), x.view(), stored.bytes());
       reference::EncodeGroups(x.view(), want.bytes());
       EXPECT_TRUE(Identical(stored.scales_and_codes, want.scales_and_codes)) << cols;
@@ -260,6 +263,23 @@ TEST(GroupsTest, TheErrorIsAtMostHalfAStepOfTheGroup) {
       ASSERT_LE(std::abs(double{restored[i]} - x[i]), largest / 127 / 2 * 1.0001 + 0x1p-142)
           << "exponent " << exponent << " element " << i;
     }
+  }
+}
+
+TEST(GroupsTest, SignsCanBeKept) {
+  Random random(9);
+  constexpr int64_t kColumns = 200;
+  std::vector<float> x = random.Vector(kColumns, -1, 1);
+  for (int64_t i = 0; i < kColumns; i += 3) x[i] *= 1e-4f;  // far below a step
+  x[7] = 0;
+  Grouped stored(1, kColumns);
+  std::vector<float> restored(kColumns);
+  EncodeGroups(TestContext(), {x.data(), 1, kColumns}, stored.bytes(), /*keep_signs=*/true);
+  DecodeGroups(TestContext(), stored.bytes(), {restored.data(), 1, kColumns});
+  for (int64_t i = 0; i < kColumns; ++i) {
+    EXPECT_EQ(restored[i] > 0, x[i] > 0) << i;
+    EXPECT_EQ(restored[i] < 0, x[i] < 0) << i;
+    EXPECT_LE(std::abs(restored[i] - x[i]), 1.0001 / 127) << i;
   }
 }
 

@@ -12,6 +12,8 @@ without kernels. The modes:
     fp32           everything in fp32
     bf16           forward in torch.autocast's bfloat16; weights, gradients and moments in fp32
     checkpointing  fp32; each block's forward is computed again in the backward pass
+    chunked        fp32; the head and the loss are computed in chunks of 512 rows, and again in the
+                   backward pass, so that the logits of all rows never exist at once
 
 cpu_seconds is the processor time of all threads. Where other processes run at the same time, and
 with OMP_WAIT_POLICY=passive, cpu_seconds / threads tells better than step_seconds how long a step
@@ -34,6 +36,7 @@ import time
 from pathlib import Path
 
 import torch
+import torch.utils.checkpoint
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils import logging
 
@@ -63,6 +66,28 @@ def load_model(config, mode):
     return model
 
 
+def chunk_loss(head, hidden, targets):
+    return torch.nn.functional.cross_entropy(head(hidden), targets, reduction="sum")
+
+
+def chunked_loss(model, tokens):
+    """Returns the loss of model(input_ids=tokens, labels=tokens)."""
+    hidden = model.base_model(input_ids=tokens, use_cache=False).last_hidden_state[:, :-1]
+    rows, targets = hidden.flatten(0, 1), tokens[:, 1:].flatten()
+    losses = [
+        torch.utils.checkpoint.checkpoint(
+            chunk_loss, model.get_output_embeddings(), *chunk, use_reentrant=False)
+        for chunk in zip(rows.split(512), targets.split(512))
+    ]
+    return sum(losses) / targets.numel()
+
+
+def step_loss(model, mode, tokens):
+    if mode == "chunked":
+        return chunked_loss(model, tokens)
+    return model(input_ids=tokens, labels=tokens, use_cache=False).loss
+
+
 def measure_steps(args, config):
     """Yields the result of each step."""
     reset_peak()
@@ -74,7 +99,7 @@ def measure_steps(args, config):
         start, cpu_start = time.perf_counter(), time.process_time()
         autocast = torch.autocast("cpu", torch.bfloat16)
         with autocast if args.mode == "bf16" else contextlib.nullcontext():
-            loss = model(input_ids=tokens, labels=tokens, use_cache=False).loss
+            loss = step_loss(model, args.mode, tokens)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -154,7 +179,8 @@ def measure_products(args, config):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--config", type=Path, required=True, help="a config.json")
-    parser.add_argument("--mode", choices=["fp32", "bf16", "checkpointing"], default="fp32")
+    parser.add_argument("--mode", choices=["fp32", "bf16", "checkpointing", "chunked"],
+                        default="fp32")
     parser.add_argument("--products", action="store_true", help="only the matrix products")
     parser.add_argument("--steps", type=int, default=3, help="the first one is a warm-up")
     parser.add_argument("--batch", type=int, default=16)

@@ -22,13 +22,14 @@ struct PrunedParts {
   float* values;
 };
 
-void Encode(const Context& context, StoreFormat format, MatrixView<const float> x,
-            uint8_t* codes) {
+void Encode(const Context& context, StoreFormat format, MatrixView<const float> x, uint8_t* codes) {
   switch (format) {
     case StoreFormat::kBF16:
       return kernels::EncodeBF16(context, x, reinterpret_cast<uint16_t*>(codes));
     case StoreFormat::kGroups:
       return kernels::EncodeGroups(context, x, codes);
+    case StoreFormat::kSignedGroups:
+      return kernels::EncodeGroups(context, x, codes, /*keep_signs=*/true);
     case StoreFormat::kInt8:
       kernels::Encode(context, kernels::kInt8, x, codes);
       return;
@@ -46,6 +47,7 @@ void Decode(const Context& context, StoreFormat format, uint8_t* codes, MatrixVi
     case StoreFormat::kBF16:
       return kernels::DecodeBF16(context, reinterpret_cast<const uint16_t*>(codes), x);
     case StoreFormat::kGroups:
+    case StoreFormat::kSignedGroups:
       return kernels::DecodeGroups(context, codes, x);
     case StoreFormat::kInt8:
       return kernels::Decode(context, kernels::kInt8, codes, x);

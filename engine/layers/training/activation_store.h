@@ -59,7 +59,7 @@ class ActivationStore {
  private:
   struct Saved {
     StoreFormat format = StoreFormat::kExact;
-    Tensor tensor;              // or its codes
+    Tensor tensor;               // or its codes
     int64_t rows = 0, cols = 0;  // of the decoded tensor
   };
 

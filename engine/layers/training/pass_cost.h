@@ -7,15 +7,15 @@
 namespace whipsnake::engine {
 
 struct PassCost {
-  double product_flops = 0;         // of matrix products, two for each multiply-add
-  double attention_flops = 0;       // the same within attention
-  double scan_elements = 0;         // states times tokens of selective scans
-  double bytes = 0;                 // that all other operations read and write
-  int64_t weight_gradients = 0;     // products that computed the gradient of a weight
+  double product_flops = 0;      // of matrix products, two for each multiply-add
+  double attention_flops = 0;    // the same within attention
+  double scan_elements = 0;      // states times tokens of selective scans
+  double bytes = 0;              // that all other operations read and write
+  int64_t weight_gradients = 0;  // products that computed the gradient of a weight
 
   static PassCost Product(int64_t m, int64_t n, int64_t k) {
-    return {.product_flops = 2.0 * static_cast<double>(m) * static_cast<double>(n) *
-                             static_cast<double>(k)};
+    return {.product_flops =
+                2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k)};
   }
   // Of an operation that reads and writes so many fp32 numbers.
   static PassCost Numbers(int64_t numbers) { return {.bytes = 4.0 * static_cast<double>(numbers)}; }

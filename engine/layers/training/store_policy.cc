@@ -10,7 +10,7 @@
 namespace whipsnake::engine {
 namespace {
 
-constexpr std::string_view kCompressionNames[] = {"none", "default", "published"};
+constexpr std::string_view kCompressionNames[] = {"none", "default", "small", "published"};
 
 }  // namespace
 
@@ -21,7 +21,7 @@ std::string_view Name(Compression compression) {
 absl::StatusOr<Compression> ParseCompression(std::string_view name) {
   const auto found = std::ranges::find(kCompressionNames, name);
   if (found == std::end(kCompressionNames)) {
-    return InvalidField("compression", Quoted(name), "none, default or published");
+    return InvalidField("compression", Quoted(name), "none, default, small or published");
   }
   return static_cast<Compression>(found - std::begin(kCompressionNames));
 }
@@ -33,6 +33,7 @@ int64_t StoredBytes(StoreFormat format, int64_t T, int64_t D) {
     case StoreFormat::kBF16:
       return T * D * static_cast<int64_t>(sizeof(uint16_t));
     case StoreFormat::kGroups:
+    case StoreFormat::kSignedGroups:
       return kernels::GroupBytes(T, D);
     case StoreFormat::kInt8:
       return kernels::EncodedBytes(kernels::kInt8, T, D);
@@ -54,7 +55,7 @@ StorePolicy StorePolicy::Of(Compression compression, bool recompute, kernels::DT
     policy.formats[static_cast<int>(tensor_class)] = format;
   };
   if (compression == Compression::kNone) return policy;
-  // What both have in common.
+  // What all have in common.
   set(TensorClass::kAttentionOutput, StoreFormat::kDropped);
   set(TensorClass::kConvolution, StoreFormat::kGroups);
   set(TensorClass::kScan, StoreFormat::kDropped);
@@ -65,13 +66,15 @@ StorePolicy StorePolicy::Of(Compression compression, bool recompute, kernels::DT
     set(TensorClass::kActivationInput, StoreFormat::kInt4);
     return policy;
   }
-  set(TensorClass::kBlockInput, StoreFormat::kGroups);
   set(TensorClass::kNormInput, StoreFormat::kGroups);
   set(TensorClass::kTrainingNormInput, StoreFormat::kGroups);
   set(TensorClass::kInnerProductInput, StoreFormat::kGroups);
   set(TensorClass::kAttention, StoreFormat::kGroups);
-  set(TensorClass::kActivationInput, StoreFormat::kCells);
+  set(TensorClass::kActivationInput, StoreFormat::kSignedGroups);
   if (arithmetic == kernels::DType::kBF16) set(TensorClass::kProductInput, StoreFormat::kBF16);
+  if (compression == Compression::kDefault) return policy;
+  set(TensorClass::kBlockInput, StoreFormat::kGroups);
+  set(TensorClass::kActivationInput, StoreFormat::kCells);
   return policy;
 }
 

@@ -15,14 +15,15 @@
 namespace whipsnake::engine {
 
 enum class StoreFormat {
-  kExact,   // as it is
-  kBF16,    // rounded to bf16, as products in bf16 round their operands anyway
-  kGroups,  // int8 with a scale for each group of a row: kernels/compression/groups.h
-  kInt8,    // the paper's fixed point with 4 bits of fraction
-  kCells,   // of an activation's argument: the cell of 4 bits that it is in, aligned to 0
-  kInt4,    // the same with the paper's fixed point of 1 bit of fraction
-  kPruned,  // of a norm's input: the normalized elements of largest magnitude, 10% of them
-  kDropped,  // not at all: the layer computes it again
+  kExact,         // as it is
+  kBF16,          // rounded to bf16, as products in bf16 round their operands anyway
+  kGroups,        // int8 with a scale for each group of a row: kernels/compression
+  kSignedGroups,  // the same, but all signs are kept, on which activation functions turn
+  kInt8,          // the paper's fixed point with 4 bits of fraction
+  kCells,         // of an activation's argument: the cell of 4 bits that it is in, aligned to 0
+  kInt4,          // the same with the paper's fixed point of 1 bit of fraction
+  kPruned,        // of a norm's input: the normalized elements of largest magnitude, 10% of them
+  kDropped,       // not at all: the layer computes it again
 };
 
 // The part of the elements that kPruned keeps.
@@ -34,12 +35,14 @@ int64_t StoredBytes(StoreFormat format, int64_t T, int64_t D);
 
 // Presets of the formats of all classes.
 enum class Compression {
-  kNone,       // everything exact
-  kDefault,    // what costs the least accuracy for its bytes, by measurement (docs/finetuning.md)
+  kNone,     // everything exact
+  kDefault,  // 8 bits with a scale for each group: gradients stay almost exact (docs/finetuning.md)
+  kSmall,    // the same, but with 4 bits for the arguments of activation functions, and with 8
+             // for the inputs of blocks that are computed again
   kPublished,  // the paper's formats; attention's weights, which it keeps in uint8, are computed
                // again from queries and keys
 };
-// "none", "default", "published".
+// "none", "default", "small", "published".
 std::string_view Name(Compression compression);
 absl::StatusOr<Compression> ParseCompression(std::string_view name);
 

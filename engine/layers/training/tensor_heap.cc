@@ -22,9 +22,10 @@ int64_t RoundUp(int64_t bytes, int64_t multiple) {
 
 std::string_view Name(TensorClass tensor_class) {
   constexpr std::string_view kNames[kTensorClassCount] = {
-      "transient",     "block_input",         "norm_input", "training_norm_input",
-      "product_input", "inner_product_input", "attention",  "attention_output",
-      "activation_input", "convolution", "scan_parameters", "scan", "gradient"};
+      "transient",        "block_input",         "norm_input",      "training_norm_input",
+      "product_input",    "inner_product_input", "attention",       "attention_output",
+      "activation_input", "convolution",         "scan_parameters", "scan",
+      "gradient"};
   return kNames[static_cast<int>(tensor_class)];
 }
 
@@ -122,8 +123,7 @@ absl::Status TensorHeap::Extend(int64_t end) {
   ASSIGN_OR_RETURN(Reservation more,
                    ledger_->Reserve(missing, Purpose::kActivations, "the activations of training"));
   std::byte* const first = memory_ + reservation_.bytes();
-  if (has_memory() &&
-      mprotect(first, static_cast<size_t>(missing), PROT_READ | PROT_WRITE) != 0) {
+  if (has_memory() && mprotect(first, static_cast<size_t>(missing), PROT_READ | PROT_WRITE) != 0) {
     return absl::ResourceExhaustedError(
         absl::StrCat("the system has no ", missing, " bytes more for training"));
   }

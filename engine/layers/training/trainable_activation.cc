@@ -19,8 +19,7 @@ std::optional<kernels::ActivationCells> CellsOf(StoreFormat format) {
 
 }  // namespace
 
-absl::StatusOr<Tensor> TrainableActivation::Forward(TrainingPass& pass, Tensor x,
-                                                    bool save) const {
+absl::StatusOr<Tensor> TrainableActivation::Forward(TrainingPass& pass, Tensor x, bool save) const {
   ASSIGN_OR_RETURN(Tensor y, pass.New(x.rows(), x.view().cols));
   pass.Compute(PassCost::Numbers(2 * x.elements()), [&] {
     kernels::Activate(pass.context, Function(), x.data(), x.elements(), y.data());

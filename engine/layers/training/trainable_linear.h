@@ -31,8 +31,8 @@ class TrainableLinear {
 
   // y[T,N] = W x + b, for x[T,K]. Saves x if the weight trains.
   absl::Status Forward(TrainingPass& pass, const Tensor& x, kernels::MatrixView<float> y) const;
-  // Given g[T,N] = ∂L/∂y: gx[T,K] = g W, or gx += g W if `accumulate`, unless the backward pass ends
-  // here; and adds the gradients of W and b. gx may not alias g.
+  // Given g[T,N] = ∂L/∂y: gx[T,K] = g W, or gx += g W if `accumulate`, unless the backward pass
+  // ends here; and adds the gradients of W and b. gx may not alias g.
   absl::Status Backward(TrainingPass& pass, kernels::MatrixView<const float> g,
                         kernels::MatrixView<float> gx, bool accumulate = false) const;
 

@@ -42,8 +42,8 @@ struct TrainableParameter {
 
 // What trains or is frozen together: a weight and what belongs to it, such as its bias.
 struct TrainableLayer {
-  std::string name;                            // of the weight, without ".weight"
-  int64_t block = -1;                          // the index of its block; -1: of no block
+  std::string name;                                  // of the weight, without ".weight"
+  int64_t block = -1;                                // the index of its block; -1: of no block
   std::vector<TrainableParameter*> parameters = {};  // the weight first
   // The class and width of the input that is saved only if the weight trains; width 0: none is.
   TensorClass input = TensorClass::kTransient;

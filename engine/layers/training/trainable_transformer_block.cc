@@ -137,9 +137,8 @@ absl::StatusOr<Tensor> TrainableTransformerBlock::Sublayer(TrainingPass& pass,
     ASSIGN_OR_RETURN(u, norm.Forward(pass, x));
   }
   ASSIGN_OR_RETURN(Tensor sum, layer(u));
-  pass.Compute(PassCost::Numbers(3 * x.elements()), [&] {
-    kernels::AddDropout(pass.context, Mask(pass, site), *sum, *x, *sum);
-  });
+  pass.Compute(PassCost::Numbers(3 * x.elements()),
+               [&] { kernels::AddDropout(pass.context, Mask(pass, site), *sum, *x, *sum); });
   if (before) return sum;
   return norm.Forward(pass, sum);
 }
@@ -261,9 +260,9 @@ absl::StatusOr<Tensor> TrainableTransformerBlock::FeedForward(TrainingPass& pass
   const int64_t T = u.rows(), F = config_.inner_size;
   ASSIGN_OR_RETURN(Tensor inner, pass.New(T, F));
   RETURN_IF_ERROR(feed_forward_input_.Forward(pass, u, *inner));
-  ASSIGN_OR_RETURN(const Tensor activated,
-                   activation_.Forward(pass, std::move(inner),
-                                       pass.GoesBelow(feed_forward_output_.layer())));
+  ASSIGN_OR_RETURN(
+      const Tensor activated,
+      activation_.Forward(pass, std::move(inner), pass.GoesBelow(feed_forward_output_.layer())));
   ASSIGN_OR_RETURN(Tensor out, pass.New(T, config_.hidden_size));
   RETURN_IF_ERROR(feed_forward_output_.Forward(pass, activated, *out));
   return out;

@@ -118,8 +118,7 @@ absl::Status TrainableMambaBlock::Make(TrainableParameters& parameters, const st
   ASSIGN_OR_RETURN(a_log_, use("A_log"));
   ASSIGN_OR_RETURN(d_, use("D"));
   scan_layer_ = layer("A_log", {a_log_, d_});
-  ASSIGN_OR_RETURN(out_proj_,
-                   linear("out_proj", config.use_bias, TensorClass::kInnerProductInput));
+  ASSIGN_OR_RETURN(out_proj_, linear("out_proj", config.use_bias, TensorClass::kInnerProductInput));
   return absl::OkStatus();
 }
 
@@ -267,8 +266,7 @@ absl::StatusOr<Tensor> TrainableMambaBlock::Scan(const TrainingPass& pass,
   pass.Compute(ScanCost(inputs.x), [&] {
     kernels::SelectiveScanOperands operands = Operands(inputs, a);
     operands.y = *y;
-    kernels::SelectiveScanForTraining(pass.context, pass.sequences, operands,
-                                      inputs.states.data());
+    kernels::SelectiveScanForTraining(pass.context, pass.sequences, operands, inputs.states.data());
   });
   return y;
 }
@@ -314,9 +312,8 @@ absl::Status TrainableMambaBlock::ScanBackward(TrainingPass& pass, const ScanInp
                                    inputs.states.data(), g, gradients);
     if (ga_log == nullptr) return;
     // A = -exp(A_log), so ∂A/∂A_log = A
-    AddTransposed(E_, N_, ga_log, [&](int64_t n, int64_t e) {
-      return ga.view().row(n)[e] * a.view().row(n)[e];
-    });
+    AddTransposed(E_, N_, ga_log,
+                  [&](int64_t n, int64_t e) { return ga.view().row(n)[e] * a.view().row(n)[e]; });
   });
   RETURN_IF_ERROR(pass.gradients->Added(a_log_));
   RETURN_IF_ERROR(pass.gradients->Added(d_));

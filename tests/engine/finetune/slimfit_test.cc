@@ -88,17 +88,16 @@ TrainingOptions Options(SchedulerKind scheduler, double rate = 0.8) {
 
 TrainingOptions Published(double rate = 0.8) {
   TrainingOptions options = Options(SchedulerKind::kSlimFit, rate);
-  options.freezing = *Resolve({.scheduler = SchedulerKind::kSlimFit,
-                               .recipe = FreezingRecipe::kPublished,
-                               .rate = rate});
+  options.freezing = *Resolve(
+      {.scheduler = SchedulerKind::kSlimFit, .recipe = FreezingRecipe::kPublished, .rate = rate});
   options.compression = Compression::kPublished;
   return options;
 }
 
-constexpr SchedulerKind kSchedulers[] = {
-    SchedulerKind::kFull, SchedulerKind::kStaticTop, SchedulerKind::kRandom,
-    SchedulerKind::kRoundRobin, SchedulerKind::kSlimFit, SchedulerKind::kLisa,
-    SchedulerKind::kBAdam, SchedulerKind::kMisa};
+constexpr SchedulerKind kSchedulers[] = {SchedulerKind::kFull,    SchedulerKind::kStaticTop,
+                                         SchedulerKind::kRandom,  SchedulerKind::kRoundRobin,
+                                         SchedulerKind::kSlimFit, SchedulerKind::kLisa,
+                                         SchedulerKind::kBAdam,   SchedulerKind::kMisa};
 
 class SlimFitTest : public ::testing::TestWithParam<const char*> {};
 
@@ -109,7 +108,7 @@ TEST_P(SlimFitTest, ForwardValuesAreExact) {
   ASSERT_THAT(full.trainer->Step(), IsOk());
   const double loss = full.trainer->log().steps[0].loss;
   for (const Compression compression :
-       {Compression::kNone, Compression::kDefault, Compression::kPublished}) {
+       {Compression::kNone, Compression::kDefault, Compression::kSmall, Compression::kPublished}) {
     for (const bool recompute : {false, true}) {
       for (const double rate : {0.0, 0.5, 0.95}) {
         TrainingOptions options = Options(SchedulerKind::kRandom, rate);
@@ -160,6 +159,68 @@ TEST_P(SlimFitTest, GradientsDoNotDependOnWhatElseIsFrozen) {
   EXPECT_GT(active_layers, 0);
 }
 
+// The cosine of two gradients.
+double Cosine(const std::vector<float>& a, const std::vector<float>& b) {
+  double product = 0, a_squares = 0, b_squares = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    product += static_cast<double>(a[i]) * b[i];
+    a_squares += static_cast<double>(a[i]) * a[i];
+    b_squares += static_cast<double>(b[i]) * b[i];
+  }
+  return product / std::sqrt(a_squares * b_squares);
+}
+
+// Check 7: how close the gradients of a step are to the exact ones if activations are compressed.
+// SGD at the rate 1 shows a gradient as the change of its parameter.
+class CompressionTest : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(CompressionTest, GradientsAreClose) {
+  TrainingOptions options = Options(SchedulerKind::kFull);
+  options.optimizer = {.kind = OptimizerKind::kSgd, .momentum = 0, .weight_decay = 0, .groups = {}};
+  options.learning_rate = 1;
+  options.max_gradient_norm = 0;
+  const auto gradients = [&](Compression compression, bool recompute) {
+    options.compression = compression;
+    options.gradient_checkpointing = recompute;
+    Training run(GetParam(), options);
+    auto changes = run.Parameters();
+    EXPECT_THAT(run.trainer->Step(), IsOk());
+    for (auto& [name, values] : changes) {
+      const float* const after = run.model->parameters().Find(name)->data();
+      for (size_t i = 0; i < values.size(); ++i) values[i] -= after[i];
+    }
+    return changes;
+  };
+  const auto exact = gradients(Compression::kNone, false);
+  for (const auto& [compression, recompute, lowest] :
+       {std::tuple(Compression::kDefault, false, 0.999),
+        {Compression::kDefault, true, 0.999},
+        {Compression::kSmall, false, 0.9},
+        {Compression::kSmall, true, 0.9},
+        {Compression::kPublished, false, 0.8}}) {
+    double least = 1, sum = 0;
+    int count = 0;
+    for (const auto& [name, gradient] : gradients(compression, recompute)) {
+      const double cosine = Cosine(gradient, exact.at(name));
+      if (std::isnan(cosine)) continue;  // a gradient of zeros
+      // That of CRReLU's ε is a sum of terms of both signs, of which 4 bits are too coarse a copy.
+      const bool is_epsilon = gradient.size() == 1 && name.ends_with("act.lr");
+      if (is_epsilon && compression != Compression::kDefault) continue;
+      EXPECT_GT(cosine, lowest) << Name(compression) << " " << name;
+      least = std::min(least, cosine);
+      sum += cosine;
+      ++count;
+    }
+    const std::string what = std::string(Name(compression)) + (recompute ? "_recompute" : "");
+    RecordProperty("least_cosine_" + what, std::to_string(least));
+    RecordProperty("mean_cosine_" + what, std::to_string(sum / count));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, CompressionTest,
+                         ::testing::Values(kGpt2, kMamba, "deploy/models/gpt2-crrelu-demo",
+                                           "deploy/models/mamba-demo"));
+
 // Check 4, under the published recipe: a frozen weight and its moments keep every bit, and biases
 // change in every step.
 TEST_P(SlimFitTest, FrozenWeightsKeepEveryBitAndBiasesTrain) {
@@ -173,8 +234,7 @@ TEST_P(SlimFitTest, FrozenWeightsKeepEveryBitAndBiasesTrain) {
     for (const TrainableLayer& layer : run.model->parameters().layers()) {
       for (const TrainableParameter* parameter : layer.parameters) {
         const bool is_weight = parameter == layer.parameters.front();
-        EXPECT_EQ(values_now.at(parameter->name) != values.at(parameter->name),
-                  parameter->trains)
+        EXPECT_EQ(values_now.at(parameter->name) != values.at(parameter->name), parameter->trains)
             << parameter->name << " in step " << step;
         if (!is_weight) {
           EXPECT_TRUE(parameter->trains) << parameter->name;
@@ -267,8 +327,7 @@ TEST_P(SlimFitTest, TheBackwardPassEndsAtTheLowestLayerThatTrains) {
     return bytes;
   };
   EXPECT_LT(4 * saved(top), saved(full));
-  EXPECT_LT(top.trainer->step_cost().product_flops,
-            0.5 * full.trainer->step_cost().product_flops);
+  EXPECT_LT(top.trainer->step_cost().product_flops, 0.5 * full.trainer->step_cost().product_flops);
 }
 
 // Everything that a run allocates is planned. Schedulers that look at measures choose other sets in
@@ -295,8 +354,7 @@ TEST_P(SlimFitTest, PlansAreTrue) {
                                           .evaluation = {},
                                           .batches_per_epoch = run.batches.batches()});
           ASSERT_THAT(plan, IsOk());
-          const std::string what =
-              std::string(Name(scheduler)) + " " + std::string(Name(moments));
+          const std::string what = std::string(Name(scheduler)) + " " + std::string(Name(moments));
           const auto peak = static_cast<double>(run.ledger.peak());
           const bool measures =
               scheduler == SchedulerKind::kSlimFit || scheduler == SchedulerKind::kMisa;
