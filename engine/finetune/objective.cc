@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "engine/base/status.h"
+#include "engine/finetune/dpo_loss.h"
 #include "engine/finetune/head_loss.h"
 #include "engine/finetune/token_rows.h"
 
@@ -229,14 +230,15 @@ absl::Status Dpo::Run(TrainingPass& pass, const TrainableModel& model, const Tra
   // part.
   std::vector<float> factors;
   for (size_t pair = 0; pair < batch.examples.size(); ++pair) {
-    const double chosen = beta_ * (sums[2 * pair] - batch.reference[2 * pair]);
-    const double rejected = beta_ * (sums[2 * pair + 1] - batch.reference[2 * pair + 1]);
-    const double margin = chosen - rejected;
-    // -log σ(m) and σ(-m), without overflow for any m
-    metrics.loss += std::max(-margin, 0.0) + std::log1p(std::exp(-std::abs(margin)));
-    metrics.correct += chosen > rejected ? 1 : 0;
-    metrics.margin += margin;
-    const double weight = factor * beta_ / (1 + std::exp(margin));
+    const DpoLoss loss = ComputeDpoLoss({.chosen = sums[2 * pair],
+                                         .rejected = sums[2 * pair + 1],
+                                         .reference_chosen = batch.reference[2 * pair],
+                                         .reference_rejected = batch.reference[2 * pair + 1]},
+                                        beta_);
+    metrics.loss += loss.loss;
+    metrics.correct += loss.margin > 0 ? 1 : 0;
+    metrics.margin += loss.margin;
+    const double weight = -factor * loss.derivative;
     for (size_t s = 2 * pair; s < 2 * pair + 2; ++s) {
       const int64_t tokens = std::max<int64_t>(
           run.rows().sequences[s].length - FirstPredicted(run.rows().prompt_tokens[s]), 0);

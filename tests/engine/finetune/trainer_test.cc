@@ -8,6 +8,7 @@
 #include <numeric>
 #include <thread>
 
+#include "engine/finetune/dpo_loss.h"
 #include "engine/models/model.h"
 #include "tests/engine/finetune/training_fixture.h"
 
@@ -344,6 +345,33 @@ TEST_P(TrainerTest, TooLittleMemoryIsAnErrorBeforeAnythingChanges) {
   ASSERT_THAT(trainer, IsOk());
   EXPECT_THAT((*trainer)->Step(), Fails(absl::StatusCode::kResourceExhausted, "bytes"));
   EXPECT_EQ(ParametersOf(**model), before);
+}
+
+// Checks 10 and 11 for CRReLU's publication: values of DPO's loss, and that ε trains.
+TEST(DpoLossTest, HasThePublishedFormula) {
+  const DpoLoss equal = ComputeDpoLoss({-3, -5, -3, -5}, 0.1);
+  EXPECT_NEAR(equal.loss, std::log(2), 1e-12);
+  EXPECT_EQ(equal.margin, 0);
+  const DpoPair pair{.chosen = -10,
+                     .rejected = -12,
+                     .reference_chosen = -11,
+                     .reference_rejected = -11.5};
+  EXPECT_NEAR(ComputeDpoLoss(pair, 0.1).loss, 0.620957, 1e-6);
+  EXPECT_NEAR(ComputeDpoLoss(pair, 0.1).derivative, -0.046257, 1e-6);
+  EXPECT_NEAR(ComputeDpoLoss(pair, 1).loss, 0.201413, 1e-6);
+  EXPECT_NEAR(ComputeDpoLoss(pair, 1).derivative, -0.182426, 1e-6);
+  EXPECT_EQ(ComputeDpoLoss({1e6, 0, 0, 0}, 1).loss, 0);
+  EXPECT_EQ(ComputeDpoLoss({0, 1e6, 0, 0}, 1).loss, 1e6);
+}
+
+TEST_F(TrainingFixture, CRReLUsEpsilonTrains) {
+  const auto model = Load(kGpt2);
+  GivenBatches batches(RandomBatches(4, 6, 1));
+  const TrainableParameter& epsilon = *model->parameters().Find("transformer.h.0.mlp.act.lr");
+  const float before = *epsilon.data();
+  const auto trainer = Trainer::Create(model.get(), &batches, Options(), {&executor_, &ledger_});
+  ASSERT_THAT((*trainer)->Step(), IsOk());
+  EXPECT_NE(*epsilon.data(), before);
 }
 
 INSTANTIATE_TEST_SUITE_P(, TrainerTest, ::testing::Values(kGpt2, kMamba), [](const auto& model) {
