@@ -24,13 +24,14 @@ void AddSwitch(Command command, const std::string& name, std::optional<std::stri
 // What says which layers freeze, and how many.
 void AddChoiceOfLayers(Command command, FreezingFlags& flags) {
   command
-      .AddOption("--scheduler", flags.scheduler,
-                 "Which layers train in a step; the others are frozen and cost almost no memory. "
-                 "Try first: --scheduler slimfit --freezing-rate 0.9. full: all layers; slimfit: "
-                 "those that changed most when they trained last; misa: drawn by their gradients; "
-                 "lisa: random blocks, with embeddings and head always; badam: one block at a time; "
-                 "random, round-robin, static-top (the last layers): to compare with (default: "
-                 "full)")
+      .AddOption(
+          "--scheduler", flags.scheduler,
+          "Which layers train in a step; the others are frozen and cost almost no memory. "
+          "Try first: --scheduler slimfit --freezing-rate 0.9. full: all layers; slimfit: "
+          "those that changed most when they trained last; misa: drawn by their gradients; "
+          "lisa: random blocks, with embeddings and head always; badam: one block at a time; "
+          "random, round-robin, static-top (the last layers): to compare with (default: "
+          "full)")
       .Choices({"full", "static-top", "random", "round-robin", "slimfit", "lisa", "badam", "misa"})
       .Heading(kHeading);
   command
