@@ -27,16 +27,16 @@ struct TrainCommandFlags {
   int threads = engine::DetectResources().threads;
 };
 
-// "loss 2.314  accuracy 0.612"
-std::string Measures(double loss, const std::optional<double>& accuracy,
-                     const std::optional<double>& margin) {
-  std::string text = absl::StrFormat("loss %.4f", loss);
+// "  accuracy 0.6120", or "" without measures besides the loss.
+std::string MoreMeasures(const std::optional<double>& accuracy,
+                         const std::optional<double>& margin) {
+  std::string text;
   if (accuracy) text += absl::StrFormat("  accuracy %.4f", *accuracy);
   if (margin) text += absl::StrFormat("  margin %.4f", *margin);
   return text;
 }
 
-// "4/75 layers", or "" without a scheduler.
+// "  4/75 layers", or "" without a scheduler.
 std::string ActiveLayers(const engine::StepRecord& record) {
   if (record.active.empty()) return "";
   return absl::StrFormat("  %d/%d layers", std::ranges::count(record.active, true),
@@ -75,8 +75,8 @@ class TrainingDisplay : public engine::TrainingObserver {
   void OnEvaluation(const engine::EvaluationRecord& record) override {
     if (output_.json()) return Event("evaluation", engine::ToJson(record));
     Clear();
-    std::cout << absl::StrFormat("step %d: evaluation %s  (%s)\n", record.step,
-                                 Measures(record.loss, record.accuracy, record.margin),
+    std::cout << absl::StrFormat("step %d: evaluation loss %.4f%s  (%s)\n", record.step,
+                                 record.loss, MoreMeasures(record.accuracy, record.margin),
                                  engine::HumanDuration(record.seconds))
               << std::flush;
   }
@@ -90,12 +90,13 @@ class TrainingDisplay : public engine::TrainingObserver {
   }
 
  private:
-  // "step 12/300  loss 2.3140  4/75 layers  312.4 MiB (-61%)  1,200 tokens/s"
+  // "step 12/300  loss 2.3140  4/75 layers  312.4 MiB (-61%)  accuracy 0.6120  1,200 tokens/s",
+  // with what a narrow terminal has no room for at the end.
   std::string StepText(const engine::StepRecord& record, int64_t steps) const {
     return absl::StrFormat(
-        "step %d/%d  %s%s  %s  %s tokens/s", record.step, steps,
-        Measures(record.loss, record.accuracy, record.margin), ActiveLayers(record),
-        HeapText(record.heap_bytes),
+        "step %d/%d  loss %.4f%s  %s%s  %s tokens/s", record.step, steps, record.loss,
+        ActiveLayers(record), HeapText(record.heap_bytes),
+        MoreMeasures(record.accuracy, record.margin),
         engine::HumanNumber(static_cast<double>(record.tokens) / record.seconds, 3));
   }
   std::string HeapText(int64_t bytes) const {
