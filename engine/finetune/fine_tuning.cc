@@ -240,6 +240,7 @@ RunReport FineTuning::Report(RunEnd end) const {
   report.fresh = model_->fresh();
   report.dropped = model_->dropped();
   report.options = spec_.training;
+  report.layers = trainer_->freezing().layers();
   report.log = trainer_->log();
   report.training_data = training_data();
   if (evaluation_data() != nullptr) report.evaluation_data = *evaluation_data();

@@ -2,13 +2,20 @@
 
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "engine/base/status.h"
 
 namespace whipsnake::engine {
 namespace {
 
 using nlohmann::json;
+using ClassBytes = std::array<int64_t, kTensorClassCount>;
+
+constexpr int64_t kMaxLayers = 1'000'000;
 
 void SetIfAny(json& object, const char* key, const std::optional<double>& value) {
   if (value) object[key] = *value;
@@ -38,47 +45,49 @@ class NumberReader {
   absl::Status status_;
 };
 
-// The layers that trained, as one digit each: "0010".
 std::string LayersText(const std::vector<bool>& active) {
-  std::string text;
-  for (const bool is_active : active) text += is_active ? '1' : '0';
-  return text;
-}
-
-absl::Status ParseLayers(const json& object, std::vector<bool>& active) {
-  const json text = object.value("active", json(""));
-  if (!text.is_string()) return InvalidField("active", text.dump(), "a text of 0 and 1");
-  for (const char digit : text.get<std::string>()) active.push_back(digit == '1');
-  return absl::OkStatus();
-}
-
-// By name, without the classes of which there was no tensor.
-json ClassBytesToJson(const std::array<int64_t, kTensorClassCount>& class_bytes) {
-  json object = json::object();
-  for (int i = 0; i < kTensorClassCount; ++i) {
-    if (class_bytes[i] > 0) {
-      object[std::string(Name(static_cast<TensorClass>(i)))] = class_bytes[i];
-    }
+  std::vector<int64_t> runs = {0};
+  bool is_active = false;
+  for (const bool next : active) {
+    if (next != is_active) runs.push_back(0);
+    is_active = next;
+    ++runs.back();
   }
-  return object;
+  return absl::StrJoin(runs, ",");
 }
 
-absl::Status ParseClassBytes(const json& object,
-                             std::array<int64_t, kTensorClassCount>& class_bytes) {
-  const auto found = object.find("class_bytes");
-  if (found == object.end() || !found->is_object()) {
-    return InvalidField("class_bytes", "nothing", "an object");
+absl::StatusOr<std::vector<bool>> ParseLayers(const json& text) {
+  const auto invalid = [&] {
+    return InvalidField("active", text.dump(), "a text of the lengths of runs of layers");
+  };
+  if (!text.is_string()) return invalid();
+  std::vector<bool> active;
+  bool is_active = false;
+  for (const absl::string_view run : absl::StrSplit(text.get_ref<const std::string&>(), ',')) {
+    int64_t length = 0;
+    if (!absl::SimpleAtoi(run, &length)) return invalid();
+    if (length < 0 || length > kMaxLayers - std::ssize(active)) return invalid();
+    active.insert(active.end(), length, is_active);
+    is_active = !is_active;
   }
-  NumberReader reader(*found);
+  return active;
+}
+
+absl::StatusOr<ClassBytes> ParseClassBytes(const json& object) {
+  if (!object.is_object()) return InvalidField("class_bytes", object.dump(), "an object");
+  ClassBytes bytes{};
+  NumberReader reader(object);
   for (int i = 0; i < kTensorClassCount; ++i) {
     const std::string name(Name(static_cast<TensorClass>(i)));
-    if (found->contains(name)) reader.Read(name.c_str(), class_bytes[i]);
+    if (object.contains(name)) reader.Read(name.c_str(), bytes[i]);
   }
-  return reader.status();
+  RETURN_IF_ERROR(reader.status());
+  return bytes;
 }
 
-absl::StatusOr<StepRecord> ParseStep(const json& object) {
-  StepRecord record;
+// `before` has what the step shares with the one before it.
+absl::StatusOr<StepRecord> ParseStep(const json& object, const StepRecord& before) {
+  StepRecord record{.active = before.active, .class_bytes = before.class_bytes};
   NumberReader reader(object);
   reader.Read("step", record.step);
   reader.Read("epoch", record.epoch);
@@ -91,8 +100,12 @@ absl::StatusOr<StepRecord> ParseStep(const json& object) {
   reader.Read("heap_bytes", record.heap_bytes);
   reader.Read("seconds", record.seconds);
   RETURN_IF_ERROR(reader.status());
-  RETURN_IF_ERROR(ParseLayers(object, record.active));
-  RETURN_IF_ERROR(ParseClassBytes(object, record.class_bytes));
+  if (const auto active = object.find("active"); active != object.end()) {
+    ASSIGN_OR_RETURN(record.active, ParseLayers(*active));
+  }
+  if (const auto bytes = object.find("class_bytes"); bytes != object.end()) {
+    ASSIGN_OR_RETURN(record.class_bytes, ParseClassBytes(*bytes));
+  }
   return record;
 }
 
@@ -109,22 +122,21 @@ absl::StatusOr<EvaluationRecord> ParseEvaluation(const json& object) {
   return record;
 }
 
-template <typename Record>
-absl::Status ParseList(const json& log, const char* key,
-                       absl::StatusOr<Record> (*parse)(const json&), std::vector<Record>& records) {
-  if (!log.is_object() || !log.contains(key) || !log[key].is_array()) {
-    return absl::InvalidArgumentError(absl::StrCat(key, ": no list seen, expected one"));
-  }
-  for (const json& item : log[key]) {
-    ASSIGN_OR_RETURN(records.emplace_back(), parse(item));
-  }
-  return absl::OkStatus();
+absl::StatusOr<const json*> FindList(const json& log, const char* key) {
+  if (log.is_object() && log.contains(key) && log[key].is_array()) return &log[key];
+  return absl::InvalidArgumentError(absl::StrCat(key, ": no list seen, expected one"));
 }
 
-template <typename Record>
-json ToJsonList(const std::vector<Record>& records) {
+json StepsToJson(const std::vector<StepRecord>& steps) {
+  const StepRecord none;
+  const StepRecord* before = &none;
   json list = json::array();
-  for (const Record& record : records) list.push_back(ToJson(record));
+  for (const StepRecord& step : steps) {
+    json& object = list.emplace_back(ToJson(step));
+    if (step.active == before->active) object.erase("active");
+    if (step.class_bytes == before->class_bytes) object.erase("class_bytes");
+    before = &step;
+  }
   return list;
 }
 
@@ -136,6 +148,15 @@ int64_t RunLog::BestEvaluation() const {
     if (best < 0 || evaluations[i].loss < evaluations[best].loss) best = i;
   }
   return best;
+}
+
+json ClassBytesToJson(const ClassBytes& class_bytes) {
+  json object = json::object();
+  for (int i = 0; i < kTensorClassCount; ++i) {
+    if (class_bytes[i] == 0) continue;
+    object[std::string(Name(static_cast<TensorClass>(i)))] = class_bytes[i];
+  }
+  return object;
 }
 
 json ToJson(const StepRecord& record) {
@@ -165,14 +186,23 @@ json ToJson(const EvaluationRecord& record) {
 }
 
 json ToJson(const RunLog& log) {
-  return {{"steps", ToJsonList(log.steps)}, {"evaluations", ToJsonList(log.evaluations)}};
+  json evaluations = json::array();
+  for (const EvaluationRecord& record : log.evaluations) evaluations.push_back(ToJson(record));
+  return {{"steps", StepsToJson(log.steps)}, {"evaluations", std::move(evaluations)}};
 }
 
 absl::StatusOr<RunLog> ParseRunLog(const json& log) {
   RunLog parsed;
-  RETURN_IF_ERROR(ParseList<StepRecord>(log, "steps", ParseStep, parsed.steps));
-  RETURN_IF_ERROR(
-      ParseList<EvaluationRecord>(log, "evaluations", ParseEvaluation, parsed.evaluations));
+  ASSIGN_OR_RETURN(const json* const steps, FindList(log, "steps"));
+  for (const json& step : *steps) {
+    const StepRecord& before = parsed.steps.empty() ? StepRecord() : parsed.steps.back();
+    ASSIGN_OR_RETURN(StepRecord record, ParseStep(step, before));
+    parsed.steps.push_back(std::move(record));
+  }
+  ASSIGN_OR_RETURN(const json* const evaluations, FindList(log, "evaluations"));
+  for (const json& evaluation : *evaluations) {
+    ASSIGN_OR_RETURN(parsed.evaluations.emplace_back(), ParseEvaluation(evaluation));
+  }
   return parsed;
 }
 

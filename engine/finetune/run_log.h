@@ -26,7 +26,8 @@ struct StepRecord {
   // Of all gradients, before clipping; unset if tensors are updated in the backward pass.
   std::optional<double> gradient_norm = {};
   int64_t tokens = 0;
-  // Whether each layer of LayerFreezing::layers() trained; empty without a scheduler.
+  // Whether each layer of LayerFreezing::layers() trained. Without a scheduler, it is empty in all
+  // steps of a run.
   std::vector<bool> active = {};
   // Of the heap, at their highest in the step: of all tensors, and of each class.
   int64_t heap_bytes = 0;
@@ -53,12 +54,20 @@ struct RunLog {
   int64_t BestEvaluation() const;
 };
 
-// Numbers keep all digits.
+// Numbers keep all digits. `active` is a text of the lengths of runs of layers that are alike, of
+// frozen and of active ones in turn, frozen ones first: "2,1,4" if only the third of seven layers
+// trained, "0,7" if all did. `class_bytes` is an object that has the classes of which there was a
+// tensor, by name.
 nlohmann::json ToJson(const StepRecord& record);
 nlohmann::json ToJson(const EvaluationRecord& record);
+// In a log, a step has `active` and `class_bytes` only if they differ from those of the step before
+// it, so that the logs of long runs stay short.
 nlohmann::json ToJson(const RunLog& log);
 // The inverse. Returns INVALID_ARGUMENT, naming the key, for another document.
 absl::StatusOr<RunLog> ParseRunLog(const nlohmann::json& json);
+
+// As StepRecord has it.
+nlohmann::json ClassBytesToJson(const std::array<int64_t, kTensorClassCount>& class_bytes);
 
 }  // namespace whipsnake::engine
 

@@ -20,7 +20,7 @@ namespace {
 using kernels::DType;
 using nlohmann::json;
 
-constexpr int64_t kVersion = 1;
+constexpr int64_t kVersion = 2;
 constexpr char kModelFile[] = "model.safetensors";
 constexpr char kOptimizerFile[] = "optimizer.safetensors";
 constexpr char kStateFile[] = "state.json";
@@ -101,6 +101,7 @@ absl::StatusOr<json> MakeState(Trainer& trainer, const RunIdentity& identity,
   ASSIGN_OR_RETURN(json identity_json, ToJson(identity));
   return json{{"version", kVersion},
               {"updates", std::move(updates)},
+              {"scheduler", trainer.scheduler().State()},
               {"log", ToJson(trainer.log())},
               {"reference", std::vector<double>(reference.begin(), reference.end())},
               {"identity", std::move(identity_json)}};
@@ -190,6 +191,7 @@ absl::StatusOr<TrainingCheckpoint::State> TrainingCheckpoint::ParseState(const j
   for (const auto& [name, count] : view["updates"].value().items()) {
     ASSIGN_OR_RETURN(state.updates[name], JsonView(&count, name).Integer(1, kMaxCount));
   }
+  state.scheduler = view["scheduler"].value().dump();
   ASSIGN_OR_RETURN(state.log, ParseRunLog(view["log"].value()));
   ASSIGN_OR_RETURN(const std::vector<JsonView> reference, view["reference"].Elements());
   for (const JsonView& number : reference) {
@@ -213,6 +215,7 @@ absl::StatusOr<TrainingCheckpoint> TrainingCheckpoint::Open(const std::string& d
   }
   auto state = ParseState(document);
   if (!state.ok()) return DataLoss(path, state.status().message());
+  state->path = path;
   ASSIGN_OR_RETURN(TensorFile model,
                    OpenTensors(directory + "/" + kModelFile, state->digests[kModelFile]));
   ASSIGN_OR_RETURN(TensorFile optimizer,
@@ -262,6 +265,12 @@ absl::StatusOr<Optimizer> TrainingCheckpoint::RestoredOptimizer(
   return optimizer;
 }
 
+absl::Status TrainingCheckpoint::RestoreScheduler(LayerScheduler& scheduler) const {
+  const absl::Status status = scheduler.Restore(json::parse(state_.scheduler));
+  if (status.ok()) return status;
+  return DataLoss(state_.path, absl::StrCat("scheduler.", status.message()));
+}
+
 absl::Status TrainingCheckpoint::Restore(const RunIdentity& identity, Trainer& trainer,
                                          Ledger* ledger) const {
   RETURN_IF_ERROR(CheckIdentity(identity));
@@ -269,6 +278,7 @@ absl::Status TrainingCheckpoint::Restore(const RunIdentity& identity, Trainer& t
   ASSIGN_OR_RETURN(const auto values, ParameterValues(parameters));
   ASSIGN_OR_RETURN(Optimizer optimizer,
                    RestoredOptimizer(trainer.optimizer().options(), parameters, ledger));
+  RETURN_IF_ERROR(RestoreScheduler(trainer.scheduler()));
 
   trainer.optimizer() = std::move(optimizer);
   for (size_t i = 0; i < values.size(); ++i) {

@@ -4,9 +4,9 @@
 //   model.safetensors      the parameters under their names, in fp32
 //   optimizer.safetensors  the moments as Optimizer::Visit() names them, each as one row: F32, or
 //                          I8 for the codes of 8-bit moments
-//   state.json             the step, the updates of each parameter, the log, the reference of DPO,
-//                          the identity of the run, and the digests of the other files and of
-//                          itself
+//   state.json             the step, the updates of each parameter, the state of the scheduler of
+//                          layers, the log, the reference of DPO, the identity of the run, and the
+//                          digests of the other files and of itself
 // The place in the data, the learning rate and the masks of dropout are functions of the step and
 // the settings, so they have no state of their own.
 #ifndef WHIPSNAKE_ENGINE_FINETUNE_TRAINING_CHECKPOINT_H_
@@ -67,18 +67,20 @@ class TrainingCheckpoint {
   // Returns FAILED_PRECONDITION, naming what differs, if the checkpoint is of another run.
   absl::Status CheckIdentity(const RunIdentity& identity) const;
 
-  // Gives a trainer the parameters, moments, updates and log of the checkpoint. The moments are
-  // counted in `ledger`, which should be that of the trainer. Returns the errors of CheckIdentity()
-  // and DATA_LOSS, naming the file and the tensor, if the tensors are not those of the trainer's
-  // model and optimizer, and RESOURCE_EXHAUSTED if the ledger refuses; the trainer is then as
-  // before. Also returns DATA_LOSS if a file changes while it is read; the trainer is then
-  // unusable.
+  // Gives a trainer the parameters, moments, updates, scheduler and log of the checkpoint. The
+  // moments are counted in `ledger`, which should be that of the trainer. Returns the errors of
+  // CheckIdentity() and DATA_LOSS, naming the file and the tensor or key, if the tensors or the
+  // state of the scheduler are not those of the trainer's model, optimizer and scheduler, and
+  // RESOURCE_EXHAUSTED if the ledger refuses; the trainer is then as before. Also returns DATA_LOSS
+  // if a file changes while it is read; the trainer is then unusable.
   absl::Status Restore(const RunIdentity& identity, Trainer& trainer, Ledger* ledger) const;
 
  private:
   // The contents of state.json.
   struct State {
+    std::string path;                        // of the file
     std::map<std::string, int64_t> updates;  // by parameter
+    std::string scheduler;                   // LayerScheduler::State(), a JSON document
     RunLog log;
     std::vector<double> reference;
     std::string identity;                        // a JSON object
@@ -95,6 +97,7 @@ class TrainingCheckpoint {
   absl::StatusOr<Optimizer> RestoredOptimizer(const OptimizerOptions& options,
                                               const TrainableParameters& parameters,
                                               Ledger* ledger) const;
+  absl::Status RestoreScheduler(LayerScheduler& scheduler) const;
 
   State state_;
   TensorFile model_, optimizer_;

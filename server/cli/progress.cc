@@ -1,18 +1,39 @@
 #include "server/cli/progress.h"
 
+#include <sys/ioctl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <iostream>
 #include <utility>
 
 #include "absl/strings/str_format.h"
 #include "engine/base/human.h"
+#include "engine/base/utf8.h"
 #include "server/cli/output.h"
 
 namespace whipsnake::server {
 namespace {
 
-constexpr int kCells = 24;
+constexpr int kFewestCells = 8, kMostCells = 24;
 constexpr char kWipeLine[] = "\r\033[K";
+
+// The characters that fit into a line of stderr, a terminal, without the cursor going to the next.
+int TerminalColumns() {
+  winsize size{};
+  const bool known = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+  return (known ? size.ws_col : 80) - 1;
+}
+
+// Leaves out the last parts until the text has at most so many characters or is one part.
+std::string_view FirstParts(std::string_view text, int64_t characters) {
+  while (engine::CountCharacters(text) > characters) {
+    const size_t end = text.rfind("  ");
+    if (end == text.npos) break;
+    text = text.substr(0, end);
+  }
+  return text;
+}
 
 }  // namespace
 
@@ -30,7 +51,8 @@ void Progress::Set(double fraction) {
   next_ = now + std::chrono::milliseconds(100);
   drawn_ = true;
   const double elapsed = std::chrono::duration<double>(now - start_).count();
-  std::cerr << kWipeLine << ProgressLine(what_, fraction, done_before_, elapsed) << std::flush;
+  std::cerr << kWipeLine << ProgressLine(what_, fraction, done_before_, elapsed, TerminalColumns())
+            << std::flush;
 }
 
 engine::WorkProgress ShowOn(Progress& progress) {
@@ -42,17 +64,22 @@ engine::WorkProgress ShowOn(Progress& progress) {
 }
 
 std::string ProgressLine(std::string_view what, double fraction, double done_before,
-                         double elapsed_seconds) {
+                         double elapsed_seconds, int columns) {
   fraction = std::clamp(fraction, 0.0, 1.0);
-  const int full = static_cast<int>(fraction * kCells);
-  std::string line =
-      absl::StrFormat("%s [%s%s] %d%%", std::string(what), std::string(full, '#'),
-                      std::string(kCells - full, '-'), static_cast<int>(fraction * 100));
+  std::string end = absl::StrFormat(" %d%%", static_cast<int>(fraction * 100));
   if (fraction > done_before) {
     const double left = elapsed_seconds * (1 - fraction) / (fraction - done_before);
-    line += "  " + engine::HumanDuration(left) + " left";
+    end += "  " + engine::HumanDuration(left) + " left";
   }
-  return line;
+  const int64_t room = columns - engine::CountCharacters(end);
+  const std::string shown(FirstParts(what, room));
+  const int64_t frame = 3;  // of the bar: " [" and "]"
+  const int64_t cells =
+      std::min<int64_t>(kMostCells, room - engine::CountCharacters(shown) - frame);
+  if (cells < kFewestCells) return shown + end;
+  const auto full = static_cast<int64_t>(fraction * static_cast<double>(cells));
+  return absl::StrFormat("%s [%s%s]%s", shown, std::string(full, '#'),
+                         std::string(cells - full, '-'), end);
 }
 
 }  // namespace whipsnake::server

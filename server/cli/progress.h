@@ -41,9 +41,11 @@ class Progress {
 engine::WorkProgress ShowOn(Progress& progress);
 
 // Returns the bar's line: "Evaluating [#####-----] 50%  12.0 s left". `elapsed_seconds` took the
-// work from the fraction `done_before` on.
+// work from the fraction `done_before` on. The bar takes what `what` leaves of `columns`
+// characters. If that is too little for a bar, the line has none; if even `what` is too long, its
+// last parts are left out, where two spaces separate parts.
 std::string ProgressLine(std::string_view what, double fraction, double done_before,
-                         double elapsed_seconds);
+                         double elapsed_seconds, int columns = 80);
 
 }  // namespace whipsnake::server
 

@@ -1,4 +1,5 @@
 // whipsnake train
+#include <algorithm>
 #include <atomic>
 #include <iostream>
 #include <memory>
@@ -26,13 +27,20 @@ struct TrainCommandFlags {
   int threads = engine::DetectResources().threads;
 };
 
-// "loss 2.314  accuracy 0.612"
-std::string Measures(double loss, const std::optional<double>& accuracy,
-                     const std::optional<double>& margin) {
-  std::string text = absl::StrFormat("loss %.4f", loss);
+// "  accuracy 0.6120", or "" without measures besides the loss.
+std::string MoreMeasures(const std::optional<double>& accuracy,
+                         const std::optional<double>& margin) {
+  std::string text;
   if (accuracy) text += absl::StrFormat("  accuracy %.4f", *accuracy);
   if (margin) text += absl::StrFormat("  margin %.4f", *margin);
   return text;
+}
+
+// "  4/75 layers", or "" without a scheduler.
+std::string ActiveLayers(const engine::StepRecord& record) {
+  if (record.active.empty()) return "";
+  return absl::StrFormat("  %d/%d layers", std::ranges::count(record.active, true),
+                         record.active.size());
 }
 
 // Shows a job on the terminal: a bar with the remaining time, and a line for each evaluation. With
@@ -41,6 +49,10 @@ class TrainingDisplay : public engine::TrainingObserver {
  public:
   TrainingDisplay(const Output& output, const std::atomic<bool>& interrupted)
       : output_(output), interrupted_(interrupted) {}
+
+  // The bytes of the heap if all layers trained in every step and nothing were compressed, with
+  // which those of the run are compared. Until it is set, they are not.
+  void SetFullHeapBytes(int64_t bytes) { full_heap_bytes_ = bytes; }
 
   // Erases the bar, where other text is written.
   void Clear() {
@@ -56,20 +68,15 @@ class TrainingDisplay : public engine::TrainingObserver {
   absl::Status OnStep(const engine::Trainer& trainer) override {
     const engine::StepRecord& record = trainer.log().steps.back();
     if (output_.json()) Event("step", engine::ToJson(record));
-    Show(
-        "Training",
-        absl::StrFormat("step %d/%d  %s  %s tokens/s  %s", record.step, trainer.steps(),
-                        Measures(record.loss, record.accuracy, record.margin),
-                        engine::HumanNumber(static_cast<double>(record.tokens) / record.seconds, 3),
-                        engine::HumanBytes(trainer.memory().activations)),
-        static_cast<double>(record.step) / static_cast<double>(trainer.steps()));
+    Show("Training", StepText(record, trainer.steps()),
+         static_cast<double>(record.step) / static_cast<double>(trainer.steps()));
     return interrupted_ ? absl::CancelledError("interrupted") : absl::OkStatus();
   }
   void OnEvaluation(const engine::EvaluationRecord& record) override {
     if (output_.json()) return Event("evaluation", engine::ToJson(record));
     Clear();
-    std::cout << absl::StrFormat("step %d: evaluation %s  (%s)\n", record.step,
-                                 Measures(record.loss, record.accuracy, record.margin),
+    std::cout << absl::StrFormat("step %d: evaluation loss %.4f%s  (%s)\n", record.step,
+                                 record.loss, MoreMeasures(record.accuracy, record.margin),
                                  engine::HumanDuration(record.seconds))
               << std::flush;
   }
@@ -83,6 +90,20 @@ class TrainingDisplay : public engine::TrainingObserver {
   }
 
  private:
+  // "step 12/300  loss 2.3140  4/75 layers  312.4 MiB (-61%)  accuracy 0.6120  1,200 tokens/s",
+  // with what a narrow terminal has no room for at the end.
+  std::string StepText(const engine::StepRecord& record, int64_t steps) const {
+    return absl::StrFormat(
+        "step %d/%d  loss %.4f%s  %s%s  %s tokens/s", record.step, steps, record.loss,
+        ActiveLayers(record), HeapText(record.heap_bytes),
+        MoreMeasures(record.accuracy, record.margin),
+        engine::HumanNumber(static_cast<double>(record.tokens) / record.seconds, 3));
+  }
+  std::string HeapText(int64_t bytes) const {
+    if (!full_heap_bytes_) return engine::HumanBytes(bytes);
+    const double ratio = static_cast<double>(bytes) / static_cast<double>(*full_heap_bytes_);
+    return absl::StrFormat("%s (%+.0f%%)", engine::HumanBytes(bytes), 100 * (ratio - 1));
+  }
   // Draws the bar of a stage, a new one if the stage is new.
   void Show(std::string_view stage, std::string_view what, double fraction) {
     if (stage != stage_) {
@@ -100,6 +121,7 @@ class TrainingDisplay : public engine::TrainingObserver {
 
   const Output& output_;
   const std::atomic<bool>& interrupted_;
+  std::optional<int64_t> full_heap_bytes_;
   std::string stage_;
   std::optional<Progress> bar_;
 };
@@ -119,7 +141,7 @@ void PrintData(const engine::FineTuning& job, const Output& output) {
 // run, the checkpoint is.
 Json Summary(const engine::RunReport& report, const engine::FineTuningSpec& spec) {
   Json summary = engine::ToJson(report);
-  for (const char* key : {"log", "data", "options"}) summary.erase(key);
+  for (const char* key : {"log", "layers", "data", "options"}) summary.erase(key);
   const bool cancelled = report.ended == engine::RunEnd::kCancelled;
   summary[cancelled ? "checkpoints" : "path"] = cancelled ? spec.checkpoint_directory() : spec.out;
   return summary;

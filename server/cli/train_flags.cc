@@ -87,6 +87,7 @@ void SetTexts(const TrainFlags& flags, json& settings) {
   SetIfGiven(settings, "optimizer", flags.optimizer);
   SetIfGiven(settings, "moments", flags.moments);
   SetIfGiven(settings, "precision", flags.precision);
+  SetIfGiven(settings, "compression", flags.compression);
   if (!flags.freeze.empty()) settings["freeze"] = flags.freeze;
   if (flags.unpacked) settings["packed"] = false;
   if (flags.no_header) settings["header"] = false;
@@ -292,6 +293,13 @@ void AddMemory(Command command, TrainFlags& flags) {
       .Choices({"keep", "8bit", "drop"})
       .Heading(heading);
   command
+      .AddOption("--compression", flags.compression,
+                 "How activations wait for the backward pass: as they are, in few bits, or in the "
+                 "fixed point of SlimFit's authors. Losses stay exact, gradients change a little "
+                 "(default: none; slimfit: that of its recipe)")
+      .Choices({"none", "default", "published"})
+      .Heading(heading);
+  command
       .AddFlag("--update-in-backward", flags.update_in_backward,
                "Updates each tensor as soon as its gradient is complete: gradients never exist "
                "at once, and cannot be clipped")
@@ -332,6 +340,7 @@ void AddTrainFlags(Command command, TrainFlags& flags) {
   AddFiles(command, flags);
   AddSchedule(command, flags);
   AddOptimizer(command, flags);
+  AddFreezingFlags(command, flags.freezing);
   AddMemory(command, flags);
   AddCheckpoints(command, flags);
 }
@@ -346,6 +355,7 @@ absl::StatusOr<engine::FineTuningSpec> MakeSpec(const TrainFlags& flags) {
   }
   SetTexts(flags, settings);
   SetNumbers(flags, settings);
+  SetFreezing(flags.freezing, settings);
   RETURN_IF_ERROR(SetGroups(flags, settings));
   absl::StatusOr<engine::FineTuningSpec> spec = engine::ParseFineTuningSpec(settings);
   // With a file, settings are named as they are there.

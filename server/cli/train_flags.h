@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "engine/finetune/fine_tuning_spec.h"
 #include "server/cli/command.h"
+#include "server/cli/freezing_flags.h"
 
 namespace whipsnake::server {
 
@@ -17,7 +18,8 @@ namespace whipsnake::server {
 struct TrainFlags {
   std::string config;
   std::optional<std::string> model, task, train, eval, out, checkpoints, out_type, label_column;
-  std::optional<std::string> schedule, optimizer, moments, precision;
+  std::optional<std::string> schedule, optimizer, moments, precision, compression;
+  FreezingFlags freezing;
   std::optional<double> epochs, lr, warmup, max_gradient_norm, dropout, label_smoothing, dpo_beta;
   std::optional<double> weight_decay, beta1, beta2, adam_epsilon, momentum, crrelu_epsilon_factor;
   std::optional<int64_t> max_steps, batch, micro_batch, max_length, seed, evaluate_every, patience;

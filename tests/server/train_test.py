@@ -48,9 +48,9 @@ def read_json(path):
     return json.loads(read(path))
 
 
-def without_times(log):
-    """Returns the records of a log without the fields that differ from run to run."""
-    return {kind: [{key: value for key, value in record.items() if key != "seconds"}
+def without_fields(log, fields):
+    """Returns the records of a log without the fields that may differ."""
+    return {kind: [{key: value for key, value in record.items() if key not in fields}
                    for record in records]
             for kind, records in log.items()}
 
@@ -122,9 +122,10 @@ class TrainTest(unittest.TestCase):
         self.assertEqual(result.returncode, 0, result.stderr)
         return out
 
-    def assert_same_result(self, first, second):
+    def assert_same_result(self, first, second, but_for=("seconds",)):
         self.assertTrue(read(first + "/model.safetensors") == read(second + "/model.safetensors"))
-        logs = [without_times(read_json(out + "/training.json")["log"]) for out in (first, second)]
+        logs = [without_fields(read_json(out + "/training.json")["log"], but_for)
+                for out in (first, second)]
         self.assertEqual(*logs)
 
     def assert_refused(self, flags, *words, code=1, out=None):
@@ -156,6 +157,9 @@ class InterruptionTest(TrainTest):
         yield "DPO", (*gpt2, *DPO, "--dropout", "0.1", "--eval", "pairs.jsonl")
         yield "patience", (*gpt2, *CAUSAL_LM, *held_out, "--patience", "20", "--micro-batch", "3")
         yield "bf16", (*gpt2, *CAUSAL_LM, "--precision", "bf16", "--update-in-backward")
+        yield "slimfit", (*gpt2, *CAUSAL_LM, "--scheduler", "slimfit", "--moments", "8bit")
+        yield "misa", (*mamba, *CLASSIFICATION, "--scheduler", "misa", "--switch-every", "4",
+                       "--moments", "drop", "--compression", "default")
 
     def check(self, flags, number, code):
         """Ends a run twice and resumes it each time."""
@@ -332,7 +336,8 @@ class RepeatabilityTest(TrainTest):
     def test_gradient_checkpointing_does_not_change_results(self):
         for model in ("gpt2", "mamba"):
             flags = ("--model", model, *CAUSAL_LM[:8], "--max-steps", "10")
-            self.assert_same_result(self.train(*flags), self.train(*flags, "--checkpointing"))
+            self.assert_same_result(self.train(*flags), self.train(*flags, "--checkpointing"),
+                                    but_for=("seconds", "heap_bytes", "class_bytes"))
 
     def test_updates_in_the_backward_pass_do_not_change_results(self):
         for model in ("gpt2", "mamba"):
@@ -617,6 +622,76 @@ class OutputTest(TrainTest):
         result = whipsnake("train", "--model", "gpt2", *CLASSIFICATION, "--out", out)
         self.assertTrue(result.stdout.endswith(
             f"whipsnake evaluate --model {out} --task classification --data FILE\n"))
+
+
+class FreezingTest(TrainTest):
+    """The options of schedulers, and what they leave in the result."""
+    LM = ("--model", "gpt2", "--train", "texts.jsonl", "--max-length", "32", "--batch", "4",
+          "--epochs", "100")
+
+    def test_options_reach_the_run(self):
+        for flags, settings in (
+                (("--scheduler", "slimfit", "--freezing-rate", "0.7", "--score", "norm-ratio",
+                  "--legacy-drift", "true"),
+                 {"recipe": "default", "freezing_rate": 0.7, "freezing_unit": "bytes",
+                  "score": "norm-ratio", "refresh_at_zero_rate": False, "legacy_drift": True,
+                  "train_biases": False, "compression": "default"}),
+                (("--scheduler", "slimfit", "--recipe", "published", "--train-biases", "false",
+                  "--compression", "none"),
+                 {"recipe": "published", "freezing_rate": 0.9, "freezing_unit": "layers",
+                  "score": "distance", "refresh_at_zero_rate": True, "train_biases": False,
+                  "compression": "none"}),
+                (("--scheduler", "random", "--freezing-unit", "layers"),
+                 {"freezing_unit": "layers", "switch_every": 1, "compression": "none"}),
+                (("--scheduler", "lisa", "--lisa-blocks", "1", "--switch-every", "3"),
+                 {"lisa_blocks": 1, "switch_every": 3}),
+                (("--scheduler", "badam", "--badam-order", "descending"),
+                 {"badam_order": "descending", "switch_every": 50}),
+                (("--scheduler", "misa", "--misa-temperature", "2"), {"misa_temperature": 2})):
+            with self.subTest(flags=flags):
+                report = read_json(self.train(*self.LM, *flags, "--max-steps", "3")
+                                   + "/training.json")
+                self.assertEqual(report["options"]["scheduler"], flags[1])
+                for key, value in settings.items():
+                    self.assertEqual(report["options"][key], value, key)
+
+    def test_the_report_has_the_layers(self):
+        out = self.train(*self.LM, "--scheduler", "round-robin", "--freezing-unit", "layers",
+                         "--max-steps", str(STEPS))
+        report = read_json(out + "/training.json")
+        counts = [layer["active_steps"] for layer in report["layers"]]
+        self.assertGreater(min(counts), 0)
+        self.assertLessEqual(max(counts) - min(counts), 1)
+        self.assertGreater(report["memory"]["classes"]["gradient"], 0)
+        self.assertIn("active", report["log"]["steps"][0])
+        page = read(out + "/training.html").decode()
+        for text in ("Layers that trained", report["layers"][0]["name"], "Memory by step"):
+            self.assertIn(text, page)
+        page = read(self.train(*self.LM, "--max-steps", "3") + "/training.html").decode()
+        self.assertNotIn("Layers that trained", page)
+        self.assertIn("Memory by step", page)
+
+    def test_wrong_options(self):
+        for flags, *words in (
+                (("--scheduler", "lisa", "--score", "distance"),
+                 '--score: "distance" seen, expected nothing with scheduler lisa'),
+                (("--freezing-rate", "0.5"), "--freezing-rate: 0.5 seen", "scheduler full"),
+                (("--scheduler", "slimfit", "--freezing-rate", "1"),
+                 "--freezing-rate: 1 seen, expected a number from 0 to below 1"),
+                (("--scheduler", "lisa", "--lisa-blocks", "99"), "lisa_blocks: 99 seen"),
+                (("--scheduler", "slimfit", "--legacy-drift", "true", "--moments", "drop"),
+                 "--legacy-drift: true seen")):
+            with self.subTest(flags=flags):
+                self.assert_refused((*self.LM, *flags), *words)
+        self.assert_refused((*self.LM, "--scheduler", "slimfit", "--train-biases", "maybe"),
+                            "--train-biases", code=2)
+
+    def test_checkpoints_of_another_scheduler(self):
+        flags = (*self.LM, "--max-steps", "4", "--scheduler")
+        out = self.train(*flags, "slimfit")
+        os.rename(out, out + "-kept")
+        self.assert_refused((*flags, "random", "--resume"), out + ".checkpoints has another run",
+                            'scheduler: "slimfit" in the checkpoint, "random" now', out=out)
 
 
 class EndToEndTest(TrainTest):

@@ -1,6 +1,7 @@
 #include "engine/finetune/report/html.h"
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "engine/base/status.h"
 #include "engine/base/utf8.h"
 
@@ -51,6 +52,15 @@ std::string Element(std::string_view tag, std::string_view content) {
 std::string Element(std::string_view tag, std::string_view css_class, std::string_view content) {
   return absl::StrCat("<", ToAbsl(tag), " class=\"", ToAbsl(css_class), "\">", ToAbsl(content),
                       "</", ToAbsl(tag), ">");
+}
+
+std::string Section(std::string_view title, std::string_view content) {
+  return absl::StrCat("<section>", Element("h2", title), ToAbsl(content), "</section>\n");
+}
+
+std::string Percent(int64_t part, int64_t whole) {
+  if (whole == 0) return "";
+  return absl::StrFormat("%.1f %%", 100 * static_cast<double>(part) / static_cast<double>(whole));
 }
 
 }  // namespace whipsnake::engine

@@ -2,6 +2,7 @@
 #ifndef WHIPSNAKE_ENGINE_FINETUNE_REPORT_HTML_H_
 #define WHIPSNAKE_ENGINE_FINETUNE_REPORT_HTML_H_
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -15,6 +16,11 @@ std::string Escaped(std::string_view text);
 std::string Element(std::string_view tag, std::string_view content);
 // <tag class="css_class">content</tag>
 std::string Element(std::string_view tag, std::string_view css_class, std::string_view content);
+
+// A <section> with a title. Both are HTML.
+std::string Section(std::string_view title, std::string_view content);
+// "12.5 %"; "" of nothing.
+std::string Percent(int64_t part, int64_t whole);
 
 }  // namespace whipsnake::engine
 

@@ -26,10 +26,19 @@ std::string_view CssClass(Mark mark) {
       return "line";
     case Mark::kDashed:
       return "dashed";
+    case Mark::kEdge:
+      return "edge";
+    case Mark::kArea:
+      return "area";
     case Mark::kPoints:
       return "points";
   }
   return "";
+}
+
+std::string CssClasses(const Series& series) {
+  const absl::string_view mark = ToAbsl(CssClass(series.mark));
+  return series.shade.empty() ? std::string(mark) : absl::StrCat(mark, " ", series.shade);
 }
 
 // Whether each point has a dot of its own.
@@ -113,7 +122,7 @@ class ChartDrawing {
     std::string items;
     for (const Series& series : chart_.series) {
       if (series.name.empty()) continue;
-      items += Element("li", CssClass(series.mark), Escaped(series.name));
+      items += Element("li", CssClasses(series), Escaped(series.name));
     }
     return Element("ul", "legend", items);
   }
@@ -138,9 +147,8 @@ class ChartDrawing {
   std::string Lines() const {
     std::string paths;
     for (const Series& series : chart_.series) {
-      absl::StrAppendFormat(&paths, "<path class=\"%s\" d=\"%s\"/>\n",
-                            ToAbsl(CssClass(series.mark)),
-                            LinePath(Thinned(series.points, kMostPoints)));
+      absl::StrAppendFormat(&paths, "<path class=\"%s\" d=\"%s%s\"/>\n", CssClasses(series),
+                            LinePath(Thinned(series.points, kMostPoints)), AreaEnd(series));
       if (HasDots(series)) paths += Dots(series);
     }
     return paths;
@@ -158,6 +166,12 @@ class ChartDrawing {
       begins = !IsDrawnPoint(point);
     }
     return path;
+  }
+
+  // From the end of an area's line down to the axis and back to its beginning.
+  std::string AreaEnd(const Series& series) const {
+    if (series.mark != Mark::kArea || series.points.empty()) return "";
+    return absl::StrCat("V", kHeight, "H", X(series.points.front().step), "Z");
   }
 
   std::string Dots(const Series& series) const {
@@ -198,9 +212,9 @@ class ChartDrawing {
   }
 
   static int Y(double position) { return static_cast<int>(std::lround(kHeight * (1 - position))); }
+  int64_t X(double step) const { return std::lround(kWidth * steps_.Position(step)); }
   std::string Place(const ChartPoint& point) const {
-    return absl::StrCat(std::lround(kWidth * steps_.Position(point.step)), " ",
-                        Y(values_.Position(point.value)));
+    return absl::StrCat(X(point.step), " ", Y(values_.Position(point.value)));
   }
 
   const LineChart& chart_;

@@ -15,13 +15,15 @@ struct ChartPoint {
   friend bool operator==(const ChartPoint&, const ChartPoint&) = default;
 };
 
-// How a series is drawn. The names are those of classes in the style sheet.
-enum class Mark { kFaint, kLine, kDashed, kPoints };
+// How a series is drawn. The names are those of classes in the style sheet. kEdge: a line that
+// never has dots. kArea: what is below the line, down to the axis, filled.
+enum class Mark { kFaint, kLine, kDashed, kEdge, kArea, kPoints };
 
 struct Series {
   std::string name;  // in the legend; "" for none
   Mark mark = Mark::kLine;
-  std::vector<ChartPoint> points;  // in the order of steps
+  std::vector<ChartPoint> points;  // in the order of steps; of an area, all can be drawn
+  std::string shade = {};          // of an area: another class in the style sheet, with its colour
 };
 
 // kLinear and kFromZero: as their names say. kAny: logarithmic if all values are above 0 and the

@@ -63,7 +63,21 @@ ordered_json MemoryJson(const TrainingMemory& memory) {
   return {{"activations", memory.activations},
           {"gradients", memory.gradients},
           {"parameters", memory.parameters},
-          {"moments", memory.moments}};
+          {"moments", memory.moments},
+          {"classes", ClassBytesToJson(memory.classes)}};
+}
+
+ordered_json LayersJson(const RunReport& report) {
+  const std::vector<int64_t> active_steps = report.active_steps();
+  ordered_json list = ordered_json::array();
+  for (size_t i = 0; i < report.layers.size(); ++i) {
+    const ScheduledLayer& layer = report.layers[i];
+    ordered_json& object = list.emplace_back();
+    object["name"] = BoundedUtf8(layer.name, kMaxNameBytes);
+    if (layer.block >= 0) object["block"] = layer.block;
+    object["active_steps"] = active_steps[i];
+  }
+  return list;
 }
 
 ordered_json DataJson(const RunReport& report) {
@@ -94,6 +108,16 @@ const EvaluationRecord* RunReport::best_evaluation() const {
 const EvaluationRecord* RunReport::final_evaluation() const {
   if (options.patience > 0 || log.evaluations.empty()) return best_evaluation();
   return &log.evaluations.back();
+}
+
+std::vector<int64_t> RunReport::active_steps() const {
+  std::vector<int64_t> counts(layers.size(), 0);
+  for (const StepRecord& step : log.steps) {
+    for (size_t i = 0; i < counts.size(); ++i) {
+      counts[i] += step.active.size() != counts.size() || step.active[i];
+    }
+  }
+  return counts;
 }
 
 double RunReport::median_step_seconds() const {
@@ -145,6 +169,7 @@ ordered_json ToJson(const RunReport& report) {
   json["activation_peak_bytes"] = report.activation_peak_bytes();
   json["model"] = ModelJson(report);
   json["memory"] = MemoryJson(report.memory);
+  json["layers"] = LayersJson(report);
   json["options"] = ToJson(report.options);
   json["data"] = DataJson(report);
   json["log"] = ToJson(report.log);

@@ -30,6 +30,7 @@ struct RunReport {
   int64_t parameters = 0;                   // numbers that are trained
   std::vector<std::string> fresh, dropped;  // tensors; see TrainableModel
   TrainingOptions options;
+  std::vector<ScheduledLayer> layers;  // of LayerFreezing
   RunLog log;
   DatasetReport training_data;
   std::optional<DatasetReport> evaluation_data;
@@ -45,6 +46,8 @@ struct RunReport {
   const EvaluationRecord* final_evaluation() const;
   // The bytes of the heap that gradients of parameters leave at their highest.
   int64_t activation_peak_bytes() const { return memory.activations - memory.gradients; }
+  // Of each layer, the number of steps in which it trained: all without a scheduler.
+  std::vector<int64_t> active_steps() const;
   double median_step_seconds() const;  // 0 without steps
   double tokens_per_second() const;    // of the time in steps; 0 without steps
   int64_t tokens() const;
@@ -56,8 +59,10 @@ std::string Sentence(const RunReport& report);
 
 // Keys: version, started, seconds, ended, steps, eval_loss, eval_accuracy and eval_margin (those of
 // final_evaluation() that there are), best_evaluation, step_seconds_p50, tokens_per_second,
-// planned_peak_bytes, peak_bytes, activation_peak_bytes, model, memory, options, data, log. Numbers
-// that are not finite become null when it is written.
+// planned_peak_bytes, peak_bytes, activation_peak_bytes, model, memory, layers, options, data, log.
+// `layers` is a list of objects {name, block, active_steps}, without the block for layers of none;
+// memory.classes has the bytes of each class of tensors at their highest. Numbers that are not
+// finite become null when it is written.
 nlohmann::ordered_json ToJson(const RunReport& report);
 
 // A page that needs no other files, no network and no scripts. It is also well-formed XML. All

@@ -9,7 +9,9 @@
 #include "engine/base/human.h"
 #include "engine/base/status.h"
 #include "engine/finetune/report/html.h"
+#include "engine/finetune/report/layer_map.h"
 #include "engine/finetune/report/line_chart.h"
+#include "engine/finetune/report/memory_section.h"
 #include "engine/finetune/report/run_report.h"
 #include "engine/finetune/report/run_report_style.h"
 
@@ -20,19 +22,10 @@ constexpr int64_t kListedEvaluations = 20;
 constexpr int64_t kListedLabels = 20;
 constexpr int64_t kListedTensors = 50;
 
-std::string Section(std::string_view title, std::string_view content) {
-  return absl::StrCat("<section>", Element("h2", title), ToAbsl(content), "</section>\n");
-}
-
 // A row of a table of names and values; both are HTML.
 std::string FactRow(std::string_view name, std::string_view value) {
   return absl::StrCat("<tr><th scope=\"row\">", ToAbsl(name), "</th>", Element("td", "n", value),
                       "</tr>\n");
-}
-
-std::string Percent(int64_t part, int64_t whole) {
-  if (whole == 0) return "";
-  return absl::StrFormat("%.1f %%", 100 * static_cast<double>(part) / static_cast<double>(whole));
 }
 
 // --- The first screen ---
@@ -323,40 +316,6 @@ std::string DataSection(const RunReport& report) {
   return Section("Data", Element("div", "columns", panels));
 }
 
-// --- Memory ---
-
-std::string MemorySection(const RunReport& report) {
-  const TrainingMemory& memory = report.memory;
-  struct Part {
-    const char* css_class;
-    const char* name;
-    int64_t bytes;
-  };
-  const Part parts[] = {
-      {"s1", "Activations and temporary matrices", report.activation_peak_bytes()},
-      {"s2", "Parameters", memory.parameters},
-      {"s3", "Moments of the optimizer", memory.moments},
-      {"s4", "Gradients", memory.gradients}};
-  int64_t total = 0;
-  for (const Part& part : parts) total += part.bytes;
-  std::string bars, rows;
-  for (const Part& part : parts) {
-    absl::StrAppendFormat(&bars, "<i class=\"%s\" style=\"flex-grow:%d\"></i>", part.css_class,
-                          part.bytes);
-    absl::StrAppendFormat(&rows, "<tr><th scope=\"row\"><i class=\"key %s\"></i>%s</th>%s%s</tr>\n",
-                          part.css_class, part.name, Element("td", "n", HumanBytes(part.bytes)),
-                          Element("td", "n", Percent(part.bytes, total)));
-  }
-  std::string note =
-      absl::StrCat("At its highest, the program held ", HumanBytes(report.peak_bytes));
-  if (report.planned_peak_bytes > 0) {
-    absl::StrAppend(&note, "; ", HumanBytes(report.planned_peak_bytes), " were planned");
-  }
-  return Section("Memory of training", absl::StrCat(Element("div", "stack", bars),
-                                                    Element("table", Element("tbody", rows)),
-                                                    Element("p", "note", note + ".")));
-}
-
 // --- Settings and model ---
 
 std::string Setting(std::string_view name, std::string_view value) {
@@ -412,8 +371,9 @@ std::string ToHtml(const RunReport& report) {
       "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n",
       Element("title", Escaped(Sentence(report))), "\n", Element("style", RunReportStyle()),
       "\n</head>\n<body>\n", PageHeader(report),
-      Element("main", ChartGrid(report) + EvaluationsSection(report) + DataSection(report) +
-                          MemorySection(report) + SettingsSection(report) + ModelSection(report)),
+      Element("main", absl::StrCat(ChartGrid(report), EvaluationsSection(report),
+                                   LayerSection(report), MemorySection(report), DataSection(report),
+                                   SettingsSection(report), ModelSection(report))),
       "</body>\n</html>\n");
 }
 

@@ -88,6 +88,39 @@ small, .soft, .note { color: var(--soft); font-weight: 400; font-size: 0.85rem; 
 .plot .x { top: calc(100% + 0.55rem); transform: translateX(-50%); }
 .plot .x-title { top: calc(100% + 1.6rem); left: 50%; transform: translateX(-50%); }
 
+.plot .edge { stroke: var(--ink); stroke-width: 1.25; stroke-linecap: butt; }
+.legend .edge::before { border-top-color: var(--ink); }
+.legend .area::before {
+  width: 0.7rem; height: 0.7rem; border: 0; background: var(--colour);
+}
+.plot .area { stroke: none; fill: var(--colour); shape-rendering: crispEdges; }
+.memory { margin-top: 2.5rem; }
+.memory .plot { height: 18rem; }
+.parameters { --colour: #b9b4a8; } .moments { --colour: #8f8a80; } .c12 { --colour: #c4560f; }
+.c11 { --colour: #6a4c93; } .c10 { --colour: #9a80c2; } .c9 { --colour: #c9b6e4; }
+.c8 { --colour: #a63a50; } .c7 { --colour: #e0b94f; } .c6 { --colour: #b5860b; }
+.c5 { --colour: #2d7d59; } .c4 { --colour: #7bbf95; } .c3 { --colour: #174f75; }
+.c2 { --colour: #3d86b3; } .c1 { --colour: #93c0dc; } .c0 { --colour: #d3a4b4; }
+
+.layers { margin-top: 1rem; font-size: 0.75rem; line-height: 1.1rem; }
+.layers th, .layers td {
+  padding: 0 0.75rem 0 0; border: 0; white-space: nowrap; vertical-align: middle;
+}
+.layers tbody th { font-family: ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
+.layers .begins th, .layers .begins td { border-top: 1px solid var(--rule); }
+.layers thead th {
+  position: sticky; top: 0; padding-bottom: 0.3rem; background: var(--paper); font-size: 0.75rem;
+}
+.layers .strip { width: 100%; min-width: 10rem; padding-right: 1.5rem; }
+.steps { position: relative; height: 1.1rem; }
+.steps span { position: absolute; transform: translateX(-50%); }
+.strip svg { display: block; width: 100%; height: 0.85rem; background: var(--fill); }
+.strip path { stroke: var(--training); stroke-width: 2; shape-rendering: crispEdges; }
+.a1, .b1 { opacity: 0.15; } .a2, .b2 { opacity: 0.28; } .a3, .b3 { opacity: 0.42; }
+.a4, .b4 { opacity: 0.58; } .a5, .b5 { opacity: 0.78; }
+.b1, .b2, .b3, .b4, .b5, .b6 { background: var(--training); }
+.soft .key { margin: 0 0.25rem 0 0.5rem; }
+
 .columns {
   display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr));
   gap: 2.5rem;
@@ -132,6 +165,12 @@ code { font: 0.85em ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono"
   .charts { grid-template-columns: minmax(0, 1fr); }
   .charts > :first-child .plot { height: 14rem; }
   .figures { grid-template-columns: repeat(2, 1fr); }
+  .layers tr { display: grid; grid-template-columns: 1fr 3.5rem 3.5rem; }
+  .layers tbody th { grid-column: 1 / -1; padding-top: 0.25rem; white-space: normal; }
+  .layers thead th:first-child { display: none; }
+  .layers .n { padding-right: 0; }
+  .layers .begins td { border: 0; }
+  .layers .strip { min-width: 0; }
 }
 @media print {
   @page { margin: 14mm; }

@@ -134,5 +134,20 @@ TEST(LineChart, MarksFewPointsWithTheirValues) {
   EXPECT_THAT(ToHtml(chart), Not(HasSubstr(" dot\"")));
 }
 
+TEST(LineChart, AnAreaReachesDownToTheAxis) {
+  LineChart chart{"Memory", "MiB", 4, Scale::kFromZero};
+  chart.series = {{"all", Mark::kArea, {{0, 10}, {4, 10}}, "c1"},
+                  {"some", Mark::kArea, {{0, 5}, {2, 5}, {2, 0}, {4, 0}}, "c2"},
+                  {"at once", Mark::kEdge, {{0, 8}, {4, 8}}}};
+  const std::string html = ToHtml(chart);
+  EXPECT_THAT(html, HasSubstr("<path class=\"area c1\" d=\"M0 0h0L4000 0V1000H0Z\"/>"));
+  EXPECT_THAT(
+      html,
+      HasSubstr("<path class=\"area c2\" d=\"M0 500h0L2000 500L2000 1000L4000 1000V1000H0Z\"/>"));
+  EXPECT_THAT(html, HasSubstr("<path class=\"edge\" d=\"M0 200h0L4000 200\"/>"));
+  EXPECT_THAT(html, HasSubstr("<li class=\"area c2\">some</li>"));
+  EXPECT_THAT(html, Not(HasSubstr("dot")));
+}
+
 }  // namespace
 }  // namespace whipsnake::engine

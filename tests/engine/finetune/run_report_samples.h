@@ -2,9 +2,11 @@
 #ifndef WHIPSNAKE_TESTS_ENGINE_FINETUNE_RUN_REPORT_SAMPLES_H_
 #define WHIPSNAKE_TESTS_ENGINE_FINETUNE_RUN_REPORT_SAMPLES_H_
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <random>
+#include <string>
 
 #include "engine/finetune/learning_rate.h"
 #include "engine/finetune/report/run_report.h"
@@ -90,6 +92,39 @@ inline RunReport SampleReport(int64_t steps, int64_t evaluate_every) {
     if (evaluate_every > 0 && step % evaluate_every == 0) evaluate(step);
   }
   return report;
+}
+
+// Lets about a tenth of so many layers train in each step of a report, in blocks of six between an
+// embedding and a head, with the bytes that they take.
+inline void AddFreezing(int64_t layers, RunReport& report) {
+  constexpr const char* kNames[] = {"ln_1", "attn.c_attn", "attn.c_proj",
+                                    "ln_2", "mlp.c_fc",    "mlp.c_proj"};
+  for (int64_t i = 0; i < layers; ++i) {
+    ScheduledLayer& layer = report.layers.emplace_back();
+    if (i > 0 && i < layers - 1) layer.block = (i - 1) / 6;
+    layer.name = i == 0 ? "transformer.wte"
+                 : layer.block < 0
+                     ? "transformer.ln_f"
+                     : "transformer.h." + std::to_string(layer.block) + "." + kNames[(i - 1) % 6];
+  }
+  std::minstd_rand random(11);
+  const auto bytes = [&](StepRecord& step, TensorClass tensor_class, int64_t count) {
+    step.class_bytes[static_cast<int>(tensor_class)] = count;
+    step.heap_bytes += count * 9 / 10;
+  };
+  for (StepRecord& step : report.log.steps) {
+    for (int64_t i = 0; i < layers; ++i)
+      step.active.push_back(random() % 10 < (i % 6 == 3 ? 4 : 1));
+    const int64_t active = std::ranges::count(step.active, true);
+    const int64_t part = (int64_t{60} << 20) * active / layers;
+    bytes(step, TensorClass::kTransient, 30 << 20);
+    bytes(step, TensorClass::kNormInput, 6 << 20);
+    bytes(step, TensorClass::kAttention, 24 << 20);
+    bytes(step, TensorClass::kActivationInput, 9 << 20);
+    bytes(step, TensorClass::kProductInput, part);
+    bytes(step, TensorClass::kInnerProductInput, 2 * part);
+    bytes(step, TensorClass::kGradient, part + (4 << 20));
+  }
 }
 
 }  // namespace whipsnake::engine

@@ -131,6 +131,86 @@ TEST(RunReport, JsonHasTheKeysThatProgramsRead) {
   EXPECT_TRUE(ParseRunLog(nlohmann::json::parse(json["log"].dump())).ok());
 }
 
+// Four steps of three layers, of which the last is of no block and trains in every step.
+RunReport FreezingRun() {
+  RunReport report = SampleReport(4, 0);
+  report.layers = {
+      {.name = "h.0.a", .block = 0}, {.name = "h.0.<b>", .block = 0}, {.name = "head"}};
+  const std::vector<bool> active[] = {
+      {true, false, true}, {true, false, true}, {false, false, true}, {true, false, true}};
+  for (int i = 0; i < 4; ++i) report.log.steps[i].active = active[i];
+  return report;
+}
+
+TEST(RunReport, JsonHasLayersAndClasses) {
+  RunReport report = FreezingRun();
+  report.memory.classes[static_cast<int>(TensorClass::kScan)] = 77;
+  nlohmann::ordered_json json = ToJson(report);
+  EXPECT_EQ(json["layers"].dump(), R"([{"name":"h.0.a","block":0,"active_steps":3},)"
+                                   R"({"name":"h.0.<b>","block":0,"active_steps":0},)"
+                                   R"({"name":"head","active_steps":4}])");
+  EXPECT_EQ(json["memory"]["classes"].dump(), R"({"scan":77})");
+  for (StepRecord& step : report.log.steps) step.active.clear();
+  json = ToJson(report);
+  for (const auto& layer : json["layers"]) EXPECT_EQ(layer["active_steps"], 4);
+}
+
+TEST(RunReport, PageMarksTheStepsInWhichALayerTrained) {
+  RunReport report = FreezingRun();
+  const std::string page = Page("freezing-four-steps", report);
+  EXPECT_THAT(page, HasSubstr("Of 3 layers, 1.75 trained in a step, on average. A mark is"));
+  const auto row = [](const std::string& name, const std::string& paths,
+                      const std::string& counts) {
+    return "<th scope=\"row\">" + name +
+           "</th><td class=\"strip\"><svg viewBox=\"0 -1 4 2\" preserveAspectRatio=\"none\" "
+           "aria-hidden=\"true\">" +
+           paths + "</svg></td><td class=\"n\">" + counts;
+  };
+  EXPECT_THAT(page, HasSubstr(row("h.0.a", "<path class=\"a6\" d=\"M0 0h2M3 0h1\"/>",
+                                  "3</td><td class=\"n\">75.0 %")));
+  EXPECT_THAT(page, HasSubstr(row("h.0.&lt;b&gt;", "", "0</td><td class=\"n\">0.0 %")));
+  EXPECT_THAT(page,
+              HasSubstr("<tr class=\"begins\">" + row("head", "<path class=\"a6\" d=\"M0 0h4\"/>",
+                                                      "4</td><td class=\"n\">100.0 %")));
+  EXPECT_THAT(page, Not(HasSubstr("Memory by step"))) << "without bytes";
+  report.log.steps[2].active.pop_back();
+  EXPECT_THAT(ToHtml(report), Not(HasSubstr("Layers that trained")));
+}
+
+TEST(RunReport, PageShadesBinsOfLongRuns) {
+  RunReport report = SampleReport(3000, 0);  // bins of 10
+  report.layers = {{.name = "some"}, {.name = "all"}};
+  // The first three bins have 0, 1 and 7 steps in which the first layer trained.
+  for (StepRecord& step : report.log.steps) {
+    step.active = {step.step == 20 || (step.step > 20 && step.step <= 27), true};
+  }
+  const std::string page = Page("shades", report);
+  EXPECT_THAT(page, HasSubstr("A column is 10 steps; its shade is the part of them"));
+  EXPECT_THAT(page, HasSubstr("<path class=\"a3\" d=\"M1 0h1\"/><path class=\"a6\" d=\"M2 0h1\"/>"
+                              "</svg></td><td class=\"n\">8</td>"));
+  EXPECT_THAT(page, HasSubstr("<path class=\"a6\" d=\"M0 0h300\"/></svg>"));
+}
+
+TEST(RunReport, PageOfRunsWithFrozenLayers) {
+  RunReport report = SampleReport(300, 50);
+  AddFreezing(75, report);
+  const std::string page = Page("freezing", report);
+  for (const char* const text :
+       {"transformer.h.11.mlp.c_fc", "Memory by step", "planned peak, 262.0 MiB",
+        "queries, keys and values, 24.0 MiB", "gradients of parameters, ", "all at once"}) {
+    EXPECT_THAT(page, HasSubstr(text));
+  }
+  EXPECT_THAT(page, Not(HasSubstr("inputs of convolutions")));
+  report.planned_peak_bytes = 0;
+  EXPECT_THAT(ToHtml(report), Not(HasSubstr("planned peak")));
+  report = SampleReport(1, 1);
+  AddFreezing(75, report);
+  Page("freezing-one-step", report);
+  report = SampleReport(100'000, 1000);
+  AddFreezing(400, report);
+  Page("freezing-long", report);
+}
+
 // Only with a patience are the parameters those of the best evaluation.
 TEST(RunReport, ResultsAreThoseOfTheParametersAtTheEnd) {
   RunReport report = SampleReport(30, 10);

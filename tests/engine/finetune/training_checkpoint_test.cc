@@ -89,6 +89,15 @@ class CheckpointTest : public TrainingFixture {
     EXPECT_THAT(store, IsOk());
     return *std::move(store);
   }
+  // Changes the state of a checkpoint, and its digest with it.
+  template <typename Change>
+  static void ChangeState(const std::string& path, const Change& change) {
+    json state = json::parse(ReadBytes(path))["state"];
+    change(state);
+    Digest digest;
+    digest.Add(state.dump());
+    WriteBytes(path, "{\"digest\":\"" + digest.text() + "\",\n\"state\":" + state.dump() + "}\n");
+  }
   std::string File(int step, const std::string& name) const {
     return directory_ / ("run/step-0000000" + std::to_string(step) + "/" + name);
   }
@@ -168,6 +177,82 @@ TEST_F(CheckpointTest, ContinuesAsIfItHadNotStopped) {
     EXPECT_EQ(second.Results(), whole.Results());
     EXPECT_NE(first.Results(), whole.Results());
   }
+}
+
+constexpr SchedulerKind kSchedulers[] = {SchedulerKind::kStaticTop,  SchedulerKind::kRandom,
+                                         SchedulerKind::kRoundRobin, SchedulerKind::kSlimFit,
+                                         SchedulerKind::kLisa,       SchedulerKind::kBAdam,
+                                         SchedulerKind::kMisa};
+
+// Freezes most layers, with choices that last beyond a checkpoint after step 5.
+TrainingOptions Freezing(SchedulerKind scheduler, FreezingRecipe recipe, MomentKind moments) {
+  TrainingOptions options = ManySteps();
+  options.freezing = *Resolve({.scheduler = scheduler, .recipe = recipe});
+  if (scheduler != SchedulerKind::kBAdam) options.freezing.rate = 0.6;
+  options.freezing.switch_every = 3;
+  options.optimizer.moments = moments;
+  options.compression = Compression::kDefault;
+  options.warmup = 0.3;
+  options.dropout = 0.2f;
+  options.seed = 3;
+  return options;
+}
+
+TEST_F(CheckpointTest, ContinuesWithEveryScheduler) {
+  int number = 0;
+  for (const SchedulerKind scheduler : kSchedulers) {
+    for (const FreezingRecipe recipe : {FreezingRecipe::kDefault, FreezingRecipe::kPublished}) {
+      for (const MomentKind moments : {MomentKind::kKeep, MomentKind::k8Bit, MomentKind::kDrop}) {
+        SCOPED_TRACE(std::string(Name(scheduler)) + " " + std::string(Name(recipe)) + " " +
+                     std::string(Name(moments)));
+        const TrainingOptions options = Freezing(scheduler, recipe, moments);
+        const std::string path = directory_ / std::to_string(number++);
+        TrainingRun whole = NewRun(options), first = NewRun(options), second = NewRun(options);
+        Train(whole, 12);
+        Train(first, 5);
+        ASSERT_THAT(TrainingCheckpoint::Write(*first.trainer, identity_, {}, path), IsOk());
+        const auto checkpoint = TrainingCheckpoint::Open(path);
+        ASSERT_THAT(checkpoint, IsOk());
+        ASSERT_THAT(checkpoint->Restore(identity_, *second.trainer, &ledger_), IsOk());
+        EXPECT_EQ(second.trainer->scheduler().State(), first.trainer->scheduler().State());
+        Train(second, 7);
+        EXPECT_EQ(second.Values(), whole.Values());
+        EXPECT_EQ(second.Results(), whole.Results());
+        EXPECT_EQ(second.trainer->scheduler().State(), whole.trainer->scheduler().State());
+      }
+    }
+  }
+}
+
+TEST_F(CheckpointTest, ADamagedStateOfTheSchedulerIsNamed) {
+  const TrainingOptions options =
+      Freezing(SchedulerKind::kMisa, FreezingRecipe::kDefault, MomentKind::kKeep);
+  const std::string path = directory_ / "misa", file = path + "/state.json";
+  TrainingRun run = NewRun(options);
+  Train(run, 2);
+  ASSERT_THAT(TrainingCheckpoint::Write(*run.trainer, identity_, {}, path), IsOk());
+  const std::string good = ReadBytes(file);
+  const auto expect_refused = [&](const std::string& message, const auto& change) {
+    ChangeState(file, [&](json& state) { change(state["scheduler"]); });
+    const auto checkpoint = TrainingCheckpoint::Open(path);
+    ASSERT_THAT(checkpoint, IsOk());
+    TrainingRun other = NewRun(options);
+    const auto before = other.Values();
+    const json scheduler = other.trainer->scheduler().State();
+    EXPECT_THAT(checkpoint->Restore(identity_, *other.trainer, &ledger_),
+                Fails(Code::kDataLoss, file + ": scheduler." + message));
+    EXPECT_EQ(other.Values(), before);
+    EXPECT_EQ(other.trainer->scheduler().State(), scheduler);
+    EXPECT_EQ(other.trainer->step(), 0);
+    fs::remove(file);
+    WriteBytes(file, good);
+  };
+  expect_refused("scheduler: nothing seen, expected misa", [](json& state) { state = nullptr; });
+  expect_refused("scheduler: \"lisa\" seen", [](json& state) { state["scheduler"] = "lisa"; });
+  expect_refused("layers: ", [](json& state) { state["layers"] = 3; });
+  expect_refused("averages: ", [](json& state) { state["averages"].erase(0); });
+  expect_refused("active[1]: 7 seen", [](json& state) { state["active"][1] = 7; });
+  expect_refused("last_draw: nothing seen", [](json& state) { state.erase("last_draw"); });
 }
 
 TEST_F(CheckpointTest, OfARunThatHasNotBegunHasNoMoments) {
@@ -273,14 +358,9 @@ TEST_F(CheckpointTest, RefusesNumbersThatAreNotFinite) {
 TEST_F(CheckpointTest, OfAnotherVersionIsNotDamaged) {
   CheckpointStore store = Store();
   SavedAt(store, {1});
-  json state = json::parse(ReadBytes(File(1, "state.json")))["state"];
-  state["version"] = 2;
-  Digest digest;
-  digest.Add(state.dump());
-  WriteBytes(File(1, "state.json"),
-             "{\"digest\":\"" + digest.text() + "\",\n\"state\":" + state.dump() + "}\n");
+  ChangeState(File(1, "state.json"), [](json& state) { state["version"] = 1; });
   std::vector<std::string> warnings;
-  EXPECT_THAT(store.Latest(warnings), Fails(Code::kUnimplemented, "version: 2 seen, expected 1"));
+  EXPECT_THAT(store.Latest(warnings), Fails(Code::kUnimplemented, "version: 1 seen, expected 2"));
   EXPECT_THAT(*store.List(), ElementsAre(1));
 }
 
