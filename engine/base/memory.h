@@ -113,9 +113,15 @@ class Reclaimer {
 // that it hands out.
 class Ledger {
  public:
+  enum class Backing {
+    kMemory,
+    kNone,  // the ledger only counts, for a plan: its buffers have sizes and no addresses
+  };
+
   // `limit` is in bytes; 0 means no limit.
-  explicit Ledger(int64_t limit = 0, kernels::Device device = kernels::Device::kCpu)
-      : device_(device), limit_(limit) {}
+  explicit Ledger(int64_t limit = 0, kernels::Device device = kernels::Device::kCpu,
+                  Backing backing = Backing::kMemory)
+      : device_(device), limit_(limit), backing_(backing) {}
   Ledger(const Ledger&) = delete;
   Ledger& operator=(const Ledger&) = delete;
 
@@ -137,6 +143,7 @@ class Ledger {
 
   kernels::Device device() const { return device_; }
   int64_t limit() const { return limit_; }
+  bool has_memory() const { return backing_ == Backing::kMemory; }
   int64_t used() const { return total_.load(std::memory_order_relaxed); }
   int64_t used(Purpose purpose) const {
     return used_[static_cast<int>(purpose)].load(std::memory_order_relaxed);
@@ -157,6 +164,7 @@ class Ledger {
 
   const kernels::Device device_;
   const int64_t limit_;
+  const Backing backing_;
   Mutex reclaimers_mutex_;
   std::vector<Reclaimer*> reclaimers_ ABSL_GUARDED_BY(reclaimers_mutex_);
   std::atomic<int64_t> total_{0};
