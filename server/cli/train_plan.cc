@@ -28,7 +28,7 @@ struct PlannedJob {
   double StepSeconds(const Candidate& candidate) const {
     return engine::EstimateSeconds(candidate.plan.cost, rates);
   }
-  bool Fits(const Candidate& candidate) const { return candidate.plan.peak_bytes <= limit; }
+  bool Fits(const Candidate& candidate) const { return candidate.plan.sufficient_bytes() <= limit; }
 };
 
 // In MiB, rounded up, so that a budget of this number is enough.
@@ -89,8 +89,9 @@ void PrintText(const PlannedJob& job) {
                                engine::HumanCount(plan.steps),
                                engine::HumanDuration(seconds * static_cast<double>(plan.steps)))
             << CandidateTable(job) << "\n"
-            << "fits: in " << engine::HumanBytes(job.limit)
-            << ". --memory-budget takes the first that fits.\n";
+            << "MiB: the memory with which a run is sure to end; SlimFit's peak is not known\n"
+               "before its measures are. fits: in "
+            << engine::HumanBytes(job.limit) << ". --memory-budget takes the first\nthat fits.\n";
 }
 
 Json CandidateJson(const PlannedJob& job, const Candidate& candidate) {
@@ -104,6 +105,7 @@ Json CandidateJson(const PlannedJob& job, const Candidate& candidate) {
   object["moments"] = std::string(engine::Name(options.optimizer.moments));
   object["update_in_backward"] = options.update_in_backward;
   object["peak_bytes"] = candidate.plan.peak_bytes;
+  object["sufficient_bytes"] = candidate.plan.sufficient_bytes();
   object["step_seconds"] = job.StepSeconds(candidate);
   object["fits"] = job.Fits(candidate);
   return object;

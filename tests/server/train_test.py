@@ -677,9 +677,9 @@ class PlanTest(TrainTest):
         candidates = self.plan(*model)["candidates"]
         full = candidates[0]["peak_bytes"]
         for wanted in (0, 1, len(candidates) // 2):
-            budget = candidates[wanted]["peak_bytes"]
+            budget = candidates[wanted]["sufficient_bytes"]
             # The first that fits, which an earlier candidate may do as well.
-            wanted = next(c for c in candidates if c["peak_bytes"] <= budget)
+            wanted = next(c for c in candidates if c["sufficient_bytes"] <= budget)
             plan = self.plan(*model, "--memory-budget", str(budget))
             for key in ("scheduler", "checkpointing", "moments", "update_in_backward"):
                 self.assertEqual(plan[key], wanted[key], key)
@@ -722,7 +722,7 @@ class PlanTest(TrainTest):
 
     def test_nothing_fits(self):
         model = self.WIDE
-        least = min(c["peak_bytes"] for c in self.plan(*model)["candidates"])
+        least = min(c["sufficient_bytes"] for c in self.plan(*model)["candidates"])
         budget = str(least - 1)
         self.assert_refused((*model, "--memory-budget", budget),
                             f"memory_budget: {budget} bytes seen, expected at least {least}",

@@ -96,14 +96,14 @@ absl::StatusOr<std::vector<Candidate>> PlanCandidates(const PlannedRun& run,
 
 absl::StatusOr<const Candidate*> FitToBudget(std::span<const Candidate> candidates,
                                              int64_t budget_bytes) {
-  const auto peak = [](const Candidate& candidate) { return candidate.plan.peak_bytes; };
+  const auto needed = [](const Candidate& candidate) { return candidate.plan.sufficient_bytes(); };
   for (const Candidate& candidate : candidates) {
-    if (peak(candidate) <= budget_bytes) return &candidate;
+    if (needed(candidate) <= budget_bytes) return &candidate;
   }
-  const Candidate& smallest = *std::ranges::min_element(candidates, {}, peak);
+  const Candidate& smallest = *std::ranges::min_element(candidates, {}, needed);
   return WithCode(
       InvalidField("memory_budget", absl::StrCat(budget_bytes, " bytes"),
-                   absl::StrCat("at least ", peak(smallest), " (", HumanBytes(peak(smallest)),
+                   absl::StrCat("at least ", needed(smallest), " (", HumanBytes(needed(smallest)),
                                 "), the least that any settings need: ",
                                 MemorySettingsText(smallest.options))),
       absl::StatusCode::kResourceExhausted);

@@ -48,8 +48,9 @@ struct Candidate {
 absl::StatusOr<std::vector<Candidate>> PlanCandidates(const PlannedRun& run,
                                                       const GivenSettings& given);
 
-// Returns the first candidate whose peak is at most the budget. There must be candidates. If none
-// fits, returns RESOURCE_EXHAUSTED, which names the smallest peak and its settings.
+// Returns the first candidate for which the budget is sufficient. There must be candidates. If
+// there is none, returns RESOURCE_EXHAUSTED, which names the smallest budget that would do, and
+// with which settings.
 absl::StatusOr<const Candidate*> FitToBudget(std::span<const Candidate> candidates,
                                              int64_t budget_bytes);
 

@@ -4,7 +4,7 @@
 //
 // For each of several settings: in each round, the rates of the machine are measured and a step is
 // taken, so that other work on the machine slows both. Prints one line of JSON for each setting,
-// with the medians of the rounds; the parts are
+// with the medians of the rounds and the peaks of memory; the parts are
 // seconds of the prediction.
 #include <algorithm>
 #include <chrono>
@@ -101,6 +101,8 @@ absl::Status Compare(const ModelConfig& config, const Setting& setting, const Tr
                                       {"attention", Median(parts[1])},
                                       {"scans", Median(parts[2])},
                                       {"others", Median(parts[3])},
+                                      {"planned_peak_bytes", plan.peak_bytes},
+                                      {"peak_bytes", ledger.peak()},
                                       {"plan_seconds", plan_seconds}}
             << std::endl;
   return absl::OkStatus();
@@ -120,8 +122,10 @@ absl::Status Run(const std::string& config_file, std::map<std::string, std::stri
       tokens.push_back(static_cast<int32_t>((i * 7919 + t * 104729) % 50000));
     }
   }
-  for (const Setting& setting : Settings()) {
-    RETURN_IF_ERROR(Compare(config, setting, batch, number("rounds", 5), executor));
+  const int64_t rounds = number("rounds", 5);
+  for (Setting setting : Settings()) {
+    setting.options.max_steps = rounds + 1;
+    RETURN_IF_ERROR(Compare(config, setting, batch, rounds, executor));
   }
   return absl::OkStatus();
 }

@@ -36,6 +36,13 @@ int64_t TokensOfBatch(const TrainingBatch& batch) {
   return tokens;
 }
 
+constexpr int64_t kHeapStep = int64_t{2} << 20;  // by which the heap grows
+
+int64_t UncertainBytes(SchedulerKind scheduler, int64_t peak_bytes) {
+  const bool measures = scheduler == SchedulerKind::kSlimFit || scheduler == SchedulerKind::kMisa;
+  return measures ? std::max(kHeapStep, peak_bytes / 50) : 0;
+}
+
 int64_t StepsToPlan(const Trainer& trainer) {
   const SchedulerKind scheduler = trainer.options().freezing.scheduler;
   const bool chooses = scheduler != SchedulerKind::kFull && scheduler != SchedulerKind::kStaticTop;
@@ -85,6 +92,7 @@ absl::StatusOr<TrainingPlan> PlanTraining(const PlannedRun& run) {
   plan.memory = trainer->memory();
   plan.memory.moments = moments;
   plan.peak_bytes = ledger.peak();
+  plan.uncertain_bytes = UncertainBytes(run.options.freezing.scheduler, plan.peak_bytes);
   return plan;
 }
 
@@ -94,6 +102,7 @@ nlohmann::ordered_json ToJson(const TrainingPlan& plan) {
     classes[std::string(Name(static_cast<TensorClass>(i)))] = plan.memory.classes[i];
   }
   return {{"peak_bytes", plan.peak_bytes},
+          {"sufficient_bytes", plan.sufficient_bytes()},
           {"parameter_bytes", plan.memory.parameters},
           {"moment_bytes", plan.memory.moments},
           {"heap_bytes", plan.memory.activations},

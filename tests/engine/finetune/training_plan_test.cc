@@ -168,27 +168,28 @@ ModelConfig RandomConfig(std::mt19937& random) {
   return Gpt2(width, layers, random() % 2 == 0 ? "gelu_new" : "crrelu");
 }
 
+// Exactly, or within what the plan says if measures choose the layers.
 TEST(TrainingPlanTest, EqualsTheLedgerOverAGrid) {
   std::mt19937 random(1);
   double worst = 0;
-  for (int i = 0; i < 50; ++i) {
+  for (int i = 0; i < 60; ++i) {
     const ModelConfig config = RandomConfig(random);
     const TrainingOptions options = RandomOptions(random);
     const std::vector<int64_t> lengths(8, 48 + 40 * static_cast<int64_t>(random() % 3));
     BatchesOfLengths batches({lengths, lengths, lengths});
     const auto plan = PlanTraining(RunOf(config, options, batches));
     ASSERT_THAT(plan, IsOk());
-    const double ratio = static_cast<double>(plan->peak_bytes) /
-                         static_cast<double>(PeakOfRun(config, options, batches));
-    EXPECT_NEAR(ratio, 1, 0.02) << Text(config, options);
-    worst = std::abs(ratio - 1) > std::abs(worst) ? ratio - 1 : worst;
+    const int64_t peak = PeakOfRun(config, options, batches);
+    EXPECT_LE(std::abs(plan->peak_bytes - peak), plan->uncertain_bytes) << Text(config, options);
+    worst = std::max(
+        worst, std::abs(static_cast<double>(plan->peak_bytes - peak) / static_cast<double>(peak)));
   }
   RecordProperty("worst_relative_error", std::to_string(worst));
 }
 
 TEST(TrainingPlanTest, CoversRaggedBatches) {
   std::mt19937 random(2);
-  for (int i = 0; i < 25; ++i) {
+  for (int i = 0; i < 30; ++i) {
     const ModelConfig config = RandomConfig(random);
     const TrainingOptions options = RandomOptions(random);
     std::vector<std::vector<int64_t>> lengths(3, std::vector<int64_t>(8));
@@ -198,7 +199,8 @@ TEST(TrainingPlanTest, CoversRaggedBatches) {
     BatchesOfLengths batches(lengths);
     const auto plan = PlanTraining(RunOf(config, options, batches));
     ASSERT_THAT(plan, IsOk());
-    EXPECT_GE(plan->peak_bytes, PeakOfRun(config, options, batches)) << Text(config, options);
+    EXPECT_GE(plan->sufficient_bytes(), PeakOfRun(config, options, batches))
+        << Text(config, options);
   }
 }
 
@@ -263,7 +265,7 @@ class MemoryBudgetTest : public ::testing::Test {
   }
 
   const ModelConfig config_ = Gpt2(64, 4);
-  BatchesOfLengths batches_{{std::vector<int64_t>(4, 64)}};
+  BatchesOfLengths batches_{{std::vector<int64_t>(16, 128)}};
 };
 
 TEST_F(MemoryBudgetTest, TakesTheFirstCandidateThatFits) {
@@ -274,17 +276,17 @@ TEST_F(MemoryBudgetTest, TakesTheFirstCandidateThatFits) {
   EXPECT_EQ(ToJson(candidates.front().options), ToJson(options));
   int64_t largest = 0, smallest = std::numeric_limits<int64_t>::max();
   for (const Candidate& candidate : candidates) {
-    largest = std::max(largest, candidate.plan.peak_bytes);
-    smallest = std::min(smallest, candidate.plan.peak_bytes);
+    largest = std::max(largest, candidate.plan.sufficient_bytes());
+    smallest = std::min(smallest, candidate.plan.sufficient_bytes());
   }
   const Candidate* before = &candidates.back();
-  for (int64_t budget = smallest; budget <= largest + 10000; budget += 10000) {
+  for (int64_t budget = smallest; budget <= largest + 100000; budget += 100000) {
     const auto fit = FitToBudget(candidates, budget);
     ASSERT_THAT(fit, IsOk());
-    EXPECT_LE((*fit)->plan.peak_bytes, budget);
+    EXPECT_LE((*fit)->plan.sufficient_bytes(), budget);
     EXPECT_LE(*fit, before) << "more memory, a worse choice";
     for (const Candidate* skipped = candidates.data(); skipped < *fit; ++skipped) {
-      EXPECT_GT(skipped->plan.peak_bytes, budget);
+      EXPECT_GT(skipped->plan.sufficient_bytes(), budget);
     }
     before = *fit;
   }
