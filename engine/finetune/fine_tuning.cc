@@ -7,9 +7,11 @@
 
 #include "absl/memory/memory.h"
 #include "engine/base/files.h"
+#include "engine/base/human.h"
 #include "engine/base/json.h"
 #include "engine/base/status.h"
 #include "engine/checkpoint/model_digest.h"
+#include "engine/finetune/plan/memory_budget.h"
 #include "engine/finetune/result.h"
 #include "engine/finetune/task_config.h"
 #include "engine/models/family.h"
@@ -26,6 +28,16 @@ absl::StatusOr<int64_t> ChooseLength(int64_t wanted, const ModelConfig& config) 
   if (positions == 0 || wanted <= positions) return wanted;
   return InvalidField("max_length", absl::StrCat(wanted),
                       absl::StrCat("at most the model's ", positions, " positions"));
+}
+
+// The parameters of a config that a checkpoint need not have and does not, so that they are drawn.
+std::vector<std::string> FreshParameters(const ModelConfig& config, const Checkpoint& checkpoint) {
+  std::vector<std::string> fresh;
+  for (const ParameterSpec& spec : config.family->parameters(config)) {
+    const std::string name = config.family->stored_name(checkpoint, spec);
+    if (spec.may_be_missing && !checkpoint.Contains(name)) fresh.push_back(spec.name);
+  }
+  return fresh;
 }
 
 }  // namespace
@@ -121,12 +133,86 @@ absl::StatusOr<std::unique_ptr<DatasetBatches>> FineTuning::BatchesInOrder(
   return DatasetBatches::Make(data, {.batch_size = batch, .shuffle = false}, environment_.ledger);
 }
 
+absl::Status FineTuning::MakeBatches() {
+  if (training_batches_ != nullptr) return absl::OkStatus();
+  RETURN_IF_ERROR(CheckData());
+  ASSIGN_OR_RETURN(result_config_, ParseModelConfig(config_));
+  const TrainingOptions& options = spec_.training;
+  if (evaluation_data_ != nullptr) {
+    ASSIGN_OR_RETURN(evaluation_batches_, BatchesInOrder(evaluation_data_.get()));
+  }
+  ASSIGN_OR_RETURN(training_batches_,
+                   DatasetBatches::Make(training_data_.get(),
+                                        {.batch_size = options.batch_size, .seed = options.seed},
+                                        environment_.ledger));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<PlannedRun> FineTuning::DescribeRun() {
+  RETURN_IF_ERROR(MakeBatches());
+  ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(spec_.model));
+  PlannedRun run;
+  run.config = &result_config_;
+  run.options = spec_.training;
+  run.fresh = FreshParameters(result_config_, *checkpoint);
+  run.training = training_batches_->Largest();
+  if (evaluation_batches_ != nullptr) run.evaluation = evaluation_batches_->Largest();
+  run.batches_per_epoch = training_batches_->batches();
+  run.held_bytes = environment_.ledger->used();
+  return run;
+}
+
+absl::Status FineTuning::ChooseSettings() {
+  if (chosen_ || spec_.memory_budget == 0) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const PlannedRun run, DescribeRun());
+  ASSIGN_OR_RETURN(const std::vector<Candidate> candidates, PlanCandidates(run, spec_.given));
+  ASSIGN_OR_RETURN(const Candidate* const fit, FitToBudget(candidates, spec_.memory_budget));
+  spec_.training = fit->options;
+  chosen_ = true;
+  observer_->OnWarning(absl::StrCat("for the memory budget, the settings are ",
+                                    MemorySettingsText(fit->options), "; the planned peak is ",
+                                    HumanBytes(fit->plan.peak_bytes)));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<TrainingPlan> FineTuning::Plan() {
+  RETURN_IF_ERROR(ChooseSettings());
+  ASSIGN_OR_RETURN(const PlannedRun run, DescribeRun());
+  return PlanTraining(run);
+}
+
+absl::StatusOr<TrainingPlan> FineTuning::PlanInFull() {
+  ASSIGN_OR_RETURN(PlannedRun run, DescribeRun());
+  run.options.freezing = {};
+  run.options.compression = Compression::kNone;
+  run.options.gradient_checkpointing = false;
+  run.options.max_steps = 1;  // all steps are alike
+  return PlanTraining(run);
+}
+
+absl::Status FineTuning::CheckMemory() {
+  RETURN_IF_ERROR(observer_->OnStage("Planning", 0));
+  ASSIGN_OR_RETURN(const TrainingPlan plan, Plan());
+  // What has been read and freed before, such as the index of the data while it grew, may have
+  // taken more.
+  planned_peak_bytes_ = std::max(plan.peak_bytes, environment_.ledger->peak());
+  const absl::Status fits =
+      environment_.ledger->CheckFits(plan.peak_bytes - plan.held_bytes, "the training run");
+  if (fits.ok()) {
+    ASSIGN_OR_RETURN(const TrainingPlan full, PlanInFull());
+    observer_->OnPlan(plan, full);
+    return absl::OkStatus();
+  }
+  if (spec_.memory_budget > 0) return fits;
+  return absl::Status(fits.code(),
+                      absl::StrCat(fits.message(), "; a memory_budget chooses settings that fit"));
+}
+
 absl::Status FineTuning::MakeTrainer() {
   RETURN_IF_ERROR(observer_->OnStage("Loading the model", 0));
-  ASSIGN_OR_RETURN(const ModelConfig config, ParseModelConfig(config_));
   ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(spec_.model));
   ASSIGN_OR_RETURN(identity_, Identity(*checkpoint));
-  ASSIGN_OR_RETURN(model_, TrainableModel::Load(config, *checkpoint,
+  ASSIGN_OR_RETURN(model_, TrainableModel::Load(result_config_, *checkpoint,
                                                 {.arithmetic = spec_.training.arithmetic,
                                                  .dropout = spec_.training.dropout,
                                                  .seed = spec_.training.seed},
@@ -138,16 +224,8 @@ absl::Status FineTuning::MakeTrainer() {
   for (const std::string& name : model_->dropped()) {
     observer_->OnWarning(absl::StrCat(name, " is not part of the fine-tuned model"));
   }
-  const TrainingOptions& options = spec_.training;
-  ASSIGN_OR_RETURN(training_batches_,
-                   DatasetBatches::Make(training_data_.get(),
-                                        {.batch_size = options.batch_size, .seed = options.seed},
-                                        environment_.ledger));
-  if (evaluation_data_ != nullptr) {
-    ASSIGN_OR_RETURN(evaluation_batches_, BatchesInOrder(evaluation_data_.get()));
-  }
-  ASSIGN_OR_RETURN(trainer_,
-                   Trainer::Create(model_.get(), training_batches_.get(), options, environment_));
+  ASSIGN_OR_RETURN(trainer_, Trainer::Create(model_.get(), training_batches_.get(), spec_.training,
+                                             environment_));
   return absl::OkStatus();
 }
 
@@ -234,9 +312,7 @@ RunReport FineTuning::Report(RunEnd end) const {
   report.seconds = std::chrono::duration<double>(elapsed).count();
   report.model = std::filesystem::path(StripTrailingSlashes(spec_.model)).filename();
   report.family = model_config_.family->name;
-  for (const TrainableParameter& parameter : model_->parameters().all()) {
-    if (parameter.trains) report.parameters += parameter.elements();
-  }
+  report.parameters = trainer_->trainable_elements();
   report.fresh = model_->fresh();
   report.dropped = model_->dropped();
   report.options = spec_.training;
@@ -245,6 +321,7 @@ RunReport FineTuning::Report(RunEnd end) const {
   report.training_data = training_data();
   if (evaluation_data() != nullptr) report.evaluation_data = *evaluation_data();
   report.memory = trainer_->memory();
+  report.planned_peak_bytes = planned_peak_bytes_;
   report.peak_bytes = environment_.ledger->peak();
   report.ended = end;
   return report;
@@ -265,7 +342,7 @@ absl::Status FineTuning::WriteModel(const RunReport& report) const {
 absl::StatusOr<RunReport> FineTuning::Run() {
   started_ = std::chrono::system_clock::now();
   RETURN_IF_ERROR(CheckOut(spec_));
-  RETURN_IF_ERROR(CheckData());
+  RETURN_IF_ERROR(CheckMemory());
   RETURN_IF_ERROR(MakeTrainer());
   RETURN_IF_ERROR(RestoreOrBegin());
   RETURN_IF_ERROR(ComputeReference());

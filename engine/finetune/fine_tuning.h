@@ -17,6 +17,7 @@
 #include "engine/finetune/data/dataset.h"
 #include "engine/finetune/dataset_batches.h"
 #include "engine/finetune/fine_tuning_spec.h"
+#include "engine/finetune/plan/training_plan.h"
 #include "engine/finetune/report/run_report.h"
 #include "engine/finetune/run_identity.h"
 #include "engine/finetune/trainer.h"
@@ -47,10 +48,20 @@ class FineTuning {
   // model's head. Adds warnings to the observer.
   absl::Status CheckData();
 
+  // What a plan of the run is made for: the largest batches of the data, and the parameters that
+  // the model lacks. The job must outlive it. Loads and writes nothing. The errors of CheckData()
+  // and of the model's files.
+  absl::StatusOr<PlannedRun> DescribeRun();
+  // Plans the run. With a memory budget, chooses the settings that fit it, and says in a warning
+  // which. Errors as from DescribeRun(), PlanTraining and FitToBudget.
+  absl::StatusOr<TrainingPlan> Plan();
+
   // Trains the model and, unless the run is cancelled, writes the result with its report
-  // (training.json and training.html). Can be called once. The errors of CheckData(),
-  // TrainableModel::Load, Trainer::Step and CheckpointStore; FAILED_PRECONDITION if there are
-  // checkpoints and `resume` is not set. Checkpoints stay after an error.
+  // (training.json and training.html). Can be called once. The run is planned first: returns
+  // RESOURCE_EXHAUSTED, and allocates nothing for it, if the ledger's limit has no room for its
+  // peak. The errors of Plan(), TrainableModel::Load, Trainer::Step and CheckpointStore;
+  // FAILED_PRECONDITION if there are checkpoints and `resume` is not set. Checkpoints stay after an
+  // error.
   absl::StatusOr<RunReport> Run();
 
  private:
@@ -67,6 +78,14 @@ class FineTuning {
   absl::StatusOr<RunIdentity> Identity(const Checkpoint& checkpoint) const;
   // The batches of a pass over all rows that trains nothing.
   absl::StatusOr<std::unique_ptr<DatasetBatches>> BatchesInOrder(const Dataset* data) const;
+  // Makes the batches, and reads the config that the model is trained with.
+  absl::Status MakeBatches();
+  // Replaces the settings by the first of a ladder that fit the budget.
+  absl::Status ChooseSettings();
+  // Plans the run and checks that it fits the ledger.
+  absl::Status CheckMemory();
+  // Plans the run with all layers active and all activations as they are.
+  absl::StatusOr<TrainingPlan> PlanInFull();
   absl::Status MakeTrainer();
   absl::Status RestoreOrBegin();
   absl::Status ComputeReference();
@@ -82,9 +101,12 @@ class FineTuning {
   std::string source_config_;  // config.json of the model
   std::string config_;         // of the result
   ModelConfig model_config_;
+  ModelConfig result_config_;  // parsed; set with the batches
   std::shared_ptr<const Tokenizer> tokenizer_;
   std::unique_ptr<Dataset> training_data_, evaluation_data_;
 
+  bool chosen_ = false;  // whether the settings fit the budget, or there is none
+  int64_t planned_peak_bytes_ = 0;
   RunIdentity identity_;
   std::unique_ptr<TrainableModel> model_;
   std::unique_ptr<DatasetBatches> training_batches_, evaluation_batches_;

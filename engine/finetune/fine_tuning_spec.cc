@@ -114,6 +114,17 @@ class SpecReader {
     }
   }
 
+  // Reads a value with parse().
+  template <typename Value>
+  void Read(const char* key, absl::StatusOr<Value> (*parse)(const json&), Value& value) {
+    names_.insert(key);
+    if (!reader_.Has(key)) return;
+    const absl::StatusOr<Value> parsed = parse(reader_[key].value());
+    reader_.Update(parsed.status());
+    if (parsed.ok()) value = *parsed;
+  }
+  bool Has(const char* key) const { return reader_.Has(key); }
+
   // Returns the first fault, or names the first key that was not read.
   absl::Status Finish() const {
     RETURN_IF_ERROR(reader_.status());
@@ -183,10 +194,7 @@ absl::Status ReadFreezing(SpecReader& in, TrainingOptions& training) {
   in.Read("recipe", ParseFreezingRecipe, settings.recipe);
   ForEachFreezingOption(
       [&](const char* key, SchedulerSet, auto setting, auto) { in.Read(key, settings.*setting); });
-  if (settings.scheduler == SchedulerKind::kSlimFit) {
-    training.compression = settings.recipe == FreezingRecipe::kPublished ? Compression::kPublished
-                                                                         : Compression::kDefault;
-  }
+  training.compression = DefaultCompression(settings.scheduler, settings.recipe);
   in.Read("compression", ParseCompression, training.compression);
   ASSIGN_OR_RETURN(training.freezing, Resolve(settings));
   return absl::OkStatus();
@@ -215,6 +223,23 @@ void ReadTraining(SpecReader& in, TrainingOptions& training) {
   in.Read("evaluate_every", training.evaluate_every);
   in.Read("patience", training.patience);
   in.Read("checkpoint_every", training.checkpoint_every);
+}
+
+absl::StatusOr<int64_t> ParseBudget(const json& budget) {
+  if (budget.is_string()) return ParseMemoryBudget(budget.get<std::string>());
+  if (budget.is_number_integer() && budget.get<int64_t>() >= 0) return budget.get<int64_t>();
+  return InvalidField("memory_budget", Described(budget), "a number of bytes, or a text like 2GB");
+}
+
+// The budget, and which of the settings that it would change are given.
+void ReadBudget(SpecReader& in, FineTuningSpec& spec) {
+  in.Read("memory_budget", ParseBudget, spec.memory_budget);
+  spec.given = {.scheduler = in.Has("scheduler"),
+                .rate = in.Has("freezing_rate"),
+                .compression = in.Has("compression"),
+                .checkpointing = in.Has("checkpointing"),
+                .moments = in.Has("moments"),
+                .update_in_backward = in.Has("update_in_backward")};
 }
 
 void ReadFiles(SpecReader& in, FineTuningSpec& spec) {
@@ -253,6 +278,7 @@ absl::StatusOr<FineTuningSpec> ParseFineTuningSpec(const json& object) {
   FineTuningSpec spec;
   SpecReader in(object);
   ReadFiles(in, spec);
+  ReadBudget(in, spec);
   ReadTraining(in, spec.training);
   const absl::Status freezing = ReadFreezing(in, spec.training);
   RETURN_IF_ERROR(in.Finish());

@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "engine/finetune/plan/memory_budget.h"
 #include "engine/finetune/training_options.h"
 #include "kernels/dtype.h"
 
@@ -29,6 +30,11 @@ struct FineTuningSpec {
   bool header = true;        // of CSV files
   std::string label_column;  // "": the default
 
+  // The bytes that the run may take. Settings that are not given are then chosen so that it fits:
+  // plan/memory_budget.h. 0: no budget, and the settings are as they are.
+  int64_t memory_budget = 0;
+  GivenSettings given;  // by the JSON object
+
   std::string version;  // of the program, for the report; not read from JSON
 
   std::string checkpoint_directory() const;
@@ -37,7 +43,8 @@ struct FineTuningSpec {
 // Reads a job's settings from a JSON object. Its keys are those of ToJson(TrainingOptions) and
 //
 //   model, train, eval, out, checkpoints, keep_checkpoints, resume, out_type ("fp32" or "bf16"),
-//   max_length, packed, header, label_column
+//   max_length, packed, header, label_column, memory_budget (a number of bytes, or a text such as
+//   "2GB")
 //
 // Missing keys have the defaults of the structs, but max_gradient_norm is 0 if update_in_backward
 // is true. Returns INVALID_ARGUMENT, naming the key, for an unknown one, a value of another type,

@@ -132,6 +132,9 @@ Trainer::Trainer(TrainableModel* model, BatchSource* batches, const TrainingOpti
                                       return Update(parameter, gradient, /*gradient_scale=*/1);
                                     }
                                   : Gradients::Complete()) {
+  for (const TrainableParameter& parameter : model->parameters().all()) {
+    if (parameter.trains) trainable_elements_ += parameter.elements();
+  }
   rate_.schedule = options.schedule;
   rate_.rate = options.learning_rate;
   rate_.steps = StepsOf(options, batches->batches());

@@ -96,6 +96,8 @@ class Trainer {
   const RunLog& log() const { return log_; }
   TrainingMemory memory() const;
   const LayerFreezing& freezing() const { return freezing_; }
+  // The numbers that train in some step.
+  int64_t trainable_elements() const { return trainable_elements_; }
   // What the last step has computed.
   const PassCost& step_cost() const { return cost_; }
 
@@ -144,6 +146,7 @@ class Trainer {
   RunLog log_;
   TrainingMemory peak_;  // of the heap
   PassCost cost_;
+  int64_t trainable_elements_ = 0;
   kernels::Context context_;  // of the unit that runs now
 };
 

@@ -19,8 +19,8 @@
 #include "engine/base/files.h"
 #include "engine/base/status.h"
 #include "engine/finetune/fine_tuning_spec.h"
+#include "engine/finetune/plan/training_plan.h"
 #include "engine/finetune/trainer.h"
-#include "engine/finetune/training_plan.h"
 #include "engine/models/config.h"
 #include "engine/models/trainable_model.h"
 

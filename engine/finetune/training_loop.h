@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "engine/finetune/checkpoint_store.h"
+#include "engine/finetune/plan/training_plan.h"
 #include "engine/finetune/report/run_report.h"
 #include "engine/finetune/run_identity.h"
 #include "engine/finetune/trainer.h"
@@ -26,6 +27,9 @@ class TrainingObserver {
   virtual absl::Status OnStage(std::string_view /*stage*/, double /*fraction*/) {
     return absl::OkStatus();
   }
+  // Before the run takes memory, unless it is refused. `full` is the plan of the same run with all
+  // layers active and all activations as they are.
+  virtual void OnPlan(const TrainingPlan& /*plan*/, const TrainingPlan& /*full*/) {}
   // After a step. CANCELLED ends the run, after it has written a checkpoint; other errors end it at
   // once.
   virtual absl::Status OnStep(const Trainer& /*trainer*/) { return absl::OkStatus(); }

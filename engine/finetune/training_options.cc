@@ -8,6 +8,11 @@
 
 namespace whipsnake::engine {
 
+Compression DefaultCompression(SchedulerKind scheduler, FreezingRecipe recipe) {
+  if (scheduler != SchedulerKind::kSlimFit) return Compression::kNone;
+  return recipe == FreezingRecipe::kPublished ? Compression::kPublished : Compression::kDefault;
+}
+
 absl::Status Validate(const TrainingOptions& options) {
   if (options.task == Task::kChoice) {
     return InvalidField("task", Quoted(Name(options.task)),

@@ -65,6 +65,9 @@ struct TrainingOptions {
   }
 };
 
+// How activations are held with a scheduler if nothing else is given.
+Compression DefaultCompression(SchedulerKind scheduler, FreezingRecipe recipe);
+
 // Returns INVALID_ARGUMENT, naming the first field whose value is out of range or contradicts
 // another.
 absl::Status Validate(const TrainingOptions& options);

@@ -12,10 +12,12 @@
 #include "engine/base/resources.h"
 #include "engine/base/status.h"
 #include "engine/finetune/fine_tuning.h"
+#include "engine/finetune/plan/memory_budget.h"
 #include "server/cli/client.h"
 #include "server/cli/command.h"
 #include "server/cli/progress.h"
 #include "server/cli/train_flags.h"
+#include "server/cli/train_plan.h"
 #include "server/version.h"
 
 namespace whipsnake::server {
@@ -23,7 +25,8 @@ namespace {
 
 struct TrainCommandFlags {
   TrainFlags settings;
-  bool validate_only = false;
+  bool validate_only = false, plan = false;
+  std::string memory_budget;
   int threads = engine::DetectResources().threads;
 };
 
@@ -50,10 +53,6 @@ class TrainingDisplay : public engine::TrainingObserver {
   TrainingDisplay(const Output& output, const std::atomic<bool>& interrupted)
       : output_(output), interrupted_(interrupted) {}
 
-  // The bytes of the heap if all layers trained in every step and nothing were compressed, with
-  // which those of the run are compared. Until it is set, they are not.
-  void SetFullHeapBytes(int64_t bytes) { full_heap_bytes_ = bytes; }
-
   // Erases the bar, where other text is written.
   void Clear() {
     bar_.reset();
@@ -64,6 +63,12 @@ class TrainingDisplay : public engine::TrainingObserver {
     Show(stage, stage, fraction);
     return interrupted_ ? absl::CancelledError("interrupted before training; nothing is lost")
                         : absl::OkStatus();
+  }
+  // The bytes of steps are compared with those of a full run, if that has more.
+  void OnPlan(const engine::TrainingPlan& plan, const engine::TrainingPlan& full) override {
+    if (plan.memory.activations < full.memory.activations) {
+      full_heap_bytes_ = full.memory.activations;
+    }
   }
   absl::Status OnStep(const engine::Trainer& trainer) override {
     const engine::StepRecord& record = trainer.log().steps.back();
@@ -175,14 +180,24 @@ void PrintResult(const engine::RunReport& report, const engine::FineTuningSpec& 
             << "\n";
 }
 
+// The bytes that the job may take: the machine's, or the budget if that is less.
+int64_t MemoryLimit(const engine::FineTuningSpec& spec) {
+  const int64_t machine = engine::DetectResources().memory_bytes;
+  return spec.memory_budget > 0 ? std::min(spec.memory_budget, machine) : machine;
+}
+
 absl::StatusOr<int> RunJob(const TrainCommandFlags& flags, const engine::FineTuningSpec& spec,
                            const std::atomic<bool>& interrupted, const Output& output) {
   engine::Executor executor(flags.threads);
-  engine::Ledger ledger(engine::DetectResources().memory_bytes);
+  engine::Ledger ledger(MemoryLimit(spec));
   TrainingDisplay display(output, interrupted);
   ASSIGN_OR_RETURN(const auto job, engine::FineTuning::Prepare(
                                        spec, {.executor = &executor, .ledger = &ledger}, &display));
   display.Clear();
+  if (flags.plan) {
+    RETURN_IF_ERROR(PrintPlan(*job, spec, ledger.limit(), executor, output));
+    return 0;
+  }
   PrintData(*job, output);
   RETURN_IF_ERROR(job->CheckData());
   if (flags.validate_only) return 0;
@@ -195,7 +210,10 @@ absl::StatusOr<int> RunJob(const TrainCommandFlags& flags, const engine::FineTun
 absl::StatusOr<int> Train(const TrainCommandFlags& flags, const Output& output) {
   ASSIGN_OR_RETURN(engine::FineTuningSpec spec, MakeSpec(flags.settings));
   spec.version = Version();
-  if (!flags.validate_only) RETURN_IF_ERROR(engine::CheckOut(spec));
+  if (!flags.memory_budget.empty()) {
+    ASSIGN_OR_RETURN(spec.memory_budget, engine::ParseMemoryBudget(flags.memory_budget));
+  }
+  if (!flags.validate_only && !flags.plan) RETURN_IF_ERROR(engine::CheckOut(spec));
   std::atomic<bool> interrupted{false};
   const OnInterrupt on_interrupt([&] { interrupted = true; });
   const absl::StatusOr<int> code = RunJob(flags, spec, interrupted, output);
@@ -215,11 +233,27 @@ void AddTrainCommand(CommandLine& line) {
       "  whipsnake train --model models/gpt2 --task classification --train train.csv \\\n"
       "    --eval test.csv --epochs 2 --lr 1e-4 --out models/classifier\n"
       "  whipsnake train --model models/gpt2 --task dpo --train pairs.jsonl --validate-only\n"
+      "  whipsnake train --config job.json --plan\n"
+      "  whipsnake train --config job.json --memory-budget 2GB\n"
       "  whipsnake train --config job.json --resume\n",
       [flags](const Output& output) { return Train(*flags, output); });
   AddTrainFlags(command, flags->settings);
-  command.AddFlag("--validate-only", flags->validate_only,
-                  "Prints what is in the data, and what is wrong with them, and trains nothing");
+  const Option validate_only = command.AddFlag(
+      "--validate-only", flags->validate_only,
+      "Prints what is in the data, and what is wrong with them, and trains nothing");
+  command
+      .AddFlag("--plan", flags->plan,
+               "Prints the memory that the run needs, its predicted time, and both with other "
+               "settings, and trains nothing")
+      .Excludes(validate_only);
+  command
+      .AddOption(
+          "--memory-budget", flags->memory_budget,
+          "The memory that the run may take: 2GB, 1.5GiB, 800MB. Of --update-in-backward, "
+          "--checkpointing, --moments, --scheduler and its options, those that are not given "
+          "are chosen so that the run fits, with the least loss of quality (default: no "
+          "budget)")
+      .TypeName("SIZE");
   command.AddOption("--threads", flags->threads, "Threads to compute with")
       .IntegerRange(1, 1024)
       .TypeName("N")

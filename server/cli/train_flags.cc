@@ -294,10 +294,11 @@ void AddMemory(Command command, TrainFlags& flags) {
       .Heading(heading);
   command
       .AddOption("--compression", flags.compression,
-                 "How activations wait for the backward pass: as they are, in few bits, or in the "
-                 "fixed point of SlimFit's authors. Losses stay exact, gradients change a little "
-                 "(default: none; slimfit: that of its recipe)")
-      .Choices({"none", "default", "published"})
+                 "How activations wait for the backward pass: as they are; in 8 bits (default), "
+                 "which leaves gradients almost exact; partly in 4 bits (small); or in the fixed "
+                 "point of SlimFit's authors. Losses stay exact (default: none; slimfit: that of "
+                 "its recipe)")
+      .Choices({"none", "default", "small", "published"})
       .Heading(heading);
   command
       .AddFlag("--update-in-backward", flags.update_in_backward,

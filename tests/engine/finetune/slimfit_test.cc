@@ -5,7 +5,7 @@
 #include <map>
 
 #include "engine/finetune/trainer.h"
-#include "engine/finetune/training_plan.h"
+#include "engine/finetune/plan/training_plan.h"
 #include "tests/engine/finetune/training_fixture.h"
 
 namespace whipsnake::engine {

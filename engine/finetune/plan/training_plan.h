@@ -1,0 +1,68 @@
+// What a training run needs, before it runs.
+//
+// A plan is made by the trainer itself: it takes the run's steps with tensors that have no memory
+// and kernels that are not called. So a plan counts every tensor that the run makes, at the moment
+// at which it makes it. What it cannot know are the measures by which a scheduler chooses layers;
+// it takes random ones instead, over as many steps as the run has, up to a limit. With schedulers
+// that need no measures, the planned peak is that of the run.
+//
+// A plan does not contain what a ledger does not count: the program itself, the kernels' scratch
+// memory (12 MiB and 768 KiB for each thread for products; that of attention and of scans is in
+// their headers), the tokenizer, the texts of one batch, and files that are mapped while weights
+// are read and written.
+#ifndef WHIPSNAKE_ENGINE_FINETUNE_PLAN_TRAINING_PLAN_H_
+#define WHIPSNAKE_ENGINE_FINETUNE_PLAN_TRAINING_PLAN_H_
+
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "engine/finetune/trainer.h"
+#include "engine/finetune/training_options.h"
+#include "engine/layers/training/pass_cost.h"
+#include "engine/models/config.h"
+
+namespace whipsnake::engine {
+
+// What a plan is made for.
+struct PlannedRun {
+  const ModelConfig* config = nullptr;
+  TrainingOptions options;
+  std::vector<std::string> fresh;  // parameters that are drawn at random; see TrainableModel
+  TrainingBatch training;          // at least as large as every batch of a step
+  TrainingBatch evaluation;        // of an evaluation; without examples: none
+  int64_t batches_per_epoch = 1;
+  int64_t held_bytes = 0;  // that the ledger counts during the whole run, such as the data's index
+};
+
+struct TrainingPlan {
+  int64_t peak_bytes = 0;  // of parameters, moments, the heap and what the ledger held, together
+  // By which the run may need more, as its measures choose other layers than random ones: 2% of the
+  // peak, but at least a step of the heap. 0 with schedulers that need no measures.
+  int64_t uncertain_bytes = 0;
+  int64_t held_bytes = 0;    // see PlannedRun
+  TrainingMemory memory;     // of each, at its own highest
+  int64_t steps = 0;         // of the run
+  int64_t tokens = 0;        // of its largest batch
+  PassCost cost;             // of a step with the largest batch, the mean
+  double active_layers = 0;  // in a step, the mean; of `layers`
+  int64_t layers = 0;
+
+  // With which the run is sure not to be refused memory.
+  int64_t sufficient_bytes() const { return peak_bytes + uncertain_bytes; }
+};
+
+// Returns the errors of Trainer::Create, and UNIMPLEMENTED or FAILED_PRECONDITION for a model that
+// cannot be trained. Takes milliseconds and no memory to speak of.
+absl::StatusOr<TrainingPlan> PlanTraining(const PlannedRun& run);
+
+// Keys: peak_bytes, sufficient_bytes, parameter_bytes, moment_bytes, heap_bytes, held_bytes,
+// bytes_by_class (an object by the names of TensorClass), steps, tokens, layers, active_layers,
+// product_flops, attention_flops, scan_elements, other_bytes, weight_gradients.
+nlohmann::ordered_json ToJson(const TrainingPlan& plan);
+
+}  // namespace whipsnake::engine
+
+#endif  // WHIPSNAKE_ENGINE_FINETUNE_PLAN_TRAINING_PLAN_H_

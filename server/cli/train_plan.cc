@@ -1,0 +1,146 @@
+#include "server/cli/train_plan.h"
+
+#include <cmath>
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_format.h"
+#include "engine/base/human.h"
+#include "engine/base/status.h"
+#include "engine/finetune/plan/measure_rates.h"
+#include "engine/finetune/plan/memory_budget.h"
+#include "engine/finetune/plan/training_plan.h"
+
+namespace whipsnake::server {
+namespace {
+
+using engine::Candidate;
+using engine::TensorClass;
+
+// What is planned, and for which machine.
+struct PlannedJob {
+  std::vector<Candidate> candidates;
+  const Candidate* chosen;
+  engine::ComputeRates rates;
+  int64_t limit;
+
+  double StepSeconds(const Candidate& candidate) const {
+    return engine::EstimateSeconds(candidate.plan.cost, rates);
+  }
+  bool Fits(const Candidate& candidate) const { return candidate.plan.sufficient_bytes() <= limit; }
+};
+
+// In MiB, rounded up, so that a budget of this number is enough.
+std::string Mebibytes(int64_t bytes) {
+  return absl::StrFormat("%.1f", std::ceil(static_cast<double>(bytes) / (1 << 20) * 10) / 10);
+}
+
+// What a class of tensors is, for people.
+std::string ClassText(TensorClass tensor_class) {
+  std::string name(engine::Name(tensor_class));
+  for (char& c : name) {
+    if (c == '_') c = ' ';
+  }
+  return name;
+}
+
+std::string MemoryTable(const engine::TrainingPlan& plan) {
+  std::vector<std::vector<std::string>> rows = {
+      {"Memory", "MiB"},
+      {"weights", Mebibytes(plan.memory.parameters)},
+      {"moments", Mebibytes(plan.memory.moments)},
+      {"gradients and activations", Mebibytes(plan.memory.activations)}};
+  for (int i = 0; i < engine::kTensorClassCount; ++i) {
+    if (plan.memory.classes[i] == 0) continue;
+    rows.push_back(
+        {"  " + ClassText(static_cast<TensorClass>(i)), Mebibytes(plan.memory.classes[i])});
+  }
+  rows.push_back({"data", Mebibytes(plan.held_bytes)});
+  rows.push_back({"peak", Mebibytes(plan.peak_bytes)});
+  return Table(rows);
+}
+
+std::string CandidateTable(const PlannedJob& job) {
+  std::vector<std::vector<std::string>> rows = {
+      {"Scheduler", "checkpointing", "moments", "updates", "MiB", "step", "fits"}};
+  for (const Candidate& candidate : job.candidates) {
+    const engine::TrainingOptions& options = candidate.options;
+    rows.push_back(
+        {engine::SchedulerText(options.freezing), options.gradient_checkpointing ? "yes" : "no",
+         std::string(engine::Name(options.optimizer.moments)),
+         options.update_in_backward ? "in backward" : "after", Mebibytes(candidate.plan.peak_bytes),
+         engine::HumanDuration(job.StepSeconds(candidate)), job.Fits(candidate) ? "yes" : "no"});
+  }
+  return Table(rows);
+}
+
+void PrintText(const PlannedJob& job) {
+  const engine::TrainingPlan& plan = job.chosen->plan;
+  const double seconds = job.StepSeconds(*job.chosen);
+  std::cout << "Settings: " << engine::MemorySettingsText(job.chosen->options) << "\n\n"
+            << MemoryTable(plan) << "\n"
+            << absl::StrFormat(
+                   "The lines below gradients and activations are each at their own "
+                   "highest.\n%s of %s layers train in a step, in the mean.\n",
+                   engine::HumanNumber(plan.active_layers, 3), engine::HumanCount(plan.layers))
+            << absl::StrFormat("A step of %s tokens takes about %s, and %s steps about %s.\n\n",
+                               engine::HumanCount(plan.tokens), engine::HumanDuration(seconds),
+                               engine::HumanCount(plan.steps),
+                               engine::HumanDuration(seconds * static_cast<double>(plan.steps)))
+            << CandidateTable(job) << "\n"
+            << "MiB: the memory with which a run is sure to end; SlimFit's peak is not known\n"
+               "before its measures are. fits: in "
+            << engine::HumanBytes(job.limit) << ". --memory-budget takes the first\nthat fits.\n";
+}
+
+Json CandidateJson(const PlannedJob& job, const Candidate& candidate) {
+  const engine::TrainingOptions& options = candidate.options;
+  Json object = {{"scheduler", std::string(engine::Name(options.freezing.scheduler))}};
+  if (options.freezing.scheduler != engine::SchedulerKind::kFull) {
+    object["freezing_rate"] = options.freezing.rate;
+  }
+  object["compression"] = std::string(engine::Name(options.compression));
+  object["checkpointing"] = options.gradient_checkpointing;
+  object["moments"] = std::string(engine::Name(options.optimizer.moments));
+  object["update_in_backward"] = options.update_in_backward;
+  object["peak_bytes"] = candidate.plan.peak_bytes;
+  object["sufficient_bytes"] = candidate.plan.sufficient_bytes();
+  object["step_seconds"] = job.StepSeconds(candidate);
+  object["fits"] = job.Fits(candidate);
+  return object;
+}
+
+void PrintJson(const PlannedJob& job, const Output& output) {
+  Json object = {{"event", "plan"}, {"limit_bytes", job.limit}};
+  object.update(CandidateJson(job, *job.chosen));
+  object["total_seconds"] =
+      job.StepSeconds(*job.chosen) * static_cast<double>(job.chosen->plan.steps);
+  object["plan"] = engine::ToJson(job.chosen->plan);
+  object["rates"] = {{"product_flops", job.rates.product_flops},
+                     {"attention_flops", job.rates.attention_flops},
+                     {"scan_elements", job.rates.scan_elements},
+                     {"bytes", job.rates.bytes}};
+  object["candidates"] = Json::array();
+  for (const Candidate& candidate : job.candidates) {
+    object["candidates"].push_back(CandidateJson(job, candidate));
+  }
+  output.Object(object);
+}
+
+}  // namespace
+
+absl::Status PrintPlan(engine::FineTuning& job, const engine::FineTuningSpec& spec, int64_t limit,
+                       engine::Executor& executor, const Output& output) {
+  ASSIGN_OR_RETURN(const engine::PlannedRun run, job.DescribeRun());
+  PlannedJob planned;
+  ASSIGN_OR_RETURN(planned.candidates, engine::PlanCandidates(run, spec.given));
+  planned.rates = engine::MeasureRates(executor, engine::RateShape::Of(run));
+  planned.limit = limit;
+  const absl::StatusOr<const Candidate*> fit = engine::FitToBudget(planned.candidates, limit);
+  planned.chosen = spec.memory_budget > 0 && fit.ok() ? *fit : &planned.candidates.front();
+  output.json() ? PrintJson(planned, output) : PrintText(planned);
+  return fit.status();
+}
+
+}  // namespace whipsnake::server
