@@ -64,7 +64,8 @@ class Operand {
 // The three products of a linear layer in training: y = x Wᵀ, gx = g W, gW = gᵀ x.
 double ProductRate(const Context& context, const RateShape& shape, int64_t rows) {
   const int64_t inner = 4 * shape.width;
-  Operand x(rows, shape.width), w(inner, shape.width), y(rows, inner);
+  Operand x(rows, shape.width), w(inner, shape.width), y(rows, inner), g(rows, inner);
+  Operand gx(rows, shape.width), gw(inner, shape.width);
   const auto product = [&](Operand& a, bool transpose_a, Operand& b, bool transpose_b, Operand& c) {
     kernels::ProductOperands operands;
     operands.a = {*a, transpose_a};
@@ -74,8 +75,8 @@ double ProductRate(const Context& context, const RateShape& shape, int64_t rows)
   };
   const double seconds = FastestRun([&] {
     product(x, false, w, true, y);
-    product(y, false, w, false, x);
-    product(y, true, x, false, w);
+    product(g, false, w, false, gx);
+    product(g, true, x, false, gw);
   });
   return 3 * PassCost::Product(rows, inner, shape.width).product_flops / seconds;
 }
@@ -139,7 +140,7 @@ double ByteRate(const Context& context, const RateShape& shape, int64_t rows) {
   const kernels::ActivationFunction gelu{kernels::Activation::kGeluNew};
   const double seconds = FastestRun([&] {
     kernels::LayerNormBackward(context, *x, norm, *g, {.x = *gx});
-    kernels::Add(context, *x, *g, *g);
+    kernels::Add(context, *x, *g, *gx);
     kernels::Activate(context, gelu, u.data(), rows * inner, y.data());
     kernels::ActivateBackward(context, gelu, u.data(), y.data(), rows * inner, gu.data());
     kernels::Update(context, kernels::AdamW{}, gw.data(), n, w.data(), m.data(), v.data());
