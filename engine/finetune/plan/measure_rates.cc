@@ -22,6 +22,7 @@ using kernels::Context;
 using kernels::MatrixView;
 
 constexpr int64_t kMaxRows = 1024;
+constexpr int64_t kMaxParameters = 1 << 22;
 constexpr int64_t kHeadWidth = 64;
 constexpr int64_t kStates = 16;
 constexpr double kSecondsOfPart = 0.06;
@@ -63,7 +64,8 @@ class Operand {
 // The three products of a linear layer in training: y = x Wᵀ, gx = g W, gW = gᵀ x.
 double ProductRate(const Context& context, const RateShape& shape, int64_t rows) {
   const int64_t inner = 4 * shape.width;
-  Operand x(rows, shape.width), w(inner, shape.width), y(rows, inner);
+  Operand x(rows, shape.width), w(inner, shape.width), y(rows, inner), g(rows, inner);
+  Operand gx(rows, shape.width), gw(inner, shape.width);
   const auto product = [&](Operand& a, bool transpose_a, Operand& b, bool transpose_b, Operand& c) {
     kernels::ProductOperands operands;
     operands.a = {*a, transpose_a};
@@ -73,8 +75,8 @@ double ProductRate(const Context& context, const RateShape& shape, int64_t rows)
   };
   const double seconds = FastestRun([&] {
     product(x, false, w, true, y);
-    product(y, false, w, false, x);
-    product(y, true, x, false, w);
+    product(g, false, w, false, gx);
+    product(g, true, x, false, gw);
   });
   return 3 * PassCost::Product(rows, inner, shape.width).product_flops / seconds;
 }
@@ -127,22 +129,23 @@ double ScanRate(const Context& context, const RateShape& shape,
   return 3 * static_cast<double>(rows * E * N) / seconds;
 }
 
-// The kernels between the products of a block, and the update of its largest matrix.
+// The kernels between the products of a block, and the update of parameters.
 double ByteRate(const Context& context, const RateShape& shape, int64_t rows) {
   const int64_t d = shape.width, inner = 4 * d;
   Operand x(rows, d), g(rows, d), gx(rows, d), u(rows, inner), gu(rows, inner), y(rows, inner);
-  Operand gamma(1, d), w(inner, d), gw(inner, d), m(inner, d), v(inner, d);
-  std::fill_n(v.data(), inner * d, 1.0f);
+  const int64_t n = shape.parameters;
+  Operand gamma(1, d), w(1, n), gw(1, n), m(1, n), v(1, n);
+  std::fill_n(v.data(), n, 1.0f);
   const kernels::LayerNormWeights norm{gamma.data(), gamma.data(), 1e-5f};
   const kernels::ActivationFunction gelu{kernels::Activation::kGeluNew};
   const double seconds = FastestRun([&] {
     kernels::LayerNormBackward(context, *x, norm, *g, {.x = *gx});
-    kernels::Add(context, *x, *g, *g);
+    kernels::Add(context, *x, *g, *gx);
     kernels::Activate(context, gelu, u.data(), rows * inner, y.data());
     kernels::ActivateBackward(context, gelu, u.data(), y.data(), rows * inner, gu.data());
-    kernels::Update(context, kernels::AdamW{}, gw.data(), inner * d, w.data(), m.data(), v.data());
+    kernels::Update(context, kernels::AdamW{}, gw.data(), n, w.data(), m.data(), v.data());
   });
-  const int64_t numbers = (4 + 3) * rows * d + (2 + 3) * rows * inner + 7 * inner * d;
+  const int64_t numbers = (4 + 3) * rows * d + (2 + 3) * rows * inner + 7 * n;
   return PassCost::Numbers(numbers).bytes / seconds;
 }
 
@@ -160,6 +163,7 @@ RateShape RateShape::Of(const PlannedRun& run) {
   return {.sequences = std::clamp<int64_t>(tokens / length, 1, kMaxRows / length),
           .length = length,
           .width = run.config->family->parameters(*run.config).front().shape.back(),
+          .parameters = std::clamp<int64_t>(run.config->parameters, 1, kMaxParameters),
           .arithmetic = run.options.arithmetic};
 }
 

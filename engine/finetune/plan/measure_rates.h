@@ -22,17 +22,19 @@ struct ComputeRates {
 // The shapes at which the rates are measured.
 struct RateShape {
   int64_t sequences = 1;
-  int64_t length = 256;  // of each
-  int64_t width = 768;   // of the model; products are with matrices [4 · width, width]
+  int64_t length = 256;          // of each
+  int64_t width = 768;           // of the model; products are with matrices [4 · width, width]
+  int64_t parameters = 1 << 22;  // that are updated
   kernels::DType arithmetic = kernels::DType::kF32;  // of products: kF32 or kBF16
 
-  // Those of a run, with fewer rows where it has very many.
+  // Those of a run, with fewer rows and parameters where it has very many: those that are
+  // updated do not fit a cache.
   static RateShape Of(const PlannedRun& run);
 };
 
 // Runs the kernels of training on the executor, with its threads, each part forward and backward in
 // the proportions of a training step. Heads have 64 columns, scans 16 states and 2 · width
-// channels. Takes about 0.3 s and some MB of memory. Other work on the machine makes the rates
+// channels. Takes about 0.3 s and up to 150 MB of memory. Other work on the machine makes the rates
 // lower.
 ComputeRates MeasureRates(Executor& executor, const RateShape& shape);
 

@@ -4,10 +4,12 @@
 
 #include <sys/resource.h>
 
+#include <fstream>
 #include <functional>
 
 #include "engine/base/files.h"
 #include "engine/base/status.h"
+#include "engine/finetune/fine_tuning.h"
 #include "engine/finetune/plan/measure_rates.h"
 #include "engine/finetune/plan/memory_budget.h"
 #include "engine/finetune/plan/published_memory.h"
@@ -253,6 +255,55 @@ TEST(TrainingPlanTest, TakesNoMemory) {
   ASSERT_THAT(plan, IsOk());
   EXPECT_GT(plan->peak_bytes, int64_t{16} * 2'700'000'000);
   EXPECT_LT(HighestResidentBytes() - before, 64 << 20);
+}
+
+// A job of a demonstration model on a few texts.
+class PlannedJobTest : public ::testing::Test {
+ protected:
+  PlannedJobTest() {
+    const std::string texts = ::testing::TempDir() + "/planned_texts.jsonl";
+    std::ofstream file(texts);
+    for (int i = 0; i < 64; ++i)
+      file << R"({"text": "adder boa coil fang scale slither"})"
+           << "\n";
+    spec_.model = "deploy/models/gpt2-crrelu-demo";
+    spec_.training_file = texts;
+    spec_.out = ::testing::TempDir() + "/planned_out";
+    spec_.max_length = 64;
+    spec_.training.max_steps = 2;
+  }
+
+  FineTuningSpec spec_;
+  TrainingObserver observer_;
+  Executor executor_{2};
+};
+
+TEST_F(PlannedJobTest, IsRefusedBeforeItTakesMemory) {
+  Ledger ledger(int64_t{50} << 20);
+  const auto job = FineTuning::Prepare(spec_, {&executor_, &ledger}, &observer_);
+  ASSERT_THAT(job, IsOk());
+  const auto plan = (*job)->Plan();
+  ASSERT_THAT(plan, IsOk());
+  EXPECT_GT(plan->peak_bytes, ledger.limit());
+  const absl::Status status = (*job)->Run().status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_NE(status.message().find("the training run: needs"), std::string::npos) << status;
+  EXPECT_NE(status.message().find("memory_budget"), std::string::npos) << status;
+  EXPECT_LT(ledger.peak(), 1 << 20);
+}
+
+TEST_F(PlannedJobTest, ReportsItsPlanAndKeepsItsBudget) {
+  spec_.memory_budget = int64_t{60} << 20;
+  Ledger ledger(spec_.memory_budget);
+  const auto job = FineTuning::Prepare(spec_, {&executor_, &ledger}, &observer_);
+  ASSERT_THAT(job, IsOk());
+  const auto report = (*job)->Run();
+  ASSERT_THAT(report, IsOk());
+  EXPECT_LE(report->peak_bytes, spec_.memory_budget);
+  EXPECT_NEAR(
+      static_cast<double>(report->planned_peak_bytes) / static_cast<double>(report->peak_bytes), 1,
+      0.02);
+  EXPECT_NE(ToJson(report->options), ToJson(spec_.training));
 }
 
 class MemoryBudgetTest : public ::testing::Test {
