@@ -24,17 +24,17 @@ TASKS = {
     "gpt2 gloss-pos": {
         "model": "gpt2-crrelu-demo", "task": "classification",
         "train": "gloss-pos/train.jsonl", "eval": "gloss-pos/test.jsonl",
-        "batch": 32, "max_steps": 400, "lr": 5e-4, "crrelu_epsilon_factor": 10,
+        "batch": 32, "max_steps": 300, "lr": 5e-4, "crrelu_epsilon_factor": 10,
     },
     "gpt2 domain": {
         "model": "gpt2-crrelu-demo", "task": "causal-lm",
         "train": "domain/train.jsonl", "eval": "domain/test.jsonl",
-        "batch": 8, "max_length": 256, "max_steps": 200, "lr": 1e-3,
+        "batch": 8, "max_length": 256, "max_steps": 150, "lr": 1e-3,
     },
     "mamba domain": {
         "model": "mamba-demo", "task": "causal-lm",
         "train": "domain/train.jsonl", "eval": "domain/test.jsonl",
-        "batch": 8, "max_length": 256, "max_steps": 200, "lr": 1e-3,
+        "batch": 8, "max_length": 256, "max_steps": 150, "lr": 1e-3,
     },
 }
 
