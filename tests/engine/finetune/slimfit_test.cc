@@ -1,11 +1,13 @@
 // Freezing in the trainer: what frozen layers leave out, what stays exact, and that plans are true.
 // The schedulers alone are tested in layer_scheduler_test.cc. Numbers of checks are those of the
 // acceptance checks for SlimFit: see docs/finetuning.md.
+#include <algorithm>
+#include <array>
 #include <cstring>
 #include <map>
 
-#include "engine/finetune/trainer.h"
 #include "engine/finetune/plan/training_plan.h"
+#include "engine/finetune/trainer.h"
 #include "tests/engine/finetune/training_fixture.h"
 
 namespace whipsnake::engine {
@@ -304,6 +306,121 @@ TEST_P(SlimFitTest, FrozenLayersSaveAndComputeNothing) {
       EXPECT_EQ(classes[static_cast<int>(TensorClass::kProductInput)] +
                     classes[static_cast<int>(TensorClass::kInnerProductInput)],
                 0);
+    }
+  }
+}
+
+// Check 8: the bytes that each class of tensors should have at the end of the forward pass, by the
+// formulas of docs/freezing.md.
+class ExpectedBytes {
+ public:
+  ExpectedBytes(const TrainableModel& model, const StorePolicy& policy, int64_t T)
+      : layers_(model.parameters().layers()),
+        lowest_(model.parameters().LowestTrainingLayer()),
+        policy_(policy),
+        T_(T) {
+    for (const TrainableLayer& layer : layers_) AddNorm(layer);
+  }
+
+  // A GPT-2 of width d, inner width F and H heads.
+  void AddGpt2(int64_t blocks, int64_t d, int64_t F, int64_t H) {
+    for (int64_t b = 0; b < blocks; ++b) {
+      const std::string block = absl::StrCat("transformer.h.", b, ".");
+      AddIf(Trains(block + "attn.c_attn"), TensorClass::kProductInput, d);
+      const bool attention = GoesBelow(block + "attn.c_proj");
+      AddIf(attention, TensorClass::kAttention, 3 * d);
+      AddIf(attention, TensorClass::kAttentionOutput, d);
+      AddIf(attention, TensorClass::kAttentionOutput, H);
+      // The attention's output is one tensor for both of its uses, if both hold it as it is.
+      const bool shared =
+          attention && policy_.format(TensorClass::kAttentionOutput) == StoreFormat::kExact;
+      AddIf(Trains(block + "attn.c_proj") && !shared, TensorClass::kProductInput, d);
+      AddIf(Trains(block + "mlp.c_fc"), TensorClass::kProductInput, d);
+      AddIf(GoesBelow(block + "mlp.c_proj"), TensorClass::kActivationInput, F);
+      AddIf(Trains(block + "mlp.c_proj"), TensorClass::kInnerProductInput, F);
+    }
+  }
+
+  // A Mamba of width d, inner width E, N states and rank R, whose sequences have `chunks` chunks.
+  void AddMamba(int64_t blocks, int64_t d, int64_t E, int64_t N, int64_t R, int64_t chunks) {
+    for (int64_t b = 0; b < blocks; ++b) {
+      const std::string block = absl::StrCat("backbone.layers.", b, ".mixer.");
+      const bool scan = GoesBelow(block + "out_proj");
+      const bool exact = policy_.format(TensorClass::kScan) == StoreFormat::kExact;
+      AddIf(Trains(block + "in_proj"), TensorClass::kProductInput, d);
+      AddIf(scan, TensorClass::kConvolution, 2 * E);
+      const bool x_proj = Trains(block + "x_proj"), dt_proj = Trains(block + "dt_proj");
+      AddIf(x_proj, TensorClass::kInnerProductInput, E);
+      // δ, B and C are one tensor, which counts as the input of dt_proj if that trains.
+      AddIf(dt_proj, TensorClass::kProductInput, R + 2 * N);
+      AddIf(scan && !dt_proj, TensorClass::kScanParameters, R + 2 * N);
+      AddIf(scan && !(x_proj && exact), TensorClass::kScan, E);
+      AddIf(scan, TensorClass::kScan, E);
+      Add(scan ? chunks : 0, TensorClass::kScan, N * E);
+      AddIf(Trains(block + "out_proj"), TensorClass::kInnerProductInput, E);
+    }
+  }
+
+  int64_t of(TensorClass tensor_class) const { return bytes_[static_cast<int>(tensor_class)]; }
+
+ private:
+  int64_t Number(const std::string& name) const {
+    return std::ranges::find(layers_, name, &TrainableLayer::name) - layers_.begin();
+  }
+  bool Trains(const std::string& name) const { return layers_[Number(name)].trains(); }
+  bool GoesBelow(const std::string& name) const { return lowest_ < Number(name); }
+  void AddNorm(const TrainableLayer& layer) {
+    if (layer.input != TensorClass::kTrainingNormInput) return;
+    AddIf(lowest_ <= Number(layer.name),
+          layer.trains() ? TensorClass::kTrainingNormInput : TensorClass::kNormInput,
+          layer.input_width);
+  }
+  void AddIf(bool saved, TensorClass tensor_class, int64_t columns) {
+    Add(saved ? T_ : 0, tensor_class, columns);
+  }
+  void Add(int64_t rows, TensorClass tensor_class, int64_t columns) {
+    const int64_t bytes = StoredBytes(policy_.format(tensor_class), rows, columns);
+    bytes_[static_cast<int>(tensor_class)] += (bytes + 63) / 64 * 64;  // the heap's alignment
+  }
+
+  const std::vector<TrainableLayer>& layers_;
+  const int64_t lowest_;
+  const StorePolicy policy_;
+  const int64_t T_;
+  std::array<int64_t, kTensorClassCount> bytes_{};
+};
+
+TEST_P(SlimFitTest, TheLedgerEqualsTheFormulas) {
+  const auto config =
+      nlohmann::json::parse(*ReadTextFile(std::string(GetParam()) + "/config.json"));
+  for (const Compression compression :
+       {Compression::kNone, Compression::kDefault, Compression::kSmall}) {
+    for (uint64_t seed = 0; seed < 12; ++seed) {
+      TrainingOptions options = Options(SchedulerKind::kRandom, seed < 6 ? 0.9 : 0.5);
+      options.compression = compression;
+      options.seed = seed;
+      if (seed == 0) options.freezing = {};
+      Training run(GetParam(), options);
+      ASSERT_THAT(run.trainer->Step(), IsOk());
+      constexpr int64_t kTokens = 4 * 48;
+      ExpectedBytes expected(*run.model, options.store_policy(), kTokens);
+      if (GetParam() == std::string(kGpt2)) {
+        const int64_t d = config["n_embd"],
+                      F = run.model->parameters().Find("transformer.h.0.mlp.c_fc.bias")->elements();
+        expected.AddGpt2(config["n_layer"], d, F, config["n_head"]);
+      } else {
+        expected.AddMamba(config["num_hidden_layers"], config["hidden_size"],
+                          config["intermediate_size"], config["state_size"],
+                          config["time_step_rank"], /*chunks=*/4);
+      }
+      for (int i = 0; i < kTensorClassCount; ++i) {
+        const auto tensor_class = static_cast<TensorClass>(i);
+        if (tensor_class == TensorClass::kTransient || tensor_class == TensorClass::kGradient) {
+          continue;
+        }
+        EXPECT_EQ(run.trainer->log().steps.back().class_bytes[i], expected.of(tensor_class))
+            << Name(tensor_class) << " " << Name(compression) << " " << seed;
+      }
     }
   }
 }

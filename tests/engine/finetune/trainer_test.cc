@@ -352,10 +352,8 @@ TEST(DpoLossTest, HasThePublishedFormula) {
   const DpoLoss equal = ComputeDpoLoss({-3, -5, -3, -5}, 0.1);
   EXPECT_NEAR(equal.loss, std::log(2), 1e-12);
   EXPECT_EQ(equal.margin, 0);
-  const DpoPair pair{.chosen = -10,
-                     .rejected = -12,
-                     .reference_chosen = -11,
-                     .reference_rejected = -11.5};
+  const DpoPair pair{
+      .chosen = -10, .rejected = -12, .reference_chosen = -11, .reference_rejected = -11.5};
   EXPECT_NEAR(ComputeDpoLoss(pair, 0.1).loss, 0.620957, 1e-6);
   EXPECT_NEAR(ComputeDpoLoss(pair, 0.1).derivative, -0.046257, 1e-6);
   EXPECT_NEAR(ComputeDpoLoss(pair, 1).loss, 0.201413, 1e-6);

@@ -191,8 +191,8 @@ TrainingOptions Freezing(SchedulerKind scheduler, FreezingRecipe recipe, MomentK
   if (scheduler != SchedulerKind::kBAdam) options.freezing.rate = 0.6;
   options.freezing.switch_every = 3;
   options.optimizer.moments = moments;
-  options.compression = recipe == FreezingRecipe::kPublished ? Compression::kPublished
-                                                             : Compression::kDefault;
+  options.compression =
+      recipe == FreezingRecipe::kPublished ? Compression::kPublished : Compression::kDefault;
   options.warmup = 0.3;
   options.dropout = 0.2f;
   options.seed = 3;
