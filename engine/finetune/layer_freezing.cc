@@ -17,8 +17,7 @@ int64_t DynamicInputBytes(const TrainableLayer& layer, const StorePolicy& policy
   };
   // With recomputation, inputs exist for one block at a time.
   if (layer.input_width == 0 || policy.recompute) return 0;
-  const int64_t anyway =
-      layer.input == TensorClass::kTrainingNormInput ? bytes(TensorClass::kNormInput) : 0;
+  const int64_t anyway = layer.held_as != TensorClass::kTransient ? bytes(layer.held_as) : 0;
   return std::max<int64_t>(bytes(layer.input) - anyway, 0);
 }
 
@@ -37,17 +36,6 @@ bool IsNew(const TrainableModel& model, const std::string& name) {
          std::ranges::find(model.fresh(), name) != model.fresh().end();
 }
 
-LayerMeasure ToLayerMeasure(int64_t layer, const TrainableParameter& weight,
-                            const kernels::UpdateMeasure& measure) {
-  const auto n = static_cast<double>(weight.elements());
-  return {.layer = layer,
-          .distance = measure.relative_change / n,
-          .guarded_distance = measure.guarded_change / n,
-          .change_norm = std::sqrt(measure.change_squares),
-          .value_norm = std::sqrt(measure.value_squares),
-          .gradient_norm = std::sqrt(measure.gradient_squares)};
-}
-
 }  // namespace
 
 absl::StatusOr<LayerFreezing> LayerFreezing::Create(const FreezingOptions& options, uint64_t seed,
@@ -62,7 +50,7 @@ absl::StatusOr<LayerFreezing> LayerFreezing::Create(const FreezingOptions& optio
     for (const auto* parameter : parameters) {
       bytes += parameter->elements() * static_cast<int64_t>(sizeof(float));
     }
-    freezing.layer_of_weight_[&weight] = std::ssize(freezing.layers_);
+    freezing.layer_of_first_[parameters.front()] = std::ssize(freezing.layers_);
     freezing.layers_.push_back({.name = layer.name,
                                 .block = layer.block,
                                 .elements = weight.elements(),
@@ -86,18 +74,29 @@ void LayerFreezing::Choose(int64_t step) {
   }
 }
 
-kernels::UpdateMeasure* LayerFreezing::MeasureOf(const TrainableParameter& parameter) {
-  const auto found = layer_of_weight_.find(&parameter);
-  return measures_ && found != layer_of_weight_.end() ? &measured_[found->second] : nullptr;
+bool LayerFreezing::Measures(const TrainableParameter& parameter) const {
+  return measures_ && layer_of_first_.contains(&parameter);
+}
+
+void LayerFreezing::SetMeasure(const TrainableParameter& parameter,
+                               const kernels::UpdateMeasure& measure, double gradient_scale,
+                               double learning_rate_factor) {
+  const int64_t layer = layer_of_first_.at(&parameter);
+  const auto n = static_cast<double>(parameter.elements());
+  measured_[layer] = {.layer = layer,
+                      .distance = measure.relative_change / n,
+                      .guarded_distance = measure.guarded_change / n,
+                      .change_norm = std::sqrt(measure.change_squares),
+                      .value_norm = std::sqrt(measure.value_squares),
+                      .gradient_norm = std::sqrt(measure.gradient_squares) / gradient_scale,
+                      .learning_rate_factor = learning_rate_factor};
 }
 
 void LayerFreezing::Observe(int64_t step, double learning_rate) {
   if (!measures_) return;
   std::vector<LayerMeasure> measures;
   for (size_t i = 0; i < active_.size(); ++i) {
-    const TrainableParameter& weight = *parameters_[i].front();
-    if (!active_[i] || !layer_of_weight_.contains(&weight)) continue;
-    measures.push_back(ToLayerMeasure(static_cast<int64_t>(i), weight, measured_[i]));
+    if (active_[i]) measures.push_back(measured_[i]);
   }
   scheduler_->Observe(step, learning_rate, measures);
 }
@@ -106,11 +105,12 @@ void LayerFreezing::ObserveRandom(int64_t step, double learning_rate) {
   const std::vector<int64_t> order = RandomOrder(/*seed=*/0, step, std::ssize(layers_));
   for (size_t i = 0; i < measured_.size(); ++i) {
     const double change = learning_rate * static_cast<double>(1 + order[i]);
-    measured_[i] = {.relative_change = change,
-                    .guarded_change = change,
-                    .change_squares = change,
-                    .value_squares = 1,
-                    .gradient_squares = change};
+    measured_[i] = {.layer = static_cast<int64_t>(i),
+                    .distance = change,
+                    .guarded_distance = change,
+                    .change_norm = change,
+                    .value_norm = 1,
+                    .gradient_norm = change};
   }
   Observe(step, learning_rate);
 }

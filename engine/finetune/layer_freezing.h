@@ -29,8 +29,12 @@ class LayerFreezing {
 
   // Sets TrainableParameter::trains for a step.
   void Choose(int64_t step);
-  // Where the step's update of a parameter is measured; null if it need not be.
-  kernels::UpdateMeasure* MeasureOf(const TrainableParameter& parameter);
+  // Whether the update of a parameter is to be measured.
+  bool Measures(const TrainableParameter& parameter) const;
+  // Takes the measure of a step's update, in which gradients were multiplied by `gradient_scale`.
+  // The parameter's learning rate was the step's times `learning_rate_factor`.
+  void SetMeasure(const TrainableParameter& parameter, const kernels::UpdateMeasure& measure,
+                  double gradient_scale, double learning_rate_factor);
   // Gives the step's measures to the scheduler. `learning_rate` is the step's.
   void Observe(int64_t step, double learning_rate);
   // The same with random measures, for a plan.
@@ -46,11 +50,12 @@ class LayerFreezing {
 
   std::vector<ScheduledLayer> layers_;
   std::vector<std::vector<TrainableParameter*>> parameters_;  // of each layer, the weight first
-  std::unordered_map<const TrainableParameter*, int64_t> layer_of_weight_;
+  // Of the first parameter of each layer that trains, whose updates are the layer's.
+  std::unordered_map<const TrainableParameter*, int64_t> layer_of_first_;
   std::unique_ptr<LayerScheduler> scheduler_;
   bool measures_ = false;  // whether the scheduler uses measures
   std::vector<bool> active_;
-  std::vector<kernels::UpdateMeasure> measured_;  // by layer; of active ones in this step
+  std::vector<LayerMeasure> measured_;  // by layer; of active ones in this step
 };
 
 }  // namespace whipsnake::engine

@@ -121,6 +121,7 @@ absl::Status Optimizer::Update(const kernels::Context& context, TrainableParamet
   const int64_t n = parameter.elements();
   auto* const bf16 = parameter.rounded.size() > 0 ? parameter.rounded.as<uint16_t>() : nullptr;
   ++moments.step;
+  if (!ledger_->has_memory()) return absl::OkStatus();
   if (options_.kind == OptimizerKind::kSgd) {
     const kernels::Sgd sgd{.learning_rate = rate,
                            .momentum = options_.momentum,

@@ -77,10 +77,16 @@ class Optimizer {
 
   // Updates the parameter, and its rounded copy. `gradient_scale` multiplies the gradient. Returns
   // RESOURCE_EXHAUSTED, and changes nothing, if the ledger refuses the moments. If `measure` is not
-  // null, it becomes the measure of the update.
+  // null, it becomes the measure of the update. With a ledger without memory, only makes the
+  // moments.
   absl::Status Update(const kernels::Context& context, TrainableParameter& parameter,
                       const float* gradient, double learning_rate, double gradient_scale,
                       kernels::UpdateMeasure* measure = nullptr);
+
+  // The factor of the parameter's learning rate: that of its group.
+  double LearningRateFactor(const TrainableParameter& parameter) const {
+    return SettingOf(parameter).learning_rate_factor;
+  }
 
   // Frees the moments of a parameter and forgets its updates, if there are any, so that the next
   // update is a first one. AdamW's first update is lr · sign(g) beside the decay, however small the

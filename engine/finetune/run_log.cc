@@ -98,6 +98,7 @@ absl::StatusOr<StepRecord> ParseStep(const json& object, const StepRecord& befor
   reader.ReadIfAny("gradient_norm", record.gradient_norm);
   reader.Read("tokens", record.tokens);
   reader.Read("heap_bytes", record.heap_bytes);
+  reader.Read("moment_bytes", record.moment_bytes);
   reader.Read("seconds", record.seconds);
   RETURN_IF_ERROR(reader.status());
   if (const auto active = object.find("active"); active != object.end()) {
@@ -166,6 +167,7 @@ json ToJson(const StepRecord& record) {
                  {"learning_rate", record.learning_rate},
                  {"tokens", record.tokens},
                  {"heap_bytes", record.heap_bytes},
+                 {"moment_bytes", record.moment_bytes},
                  {"class_bytes", ClassBytesToJson(record.class_bytes)},
                  {"seconds", record.seconds}};
   if (!record.active.empty()) object["active"] = LayersText(record.active);

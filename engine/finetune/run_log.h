@@ -31,6 +31,7 @@ struct StepRecord {
   std::vector<bool> active = {};
   // Of the heap, at their highest in the step: of all tensors, and of each class.
   int64_t heap_bytes = 0;
+  int64_t moment_bytes = 0;  // of the optimizer, after the step
   std::array<int64_t, kTensorClassCount> class_bytes{};
 
   double seconds = 0;

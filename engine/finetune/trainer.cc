@@ -194,7 +194,7 @@ absl::Status Trainer::Step() {
   } else {
     freezing_.ObserveRandom(step(), record.learning_rate);
   }
-  RecordLayers(record);
+  RecordLayersAndMemory(record);
   record.loss = metrics.MeanLoss();
   record.accuracy = AccuracyOf(options_.task, metrics);
   record.margin = MarginOf(options_.task, metrics);
@@ -212,9 +212,11 @@ void Trainer::ChooseLayers() {
   }
 }
 
-void Trainer::RecordLayers(StepRecord& record) {
+void Trainer::RecordLayersAndMemory(StepRecord& record) {
   if (options_.freezing.scheduler != SchedulerKind::kFull) record.active = freezing_.active();
   record.heap_bytes = heap_->peak_bytes();
+  record.moment_bytes = optimizer_.bytes();
+  peak_.moments = std::max(peak_.moments, record.moment_bytes);
   for (int i = 0; i < kTensorClassCount; ++i) {
     const int64_t bytes = heap_->peak_bytes(static_cast<TensorClass>(i));
     record.class_bytes[i] = bytes;
@@ -237,6 +239,7 @@ absl::Status Trainer::ComputeGradients(std::vector<TrainingBatch> pieces, Metric
     pass.number = static_cast<uint64_t>(step() * options_.accumulation()) + i;
     RETURN_IF_ERROR(objective_->Run(
         pass, *model_, pieces[i], 1 / static_cast<double>(std::max<int64_t>(targets, 1)), metrics));
+    saturated_ += store.saturated();
     if (std::isfinite(metrics.loss)) continue;
     return LossNotFinite(absl::StrCat("step ", step() + 1), metrics.loss, pieces[i]);
   }
@@ -278,11 +281,15 @@ absl::Status Trainer::UpdateParameters(double gradient_scale) {
 absl::Status Trainer::Update(TrainableParameter& parameter, const Tensor& gradient,
                              double gradient_scale) {
   cost_ += PassCost::Numbers(7 * parameter.elements());  // g; w, m and v, read and written
-  if (!heap_->has_memory()) {
-    return optimizer_.step(parameter) > 0 ? absl::OkStatus() : optimizer_.Restore(parameter, 1);
+  const bool measures = freezing_.Measures(parameter);
+  kernels::UpdateMeasure measure;
+  RETURN_IF_ERROR(optimizer_.Update(context_, parameter, gradient.data(), rate_.At(step()),
+                                    gradient_scale, measures ? &measure : nullptr));
+  if (measures) {
+    freezing_.SetMeasure(parameter, measure, gradient_scale,
+                         optimizer_.LearningRateFactor(parameter));
   }
-  return optimizer_.Update(context_, parameter, gradient.data(), rate_.At(step()), gradient_scale,
-                           freezing_.MeasureOf(parameter));
+  return absl::OkStatus();
 }
 
 absl::Status Trainer::DriftFrozen() {
@@ -360,7 +367,7 @@ TrainingMemory Trainer::memory() const {
   TrainingMemory memory{.activations = heap_->reserved_bytes(),
                         .gradients = peak_.classes[static_cast<int>(TensorClass::kGradient)],
                         .classes = peak_.classes,
-                        .moments = optimizer_.bytes()};
+                        .moments = std::max(peak_.moments, optimizer_.bytes())};
   for (const TrainableParameter& parameter : model_->parameters().all()) {
     memory.parameters += parameter.value.size() + parameter.rounded.size();
   }

@@ -96,8 +96,10 @@ class Trainer {
   const RunLog& log() const { return log_; }
   TrainingMemory memory() const;
   const LayerFreezing& freezing() const { return freezing_; }
-  // The numbers that train in some step.
+  // The numbers that may train: those of all parameters but the ones that the options freeze.
   int64_t trainable_elements() const { return trainable_elements_; }
+  // The activations that were cut to the range of fixed point; see ActivationStore.
+  int64_t saturated() const { return saturated_; }
   // What the last step has computed.
   const PassCost& step_cost() const { return cost_; }
 
@@ -117,7 +119,7 @@ class Trainer {
   // Runs work() on the executor, in whose context it computes.
   absl::Status OnExecutor(const std::function<absl::Status()>& work);
   TrainingPass NewPass(ActivationStore* store) const;
-  void RecordLayers(StepRecord& record);
+  void RecordLayersAndMemory(StepRecord& record);
   // Sets which parameters train in this step.
   void ChooseLayers();
   absl::Status ComputeGradients(std::vector<TrainingBatch> pieces, Metrics& metrics);
@@ -147,6 +149,7 @@ class Trainer {
   TrainingMemory peak_;  // of the heap
   PassCost cost_;
   int64_t trainable_elements_ = 0;
+  int64_t saturated_ = 0;
   kernels::Context context_;  // of the unit that runs now
 };
 

@@ -40,6 +40,8 @@ struct LayerMeasure {
   double change_norm = 0;       // ‖Δ‖
   double value_norm = 0;        // ‖w‖
   double gradient_norm = 0;     // before clipping
+  // By which the layer's learning rate differs from the step's: that of its parameter group.
+  double learning_rate_factor = 1;
 };
 
 // For each step in order, Choose() and then Observe(). All randomness is a function of the seed and

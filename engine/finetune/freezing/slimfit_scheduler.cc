@@ -4,11 +4,13 @@
 // Layer l has the score s[l], by default the mean of |Δ/w| over its weight. Before a step, the
 // layers with the largest scores become active, as far as they fit in the budget; after it, their
 // scores are measured anew. A frozen layer keeps its score. A layer that has not been measured
-// ranks above all that have, in a random order, so that each is active once before one is active
-// again. NaN ranks above all numbers, and of equal scores the later layer ranks higher.
+// ranks above all that have, in a random order. So each is active once before one is active again
+// if the budget counts layers; if it counts bytes, a layer that does not fit beside those before it
+// waits, and has its turn within as many steps as there are layers. NaN ranks above all numbers,
+// and of equal scores the later layer ranks higher.
 //
-// The published scheduler also measures a step whose learning rate is 0: such a layer scores 0 and
-// is not chosen again. By default, such a step measures nothing.
+// The published scheduler also measures layers whose learning rate is 0, as that of a parameter
+// group can be: such a layer scores 0 and is not chosen again. By default, they are not measured.
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
@@ -65,9 +67,10 @@ class SlimFitScheduler : public LayerScheduler {
 
   void Observe(int64_t /*step*/, double learning_rate,
                std::span<const LayerMeasure> measures) override {
-    if (learning_rate == 0 && !options_.refresh_at_zero_rate) return;
     for (const LayerMeasure& measure : measures) {
-      scores_[measure.layer] = ScoreOf(options_.score, measure, learning_rate);
+      const double rate = learning_rate * measure.learning_rate_factor;
+      if (rate == 0 && !options_.refresh_at_zero_rate) continue;
+      scores_[measure.layer] = ScoreOf(options_.score, measure, rate);
     }
   }
 

@@ -88,9 +88,7 @@ absl::StatusOr<TrainingPlan> PlanTraining(const PlannedRun& run) {
     RETURN_IF_ERROR(trainer->Evaluate(evaluation));
   }
   RETURN_IF_ERROR(PlanSteps(*trainer, plan));
-  const int64_t moments = plan.memory.moments;
   plan.memory = trainer->memory();
-  plan.memory.moments = moments;
   plan.peak_bytes = ledger.peak();
   plan.uncertain_bytes = UncertainBytes(run.options.freezing.scheduler, plan.peak_bytes);
   return plan;

@@ -110,7 +110,8 @@ std::vector<StackedBytes> Stack(const RunReport& report, const StepBins& bins) {
         {absl::StrCat(ToAbsl(name), ", ", HumanBytes(most)), std::move(shade), std::move(bytes)});
   };
   add("parameters", "parameters", Bytes(bins.count(), report.memory.parameters));
-  add("moments of the optimizer", "moments", Bytes(bins.count(), report.memory.moments));
+  add("moments of the optimizer", "moments",
+      Highest(report.log, bins, [](const StepRecord& step) { return step.moment_bytes; }));
   for (int i = kTensorClassCount - 1; i >= 0; --i) {
     add(PlainName(static_cast<TensorClass>(i)), absl::StrCat("c", i),
         Highest(report.log, bins, [i](const StepRecord& step) { return step.class_bytes[i]; }));
@@ -170,9 +171,9 @@ std::string MemoryChart(const RunReport& report) {
     chart.series.push_back(
         {stack[i].name, Mark::kArea, Stairs(bins, sums[i], unit.bytes), stack[i].shade});
   }
-  Bytes together =
-      Highest(report.log, bins, [](const StepRecord& step) { return step.heap_bytes; });
-  AddTo(together, Bytes(bins.count(), report.memory.parameters + report.memory.moments));
+  Bytes together = Highest(
+      report.log, bins, [](const StepRecord& step) { return step.heap_bytes + step.moment_bytes; });
+  AddTo(together, Bytes(bins.count(), report.memory.parameters));
   chart.series.push_back({"all at once", Mark::kEdge, Stairs(bins, together, unit.bytes)});
   if (report.planned_peak_bytes > 0) {
     const double planned = static_cast<double>(report.planned_peak_bytes) / unit.bytes;

@@ -22,24 +22,31 @@ struct PrunedParts {
   float* values;
 };
 
-void Encode(const Context& context, StoreFormat format, MatrixView<const float> x, uint8_t* codes) {
+// Returns the number of elements beyond the range of the codes.
+int64_t Encode(const Context& context, StoreFormat format, MatrixView<const float> x,
+               uint8_t* codes) {
   switch (format) {
     case StoreFormat::kBF16:
-      return kernels::EncodeBF16(context, x, reinterpret_cast<uint16_t*>(codes));
+      kernels::EncodeBF16(context, x, reinterpret_cast<uint16_t*>(codes));
+      return 0;
     case StoreFormat::kGroups:
-      return kernels::EncodeGroups(context, x, codes);
     case StoreFormat::kSignedGroups:
-      return kernels::EncodeGroups(context, x, codes, /*keep_signs=*/true);
+      kernels::EncodeGroups(context, x, codes, format == StoreFormat::kSignedGroups);
+      return 0;
     case StoreFormat::kInt8:
-      kernels::Encode(context, kernels::kInt8, x, codes);
-      return;
+      return kernels::Encode(context, kernels::kInt8, x, codes);
     case StoreFormat::kPruned: {
       const PrunedParts parts(x, codes);
-      return kernels::Prune(context, x, parts.kept, parts.indices, parts.values);
+      kernels::Prune(context, x, parts.kept, parts.indices, parts.values);
+      return 0;
     }
-    default:  // not codes of a matrix
-      return;
+    case StoreFormat::kExact:
+    case StoreFormat::kDropped:
+    case StoreFormat::kCells:  // which TrainableActivation encodes
+    case StoreFormat::kInt4:
+      break;
   }
+  return 0;
 }
 
 void Decode(const Context& context, StoreFormat format, uint8_t* codes, MatrixView<float> x) {
@@ -55,7 +62,10 @@ void Decode(const Context& context, StoreFormat format, uint8_t* codes, MatrixVi
       const PrunedParts parts(x, codes);
       return kernels::Unprune(context, parts.indices, parts.values, parts.kept, x);
     }
-    default:
+    case StoreFormat::kExact:
+    case StoreFormat::kDropped:
+    case StoreFormat::kCells:
+    case StoreFormat::kInt4:
       return;
   }
 }
@@ -76,7 +86,9 @@ absl::Status ActivationStore::Save(const Context& context, TensorClass tensor_cl
     const int64_t bytes = StoredBytes(saved.format, saved.rows, saved.cols);
     ASSIGN_OR_RETURN(saved.tensor, heap_->NewBytes(bytes));
     saved.tensor.SetClass(tensor_class);
-    if (heap_->has_memory()) Encode(context, saved.format, *tensor, saved.tensor.bytes());
+    if (heap_->has_memory()) {
+      saturated_ += Encode(context, saved.format, *tensor, saved.tensor.bytes());
+    }
   }
   saved_.push_back(std::move(saved));
   return absl::OkStatus();

@@ -1,8 +1,9 @@
 // What the forward pass keeps for the backward pass.
 //
 // A layer hands over each tensor that its backward pass needs, with its class, and takes it back
-// there. The store alone decides how the tensor is held in between. Layers do not know: they save
-// in the order of the forward pass and take in the reverse order.
+// there: it saves in the order of the forward pass and takes in the reverse order. The store's
+// policy decides how each class is held in between. Norms and activation functions ask for the
+// format of theirs, because they can use codes without decoding them.
 //
 // Forward values are exact whatever the store does, because only the backward pass sees what it
 // gives back (SlimFit, arXiv 2305.18513).
@@ -55,6 +56,8 @@ class ActivationStore {
   absl::StatusOr<Tensor> InputToRecompute(const kernels::Context& context);
 
   bool empty() const { return saved_.empty(); }
+  // The elements that were beyond the range of fixed point, and were cut to it.
+  int64_t saturated() const { return saturated_; }
 
  private:
   struct Saved {
@@ -67,6 +70,7 @@ class ActivationStore {
   TensorHeap* const heap_;
   bool discarding_ = policy_.discard;
   std::vector<Saved> saved_;
+  int64_t saturated_ = 0;
 };
 
 }  // namespace whipsnake::engine

@@ -18,7 +18,7 @@ enum class StoreFormat {
   kExact,         // as it is
   kBF16,          // rounded to bf16, as products in bf16 round their operands anyway
   kGroups,        // int8 with a scale for each group of a row: kernels/compression
-  kSignedGroups,  // the same, but all signs are kept, on which activation functions turn
+  kSignedGroups,  // the same, but all signs are kept, because slopes of activations turn on them
   kInt8,          // the paper's fixed point with 4 bits of fraction
   kCells,         // of an activation's argument: the cell of 4 bits that it is in, aligned to 0
   kInt4,          // the same with the paper's fixed point of 1 bit of fraction

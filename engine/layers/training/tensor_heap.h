@@ -28,8 +28,8 @@ enum class TensorClass {
   kBlockInput,         // the residual stream before a block
   kNormInput,          // x of a norm whose parameters do not train
   kTrainingNormInput,  // x of a norm that trains
-  kProductInput,       // x of a product's gW = gᵀ x, of the model's width
-  kInnerProductInput,  // the same of another width: the inner one of a block
+  kProductInput,       // x of a product's gW = gᵀ x, for products with a narrow input
+  kInnerProductInput,  // the same for products whose input has the block's inner width
   kAttention,          // queries, keys and values
   kAttentionOutput,    // the outputs of attention and the logarithms of the row sums
   kActivationInput,    // the argument of an activation function
@@ -114,7 +114,7 @@ class TensorHeap {
   int64_t peak_bytes(TensorClass tensor_class) const {
     return by_class_[static_cast<int>(tensor_class)].peak;
   }
-  // Lets the highest numbers of bytes start again at those of now.
+  // Sets every peak to the current bytes.
   void ResetPeaks();
   // The pages in use, as reserved in the ledger: the most bytes ever plus what fragmentation
   // costs.

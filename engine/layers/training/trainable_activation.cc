@@ -27,7 +27,7 @@ absl::StatusOr<Tensor> TrainableActivation::Forward(TrainingPass& pass, Tensor x
   if (!save) return y;
   const StoreFormat format = pass.store->format(kArgument);
   const auto cells = CellsOf(format);
-  if (!cells) {
+  if (!cells || !pass.store->encodes(kArgument)) {
     RETURN_IF_ERROR(pass.Save(kArgument, std::move(x)));
     return y;
   }

@@ -21,7 +21,8 @@ absl::StatusOr<TrainableLinear> TrainableLinear::Make(TrainableParameters& param
   linear.layer_ = parameters.AddLayer({.name = name,
                                        .parameters = {linear.weight_, linear.bias_},
                                        .input = shape.input,
-                                       .input_width = linear.inputs()});
+                                       .input_width = linear.inputs(),
+                                       .held_as = shape.held_as});
   return linear;
 }
 

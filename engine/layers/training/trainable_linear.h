@@ -20,6 +20,7 @@ class TrainableLinear {
     bool bias = true;
     bool transposed = false;  // whether the weight is stored as [K,N], as in GPT-2's Conv1D
     TensorClass input = TensorClass::kProductInput;
+    TensorClass held_as = TensorClass::kTransient;  // see TrainableLayer
   };
 
   // Takes the parameters `name` + ".weight" and, with a bias, ".bias", as a layer.

@@ -19,7 +19,8 @@ absl::StatusOr<TrainableNorm> TrainableNorm::Make(TrainableParameters& parameter
   norm.layer_ = parameters.AddLayer({.name = name,
                                      .parameters = {norm.gamma_, norm.beta_},
                                      .input = TensorClass::kTrainingNormInput,
-                                     .input_width = norm.gamma_->shape[0]});
+                                     .input_width = norm.gamma_->shape[0],
+                                     .held_as = TensorClass::kNormInput});
   return norm;
 }
 
@@ -37,10 +38,11 @@ absl::StatusOr<Tensor> TrainableNorm::Forward(TrainingPass& pass, const Tensor& 
   return y;
 }
 
-// A pruned input is pruned after it is normalized, as its large elements then count alike in every
-// row.
+// Normalizes before it prunes, so that rows of large values do not take all kept elements.
 absl::Status TrainableNorm::SaveInput(TrainingPass& pass, const Tensor& x) const {
-  if (pass.store->format(InputClass()) != StoreFormat::kPruned) return pass.Save(InputClass(), x);
+  const bool prunes =
+      pass.store->encodes(InputClass()) && pass.store->format(InputClass()) == StoreFormat::kPruned;
+  if (!prunes) return pass.Save(InputClass(), x);
   ASSIGN_OR_RETURN(const Tensor normalized, pass.New(x.rows(), x.view().cols));
   ASSIGN_OR_RETURN(Tensor rstd, pass.New(x.rows(), 1));
   pass.Compute(PassCost::Numbers(2 * x.elements()), [&] {

@@ -48,6 +48,9 @@ struct TrainableLayer {
   // The class and width of the input that is saved only if the weight trains; width 0: none is.
   TensorClass input = TensorClass::kTransient;
   int64_t input_width = 0;
+  // The class as which the same numbers are saved if the weight does not train, unless their format
+  // drops them; kTransient: none.
+  TensorClass held_as = TensorClass::kTransient;
 
   bool trains() const {
     return std::ranges::any_of(parameters, [](const auto* parameter) { return parameter->trains; });

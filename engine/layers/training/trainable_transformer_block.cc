@@ -104,7 +104,11 @@ absl::Status TrainableTransformerBlock::Make(TrainableParameters& parameters,
     for (const std::string& name : names.attention_inputs) {
       ASSIGN_OR_RETURN(attention_inputs_.emplace_back(), linear(name, config_.attention_bias));
     }
-    ASSIGN_OR_RETURN(attention_output_, linear(names.attention_output, config_.attention_bias));
+    ASSIGN_OR_RETURN(attention_output_,
+                     TrainableLinear::Make(parameters, prefix + names.attention_output,
+                                           {.bias = config_.attention_bias,
+                                            .transposed = config_.transposed_weights,
+                                            .held_as = TensorClass::kAttentionOutput}));
     return absl::OkStatus();
   }));
   attention_end_ = std::ssize(parameters.layers());

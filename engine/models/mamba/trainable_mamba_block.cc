@@ -88,15 +88,15 @@ class TrainableMambaBlock : public TrainableBlock {
   TrainableParameter* dt_bias_ = nullptr;      // [E]
   TrainableParameter* a_log_ = nullptr;        // [E,N]
   TrainableParameter* d_ = nullptr;            // [E]
-  int64_t conv_layer_ = 0;                     // the numbers of layers
-  int64_t scan_layer_ = 0;
+  int64_t conv_layer_ = 0;                     // the number of its layer
 };
 
 absl::Status TrainableMambaBlock::Make(TrainableParameters& parameters, const std::string& prefix,
                                        const MambaConfig& config) {
-  const auto linear = [&](const char* name, bool bias, TensorClass input) {
+  const auto linear = [&](const char* name, bool bias, TensorClass input,
+                          TensorClass held_as = TensorClass::kTransient) {
     return TrainableLinear::Make(parameters, prefix + "mixer." + name,
-                                 {.bias = bias, .input = input});
+                                 {.bias = bias, .input = input, .held_as = held_as});
   };
   const auto use = [&](const char* name) { return parameters.Use(prefix + "mixer." + name); };
   const auto layer = [&](const char* name, std::vector<TrainableParameter*> of_layer) {
@@ -111,13 +111,15 @@ absl::Status TrainableMambaBlock::Make(TrainableParameters& parameters, const st
     ASSIGN_OR_RETURN(conv_bias_, use("conv1d.bias"));
   }
   conv_layer_ = layer("conv1d", {conv_weight_, conv_bias_});
-  ASSIGN_OR_RETURN(x_proj_, linear("x_proj", /*bias=*/false, TensorClass::kInnerProductInput));
-  ASSIGN_OR_RETURN(dt_proj_, linear("dt_proj", /*bias=*/false, TensorClass::kProductInput));
+  ASSIGN_OR_RETURN(x_proj_, linear("x_proj", /*bias=*/false, TensorClass::kInnerProductInput,
+                                   TensorClass::kScan));
+  ASSIGN_OR_RETURN(dt_proj_, linear("dt_proj", /*bias=*/false, TensorClass::kProductInput,
+                                    TensorClass::kScanParameters));
   ASSIGN_OR_RETURN(dt_bias_, use("dt_proj.bias"));
   parameters.AddToLayer(dt_proj_.layer(), dt_bias_);
   ASSIGN_OR_RETURN(a_log_, use("A_log"));
   ASSIGN_OR_RETURN(d_, use("D"));
-  scan_layer_ = layer("A_log", {a_log_, d_});
+  layer("A_log", {a_log_, d_});
   ASSIGN_OR_RETURN(out_proj_, linear("out_proj", config.use_bias, TensorClass::kInnerProductInput));
   return absl::OkStatus();
 }
