@@ -53,11 +53,16 @@ absl::StatusOr<LayerFreezing> LayerFreezing::Create(const FreezingOptions& optio
     freezing.layer_of_first_[parameters.front()] = std::ssize(freezing.layers_);
     freezing.layers_.push_back({.name = layer.name,
                                 .block = layer.block,
-                                .elements = weight.elements(),
+                                .elements = parameters.front()->elements(),
                                 .dynamic_bytes = bytes,
                                 .always_active = options.recipe == FreezingRecipe::kDefault &&
                                                  IsNew(*model, weight.name)});
     freezing.parameters_.push_back(std::move(parameters));
+  }
+  if (freezing.layers_.empty()) {
+    return absl::InvalidArgumentError(
+        "freeze: patterns that leave no weight to train seen, expected some that do, or "
+        "train_biases false, so that biases are scheduled too");
   }
   ASSIGN_OR_RETURN(freezing.scheduler_, MakeLayerScheduler(options, freezing.layers_, seed));
   freezing.measures_ =

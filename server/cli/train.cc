@@ -64,11 +64,10 @@ class TrainingDisplay : public engine::TrainingObserver {
     return interrupted_ ? absl::CancelledError("interrupted before training; nothing is lost")
                         : absl::OkStatus();
   }
-  // The bytes of steps are compared with those of a full run, if that has more.
   void OnPlan(const engine::TrainingPlan& plan, const engine::TrainingPlan& full) override {
-    if (plan.memory.activations < full.memory.activations) {
-      full_heap_bytes_ = full.memory.activations;
-    }
+    const double ratio =
+        static_cast<double>(plan.memory.activations) / static_cast<double>(full.memory.activations);
+    if (ratio < 1) saving_ = absl::StrFormat(" (%+.0f%%)", 100 * (ratio - 1));
   }
   absl::Status OnStep(const engine::Trainer& trainer) override {
     const engine::StepRecord& record = trainer.log().steps.back();
@@ -105,9 +104,7 @@ class TrainingDisplay : public engine::TrainingObserver {
         engine::HumanNumber(static_cast<double>(record.tokens) / record.seconds, 3));
   }
   std::string HeapText(int64_t bytes) const {
-    if (!full_heap_bytes_) return engine::HumanBytes(bytes);
-    const double ratio = static_cast<double>(bytes) / static_cast<double>(*full_heap_bytes_);
-    return absl::StrFormat("%s (%+.0f%%)", engine::HumanBytes(bytes), 100 * (ratio - 1));
+    return absl::StrCat(engine::ToAbsl(engine::HumanBytes(bytes)), saving_);
   }
   // Draws the bar of a stage, a new one if the stage is new.
   void Show(std::string_view stage, std::string_view what, double fraction) {
@@ -126,7 +123,7 @@ class TrainingDisplay : public engine::TrainingObserver {
 
   const Output& output_;
   const std::atomic<bool>& interrupted_;
-  std::optional<int64_t> full_heap_bytes_;
+  std::string saving_;  // of memory against full fine-tuning: " (-61%)"
   std::string stage_;
   std::optional<Progress> bar_;
 };

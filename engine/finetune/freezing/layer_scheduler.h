@@ -24,7 +24,7 @@ namespace whipsnake::engine {
 struct ScheduledLayer {
   std::string name = {};
   int64_t block = -1;    // -1: of no block, as embeddings, the last norm and the head
-  int64_t elements = 1;  // of the weight
+  int64_t elements = 1;  // of the parameter that is measured: the first that trains
   // That exist in a step only if the layer is active: its saved input, its gradients.
   int64_t dynamic_bytes = 0;
   // Whether every set has the layer, because its values were drawn at random: a new head.
