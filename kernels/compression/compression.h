@@ -73,6 +73,9 @@ constexpr int64_t GroupBytes(int64_t rows, int64_t columns) {
 void EncodeGroups(const Context& context, MatrixView<const float> x, uint8_t* bytes,
                   bool keep_signs = false);
 void DecodeGroups(const Context& context, const uint8_t* bytes, MatrixView<float> x);
+// Decodes the rows [first, first + x.rows) of a tensor of `rows` rows.
+void DecodeGroupRows(const Context& context, const uint8_t* bytes, int64_t rows, int64_t first,
+                     MatrixView<float> x);
 
 // codes: bf16 [T,D]. NaN stays NaN.
 void EncodeBF16(const Context& context, MatrixView<const float> x, uint16_t* codes);

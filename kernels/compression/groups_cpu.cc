@@ -84,12 +84,18 @@ void EncodeGroups(const Context& context, MatrixView<const float> x, uint8_t* by
 }
 
 void DecodeGroups(const Context& context, const uint8_t* bytes, MatrixView<float> x) {
-  const MatrixView<const float> scales(reinterpret_cast<const float*>(bytes), x.rows,
+  DecodeGroupRows(context, bytes, x.rows, /*first=*/0, x);
+}
+
+void DecodeGroupRows(const Context& context, const uint8_t* bytes, int64_t rows, int64_t first,
+                     MatrixView<float> x) {
+  const MatrixView<const float> scales(reinterpret_cast<const float*>(bytes), rows,
                                        GroupsOfRow(x.cols));
-  const MatrixView<const int8_t> codes(reinterpret_cast<const int8_t*>(scales.row(x.rows)), x.rows,
+  const MatrixView<const int8_t> codes(reinterpret_cast<const int8_t*>(scales.row(rows)), rows,
                                        x.cols);
   ForEachRow(context, x, [&](int64_t t) {
-    HWY_DYNAMIC_DISPATCH(DecodeRowInGroups)(scales.row(t), codes.row(t), x.cols, x.row(t));
+    HWY_DYNAMIC_DISPATCH(DecodeRowInGroups)
+    (scales.row(first + t), codes.row(first + t), x.cols, x.row(t));
   });
 }
 

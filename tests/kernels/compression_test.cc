@@ -283,6 +283,19 @@ TEST(GroupsTest, SignsCanBeKept) {
   }
 }
 
+TEST(GroupsTest, RowsCanBeDecodedAlone) {
+  Random random(10);
+  const TestMatrix x(9, 150, random, -3, 3);
+  Grouped stored(9, 150);
+  EncodeGroups(TestContext(), x.view(), stored.bytes());
+  TestMatrix all(9, 150), some(4, 150);
+  DecodeGroups(TestContext(), stored.bytes(), all.view());
+  DecodeGroupRows(TestContext(), stored.bytes(), /*rows=*/9, /*first=*/3, some.view());
+  for (int64_t t = 0; t < 4; ++t) {
+    for (int64_t i = 0; i < 150; ++i) EXPECT_EQ(some.at(t, i), all.at(t + 3, i));
+  }
+}
+
 TEST(GroupsTest, LargeNumbersStayFinite) {
   constexpr float kLarge = (1 - 0x1p-22f) * 0x1p127f * 2;
   const float x[] = {kLarge, -kLarge, 1};

@@ -30,8 +30,7 @@ int64_t Encode(const Context& context, StoreFormat format, MatrixView<const floa
       kernels::EncodeBF16(context, x, reinterpret_cast<uint16_t*>(codes));
       return 0;
     case StoreFormat::kGroups:
-    case StoreFormat::kSignedGroups:
-      kernels::EncodeGroups(context, x, codes, format == StoreFormat::kSignedGroups);
+      kernels::EncodeGroups(context, x, codes);
       return 0;
     case StoreFormat::kInt8:
       return kernels::Encode(context, kernels::kInt8, x, codes);
@@ -42,7 +41,8 @@ int64_t Encode(const Context& context, StoreFormat format, MatrixView<const floa
     }
     case StoreFormat::kExact:
     case StoreFormat::kDropped:
-    case StoreFormat::kCells:  // which TrainableActivation encodes
+    case StoreFormat::kSignedGroups:  // these three are encoded by TrainableActivation
+    case StoreFormat::kCells:
     case StoreFormat::kInt4:
       break;
   }
@@ -54,7 +54,6 @@ void Decode(const Context& context, StoreFormat format, uint8_t* codes, MatrixVi
     case StoreFormat::kBF16:
       return kernels::DecodeBF16(context, reinterpret_cast<const uint16_t*>(codes), x);
     case StoreFormat::kGroups:
-    case StoreFormat::kSignedGroups:
       return kernels::DecodeGroups(context, codes, x);
     case StoreFormat::kInt8:
       return kernels::Decode(context, kernels::kInt8, codes, x);
@@ -64,6 +63,7 @@ void Decode(const Context& context, StoreFormat format, uint8_t* codes, MatrixVi
     }
     case StoreFormat::kExact:
     case StoreFormat::kDropped:
+    case StoreFormat::kSignedGroups:
     case StoreFormat::kCells:
     case StoreFormat::kInt4:
       return;

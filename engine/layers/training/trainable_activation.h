@@ -18,12 +18,15 @@ class TrainableActivation {
   TrainableActivation(kernels::Activation activation, TrainableParameter* epsilon)
       : activation_(activation), epsilon_(epsilon) {}
 
-  // Returns f(x). Saves x, or the cells of 4 bits of its elements, if `save`.
+  // Returns f(x). Saves x, or codes of its elements, if `save`.
   absl::StatusOr<Tensor> Forward(TrainingPass& pass, Tensor x, bool save) const;
   // Replaces g = ∂L/∂f(x) by ∂L/∂x, and adds the gradient of ε. For what Forward() has saved.
   absl::Status Backward(TrainingPass& pass, const Tensor& g) const;
 
  private:
+  // Returns the gradient of ε.
+  absl::StatusOr<double> BackwardFromGroups(TrainingPass& pass, const Tensor& codes,
+                                            kernels::MatrixView<float> g) const;
   kernels::ActivationFunction Function() const {
     return {activation_, epsilon_ != nullptr ? *epsilon_->data() : 0};
   }

@@ -33,13 +33,15 @@ class TrainableTransformerBlock : public TrainableBlock {
   }
 
   absl::Status Backward(TrainingPass& pass, MatrixView<float> g) const override {
-    RETURN_IF_ERROR(SublayerBackward(
-        pass, feed_forward_norm_, kFeedForwardOutput, g,
-        [&](Tensor gout, MatrixView<float> gu) { return FeedForwardBackward(pass, gout, gu); }));
+    RETURN_IF_ERROR(SublayerBackward(pass, feed_forward_norm_, kFeedForwardOutput, g,
+                                     [&](MatrixView<const float> gout, MatrixView<float> gu) {
+                                       return FeedForwardBackward(pass, gout, gu);
+                                     }));
     if (!pass.GoesBelow(attention_end_)) return absl::OkStatus();
-    return SublayerBackward(
-        pass, attention_norm_, kAttentionOutput, g,
-        [&](Tensor gout, MatrixView<float> gu) { return AttendBackward(pass, gout, gu); });
+    return SublayerBackward(pass, attention_norm_, kAttentionOutput, g,
+                            [&](MatrixView<const float> gout, MatrixView<float> gu) {
+                              return AttendBackward(pass, gout, gu);
+                            });
   }
 
  private:
@@ -68,9 +70,10 @@ class TrainableTransformerBlock : public TrainableBlock {
                         const Tensor& row_sums) const;
   PassCost AttentionCost(const TrainingPass& pass, int products) const;
   absl::StatusOr<Tensor> Attend(TrainingPass& pass, const Tensor& u) const;
-  absl::Status AttendBackward(TrainingPass& pass, const Tensor& gout, MatrixView<float> gu) const;
+  absl::Status AttendBackward(TrainingPass& pass, MatrixView<const float> gout,
+                              MatrixView<float> gu) const;
   absl::StatusOr<Tensor> FeedForward(TrainingPass& pass, const Tensor& u) const;
-  absl::Status FeedForwardBackward(TrainingPass& pass, const Tensor& gout,
+  absl::Status FeedForwardBackward(TrainingPass& pass, MatrixView<const float> gout,
                                    MatrixView<float> gu) const;
 
   const TransformerBlockConfig config_;
@@ -160,11 +163,13 @@ absl::Status TrainableTransformerBlock::SublayerBackward(
     });
     RETURN_IF_ERROR(norm.Backward(pass, *gu, g));
   }
-  {
-    ASSIGN_OR_RETURN(Tensor gout, pass.New(g.rows, g.cols));
+  if (Mask(pass, site).probability > 0) {
+    ASSIGN_OR_RETURN(const Tensor gout, pass.New(g.rows, g.cols));
     pass.Compute(PassCost::Numbers(2 * gu.elements()),
                  [&] { kernels::Dropout(pass.context, Mask(pass, site), g, *gout); });
-    RETURN_IF_ERROR(layer_backward(std::move(gout), *gu));
+    RETURN_IF_ERROR(layer_backward(*gout, *gu));
+  } else {
+    RETURN_IF_ERROR(layer_backward(g, *gu));
   }
   if (before) return norm.Backward(pass, *gu, g);
   pass.Compute(PassCost::Numbers(3 * gu.elements()),
@@ -225,11 +230,12 @@ absl::StatusOr<Tensor> TrainableTransformerBlock::Attend(TrainingPass& pass,
   return out;
 }
 
-absl::Status TrainableTransformerBlock::AttendBackward(TrainingPass& pass, const Tensor& gout,
+absl::Status TrainableTransformerBlock::AttendBackward(TrainingPass& pass,
+                                                       MatrixView<const float> gout,
                                                        MatrixView<float> gu) const {
   const int64_t T = gu.rows, d = config_.hidden_size;
   ASSIGN_OR_RETURN(const Tensor gy, pass.New(T, d));
-  RETURN_IF_ERROR(attention_output_.Backward(pass, *gout, *gy));
+  RETURN_IF_ERROR(attention_output_.Backward(pass, gout, *gy));
   if (!pass.GoesBelow(attention_output_.layer())) return absl::OkStatus();
   ASSIGN_OR_RETURN(const Tensor gqkv, pass.New(T, 3 * d));
   {
@@ -272,11 +278,12 @@ absl::StatusOr<Tensor> TrainableTransformerBlock::FeedForward(TrainingPass& pass
   return out;
 }
 
-absl::Status TrainableTransformerBlock::FeedForwardBackward(TrainingPass& pass, const Tensor& gout,
+absl::Status TrainableTransformerBlock::FeedForwardBackward(TrainingPass& pass,
+                                                            MatrixView<const float> gout,
                                                             MatrixView<float> gu) const {
   const int64_t T = gu.rows, F = config_.inner_size;
   ASSIGN_OR_RETURN(const Tensor ginner, pass.New(T, F));
-  RETURN_IF_ERROR(feed_forward_output_.Backward(pass, *gout, *ginner));
+  RETURN_IF_ERROR(feed_forward_output_.Backward(pass, gout, *ginner));
   if (!pass.GoesBelow(feed_forward_output_.layer())) return absl::OkStatus();
   RETURN_IF_ERROR(activation_.Backward(pass, ginner));
   return feed_forward_input_.Backward(pass, *ginner, gu);
