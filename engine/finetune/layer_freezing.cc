@@ -72,8 +72,7 @@ absl::StatusOr<LayerFreezing> LayerFreezing::Create(const FreezingOptions& optio
     freezing.parameters_.push_back(std::move(parameters));
   }
   ASSIGN_OR_RETURN(freezing.scheduler_, MakeLayerScheduler(options, freezing.layers_, seed));
-  freezing.measures_ =
-      options.scheduler == SchedulerKind::kSlimFit || options.scheduler == SchedulerKind::kMisa;
+  freezing.measures_ = freezing.scheduler_->measures();
   freezing.active_.assign(freezing.layers_.size(), true);
   freezing.measured_.resize(freezing.layers_.size());
   return freezing;
@@ -103,13 +102,16 @@ void LayerFreezing::Observe(int64_t step, double learning_rate) {
 }
 
 void LayerFreezing::ObserveRandom(int64_t step, double learning_rate) {
-  const std::vector<int64_t> order = RandomOrder(/*seed=*/0, step, std::ssize(layers_));
+  const int64_t L = std::ssize(layers_);
+  const std::vector<int64_t> order = RandomOrder(/*seed=*/0, step, L);
+  const double scale = learning_rate * std::pow(0.97, static_cast<double>(step));
   for (size_t i = 0; i < measured_.size(); ++i) {
-    const double change = learning_rate * static_cast<double>(1 + order[i]);
+    const auto elements = static_cast<double>(layers_[i].elements);
+    const double change = scale * static_cast<double>(L + order[i]) * elements;
     measured_[i] = {.relative_change = change,
                     .guarded_change = change,
                     .change_squares = change,
-                    .value_squares = 1,
+                    .value_squares = elements,
                     .gradient_squares = change};
   }
   Observe(step, learning_rate);

@@ -63,6 +63,7 @@ class SlimFitScheduler : public LayerScheduler {
     return Fill(budget_, always_active_, order);
   }
 
+  bool measures() const override { return true; }
   void Observe(int64_t /*step*/, double learning_rate,
                std::span<const LayerMeasure> measures) override {
     if (learning_rate == 0 && !options_.refresh_at_zero_rate) return;

@@ -190,6 +190,60 @@ TEST(TrainingPlanTest, EqualsTheLedgerOverAGrid) {
   RecordProperty("worst_relative_error", std::to_string(worst));
 }
 
+// BAdam draws its last blocks late in a run, and their moments are the last of its memory.
+TEST(TrainingPlanTest, EqualsTheLedgerOfALongRun) {
+  const ModelConfig config = Gpt2(16, 8);
+  BatchesOfLengths batches({{4, 4}});
+  for (const MomentKind moments : {MomentKind::kKeep, MomentKind::kDrop}) {
+    TrainingOptions options = Options(SchedulerKind::kBAdam);
+    options.epochs = 1e6;
+    options.max_steps = 1000;
+    options.batch_size = 2;
+    options.freezing.switch_every = 100;
+    options.optimizer.moments = moments;
+    const auto plan = PlanTraining(RunOf(config, options, batches));
+    ASSERT_THAT(plan, IsOk());
+    EXPECT_EQ(plan->uncertain_bytes, 0);
+    EXPECT_EQ(plan->peak_bytes, PeakOfRun(config, options, batches)) << Name(moments);
+  }
+}
+
+// A run with more steps than are planned has the moments of every layer.
+TEST(TrainingPlanTest, CoversStepsThatAreNotPlanned) {
+  const ModelConfig config = Gpt2(16, 8);
+  BatchesOfLengths batches({{4, 4}});
+  TrainingOptions options = Options(SchedulerKind::kBAdam);
+  options.epochs = 1e6;
+  options.max_steps = 1'000'000;
+  options.freezing.switch_every = 10'000;
+  const auto plan = PlanTraining(RunOf(config, options, batches));
+  const auto full = PlanTraining(RunOf(config, Options(), batches));
+  EXPECT_GT(plan->uncertain_bytes, 0);
+  EXPECT_EQ(plan->memory.moments, full->memory.moments);
+}
+
+// Unit by unit, as bytes make large layers rarer. The random measures of a plan prefer no layer.
+TEST(TrainingPlanTest, EveryLayerIsActiveAboutEquallyOften) {
+  const ModelConfig config = Gpt2(16, 4);
+  BatchesOfLengths batches({{4, 4}});
+  TrainingOptions options = Options(SchedulerKind::kSlimFit, 0.9);
+  options.freezing.unit = FreezingUnit::kLayers;
+  options.max_steps = 1000;
+  options.epochs = 1e6;
+  Ledger ledger(/*limit=*/0, kernels::Device::kCpu, Ledger::Backing::kNone);
+  const auto model = TrainableModel::WithoutValues(config, {}, {}, ledger);
+  ASSERT_THAT(model, IsOk());
+  const auto trainer = Trainer::Create(model->get(), &batches, options, {nullptr, &ledger});
+  ASSERT_THAT(trainer, IsOk());
+  std::vector<double> active((*trainer)->freezing().layers().size());
+  while (!(*trainer)->done()) {
+    ASSERT_THAT((*trainer)->Step(), IsOk());
+    for (size_t i = 0; i < active.size(); ++i) active[i] += (*trainer)->freezing().active()[i];
+  }
+  EXPECT_LT(std::ranges::max(active), 2 * std::ranges::min(active))
+      << ::testing::PrintToString(active);
+}
+
 TEST(TrainingPlanTest, CoversRaggedBatches) {
   std::mt19937 random(2);
   for (int i = 0; i < 30; ++i) {
