@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_join.h"
 #include "engine/base/files.h"
+#include "engine/base/human.h"
 #include "engine/base/json.h"
 #include "engine/base/json_reader.h"
 #include "engine/base/status.h"
@@ -226,7 +227,7 @@ void ReadTraining(SpecReader& in, TrainingOptions& training) {
 }
 
 absl::StatusOr<int64_t> ParseBudget(const json& budget) {
-  if (budget.is_string()) return ParseMemoryBudget(budget.get<std::string>());
+  if (budget.is_string()) return ParseBytes("memory_budget", budget.get<std::string>());
   if (budget.is_number_integer() && budget.get<int64_t>() >= 0) return budget.get<int64_t>();
   return InvalidField("memory_budget", Described(budget), "a number of bytes, or a text like 2GB");
 }

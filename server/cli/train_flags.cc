@@ -88,6 +88,7 @@ void SetTexts(const TrainFlags& flags, json& settings) {
   SetIfGiven(settings, "moments", flags.moments);
   SetIfGiven(settings, "precision", flags.precision);
   SetIfGiven(settings, "compression", flags.compression);
+  SetIfGiven(settings, "memory_budget", flags.memory_budget);
   if (!flags.freeze.empty()) settings["freeze"] = flags.freeze;
   if (flags.unpacked) settings["packed"] = false;
   if (flags.no_header) settings["header"] = false;
@@ -304,6 +305,14 @@ void AddMemory(Command command, TrainFlags& flags) {
       .AddFlag("--update-in-backward", flags.update_in_backward,
                "Updates each tensor as soon as its gradient is complete: gradients never exist "
                "at once, and cannot be clipped")
+      .Heading(heading);
+  command
+      .AddOption("--memory-budget", flags.memory_budget,
+                 "The memory that the run may take: 2GB, 1.5GiB, 800MB. Of --update-in-backward, "
+                 "--checkpointing, --moments, --compression, --scheduler and --freezing-rate, "
+                 "those that are not given are chosen so that the run fits, with the least "
+                 "expected loss of quality (default: no budget)")
+      .TypeName("SIZE")
       .Heading(heading);
 }
 

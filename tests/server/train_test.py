@@ -774,8 +774,14 @@ class PlanTest(TrainTest):
         for candidate in plan["candidates"]:
             self.assertEqual((candidate["moments"], candidate["checkpointing"]), ("8bit", True))
 
+    def test_without_a_budget_the_settings_are_those_of_the_run(self):
+        plan = self.plan("--model", "gpt2", *CAUSAL_LM, "--scheduler", "slimfit")
+        self.assertEqual((plan["freezing_rate"], plan["compression"], plan["moments"]),
+                         (0.9, "default", "keep"))
+        self.assertEqual(plan["candidates"][0]["freezing_rate"], 0.5)
+
     def test_a_budget_in_a_file(self):
-        for budget in ("1GB", 1 << 30):
+        for budget in ("1GiB", 1 << 30):
             write_rows("job.json", [{"model": "gpt2", "train": "texts.jsonl",
                                      "memory_budget": budget}])
             self.assertEqual(self.plan("--config", "job.json")["limit_bytes"], 1 << 30)
@@ -810,7 +816,7 @@ class PlanTest(TrainTest):
     def test_bad_sizes(self):
         for size in ("much", "-1GB", "2XB", "0"):
             self.assert_refused(("--model", "gpt2", *CAUSAL_LM, "--memory-budget", size),
-                                "memory_budget: ", "expected a number of bytes such as 2GB")
+                                "--memory-budget: ", "expected a number of bytes such as 2GB")
         result = whipsnake("train", "--plan", "--validate-only", "--model", "gpt2")
         self.assertEqual(result.returncode, 2)
 
