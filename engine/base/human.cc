@@ -5,8 +5,11 @@
 #include <cmath>
 #include <ctime>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "engine/base/status.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -75,6 +78,35 @@ std::string HumanBytes(int64_t bytes) {
     ++unit;
   }
   return absl::StrFormat("%.*f %s", unit == 0 ? 0 : 1, value, kUnits[unit]);
+}
+
+absl::StatusOr<int64_t> ParseBytes(std::string_view field, std::string_view text) {
+  struct Unit {
+    std::string_view name;
+    double bytes;
+  };
+  constexpr Unit kUnits[] = {{"", 1},
+                             {"b", 1},
+                             {"kb", 1e3},
+                             {"mb", 1e6},
+                             {"gb", 1e9},
+                             {"tb", 1e12},
+                             {"kib", int64_t{1} << 10},
+                             {"mib", int64_t{1} << 20},
+                             {"gib", int64_t{1} << 30},
+                             {"tib", int64_t{1} << 40}};
+  const size_t end = std::min(text.find_first_not_of("0123456789.e+"), text.size());
+  const std::string name =
+      absl::AsciiStrToLower(absl::StripAsciiWhitespace(ToAbsl(text.substr(end))));
+  const auto* const unit = std::ranges::find(kUnits, name, &Unit::name);
+  double number = 0;
+  const bool is_number = absl::SimpleAtod(ToAbsl(text.substr(0, end)), &number);
+  if (is_number && unit != std::end(kUnits)) {
+    const double bytes = number * unit->bytes;
+    if (bytes >= 1 && bytes < 1e18) return static_cast<int64_t>(bytes);
+  }
+  return InvalidField(field, Quoted(text),
+                      "a number of bytes such as 2GB, 1.5GiB, 800MB or 1000000");
 }
 
 std::string HumanDuration(double seconds) {

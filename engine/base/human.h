@@ -4,6 +4,9 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
 
 namespace whipsnake::engine {
 
@@ -12,7 +15,11 @@ std::string HumanMagnitude(double count);  // three or four digits: "4.6 M", "12
 // With so many significant digits: "0.7142", "12,346", "5×10⁻⁵", "∞", "NaN". ASCII from 0.001 to
 // 999,999,999.
 std::string HumanNumber(double value, int digits = 4);
-std::string HumanBytes(int64_t bytes);        // "1.2 GiB"
+std::string HumanBytes(int64_t bytes);  // "1.2 GiB"
+// Reads a number of bytes with or without a unit, in letters of either case: "2GB", "1.5 GiB",
+// "1000000". KB, MB, GB and TB are powers of 1000, KiB, MiB, GiB and TiB are powers of 1024.
+// Returns INVALID_ARGUMENT, naming the field.
+absl::StatusOr<int64_t> ParseBytes(std::string_view field, std::string_view text);
 std::string HumanDuration(double seconds);    // "4 min 12 s", "85 ms", "840 us"
 std::string HumanTime(int64_t unix_seconds);  // "26 November 2026, 16:43 UTC"
 std::string HumanPower(int exponent);         // "10⁻⁵"

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -11,7 +12,6 @@
 #include "engine/base/json.h"
 #include "engine/base/status.h"
 #include "engine/checkpoint/model_digest.h"
-#include "engine/finetune/plan/memory_budget.h"
 #include "engine/finetune/result.h"
 #include "engine/finetune/task_config.h"
 #include "engine/models/family.h"
@@ -158,27 +158,54 @@ absl::StatusOr<PlannedRun> FineTuning::DescribeRun() {
   run.training = training_batches_->Largest();
   if (evaluation_batches_ != nullptr) run.evaluation = evaluation_batches_->Largest();
   run.batches_per_epoch = training_batches_->batches();
+  run.is_ragged = !training_data_->options().packs();
   run.held_bytes = environment_.ledger->used();
   return run;
 }
 
-absl::Status FineTuning::ChooseSettings() {
-  if (chosen_ || spec_.memory_budget == 0) return absl::OkStatus();
+int64_t FineTuning::limit() const {
+  int64_t limit = std::numeric_limits<int64_t>::max();
+  for (const int64_t bytes : {environment_.ledger->limit(), spec_.memory_budget}) {
+    if (bytes > 0) limit = std::min(limit, bytes);
+  }
+  return limit;
+}
+
+absl::StatusOr<SettingsChoice> FineTuning::PlanSettings() {
   ASSIGN_OR_RETURN(const PlannedRun run, DescribeRun());
-  ASSIGN_OR_RETURN(const std::vector<Candidate> candidates, PlanCandidates(run, spec_.given));
-  ASSIGN_OR_RETURN(const Candidate* const fit, FitToBudget(candidates, spec_.memory_budget));
-  spec_.training = fit->options;
-  chosen_ = true;
+  SettingsChoice choice;
+  ASSIGN_OR_RETURN(choice.candidates, PlanCandidates(run, spec_.given));
+  const absl::StatusOr<const Candidate*> fit = FitToBudget(choice.candidates, limit());
+  choice.fits = fit.status();
+  if (spec_.memory_budget > 0 && fit.ok()) {
+    choice.chosen = **fit;
+    return choice;
+  }
+  choice.chosen.options = run.options;
+  ASSIGN_OR_RETURN(choice.chosen.plan, PlanTraining(run));
+  return choice;
+}
+
+absl::Status FineTuning::ChooseSettings() {
+  ASSIGN_OR_RETURN(const SettingsChoice choice, PlanSettings());
+  RETURN_IF_ERROR(choice.fits);
+  spec_.training = choice.chosen.options;
+  plan_ = choice.chosen.plan;
   observer_->OnWarning(absl::StrCat("for the memory budget, the settings are ",
-                                    MemorySettingsText(fit->options), "; the planned peak is ",
-                                    HumanBytes(fit->plan.peak_bytes)));
+                                    MemorySettingsText(spec_.training), "; the planned peak is ",
+                                    HumanBytes(plan_->peak_bytes)));
   return absl::OkStatus();
 }
 
 absl::StatusOr<TrainingPlan> FineTuning::Plan() {
-  RETURN_IF_ERROR(ChooseSettings());
-  ASSIGN_OR_RETURN(const PlannedRun run, DescribeRun());
-  return PlanTraining(run);
+  if (plan_) return *plan_;
+  if (spec_.memory_budget > 0) {
+    RETURN_IF_ERROR(ChooseSettings());
+  } else {
+    ASSIGN_OR_RETURN(const PlannedRun run, DescribeRun());
+    ASSIGN_OR_RETURN(plan_, PlanTraining(run));
+  }
+  return *plan_;
 }
 
 absl::StatusOr<TrainingPlan> FineTuning::PlanInFull() {
@@ -195,9 +222,9 @@ absl::Status FineTuning::CheckMemory() {
   ASSIGN_OR_RETURN(const TrainingPlan plan, Plan());
   // What has been read and freed before, such as the index of the data while it grew, may have
   // taken more.
-  planned_peak_bytes_ = std::max(plan.peak_bytes, environment_.ledger->peak());
+  plan_->peak_bytes = std::max(plan.peak_bytes, environment_.ledger->peak());
   const absl::Status fits =
-      environment_.ledger->CheckFits(plan.peak_bytes - plan.held_bytes, "the training run");
+      environment_.ledger->CheckFits(plan.sufficient_bytes() - plan.held_bytes, "the training run");
   if (fits.ok()) {
     ASSIGN_OR_RETURN(const TrainingPlan full, PlanInFull());
     observer_->OnPlan(plan, full);
@@ -321,7 +348,7 @@ RunReport FineTuning::Report(RunEnd end) const {
   report.training_data = training_data();
   if (evaluation_data() != nullptr) report.evaluation_data = *evaluation_data();
   report.memory = trainer_->memory();
-  report.planned_peak_bytes = planned_peak_bytes_;
+  report.planned_peak_bytes = plan_->peak_bytes;
   report.peak_bytes = environment_.ledger->peak();
   report.ended = end;
   return report;
@@ -347,6 +374,11 @@ absl::StatusOr<RunReport> FineTuning::Run() {
   RETURN_IF_ERROR(RestoreOrBegin());
   RETURN_IF_ERROR(ComputeReference());
   const absl::StatusOr<RunEnd> end = Train();
+  if (trainer_->saturated() > 0) {
+    observer_->OnWarning(absl::StrCat(HumanCount(trainer_->saturated()),
+                                      " activations were beyond the range of fixed point, -8 to "
+                                      "7.94, and were cut to it for the backward pass"));
+  }
   if (!end.ok()) return WithLastCheckpoint(end.status());
   RunReport report = Report(*end);
   if (*end != RunEnd::kCancelled) RETURN_IF_ERROR(WithLastCheckpoint(WriteModel(report)));

@@ -17,6 +17,7 @@
 #include "engine/finetune/data/dataset.h"
 #include "engine/finetune/dataset_batches.h"
 #include "engine/finetune/fine_tuning_spec.h"
+#include "engine/finetune/plan/memory_budget.h"
 #include "engine/finetune/plan/training_plan.h"
 #include "engine/finetune/report/run_report.h"
 #include "engine/finetune/run_identity.h"
@@ -28,6 +29,15 @@
 #include "kernels/dtype.h"
 
 namespace whipsnake::engine {
+
+// The settings of a run, and others with which it takes less memory.
+struct SettingsChoice {
+  std::vector<Candidate> candidates;  // plan/memory_budget.h
+  absl::Status fits;                  // RESOURCE_EXHAUSTED if no candidate fits the limit
+  // With a memory budget, the first candidate that fits the limit. Without one, and if none fits,
+  // the settings as they are given.
+  Candidate chosen;
+};
 
 // Not thread-safe.
 class FineTuning {
@@ -52,16 +62,21 @@ class FineTuning {
   // the model lacks. The job must outlive it. Loads and writes nothing. The errors of CheckData()
   // and of the model's files.
   absl::StatusOr<PlannedRun> DescribeRun();
-  // Plans the run. With a memory budget, chooses the settings that fit it, and says in a warning
-  // which. Errors as from DescribeRun(), PlanTraining and FitToBudget.
+  // The bytes that the run may take: the ledger's limit, or the memory budget if that is less.
+  int64_t limit() const;
+  // Plans the settings that a memory budget chooses from, and makes the choice. The errors of
+  // DescribeRun() and PlanTraining.
+  absl::StatusOr<SettingsChoice> PlanSettings();
+  // Plans the run, once. With a memory budget, the run takes the settings that PlanSettings()
+  // chooses, and a warning says which. The errors of PlanSettings(), and its `fits`.
   absl::StatusOr<TrainingPlan> Plan();
 
   // Trains the model and, unless the run is cancelled, writes the result with its report
   // (training.json and training.html). Can be called once. The run is planned first: returns
-  // RESOURCE_EXHAUSTED, and allocates nothing for it, if the ledger's limit has no room for its
-  // peak. The errors of Plan(), TrainableModel::Load, Trainer::Step and CheckpointStore;
-  // FAILED_PRECONDITION if there are checkpoints and `resume` is not set. Checkpoints stay after an
-  // error.
+  // RESOURCE_EXHAUSTED, and allocates nothing for it, if the ledger's limit has no room for the
+  // plan's sufficient bytes. The errors of Plan(), TrainableModel::Load, Trainer::Step and
+  // CheckpointStore; FAILED_PRECONDITION if there are checkpoints and `resume` is not set.
+  // Checkpoints stay after an error.
   absl::StatusOr<RunReport> Run();
 
  private:
@@ -80,7 +95,7 @@ class FineTuning {
   absl::StatusOr<std::unique_ptr<DatasetBatches>> BatchesInOrder(const Dataset* data) const;
   // Makes the batches, and reads the config that the model is trained with.
   absl::Status MakeBatches();
-  // Replaces the settings by the first of a ladder that fit the budget.
+  // Replaces the settings by those that fit the budget, and keeps their plan.
   absl::Status ChooseSettings();
   // Plans the run and checks that it fits the ledger.
   absl::Status CheckMemory();
@@ -105,8 +120,7 @@ class FineTuning {
   std::shared_ptr<const Tokenizer> tokenizer_;
   std::unique_ptr<Dataset> training_data_, evaluation_data_;
 
-  bool chosen_ = false;  // whether the settings fit the budget, or there is none
-  int64_t planned_peak_bytes_ = 0;
+  std::optional<TrainingPlan> plan_;  // of the settings
   RunIdentity identity_;
   std::unique_ptr<TrainableModel> model_;
   std::unique_ptr<DatasetBatches> training_batches_, evaluation_batches_;

@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_join.h"
 #include "engine/base/files.h"
+#include "engine/base/human.h"
 #include "engine/base/json.h"
 #include "engine/base/json_reader.h"
 #include "engine/base/status.h"
@@ -226,7 +227,7 @@ void ReadTraining(SpecReader& in, TrainingOptions& training) {
 }
 
 absl::StatusOr<int64_t> ParseBudget(const json& budget) {
-  if (budget.is_string()) return ParseMemoryBudget(budget.get<std::string>());
+  if (budget.is_string()) return ParseBytes("memory_budget", budget.get<std::string>());
   if (budget.is_number_integer() && budget.get<int64_t>() >= 0) return budget.get<int64_t>();
   return InvalidField("memory_budget", Described(budget), "a number of bytes, or a text like 2GB");
 }
@@ -291,6 +292,11 @@ absl::StatusOr<FineTuningSpec> ParseFineTuningSpec(const json& object) {
     return InvalidField("keep_checkpoints", absl::StrCat(spec.keep_checkpoints), "at least 1");
   }
   RETURN_IF_ERROR(Validate(spec.training));
+  if (spec.training.optimizer.moments == MomentKind::kDrop &&
+      spec.training.freezing.scheduler == SchedulerKind::kFull) {
+    return InvalidField("moments", "drop",
+                        "keep or 8bit with scheduler full: no tensor is frozen again");
+  }
   if (spec.training.patience > 0 && spec.evaluation_file.empty()) {
     return InvalidField("patience", absl::StrCat(spec.training.patience),
                         "0 without eval, as patience is for evaluations");

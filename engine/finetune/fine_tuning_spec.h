@@ -8,7 +8,6 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "engine/finetune/plan/memory_budget.h"
 #include "engine/finetune/training_options.h"
 #include "kernels/dtype.h"
 

@@ -65,8 +65,7 @@ absl::StatusOr<LayerFreezing> LayerFreezing::Create(const FreezingOptions& optio
         "train_biases false, so that biases are scheduled too");
   }
   ASSIGN_OR_RETURN(freezing.scheduler_, MakeLayerScheduler(options, freezing.layers_, seed));
-  freezing.measures_ =
-      options.scheduler == SchedulerKind::kSlimFit || options.scheduler == SchedulerKind::kMisa;
+  freezing.measures_ = freezing.scheduler_->measures();
   freezing.active_.assign(freezing.layers_.size(), true);
   freezing.measured_.resize(freezing.layers_.size());
   return freezing;
@@ -107,15 +106,17 @@ void LayerFreezing::Observe(int64_t step, double learning_rate) {
 }
 
 void LayerFreezing::ObserveRandom(int64_t step, double learning_rate) {
-  const std::vector<int64_t> order = RandomOrder(/*seed=*/0, step, std::ssize(layers_));
+  const int64_t L = std::ssize(layers_);
+  const std::vector<int64_t> order = RandomOrder(/*seed=*/0, step, L);
+  const double scale = learning_rate * std::pow(0.97, static_cast<double>(step));
   for (size_t i = 0; i < measured_.size(); ++i) {
-    const double change = learning_rate * static_cast<double>(1 + order[i]);
+    const double change = scale * static_cast<double>(L + order[i]);
     measured_[i] = {.layer = static_cast<int64_t>(i),
                     .distance = change,
                     .guarded_distance = change,
                     .change_norm = change,
                     .value_norm = 1,
-                    .gradient_norm = change};
+                    .gradient_norm = std::sqrt(change * static_cast<double>(layers_[i].elements))};
   }
   Observe(step, learning_rate);
 }

@@ -37,10 +37,15 @@ class LayerFreezing {
                   double gradient_scale, double learning_rate_factor);
   // Gives the step's measures to the scheduler. `learning_rate` is the step's.
   void Observe(int64_t step, double learning_rate);
-  // The same with random measures, for a plan.
+  // The same with random measures, for a plan. They are alike for layers of every size, and fall
+  // from step to step, so that layers take turns.
   void ObserveRandom(int64_t step, double learning_rate);
 
   const std::vector<ScheduledLayer>& layers() const { return layers_; }
+  // Of each layer, those that train only if it is active.
+  const std::vector<std::vector<TrainableParameter*>>& parameters() const { return parameters_; }
+  // Whether the choices depend on measures.
+  bool measures() const { return measures_; }
   // Whether each layer trains in the step.
   const std::vector<bool>& active() const { return active_; }
   LayerScheduler& scheduler() { return *scheduler_; }

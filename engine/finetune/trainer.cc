@@ -180,12 +180,9 @@ absl::Status Trainer::Step() {
   heap_->ResetPeaks();
   cost_ = {};
   const absl::Status updated = OnExecutor([&]() -> absl::Status {
-    RETURN_IF_ERROR(ComputeGradients(SplitBatch(std::move(batch), options_.micro_batch), metrics));
-    if (!options_.update_in_backward) {
-      ASSIGN_OR_RETURN(record.gradient_norm, GradientNorm());
-      RETURN_IF_ERROR(
-          UpdateParameters(ClipFactor(*record.gradient_norm, options_.max_gradient_norm)));
-    }
+    const auto planned = planned_.find(freezing_.active());
+    RETURN_IF_ERROR(planned != planned_.end() ? RepeatStep(planned->second)
+                                              : ComputeStep(std::move(batch), record, metrics));
     return options_.freezing.legacy_drift ? DriftFrozen() : absl::OkStatus();
   });
   RETURN_IF_ERROR(updated);
@@ -201,6 +198,25 @@ absl::Status Trainer::Step() {
   record.tokens = metrics.tokens;
   record.seconds = SecondsSince(start);
   log_.steps.push_back(record);
+  return absl::OkStatus();
+}
+
+absl::Status Trainer::ComputeStep(TrainingBatch batch, StepRecord& record, Metrics& metrics) {
+  RETURN_IF_ERROR(ComputeGradients(SplitBatch(std::move(batch), options_.micro_batch), metrics));
+  if (!options_.update_in_backward) {
+    ASSIGN_OR_RETURN(record.gradient_norm, GradientNorm());
+    RETURN_IF_ERROR(
+        UpdateParameters(ClipFactor(*record.gradient_norm, options_.max_gradient_norm)));
+  }
+  if (!heap_->has_memory()) planned_[freezing_.active()] = cost_;
+  return absl::OkStatus();
+}
+
+absl::Status Trainer::RepeatStep(const PassCost& cost) {
+  for (TrainableParameter& parameter : model_->parameters().all()) {
+    if (parameter.trains) RETURN_IF_ERROR(Update(parameter, Tensor(), /*gradient_scale=*/1));
+  }
+  cost_ = cost;
   return absl::OkStatus();
 }
 

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -46,7 +47,8 @@ class BatchSource {
 struct TrainingEnvironment {
   Executor* executor = nullptr;
   // If it has no memory, the trainer makes and frees what a run would and computes nothing, for a
-  // plan. It then needs no executor, and its model no values.
+  // plan. Of steps with the same active layers, those after the first change moments only, as their
+  // tensors are the same. It then needs no executor, and its model no values.
   Ledger* ledger = nullptr;
 };
 
@@ -102,6 +104,8 @@ class Trainer {
   int64_t saturated() const { return saturated_; }
   // What the last step has computed.
   const PassCost& step_cost() const { return cost_; }
+  // Without memory: the different sets of layers that have been active.
+  int64_t planned_sets() const { return std::ssize(planned_); }
 
   // The parts of the state, for checkpoints. The parameters are the model's.
   TrainableModel& model() { return *model_; }
@@ -122,6 +126,9 @@ class Trainer {
   void RecordLayersAndMemory(StepRecord& record);
   // Sets which parameters train in this step.
   void ChooseLayers();
+  absl::Status ComputeStep(TrainingBatch batch, StepRecord& record, Metrics& metrics);
+  // Without memory: takes a step whose layers have been active together before, at this cost.
+  absl::Status RepeatStep(const PassCost& cost);
   absl::Status ComputeGradients(std::vector<TrainingBatch> pieces, Metrics& metrics);
   // Returns the norm of all gradients, or an error that names one that is not finite.
   absl::StatusOr<double> GradientNorm();
@@ -148,6 +155,7 @@ class Trainer {
   RunLog log_;
   TrainingMemory peak_;  // of the heap
   PassCost cost_;
+  std::map<std::vector<bool>, PassCost> planned_;  // without memory: by the active layers
   int64_t trainable_elements_ = 0;
   int64_t saturated_ = 0;
   kernels::Context context_;  // of the unit that runs now

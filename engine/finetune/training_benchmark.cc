@@ -4,7 +4,8 @@
 //                      [SETTING[=VALUE] ...]
 //
 // SETTING is a key of ParseFineTuningSpec(): batch=16, precision=bf16, checkpointing, moments=drop,
-// scheduler=slimfit. `plan` prints what was planned before the first step.
+// scheduler=slimfit. `plan` prints what was planned before the first step:
+// the memory, and the time with the rates of the machine at that moment.
 // A step is forward, backward and AdamW on random tokens with labels = inputs, without dropout, as
 // in tests/oracles/bench_training.py. Prints one line of JSON for each measured step.
 #include <algorithm>
@@ -19,9 +20,11 @@
 #include "engine/base/files.h"
 #include "engine/base/status.h"
 #include "engine/finetune/fine_tuning_spec.h"
+#include "engine/finetune/plan/measure_rates.h"
 #include "engine/finetune/plan/training_plan.h"
 #include "engine/finetune/trainer.h"
 #include "engine/models/config.h"
+#include "engine/models/family.h"
 #include "engine/models/trainable_model.h"
 
 namespace whipsnake::engine {
@@ -68,6 +71,20 @@ absl::StatusOr<TrainingOptions> OptionsOf(const std::map<std::string, std::strin
   return spec.training;
 }
 
+void PrintPlan(const TrainingPlan& plan, const ComputeRates& rates) {
+  std::cout << nlohmann::ordered_json{{"planned_step_seconds", EstimateSeconds(plan.cost, rates)},
+                                      {"planned_peak_bytes", plan.peak_bytes},
+                                      {"planned_heap_bytes", plan.memory.activations},
+                                      {"active_layers", plan.active_layers},
+                                      {"layers", plan.layers}}
+            << std::endl;
+}
+
+// The rows of the embedding, the first parameter.
+int64_t VocabularyOf(const ModelConfig& config) {
+  return config.family->parameters(config).front().shape.front();
+}
+
 void PrintStep(const Trainer& trainer, const Ledger& ledger, int64_t idle_bytes) {
   const TrainingMemory memory = trainer.memory();
   const StepRecord& record = trainer.log().steps.back();
@@ -91,27 +108,22 @@ struct Measurement {
   bool plan = false;
 };
 
-absl::Status Run(const std::string& config_file, const Measurement& what,
-                 const std::map<std::string, std::string>& settings) {
+absl::Status MeasureSteps(const std::string& config_file, const Measurement& what,
+                          const std::map<std::string, std::string>& settings) {
   ASSIGN_OR_RETURN(const TrainingOptions options, OptionsOf(settings));
   ASSIGN_OR_RETURN(const std::string text, ReadTextFile(config_file));
   ASSIGN_OR_RETURN(const ModelConfig config, ParseModelConfig(text));
   Executor executor(static_cast<int>(what.threads));
   Ledger ledger;
   const int64_t idle_bytes = ProcessBytes("VmRSS");
-  RandomBatches batches(options.batch_size, what.length, 10000);
+  RandomBatches batches(options.batch_size, what.length, VocabularyOf(config));
   if (what.plan) {
-    ASSIGN_OR_RETURN(const TrainingPlan plan, PlanTraining({.config = &config,
-                                                            .options = options,
-                                                            .fresh = {},
-                                                            .training = batches.Largest(),
-                                                            .evaluation = {},
-                                                            .batches_per_epoch = 1}));
-    std::cout << nlohmann::ordered_json{{"planned_peak_bytes", plan.peak_bytes},
-                                        {"planned_heap_bytes", plan.memory.activations},
-                                        {"active_layers", plan.active_layers},
-                                        {"layers", plan.layers}}
-              << std::endl;
+    PlannedRun run;
+    run.config = &config;
+    run.options = options;
+    run.training = batches.Largest();
+    ASSIGN_OR_RETURN(const TrainingPlan plan, PlanTraining(run));
+    PrintPlan(plan, MeasureRates(executor, RateShape::Of(run)));
   }
   ASSIGN_OR_RETURN(
       const auto model,
@@ -155,7 +167,7 @@ int main(int argc, char** argv) {
       settings[name] = value;
     }
   }
-  const absl::Status status = whipsnake::engine::Run(argv[1], what, settings);
+  const absl::Status status = whipsnake::engine::MeasureSteps(argv[1], what, settings);
   if (status.ok()) return 0;
   std::cerr << status << "\n";
   return 1;

@@ -10,7 +10,7 @@ namespace whipsnake::engine {
 
 Compression DefaultCompression(SchedulerKind scheduler, FreezingRecipe recipe) {
   if (scheduler != SchedulerKind::kSlimFit) return Compression::kNone;
-  return recipe == FreezingRecipe::kPublished ? Compression::kPublished : Compression::kDefault;
+  return recipe == FreezingRecipe::kPublished ? Compression::kPublished : Compression::k8Bit;
 }
 
 absl::Status Validate(const TrainingOptions& options) {
@@ -20,11 +20,6 @@ absl::Status Validate(const TrainingOptions& options) {
   }
   RETURN_IF_ERROR(Validate(options.optimizer));
   RETURN_IF_ERROR(Validate(options.freezing));
-  if (options.optimizer.moments == MomentKind::kDrop &&
-      options.freezing.scheduler == SchedulerKind::kFull) {
-    return InvalidField("moments", "drop",
-                        "keep or 8bit with scheduler full: no tensor is frozen again");
-  }
   if (options.freezing.legacy_drift && options.optimizer.moments == MomentKind::kDrop) {
     return InvalidField("legacy_drift", "true",
                         "false with moments drop: frozen tensors have no moments to move by");

@@ -65,6 +65,16 @@ struct TrainingOptions {
   }
 };
 
+// Which of the settings that decide about memory are given.
+struct GivenSettings {
+  bool scheduler = false;
+  bool rate = false;
+  bool compression = false;
+  bool checkpointing = false;
+  bool moments = false;
+  bool update_in_backward = false;
+};
+
 // How activations are held with a scheduler if nothing else is given.
 Compression DefaultCompression(SchedulerKind scheduler, FreezingRecipe recipe);
 

@@ -12,7 +12,6 @@
 #include "engine/base/resources.h"
 #include "engine/base/status.h"
 #include "engine/finetune/fine_tuning.h"
-#include "engine/finetune/plan/memory_budget.h"
 #include "server/cli/client.h"
 #include "server/cli/command.h"
 #include "server/cli/progress.h"
@@ -26,7 +25,6 @@ namespace {
 struct TrainCommandFlags {
   TrainFlags settings;
   bool validate_only = false, plan = false;
-  std::string memory_budget;
   int threads = engine::DetectResources().threads;
 };
 
@@ -192,7 +190,7 @@ absl::StatusOr<int> RunJob(const TrainCommandFlags& flags, const engine::FineTun
                                        spec, {.executor = &executor, .ledger = &ledger}, &display));
   display.Clear();
   if (flags.plan) {
-    RETURN_IF_ERROR(PrintPlan(*job, spec, ledger.limit(), executor, output));
+    RETURN_IF_ERROR(PrintPlan(*job, executor, output));
     return 0;
   }
   PrintData(*job, output);
@@ -207,9 +205,6 @@ absl::StatusOr<int> RunJob(const TrainCommandFlags& flags, const engine::FineTun
 absl::StatusOr<int> Train(const TrainCommandFlags& flags, const Output& output) {
   ASSIGN_OR_RETURN(engine::FineTuningSpec spec, MakeSpec(flags.settings));
   spec.version = Version();
-  if (!flags.memory_budget.empty()) {
-    ASSIGN_OR_RETURN(spec.memory_budget, engine::ParseMemoryBudget(flags.memory_budget));
-  }
   if (!flags.validate_only && !flags.plan) RETURN_IF_ERROR(engine::CheckOut(spec));
   std::atomic<bool> interrupted{false};
   const OnInterrupt on_interrupt([&] { interrupted = true; });
@@ -243,14 +238,6 @@ void AddTrainCommand(CommandLine& line) {
                "Prints the memory that the run needs, its predicted time, and both with other "
                "settings, and trains nothing")
       .Excludes(validate_only);
-  command
-      .AddOption(
-          "--memory-budget", flags->memory_budget,
-          "The memory that the run may take: 2GB, 1.5GiB, 800MB. Of --update-in-backward, "
-          "--checkpointing, --moments, --scheduler and its options, those that are not given "
-          "are chosen so that the run fits, with the least loss of quality (default: no "
-          "budget)")
-      .TypeName("SIZE");
   command.AddOption("--threads", flags->threads, "Threads to compute with")
       .IntegerRange(1, 1024)
       .TypeName("N")

@@ -88,6 +88,7 @@ void SetTexts(const TrainFlags& flags, json& settings) {
   SetIfGiven(settings, "moments", flags.moments);
   SetIfGiven(settings, "precision", flags.precision);
   SetIfGiven(settings, "compression", flags.compression);
+  SetIfGiven(settings, "memory_budget", flags.memory_budget);
   if (!flags.freeze.empty()) settings["freeze"] = flags.freeze;
   if (flags.unpacked) settings["packed"] = false;
   if (flags.no_header) settings["header"] = false;
@@ -294,16 +295,24 @@ void AddMemory(Command command, TrainFlags& flags) {
       .Heading(heading);
   command
       .AddOption("--compression", flags.compression,
-                 "How activations wait for the backward pass: as they are; in 8 bits (default), "
-                 "which leaves gradients almost exact; partly in 4 bits (small); or in the fixed "
-                 "point of SlimFit's authors. Losses stay exact (default: none; slimfit: that of "
-                 "its recipe)")
-      .Choices({"none", "default", "small", "published"})
+                 "How activations wait for the backward pass: as they are (none); in 8 "
+                 "bits, which leaves gradients almost exact; partly in 4 bits; or in the fixed "
+                 "point of SlimFit's authors. Losses stay exact (default: none; slimfit: 8bit, or "
+                 "that of its recipe)")
+      .Choices({"none", "8bit", "4bit", "published"})
       .Heading(heading);
   command
       .AddFlag("--update-in-backward", flags.update_in_backward,
                "Updates each tensor as soon as its gradient is complete: gradients never exist "
                "at once, and cannot be clipped")
+      .Heading(heading);
+  command
+      .AddOption("--memory-budget", flags.memory_budget,
+                 "The memory that the run may take: 2GB, 1.5GiB, 800MB. Of --update-in-backward, "
+                 "--checkpointing, --moments, --compression, --scheduler and --freezing-rate, "
+                 "those that are not given are chosen so that the run fits, with the least "
+                 "expected loss of quality (default: no budget)")
+      .TypeName("SIZE")
       .Heading(heading);
 }
 

@@ -19,6 +19,7 @@ struct TrainFlags {
   std::string config;
   std::optional<std::string> model, task, train, eval, out, checkpoints, out_type, label_column;
   std::optional<std::string> schedule, optimizer, moments, precision, compression;
+  std::optional<std::string> memory_budget;
   FreezingFlags freezing;
   std::optional<double> epochs, lr, warmup, max_gradient_norm, dropout, label_smoothing, dpo_beta;
   std::optional<double> weight_decay, beta1, beta2, adam_epsilon, momentum, crrelu_epsilon_factor;

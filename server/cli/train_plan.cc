@@ -20,8 +20,7 @@ using engine::TensorClass;
 
 // What is planned, and for which machine.
 struct PlannedJob {
-  std::vector<Candidate> candidates;
-  const Candidate* chosen;
+  engine::SettingsChoice settings;
   engine::ComputeRates rates;
   int64_t limit;
 
@@ -61,24 +60,34 @@ std::string MemoryTable(const engine::TrainingPlan& plan) {
   return Table(rows);
 }
 
+// "slimfit 0.9, default": the scheduler and, if there is any, the compression.
+std::string ShortSettings(const engine::TrainingOptions& options) {
+  std::string text = engine::SchedulerText(options.freezing);
+  if (options.compression != engine::Compression::kNone) {
+    text += ", " + std::string(engine::Name(options.compression));
+  }
+  return text;
+}
+
 std::string CandidateTable(const PlannedJob& job) {
   std::vector<std::vector<std::string>> rows = {
-      {"Scheduler", "checkpointing", "moments", "updates", "MiB", "step", "fits"}};
-  for (const Candidate& candidate : job.candidates) {
+      {"Settings", "checkpointing", "moments", "updates", "MiB", "step", "fits"}};
+  for (const Candidate& candidate : job.settings.candidates) {
     const engine::TrainingOptions& options = candidate.options;
-    rows.push_back(
-        {engine::SchedulerText(options.freezing), options.gradient_checkpointing ? "yes" : "no",
-         std::string(engine::Name(options.optimizer.moments)),
-         options.update_in_backward ? "in backward" : "after", Mebibytes(candidate.plan.peak_bytes),
-         engine::HumanDuration(job.StepSeconds(candidate)), job.Fits(candidate) ? "yes" : "no"});
+    rows.push_back({ShortSettings(options), options.gradient_checkpointing ? "yes" : "no",
+                    std::string(engine::Name(options.optimizer.moments)),
+                    options.update_in_backward ? "backward" : "after",
+                    Mebibytes(candidate.plan.sufficient_bytes()),
+                    engine::HumanDuration(job.StepSeconds(candidate)),
+                    job.Fits(candidate) ? "yes" : "no"});
   }
   return Table(rows);
 }
 
 void PrintText(const PlannedJob& job) {
-  const engine::TrainingPlan& plan = job.chosen->plan;
-  const double seconds = job.StepSeconds(*job.chosen);
-  std::cout << "Settings: " << engine::MemorySettingsText(job.chosen->options) << "\n\n"
+  const engine::TrainingPlan& plan = job.settings.chosen.plan;
+  const double seconds = job.StepSeconds(job.settings.chosen);
+  std::cout << "Settings: " << engine::MemorySettingsText(job.settings.chosen.options) << "\n\n"
             << MemoryTable(plan) << "\n"
             << absl::StrFormat(
                    "The lines below gradients and activations are each at their own "
@@ -89,17 +98,15 @@ void PrintText(const PlannedJob& job) {
                                engine::HumanCount(plan.steps),
                                engine::HumanDuration(seconds * static_cast<double>(plan.steps)))
             << CandidateTable(job) << "\n"
-            << "MiB: the memory with which a run is sure to end; SlimFit's peak is not known\n"
-               "before its measures are. fits: in "
-            << engine::HumanBytes(job.limit) << ". --memory-budget takes the first\nthat fits.\n";
+            << "Settings: the scheduler and the compression. MiB: a budget that is enough. For\n"
+               "slimfit and misa it includes a margin, because their layers are chosen by\n"
+               "measures of the run. fits: in "
+            << engine::HumanBytes(job.limit) << ". --memory-budget takes the first that\nfits.\n";
 }
 
 Json CandidateJson(const PlannedJob& job, const Candidate& candidate) {
   const engine::TrainingOptions& options = candidate.options;
-  Json object = {{"scheduler", std::string(engine::Name(options.freezing.scheduler))}};
-  if (options.freezing.scheduler != engine::SchedulerKind::kFull) {
-    object["freezing_rate"] = options.freezing.rate;
-  }
+  Json object = engine::ToJson(options.freezing);
   object["compression"] = std::string(engine::Name(options.compression));
   object["checkpointing"] = options.gradient_checkpointing;
   object["moments"] = std::string(engine::Name(options.optimizer.moments));
@@ -113,16 +120,16 @@ Json CandidateJson(const PlannedJob& job, const Candidate& candidate) {
 
 void PrintJson(const PlannedJob& job, const Output& output) {
   Json object = {{"event", "plan"}, {"limit_bytes", job.limit}};
-  object.update(CandidateJson(job, *job.chosen));
+  object.update(CandidateJson(job, job.settings.chosen));
   object["total_seconds"] =
-      job.StepSeconds(*job.chosen) * static_cast<double>(job.chosen->plan.steps);
-  object["plan"] = engine::ToJson(job.chosen->plan);
+      job.StepSeconds(job.settings.chosen) * static_cast<double>(job.settings.chosen.plan.steps);
+  object["plan"] = engine::ToJson(job.settings.chosen.plan);
   object["rates"] = {{"product_flops", job.rates.product_flops},
                      {"attention_flops", job.rates.attention_flops},
                      {"scan_elements", job.rates.scan_elements},
                      {"bytes", job.rates.bytes}};
   object["candidates"] = Json::array();
-  for (const Candidate& candidate : job.candidates) {
+  for (const Candidate& candidate : job.settings.candidates) {
     object["candidates"].push_back(CandidateJson(job, candidate));
   }
   output.Object(object);
@@ -130,17 +137,14 @@ void PrintJson(const PlannedJob& job, const Output& output) {
 
 }  // namespace
 
-absl::Status PrintPlan(engine::FineTuning& job, const engine::FineTuningSpec& spec, int64_t limit,
-                       engine::Executor& executor, const Output& output) {
-  ASSIGN_OR_RETURN(const engine::PlannedRun run, job.DescribeRun());
+absl::Status PrintPlan(engine::FineTuning& job, engine::Executor& executor, const Output& output) {
   PlannedJob planned;
-  ASSIGN_OR_RETURN(planned.candidates, engine::PlanCandidates(run, spec.given));
+  ASSIGN_OR_RETURN(planned.settings, job.PlanSettings());
+  ASSIGN_OR_RETURN(const engine::PlannedRun run, job.DescribeRun());
   planned.rates = engine::MeasureRates(executor, engine::RateShape::Of(run));
-  planned.limit = limit;
-  const absl::StatusOr<const Candidate*> fit = engine::FitToBudget(planned.candidates, limit);
-  planned.chosen = spec.memory_budget > 0 && fit.ok() ? *fit : &planned.candidates.front();
+  planned.limit = job.limit();
   output.json() ? PrintJson(planned, output) : PrintText(planned);
-  return fit.status();
+  return planned.settings.fits;
 }
 
 }  // namespace whipsnake::server

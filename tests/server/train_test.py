@@ -159,7 +159,7 @@ class InterruptionTest(TrainTest):
         yield "bf16", (*gpt2, *CAUSAL_LM, "--precision", "bf16", "--update-in-backward")
         yield "slimfit", (*gpt2, *CAUSAL_LM, "--scheduler", "slimfit", "--moments", "8bit")
         yield "misa", (*mamba, *CLASSIFICATION, "--scheduler", "misa", "--switch-every", "4",
-                       "--moments", "drop", "--compression", "default")
+                       "--moments", "drop", "--compression", "8bit")
 
     def check(self, flags, number, code):
         """Ends a run twice and resumes it each time."""
@@ -635,7 +635,7 @@ class FreezingTest(TrainTest):
                   "--legacy-drift", "true"),
                  {"recipe": "default", "freezing_rate": 0.7, "freezing_unit": "bytes",
                   "score": "norm-ratio", "refresh_at_zero_rate": False, "legacy_drift": True,
-                  "train_biases": False, "compression": "default"}),
+                  "train_biases": False, "compression": "8bit"}),
                 (("--scheduler", "slimfit", "--recipe", "published", "--train-biases", "false",
                   "--compression", "none"),
                  {"recipe": "published", "freezing_rate": 0.9, "freezing_unit": "layers",
@@ -774,8 +774,14 @@ class PlanTest(TrainTest):
         for candidate in plan["candidates"]:
             self.assertEqual((candidate["moments"], candidate["checkpointing"]), ("8bit", True))
 
+    def test_without_a_budget_the_settings_are_those_of_the_run(self):
+        plan = self.plan("--model", "gpt2", *CAUSAL_LM, "--scheduler", "slimfit")
+        self.assertEqual((plan["freezing_rate"], plan["compression"], plan["moments"]),
+                         (0.9, "8bit", "keep"))
+        self.assertEqual(plan["candidates"][0]["freezing_rate"], 0.5)
+
     def test_a_budget_in_a_file(self):
-        for budget in ("1GB", 1 << 30):
+        for budget in ("1GiB", 1 << 30):
             write_rows("job.json", [{"model": "gpt2", "train": "texts.jsonl",
                                      "memory_budget": budget}])
             self.assertEqual(self.plan("--config", "job.json")["limit_bytes"], 1 << 30)
@@ -801,7 +807,7 @@ class PlanTest(TrainTest):
         budget = str(least - 1)
         self.assert_refused((*model, "--memory-budget", budget),
                             f"memory_budget: {budget} bytes seen, expected at least {least}",
-                            "the least that any settings need: slimfit 0.95")
+                            "(", ") with ", "a smaller micro_batch needs less")
         plan, error = self.plan(*model, "--memory-budget", budget, code=1)
         self.assertFalse(plan["fits"])
         self.assertEqual(error["error"]["code"], "RESOURCE_EXHAUSTED")
@@ -810,7 +816,7 @@ class PlanTest(TrainTest):
     def test_bad_sizes(self):
         for size in ("much", "-1GB", "2XB", "0"):
             self.assert_refused(("--model", "gpt2", *CAUSAL_LM, "--memory-budget", size),
-                                "memory_budget: ", "expected a number of bytes such as 2GB")
+                                "--memory-budget: ", "expected a number of bytes such as 2GB")
         result = whipsnake("train", "--plan", "--validate-only", "--model", "gpt2")
         self.assertEqual(result.returncode, 2)
 

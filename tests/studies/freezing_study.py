@@ -39,7 +39,7 @@ TASKS = {
 }
 
 # What is common to all but full fine-tuning.
-FROZEN = {"compression": "default"}
+FROZEN = {"compression": "8bit"}
 SCHEDULERS = {
     "full": {},
     "slimfit": {"scheduler": "slimfit", "freezing_rate": None},

@@ -22,6 +22,11 @@ class SchedulerSet {
   unsigned bits_ = 0;
 };
 
+// The schedulers with a budget, which the rate and the unit say.
+inline constexpr SchedulerSet kBudgetedSchedulers{
+    SchedulerKind::kStaticTop, SchedulerKind::kRandom, SchedulerKind::kRoundRobin,
+    SchedulerKind::kSlimFit,   SchedulerKind::kLisa,   SchedulerKind::kMisa};
+
 // Calls visit(key, takers, setting, option) for each option beside the scheduler and the recipe.
 // `takers` are the schedulers that take it; `setting` and `option` point to the members of
 // FreezingSettings and FreezingOptions.
@@ -32,11 +37,10 @@ void ForEachFreezingOption(Visit visit) {
   using Options = FreezingOptions;
   constexpr SchedulerSet kFreezing{kStaticTop, kRandom, kRoundRobin, kSlimFit,
                                    kLisa,      kBAdam,  kMisa};
-  constexpr SchedulerSet kBudgeted{kStaticTop, kRandom, kRoundRobin, kSlimFit, kLisa, kMisa};
   constexpr SchedulerSet kSwitching{kRandom, kLisa, kBAdam, kMisa};
 
-  visit("freezing_rate", kBudgeted, &Settings::rate, &Options::rate);
-  visit("freezing_unit", kBudgeted, &Settings::unit, &Options::unit);
+  visit("freezing_rate", kBudgetedSchedulers, &Settings::rate, &Options::rate);
+  visit("freezing_unit", kBudgetedSchedulers, &Settings::unit, &Options::unit);
   visit("score", SchedulerSet{kSlimFit}, &Settings::score, &Options::score);
   visit("refresh_at_zero_rate", SchedulerSet{kSlimFit}, &Settings::refresh_at_zero_rate,
         &Options::refresh_at_zero_rate);

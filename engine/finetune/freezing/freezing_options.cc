@@ -91,6 +91,10 @@ absl::StatusOr<BlockOrder> ParseBlockOrder(std::string_view name) {
   return Parse<BlockOrder>("badam_order", kOrders, name);
 }
 
+bool HasBudget(const FreezingOptions& options) {
+  return kBudgetedSchedulers.Contains(options.scheduler) && options.lisa_blocks == 0;
+}
+
 absl::StatusOr<FreezingOptions> Resolve(const FreezingSettings& settings) {
   FreezingOptions options = DefaultsOf(settings.scheduler, settings.recipe);
   absl::Status status;

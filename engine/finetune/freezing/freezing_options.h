@@ -103,6 +103,9 @@ struct FreezingSettings {
   std::optional<double> misa_temperature = {};
 };
 
+// Whether the rate says how much is active.
+bool HasBudget(const FreezingOptions& options);
+
 // Returns INVALID_ARGUMENT, naming the option, if the scheduler does not take one that is given, or
 // if a value is out of range.
 absl::StatusOr<FreezingOptions> Resolve(const FreezingSettings& settings);

@@ -54,6 +54,8 @@ class LayerScheduler {
   // Returns for each layer whether it is active in the step; at least one is. `step` is the number
   // of steps before it.
   virtual std::vector<bool> Choose(int64_t step) = 0;
+  // Whether choices depend on measures; if not, Observe() does nothing.
+  virtual bool measures() const { return false; }
   // Takes the measures of the step's active layers.
   virtual void Observe(int64_t /*step*/, double /*learning_rate*/,
                        std::span<const LayerMeasure> /*measures*/) {}

@@ -78,6 +78,7 @@ class MisaScheduler : public LayerScheduler {
     return active_;
   }
 
+  bool measures() const override { return true; }
   // Gradients that are not finite leave the average as it is.
   void Observe(int64_t /*step*/, double /*learning_rate*/,
                std::span<const LayerMeasure> measures) override {

@@ -65,6 +65,7 @@ class SlimFitScheduler : public LayerScheduler {
     return Fill(budget_, always_active_, order);
   }
 
+  bool measures() const override { return true; }
   void Observe(int64_t /*step*/, double learning_rate,
                std::span<const LayerMeasure> measures) override {
     for (const LayerMeasure& measure : measures) {

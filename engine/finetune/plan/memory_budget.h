@@ -5,13 +5,15 @@
 //   1. the settings as they are given
 //   2. updates in the backward pass, where gradients are not clipped: the same results
 //   3. checkpointing: the same results, a third more time
-//   4. moments in 8 bits, without and with checkpointing
-//   5. SlimFit at the rates 0.5, 0.8, 0.9 and 0.95, each without and with checkpointing, with
-//      moments in 8 bits
-//   6. SlimFit at the rates 0.8, 0.9 and 0.95 with dropped moments
+//   4. moments in 8 bits
+//   5. activations in 8 bits too: gradients stay almost exact
+//   6. SlimFit at the rates 0.5, 0.8, 0.9 and 0.95
+//   7. SlimFit at the rates 0.8, 0.9 and 0.95 with dropped moments
+//   8. the last of these with activations partly in 4 bits
 //
-// A rung keeps what the earlier kinds have that costs nothing: updates in the backward pass. What
-// the user has given stays. With a scheduler that is given, rungs 5 and 6 change its rate. The
+// From 4 on, each is tried without and with checkpointing. A rung keeps what the earlier kinds have
+// that costs nothing: updates in the backward pass. What the user has given stays. With a scheduler
+// that is given without a rate, the rungs change its rate, which is the lowest in 1 to 5. The
 // choice depends on bytes alone, so the same command always makes the same one.
 #ifndef WHIPSNAKE_ENGINE_FINETUNE_PLAN_MEMORY_BUDGET_H_
 #define WHIPSNAKE_ENGINE_FINETUNE_PLAN_MEMORY_BUDGET_H_
@@ -19,7 +21,6 @@
 #include <cstdint>
 #include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -27,16 +28,6 @@
 #include "engine/finetune/training_options.h"
 
 namespace whipsnake::engine {
-
-// Which of the settings that a ladder changes are given, and so stay.
-struct GivenSettings {
-  bool scheduler = false;
-  bool rate = false;
-  bool compression = false;
-  bool checkpointing = false;
-  bool moments = false;
-  bool update_in_backward = false;
-};
 
 struct Candidate {
   TrainingOptions options;
@@ -58,10 +49,6 @@ absl::StatusOr<const Candidate*> FitToBudget(std::span<const Candidate> candidat
 std::string MemorySettingsText(const TrainingOptions& options);
 // "slimfit 0.9", "full".
 std::string SchedulerText(const FreezingOptions& options);
-
-// Reads a number of bytes with or without a unit: "2GB", "1.5GiB", "800 mb", "1000000". A unit with
-// or without an i is a power of 1024. Returns INVALID_ARGUMENT, naming memory_budget.
-absl::StatusOr<int64_t> ParseMemoryBudget(std::string_view text);
 
 }  // namespace whipsnake::engine
 

@@ -46,7 +46,8 @@ PublishedMemory PublishedMemoryOf(const PublishedSetup& setup);
 // The setups of the paper's experiments.
 std::span<const PublishedSetup> PublishedSetups();
 
-// The memory of all of them, as a table in Markdown.
+// The memory of all of them, as a table in Markdown. It is that of docs/freezing.md, which a test
+// compares with it.
 std::string PublishedMemoryTable();
 
 }  // namespace whipsnake::engine

@@ -12,8 +12,11 @@
 namespace whipsnake::engine {
 namespace {
 
-// Enough for every set of layers that matters to have been active.
-constexpr int64_t kMaxPlannedSteps = 256;
+// A step with new layers takes about a millisecond, one with the layers of an earlier step far
+// less.
+constexpr int64_t kMaxPlannedSteps = 20000;
+constexpr int64_t kMaxPlannedSets = 1024;
+constexpr int64_t kMaxPlannedSetsByMeasures = 256;  // as the run has others anyway
 // Without choices, all steps but the first, after which there are moments, are the same.
 constexpr int64_t kStepsWithoutChoices = 3;
 
@@ -36,22 +39,32 @@ int64_t TokensOfBatch(const TrainingBatch& batch) {
   return tokens;
 }
 
-constexpr int64_t kHeapStep = int64_t{2} << 20;  // by which the heap grows
-
-int64_t UncertainBytes(SchedulerKind scheduler, int64_t peak_bytes) {
-  const bool measures = scheduler == SchedulerKind::kSlimFit || scheduler == SchedulerKind::kMisa;
-  return measures ? std::max(kHeapStep, peak_bytes / 50) : 0;
-}
-
-int64_t StepsToPlan(const Trainer& trainer) {
+// Whether the layers that train differ from step to step.
+bool Chooses(const Trainer& trainer) {
   const SchedulerKind scheduler = trainer.options().freezing.scheduler;
-  const bool chooses = scheduler != SchedulerKind::kFull && scheduler != SchedulerKind::kStaticTop;
-  return std::min(trainer.steps(), chooses ? kMaxPlannedSteps : kStepsWithoutChoices);
+  return scheduler != SchedulerKind::kFull && scheduler != SchedulerKind::kStaticTop;
 }
 
-// Takes steps, up to the limit, and adds up what they cost.
+// Whether the layers of all steps are known after the steps that are planned.
+bool AllStepsKnown(const Trainer& trainer) { return !Chooses(trainer) || trainer.done(); }
+
+// Allocates the moments of the layers that no step has trained, as later ones may.
+absl::Status AllocateMoments(Trainer& trainer) {
+  Optimizer& optimizer = trainer.optimizer();
+  for (const std::vector<TrainableParameter*>& layer : trainer.freezing().parameters()) {
+    for (const TrainableParameter* parameter : layer) {
+      if (optimizer.step(*parameter) == 0) RETURN_IF_ERROR(optimizer.Restore(*parameter, 1));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Takes steps, up to the limits, and adds up what they cost.
 absl::Status PlanSteps(Trainer& trainer, TrainingPlan& plan) {
-  for (const int64_t steps = StepsToPlan(trainer); trainer.step() < steps;) {
+  const int64_t steps =
+      std::min(trainer.steps(), Chooses(trainer) ? kMaxPlannedSteps : kStepsWithoutChoices);
+  const int64_t sets = trainer.freezing().measures() ? kMaxPlannedSetsByMeasures : kMaxPlannedSets;
+  while (trainer.step() < steps && trainer.planned_sets() < sets) {
     RETURN_IF_ERROR(trainer.Step());
     plan.cost += trainer.step_cost();
     plan.active_layers +=
@@ -60,6 +73,11 @@ absl::Status PlanSteps(Trainer& trainer, TrainingPlan& plan) {
   }
   plan.cost = plan.cost.Over(trainer.step());
   plan.active_layers /= static_cast<double>(trainer.step());
+  if (AllStepsKnown(trainer) || trainer.options().optimizer.moments == MomentKind::kDrop) {
+    return absl::OkStatus();
+  }
+  RETURN_IF_ERROR(AllocateMoments(trainer));
+  plan.memory.moments = trainer.optimizer().bytes();
   return absl::OkStatus();
 }
 
@@ -90,7 +108,9 @@ absl::StatusOr<TrainingPlan> PlanTraining(const PlannedRun& run) {
   RETURN_IF_ERROR(PlanSteps(*trainer, plan));
   plan.memory = trainer->memory();
   plan.peak_bytes = ledger.peak();
-  plan.uncertain_bytes = UncertainBytes(run.options.freezing.scheduler, plan.peak_bytes);
+  if (trainer->freezing().measures() || !AllStepsKnown(*trainer) || run.is_ragged) {
+    plan.uncertain_bytes = std::max(2 * kHeapStep, plan.peak_bytes / 50);
+  }
   return plan;
 }
 

@@ -7,11 +7,11 @@
 namespace whipsnake::engine {
 
 struct PassCost {
-  double product_flops = 0;      // of matrix products, two for each multiply-add
-  double attention_flops = 0;    // the same within attention
-  double scan_elements = 0;      // states times tokens of selective scans
-  double bytes = 0;              // that all other operations read and write
-  int64_t weight_gradients = 0;  // products that computed the gradient of a weight
+  double product_flops = 0;     // of matrix products, two for each multiply-add
+  double attention_flops = 0;   // the same within attention
+  double scan_elements = 0;     // states times tokens of selective scans
+  double bytes = 0;             // that all other operations read and write
+  double weight_gradients = 0;  // products that computed the gradient of a weight
 
   static PassCost Product(int64_t m, int64_t n, int64_t k) {
     return {.product_flops =
@@ -27,7 +27,7 @@ struct PassCost {
             .attention_flops = attention_flops / count,
             .scan_elements = scan_elements / count,
             .bytes = bytes / count,
-            .weight_gradients = weight_gradients / passes};
+            .weight_gradients = weight_gradients / count};
   }
   PassCost& operator+=(const PassCost& other) {
     product_flops += other.product_flops;

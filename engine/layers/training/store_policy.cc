@@ -10,7 +10,7 @@
 namespace whipsnake::engine {
 namespace {
 
-constexpr std::string_view kCompressionNames[] = {"none", "default", "small", "published"};
+constexpr std::string_view kCompressionNames[] = {"none", "8bit", "4bit", "published"};
 
 }  // namespace
 
@@ -21,7 +21,7 @@ std::string_view Name(Compression compression) {
 absl::StatusOr<Compression> ParseCompression(std::string_view name) {
   const auto found = std::ranges::find(kCompressionNames, name);
   if (found == std::end(kCompressionNames)) {
-    return InvalidField("compression", Quoted(name), "none, default, small or published");
+    return InvalidField("compression", Quoted(name), "none, 8bit, 4bit or published");
   }
   return static_cast<Compression>(found - std::begin(kCompressionNames));
 }
@@ -72,7 +72,7 @@ StorePolicy StorePolicy::Of(Compression compression, bool recompute, kernels::DT
   set(TensorClass::kAttention, StoreFormat::kGroups);
   set(TensorClass::kActivationInput, StoreFormat::kSignedGroups);
   if (arithmetic == kernels::DType::kBF16) set(TensorClass::kProductInput, StoreFormat::kBF16);
-  if (compression == Compression::kDefault) return policy;
+  if (compression == Compression::k8Bit) return policy;
   set(TensorClass::kBlockInput, StoreFormat::kGroups);
   set(TensorClass::kActivationInput, StoreFormat::kCells);
   return policy;

@@ -35,14 +35,14 @@ int64_t StoredBytes(StoreFormat format, int64_t T, int64_t D);
 
 // Presets of the formats of all classes.
 enum class Compression {
-  kNone,     // everything exact
-  kDefault,  // 8 bits with a scale for each group: gradients stay almost exact (docs/finetuning.md)
-  kSmall,    // the same, but with 4 bits for the arguments of activation functions, and with 8
-             // for the inputs of blocks that are computed again
+  kNone,  // everything exact
+  k8Bit,  // 8 bits with a scale for each group: gradients stay almost exact (docs/freezing.md)
+  k4Bit,  // the same, but with 4 bits for the arguments of activation functions, and with 8 for the
+          // inputs of blocks that are computed again
   kPublished,  // the paper's formats; attention's weights, which it keeps in uint8, are computed
                // again from queries and keys
 };
-// "none", "default", "small", "published".
+// "none", "8bit", "4bit", "published".
 std::string_view Name(Compression compression);
 absl::StatusOr<Compression> ParseCompression(std::string_view name);
 

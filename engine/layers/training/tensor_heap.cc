@@ -11,8 +11,6 @@ namespace whipsnake::engine {
 namespace {
 
 constexpr int64_t kTensorAlignment = 64;
-// Pages are reserved and released in steps of this size, that of a huge page.
-constexpr int64_t kStep = int64_t{2} << 20;
 
 int64_t RoundUp(int64_t bytes, int64_t multiple) {
   return (bytes + multiple - 1) / multiple * multiple;
@@ -42,10 +40,10 @@ void Tensor::SetClass(TensorClass tensor_class) {
 }
 
 absl::StatusOr<std::unique_ptr<TensorHeap>> TensorHeap::Create(Ledger* ledger, int64_t limit) {
-  limit = RoundUp(limit, kStep);
+  limit = RoundUp(limit, kHeapStep);
   // Without access rights, the addresses do not count as memory, not even on a system that promises
   // no more than it has.
-  const int64_t mapped = limit + kStep;
+  const int64_t mapped = limit + kHeapStep;
   void* memory = mmap(nullptr, static_cast<size_t>(mapped), PROT_NONE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) {
@@ -59,9 +57,9 @@ absl::StatusOr<std::unique_ptr<TensorHeap>> TensorHeap::Create(Ledger* ledger, i
 TensorHeap::TensorHeap(Ledger* ledger, std::span<std::byte> mapped)
     : ledger_(ledger),
       mapped_(mapped),
-      memory_(
-          reinterpret_cast<std::byte*>(RoundUp(reinterpret_cast<intptr_t>(mapped.data()), kStep))),
-      limit_(std::ssize(mapped) - kStep),
+      memory_(reinterpret_cast<std::byte*>(
+          RoundUp(reinterpret_cast<intptr_t>(mapped.data()), kHeapStep))),
+      limit_(std::ssize(mapped) - kHeapStep),
       free_{{0, limit_}} {
   madvise(memory_, static_cast<size_t>(limit_), MADV_HUGEPAGE);  // where the system has such pages
 }
@@ -118,7 +116,7 @@ void TensorHeap::ResetPeaks() {
 }
 
 absl::Status TensorHeap::Extend(int64_t end) {
-  const int64_t missing = RoundUp(end, kStep) - reservation_.bytes();
+  const int64_t missing = RoundUp(end, kHeapStep) - reservation_.bytes();
   if (missing <= 0) return absl::OkStatus();
   ASSIGN_OR_RETURN(Reservation more,
                    ledger_->Reserve(missing, Purpose::kActivations, "the activations of training"));
@@ -137,7 +135,7 @@ absl::Status TensorHeap::Extend(int64_t end) {
 
 void TensorHeap::Trim() {
   const auto& [offset, size] = *free_.rbegin();
-  const int64_t used = offset + size == limit_ ? RoundUp(offset, kStep) : limit_;
+  const int64_t used = offset + size == limit_ ? RoundUp(offset, kHeapStep) : limit_;
   if (used >= reservation_.bytes()) return;
   const auto unused = static_cast<size_t>(reservation_.bytes() - used);
   madvise(memory_ + used, unused, MADV_DONTNEED);

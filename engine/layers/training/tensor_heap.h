@@ -41,6 +41,9 @@ enum class TensorClass {
 inline constexpr int kTensorClassCount = 13;
 std::string_view Name(TensorClass tensor_class);
 
+// Pages of a heap are reserved and released in steps of this size, that of a huge page.
+inline constexpr int64_t kHeapStep = int64_t{2} << 20;
+
 class TensorHeap;
 
 // A matrix of fp32 numbers in a heap, or columns of one. Copies share the memory, which is freed

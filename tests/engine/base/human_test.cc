@@ -3,6 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <map>
+#include <string>
+
+#include "engine/base/status.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -56,6 +60,32 @@ TEST(Human, BytesAndTimes) {
   EXPECT_EQ(HumanDuration(1e6), "11 d 13 h");
   EXPECT_EQ(HumanTime(0), "1 January 1970, 00:00 UTC");
   EXPECT_EQ(TimeStamp(951782399), "2000-02-28T23:59:59Z");
+}
+
+TEST(Human, ReadsBytes) {
+  constexpr int64_t kKiB = 1024, kMiB = kKiB * kKiB, kGiB = kKiB * kMiB;
+  for (const auto& [text, bytes] : std::map<std::string, int64_t>{{"2GB", 2'000'000'000},
+                                                                  {"2 gb", 2'000'000'000},
+                                                                  {"1.5GiB", 3 * kGiB / 2},
+                                                                  {"800MB", 800'000'000},
+                                                                  {"800mib", 800 * kMiB},
+                                                                  {"3TB", 3'000'000'000'000},
+                                                                  {"3TiB", 3 * kGiB * kKiB},
+                                                                  {"64kib", 64 * kKiB},
+                                                                  {"64KB", 64'000},
+                                                                  {"12B", 12},
+                                                                  {"1e9", 1'000'000'000},
+                                                                  {"1000000", 1'000'000}}) {
+    const auto parsed = ParseBytes("size", text);
+    ASSERT_TRUE(parsed.ok()) << text;
+    EXPECT_EQ(*parsed, bytes) << text;
+  }
+  for (const char* text : {"", "GB", "2XB", "2GBB", "-1GB", "0", "0GB", "2 G B", "1e30", "nan",
+                           "inf", "2,5GB", "12Bi", "1.2.3GB", "800m"}) {
+    const absl::Status status = ParseBytes("size", text).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << text;
+    EXPECT_EQ(FieldOf(status), "size") << text;
+  }
 }
 
 }  // namespace

@@ -104,7 +104,7 @@ TEST_P(LayerFreezingTest, ForwardValuesAreExact) {
   ASSERT_THAT(full.trainer->Step(), IsOk());
   const double loss = full.trainer->log().steps[0].loss;
   for (const Compression compression :
-       {Compression::kNone, Compression::kDefault, Compression::kSmall, Compression::kPublished}) {
+       {Compression::kNone, Compression::k8Bit, Compression::k4Bit, Compression::kPublished}) {
     for (const bool recompute : {false, true}) {
       for (const double rate : {0.0, 0.5, 0.95}) {
         TrainingOptions options = Options(SchedulerKind::kRandom, rate);
@@ -186,10 +186,10 @@ TEST_P(CompressionTest, GradientsAreClose) {
   };
   const auto exact = gradients(Compression::kNone, false);
   for (const auto& [compression, recompute, lowest] :
-       {std::tuple(Compression::kDefault, false, 0.999),
-        {Compression::kDefault, true, 0.999},
-        {Compression::kSmall, false, 0.9},
-        {Compression::kSmall, true, 0.9},
+       {std::tuple(Compression::k8Bit, false, 0.999),
+        {Compression::k8Bit, true, 0.999},
+        {Compression::k4Bit, false, 0.9},
+        {Compression::k4Bit, true, 0.9},
         {Compression::kPublished, false, 0.8}}) {
     double least = 1, sum = 0;
     int count = 0;
@@ -198,7 +198,7 @@ TEST_P(CompressionTest, GradientsAreClose) {
       if (std::isnan(cosine)) continue;  // a gradient of zeros
       // That of CRReLU's ε is a sum of terms of both signs, of which 4 bits are too coarse a copy.
       const bool is_epsilon = gradient.size() == 1 && name.ends_with("act.lr");
-      if (is_epsilon && compression != Compression::kDefault) continue;
+      if (is_epsilon && compression != Compression::k8Bit) continue;
       EXPECT_GT(cosine, lowest) << Name(compression) << " " << name;
       least = std::min(least, cosine);
       sum += cosine;
@@ -383,7 +383,7 @@ TEST_P(LayerFreezingTest, TheLedgerEqualsTheFormulas) {
   const auto config =
       nlohmann::json::parse(*ReadTextFile(std::string(GetParam()) + "/config.json"));
   for (const Compression compression :
-       {Compression::kNone, Compression::kDefault, Compression::kSmall, Compression::kPublished}) {
+       {Compression::kNone, Compression::k8Bit, Compression::k4Bit, Compression::kPublished}) {
     for (uint64_t seed = 0; seed < 12; ++seed) {
       TrainingOptions options = Options(SchedulerKind::kRandom, seed < 6 ? 0.9 : 0.5);
       options.compression = compression;

@@ -192,7 +192,7 @@ TrainingOptions Freezing(SchedulerKind scheduler, FreezingRecipe recipe, MomentK
   options.freezing.switch_every = 3;
   options.optimizer.moments = moments;
   options.compression =
-      recipe == FreezingRecipe::kPublished ? Compression::kPublished : Compression::kDefault;
+      recipe == FreezingRecipe::kPublished ? Compression::kPublished : Compression::k8Bit;
   options.warmup = 0.3;
   options.dropout = 0.2f;
   options.seed = 3;
