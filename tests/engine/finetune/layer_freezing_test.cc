@@ -185,12 +185,11 @@ TEST_P(CompressionTest, GradientsAreClose) {
     return changes;
   };
   const auto exact = gradients(Compression::kNone, false);
-  for (const auto& [compression, recompute, lowest] :
-       {std::tuple(Compression::k8Bit, false, 0.999),
-        {Compression::k8Bit, true, 0.999},
-        {Compression::k4Bit, false, 0.9},
-        {Compression::k4Bit, true, 0.9},
-        {Compression::kPublished, false, 0.8}}) {
+  for (const auto& [compression, recompute, lowest] : {std::tuple(Compression::k8Bit, false, 0.999),
+                                                       {Compression::k8Bit, true, 0.999},
+                                                       {Compression::k4Bit, false, 0.9},
+                                                       {Compression::k4Bit, true, 0.9},
+                                                       {Compression::kPublished, false, 0.8}}) {
     double least = 1, sum = 0;
     int count = 0;
     for (const auto& [name, gradient] : gradients(compression, recompute)) {

@@ -150,8 +150,8 @@ TrainingOptions RandomOptions(std::mt19937& random) {
                      SchedulerKind::kBAdam, SchedulerKind::kMisa),
               choose(0.3, 0.5, 0.8, 0.95));
   options.optimizer.moments = choose(MomentKind::kKeep, MomentKind::k8Bit, MomentKind::kDrop);
-  options.compression = choose(Compression::kNone, Compression::k8Bit, Compression::k4Bit,
-                               Compression::kPublished);
+  options.compression =
+      choose(Compression::kNone, Compression::k8Bit, Compression::k4Bit, Compression::kPublished);
   options.gradient_checkpointing = choose(false, true);
   options.update_in_backward = choose(false, true);
   if (options.update_in_backward) options.max_gradient_norm = 0;
