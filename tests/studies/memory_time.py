@@ -64,24 +64,39 @@ def print_table(results):
               f"| {seconds / full_seconds:.2f} | {active:.0f} |")
 
 
+def place_labels(axes, labels):
+    """Writes (x, y, text) beside their points, each above those that it would cover."""
+    placed = []
+    for x, y, text in sorted(labels, key=lambda label: label[1]):
+        left, bottom = axes.transData.transform((x, y)) * 72 / axes.figure.dpi
+        width, height = 3.9 * len(text), 8
+        covered = [top for other_left, other_right, top in placed
+                   if other_left < left + width and left < other_right and top > bottom - 1]
+        bottom = max([bottom - 3, *covered])
+        placed.append((left, left + width + 8, bottom + height))
+        axes.annotate(text, (left + 7, bottom), xycoords="figure points", fontsize=7)
+
+
 def plot(results, file):
     from matplotlib import pyplot
     points = medians(results)
     _, full_seconds, _ = points["full"]
-    figure, axes = pyplot.subplots(figsize=(9, 6))
+    figure, axes = pyplot.subplots(figsize=(10, 7))
+    labels = []
     for name, (size, seconds, _) in points.items():
         recomputes = name.endswith("checkpointing")
         color = "tab:orange" if "slimfit" in name else "tab:blue" if "full" in name else "tab:gray"
         axes.plot(size, seconds / full_seconds, "s" if recomputes else "o", color=color)
-        axes.annotate(name, (size, seconds / full_seconds), textcoords="offset points",
-                      xytext=(6, 3), fontsize=7)
+        labels.append((size, seconds / full_seconds, name.removesuffix(", checkpointing")))
     axes.set_xlabel("Planned peak of a run, GB")
     axes.set_ylabel("Time of a step, full fine-tuning = 1")
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
-    axes.set_title("Memory and time of fine-tuning GPT-2 124M, 16 sequences of 256 tokens, fp32")
+    axes.set_title("GPT-2 124M, 16 sequences of 256 tokens, fp32; squares: with checkpointing")
     figure.tight_layout()
+    figure.canvas.draw()
+    place_labels(axes, labels)
     figure.savefig(file, dpi=130)
 
 
