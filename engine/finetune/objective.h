@@ -45,6 +45,12 @@ struct TrainingBatch {
   std::vector<Example> examples;
   // DPO: the reference model's s of each example's sequences, two per example.
   std::vector<double> reference;
+
+  int64_t tokens() const {
+    int64_t sum = 0;
+    for (const Example& example : examples) sum += example.tokens();
+    return sum;
+  }
 };
 
 struct ObjectiveOptions {

@@ -51,12 +51,6 @@ std::vector<TrainingBatch> SplitBatch(TrainingBatch batch, int64_t micro_batch) 
   return pieces;
 }
 
-int64_t TokensOf(const TrainingBatch& batch) {
-  int64_t tokens = 0;
-  for (const Example& example : batch.examples) tokens += example.tokens();
-  return tokens;
-}
-
 // The factor that scales gradients of this norm down to the largest allowed one, as
 // torch.nn.utils.clip_grad_norm_ does.
 double ClipFactor(double norm, double max_norm) {
@@ -101,7 +95,7 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(TrainableModel* model,
   const std::vector<TrainingBatch> largest = SplitBatch(batches->Largest(), options.micro_batch);
   ASSIGN_OR_RETURN(LayerFreezing freezing,
                    LayerFreezing::Create(options.freezing, options.seed, options.store_policy(),
-                                         TokensOf(largest.front()), model));
+                                         largest.front().tokens(), model));
   ASSIGN_OR_RETURN(Optimizer optimizer,
                    Optimizer::Create(options.optimizer, model->parameters(), environment.ledger));
   const int64_t limit = environment.ledger->limit();

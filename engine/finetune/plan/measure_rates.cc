@@ -152,15 +152,14 @@ double ByteRate(const Context& context, const RateShape& shape, int64_t rows) {
 }  // namespace
 
 RateShape RateShape::Of(const PlannedRun& run) {
-  int64_t length = 1, tokens = 0;
+  int64_t length = 1;
   for (const Example& example : run.training.examples) {
     for (const auto& sequence : example.sequences) {
       length = std::max(length, std::ssize(sequence));
     }
-    tokens += example.tokens();
   }
   length = std::min(length, kMaxRows);
-  return {.sequences = std::clamp<int64_t>(tokens / length, 1, kMaxRows / length),
+  return {.sequences = std::clamp<int64_t>(run.training.tokens() / length, 1, kMaxRows / length),
           .length = length,
           .width = run.config->family->parameters(*run.config).front().shape.back(),
           .parameters = std::clamp<int64_t>(run.config->parameters, 1, kMaxParameters),

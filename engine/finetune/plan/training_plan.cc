@@ -33,12 +33,6 @@ class RepeatedBatch : public BatchSource {
   const int64_t batches_;
 };
 
-int64_t TokensOfBatch(const TrainingBatch& batch) {
-  int64_t tokens = 0;
-  for (const Example& example : batch.examples) tokens += example.tokens();
-  return tokens;
-}
-
 // Whether the layers that train differ from step to step.
 bool Chooses(const Trainer& trainer) {
   const SchedulerKind scheduler = trainer.options().freezing.scheduler;
@@ -69,16 +63,13 @@ absl::Status PlanSteps(Trainer& trainer, TrainingPlan& plan) {
     plan.cost += trainer.step_cost();
     plan.active_layers +=
         static_cast<double>(std::ranges::count(trainer.freezing().active(), true));
-    plan.memory.moments = std::max(plan.memory.moments, trainer.optimizer().bytes());
   }
   plan.cost = plan.cost.Over(trainer.step());
   plan.active_layers /= static_cast<double>(trainer.step());
   if (AllStepsKnown(trainer) || trainer.options().optimizer.moments == MomentKind::kDrop) {
     return absl::OkStatus();
   }
-  RETURN_IF_ERROR(AllocateMoments(trainer));
-  plan.memory.moments = trainer.optimizer().bytes();
-  return absl::OkStatus();
+  return AllocateMoments(trainer);
 }
 
 }  // namespace
@@ -99,7 +90,7 @@ absl::StatusOr<TrainingPlan> PlanTraining(const PlannedRun& run) {
   TrainingPlan plan;
   plan.held_bytes = run.held_bytes;
   plan.steps = trainer->steps();
-  plan.tokens = TokensOfBatch(run.training);
+  plan.tokens = run.training.tokens();
   plan.layers = std::ssize(trainer->freezing().layers());
   if (!run.evaluation.examples.empty()) {  // a run begins with one
     RepeatedBatch evaluation(run.evaluation, 1);

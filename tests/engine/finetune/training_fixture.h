@@ -29,11 +29,7 @@ class GivenBatches : public BatchSource {
   explicit GivenBatches(std::vector<TrainingBatch> batches) : batches_(std::move(batches)) {}
   int64_t batches() const override { return std::ssize(batches_); }
   TrainingBatch Largest() const override {
-    return *std::ranges::max_element(batches_, {}, [](const TrainingBatch& batch) {
-      int64_t tokens = 0;
-      for (const Example& example : batch.examples) tokens += example.tokens();
-      return tokens;
-    });
+    return *std::ranges::max_element(batches_, {}, &TrainingBatch::tokens);
   }
   absl::StatusOr<TrainingBatch> Read(int64_t /*epoch*/, int64_t index) override {
     return batches_[index];
