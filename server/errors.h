@@ -10,6 +10,7 @@
 #include <grpcpp/support/status.h>
 
 #include <chrono>
+#include <string>
 #include <string_view>
 
 #include "absl/status/status.h"
@@ -26,6 +27,8 @@ inline constexpr int kMaxMessageBytes = 1024;
 
 // ErrorInfo.reason, in UPPER_SNAKE_CASE. Default: the name of the code.
 absl::Status WithReason(absl::Status status, std::string_view reason);
+// The reason that WithReason has set, or the name of the code.
+std::string ReasonOf(const absl::Status& status);
 // RetryInfo. Default for RESOURCE_EXHAUSTED and UNAVAILABLE: one second.
 absl::Status WithRetry(absl::Status status, std::chrono::milliseconds delay);
 // ResourceInfo, such as ("model", "mamba-130m").

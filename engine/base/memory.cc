@@ -30,6 +30,8 @@ std::string_view Name(Purpose purpose) {
       return "workspace";
     case Purpose::kRequests:
       return "requests";
+    case Purpose::kJobs:
+      return "jobs";
     case Purpose::kStructured:
       return "structured";
   }

@@ -30,9 +30,10 @@ enum class Purpose {
   kOptimizer,
   kWorkspace,
   kRequests,
-  kStructured
+  kStructured,
+  kJobs  // all that a running job has; its own ledger tells more
 };
-inline constexpr int kPurposeCount = 7;
+inline constexpr int kPurposeCount = 8;
 std::string_view Name(Purpose purpose);
 
 class Ledger;
