@@ -729,7 +729,7 @@ JobQueue::EntryPtr JobQueue::NextToPrepare() {
 
 void JobQueue::Prepare(const EntryPtr& entry) {
   Job job;
-  engine::Ledger ledger(available_bytes());
+  engine::Ledger ledger(available_bytes(), ledger_, engine::Purpose::kJobs);
   {
     engine::MutexLock lock(mutex_);
     entry->stop = closed_ ? StopRequest::kShutDown : StopRequest::kNone;
