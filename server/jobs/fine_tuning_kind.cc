@@ -108,14 +108,24 @@ absl::StatusOr<engine::FineTuningSpec> FineTuningKind::ParseSpec(const json& spe
   return engine::ParseFineTuningSpec(spec);
 }
 
+absl::StatusOr<JobDataset> FineTuningKind::FindDataset(const json& reference) const {
+  ASSIGN_OR_RETURN(JobDataset dataset, options_.find_dataset(reference.at("id")));
+  if (dataset.uid == reference.at("uid")) return dataset;
+  return absl::NotFoundError(
+      absl::StrCat("data set ", dataset.id, ": it was deleted after the job was made"));
+}
+
 absl::StatusOr<engine::FineTuningSpec> FineTuningKind::MakeSpec(
     const Job& job, const std::string& model_directory) const {
   ASSIGN_OR_RETURN(engine::FineTuningSpec spec, ParseSpec(job.request.at("spec")));
+  ASSIGN_OR_RETURN(const JobDataset train, FindDataset(job.request.at("train")));
   spec.model = model_directory;
-  ASSIGN_OR_RETURN(spec.training_file, options_.find_dataset(job.request.at("train").at("uid")));
-  spec.evaluation_file.clear();
+  spec.training_file = train.path;
+  spec.header = train.header;
+  spec.label_column = train.label_column;
   if (job.request.contains("eval")) {
-    ASSIGN_OR_RETURN(spec.evaluation_file, options_.find_dataset(job.request.at("eval").at("uid")));
+    ASSIGN_OR_RETURN(const JobDataset evaluation, FindDataset(job.request.at("eval")));
+    spec.evaluation_file = evaluation.path;
   }
   spec.out = ResultDirectory(job.uid);
   spec.checkpoints = DirectoryOf(job.uid) + "/checkpoints";

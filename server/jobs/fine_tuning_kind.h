@@ -3,7 +3,6 @@
 #define WHIPSNAKE_SERVER_JOBS_FINE_TUNING_KIND_H_
 
 #include <chrono>
-#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -13,6 +12,7 @@
 #include "engine/base/executor.h"
 #include "engine/finetune/fine_tuning.h"
 #include "engine/finetune/fine_tuning_spec.h"
+#include "server/jobs/job_inputs.h"
 #include "server/jobs/job_kind.h"
 
 namespace whipsnake::server {
@@ -23,9 +23,8 @@ struct FineTuningKindOptions {
   engine::Executor* executor = nullptr;
   // The directory of jobs' files: of each, "<uid>/checkpoints" and "<uid>/result".
   std::string directory;
-  // The directory of a model that a specification names, and the file of a data set by its uid.
-  std::function<absl::StatusOr<std::string>(const std::string& model)> find_model;
-  std::function<absl::StatusOr<std::string>(const std::string& uid)> find_dataset;
+  ModelFinder find_model;
+  DatasetFinder find_dataset;
   std::string version;  // of the program
   // Without a checkpoint for so long, a run writes one after the step: what a crash costs at most.
   std::chrono::milliseconds checkpoint_interval{60'000};
@@ -56,6 +55,8 @@ class FineTuningKind final : public JobKind {
 
  private:
   std::string DirectoryOf(const std::string& uid) const;
+  // The data set of a job, which must still be the one that the job was made with.
+  absl::StatusOr<JobDataset> FindDataset(const nlohmann::json& reference) const;
   // Names the files of a job in its specification.
   absl::StatusOr<engine::FineTuningSpec> MakeSpec(const Job& job,
                                                   const std::string& model_directory) const;

@@ -148,7 +148,7 @@ absl::StatusOr<Job> ParseJob(const Record& record) {
 std::string_view Name(EventLevel level) { return kLevelNames[static_cast<int>(level)]; }
 
 std::string EventValue(const JobEvent& event) {
-  return Dump({{"level", std::string(Name(event.level))},
+  return Dump(json{{"level", std::string(Name(event.level))},
                {"attempt", event.attempt},
                {"type", event.type},
                {"values", event.values}});

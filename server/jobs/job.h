@@ -57,28 +57,28 @@ struct Job {
   std::string uid;       // never used again
   int64_t number = 0;    // in the order of creation
   int64_t revision = 0;  // changes with every durable change
-  std::map<std::string, std::string> labels;
+  std::map<std::string, std::string> labels = {};
   int32_t priority = 0;  // higher ones run first
 
-  nlohmann::json request;                             // by the kind: what to do
+  nlohmann::json request = {};                        // by the kind: what to do
   nlohmann::json details = nlohmann::json::object();  // by the kind: what the preparation found
   nlohmann::json result = nlohmann::json::object();   // by the kind, once it has succeeded
   bool prepared = false;                              // whether it has been validated
   int64_t bytes = 0;                                  // with which it is admitted
 
   JobState state = JobState::kValidating;
-  std::string reason;             // why it is in this state, or ""
-  std::optional<JobError> error;  // of the last attempt
+  std::string reason = {};             // why it is in this state, or ""
+  std::optional<JobError> error = {};  // of the last attempt
   int32_t attempt = 1;
   int32_t failures = 0;  // attempts in a row that ended without a new checkpoint
-  JobProgress progress;
-  WallTime create_time;
-  std::optional<WallTime> start_time, end_time;
-  std::optional<WallTime> next_attempt_time;  // with kQueued, after a failure
+  JobProgress progress = {};
+  WallTime create_time = {};
+  std::optional<WallTime> start_time = {}, end_time = {};
+  std::optional<WallTime> next_attempt_time = {};  // with kQueued, after a failure
 
   // Not durable, with kQueued.
-  int32_t position = 0;   // from 1
-  std::string waits_for;  // "2 jobs before it"
+  int32_t position = 0;        // from 1
+  std::string waits_for = {};  // "2 jobs before it"
 };
 
 // The key of a job in the store.

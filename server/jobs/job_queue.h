@@ -46,9 +46,9 @@ struct JobQueueOptions {
 struct NewJob {
   std::string kind;
   std::string id;  // "": the queue makes one
-  std::map<std::string, std::string> labels;
+  std::map<std::string, std::string> labels = {};
   int32_t priority = 0;
-  nlohmann::json request;
+  nlohmann::json request = {};
 };
 
 class JobWatcher {
@@ -130,6 +130,7 @@ class JobQueue {
 
   // The bytes that a job may have beside the loaded models.
   int64_t available_bytes() const;
+  engine::Ledger* ledger() const { return ledger_; }
   // The memory that running jobs use, of that which is reserved for them.
   int64_t used_bytes() const;
 
