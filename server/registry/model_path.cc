@@ -120,16 +120,18 @@ absl::Status NothingThere(std::string_view field, const std::string& what, std::
 
 }  // namespace
 
-absl::Status CheckModelName(std::string_view name) {
+absl::Status CheckName(std::string_view field, std::string_view name) {
   const bool valid =
       !name.empty() && name.size() <= kMaxNameLength && IsLetterOrDigit(name.front()) &&
       std::all_of(name.begin(), name.end(),
                   [](char c) { return IsLetterOrDigit(c) || c == '-' || c == '_' || c == '.'; });
   if (valid) return absl::OkStatus();
   return engine::InvalidField(
-      "name", engine::Quoted(name),
+      field, engine::Quoted(name),
       "1 to 63 of a-z, 0-9, '-', '_', '.', beginning with a letter or digit");
 }
+
+absl::Status CheckModelName(std::string_view name) { return CheckName("name", name); }
 
 absl::StatusOr<std::string> ResolveModelPath(const std::string& root, std::string_view path) {
   ASSIGN_OR_RETURN(const fs::path real, ResolveBelow(root, path, "path", "a directory"));
