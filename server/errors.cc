@@ -77,10 +77,11 @@ absl::Status Complete(absl::Status status) {
 
 }  // namespace
 
-absl::Status WithReason(absl::Status status, std::string_view reason) {
+absl::Status WithReason(absl::Status status, std::string_view reason, ErrorMetadata metadata) {
   google::rpc::ErrorInfo info;
   info.set_reason(std::string(reason));
   info.set_domain(std::string(kErrorDomain));
+  for (const auto& [key, value] : metadata) (*info.mutable_metadata())[std::string(key)] = value;
   return WithDetail(std::move(status), info);
 }
 

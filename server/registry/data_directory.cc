@@ -61,6 +61,8 @@ absl::StatusOr<DataDirectory> DataDirectory::Open(const std::string& path) {
   ASSIGN_OR_RETURN(data.lock_, Lock(plain));
   data.states_ = plain + "/states";
   RETURN_IF_ERROR(MakePrivate(data.states_));
+  data.datasets_ = plain + "/datasets";
+  RETURN_IF_ERROR(MakePrivate(data.datasets_));
   // A directory made by an older version may be accessible to others.
   if (chmod(data.states_.c_str(), 0700) != 0) return Unusable(path, errno);
   return data;

@@ -19,9 +19,12 @@ class DataDirectory {
 
   // The directory of saved states, accessible only to this user. "" if there is no data directory.
   const std::string& states() const { return states_; }
+  // The directory of data sets. As above.
+  const std::string& datasets() const { return datasets_; }
 
  private:
   std::string states_;
+  std::string datasets_;
   engine::Descriptor lock_;
 };
 
