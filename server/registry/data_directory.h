@@ -21,10 +21,16 @@ class DataDirectory {
   const std::string& states() const { return states_; }
   // The directory of data sets. As above.
   const std::string& datasets() const { return datasets_; }
+  // The directory of jobs' files. As above.
+  const std::string& jobs() const { return jobs_; }
+  // The file of the store's database; ":memory:", which is none, if there is no data directory.
+  const std::string& store() const { return store_; }
 
  private:
   std::string states_;
   std::string datasets_;
+  std::string jobs_;
+  std::string store_ = ":memory:";
   engine::Descriptor lock_;
 };
 
