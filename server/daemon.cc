@@ -17,7 +17,7 @@
 #include "kernels/cuda/built.h"
 #include "server/guarded.h"
 #include "server/logging.h"
-#include "server/registry/model_path.h"
+#include "server/registry/model_name.h"
 #include "server/rpc/end_timeout.h"
 #include "server/rpc/rpc_metrics.h"
 #include "server/version.h"

@@ -19,9 +19,12 @@ class DataDirectory {
 
   // The directory of saved states, accessible only to this user. "" if there is no data directory.
   const std::string& states() const { return states_; }
+  // The directory of promoted versions (ModelVersions), likewise.
+  const std::string& models() const { return models_; }
 
  private:
   std::string states_;
+  std::string models_;
   engine::Descriptor lock_;
 };
 

@@ -15,10 +15,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t kMaxNameLength = 63;
-
-bool IsLetterOrDigit(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
-
 bool LiesBelow(const fs::path& root, const fs::path& path) {
   const auto [end, unused] = std::mismatch(root.begin(), root.end(), path.begin(), path.end());
   return end == root.end() && path != root;
@@ -119,17 +115,6 @@ absl::Status NothingThere(std::string_view field, const std::string& what, std::
 }
 
 }  // namespace
-
-absl::Status CheckModelName(std::string_view name) {
-  const bool valid =
-      !name.empty() && name.size() <= kMaxNameLength && IsLetterOrDigit(name.front()) &&
-      std::all_of(name.begin(), name.end(),
-                  [](char c) { return IsLetterOrDigit(c) || c == '-' || c == '_' || c == '.'; });
-  if (valid) return absl::OkStatus();
-  return engine::InvalidField(
-      "name", engine::Quoted(name),
-      "1 to 63 of a-z, 0-9, '-', '_', '.', beginning with a letter or digit");
-}
 
 absl::StatusOr<std::string> ResolveModelPath(const std::string& root, std::string_view path) {
   ASSIGN_OR_RETURN(const fs::path real, ResolveBelow(root, path, "path", "a directory"));

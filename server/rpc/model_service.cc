@@ -12,6 +12,7 @@
 #include "engine/base/status.h"
 #include "engine/base/utf8.h"
 #include "kernels/cpu/isa.h"
+#include "server/registry/model_name.h"
 #include "server/registry/model_path.h"
 #include "server/rpc/messages.h"
 #include "server/rpc/paging.h"

@@ -167,18 +167,6 @@ TEST_F(ModelPathTest, SaysWhatIsNotThere) {
   EXPECT_TRUE(absl::IsFailedPrecondition(ResolveModelPath("", "good").status()));
 }
 
-TEST(ModelNameTest, IsShortAndPlain) {
-  for (const std::string& name :
-       {std::string("a"), std::string("mamba-2.8b_x"), std::string("0"), std::string(63, 'a')}) {
-    EXPECT_TRUE(CheckModelName(name).ok()) << name;
-  }
-  for (const std::string& name :
-       {std::string(), std::string("-a"), std::string(".a"), std::string("A"), std::string("a b"),
-        std::string("a/b"), std::string("a\n"), std::string("\xC3\xA4"), std::string(64, 'a')}) {
-    EXPECT_EQ(engine::FieldOf(CheckModelName(name)), "name") << name;
-  }
-}
-
 ModelSource Source(const std::string& name, const std::string& directory, bool at_startup = false) {
   ModelSource source;
   source.name = name;
