@@ -166,7 +166,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(DaemonOptions options) {
   // own locks have ever been taken in both orders, as when an alarm cancels a call.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   RETURN_IF_ERROR(CheckOptions(options));
-  ASSIGN_OR_RETURN(std::vector<ModelSource> sources, CheckedModels(options));
+  ASSIGN_OR_RETURN(const std::vector<ModelSource> sources, CheckedModels(options));
   ASSIGN_OR_RETURN(DataDirectory data, DataDirectory::Open(options.data));
   options.states.directory = data.states();
   SweepModelRoot(options.model_root);
@@ -178,6 +178,8 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(DaemonOptions options) {
   const Budget budget = MakeBudget(options);
   std::unique_ptr<Daemon> daemon(new Daemon(std::move(options), std::move(data), budget));
   RETURN_IF_ERROR(daemon->states_.Open());
+  // Registers all models, as LOADING, before the first one is loaded.
+  ASSIGN_OR_RETURN(std::vector<std::string> keys, daemon->versions_.Open(sources));
   RETURN_IF_ERROR(daemon->StartGrpc(grpc));
   RETURN_IF_ERROR(daemon->StartHttp(http));
   Log(LogLevel::kInfo, "started",
@@ -189,9 +191,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(DaemonOptions options) {
        {"memory_limit_bytes", budget.engine_bytes},
        {"rpc_buffer_bytes", budget.rpc_buffer_bytes},
        {"max_connections", budget.connections.grpc}});
-  // Register all models, as LOADING, before the first one is loaded.
-  for (const ModelSource& source : sources) RETURN_IF_ERROR(daemon->models_.Register(source));
-  daemon->loading_ = std::thread(&Daemon::LoadStartupModels, daemon.get(), std::move(sources));
+  daemon->loading_ = std::thread(&Daemon::LoadStartupModels, daemon.get(), std::move(keys));
   return daemon;
 }
 
@@ -225,6 +225,8 @@ Daemon::Daemon(DaemonOptions options, DataDirectory data, const Budget& budget)
               [this](const std::string& name, std::optional<ModelState> state) {
                 OnModelState(name, state);
               }),
+      versions_(options_.store.get(), &models_,
+                {.directory = data_.models(), .model_root = options_.model_root}),
       background_(kMaxBackgroundTasks),
       compile_pool_(kCompileThreads, kMaxWaitingToCompile),
       quantizations_(
@@ -234,8 +236,8 @@ Daemon::Daemon(DaemonOptions options, DataDirectory data, const Budget& budget)
                   options_.limits, &compile_pool_, options_.end_timeout},
       generation_service_(generation_),
       state_service_(generation_),
-      model_service_({&models_, &active_calls_, &background_, &quantizations_, options_.model_root,
-                      options_.limits, options_.end_timeout}),
+      model_service_({&models_, &versions_, &active_calls_, &background_, &quantizations_,
+                      options_.model_root, options_.limits, options_.end_timeout}),
       admin_service_(
           {&metrics_, &ledger_, &active_calls_, budget.threads, start_time_,
            [this](std::optional<std::chrono::milliseconds> grace) { RequestDrain(grace); }}),
@@ -358,11 +360,11 @@ HttpResponse Daemon::Readiness() {
   return {.body = "ready\n"};
 }
 
-void Daemon::LoadStartupModels(std::vector<ModelSource> sources) {
-  for (const ModelSource& source : sources) {
+void Daemon::LoadStartupModels(const std::vector<std::string>& keys) {
+  for (const std::string& key : keys) {
     if (active_calls_.closed()) break;
     // The registry stores and logs the error.
-    RunGuarded("loading", [&] { models_.Load(source.name).IgnoreError(); });
+    RunGuarded("loading", [&] { models_.Load(key).IgnoreError(); });
   }
   SetServing(true);
   engine::MutexLock lock(mutex_);

@@ -23,6 +23,7 @@
 #include "server/registry/data_directory.h"
 #include "server/registry/model_loader.h"
 #include "server/registry/model_registry.h"
+#include "server/registry/model_versions.h"
 #include "server/registry/quantization_jobs.h"
 #include "server/registry/quantizer.h"
 #include "server/registry/state_store.h"
@@ -77,6 +78,8 @@ struct DaemonOptions {
   std::chrono::milliseconds keepalive_timeout{10'000};
   // How long a client may take to read the rest of a stream and the end of a call.
   std::chrono::milliseconds end_timeout{30'000};
+  // Keeps versions of models, below `data`; null: there are none.
+  std::shared_ptr<Store> store;
   ModelLoader loader;   // null: loads model directories; tests set fakes here
   Quantizer quantizer;  // null: quantizes model directories; tests set fakes here
 };
@@ -93,6 +96,9 @@ class Daemon {
   ~Daemon();
   Daemon(const Daemon&) = delete;
   Daemon& operator=(const Daemon&) = delete;
+
+  // For tests of promotions, which come from fine-tuning.
+  ModelVersions& versions() { return versions_; }
 
   std::string grpc_address() const { return grpc_acceptor_->address().ToString(); }
   std::string http_address() const { return http_->acceptor().address().ToString(); }
@@ -128,7 +134,7 @@ class Daemon {
   HttpRoutes Routes();
   HttpResponse Liveness();
   HttpResponse Readiness();
-  void LoadStartupModels(std::vector<ModelSource> sources);
+  void LoadStartupModels(const std::vector<std::string>& keys);
   void SetServing(bool serving);
   void OnModelState(const std::string& name, std::optional<ModelState> state);
 
@@ -144,6 +150,7 @@ class Daemon {
   HealthService health_;
   StateStore states_;
   ModelRegistry models_;
+  ModelVersions versions_;
   Background background_;
   CompilePool compile_pool_;
   QuantizationJobs quantizations_;

@@ -491,13 +491,16 @@ absl::Status ModelVersions::DeleteAlias(const std::string& alias, const std::str
   return absl::OkStatus();
 }
 
-absl::Status ModelVersions::Delete(const std::string& name, int64_t version,
-                                   const std::string& etag) {
-  RETURN_IF_ERROR(CheckModelName(name));
+absl::Status ModelVersions::Delete(const std::string& key, const std::string& etag) {
+  ASSIGN_OR_RETURN(const ModelName parsed, ParseModelName(key));
+  if (!parsed.version()) {
+    return engine::InvalidField("name", engine::Quoted(key), "a name with the number of a version");
+  }
   RETURN_IF_ERROR(CheckEnabled());
+  const std::string& name = parsed.name;
+  const int64_t version = *parsed.version();
   const Change change(*this, name);
   ASSIGN_OR_RETURN(StoredName stored, ReadName(name, etag));
-  const std::string key = VersionKey(name, version);
   ASSIGN_OR_RETURN(const Version found, ReadVersion(name, version));
   if (stored.record.Uses(version)) {
     return WithPrecondition(

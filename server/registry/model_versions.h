@@ -118,9 +118,9 @@ class ModelVersions {
                                         const std::string& etag);
   absl::Status DeleteAlias(const std::string& alias, const std::string& etag);
 
-  // Removes a version and its files. FAILED_PRECONDITION (VERSION_IN_USE) while it serves or has an
-  // alias.
-  absl::Status Delete(const std::string& name, int64_t version, const std::string& etag);
+  // Removes a version ("support:3") and its files. FAILED_PRECONDITION (VERSION_IN_USE) while it
+  // serves or has an alias.
+  absl::Status Delete(const std::string& key, const std::string& etag);
 
   // NOT_FOUND if nothing was ever promoted under the name. Does not wait for changes.
   absl::StatusOr<VersionList> List(const std::string& name) const;

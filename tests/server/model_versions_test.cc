@@ -185,7 +185,7 @@ TEST_F(ModelVersionsTest, ARollbackOfARollbackReturns) {
   }
   ASSERT_TRUE(RollBack(1).ok());
   EXPECT_EQ(server_->Answer("m"), "one");
-  ASSERT_TRUE(server_->versions.Delete("m", 2, "").ok());
+  ASSERT_TRUE(server_->versions.Delete("m:2", "").ok());
   ASSERT_TRUE(RollBack().ok());
   EXPECT_EQ(server_->Answer("m"), "three") << "the one before was deleted";
   EXPECT_TRUE(absl::IsNotFound(RollBack(2).status()));
@@ -287,6 +287,8 @@ TEST_F(ModelVersionsTest, WrongFieldsAreNamed) {
   EXPECT_EQ(field(versions.SetAlias("m:3", 1, "")), "alias");
   EXPECT_EQ(field(versions.SetAlias("m:a", 0, "")), "version");
   EXPECT_EQ(field(versions.List("m:a")), "name");
+  EXPECT_EQ(engine::FieldOf(versions.Delete("m", "")), "name");
+  EXPECT_EQ(engine::FieldOf(versions.Delete("m:a", "")), "name");
   EXPECT_THAT(Directories(), IsEmpty());
 }
 
@@ -312,11 +314,11 @@ TEST_F(ModelVersionsTest, AnAliasLoadsItsVersionAndLetsItGo) {
 TEST_F(ModelVersionsTest, AVersionInUseIsNotDeleted) {
   ASSERT_TRUE(Promote("one", "stable").ok());
   ASSERT_TRUE(Promote("two").ok());
-  EXPECT_TRUE(absl::IsFailedPrecondition(server_->versions.Delete("m", 1, "")));
-  EXPECT_TRUE(absl::IsFailedPrecondition(server_->versions.Delete("m", 2, "")));
-  EXPECT_TRUE(absl::IsNotFound(server_->versions.Delete("m", 0, "")));
+  EXPECT_TRUE(absl::IsFailedPrecondition(server_->versions.Delete("m:1", "")));
+  EXPECT_TRUE(absl::IsFailedPrecondition(server_->versions.Delete("m:2", "")));
+  EXPECT_TRUE(absl::IsNotFound(server_->versions.Delete("m:0", "")));
   ASSERT_TRUE(server_->versions.DeleteAlias("m:stable", "").ok());
-  ASSERT_TRUE(server_->versions.Delete("m", 1, "").ok());
+  ASSERT_TRUE(server_->versions.Delete("m:1", "").ok());
   EXPECT_EQ(Directories().size(), 1);
   EXPECT_EQ(server_->versions.List("m")->versions.size(), 1);
 }
@@ -330,10 +332,10 @@ TEST_F(ModelVersionsTest, AStaleEtagIsRefused) {
   EXPECT_TRUE(absl::IsAborted(versions.RollBack("m", 2, false, stale).status()));
   EXPECT_TRUE(absl::IsAborted(versions.SetAlias("m:a", 1, stale).status()));
   EXPECT_TRUE(absl::IsAborted(versions.DeleteAlias("m:a", stale)));
-  EXPECT_TRUE(absl::IsAborted(versions.Delete("m", 2, stale)));
+  EXPECT_TRUE(absl::IsAborted(versions.Delete("m:2", stale)));
   EXPECT_TRUE(absl::IsAborted(
       versions.Promote({.name = "m", .directory = Directory("x"), .etag = stale}).status()));
-  EXPECT_TRUE(versions.Delete("m", 2, versions.List("m")->etag).ok());
+  EXPECT_TRUE(versions.Delete("m:2", versions.List("m")->etag).ok());
 }
 
 TEST_F(ModelVersionsTest, ADamagedVersionIsFailedAndTheOthersServe) {
@@ -462,7 +464,7 @@ TEST_F(CrashTest, ACrashOfARollbackOrADeletionLeavesTheOldOrTheNew) {
   WatchSteps();
   ASSERT_TRUE(RollBack().ok());
   EXPECT_THAT(AnswersAfterCrashes(), ElementsAre("two", "two", "one"));
-  ASSERT_TRUE(server_->versions.Delete("m", 2, "").ok());
+  ASSERT_TRUE(server_->versions.Delete("m:2", "").ok());
   EXPECT_THAT(AnswersAfterCrashes(), ElementsAre("one", "one"));
 }
 
