@@ -278,7 +278,14 @@ TEST_F(ModelRegistryTest, UnloadWaitsForTheLastHandle) {
   while (registry_.Get("a")->state == ModelState::kReady) std::this_thread::yield();
   EXPECT_TRUE(absl::IsUnavailable(registry_.Acquire("a").status()));
   EXPECT_EQ(unloading.wait_for(std::chrono::seconds(0)), std::future_status::timeout);
-  EXPECT_EQ(handle->info().vocab_size, 26);  // still usable
+  // A request that had the handle before is still served.
+  engine::GenerationRequest request;
+  request.prompt = {0};
+  request.max_new_tokens = 1;
+  const auto stream = handle->generator().Submit(std::move(request), [] {});
+  ASSERT_TRUE(stream.ok()) << stream.status();
+  while (!(*stream)->PollDone()) std::this_thread::yield();
+  EXPECT_TRUE((*stream)->Take().status.ok());
   handle.reset();
   EXPECT_TRUE(unloading.get().ok());
 }
