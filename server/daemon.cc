@@ -17,7 +17,7 @@
 #include "kernels/cuda/built.h"
 #include "server/guarded.h"
 #include "server/logging.h"
-#include "server/registry/model_path.h"
+#include "server/registry/model_name.h"
 #include "server/rpc/end_timeout.h"
 #include "server/rpc/rpc_metrics.h"
 #include "server/store/sqlite_store.h"
@@ -171,7 +171,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(DaemonOptions options) {
   // own locks have ever been taken in both orders, as when an alarm cancels a call.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   RETURN_IF_ERROR(CheckOptions(options));
-  ASSIGN_OR_RETURN(std::vector<ModelSource> sources, CheckedModels(options));
+  ASSIGN_OR_RETURN(const std::vector<ModelSource> sources, CheckedModels(options));
   ASSIGN_OR_RETURN(DataDirectory data, DataDirectory::Open(options.data));
   options.states.directory = data.states();
   SweepModelRoot(options.model_root);
@@ -186,6 +186,8 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(DaemonOptions options) {
       new Daemon(std::move(options), std::move(data), std::move(store), budget));
   RETURN_IF_ERROR(daemon->states_.Open());
   RETURN_IF_ERROR(daemon->OpenJobs());
+  // Registers all models, as LOADING, before the first one is loaded.
+  ASSIGN_OR_RETURN(std::vector<std::string> keys, daemon->versions_.Open(sources));
   RETURN_IF_ERROR(daemon->StartGrpc(grpc));
   RETURN_IF_ERROR(daemon->StartHttp(http));
   Log(LogLevel::kInfo, "started",
@@ -197,9 +199,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(DaemonOptions options) {
        {"memory_limit_bytes", budget.engine_bytes},
        {"rpc_buffer_bytes", budget.rpc_buffer_bytes},
        {"max_connections", budget.connections.grpc}});
-  // Register all models, as LOADING, before the first one is loaded.
-  for (const ModelSource& source : sources) RETURN_IF_ERROR(daemon->models_.Register(source));
-  daemon->loading_ = std::thread(&Daemon::LoadStartupModels, daemon.get(), std::move(sources));
+  daemon->loading_ = std::thread(&Daemon::LoadStartupModels, daemon.get(), std::move(keys));
   return daemon;
 }
 
@@ -235,6 +235,8 @@ Daemon::Daemon(DaemonOptions options, DataDirectory data, std::unique_ptr<Store>
               [this](const std::string& name, std::optional<ModelState> state) {
                 OnModelState(name, state);
               }),
+      versions_(data_.models().empty() ? nullptr : store_.get(), &models_,
+                {.directory = data_.models(), .model_root = options_.model_root}),
       background_(kMaxBackgroundTasks),
       compile_pool_(kCompileThreads, kMaxWaitingToCompile),
       quantizations_(
@@ -247,8 +249,8 @@ Daemon::Daemon(DaemonOptions options, DataDirectory data, std::unique_ptr<Store>
                   options_.limits, &compile_pool_, options_.end_timeout},
       generation_service_(generation_),
       state_service_(generation_),
-      model_service_({&models_, &active_calls_, &background_, &quantizations_, options_.model_root,
-                      options_.limits, options_.end_timeout}),
+      model_service_({&models_, &versions_, &active_calls_, &background_, &quantizations_,
+                      options_.model_root, options_.limits, options_.end_timeout}),
       admin_service_(
           {&metrics_, &ledger_, &active_calls_, budget.threads, start_time_,
            [this](std::optional<std::chrono::milliseconds> grace) { RequestDrain(grace); }}),
@@ -385,11 +387,11 @@ HttpResponse Daemon::Readiness() {
   return {.body = "ready\n"};
 }
 
-void Daemon::LoadStartupModels(std::vector<ModelSource> sources) {
-  for (const ModelSource& source : sources) {
+void Daemon::LoadStartupModels(const std::vector<std::string>& keys) {
+  for (const std::string& key : keys) {
     if (active_calls_.closed()) break;
     // The registry stores and logs the error.
-    RunGuarded("loading", [&] { models_.Load(source.name).IgnoreError(); });
+    RunGuarded("loading", [&] { models_.Load(key).IgnoreError(); });
   }
   jobs_.Start();  // now that the models have their memory
   SetServing(true);

@@ -24,6 +24,7 @@
 #include "server/registry/data_directory.h"
 #include "server/registry/model_loader.h"
 #include "server/registry/model_registry.h"
+#include "server/registry/model_versions.h"
 #include "server/registry/quantization_jobs.h"
 #include "server/registry/quantizer.h"
 #include "server/registry/state_store.h"
@@ -98,6 +99,9 @@ class Daemon {
   Daemon(const Daemon&) = delete;
   Daemon& operator=(const Daemon&) = delete;
 
+  // For tests of promotions, which come from fine-tuning.
+  ModelVersions& versions() { return versions_; }
+
   std::string grpc_address() const { return grpc_acceptor_->address().ToString(); }
   std::string http_address() const { return http_->acceptor().address().ToString(); }
 
@@ -134,7 +138,7 @@ class Daemon {
   HttpRoutes Routes();
   HttpResponse Liveness();
   HttpResponse Readiness();
-  void LoadStartupModels(std::vector<ModelSource> sources);
+  void LoadStartupModels(const std::vector<std::string>& keys);
   void SetServing(bool serving);
   void OnModelState(const std::string& name, std::optional<ModelState> state);
 
@@ -144,13 +148,14 @@ class Daemon {
   const DataDirectory data_;
   // In order of dependency: each member may use the ones above it.
   Metrics metrics_;
-  const std::unique_ptr<Store> store_;
+  const std::unique_ptr<Store> store_;  // in memory if there is no data directory
   engine::Ledger ledger_;
   engine::Executor executor_;
   ActiveCalls active_calls_;
   HealthService health_;
   StateStore states_;
   ModelRegistry models_;
+  ModelVersions versions_;
   Background background_;
   CompilePool compile_pool_;
   QuantizationJobs quantizations_;

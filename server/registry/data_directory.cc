@@ -60,14 +60,15 @@ absl::StatusOr<DataDirectory> DataDirectory::Open(const std::string& path) {
   RETURN_IF_ERROR(MakePrivate(plain));
   ASSIGN_OR_RETURN(data.lock_, Lock(plain));
   data.states_ = plain + "/states";
-  RETURN_IF_ERROR(MakePrivate(data.states_));
   data.datasets_ = plain + "/datasets";
-  RETURN_IF_ERROR(MakePrivate(data.datasets_));
   data.jobs_ = plain + "/jobs";
-  RETURN_IF_ERROR(MakePrivate(data.jobs_));
+  data.models_ = plain + "/models";
   data.store_ = plain + "/store.sqlite";
-  // A directory made by an older version may be accessible to others.
-  if (chmod(data.states_.c_str(), 0700) != 0) return Unusable(path, errno);
+  for (const std::string& directory : {data.states_, data.datasets_, data.jobs_, data.models_}) {
+    RETURN_IF_ERROR(MakePrivate(directory));
+    // A directory made by an older version may be accessible to others.
+    if (chmod(directory.c_str(), 0700) != 0) return Unusable(path, errno);
+  }
   return data;
 }
 
