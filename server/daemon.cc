@@ -243,7 +243,8 @@ Daemon::Daemon(DaemonOptions options, DataDirectory data, std::unique_ptr<Store>
           options_.quantizer ? options_.quantizer : MakeDirectoryQuantizer({&executor_, &ledger_}),
           metrics_),
       jobs_(data_, options_.jobs,
-            {store_.get(), &executor_, &ledger_, &models_, &metrics_, options_.model_root}),
+            {store_.get(), &executor_, &ledger_, &models_, &versions_, &metrics_,
+             options_.model_root}),
       job_calls_([] {}, kJobCallsPeriod, "jobs"),
       generation_{&models_,        &active_calls_, &states_,
                   options_.limits, &compile_pool_, options_.end_timeout},
@@ -270,6 +271,8 @@ absl::Status Daemon::OpenJobs() {
       .kind = jobs_.fine_tuning(),
       .disk = &job_calls_,
       .background = &background_,
+      .active_calls = &active_calls_,
+      .promoter = jobs_.promoter(),
       .find_dataset = [this](const std::string& id) { return jobs_.FindDataset(id); },
       .find_model = [this](const std::string& model) { return jobs_.FindModel(model); },
       .end_timeout = options_.end_timeout});

@@ -35,8 +35,7 @@ class VersionServiceTest : public testing::Test {
 
   void Start(bool with_store = true) {
     DaemonOptions options = FakeOptions(engine_);
-    options.data = data_.path;
-    if (with_store) options.store = std::make_shared<MapStore>();
+    if (with_store) options.data = data_.path;
     server_.emplace(std::move(options));
   }
   void Promote(const std::string& name, const std::string& alias = "") {
@@ -237,7 +236,6 @@ TEST(VersionsUnderLoadTest, NoStreamFailsWhenTheModelIsExchanged) {
   options.models = {{"demo", "deploy/models/mamba-demo"}};
   options.threads = 2;
   options.data = data.path;
-  options.store = std::make_shared<MapStore>();
   TestServer server(std::move(options));
 
   std::atomic<bool> stop{false};
