@@ -1,0 +1,299 @@
+// The SQLite store on a disk that fails and in a machine that stops.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cerrno>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/status.h"
+#include "server/errors.h"
+#include "server/store/sqlite_store.h"
+#include "tests/server/faulty_disk.h"
+#include "tests/server/faulty_vfs.h"
+#include "tests/server/store_conformance.h"
+#include "tests/server/support.h"
+
+namespace whipsnake::server {
+namespace {
+
+using testing::AnyOf;
+using testing::ContainerEq;
+using testing::Contains;
+using testing::HasSubstr;
+
+using Loss = FaultyDisk::Loss;
+
+class FaultyBackend final : public StoreBackend {
+ public:
+  absl::StatusOr<std::unique_ptr<Store>> Open() override {
+    if (!disk_.runs()) disk_.Start(static_cast<Loss>(disk_.random()() % 3));
+    return SqliteStore::Open("store.db",
+                             {.sqlite = {.vfs = vfs_.name()}, .now = clock().function()});
+  }
+  bool can_crash() const override { return true; }
+  void Crash() override { disk_.Stop(); }
+  bool can_fail() const override { return true; }
+  void Fail(Fault fault, int64_t n) override {
+    disk_.Fail({.error = fault == Fault::kDiskFull ? ENOSPC : EIO, .first = n});
+  }
+  bool EndFault() override { return disk_.EndFault(); }
+
+ private:
+  FaultyDisk disk_{1};
+  FaultyVfs vfs_{&disk_};
+};
+
+INSTANTIATE_TEST_SUITE_P(SqliteFaults, StoreConformance,
+                         testing::Values(Backend{"FaultyDisk",
+                                                 [] { return std::make_unique<FaultyBackend>(); }}),
+                         [](const auto& instance) { return instance.param.name; });
+
+// A script of commits. Commit i creates record i, appends event i and sets the counter to i, so
+// that what a store has tells which commits are in it.
+class Script {
+ public:
+  explicit Script(FaultyDisk* disk) : disk_(*disk), vfs_(disk) {}
+
+  // Opens the store, commits and closes it. Goes on after errors, unless the machine has stopped.
+  void RunSession() {
+    const absl::StatusOr<std::unique_ptr<Store>> store = OpenAndCheck();
+    for (int i = 0; i < 3 && store.ok() && disk_.runs(); ++i) Commit(**store);
+  }
+
+  // Opens the store and checks what it has: all commits that have succeeded, and no other, except
+  // one that is in doubt.
+  absl::StatusOr<std::unique_ptr<Store>> OpenAndCheck() {
+    ASSIGN_OR_RETURN(std::unique_ptr<Store> store,
+                     SqliteStore::Open("store.db", {.sqlite = {.vfs = vfs_.name()}}));
+    std::vector<std::set<int>> allowed = {succeeded_};
+    for (const int i : doubtful_) {
+      allowed.push_back(succeeded_);
+      allowed.back().insert(i);
+    }
+    succeeded_ = CommitsIn(*store);
+    EXPECT_THAT(allowed, Contains(ContainerEq(succeeded_)));
+    doubtful_.clear();
+    return store;
+  }
+
+ private:
+  void Commit(Store& store) {
+    const int i = ++commits_;
+    const std::string value = absl::StrCat(i, std::string(3000 * (i % 3), '.'));
+    const Write counter = succeeded_.empty()
+                              ? Write(CreateRecord{Collection::kModelAliases, "counter", "", value})
+                              : Write(UpdateRecord{Collection::kModelAliases, "counter", value});
+    const std::vector<Write> writes = {
+        CreateRecord{Collection::kJobs, std::to_string(i), "", value}, counter,
+        AppendEvent{"s", value}};
+    const absl::Status status = store.Commit(writes).status();
+    if (status.ok()) {
+      succeeded_.insert(i);
+      doubtful_.clear();
+      return;
+    }
+    EXPECT_THAT(status.code(),
+                AnyOf(absl::StatusCode::kResourceExhausted, absl::StatusCode::kInternal))
+        << status;
+    if (!disk_.runs() || ReasonOf(ToGrpc(status)) == "COMMIT_IN_DOUBT") doubtful_.push_back(i);
+    // For the store that is open, nothing has been done.
+    if (disk_.runs()) {
+      EXPECT_THAT(CommitsIn(store), ContainerEq(succeeded_)) << status;
+    }
+  }
+
+  static std::set<int> CommitsIn(Store& store) {
+    std::set<int> records, events;
+    const auto jobs = store.List(Collection::kJobs, 0, 1000);
+    const auto all = store.Events("s", 0, 1000);
+    const auto counter = store.Get(Collection::kModelAliases, "counter");
+    EXPECT_TRUE(jobs.ok()) << jobs.status();
+    EXPECT_TRUE(all.ok()) << all.status();
+    if (!jobs.ok() || !all.ok()) return {};
+    for (const Record& record : *jobs) records.insert(std::stoi(record.value));
+    for (const StoredEvent& event : *all) events.insert(std::stoi(event.value));
+    EXPECT_THAT(events, ContainerEq(records));
+    EXPECT_EQ(counter.ok(), !records.empty());
+    if (counter.ok()) {
+      EXPECT_EQ(std::stoi(counter->value), *records.rbegin());
+    }
+    return records;
+  }
+
+  FaultyDisk& disk_;
+  FaultyVfs vfs_;
+  int commits_ = 0;
+  std::set<int> succeeded_;
+  std::vector<int> doubtful_;  // since the last one that has succeeded
+};
+
+// Runs two sessions of the script with `fault` at the first access of the disk, at its second and
+// so on, until the script ends before the fault. Then restarts the machine, with each kind of loss,
+// and checks.
+void RunWithFaultAtEachAccess(FaultyDisk::Fault fault, bool ends_with_session = false) {
+  for (const Loss loss : {Loss::kNone, Loss::kAll, Loss::kSome}) {
+    bool failed = true;
+    for (fault.first = 1; failed; ++fault.first) {
+      SCOPED_TRACE(absl::StrCat("access ", fault.first, ", loss ", static_cast<int>(loss)));
+      FaultyDisk disk(fault.first);
+      Script script(&disk);
+      disk.Fail(fault);
+      script.RunSession();
+      failed = ends_with_session && disk.EndFault();
+      script.RunSession();
+      failed |= disk.EndFault();
+      disk.Stop();
+      disk.Start(loss);
+      const auto store = script.OpenAndCheck();
+      ASSERT_TRUE(store.ok()) << store.status();
+      if (testing::Test::HasFailure()) return;
+    }
+    EXPECT_GT(fault.first, 8);
+  }
+}
+
+TEST(SqliteFaults, NoSingleFailedWriteLosesOrAddsACommit) {
+  for (const int error : {ENOSPC, EIO}) {
+    RunWithFaultAtEachAccess({.error = error, .syncs = false});
+  }
+}
+
+TEST(SqliteFaults, NoSingleFailedSyncLosesOrAddsACommit) {
+  RunWithFaultAtEachAccess({.error = EIO, .writes = false});
+}
+
+TEST(SqliteFaults, NoDiskThatStaysFullLosesOrAddsACommit) {
+  for (const bool ends : {false, true}) {
+    RunWithFaultAtEachAccess({.error = ENOSPC, .syncs = false, .repeats = true}, ends);
+  }
+}
+
+TEST(SqliteFaults, NoDiskThatStaysBrokenLosesACommit) {
+  for (const bool ends : {false, true}) {
+    RunWithFaultAtEachAccess({.error = EIO, .repeats = true}, ends);
+  }
+}
+
+TEST(SqliteFaults, NoDiskThatCannotSyncLosesACommit) {
+  for (const bool ends : {false, true}) {
+    RunWithFaultAtEachAccess({.error = EIO, .writes = false, .repeats = true}, ends);
+  }
+}
+
+TEST(SqliteFaults, NoStopOfTheMachineLosesACommit) {
+  RunWithFaultAtEachAccess({.error = EIO, .stops = true});
+}
+
+class SqliteDiskTest : public testing::Test {
+ protected:
+  SqliteDiskTest() { Open(); }
+
+  void Open() {
+    store_.reset();
+    auto store = SqliteStore::Open("store.db", {.sqlite = {.vfs = vfs_.name()}});
+    ASSERT_TRUE(store.ok()) << store.status();
+    store_ = *std::move(store);
+  }
+  absl::Status Create(const std::string& key) {
+    return store_->Commit(std::vector<Write>{CreateRecord{Collection::kJobs, key, "", "value"}})
+        .status();
+  }
+  absl::Status Get(const std::string& key) { return store_->Get(Collection::kJobs, key).status(); }
+
+  FaultyDisk disk_{1};
+  FaultyVfs vfs_{&disk_};
+  std::unique_ptr<Store> store_;
+};
+
+TEST_F(SqliteDiskTest, ACommitSyncsOnceAndAHeartbeatWritesNothing) {
+  ASSERT_TRUE(Create("first").ok());
+  const int64_t syncs = disk_.syncs();
+  ASSERT_TRUE(Create("second").ok());
+  EXPECT_EQ(disk_.syncs(), syncs + 1);
+  const int64_t writes = disk_.writes();
+  for (int i = 0; i < 100; ++i) {
+    ASSERT_TRUE(store_->Beat("owner", std::to_string(i)).ok());
+    ASSERT_TRUE(store_->EndBeat("another").ok());
+  }
+  EXPECT_EQ(disk_.writes(), writes);
+  EXPECT_EQ(disk_.syncs(), syncs + 1);
+  ASSERT_TRUE(store_->Commit({}).ok());
+  EXPECT_EQ(disk_.syncs(), syncs + 2);
+  ASSERT_TRUE(store_->Commit({}).ok());
+  EXPECT_EQ(disk_.syncs(), syncs + 2) << "with nothing to save";
+}
+
+TEST_F(SqliteDiskTest, ErrorsSayWhatHappened) {
+  disk_.Fail({.error = ENOSPC, .syncs = false});
+  const absl::Status full = Create("full");
+  EXPECT_EQ(full.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(full.message()),
+              testing::AllOf(HasSubstr("store.db"), HasSubstr("database or disk is full")));
+  EXPECT_EQ(ReasonOf(ToGrpc(full)), "RESOURCE_EXHAUSTED");
+  disk_.Fail({.error = EIO});
+  const absl::Status broken = Create("broken");
+  EXPECT_EQ(broken.code(), absl::StatusCode::kInternal);
+  EXPECT_THAT(std::string(broken.message()),
+              testing::AllOf(HasSubstr("store.db"), HasSubstr("disk I/O error")));
+  EXPECT_TRUE(Create("after").ok());
+}
+
+TEST_F(SqliteDiskTest, ACommitInDoubtIsUndoneByTheNextOne) {
+  disk_.Fail({.error = EIO, .writes = false, .repeats = true});
+  const absl::Status status = Create("doubtful");
+  EXPECT_EQ(ReasonOf(ToGrpc(status)), "COMMIT_IN_DOUBT");
+  EXPECT_TRUE(absl::IsNotFound(Get("doubtful")));
+  disk_.EndFault();
+  ASSERT_TRUE(Create("next").ok());
+  disk_.Stop();
+  store_.reset();
+  disk_.Start(Loss::kNone);
+  Open();
+  EXPECT_TRUE(absl::IsNotFound(Get("doubtful")));
+  EXPECT_TRUE(Get("next").ok());
+}
+
+TEST_F(SqliteDiskTest, AReadOnlyFileIsRefused) {
+  store_.reset();
+  vfs_.read_only = true;
+  const auto store = SqliteStore::Open("store.db", {.sqlite = {.vfs = vfs_.name()}});
+  EXPECT_EQ(store.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(store.status().message()),
+              testing::AllOf(HasSubstr("store.db"), HasSubstr("read-only")));
+}
+
+// The log of a large transaction is moved into the file at once, which must not fail either.
+TEST_F(SqliteDiskTest, NoFaultOfALargeCommitLosesIt) {
+  const std::string large(1 << 20, 'v');
+  std::vector<Write> writes;
+  for (int i = 0; i < 6; ++i) writes.push_back(AppendEvent{"large", large});
+  int64_t committed = 0;
+  for (int i = 0; i < 40; ++i) {
+    const auto before = disk_.writes();
+    disk_.Fail({.error = i % 2 == 0 ? EIO : ENOSPC,
+                .first = 1 + static_cast<int64_t>(disk_.random()() % 5000)});
+    const auto status = store_->Commit(writes).status();
+    committed += status.ok() ? 6 : 0;
+    disk_.EndFault();
+    EXPECT_GT(disk_.writes(), before);
+    if (i % 4 == 3) {
+      disk_.Stop();
+      store_.reset();
+      disk_.Start(static_cast<Loss>(disk_.random()() % 3));
+      Open();
+      const auto events = store_->Events("large", 0, 1000);
+      ASSERT_TRUE(events.ok()) << events.status();
+      ASSERT_THAT(*events, testing::SizeIs(committed));
+      ASSERT_TRUE(store_->Commit(std::vector<Write>{DeleteEvents{"large"}}).ok());
+      committed = 0;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace whipsnake::server
