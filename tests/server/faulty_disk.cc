@@ -13,6 +13,17 @@ void FaultyDisk::File::Apply(const Change& change, std::string* bytes) {
   bytes->replace(change.offset, change.bytes.size(), change.bytes);
 }
 
+FaultyDisk::FaultyDisk(uint64_t seed, const Image& image) : random_(seed) {
+  for (const auto& [name, bytes] : image) names_[name] = std::make_shared<File>(bytes);
+  SyncNames();
+}
+
+FaultyDisk::Image FaultyDisk::image() const {
+  Image image;
+  for (const auto& [name, file] : names_) image[name] = file->bytes_;
+  return image;
+}
+
 void FaultyDisk::Fail(const Fault& fault) {
   fault_ = fault;
   accesses_ = failed_ = 0;

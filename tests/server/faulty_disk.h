@@ -33,8 +33,10 @@ class FaultyDisk {
   };
 
   class File;
+  using Image = std::map<std::string, std::string>;  // the bytes of each file
 
-  explicit FaultyDisk(uint64_t seed) : random_(seed) {}
+  explicit FaultyDisk(uint64_t seed, const Image& image = {});
+  Image image() const;
 
   void Fail(const Fault& fault);
   // Ends the fault. Returns whether anything has failed.

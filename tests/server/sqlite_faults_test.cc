@@ -3,8 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <memory>
+#include <random>
 #include <set>
 #include <string>
 #include <vector>
@@ -16,6 +18,7 @@
 #include "tests/server/faulty_disk.h"
 #include "tests/server/faulty_vfs.h"
 #include "tests/server/store_conformance.h"
+#include "tests/server/store_model.h"
 #include "tests/server/support.h"
 
 namespace whipsnake::server {
@@ -292,6 +295,93 @@ TEST_F(SqliteDiskTest, NoFaultOfALargeCommitLosesIt) {
       ASSERT_TRUE(store_->Commit(std::vector<Write>{DeleteEvents{"large"}}).ok());
       committed = 0;
     }
+  }
+}
+
+// Flips bits, overwrites a page or cuts the file.
+void Damage(std::mt19937_64& random, std::string& bytes) {
+  const size_t position = random() % bytes.size();
+  switch (random() % 8) {
+    case 0:
+      return bytes.resize(position);
+    case 1:
+      std::fill_n(bytes.begin() + position, std::min<size_t>(4096, bytes.size() - position), 0);
+      return;
+    case 2:
+      bytes[random() % std::min<size_t>(100, bytes.size())] ^= 1 << random() % 8;  // the header
+      return;
+    default:
+      for (size_t i = 0; i <= random() % 4; ++i)
+        bytes[random() % bytes.size()] ^= 1 << random() % 8;
+  }
+}
+
+class DamagedFileTest : public testing::Test {
+ protected:
+  DamagedFileTest() {
+    auto store = Open(&vfs_);
+    for (int i = 0; i < 80; ++i) {
+      const std::vector<Write> writes = model_.RandomWrites(random_);
+      EXPECT_EQ(model_.Commit(writes, clock_.now(), (*store)->Commit(writes)), "");
+    }
+    while_open_ = disk_.image();
+    store->reset();
+    closed_ = disk_.image();
+  }
+
+  absl::StatusOr<std::unique_ptr<SqliteStore>> Open(FaultyVfs* vfs) {
+    return SqliteStore::Open("store.db",
+                             {.sqlite = {.vfs = vfs->name()}, .now = clock_.function()});
+  }
+  // Opens a store of these files, reads and writes. Returns what was read, or the first error.
+  absl::StatusOr<Contents> Use(const FaultyDisk::Image& image) {
+    FaultyDisk disk(1, image);
+    FaultyVfs vfs(&disk);
+    ASSIGN_OR_RETURN(const auto store, Open(&vfs));
+    const auto contents = ReadContents(*store, 7);
+    for (int i = 0; i < 5; ++i) store->Commit(model_.RandomWrites(random_)).IgnoreError();
+    ReadContents(*store, 7).IgnoreError();
+    return contents;
+  }
+
+  ManualClock clock_;
+  std::mt19937_64 random_{1};
+  FaultyDisk disk_{1};
+  FaultyVfs vfs_{&disk_};
+  StoreModel model_;
+  FaultyDisk::Image while_open_, closed_;
+};
+
+// The damage is found when the file is opened or when a row is read, or it is where it changes no
+// answer.
+TEST_F(DamagedFileTest, NoDamageGivesAWrongAnswer) {
+  ASSERT_THAT(closed_, testing::SizeIs(1));
+  int errors = 0;
+  for (int i = 0; i < 400; ++i) {
+    FaultyDisk::Image image = closed_;
+    Damage(random_, image.at("store.db"));
+    const auto contents = Use(image);
+    errors += !contents.ok();
+    if (contents.ok()) {
+      ASSERT_THAT(*contents, ContainerEq(model_.contents())) << "damage " << i;
+      continue;
+    }
+    EXPECT_THAT(contents.status().code(),
+                AnyOf(absl::StatusCode::kDataLoss, absl::StatusCode::kFailedPrecondition,
+                      absl::StatusCode::kInternal))
+        << contents.status();
+  }
+  EXPECT_GT(errors, 100);
+}
+
+// Commits at the end of a damaged log are lost, which cannot be told from a crash.
+TEST_F(DamagedFileTest, ADamagedLogIsNoCrash) {
+  ASSERT_THAT(while_open_, testing::SizeIs(2));
+  for (int i = 0; i < 200; ++i) {
+    FaultyDisk::Image image = while_open_;
+    Damage(random_, image.at("store.db-wal"));
+    const auto contents = Use(image);
+    EXPECT_TRUE(contents.ok()) << contents.status();
   }
 }
 
