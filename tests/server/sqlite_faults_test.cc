@@ -67,10 +67,11 @@ class Script {
   Script(FaultyDisk* disk, bool stops_at_error)
       : disk_(*disk), stops_at_error_(stops_at_error), vfs_(disk) {}
 
-  // Opens the store, commits and closes it. Goes on after errors, unless the machine has stopped.
-  void RunSession() {
+  // Opens the store, commits so many times and closes it. Goes on after errors, unless the machine
+  // has stopped.
+  void RunSession(int commits) {
     const absl::StatusOr<std::unique_ptr<Store>> store = OpenAndCheck();
-    for (int i = 0; i < 3 && store.ok() && disk_.runs(); ++i) Commit(**store);
+    for (int i = 0; i < commits && store.ok() && disk_.runs(); ++i) Commit(**store);
   }
 
   // Opens the store and checks what it has: all commits that have succeeded, and no other, except
@@ -143,15 +144,15 @@ class Script {
 
 // Runs two sessions of the script, restarts the machine, and checks. Returns whether the fault has
 // happened. The seed also decides whether the machine stops after a commit that has failed, whether
-// the fault ends with the first session, and what is lost in the end.
+// the fault ends with the first session, how long the second is, and what is lost in the end.
 bool RunWithFault(const FaultyDisk::Fault& fault, uint64_t seed) {
   std::mt19937_64 random(seed);
   FaultyDisk disk(seed);
   Script script(&disk, /*stops_at_error=*/random() % 2 == 0);
   disk.Fail(fault);
-  script.RunSession();
+  script.RunSession(3);
   bool failed = random() % 2 == 0 && disk.EndFault();
-  script.RunSession();
+  script.RunSession(static_cast<int>(random() % 4));
   failed |= disk.EndFault();
   disk.Stop();
   disk.Start(static_cast<Loss>(random() % 3));
