@@ -161,6 +161,11 @@ void AddServeCommand(CommandLine& line) {
                  "A request whose client leaves more tokens than this unread is cancelled")
       .ShowDefault();
   command
+      .AddOption("--training-share", daemon.training_share,
+                 "Part of the computing time, above 0 and at most 1, that training and "
+                 "quantization get while requests are served")
+      .ShowDefault();
+  command
       .AddOption("--data", daemon.data,
                  "Directory for saved states that survive a restart (default: none)")
       .TypeName("DIR");

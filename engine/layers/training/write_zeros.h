@@ -1,0 +1,24 @@
+// Zeroes tensors of a training step, which are large.
+#ifndef WHIPSNAKE_ENGINE_LAYERS_TRAINING_WRITE_ZEROS_H_
+#define WHIPSNAKE_ENGINE_LAYERS_TRAINING_WRITE_ZEROS_H_
+
+#include <algorithm>
+#include <cstdint>
+
+#include "kernels/context.h"
+#include "kernels/cpu/parallel.h"
+
+namespace whipsnake::engine {
+
+// Writes zeros to to[count], on the context's team and with its pauses.
+inline void WriteZeros(const kernels::Context& context, float* to, int64_t count) {
+  constexpr double kNanosecondsEach = 0.4;
+  kernels::ParallelChannels(context, count, kNanosecondsEach * static_cast<double>(count),
+                            [=](const kernels::Context&, int64_t begin, int64_t end) {
+                              std::fill(to + begin, to + end, 0.0f);
+                            });
+}
+
+}  // namespace whipsnake::engine
+
+#endif  // WHIPSNAKE_ENGINE_LAYERS_TRAINING_WRITE_ZEROS_H_
