@@ -23,11 +23,6 @@ class SteadyClock : public ExecutorClock {
   }
 };
 
-TrainingShare::Work WorkOf(int priority) {
-  if (priority == kPriorityCount) return TrainingShare::Work::kNone;
-  return priority == kTraining ? TrainingShare::Work::kTraining : TrainingShare::Work::kServing;
-}
-
 }  // namespace
 
 ExecutorClock& ExecutorClock::Steady() {
@@ -130,10 +125,16 @@ void Executor::Loop() {
   }
 }
 
-TrainingShare::Time Executor::Charge() {
+TrainingShare::Time Executor::Charge(TrainingShare::Work work) {
   const TrainingShare::Time now = clock_.Now();
-  share_.Charge(WorkOf(running_priority_), now);
+  share_.Charge(work, training_begun_ || !waiting_[kTraining].empty(), now);
   return now;
+}
+
+TrainingShare::Work Executor::RunningWork() const {
+  if (running_priority_ == kPriorityCount) return TrainingShare::Work::kNone;
+  return running_priority_ == kTraining ? TrainingShare::Work::kTraining
+                                        : TrainingShare::Work::kServing;
 }
 
 bool Executor::InsideUnit() const { return std::this_thread::get_id() == thread_.get_id(); }
@@ -152,7 +153,7 @@ Executor::Task* Executor::PopMoreUrgentThan(int end) {
 }
 
 Executor::Task* Executor::PopBeforeTraining() {
-  TrainingShare::Time now = Charge();
+  TrainingShare::Time now = Charge(RunningWork());
   while (true) {
     const bool serving_waits = !std::all_of(waiting_.begin(), waiting_.begin() + kTraining,
                                             [](const auto& queue) { return queue.empty(); });
@@ -160,8 +161,7 @@ Executor::Task* Executor::PopBeforeTraining() {
     if (serving_waits) return PopMoreUrgentThan(kTraining);
     if (stopping_) return nullptr;
     clock_.WaitUntil(wake_, mutex_, share_.serving_until());
-    now = clock_.Now();
-    share_.Charge(TrainingShare::Work::kNone, now);
+    now = Charge(TrainingShare::Work::kNone);
   }
 }
 
@@ -178,17 +178,23 @@ Executor::Task* Executor::PopNext() {
 }
 
 void Executor::Execute(Task& task) {
-  Charge();
+  {
+    MutexLock lock(mutex_);
+    Charge(RunningWork());
+  }
   const int interrupted = std::exchange(running_priority_, task.priority);
+  const bool trains = task.priority == kTraining;
+  if (trains) training_begun_ = true;
   try {
-    (*task.unit)(task.priority == kTraining ? training_context_ : serving_context_);
+    (*task.unit)(trains ? training_context_ : serving_context_);
   } catch (...) {  // rethrown by Run(); escaping here would end the process
     task.thrown = std::current_exception();
   }
-  Charge();
-  running_priority_ = interrupted;
   // The task lives on the waiting thread's stack and may be gone once the lock is released.
   MutexLock lock(mutex_);
+  Charge(RunningWork());
+  running_priority_ = interrupted;
+  if (trains) training_begun_ = false;
   task.done = true;
   task.finished.NotifyOne();
 }

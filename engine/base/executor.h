@@ -104,8 +104,10 @@ class Executor {
   struct Task;
   void Loop();
   bool InsideUnit() const;
-  // Books the time since the last call as that of the unit that has run.
-  TrainingShare::Time Charge();
+  // Books the time since the last call as time of `work`. Returns the time.
+  TrainingShare::Time Charge(TrainingShare::Work work) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // What the unit does that runs.
+  TrainingShare::Work RunningWork() const;
   static Task* Pop(std::deque<Task*>& queue);
   // Removes and returns the most urgent waiting task with a priority before `end`, or returns null.
   Task* PopMoreUrgentThan(int end) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -125,6 +127,7 @@ class Executor {
   // Used only by the compute thread, but for the counters of share_.
   TrainingShare share_;
   int running_priority_ = kPriorityCount;
+  bool training_begun_ = false;  // whether a unit of training runs or is interrupted
   kernels::Context serving_context_, training_context_;
   const kernels::Pauses pauses_;
   const std::shared_ptr<SharedReservation> serving_scratch_, training_scratch_;

@@ -12,13 +12,13 @@ TrainingShare::Duration Part(double part, TrainingShare::Duration time) {
 
 }  // namespace
 
-void TrainingShare::Charge(Work work, Time now) {
+void TrainingShare::Charge(Work work, bool training_has_work, Time now) {
   const Duration elapsed = now - std::exchange(charged_, now);
   switch (work) {
     case Work::kServing:
       serving_.fetch_add(elapsed.count(), std::memory_order_relaxed);
       Activate();
-      Add(Part(share_, elapsed));
+      if (training_has_work) Add(Part(share_, elapsed));
       serving_until_ = now + kGrace;
       return;
     case Work::kTraining:
@@ -26,7 +26,7 @@ void TrainingShare::Charge(Work work, Time now) {
       if (active_) Add(-Part(1 - share_, elapsed));
       return;
     case Work::kNone:  // in the grace training waits for serving, which is charged for it
-      if (active_) Add(Part(share_, elapsed));
+      if (active_ && training_has_work) Add(Part(share_, elapsed));
       if (elapsed >= kGrace) active_ = false;
   }
 }

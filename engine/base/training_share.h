@@ -2,8 +2,9 @@
 //
 // While serving has work, each second of serving is worth `share` seconds to training, and each
 // second of training costs 1 - share; training has the turn while its balance is not negative. Over
-// time its part of the executor is then `share`. The balance is bounded, and is forgotten when
-// serving is idle, so that neither saves up time to block the other with.
+// time its part of the executor is then `share`. The balance is bounded, does not grow while
+// training has no work, and is forgotten when serving is idle, so that neither saves up time to
+// block the other with.
 //
 // Serving has work while one of its units waits or runs, and for a short grace after that: a stream
 // submits its next step some tenths of a millisecond after the last one, and without the grace
@@ -40,7 +41,8 @@ class TrainingShare {
   TrainingShare(double share, Time now) : share_(share), charged_(now), serving_until_(now) {}
 
   // Books the time since the last call as time of `work`; kNone is time in which nothing computed.
-  void Charge(Work work, Time now);
+  // `training_has_work` tells whether a unit of training waits now or is interrupted.
+  void Charge(Work work, bool training_has_work, Time now);
 
   // Whether training, which has work, has the turn. If not, serving has it: if nothing of serving
   // waits, until serving_until(). Called after Charge(), with the same time.

@@ -12,6 +12,7 @@
 // the time is within.
 #include <algorithm>
 #include <chrono>
+#include <ctime>
 #include <fstream>
 #include <iostream>
 #include <map>
@@ -90,14 +91,25 @@ int64_t VocabularyOf(const ModelConfig& config) {
   return config.family->parameters(config).front().shape.front();
 }
 
-// Measures the time between the points of a step at which the executor can interrupt it: it reads
-// the clock there. Used by one thread at a time.
+// The processor time of the process, in seconds.
+double ProcessorSeconds() {
+  timespec time{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
+
+// Measures the computing time of a thread between the points of a step at which the executor can
+// interrupt it: it reads the clock there. It is the processor time, which other load of the machine
+// hardly changes. Used by one thread at a time.
 class IntervalClock : public ExecutorClock {
  public:
+  explicit IntervalClock(int64_t threads) : threads_(threads) {}
+
   Time Now() override {
-    const Time now = std::chrono::steady_clock::now();
-    if (last_ != Time()) intervals_.push_back(std::chrono::duration<double>(now - last_).count());
-    return last_ = now;
+    const double now = ProcessorSeconds();
+    intervals_.push_back((now - last_) / static_cast<double>(threads_));
+    last_ = now;
+    return std::chrono::steady_clock::now();
   }
   void WaitUntil(CondVar& changed, Mutex& mutex, Time deadline) override {
     changed.WaitUntil(mutex, deadline);
@@ -114,7 +126,8 @@ class IntervalClock : public ExecutorClock {
   }
 
  private:
-  Time last_;
+  const int64_t threads_;
+  double last_ = 0;
   std::vector<double> intervals_;
 };
 
@@ -150,7 +163,7 @@ absl::Status MeasureSteps(const std::string& config_file, const Measurement& wha
   ASSIGN_OR_RETURN(const TrainingOptions options, OptionsOf(settings));
   ASSIGN_OR_RETURN(const std::string text, ReadTextFile(config_file));
   ASSIGN_OR_RETURN(const ModelConfig config, ParseModelConfig(text));
-  IntervalClock clock;
+  IntervalClock clock(what.threads);
   Executor executor(static_cast<int>(what.threads), {.clock = &clock});
   Ledger ledger;
   const int64_t idle_bytes = ProcessBytes("VmRSS");

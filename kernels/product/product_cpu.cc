@@ -140,10 +140,14 @@ void MultiplyBlock(const Plan& plan, const Slab& block, const PanelPart& part) {
   }
 }
 
-// Estimates the time of one thread for `lines` lines and a strip of the slab.
+// Estimates the time of one thread for `lines` lines and a strip of the slab. Sums that are not in
+// the caches are waited for.
 double NanosecondsOfStrip(const Plan& plan, int64_t lines, const Slab& slab) {
-  return plan.product.nanoseconds_per_word * static_cast<double>(lines * kStrip) *
-         static_cast<double>(slab.tiles * kTile);
+  const MatrixView<float>& c = plan.target.c;
+  const double nanoseconds_per_sum = c.rows * c.cols >= kStreamedSums ? 2 : 0.2;
+  return static_cast<double>(lines * kStrip) *
+         (nanoseconds_per_sum +
+          plan.product.nanoseconds_per_word * static_cast<double>(slab.tiles * kTile));
 }
 
 // The same for all strips of a panel.

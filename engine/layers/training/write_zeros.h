@@ -11,11 +11,13 @@
 namespace whipsnake::engine {
 
 // Writes zeros to to[count], on the context's team and with its pauses.
-inline void WriteZeros(const kernels::Context& context, float* to, int64_t count) {
-  constexpr double kNanosecondsEach = 0.4;
-  kernels::ParallelChannels(context, count, kNanosecondsEach * static_cast<double>(count),
+template <typename T>
+void WriteZeros(const kernels::Context& context, T* to, int64_t count) {
+  constexpr double kNanosecondsPerByte = 0.4;  // of memory that the system gives only now
+  kernels::ParallelChannels(context, count,
+                            kNanosecondsPerByte * sizeof(T) * static_cast<double>(count),
                             [=](const kernels::Context&, int64_t begin, int64_t end) {
-                              std::fill(to + begin, to + end, 0.0f);
+                              std::fill(to + begin, to + end, T());
                             });
 }
 

@@ -210,8 +210,9 @@ TEST(ExecutorTest, UnderAPermanentLoadTrainingGetsItsShare) {
   }
 }
 
-// Whole units, such as the parts of a quantization, obey the same rule.
-TEST(ExecutorTest, TheShareHoldsForUnitsThatDoNotYield) {
+// Whole units, such as the parts of a quantization, obey the same rule. While no unit of training
+// waits, serving may get more.
+TEST(ExecutorTest, TrainingGetsNoMoreThanItsShareInUnitsThatDoNotYield) {
   FakeExecutorClock clock;
   Executor executor(1, {.training_share = 0.2, .clock = &clock});
   const PermanentLoad decode(executor, clock, Priority::kDecode, milliseconds(8));
@@ -223,7 +224,7 @@ TEST(ExecutorTest, TheShareHoldsForUnitsThatDoNotYield) {
     });
   }
   const std::chrono::duration<double> served = executor.serving_time() - serving;
-  EXPECT_NEAR(served.count(), 8.0, 0.2);
+  EXPECT_GE(served.count(), 8.0 - 0.1);
 }
 
 TEST(ExecutorTest, WithoutServingTrainingGetsEverythingAtOnce) {

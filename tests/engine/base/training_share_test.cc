@@ -21,9 +21,9 @@ constexpr Duration kNothing{0};
 struct Simulation {
   explicit Simulation(double share) : account(share, now) {}
 
-  void Run(Work work, Duration time) {
+  void Run(Work work, Duration time, bool training_has_work = true) {
     now += time;
-    account.Charge(work, now);
+    account.Charge(work, training_has_work, now);
   }
   // Takes turns for `time` while both have work. Returns the longest time that serving waited.
   template <typename UnitOf>
@@ -89,6 +89,14 @@ TEST(TrainingShareTest, NothingIsSavedUpWhileServingIsIdle) {
     if (training_waited) EXPECT_TRUE(run.account.TrainingHasTurn(false, run.now));
     EXPECT_FALSE(run.account.TrainingHasTurn(/*serving_waits=*/true, run.now));
   }
+}
+
+TEST(TrainingShareTest, NothingIsSavedUpWhileTrainingHasNoWork) {
+  Simulation run(0.2);
+  run.Run(Work::kServing, seconds(10), /*training_has_work=*/false);
+  EXPECT_FALSE(run.account.TrainingHasTurn(/*serving_waits=*/true, run.now));
+  run.Run(Work::kServing, milliseconds(8));  // pays for a unit of 2 ms
+  EXPECT_TRUE(run.account.TrainingHasTurn(/*serving_waits=*/true, run.now));
 }
 
 // Between two units of training serving may get the turn without being asked whose it is.
