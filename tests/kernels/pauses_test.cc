@@ -76,6 +76,7 @@ void AddProducts(Inputs& inputs, std::map<std::string, Operation>& operations) {
                              Shape{"wide", 4200, 4100, 3}, Shape{"flat", 70, 900, 800}}) {
     for (const DType arithmetic : {DType::kF32, DType::kBF16}) {
       for (const bool transposed : {false, true}) {
+        if (shape.m > 4000 && (transposed || arithmetic != DType::kF32)) continue;  // slow
         const TestMatrix a =
             inputs.Matrix(transposed ? shape.k : shape.m, transposed ? shape.m : shape.k);
         const TestMatrix b = inputs.Matrix(shape.k, shape.n);
@@ -395,11 +396,11 @@ class PausingContext {
  private:
   void ComputeOther() {
     ++count_;
-    const TestMatrix a(40, 50), b(50, 60);
-    TestMatrix c(40, 60);
+    const TestMatrix a(20, 30), b(30, 40);
+    TestMatrix c(20, 40);
     Product(cpu_.context(), DType::kBF16, {.a = a.view(), .b = b.view(), .c = c.view()});
     ForEachShare(cpu_.context(), [](const Context& own, int64_t) {
-      std::memset(OperationScratch(own).Get<char>(1 << 16), 0xff, 1 << 16);
+      std::memset(OperationScratch(own).Get<char>(1 << 12), 0xff, 1 << 12);
     });
   }
 
@@ -413,12 +414,12 @@ class PausingContext {
 TEST(PausesTest, NoResultDependsOnThem) {
   for (const auto& [name, operation] : OperationsOfTraining()) {
     const Bits whole = operation(Context());
-    for (const int threads : {1, 2, 3}) {
-      for (const double piece : {100.0, 3000.0, 50'000.0}) {
+    for (const int threads : {1, 3}) {
+      for (const double piece : {500.0, 20'000.0}) {
         const PausingContext pausing(threads, piece);
         EXPECT_TRUE(operation(pausing.context()) == whole)
             << name << ", " << threads << " threads, pieces of " << piece;
-        if (piece == 100) EXPECT_GT(pausing.count(), 0) << name;
+        if (piece == 500) EXPECT_GT(pausing.count(), 0) << name;
       }
     }
   }
