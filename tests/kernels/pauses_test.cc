@@ -419,7 +419,9 @@ TEST(PausesTest, NoResultDependsOnThem) {
         const PausingContext pausing(threads, piece);
         EXPECT_TRUE(operation(pausing.context()) == whole)
             << name << ", " << threads << " threads, pieces of " << piece;
-        if (piece == 500) EXPECT_GT(pausing.count(), 0) << name;
+        if (piece == 500) {
+          EXPECT_GT(pausing.count(), 0) << name;
+        }
       }
     }
   }

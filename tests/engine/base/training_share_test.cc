@@ -86,7 +86,9 @@ TEST(TrainingShareTest, NothingIsSavedUpWhileServingIsIdle) {
     Simulation run(0.2);
     run.Run(Work::kServing, seconds(10));
     run.Run(Work::kNone, seconds(10));
-    if (training_waited) EXPECT_TRUE(run.account.TrainingHasTurn(false, run.now));
+    if (training_waited) {
+      EXPECT_TRUE(run.account.TrainingHasTurn(false, run.now));
+    }
     EXPECT_FALSE(run.account.TrainingHasTurn(/*serving_waits=*/true, run.now));
   }
 }
