@@ -135,7 +135,7 @@ TEST(TrainingShareTest, TrainingWaitsForABoundedTimeAfterALongUnit) {
 
 // A stream: steps of 8 ms with gaps of 0.1 ms, in which no unit of serving waits.
 TEST(TrainingShareTest, GapsOfAStreamDoNotGiveTrainingMore) {
-  Simulation run(0.2);
+  Simulation run(0.05);
   Duration trained{0};
   for (int step = 0; step < 1000; ++step) {
     run.Run(Work::kServing, milliseconds(8));
