@@ -147,7 +147,7 @@ TEST(TrainingShareTest, GapsOfAStreamDoNotGiveTrainingMore) {
     if (run.now < next) run.Run(Work::kNone, next - run.now);
   }
   EXPECT_NEAR(
-      static_cast<double>(trained.count()) / static_cast<double>((run.now - Time()).count()), 0.2,
+      static_cast<double>(trained.count()) / static_cast<double>((run.now - Time()).count()), 0.05,
       0.01);
 }
 
