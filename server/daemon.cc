@@ -153,6 +153,10 @@ absl::Status CheckOptions(const DaemonOptions& options) {
   if (options.threads < 0) {
     return InvalidField("--threads", std::to_string(options.threads), "at least 0");
   }
+  if (!(options.training_share > 0 && options.training_share <= 1)) {
+    return InvalidField("--training-share", absl::StrCat(options.training_share),
+                        "above 0 and at most 1");
+  }
   return absl::OkStatus();
 }
 
@@ -227,7 +231,7 @@ Daemon::Daemon(DaemonOptions options, DataDirectory data, std::unique_ptr<Store>
       data_(std::move(data)),
       store_(std::move(store)),
       ledger_(budget.engine_bytes),
-      executor_(budget.threads),
+      executor_(budget.threads, {.training_share = options_.training_share}),
       states_(options_.states, &ledger_),
       models_(options_.loader ? options_.loader
                               : MakeDirectoryLoader({&executor_, &ledger_}, options_.generator),
