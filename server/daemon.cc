@@ -243,19 +243,14 @@ Daemon::Daemon(DaemonOptions options, DataDirectory data, std::unique_ptr<Store>
                 {.directory = data_.models(), .model_root = options_.model_root}),
       background_(kMaxBackgroundTasks),
       compile_pool_(kCompileThreads, kMaxWaitingToCompile),
-      quantizations_(
-          options_.quantizer ? options_.quantizer : MakeDirectoryQuantizer({&executor_, &ledger_}),
-          metrics_),
       jobs_(data_, options_.jobs,
             {store_.get(), &executor_, &ledger_, &models_, &versions_, &metrics_,
-             options_.model_root}),
+             options_.model_root, options_.quantizer}),
       job_calls_([] {}, kJobCallsPeriod, "jobs"),
       generation_{&models_,        &active_calls_, &states_,
                   options_.limits, &compile_pool_, options_.end_timeout},
       generation_service_(generation_),
       state_service_(generation_),
-      model_service_({&models_, &versions_, &active_calls_, &background_, &quantizations_,
-                      options_.model_root, options_.limits, options_.end_timeout}),
       admin_service_(
           {&metrics_, &ledger_, &active_calls_, budget.threads, start_time_,
            [this](std::optional<std::chrono::milliseconds> grace) { RequestDrain(grace); }}),
@@ -270,6 +265,16 @@ Daemon::~Daemon() {
 
 absl::Status Daemon::OpenJobs() {
   RETURN_IF_ERROR(jobs_.Open());
+  model_service_ =
+      std::make_unique<ModelService>(ModelServiceEnvironment{.models = &models_,
+                                                             .versions = &versions_,
+                                                             .active_calls = &active_calls_,
+                                                             .background = &background_,
+                                                             .jobs = &jobs_.jobs(),
+                                                             .disk = &job_calls_,
+                                                             .model_root = options_.model_root,
+                                                             .limits = options_.limits,
+                                                             .end_timeout = options_.end_timeout});
   fine_tuning_service_ = std::make_unique<FineTuningService>(FineTuningEnvironment{
       .jobs = &jobs_.jobs(),
       .kind = jobs_.fine_tuning(),
@@ -300,6 +305,13 @@ void Daemon::RegisterComputedMetrics() {
          [this, purpose] { return ledger_.used(purpose); });
   }
   show(metrics_.device_memory_limit, {"cpu"}, [this] { return ledger_.limit(); });
+  const auto seconds = [](std::chrono::nanoseconds time) {
+    return std::chrono::duration<double>(time).count();
+  };
+  show(metrics_.compute_time, {"serving"},
+       [this, seconds] { return seconds(executor_.serving_time()); });
+  show(metrics_.compute_time, {"training"},
+       [this, seconds] { return seconds(executor_.training_time()); });
   show(metrics_.saved_states, {}, [this] { return states_.states(); });
   show(metrics_.saved_state_bytes, {"memory"}, [this] { return states_.memory_bytes(); });
   show(metrics_.saved_state_bytes, {"disk"}, [this] { return states_.disk_bytes(); });
@@ -336,7 +348,7 @@ absl::Status Daemon::StartGrpc(const ListenAddress& address) {
   builder.RegisterService(&health_);
   builder.RegisterService(&generation_service_);
   builder.RegisterService(&state_service_);
-  builder.RegisterService(&model_service_);
+  builder.RegisterService(model_service_.get());
   builder.RegisterService(fine_tuning_service_.get());
   builder.RegisterService(&admin_service_);
   server_ = builder.BuildAndStart();
@@ -430,7 +442,6 @@ void Daemon::RequestDrain(std::optional<std::chrono::milliseconds> grace) {
   if (std::exchange(drain_requested_, true)) return;
   if (grace) grace_ = *grace;
   active_calls_.Close();
-  quantizations_.Close();
   jobs_.Close();
   job_calls_.Close();
   states_.Close();
@@ -456,7 +467,6 @@ void Daemon::Wait() {
     active_calls_.WaitUntilIdle(steady_clock::now() + kAbortTime);
   }
   // Before the server, so that watchers see the end.
-  quantizations_.Stop();
   if (loading_.joinable()) loading_.join();
   jobs_.Stop();
   if (grpc_acceptor_ != nullptr) grpc_acceptor_->Stop();

@@ -25,7 +25,6 @@
 #include "server/registry/model_loader.h"
 #include "server/registry/model_registry.h"
 #include "server/registry/model_versions.h"
-#include "server/registry/quantization_jobs.h"
 #include "server/registry/quantizer.h"
 #include "server/registry/state_store.h"
 #include "server/rpc/active_calls.h"
@@ -61,10 +60,10 @@ struct DaemonOptions {
   std::vector<NamedModel> models;  // loaded at startup, in this order
   // Options for those of `models` that support them; the log names the models that do not. Empty:
   // the model's default.
-  std::string scheme;              // of float weights, fp32 or bf16
-  std::string state_type;          // fp32, bf16 or int8
-  std::string model_root;          // empty: clients cannot load models
-  int threads = 0;                 // 0: as many as the affinity mask and cgroup allow
+  std::string scheme;      // of float weights, fp32 or bf16
+  std::string state_type;  // fp32, bf16 or int8
+  std::string model_root;  // empty: clients cannot load models
+  int threads = 0;         // 0: as many as the affinity mask and cgroup allow
   // The part of the computing time that training and quantization get while requests are served.
   double training_share = engine::kDefaultTrainingShare;
   double memory_fraction = 0.9;    // of the cgroup's memory, for the engine
@@ -160,13 +159,12 @@ class Daemon {
   ModelVersions versions_;
   Background background_;
   CompilePool compile_pool_;
-  QuantizationJobs quantizations_;
   JobSystem jobs_;
   DiskQueue job_calls_;  // RPCs about jobs that wait for the disk
   const GenerationEnvironment generation_;
   GenerationService generation_service_;
   StateService state_service_;
-  ModelService model_service_;
+  std::unique_ptr<ModelService> model_service_;
   std::unique_ptr<FineTuningService> fine_tuning_service_;
   AdminService admin_service_;
   std::unique_ptr<grpc::Server> server_;

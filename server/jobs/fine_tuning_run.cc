@@ -94,7 +94,9 @@ absl::Status FineTuningRun::OnStep(const engine::Trainer& trainer) {
   values_["remaining_seconds"] = seconds * static_cast<double>(trainer.steps() - record.step);
   values_["heap_bytes"] = record.heap_bytes;
   values_["moment_bytes"] = record.moment_bytes;
-  run_.AddEvent(EventLevel::kInfo, "step", StepEvent(record, trainer.steps()));
+  json event = StepEvent(record, trainer.steps());
+  event["peak_bytes"] = run_.ledger().peak();
+  run_.AddEvent(EventLevel::kInfo, "step", std::move(event));
   Show("Training", static_cast<double>(record.step) / static_cast<double>(trainer.steps()));
   return CheckStop();
 }

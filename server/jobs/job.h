@@ -76,6 +76,9 @@ struct Job {
   std::optional<WallTime> start_time = {}, end_time = {};
   std::optional<WallTime> next_attempt_time = {};  // with kQueued, after a failure
 
+  // A job that failed after its validation can be tried again.
+  bool can_resume() const { return state == JobState::kFailed && prepared; }
+
   // Not durable, with kQueued.
   int32_t position = 0;        // from 1
   std::string waits_for = {};  // "2 jobs before it"

@@ -57,14 +57,21 @@ class JobKind {
   virtual int max_running() const { return std::numeric_limits<int>::max(); }
   virtual int max_waiting() const { return std::numeric_limits<int>::max(); }
   virtual int max_ended() const { return std::numeric_limits<int>::max(); }
+  // Whether another attempt may succeed where one has ended with this error. A crash of the server
+  // is UNAVAILABLE.
+  virtual bool IsTemporary(const absl::Status& error) const {
+    return absl::IsResourceExhausted(error) || absl::IsUnavailable(error);
+  }
 
   // Checks a new job against its inputs and says what it needs. An error fails the job, which keeps
   // the details that are set until then.
   virtual absl::Status Prepare(const Job& job, JobRun& run, Preparation& preparation) = 0;
   // Does the work, from its beginning or from what earlier attempts have left, and returns the
-  // result. Returns CANCELLED, with its state saved, if CheckStop() says so. After
-  // RESOURCE_EXHAUSTED and UNAVAILABLE there is another attempt; other errors fail the job.
+  // result. Returns CANCELLED, with its state saved, if CheckStop() says so. Other
+  // errors fail the job, unless they are temporary.
   virtual absl::StatusOr<nlohmann::json> Run(const Job& job, JobRun& run) = 0;
+  // Removes what a job that has ended need not keep of its request.
+  virtual void TrimRequest(nlohmann::json& /*request*/) const {}
   // Removes the files of a job that is deleted. Logs errors.
   virtual void RemoveFiles(const std::string& uid) = 0;
   // Called at the start: removes the files of jobs that are not among these.

@@ -31,6 +31,7 @@ constexpr milliseconds kCommitRetry{1000};
 constexpr int kJobNiceness = 10;
 
 const std::string kServerStopped = "the server stopped";
+const std::string kShuttingDown = "the server is shutting down";
 
 // Lowers the priority of the calling thread.
 void BeNice() { setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kJobNiceness); }
@@ -49,10 +50,6 @@ absl::Status CheckEtag(const Job& job, std::string_view etag) {
       absl::AbortedError(absl::StrCat("etag: ", engine::Quoted(etag), " seen, expected \"",
                                       job.revision, "\", the etag of job ", job.id, " now")),
       "ETAG_MISMATCH");
-}
-
-bool IsRetryable(const absl::Status& status) {
-  return absl::IsResourceExhausted(status) || absl::IsUnavailable(status);
 }
 
 void SetState(Job& job, JobState state, std::string reason) {
@@ -266,8 +263,7 @@ void JobQueue::Start() {
   dispatcher_ = std::thread([this] { DispatchLoop(); });
 }
 
-// --- What clients ask for
-// -------------------------------------------------------------------------
+// What clients ask for.
 
 absl::StatusOr<Job> JobQueue::Create(const NewJob& request) {
   engine::MutexLock commit(commit_mutex_);
@@ -426,7 +422,7 @@ absl::StatusOr<Job> JobQueue::Resume(std::string_view kind, std::string_view id,
   const auto resume = [](Job& job) -> absl::Status {
     switch (job.state) {
       case JobState::kFailed:
-        if (!job.prepared) break;
+        if (!job.can_resume()) break;
         ++job.attempt;
         [[fallthrough]];
       case JobState::kPaused:
@@ -507,11 +503,19 @@ absl::StatusOr<JobEvents> JobQueue::Events(std::string_view kind, std::string_vi
                                            int64_t after, int limit) const {
   ASSIGN_OR_RETURN(std::optional<JobEvents> recent, RecentEvents(kind, id, after, limit));
   if (recent) return *std::move(recent);
-  ASSIGN_OR_RETURN(const Job job, Get(kind, id));
+  Job job;
+  bool closed = false;
+  {
+    engine::MutexLock lock(mutex_);
+    ASSIGN_OR_RETURN(const EntryPtr entry, Find(kind, id));
+    job = entry->job;
+    closed = closed_;
+  }
   ASSIGN_OR_RETURN(const std::vector<StoredEvent> stored,
                    store_->Events(job.uid, after, limit + 1));
   JobEvents page;
   page.has_ended = HasEnded(job.state);
+  page.closed = closed && !IsRunning(job.state);
   page.more = std::ssize(stored) > limit;
   for (const StoredEvent& event : stored) {
     if (std::ssize(page.events) == limit) break;
@@ -536,6 +540,7 @@ absl::StatusOr<std::optional<JobEvents>> JobQueue::RecentEvents(std::string_view
   page.events.assign(first, first + count);
   page.more = first + count != recent.end();
   page.has_ended = HasEnded(entry->job.state);
+  page.closed = closed_ && !IsRunning(entry->job.state);
   return page;
 }
 
@@ -583,8 +588,7 @@ int64_t JobQueue::used_bytes() const {
   return bytes;
 }
 
-// --- Changes
-// --------------------------------------------------------------------------------------
+// Changes.
 
 absl::StatusOr<Job> JobQueue::Apply(const EntryPtr& entry, Change change,
                                     std::vector<Write> writes) {
@@ -598,6 +602,7 @@ absl::StatusOr<Job> JobQueue::Apply(const EntryPtr& entry, Change change,
   const JobState before = job.state;
   const size_t waited = events.size();
   RETURN_IF_ERROR(change(job));
+  if (HasEnded(job.state) && !job.can_resume()) KindOf(job).TrimRequest(job.request);
   if (job.state != before) events.push_back(StateEvent(job));
   writes.push_back(UpdateRecord{Collection::kJobs, entry->key, JobValue(job), job.revision});
   for (const JobEvent& event : events) writes.push_back(AppendEvent{job.uid, EventValue(event)});
@@ -609,6 +614,13 @@ absl::StatusOr<Job> JobQueue::Apply(const EntryPtr& entry, Change change,
     events[i].id = committed.events[first + i].id;
     events[i].time = committed.events[first + i].time;
   }
+  job = Show(entry, std::move(job), before, std::move(events), waited);
+  if (HasEnded(job.state)) ForgetOldest(KindOf(job));
+  return job;
+}
+
+Job JobQueue::Show(const EntryPtr& entry, Job job, JobState before, std::vector<JobEvent> events,
+                   size_t waited) {
   engine::MutexLock lock(mutex_);
   job.progress = entry->job.progress;  // which may be newer
   entry->job = job;
@@ -702,8 +714,7 @@ void JobQueue::NotifyWatchers(const EntryPtr& entry) {
   }
 }
 
-// --- Preparing
-// ------------------------------------------------------------------------------------
+// Preparing.
 
 void JobQueue::PrepareLoop() {
   BeNice();
@@ -762,8 +773,7 @@ void JobQueue::Prepare(const EntryPtr& entry) {
   });
 }
 
-// --- Running
-// --------------------------------------------------------------------------------------
+// Running.
 
 void JobQueue::DispatchLoop() {
   auto next_flush = steady_clock::now() + options_.flush_interval;
@@ -781,7 +791,6 @@ void JobQueue::DispatchLoop() {
     if (now >= next_flush) {
       next_flush = now + options_.flush_interval;
       RunGuarded("jobs", [&] { LogStoreError(FlushEvents()); });
-      RunGuarded("jobs", [&] { ForgetOldest(); });
     }
     if (now >= next_beat) {
       next_beat = now + options_.heartbeat_interval;
@@ -915,7 +924,11 @@ absl::StatusOr<json> JobQueue::RunJob(const EntryPtr& entry) {
 }
 
 void JobQueue::EndRun(const EntryPtr& entry, const absl::StatusOr<json>& result) {
-  const bool stopped = absl::IsCancelled(result.status());
+  bool stopped = absl::IsCancelled(result.status());
+  {
+    engine::MutexLock lock(mutex_);
+    stopped = stopped && entry->stop != StopRequest::kNone;
+  }
   ApplySurely(entry, [&](Job& job) {
     if (result.ok()) {
       job.result = *result;
@@ -944,7 +957,7 @@ void JobQueue::EndRun(const EntryPtr& entry, const absl::StatusOr<json>& result)
 void JobQueue::RetryOrFail(Job& job, const absl::Status& status) const {
   job.error = ToJobError(status);
   ++job.failures;
-  if (!IsRetryable(status) || job.failures >= kMaxFailures) {
+  if (!KindOf(job).IsTemporary(status) || job.failures >= kMaxFailures) {
     return End(job, JobState::kFailed, job.error->message, options_.clock());
   }
   const auto backoff = std::min(options_.first_backoff * (int64_t{1} << (job.failures - 1)),
@@ -968,25 +981,19 @@ void JobQueue::SendHeartbeats() {
   for (const auto& [uid, stage] : beats) LogStoreError(store_->Beat(uid, stage));
 }
 
-void JobQueue::ForgetOldest() {
-  for (const auto& kind : kinds_) {
-    std::vector<EntryPtr> ended;
-    {
-      engine::MutexLock lock(mutex_);
-      for (const auto& [key, entry] : jobs_) {
-        if (entry->job.kind == kind->name() && HasEnded(entry->job.state)) ended.push_back(entry);
-      }
-    }
-    std::ranges::sort(ended, {}, [](const EntryPtr& entry) { return entry->job.number; });
-    for (int64_t i = 0; i < std::ssize(ended) - kind->max_ended(); ++i) {
-      engine::MutexLock commit(commit_mutex_);
-      LogStoreError(Erase(ended[i]));
+void JobQueue::ForgetOldest(const JobKind& kind) {
+  std::vector<EntryPtr> ended;
+  {
+    engine::MutexLock lock(mutex_);
+    for (const auto& [key, entry] : jobs_) {
+      if (entry->job.kind == kind.name() && HasEnded(entry->job.state)) ended.push_back(entry);
     }
   }
+  std::ranges::sort(ended, {}, [](const EntryPtr& entry) { return entry->job.number; });
+  for (int64_t i = 0; i < std::ssize(ended) - kind.max_ended(); ++i) LogStoreError(Erase(ended[i]));
 }
 
-// --- Help
-// -----------------------------------------------------------------------------------------
+// Help.
 
 absl::StatusOr<JobQueue::EntryPtr> JobQueue::Find(std::string_view kind,
                                                   std::string_view id) const {
@@ -1027,12 +1034,32 @@ std::vector<JobQueue::EntryPtr> JobQueue::QueuedInOrder() const {
 }
 
 void JobQueue::Close() {
-  engine::MutexLock lock(mutex_);
-  if (std::exchange(closed_, true)) return;
-  for (const auto& [key, entry] : jobs_) {
-    if (entry->stop == StopRequest::kNone) entry->stop = StopRequest::kShutDown;
+  std::vector<EntryPtr> entries;
+  {
+    engine::MutexLock lock(mutex_);
+    if (std::exchange(closed_, true)) return;
+    for (const auto& [key, entry] : jobs_) {
+      if (entry->stop == StopRequest::kNone) entry->stop = StopRequest::kShutDown;
+      if (!HasEnded(entry->job.state)) entries.push_back(entry);
+    }
+    wake_.NotifyAll();
   }
-  wake_.NotifyAll();
+  for (const EntryPtr& entry : entries) {
+    if (!options_.durable) RunGuarded("jobs", [&] { CancelForStop(entry); });
+    NotifyWatchers(entry);
+  }
+}
+
+void JobQueue::CancelForStop(const EntryPtr& entry) {
+  engine::MutexLock commit(commit_mutex_);
+  LogStoreError(Apply(entry, [this](Job& job) {
+                  const bool runs = IsRunning(job.state);
+                  if (runs) SetState(job, JobState::kCancelling, kShuttingDown);
+                  if (!runs && !HasEnded(job.state)) {
+                    End(job, JobState::kCancelled, kShuttingDown, options_.clock());
+                  }
+                  return absl::OkStatus();
+                }).status());
 }
 
 void JobQueue::Stop() {

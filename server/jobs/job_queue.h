@@ -38,6 +38,9 @@ struct JobQueueOptions {
   // From an event to its being durable, and from one heartbeat to the next.
   std::chrono::milliseconds flush_interval{500}, heartbeat_interval{5000};
   // Before the second attempt after a failure; doubles with each failure.
+  // Whether the store survives the process. If it does not, jobs are cancelled when the queue
+  // closes.
+  bool durable = true;
   std::chrono::milliseconds first_backoff{10'000}, longest_backoff{600'000};
   std::function<WallTime()> clock = [] { return std::chrono::system_clock::now(); };
 };
@@ -73,6 +76,7 @@ struct JobEvents {
   std::vector<JobEvent> events;
   bool more = false;       // whether there are events after these, now
   bool has_ended = false;  // the job has: unless it is resumed, there will be no others
+  bool closed = false;     // the queue is closed, and the job does not run: there will be no others
 };
 
 // Thread-safe. Functions that change a job wait for the disk; the others do not, unless they say
@@ -134,8 +138,8 @@ class JobQueue {
   // The memory that running jobs use, of that which is reserved for them.
   int64_t used_bytes() const;
 
-  // Refuses new jobs, and asks the running ones to stop. They are queued again, for the next start.
-  // Does not wait.
+  // Refuses new jobs, and asks the running ones to stop. They are queued again, for the next start,
+  // or cancelled if there is none. May wait for the disk, but not for the jobs.
   void Close();
   // Closes, and returns once nothing runs.
   void Stop();
@@ -176,6 +180,10 @@ class JobQueue {
   // publishes it. Changes nothing if `change` or the commit returns an error.
   absl::StatusOr<Job> Apply(const EntryPtr& entry, Change change, std::vector<Write> writes = {})
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(commit_mutex_);
+  // Publishes a change that has been committed.
+  Job Show(const EntryPtr& entry, Job job, JobState before, std::vector<JobEvent> events,
+           size_t waited);
+  void CancelForStop(const EntryPtr& entry);
   // Applies a change that must not be lost: tries again until it is committed or the queue stops.
   void ApplySurely(const EntryPtr& entry, Change change);
   // Commits the events of all jobs that wait to be durable.
@@ -198,7 +206,8 @@ class JobQueue {
   int RunningOf(const JobKind& kind) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SetWaitsFor(const EntryPtr& entry, std::string text);
   void SendHeartbeats();
-  void ForgetOldest();
+  // Deletes the oldest of a kind that keeps few.
+  void ForgetOldest(const JobKind& kind) ABSL_EXCLUSIVE_LOCKS_REQUIRED(commit_mutex_);
   absl::StatusOr<nlohmann::json> RunJob(const EntryPtr& entry);
   void EndRun(const EntryPtr& entry, const absl::StatusOr<nlohmann::json>& result);
   // Readies a job that failed for its next attempt, or ends it.

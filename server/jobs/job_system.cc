@@ -5,6 +5,7 @@
 
 #include "engine/base/status.h"
 #include "server/errors.h"
+#include "server/jobs/quantization_kind.h"
 #include "server/registry/model_path.h"
 #include "server/version.h"
 
@@ -12,7 +13,10 @@ namespace whipsnake::server {
 
 JobSystem::JobSystem(const DataDirectory& data, JobSystemOptions options,
                      JobSystemEnvironment environment)
-    : options_(std::move(options)), environment_(std::move(environment)), directory_(data.jobs()) {
+    : options_(std::move(options)),
+      environment_(std::move(environment)),
+      directory_(data.jobs()),
+      metrics_(*environment_.metrics) {
   if (directory_.empty()) return;
   DatasetStoreOptions datasets = options_.datasets;
   datasets.directory = data.datasets();
@@ -42,8 +46,14 @@ absl::Status JobSystem::Open() {
                                  /*background=*/true});
     kinds.push_back(std::move(fine_tuning));
   }
+  kinds.push_back(std::make_unique<QuantizationKind>(
+      environment_.quantizer ? environment_.quantizer
+                             : MakeDirectoryQuantizer({environment_.executor, environment_.ledger}),
+      environment_.model_root));
+  JobQueueOptions options = options_.jobs;
+  options.durable = !directory_.empty();
   ASSIGN_OR_RETURN(jobs_, JobQueue::Open(environment_.store, environment_.ledger, std::move(kinds),
-                                         nullptr, options_.jobs));
+                                         &metrics_, std::move(options)));
   return absl::OkStatus();
 }
 

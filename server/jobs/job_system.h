@@ -14,12 +14,14 @@
 #include "engine/base/memory.h"
 #include "server/datasets/dataset_store.h"
 #include "server/jobs/fine_tuning_kind.h"
+#include "server/jobs/job_metrics.h"
 #include "server/jobs/job_queue.h"
 #include "server/jobs/promotion.h"
 #include "server/metrics/metrics.h"
 #include "server/registry/data_directory.h"
 #include "server/registry/model_registry.h"
 #include "server/registry/model_versions.h"
+#include "server/registry/quantizer.h"
 #include "server/store/store.h"
 
 namespace whipsnake::server {
@@ -39,6 +41,7 @@ struct JobSystemEnvironment {
   ModelVersions* versions = nullptr;
   Metrics* metrics = nullptr;
   std::string model_root;
+  Quantizer quantizer;  // null: quantizes model directories; tests set fakes here
 };
 
 // Thread-safe after Open.
@@ -76,6 +79,7 @@ class JobSystem {
   std::unique_ptr<DatasetStore> datasets_;
   FineTuningKind* fine_tuning_ = nullptr;  // owned by the queue
   std::optional<Promoter> promoter_;
+  JobMetrics metrics_;
   std::unique_ptr<JobQueue> jobs_;
 };
 

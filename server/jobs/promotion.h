@@ -15,9 +15,9 @@
 namespace whipsnake::server {
 
 struct CheckpointPromotion {
-  int64_t step = 0;     // of the checkpoint; 0: the job's result
-  std::string scheme;   // quantizes the model; "": it keeps its float weights
-  Promotion promotion;  // but for the directory, the job and the step
+  int64_t step = 0;          // of the checkpoint; 0: the job's result
+  std::string scheme = {};   // quantizes the model; "": it keeps its float weights
+  Promotion promotion = {};  // but for the directory, the job and the step
 };
 
 // Thread-safe. What it points to must outlive it.

@@ -22,6 +22,7 @@ std::vector<double> Doubling(double first, int count) {
 }
 
 const std::vector<double> kDurationSeconds = Doubling(0.01, 14);  // 10 ms to 82 s
+const std::vector<double> kJobSeconds = Doubling(0.01, 20);       // 10 ms to 1.5 hours
 const std::vector<double> kTokens = Doubling(1, 16);              // 1 to 32768
 const std::vector<double> kSequences = Doubling(1, 9);            // 1 to 256
 
@@ -143,6 +144,63 @@ Metrics::Metrics()
                                                 {"model"}, kDurationSeconds)),
       weights_bytes(registry.AddGauge("whipsnake_weights_bytes", "Size of the weights in memory.",
                                       {"model", "device", "scheme"})),
+      finetune_jobs(
+          registry.AddGauge("whipsnake_finetune_jobs", "Fine-tuning jobs by state.", {"state"})),
+      finetune_job_transitions(registry.AddCounter(
+          "whipsnake_finetune_job_transitions_total",
+          "Changes of the state of fine-tuning jobs, by the new state and by what made them: "
+          "progress, client, shutdown or failure.",
+          {"to", "reason"})),
+      finetune_queue_duration(registry.AddHistogram(
+          "whipsnake_finetune_queue_duration_seconds",
+          "Time from the creation of a fine-tuning job to its first start, in seconds.", {},
+          kJobSeconds)),
+      finetune_step_duration(registry.AddHistogram(
+          "whipsnake_finetune_step_duration_seconds",
+          "Duration of a step (train) or an evaluation (evaluate) of fine-tuning, in seconds.",
+          {"phase"}, kJobSeconds)),
+      finetune_steps(registry.AddCounter("whipsnake_finetune_steps_total",
+                                         "Steps of fine-tuning, by the model that jobs begin with.",
+                                         {"model"})),
+      finetune_tokens(registry.AddCounter("whipsnake_finetune_tokens_total",
+                                          "Tokens of steps of fine-tuning.", {"model"})),
+      finetune_checkpoints(registry.AddCounter("whipsnake_finetune_checkpoints_total",
+                                               "Checkpoints that fine-tuning jobs wrote.", {})),
+      finetune_job_info(registry.AddGauge(
+          "whipsnake_finetune_job_info",
+          "1 for each running fine-tuning job: its slot, which the other series have, its id and "
+          "the model that it begins with.",
+          {"slot", "job", "model"})),
+      finetune_progress(registry.AddGauge("whipsnake_finetune_progress_ratio",
+                                          "The part of a running job's steps that is done.",
+                                          {"slot"})),
+      finetune_loss(
+          registry.AddGauge("whipsnake_finetune_loss",
+                            "Loss of a running job's last step (train) or last evaluation (eval).",
+                            {"slot", "split"})),
+      finetune_frozen_ratio(registry.AddGauge(
+          "whipsnake_finetune_frozen_ratio",
+          "The part of the layers that did not train in a running job's last step.", {"slot"})),
+      finetune_reserved_bytes(registry.AddGauge("whipsnake_finetune_reserved_bytes",
+                                                "Memory that is reserved for a running job.",
+                                                {"slot", "device"})),
+      finetune_peak_memory(registry.AddGauge(
+          "whipsnake_finetune_peak_memory_bytes",
+          "The most memory that a running job has had, of that which is reserved for it.",
+          {"slot", "device"})),
+      finetune_activation_bytes(registry.AddGauge(
+          "whipsnake_finetune_activation_bytes",
+          "Activations, gradients and temporary matrices of a running job's last step, at their "
+          "highest.",
+          {"slot", "device"})),
+      finetune_moment_bytes(registry.AddGauge("whipsnake_finetune_moment_bytes",
+                                              "Moments of a running job's optimizer.",
+                                              {"slot", "device"})),
+      compute_time(registry.AddComputed(
+          "whipsnake_compute_seconds_total",
+          "Time that the compute thread worked for serving and for training (which includes "
+          "quantization), in seconds.",
+          {"work"}, prometheus::MetricType::Counter)),
       quantizations_running(registry.AddGauge("whipsnake_quantizations_running",
                                               "Quantizations that are running: 0 or 1.", {})),
       quantizations_waiting(registry.AddGauge("whipsnake_quantizations_waiting",

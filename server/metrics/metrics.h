@@ -52,6 +52,22 @@ class Metrics {
   Family<Gauge>& model_state;                   // model, state
   Family<Histogram>& model_load_duration;       // model
   Family<Gauge>& weights_bytes;                 // model, device, scheme
+  Family<Gauge>& finetune_jobs;                 // state
+  Family<Counter>& finetune_job_transitions;    // to, reason
+  Family<Histogram>& finetune_queue_duration;   // (none)
+  Family<Histogram>& finetune_step_duration;    // phase
+  Family<Counter>& finetune_steps;              // model
+  Family<Counter>& finetune_tokens;             // model
+  Family<Counter>& finetune_checkpoints;        // (none)
+  Family<Gauge>& finetune_job_info;             // slot, job, model
+  Family<Gauge>& finetune_progress;             // slot
+  Family<Gauge>& finetune_loss;                 // slot, split
+  Family<Gauge>& finetune_frozen_ratio;         // slot
+  Family<Gauge>& finetune_reserved_bytes;       // slot, device
+  Family<Gauge>& finetune_peak_memory;          // slot, device
+  Family<Gauge>& finetune_activation_bytes;     // slot, device
+  Family<Gauge>& finetune_moment_bytes;         // slot, device
+  Family<Computed>& compute_time;               // work
   Family<Gauge>& quantizations_running;         // (none)
   Family<Gauge>& quantizations_waiting;         // (none)
   Family<Counter>& quantizations;               // result

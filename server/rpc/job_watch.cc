@@ -69,7 +69,11 @@ class JobWatch final : public LatestStream,
       // From here on the client has limited time to read the rest.
       end_timeout_.Start(patience_);
     }
-    if (page->events.empty()) return page->has_ended ? Step::kEnd : Step::kWait;
+    if (page->events.empty()) {
+      if (page->has_ended) return Step::kEnd;
+      if (page->closed) return DrainingError();
+      return Step::kWait;
+    }
     v1::WatchFineTuningJobResponse response;
     for (const JobEvent& event : page->events) *response.add_events() = ToProto(event);
     after_ = page->events.back().id;

@@ -13,9 +13,11 @@
 #include "engine/base/status.h"
 #include "engine/base/utf8.h"
 #include "kernels/cpu/isa.h"
+#include "server/jobs/quantization_kind.h"
 #include "server/registry/model_name.h"
 #include "server/registry/model_path.h"
 #include "server/rpc/deferred_call.h"
+#include "server/rpc/json_message.h"
 #include "server/rpc/messages.h"
 #include "server/rpc/paging.h"
 #include "server/rpc/quantization_request.h"
@@ -41,6 +43,14 @@ v1::ModelState ProtoState(ModelState state) {
 // Returns the last part of a path.
 std::string DefaultName(const std::string& path) {
   return std::filesystem::path(engine::StripTrailingSlashes(path)).filename().string();
+}
+
+// Gives an error of the queue the reason that it has for quantizations.
+absl::Status AsQuantizationError(const absl::Status& status, std::string_view id) {
+  const std::string reason = ReasonOf(status);
+  if (reason == "TOO_MANY_JOBS") return WithReason(status, "TOO_MANY_QUANTIZATIONS");
+  if (reason != "JOB_STATE") return status;
+  return WithPrecondition(WithReason(status, "QUANTIZATION_ENDED"), "QUANTIZATION_STATE", id);
 }
 
 // Checks the path again when the load starts: it may now be a link out of the root.
@@ -237,20 +247,39 @@ grpc::ServerUnaryReactor* ModelService::DeleteModelVersion(grpc::CallbackServerC
       });
 }
 
+absl::Status ModelService::Quantize(const v1::QuantizeModelRequest& request,
+                                    v1::QuantizeModelResponse* response) const {
+  ASSIGN_OR_RETURN(const QuantizationRequest parsed,
+                   ParseQuantizationRequest(request, environment_.model_root));
+  std::string other;
+  environment_.jobs->AnyUnfinished([&](const Job& job) {
+    if (job.kind != kQuantization) return false;
+    if (job.request.at("resolved").at("output_directory") != parsed.output_directory) return false;
+    other = job.id;
+    return true;
+  });
+  if (!other.empty()) {
+    return WithResource(WithReason(absl::AlreadyExistsError(absl::StrCat(
+                                       "output_path: quantization ", other, " is making ",
+                                       engine::Quoted(request.output_path()), " already")),
+                                   "OUTPUT_EXISTS"),
+                        "quantization", other);
+  }
+  const absl::StatusOr<Job> job = environment_.jobs->Create(
+      {.kind = std::string(kQuantization),
+       .id = "",
+       .request = QuantizationKind::MakeRequest(MessageToJson(request), parsed)});
+  if (!job.ok()) return AsQuantizationError(job.status(), "");
+  *response->mutable_quantization() = ToQuantization(*job);
+  return absl::OkStatus();
+}
+
 grpc::ServerUnaryReactor* ModelService::QuantizeModel(grpc::CallbackServerContext* context,
                                                       const grpc::ByteBuffer* request,
                                                       grpc::ByteBuffer* response) {
-  const auto create = [this](const v1::QuantizeModelRequest& query,
-                             v1::QuantizeModelResponse* answer) -> absl::Status {
-    ASSIGN_OR_RETURN(QuantizationRequest parsed,
-                     ParseQuantizationRequest(query, environment_.model_root));
-    ASSIGN_OR_RETURN(const QuantizationSnapshot snapshot,
-                     environment_.quantizations->Create(std::move(parsed)));
-    *answer->mutable_quantization() = server::ToProto(snapshot);
-    return absl::OkStatus();
-  };
-  return AnswerUnary<v1::QuantizeModelRequest, v1::QuantizeModelResponse>(context, request,
-                                                                          response, create);
+  return AnswerFromDisk<v1::QuantizeModelRequest, v1::QuantizeModelResponse>(
+      *environment_.disk, context, request, response,
+      [this](const auto& query, auto* answer) { return Quantize(query, answer); });
 }
 
 grpc::ServerUnaryReactor* ModelService::GetQuantization(grpc::CallbackServerContext* context,
@@ -258,9 +287,8 @@ grpc::ServerUnaryReactor* ModelService::GetQuantization(grpc::CallbackServerCont
                                                         grpc::ByteBuffer* response) {
   const auto get = [this](const v1::GetQuantizationRequest& query,
                           v1::GetQuantizationResponse* answer) -> absl::Status {
-    ASSIGN_OR_RETURN(const QuantizationSnapshot snapshot,
-                     environment_.quantizations->Get(query.id()));
-    *answer->mutable_quantization() = server::ToProto(snapshot);
+    ASSIGN_OR_RETURN(const Job job, environment_.jobs->Get(kQuantization, query.id()));
+    *answer->mutable_quantization() = ToQuantization(job);
     return absl::OkStatus();
   };
   return AnswerUnary<v1::GetQuantizationRequest, v1::GetQuantizationResponse>(context, request,
@@ -286,22 +314,23 @@ absl::Status ModelService::List(const v1::ListQuantizationsRequest& request,
     return BadPageToken(token);
   }
   int64_t last = 0;
-  for (const QuantizationSnapshot& snapshot : environment_.quantizations->List()) {
-    if (snapshot.number >= before) continue;
+  std::vector<Job> jobs = environment_.jobs->List(kQuantization);
+  std::ranges::reverse(jobs);
+  for (const Job& job : jobs) {
+    if (job.number >= before) continue;
     if (response->quantizations_size() == page_size) {
       response->set_next_page_token(std::to_string(last));
       break;
     }
-    *response->add_quantizations() = server::ToProto(snapshot);
-    last = snapshot.number;
+    *response->add_quantizations() = ToQuantization(job);
+    last = job.number;
   }
   return absl::OkStatus();
 }
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* ModelService::WatchQuantization(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request) {
-  return StartQuantizationWatch(*environment_.quantizations, environment_.end_timeout, context,
-                                *request);
+  return StartQuantizationWatch(*environment_.jobs, environment_.end_timeout, context, *request);
 }
 
 grpc::ServerUnaryReactor* ModelService::CancelQuantization(grpc::CallbackServerContext* context,
@@ -309,29 +338,13 @@ grpc::ServerUnaryReactor* ModelService::CancelQuantization(grpc::CallbackServerC
                                                            grpc::ByteBuffer* response) {
   const auto cancel = [this](const v1::CancelQuantizationRequest& query,
                              v1::CancelQuantizationResponse* answer) -> absl::Status {
-    ASSIGN_OR_RETURN(const QuantizationSnapshot snapshot,
-                     environment_.quantizations->Cancel(query.id()));
-    *answer->mutable_quantization() = server::ToProto(snapshot);
+    const absl::StatusOr<Job> job = environment_.jobs->Cancel(kQuantization, query.id(), "");
+    if (!job.ok()) return AsQuantizationError(job.status(), query.id());
+    *answer->mutable_quantization() = ToQuantization(*job);
     return absl::OkStatus();
   };
-  return AnswerUnary<v1::CancelQuantizationRequest, v1::CancelQuantizationResponse>(
-      context, request, response, cancel);
-}
-
-v1::ModelVersion ToProto(const ModelVersion& version) {
-  v1::ModelVersion message;
-  message.set_name(version.key());
-  message.set_version(version.number);
-  message.set_scheme(version.scheme);
-  message.set_state_type(version.state_type);
-  message.set_source_job(version.source_job);
-  message.set_checkpoint_step(version.checkpoint_step);
-  if (version.number > 0) *message.mutable_create_time() = ToTimestamp(version.create_time);
-  message.set_serving(version.serves);
-  for (const std::string& alias : version.aliases) {
-    message.add_aliases(version.name + ":" + alias);
-  }
-  return message;
+  return AnswerFromDisk<v1::CancelQuantizationRequest, v1::CancelQuantizationResponse>(
+      *environment_.disk, context, request, response, cancel);
 }
 
 v1::Model ModelService::ToProto(const ModelSnapshot& snapshot) const {

@@ -6,9 +6,10 @@
 #include <string>
 
 #include "engine/generate/generation_parameters.h"
+#include "server/jobs/job_queue.h"
+#include "server/registry/disk_queue.h"
 #include "server/registry/model_registry.h"
 #include "server/registry/model_versions.h"
-#include "server/registry/quantization_jobs.h"
 #include "server/rpc/active_calls.h"
 #include "server/rpc/background.h"
 #include "whipsnake/v1/model.grpc.pb.h"
@@ -21,8 +22,9 @@ struct ModelServiceEnvironment {
   ModelVersions* versions = nullptr;
   ActiveCalls* active_calls = nullptr;  // once closed, no model is loaded
   Background* background = nullptr;     // runs loads, unloads and changes of versions
-  QuantizationJobs* quantizations = nullptr;
-  std::string model_root;  // empty: clients cannot load models
+  JobQueue* jobs = nullptr;
+  DiskQueue* disk = nullptr;  // for calls that wait for the store
+  std::string model_root;     // empty: clients cannot load models
   engine::GenerationLimits limits;
   // How long a client may take to read the rest of a watch after the quantization's end.
   std::chrono::milliseconds end_timeout{30'000};
@@ -100,6 +102,8 @@ class ModelService final : public RawVersionMethods {
 
  private:
   v1::Model ToProto(const ModelSnapshot& snapshot) const;
+  absl::Status Quantize(const v1::QuantizeModelRequest& request,
+                        v1::QuantizeModelResponse* response) const;
   absl::Status List(const v1::ListModelsRequest& request, v1::ListModelsResponse* response) const;
   absl::Status List(const v1::ListQuantizationsRequest& request,
                     v1::ListQuantizationsResponse* response) const;

@@ -11,6 +11,7 @@
 #include "engine/models/config.h"
 #include "server/errors.h"
 #include "server/registry/model_path.h"
+#include "server/rpc/json_message.h"
 #include "server/rpc/messages.h"
 
 namespace whipsnake::server {
@@ -105,36 +106,24 @@ absl::StatusOr<engine::Recipe> RecipeFor(const std::string& directory, const std
   return WithPrecondition(WithReason(context(suits), "ALREADY_QUANTIZED"), "MODEL_SCHEME", path);
 }
 
-v1::QuantizationState ToProto(QuantizationState state) {
+v1::QuantizationState StateOf(JobState state) {
   switch (state) {
-    case QuantizationState::kQueued:
+    case JobState::kValidating:
+    case JobState::kQueued:
+    case JobState::kPaused:
       return v1::QUANTIZATION_STATE_QUEUED;
-    case QuantizationState::kRunning:
+    case JobState::kRunning:
+    case JobState::kPausing:
+    case JobState::kCancelling:
       return v1::QUANTIZATION_STATE_RUNNING;
-    case QuantizationState::kSucceeded:
+    case JobState::kSucceeded:
       return v1::QUANTIZATION_STATE_SUCCEEDED;
-    case QuantizationState::kFailed:
+    case JobState::kFailed:
       return v1::QUANTIZATION_STATE_FAILED;
-    case QuantizationState::kCancelled:
+    case JobState::kCancelled:
       return v1::QUANTIZATION_STATE_CANCELLED;
   }
   return v1::QUANTIZATION_STATE_UNSPECIFIED;
-}
-
-v1::QuantizationReport ToProto(const engine::QuantizationReport& report) {
-  v1::QuantizationReport proto;
-  proto.set_percentile(report.percentile.value_or(0));
-  for (const engine::PercentileTrial& trial : report.trials) {
-    v1::PercentileTrial* added = proto.add_trials();
-    added->set_percentile(trial.percentile);
-    added->set_nll(trial.nll);
-  }
-  proto.set_calibration_tokens(report.calibration_tokens);
-  proto.set_calibration_digest(report.calibration_digest);
-  proto.set_float_bytes(report.float_bytes);
-  proto.set_quantized_bytes(report.quantized_bytes);
-  for (const std::string& warning : report.warnings) proto.add_warnings(warning);
-  return proto;
 }
 
 }  // namespace
@@ -175,20 +164,21 @@ absl::StatusOr<QuantizationRequest> ParseQuantizationRequest(
   return parsed;
 }
 
-v1::Quantization ToProto(const QuantizationSnapshot& snapshot) {
+v1::Quantization ToQuantization(const Job& job) {
   v1::Quantization proto;
-  proto.set_id(snapshot.id);
-  proto.set_path(snapshot.path);
-  proto.set_output_path(snapshot.output_path);
-  proto.set_scheme(std::string(engine::Name(snapshot.scheme)));
-  proto.set_state(ToProto(snapshot.state));
-  proto.set_stage(snapshot.stage);
-  proto.set_fraction(snapshot.fraction);
-  proto.set_error(engine::BoundedUtf8(engine::ClientMessage(snapshot.error), kMaxMessageBytes));
-  *proto.mutable_create_time() = ToTimestamp(snapshot.create_time);
-  if (snapshot.start_time) *proto.mutable_start_time() = ToTimestamp(*snapshot.start_time);
-  if (snapshot.end_time) *proto.mutable_end_time() = ToTimestamp(*snapshot.end_time);
-  if (snapshot.report) *proto.mutable_report() = ToProto(*snapshot.report);
+  proto.set_id(job.id);
+  proto.set_path(job.request.value("path", ""));
+  proto.set_output_path(job.request.value("output_path", ""));
+  proto.set_scheme(job.request.at("resolved").value("scheme", ""));
+  proto.set_state(StateOf(job.state));
+  proto.set_stage(job.progress.stage);
+  proto.set_fraction(job.state == JobState::kSucceeded ? 1 : job.progress.fraction);
+  if (job.state == JobState::kFailed) proto.set_error(job.error->message);
+  if (job.state == JobState::kCancelled) proto.set_error(job.reason);
+  *proto.mutable_create_time() = ToTimestamp(job.create_time);
+  if (job.start_time) *proto.mutable_start_time() = ToTimestamp(*job.start_time);
+  if (job.end_time) *proto.mutable_end_time() = ToTimestamp(*job.end_time);
+  if (job.state == JobState::kSucceeded) JsonToMessage(job.result, proto.mutable_report());
   return proto;
 }
 

@@ -6,7 +6,8 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "server/registry/quantization_jobs.h"
+#include "server/jobs/job.h"
+#include "server/registry/quantizer.h"
 #include "whipsnake/v1/model.pb.h"
 
 namespace whipsnake::server {
@@ -21,7 +22,8 @@ inline constexpr int64_t kMaxInlineCalibrationBytes = int64_t{3} << 20;
 absl::StatusOr<QuantizationRequest> ParseQuantizationRequest(
     const v1::QuantizeModelRequest& request, const std::string& model_root);
 
-v1::Quantization ToProto(const QuantizationSnapshot& snapshot);
+// Of a job of the kind "quantization".
+v1::Quantization ToQuantization(const Job& job);
 
 }  // namespace whipsnake::server
 

@@ -7,7 +7,7 @@
 
 #include <chrono>
 
-#include "server/registry/quantization_jobs.h"
+#include "server/jobs/job_queue.h"
 
 namespace whipsnake::server {
 
@@ -15,8 +15,8 @@ namespace whipsnake::server {
 // next; the final state is always written. Once the job has ended, the client has `end_timeout` to
 // read the rest; after that the call is cancelled. The returned reactor belongs to gRPC.
 grpc::ServerWriteReactor<grpc::ByteBuffer>* StartQuantizationWatch(
-    QuantizationJobs& jobs, std::chrono::milliseconds end_timeout,
-    grpc::CallbackServerContext* context, const grpc::ByteBuffer& request);
+    JobQueue& jobs, std::chrono::milliseconds end_timeout, grpc::CallbackServerContext* context,
+    const grpc::ByteBuffer& request);
 
 }  // namespace whipsnake::server
 

@@ -391,13 +391,32 @@ TEST_F(JobQueueTest, EventsCanBeReadFromAnyCursorFromMemoryAndFromTheStore) {
   EXPECT_EQ(*queue_->RecentEvents(kKind, "a", 0, 10), std::nullopt);
 }
 
+TEST_F(JobQueueTest, WatchesOfAJobAreBounded) {
+  struct Nobody : JobWatcher {
+    void OnJobChanged() override {}
+  };
+  Open();
+  ASSERT_TRUE(Create("a").ok());
+  std::vector<std::shared_ptr<Nobody>> watchers;
+  const auto watch = [&] {
+    watchers.push_back(std::make_shared<Nobody>());
+    return queue_->Watch(kKind, "a", watchers.back());
+  };
+  for (size_t i = 0; i < JobQueue::kMaxWatchers; ++i) ASSERT_TRUE(watch().ok());
+  const absl::Status full = watch();
+  EXPECT_TRUE(absl::IsResourceExhausted(full)) << full;
+  EXPECT_EQ(ReasonOf(full), "TOO_MANY_WATCHES");
+  watchers.erase(watchers.begin());
+  EXPECT_TRUE(watch().ok());
+}
+
 TEST_F(JobQueueTest, ForgetsTheOldestOfAKindThatKeepsFew) {
   Open({}, /*max_ended=*/2);
   for (const char* id : {"a", "b", "c"}) {
     ASSERT_TRUE(Create(id).ok());
     WaitFor(id, [](const Job& job) { return job.state == JobState::kSucceeded; });
   }
-  while (queue_->List(kKind).size() > 2) std::this_thread::yield();
+  EXPECT_EQ(queue_->List(kKind).size(), 2);
   EXPECT_TRUE(absl::IsNotFound(queue_->Get(kKind, "a").status()));
 }
 

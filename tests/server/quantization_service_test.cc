@@ -1,6 +1,5 @@
 // Quantizations from start to end, as clients see them.
-#include <atomic>
-
+#include "server/jobs/quantization_kind.h"
 #include "tests/server/quantization_support.h"
 
 namespace whipsnake::server {
@@ -111,7 +110,7 @@ TEST_F(QuantizationServiceTest, TheQueueIsBounded) {
   Start("running");
   quantizer_.steps.WaitForArrivals(1);
   std::string id;
-  for (int i = 0; i < QuantizationJobs::kMaxWaiting; ++i) id = Start("out" + std::to_string(i));
+  for (int i = 0; i < QuantizationKind::kMaxWaiting; ++i) id = Start("out" + std::to_string(i));
   const grpc::Status full = Quantize(RequestFor("more"));
   EXPECT_EQ(full.error_code(), grpc::RESOURCE_EXHAUSTED);
   EXPECT_EQ(ReasonOf(full), "TOO_MANY_QUANTIZATIONS");
@@ -205,7 +204,7 @@ TEST_F(QuantizationServiceTest, TheLastHundredAreKeptAndPaged) {
   const std::string running = Start("running");
   quantizer_.steps.WaitForArrivals(1);
   std::vector<std::string> ids;
-  for (int i = 0; i < QuantizationJobs::kMaxEnded + 3; ++i) {
+  for (int i = 0; i < QuantizationKind::kMaxEnded + 3; ++i) {
     ids.push_back(Start("out"));
     ASSERT_TRUE(Cancel(ids.back()).ok());
   }
@@ -276,36 +275,6 @@ TEST_F(QuantizationServiceTest, ADrainCancelsAllAndRefusesMore) {
   EXPECT_EQ(Last(running_reader).state(), v1::QUANTIZATION_STATE_CANCELLED);
   server_->daemon->Wait();
   EXPECT_THAT(quantizer_.outputs(), ElementsAre("a"));
-}
-
-// A watcher that counts the snapshots it receives.
-struct CountingWatcher : QuantizationWatcher {
-  void OnSnapshot(const QuantizationSnapshot&) override { ++notified; }
-  std::atomic<int> notified{0};
-};
-
-TEST_F(QuantizationServiceTest, TheWatchesOfOneAreBounded) {
-  Metrics metrics;
-  quantizer_.steps.Close();
-  QuantizationJobs jobs(std::ref(quantizer_), metrics);
-  const std::string id = jobs.Create({}).value().id;
-  std::vector<std::shared_ptr<CountingWatcher>> watchers;
-  const auto watch = [&] {
-    watchers.push_back(std::make_shared<CountingWatcher>());
-    return jobs.Watch(id, watchers.back());
-  };
-  for (size_t i = 0; i < QuantizationJobs::kMaxWatchers; ++i) EXPECT_TRUE(watch().ok());
-  const absl::Status full = watch();
-  EXPECT_TRUE(absl::IsResourceExhausted(full)) << full;
-  EXPECT_EQ(watchers.back()->notified, 0);
-  quantizer_.steps.WaitForArrivals(1);
-  watchers.erase(watchers.begin());
-  EXPECT_TRUE(watch().ok());
-  quantizer_.steps.Open();
-  while (!HasEnded(jobs.Get(id)->state)) std::this_thread::yield();
-  watchers.clear();
-  for (size_t i = 0; i < QuantizationJobs::kMaxWatchers; ++i) EXPECT_TRUE(watch().ok());
-  EXPECT_TRUE(absl::IsResourceExhausted(watch())) << "watches of an ended one count too";
 }
 
 class ImpatientServerTest : public QuantizationServiceTest {
