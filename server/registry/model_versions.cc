@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "engine/base/atomic_file.h"
 #include "engine/base/field_errors.h"
 #include "engine/base/status.h"
 #include "server/errors.h"
@@ -129,24 +130,9 @@ class ModelVersions::Change {
 absl::StatusOr<std::vector<std::string>> ModelVersions::Open(
     const std::vector<ModelSource>& command_line) {
   std::map<std::string, NameRecord> names;
-  std::set<std::string> directories;
   if (store_ != nullptr) {
-    ASSIGN_OR_RETURN(const std::vector<Record> records, All(Collection::kModelAliases));
-    for (const Record& record : records) {
-      absl::StatusOr<NameRecord> name = ParseNameRecord(record.value);
-      if (!name.ok()) LogUnreadable(record, name.status());
-      if (name.ok()) names.emplace(record.key, *std::move(name));
-    }
-    ASSIGN_OR_RETURN(const std::vector<Record> versions, All(Collection::kModelVersions));
-    bool readable = true;
-    for (const Record& record : versions) {
-      const absl::StatusOr<VersionRecord> version = ParseVersionRecord(record.value);
-      if (!version.ok()) LogUnreadable(record, version.status());
-      readable = readable && version.ok();
-      if (version.ok()) directories.insert(version->directory);
-    }
-    // An unreadable record may name any of the directories.
-    if (readable) RemoveOtherVersions(options_.directory, directories);
+    ASSIGN_OR_RETURN(names, ReadNames());
+    RETURN_IF_ERROR(RemoveUnrecorded());
   }
   std::vector<std::string> keys;
   for (const ModelSource& source : command_line) {
@@ -164,6 +150,37 @@ absl::StatusOr<std::vector<std::string>> ModelVersions::Open(
     for (std::string& key : RegisterUsed(name, record)) keys.push_back(std::move(key));
   }
   return keys;
+}
+
+absl::StatusOr<std::map<std::string, NameRecord>> ModelVersions::ReadNames() const {
+  ASSIGN_OR_RETURN(const std::vector<Record> records, All(Collection::kModelAliases));
+  std::map<std::string, NameRecord> names;
+  for (const Record& record : records) {
+    absl::StatusOr<NameRecord> name = ParseNameRecord(record.value);
+    if (!name.ok()) LogUnreadable(record, name.status());
+    if (name.ok()) names.emplace(record.key, *std::move(name));
+  }
+  return names;
+}
+
+absl::Status ModelVersions::RemoveUnrecorded() const {
+  ASSIGN_OR_RETURN(const std::vector<Record> records, All(Collection::kModelVersions));
+  std::set<std::string> recorded;
+  bool all_readable = true;
+  for (const Record& record : records) {
+    const absl::StatusOr<VersionRecord> version = ParseVersionRecord(record.value);
+    if (!version.ok()) LogUnreadable(record, version.status());
+    all_readable = all_readable && version.ok();
+    if (version.ok()) recorded.insert(version->directory);
+  }
+  // A record that cannot be read may be that of any directory.
+  if (!all_readable) return absl::OkStatus();
+  engine::SweepTemporaries(options_.directory, /*deep=*/false);
+  for (const std::string& directory : RemoveOtherVersions(options_.directory, recorded)) {
+    Log(LogLevel::kInfo, "removed the files of a version without a record",
+        {{"directory", directory}});
+  }
+  return absl::OkStatus();
 }
 
 std::vector<std::string> ModelVersions::RegisterUsed(const std::string& name,

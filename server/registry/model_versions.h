@@ -163,6 +163,9 @@ class ModelVersions {
   absl::StatusOr<ModelSource> SourceOf(const std::string& name, int64_t version,
                                        const NameRecord& record) const;
 
+  // The parts of Open.
+  absl::StatusOr<std::map<std::string, NameRecord>> ReadNames() const;
+  absl::Status RemoveUnrecorded() const;
   // Registers the versions of a name that serve or have an alias, and returns their keys.
   std::vector<std::string> RegisterUsed(const std::string& name, const NameRecord& record);
   // Records the model that serves under the name itself as version 0.
