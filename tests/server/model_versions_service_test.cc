@@ -29,6 +29,9 @@ grpc::Status Call(TestServer& server,
   return (server.models.get()->*method)(&context, request, response);
 }
 
+// Version 0 has its first key as long as it was not freed.
+auto IsBase() { return testing::AnyOf("alphabet", "alphabet:0"); }
+
 class VersionServiceTest : public testing::Test {
  protected:
   using Stub = v1::ModelService::Stub;
@@ -129,7 +132,7 @@ TEST_F(VersionServiceTest, VersionsAreListedRolledBackAliasedAndDeleted) {
   EXPECT_EQ(rolled_back_.version().name(), "alphabet:1");
   EXPECT_EQ(Generate("alphabet"), "alphabet:1");
   ASSERT_TRUE(RollBack(0).ok());
-  EXPECT_EQ(Generate("alphabet"), "alphabet:0");
+  EXPECT_THAT(Generate("alphabet"), IsBase());
   ASSERT_TRUE(Alias("alphabet:old", 1).ok());
   EXPECT_EQ(Generate("alphabet:old"), "alphabet:1");
   ASSERT_TRUE(Unalias("alphabet:old").ok());
@@ -224,7 +227,7 @@ TEST_F(VersionServiceTest, AStateBelongsToTheVersionThatMadeIt) {
   EXPECT_EQ(Generate("alphabet", &unused, state), "STATE_OF_ANOTHER_MODEL");
   engine_.digest = "base";
   ASSERT_TRUE(RollBack({}).ok());
-  EXPECT_EQ(Generate("alphabet", &unused, state), "alphabet:0");
+  EXPECT_THAT(Generate("alphabet", &unused, state), IsBase());
 }
 
 // 16 clients stream from the demo model while a copy of it is promoted and rolled back.
