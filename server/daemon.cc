@@ -20,6 +20,7 @@
 #include "server/registry/model_name.h"
 #include "server/rpc/end_timeout.h"
 #include "server/rpc/rpc_metrics.h"
+#include "server/store/sqlite_store.h"
 #include "server/version.h"
 
 namespace whipsnake::server {
@@ -45,10 +46,14 @@ constexpr std::chrono::seconds kAbortTime{5};
 // Time for the remaining calls: probes, and health watches, which never end by themselves.
 constexpr std::chrono::milliseconds kShutdownTime{100};
 
+// How often the queue of calls about jobs wakes up without a call.
+constexpr std::chrono::hours kJobCallsPeriod{1};
+
 constexpr int kServiceUnavailable = 503;
 
 constexpr const char* kServices[] = {"whipsnake.v1.GenerationService", "whipsnake.v1.StateService",
-                                     "whipsnake.v1.ModelService", "whipsnake.v1.AdminService"};
+                                     "whipsnake.v1.ModelService", "whipsnake.v1.FineTuningService",
+                                     "whipsnake.v1.AdminService"};
 constexpr const char* kStandardServices[] = {"grpc.health.v1.Health",
                                              "grpc.reflection.v1alpha.ServerReflection"};
 
@@ -175,9 +180,12 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(DaemonOptions options) {
   ASSIGN_OR_RETURN(const ListenAddress http,
                    CheckedAddress(options.http, "--http", options.insecure_listen));
 
+  ASSIGN_OR_RETURN(std::unique_ptr<Store> store, SqliteStore::Open(data.store()));
   const Budget budget = MakeBudget(options);
-  std::unique_ptr<Daemon> daemon(new Daemon(std::move(options), std::move(data), budget));
+  std::unique_ptr<Daemon> daemon(
+      new Daemon(std::move(options), std::move(data), std::move(store), budget));
   RETURN_IF_ERROR(daemon->states_.Open());
+  RETURN_IF_ERROR(daemon->OpenJobs());
   // Registers all models, as LOADING, before the first one is loaded.
   ASSIGN_OR_RETURN(std::vector<std::string> keys, daemon->versions_.Open(sources));
   RETURN_IF_ERROR(daemon->StartGrpc(grpc));
@@ -212,10 +220,12 @@ Daemon::Budget Daemon::MakeBudget(const DaemonOptions& options) {
   return budget;
 }
 
-Daemon::Daemon(DaemonOptions options, DataDirectory data, const Budget& budget)
+Daemon::Daemon(DaemonOptions options, DataDirectory data, std::unique_ptr<Store> store,
+               const Budget& budget)
     : options_(std::move(options)),
       budget_(budget),
       data_(std::move(data)),
+      store_(std::move(store)),
       ledger_(budget.engine_bytes),
       executor_(budget.threads),
       states_(options_.states, &ledger_),
@@ -225,13 +235,16 @@ Daemon::Daemon(DaemonOptions options, DataDirectory data, const Budget& budget)
               [this](const std::string& name, std::optional<ModelState> state) {
                 OnModelState(name, state);
               }),
-      versions_(options_.store.get(), &models_,
+      versions_(data_.models().empty() ? nullptr : store_.get(), &models_,
                 {.directory = data_.models(), .model_root = options_.model_root}),
       background_(kMaxBackgroundTasks),
       compile_pool_(kCompileThreads, kMaxWaitingToCompile),
       quantizations_(
           options_.quantizer ? options_.quantizer : MakeDirectoryQuantizer({&executor_, &ledger_}),
           metrics_),
+      jobs_(data_, options_.jobs,
+            {store_.get(), &executor_, &ledger_, &models_, &metrics_, options_.model_root}),
+      job_calls_([] {}, kJobCallsPeriod, "jobs"),
       generation_{&models_,        &active_calls_, &states_,
                   options_.limits, &compile_pool_, options_.end_timeout},
       generation_service_(generation_),
@@ -248,6 +261,19 @@ Daemon::Daemon(DaemonOptions options, DataDirectory data, const Budget& budget)
 Daemon::~Daemon() {
   RequestDrain(std::chrono::milliseconds(0));
   Wait();
+}
+
+absl::Status Daemon::OpenJobs() {
+  RETURN_IF_ERROR(jobs_.Open());
+  fine_tuning_service_ = std::make_unique<FineTuningService>(FineTuningEnvironment{
+      .jobs = &jobs_.jobs(),
+      .kind = jobs_.fine_tuning(),
+      .disk = &job_calls_,
+      .background = &background_,
+      .find_dataset = [this](const std::string& id) { return jobs_.FindDataset(id); },
+      .find_model = [this](const std::string& model) { return jobs_.FindModel(model); },
+      .end_timeout = options_.end_timeout});
+  return absl::OkStatus();
 }
 
 void Daemon::RegisterComputedMetrics() {
@@ -304,6 +330,7 @@ absl::Status Daemon::StartGrpc(const ListenAddress& address) {
   builder.RegisterService(&generation_service_);
   builder.RegisterService(&state_service_);
   builder.RegisterService(&model_service_);
+  builder.RegisterService(fine_tuning_service_.get());
   builder.RegisterService(&admin_service_);
   server_ = builder.BuildAndStart();
   if (server_ == nullptr) return absl::InternalError("gRPC's server did not start");
@@ -366,6 +393,7 @@ void Daemon::LoadStartupModels(const std::vector<std::string>& keys) {
     // The registry stores and logs the error.
     RunGuarded("loading", [&] { models_.Load(key).IgnoreError(); });
   }
+  jobs_.Start();  // now that the models have their memory
   SetServing(true);
   engine::MutexLock lock(mutex_);
   loaded_ = true;
@@ -396,6 +424,8 @@ void Daemon::RequestDrain(std::optional<std::chrono::milliseconds> grace) {
   if (grace) grace_ = *grace;
   active_calls_.Close();
   quantizations_.Close();
+  jobs_.Close();
+  job_calls_.Close();
   states_.Close();
   metrics_.draining.With({}).Set(1);
   health_.ShutDown();
@@ -418,10 +448,12 @@ void Daemon::Wait() {
     active_calls_.AbortAll();
     active_calls_.WaitUntilIdle(steady_clock::now() + kAbortTime);
   }
-  quantizations_.Stop();  // before the server, so that watchers see the end
+  // Before the server, so that watchers see the end.
+  quantizations_.Stop();
+  if (loading_.joinable()) loading_.join();
+  jobs_.Stop();
   if (grpc_acceptor_ != nullptr) grpc_acceptor_->Stop();
   if (server_ != nullptr) server_->Shutdown(std::chrono::system_clock::now() + kShutdownTime);
-  if (loading_.joinable()) loading_.join();
   http_.reset();
   Log(LogLevel::kInfo, "stopped");
 }

@@ -18,6 +18,7 @@
 #include "engine/generate/generator.h"
 #include "server/acceptor.h"
 #include "server/http/http_server.h"
+#include "server/jobs/job_system.h"
 #include "server/metrics/metrics.h"
 #include "server/open_files.h"
 #include "server/registry/data_directory.h"
@@ -31,10 +32,12 @@
 #include "server/rpc/admin_service.h"
 #include "server/rpc/background.h"
 #include "server/rpc/compile_pool.h"
+#include "server/rpc/fine_tuning_service.h"
 #include "server/rpc/generation_service.h"
 #include "server/rpc/health_service.h"
 #include "server/rpc/model_service.h"
 #include "server/rpc/state_service.h"
+#include "server/store/store.h"
 
 namespace grpc {
 class Server;
@@ -71,6 +74,7 @@ struct DaemonOptions {
   engine::GeneratorOptions generator;
   std::string data;          // directory for data that outlives the process; empty: none is kept
   StateStoreOptions states;  // except the directory, which is inside `data`
+  JobSystemOptions jobs;
   std::chrono::milliseconds grace_period{25'000};
   // The server pings a connection that has been silent for keepalive_interval. If no answer comes
   // within keepalive_timeout, it closes the connection and cancels its requests.
@@ -78,8 +82,6 @@ struct DaemonOptions {
   std::chrono::milliseconds keepalive_timeout{10'000};
   // How long a client may take to read the rest of a stream and the end of a call.
   std::chrono::milliseconds end_timeout{30'000};
-  // Keeps versions of models, below `data`; null: there are none.
-  std::shared_ptr<Store> store;
   ModelLoader loader;   // null: loads model directories; tests set fakes here
   Quantizer quantizer;  // null: quantizes model directories; tests set fakes here
 };
@@ -125,8 +127,10 @@ class Daemon {
   };
   static Budget MakeBudget(const DaemonOptions& options);
 
-  Daemon(DaemonOptions options, DataDirectory data, const Budget& budget);
+  Daemon(DaemonOptions options, DataDirectory data, std::unique_ptr<Store> store,
+         const Budget& budget);
 
+  absl::Status OpenJobs();
   absl::Status StartGrpc(const ListenAddress& address);
   absl::Status StartHttp(const ListenAddress& address);
   void RegisterComputedMetrics();
@@ -144,6 +148,7 @@ class Daemon {
   const DataDirectory data_;
   // In order of dependency: each member may use the ones above it.
   Metrics metrics_;
+  const std::unique_ptr<Store> store_;  // in memory if there is no data directory
   engine::Ledger ledger_;
   engine::Executor executor_;
   ActiveCalls active_calls_;
@@ -154,10 +159,13 @@ class Daemon {
   Background background_;
   CompilePool compile_pool_;
   QuantizationJobs quantizations_;
+  JobSystem jobs_;
+  DiskQueue job_calls_;  // RPCs about jobs that wait for the disk
   const GenerationEnvironment generation_;
   GenerationService generation_service_;
   StateService state_service_;
   ModelService model_service_;
+  std::unique_ptr<FineTuningService> fine_tuning_service_;
   AdminService admin_service_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> external_acceptor_;  // to server_

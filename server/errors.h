@@ -10,7 +10,10 @@
 #include <grpcpp/support/status.h>
 
 #include <chrono>
+#include <initializer_list>
+#include <string>
 #include <string_view>
+#include <utility>
 
 #include "absl/status/status.h"
 
@@ -24,8 +27,12 @@ inline constexpr int kMaxMessageBytes = 1024;
 
 // Each of these returns `status` with a detail added. A detail of the same kind is replaced.
 
-// ErrorInfo.reason, in UPPER_SNAKE_CASE. Default: the name of the code.
-absl::Status WithReason(absl::Status status, std::string_view reason);
+// ErrorInfo.reason, in UPPER_SNAKE_CASE. Default: the name of the code. `metadata` is for numbers
+// and names that a program may need.
+using ErrorMetadata = std::initializer_list<std::pair<std::string_view, std::string>>;
+absl::Status WithReason(absl::Status status, std::string_view reason, ErrorMetadata metadata = {});
+// The reason that WithReason has set, or the name of the code.
+std::string ReasonOf(const absl::Status& status);
 // RetryInfo. Default for RESOURCE_EXHAUSTED and UNAVAILABLE: one second.
 absl::Status WithRetry(absl::Status status, std::chrono::milliseconds delay);
 // ResourceInfo, such as ("model", "mamba-130m").

@@ -21,6 +21,7 @@ struct ServeFlags {
   DaemonOptions daemon;
   std::vector<std::string> models;  // NAME=DIR
   double grace_seconds = 25;
+  double checkpoint_seconds = 60;
   bool no_reflection = false;
   bool log_json = false;
 };
@@ -30,6 +31,8 @@ absl::StatusOr<DaemonOptions> ToOptions(const ServeFlags& flags) {
   options.reflection = !flags.no_reflection;
   options.grace_period =
       std::chrono::milliseconds(static_cast<int64_t>(flags.grace_seconds * 1000));
+  options.jobs.checkpoint_interval =
+      std::chrono::milliseconds(static_cast<int64_t>(flags.checkpoint_seconds * 1000));
   for (const std::string& model : flags.models) {
     const size_t equals = model.find('=');
     if (equals == std::string::npos || equals + 1 == model.size()) {
@@ -162,8 +165,20 @@ void AddServeCommand(CommandLine& line) {
       .ShowDefault();
   command
       .AddOption("--data", daemon.data,
-                 "Directory for saved states that survive a restart (default: none)")
+                 "Directory for what survives a restart: saved states, data sets, jobs, versions "
+                 "of models (default: none)")
       .TypeName("DIR");
+  command
+      .AddOption("--max-running-jobs", daemon.jobs.jobs.max_running,
+                 "Maximum number of jobs that run at once, if there is memory for them")
+      .IntegerRange(1, 64)
+      .ShowDefault();
+  command
+      .AddOption("--checkpoint-interval", flags->checkpoint_seconds,
+                 "Seconds of fine-tuning that a crash costs at most, and a step: without another "
+                 "checkpoint for so long, a job writes one")
+      .RealRange(0.1, 86'400.0)
+      .ShowDefault();
   command
       .AddOption("--grace-period", flags->grace_seconds,
                  "Seconds that running requests have to finish after SIGTERM")

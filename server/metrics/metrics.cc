@@ -125,6 +125,15 @@ Metrics::Metrics()
       saved_state_bytes(registry.AddComputed("whipsnake_saved_state_bytes",
                                              "Bytes of saved states, in memory and on disk.",
                                              {"place"})),
+      dataset_uploads(registry.AddCounter(
+          "whipsnake_dataset_uploads_total",
+          "Uploads of data sets that ended: complete, cut_off, wrong_data or storage_error.",
+          {"result"})),
+      dataset_bytes(registry.AddComputed("whipsnake_dataset_bytes",
+                                         "Bytes that have been received of all data sets.", {})),
+      datasets(registry.AddComputed("whipsnake_datasets",
+                                    "Data sets by state: uploading, validating, ready or invalid.",
+                                    {"state"})),
       model_state(registry.AddGauge(
           "whipsnake_model_state",
           "1 for the model's current state, else 0: loading, ready, unloading or failed.",

@@ -46,6 +46,9 @@ class Metrics {
   Family<Counter>& state_cache_lookups;         // model, result
   Family<Computed>& saved_states;               // (none)
   Family<Computed>& saved_state_bytes;          // place
+  Family<Counter>& dataset_uploads;             // result
+  Family<Computed>& dataset_bytes;              // (none)
+  Family<Computed>& datasets;                   // state
   Family<Gauge>& model_state;                   // model, state
   Family<Histogram>& model_load_duration;       // model
   Family<Gauge>& weights_bytes;                 // model, device, scheme

@@ -60,8 +60,11 @@ absl::StatusOr<DataDirectory> DataDirectory::Open(const std::string& path) {
   RETURN_IF_ERROR(MakePrivate(plain));
   ASSIGN_OR_RETURN(data.lock_, Lock(plain));
   data.states_ = plain + "/states";
+  data.datasets_ = plain + "/datasets";
+  data.jobs_ = plain + "/jobs";
   data.models_ = plain + "/models";
-  for (const std::string& directory : {data.states_, data.models_}) {
+  data.store_ = plain + "/store.sqlite";
+  for (const std::string& directory : {data.states_, data.datasets_, data.jobs_, data.models_}) {
     RETURN_IF_ERROR(MakePrivate(directory));
     // A directory made by an older version may be accessible to others.
     if (chmod(directory.c_str(), 0700) != 0) return Unusable(path, errno);

@@ -19,12 +19,16 @@ class DataDirectory {
 
   // The directory of saved states, accessible only to this user. "" if there is no data directory.
   const std::string& states() const { return states_; }
-  // The directory of promoted versions (ModelVersions), likewise.
+  // The directories of data sets, of jobs' files, and of promoted versions (ModelVersions). As above.
+  const std::string& datasets() const { return datasets_; }
+  const std::string& jobs() const { return jobs_; }
   const std::string& models() const { return models_; }
+  // The file of the store's database; ":memory:", which is none, if there is no data directory.
+  const std::string& store() const { return store_; }
 
  private:
-  std::string states_;
-  std::string models_;
+  std::string states_, datasets_, jobs_, models_;
+  std::string store_ = ":memory:";
   engine::Descriptor lock_;
 };
 

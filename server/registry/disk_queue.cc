@@ -22,8 +22,9 @@ absl::Status QueueFull(std::string_view owner, size_t limit) {
 
 }  // namespace
 
-DiskQueue::DiskQueue(std::function<void()> maintain, std::chrono::milliseconds period)
-    : maintain_(std::move(maintain)), period_(period) {
+DiskQueue::DiskQueue(std::function<void()> maintain, std::chrono::milliseconds period,
+                     std::string_view name)
+    : maintain_(std::move(maintain)), period_(period), name_(name) {
   worker_ = std::thread([this] { WorkLoop(); });
 }
 
@@ -65,7 +66,7 @@ void DiskQueue::Close() {
       task = next;
     }
   }
-  for (const Task& task : refused) RunGuarded("states", [&] { task.run(/*refuse=*/true); });
+  for (const Task& task : refused) RunGuarded(name_, [&] { task.run(/*refuse=*/true); });
 }
 
 bool DiskQueue::closed() const {
@@ -83,7 +84,7 @@ void DiskQueue::Flush() {
 
 void DiskQueue::WorkLoop() {
   bool more = true;
-  while (more) RunGuarded("states", [&] { more = RunNext(); });
+  while (more) RunGuarded(name_, [&] { more = RunNext(); });
 }
 
 bool DiskQueue::RunNext() {

@@ -1,4 +1,4 @@
-// The queue of a state store's work with files, and the thread that does it.
+// A queue of work with files, and the thread that does it.
 #ifndef WHIPSNAKE_SERVER_REGISTRY_DISK_QUEUE_H_
 #define WHIPSNAKE_SERVER_REGISTRY_DISK_QUEUE_H_
 
@@ -8,6 +8,7 @@
 #include <list>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <thread>
 
 #include "absl/status/status.h"
@@ -31,8 +32,10 @@ class DiskQueue {
   static constexpr size_t kMaxWaitingOfClient = kMaxWaiting / 4;
 
   // `maintain` is called on the queue's thread before each task, and once a `period` while none
-  // waits. It may call Push. Everything that it uses must outlive the queue.
-  DiskQueue(std::function<void()> maintain, std::chrono::milliseconds period);
+  // waits. It may call Push. Everything that it uses must outlive the queue. `name` is the thread's
+  // in the log.
+  DiskQueue(std::function<void()> maintain, std::chrono::milliseconds period,
+            std::string_view name = "states");
   // Runs all tasks.
   ~DiskQueue();
   DiskQueue(const DiskQueue&) = delete;
@@ -56,6 +59,7 @@ class DiskQueue {
 
   const std::function<void()> maintain_;
   const std::chrono::milliseconds period_;
+  const std::string_view name_;
   mutable engine::Mutex mutex_;
   engine::CondVar wake_;
   std::list<Task> tasks_ ABSL_GUARDED_BY(mutex_);

@@ -8,6 +8,7 @@
 
 #include "engine/base/atomic_file.h"
 #include "engine/base/status.h"
+#include "server/client_names.h"
 #include "server/errors.h"
 
 namespace whipsnake::server {

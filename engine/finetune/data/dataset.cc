@@ -13,7 +13,7 @@ absl::StatusOr<std::unique_ptr<Dataset>> Dataset::Open(const std::string& path,
                                                        const WorkProgress& progress) {
   RETURN_IF_ERROR(Validate(options));
   ASSIGN_OR_RETURN(DataFile file, DataFile::Open(path));
-  ASSIGN_OR_RETURN(ScannedFile scanned, ScanFile(file, options, *tokenizer, *ledger, progress));
+  ASSIGN_OR_RETURN(ScannedFile scanned, ScanFile(file, options, tokenizer, *ledger, progress));
   return std::unique_ptr<Dataset>(
       new Dataset(std::move(file), std::move(options), tokenizer, std::move(scanned)));
 }

@@ -45,14 +45,34 @@ void AddIgnored(const Row& row, std::vector<std::string>* fields) {
 
 struct CheckedRow {
   Row row;
-  TokenizedRow tokens;
+  int64_t tokens = 0;   // of the input and all responses
+  int64_t longest = 0;  // of its longest sequence, in tokens
+  bool has_equal_responses = false;
   int64_t label = 0;  // differs between labels
 };
+
+// Whether there are two or more responses, and the first two are the same.
+template <typename Responses>
+bool FirstTwoAreEqual(const Responses& responses) {
+  return responses.size() > 1 && responses[0] == responses[1];
+}
+
+absl::Status CheckTextsNotEmpty(Task task, const Row& row) {
+  const auto check = [](std::string_view field, std::string_view text) {
+    if (!text.empty()) return absl::OkStatus();
+    return InvalidField(field, "an empty text", "at least one character");
+  };
+  RETURN_IF_ERROR(check(InputField(task), row.input));
+  for (int64_t i = 0; i < std::ssize(row.responses); ++i) {
+    RETURN_IF_ERROR(check(ResponseField(task, i), row.responses[i]));
+  }
+  return absl::OkStatus();
+}
 
 // The state of one pass.
 class Scan {
  public:
-  Scan(const DataFile& file, const DatasetOptions& options, const Tokenizer& tokenizer,
+  Scan(const DataFile& file, const DatasetOptions& options, const Tokenizer* tokenizer,
        Ledger& ledger)
       : file_(file),
         options_(options),
@@ -78,12 +98,14 @@ class Scan {
   // These return INVALID_ARGUMENT, with the field attached, if the row is bad.
   absl::StatusOr<CheckedRow> CheckRow(const RawRow& raw);
   absl::StatusOr<Row> ParseRow(const RawRow& raw) const;
-  absl::StatusOr<TokenizedRow> Tokenize(const Row& row);
+  // Sets what is known of the row's tokens.
+  absl::Status CountTokens(CheckedRow& checked);
   absl::StatusOr<int64_t> LabelOf(const Row& row);
   // Returns the number of a label: its final one, or the collector's if the options have no labels.
   absl::StatusOr<int64_t> ClassOf(const std::string& name);
   void AddToValues(float value);
   absl::Status Finish();
+  absl::Status SummarizeLengths();
   void CountLabels();
 
   DatasetReport& report() { return result_.report; }
@@ -91,7 +113,7 @@ class Scan {
 
   const DataFile& file_;
   const DatasetOptions& options_;
-  const Tokenizer& tokenizer_;
+  const Tokenizer* const tokenizer_;  // null: tokens are not counted
   Ledger& ledger_;
   ScannedFile result_;
   LabelCollector collector_;
@@ -160,13 +182,21 @@ absl::StatusOr<Row> Scan::ParseRow(const RawRow& raw) const {
   return result_.parser->Parse(raw.text);
 }
 
-absl::StatusOr<TokenizedRow> Scan::Tokenize(const Row& row) {
-  ASSIGN_OR_RETURN(TokenizedRow tokens,
-                   TokenizeRow(tokenizer_, options_.task, options_.end_of_text, row));
-  const absl::Status lengths = CheckLengths(options_.task, options_.shortest_text(), tokens);
-  if (lengths.ok()) return tokens;
-  ++report().empty_rows;
-  return lengths;
+absl::Status Scan::CountTokens(CheckedRow& checked) {
+  absl::Status complete;
+  if (tokenizer_ == nullptr) {
+    checked.has_equal_responses = FirstTwoAreEqual(checked.row.responses);
+    complete = CheckTextsNotEmpty(options_.task, checked.row);
+  } else {
+    ASSIGN_OR_RETURN(const TokenizedRow tokens,
+                     TokenizeRow(*tokenizer_, options_.task, options_.end_of_text, checked.row));
+    checked.tokens = tokens.tokens();
+    checked.longest = tokens.longest();
+    checked.has_equal_responses = FirstTwoAreEqual(tokens.responses);
+    complete = CheckLengths(options_.task, options_.shortest_text(), tokens);
+  }
+  if (!complete.ok()) ++report().empty_rows;
+  return complete;
 }
 
 absl::StatusOr<int64_t> Scan::ClassOf(const std::string& name) {
@@ -199,7 +229,7 @@ absl::StatusOr<int64_t> Scan::LabelOf(const Row& row) {
 absl::StatusOr<CheckedRow> Scan::CheckRow(const RawRow& raw) {
   CheckedRow checked;
   ASSIGN_OR_RETURN(checked.row, ParseRow(raw));
-  ASSIGN_OR_RETURN(checked.tokens, Tokenize(checked.row));
+  RETURN_IF_ERROR(CountTokens(checked));
   ASSIGN_OR_RETURN(checked.label, LabelOf(checked.row));
   return checked;
 }
@@ -212,26 +242,23 @@ absl::Status Scan::AddRow(const RawRow& raw) {
 }
 
 absl::Status Scan::AddGoodRow(const RawRow& raw, const CheckedRow& checked) {
-  const auto& [row, tokens, label] = checked;
-  const int64_t longest = tokens.longest();
-  RETURN_IF_ERROR(repeated_.Add(row, raw.line, label));
+  const int64_t label = checked.label;
+  RETURN_IF_ERROR(repeated_.Add(checked.row, raw.line, label));
   RETURN_IF_ERROR(result_.records.PushBack({.offset = raw.offset,
                                             .line = raw.line,
                                             .checksum = RowChecksum(raw.text),
                                             .bytes = static_cast<int32_t>(raw.bytes),
-                                            .longest = static_cast<int32_t>(longest)}));
+                                            .longest = static_cast<int32_t>(checked.longest)}));
   ++report().good_rows;
-  report().tokens += tokens.tokens();
-  if (!report().packed && longest > options_.max_length) ++report().cut_rows;
-  AddIgnored(row, &report().ignored_fields);
+  report().tokens += checked.tokens;
+  if (!report().packed && checked.longest > options_.max_length) ++report().cut_rows;
+  AddIgnored(checked.row, &report().ignored_fields);
   if (options_.task == Task::kClassification) {
     if (label >= std::ssize(rows_of_class_)) rows_of_class_.resize(label + 1);
     ++rows_of_class_[label];
   }
-  if (options_.task == Task::kRegression) AddToValues(row.value);
-  if (options_.task == Task::kDpo && tokens.responses[0] == tokens.responses[1]) {
-    ++report().equal_responses;
-  }
+  if (options_.task == Task::kRegression) AddToValues(checked.row.value);
+  if (options_.task == Task::kDpo && checked.has_equal_responses) ++report().equal_responses;
   return absl::OkStatus();
 }
 
@@ -263,6 +290,10 @@ absl::Status Scan::Finish() {
   if (options_.task == Task::kClassification) CountLabels();
   report().repeated = repeated_.repeated();
   report().contradicting = repeated_.contradicting();
+  return tokenizer_ == nullptr ? absl::OkStatus() : SummarizeLengths();
+}
+
+absl::Status Scan::SummarizeLengths() {
   ASSIGN_OR_RETURN(const Reservation reservation,
                    ledger_.Reserve(result_.records.size() * static_cast<int64_t>(sizeof(int32_t)),
                                    kPurpose, "the lengths of a data set"));
@@ -283,7 +314,7 @@ uint64_t RowChecksum(std::string_view bytes) {
 }
 
 absl::StatusOr<ScannedFile> ScanFile(const DataFile& file, const DatasetOptions& options,
-                                     const Tokenizer& tokenizer, Ledger& ledger,
+                                     const Tokenizer* tokenizer, Ledger& ledger,
                                      const WorkProgress& progress) {
   return Scan(file, options, tokenizer, ledger).Run(progress);
 }

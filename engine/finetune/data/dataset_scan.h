@@ -42,8 +42,12 @@ struct ScannedFile {
 // INVALID_ARGUMENT, naming the file, if its format is unknown or the columns of a CSV file do not
 // fit the task; errors of the file system and of the ledger; and those of `progress`, which may be
 // null. `options` must be valid. The ledger must outlive the result.
+//
+// Without a tokenizer (null), rows and labels are checked, but tokens are not counted: all numbers
+// of tokens are 0, as is cut_rows, and a text is too short if it is empty. The options then need no
+// end_of_text.
 absl::StatusOr<ScannedFile> ScanFile(const DataFile& file, const DatasetOptions& options,
-                                     const Tokenizer& tokenizer, Ledger& ledger,
+                                     const Tokenizer* tokenizer, Ledger& ledger,
                                      const WorkProgress& progress);
 
 }  // namespace whipsnake::engine

@@ -278,6 +278,31 @@ TEST_F(DatasetTest, ProgressRisesAndCancels) {
   EXPECT_THAT(open(0.5), Fails(Code::kCancelled, "enough"));
 }
 
+// A tokenizer of bytes finds the same rows good and bad as a scan without a tokenizer.
+TEST_F(DatasetTest, WithoutATokenizerOnlyTheTokensAreMissing) {
+  const std::string rows =
+      "{\"text\": \"a\", \"label\": 1, \"prompt\": \"p\", \"chosen\": \"c\", \"rejected\": \"c\"}\n"
+      "{\"text\": \"\", \"label\": 2, \"prompt\": \"p\", \"chosen\": \"\", \"rejected\": \"r\"}\n"
+      "{\"text\": \"ab\", \"label\": true, \"prompt\": \"\", \"chosen\": \"c\", \"rejected\": "
+      "\"r\"}\n"
+      "{\"text\": \"a\", \"label\": 3, \"prompt\": \"p\", \"chosen\": \"c\", \"rejected\": "
+      "\"d\"}\n";
+  for (const Task task : {Task::kCausalLm, Task::kClassification, Task::kRegression, Task::kDpo}) {
+    const DatasetReport with = OpenJson(rows, {.task = task})->report();
+    const auto file = DataFile::Open(directory_ / "rows.jsonl");
+    const auto without = ScanFile(*file, {.task = task}, nullptr, ledger_, nullptr);
+    ASSERT_TRUE(without.ok()) << without.status();
+    nlohmann::ordered_json expected = ToJson(with), seen = ToJson(without->report);
+    EXPECT_EQ(seen["tokens"], 0);
+    EXPECT_EQ(seen["lengths"]["longest"], 0);
+    for (auto* json : {&expected, &seen}) {
+      for (const char* key : {"tokens", "lengths", "max_length"}) json->erase(key);
+      for (auto& row : (*json)["first_bad_rows"]) row.erase("message");
+    }
+    EXPECT_EQ(seen.dump(1), expected.dump(1)) << Name(task);
+  }
+}
+
 TEST_F(DatasetTest, TheReportIsJson) {
   const auto dataset =
       Open("rows.csv", "text,label\na,x\n\"b\n\",y\na,y\n,x\n", For(Task::kClassification));
