@@ -21,6 +21,10 @@ namespace {
 constexpr const char* kNotRecorded = "the change could not be recorded";
 constexpr const char* kNotRead = "the records of versions could not be read";
 
+constexpr const char* kInDoubt = "COMMIT_IN_DOUBT";  // see Store
+
+bool IsInDoubt(const absl::Status& status) { return ReasonOf(status) == kInDoubt; }
+
 std::string EtagOf(int64_t revision) { return absl::StrCat(revision); }
 
 absl::Status NoVersion(const std::string& key) {
@@ -282,7 +286,10 @@ absl::StatusOr<Committed> ModelVersions::Commit(const std::string& name, StoredN
     more.push_back(UpdateRecord{Collection::kModelAliases, name, ToJson(next), stored.revision});
   }
   absl::StatusOr<Committed> committed = store_->Commit(more);
-  if (!committed.ok()) return StorageError(committed.status(), kNotRecorded);
+  if (!committed.ok()) {
+    const absl::Status error = StorageError(committed.status(), kNotRecorded);
+    return IsInDoubt(committed.status()) ? WithReason(error, kInDoubt) : error;
+  }
   stored = {std::move(next), committed->records.back().revision};
   return committed;
 }
@@ -298,8 +305,10 @@ absl::StatusOr<ModelVersion> ModelVersions::Promote(const Promotion& promotion) 
   RETURN_IF_ERROR(StorageError(LinkFiles(promotion.directory, path),
                                "the files of the version could not be kept"));
   absl::StatusOr<ModelVersion> version = Serve(promotion, directory, stored);
-  std::error_code left;  // is removed at the next start
-  if (!version.ok()) std::filesystem::remove_all(path, left);
+  // If the record is in doubt, the next start may find it. It removes what is left without a
+  // record.
+  std::error_code left;
+  if (!version.ok() && !IsInDoubt(version.status())) std::filesystem::remove_all(path, left);
   return version;
 }
 
