@@ -3,7 +3,6 @@
 #include <fstream>
 #include <thread>
 
-#include "tests/server/map_store.h"
 #include "tests/server/support.h"
 
 namespace whipsnake::server {
@@ -36,10 +35,9 @@ class VersionServiceTest : public testing::Test {
  protected:
   using Stub = v1::ModelService::Stub;
 
-  void Start(bool with_store = true) {
+  void Start(bool with_data = true) {
     DaemonOptions options = FakeOptions(engine_);
-    options.data = data_.path;
-    if (with_store) options.store = std::make_shared<MapStore>();
+    if (with_data) options.data = data_.path;
     server_.emplace(std::move(options));
   }
   void Promote(const std::string& name, const std::string& alias = "") {
@@ -205,13 +203,26 @@ TEST_F(VersionServiceTest, ErrorsHaveTheirDetails) {
   EXPECT_EQ(FieldOf(Delete("alphabet")), "name");
 }
 
-TEST_F(VersionServiceTest, WithoutAStoreThereAreNoVersions) {
-  Start(/*with_store=*/false);
+TEST_F(VersionServiceTest, WithoutADataDirectoryThereAreNoVersions) {
+  Start(/*with_data=*/false);
   v1::ListModelVersionsResponse list;
   const grpc::Status status = List("alphabet", &list);
   EXPECT_EQ(status.error_code(), grpc::FAILED_PRECONDITION);
   EXPECT_EQ(ReasonOf(status), "NO_DATA_DIRECTORY");
   EXPECT_EQ(Generate("alphabet"), "alphabet");
+}
+
+TEST_F(VersionServiceTest, VersionsSurviveARestart) {
+  Start();
+  Promote("alphabet");
+  Promote("alphabet", "stable");
+  ASSERT_TRUE(RollBack({}).ok());
+  server_.reset();
+  Start();
+  EXPECT_EQ(Generate("alphabet"), "alphabet:1");
+  EXPECT_EQ(Generate("alphabet:stable"), "alphabet:2");
+  ASSERT_TRUE(RollBack(0).ok());
+  EXPECT_EQ(Generate("alphabet"), "alphabet:0");
 }
 
 // The digest of a model says which states it can continue.
@@ -240,7 +251,6 @@ TEST(VersionsUnderLoadTest, NoStreamFailsWhenTheModelIsExchanged) {
   options.models = {{"demo", "deploy/models/mamba-demo"}};
   options.threads = 2;
   options.data = data.path;
-  options.store = std::make_shared<MapStore>();
   TestServer server(std::move(options));
 
   std::atomic<bool> stop{false};
