@@ -153,6 +153,10 @@ absl::Status CheckOptions(const DaemonOptions& options) {
   if (options.threads < 0) {
     return InvalidField("--threads", std::to_string(options.threads), "at least 0");
   }
+  if (!(options.training_share > 0 && options.training_share <= 1)) {
+    return InvalidField("--training-share", absl::StrCat(options.training_share),
+                        "above 0 and at most 1");
+  }
   return absl::OkStatus();
 }
 
@@ -227,7 +231,7 @@ Daemon::Daemon(DaemonOptions options, DataDirectory data, std::unique_ptr<Store>
       data_(std::move(data)),
       store_(std::move(store)),
       ledger_(budget.engine_bytes),
-      executor_(budget.threads),
+      executor_(budget.threads, {.training_share = options_.training_share}),
       states_(options_.states, &ledger_),
       models_(options_.loader ? options_.loader
                               : MakeDirectoryLoader({&executor_, &ledger_}, options_.generator),
@@ -243,7 +247,8 @@ Daemon::Daemon(DaemonOptions options, DataDirectory data, std::unique_ptr<Store>
           options_.quantizer ? options_.quantizer : MakeDirectoryQuantizer({&executor_, &ledger_}),
           metrics_),
       jobs_(data_, options_.jobs,
-            {store_.get(), &executor_, &ledger_, &models_, &metrics_, options_.model_root}),
+            {store_.get(), &executor_, &ledger_, &models_, &versions_, &metrics_,
+             options_.model_root}),
       job_calls_([] {}, kJobCallsPeriod, "jobs"),
       generation_{&models_,        &active_calls_, &states_,
                   options_.limits, &compile_pool_, options_.end_timeout},
@@ -270,6 +275,8 @@ absl::Status Daemon::OpenJobs() {
       .kind = jobs_.fine_tuning(),
       .disk = &job_calls_,
       .background = &background_,
+      .active_calls = &active_calls_,
+      .promoter = jobs_.promoter(),
       .find_dataset = [this](const std::string& id) { return jobs_.FindDataset(id); },
       .find_model = [this](const std::string& model) { return jobs_.FindModel(model); },
       .end_timeout = options_.end_timeout});

@@ -65,6 +65,8 @@ struct DaemonOptions {
   std::string state_type;          // fp32, bf16 or int8
   std::string model_root;          // empty: clients cannot load models
   int threads = 0;                 // 0: as many as the affinity mask and cgroup allow
+  // The part of the computing time that training and quantization get while requests are served.
+  double training_share = engine::kDefaultTrainingShare;
   double memory_fraction = 0.9;    // of the cgroup's memory, for the engine
   int64_t max_connections = 1024;  // of gRPC; fewer if the limit of open files is low
   // Memory for the requests and responses that gRPC buffers. 0: a sixteenth of the memory, 32 to

@@ -164,6 +164,11 @@ void AddServeCommand(CommandLine& line) {
                  "A request whose client leaves more tokens than this unread is cancelled")
       .ShowDefault();
   command
+      .AddOption("--training-share", daemon.training_share,
+                 "Part of the computing time, above 0 and at most 1, that training and "
+                 "quantization get while requests are served")
+      .ShowDefault();
+  command
       .AddOption("--data", daemon.data,
                  "Directory for what survives a restart: saved states, data sets, jobs, versions "
                  "of models (default: none)")

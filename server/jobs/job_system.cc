@@ -35,6 +35,11 @@ absl::Status JobSystem::Open() {
         .version = std::string(Version()),
         .checkpoint_interval = options_.checkpoint_interval});
     fine_tuning_ = fine_tuning.get();
+    promoter_.emplace(
+        fine_tuning_, environment_.versions,
+        [this](const std::string& id) { return FindDataset(id); },
+        engine::ModelEnvironment{environment_.executor, environment_.ledger,
+                                 /*background=*/true});
     kinds.push_back(std::move(fine_tuning));
   }
   ASSIGN_OR_RETURN(jobs_, JobQueue::Open(environment_.store, environment_.ledger, std::move(kinds),

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -14,9 +15,11 @@
 #include "server/datasets/dataset_store.h"
 #include "server/jobs/fine_tuning_kind.h"
 #include "server/jobs/job_queue.h"
+#include "server/jobs/promotion.h"
 #include "server/metrics/metrics.h"
 #include "server/registry/data_directory.h"
 #include "server/registry/model_registry.h"
+#include "server/registry/model_versions.h"
 #include "server/store/store.h"
 
 namespace whipsnake::server {
@@ -33,6 +36,7 @@ struct JobSystemEnvironment {
   engine::Executor* executor = nullptr;
   engine::Ledger* ledger = nullptr;
   const ModelRegistry* models = nullptr;
+  ModelVersions* versions = nullptr;
   Metrics* metrics = nullptr;
   std::string model_root;
 };
@@ -54,9 +58,10 @@ class JobSystem {
   }
 
   JobQueue& jobs() { return *jobs_; }
-  // Both null without a data directory.
+  // All null without a data directory.
   DatasetStore* datasets() { return datasets_.get(); }
   FineTuningKind* fine_tuning() { return fine_tuning_; }
+  const Promoter* promoter() { return promoter_ ? &*promoter_ : nullptr; }
 
   // Finds what a job begins with. FAILED_PRECONDITION without a data directory.
   absl::StatusOr<JobDataset> FindDataset(const std::string& id);
@@ -70,6 +75,7 @@ class JobSystem {
   const std::string directory_;  // of jobs; "" without a data directory
   std::unique_ptr<DatasetStore> datasets_;
   FineTuningKind* fine_tuning_ = nullptr;  // owned by the queue
+  std::optional<Promoter> promoter_;
   std::unique_ptr<JobQueue> jobs_;
 };
 

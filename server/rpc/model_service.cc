@@ -15,6 +15,7 @@
 #include "kernels/cpu/isa.h"
 #include "server/registry/model_name.h"
 #include "server/registry/model_path.h"
+#include "server/rpc/deferred_call.h"
 #include "server/rpc/messages.h"
 #include "server/rpc/paging.h"
 #include "server/rpc/quantization_request.h"
@@ -142,37 +143,11 @@ grpc::ServerUnaryReactor* ModelService::LoadModel(grpc::CallbackServerContext* c
   return reactor;
 }
 
-template <typename Request, typename Response, typename Change>
-grpc::ServerUnaryReactor* ModelService::AnswerInBackground(grpc::CallbackServerContext* context,
-                                                           const grpc::ByteBuffer* request,
-                                                           grpc::ByteBuffer* response,
-                                                           Change change) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  const auto end = [context, reactor](const absl::Status& status) {
-    reactor->Finish(MakeEnd(
-        [&] { return EndCallAndLog(context, MethodOf(Request::default_instance()), status); }));
-  };
-  const absl::Status status = engine::CatchExceptions([&]() -> absl::Status {
-    Request message;
-    RETURN_IF_ERROR(ParseMessage(*request, &message));
-    if (environment_.active_calls->closed()) return DrainingError();
-    const auto work = [change, response, message = std::move(message)]() -> absl::Status {
-      Response answer;
-      RETURN_IF_ERROR(change(message, &answer));
-      *response = SerializeMessage(answer);
-      return absl::OkStatus();
-    };
-    return environment_.background->Run(work, end);
-  });
-  if (!status.ok()) end(status);
-  return reactor;
-}
-
 grpc::ServerUnaryReactor* ModelService::UnloadModel(grpc::CallbackServerContext* context,
                                                     const grpc::ByteBuffer* request,
                                                     grpc::ByteBuffer* response) {
   return AnswerInBackground<v1::UnloadModelRequest, v1::UnloadModelResponse>(
-      context, request, response,
+      *environment_.background, *environment_.active_calls, context, request, response,
       [this](const auto& query, auto*) { return environment_.models->Unload(query.name()); });
 }
 
@@ -225,7 +200,7 @@ grpc::ServerUnaryReactor* ModelService::RollBackModel(grpc::CallbackServerContex
     return absl::OkStatus();
   };
   return AnswerInBackground<v1::RollBackModelRequest, v1::RollBackModelResponse>(
-      context, request, response, roll_back);
+      *environment_.background, *environment_.active_calls, context, request, response, roll_back);
 }
 
 grpc::ServerUnaryReactor* ModelService::SetModelAlias(grpc::CallbackServerContext* context,
@@ -238,15 +213,16 @@ grpc::ServerUnaryReactor* ModelService::SetModelAlias(grpc::CallbackServerContex
     *answer->mutable_version() = server::ToProto(version);
     return absl::OkStatus();
   };
-  return AnswerInBackground<v1::SetModelAliasRequest, v1::SetModelAliasResponse>(context, request,
-                                                                                 response, set);
+  return AnswerInBackground<v1::SetModelAliasRequest, v1::SetModelAliasResponse>(
+      *environment_.background, *environment_.active_calls, context, request, response, set);
 }
 
 grpc::ServerUnaryReactor* ModelService::DeleteModelAlias(grpc::CallbackServerContext* context,
                                                          const grpc::ByteBuffer* request,
                                                          grpc::ByteBuffer* response) {
   return AnswerInBackground<v1::DeleteModelAliasRequest, v1::DeleteModelAliasResponse>(
-      context, request, response, [this](const auto& query, auto*) {
+      *environment_.background, *environment_.active_calls, context, request, response,
+      [this](const auto& query, auto*) {
         return environment_.versions->DeleteAlias(query.alias(), query.etag());
       });
 }
@@ -255,7 +231,8 @@ grpc::ServerUnaryReactor* ModelService::DeleteModelVersion(grpc::CallbackServerC
                                                            const grpc::ByteBuffer* request,
                                                            grpc::ByteBuffer* response) {
   return AnswerInBackground<v1::DeleteModelVersionRequest, v1::DeleteModelVersionResponse>(
-      context, request, response, [this](const auto& query, auto*) {
+      *environment_.background, *environment_.active_calls, context, request, response,
+      [this](const auto& query, auto*) {
         return environment_.versions->Delete(query.name(), query.etag());
       });
 }

@@ -105,12 +105,6 @@ class ModelService final : public RawVersionMethods {
                     v1::ListQuantizationsResponse* response) const;
   absl::Status List(const v1::ListModelVersionsRequest& request,
                     v1::ListModelVersionsResponse* response) const;
-  // Answers the call with what `change` returns on a thread of the background:
-  // absl::Status change(const Request&, Response*).
-  template <typename Request, typename Response, typename Change>
-  grpc::ServerUnaryReactor* AnswerInBackground(grpc::CallbackServerContext* context,
-                                               const grpc::ByteBuffer* request,
-                                               grpc::ByteBuffer* response, Change change);
   // Checks the request and adds its model to the registry.
   absl::StatusOr<ModelSource> RegisterModel(const grpc::ByteBuffer& bytes) const;
 
