@@ -238,7 +238,9 @@ absl::Status ModelRegistry::Ensure(const ModelSource& source) {
   const absl::StatusOr<ModelSnapshot> model = Get(source.name);
   const bool registered = model.ok() && model->state == ModelState::kLoading;
   if (!registered) RETURN_IF_ERROR(Register(source));
-  return Load(source.name);
+  const absl::Status loaded = Load(source.name);
+  // Another thread may have begun to load it.
+  return Keep(source.name) ? absl::OkStatus() : loaded;
 }
 
 bool ModelRegistry::Keep(const std::string& key) {

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "engine/base/atomic_file.h"
 #include "engine/base/field_errors.h"
 #include "engine/base/status.h"
 #include "server/errors.h"
@@ -19,6 +20,10 @@ namespace {
 
 constexpr const char* kNotRecorded = "the change could not be recorded";
 constexpr const char* kNotRead = "the records of versions could not be read";
+
+constexpr const char* kInDoubt = "COMMIT_IN_DOUBT";  // see Store
+
+bool IsInDoubt(const absl::Status& status) { return ReasonOf(status) == kInDoubt; }
 
 std::string EtagOf(int64_t revision) { return absl::StrCat(revision); }
 
@@ -129,24 +134,9 @@ class ModelVersions::Change {
 absl::StatusOr<std::vector<std::string>> ModelVersions::Open(
     const std::vector<ModelSource>& command_line) {
   std::map<std::string, NameRecord> names;
-  std::set<std::string> directories;
   if (store_ != nullptr) {
-    ASSIGN_OR_RETURN(const std::vector<Record> records, All(Collection::kModelAliases));
-    for (const Record& record : records) {
-      absl::StatusOr<NameRecord> name = ParseNameRecord(record.value);
-      if (!name.ok()) LogUnreadable(record, name.status());
-      if (name.ok()) names.emplace(record.key, *std::move(name));
-    }
-    ASSIGN_OR_RETURN(const std::vector<Record> versions, All(Collection::kModelVersions));
-    bool readable = true;
-    for (const Record& record : versions) {
-      const absl::StatusOr<VersionRecord> version = ParseVersionRecord(record.value);
-      if (!version.ok()) LogUnreadable(record, version.status());
-      readable = readable && version.ok();
-      if (version.ok()) directories.insert(version->directory);
-    }
-    // An unreadable record may name any of the directories.
-    if (readable) RemoveOtherVersions(options_.directory, directories);
+    ASSIGN_OR_RETURN(names, ReadNames());
+    RETURN_IF_ERROR(RemoveUnrecorded());
   }
   std::vector<std::string> keys;
   for (const ModelSource& source : command_line) {
@@ -164,6 +154,37 @@ absl::StatusOr<std::vector<std::string>> ModelVersions::Open(
     for (std::string& key : RegisterUsed(name, record)) keys.push_back(std::move(key));
   }
   return keys;
+}
+
+absl::StatusOr<std::map<std::string, NameRecord>> ModelVersions::ReadNames() const {
+  ASSIGN_OR_RETURN(const std::vector<Record> records, All(Collection::kModelAliases));
+  std::map<std::string, NameRecord> names;
+  for (const Record& record : records) {
+    absl::StatusOr<NameRecord> name = ParseNameRecord(record.value);
+    if (!name.ok()) LogUnreadable(record, name.status());
+    if (name.ok()) names.emplace(record.key, *std::move(name));
+  }
+  return names;
+}
+
+absl::Status ModelVersions::RemoveUnrecorded() const {
+  ASSIGN_OR_RETURN(const std::vector<Record> records, All(Collection::kModelVersions));
+  std::set<std::string> recorded;
+  bool all_readable = true;
+  for (const Record& record : records) {
+    const absl::StatusOr<VersionRecord> version = ParseVersionRecord(record.value);
+    if (!version.ok()) LogUnreadable(record, version.status());
+    all_readable = all_readable && version.ok();
+    if (version.ok()) recorded.insert(version->directory);
+  }
+  // A record that cannot be read may be that of any directory.
+  if (!all_readable) return absl::OkStatus();
+  engine::SweepTemporaries(options_.directory, /*deep=*/false);
+  for (const std::string& directory : RemoveOtherVersions(options_.directory, recorded)) {
+    Log(LogLevel::kInfo, "removed the files of a version without a record",
+        {{"directory", directory}});
+  }
+  return absl::OkStatus();
 }
 
 std::vector<std::string> ModelVersions::RegisterUsed(const std::string& name,
@@ -265,7 +286,10 @@ absl::StatusOr<Committed> ModelVersions::Commit(const std::string& name, StoredN
     more.push_back(UpdateRecord{Collection::kModelAliases, name, ToJson(next), stored.revision});
   }
   absl::StatusOr<Committed> committed = store_->Commit(more);
-  if (!committed.ok()) return StorageError(committed.status(), kNotRecorded);
+  if (!committed.ok()) {
+    const absl::Status error = StorageError(committed.status(), kNotRecorded);
+    return IsInDoubt(committed.status()) ? WithReason(error, kInDoubt) : error;
+  }
   stored = {std::move(next), committed->records.back().revision};
   return committed;
 }
@@ -281,8 +305,10 @@ absl::StatusOr<ModelVersion> ModelVersions::Promote(const Promotion& promotion) 
   RETURN_IF_ERROR(StorageError(LinkFiles(promotion.directory, path),
                                "the files of the version could not be kept"));
   absl::StatusOr<ModelVersion> version = Serve(promotion, directory, stored);
-  std::error_code left;  // is removed at the next start
-  if (!version.ok()) std::filesystem::remove_all(path, left);
+  // If the record is in doubt, the next start may find it. It removes what is left without a
+  // record.
+  std::error_code left;
+  if (!version.ok() && !IsInDoubt(version.status())) std::filesystem::remove_all(path, left);
   return version;
 }
 

@@ -13,8 +13,9 @@
 //   4. One transaction makes the record of the version, lets it serve, and moves its alias.
 //   5. The registry lets the name lead to it. The model before is retired.
 // A crash before 4 leaves the version before serving, and the next start removes the directory. A
-// crash after 4 leaves the new version serving. A record is made after its directory and removed
-// before it, so no record is without a directory.
+// crash after 4 leaves the new version serving. If the store cannot tell whether 4 is durable
+// (COMMIT_IN_DOUBT), the promotion has failed, and the next start finds one or the other. A record
+// is made after its directory and removed before it, so no record is without a directory.
 //
 // After a restart, a version that serves takes the place of a model of the command line with the
 // same name. RollBack to version 0 returns to that model.
@@ -163,6 +164,9 @@ class ModelVersions {
   absl::StatusOr<ModelSource> SourceOf(const std::string& name, int64_t version,
                                        const NameRecord& record) const;
 
+  // The parts of Open.
+  absl::StatusOr<std::map<std::string, NameRecord>> ReadNames() const;
+  absl::Status RemoveUnrecorded() const;
   // Registers the versions of a name that serve or have an alias, and returns their keys.
   std::vector<std::string> RegisterUsed(const std::string& name, const NameRecord& record);
   // Records the model that serves under the name itself as version 0.

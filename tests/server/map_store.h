@@ -32,6 +32,8 @@ class MapStore : public Store {
   std::function<void()> around_commit;
   // The error of the next commits, which then do nothing.
   absl::Status error;
+  // What a commit with an error would have done.
+  Contents doubtful;
 
   Contents contents() const {
     engine::MutexLock lock(mutex_);
@@ -75,7 +77,6 @@ class MapStore : public Store {
  private:
   absl::StatusOr<Committed> Apply(std::span<const Write> writes) {
     engine::MutexLock lock(mutex_);
-    if (!error.ok()) return error;
     Contents next = contents_;
     Committed committed;
     for (const Write& write : writes) {
@@ -104,6 +105,10 @@ class MapStore : public Store {
       } else {
         return absl::UnimplementedError("MapStore");
       }
+    }
+    if (!error.ok()) {
+      doubtful = std::move(next);
+      return error;
     }
     contents_ = std::move(next);
     return committed;

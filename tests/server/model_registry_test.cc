@@ -283,11 +283,89 @@ TEST_F(ModelRegistryTest, UnloadWaitsForTheLastHandle) {
   request.prompt = {0};
   request.max_new_tokens = 1;
   const auto stream = handle->generator().Submit(std::move(request), [] {});
-  ASSERT_TRUE(stream.ok()) << stream.status();
-  while (!(*stream)->PollDone()) std::this_thread::yield();
-  EXPECT_TRUE((*stream)->Take().status.ok());
+  EXPECT_TRUE(stream.ok()) << stream.status();
+  while (stream.ok() && !(*stream)->PollDone()) std::this_thread::yield();
   handle.reset();
   EXPECT_TRUE(unloading.get().ok());
+}
+
+TEST_F(ModelRegistryTest, EnsureLoadsAModelOnce) {
+  ASSERT_TRUE(registry_.Register(Source("a", "/fake")).ok());
+  EXPECT_TRUE(registry_.Ensure(Source("a", "/fake")).ok()) << "registered and not yet loaded";
+  EXPECT_TRUE(absl::IsFailedPrecondition(registry_.Load("a")));
+  EXPECT_TRUE(registry_.Ensure(Source("a", "/broken")).ok()) << "is ready already";
+  EXPECT_TRUE(absl::IsDataLoss(registry_.Ensure(Source("b", "/broken"))));
+  EXPECT_TRUE(registry_.Ensure(Source("b", "/fake")).ok()) << "replaces what has failed";
+
+  engine_.loads.Close();
+  std::future<absl::Status> loading =
+      std::async(std::launch::async, [&] { return RegisterAndLoad("c", "/fake"); });
+  engine_.loads.WaitForArrivals(4);
+  std::future<absl::Status> ensured =
+      std::async(std::launch::async, [&] { return registry_.Ensure(Source("c", "/fake")); });
+  engine_.loads.Open();
+  EXPECT_TRUE(loading.get().ok());
+  EXPECT_TRUE(ensured.get().ok());
+  engine_.loads.WaitForArrivals(4);
+}
+
+TEST_F(ModelRegistryTest, ARetiredModelIsFreedWithItsLastHandleOrKept) {
+  ASSERT_TRUE(RegisterAndLoad("m:1", "/fake").ok());
+  ASSERT_TRUE(RegisterAndLoad("m:2", "/fake").ok());
+  registry_.SetAlias("m", "m:1");
+  std::optional<ModelHandle> handle(*registry_.Acquire("m"));
+  registry_.Retire("m:1");
+  EXPECT_EQ(registry_.Get("m:1")->state, ModelState::kReady) << "serves";
+  registry_.SetAlias("m", "m:2");
+  registry_.Retire("m:1");
+  EXPECT_EQ(registry_.Get("m:1")->state, ModelState::kUnloading);
+  EXPECT_TRUE(absl::IsUnavailable(registry_.Acquire("m:1").status()));
+  EXPECT_TRUE(absl::IsFailedPrecondition(registry_.Unload("m:1")));
+  EXPECT_EQ(registry_.Acquire("m")->name(), "m:2");
+  EXPECT_TRUE(registry_.Keep("m:1"));
+  EXPECT_EQ(registry_.Acquire("m:1")->name(), "m:1");
+  registry_.Retire("m:1");
+  handle.reset();
+  while (registry_.Get("m:1").ok()) std::this_thread::yield();
+  EXPECT_FALSE(registry_.Keep("m:1"));
+  EXPECT_THAT(metrics_.registry.Text(), testing::Not(HasSubstr("model=\"m:1\"")));
+}
+
+// A model that is to be unloaded while it still loads is gone after the load.
+TEST_F(ModelRegistryTest, AModelThatIsRetiredWhileItLoadsIsFreed) {
+  ASSERT_TRUE(registry_.Register(Source("m:1", "/fake")).ok());
+  registry_.Retire("m:1");
+  EXPECT_TRUE(absl::IsNotFound(registry_.Get("m:1").status())) << "its load had not begun";
+  for (const char* directory : {"/fake", "/broken"}) {
+    engine_.loads.Close();
+    std::future<absl::Status> loading =
+        std::async(std::launch::async, [&] { return RegisterAndLoad("m:1", directory); });
+    while (!registry_.Get("m:1").ok()) std::this_thread::yield();
+    engine_.loads.WaitForArrivals(directory == std::string("/fake") ? 1 : 2);
+    registry_.Retire("m:1");
+    engine_.loads.Open();
+    EXPECT_EQ(loading.get().ok(), directory == std::string("/fake"));
+    while (registry_.Get("m:1").ok()) std::this_thread::yield();
+  }
+}
+
+TEST_F(ModelRegistryTest, AnAliasHidesTheModelOfItsName) {
+  ASSERT_TRUE(RegisterAndLoad("m", "/fake").ok());
+  ASSERT_TRUE(RegisterAndLoad("m:1", "/fake").ok());
+  ASSERT_TRUE(RegisterAndLoad("other", "/fake").ok());
+  EXPECT_TRUE(registry_.Get("m")->serves);
+  EXPECT_FALSE(registry_.Get("m:1")->serves);
+  registry_.SetAlias("m", "m:1");
+  registry_.SetAlias("m:stable", "m:1");
+  EXPECT_EQ(registry_.Acquire("m")->name(), "m:1");
+  EXPECT_EQ(registry_.Get("m")->source.name, "m:1");
+  EXPECT_THAT(registry_.Get("m")->aliases, testing::ElementsAre("m:stable"));
+  EXPECT_EQ(registry_.Acquire("").status().message(),
+            "model: no name seen, expected one of: m, other");
+  EXPECT_TRUE(absl::IsAlreadyExists(registry_.Register(Source("m", "/fake"))));
+  EXPECT_EQ(engine::FieldOf(registry_.Register(Source("m:stable", "/fake"))), "name");
+  registry_.RemoveAlias("m");
+  EXPECT_EQ(registry_.Acquire("m")->name(), "m");
 }
 
 TEST_F(ModelRegistryTest, AModelWhoseFilesChangeFailsAndIsFreed) {

@@ -7,6 +7,7 @@
 
 #include "engine/base/files.h"
 #include "engine/base/status.h"
+#include "server/errors.h"
 #include "server/registry/version_files.h"
 #include "tests/server/map_store.h"
 #include "tests/server/support.h"
@@ -455,6 +456,22 @@ TEST_F(CrashTest, ACrashOfTheFirstPromotionLeavesTheModelOfTheCommandLine) {
   ASSERT_TRUE(Promote("new").ok());
   EXPECT_THAT(AnswersAfterCrashes(command_line),
               ElementsAre("base", "base", "base", "base", "new"));
+}
+
+// The last commit has failed, but may be found by the next start.
+TEST_F(CrashTest, ACommitInDoubtLeavesTheOldOrTheNew) {
+  ASSERT_TRUE(Promote("old").ok());
+  server_->engine.before_load = [&] {
+    server_->store.error = WithReason(absl::InternalError("disk"), "COMMIT_IN_DOUBT");
+  };
+  EXPECT_FALSE(Promote("new").ok());
+  EXPECT_EQ(server_->Answer("m"), "old");
+  for (const auto& contents : {server_->store.contents(), server_->store.doubtful}) {
+    const fs::path path = base_.string() + "-" + std::to_string(copies_.size());
+    fs::copy(base_, path, fs::copy_options::recursive);
+    copies_.emplace_back(path, contents);
+  }
+  EXPECT_THAT(AnswersAfterCrashes(), ElementsAre("old", "new"));
 }
 
 TEST_F(CrashTest, ACrashOfARollbackOrADeletionLeavesTheOldOrTheNew) {
