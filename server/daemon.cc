@@ -38,8 +38,19 @@ constexpr int64_t kMinRpcBufferBytes = 32 << 20, kMaxRpcBufferBytes = 256 << 20;
 constexpr int kMinPingIntervalMs = 10'000;
 // The most concurrent loads and unloads by clients.
 constexpr int kMaxBackgroundTasks = 8;
-constexpr int kCompileThreads = 2;
-constexpr size_t kMaxWaitingToCompile = 64;
+constexpr TaskPoolOptions kCompilePool = {.name = "compile",
+                                          .threads = 2,
+                                          .max_waiting = 64,
+                                          .low_priority = true,
+                                          .purpose = "to compile their structured output",
+                                          .full_reason = "COMPILE_QUEUE_FULL"};
+// Threads that wait for the disk of data sets.
+constexpr TaskPoolOptions kDatasetPool = {.name = "datasets",
+                                          .threads = 4,
+                                          .max_waiting = 256,
+                                          .low_priority = false,
+                                          .purpose = "for the disk of data sets",
+                                          .full_reason = "DATASET_QUEUE_FULL"};
 // Time for the engine to notice that a call was aborted; it checks between steps.
 constexpr std::chrono::seconds kAbortTime{5};
 // Time for the remaining calls: probes, and health watches, which never end by themselves.
@@ -48,7 +59,8 @@ constexpr std::chrono::milliseconds kShutdownTime{100};
 constexpr int kServiceUnavailable = 503;
 
 constexpr const char* kServices[] = {"whipsnake.v1.GenerationService", "whipsnake.v1.StateService",
-                                     "whipsnake.v1.ModelService", "whipsnake.v1.AdminService"};
+                                     "whipsnake.v1.ModelService", "whipsnake.v1.DatasetService",
+                                     "whipsnake.v1.AdminService"};
 constexpr const char* kStandardServices[] = {"grpc.health.v1.Health",
                                              "grpc.reflection.v1alpha.ServerReflection"};
 
@@ -135,6 +147,8 @@ absl::Status CheckOptions(const DaemonOptions& options) {
     return InvalidField("--rpc-buffer-bytes", std::to_string(options.rpc_buffer_bytes),
                         "0 (by the memory) or at least " + std::to_string(kMinRpcBufferBytes));
   }
+  RETURN_IF_ERROR(positive("--max-dataset-bytes", options.datasets.max_dataset_bytes));
+  RETURN_IF_ERROR(positive("--dataset-quota-bytes", options.datasets.max_total_bytes));
   RETURN_IF_ERROR(positive("--max-connections", options.max_connections));
   RETURN_IF_ERROR(positive("--max-prompt-tokens", options.limits.prompt_tokens));
   RETURN_IF_ERROR(positive("--max-new-tokens", options.limits.new_tokens));
@@ -178,6 +192,9 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(DaemonOptions options) {
   const Budget budget = MakeBudget(options);
   std::unique_ptr<Daemon> daemon(new Daemon(std::move(options), std::move(data), budget));
   RETURN_IF_ERROR(daemon->states_.Open());
+  // Register all models, as LOADING, before the first one is loaded.
+  for (const ModelSource& source : sources) RETURN_IF_ERROR(daemon->models_.Register(source));
+  if (daemon->datasets_ != nullptr) RETURN_IF_ERROR(daemon->datasets_->Open());
   RETURN_IF_ERROR(daemon->StartGrpc(grpc));
   RETURN_IF_ERROR(daemon->StartHttp(http));
   Log(LogLevel::kInfo, "started",
@@ -189,8 +206,6 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(DaemonOptions options) {
        {"memory_limit_bytes", budget.engine_bytes},
        {"rpc_buffer_bytes", budget.rpc_buffer_bytes},
        {"max_connections", budget.connections.grpc}});
-  // Register all models, as LOADING, before the first one is loaded.
-  for (const ModelSource& source : sources) RETURN_IF_ERROR(daemon->models_.Register(source));
   daemon->loading_ = std::thread(&Daemon::LoadStartupModels, daemon.get(), std::move(sources));
   return daemon;
 }
@@ -226,7 +241,9 @@ Daemon::Daemon(DaemonOptions options, DataDirectory data, const Budget& budget)
                 OnModelState(name, state);
               }),
       background_(kMaxBackgroundTasks),
-      compile_pool_(kCompileThreads, kMaxWaitingToCompile),
+      compile_pool_(kCompilePool),
+      datasets_(MakeDatasetStore()),
+      dataset_pool_(kDatasetPool),
       quantizations_(
           options_.quantizer ? options_.quantizer : MakeDirectoryQuantizer({&executor_, &ledger_}),
           metrics_),
@@ -236,6 +253,9 @@ Daemon::Daemon(DaemonOptions options, DataDirectory data, const Budget& budget)
       state_service_(generation_),
       model_service_({&models_, &active_calls_, &background_, &quantizations_, options_.model_root,
                       options_.limits, options_.end_timeout}),
+      dataset_service_({.datasets = datasets_.get(),
+                        .pool = &dataset_pool_,
+                        .stall_timeout = options_.upload_stall_timeout}),
       admin_service_(
           {&metrics_, &ledger_, &active_calls_, budget.threads, start_time_,
            [this](std::optional<std::chrono::milliseconds> grace) { RequestDrain(grace); }}),
@@ -246,6 +266,17 @@ Daemon::Daemon(DaemonOptions options, DataDirectory data, const Budget& budget)
 Daemon::~Daemon() {
   RequestDrain(std::chrono::milliseconds(0));
   Wait();
+}
+
+std::unique_ptr<DatasetStore> Daemon::MakeDatasetStore() {
+  if (data_.datasets().empty() || options_.store == nullptr) return nullptr;
+  DatasetStoreOptions options = options_.datasets;
+  options.directory = data_.datasets();
+  return std::make_unique<DatasetStore>(std::move(options), options_.store.get(),
+                                        options_.dataset_models
+                                            ? options_.dataset_models
+                                            : MakeDatasetModels(&models_, options_.model_root),
+                                        &ledger_, metrics_);
 }
 
 void Daemon::RegisterComputedMetrics() {
@@ -268,6 +299,16 @@ void Daemon::RegisterComputedMetrics() {
   show(metrics_.saved_states, {}, [this] { return states_.states(); });
   show(metrics_.saved_state_bytes, {"memory"}, [this] { return states_.memory_bytes(); });
   show(metrics_.saved_state_bytes, {"disk"}, [this] { return states_.disk_bytes(); });
+  if (datasets_ == nullptr) return;
+  show(metrics_.dataset_bytes, {}, [this] { return datasets_->bytes(); });
+  const std::pair<const char*, v1::DatasetState> states[] = {
+      {"uploading", v1::DATASET_STATE_UPLOADING},
+      {"validating", v1::DATASET_STATE_VALIDATING},
+      {"ready", v1::DATASET_STATE_READY},
+      {"invalid", v1::DATASET_STATE_INVALID}};
+  for (const auto& [name, state] : states) {
+    show(metrics_.datasets, {name}, [this, value = state] { return datasets_->count(value); });
+  }
 }
 
 absl::Status Daemon::StartGrpc(const ListenAddress& address) {
@@ -302,6 +343,7 @@ absl::Status Daemon::StartGrpc(const ListenAddress& address) {
   builder.RegisterService(&generation_service_);
   builder.RegisterService(&state_service_);
   builder.RegisterService(&model_service_);
+  builder.RegisterService(&dataset_service_);
   builder.RegisterService(&admin_service_);
   server_ = builder.BuildAndStart();
   if (server_ == nullptr) return absl::InternalError("gRPC's server did not start");
@@ -395,6 +437,7 @@ void Daemon::RequestDrain(std::optional<std::chrono::milliseconds> grace) {
   active_calls_.Close();
   quantizations_.Close();
   states_.Close();
+  dataset_service_.Close();
   metrics_.draining.With({}).Set(1);
   health_.ShutDown();
   Log(LogLevel::kInfo, "draining",
@@ -416,6 +459,7 @@ void Daemon::Wait() {
     active_calls_.AbortAll();
     active_calls_.WaitUntilIdle(steady_clock::now() + kAbortTime);
   }
+  dataset_service_.WaitUntilIdle(steady_clock::now() + kAbortTime);
   quantizations_.Stop();  // before the server, so that watchers see the end
   if (grpc_acceptor_ != nullptr) grpc_acceptor_->Stop();
   if (server_ != nullptr) server_->Shutdown(std::chrono::system_clock::now() + kShutdownTime);

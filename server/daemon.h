@@ -17,6 +17,8 @@
 #include "engine/generate/generation_parameters.h"
 #include "engine/generate/generator.h"
 #include "server/acceptor.h"
+#include "server/datasets/dataset_models.h"
+#include "server/datasets/dataset_store.h"
 #include "server/http/http_server.h"
 #include "server/metrics/metrics.h"
 #include "server/open_files.h"
@@ -29,11 +31,13 @@
 #include "server/rpc/active_calls.h"
 #include "server/rpc/admin_service.h"
 #include "server/rpc/background.h"
-#include "server/rpc/compile_pool.h"
+#include "server/rpc/dataset_service.h"
 #include "server/rpc/generation_service.h"
 #include "server/rpc/health_service.h"
 #include "server/rpc/model_service.h"
 #include "server/rpc/state_service.h"
+#include "server/rpc/task_pool.h"
+#include "server/store/store.h"
 
 namespace grpc {
 class Server;
@@ -70,6 +74,9 @@ struct DaemonOptions {
   engine::GeneratorOptions generator;
   std::string data;          // directory for data that outlives the process; empty: none is kept
   StateStoreOptions states;  // except the directory, which is inside `data`
+  std::shared_ptr<Store> store;  // of the records inside `data`; null: no data sets are kept
+  DatasetStoreOptions datasets;  // as `states`
+  std::chrono::milliseconds upload_stall_timeout{60'000};  // see DatasetServiceEnvironment
   std::chrono::milliseconds grace_period{25'000};
   // The server pings a connection that has been silent for keepalive_interval. If no answer comes
   // within keepalive_timeout, it closes the connection and cancels its requests.
@@ -77,8 +84,9 @@ struct DaemonOptions {
   std::chrono::milliseconds keepalive_timeout{10'000};
   // How long a client may take to read the rest of a stream and the end of a call.
   std::chrono::milliseconds end_timeout{30'000};
-  ModelLoader loader;   // null: loads model directories; tests set fakes here
-  Quantizer quantizer;  // null: quantizes model directories; tests set fakes here
+  ModelLoader loader;            // null: loads model directories; tests set fakes here
+  Quantizer quantizer;           // null: quantizes model directories; tests set fakes here
+  DatasetModels dataset_models;  // null: reads model directories; tests set fakes here
 };
 
 // Start and Wait are called by one thread; all other functions are thread-safe.
@@ -118,6 +126,7 @@ class Daemon {
     ConnectionLimits connections;
   };
   static Budget MakeBudget(const DaemonOptions& options);
+  std::unique_ptr<DatasetStore> MakeDatasetStore();
 
   Daemon(DaemonOptions options, DataDirectory data, const Budget& budget);
 
@@ -145,12 +154,15 @@ class Daemon {
   StateStore states_;
   ModelRegistry models_;
   Background background_;
-  CompilePool compile_pool_;
+  TaskPool compile_pool_;
+  std::unique_ptr<DatasetStore> datasets_;  // null without a data directory
+  TaskPool dataset_pool_;
   QuantizationJobs quantizations_;
   const GenerationEnvironment generation_;
   GenerationService generation_service_;
   StateService state_service_;
   ModelService model_service_;
+  DatasetService dataset_service_;
   AdminService admin_service_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> external_acceptor_;  // to server_

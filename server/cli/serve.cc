@@ -162,8 +162,19 @@ void AddServeCommand(CommandLine& line) {
       .ShowDefault();
   command
       .AddOption("--data", daemon.data,
-                 "Directory for saved states that survive a restart (default: none)")
+                 "Directory for data sets, and for saved states that survive a restart (default: "
+                 "none)")
       .TypeName("DIR");
+  command
+      .AddOption("--max-dataset-bytes", daemon.datasets.max_dataset_bytes,
+                 "Maximum size of a data set")
+      .ByteSize()
+      .ShowDefault();
+  command
+      .AddOption("--dataset-quota-bytes", daemon.datasets.max_total_bytes,
+                 "Maximum size of all data sets together")
+      .ByteSize()
+      .ShowDefault();
   command
       .AddOption("--grace-period", flags->grace_seconds,
                  "Seconds that running requests have to finish after SIGTERM")
