@@ -85,6 +85,13 @@ absl::Status WithReason(absl::Status status, std::string_view reason, ErrorMetad
   return WithDetail(std::move(status), info);
 }
 
+std::string ReasonOf(const absl::Status& status) {
+  google::rpc::ErrorInfo info;
+  const auto payload = status.GetPayload(TypeUrl<google::rpc::ErrorInfo>());
+  if (payload && info.ParseFromString(std::string(*payload))) return info.reason();
+  return absl::StatusCodeToString(status.code());
+}
+
 absl::Status WithRetry(absl::Status status, std::chrono::milliseconds delay) {
   google::rpc::RetryInfo info;
   info.mutable_retry_delay()->set_seconds(delay.count() / 1000);

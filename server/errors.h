@@ -31,6 +31,8 @@ inline constexpr int kMaxMessageBytes = 1024;
 // and names that a program may need.
 using ErrorMetadata = std::initializer_list<std::pair<std::string_view, std::string>>;
 absl::Status WithReason(absl::Status status, std::string_view reason, ErrorMetadata metadata = {});
+// The reason that WithReason has set, or the name of the code.
+std::string ReasonOf(const absl::Status& status);
 // RetryInfo. Default for RESOURCE_EXHAUSTED and UNAVAILABLE: one second.
 absl::Status WithRetry(absl::Status status, std::chrono::milliseconds delay);
 // ResourceInfo, such as ("model", "mamba-130m").

@@ -30,6 +30,8 @@ std::string_view Name(Purpose purpose) {
       return "workspace";
     case Purpose::kRequests:
       return "requests";
+    case Purpose::kJobs:
+      return "jobs";
     case Purpose::kStructured:
       return "structured";
   }
@@ -115,9 +117,17 @@ bool Ledger::TryAdd(int64_t bytes) {
   return true;
 }
 
-absl::StatusOr<Reservation> Ledger::Reserve(int64_t bytes, Purpose purpose, std::string_view what) {
+absl::Status Ledger::Add(int64_t bytes, Purpose purpose, std::string_view what) {
   RETURN_IF_ERROR(MakeRoom(bytes, what, [&] { return TryAdd(bytes); }));
   used_[static_cast<int>(purpose)].fetch_add(bytes, std::memory_order_relaxed);
+  if (parent_ == nullptr) return absl::OkStatus();
+  const absl::Status status = parent_->Add(bytes, parent_purpose_, what);
+  if (!status.ok()) ReleaseHere(bytes, purpose);
+  return status;
+}
+
+absl::StatusOr<Reservation> Ledger::Reserve(int64_t bytes, Purpose purpose, std::string_view what) {
+  RETURN_IF_ERROR(Add(bytes, purpose, what));
   return Reservation(this, purpose, bytes);
 }
 
@@ -132,6 +142,11 @@ absl::StatusOr<Buffer> Ledger::Allocate(int64_t bytes, Purpose purpose, std::str
 }
 
 void Ledger::Release(int64_t bytes, Purpose purpose) {
+  ReleaseHere(bytes, purpose);
+  if (parent_ != nullptr) parent_->Release(bytes, parent_purpose_);
+}
+
+void Ledger::ReleaseHere(int64_t bytes, Purpose purpose) {
   total_.fetch_sub(bytes, std::memory_order_relaxed);
   used_[static_cast<int>(purpose)].fetch_sub(bytes, std::memory_order_relaxed);
 }

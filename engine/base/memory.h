@@ -30,9 +30,10 @@ enum class Purpose {
   kOptimizer,
   kWorkspace,
   kRequests,
-  kStructured
+  kStructured,
+  kJobs  // all that a running job has; its own ledger tells more
 };
-inline constexpr int kPurposeCount = 7;
+inline constexpr int kPurposeCount = 8;
 std::string_view Name(Purpose purpose);
 
 class Ledger;
@@ -122,6 +123,14 @@ class Ledger {
   explicit Ledger(int64_t limit = 0, kernels::Device device = kernels::Device::kCpu,
                   Backing backing = Backing::kMemory)
       : device_(device), limit_(limit), backing_(backing) {}
+  // A part of `parent`, of the same device: what it counts is counted there too, as
+  // `parent_purpose`. The parent must outlive it.
+  Ledger(int64_t limit, Ledger* parent, Purpose parent_purpose)
+      : device_(parent->device_),
+        limit_(limit),
+        backing_(parent->backing_),
+        parent_(parent),
+        parent_purpose_(parent_purpose) {}
   Ledger(const Ledger&) = delete;
   Ledger& operator=(const Ledger&) = delete;
 
@@ -155,6 +164,9 @@ class Ledger {
  private:
   friend class Reservation;
   void Release(int64_t bytes, Purpose purpose);
+  void ReleaseHere(int64_t bytes, Purpose purpose);  // and not in the parent
+  // Counts the bytes, here and in the parent, or returns the error of Reserve.
+  absl::Status Add(int64_t bytes, Purpose purpose, std::string_view what);
   // Adds `bytes` to the total and returns true, unless the total would exceed the limit.
   bool TryAdd(int64_t bytes);
   // Calls `try_again` immediately and after each reclaim, until it returns true (there is room).
@@ -165,6 +177,8 @@ class Ledger {
   const kernels::Device device_;
   const int64_t limit_;
   const Backing backing_;
+  Ledger* const parent_ = nullptr;
+  const Purpose parent_purpose_ = Purpose::kWorkspace;
   Mutex reclaimers_mutex_;
   std::vector<Reclaimer*> reclaimers_ ABSL_GUARDED_BY(reclaimers_mutex_);
   std::atomic<int64_t> total_{0};

@@ -77,8 +77,8 @@ absl::StatusOr<CheckpointStore> CheckpointStore::Open(const std::string& directo
   return CheckpointStore(plain, std::move(lock));
 }
 
-std::string CheckpointStore::PathOf(int64_t step) const {
-  return absl::StrCat(directory_, "/", StepName(step));
+std::string CheckpointStore::PathOf(const std::string& directory, int64_t step) {
+  return absl::StrCat(directory, "/", StepName(step));
 }
 
 absl::Status CheckpointStore::Save(Trainer& trainer, const RunIdentity& identity,
@@ -99,16 +99,16 @@ absl::Status CheckpointStore::Prune(int64_t last, int64_t keep) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::vector<int64_t>> CheckpointStore::List() const {
+absl::StatusOr<std::vector<int64_t>> CheckpointStore::StepsIn(const std::string& directory) {
   std::vector<int64_t> steps;
   std::error_code error;
-  fs::directory_iterator entry(directory_, error);
+  fs::directory_iterator entry(directory, error);
   for (const fs::directory_iterator end; !error && entry != end; entry.increment(error)) {
     const std::optional<int64_t> step = StepOf(entry->path().filename().string());
     std::error_code ignored;
     if (step && entry->is_directory(ignored)) steps.push_back(*step);
   }
-  if (error) return FileError(error.value(), directory_);
+  if (error) return FileError(error.value(), directory);
   std::ranges::sort(steps);
   return steps;
 }

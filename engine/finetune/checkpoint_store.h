@@ -25,6 +25,11 @@ class CheckpointStore {
   // Returns FAILED_PRECONDITION, naming the process, while another store has it locked.
   static absl::StatusOr<CheckpointStore> Open(const std::string& directory);
 
+  // The directory of a checkpoint, and the steps of those that there are, ascending, in the
+  // directory of a store. Neither opens the store.
+  static std::string PathOf(const std::string& directory, int64_t step);
+  static absl::StatusOr<std::vector<int64_t>> StepsIn(const std::string& directory);
+
   // Writes a checkpoint of the trainer's last step, as TrainingCheckpoint::Write(). Then removes
   // all but the last `keep` checkpoints up to this one, or none if `keep` is 0. If that fails, the
   // error names what cannot be removed; the new checkpoint is durable. A failed write changes
@@ -33,7 +38,7 @@ class CheckpointStore {
                     std::span<const double> reference, int64_t keep);
 
   // The steps that have a checkpoint, ascending.
-  absl::StatusOr<std::vector<int64_t>> List() const;
+  absl::StatusOr<std::vector<int64_t>> List() const { return StepsIn(directory_); }
   // Errors as from TrainingCheckpoint::Open().
   absl::StatusOr<TrainingCheckpoint> Load(int64_t step) const;
   // Opens the newest checkpoint that is not damaged, if there is one. Renames those that are, to
@@ -43,7 +48,7 @@ class CheckpointStore {
  private:
   CheckpointStore(std::string directory, Descriptor lock)
       : directory_(std::move(directory)), lock_(std::move(lock)) {}
-  std::string PathOf(int64_t step) const;
+  std::string PathOf(int64_t step) const { return PathOf(directory_, step); }
   absl::Status Prune(int64_t last, int64_t keep);
 
   std::string directory_;

@@ -81,7 +81,8 @@ bool TrainingLoop::PatienceIsOver() const {
 }
 
 absl::Status TrainingLoop::SaveIfDue() {
-  return trainer_.step() > 0 && IsDue(options().checkpoint_every) ? Save() : absl::OkStatus();
+  const bool is_due = trainer_.step() > 0 && IsDue(options().checkpoint_every);
+  return is_due || in_.observer->WantsCheckpoint() ? Save() : absl::OkStatus();
 }
 
 absl::Status TrainingLoop::Save() {

@@ -33,6 +33,8 @@ class TrainingObserver {
   // After a step. CANCELLED ends the run, after it has written a checkpoint; other errors end it at
   // once.
   virtual absl::Status OnStep(const Trainer& /*trainer*/) { return absl::OkStatus(); }
+  // Whether to write a checkpoint now, after the step, though none is due.
+  virtual bool WantsCheckpoint() { return false; }
   virtual void OnEvaluation(const EvaluationRecord& /*record*/) {}
   virtual void OnCheckpoint(int64_t /*step*/) {}
   virtual void OnWarning(std::string_view /*text*/) {}

@@ -7,17 +7,14 @@
 #include "engine/base/digest.h"
 #include "engine/base/field_errors.h"
 #include "engine/base/status.h"
+#include "server/client_names.h"
 #include "server/datasets/sha256.h"
-#include "server/registry/model_path.h"
 
 namespace whipsnake::server {
 namespace {
 
 using engine::InvalidField;
 
-constexpr int kMaxDatasetLabels = 64;
-constexpr size_t kMaxKeyBytes = 63;
-constexpr size_t kMaxValueBytes = 255;
 constexpr size_t kMaxColumnBytes = 255;
 
 absl::StatusOr<engine::RowFormat> ParseFormat(const std::string& format) {
@@ -38,19 +35,6 @@ absl::Status CheckLength(std::string_view field, const std::string& text, size_t
                       absl::StrCat(least, " to ", most));
 }
 
-absl::Status CheckLabels(const v1::UploadHeader& header) {
-  if (header.labels_size() > kMaxDatasetLabels) {
-    return InvalidField("labels", absl::StrCat(header.labels_size(), " labels"),
-                        absl::StrCat("at most ", kMaxDatasetLabels));
-  }
-  for (const auto& [key, value] : header.labels()) {
-    RETURN_IF_ERROR(engine::WithContext(CheckLength("labels", key, 1, kMaxKeyBytes), "a key"));
-    RETURN_IF_ERROR(
-        engine::WithContext(CheckLength("labels", value, 0, kMaxValueBytes), "a value"));
-  }
-  return absl::OkStatus();
-}
-
 }  // namespace
 
 absl::Status CheckHeader(const v1::UploadHeader& header) {
@@ -66,7 +50,7 @@ absl::Status CheckHeader(const v1::UploadHeader& header) {
   if (header.offset() < 0 || header.offset() > header.size_bytes()) {
     errors.Add(InvalidField("offset", absl::StrCat(header.offset()), "0 to size_bytes"));
   }
-  errors.Add(CheckLabels(header));
+  errors.Add(CheckLabels({header.labels().begin(), header.labels().end()}));
   engine::DatasetOptions options;
   options.end_of_text = 0;  // known once the model is
   if (header.max_length() != 0) options.max_length = header.max_length();

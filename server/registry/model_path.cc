@@ -8,6 +8,7 @@
 
 #include "engine/base/atomic_file.h"
 #include "engine/base/status.h"
+#include "server/client_names.h"
 #include "server/errors.h"
 
 namespace whipsnake::server {
@@ -15,9 +16,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t kMaxNameLength = 63;
-
-bool IsLetterOrDigit(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
 
 bool LiesBelow(const fs::path& root, const fs::path& path) {
   const auto [end, unused] = std::mismatch(root.begin(), root.end(), path.begin(), path.end());
@@ -119,17 +117,6 @@ absl::Status NothingThere(std::string_view field, const std::string& what, std::
 }
 
 }  // namespace
-
-absl::Status CheckName(std::string_view field, std::string_view name) {
-  const bool valid =
-      !name.empty() && name.size() <= kMaxNameLength && IsLetterOrDigit(name.front()) &&
-      std::all_of(name.begin(), name.end(),
-                  [](char c) { return IsLetterOrDigit(c) || c == '-' || c == '_' || c == '.'; });
-  if (valid) return absl::OkStatus();
-  return engine::InvalidField(
-      field, engine::Quoted(name),
-      "1 to 63 of a-z, 0-9, '-', '_', '.', beginning with a letter or digit");
-}
 
 absl::Status CheckModelName(std::string_view name) { return CheckName("name", name); }
 

@@ -12,10 +12,7 @@
 
 namespace whipsnake::server {
 
-// Returns INVALID_ARGUMENT with the field unless the name is 1 to 63 characters of a-z, 0-9, '-',
-// '_' and '.', starting with a letter or digit.
-absl::Status CheckName(std::string_view field, std::string_view name);
-// CheckName with the field "name".
+// CheckName (server/client_names.h) with the field "name".
 absl::Status CheckModelName(std::string_view name);
 
 // Symbolic links may lead anywhere below the model root. For clients, a link's target outside the

@@ -13,7 +13,7 @@ namespace {
 
 constexpr int kMaxDetailBytes = 512;
 
-void Write(gpr_log_func_args* line) {
+void WriteLine(gpr_log_func_args* line) {
   const LogLevel level =
       line->severity == GPR_LOG_SEVERITY_ERROR ? LogLevel::kWarning : LogLevel::kInfo;
   const std::string file(line->file);
@@ -24,6 +24,6 @@ void Write(gpr_log_func_args* line) {
 
 }  // namespace
 
-void SendGrpcLogToOurs() { gpr_set_log_function(&Write); }
+void SendGrpcLogToOurs() { gpr_set_log_function(&WriteLine); }
 
 }  // namespace whipsnake::server

@@ -79,7 +79,7 @@ using Write = std::variant<CreateRecord, UpdateRecord, DeleteRecord, DeleteChild
 
 // What a transaction has assigned, in the order of its writes.
 struct Committed {
-  std::vector<Record> records;      // of each CreateRecord and UpdateRecord: as it is now
+  std::vector<Record> records;      // of each CreateRecord and UpdateRecord: as that has made it
   std::vector<StoredEvent> events;  // of each AppendEvent
 };
 
@@ -88,32 +88,37 @@ struct Committed {
 // Errors of all calls: RESOURCE_EXHAUSTED if the disk is full, UNAVAILABLE if another process keeps
 // the database locked, DATA_LOSS if the file is damaged, INTERNAL for other errors of the system.
 // Their messages name the file; see StorageError in server/errors.h. After an error nothing of the
-// call has been done, and the store can be used further, unless it says otherwise.
+// call has been done, and the store can be used further. An error of Commit with the reason
+// COMMIT_IN_DOUBT leaves open what a store finds that is opened before the next successful Commit:
+// all of the writes or none.
 class Store {
  public:
   virtual ~Store() = default;
 
-  // Applies all writes in their order, or none. When this returns OK, they survive a crash of the
-  // process and of the machine. ALREADY_EXISTS if a record to create exists; NOT_FOUND if one to
-  // update or delete does not; ABORTED if it has another revision. These three name the collection
-  // and the key.
+  // Applies all writes in their order, or none. Their times are equal. When this returns OK, they
+  // survive a crash of the process and of the machine. ALREADY_EXISTS if a record to create exists;
+  // NOT_FOUND if one to update or delete does not; ABORTED if it has another revision. These three
+  // name the collection and the key.
   virtual absl::StatusOr<Committed> Commit(std::span<const Write> writes) = 0;
 
   // NOT_FOUND, naming the collection and the key.
   virtual absl::StatusOr<Record> Get(Collection collection, std::string_view key) = 0;
-  // At most `limit` records with a number above `after`, in the order of numbers.
+  // At most `limit` records with a number above `after`, in the order of numbers. None if the limit
+  // is not positive.
   virtual absl::StatusOr<std::vector<Record>> List(Collection collection, int64_t after,
                                                    int limit) = 0;
   // All records with this parent, in the order of numbers.
   virtual absl::StatusOr<std::vector<Record>> Children(Collection collection,
                                                        std::string_view parent) = 0;
-  // At most `limit` events of the stream with an id above `after`, in the order of ids.
+  // At most `limit` events of the stream with an id above `after`, in the order of ids. None if the
+  // limit is not positive.
   virtual absl::StatusOr<std::vector<StoredEvent>> Events(std::string_view stream, int64_t after,
                                                           int limit) = 0;
 
   // Records that the owner of `key` was alive at this time, in place of its heartbeat before. Not
   // durable until the next Commit, so that it does not wait for the disk.
   virtual absl::Status Beat(std::string_view key, std::string_view value) = 0;
+  // All heartbeats, sorted by key.
   virtual absl::StatusOr<std::vector<Heartbeat>> Heartbeats() = 0;
   // Removes the heartbeat, if there is one.
   virtual absl::Status EndBeat(std::string_view key) = 0;

@@ -1,0 +1,155 @@
+#include "server/jobs/fine_tuning_run.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+#include "engine/base/status.h"
+#include "engine/finetune/checkpoint_store.h"
+#include "engine/finetune/run_log.h"
+
+namespace whipsnake::server {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+// The steps whose times predict the rest of a run.
+constexpr int64_t kRecentSteps = 20;
+
+int64_t SizeOf(const std::string& directory) {
+  int64_t bytes = 0;
+  std::error_code error;
+  for (const auto& entry : fs::recursive_directory_iterator(directory, error)) {
+    if (entry.is_regular_file(error)) bytes += static_cast<int64_t>(entry.file_size(error));
+  }
+  return bytes;
+}
+
+double MeanSeconds(const std::vector<engine::StepRecord>& steps) {
+  const int64_t count = std::min<int64_t>(std::ssize(steps), kRecentSteps);
+  double seconds = 0;
+  for (auto step = steps.end() - count; step != steps.end(); ++step) seconds += step->seconds;
+  return seconds / static_cast<double>(count);
+}
+
+void SetIfKnown(json& object, const char* key, const std::optional<double>& value) {
+  if (value) object[key] = *value;
+}
+
+// StepTaken.
+json StepEvent(const engine::StepRecord& record, int64_t steps) {
+  json values = engine::ToJson(record);
+  values.erase("class_bytes");
+  values["steps"] = steps;
+  return values;
+}
+
+// Checkpoint, but for its time.
+json CheckpointValue(int64_t step, const engine::RunLog& log, int64_t bytes) {
+  json value = {{"step", step}, {"size_bytes", bytes}};
+  if (step > 0 && step <= std::ssize(log.steps)) value["loss"] = log.steps[step - 1].loss;
+  for (const engine::EvaluationRecord& record : log.evaluations) {
+    if (record.step > step) break;
+    value["eval_loss"] = record.loss;
+    SetIfKnown(value, "eval_accuracy", record.accuracy);
+  }
+  return value;
+}
+
+}  // namespace
+
+absl::Status FineTuningRun::CheckStop() const {
+  return status_.ok() ? run_.CheckStop() : absl::CancelledError(status_.message());
+}
+
+void FineTuningRun::Show(std::string_view stage, double fraction) {
+  run_.Report({.stage = std::string(stage), .fraction = fraction, .values = values_});
+}
+
+absl::Status FineTuningRun::OnStage(std::string_view stage, double fraction) {
+  Show(stage, fraction);
+  return CheckStop();
+}
+
+absl::Status FineTuningRun::OnStep(const engine::Trainer& trainer) {
+  const std::vector<engine::StepRecord>& steps = trainer.log().steps;
+  const engine::StepRecord& record = steps.back();
+  if (std::exchange(trainer_, &trainer) == nullptr) {  // count the steps of earlier attempts too
+    for (const engine::StepRecord& step : steps) tokens_ += step.tokens;
+  } else {
+    tokens_ += record.tokens;
+  }
+  const double seconds = MeanSeconds(steps);
+  values_["step"] = record.step;
+  values_["steps"] = trainer.steps();
+  values_["epoch"] = record.epoch;
+  values_["tokens"] = tokens_;
+  values_["loss"] = record.loss;
+  SetIfKnown(values_, "accuracy", record.accuracy);
+  values_["active_layers"] = std::ranges::count(record.active, true);
+  values_["layers"] = record.active.size();
+  values_["tokens_per_second"] = static_cast<double>(record.tokens) / record.seconds;
+  values_["remaining_seconds"] = seconds * static_cast<double>(trainer.steps() - record.step);
+  values_["heap_bytes"] = record.heap_bytes;
+  values_["moment_bytes"] = record.moment_bytes;
+  run_.AddEvent(EventLevel::kInfo, "step", StepEvent(record, trainer.steps()));
+  Show("Training", static_cast<double>(record.step) / static_cast<double>(trainer.steps()));
+  return CheckStop();
+}
+
+bool FineTuningRun::WantsCheckpoint() {
+  return trainer_ != nullptr && options_.checkpoint_interval.count() > 0 &&
+         Clock::now() - last_checkpoint_ >= options_.checkpoint_interval;
+}
+
+void FineTuningRun::OnEvaluation(const engine::EvaluationRecord& record) {
+  values_["eval_loss"] = record.loss;
+  SetIfKnown(values_, "eval_accuracy", record.accuracy);
+  run_.AddEvent(EventLevel::kInfo, "evaluation", engine::ToJson(record));
+}
+
+void FineTuningRun::OnCheckpoint(int64_t step) {
+  last_checkpoint_ = Clock::now();
+  values_["checkpoint_step"] = step;
+  const std::string directory = engine::CheckpointStore::PathOf(options_.checkpoints, step);
+  run_.AddEvent(EventLevel::kInfo, "checkpoint",
+                {{"step", step}, {"size_bytes", SizeOf(directory)}});
+  if (status_.ok()) status_ = RecordCheckpoints();
+}
+
+absl::Status FineTuningRun::RecordCheckpoints() {
+  ASSIGN_OR_RETURN(const std::vector<int64_t> steps,
+                   engine::CheckpointStore::StepsIn(options_.checkpoints));
+  std::vector<Write> writes = {DeleteChildren{Collection::kCheckpoints, options_.uid}};
+  for (const int64_t step : steps) {
+    const std::string directory = engine::CheckpointStore::PathOf(options_.checkpoints, step);
+    const json value = CheckpointValue(step, trainer_->log(), SizeOf(directory));
+    writes.push_back(CreateRecord{.collection = Collection::kCheckpoints,
+                                  .key = absl::StrFormat("%s/%08d", options_.uid, step),
+                                  .parent = options_.uid,
+                                  .value = value.dump()});
+  }
+  return run_.Commit(std::move(writes));
+}
+
+void FineTuningRun::OnWarning(std::string_view text) {
+  run_.AddEvent(EventLevel::kWarning, "message", {{"text", std::string(text)}});
+}
+
+json ResultOf(const json& report, const std::string& directory) {
+  json result = {{"steps", report.at("steps")},
+                 {"stopped_early", report.at("ended") == "stopped early"},
+                 {"peak_bytes", report.at("peak_bytes")},
+                 {"seconds", report.at("seconds")},
+                 {"size_bytes", SizeOf(directory)}};
+  for (const char* key : {"eval_loss", "eval_accuracy"}) {
+    if (report.contains(key)) result[key] = report.at(key);
+  }
+  const json& steps = report.at("log").at("steps");
+  if (!steps.empty()) result["loss"] = steps.back().at("loss");
+  return result;
+}
+
+}  // namespace whipsnake::server

@@ -1,0 +1,57 @@
+// A unary call whose answer waits for the disk, so that a thread other than gRPC's gives it.
+#ifndef WHIPSNAKE_SERVER_RPC_DISK_CALL_H_
+#define WHIPSNAKE_SERVER_RPC_DISK_CALL_H_
+
+#include <grpcpp/server_context.h>
+#include <grpcpp/support/byte_buffer.h>
+#include <grpcpp/support/server_callback.h>
+
+#include <list>
+#include <memory>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "engine/base/exceptions.h"
+#include "engine/base/status.h"
+#include "server/errors.h"
+#include "server/registry/disk_queue.h"
+#include "server/rpc/messages.h"
+#include "server/rpc/peer.h"
+
+namespace whipsnake::server {
+
+// Answers on the queue's thread: absl::Status handle(const Request&, Response*). RESOURCE_EXHAUSTED
+// if too many calls wait for it.
+template <typename Request, typename Response, typename Handle>
+grpc::ServerUnaryReactor* AnswerFromDisk(DiskQueue& disk, grpc::CallbackServerContext* context,
+                                         const grpc::ByteBuffer* request_bytes,
+                                         grpc::ByteBuffer* response_bytes, Handle handle) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  const auto end = [context, reactor](const absl::Status& status) {
+    reactor->Finish(MakeEnd([&] { return EndCallAndLog(context, MethodOf(Request()), status); }));
+  };
+  const absl::Status status = engine::CatchExceptions([&]() -> absl::Status {
+    auto request = std::make_shared<Request>();
+    RETURN_IF_ERROR(ParseMessage(*request_bytes, request.get()));
+    const std::string client = PeerHost(*context);
+    RETURN_IF_ERROR(disk.CheckRoom(client));
+    std::list<DiskQueue::Task> task;
+    task.push_back({.client = client, .run = [=](bool refuse) {
+                      end(engine::CatchExceptions([&]() -> absl::Status {
+                        if (refuse) return DrainingError();
+                        Response response;
+                        RETURN_IF_ERROR(handle(*request, &response));
+                        *response_bytes = SerializeMessage(response);
+                        return absl::OkStatus();
+                      }));
+                    }});
+    disk.Push(task);
+    return absl::OkStatus();
+  });
+  if (!status.ok()) end(status);
+  return reactor;
+}
+
+}  // namespace whipsnake::server
+
+#endif  // WHIPSNAKE_SERVER_RPC_DISK_CALL_H_

@@ -1,0 +1,218 @@
+#include "server/rpc/job_list.h"
+
+#include <algorithm>
+#include <array>
+#include <functional>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "engine/base/status.h"
+#include "server/rpc/paging.h"
+
+namespace whipsnake::server {
+namespace {
+
+constexpr std::string_view kFilterExample =
+    "conditions such as state = RUNNING AND labels.team = \"search\"";
+constexpr std::array<std::string_view, 6> kRelations = {"<=", ">=", "!=", "=", "<", ">"};
+
+absl::Status BadFilter(std::string_view rest) {
+  return engine::InvalidField("filter", engine::Quoted(rest), kFilterExample);
+}
+
+// Takes the parts of a filter from its beginning.
+class FilterReader {
+ public:
+  explicit FilterReader(std::string_view text) : rest_(text) {}
+
+  bool done() {
+    while (!rest_.empty() && rest_.front() == ' ') rest_.remove_prefix(1);
+    return rest_.empty();
+  }
+  std::string_view rest() const { return rest_; }
+
+  // A word of letters, digits and ._-/: ; "" if there is none.
+  std::string Word() {
+    if (done()) return "";
+    const auto end = std::ranges::find_if_not(rest_, [](char c) {
+      return absl::ascii_isalnum(static_cast<unsigned char>(c)) ||
+             std::string_view("._-/:").find(c) != std::string_view::npos;
+    });
+    std::string word(rest_.begin(), end);
+    rest_.remove_prefix(word.size());
+    return word;
+  }
+  std::string Relation() {
+    if (done()) return "";
+    for (const std::string_view relation : kRelations) {
+      if (!rest_.starts_with(relation)) continue;
+      rest_.remove_prefix(relation.size());
+      return std::string(relation);
+    }
+    return "";
+  }
+  // A word or a quoted text.
+  std::optional<std::string> Value() {
+    if (done()) return std::nullopt;
+    if (rest_.front() != '"') {
+      std::string word = Word();
+      return word.empty() ? std::nullopt : std::optional(std::move(word));
+    }
+    std::string value;
+    for (size_t i = 1; i < rest_.size(); ++i) {
+      if (rest_[i] == '"') {
+        rest_.remove_prefix(i + 1);
+        return value;
+      }
+      if (rest_[i] == '\\' && ++i == rest_.size()) break;
+      value += rest_[i];
+    }
+    return std::nullopt;
+  }
+
+ private:
+  std::string_view rest_;
+};
+
+absl::Status CheckCondition(const JobCondition& condition) {
+  const bool orders = condition.relation != "=" && condition.relation != "!=";
+  int64_t number = 0;
+  if (condition.field == "priority") {
+    if (absl::SimpleAtoi(condition.value, &number)) return absl::OkStatus();
+    return engine::InvalidField("filter", "priority " + engine::Quoted(condition.value),
+                                "an integer");
+  }
+  if (orders) {
+    return engine::InvalidField("filter", condition.field + " " + condition.relation,
+                                "= or !=; only priority has an order");
+  }
+  if (condition.field == "state") {
+    const absl::Status known = ParseJobState(absl::AsciiStrToLower(condition.value)).status();
+    if (known.ok()) return known;
+    return engine::InvalidField("filter", "state " + engine::Quoted(condition.value),
+                                "a state of jobs, such as RUNNING");
+  }
+  if (condition.field == "model" || condition.field == "task" || condition.field == "id" ||
+      absl::StartsWith(condition.field, "labels.")) {
+    return absl::OkStatus();
+  }
+  return engine::InvalidField("filter", engine::Quoted(condition.field),
+                              "state, priority, model, task, id or labels.KEY");
+}
+
+template <typename Value>
+bool Compare(const Value& left, std::string_view relation, const Value& right) {
+  if (relation == "=") return left == right;
+  if (relation == "!=") return left != right;
+  if (relation == "<") return left < right;
+  if (relation == "<=") return left <= right;
+  if (relation == ">") return left > right;
+  return left >= right;
+}
+
+// The text that a condition's field stands for, or nullopt if the job does not have it.
+std::optional<std::string> TextOf(const Job& job, const std::string& field) {
+  if (field == "id") return job.id;
+  if (field == "state") return std::string(Name(job.state));
+  if (absl::StartsWith(field, "labels.")) {
+    const auto label = job.labels.find(field.substr(7));
+    return label != job.labels.end() ? std::optional(label->second) : std::nullopt;
+  }
+  const auto spec = job.request.find("spec");
+  if (spec == job.request.end() || !spec->contains(field)) return std::nullopt;
+  return spec->at(field).get<std::string>();
+}
+
+bool Satisfies(const Job& job, const JobCondition& condition) {
+  if (condition.field == "priority") {
+    int64_t number = 0;
+    (void)absl::SimpleAtoi(condition.value, &number);
+    return Compare<int64_t>(job.priority, condition.relation, number);
+  }
+  const std::optional<std::string> text = TextOf(job, condition.field);
+  const std::string value =
+      condition.field == "state" ? absl::AsciiStrToLower(condition.value) : condition.value;
+  if (!text) return condition.relation == "!=";
+  return Compare(*text, condition.relation, value);
+}
+
+// Where a job is in a list: ascending, the number decides between equal keys.
+using Place = std::pair<int64_t, int64_t>;
+
+absl::StatusOr<std::function<Place(const Job&)>> ParseOrder(const std::string& order_by) {
+  if (order_by.empty() || order_by == "create_time desc") {
+    return [](const Job& job) { return Place(0, -job.number); };
+  }
+  if (order_by == "create_time") return [](const Job& job) { return Place(0, job.number); };
+  if (order_by == "priority desc") {
+    return [](const Job& job) { return Place(-int64_t{job.priority}, job.number); };
+  }
+  if (order_by == "queue_position") {  // those that do not wait come last
+    return [](const Job& job) {
+      return Place(job.position > 0 ? job.position : int64_t{1} << 40, job.number);
+    };
+  }
+  return engine::InvalidField(
+      "order_by", engine::Quoted(order_by),
+      "\"create_time desc\", \"create_time\", \"priority desc\" or \"queue_position\"");
+}
+
+absl::StatusOr<Place> ParseToken(const std::string& token) {
+  Place place;
+  const size_t colon = token.find(':');
+  if (colon != std::string::npos && absl::SimpleAtoi(token.substr(0, colon), &place.first) &&
+      absl::SimpleAtoi(token.substr(colon + 1), &place.second)) {
+    return place;
+  }
+  return BadPageToken(token);
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<JobCondition>> ParseJobFilter(std::string_view filter) {
+  std::vector<JobCondition> conditions;
+  FilterReader reader(filter);
+  while (!reader.done()) {
+    if (!conditions.empty() && reader.Word() != "AND") return BadFilter(reader.rest());
+    JobCondition condition;
+    condition.field = reader.Word();
+    condition.relation = reader.Relation();
+    std::optional<std::string> value = reader.Value();
+    if (condition.field.empty() || condition.relation.empty() || !value) {
+      return BadFilter(reader.rest());
+    }
+    condition.value = *std::move(value);
+    RETURN_IF_ERROR(CheckCondition(condition));
+    conditions.push_back(std::move(condition));
+  }
+  return conditions;
+}
+
+absl::StatusOr<JobPage> SelectJobs(std::vector<Job> jobs, const JobQuery& query) {
+  ASSIGN_OR_RETURN(const int page_size, PageSize(query.page_size));
+  ASSIGN_OR_RETURN(const std::vector<JobCondition> conditions, ParseJobFilter(query.filter));
+  ASSIGN_OR_RETURN(const auto place, ParseOrder(query.order_by));
+  std::erase_if(jobs, [&](const Job& job) {
+    return !std::ranges::all_of(
+        conditions, [&](const JobCondition& condition) { return Satisfies(job, condition); });
+  });
+  std::ranges::sort(jobs, {}, place);
+  if (!query.page_token.empty()) {
+    ASSIGN_OR_RETURN(const Place after, ParseToken(query.page_token));
+    jobs.erase(jobs.begin(), std::ranges::upper_bound(jobs, after, {}, place));
+  }
+  JobPage page;
+  if (std::ssize(jobs) > page_size) {
+    jobs.resize(page_size);
+    const auto [key, number] = place(jobs.back());
+    page.next_page_token = absl::StrCat(key, ":", number);
+  }
+  page.jobs = std::move(jobs);
+  return page;
+}
+
+}  // namespace whipsnake::server

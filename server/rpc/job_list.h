@@ -1,0 +1,42 @@
+// The filter, the order and the pages of a list of jobs (AIP-132, AIP-160).
+#ifndef WHIPSNAKE_SERVER_RPC_JOB_LIST_H_
+#define WHIPSNAKE_SERVER_RPC_JOB_LIST_H_
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "server/jobs/job.h"
+
+namespace whipsnake::server {
+
+// One condition of a filter: "labels.team = search".
+struct JobCondition {
+  std::string field;     // "state", "priority", "model", "task", "id", "labels.KEY"
+  std::string relation;  // "=", "!=", "<", "<=", ">", ">="
+  std::string value;
+};
+
+// Parses conditions that are joined by AND. A value that has other characters than letters, digits,
+// and ._-/: is quoted, with \ before a quote or a \. INVALID_ARGUMENT for the field "filter".
+absl::StatusOr<std::vector<JobCondition>> ParseJobFilter(std::string_view filter);
+
+struct JobQuery {
+  int32_t page_size = 0;
+  std::string page_token, filter, order_by;
+};
+
+struct JobPage {
+  std::vector<Job> jobs;
+  std::string next_page_token;  // "" on the last page
+};
+
+// Selects a page of `jobs`. The token names the last job of the page before, so that a list that
+// changes between pages shows no job twice. INVALID_ARGUMENT names the field of the query.
+absl::StatusOr<JobPage> SelectJobs(std::vector<Job> jobs, const JobQuery& query);
+
+}  // namespace whipsnake::server
+
+#endif  // WHIPSNAKE_SERVER_RPC_JOB_LIST_H_

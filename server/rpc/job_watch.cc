@@ -1,0 +1,132 @@
+#include "server/rpc/job_watch.h"
+
+#include <list>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "engine/base/exceptions.h"
+#include "engine/base/status.h"
+#include "server/errors.h"
+#include "server/guarded.h"
+#include "server/jobs/fine_tuning_kind.h"
+#include "server/rpc/end_timeout.h"
+#include "server/rpc/fine_tuning_messages.h"
+#include "server/rpc/latest_stream.h"
+#include "server/rpc/messages.h"
+
+namespace whipsnake::server {
+namespace {
+
+constexpr int kEventsInMessage = 256;
+
+// The queue holds a weak reference, and a strong one while it notifies.
+class JobWatch final : public LatestStream,
+                       public JobWatcher,
+                       public std::enable_shared_from_this<JobWatch> {
+ public:
+  JobWatch(JobQueue& jobs, DiskQueue& disk, std::chrono::milliseconds end_timeout,
+           grpc::CallbackServerContext* context)
+      : jobs_(jobs), disk_(disk), patience_(end_timeout), end_timeout_(context) {}
+
+  void Begin(grpc::CallbackServerContext* context, const grpc::ByteBuffer& bytes) {
+    KeepAlive(shared_from_this());
+    v1::WatchFineTuningJobRequest request;
+    const absl::Status status = engine::CatchExceptions([&]() -> absl::Status {
+      RETURN_IF_ERROR(ParseMessage(bytes, &request));
+      if (request.after_event_id() < 0) {
+        return engine::InvalidField("after_event_id", std::to_string(request.after_event_id()),
+                                    "an event's id, or 0");
+      }
+      {
+        engine::MutexLock lock(mutex_);
+        id_ = request.id();
+        after_ = request.after_event_id();
+      }
+      return jobs_.Watch(kFineTuning, request.id(), shared_from_this());
+    });
+    if (status.ok()) return Pump();
+    End(MakeEnd([&] { return EndCallAndLog(context, MethodOf(request), status); }));
+  }
+
+  void OnJobChanged() override { Pump(); }
+
+ private:
+  absl::StatusOr<Step> Next(grpc::ByteBuffer& message) override
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (reading_) return Step::kWait;
+    RETURN_IF_ERROR(read_error_);
+    std::optional<JobEvents> page = std::exchange(read_, std::nullopt);
+    if (!page) {
+      ASSIGN_OR_RETURN(page, jobs_.RecentEvents(kFineTuning, id_, after_, kEventsInMessage));
+    }
+    if (!page) {
+      ReadFromDisk();
+      return Step::kWait;
+    }
+    if (page->has_ended && !page->more && !std::exchange(ending_, true)) {
+      // From here on the client has limited time to read the rest.
+      end_timeout_.Start(patience_);
+    }
+    if (page->events.empty()) return page->has_ended ? Step::kEnd : Step::kWait;
+    v1::WatchFineTuningJobResponse response;
+    for (const JobEvent& event : page->events) *response.add_events() = ToProto(event);
+    after_ = page->events.back().id;
+    message = SerializeMessage(response);
+    return Step::kWrite;
+  }
+
+  void ReadFromDisk() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    reading_ = true;
+    std::list<DiskQueue::Task> task;
+    task.push_back({.client = std::nullopt,
+                    .run = [self = shared_from_this(), id = id_, after = after_](bool) {
+                      self->Read(id, after);
+                    }});
+    disk_.Push(task);
+  }
+
+  void Read(const std::string& id, int64_t after) {
+    absl::StatusOr<JobEvents> page = engine::CatchExceptions(
+        [&] { return jobs_.Events(kFineTuning, id, after, kEventsInMessage); });
+    {
+      engine::MutexLock lock(mutex_);
+      reading_ = false;
+      if (page.ok()) {
+        read_ = *std::move(page);
+      } else {
+        read_error_ = absl::IsNotFound(page.status())
+                          ? page.status()
+                          : StorageError(page.status(), "the server could not read the events");
+      }
+    }
+    Pump();
+  }
+
+  void OnEnd() override { end_timeout_.Stop(); }
+
+  JobQueue& jobs_;
+  DiskQueue& disk_;
+  const std::chrono::milliseconds patience_;
+  EndTimeout end_timeout_;
+  std::string id_ ABSL_GUARDED_BY(mutex_);
+  int64_t after_ ABSL_GUARDED_BY(mutex_) = 0;              // the last event that was written
+  bool reading_ ABSL_GUARDED_BY(mutex_) = false;           // from the disk
+  std::optional<JobEvents> read_ ABSL_GUARDED_BY(mutex_);  // from the disk, to be written
+  absl::Status read_error_ ABSL_GUARDED_BY(mutex_);
+  bool ending_ ABSL_GUARDED_BY(mutex_) = false;  // the job has ended, and end_timeout_ runs
+};
+
+}  // namespace
+
+grpc::ServerWriteReactor<grpc::ByteBuffer>* StartJobWatch(JobQueue& jobs, DiskQueue& disk,
+                                                          std::chrono::milliseconds end_timeout,
+                                                          grpc::CallbackServerContext* context,
+                                                          const grpc::ByteBuffer& request) {
+  const auto watch = std::make_shared<JobWatch>(jobs, disk, end_timeout, context);
+  watch->Begin(context, request);
+  return watch.get();
+}
+
+}  // namespace whipsnake::server

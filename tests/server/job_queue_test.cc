@@ -1,0 +1,432 @@
+#include "server/jobs/job_queue.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <set>
+
+#include "server/errors.h"
+#include "server/store/sqlite_store.h"
+#include "tests/server/support.h"
+
+namespace whipsnake::server {
+namespace {
+
+using nlohmann::json;
+using std::chrono::milliseconds;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+constexpr char kKind[] = "fake";
+
+// What all processes of a test share: the disk, and the gates of the work.
+struct World {
+  std::unique_ptr<SqliteStore> store = *SqliteStore::Open(":memory:");
+  engine::Ledger ledger{1000};
+  std::map<std::string, int64_t> saved;  // steps, by uid
+  std::set<std::string> removed, swept_all_but;
+  std::mutex mutex;
+  Gate steps;                    // before each step
+  Gate prepares;                 // before each preparation
+  std::atomic<int64_t> time{0};  // in milliseconds
+};
+
+// Takes request.steps steps, each durable. The step request.fails_at fails with request.code, the
+// first request.failures times.
+class FakeKind final : public JobKind {
+ public:
+  explicit FakeKind(World& world, int max_ended = 1'000'000)
+      : world_(world), max_ended_(max_ended) {}
+  std::string_view name() const override { return kKind; }
+  std::string_view id_prefix() const override { return "fake"; }
+  int max_ended() const override { return max_ended_; }
+
+  absl::Status Prepare(const Job& job, JobRun& run, Preparation& preparation) override {
+    world_.prepares.Pass();
+    RETURN_IF_ERROR(run.CheckStop());
+    preparation.bytes = job.request.value("bytes", int64_t{10});
+    preparation.details["prepared"] = true;
+    if (preparation.bytes > run.ledger().limit()) {
+      return WithReason(absl::ResourceExhaustedError("too large"), "PLAN_EXCEEDS_MEMORY");
+    }
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<json> Run(const Job& job, JobRun& run) override {
+    int64_t step = Saved(job.uid);
+    while (step < job.request.value("steps", int64_t{1})) {
+      world_.steps.Pass();
+      if (++step == job.request.value("fails_at", int64_t{0}) &&
+          job.attempt <= job.request.value("failures", 1)) {
+        return absl::Status(static_cast<absl::StatusCode>(job.request.value("code", 13)),
+                            "step failed");
+      }
+      run.AddEvent(EventLevel::kInfo, "step", {{"step", step}});
+      run.Report({.stage = "Stepping", .fraction = 0.5, .values = {{"step", step}}});
+      {
+        std::lock_guard lock(world_.mutex);
+        world_.saved[job.uid] = step;
+      }
+      if (job.request.value("commits", true)) RETURN_IF_ERROR(run.Commit({}));
+      RETURN_IF_ERROR(run.CheckStop());
+    }
+    return json{{"steps", step}, {"attempt", job.attempt}};
+  }
+
+  void RemoveFiles(const std::string& uid) override {
+    std::lock_guard lock(world_.mutex);
+    world_.removed.insert(uid);
+  }
+  void Sweep(const std::set<std::string>& uids) override { world_.swept_all_but = uids; }
+
+ private:
+  int64_t Saved(const std::string& uid) {
+    std::lock_guard lock(world_.mutex);
+    return world_.saved[uid];
+  }
+
+  World& world_;
+  const int max_ended_;
+};
+
+class JobQueueTest : public ::testing::Test {
+ protected:
+  ~JobQueueTest() override {
+    world_.steps.Open();
+    world_.prepares.Open();
+  }
+
+  void Open(JobQueueOptions options = {}, int max_ended = 1'000'000) {
+    options.clock = [this] { return WallTime(milliseconds(world_.time)); };
+    options.flush_interval = milliseconds(5);
+    std::vector<std::unique_ptr<JobKind>> kinds;
+    kinds.push_back(std::make_unique<FakeKind>(world_, max_ended));
+    auto queue = JobQueue::Open(world_.store.get(), &world_.ledger, std::move(kinds), nullptr,
+                                std::move(options));
+    ASSERT_TRUE(queue.ok()) << queue.status();
+    queue_ = *std::move(queue);
+    queue_->Start();
+  }
+
+  absl::StatusOr<Job> Create(const std::string& id, json request = {{"steps", 1}},
+                             int32_t priority = 0) {
+    return queue_->Create(
+        {.kind = kKind, .id = id, .labels = {}, .priority = priority, .request = request});
+  }
+  JobState StateOf(const std::string& id) { return queue_->Get(kKind, id)->state; }
+
+  // Waits, by the queue's notifications, until the job satisfies the condition.
+  Job WaitFor(const std::string& id, const std::function<bool(const Job&)>& condition) {
+    struct Watcher : JobWatcher {
+      void OnJobChanged() override {
+        std::lock_guard lock(mutex);
+        ++changes;
+        changed.notify_all();
+      }
+      std::mutex mutex;
+      std::condition_variable changed;
+      int changes = 0;
+    };
+    const auto watcher = std::make_shared<Watcher>();
+    EXPECT_TRUE(queue_->Watch(kKind, id, watcher).ok());
+    while (true) {
+      int seen;
+      {
+        std::lock_guard lock(watcher->mutex);
+        seen = watcher->changes;
+      }
+      Job job = *queue_->Get(kKind, id);
+      if (condition(job)) return job;
+      std::unique_lock lock(watcher->mutex);
+      watcher->changed.wait(lock, [&] { return watcher->changes > seen; });
+    }
+  }
+  Job WaitForState(const std::string& id, JobState state) {
+    return WaitFor(id, [=](const Job& job) { return job.state == state; });
+  }
+
+  std::vector<std::string> EventTexts(const std::string& id) {
+    std::vector<std::string> texts;
+    const JobEvents page = *queue_->Events(kKind, id, 0, 1000);
+    for (const JobEvent& event : page.events) {
+      texts.push_back(event.type == "state"
+                          ? event.values.at("state").get<std::string>()
+                          : absl::StrCat(event.type, " ", event.values.at("step").get<int>()));
+    }
+    return texts;
+  }
+
+  World world_;
+  std::unique_ptr<JobQueue> queue_;
+};
+
+TEST_F(JobQueueTest, RunsAJobToItsEndAndTellsOfEachStateAndStep) {
+  Open();
+  ASSERT_TRUE(Create("a", {{"steps", 2}}).ok());
+  const Job job = WaitForState("a", JobState::kSucceeded);
+  EXPECT_EQ(job.result.at("steps"), 2);
+  EXPECT_EQ(job.bytes, 10);
+  EXPECT_EQ(job.attempt, 1);
+  EXPECT_TRUE(job.start_time && job.end_time);
+  EXPECT_THAT(EventTexts("a"),
+              ElementsAre("validating", "queued", "running", "step 1", "step 2", "succeeded"));
+}
+
+TEST_F(JobQueueTest, TheSameRequestAgainIsTheSameJob) {
+  Open();
+  world_.prepares.Close();
+  const Job first = *Create("a", {{"steps", 2}});
+  EXPECT_EQ(Create("a", {{"steps", 2}})->uid, first.uid);
+  const absl::Status other = Create("a", {{"steps", 3}}).status();
+  EXPECT_TRUE(absl::IsAlreadyExists(other)) << other;
+  EXPECT_EQ(ReasonOf(other), "JOB_EXISTS");
+  EXPECT_NE(Create("")->id, Create("")->id);
+}
+
+TEST_F(JobQueueTest, PauseFreesMemoryAndResumeGoesOn) {
+  Open();
+  world_.steps.Close();
+  ASSERT_TRUE(Create("a", {{"steps", 3}}).ok());
+  world_.steps.WaitForArrivals(1);
+  EXPECT_EQ(world_.ledger.used(engine::Purpose::kJobs), 10);
+  EXPECT_EQ(queue_->Pause(kKind, "a", "")->state, JobState::kPausing);
+  EXPECT_EQ(queue_->Pause(kKind, "a", "")->state, JobState::kPausing);
+  world_.steps.Permit(1);
+  WaitForState("a", JobState::kPaused);
+  EXPECT_EQ(world_.ledger.used(engine::Purpose::kJobs), 0);
+  EXPECT_EQ(queue_->Resume(kKind, "a", "")->state, JobState::kQueued);
+  world_.steps.Open();
+  const Job job = WaitForState("a", JobState::kSucceeded);
+  EXPECT_EQ(job.attempt, 1);
+  EXPECT_THAT(EventTexts("a"),
+              ElementsAre("validating", "queued", "running", "pausing", "step 1", "paused",
+                          "queued", "running", "step 2", "step 3", "succeeded"));
+}
+
+TEST_F(JobQueueTest, CancelsInEachState) {
+  Open();
+  world_.prepares.Close();
+  ASSERT_TRUE(Create("validating").ok());
+  EXPECT_EQ(queue_->Cancel(kKind, "validating", "")->state, JobState::kCancelled);
+  EXPECT_EQ(queue_->Cancel(kKind, "validating", "")->state, JobState::kCancelled);
+  world_.prepares.Open();
+  world_.steps.Close();
+  ASSERT_TRUE(Create("running", {{"steps", 5}, {"bytes", 900}}).ok());
+  WaitForState("running", JobState::kRunning);
+  ASSERT_TRUE(Create("queued", {{"bytes", 900}}).ok());
+  WaitForState("queued", JobState::kQueued);
+  EXPECT_EQ(queue_->Cancel(kKind, "queued", "")->state, JobState::kCancelled);
+  EXPECT_EQ(queue_->Cancel(kKind, "running", "")->state, JobState::kCancelling);
+  world_.steps.Permit(1);
+  WaitForState("running", JobState::kCancelled);
+  world_.steps.Open();
+  ASSERT_TRUE(Create("done").ok());
+  WaitForState("done", JobState::kSucceeded);
+  const absl::Status late = queue_->Cancel(kKind, "done", "").status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(late)) << late;
+  EXPECT_EQ(ReasonOf(late), "JOB_STATE");
+}
+
+TEST_F(JobQueueTest, ChecksEtagsAndIds) {
+  Open();
+  ASSERT_TRUE(Create("a").ok());
+  WaitForState("a", JobState::kSucceeded);
+  const absl::Status stale = queue_->Delete(kKind, "a", "1");
+  EXPECT_TRUE(absl::IsAborted(stale)) << stale;
+  EXPECT_EQ(ReasonOf(stale), "ETAG_MISMATCH");
+  const Job job = *queue_->Get(kKind, "a");
+  EXPECT_TRUE(queue_->Delete(kKind, "a", std::to_string(job.revision)).ok());
+  EXPECT_TRUE(absl::IsNotFound(queue_->Get(kKind, "a").status()));
+  EXPECT_TRUE(world_.removed.contains(job.uid));
+  EXPECT_TRUE(world_.store->Events(job.uid, 0, 10)->empty());
+  EXPECT_TRUE(absl::IsNotFound(queue_->Pause(kKind, "../a", "").status()));
+}
+
+TEST_F(JobQueueTest, RunsByPriorityAndThenInOrderAndAsManyAsMemoryAllows) {
+  Open();
+  world_.steps.Close();
+  ASSERT_TRUE(Create("first", {{"steps", 1}, {"bytes", 500}}).ok());
+  ASSERT_TRUE(Create("second", {{"steps", 1}, {"bytes", 500}}).ok());
+  WaitForState("first", JobState::kRunning);
+  WaitForState("second", JobState::kRunning);
+  ASSERT_TRUE(Create("third", {{"steps", 1}, {"bytes", 800}}).ok());
+  WaitFor("third", [](const Job& job) { return !job.waits_for.empty(); });
+  ASSERT_TRUE(Create("small", {{"steps", 1}, {"bytes", 1}}).ok());
+  ASSERT_TRUE(Create("urgent", {{"steps", 1}, {"bytes", 900}}, 5).ok());
+  const Job urgent = WaitFor("urgent", [](const Job& job) { return !job.waits_for.empty(); });
+  EXPECT_EQ(urgent.position, 1);
+  EXPECT_THAT(urgent.waits_for, HasSubstr("of memory"));
+  const Job third =
+      WaitFor("third", [](const Job& job) { return job.waits_for == "1 job before it"; });
+  EXPECT_EQ(third.position, 2);
+  WaitFor("small", [](const Job& job) { return job.waits_for == "2 jobs before it"; });
+  EXPECT_EQ(world_.ledger.used(), 1000);
+  world_.steps.Permit(2);
+  WaitForState("urgent", JobState::kRunning);
+  EXPECT_EQ(StateOf("third"), JobState::kQueued);
+  world_.steps.Open();
+  for (const char* id : {"urgent", "third", "small"}) WaitForState(id, JobState::kSucceeded);
+  EXPECT_LE(world_.ledger.peak(), 1000);
+}
+
+TEST_F(JobQueueTest, AJobThatNeverFitsIsRefused) {
+  Open();
+  ASSERT_TRUE(Create("a", {{"bytes", 1001}}).ok());
+  const Job job = WaitForState("a", JobState::kFailed);
+  EXPECT_EQ(job.error->reason, "PLAN_EXCEEDS_MEMORY");
+  EXPECT_EQ(job.details.at("prepared"), true);
+  EXPECT_TRUE(absl::IsFailedPrecondition(queue_->Resume(kKind, "a", "").status()));
+}
+
+TEST_F(JobQueueTest, RetriesWhatMayPassWithBackoffAndFailsTheRest) {
+  JobQueueOptions options;
+  options.first_backoff = milliseconds(100);
+  Open(options);
+  ASSERT_TRUE(Create("wrong", {{"fails_at", 1}, {"code", 3}}).ok());
+  EXPECT_EQ(WaitForState("wrong", JobState::kFailed).failures, 1);
+  ASSERT_TRUE(Create("full", {{"fails_at", 1}, {"code", 8}, {"failures", 2}}).ok());
+  for (const int64_t time : {100, 300}) {
+    const Job waiting = WaitFor("full", [=](const Job& job) {
+      return job.next_attempt_time == WallTime(milliseconds(time));
+    });
+    EXPECT_EQ(waiting.state, JobState::kQueued);
+    EXPECT_THAT(waiting.reason, HasSubstr("step failed"));
+    world_.time = time;
+  }
+  EXPECT_EQ(WaitForState("full", JobState::kSucceeded).attempt, 3);
+}
+
+TEST_F(JobQueueTest, GivesUpAfterFailuresInARowWithoutProgress) {
+  JobQueueOptions options;
+  options.first_backoff = milliseconds(0);
+  Open(options);
+  ASSERT_TRUE(Create("a", {{"fails_at", 1}, {"code", 14}, {"failures", 100}}).ok());
+  const Job job = WaitForState("a", JobState::kFailed);
+  EXPECT_EQ(job.failures, JobQueue::kMaxFailures);
+  // A client can have it tried again.
+  EXPECT_TRUE(queue_->Resume(kKind, "a", "").ok());
+  EXPECT_GE(WaitFor("a", [](const Job& again) { return again.failures > 0; }).attempt, 6);
+}
+
+TEST_F(JobQueueTest, AStopQueuesWhatRunsAndTheNextStartGoesOn) {
+  Open();
+  world_.steps.Close();
+  ASSERT_TRUE(Create("a", {{"steps", 3}}).ok());
+  world_.steps.WaitForArrivals(1);
+  queue_->Close();
+  EXPECT_TRUE(absl::IsUnavailable(Create("b").status()));
+  world_.steps.Permit(1);
+  queue_->Stop();
+  EXPECT_EQ(StateOf("a"), JobState::kQueued);
+  world_.steps.Open();
+  queue_.reset();
+  Open();
+  const Job job = WaitForState("a", JobState::kSucceeded);
+  EXPECT_EQ(job.attempt, 1);
+  EXPECT_EQ(job.failures, 0);
+  EXPECT_THAT(EventTexts("a"), ElementsAre("validating", "queued", "running", "step 1", "queued",
+                                           "running", "step 2", "step 3", "succeeded"));
+}
+
+// A crash leaves the store as it is: the records of one queue are read by another one.
+TEST_F(JobQueueTest, ACrashIsAnAttemptAndWhatWasAskedForHappens) {
+  struct Case {
+    JobState found, expected;
+  };
+  for (const auto [found, expected] :
+       {Case{JobState::kRunning, JobState::kSucceeded}, Case{JobState::kPausing, JobState::kPaused},
+        Case{JobState::kCancelling, JobState::kCancelled},
+        Case{JobState::kValidating, JobState::kSucceeded}}) {
+    Job job{.kind = kKind, .id = std::string(Name(found)), .uid = std::string(Name(found))};
+    job.request = {{"steps", 1}};
+    job.state = found;
+    job.prepared = found != JobState::kValidating;
+    ASSERT_TRUE(world_.store
+                    ->Commit(std::vector<Write>{CreateRecord{
+                        Collection::kJobs, JobKey(job.kind, job.id), "", JobValue(job)}})
+                    .ok());
+  }
+  JobQueueOptions options;
+  options.first_backoff = milliseconds(0);
+  Open(options);
+  EXPECT_EQ(world_.swept_all_but.size(), 4);
+  WaitForState("pausing", JobState::kPaused);
+  WaitForState("cancelling", JobState::kCancelled);
+  WaitForState("validating", JobState::kSucceeded);
+  EXPECT_EQ(WaitForState("running", JobState::kSucceeded).attempt, 2);
+}
+
+TEST_F(JobQueueTest, LeavesARecordAloneThatItCannotRead) {
+  ASSERT_TRUE(world_.store
+                  ->Commit(std::vector<Write>{
+                      CreateRecord{Collection::kJobs, "fake/broken", "", "{}"},
+                      CreateRecord{Collection::kJobs, "fake/strange", "", R"({"kind": "other"})"}})
+                  .ok());
+  world_.swept_all_but = {"untouched"};
+  Open();
+  EXPECT_TRUE(queue_->List(kKind).empty());
+  EXPECT_EQ(world_.swept_all_but, std::set<std::string>{"untouched"});
+  EXPECT_EQ(world_.store->List(Collection::kJobs, 0, 10)->size(), 2);
+}
+
+TEST_F(JobQueueTest, EventsCanBeReadFromAnyCursorFromMemoryAndFromTheStore) {
+  Open();
+  const int64_t steps = JobQueue::kRecentEvents + 100;
+  ASSERT_TRUE(Create("a", {{"steps", steps}, {"commits", false}}).ok());
+  WaitForState("a", JobState::kSucceeded);
+  const auto all = world_.store->Events(queue_->Get(kKind, "a")->uid, 0, 10'000);
+  ASSERT_EQ(std::ssize(*all), steps + 4);
+  std::vector<int64_t> seen;
+  bool more = true;
+  while (more) {
+    const auto page = queue_->Events(kKind, "a", seen.empty() ? 0 : seen.back(), 97);
+    ASSERT_TRUE(page.ok()) << page.status();
+    for (const JobEvent& event : page->events) seen.push_back(event.id);
+    EXPECT_TRUE(page->has_ended);
+    more = page->more;
+  }
+  ASSERT_EQ(seen.size(), all->size());
+  for (size_t i = 0; i < seen.size(); ++i) EXPECT_EQ(seen[i], (*all)[i].id);
+  EXPECT_EQ(*queue_->RecentEvents(kKind, "a", 0, 10), std::nullopt);
+}
+
+TEST_F(JobQueueTest, ForgetsTheOldestOfAKindThatKeepsFew) {
+  Open({}, /*max_ended=*/2);
+  for (const char* id : {"a", "b", "c"}) {
+    ASSERT_TRUE(Create(id).ok());
+    WaitFor(id, [](const Job& job) { return job.state == JobState::kSucceeded; });
+  }
+  while (queue_->List(kKind).size() > 2) std::this_thread::yield();
+  EXPECT_TRUE(absl::IsNotFound(queue_->Get(kKind, "a").status()));
+}
+
+TEST_F(JobQueueTest, ManyClientsAtOnce) {
+  Open({.max_running = 3});
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([this, t] {
+      for (int i = 0; i < 25; ++i) {
+        const std::string id = absl::StrCat("j", t, "-", i);
+        EXPECT_TRUE(Create(id, {{"steps", 3}, {"bytes", 300}}).ok());
+        if (i % 3 == 0) queue_->Pause(kKind, id, "").IgnoreError();
+        if (i % 3 == 0) queue_->Resume(kKind, id, "").IgnoreError();
+        if (i % 4 == 0) queue_->Cancel(kKind, id, "").IgnoreError();
+        queue_->List(kKind);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (const Job& job : queue_->List(kKind)) {
+    const Job ended = WaitFor(job.id, [&](const Job& now) {
+      if (now.state == JobState::kPaused) queue_->Resume(kKind, job.id, "").IgnoreError();
+      return HasEnded(now.state);
+    });
+    EXPECT_NE(ended.state, JobState::kFailed);
+  }
+  EXPECT_EQ(world_.ledger.used(), 0);
+  EXPECT_LE(world_.ledger.peak(), 1000);
+}
+
+}  // namespace
+}  // namespace whipsnake::server
