@@ -20,6 +20,7 @@
 #include "server/registry/model_path.h"
 #include "server/rpc/end_timeout.h"
 #include "server/rpc/rpc_metrics.h"
+#include "server/store/sqlite_store.h"
 #include "server/version.h"
 
 namespace whipsnake::server {
@@ -44,13 +45,9 @@ constexpr TaskPoolOptions kCompilePool = {.name = "compile",
                                           .low_priority = true,
                                           .purpose = "to compile their structured output",
                                           .full_reason = "COMPILE_QUEUE_FULL"};
-// Threads that wait for the disk of data sets.
-constexpr TaskPoolOptions kDatasetPool = {.name = "datasets",
-                                          .threads = 4,
-                                          .max_waiting = 256,
-                                          .low_priority = false,
-                                          .purpose = "for the disk of data sets",
-                                          .full_reason = "DATASET_QUEUE_FULL"};
+// Receives uploads of data sets. Only calls that were accepted before wait for it.
+constexpr TaskPoolOptions kDatasetPool = {
+    .name = "datasets", .threads = 4, .max_waiting = 0, .low_priority = false};
 // Time for the engine to notice that a call was aborted; it checks between steps.
 constexpr std::chrono::seconds kAbortTime{5};
 // Time for the remaining calls: probes, and health watches, which never end by themselves.
@@ -183,6 +180,9 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(DaemonOptions options) {
   ASSIGN_OR_RETURN(std::vector<ModelSource> sources, CheckedModels(options));
   ASSIGN_OR_RETURN(DataDirectory data, DataDirectory::Open(options.data));
   options.states.directory = data.states();
+  if (!options.data.empty() && options.store == nullptr) {
+    ASSIGN_OR_RETURN(options.store, SqliteStore::Open(data.database()));
+  }
   SweepModelRoot(options.model_root);
   ASSIGN_OR_RETURN(const ListenAddress grpc,
                    CheckedAddress(options.listen, "--listen", options.insecure_listen));
@@ -244,6 +244,7 @@ Daemon::Daemon(DaemonOptions options, DataDirectory data, const Budget& budget)
       compile_pool_(kCompilePool),
       datasets_(MakeDatasetStore()),
       dataset_pool_(kDatasetPool),
+      disk_([] {}, std::chrono::hours(1), "disk"),
       quantizations_(
           options_.quantizer ? options_.quantizer : MakeDirectoryQuantizer({&executor_, &ledger_}),
           metrics_),
@@ -254,6 +255,7 @@ Daemon::Daemon(DaemonOptions options, DataDirectory data, const Budget& budget)
       model_service_({&models_, &active_calls_, &background_, &quantizations_, options_.model_root,
                       options_.limits, options_.end_timeout}),
       dataset_service_({.datasets = datasets_.get(),
+                        .disk = &disk_,
                         .pool = &dataset_pool_,
                         .stall_timeout = options_.upload_stall_timeout}),
       admin_service_(
@@ -269,7 +271,7 @@ Daemon::~Daemon() {
 }
 
 std::unique_ptr<DatasetStore> Daemon::MakeDatasetStore() {
-  if (data_.datasets().empty() || options_.store == nullptr) return nullptr;
+  if (data_.datasets().empty()) return nullptr;
   DatasetStoreOptions options = options_.datasets;
   options.directory = data_.datasets();
   return std::make_unique<DatasetStore>(std::move(options), options_.store.get(),
@@ -437,6 +439,7 @@ void Daemon::RequestDrain(std::optional<std::chrono::milliseconds> grace) {
   active_calls_.Close();
   quantizations_.Close();
   states_.Close();
+  disk_.Close();
   dataset_service_.Close();
   metrics_.draining.With({}).Set(1);
   health_.ShutDown();

@@ -23,6 +23,7 @@
 #include "server/metrics/metrics.h"
 #include "server/open_files.h"
 #include "server/registry/data_directory.h"
+#include "server/registry/disk_queue.h"
 #include "server/registry/model_loader.h"
 #include "server/registry/model_registry.h"
 #include "server/registry/quantization_jobs.h"
@@ -74,7 +75,7 @@ struct DaemonOptions {
   engine::GeneratorOptions generator;
   std::string data;          // directory for data that outlives the process; empty: none is kept
   StateStoreOptions states;  // except the directory, which is inside `data`
-  std::shared_ptr<Store> store;  // of the records inside `data`; null: no data sets are kept
+  std::shared_ptr<Store> store;  // of records; null: a database in `data`; tests set fakes here
   DatasetStoreOptions datasets;  // as `states`
   std::chrono::milliseconds upload_stall_timeout{60'000};  // see DatasetServiceEnvironment
   std::chrono::milliseconds grace_period{25'000};
@@ -157,6 +158,7 @@ class Daemon {
   TaskPool compile_pool_;
   std::unique_ptr<DatasetStore> datasets_;  // null without a data directory
   TaskPool dataset_pool_;
+  DiskQueue disk_;  // answers calls that wait for the disk
   QuantizationJobs quantizations_;
   const GenerationEnvironment generation_;
   GenerationService generation_service_;

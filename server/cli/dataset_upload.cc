@@ -6,19 +6,18 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <iostream>
 #include <memory>
 #include <string_view>
 #include <thread>
 #include <utility>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "engine/base/human.h"
 #include "engine/base/status.h"
 #include "engine/finetune/data/data_file.h"
 #include "google/rpc/error_details.pb.h"
 #include "server/cli/progress.h"
+#include "server/datasets/dataset_header.h"
 #include "server/datasets/sha256.h"
 #include "whipsnake/v1/dataset.grpc.pb.h"
 
@@ -56,25 +55,12 @@ absl::Status SetSizeAndDigest(const engine::DataFile& file, v1::UploadHeader& he
   return absl::OkStatus();
 }
 
-// What to do after a call that failed.
-struct Verdict {
-  bool again = false;
-  int64_t offset = 0;  // to go on from
-};
-
-Verdict Judge(const grpc::Status& status, int64_t offset) {
-  constexpr std::array<std::string_view, 4> kTemporary = {"UPLOAD_IN_PROGRESS", "TOO_MANY_UPLOADS",
-                                                          "UPLOAD_STALLED", "SERVER_DRAINING"};
-  const google::rpc::ErrorInfo info = ErrorInfoOf(status);
-  if (info.reason() == "WRONG_OFFSET") {
-    const auto received = info.metadata().find("received_bytes");
-    Verdict verdict;
-    verdict.again =
-        received != info.metadata().end() && absl::SimpleAtoi(received->second, &verdict.offset);
-    return verdict;
-  }
-  const bool broken = status.error_code() == grpc::UNAVAILABLE;
-  return {broken || std::ranges::count(kTemporary, info.reason()) > 0, offset};
+// Whether the same call may succeed later.
+bool IsTemporary(const grpc::Status& status) {
+  constexpr std::array<std::string_view, 4> kReasons = {"UPLOAD_IN_PROGRESS", "TOO_MANY_UPLOADS",
+                                                        "UPLOAD_STALLED", "WRONG_OFFSET"};
+  return status.error_code() == grpc::UNAVAILABLE ||
+         std::ranges::count(kReasons, ErrorInfoOf(status).reason()) > 0;
 }
 
 class Uploader {
@@ -86,29 +72,41 @@ class Uploader {
         stub_(v1::DatasetService::NewStub(Connect(flags))) {}
 
   absl::StatusOr<v1::Dataset> Run() {
-    int attempts = 0;
     std::chrono::milliseconds pause = kFirstPause;
-    while (true) {
-      ASSIGN_OR_RETURN(const grpc::Status status, Send());
-      if (status.ok()) return std::move(*response_.mutable_dataset());
-      const Verdict verdict = Judge(status, header_.offset());
-      // A server that was never reached is not waited for.
-      const bool reached = reached_ || !status.error_details().empty();
-      if (!verdict.again || !reached || attempts == kMaxAttempts) return Failed(status);
-      reached_ = true;
-      if (verdict.offset != header_.offset()) {
-        attempts = 0;
-        pause = kFirstPause;
-        header_.set_offset(verdict.offset);
-        continue;
+    for (int attempts = 1;; ++attempts) {
+      const int64_t offset = header_.offset();
+      grpc::Status status = FindOffset();
+      if (status.ok()) {
+        ASSIGN_OR_RETURN(status, Send());
       }
-      ++attempts;
+      if (status.ok()) return std::move(*response_.mutable_dataset());
+      if (header_.offset() > offset) {
+        attempts = 1;
+        pause = kFirstPause;
+      }
+      // A server that was never reached is not waited for.
+      if (!reached_ || !IsTemporary(status) || attempts >= kMaxAttempts) return Failed(status);
       std::this_thread::sleep_for(pause);
       pause = std::min(2 * pause, kLongestPause);
     }
   }
 
  private:
+  // Asks the server what it has, so that no data are sent in vain.
+  grpc::Status FindOffset() {
+    grpc::ClientContext context;
+    v1::GetDatasetRequest request;
+    v1::GetDatasetResponse response;
+    request.set_id(header_.id());
+    const grpc::Status status = stub_->GetDataset(&context, request, &response);
+    const bool is_new = status.error_code() == grpc::NOT_FOUND;
+    if (!status.ok() && !is_new) return status;
+    reached_ = true;
+    const bool goes_on = response.dataset().state() == v1::DATASET_STATE_UPLOADING;
+    header_.set_offset(goes_on ? response.dataset().received_bytes() : 0);
+    return grpc::Status::OK;
+  }
+
   // One call, from header_.offset on. An error of its own is one of the file.
   absl::StatusOr<grpc::Status> Send() {
     grpc::ClientContext context;
@@ -121,7 +119,6 @@ class Uploader {
         ReadPieces(file_, header_.offset(), [&](std::string_view piece, int64_t end) {
           request.set_data(std::string(piece));
           open = open && writer->Write(request);
-          reached_ = reached_ || (open && end > header_.offset());
           progress_.Set(static_cast<double>(end) / static_cast<double>(header_.size_bytes()));
           return open;
         });
@@ -156,6 +153,7 @@ absl::StatusOr<v1::Dataset> UploadFile(const ClientFlags& flags, const std::stri
                                        v1::UploadHeader header) {
   ASSIGN_OR_RETURN(const engine::DataFile file, engine::DataFile::Open(path));
   RETURN_IF_ERROR(SetSizeAndDigest(file, header));
+  if (header.id().empty()) header.set_id(DefaultId(header));
   return Uploader(flags, file, std::move(header)).Run();
 }
 

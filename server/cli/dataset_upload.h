@@ -12,8 +12,8 @@ namespace whipsnake::server {
 
 // Reads the file twice: for its size and digest, which it adds to the header, and to send it. If
 // the connection breaks, or the server is busy or restarts, continues from what the server has,
-// until a number of attempts in a row have sent nothing. Returns the data set, whose validation may
-// not have ended.
+// until a number of attempts in a row have brought nothing further. Returns the data set, whose
+// validation may not have ended.
 absl::StatusOr<v1::Dataset> UploadFile(const ClientFlags& flags, const std::string& path,
                                        v1::UploadHeader header);
 

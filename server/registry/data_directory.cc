@@ -32,6 +32,13 @@ absl::Status MakePrivate(const std::string& path) {
   return absl::OkStatus();
 }
 
+// Creates an empty file with mode 0600 if there is none.
+absl::Status MakePrivateFile(const std::string& path) {
+  const engine::Descriptor file(
+      open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  return file.get() < 0 ? Unusable(path, errno) : absl::OkStatus();
+}
+
 absl::StatusOr<engine::Descriptor> Lock(const std::string& path) {
   const std::string file = path + "/lock";
   engine::Descriptor lock(open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
@@ -61,6 +68,9 @@ absl::StatusOr<DataDirectory> DataDirectory::Open(const std::string& path) {
   ASSIGN_OR_RETURN(data.lock_, Lock(plain));
   data.states_ = plain + "/states";
   RETURN_IF_ERROR(MakePrivate(data.states_));
+  // SQLite would create the database for all to read, and gives its other files the same mode.
+  data.database_ = plain + "/records.db";
+  RETURN_IF_ERROR(MakePrivateFile(data.database_));
   data.datasets_ = plain + "/datasets";
   RETURN_IF_ERROR(MakePrivate(data.datasets_));
   // A directory made by an older version may be accessible to others.

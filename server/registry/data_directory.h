@@ -19,11 +19,13 @@ class DataDirectory {
 
   // The directory of saved states, accessible only to this user. "" if there is no data directory.
   const std::string& states() const { return states_; }
-  // The directory of data sets. As above.
+  // The file of the database of durable records, and the directory of data sets. As above.
+  const std::string& database() const { return database_; }
   const std::string& datasets() const { return datasets_; }
 
  private:
   std::string states_;
+  std::string database_;
   std::string datasets_;
   engine::Descriptor lock_;
 };

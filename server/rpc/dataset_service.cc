@@ -5,12 +5,11 @@
 #include <utility>
 
 #include "absl/strings/numbers.h"
-#include "engine/base/exceptions.h"
 #include "engine/base/status.h"
 #include "server/errors.h"
+#include "server/rpc/disk_call.h"
 #include "server/rpc/messages.h"
 #include "server/rpc/paging.h"
-#include "server/rpc/peer.h"
 
 namespace whipsnake::server {
 namespace {
@@ -20,33 +19,6 @@ absl::Status CheckHasDatasets(const DatasetServiceEnvironment& environment) {
   return WithReason(
       absl::FailedPreconditionError("this server keeps no data sets: start it with --data DIR"),
       "NO_DATA_DIRECTORY");
-}
-
-// A unary call that `handle` answers on a thread of the pool:
-// absl::StatusOr<Response> handle(const Request&).
-template <typename Request, typename Response, typename Handle>
-grpc::ServerUnaryReactor* AnswerInPool(const DatasetServiceEnvironment& environment,
-                                       grpc::CallbackServerContext* context,
-                                       const grpc::ByteBuffer& request_bytes,
-                                       grpc::ByteBuffer* response_bytes, Handle handle) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  const auto end = [context, reactor, response_bytes](const absl::StatusOr<Response>& response) {
-    reactor->Finish(MakeEnd([&] {
-      if (response.ok()) *response_bytes = SerializeMessage(*response);
-      return EndCallAndLog(context, MethodOf(Request()), response.status());
-    }));
-  };
-  const absl::Status status = engine::CatchExceptions([&]() -> absl::Status {
-    Request request;
-    RETURN_IF_ERROR(ParseMessage(request_bytes, &request));
-    RETURN_IF_ERROR(CheckHasDatasets(environment));
-    return environment.pool->Run(PeerHost(*context),
-                                 [request = std::move(request), handle = std::move(handle), end] {
-                                   end(engine::CatchExceptions([&] { return handle(request); }));
-                                 });
-  });
-  if (!status.ok()) end(status);
-  return reactor;
 }
 
 // A call that fails before it reads anything.
@@ -76,14 +48,14 @@ grpc::ServerReadReactor<grpc::ByteBuffer>* DatasetService::UploadDataset(
 grpc::ServerUnaryReactor* DatasetService::GetDataset(grpc::CallbackServerContext* context,
                                                      const grpc::ByteBuffer* request,
                                                      grpc::ByteBuffer* response) {
-  const auto get =
-      [this](const v1::GetDatasetRequest& query) -> absl::StatusOr<v1::GetDatasetResponse> {
-    v1::GetDatasetResponse answer;
-    ASSIGN_OR_RETURN(*answer.mutable_dataset(), environment_.datasets->Get(query.id()));
-    return answer;
+  const auto get = [this](const v1::GetDatasetRequest& query,
+                          v1::GetDatasetResponse* answer) -> absl::Status {
+    RETURN_IF_ERROR(CheckHasDatasets(environment_));
+    ASSIGN_OR_RETURN(*answer->mutable_dataset(), environment_.datasets->Get(query.id()));
+    return absl::OkStatus();
   };
-  return AnswerInPool<v1::GetDatasetRequest, v1::GetDatasetResponse>(environment_, context,
-                                                                     *request, response, get);
+  return AnswerFromDisk<v1::GetDatasetRequest, v1::GetDatasetResponse>(*environment_.disk, context,
+                                                                       request, response, get);
 }
 
 grpc::ServerUnaryReactor* DatasetService::ListDatasets(grpc::CallbackServerContext* context,
@@ -114,13 +86,13 @@ absl::Status DatasetService::List(const v1::ListDatasetsRequest& request,
 grpc::ServerUnaryReactor* DatasetService::DeleteDataset(grpc::CallbackServerContext* context,
                                                         const grpc::ByteBuffer* request,
                                                         grpc::ByteBuffer* response) {
-  const auto erase =
-      [this](const v1::DeleteDatasetRequest& query) -> absl::StatusOr<v1::DeleteDatasetResponse> {
-    RETURN_IF_ERROR(environment_.datasets->Delete(query.id(), query.etag()));
-    return v1::DeleteDatasetResponse();
+  const auto erase = [this](const v1::DeleteDatasetRequest& query,
+                            v1::DeleteDatasetResponse*) -> absl::Status {
+    RETURN_IF_ERROR(CheckHasDatasets(environment_));
+    return environment_.datasets->Delete(query.id(), query.etag());
   };
-  return AnswerInPool<v1::DeleteDatasetRequest, v1::DeleteDatasetResponse>(
-      environment_, context, *request, response, erase);
+  return AnswerFromDisk<v1::DeleteDatasetRequest, v1::DeleteDatasetResponse>(
+      *environment_.disk, context, request, response, erase);
 }
 
 void DatasetService::Close() {

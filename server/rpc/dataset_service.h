@@ -5,6 +5,7 @@
 #include <chrono>
 
 #include "server/datasets/dataset_store.h"
+#include "server/registry/disk_queue.h"
 #include "server/rpc/dataset_upload_call.h"
 #include "server/rpc/task_pool.h"
 #include "whipsnake/v1/dataset.grpc.pb.h"
@@ -14,7 +15,8 @@ namespace whipsnake::server {
 // What the service uses. All pointers must outlive its calls.
 struct DatasetServiceEnvironment {
   DatasetStore* datasets = nullptr;                 // null: the server has no data directory
-  TaskPool* pool = nullptr;                         // waits for the disk
+  DiskQueue* disk = nullptr;                        // answers calls that wait for the disk
+  TaskPool* pool = nullptr;                         // receives uploads
   int max_uploads = 8;                              // in progress; each holds one message
   std::chrono::milliseconds stall_timeout{60'000};  // see DatasetUploadEnvironment
 };

@@ -23,7 +23,7 @@ struct DatasetUploads {
 // What uploads use. All pointers must outlive the calls.
 struct DatasetUploadEnvironment {
   DatasetStore* datasets = nullptr;
-  TaskPool* pool = nullptr;  // waits for the disk
+  TaskPool* pool = nullptr;  // does the work, which waits for the disk
   DatasetUploads* uploads = nullptr;
   int max_uploads = 0;
   // How long a client may send nothing while the server waits for it.

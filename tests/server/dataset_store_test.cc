@@ -238,8 +238,9 @@ TEST_F(DatasetStoreTest, RefusesBadHeadersWithAllTheirFaults) {
   (*header.mutable_labels())[""] = "";
   const absl::Status refused = Begin(header);
   EXPECT_THAT(refused, Fails(Code::kInvalidArgument, "id: \"../x\" seen"));
-  for (const char* field : {"task: ", "format: ", "size_bytes: 0 seen", "digest: ", "offset: -1",
-                            "max_length: 1", "label_column: 256 bytes", "labels: 0 bytes"}) {
+  for (const char* field :
+       {"task: ", "format: ", "size_bytes: 0 seen", "digest: ", "offset: -1", "max_length: 1",
+        "label_column: 256 bytes", "labels: a key of 0 bytes"}) {
     EXPECT_THAT(std::string(refused.message()), HasSubstr(field));
   }
   EXPECT_EQ(directory_.entries(), 0);
