@@ -10,26 +10,26 @@
 namespace whipsnake::kernels {
 namespace {
 
-absl::StatusOr<std::byte*> AllocateOnHost(int64_t bytes) {
+absl::StatusOr<std::byte*> AllocateOnHost(int64_t bytes, bool zeroed) {
   std::byte* const data = AllocateHostMemory(bytes);
   if (data == nullptr) {
     return absl::ResourceExhaustedError(
         absl::StrCat("the system has no ", bytes, " bytes of memory"));
   }
-  std::memset(data, 0, static_cast<size_t>(bytes));
+  if (zeroed) std::memset(data, 0, static_cast<size_t>(bytes));
   return data;
 }
 
 }  // namespace
 
-absl::StatusOr<DeviceMemory> DeviceMemory::Allocate(Device device, int64_t bytes) {
+absl::StatusOr<DeviceMemory> DeviceMemory::Allocate(Device device, int64_t bytes, bool zeroed) {
   if (bytes < 0) {
     return absl::InvalidArgumentError(
         absl::StrCat("device memory: ", bytes, " bytes seen, expected 0 or more"));
   }
   if (bytes == 0) return DeviceMemory(device, nullptr, 0);
   absl::StatusOr<std::byte*> data =
-      device == Device::kCuda ? cuda::Allocate(bytes) : AllocateOnHost(bytes);
+      device == Device::kCuda ? cuda::Allocate(bytes) : AllocateOnHost(bytes, zeroed);
   if (!data.ok()) return data.status();
   return DeviceMemory(device, *data, bytes);
 }

@@ -21,8 +21,9 @@ class DeviceMemory {
 
   DeviceMemory() = default;
   // Returns INVALID_ARGUMENT if bytes < 0, RESOURCE_EXHAUSTED if the device has no such memory
-  // left, UNAVAILABLE if the device cannot be used. For 0 bytes data() is null.
-  static absl::StatusOr<DeviceMemory> Allocate(Device device, int64_t bytes);
+  // left, UNAVAILABLE if the device cannot be used. For 0 bytes data() is null. If not `zeroed`,
+  // the contents are undefined.
+  static absl::StatusOr<DeviceMemory> Allocate(Device device, int64_t bytes, bool zeroed = true);
   // Stands for so many bytes in counts of memory, and has none: data() is null.
   static DeviceMemory WithoutMemory(Device device, int64_t bytes) {
     return DeviceMemory(device, nullptr, bytes);

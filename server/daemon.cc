@@ -17,7 +17,7 @@
 #include "kernels/cuda/built.h"
 #include "server/guarded.h"
 #include "server/logging.h"
-#include "server/registry/model_path.h"
+#include "server/registry/model_name.h"
 #include "server/rpc/end_timeout.h"
 #include "server/rpc/rpc_metrics.h"
 #include "server/store/sqlite_store.h"
@@ -53,11 +53,15 @@ constexpr std::chrono::seconds kAbortTime{5};
 // Time for the remaining calls: probes, and health watches, which never end by themselves.
 constexpr std::chrono::milliseconds kShutdownTime{100};
 
+// How often the queue of calls about jobs wakes up without a call.
+constexpr std::chrono::hours kJobCallsPeriod{1};
+
 constexpr int kServiceUnavailable = 503;
 
-constexpr const char* kServices[] = {"whipsnake.v1.GenerationService", "whipsnake.v1.StateService",
-                                     "whipsnake.v1.ModelService", "whipsnake.v1.DatasetService",
-                                     "whipsnake.v1.AdminService"};
+constexpr const char* kServices[] = {
+    "whipsnake.v1.GenerationService", "whipsnake.v1.StateService",
+    "whipsnake.v1.ModelService",      "whipsnake.v1.DatasetService",
+    "whipsnake.v1.FineTuningService", "whipsnake.v1.AdminService"};
 constexpr const char* kStandardServices[] = {"grpc.health.v1.Health",
                                              "grpc.reflection.v1alpha.ServerReflection"};
 
@@ -144,8 +148,8 @@ absl::Status CheckOptions(const DaemonOptions& options) {
     return InvalidField("--rpc-buffer-bytes", std::to_string(options.rpc_buffer_bytes),
                         "0 (by the memory) or at least " + std::to_string(kMinRpcBufferBytes));
   }
-  RETURN_IF_ERROR(positive("--max-dataset-bytes", options.datasets.max_dataset_bytes));
-  RETURN_IF_ERROR(positive("--dataset-quota-bytes", options.datasets.max_total_bytes));
+  RETURN_IF_ERROR(positive("--max-dataset-bytes", options.jobs.datasets.max_dataset_bytes));
+  RETURN_IF_ERROR(positive("--dataset-quota-bytes", options.jobs.datasets.max_total_bytes));
   RETURN_IF_ERROR(positive("--max-connections", options.max_connections));
   RETURN_IF_ERROR(positive("--max-prompt-tokens", options.limits.prompt_tokens));
   RETURN_IF_ERROR(positive("--max-new-tokens", options.limits.new_tokens));
@@ -158,6 +162,10 @@ absl::Status CheckOptions(const DaemonOptions& options) {
   RETURN_IF_ERROR(positive("--state-cache-interval", options.generator.cache.interval_tokens));
   if (options.threads < 0) {
     return InvalidField("--threads", std::to_string(options.threads), "at least 0");
+  }
+  if (!(options.training_share > 0 && options.training_share <= 1)) {
+    return InvalidField("--training-share", absl::StrCat(options.training_share),
+                        "above 0 and at most 1");
   }
   return absl::OkStatus();
 }
@@ -177,24 +185,24 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(DaemonOptions options) {
   // own locks have ever been taken in both orders, as when an alarm cancels a call.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   RETURN_IF_ERROR(CheckOptions(options));
-  ASSIGN_OR_RETURN(std::vector<ModelSource> sources, CheckedModels(options));
+  ASSIGN_OR_RETURN(const std::vector<ModelSource> sources, CheckedModels(options));
   ASSIGN_OR_RETURN(DataDirectory data, DataDirectory::Open(options.data));
   options.states.directory = data.states();
-  if (!options.data.empty() && options.store == nullptr) {
-    ASSIGN_OR_RETURN(options.store, SqliteStore::Open(data.database()));
-  }
   SweepModelRoot(options.model_root);
   ASSIGN_OR_RETURN(const ListenAddress grpc,
                    CheckedAddress(options.listen, "--listen", options.insecure_listen));
   ASSIGN_OR_RETURN(const ListenAddress http,
                    CheckedAddress(options.http, "--http", options.insecure_listen));
 
+  ASSIGN_OR_RETURN(std::unique_ptr<Store> store, SqliteStore::Open(data.store()));
   const Budget budget = MakeBudget(options);
-  std::unique_ptr<Daemon> daemon(new Daemon(std::move(options), std::move(data), budget));
+  std::unique_ptr<Daemon> daemon(
+      new Daemon(std::move(options), std::move(data), std::move(store), budget));
   RETURN_IF_ERROR(daemon->states_.Open());
-  // Register all models, as LOADING, before the first one is loaded.
-  for (const ModelSource& source : sources) RETURN_IF_ERROR(daemon->models_.Register(source));
-  if (daemon->datasets_ != nullptr) RETURN_IF_ERROR(daemon->datasets_->Open());
+  // Registers all models, as LOADING, before the first one is loaded, and before jobs and
+  // validations that go on look for them.
+  ASSIGN_OR_RETURN(std::vector<std::string> keys, daemon->versions_.Open(sources));
+  RETURN_IF_ERROR(daemon->OpenJobs());
   RETURN_IF_ERROR(daemon->StartGrpc(grpc));
   RETURN_IF_ERROR(daemon->StartHttp(http));
   Log(LogLevel::kInfo, "started",
@@ -206,7 +214,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(DaemonOptions options) {
        {"memory_limit_bytes", budget.engine_bytes},
        {"rpc_buffer_bytes", budget.rpc_buffer_bytes},
        {"max_connections", budget.connections.grpc}});
-  daemon->loading_ = std::thread(&Daemon::LoadStartupModels, daemon.get(), std::move(sources));
+  daemon->loading_ = std::thread(&Daemon::LoadStartupModels, daemon.get(), std::move(keys));
   return daemon;
 }
 
@@ -227,12 +235,14 @@ Daemon::Budget Daemon::MakeBudget(const DaemonOptions& options) {
   return budget;
 }
 
-Daemon::Daemon(DaemonOptions options, DataDirectory data, const Budget& budget)
+Daemon::Daemon(DaemonOptions options, DataDirectory data, std::unique_ptr<Store> store,
+               const Budget& budget)
     : options_(std::move(options)),
       budget_(budget),
       data_(std::move(data)),
+      store_(std::move(store)),
       ledger_(budget.engine_bytes),
-      executor_(budget.threads),
+      executor_(budget.threads, {.training_share = options_.training_share}),
       states_(options_.states, &ledger_),
       models_(options_.loader ? options_.loader
                               : MakeDirectoryLoader({&executor_, &ledger_}, options_.generator),
@@ -240,22 +250,26 @@ Daemon::Daemon(DaemonOptions options, DataDirectory data, const Budget& budget)
               [this](const std::string& name, std::optional<ModelState> state) {
                 OnModelState(name, state);
               }),
+      versions_(data_.models().empty() ? nullptr : store_.get(), &models_,
+                {.directory = data_.models(), .model_root = options_.model_root}),
       background_(kMaxBackgroundTasks),
       compile_pool_(kCompilePool),
-      datasets_(MakeDatasetStore()),
-      dataset_pool_(kDatasetPool),
-      disk_([] {}, std::chrono::hours(1), "disk"),
       quantizations_(
           options_.quantizer ? options_.quantizer : MakeDirectoryQuantizer({&executor_, &ledger_}),
           metrics_),
+      jobs_(data_, options_.jobs,
+            {store_.get(), &executor_, &ledger_, &models_, &versions_, &metrics_,
+             options_.model_root}),
+      dataset_pool_(kDatasetPool),
+      job_calls_([] {}, kJobCallsPeriod, "jobs"),
       generation_{&models_,        &active_calls_, &states_,
                   options_.limits, &compile_pool_, options_.end_timeout},
       generation_service_(generation_),
       state_service_(generation_),
-      model_service_({&models_, &active_calls_, &background_, &quantizations_, options_.model_root,
-                      options_.limits, options_.end_timeout}),
-      dataset_service_({.datasets = datasets_.get(),
-                        .disk = &disk_,
+      model_service_({&models_, &versions_, &active_calls_, &background_, &quantizations_,
+                      options_.model_root, options_.limits, options_.end_timeout}),
+      dataset_service_({.datasets = jobs_.datasets(),
+                        .disk = &job_calls_,
                         .pool = &dataset_pool_,
                         .stall_timeout = options_.upload_stall_timeout}),
       admin_service_(
@@ -270,15 +284,19 @@ Daemon::~Daemon() {
   Wait();
 }
 
-std::unique_ptr<DatasetStore> Daemon::MakeDatasetStore() {
-  if (data_.datasets().empty()) return nullptr;
-  DatasetStoreOptions options = options_.datasets;
-  options.directory = data_.datasets();
-  return std::make_unique<DatasetStore>(std::move(options), options_.store.get(),
-                                        options_.dataset_models
-                                            ? options_.dataset_models
-                                            : MakeDatasetModels(&models_, options_.model_root),
-                                        &ledger_, metrics_);
+absl::Status Daemon::OpenJobs() {
+  RETURN_IF_ERROR(jobs_.Open());
+  fine_tuning_service_ = std::make_unique<FineTuningService>(FineTuningEnvironment{
+      .jobs = &jobs_.jobs(),
+      .kind = jobs_.fine_tuning(),
+      .disk = &job_calls_,
+      .background = &background_,
+      .active_calls = &active_calls_,
+      .promoter = jobs_.promoter(),
+      .find_dataset = [this](const std::string& id) { return jobs_.FindDataset(id); },
+      .find_model = [this](const std::string& model) { return jobs_.FindModel(model); },
+      .end_timeout = options_.end_timeout});
+  return absl::OkStatus();
 }
 
 void Daemon::RegisterComputedMetrics() {
@@ -301,15 +319,16 @@ void Daemon::RegisterComputedMetrics() {
   show(metrics_.saved_states, {}, [this] { return states_.states(); });
   show(metrics_.saved_state_bytes, {"memory"}, [this] { return states_.memory_bytes(); });
   show(metrics_.saved_state_bytes, {"disk"}, [this] { return states_.disk_bytes(); });
-  if (datasets_ == nullptr) return;
-  show(metrics_.dataset_bytes, {}, [this] { return datasets_->bytes(); });
+  DatasetStore* const datasets = jobs_.datasets();
+  if (datasets == nullptr) return;
+  show(metrics_.dataset_bytes, {}, [datasets] { return datasets->bytes(); });
   const std::pair<const char*, v1::DatasetState> states[] = {
       {"uploading", v1::DATASET_STATE_UPLOADING},
       {"validating", v1::DATASET_STATE_VALIDATING},
       {"ready", v1::DATASET_STATE_READY},
       {"invalid", v1::DATASET_STATE_INVALID}};
   for (const auto& [name, state] : states) {
-    show(metrics_.datasets, {name}, [this, value = state] { return datasets_->count(value); });
+    show(metrics_.datasets, {name}, [datasets, value = state] { return datasets->count(value); });
   }
 }
 
@@ -346,6 +365,7 @@ absl::Status Daemon::StartGrpc(const ListenAddress& address) {
   builder.RegisterService(&state_service_);
   builder.RegisterService(&model_service_);
   builder.RegisterService(&dataset_service_);
+  builder.RegisterService(fine_tuning_service_.get());
   builder.RegisterService(&admin_service_);
   server_ = builder.BuildAndStart();
   if (server_ == nullptr) return absl::InternalError("gRPC's server did not start");
@@ -402,12 +422,13 @@ HttpResponse Daemon::Readiness() {
   return {.body = "ready\n"};
 }
 
-void Daemon::LoadStartupModels(std::vector<ModelSource> sources) {
-  for (const ModelSource& source : sources) {
+void Daemon::LoadStartupModels(const std::vector<std::string>& keys) {
+  for (const std::string& key : keys) {
     if (active_calls_.closed()) break;
     // The registry stores and logs the error.
-    RunGuarded("loading", [&] { models_.Load(source.name).IgnoreError(); });
+    RunGuarded("loading", [&] { models_.Load(key).IgnoreError(); });
   }
+  jobs_.Start();  // now that the models have their memory
   SetServing(true);
   engine::MutexLock lock(mutex_);
   loaded_ = true;
@@ -438,8 +459,9 @@ void Daemon::RequestDrain(std::optional<std::chrono::milliseconds> grace) {
   if (grace) grace_ = *grace;
   active_calls_.Close();
   quantizations_.Close();
+  jobs_.Close();
+  job_calls_.Close();
   states_.Close();
-  disk_.Close();
   dataset_service_.Close();
   metrics_.draining.With({}).Set(1);
   health_.ShutDown();
@@ -463,10 +485,12 @@ void Daemon::Wait() {
     active_calls_.WaitUntilIdle(steady_clock::now() + kAbortTime);
   }
   dataset_service_.WaitUntilIdle(steady_clock::now() + kAbortTime);
-  quantizations_.Stop();  // before the server, so that watchers see the end
+  // Before the server, so that watchers see the end.
+  quantizations_.Stop();
+  if (loading_.joinable()) loading_.join();
+  jobs_.Stop();
   if (grpc_acceptor_ != nullptr) grpc_acceptor_->Stop();
   if (server_ != nullptr) server_->Shutdown(std::chrono::system_clock::now() + kShutdownTime);
-  if (loading_.joinable()) loading_.join();
   http_.reset();
   Log(LogLevel::kInfo, "stopped");
 }

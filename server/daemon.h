@@ -17,15 +17,16 @@
 #include "engine/generate/generation_parameters.h"
 #include "engine/generate/generator.h"
 #include "server/acceptor.h"
-#include "server/datasets/dataset_models.h"
 #include "server/datasets/dataset_store.h"
 #include "server/http/http_server.h"
+#include "server/jobs/job_system.h"
 #include "server/metrics/metrics.h"
 #include "server/open_files.h"
 #include "server/registry/data_directory.h"
 #include "server/registry/disk_queue.h"
 #include "server/registry/model_loader.h"
 #include "server/registry/model_registry.h"
+#include "server/registry/model_versions.h"
 #include "server/registry/quantization_jobs.h"
 #include "server/registry/quantizer.h"
 #include "server/registry/state_store.h"
@@ -33,6 +34,7 @@
 #include "server/rpc/admin_service.h"
 #include "server/rpc/background.h"
 #include "server/rpc/dataset_service.h"
+#include "server/rpc/fine_tuning_service.h"
 #include "server/rpc/generation_service.h"
 #include "server/rpc/health_service.h"
 #include "server/rpc/model_service.h"
@@ -62,10 +64,12 @@ struct DaemonOptions {
   std::vector<NamedModel> models;  // loaded at startup, in this order
   // Options for those of `models` that support them; the log names the models that do not. Empty:
   // the model's default.
-  std::string scheme;              // of float weights, fp32 or bf16
-  std::string state_type;          // fp32, bf16 or int8
-  std::string model_root;          // empty: clients cannot load models
-  int threads = 0;                 // 0: as many as the affinity mask and cgroup allow
+  std::string scheme;      // of float weights, fp32 or bf16
+  std::string state_type;  // fp32, bf16 or int8
+  std::string model_root;  // empty: clients cannot load models
+  int threads = 0;         // 0: as many as the affinity mask and cgroup allow
+  // The part of the computing time that training and quantization get while requests are served.
+  double training_share = engine::kDefaultTrainingShare;
   double memory_fraction = 0.9;    // of the cgroup's memory, for the engine
   int64_t max_connections = 1024;  // of gRPC; fewer if the limit of open files is low
   // Memory for the requests and responses that gRPC buffers. 0: a sixteenth of the memory, 32 to
@@ -75,8 +79,7 @@ struct DaemonOptions {
   engine::GeneratorOptions generator;
   std::string data;          // directory for data that outlives the process; empty: none is kept
   StateStoreOptions states;  // except the directory, which is inside `data`
-  std::shared_ptr<Store> store;  // of records; null: a database in `data`; tests set fakes here
-  DatasetStoreOptions datasets;  // as `states`
+  JobSystemOptions jobs;
   std::chrono::milliseconds upload_stall_timeout{60'000};  // see DatasetServiceEnvironment
   std::chrono::milliseconds grace_period{25'000};
   // The server pings a connection that has been silent for keepalive_interval. If no answer comes
@@ -85,9 +88,8 @@ struct DaemonOptions {
   std::chrono::milliseconds keepalive_timeout{10'000};
   // How long a client may take to read the rest of a stream and the end of a call.
   std::chrono::milliseconds end_timeout{30'000};
-  ModelLoader loader;            // null: loads model directories; tests set fakes here
-  Quantizer quantizer;           // null: quantizes model directories; tests set fakes here
-  DatasetModels dataset_models;  // null: reads model directories; tests set fakes here
+  ModelLoader loader;   // null: loads model directories; tests set fakes here
+  Quantizer quantizer;  // null: quantizes model directories; tests set fakes here
 };
 
 // Start and Wait are called by one thread; all other functions are thread-safe.
@@ -102,6 +104,9 @@ class Daemon {
   ~Daemon();
   Daemon(const Daemon&) = delete;
   Daemon& operator=(const Daemon&) = delete;
+
+  // For tests of promotions, which come from fine-tuning.
+  ModelVersions& versions() { return versions_; }
 
   std::string grpc_address() const { return grpc_acceptor_->address().ToString(); }
   std::string http_address() const { return http_->acceptor().address().ToString(); }
@@ -127,10 +132,11 @@ class Daemon {
     ConnectionLimits connections;
   };
   static Budget MakeBudget(const DaemonOptions& options);
-  std::unique_ptr<DatasetStore> MakeDatasetStore();
 
-  Daemon(DaemonOptions options, DataDirectory data, const Budget& budget);
+  Daemon(DaemonOptions options, DataDirectory data, std::unique_ptr<Store> store,
+         const Budget& budget);
 
+  absl::Status OpenJobs();
   absl::Status StartGrpc(const ListenAddress& address);
   absl::Status StartHttp(const ListenAddress& address);
   void RegisterComputedMetrics();
@@ -138,7 +144,7 @@ class Daemon {
   HttpRoutes Routes();
   HttpResponse Liveness();
   HttpResponse Readiness();
-  void LoadStartupModels(std::vector<ModelSource> sources);
+  void LoadStartupModels(const std::vector<std::string>& keys);
   void SetServing(bool serving);
   void OnModelState(const std::string& name, std::optional<ModelState> state);
 
@@ -148,23 +154,26 @@ class Daemon {
   const DataDirectory data_;
   // In order of dependency: each member may use the ones above it.
   Metrics metrics_;
+  const std::unique_ptr<Store> store_;  // in memory if there is no data directory
   engine::Ledger ledger_;
   engine::Executor executor_;
   ActiveCalls active_calls_;
   HealthService health_;
   StateStore states_;
   ModelRegistry models_;
+  ModelVersions versions_;
   Background background_;
   TaskPool compile_pool_;
-  std::unique_ptr<DatasetStore> datasets_;  // null without a data directory
-  TaskPool dataset_pool_;
-  DiskQueue disk_;  // answers calls that wait for the disk
   QuantizationJobs quantizations_;
+  JobSystem jobs_;
+  TaskPool dataset_pool_;  // receives uploads
+  DiskQueue job_calls_;    // RPCs about jobs that wait for the disk
   const GenerationEnvironment generation_;
   GenerationService generation_service_;
   StateService state_service_;
   ModelService model_service_;
   DatasetService dataset_service_;
+  std::unique_ptr<FineTuningService> fine_tuning_service_;
   AdminService admin_service_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> external_acceptor_;  // to server_

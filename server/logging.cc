@@ -81,7 +81,7 @@ spdlog::level::level_enum ToSpdlog(LogLevel level) {
   return spdlog::level::info;
 }
 
-void WriteLine(LogLevel level, std::string_view message, const Fields& fields) {
+void WriteEvent(LogLevel level, std::string_view message, const Fields& fields) {
   const std::string line =
       g_format == LogFormat::kJson ? JsonMembers(message, fields) : TextLine(message, fields);
   // Pass the text as an argument, not as the format, because it may contain braces.
@@ -103,7 +103,7 @@ void InitLogging(LogFormat format) {
 }
 
 void Log(LogLevel level, std::string_view message, std::initializer_list<LogField> fields) {
-  WriteLine(level, message, fields);
+  WriteEvent(level, message, fields);
 }
 
 void LogLimited(LogLevel level, std::string_view message, std::initializer_list<LogField> fields) {
@@ -111,7 +111,7 @@ void LogLimited(LogLevel level, std::string_view message, std::initializer_list<
   if (!left_out) return;
   Fields all = fields;
   if (*left_out > 0) all.emplace_back("left_out", *left_out);
-  WriteLine(level, message, all);
+  WriteEvent(level, message, all);
 }
 
 std::optional<int64_t> LineLimiter::Admit(std::string_view message, Clock::time_point now) {

@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-readonly WIRE='grpc|grpcpp|google/protobuf|google/rpc|whipsnake/v1|prometheus|microhttpd'
+readonly WIRE='grpc|grpcpp|google/protobuf|google/rpc|whipsnake/v1|prometheus|microhttpd|sqlite3'
 
 # forbid FOLDER PATHS: prints the includes in FOLDER, if it exists, of anything under PATHS.
 forbid() {

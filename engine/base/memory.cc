@@ -131,12 +131,13 @@ absl::StatusOr<Reservation> Ledger::Reserve(int64_t bytes, Purpose purpose, std:
   return Reservation(this, purpose, bytes);
 }
 
-absl::StatusOr<Buffer> Ledger::Allocate(int64_t bytes, Purpose purpose, std::string_view what) {
+absl::StatusOr<Buffer> Ledger::Allocate(int64_t bytes, Purpose purpose, std::string_view what,
+                                        bool zeroed) {
   ASSIGN_OR_RETURN(Reservation reservation, Reserve(bytes, purpose, what));
   if (!has_memory()) {
     return Buffer(kernels::DeviceMemory::WithoutMemory(device_, bytes), std::move(reservation));
   }
-  auto memory = kernels::DeviceMemory::Allocate(device_, bytes);
+  auto memory = kernels::DeviceMemory::Allocate(device_, bytes, zeroed);
   if (!memory.ok()) return WithContext(memory.status(), what);
   return Buffer(*std::move(memory), std::move(reservation));
 }

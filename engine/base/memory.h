@@ -136,8 +136,10 @@ class Ledger {
 
   // Returns RESOURCE_EXHAUSTED if the limit would be exceeded (the message names the bytes needed,
   // used and allowed) or if the system has no memory, and INVALID_ARGUMENT if `bytes` is negative.
-  // `what` names the buffer in the message ("model mamba-2.8b").
-  absl::StatusOr<Buffer> Allocate(int64_t bytes, Purpose purpose, std::string_view what);
+  // `what` names the buffer in the message ("model mamba-2.8b"). If not `zeroed`, the contents are
+  // undefined.
+  absl::StatusOr<Buffer> Allocate(int64_t bytes, Purpose purpose, std::string_view what,
+                                  bool zeroed = true);
 
   // Counts bytes held elsewhere, such as a mapped file. Same errors as Allocate.
   absl::StatusOr<Reservation> Reserve(int64_t bytes, Purpose purpose, std::string_view what);

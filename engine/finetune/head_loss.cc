@@ -4,6 +4,8 @@
 #include <functional>
 
 #include "engine/base/status.h"
+#include "engine/layers/training/write_zeros.h"
+#include "kernels/cpu/parallel.h"
 #include "kernels/cross_entropy/cross_entropy.h"
 
 namespace whipsnake::engine {
@@ -16,18 +18,30 @@ using kernels::MatrixView;
 constexpr int64_t kBlockBytes = int64_t{64} << 20;
 constexpr int64_t kMinBlockRows = 16;
 
+// Calls copy(i) for each row i of a block.
+template <typename Copy>
+void ForEachRowOf(const kernels::Context& context, MatrixView<const float> block,
+                  const Copy& copy) {
+  constexpr double kNanosecondsEach = 0.4;
+  kernels::ParallelRows(context, block.rows,
+                        kNanosecondsEach * static_cast<double>(block.rows * block.cols),
+                        [&](const kernels::Context&, int64_t begin, int64_t end) {
+                          for (int64_t i = begin; i < end; ++i) copy(i);
+                        });
+}
+
 // Copies the rows `rows` of u to the rows of `block`.
-void Gather(MatrixView<const float> u, std::span<const int64_t> rows, MatrixView<float> block) {
-  for (size_t i = 0; i < rows.size(); ++i) {
-    std::copy_n(u.row(rows[i]), u.cols, block.row(static_cast<int64_t>(i)));
-  }
+void Gather(const kernels::Context& context, MatrixView<const float> u,
+            std::span<const int64_t> rows, MatrixView<float> block) {
+  ForEachRowOf(context, block,
+               [&](int64_t i) { std::copy_n(u.row(rows[i]), u.cols, block.row(i)); });
 }
 
 // The inverse.
-void Scatter(MatrixView<const float> block, std::span<const int64_t> rows, MatrixView<float> u) {
-  for (size_t i = 0; i < rows.size(); ++i) {
-    std::copy_n(block.row(static_cast<int64_t>(i)), u.cols, u.row(rows[i]));
-  }
+void Scatter(const kernels::Context& context, MatrixView<const float> block,
+             std::span<const int64_t> rows, MatrixView<float> u) {
+  ForEachRowOf(context, block,
+               [&](int64_t i) { std::copy_n(block.row(i), u.cols, u.row(rows[i])); });
 }
 
 // A block of rows: its inputs, logits and place in the results.
@@ -60,8 +74,8 @@ absl::StatusOr<HeadLosses> ForEachBlock(const TrainingPass& pass, const Trainabl
                                    .smoothing = smoothing,
                                    .losses = results.losses.data() + first,
                                    .predictions = results.predictions.data() + first}};
-    pass.Yield();
-    pass.Compute(PassCost::Numbers(2 * count * d), [&] { Gather(*u, block.rows, block.u); });
+    pass.Compute(PassCost::Numbers(2 * count * d),
+                 [&] { Gather(pass.context, *u, block.rows, block.u); });
     head.Multiply(pass, block.u, block.logits);
     RETURN_IF_ERROR(compute(block));
   }
@@ -88,7 +102,7 @@ absl::StatusOr<HeadLosses> ComputeLossesAndGradients(TrainingPass& pass,
   if (wants_gu) {
     ASSIGN_OR_RETURN(*gu, pass.New(u.rows(), u.view().cols));
     pass.Compute(PassCost::Numbers(gu->elements()),
-                 [&] { std::fill_n(gu->data(), gu->elements(), 0.0f); });
+                 [&] { WriteZeros(pass.context, gu->data(), gu->elements()); });
   }
   const auto compute = [&](const Block& block) -> absl::Status {
     pass.Compute(PassCost::Numbers(2 * block.logits.rows * block.logits.cols), [&] {
@@ -99,7 +113,7 @@ absl::StatusOr<HeadLosses> ComputeLossesAndGradients(TrainingPass& pass,
     if (!wants_gu) return absl::OkStatus();
     head.MultiplyBackward(pass, block.logits, block.u);  // u is not needed any more
     pass.Compute(PassCost::Numbers(2 * block.u.rows * block.u.cols),
-                 [&] { Scatter(block.u, block.rows, **gu); });
+                 [&] { Scatter(pass.context, block.u, block.rows, **gu); });
     return absl::OkStatus();
   };
   ASSIGN_OR_RETURN(HeadLosses results, ForEachBlock(pass, head, u, targets, smoothing, compute));

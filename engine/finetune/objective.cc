@@ -8,6 +8,7 @@
 #include "engine/finetune/dpo_loss.h"
 #include "engine/finetune/head_loss.h"
 #include "engine/finetune/token_rows.h"
+#include "engine/layers/training/write_zeros.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -193,7 +194,7 @@ absl::Status Regression::Run(TrainingPass& pass, const TrainableModel& model,
     ASSIGN_OR_RETURN(gu, pass.New(run.u().rows(), d));
     model.head().MultiplyBackward(pass, *outputs, *inputs);
     pass.Compute(PassCost::Numbers(gu.elements()), [&] {
-      std::fill_n(gu.data(), gu.elements(), 0.0f);
+      WriteZeros(pass.context, gu.data(), gu.elements());
       for (int64_t i = 0; i < count; ++i) {
         std::copy_n(inputs.view().row(i), d, gu.view().row(last_row(i)));
       }

@@ -6,6 +6,7 @@
 #include "engine/base/status.h"
 #include "engine/finetune/name_pattern.h"
 #include "engine/finetune/number_range.h"
+#include "engine/layers/training/write_zeros.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -82,11 +83,14 @@ Optimizer::Setting Optimizer::SettingOf(const TrainableParameter& parameter) con
   return setting;
 }
 
-absl::Status Optimizer::Allocate(const TrainableParameter& parameter, Moments& moments) const {
+absl::Status Optimizer::Allocate(const kernels::Context& context,
+                                 const TrainableParameter& parameter, Moments& moments) const {
   const int64_t elements = parameter.elements();
   const auto allocate = [&](int64_t bytes, Buffer& buffer) -> absl::Status {
     ASSIGN_OR_RETURN(buffer, ledger_->Allocate(bytes, Purpose::kOptimizer,
-                                               absl::StrCat("the moments of ", parameter.name)));
+                                               absl::StrCat("the moments of ", parameter.name),
+                                               /*zeroed=*/false));
+    if (ledger_->has_memory()) WriteZeros(context, buffer.data(), bytes);
     return absl::OkStatus();
   };
   Moments made;
@@ -111,7 +115,7 @@ absl::Status Optimizer::Update(const kernels::Context& context, TrainableParamet
   const auto [found, added] = moments_.try_emplace(parameter.name);
   Moments& moments = found->second;
   if (added) {
-    if (absl::Status status = Allocate(parameter, moments); !status.ok()) {
+    if (absl::Status status = Allocate(context, parameter, moments); !status.ok()) {
       moments_.erase(found);
       return status;
     }
@@ -177,7 +181,7 @@ int64_t Optimizer::step(const TrainableParameter& parameter) const {
 absl::Status Optimizer::Restore(const TrainableParameter& parameter, int64_t step) {
   if (step == 0) return absl::OkStatus();
   Moments moments;
-  RETURN_IF_ERROR(Allocate(parameter, moments));
+  RETURN_IF_ERROR(Allocate(kernels::Context(), parameter, moments));
   moments.step = step;
   moments_[parameter.name] = std::move(moments);
   return absl::OkStatus();

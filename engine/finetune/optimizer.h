@@ -113,7 +113,9 @@ class Optimizer {
 
   Optimizer(const OptimizerOptions& options, Ledger* ledger) : options_(options), ledger_(ledger) {}
   Setting SettingOf(const TrainableParameter& parameter) const;
-  absl::Status Allocate(const TrainableParameter& parameter, Moments& moments) const;
+  // Makes zeroed moments.
+  absl::Status Allocate(const kernels::Context& context, const TrainableParameter& parameter,
+                        Moments& moments) const;
 
   OptimizerOptions options_;
   Ledger* ledger_;

@@ -10,6 +10,7 @@
 #include "engine/base/status.h"
 #include "engine/finetune/name_pattern.h"
 #include "engine/finetune/token_rows.h"
+#include "engine/layers/training/write_zeros.h"
 #include "kernels/optimizer/optimizer.h"
 
 namespace whipsnake::engine {
@@ -155,11 +156,7 @@ absl::Status Trainer::Resume(RunLog log) {
 }
 
 TrainingPass Trainer::NewPass(ActivationStore* store) const {
-  return {.context = context_,
-          .executor = environment_.executor,
-          .heap = heap_.get(),
-          .store = store,
-          .seed = options_.seed};
+  return {.context = context_, .heap = heap_.get(), .store = store, .seed = options_.seed};
 }
 
 absl::Status Trainer::Step() {
@@ -260,6 +257,7 @@ absl::StatusOr<double> Trainer::SumOfSquares(const TrainableParameter& parameter
                                              const Tensor& gradient) {
   if (!heap_->has_memory()) return 0;
   const double squares = kernels::SumOfSquares(context_, gradient.data(), parameter.elements());
+  kernels::Pause(context_);
   if (std::isfinite(squares)) return squares;
   return absl::OutOfRangeError(absl::StrCat(
       "step ", step() + 1, ": the gradient of ", parameter.name,
@@ -281,7 +279,6 @@ absl::Status Trainer::UpdateParameters(double gradient_scale) {
   for (TrainableParameter& parameter : model_->parameters().all()) {
     const Tensor gradient = gradients_.Get(parameter);
     if (gradient.empty()) continue;
-    if (environment_.executor != nullptr) environment_.executor->Yield();
     RETURN_IF_ERROR(Update(parameter, gradient, gradient_scale));
   }
   gradients_.Clear();
@@ -295,6 +292,7 @@ absl::Status Trainer::Update(TrainableParameter& parameter, const Tensor& gradie
   kernels::UpdateMeasure measure;
   RETURN_IF_ERROR(optimizer_.Update(context_, parameter, gradient.data(), rate_.At(step()),
                                     gradient_scale, measures ? &measure : nullptr));
+  kernels::Pause(context_);
   if (measures) {
     freezing_.SetMeasure(parameter, measure, gradient_scale,
                          optimizer_.LearningRateFactor(parameter));
@@ -306,7 +304,7 @@ absl::Status Trainer::DriftFrozen() {
   for (TrainableParameter& parameter : model_->parameters().all()) {
     if (parameter.trains || optimizer_.step(parameter) == 0) continue;
     ASSIGN_OR_RETURN(const Tensor zeros, heap_->New(1, parameter.elements()));
-    if (heap_->has_memory()) std::fill_n(zeros.data(), zeros.elements(), 0.0f);
+    if (heap_->has_memory()) WriteZeros(context_, zeros.data(), zeros.elements());
     RETURN_IF_ERROR(Update(parameter, zeros, /*gradient_scale=*/1));
   }
   return absl::OkStatus();

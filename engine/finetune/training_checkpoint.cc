@@ -271,20 +271,25 @@ absl::Status TrainingCheckpoint::RestoreScheduler(LayerScheduler& scheduler) con
   return DataLoss(state_.path, absl::StrCat("scheduler.", status.message()));
 }
 
+absl::Status TrainingCheckpoint::RestoreParameters(TrainableParameters& parameters) const {
+  ASSIGN_OR_RETURN(const auto values, ParameterValues(parameters));
+  for (size_t i = 0; i < values.size(); ++i) {
+    std::ranges::copy(values[i], parameters.all()[i].value.data());
+  }
+  return model_.file.Check();
+}
+
 absl::Status TrainingCheckpoint::Restore(const RunIdentity& identity, Trainer& trainer,
                                          Ledger* ledger) const {
   RETURN_IF_ERROR(CheckIdentity(identity));
   TrainableParameters& parameters = trainer.model().parameters();
-  ASSIGN_OR_RETURN(const auto values, ParameterValues(parameters));
+  RETURN_IF_ERROR(ParameterValues(parameters).status());
   ASSIGN_OR_RETURN(Optimizer optimizer,
                    RestoredOptimizer(trainer.optimizer().options(), parameters, ledger));
   RETURN_IF_ERROR(RestoreScheduler(trainer.scheduler()));
 
   trainer.optimizer() = std::move(optimizer);
-  for (size_t i = 0; i < values.size(); ++i) {
-    std::ranges::copy(values[i], parameters.all()[i].value.data());
-  }
-  RETURN_IF_ERROR(model_.file.Check());
+  RETURN_IF_ERROR(RestoreParameters(parameters));
   return trainer.Resume(state_.log);
 }
 

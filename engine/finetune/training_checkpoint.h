@@ -64,9 +64,15 @@ class TrainingCheckpoint {
   const RunLog& log() const { return state_.log; }
   const std::vector<double>& reference() const { return state_.reference; }
 
+  // ToJson(RunIdentity), as text.
+  const std::string& identity() const { return state_.identity; }
+
   // Returns FAILED_PRECONDITION, naming what differs, if the checkpoint is of another run.
   absl::Status CheckIdentity(const RunIdentity& identity) const;
 
+  // Gives parameters the values of the checkpoint. Returns DATA_LOSS, naming the file and the
+  // tensor, if they are not those of the checkpoint, or if the file changes meanwhile.
+  absl::Status RestoreParameters(TrainableParameters& parameters) const;
   // Gives a trainer the parameters, moments, updates, scheduler and log of the checkpoint. The
   // moments are counted in `ledger`, which should be that of the trainer. Returns the errors of
   // CheckIdentity() and DATA_LOSS, naming the file and the tensor or key, if the tensors or the

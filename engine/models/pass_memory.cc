@@ -6,7 +6,7 @@ namespace whipsnake::engine {
 
 absl::Status PassMemory::Reserve(const Need& need) {
   if (shared_ == nullptr || shared_bytes_ < need.shared) {
-    ASSIGN_OR_RETURN(shared_, executor_.ReserveScratch(ledger_, need.shared));
+    ASSIGN_OR_RETURN(shared_, executor_.ReserveScratch(priority_, ledger_, need.shared));
     shared_bytes_ = need.shared;
   }
   if (own_.size() >= need.own) return absl::OkStatus();

@@ -24,7 +24,9 @@ class PassMemory {
   };
 
   explicit PassMemory(const ModelEnvironment& environment)
-      : executor_(*environment.executor), ledger_(*environment.ledger) {}
+      : executor_(*environment.executor),
+        ledger_(*environment.ledger),
+        priority_(environment.background ? Priority::kTraining : Priority::kPrefill) {}
 
   // Grows the memory if it is too small. It never shrinks, and loses its contents when it grows.
   // Returns RESOURCE_EXHAUSTED if the ledger refuses.
@@ -35,6 +37,7 @@ class PassMemory {
  private:
   Executor& executor_;
   Ledger& ledger_;
+  const Priority priority_;  // of the passes, or a more urgent one of serving
   Buffer own_;
   int64_t shared_bytes_ = 0;
   std::shared_ptr<const void> shared_;

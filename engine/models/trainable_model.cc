@@ -1,14 +1,17 @@
 #include "engine/models/trainable_model.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <set>
 #include <utility>
 
 #include "absl/memory/memory.h"
 #include "engine/base/status.h"
+#include "engine/layers/training/write_zeros.h"
 #include "engine/models/family.h"
 #include "engine/models/parameter_spec.h"
+#include "kernels/cpu/parallel.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -39,9 +42,19 @@ absl::StatusOr<Source> FindSource(const Family& family, const Checkpoint* checkp
   return Source{std::move(spec), std::move(tensor)};
 }
 
-bool AllFinite(kernels::MatrixView<const float> values) {
-  return std::all_of(values.data, values.data + values.rows * values.cols,
-                     [](float value) { return std::isfinite(value); });
+bool AllFinite(const kernels::Context& context, kernels::MatrixView<const float> values) {
+  constexpr double kNanosecondsEach = 0.5;
+  const int64_t count = values.rows * values.cols;
+  std::atomic<bool> all = true;
+  kernels::ParallelChannels(context, count, kNanosecondsEach * static_cast<double>(count),
+                            [&](const kernels::Context&, int64_t begin, int64_t end) {
+                              const bool finite =
+                                  std::all_of(values.data + begin, values.data + end,
+                                              [](float value) { return std::isfinite(value); });
+                              if (!finite) all = false;
+                            });
+  kernels::Pause(context);
+  return all;
 }
 
 }  // namespace
@@ -162,25 +175,24 @@ absl::StatusOr<Tensor> TrainableModel::Forward(TrainingPass& pass,
   pass.lowest_layer = parameters_.LowestTrainingLayer();
   ASSIGN_OR_RETURN(Tensor x, layers_.embedding.Forward(pass, tokens));
   for (size_t i = 0; i < layers_.blocks.size(); ++i) {
-    pass.Yield();
     if (pass.GoesBelow(block_ends_[i])) RETURN_IF_ERROR(pass.store->BeginBlock(pass.context, x));
     ASSIGN_OR_RETURN(x, layers_.blocks[i]->Forward(pass, std::move(x)));
     pass.store->EndBlock();
   }
-  pass.Yield();
   return layers_.norm.Forward(pass, x);
 }
 
 absl::StatusOr<std::string> TrainableModel::FindNotFinite(TrainingPass& pass,
                                                           std::span<const int32_t> tokens) const {
   for (const TrainableParameter& parameter : parameters_.all()) {
-    if (!AllFinite(parameter.matrix())) return absl::StrCat("the parameter ", parameter.name);
+    if (!AllFinite(pass.context, parameter.matrix()))
+      return absl::StrCat("the parameter ", parameter.name);
   }
   ASSIGN_OR_RETURN(Tensor x, layers_.embedding.Forward(pass, tokens));
-  if (!AllFinite(*x)) return "the embedding";
+  if (!AllFinite(pass.context, *x)) return "the embedding";
   for (size_t i = 0; i < layers_.blocks.size(); ++i) {
     ASSIGN_OR_RETURN(x, layers_.blocks[i]->Forward(pass, std::move(x)));
-    if (!AllFinite(*x)) return absl::StrCat("block ", i);
+    if (!AllFinite(pass.context, *x)) return absl::StrCat("block ", i);
   }
   return "the head";
 }
@@ -189,12 +201,12 @@ absl::Status TrainableModel::Backward(TrainingPass& pass, std::span<const int32_
                                       Tensor gu) const {
   if (!pass.GoesBelow(layers_.head.layer())) return absl::OkStatus();
   ASSIGN_OR_RETURN(const Tensor g, pass.New(gu.rows(), gu.view().cols));
-  pass.Compute(PassCost::Numbers(g.elements()), [&] { std::fill_n(g.data(), g.elements(), 0.0f); });
+  pass.Compute(PassCost::Numbers(g.elements()),
+               [&] { WriteZeros(pass.context, g.data(), g.elements()); });
   RETURN_IF_ERROR(layers_.norm.Backward(pass, *gu, *g));
   gu = Tensor();
   for (int64_t i = std::ssize(layers_.blocks) - 1; i >= 0; --i) {
     if (!pass.GoesBelow(block_ends_[i])) return absl::OkStatus();
-    pass.Yield();
     ASSIGN_OR_RETURN(Tensor input, pass.store->InputToRecompute(pass.context));
     if (!input.empty()) {
       RETURN_IF_ERROR(layers_.blocks[i]->Forward(pass, std::move(input)).status());
@@ -202,7 +214,6 @@ absl::Status TrainableModel::Backward(TrainingPass& pass, std::span<const int32_
     RETURN_IF_ERROR(layers_.blocks[i]->Backward(pass, *g));
   }
   if (!pass.GoesBelow(layers_.embedding.end_layer())) return absl::OkStatus();
-  pass.Yield();
   return layers_.embedding.Backward(pass, tokens, *g);
 }
 

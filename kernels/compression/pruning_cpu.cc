@@ -63,9 +63,14 @@ class Selection {
   // Calls work(share, t) for every row.
   template <typename Work>
   void ForEachRow(const Work& work) const {
-    ForEachShare(team_, [&](const Context&, int64_t share) {
-      const int64_t end = x_.rows * (share + 1) / shares();
-      for (int64_t t = x_.rows * share / shares(); t < end; ++t) work(share, t);
+    const int64_t longest = (x_.rows + shares() - 1) / shares();
+    const double nanoseconds = kNanosecondsEach * static_cast<double>(x_.rows * x_.cols);
+    ForEachPiece(team_, longest, nanoseconds, [&](int64_t first, int64_t last) {
+      ForEachShare(team_, [&](const Context&, int64_t share) {
+        const int64_t begin = x_.rows * share / shares();
+        const int64_t end = std::min(begin + last, x_.rows * (share + 1) / shares());
+        for (int64_t t = begin + first; t < end; ++t) work(share, t);
+      });
     });
   }
 

@@ -76,8 +76,9 @@ bool RequestTiles() {
 }  // namespace
 
 const StripProduct* PairProduct() {
-  static constexpr StripProduct kProduct{WordFormat::kPairs, TileOrder::kLineMajor, Multiply,
-                                         Configure, Release};
+  constexpr double kNanosecondsPerWord = 0.004;
+  static constexpr StripProduct kProduct{
+      WordFormat::kPairs, TileOrder::kLineMajor, kNanosecondsPerWord, Multiply, Configure, Release};
   static const bool usable = ActiveIsa() >= Isa::kAmx && RequestTiles();
   return usable ? &kProduct : nullptr;
 }

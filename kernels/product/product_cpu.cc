@@ -19,6 +19,9 @@ namespace {
 // Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008). The panel is the operand with
 // fewer lines, because its packed form is the one that may go to memory and back.
 //
+// A block with the panel can take many milliseconds, so a context's pauses also come between strips
+// of the panel. The packed panel and blocks stay in the scratch memory meanwhile.
+//
 // Both are packed in slabs of up to kSlabTiles tiles of each line. The sums of slabs with
 // consecutive terms are added up in c, whose part of a block stays in the cache, too.
 constexpr int64_t kSlabTiles = 48;
@@ -93,6 +96,7 @@ std::vector<Slab> PackPanel(const Context& context, const Factor& factor, int64_
   std::vector<Slab> panel;
   const int64_t max_slabs = kPanelLines / RoundUp(lines, kStrip);
   do {
+    Pause(context);
     const int64_t tiles = CeilDiv(factor.operand.terms - term, factor.TermsOfTile());
     panel.push_back({line, lines, term, std::min(tiles, kSlabTiles), words});
     Pack(context, factor, panel.back());
@@ -112,11 +116,18 @@ void MultiplyStrips(const StripProduct& product, const Slab& a, int64_t i, const
                               std::min(kStrip, b.lines - n)));
 }
 
-// Multiplies a block with the slab of the panel that has the same terms.
-void MultiplySlabs(const Plan& plan, const Slab& block, const Slab& panel) {
+// Strips of a slab of the panel, with which a block is multiplied.
+struct PanelPart {
+  const Slab* slab;
+  int64_t first, end;
+};
+
+// Multiplies a block with strips of the slab of the panel that has the same terms.
+void MultiplyBlock(const Plan& plan, const Slab& block, const PanelPart& part) {
+  const Slab& panel = *part.slab;
   SumsTarget target = plan.target;
   if (panel.term > 0) target = {target.c, nullptr, true};
-  for (int64_t p = 0; p < panel.strips(); ++p) {
+  for (int64_t p = part.first; p < part.end; ++p) {
     for (int64_t q = 0; q < block.strips(); ++q) {
       // Each product prefetches an eighth of the next strip of the panel: a block has eight strips.
       const Ahead ahead{panel.Strip(p + 1) + q * panel.tiles * kStrip * kTile / 8};
@@ -129,26 +140,72 @@ void MultiplySlabs(const Plan& plan, const Slab& block, const Slab& panel) {
   }
 }
 
+// Estimates the time of one thread for `lines` lines and a strip of the slab. Sums that are not in
+// the caches are waited for.
+double NanosecondsOfStrip(const Plan& plan, int64_t lines, const Slab& slab) {
+  const MatrixView<float>& c = plan.target.c;
+  const double nanoseconds_per_sum = c.rows * c.cols >= kStreamedSums ? 2 : 0.2;
+  return static_cast<double>(lines * kStrip) *
+         (nanoseconds_per_sum +
+          plan.product.nanoseconds_per_word * static_cast<double>(slab.tiles * kTile));
+}
+
+// The same for all strips of a panel.
+double Nanoseconds(const Plan& plan, int64_t lines, const std::vector<Slab>& panel) {
+  double nanoseconds = 0;
+  for (const Slab& slab : panel) {
+    nanoseconds += NanosecondsOfStrip(plan, lines, slab) * static_cast<double>(slab.strips());
+  }
+  return nanoseconds;
+}
+
+// What a block is multiplied with between two pauses: the whole panel or, if that takes too long,
+// strips of one slab.
+std::vector<std::vector<PanelPart>> CutPanel(const Context& context, const Plan& plan,
+                                             int64_t block_lines, const std::vector<Slab>& panel) {
+  const bool whole =
+      context.pauses == nullptr || Nanoseconds(plan, block_lines, panel) <= context.pauses->piece;
+  std::vector<std::vector<PanelPart>> pieces(whole ? 1 : 0);
+  for (const Slab& slab : panel) {
+    if (whole) {
+      pieces.front().push_back({&slab, 0, slab.strips()});
+      continue;
+    }
+    const double each = NanosecondsOfStrip(plan, block_lines, slab);
+    const auto strips = std::max<int64_t>(1, static_cast<int64_t>(context.pauses->piece / each));
+    for (int64_t first = 0; first < slab.strips(); first += strips) {
+      pieces.push_back({{&slab, first, std::min(first + strips, slab.strips())}});
+    }
+  }
+  return pieces;
+}
+
 // Multiplies all blocks with a panel. `words` has room for a block of each thread.
 void MultiplyPanel(const Context& context, const Plan& plan, const std::vector<Slab>& panel,
                    uint32_t* words) {
-  const int64_t lines = plan.blocked.operand.lines;
-  const int64_t units = RoundUp(CeilDiv(lines, kBlockLines), Threads(context));
+  const int64_t lines = plan.blocked.operand.lines, threads = Threads(context);
+  const int64_t units = RoundUp(CeilDiv(lines, kBlockLines), threads);
   const int64_t block_lines = RoundUp(CeilDiv(lines, units), kStrip);
-  std::atomic<int64_t> next{0};
-  ForEachShare(context, [&](const Context& own, int64_t share) {
-    plan.product.begin();
-    TakeUnits(next, CeilDiv(lines, block_lines), [&](int64_t unit) {
-      const int64_t line = unit * block_lines;
-      for (const Slab& slab : panel) {
-        const Slab block{line, std::min(block_lines, lines - line), slab.term, slab.tiles,
-                         words + share * kBlockWords};
-        Pack(own, plan.blocked, block);
-        MultiplySlabs(plan, block, slab);
-      }
-    });
-    plan.product.end();
-    hwy::FlushStream();
+  const int64_t blocks = CeilDiv(lines, block_lines);
+  const auto pieces = CutPanel(context, plan, block_lines, panel);
+  ForEachPiece(context, blocks, Nanoseconds(plan, lines, panel), [&](int64_t first, int64_t end) {
+    for (const std::vector<PanelPart>& piece : pieces) {
+      if (&piece != &pieces.front()) Pause(context);
+      ForEachShare(context, [&](const Context& own, int64_t share) {
+        plan.product.begin();
+        for (int64_t unit = first + share; unit < end; unit += threads) {
+          for (const PanelPart& part : piece) {
+            const int64_t line = unit * block_lines;
+            const Slab block{line, std::min(block_lines, lines - line), part.slab->term,
+                             part.slab->tiles, words + share * kBlockWords};
+            if (part.first == 0) Pack(own, plan.blocked, block);
+            MultiplyBlock(plan, block, part);
+          }
+        }
+        plan.product.end();
+        hwy::FlushStream();
+      });
+    }
   });
 }
 
@@ -173,6 +230,7 @@ void Product(const Context& context, DType arithmetic, const ProductOperands& op
     do {
       const std::vector<Slab> panel =
           PackPanel(context, plan.panelled, line, std::min(kPanelLines, lines - line), term, words);
+      Pause(context);
       MultiplyPanel(context, plan, panel, words + kPanelWords);
       term = panel.back().term + a.TermsOfSlab();
     } while (term < terms);

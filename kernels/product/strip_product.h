@@ -27,6 +27,7 @@ struct Ahead {
 struct StripProduct {
   WordFormat format;
   TileOrder order_of_a;
+  double nanoseconds_per_word;  // of each factor: an estimate
   // sums[kStrip, kStrip] = Σ over the words of `tiles` pairs of tiles. The arrays are aligned to
   // cache lines.
   void (*multiply)(const uint32_t* a, const uint32_t* b, int64_t tiles, const Ahead& ahead,

@@ -109,10 +109,16 @@ void MultiplyFloats(const uint32_t* a, const uint32_t* b, int64_t tiles, const A
 
 void DoNothing() {}
 
-constexpr StripProduct kFloatProduct{WordFormat::kFloats, TileOrder::kWordMajor, MultiplyFloats,
-                                     DoNothing, DoNothing};
-constexpr StripProduct kRoundedProduct{WordFormat::kRoundedFloats, TileOrder::kWordMajor,
-                                       MultiplyFloats, DoNothing, DoNothing};
+constexpr double kNanosecondsPerWord = 0.02;
+constexpr StripProduct kFloatProduct{WordFormat::kFloats, TileOrder::kWordMajor,
+                                     kNanosecondsPerWord, MultiplyFloats,
+                                     DoNothing,           DoNothing};
+constexpr StripProduct kRoundedProduct{WordFormat::kRoundedFloats,
+                                       TileOrder::kWordMajor,
+                                       kNanosecondsPerWord,
+                                       MultiplyFloats,
+                                       DoNothing,
+                                       DoNothing};
 
 }  // namespace
 

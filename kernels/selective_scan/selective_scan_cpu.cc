@@ -241,6 +241,20 @@ double Nanoseconds(std::span<const Run> runs, int64_t channels, int64_t states) 
   return kNanosecondsPerState * rows * channels * states;
 }
 
+// Returns how many of the sequences a thread scans between two pauses, for as few channels as one
+// gets. At least one.
+size_t SequencesOfPiece(const Context& context, std::span<const RowRange> sequences,
+                        int64_t states) {
+  constexpr int64_t kFewestChannels = 64;
+  size_t count = 1;
+  while (count < sequences.size() &&
+         (context.pauses == nullptr || Nanoseconds(sequences.first(count + 1), kFewestChannels,
+                                                   states) <= context.pauses->piece)) {
+    ++count;
+  }
+  return count;
+}
+
 // Scans the channels [begin, end) of a sequence. states[chunks,N,E] receives the states before its
 // chunks, and last[N,E] the state after it.
 void KeepStates(RowRange sequence, const SelectiveScanOperands& o, int64_t begin, int64_t end,
@@ -281,14 +295,20 @@ void SelectiveScanForTraining(const Context& context, std::span<const RowRange> 
   const int64_t channels = o.y.cols, size = o.b.cols * channels;
   OperationScratch scratch(context);
   float* last = scratch.Get<float>(size);
-  ParallelChannels(context, channels, Nanoseconds(sequences, channels, o.b.cols),
-                   [&](const Context&, int64_t begin, int64_t end) {
-                     float* kept = states;
-                     for (const RowRange& sequence : sequences) {
-                       KeepStates(sequence, o, begin, end, kept, last);
-                       kept += ScanChunks({&sequence, 1}) * size;
-                     }
-                   });
+  while (!sequences.empty()) {
+    const auto piece = sequences.first(SequencesOfPiece(context, sequences, o.b.cols));
+    ParallelChannels(context, channels, Nanoseconds(piece, channels, o.b.cols),
+                     [&](const Context&, int64_t begin, int64_t end) {
+                       float* kept = states;
+                       for (const RowRange& sequence : piece) {
+                         KeepStates(sequence, o, begin, end, kept, last);
+                         kept += ScanChunks({&sequence, 1}) * size;
+                       }
+                     });
+    states += ScanChunks(piece) * size;
+    sequences = sequences.subspan(piece.size());
+    if (!sequences.empty()) Pause(context);
+  }
 }
 
 void SelectiveScan(const Context& context, std::span<const QuantizedScanRun> runs,

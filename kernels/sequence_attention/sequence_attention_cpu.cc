@@ -457,30 +457,51 @@ std::vector<SequenceHead> HeadsOf(std::span<const RowRange> sequences,
   return heads;
 }
 
-// Estimates the time of one thread for two products per score.
-double Nanoseconds(std::span<const RowRange> sequences, int64_t columns) {
-  constexpr double kNanosecondsEach = 0.03;  // per score and column
-  double scores = 0;
-  for (const RowRange& sequence : sequences) {
-    scores += static_cast<double>(sequence.length) * static_cast<double>(sequence.length);
+// Estimates the time of one thread for a head. A forward pass has two products per score.
+double Nanoseconds(const SequenceHead& head, int products) {
+  constexpr double kNanosecondsEach = 0.015;  // per product, score and column
+  const auto length = static_cast<double>(head.sequence.length);
+  return kNanosecondsEach * products * length * length * static_cast<double>(head.Width());
+}
+
+// Returns where the piece of heads that begins with `first` ends: as many as the team computes
+// between two pauses, but at least one for each thread.
+int64_t EndOfPiece(const Context& context, const std::vector<SequenceHead>& heads, int products,
+                   int64_t first) {
+  const int64_t count = std::ssize(heads);
+  if (context.pauses == nullptr) return count;
+  const int threads = Threads(context);
+  double nanoseconds = 0;
+  int64_t end = first;
+  while (end < count) {
+    nanoseconds += Nanoseconds(heads[end], products);
+    if (end >= first + threads && nanoseconds > threads * context.pauses->piece) break;
+    ++end;
   }
-  return kNanosecondsEach * scores * static_cast<double>(columns);
+  return end;
 }
 
 // Calls work(head, scratch) for every head of every sequence.
 template <typename Scratch, typename Work>
 void ForEachHead(const Context& context, std::span<const RowRange> sequences,
-                 const SequenceAttentionOperands& operands, const Work& work) {
+                 const SequenceAttentionOperands& operands, int products, const Work& work) {
   const std::vector<SequenceHead> heads = HeadsOf(sequences, operands);
-  const bool alone = Nanoseconds(sequences, operands.q.cols) < kWorthATeam;
-  std::atomic<size_t> next{0};
-  ForEachShare(alone ? Alone(context) : context, [&](const Context& own, int64_t) {
-    OperationScratch memory(own);
-    for (size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < heads.size();) {
-      const int64_t length = heads[i].sequence.length, padded = Padded(heads[i].Width());
-      work(heads[i], Scratch(length, padded, memory.Get<float>(Scratch::Size(length, padded))));
-    }
-  });
+  double nanoseconds = 0;
+  for (const SequenceHead& head : heads) nanoseconds += Nanoseconds(head, products);
+  const Context team = nanoseconds < kWorthATeam ? Alone(context) : context;
+  int64_t end = 0;
+  while (end < std::ssize(heads)) {
+    if (end > 0) Pause(team);
+    std::atomic<int64_t> next{end};
+    end = EndOfPiece(team, heads, products, end);
+    ForEachShare(team, [&](const Context& own, int64_t) {
+      OperationScratch memory(own);
+      for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < end;) {
+        const int64_t length = heads[i].sequence.length, padded = Padded(heads[i].Width());
+        work(heads[i], Scratch(length, padded, memory.Get<float>(Scratch::Size(length, padded))));
+      }
+    });
+  }
 }
 
 }  // namespace
@@ -489,7 +510,7 @@ void SequenceAttention(const Context& context, std::span<const RowRange> sequenc
                        const SequenceAttentionOperands& operands, MatrixView<float> y, float* lse) {
   const auto attend = HWY_DYNAMIC_DISPATCH(AttendHead);
   ForEachHead<ForwardScratch>(
-      context, sequences, operands,
+      context, sequences, operands, /*products=*/2,
       [&](const SequenceHead& head, const ForwardScratch& s) { attend(head, y, lse, s); });
 }
 
@@ -498,7 +519,7 @@ void SequenceAttentionBackward(const Context& context, std::span<const RowRange>
                                const float* lse, MatrixView<const float> g,
                                const SequenceAttentionGradients& gradients) {
   const auto differentiate = HWY_DYNAMIC_DISPATCH(DifferentiateHead);
-  ForEachHead<BackwardScratch>(context, sequences, operands,
+  ForEachHead<BackwardScratch>(context, sequences, operands, /*products=*/5,
                                [&](const SequenceHead& head, const BackwardScratch& s) {
                                  differentiate(head, y, lse, g, gradients, s);
                                });

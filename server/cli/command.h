@@ -155,6 +155,7 @@ void AddQuantizeCommand(CommandLine& line);
 void AddServeCommand(CommandLine& line);
 void AddStatesCommands(CommandLine& line);
 void AddTrainCommand(CommandLine& line);
+void AddVersionCommands(CommandLine& line, CommandGroup models);
 
 }  // namespace whipsnake::server
 

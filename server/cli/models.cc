@@ -1,4 +1,5 @@
-// whipsnake models list|load|unload; the other `models` commands are in quantizations.cc
+// whipsnake models list|load|unload; the other `models` commands are in model_versions.cc and
+// quantizations.cc
 #include <google/protobuf/util/time_util.h>
 
 #include <iostream>
@@ -9,6 +10,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "engine/base/human.h"
 #include "engine/base/status.h"
 #include "server/cli/client.h"
@@ -50,6 +52,13 @@ Json ModelJson(const v1::Model& model) {
                {"max_positions", model.max_positions()},
                {"max_prompt_tokens", model.max_prompt_tokens()},
                {"max_new_tokens", model.max_new_tokens()}};
+  json["version"] = model.version();
+  json["serving"] = model.serving();
+  json["aliases"] = std::vector<std::string>(model.aliases().begin(), model.aliases().end());
+  if (!model.source_job().empty()) {
+    json["source_job"] = model.source_job();
+    json["checkpoint_step"] = model.checkpoint_step();
+  }
   if (!model.error().empty()) json["error"] = model.error();
   if (model.has_load_time()) {
     json["load_time"] = google::protobuf::util::TimeUtil::ToString(model.load_time());
@@ -57,14 +66,21 @@ Json ModelJson(const v1::Model& model) {
   return json;
 }
 
+// "support, support:stable", or "-" for a model that is reached by its own name only.
+std::string ServesAs(const v1::Model& model) {
+  std::vector<std::string> names(model.aliases().begin(), model.aliases().end());
+  if (model.serving()) names.insert(names.begin(), model.name().substr(0, model.name().find(':')));
+  return names.empty() ? "-" : absl::StrJoin(names, ", ");
+}
+
 std::string ModelsTable(const std::vector<v1::Model>& models) {
   std::vector<std::vector<std::string>> rows = {
-      {"NAME", "STATE", "ARCHITECTURE", "SCHEME", "SIZE", "CONTEXT"}};
+      {"NAME", "STATE", "SERVES AS", "ARCHITECTURE", "SCHEME", "SIZE", "CONTEXT"}};
   std::string errors;
   for (const v1::Model& model : models) {
     rows.push_back(
-        {model.name(), absl::AsciiStrToLower(StateName(model.state())), model.architecture(),
-         model.scheme(), engine::HumanBytes(model.weights_bytes()),
+        {model.name(), absl::AsciiStrToLower(StateName(model.state())), ServesAs(model),
+         model.architecture(), model.scheme(), engine::HumanBytes(model.weights_bytes()),
          model.max_positions() == 0 ? "unbounded" : absl::StrCat(model.max_positions())});
     if (!model.error().empty()) absl::StrAppend(&errors, model.name(), ": ", model.error(), "\n");
   }
@@ -161,6 +177,7 @@ void AddModelsCommands(CommandLine& line) {
   AddClientFlags(unload, flags->client);
   unload.AddOption("name", flags->name, "The model's name").TypeName("NAME").Required();
 
+  AddVersionCommands(line, models);
   AddQuantizationCommands(line, models);
 }
 

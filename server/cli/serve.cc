@@ -21,6 +21,7 @@ struct ServeFlags {
   DaemonOptions daemon;
   std::vector<std::string> models;  // NAME=DIR
   double grace_seconds = 25;
+  double checkpoint_seconds = 60;
   bool no_reflection = false;
   bool log_json = false;
 };
@@ -30,6 +31,8 @@ absl::StatusOr<DaemonOptions> ToOptions(const ServeFlags& flags) {
   options.reflection = !flags.no_reflection;
   options.grace_period =
       std::chrono::milliseconds(static_cast<int64_t>(flags.grace_seconds * 1000));
+  options.jobs.checkpoint_interval =
+      std::chrono::milliseconds(static_cast<int64_t>(flags.checkpoint_seconds * 1000));
   for (const std::string& model : flags.models) {
     const size_t equals = model.find('=');
     if (equals == std::string::npos || equals + 1 == model.size()) {
@@ -161,19 +164,35 @@ void AddServeCommand(CommandLine& line) {
                  "A request whose client leaves more tokens than this unread is cancelled")
       .ShowDefault();
   command
+      .AddOption("--training-share", daemon.training_share,
+                 "Part of the computing time, above 0 and at most 1, that training and "
+                 "quantization get while requests are served")
+      .ShowDefault();
+  command
       .AddOption("--data", daemon.data,
-                 "Directory for data sets, and for saved states that survive a restart (default: "
-                 "none)")
+                 "Directory for what survives a restart: saved states, data sets, jobs, versions "
+                 "of models (default: none)")
       .TypeName("DIR");
   command
-      .AddOption("--max-dataset-bytes", daemon.datasets.max_dataset_bytes,
+      .AddOption("--max-dataset-bytes", daemon.jobs.datasets.max_dataset_bytes,
                  "Maximum size of a data set")
       .ByteSize()
       .ShowDefault();
   command
-      .AddOption("--dataset-quota-bytes", daemon.datasets.max_total_bytes,
+      .AddOption("--dataset-quota-bytes", daemon.jobs.datasets.max_total_bytes,
                  "Maximum size of all data sets together")
       .ByteSize()
+      .ShowDefault();
+  command
+      .AddOption("--max-running-jobs", daemon.jobs.jobs.max_running,
+                 "Maximum number of jobs that run at once, if there is memory for them")
+      .IntegerRange(1, 64)
+      .ShowDefault();
+  command
+      .AddOption("--checkpoint-interval", flags->checkpoint_seconds,
+                 "Seconds of fine-tuning that a crash costs at most, and a step: without another "
+                 "checkpoint for so long, a job writes one")
+      .RealRange(0.1, 86'400.0)
       .ShowDefault();
   command
       .AddOption("--grace-period", flags->grace_seconds,

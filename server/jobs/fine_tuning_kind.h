@@ -49,12 +49,12 @@ class FineTuningKind final : public JobKind {
   // The engine's form of a request, without files that are the job's own. The errors of
   // ParseFineTuningSpec, with the fields of FineTuningJobSpec.
   static absl::StatusOr<engine::FineTuningSpec> ParseSpec(const nlohmann::json& spec);
-  // The directory of a checkpoint, or of the result.
+  // The directories of a job's files, of a checkpoint, and of the result.
+  std::string DirectoryOf(const std::string& uid) const;
   std::string CheckpointDirectory(const std::string& uid, int64_t step) const;
   std::string ResultDirectory(const std::string& uid) const;
 
  private:
-  std::string DirectoryOf(const std::string& uid) const;
   // The data set of a job, which must still be the one that the job was made with.
   absl::StatusOr<JobDataset> FindDataset(const nlohmann::json& reference) const;
   // Names the files of a job in its specification.

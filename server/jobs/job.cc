@@ -149,9 +149,9 @@ std::string_view Name(EventLevel level) { return kLevelNames[static_cast<int>(le
 
 std::string EventValue(const JobEvent& event) {
   return Dump(json{{"level", std::string(Name(event.level))},
-               {"attempt", event.attempt},
-               {"type", event.type},
-               {"values", event.values}});
+                   {"attempt", event.attempt},
+                   {"type", event.type},
+                   {"values", event.values}});
 }
 
 absl::StatusOr<JobEvent> ParseEvent(const StoredEvent& stored) {

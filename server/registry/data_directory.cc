@@ -67,14 +67,17 @@ absl::StatusOr<DataDirectory> DataDirectory::Open(const std::string& path) {
   RETURN_IF_ERROR(MakePrivate(plain));
   ASSIGN_OR_RETURN(data.lock_, Lock(plain));
   data.states_ = plain + "/states";
-  RETURN_IF_ERROR(MakePrivate(data.states_));
-  // SQLite would create the database for all to read, and gives its other files the same mode.
-  data.database_ = plain + "/records.db";
-  RETURN_IF_ERROR(MakePrivateFile(data.database_));
   data.datasets_ = plain + "/datasets";
-  RETURN_IF_ERROR(MakePrivate(data.datasets_));
-  // A directory made by an older version may be accessible to others.
-  if (chmod(data.states_.c_str(), 0700) != 0) return Unusable(path, errno);
+  data.jobs_ = plain + "/jobs";
+  data.models_ = plain + "/models";
+  data.store_ = plain + "/store.sqlite";
+  for (const std::string& directory : {data.states_, data.datasets_, data.jobs_, data.models_}) {
+    RETURN_IF_ERROR(MakePrivate(directory));
+    // A directory made by an older version may be accessible to others.
+    if (chmod(directory.c_str(), 0700) != 0) return Unusable(path, errno);
+  }
+  // SQLite would create the database for all to read, and gives its other files the same mode.
+  RETURN_IF_ERROR(MakePrivateFile(data.store_));
   return data;
 }
 

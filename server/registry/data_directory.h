@@ -19,14 +19,16 @@ class DataDirectory {
 
   // The directory of saved states, accessible only to this user. "" if there is no data directory.
   const std::string& states() const { return states_; }
-  // The file of the database of durable records, and the directory of data sets. As above.
-  const std::string& database() const { return database_; }
+  // The directories of data sets, of jobs' files, and of promoted versions (ModelVersions). As above.
   const std::string& datasets() const { return datasets_; }
+  const std::string& jobs() const { return jobs_; }
+  const std::string& models() const { return models_; }
+  // The file of the store's database; ":memory:", which is none, if there is no data directory.
+  const std::string& store() const { return store_; }
 
  private:
-  std::string states_;
-  std::string database_;
-  std::string datasets_;
+  std::string states_, datasets_, jobs_, models_;
+  std::string store_ = ":memory:";
   engine::Descriptor lock_;
 };
 

@@ -16,7 +16,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-
 bool LiesBelow(const fs::path& root, const fs::path& path) {
   const auto [end, unused] = std::mismatch(root.begin(), root.end(), path.begin(), path.end());
   return end == root.end() && path != root;
@@ -117,8 +116,6 @@ absl::Status NothingThere(std::string_view field, const std::string& what, std::
 }
 
 }  // namespace
-
-absl::Status CheckModelName(std::string_view name) { return CheckName("name", name); }
 
 absl::StatusOr<std::string> ResolveModelPath(const std::string& root, std::string_view path) {
   ASSIGN_OR_RETURN(const fs::path real, ResolveBelow(root, path, "path", "a directory"));

@@ -1,4 +1,4 @@
-// Checks what clients may name: models, and directories below the model root.
+// Checks the directories and files below the model root that clients may name.
 #ifndef WHIPSNAKE_SERVER_REGISTRY_MODEL_PATH_H_
 #define WHIPSNAKE_SERVER_REGISTRY_MODEL_PATH_H_
 
@@ -11,9 +11,6 @@
 #include "engine/base/files.h"
 
 namespace whipsnake::server {
-
-// CheckName (server/client_names.h) with the field "name".
-absl::Status CheckModelName(std::string_view name);
 
 // Symbolic links may lead anywhere below the model root. For clients, a link's target outside the
 // root does not exist. This holds for the directories and files that a request names, and for the

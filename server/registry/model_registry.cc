@@ -3,15 +3,17 @@
 #include <malloc.h>
 
 #include <algorithm>
+#include <span>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_join.h"
 #include "engine/base/exceptions.h"
 #include "engine/base/status.h"
 #include "server/errors.h"
 #include "server/guarded.h"
 #include "server/logging.h"
-#include "server/registry/model_path.h"
+#include "server/registry/model_name.h"
 
 namespace whipsnake::server {
 namespace {
@@ -36,6 +38,12 @@ absl::Status NotReady(std::string_view name, ModelState state, const absl::Statu
                                          "MODEL_FAILED"),
                               "MODEL_STATE", name);
   }
+}
+
+// The first names of a list, for an error message.
+std::string Enumerated(std::span<const std::string> names) {
+  if (std::ssize(names) <= kNamesInMessage) return absl::StrJoin(names, ", ");
+  return absl::StrJoin(names.first(kNamesInMessage), ", ") + " and more";
 }
 
 // Returns freed memory to the system, so that an unloaded model takes no memory.
@@ -63,16 +71,25 @@ std::string_view Name(ModelState state) {
 
 struct ModelRegistry::Entry {
   ModelSnapshot snapshot;
+  ModelName name;                         // the key's parts
   std::optional<ModelSnapshot> replaced;  // a FAILED model, until the load begins
   bool load_begun = false;
   int64_t handles = 0;
   bool freeing = false;  // Free is running, without the lock
+  bool retired = false;  // the watcher unloads it
   // Declared above `parts`, because the generator reports to it. Null for a client's model that
   // failed to load.
   std::unique_ptr<ModelMetrics> metrics;
   std::optional<ModelParts> parts;  // while READY or UNLOADING, or while FAILED but in use
 
+  const std::string& key() const { return snapshot.source.name; }
+  ModelState state() const { return snapshot.state; }
   bool in_use() const { return freeing || parts.has_value(); }
+  // A thread is loading or unloading it and will change its state or remove it.
+  bool changing() const {
+    return freeing || (state() == ModelState::kLoading && load_begun) ||
+           (state() == ModelState::kUnloading && !retired);
+  }
 };
 
 ModelRegistry::ModelRegistry(ModelLoader loader, Metrics& metrics, Listener listener)
@@ -85,7 +102,7 @@ ModelRegistry::~ModelRegistry() {
     engine::MutexLock lock(mutex_);
     stopping_ = true;
   }
-  stop_.NotifyAll();
+  wake_.NotifyAll();
   watcher_.join();
   for (auto& [name, entry] : entries_) {
     if (entry->metrics != nullptr) entry->metrics->Detach();
@@ -93,10 +110,21 @@ ModelRegistry::~ModelRegistry() {
 }
 
 absl::Status ModelRegistry::Register(const ModelSource& source) {
-  RETURN_IF_ERROR(CheckModelName(source.name));
   auto entry = std::make_unique<Entry>();
+  ASSIGN_OR_RETURN(entry->name, ParseModelName(source.name));
+  if (!entry->name.tag.empty() && !entry->name.version()) {
+    return engine::InvalidField("name", engine::Quoted(source.name), "no alias");
+  }
   entry->snapshot.source = source;
   engine::MutexLock lock(mutex_);
+  if (const auto alias = aliases_.find(source.name);
+      alias != aliases_.end() && alias->second != source.name) {
+    return WithResource(WithReason(absl::AlreadyExistsError(absl::StrCat("model ", source.name,
+                                                                         " exists: ", alias->second,
+                                                                         " serves under its name")),
+                                   "MODEL_EXISTS"),
+                        "model", source.name);
+  }
   if (const auto found = entries_.find(source.name); found != entries_.end()) {
     const ModelState state = found->second->snapshot.state;
     if (state != ModelState::kFailed || found->second->in_use()) {
@@ -112,8 +140,8 @@ absl::Status ModelRegistry::Register(const ModelSource& source) {
     Erase(source.name);
   }
   entry->metrics = std::make_unique<ModelMetrics>(metrics_, source.name);
-  SetState(*entry, ModelState::kLoading);
-  entries_.emplace(source.name, std::move(entry));
+  Entry& added = *entries_.emplace(source.name, std::move(entry)).first->second;
+  SetState(added, ModelState::kLoading);
   return absl::OkStatus();
 }
 
@@ -140,11 +168,13 @@ absl::Status ModelRegistry::Load(const std::string& name) {
   engine::MutexLock lock(mutex_);
   ModelSnapshot& snapshot = entry->snapshot;
   if (!parts.ok()) {
+    idle_.NotifyAll();
     snapshot.error = AsCheckpointError(parts.status());
     LogLimited(LogLevel::kError, "model failed to load",
                {{"model", name}, {"error", std::string(snapshot.error.message())}});
     const absl::Status error = snapshot.error;
     SetFailed(*entry);
+    if (entry->retired) Erase(name);
     return error;
   }
   entry->parts = *std::move(parts);
@@ -154,8 +184,10 @@ absl::Status ModelRegistry::Load(const std::string& name) {
   entry->metrics->OnLoaded(*snapshot.info, seconds);
   entry->metrics->Attach(*entry->parts->generator);
   SetState(*entry, ModelState::kReady);
+  idle_.NotifyAll();
   LogLimited(LogLevel::kInfo, "model loaded",
              {{"model", name}, {"parameters", snapshot.info->parameters}, {"seconds", seconds}});
+  if (entry->retired) BeginRetirement(*entry);
   return absl::OkStatus();
 }
 
@@ -178,27 +210,112 @@ void ModelRegistry::SetFailed(Entry& entry) {
 
 absl::Status ModelRegistry::Unload(const std::string& name) {
   engine::MutexLock lock(mutex_);
-  ASSIGN_OR_RETURN(Entry * entry, Find(name));
-  const bool failed = entry->snapshot.state == ModelState::kFailed;
+  const std::string key(Resolve(name));
+  ASSIGN_OR_RETURN(Entry * entry, Find(key));
+  const bool failed = entry->state() == ModelState::kFailed;
   if (failed && !entry->in_use()) {
-    Erase(name);
+    Erase(key);
     return absl::OkStatus();
   }
-  if (entry->snapshot.state != ModelState::kReady && !failed) {
+  if (entry->retired || (entry->state() != ModelState::kReady && !failed)) {
     return WithPrecondition(
-        WithReason(absl::FailedPreconditionError(absl::StrCat(
-                       "model ", name, " is ", engine::ToAbsl(Name(entry->snapshot.state)),
-                       ", expected ready")),
-                   "MODEL_BUSY"),
-        "MODEL_STATE", name);
+        WithReason(
+            absl::FailedPreconditionError(absl::StrCat(
+                "model ", key, " is ", engine::ToAbsl(Name(entry->state())), ", expected ready")),
+            "MODEL_BUSY"),
+        "MODEL_STATE", key);
   }
   SetState(*entry, ModelState::kUnloading);
-  if (!failed) entry->parts->generator->Drain();
   while (entry->handles > 0 || entry->freeing) idle_.Wait(mutex_);
   Free(*entry);
-  Erase(name);
-  LogLimited(LogLevel::kInfo, "model unloaded", {{"model", name}});
+  Erase(key);
+  LogLimited(LogLevel::kInfo, "model unloaded", {{"model", key}});
   return absl::OkStatus();
+}
+
+absl::Status ModelRegistry::Ensure(const ModelSource& source) {
+  if (Keep(source.name)) return absl::OkStatus();
+  const absl::StatusOr<ModelSnapshot> model = Get(source.name);
+  const bool registered = model.ok() && model->state == ModelState::kLoading;
+  if (!registered) RETURN_IF_ERROR(Register(source));
+  return Load(source.name);
+}
+
+bool ModelRegistry::Keep(const std::string& key) {
+  engine::MutexLock lock(mutex_);
+  auto found = entries_.find(key);
+  while (found != entries_.end() && found->second->changing()) {
+    idle_.Wait(mutex_);
+    found = entries_.find(key);
+  }
+  if (found == entries_.end()) return false;
+  Entry& entry = *found->second;
+  if (std::exchange(entry.retired, false)) SetState(entry, ModelState::kReady);
+  return entry.state() == ModelState::kReady;
+}
+
+void ModelRegistry::Retire(const std::string& key) {
+  engine::MutexLock lock(mutex_);
+  const auto found = entries_.find(key);
+  if (found == entries_.end()) return;
+  Entry& entry = *found->second;
+  const auto leads_here = [&](const auto& alias) { return alias.second == key; };
+  if (Serves(entry) || std::ranges::any_of(aliases_, leads_here)) return;
+  if (entry.state() == ModelState::kUnloading) return;
+  if (entry.changing()) {
+    entry.retired = true;  // the thread that changes it will see this
+  } else if (entry.parts) {
+    BeginRetirement(entry);
+  } else {
+    Erase(key);
+  }
+}
+
+void ModelRegistry::BeginRetirement(Entry& entry) {
+  entry.retired = true;
+  SetState(entry, ModelState::kUnloading);
+  wake_.NotifyAll();
+}
+
+void ModelRegistry::SetAlias(const std::string& alias, const std::string& key) {
+  engine::MutexLock lock(mutex_);
+  aliases_[alias] = key;
+  if (listener_) listener_(alias, StateOf(Resolve(alias)));
+}
+
+void ModelRegistry::RemoveAlias(const std::string& alias) {
+  engine::MutexLock lock(mutex_);
+  if (aliases_.erase(alias) > 0 && listener_) listener_(alias, StateOf(Resolve(alias)));
+}
+
+std::string ModelRegistry::KeyOf(std::string_view name) const {
+  engine::MutexLock lock(mutex_);
+  return std::string(Resolve(name));
+}
+
+std::string_view ModelRegistry::Resolve(std::string_view name) const {
+  const auto alias = aliases_.find(name);
+  return alias == aliases_.end() ? name : alias->second;
+}
+
+bool ModelRegistry::Serves(const Entry& entry) const {
+  return Resolve(entry.name.name) == entry.key();
+}
+
+std::optional<ModelState> ModelRegistry::StateOf(std::string_view key) const {
+  const auto found = entries_.find(key);
+  if (found == entries_.end()) return std::nullopt;
+  return found->second->state();
+}
+
+ModelSnapshot ModelRegistry::SnapshotOf(const Entry& entry) const {
+  ModelSnapshot snapshot = entry.snapshot;
+  snapshot.version = entry.name.version().value_or(0);
+  snapshot.serves = Serves(entry);
+  for (const auto& [alias, key] : aliases_) {
+    if (key == entry.key() && alias != entry.name.name) snapshot.aliases.push_back(alias);
+  }
+  return snapshot;
 }
 
 // Freeing joins the generator's thread, so it is done without the lock. Meanwhile the entry keeps
@@ -221,9 +338,9 @@ absl::StatusOr<ModelHandle> ModelRegistry::Acquire(std::string_view name) {
     ASSIGN_OR_RETURN(only, OnlyModel());
     name = only;
   }
-  ASSIGN_OR_RETURN(Entry * entry, Find(name));
-  if (entry->snapshot.state != ModelState::kReady) {
-    return NotReady(name, entry->snapshot.state, entry->snapshot.error);
+  ASSIGN_OR_RETURN(Entry * entry, Find(Resolve(name)));
+  if (entry->state() != ModelState::kReady) {
+    return NotReady(entry->key(), entry->state(), entry->snapshot.error);
   }
   return MakeHandle(*entry);
 }
@@ -236,65 +353,68 @@ ModelHandle ModelRegistry::MakeHandle(Entry& entry) {
 std::vector<ModelSnapshot> ModelRegistry::List() const {
   engine::MutexLock lock(mutex_);
   std::vector<ModelSnapshot> result;
-  for (const auto& [name, entry] : entries_) result.push_back(entry->snapshot);
+  for (const auto& [key, entry] : entries_) result.push_back(SnapshotOf(*entry));
   return result;
 }
 
 absl::StatusOr<ModelSnapshot> ModelRegistry::Get(std::string_view name) const {
   engine::MutexLock lock(mutex_);
-  ASSIGN_OR_RETURN(const Entry* entry, Find(name));
-  return entry->snapshot;
+  ASSIGN_OR_RETURN(const Entry* entry, Find(Resolve(name)));
+  return SnapshotOf(*entry);
 }
 
 std::string ModelRegistry::NotReadyReason() const {
   engine::MutexLock lock(mutex_);
   for (const auto& [name, entry] : entries_) {
-    const ModelSnapshot& model = entry->snapshot;
-    if (model.source.at_startup && model.state != ModelState::kReady) {
-      return "model " + name + " is " + std::string(Name(model.state));
+    const ModelState state = entry->state();
+    if (entry->snapshot.source.at_startup && Serves(*entry) && state != ModelState::kReady) {
+      return "model " + name + " is " + std::string(Name(state));
     }
   }
   return "";
 }
 
-absl::StatusOr<ModelRegistry::Entry*> ModelRegistry::Find(std::string_view name) const {
-  const auto found = entries_.find(name);
-  if (found == entries_.end()) return NotFound(name);
+absl::StatusOr<ModelRegistry::Entry*> ModelRegistry::Find(std::string_view key) const {
+  const auto found = entries_.find(key);
+  if (found == entries_.end()) return NotFound(key);
   return found->second.get();
 }
 
 absl::Status ModelRegistry::NotFound(std::string_view name) const {
+  std::vector<std::string> keys;
+  for (const auto& [key, entry] : entries_) keys.push_back(key);
   const std::string message = absl::StrCat(
       name.empty() ? "no model was named" : absl::StrCat("no model ", engine::Quoted(name)),
-      entries_.empty() ? "; no model is loaded" : "; there is: ", ListNames());
+      entries_.empty() ? "; no model is loaded" : "; there is: ", Enumerated(keys));
   return WithResource(WithReason(absl::NotFoundError(message), "MODEL_NOT_FOUND"), "model", name);
 }
 
-std::string ModelRegistry::ListNames() const {
-  std::string names;
-  int listed = 0;
-  for (const auto& [name, entry] : entries_) {
-    if (++listed > kNamesInMessage) return names + " and more";
-    absl::StrAppend(&names, names.empty() ? "" : ", ", name);
-  }
-  return names;
-}
-
 absl::StatusOr<std::string> ModelRegistry::OnlyModel() const {
-  if (entries_.size() == 1) return entries_.begin()->first;
-  std::vector<std::string> usable;
-  for (const auto& [name, entry] : entries_) {
-    if (entry->snapshot.state != ModelState::kFailed) usable.push_back(name);
+  std::vector<std::string> serving, usable;
+  for (const auto& [key, entry] : entries_) {
+    if (!Serves(*entry)) continue;
+    serving.push_back(entry->name.name);
+    if (entry->state() != ModelState::kFailed) usable.push_back(entry->name.name);
   }
+  if (serving.size() == 1) return serving.front();
   if (usable.size() == 1) return usable.front();
-  if (entries_.empty()) return NotFound("");
-  return engine::InvalidField("model", "no name", absl::StrCat("one of: ", ListNames()));
+  if (serving.empty()) return NotFound("");
+  return engine::InvalidField("model", "no name", "one of: " + Enumerated(serving));
 }
 
 void ModelRegistry::SetState(Entry& entry, ModelState state) {
   entry.snapshot.state = state;
   if (entry.metrics != nullptr) entry.metrics->SetState(Name(state));
-  if (listener_) listener_(entry.snapshot.source.name, state);
+  Tell(entry.key());
+}
+
+void ModelRegistry::Tell(const std::string& key) {
+  if (!listener_) return;
+  const std::optional<ModelState> state = StateOf(key);
+  if (!aliases_.contains(key)) listener_(key, state);
+  for (const auto& [alias, target] : aliases_) {
+    if (target == key) listener_(alias, state);
+  }
 }
 
 void ModelRegistry::CheckWeights() {
@@ -323,26 +443,34 @@ void ModelRegistry::MarkFailed(Entry& entry, const absl::Status& error) {
 }
 
 void ModelRegistry::WatchLoop() {
+  using std::chrono::steady_clock;
   engine::MutexLock lock(mutex_);
+  auto next_check = steady_clock::now() + kWeightsCheck;
   while (!stopping_) {
-    if (stop_.WaitUntil(mutex_, std::chrono::steady_clock::now() + kWeightsCheck)) continue;
-    lock.Unlock();
-    RunGuarded("weights", [this] { CheckWeights(); });
-    lock.Lock();
-    FreeFailed();
+    if (!wake_.WaitUntil(mutex_, next_check)) {
+      lock.Unlock();
+      RunGuarded("weights", [this] { CheckWeights(); });
+      next_check = steady_clock::now() + kWeightsCheck;
+      lock.Lock();
+    }
+    FreeUnused();
   }
 }
 
-void ModelRegistry::FreeFailed() {
-  const auto free = [](const auto& named) {
-    const Entry& entry = *named.second;
-    return entry.snapshot.state == ModelState::kFailed && !entry.freeing && entry.parts &&
-           entry.handles == 0;
+void ModelRegistry::FreeUnused() {
+  const auto unused = [](const auto& keyed) {
+    const Entry& entry = *keyed.second;
+    return !entry.freeing && entry.parts && entry.handles == 0 &&
+           (entry.state() == ModelState::kFailed || entry.retired);
   };
   while (true) {
-    const auto found = std::ranges::find_if(entries_, free);
+    const auto found = std::ranges::find_if(entries_, unused);
     if (found == entries_.end()) return;
-    Free(*found->second);
+    Entry& entry = *found->second;
+    Free(entry);
+    if (!entry.retired) continue;
+    LogLimited(LogLevel::kInfo, "model unloaded", {{"model", entry.key()}});
+    Erase(std::string(entry.key()));
   }
 }
 
@@ -362,12 +490,14 @@ void ModelRegistry::RecordFailed(const ModelSource& source) {
 void ModelRegistry::Erase(const std::string& name) {
   std::erase(failed_, name);
   entries_.erase(name);
-  if (listener_) listener_(name, std::nullopt);
+  Tell(name);
 }
 
 void ModelRegistry::Release(Entry& entry) {
   engine::MutexLock lock(mutex_);
-  if (--entry.handles == 0) idle_.NotifyAll();
+  if (--entry.handles > 0) return;
+  idle_.NotifyAll();
+  if (entry.retired) wake_.NotifyAll();
 }
 
 ModelHandle::ModelHandle(ModelHandle&& other) noexcept

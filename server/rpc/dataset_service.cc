@@ -7,7 +7,7 @@
 #include "absl/strings/numbers.h"
 #include "engine/base/status.h"
 #include "server/errors.h"
-#include "server/rpc/disk_call.h"
+#include "server/rpc/deferred_call.h"
 #include "server/rpc/messages.h"
 #include "server/rpc/paging.h"
 

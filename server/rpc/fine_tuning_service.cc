@@ -8,12 +8,13 @@
 #include "engine/models/trainable_model.h"
 #include "server/client_names.h"
 #include "server/errors.h"
-#include "server/rpc/disk_call.h"
+#include "server/rpc/deferred_call.h"
 #include "server/rpc/fine_tuning_messages.h"
 #include "server/rpc/job_list.h"
 #include "server/rpc/job_watch.h"
 #include "server/rpc/json_message.h"
 #include "server/rpc/messages.h"
+#include "server/rpc/model_service.h"
 #include "server/rpc/paging.h"
 
 namespace whipsnake::server {
@@ -216,24 +217,42 @@ absl::Status FineTuningService::Plan(const v1::PlanFineTuningJobRequest& request
 grpc::ServerUnaryReactor* FineTuningService::PlanFineTuningJob(Context* context,
                                                                const Bytes* request,
                                                                Bytes* response) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  const auto end = [context, reactor](const absl::Status& status) {
-    reactor->Finish(MakeEnd([&] { return EndCallAndLog(context, "PlanFineTuningJob", status); }));
+  const auto plan = [this, context](const v1::PlanFineTuningJobRequest& query,
+                                    v1::PlanFineTuningJobResponse* answer) {
+    return Plan(query, context, answer);
   };
-  const absl::Status status = engine::CatchExceptions([&]() -> absl::Status {
-    v1::PlanFineTuningJobRequest message;
-    RETURN_IF_ERROR(ParseMessage(*request, &message));
-    return environment_.background->Run(
-        [this, message, context, response]() -> absl::Status {
-          v1::PlanFineTuningJobResponse answer;
-          RETURN_IF_ERROR(Plan(message, context, &answer));
-          *response = SerializeMessage(answer);
-          return absl::OkStatus();
-        },
-        end);
-  });
-  if (!status.ok()) end(status);
-  return reactor;
+  return AnswerInBackground<v1::PlanFineTuningJobRequest, v1::PlanFineTuningJobResponse>(
+      *environment_.background, *environment_.active_calls, context, request, response, plan);
+}
+
+absl::Status FineTuningService::Promote(const v1::PromoteCheckpointRequest& request,
+                                        v1::PromoteCheckpointResponse* response) const {
+  RETURN_IF_ERROR(CheckDirectory());
+  if (request.step() < 0) {
+    return engine::InvalidField("step", std::to_string(request.step()),
+                                "the step of a checkpoint, or 0 for the result");
+  }
+  ASSIGN_OR_RETURN(const Job job, environment_.jobs->Get(kFineTuning, request.id()));
+  CheckpointPromotion promotion{.step = request.step(), .scheme = request.scheme()};
+  promotion.promotion.name = request.model();
+  promotion.promotion.state_type = request.state_type();
+  promotion.promotion.alias = request.alias();
+  promotion.promotion.keep_loaded = request.keep_loaded();
+  promotion.promotion.etag = request.etag();
+  ASSIGN_OR_RETURN(const ModelVersion version, environment_.promoter->Promote(job, promotion));
+  *response->mutable_version() = ToProto(version);
+  return absl::OkStatus();
+}
+
+grpc::ServerUnaryReactor* FineTuningService::PromoteCheckpoint(Context* context,
+                                                               const Bytes* request,
+                                                               Bytes* response) {
+  const auto promote = [this](const v1::PromoteCheckpointRequest& query,
+                              v1::PromoteCheckpointResponse* answer) {
+    return Promote(query, answer);
+  };
+  return AnswerInBackground<v1::PromoteCheckpointRequest, v1::PromoteCheckpointResponse>(
+      *environment_.background, *environment_.active_calls, context, request, response, promote);
 }
 
 grpc::ServerUnaryReactor* FineTuningService::ListFineTuningEvents(Context* context,

@@ -10,7 +10,9 @@
 #include "server/jobs/fine_tuning_kind.h"
 #include "server/jobs/job_inputs.h"
 #include "server/jobs/job_queue.h"
+#include "server/jobs/promotion.h"
 #include "server/registry/disk_queue.h"
+#include "server/rpc/active_calls.h"
 #include "server/rpc/background.h"
 #include "whipsnake/v1/fine_tuning.grpc.pb.h"
 
@@ -21,7 +23,9 @@ struct FineTuningEnvironment {
   JobQueue* jobs = nullptr;
   FineTuningKind* kind = nullptr;    // null if the server has no data directory
   DiskQueue* disk = nullptr;         // for calls that wait for the store
-  Background* background = nullptr;  // for plans
+  Background* background = nullptr;  // for plans and promotions
+  const ActiveCalls* active_calls = nullptr;
+  const Promoter* promoter = nullptr;  // null if the server has no data directory
   DatasetFinder find_dataset;
   ModelFinder find_model;
   std::chrono::milliseconds end_timeout{30'000};
@@ -29,21 +33,22 @@ struct FineTuningEnvironment {
 
 class FineTuningService final
     : public v1::FineTuningService::WithRawCallbackMethod_CreateFineTuningJob<
-          v1::FineTuningService::WithRawCallbackMethod_GetFineTuningJob<
-              v1::FineTuningService::WithRawCallbackMethod_ListFineTuningJobs<
-                  v1::FineTuningService::WithRawCallbackMethod_CancelFineTuningJob<
-                      v1::FineTuningService::WithRawCallbackMethod_PauseFineTuningJob<
-                          v1::FineTuningService::WithRawCallbackMethod_ResumeFineTuningJob<
-                              v1::FineTuningService::WithRawCallbackMethod_DeleteFineTuningJob<
-                                  v1::FineTuningService::WithRawCallbackMethod_PlanFineTuningJob<
-                                      v1::FineTuningService::
-                                          WithRawCallbackMethod_ListFineTuningEvents<
-                                              v1::FineTuningService::
-                                                  WithRawCallbackMethod_WatchFineTuningJob<
-                                                      v1::FineTuningService::
-                                                          WithRawCallbackMethod_ListCheckpoints<
-                                                              v1::FineTuningService::
-                                                                  Service>>>>>>>>>>> {
+          v1::FineTuningService::WithRawCallbackMethod_PromoteCheckpoint<
+              v1::FineTuningService::WithRawCallbackMethod_GetFineTuningJob<
+                  v1::FineTuningService::WithRawCallbackMethod_ListFineTuningJobs<
+                      v1::FineTuningService::WithRawCallbackMethod_CancelFineTuningJob<
+                          v1::FineTuningService::WithRawCallbackMethod_PauseFineTuningJob<
+                              v1::FineTuningService::WithRawCallbackMethod_ResumeFineTuningJob<
+                                  v1::FineTuningService::WithRawCallbackMethod_DeleteFineTuningJob<
+                                      v1::FineTuningService::WithRawCallbackMethod_PlanFineTuningJob<
+                                          v1::FineTuningService::
+                                              WithRawCallbackMethod_ListFineTuningEvents<
+                                                  v1::FineTuningService::
+                                                      WithRawCallbackMethod_WatchFineTuningJob<
+                                                          v1::FineTuningService::
+                                                              WithRawCallbackMethod_ListCheckpoints<
+                                                                  v1::FineTuningService::
+                                                                      Service>>>>>>>>>>>> {
  public:
   explicit FineTuningService(FineTuningEnvironment environment)
       : environment_(std::move(environment)) {}
@@ -72,6 +77,9 @@ class FineTuningService final
                                                       const Bytes* request) override;
   grpc::ServerUnaryReactor* ListCheckpoints(Context* context, const Bytes* request,
                                             Bytes* response) override;
+  // A promotion continues if its client disconnects.
+  grpc::ServerUnaryReactor* PromoteCheckpoint(Context* context, const Bytes* request,
+                                              Bytes* response) override;
 
  private:
   // FAILED_PRECONDITION without a data directory.
@@ -80,6 +88,8 @@ class FineTuningService final
   absl::StatusOr<nlohmann::json> MakeRequest(const v1::FineTuningJobSpec& spec) const;
   absl::StatusOr<JobDataset> FindDataset(const char* field, const std::string& id,
                                          nlohmann::json& spec) const;
+  absl::Status Promote(const v1::PromoteCheckpointRequest& request,
+                       v1::PromoteCheckpointResponse* response) const;
   absl::Status Plan(const v1::PlanFineTuningJobRequest& request, Context* context,
                     v1::PlanFineTuningJobResponse* response) const;
 

@@ -13,7 +13,7 @@ namespace {
 
 constexpr int kMaxDetailBytes = 512;
 
-void WriteLine(gpr_log_func_args* line) {
+void LogLine(gpr_log_func_args* line) {
   const LogLevel level =
       line->severity == GPR_LOG_SEVERITY_ERROR ? LogLevel::kWarning : LogLevel::kInfo;
   const std::string file(line->file);
@@ -24,6 +24,6 @@ void WriteLine(gpr_log_func_args* line) {
 
 }  // namespace
 
-void SendGrpcLogToOurs() { gpr_set_log_function(&WriteLine); }
+void SendGrpcLogToOurs() { gpr_set_log_function(&LogLine); }
 
 }  // namespace whipsnake::server

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <limits>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/numbers.h"
@@ -12,7 +13,9 @@
 #include "engine/base/status.h"
 #include "engine/base/utf8.h"
 #include "kernels/cpu/isa.h"
+#include "server/registry/model_name.h"
 #include "server/registry/model_path.h"
+#include "server/rpc/deferred_call.h"
 #include "server/rpc/messages.h"
 #include "server/rpc/paging.h"
 #include "server/rpc/quantization_request.h"
@@ -64,7 +67,7 @@ absl::Status ModelService::List(const v1::ListModelsRequest& request,
   // The token is the last name of the previous page, so it stays valid when models are added or
   // removed.
   const std::string& after = request.page_token();
-  if (!after.empty() && !CheckModelName(after).ok()) return BadPageToken(after);
+  if (!after.empty() && !ParseModelName(after).ok()) return BadPageToken(after);
   for (const ModelSnapshot& model : environment_.models->List()) {
     if (model.source.name <= after) continue;
     if (response->models_size() == page_size) {
@@ -143,19 +146,95 @@ grpc::ServerUnaryReactor* ModelService::LoadModel(grpc::CallbackServerContext* c
 grpc::ServerUnaryReactor* ModelService::UnloadModel(grpc::CallbackServerContext* context,
                                                     const grpc::ByteBuffer* request,
                                                     grpc::ByteBuffer* response) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  const auto end = [context, reactor](const absl::Status& status) {
-    reactor->Finish(MakeEnd([&] { return EndCallAndLog(context, "UnloadModel", status); }));
+  return AnswerInBackground<v1::UnloadModelRequest, v1::UnloadModelResponse>(
+      *environment_.background, *environment_.active_calls, context, request, response,
+      [this](const auto& query, auto*) { return environment_.models->Unload(query.name()); });
+}
+
+grpc::ServerUnaryReactor* ModelService::ListModelVersions(grpc::CallbackServerContext* context,
+                                                          const grpc::ByteBuffer* request,
+                                                          grpc::ByteBuffer* response) {
+  return AnswerUnary<v1::ListModelVersionsRequest, v1::ListModelVersionsResponse>(
+      context, request, response,
+      [this](const auto& query, auto* answer) { return List(query, answer); });
+}
+
+absl::Status ModelService::List(const v1::ListModelVersionsRequest& request,
+                                v1::ListModelVersionsResponse* response) const {
+  ASSIGN_OR_RETURN(const int page_size, PageSize(request.page_size()));
+  // The token is the number of the page's last version.
+  int64_t after = -1;
+  const std::string& token = request.page_token();
+  if (!token.empty() && !(absl::SimpleAtoi(token, &after) && after >= 0)) {
+    return BadPageToken(token);
+  }
+  ASSIGN_OR_RETURN(const VersionList list, environment_.versions->List(request.name()));
+  response->set_etag(list.etag);
+  for (const Served& served : list.history) {
+    v1::ServedVersion* message = response->add_history();
+    message->set_version(served.version);
+    *message->mutable_time() = ToTimestamp(served.time);
+  }
+  for (const ModelVersion& version : list.versions) {
+    if (version.number <= after) continue;
+    if (response->versions_size() == page_size) {
+      response->set_next_page_token(std::to_string(response->versions(page_size - 1).version()));
+      break;
+    }
+    *response->add_versions() = server::ToProto(version);
+  }
+  return absl::OkStatus();
+}
+
+grpc::ServerUnaryReactor* ModelService::RollBackModel(grpc::CallbackServerContext* context,
+                                                      const grpc::ByteBuffer* request,
+                                                      grpc::ByteBuffer* response) {
+  const auto roll_back = [this](const v1::RollBackModelRequest& query,
+                                v1::RollBackModelResponse* answer) -> absl::Status {
+    const auto number =
+        query.has_version() ? std::optional<int64_t>(query.version()) : std::nullopt;
+    ASSIGN_OR_RETURN(
+        const ModelVersion version,
+        environment_.versions->RollBack(query.name(), number, query.keep_loaded(), query.etag()));
+    *answer->mutable_version() = server::ToProto(version);
+    return absl::OkStatus();
   };
-  const absl::Status status = engine::CatchExceptions([&]() -> absl::Status {
-    v1::UnloadModelRequest message;
-    RETURN_IF_ERROR(ParseMessage(*request, &message));
-    *response = SerializeMessage(v1::UnloadModelResponse());
-    return environment_.background->Run(
-        [this, name = message.name()] { return environment_.models->Unload(name); }, end);
-  });
-  if (!status.ok()) end(status);
-  return reactor;
+  return AnswerInBackground<v1::RollBackModelRequest, v1::RollBackModelResponse>(
+      *environment_.background, *environment_.active_calls, context, request, response, roll_back);
+}
+
+grpc::ServerUnaryReactor* ModelService::SetModelAlias(grpc::CallbackServerContext* context,
+                                                      const grpc::ByteBuffer* request,
+                                                      grpc::ByteBuffer* response) {
+  const auto set = [this](const v1::SetModelAliasRequest& query,
+                          v1::SetModelAliasResponse* answer) -> absl::Status {
+    ASSIGN_OR_RETURN(const ModelVersion version,
+                     environment_.versions->SetAlias(query.alias(), query.version(), query.etag()));
+    *answer->mutable_version() = server::ToProto(version);
+    return absl::OkStatus();
+  };
+  return AnswerInBackground<v1::SetModelAliasRequest, v1::SetModelAliasResponse>(
+      *environment_.background, *environment_.active_calls, context, request, response, set);
+}
+
+grpc::ServerUnaryReactor* ModelService::DeleteModelAlias(grpc::CallbackServerContext* context,
+                                                         const grpc::ByteBuffer* request,
+                                                         grpc::ByteBuffer* response) {
+  return AnswerInBackground<v1::DeleteModelAliasRequest, v1::DeleteModelAliasResponse>(
+      *environment_.background, *environment_.active_calls, context, request, response,
+      [this](const auto& query, auto*) {
+        return environment_.versions->DeleteAlias(query.alias(), query.etag());
+      });
+}
+
+grpc::ServerUnaryReactor* ModelService::DeleteModelVersion(grpc::CallbackServerContext* context,
+                                                           const grpc::ByteBuffer* request,
+                                                           grpc::ByteBuffer* response) {
+  return AnswerInBackground<v1::DeleteModelVersionRequest, v1::DeleteModelVersionResponse>(
+      *environment_.background, *environment_.active_calls, context, request, response,
+      [this](const auto& query, auto*) {
+        return environment_.versions->Delete(query.name(), query.etag());
+      });
 }
 
 grpc::ServerUnaryReactor* ModelService::QuantizeModel(grpc::CallbackServerContext* context,
@@ -239,11 +318,32 @@ grpc::ServerUnaryReactor* ModelService::CancelQuantization(grpc::CallbackServerC
       context, request, response, cancel);
 }
 
+v1::ModelVersion ToProto(const ModelVersion& version) {
+  v1::ModelVersion message;
+  message.set_name(version.key());
+  message.set_version(version.number);
+  message.set_scheme(version.scheme);
+  message.set_state_type(version.state_type);
+  message.set_source_job(version.source_job);
+  message.set_checkpoint_step(version.checkpoint_step);
+  if (version.number > 0) *message.mutable_create_time() = ToTimestamp(version.create_time);
+  message.set_serving(version.serves);
+  for (const std::string& alias : version.aliases) {
+    message.add_aliases(version.name + ":" + alias);
+  }
+  return message;
+}
+
 v1::Model ModelService::ToProto(const ModelSnapshot& snapshot) const {
   v1::Model model;
   model.set_name(snapshot.source.name);
   model.set_state(ProtoState(snapshot.state));
   model.set_path(snapshot.source.shown_path);
+  model.set_version(snapshot.version);
+  model.mutable_aliases()->Assign(snapshot.aliases.begin(), snapshot.aliases.end());
+  model.set_serving(snapshot.serves);
+  model.set_source_job(snapshot.source.source_job);
+  model.set_checkpoint_step(snapshot.source.checkpoint_step);
   if (snapshot.source.options.scheme) {
     model.set_scheme(std::string(engine::Name(*snapshot.source.options.scheme)));
   }

@@ -7,6 +7,7 @@
 
 #include "engine/generate/generation_parameters.h"
 #include "server/registry/model_registry.h"
+#include "server/registry/model_versions.h"
 #include "server/registry/quantization_jobs.h"
 #include "server/rpc/active_calls.h"
 #include "server/rpc/background.h"
@@ -17,14 +18,17 @@ namespace whipsnake::server {
 // What the service uses. All pointers must outlive its calls.
 struct ModelServiceEnvironment {
   ModelRegistry* models = nullptr;
+  ModelVersions* versions = nullptr;
   ActiveCalls* active_calls = nullptr;  // once closed, no model is loaded
-  Background* background = nullptr;     // runs loads and unloads
+  Background* background = nullptr;     // runs loads, unloads and changes of versions
   QuantizationJobs* quantizations = nullptr;
   std::string model_root;  // empty: clients cannot load models
   engine::GenerationLimits limits;
   // How long a client may take to read the rest of a watch after the quantization's end.
   std::chrono::milliseconds end_timeout{30'000};
 };
+
+v1::ModelVersion ToProto(const ModelVersion& version);
 
 using RawModelService = v1::ModelService::WithRawCallbackMethod_ListModels<
     v1::ModelService::WithRawCallbackMethod_GetModel<
@@ -36,7 +40,14 @@ using RawQuantizationMethods = v1::ModelService::WithRawCallbackMethod_QuantizeM
             v1::ModelService::WithRawCallbackMethod_WatchQuantization<
                 v1::ModelService::WithRawCallbackMethod_CancelQuantization<RawModelService>>>>>;
 
-class ModelService final : public RawQuantizationMethods {
+using RawVersionMethods = v1::ModelService::WithRawCallbackMethod_ListModelVersions<
+    v1::ModelService::WithRawCallbackMethod_RollBackModel<
+        v1::ModelService::WithRawCallbackMethod_SetModelAlias<
+            v1::ModelService::WithRawCallbackMethod_DeleteModelAlias<
+                v1::ModelService::WithRawCallbackMethod_DeleteModelVersion<
+                    RawQuantizationMethods>>>>>;
+
+class ModelService final : public RawVersionMethods {
  public:
   explicit ModelService(const ModelServiceEnvironment& environment) : environment_(environment) {}
 
@@ -53,6 +64,23 @@ class ModelService final : public RawQuantizationMethods {
   grpc::ServerUnaryReactor* UnloadModel(grpc::CallbackServerContext* context,
                                         const grpc::ByteBuffer* request,
                                         grpc::ByteBuffer* response) override;
+
+  // Changes of versions continue if their client disconnects.
+  grpc::ServerUnaryReactor* ListModelVersions(grpc::CallbackServerContext* context,
+                                              const grpc::ByteBuffer* request,
+                                              grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* RollBackModel(grpc::CallbackServerContext* context,
+                                          const grpc::ByteBuffer* request,
+                                          grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* SetModelAlias(grpc::CallbackServerContext* context,
+                                          const grpc::ByteBuffer* request,
+                                          grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* DeleteModelAlias(grpc::CallbackServerContext* context,
+                                             const grpc::ByteBuffer* request,
+                                             grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* DeleteModelVersion(grpc::CallbackServerContext* context,
+                                               const grpc::ByteBuffer* request,
+                                               grpc::ByteBuffer* response) override;
 
   // A quantization continues if its client disconnects.
   grpc::ServerUnaryReactor* QuantizeModel(grpc::CallbackServerContext* context,
@@ -75,6 +103,8 @@ class ModelService final : public RawQuantizationMethods {
   absl::Status List(const v1::ListModelsRequest& request, v1::ListModelsResponse* response) const;
   absl::Status List(const v1::ListQuantizationsRequest& request,
                     v1::ListQuantizationsResponse* response) const;
+  absl::Status List(const v1::ListModelVersionsRequest& request,
+                    v1::ListModelVersionsResponse* response) const;
   // Checks the request and adds its model to the registry.
   absl::StatusOr<ModelSource> RegisterModel(const grpc::ByteBuffer& bytes) const;
 

@@ -2,7 +2,6 @@
 
 #include <sqlite3.h>
 
-#include <cerrno>
 #include <cstring>
 
 #include "engine/base/status.h"
@@ -10,14 +9,16 @@
 namespace whipsnake::server {
 namespace {
 
-absl::StatusCode StatusCodeOf(int sqlite_code, int system_error) {
-  if (system_error == ENOSPC || system_error == EDQUOT) return absl::StatusCode::kResourceExhausted;
-  switch (sqlite_code & 0xff) {
+absl::StatusCode StatusCodeOf(int code) {
+  // The file that readers and writers share cannot grow.
+  if (code == SQLITE_IOERR_SHMSIZE) return absl::StatusCode::kResourceExhausted;
+  switch (code & 0xff) {
     case SQLITE_FULL:
     case SQLITE_NOMEM:
       return absl::StatusCode::kResourceExhausted;
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
+    case SQLITE_PROTOCOL:  // many retries of a lock
       return absl::StatusCode::kUnavailable;
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
@@ -31,13 +32,6 @@ absl::StatusCode StatusCodeOf(int sqlite_code, int system_error) {
     default:
       return absl::StatusCode::kInternal;
   }
-}
-
-// Returns the errno behind an error, or 0. SQLite keeps the last one, so it belongs to the error
-// only if that is one of the system.
-int SystemErrorOf(sqlite3* database, int sqlite_code) {
-  const int primary = sqlite_code & 0xff;
-  return primary == SQLITE_IOERR || primary == SQLITE_CANTOPEN ? sqlite3_system_errno(database) : 0;
 }
 
 }  // namespace
@@ -98,7 +92,11 @@ absl::StatusOr<std::unique_ptr<SqliteDatabase>> SqliteDatabase::Open(const std::
                                    options.vfs.empty() ? nullptr : options.vfs.c_str());
   // There is a handle, which knows the message, even if the file could not be opened.
   std::unique_ptr<SqliteDatabase> database(new SqliteDatabase(path, handle));
-  if (code != SQLITE_OK) return database->Error(code);
+  if (code != SQLITE_OK) {
+    return database->Error(StatusCodeOf(code),
+                           absl::StrCat("SQLite says: ", sqlite3_errmsg(handle), ": ",
+                                        std::strerror(sqlite3_system_errno(handle))));
+  }
   sqlite3_busy_timeout(handle, static_cast<int>(options.busy_timeout.count()));
   if (sqlite3_db_readonly(handle, "main") == 1) {
     return database->Error(absl::StatusCode::kFailedPrecondition,
@@ -145,10 +143,8 @@ bool SqliteDatabase::io_failed() const {
 }
 
 absl::Status SqliteDatabase::Error(int code) const {
-  const int system_error = SystemErrorOf(database_, code);
-  std::string text = absl::StrCat("SQLite says: ", sqlite3_errmsg(database_), " (code ", code, ")");
-  if (system_error != 0) absl::StrAppend(&text, ": ", std::strerror(system_error));
-  return Error(StatusCodeOf(code, system_error), text);
+  return Error(StatusCodeOf(code),
+               absl::StrCat("SQLite says: ", sqlite3_errmsg(database_), " (code ", code, ")"));
 }
 
 absl::Status SqliteDatabase::Error(absl::StatusCode code, std::string_view text) const {

@@ -5,7 +5,6 @@
 
 #include "engine/base/status.h"
 #include "server/errors.h"
-#include "server/logging.h"
 #include "server/store/schema.h"
 
 namespace whipsnake::server {
@@ -32,14 +31,28 @@ absl::Status CheckIntegrity(SqliteDatabase& database) {
   return database.Error(absl::StatusCode::kDataLoss, "the database is damaged: " + found);
 }
 
-// A durable transaction that changes nothing. It takes the place of the one that failed before it,
-// as that was not counted in the file.
-absl::Status OverwriteFailedCommit(SqliteDatabase& database) {
+// Commits a durable transaction that changes nothing. In the log it takes the place of one that
+// failed.
+absl::Status CommitNothing(SqliteDatabase& database) {
   ASSIGN_OR_RETURN(const int64_t version, database.QueryInteger("PRAGMA user_version"));
   SqliteTransaction transaction(database);
   RETURN_IF_ERROR(transaction.Begin());
   RETURN_IF_ERROR(database.Execute(absl::StrCat("PRAGMA user_version = ", version)));
   return transaction.Commit();
+}
+
+// Moves what a store that was not closed has left in the log into the database, and begins the log
+// anew. If the system failed to sync a part of the log, that part can be read but may never reach
+// the disk, and commits after it would be lost with it.
+absl::Status RenewLog(SqliteDatabase& database) {
+  ASSIGN_OR_RETURN(SqliteStatement checkpoint, database.Prepare("PRAGMA wal_checkpoint(RESTART)"));
+  int64_t log_pages = 0;
+  {
+    SqliteRows rows = checkpoint.Query();
+    RETURN_IF_ERROR(rows.Next().status());
+    log_pages = rows.Integer(1);
+  }
+  return log_pages > 0 ? CommitNothing(database) : absl::OkStatus();
 }
 
 }  // namespace
@@ -52,6 +65,7 @@ absl::StatusOr<std::unique_ptr<SqliteStore>> SqliteStore::Open(const std::string
   RETURN_IF_ERROR(CheckSchema(*database, SchemaSteps()));
   RETURN_IF_ERROR(Configure(*database));
   RETURN_IF_ERROR(CheckIntegrity(*database));
+  RETURN_IF_ERROR(RenewLog(*database));
   RETURN_IF_ERROR(MigrateSchema(*database, SchemaSteps()));
   ASSIGN_OR_RETURN(SqliteTables tables, SqliteTables::Prepare(*database));
   ASSIGN_OR_RETURN(std::vector<Heartbeat> heartbeats, tables.Heartbeats());
@@ -66,12 +80,8 @@ SqliteStore::SqliteStore(std::function<WallTime()> now, std::unique_ptr<SqliteDa
       tables_(std::move(tables)),
       heartbeats_(std::move(heartbeats)) {}
 
-SqliteStore::~SqliteStore() {
-  const absl::Status status = Commit({}).status();
-  if (status.ok()) return;
-  Log(LogLevel::kError, "heartbeats could not be saved",
-      {{"error", std::string(status.message())}});
-}
+// If the heartbeats cannot be saved, the database has those of the last commit.
+SqliteStore::~SqliteStore() { Commit({}).IgnoreError(); }
 
 WallTime SqliteStore::Now() const { return std::chrono::floor<std::chrono::milliseconds>(now_()); }
 
@@ -94,7 +104,7 @@ absl::Status SqliteStore::CommitOrRepair(SqliteTransaction& transaction) {
   // Without an error of the system, the mark of a complete transaction has not been written.
   if (status.ok() || !database_->io_failed()) return status;
   transaction.Rollback();
-  const absl::Status repaired = OverwriteFailedCommit(*database_);
+  const absl::Status repaired = CommitNothing(*database_);
   if (repaired.ok()) return status;
   return WithReason(
       engine::WithContext(status, "these writes may come back when the database is next opened"),

@@ -720,13 +720,24 @@ class ClientCommandsTest(unittest.TestCase):
         loaded, = self.json_lines("models", "load", "tiny", "--name", "small", "--scheme", "bf16")
         self.assertEqual((loaded["model"]["name"], loaded["model"]["scheme"]), ("small", "bf16"))
         table = self.client("models", "list").stdout.splitlines()
-        self.assertRegex(table[0], r"^NAME +STATE +ARCHITECTURE +SCHEME +SIZE +CONTEXT$")
-        self.assertRegex("\n".join(table), r"(?m)^small +ready +mamba +bf16 .* unbounded$")
+        self.assertRegex(table[0], r"^NAME +STATE +SERVES AS +ARCHITECTURE +SCHEME +SIZE +CONTEXT$")
+        self.assertRegex("\n".join(table), r"(?m)^small +ready +small +mamba +bf16 .* unbounded$")
         self.assertEqual(self.client("models", "unload", "small").returncode, 0)
         self.assertNotIn("small", self.client("models", "list").stdout)
         again = self.client("models", "unload", "small")
         self.assertEqual(again.returncode, 1)
         self.assertIn("small", again.stderr)
+
+    def test_versions_need_a_data_directory(self):
+        for command in (("versions", "demo"), ("alias", "demo:stable", "1"),
+                        ("unalias", "demo:stable"), ("rollback", "demo", "--version", "1"),
+                        ("delete-version", "demo:1")):
+            result = self.client("models", *command)
+            self.assertEqual(result.returncode, 1, command)
+            self.assertIn("--data", result.stderr, command)
+        wrong = self.client("models", "alias", "demo", "1")
+        self.assertEqual(wrong.returncode, 1)
+        self.assertIn("alias", wrong.stderr)
 
     def text_file(self, name, words):
         path = os.path.join(self.daemon.root, name)

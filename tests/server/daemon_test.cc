@@ -3,6 +3,7 @@
 #include <grpc/health/v1/health.grpc.pb.h>
 #include <grpcpp/generic/generic_stub.h>
 
+#include <cmath>
 #include <filesystem>
 #include <future>
 
@@ -54,6 +55,9 @@ TEST(DaemonTest, BadOptionsAreRefusedByFlag) {
   EXPECT_EQ(flag_of([](auto& o) { o.memory_fraction = 1.5; }), "--memory-fraction");
   EXPECT_EQ(flag_of([](auto& o) { o.limits.prompt_tokens = 0; }), "--max-prompt-tokens");
   EXPECT_EQ(flag_of([](auto& o) { o.threads = -1; }), "--threads");
+  for (const double share : {0.0, -0.1, 1.01, std::nan("")}) {
+    EXPECT_EQ(flag_of([&](auto& o) { o.training_share = share; }), "--training-share") << share;
+  }
 }
 
 TEST(DaemonTest, ATakenPortIsAnError) {

@@ -5,7 +5,6 @@
 
 #include "tests/engine/base/support.h"
 #include "tests/server/dataset_support.h"
-#include "tests/server/fake_store.h"
 #include "tests/server/support.h"
 #include "whipsnake/v1/dataset.grpc.pb.h"
 
@@ -56,8 +55,7 @@ class DatasetServiceTest : public testing::Test {
     engine_.loads.Open();
     engine_.steps.Open();
     options_.data = directory_.path();
-    options_.store = std::make_shared<FakeStore>();
-    options_.dataset_models = BytesModel;
+    options_.models.clear();  // a fake has no tokenizer on disk
   }
 
   void TearDown() override {
@@ -157,7 +155,6 @@ class DatasetServiceTest : public testing::Test {
 TEST_F(DatasetServiceTest, UploadsListsAndDeletes) {
   const std::string rows = GoodRows(200);
   v1::UploadHeader header = HeaderOf(rows);
-  header.set_model("bytes");
   ASSERT_TRUE(Upload(header, rows, 777).ok());
   EXPECT_EQ(uploaded_.id(), "set");
   EXPECT_GE(uploaded_.state(), v1::DATASET_STATE_VALIDATING);
@@ -236,7 +233,7 @@ TEST_F(DatasetServiceTest, RefusesCallsThatAreNoUploads) {
 
 TEST_F(DatasetServiceTest, GoesOnAfterTheClientWasGone) {
   const std::string rows = GoodRows(300);
-  options_.datasets.bytes_between_syncs = 1;
+  options_.jobs.datasets.bytes_between_syncs = 1;
   Sender& gone = NewSender();
   gone.Send(HeaderOf(rows));
   gone.Send(rows.substr(0, 1000));
@@ -288,7 +285,7 @@ TEST_F(DatasetServiceTest, EightUploadsAtATime) {
 
 TEST_F(DatasetServiceTest, ADrainCutsUploadsOffAndTheNextServerGoesOn) {
   const std::string rows = GoodRows(300);
-  options_.datasets.bytes_between_syncs = 1;
+  options_.jobs.datasets.bytes_between_syncs = 1;
   Sender& reads = NewSender();
   reads.Send(HeaderOf(rows));
   reads.Send(rows.substr(0, 500));

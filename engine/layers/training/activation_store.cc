@@ -88,6 +88,7 @@ absl::Status ActivationStore::Save(const Context& context, TensorClass tensor_cl
     saved.tensor.SetClass(tensor_class);
     if (heap_->has_memory()) {
       saturated_ += Encode(context, saved.format, *tensor, saved.tensor.bytes());
+      kernels::Pause(context);
     }
   }
   saved_.push_back(std::move(saved));
@@ -108,7 +109,10 @@ absl::StatusOr<Tensor> ActivationStore::Take(const Context& context) {
     return saved.tensor;
   }
   ASSIGN_OR_RETURN(Tensor decoded, heap_->New(saved.rows, saved.cols));
-  if (heap_->has_memory()) Decode(context, saved.format, saved.tensor.bytes(), *decoded);
+  if (heap_->has_memory()) {
+    Decode(context, saved.format, saved.tensor.bytes(), *decoded);
+    kernels::Pause(context);
+  }
   return decoded;
 }
 

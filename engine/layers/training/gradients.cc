@@ -1,8 +1,7 @@
 #include "engine/layers/training/gradients.h"
 
-#include <algorithm>
-
 #include "engine/base/status.h"
+#include "engine/layers/training/write_zeros.h"
 
 namespace whipsnake::engine {
 
@@ -18,11 +17,12 @@ absl::StatusOr<Gradients::Target> Gradients::Of(const TrainableParameter& parame
   return Target{*entry.tensor, accumulate};
 }
 
-absl::StatusOr<float*> Gradients::SumOf(const TrainableParameter* parameter) {
+absl::StatusOr<float*> Gradients::SumOf(const kernels::Context& context,
+                                        const TrainableParameter* parameter) {
   if (parameter == nullptr || !parameter->trains) return nullptr;
   ASSIGN_OR_RETURN(const Target target, Of(*parameter));
   if (!target.accumulate && heap_->has_memory()) {
-    std::fill_n(target.matrix.data, parameter->elements(), 0.0f);
+    WriteZeros(context, target.matrix.data, parameter->elements());
   }
   return target.matrix.data;
 }

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "engine/layers/training/tensor_heap.h"
 #include "engine/layers/training/trainable_parameter.h"
+#include "kernels/context.h"
 #include "kernels/matrix.h"
 
 namespace whipsnake::engine {
@@ -37,9 +38,10 @@ class Gradients {
 
   // The gradient of a parameter that trains. Returns RESOURCE_EXHAUSTED without memory.
   absl::StatusOr<Target> Of(const TrainableParameter& parameter);
-  // The same for functions that only add: zeroed at first. Null for no parameter or one that does
-  // not train.
-  absl::StatusOr<float*> SumOf(const TrainableParameter* parameter);
+  // The same for functions that only add: zeroed at first, in `context`. Null for no parameter or
+  // one that does not train.
+  absl::StatusOr<float*> SumOf(const kernels::Context& context,
+                               const TrainableParameter* parameter);
   // A layer calls this once in each backward pass, after it has added to the gradient of each of
   // its parameters that train. Does nothing for null.
   absl::Status Added(TrainableParameter* parameter);

@@ -68,7 +68,7 @@ absl::Status TrainableActivation::Backward(TrainingPass& pass, const Tensor& g) 
                                                    g.elements(), g.data());
     });
   }
-  ASSIGN_OR_RETURN(float* const sum, pass.gradients->SumOf(epsilon_));
+  ASSIGN_OR_RETURN(float* const sum, pass.gradients->SumOf(pass.context, epsilon_));
   if (sum != nullptr && pass.heap->has_memory()) *sum += static_cast<float>(gepsilon);
   return pass.gradients->Added(epsilon_);
 }

@@ -58,8 +58,8 @@ absl::StatusOr<Tensor> TrainableEmbedding::Forward(TrainingPass& pass,
 
 absl::Status TrainableEmbedding::Backward(TrainingPass& pass, std::span<const int32_t> tokens,
                                           kernels::MatrixView<float> g) const {
-  ASSIGN_OR_RETURN(float* const gtokens, pass.gradients->SumOf(tokens_));
-  ASSIGN_OR_RETURN(float* const gpositions, pass.gradients->SumOf(positions_));
+  ASSIGN_OR_RETURN(float* const gtokens, pass.gradients->SumOf(pass.context, tokens_));
+  ASSIGN_OR_RETURN(float* const gpositions, pass.gradients->SumOf(pass.context, positions_));
   pass.Compute(PassCost::Numbers(4 * g.rows * g.cols), [&] {
     kernels::Dropout(pass.context, pass.Mask(site_, dropout_), g, g);
     kernels::EmbedBackward(pass.context, RunsOf(pass, tokens), g, gtokens, gpositions);

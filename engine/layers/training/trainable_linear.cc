@@ -91,7 +91,7 @@ absl::Status TrainableLinear::AddGradients(TrainingPass& pass, MatrixView<const 
           {.a = left.Transposed(), .b = right, .accumulate = gw.accumulate, .c = gw.matrix});
     });
   }
-  ASSIGN_OR_RETURN(float* const gb, pass.gradients->SumOf(bias_));
+  ASSIGN_OR_RETURN(float* const gb, pass.gradients->SumOf(pass.context, bias_));
   if (gb != nullptr) {
     pass.Compute(PassCost::Numbers(g.rows * g.cols),
                  [&] { kernels::AddColumnSums(pass.context, g, gb); });

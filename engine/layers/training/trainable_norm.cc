@@ -65,8 +65,8 @@ absl::Status TrainableNorm::Backward(TrainingPass& pass, kernels::MatrixView<con
   if (normalized) {
     ASSIGN_OR_RETURN(rstd, pass.Take());
   }
-  ASSIGN_OR_RETURN(float* const ggamma, pass.gradients->SumOf(gamma_));
-  ASSIGN_OR_RETURN(float* const gbeta, pass.gradients->SumOf(beta_));
+  ASSIGN_OR_RETURN(float* const ggamma, pass.gradients->SumOf(pass.context, gamma_));
+  ASSIGN_OR_RETURN(float* const gbeta, pass.gradients->SumOf(pass.context, beta_));
   pass.Compute(PassCost::Numbers(4 * x.elements()), [&] {
     if (kind_ == NormKind::kRms && normalized) {
       kernels::NormalizedRmsNormBackward(pass.context, *x, rstd.data(), gamma_->data(), g, gx,

@@ -8,6 +8,7 @@
 #include "engine/layers/training/trainable_activation.h"
 #include "engine/layers/training/trainable_linear.h"
 #include "engine/layers/training/trainable_norm.h"
+#include "engine/layers/training/write_zeros.h"
 #include "kernels/addition/addition.h"
 #include "kernels/dropout/dropout.h"
 #include "kernels/sequence_attention/sequence_attention.h"
@@ -158,8 +159,8 @@ absl::Status TrainableTransformerBlock::SublayerBackward(
   ASSIGN_OR_RETURN(const Tensor gu, pass.New(g.rows, g.cols));
   if (!before) {  // g becomes the derivative for the norm's input
     pass.Compute(PassCost::Numbers(3 * gu.elements()), [&] {
-      std::copy_n(g.data, gu.elements(), gu.data());
-      std::fill_n(g.data, gu.elements(), 0.0f);
+      kernels::Dropout(pass.context, {}, g, *gu);  // of nothing: a copy
+      WriteZeros(pass.context, g.data, gu.elements());
     });
     RETURN_IF_ERROR(norm.Backward(pass, *gu, g));
   }

@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "absl/status/statusor.h"
-#include "engine/base/executor.h"
 #include "engine/layers/training/activation_store.h"
 #include "engine/layers/training/gradients.h"
 #include "engine/layers/training/pass_cost.h"
@@ -22,7 +21,6 @@ namespace whipsnake::engine {
 // Owns nothing; everything must outlive the pass.
 struct TrainingPass {
   kernels::Context context;
-  Executor* executor = nullptr;  // or null
   TensorHeap* heap = nullptr;
   ActivationStore* store = nullptr;
   Gradients* gradients = nullptr;  // null for a pass without a backward pass
@@ -37,19 +35,17 @@ struct TrainingPass {
   int64_t lowest_layer = 0;
   PassCost* cost = nullptr;  // to which the pass adds what it computes, or null
 
-  // Lets more urgent work run. Called between layers and between blocks of large ones.
-  void Yield() const {
-    if (executor != nullptr) executor->Yield();
-  }
-
   absl::StatusOr<Tensor> New(int64_t rows, int64_t cols) const { return heap->New(rows, cols); }
 
-  // Runs work(), which computes with the heap's tensors and costs `work_cost`. A pass in a heap
-  // without memory is a plan: it makes and frees all its tensors and computes nothing.
+  // Runs work(), which computes with the heap's tensors and costs `work_cost`, and then lets more
+  // urgent work in. Operations that take long let it in themselves, between their pieces. A pass in
+  // a heap without memory is a plan: it makes and frees all its tensors and computes nothing.
   template <typename Work>
   void Compute(const PassCost& work_cost, const Work& work) const {
     if (cost != nullptr) *cost += work_cost;
-    if (heap->has_memory()) work();
+    if (!heap->has_memory()) return;
+    work();
+    kernels::Pause(context);
   }
 
   absl::Status Save(TensorClass tensor_class, Tensor tensor) const {

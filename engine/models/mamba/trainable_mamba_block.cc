@@ -218,8 +218,8 @@ absl::Status TrainableMambaBlock::ConvolveBackward(TrainingPass& pass, const Ten
                                                    MatrixView<const float> g,
                                                    MatrixView<float> gx) const {
   ASSIGN_OR_RETURN(const Tensor weight, ConvolutionWeight(pass));
-  ASSIGN_OR_RETURN(float* const gweight, pass.gradients->SumOf(conv_weight_));
-  ASSIGN_OR_RETURN(float* const gbias, pass.gradients->SumOf(conv_bias_));
+  ASSIGN_OR_RETURN(float* const gweight, pass.gradients->SumOf(pass.context, conv_weight_));
+  ASSIGN_OR_RETURN(float* const gbias, pass.gradients->SumOf(pass.context, conv_bias_));
   ASSIGN_OR_RETURN(const Tensor transposed, pass.New(W_, E_));
   pass.Compute(PassCost::Numbers(4 * g.rows * E_), [&] {
     std::fill_n(transposed.data(), W_ * E_, 0.0f);
@@ -302,10 +302,10 @@ absl::Status TrainableMambaBlock::ScanBackward(TrainingPass& pass, const ScanInp
                                                kernels::SelectiveScanGradients gradients) const {
   ASSIGN_OR_RETURN(const Tensor a, A(pass));
   ASSIGN_OR_RETURN(const Tensor ga, pass.New(N_, E_));
-  ASSIGN_OR_RETURN(float* const ga_log, pass.gradients->SumOf(a_log_));
+  ASSIGN_OR_RETURN(float* const ga_log, pass.gradients->SumOf(pass.context, a_log_));
   if (ga_log != nullptr) gradients.a = ga.data();
-  ASSIGN_OR_RETURN(gradients.d, pass.gradients->SumOf(d_));
-  ASSIGN_OR_RETURN(gradients.delta_bias, pass.gradients->SumOf(dt_bias_));
+  ASSIGN_OR_RETURN(gradients.d, pass.gradients->SumOf(pass.context, d_));
+  ASSIGN_OR_RETURN(gradients.delta_bias, pass.gradients->SumOf(pass.context, dt_bias_));
   PassCost cost = ScanCost(inputs.x);
   cost += cost;  // forward within each chunk, and backward
   pass.Compute(cost, [&] {

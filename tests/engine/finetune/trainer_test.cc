@@ -10,6 +10,8 @@
 
 #include "engine/finetune/dpo_loss.h"
 #include "engine/models/model.h"
+#include "kernels/cpu/parallel.h"
+#include "kernels/cpu/workspace.h"
 #include "tests/engine/finetune/training_fixture.h"
 
 namespace whipsnake::engine {
@@ -67,6 +69,15 @@ TrainingOptions Options() {
   return options;
 }
 
+// A unit that uses the whole team and leaves nothing of its scratch memory as it was.
+void OverwriteScratch(const kernels::Context& context) {
+  constexpr int64_t kBytes = 1 << 16;
+  std::memset(kernels::OperationScratch(context).Get<char>(kBytes), 0xff, kBytes);
+  kernels::ForEachShare(context, [](const kernels::Context& own, int64_t) {
+    std::memset(kernels::OperationScratch(own).Get<char>(kBytes), 0xff, kBytes);
+  });
+}
+
 class TrainerTest : public ::testing::TestWithParam<const char*> {
  protected:
   static Trained Train(const TrainingOptions& options, int threads = 2,
@@ -85,6 +96,10 @@ class TrainerTest : public ::testing::TestWithParam<const char*> {
   static Trained TrainOn(const std::string& directory, const TrainingOptions& options, int threads,
                          std::optional<float> dropout) {
     Executor executor(threads);
+    return TrainOn(directory, options, executor, dropout);
+  }
+  static Trained TrainOn(const std::string& directory, const TrainingOptions& options,
+                         Executor& executor, std::optional<float> dropout) {
     Ledger ledger;
     const auto config = ReadModelConfig(directory);
     const auto checkpoint = Checkpoint::Open(directory);
@@ -141,6 +156,43 @@ TEST_P(TrainerTest, ResultsDoNotDependOnWhatIsServedBeside) {
   done = true;
   serving.join();
   EXPECT_EQ(ParametersOf(**model), alone.parameters);
+}
+
+// Bit for bit, at every share and wherever operations are cut into pieces.
+TEST_P(TrainerTest, ResultsDependNeitherOnTheShareNorOnThePieces) {
+  for (const bool compressed : {false, true}) {
+    TrainingOptions options = Options();
+    options.max_gradient_norm = 1;
+    options.max_steps = 3;
+    if (compressed) {
+      options.compression = Compression::kPublished;
+      options.optimizer.moments = MomentKind::k8Bit;
+      options.arithmetic = kernels::DType::kBF16;
+    }
+    const Trained alone = Train(options);
+    for (const double share : {0.05, 0.5, 1.0}) {
+      Executor executor(2,
+                        {.training_share = share, .training_piece = std::chrono::microseconds(20)});
+      std::atomic<bool> done{false};
+      std::vector<std::thread> serving;
+      for (const Priority priority : {Priority::kDecode, Priority::kPrefill}) {
+        serving.emplace_back([&, priority] {
+          while (!done) executor.Run(priority, OverwriteScratch);
+        });
+      }
+      const Trained beside = TrainOn(GetParam(), options, executor, 0.1f);
+      done = true;
+      for (std::thread& thread : serving) thread.join();
+      EXPECT_EQ(beside.parameters, alone.parameters) << share;
+      ASSERT_EQ(beside.log.steps.size(), alone.log.steps.size());
+      for (size_t i = 0; i < alone.log.steps.size(); ++i) {
+        EXPECT_EQ(beside.log.steps[i].loss, alone.log.steps[i].loss);
+        EXPECT_EQ(beside.log.steps[i].gradient_norm, alone.log.steps[i].gradient_norm);
+      }
+      EXPECT_GT(executor.serving_time().count(), 0);
+      EXPECT_GT(executor.training_time().count(), 0);
+    }
+  }
 }
 
 TEST_P(TrainerTest, RecomputingBlocksChangesNothingButMemory) {

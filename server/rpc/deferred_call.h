@@ -1,6 +1,6 @@
-// A unary call whose answer waits for the disk, so that a thread other than gRPC's gives it.
-#ifndef WHIPSNAKE_SERVER_RPC_DISK_CALL_H_
-#define WHIPSNAKE_SERVER_RPC_DISK_CALL_H_
+// Unary calls whose answers take time, so that threads other than gRPC's give them.
+#ifndef WHIPSNAKE_SERVER_RPC_DEFERRED_CALL_H_
+#define WHIPSNAKE_SERVER_RPC_DEFERRED_CALL_H_
 
 #include <grpcpp/server_context.h>
 #include <grpcpp/support/byte_buffer.h>
@@ -15,6 +15,8 @@
 #include "engine/base/status.h"
 #include "server/errors.h"
 #include "server/registry/disk_queue.h"
+#include "server/rpc/active_calls.h"
+#include "server/rpc/background.h"
 #include "server/rpc/messages.h"
 #include "server/rpc/peer.h"
 
@@ -52,6 +54,34 @@ grpc::ServerUnaryReactor* AnswerFromDisk(DiskQueue& disk, grpc::CallbackServerCo
   return reactor;
 }
 
+// Answers on a thread of its own: absl::Status handle(const Request&, Response*). UNAVAILABLE while
+// the server drains; RESOURCE_EXHAUSTED if too many tasks run.
+template <typename Request, typename Response, typename Handle>
+grpc::ServerUnaryReactor* AnswerInBackground(Background& background, const ActiveCalls& calls,
+                                             grpc::CallbackServerContext* context,
+                                             const grpc::ByteBuffer* request_bytes,
+                                             grpc::ByteBuffer* response_bytes, Handle handle) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  const auto end = [context, reactor](const absl::Status& status) {
+    reactor->Finish(MakeEnd(
+        [&] { return EndCallAndLog(context, MethodOf(Request::default_instance()), status); }));
+  };
+  const absl::Status status = engine::CatchExceptions([&]() -> absl::Status {
+    Request request;
+    RETURN_IF_ERROR(ParseMessage(*request_bytes, &request));
+    if (calls.closed()) return DrainingError();
+    const auto work = [handle, response_bytes, request = std::move(request)]() -> absl::Status {
+      Response response;
+      RETURN_IF_ERROR(handle(request, &response));
+      *response_bytes = SerializeMessage(response);
+      return absl::OkStatus();
+    };
+    return background.Run(work, end);
+  });
+  if (!status.ok()) end(status);
+  return reactor;
+}
+
 }  // namespace whipsnake::server
 
-#endif  // WHIPSNAKE_SERVER_RPC_DISK_CALL_H_
+#endif  // WHIPSNAKE_SERVER_RPC_DEFERRED_CALL_H_

@@ -1,0 +1,90 @@
+#include "server/jobs/job_system.h"
+
+#include <utility>
+#include <vector>
+
+#include "engine/base/status.h"
+#include "server/errors.h"
+#include "server/registry/model_path.h"
+#include "server/version.h"
+
+namespace whipsnake::server {
+
+JobSystem::JobSystem(const DataDirectory& data, JobSystemOptions options,
+                     JobSystemEnvironment environment)
+    : options_(std::move(options)), environment_(std::move(environment)), directory_(data.jobs()) {
+  if (directory_.empty()) return;
+  DatasetStoreOptions datasets = options_.datasets;
+  datasets.directory = data.datasets();
+  datasets.in_use = [this](const std::string& uid) { return IsInUse(uid); };
+  datasets_ = std::make_unique<DatasetStore>(
+      std::move(datasets), environment_.store,
+      MakeDatasetModels(environment_.models, environment_.model_root), environment_.ledger,
+      *environment_.metrics);
+}
+
+absl::Status JobSystem::Open() {
+  std::vector<std::unique_ptr<JobKind>> kinds;
+  if (datasets_ != nullptr) {
+    RETURN_IF_ERROR(datasets_->Open());
+    auto fine_tuning = std::make_unique<FineTuningKind>(FineTuningKindOptions{
+        .executor = environment_.executor,
+        .directory = directory_,
+        .find_model = [this](const std::string& model) { return FindModel(model); },
+        .find_dataset = [this](const std::string& id) { return FindDataset(id); },
+        .version = std::string(Version()),
+        .checkpoint_interval = options_.checkpoint_interval});
+    fine_tuning_ = fine_tuning.get();
+    promoter_.emplace(
+        fine_tuning_, environment_.versions,
+        [this](const std::string& id) { return FindDataset(id); },
+        engine::ModelEnvironment{environment_.executor, environment_.ledger,
+                                 /*background=*/true});
+    kinds.push_back(std::move(fine_tuning));
+  }
+  ASSIGN_OR_RETURN(jobs_, JobQueue::Open(environment_.store, environment_.ledger, std::move(kinds),
+                                         nullptr, options_.jobs));
+  return absl::OkStatus();
+}
+
+bool JobSystem::IsInUse(const std::string& dataset_uid) const {
+  if (jobs_ == nullptr) return false;
+  return jobs_->AnyUnfinished([&](const Job& job) {
+    for (const char* field : {"train", "eval"}) {
+      const auto reference = job.request.find(field);
+      if (reference != job.request.end() && reference->value("uid", "") == dataset_uid) return true;
+    }
+    return false;
+  });
+}
+
+absl::StatusOr<JobDataset> JobSystem::FindDataset(const std::string& id) {
+  if (datasets_ == nullptr) {
+    return WithReason(absl::FailedPreconditionError(
+                          "the server keeps no data sets; the operator starts it with --data DIR"),
+                      "NO_DATA_DIRECTORY");
+  }
+  ASSIGN_OR_RETURN(DatasetFile file, datasets_->Find(id));
+  return JobDataset{.id = std::move(file.id),
+                    .uid = std::move(file.uid),
+                    .digest = std::move(file.digest),
+                    .task = std::string(engine::Name(file.options.task)),
+                    .path = std::move(file.path),
+                    .header = file.options.header,
+                    .label_column = file.options.label_column};
+}
+
+absl::StatusOr<std::string> JobSystem::FindModel(const std::string& model) const {
+  if (model.empty()) return engine::InvalidField("model", "nothing", "the name of a model");
+  if (const auto served = environment_.models->Get(model); served.ok()) {
+    return served->source.directory;
+  } else if (environment_.model_root.empty()) {
+    return served.status();
+  }
+  absl::StatusOr<std::string> directory = ResolveModelPath(environment_.model_root, model);
+  if (directory.ok() || engine::FieldOf(directory.status()) != "path") return directory;
+  return engine::InvalidField("model", engine::Quoted(model),
+                              "a model of the server, or a directory below the model root");
+}
+
+}  // namespace whipsnake::server
