@@ -39,8 +39,15 @@ constexpr int64_t kMinRpcBufferBytes = 32 << 20, kMaxRpcBufferBytes = 256 << 20;
 constexpr int kMinPingIntervalMs = 10'000;
 // The most concurrent loads and unloads by clients.
 constexpr int kMaxBackgroundTasks = 8;
-constexpr int kCompileThreads = 2;
-constexpr size_t kMaxWaitingToCompile = 64;
+constexpr TaskPoolOptions kCompilePool = {.name = "compile",
+                                          .threads = 2,
+                                          .max_waiting = 64,
+                                          .low_priority = true,
+                                          .purpose = "to compile their structured output",
+                                          .full_reason = "COMPILE_QUEUE_FULL"};
+// Receives uploads of data sets. Only calls that were accepted before wait for it.
+constexpr TaskPoolOptions kDatasetPool = {
+    .name = "datasets", .threads = 4, .max_waiting = 0, .low_priority = false};
 // Time for the engine to notice that a call was aborted; it checks between steps.
 constexpr std::chrono::seconds kAbortTime{5};
 // Time for the remaining calls: probes, and health watches, which never end by themselves.
@@ -51,9 +58,10 @@ constexpr std::chrono::hours kJobCallsPeriod{1};
 
 constexpr int kServiceUnavailable = 503;
 
-constexpr const char* kServices[] = {"whipsnake.v1.GenerationService", "whipsnake.v1.StateService",
-                                     "whipsnake.v1.ModelService", "whipsnake.v1.FineTuningService",
-                                     "whipsnake.v1.AdminService"};
+constexpr const char* kServices[] = {
+    "whipsnake.v1.GenerationService", "whipsnake.v1.StateService",
+    "whipsnake.v1.ModelService",      "whipsnake.v1.DatasetService",
+    "whipsnake.v1.FineTuningService", "whipsnake.v1.AdminService"};
 constexpr const char* kStandardServices[] = {"grpc.health.v1.Health",
                                              "grpc.reflection.v1alpha.ServerReflection"};
 
@@ -140,6 +148,8 @@ absl::Status CheckOptions(const DaemonOptions& options) {
     return InvalidField("--rpc-buffer-bytes", std::to_string(options.rpc_buffer_bytes),
                         "0 (by the memory) or at least " + std::to_string(kMinRpcBufferBytes));
   }
+  RETURN_IF_ERROR(positive("--max-dataset-bytes", options.jobs.datasets.max_dataset_bytes));
+  RETURN_IF_ERROR(positive("--dataset-quota-bytes", options.jobs.datasets.max_total_bytes));
   RETURN_IF_ERROR(positive("--max-connections", options.max_connections));
   RETURN_IF_ERROR(positive("--max-prompt-tokens", options.limits.prompt_tokens));
   RETURN_IF_ERROR(positive("--max-new-tokens", options.limits.new_tokens));
@@ -189,9 +199,10 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(DaemonOptions options) {
   std::unique_ptr<Daemon> daemon(
       new Daemon(std::move(options), std::move(data), std::move(store), budget));
   RETURN_IF_ERROR(daemon->states_.Open());
-  RETURN_IF_ERROR(daemon->OpenJobs());
-  // Registers all models, as LOADING, before the first one is loaded.
+  // Registers all models, as LOADING, before the first one is loaded, and before jobs and
+  // validations that go on look for them.
   ASSIGN_OR_RETURN(std::vector<std::string> keys, daemon->versions_.Open(sources));
+  RETURN_IF_ERROR(daemon->OpenJobs());
   RETURN_IF_ERROR(daemon->StartGrpc(grpc));
   RETURN_IF_ERROR(daemon->StartHttp(http));
   Log(LogLevel::kInfo, "started",
@@ -242,15 +253,20 @@ Daemon::Daemon(DaemonOptions options, DataDirectory data, std::unique_ptr<Store>
       versions_(data_.models().empty() ? nullptr : store_.get(), &models_,
                 {.directory = data_.models(), .model_root = options_.model_root}),
       background_(kMaxBackgroundTasks),
-      compile_pool_(kCompileThreads, kMaxWaitingToCompile),
+      compile_pool_(kCompilePool),
       jobs_(data_, options_.jobs,
             {store_.get(), &executor_, &ledger_, &models_, &versions_, &metrics_,
              options_.model_root, options_.quantizer}),
+      dataset_pool_(kDatasetPool),
       job_calls_([] {}, kJobCallsPeriod, "jobs"),
       generation_{&models_,        &active_calls_, &states_,
                   options_.limits, &compile_pool_, options_.end_timeout},
       generation_service_(generation_),
       state_service_(generation_),
+      dataset_service_({.datasets = jobs_.datasets(),
+                        .disk = &job_calls_,
+                        .pool = &dataset_pool_,
+                        .stall_timeout = options_.upload_stall_timeout}),
       admin_service_(
           {&metrics_, &ledger_, &active_calls_, budget.threads, start_time_,
            [this](std::optional<std::chrono::milliseconds> grace) { RequestDrain(grace); }}),
@@ -315,6 +331,17 @@ void Daemon::RegisterComputedMetrics() {
   show(metrics_.saved_states, {}, [this] { return states_.states(); });
   show(metrics_.saved_state_bytes, {"memory"}, [this] { return states_.memory_bytes(); });
   show(metrics_.saved_state_bytes, {"disk"}, [this] { return states_.disk_bytes(); });
+  DatasetStore* const datasets = jobs_.datasets();
+  if (datasets == nullptr) return;
+  show(metrics_.dataset_bytes, {}, [datasets] { return datasets->bytes(); });
+  const std::pair<const char*, v1::DatasetState> states[] = {
+      {"uploading", v1::DATASET_STATE_UPLOADING},
+      {"validating", v1::DATASET_STATE_VALIDATING},
+      {"ready", v1::DATASET_STATE_READY},
+      {"invalid", v1::DATASET_STATE_INVALID}};
+  for (const auto& [name, state] : states) {
+    show(metrics_.datasets, {name}, [datasets, value = state] { return datasets->count(value); });
+  }
 }
 
 absl::Status Daemon::StartGrpc(const ListenAddress& address) {
@@ -349,6 +376,7 @@ absl::Status Daemon::StartGrpc(const ListenAddress& address) {
   builder.RegisterService(&generation_service_);
   builder.RegisterService(&state_service_);
   builder.RegisterService(model_service_.get());
+  builder.RegisterService(&dataset_service_);
   builder.RegisterService(fine_tuning_service_.get());
   builder.RegisterService(&admin_service_);
   server_ = builder.BuildAndStart();
@@ -445,6 +473,7 @@ void Daemon::RequestDrain(std::optional<std::chrono::milliseconds> grace) {
   jobs_.Close();
   job_calls_.Close();
   states_.Close();
+  dataset_service_.Close();
   metrics_.draining.With({}).Set(1);
   health_.ShutDown();
   Log(LogLevel::kInfo, "draining",
@@ -466,6 +495,7 @@ void Daemon::Wait() {
     active_calls_.AbortAll();
     active_calls_.WaitUntilIdle(steady_clock::now() + kAbortTime);
   }
+  dataset_service_.WaitUntilIdle(steady_clock::now() + kAbortTime);
   // Before the server, so that watchers see the end.
   if (loading_.joinable()) loading_.join();
   jobs_.Stop();

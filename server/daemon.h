@@ -17,11 +17,13 @@
 #include "engine/generate/generation_parameters.h"
 #include "engine/generate/generator.h"
 #include "server/acceptor.h"
+#include "server/datasets/dataset_store.h"
 #include "server/http/http_server.h"
 #include "server/jobs/job_system.h"
 #include "server/metrics/metrics.h"
 #include "server/open_files.h"
 #include "server/registry/data_directory.h"
+#include "server/registry/disk_queue.h"
 #include "server/registry/model_loader.h"
 #include "server/registry/model_registry.h"
 #include "server/registry/model_versions.h"
@@ -30,12 +32,13 @@
 #include "server/rpc/active_calls.h"
 #include "server/rpc/admin_service.h"
 #include "server/rpc/background.h"
-#include "server/rpc/compile_pool.h"
+#include "server/rpc/dataset_service.h"
 #include "server/rpc/fine_tuning_service.h"
 #include "server/rpc/generation_service.h"
 #include "server/rpc/health_service.h"
 #include "server/rpc/model_service.h"
 #include "server/rpc/state_service.h"
+#include "server/rpc/task_pool.h"
 #include "server/store/store.h"
 
 namespace grpc {
@@ -76,6 +79,7 @@ struct DaemonOptions {
   std::string data;          // directory for data that outlives the process; empty: none is kept
   StateStoreOptions states;  // except the directory, which is inside `data`
   JobSystemOptions jobs;
+  std::chrono::milliseconds upload_stall_timeout{60'000};  // see DatasetServiceEnvironment
   std::chrono::milliseconds grace_period{25'000};
   // The server pings a connection that has been silent for keepalive_interval. If no answer comes
   // within keepalive_timeout, it closes the connection and cancels its requests.
@@ -158,13 +162,15 @@ class Daemon {
   ModelRegistry models_;
   ModelVersions versions_;
   Background background_;
-  CompilePool compile_pool_;
+  TaskPool compile_pool_;
   JobSystem jobs_;
-  DiskQueue job_calls_;  // RPCs about jobs that wait for the disk
+  TaskPool dataset_pool_;  // receives uploads
+  DiskQueue job_calls_;    // RPCs about jobs that wait for the disk
   const GenerationEnvironment generation_;
   GenerationService generation_service_;
   StateService state_service_;
   std::unique_ptr<ModelService> model_service_;
+  DatasetService dataset_service_;
   std::unique_ptr<FineTuningService> fine_tuning_service_;
   AdminService admin_service_;
   std::unique_ptr<grpc::Server> server_;

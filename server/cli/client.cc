@@ -109,6 +109,16 @@ absl::Status ClientError(const grpc::Status& status, const ClientFlags& flags) {
   return error;
 }
 
+google::rpc::ErrorInfo ErrorInfoOf(const grpc::Status& status) {
+  google::rpc::Status rich;
+  google::rpc::ErrorInfo info;
+  rich.ParseFromString(status.error_details());
+  for (const google::protobuf::Any& detail : rich.details()) {
+    if (detail.UnpackTo(&info)) break;
+  }
+  return info;
+}
+
 OnInterrupt::OnInterrupt(std::function<void()> action) {
   sigset_t interrupt;
   sigemptyset(&interrupt);

@@ -12,6 +12,9 @@
 #include "absl/status/status.h"
 #include "server/cli/command.h"
 
+namespace google::rpc {
+class ErrorInfo;
+}
 namespace grpc {
 class ChannelInterface;
 class Status;
@@ -31,6 +34,10 @@ std::shared_ptr<grpc::ChannelInterface> Connect(const ClientFlags& flags);
 // that the server sent (field, retry time), and what to do next. The details are attached for
 // --json.
 absl::Status ClientError(const grpc::Status& status, const ClientFlags& flags);
+
+// Returns what a program can know of a failed call: the reason and its metadata; empty if the
+// server sent none.
+google::rpc::ErrorInfo ErrorInfoOf(const grpc::Status& status);
 
 // Calls `action` on the first Ctrl-C, on its own thread, so that it may, unlike a signal handler,
 // lock and call gRPC. Must be constructed before gRPC's first thread, so that all of gRPC's threads

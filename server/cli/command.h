@@ -143,6 +143,7 @@ class CommandLine {
 
 void AddBenchCommand(CommandLine& line);
 void AddConvertCommand(CommandLine& line);
+void AddDatasetsCommands(CommandLine& line);
 void AddEvaluateCommand(CommandLine& line);
 void AddGenerateCommand(CommandLine& line);
 void AddHealthCommand(CommandLine& line);

@@ -6,6 +6,7 @@ int main(int argc, char** argv) {
   AddServeCommand(line);
   AddStatesCommands(line);
   AddTrainCommand(line);
+  AddDatasetsCommands(line);
   AddGenerateCommand(line);
   AddModelsCommands(line);
   AddHealthCommand(line);

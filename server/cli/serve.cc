@@ -174,6 +174,16 @@ void AddServeCommand(CommandLine& line) {
                  "of models (default: none)")
       .TypeName("DIR");
   command
+      .AddOption("--max-dataset-bytes", daemon.jobs.datasets.max_dataset_bytes,
+                 "Maximum size of a data set")
+      .ByteSize()
+      .ShowDefault();
+  command
+      .AddOption("--dataset-quota-bytes", daemon.jobs.datasets.max_total_bytes,
+                 "Maximum size of all data sets together")
+      .ByteSize()
+      .ShowDefault();
+  command
       .AddOption("--max-running-jobs", daemon.jobs.jobs.max_running,
                  "Maximum number of jobs that run at once, if there is memory for them")
       .IntegerRange(1, 64)

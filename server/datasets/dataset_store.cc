@@ -234,10 +234,12 @@ absl::StatusOr<v1::Dataset> DatasetStore::Complete(const std::string& id, int64_
 }
 
 void DatasetStore::Discard(const std::string& id, int64_t number) {
-  MutexLock transition(transitions_);
-  std::optional<Entry> entry = CopyEntry(id);
-  // If the record cannot be deleted, the upload may begin again.
-  if (entry && entry->number == number) Erase(id, *entry).IgnoreError();
+  {
+    MutexLock transition(transitions_);
+    const std::optional<Entry> entry = CopyEntry(id);
+    // If the record cannot be deleted, the upload may begin again.
+    if (entry && entry->number == number) Erase(id, *entry).IgnoreError();
+  }
   RemoveFiles(number);
 }
 
@@ -433,6 +435,14 @@ absl::Status DatasetStore::Delete(std::string_view id, std::string_view etag) {
 }
 
 void DatasetStore::Sweep() {
+  for (const Entry& entry : EraseExpired()) {
+    RemoveFiles(entry.number);
+    Log(LogLevel::kInfo, "removed an upload that was cut off",
+        {{"id", entry.record.header.id()}, {"received_bytes", entry.received_bytes}});
+  }
+}
+
+std::vector<DatasetStore::Entry> DatasetStore::EraseExpired() {
   const WallTime oldest = options_.now() - options_.cut_off_lifetime;
   std::vector<Entry> expired;
   MutexLock transition(transitions_);
@@ -443,13 +453,10 @@ void DatasetStore::Sweep() {
       if (waits && entry.cut_off_time <= oldest) expired.push_back(entry);
     }
   }
-  for (const Entry& entry : expired) {
-    const std::string& id = entry.record.header.id();
-    if (!Erase(id, entry).ok()) continue;
-    RemoveFiles(entry.number);
-    Log(LogLevel::kInfo, "removed an upload that was cut off",
-        {{"id", id}, {"received_bytes", entry.received_bytes}});
-  }
+  std::erase_if(expired, [&](const Entry& entry) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    return !Erase(entry.record.header.id(), entry).ok();
+  });
+  return expired;
 }
 
 // Records and entries.

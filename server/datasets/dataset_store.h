@@ -173,6 +173,8 @@ class DatasetStore {
   // Deletes the record and forgets the entry. The files are left.
   absl::Status Erase(const std::string& id, const Entry& entry)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(transitions_);
+  // Deletes the records of uploads that were cut off too long ago, and returns them.
+  std::vector<Entry> EraseExpired();
   // Returns the entry if it is still that data set, or null.
   Entry* FindEntry(std::string_view id, int64_t number) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::optional<Entry> CopyEntry(std::string_view id) const;

@@ -50,8 +50,9 @@ absl::StatusOr<v1::Dataset> DatasetUpload::Finish() {
 
 absl::Status DatasetUpload::CheckComplete() {
   if (file_->bytes() != header_.size_bytes()) {
-    return Discard(engine::InvalidField("size_bytes", absl::StrCat(file_->bytes(), " bytes"),
-                                        absl::StrCat("the announced ", header_.size_bytes())));
+    // A connection that breaks can look like the end of the data.
+    return engine::InvalidField("size_bytes", absl::StrCat(file_->bytes(), " bytes"),
+                                absl::StrCat("the announced ", header_.size_bytes()));
   }
   const std::string digest = file_->digest();
   if (digest == header_.digest()) return absl::OkStatus();

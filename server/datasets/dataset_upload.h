@@ -32,8 +32,9 @@ class DatasetUpload {
   // otherwise errors of StorageError. After an error the upload must be destroyed.
   absl::Status Append(std::string_view bytes);
   // Ends the upload: the file is durable and queued for validation. INVALID_ARGUMENT for the field
-  // "size_bytes" or "digest" if it is not what was announced, and the upload is then discarded;
-  // otherwise errors as from Append. The upload must be destroyed afterwards.
+  // "digest" if it is not what was announced, and the upload is then discarded, or for the field
+  // "size_bytes" if bytes are missing, and it can then be continued; otherwise errors as from
+  // Append. The upload must be destroyed afterwards.
   absl::StatusOr<v1::Dataset> Finish();
 
  private:

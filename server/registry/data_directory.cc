@@ -32,6 +32,13 @@ absl::Status MakePrivate(const std::string& path) {
   return absl::OkStatus();
 }
 
+// Creates an empty file with mode 0600 if there is none.
+absl::Status MakePrivateFile(const std::string& path) {
+  const engine::Descriptor file(
+      open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  return file.get() < 0 ? Unusable(path, errno) : absl::OkStatus();
+}
+
 absl::StatusOr<engine::Descriptor> Lock(const std::string& path) {
   const std::string file = path + "/lock";
   engine::Descriptor lock(open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
@@ -69,6 +76,8 @@ absl::StatusOr<DataDirectory> DataDirectory::Open(const std::string& path) {
     // A directory made by an older version may be accessible to others.
     if (chmod(directory.c_str(), 0700) != 0) return Unusable(path, errno);
   }
+  // SQLite would create the database for all to read, and gives its other files the same mode.
+  RETURN_IF_ERROR(MakePrivateFile(data.store_));
   return data;
 }
 

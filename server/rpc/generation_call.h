@@ -21,10 +21,10 @@
 #include "server/registry/model_registry.h"
 #include "server/registry/state_store.h"
 #include "server/rpc/active_calls.h"
-#include "server/rpc/compile_pool.h"
 #include "server/rpc/end_timeout.h"
 #include "server/rpc/generation_request.h"
 #include "server/rpc/refusal.h"
+#include "server/rpc/task_pool.h"
 #include "whipsnake/v1/generation.pb.h"
 
 namespace whipsnake::server {
@@ -35,7 +35,7 @@ struct GenerationEnvironment {
   ActiveCalls* active_calls = nullptr;
   StateStore* states = nullptr;
   engine::GenerationLimits limits;
-  CompilePool* compile_pool = nullptr;
+  TaskPool* compile_pool = nullptr;
   // How long a client may take to read the rest of a stream after its end.
   std::chrono::milliseconds end_timeout{30'000};
 };
@@ -62,7 +62,7 @@ class GenerationCall : public AbortableCall {
   bool MustCompile(const v1::GenerationParameters& parameters);
   // Returns the client that the request counts for: the one it names, or the host it comes from.
   std::string ClientOf(const v1::GenerationParameters& parameters) const;
-  CompilePool& compile_pool() const { return *environment_.compile_pool; }
+  TaskPool& compile_pool() const { return *environment_.compile_pool; }
 
   // Checks, resolves and queues the request, unless `so_far` is an error; `method` is for the log.
   // `on_ready` is as in engine::Generator::Submit, and may be called before Start returns. Called

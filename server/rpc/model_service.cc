@@ -347,6 +347,22 @@ grpc::ServerUnaryReactor* ModelService::CancelQuantization(grpc::CallbackServerC
       *environment_.disk, context, request, response, cancel);
 }
 
+v1::ModelVersion ToProto(const ModelVersion& version) {
+  v1::ModelVersion message;
+  message.set_name(version.key());
+  message.set_version(version.number);
+  message.set_scheme(version.scheme);
+  message.set_state_type(version.state_type);
+  message.set_source_job(version.source_job);
+  message.set_checkpoint_step(version.checkpoint_step);
+  if (version.number > 0) *message.mutable_create_time() = ToTimestamp(version.create_time);
+  message.set_serving(version.serves);
+  for (const std::string& alias : version.aliases) {
+    message.add_aliases(version.name + ":" + alias);
+  }
+  return message;
+}
+
 v1::Model ModelService::ToProto(const ModelSnapshot& snapshot) const {
   v1::Model model;
   model.set_name(snapshot.source.name);

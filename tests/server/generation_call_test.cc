@@ -41,7 +41,7 @@ class GenerationCallTest : public testing::Test {
   ModelRegistry models_{engine_.Loader(), metrics_, nullptr};
   ActiveCalls active_calls_;
   StateStore states_{{}, &ledger_};
-  CompilePool pool_{/*threads=*/1, /*max_waiting=*/4};
+  TaskPool pool_{{.name = "compile", .max_waiting = 4}};
   const GenerationEnvironment environment_{&models_, &active_calls_, &states_, {}, &pool_};
   grpc::CallbackServerContext context_;
 };

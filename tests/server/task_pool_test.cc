@@ -1,4 +1,4 @@
-#include "server/rpc/compile_pool.h"
+#include "server/rpc/task_pool.h"
 
 #include <gtest/gtest.h>
 
@@ -9,11 +9,20 @@
 namespace whipsnake::server {
 namespace {
 
-TEST(CompilePoolTest, RunsWhatItAcceptsAndRefusesWhatIsTooMuch) {
+TaskPoolOptions Options(int threads, size_t max_waiting) {
+  return {.name = "compile",
+          .threads = threads,
+          .max_waiting = max_waiting,
+          .low_priority = true,
+          .purpose = "to compile their structured output",
+          .full_reason = "COMPILE_QUEUE_FULL"};
+}
+
+TEST(TaskPoolTest, RunsWhatItAcceptsAndRefusesWhatIsTooMuch) {
   std::latch busy(1), release(1);
   std::atomic<int> run = 0;
   {
-    CompilePool pool(/*threads=*/1, /*max_waiting=*/2);
+    TaskPool pool(Options(1, 2));
     ASSERT_TRUE(pool.Run("a",
                          [&] {
                            busy.count_down();
@@ -33,9 +42,9 @@ TEST(CompilePoolTest, RunsWhatItAcceptsAndRefusesWhatIsTooMuch) {
   EXPECT_EQ(run, 3) << "what waits at the end is run";
 }
 
-TEST(CompilePoolTest, OneClientHasAQuarterOfTheQueue) {
+TEST(TaskPoolTest, OneClientHasAQuarterOfTheQueue) {
   std::latch busy(1), release(1);
-  CompilePool pool(/*threads=*/1, /*max_waiting=*/8);
+  TaskPool pool(Options(1, 8));
   ASSERT_TRUE(pool.Run("greedy",
                        [&] {
                          busy.count_down();
@@ -51,18 +60,35 @@ TEST(CompilePoolTest, OneClientHasAQuarterOfTheQueue) {
   release.count_down();
 }
 
-TEST(CompilePoolTest, OneTaskDoesNotWaitForAnother) {
+TEST(TaskPoolTest, AnAcceptedCallGoesOnHoweverManyWait) {
+  std::latch busy(1), release(1);
+  std::atomic<int> run = 0;
+  {
+    TaskPool pool(Options(1, 1));
+    pool.Continue([&] {
+      busy.count_down();
+      release.wait();
+    });
+    busy.wait();
+    for (int i = 0; i < 5; ++i) pool.Continue([&] { ++run; });
+    EXPECT_TRUE(absl::IsResourceExhausted(pool.Run("a", [] {})));
+    release.count_down();
+  }
+  EXPECT_EQ(run, 5);
+}
+
+TEST(TaskPoolTest, OneTaskDoesNotWaitForAnother) {
   std::latch release(1), done(1);
-  CompilePool pool(/*threads=*/2, /*max_waiting=*/2);
+  TaskPool pool(Options(2, 2));
   ASSERT_TRUE(pool.Run("a", [&] { release.wait(); }).ok());
   ASSERT_TRUE(pool.Run("b", [&] { done.count_down(); }).ok());
   done.wait();
   release.count_down();
 }
 
-TEST(CompilePoolTest, AnExceptionOfATaskIsNoEndOfTheThread) {
+TEST(TaskPoolTest, AnExceptionOfATaskIsNoEndOfTheThread) {
   std::latch done(1);
-  CompilePool pool(/*threads=*/1, /*max_waiting=*/2);
+  TaskPool pool(Options(1, 2));
   ASSERT_TRUE(pool.Run("a", [] { throw std::bad_alloc(); }).ok());
   ASSERT_TRUE(pool.Run("b", [&] { done.count_down(); }).ok());
   done.wait();

@@ -1,0 +1,42 @@
+// A gRPC reactor that receives a data set.
+#ifndef WHIPSNAKE_SERVER_RPC_DATASET_UPLOAD_CALL_H_
+#define WHIPSNAKE_SERVER_RPC_DATASET_UPLOAD_CALL_H_
+
+#include <grpcpp/support/byte_buffer.h>
+#include <grpcpp/support/server_callback.h>
+
+#include <atomic>
+#include <chrono>
+
+#include "server/datasets/dataset_store.h"
+#include "server/rpc/active_calls.h"
+#include "server/rpc/task_pool.h"
+
+namespace whipsnake::server {
+
+// The uploads in progress of a service.
+struct DatasetUploads {
+  ActiveCalls calls;
+  std::atomic<int> count = 0;
+};
+
+// What uploads use. All pointers must outlive the calls.
+struct DatasetUploadEnvironment {
+  DatasetStore* datasets = nullptr;
+  TaskPool* pool = nullptr;  // does the work, which waits for the disk
+  DatasetUploads* uploads = nullptr;
+  int max_uploads = 0;
+  // How long a client may send nothing while the server waits for it.
+  std::chrono::milliseconds stall_timeout{};
+};
+
+// One message at a time is read, and the next one only once that is written, so a call holds at
+// most one message. An abort, a timeout and a client that is gone cut the upload off. `response` is
+// filled before the call finishes. The returned reactor belongs to gRPC.
+grpc::ServerReadReactor<grpc::ByteBuffer>* StartDatasetUpload(
+    const DatasetUploadEnvironment& environment, grpc::CallbackServerContext* context,
+    grpc::ByteBuffer* response);
+
+}  // namespace whipsnake::server
+
+#endif  // WHIPSNAKE_SERVER_RPC_DATASET_UPLOAD_CALL_H_

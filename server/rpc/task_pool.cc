@@ -1,0 +1,69 @@
+#include "server/rpc/task_pool.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/status.h"
+#include "engine/base/thread_priority.h"
+#include "server/errors.h"
+#include "server/guarded.h"
+
+namespace whipsnake::server {
+
+using engine::MutexLock;
+
+TaskPool::TaskPool(const TaskPoolOptions& options) : options_(options) {
+  for (int i = 0; i < options.threads; ++i) threads_.emplace_back([this] { Loop(); });
+}
+
+TaskPool::~TaskPool() {
+  {
+    MutexLock lock(mutex_);
+    stopping_ = true;
+  }
+  wake_.NotifyAll();
+  for (std::thread& thread : threads_) thread.join();
+}
+
+absl::Status TaskPool::Refusal(std::string_view owner, size_t limit) const {
+  return WithReason(absl::ResourceExhaustedError(
+                        absl::StrCat("too many requests", engine::ToAbsl(owner), " are waiting ",
+                                     engine::ToAbsl(options_.purpose), " (limit ", limit, ")")),
+                    options_.full_reason);
+}
+
+absl::Status TaskPool::Run(const std::string& client, std::function<void()> task) {
+  MutexLock lock(mutex_);
+  if (waiting_.size() >= options_.max_waiting) return Refusal("", options_.max_waiting);
+  const size_t own = std::ranges::count(waiting_, client, &Task::client);
+  const size_t share = std::max<size_t>(options_.max_waiting / 4, 1);
+  if (own >= share) return Refusal(" of this client", share);
+  waiting_.push_back({client, std::move(task)});
+  wake_.NotifyOne();
+  return absl::OkStatus();
+}
+
+void TaskPool::Continue(std::function<void()> task) {
+  MutexLock lock(mutex_);
+  waiting_.push_back({"", std::move(task)});
+  wake_.NotifyOne();
+}
+
+void TaskPool::Loop() {
+  if (options_.low_priority) engine::LowerThreadPriority();
+  while (true) {
+    Task task;
+    {
+      MutexLock lock(mutex_);
+      while (waiting_.empty() && !stopping_) wake_.Wait(mutex_);
+      if (waiting_.empty()) return;
+      task = std::move(waiting_.front());
+      waiting_.pop_front();
+    }
+    RunGuarded(options_.name, task.run);
+  }
+}
+
+}  // namespace whipsnake::server
