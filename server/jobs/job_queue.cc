@@ -36,6 +36,15 @@ const std::string kShuttingDown = "the server is shutting down";
 // Lowers the priority of the calling thread.
 void BeNice() { setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kJobNiceness); }
 
+constexpr char kJobNotFound[] = "JOB_NOT_FOUND";
+
+absl::Status JobNotFound(std::string_view kind, std::string_view id) {
+  return WithResource(WithReason(absl::NotFoundError(absl::StrCat("no ", engine::ToAbsl(kind),
+                                                                  " job ", engine::Quoted(id))),
+                                 kJobNotFound),
+                      kind, id);
+}
+
 absl::Status WrongState(const Job& job, std::string_view expected) {
   return WithPrecondition(WithReason(absl::FailedPreconditionError(absl::StrCat(
                                          "job ", job.id, " is ", engine::ToAbsl(Name(job.state)),
@@ -97,6 +106,7 @@ void LogState(const Job& job) {
 struct JobQueue::Entry {
   std::string key;
   Job job;  // as it is committed, with the latest progress
+  bool deleted = false;  // its key may be that of another job by now
   StopRequest stop = StopRequest::kNone;
   std::string waits_for;
   engine::Ledger* ledger = nullptr;  // of a run
@@ -242,6 +252,7 @@ absl::Status JobQueue::Recover(const EntryPtr& entry) {
         break;
       case JobState::kPausing:
         SetState(job, JobState::kPaused, job.reason);
+        ++job.attempt;
         break;
       case JobState::kCancelling:
         End(job, JobState::kCancelled, job.reason, options_.clock());
@@ -493,6 +504,7 @@ absl::Status JobQueue::Erase(const EntryPtr& entry) {
   {
     engine::MutexLock lock(mutex_);
     jobs_.erase(entry->key);
+    entry->deleted = true;
     if (observer_ != nullptr) observer_->OnDeleted(entry->job);
   }
   KindOf(entry->job).RemoveFiles(entry->job.uid);
@@ -596,6 +608,7 @@ absl::StatusOr<Job> JobQueue::Apply(const EntryPtr& entry, Change change,
   std::vector<JobEvent> events;
   {
     engine::MutexLock lock(mutex_);
+    if (entry->deleted) return JobNotFound(entry->job.kind, entry->job.id);
     job = entry->job;
     events = entry->waiting;
   }
@@ -641,7 +654,7 @@ void JobQueue::ApplySurely(const EntryPtr& entry, Change change) {
       engine::MutexLock commit(commit_mutex_);
       status = engine::CatchExceptions([&] { return Apply(entry, change).status(); });
     }
-    if (status.ok()) break;
+    if (status.ok() || ReasonOf(status) == kJobNotFound) break;
     LogLimited(LogLevel::kError, "a change of a job could not be recorded",
                {{"job", entry->key}, {"error", std::string(status.message())}});
     engine::MutexLock lock(mutex_);
@@ -999,10 +1012,7 @@ absl::StatusOr<JobQueue::EntryPtr> JobQueue::Find(std::string_view kind,
                                                   std::string_view id) const {
   const auto found = jobs_.find(JobKey(kind, id));
   if (found != jobs_.end()) return found->second;
-  return WithResource(WithReason(absl::NotFoundError(absl::StrCat("no ", engine::ToAbsl(kind),
-                                                                  " job ", engine::Quoted(id))),
-                                 "JOB_NOT_FOUND"),
-                      kind, id);
+  return JobNotFound(kind, id);
 }
 
 JobKind* JobQueue::FindKind(std::string_view name) const {

@@ -14,6 +14,7 @@
 #include <set>
 #include <string>
 #include <thread>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -32,9 +33,8 @@ using nlohmann::json;
 using std::chrono::milliseconds;
 using testing::Contains;
 using testing::IsEmpty;
-using testing::Not;
 
-constexpr char kKind[] = "counting";
+constexpr char kCounting[] = "counting";
 constexpr int kAllEvents = 100'000;
 
 // Rings when a job changes or the machine stops.
@@ -131,7 +131,7 @@ class Machine final : public Store {
     store_ = *std::move(store);
   }
   template <typename Call>
-  auto OnDisk(Call call) {
+  std::invoke_result_t<Call, Store&> OnDisk(Call call) {
     std::lock_guard lock(mutex_);
     auto result = call(*store_);
     if (!disk_.runs() && runs_.exchange(false)) bell_.OnJobChanged();
@@ -151,7 +151,7 @@ class Machine final : public Store {
 class CountingKind final : public JobKind {
  public:
   explicit CountingKind(Machine* machine) : machine_(*machine) {}
-  std::string_view name() const override { return kKind; }
+  std::string_view name() const override { return kCounting; }
   std::string_view id_prefix() const override { return "c"; }
 
   absl::Status Prepare(const Job&, JobRun& run, Preparation& preparation) override {
@@ -228,13 +228,13 @@ class Clients {
   void RunToTheEnd() {
     ASSERT_TRUE(OpenQueue());
     queue_->Start();
-    for (const Job& job : queue_->List(kKind)) {
+    for (const Job& job : queue_->List(kCounting)) {
       if (job.state == JobState::kPaused) {
-        EXPECT_TRUE(queue_->Resume(kKind, job.id, "").ok());
+        EXPECT_TRUE(queue_->Resume(kCounting, job.id, "").ok());
       }
     }
     bell_->WaitUntil([this] { return AllRest(); });
-    for (const Job& job : queue_->List(kKind)) {
+    for (const Job& job : queue_->List(kCounting)) {
       EXPECT_THAT(job.state, testing::AnyOf(JobState::kSucceeded, JobState::kCancelled));
       CheckWork(job);
     }
@@ -242,9 +242,8 @@ class Clients {
   }
 
   int64_t succeeded() const {
-    return std::ranges::count_if(known_, [](const auto& known) {
-      return known.second.job.state == JobState::kSucceeded;
-    });
+    return std::ranges::count_if(
+        known_, [](const auto& known) { return known.second.job.state == JobState::kSucceeded; });
   }
 
  private:
@@ -252,8 +251,8 @@ class Clients {
   struct Known {
     Job job;
     std::map<int64_t, std::string> events;  // as texts, by id
-    bool in_doubt = false;      // a change was asked for and not acknowledged
-    bool delete_asked = false;  // perhaps without an acknowledgement
+    bool in_doubt = false;                  // a change was asked for and not acknowledged
+    bool delete_asked = false;              // perhaps without an acknowledgement
     bool deleted = false;
   };
 
@@ -263,7 +262,7 @@ class Clients {
   // Returns false if the machine has stopped meanwhile.
   bool OpenQueue() {
     JobQueueOptions options;
-    options.flush_interval = milliseconds(1);
+    options.flush_interval = milliseconds(Below(2));
     options.first_backoff = milliseconds(0);
     std::vector<std::unique_ptr<JobKind>> kinds;
     kinds.push_back(std::make_unique<CountingKind>(&machine_));
@@ -283,7 +282,7 @@ class Clients {
   }
 
   bool AllRest() {
-    return std::ranges::all_of(queue_->List(kKind), [](const Job& job) {
+    return std::ranges::all_of(queue_->List(kCounting), [](const Job& job) {
       return HasEnded(job.state) || job.state == JobState::kPaused;
     });
   }
@@ -295,11 +294,11 @@ class Clients {
       case 1:
         return Create(id);
       case 2:
-        return Change(id, [&] { return queue_->Pause(kKind, id, ""); });
+        return Change(id, [&] { return queue_->Pause(kCounting, id, ""); });
       case 3:
-        return Change(id, [&] { return queue_->Resume(kKind, id, ""); });
+        return Change(id, [&] { return queue_->Resume(kCounting, id, ""); });
       case 4:
-        if (OneIn(3)) Change(id, [&] { return queue_->Cancel(kKind, id, ""); });
+        if (OneIn(3)) Change(id, [&] { return queue_->Cancel(kCounting, id, ""); });
         return;
       case 5:
         if (OneIn(3)) Delete(id);
@@ -311,10 +310,10 @@ class Clients {
 
   void Create(const std::string& id) {
     const auto job = queue_->Create(
-        {.kind = kKind, .id = id, .labels = {}, .request = {{"steps", 1 + Below(6)}}});
+        {.kind = kCounting, .id = id, .labels = {}, .request = {{"steps", 1 + Below(6)}}});
     if (job.ok()) {
       Learn(*job);
-      EXPECT_TRUE(queue_->Watch(kKind, id, bell_).ok());
+      EXPECT_TRUE(queue_->Watch(kCounting, id, bell_).ok());
     } else if (!absl::IsAlreadyExists(job.status())) {
       EXPECT_FALSE(machine_.runs()) << job.status();
       create_in_doubt_.insert(id);
@@ -323,7 +322,7 @@ class Clients {
 
   template <typename Call>
   void Change(const std::string& id, Call call) {
-    const absl::StatusOr<Job> before = queue_->Get(kKind, id);
+    const absl::StatusOr<Job> before = queue_->Get(kCounting, id);
     if (!before.ok()) return;
     const absl::StatusOr<Job> after = call();
     if (after.ok()) {
@@ -335,10 +334,10 @@ class Clients {
   }
 
   void Delete(const std::string& id) {
-    const absl::StatusOr<Job> job = queue_->Get(kKind, id);
+    const absl::StatusOr<Job> job = queue_->Get(kCounting, id);
     if (!job.ok()) return;
     Known& known = known_.at(job->uid);
-    const absl::Status status = queue_->Delete(kKind, id, "");
+    const absl::Status status = queue_->Delete(kCounting, id, "");
     if (absl::IsFailedPrecondition(status)) return;
     EXPECT_TRUE(status.ok() || !machine_.runs()) << status;
     known.delete_asked = true;
@@ -346,12 +345,12 @@ class Clients {
   }
 
   void Read(const std::string& id) {
-    const absl::StatusOr<Job> job = queue_->Get(kKind, id);
+    const absl::StatusOr<Job> job = queue_->Get(kCounting, id);
     if (!job.ok()) return;
     Learn(*job);
     Known& known = known_.at(job->uid);
     const int64_t last = known.events.empty() ? 0 : known.events.rbegin()->first;
-    const auto page = queue_->Events(kKind, id, last, static_cast<int>(1 + Below(20)));
+    const auto page = queue_->Events(kCounting, id, last, static_cast<int>(1 + Below(20)));
     if (!page.ok()) return;
     for (const JobEvent& event : page->events) {
       EXPECT_GT(event.id, last);
@@ -369,7 +368,7 @@ class Clients {
   // Compares what the queue found on the disk with what clients know. Nothing runs yet.
   void Check() {
     std::map<std::string, Job> found;  // by uid
-    for (const Job& job : queue_->List(kKind)) found[job.uid] = job;
+    for (const Job& job : queue_->List(kCounting)) found[job.uid] = job;
     for (auto& [uid, known] : known_) {
       SCOPED_TRACE(absl::StrCat("job ", known.job.id, " ", uid));
       if (!found.contains(uid)) {
@@ -394,7 +393,7 @@ class Clients {
       Learn(job);
       CheckEvents(job, ids);
       CheckWork(job);
-      EXPECT_TRUE(queue_->Watch(kKind, job.id, bell_).ok());
+      EXPECT_TRUE(queue_->Watch(kCounting, job.id, bell_).ok());
     }
     create_in_doubt_.clear();
   }
@@ -407,7 +406,7 @@ class Clients {
 
   // Every event that a client has seen is there, and every change of the state is an event.
   void CheckEvents(const Job& job, std::set<int64_t>& ids) {
-    const auto page = queue_->Events(kKind, job.id, 0, kAllEvents);
+    const auto page = queue_->Events(kCounting, job.id, 0, kAllEvents);
     ASSERT_TRUE(page.ok()) << page.status();
     std::map<int64_t, std::string> events;
     std::string state;

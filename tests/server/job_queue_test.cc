@@ -351,7 +351,7 @@ TEST_F(JobQueueTest, ACrashIsAnAttemptAndWhatWasAskedForHappens) {
   options.first_backoff = milliseconds(0);
   Open(options);
   EXPECT_EQ(world_.swept_all_but.size(), 4);
-  WaitForState("pausing", JobState::kPaused);
+  EXPECT_EQ(WaitForState("pausing", JobState::kPaused).attempt, 2);
   WaitForState("cancelling", JobState::kCancelled);
   WaitForState("validating", JobState::kSucceeded);
   EXPECT_EQ(WaitForState("running", JobState::kSucceeded).attempt, 2);
