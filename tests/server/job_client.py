@@ -116,6 +116,15 @@ class JobClient:
         """Returns a job, or None if there is none."""
         return or_none(lambda: self.get(name))
 
+    def plan(self, **spec):
+        request = fine_tuning_pb2.PlanFineTuningJobRequest(
+            spec=fine_tuning_pb2.FineTuningJobSpec(model=MODEL, **spec))
+        return self.stubs.jobs.PlanFineTuningJob(request, timeout=harness.PATIENCE)
+
+    def cancel(self, name):
+        request = fine_tuning_pb2.CancelFineTuningJobRequest(id=name)
+        return self.stubs.jobs.CancelFineTuningJob(request, timeout=harness.PATIENCE).job
+
     def pause(self, name):
         request = fine_tuning_pb2.PauseFineTuningJobRequest(id=name)
         return self.stubs.jobs.PauseFineTuningJob(request, timeout=harness.PATIENCE).job
