@@ -169,25 +169,36 @@ absl::StatusOr<json> FineTuningKind::Run(const Job& job, JobRun& run) {
         absl::InternalError(absl::StrCat(DirectoryOf(job.uid), ": ", error.message())),
         "the server could not make the job's directory");
   }
-  // The attempt before may have been cut off after it had written the result.
-  const std::string report = ResultDirectory(job.uid) + "/" + kReport;
-  if (fs::exists(report)) {
-    ASSIGN_OR_RETURN(const std::string text, engine::ReadTextFile(report));
-    ASSIGN_OR_RETURN(const json parsed, engine::ParseJsonObject(text));
-    return ResultOf(parsed, ResultDirectory(job.uid));
-  }
-  ASSIGN_OR_RETURN(engine::FineTuningSpec spec,
-                   MakeSpec(job, job.details.at("model_directory").get<std::string>()));
   FineTuningRun observer(run, {.uid = job.uid,
-                               .checkpoints = spec.checkpoints,
+                               .checkpoints = DirectoryOf(job.uid) + "/checkpoints",
                                .checkpoint_interval = options_.checkpoint_interval});
+  json report;
+  // The attempt before may have been cut off after it had written the result.
+  const std::string file = ResultDirectory(job.uid) + "/" + kReport;
+  if (fs::exists(file)) {
+    ASSIGN_OR_RETURN(const std::string text, engine::ReadTextFile(file));
+    ASSIGN_OR_RETURN(report, engine::ParseJsonObject(text));
+  } else {
+    ASSIGN_OR_RETURN(report, Train(job, run, observer));
+  }
+  // It may also have been cut off between a checkpoint and its record.
+  ASSIGN_OR_RETURN(const engine::RunLog log, engine::ParseRunLog(report.at("log")));
+  RETURN_IF_ERROR(observer.RecordCheckpoints(log));
+  return ResultOf(report, ResultDirectory(job.uid));
+}
+
+absl::StatusOr<json> FineTuningKind::Train(const Job& job, JobRun& run,
+                                           FineTuningRun& observer) const {
+  ASSIGN_OR_RETURN(const engine::FineTuningSpec spec,
+                   MakeSpec(job, job.details.at("model_directory").get<std::string>()));
   ASSIGN_OR_RETURN(const auto tuning,
                    engine::FineTuning::Prepare(
                        spec, {.executor = options_.executor, .ledger = &run.ledger()}, &observer));
-  ASSIGN_OR_RETURN(const engine::RunReport done, tuning->Run());
+  ASSIGN_OR_RETURN(const engine::RunReport report, tuning->Run());
   RETURN_IF_ERROR(observer.status());
-  if (done.ended == engine::RunEnd::kCancelled) return absl::CancelledError("the job was stopped");
-  return ResultOf(engine::ToJson(done), ResultDirectory(job.uid));
+  if (report.ended == engine::RunEnd::kCancelled)
+    return absl::CancelledError("the job was stopped");
+  return engine::ToJson(report);
 }
 
 void FineTuningKind::RemoveFiles(const std::string& uid) { RemoveAll(DirectoryOf(uid)); }

@@ -12,6 +12,7 @@
 #include "engine/base/executor.h"
 #include "engine/finetune/fine_tuning.h"
 #include "engine/finetune/fine_tuning_spec.h"
+#include "server/jobs/fine_tuning_run.h"
 #include "server/jobs/job_inputs.h"
 #include "server/jobs/job_kind.h"
 
@@ -60,6 +61,8 @@ class FineTuningKind final : public JobKind {
   // Names the files of a job in its specification.
   absl::StatusOr<engine::FineTuningSpec> MakeSpec(const Job& job,
                                                   const std::string& model_directory) const;
+  // Trains and writes the result. Returns the report as JSON, or CANCELLED.
+  absl::StatusOr<nlohmann::json> Train(const Job& job, JobRun& run, FineTuningRun& observer) const;
 
   const FineTuningKindOptions options_;
 };

@@ -118,16 +118,16 @@ void FineTuningRun::OnCheckpoint(int64_t step) {
   const std::string directory = engine::CheckpointStore::PathOf(options_.checkpoints, step);
   run_.AddEvent(EventLevel::kInfo, "checkpoint",
                 {{"step", step}, {"size_bytes", SizeOf(directory)}});
-  if (status_.ok()) status_ = RecordCheckpoints();
+  if (status_.ok()) status_ = RecordCheckpoints(trainer_->log());
 }
 
-absl::Status FineTuningRun::RecordCheckpoints() {
+absl::Status FineTuningRun::RecordCheckpoints(const engine::RunLog& log) {
   ASSIGN_OR_RETURN(const std::vector<int64_t> steps,
                    engine::CheckpointStore::StepsIn(options_.checkpoints));
   std::vector<Write> writes = {DeleteChildren{Collection::kCheckpoints, options_.uid}};
   for (const int64_t step : steps) {
     const std::string directory = engine::CheckpointStore::PathOf(options_.checkpoints, step);
-    const json value = CheckpointValue(step, trainer_->log(), SizeOf(directory));
+    const json value = CheckpointValue(step, log, SizeOf(directory));
     writes.push_back(CreateRecord{.collection = Collection::kCheckpoints,
                                   .key = absl::StrFormat("%s/%08d", options_.uid, step),
                                   .parent = options_.uid,

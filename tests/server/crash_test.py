@@ -33,9 +33,11 @@ TUNED = "tuned"  # the model that all rounds promote to
 KEPT_ROUNDS = 2  # whose jobs and versions are not deleted
 
 # Where the daemon is killed, and within how many seconds after that has begun. Writing a checkpoint
-# or a result begins when its temporary directory is there.
+# or a result begins when its temporary directory is there; the last checkpoint is killed when its
+# directory is there, which is before its record is.
 PHASES = {"upload": 0.03, "validation": 0.03, "creation": 0.01, "planning": 0.3, "training": 0.2,
-          "checkpoint": 0.05, "result": 0.03, "promotion": 0.2, "deletion": 0.02}
+          "checkpoint": 0.05, "last checkpoint": 0.005, "result": 0.03, "promotion": 0.2,
+          "deletion": 0.02}
 KILLS_IN_A_ROUND = 3
 START = "start after a crash"
 LONGEST_START = 0.2
@@ -226,8 +228,10 @@ class Round:
 
     def follow(self):
         directory = self.client.directory_of(self.facts.jobs[self.name])
+        last_checkpoint = f"{directory}/checkpoints/step-{STEPS:08d}"
         self.enter("training", lambda: self.steps_seen >= self.late)
         self.enter("checkpoint", lambda: glob.glob(directory + "/checkpoints/*.tmp-*"))
+        self.enter("last checkpoint", lambda: os.path.exists(last_checkpoint))
         self.enter("result", lambda: glob.glob(directory + "/result.tmp-*"))
         events = self.facts.events[self.name]
         for event in self.client.watch(self.name, max(events, default=0)):
