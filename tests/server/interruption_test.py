@@ -1,5 +1,5 @@
-"""Tests that pauses and stops of the server do not change what a job does: the result is the same,
-bit for bit, and every step is taken once."""
+"""Tests that pauses, stops of the server, and what is served beside it do not change what a job does:
+the result is the same, bit for bit, and every step is taken once."""
 import os
 import tempfile
 import unittest
@@ -106,21 +106,37 @@ class InterruptionTest(unittest.TestCase):
         self.client.resume("kept")
         self.assert_as_uninterrupted("kept")
 
-    def test_a_request_in_progress_is_finished_while_a_job_stops(self):
+    def generate(self, tokens):
+        """Begins a stream of so many tokens, and returns its events once there is one."""
         parameters = generation_pb2.GenerationParameters(
             model="demo", text="Elizabeth was", stopping=generation_pb2.Stopping(
-                max_new_tokens=2000, ignore_eos=True))
-        self.begin("beside", 2)
+                max_new_tokens=tokens, ignore_eos=True))
         events = self.client.stubs.generation.StreamGenerate(
             generation_pb2.StreamGenerateRequest(parameters=parameters), timeout=harness.PATIENCE)
         while not next(events).HasField("delta"):
             pass
+        return events
+
+    def test_a_request_in_progress_is_finished_while_a_job_stops(self):
+        self.begin("beside", 2)
+        events = self.generate(tokens=2000)
         self.daemon.terminate()
         self.assertTrue(list(events)[-1].HasField("finished"))
         self.assertEqual(self.daemon.wait(), 0)
         self.stop()
         self.start()
         self.assert_as_uninterrupted("beside")
+
+    def test_shares_and_threads(self):
+        for share, threads in (("0.1", "2"), ("0.9", "1")):
+            self.stop()
+            self.start("--training-share", share, "--threads", threads)
+            name = "share-" + share
+            self.begin(name, 2)
+            self.assertTrue(list(self.generate(tokens=1000))[-1].HasField("finished"))
+            self.assert_as_uninterrupted(name)
+        self.stop()
+        self.start()
 
 
 if __name__ == "__main__":
