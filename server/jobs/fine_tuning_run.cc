@@ -65,7 +65,9 @@ absl::Status FineTuningRun::CheckStop() const {
 }
 
 void FineTuningRun::Show(std::string_view stage, double fraction) {
-  run_.Report({.stage = std::string(stage), .fraction = fraction, .values = values_});
+  progress_.stage = stage;
+  progress_.fraction = fraction;
+  run_.Report(progress_);
 }
 
 absl::Status FineTuningRun::OnStage(std::string_view stage, double fraction) {
@@ -82,18 +84,19 @@ absl::Status FineTuningRun::OnStep(const engine::Trainer& trainer) {
     tokens_ += record.tokens;
   }
   const double seconds = MeanSeconds(steps);
-  values_["step"] = record.step;
-  values_["steps"] = trainer.steps();
-  values_["epoch"] = record.epoch;
-  values_["tokens"] = tokens_;
-  values_["loss"] = record.loss;
-  SetIfKnown(values_, "accuracy", record.accuracy);
-  values_["active_layers"] = std::ranges::count(record.active, true);
-  values_["layers"] = record.active.size();
-  values_["tokens_per_second"] = static_cast<double>(record.tokens) / record.seconds;
-  values_["remaining_seconds"] = seconds * static_cast<double>(trainer.steps() - record.step);
-  values_["heap_bytes"] = record.heap_bytes;
-  values_["moment_bytes"] = record.moment_bytes;
+  progress_.values["step"] = record.step;
+  progress_.values["steps"] = trainer.steps();
+  progress_.values["epoch"] = record.epoch;
+  progress_.values["tokens"] = tokens_;
+  progress_.values["loss"] = record.loss;
+  SetIfKnown(progress_.values, "accuracy", record.accuracy);
+  progress_.values["active_layers"] = std::ranges::count(record.active, true);
+  progress_.values["layers"] = record.active.size();
+  progress_.values["tokens_per_second"] = static_cast<double>(record.tokens) / record.seconds;
+  progress_.values["remaining_seconds"] =
+      seconds * static_cast<double>(trainer.steps() - record.step);
+  progress_.values["heap_bytes"] = record.heap_bytes;
+  progress_.values["moment_bytes"] = record.moment_bytes;
   json event = StepEvent(record, trainer.steps());
   event["peak_bytes"] = run_.ledger().peak();
   run_.AddEvent(EventLevel::kInfo, "step", std::move(event));
@@ -107,17 +110,18 @@ bool FineTuningRun::WantsCheckpoint() {
 }
 
 void FineTuningRun::OnEvaluation(const engine::EvaluationRecord& record) {
-  values_["eval_loss"] = record.loss;
-  SetIfKnown(values_, "eval_accuracy", record.accuracy);
+  progress_.values["eval_loss"] = record.loss;
+  SetIfKnown(progress_.values, "eval_accuracy", record.accuracy);
   run_.AddEvent(EventLevel::kInfo, "evaluation", engine::ToJson(record));
 }
 
 void FineTuningRun::OnCheckpoint(int64_t step) {
   last_checkpoint_ = Clock::now();
-  values_["checkpoint_step"] = step;
+  progress_.values["checkpoint_step"] = step;
   const std::string directory = engine::CheckpointStore::PathOf(options_.checkpoints, step);
   run_.AddEvent(EventLevel::kInfo, "checkpoint",
                 {{"step", step}, {"size_bytes", SizeOf(directory)}});
+  run_.Report(progress_);
   if (status_.ok()) status_ = RecordCheckpoints(trainer_->log());
 }
 

@@ -52,7 +52,7 @@ class FineTuningRun final : public engine::TrainingObserver {
   absl::Status status_;
   const engine::Trainer* trainer_ = nullptr;  // from the first step on
   int64_t tokens_ = 0;
-  nlohmann::json values_ = nlohmann::json::object();  // FineTuningProgress
+  JobProgress progress_;  // its values are FineTuningProgress
   Clock::time_point last_checkpoint_ = Clock::now();
 };
 
