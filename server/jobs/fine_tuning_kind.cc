@@ -81,7 +81,8 @@ absl::Status CheckFits(const engine::SettingsChoice& choice, int64_t limit) {
       &text, fit.ok() ? absl::StrCat("; it fits with ", engine::MemorySettingsText((*fit)->options),
                                      ", which memory_budget: ", limit, " chooses")
                       : absl::StrCat("; ", fit.status().message()));
-  return WithReason(absl::ResourceExhaustedError(text), "PLAN_EXCEEDS_MEMORY");
+  // No later attempt would have more.
+  return WithReason(absl::FailedPreconditionError(text), "PLAN_EXCEEDS_MEMORY");
 }
 
 }  // namespace
@@ -129,9 +130,16 @@ absl::StatusOr<engine::FineTuningSpec> FineTuningKind::MakeSpec(
   }
   spec.out = ResultDirectory(job.uid);
   spec.checkpoints = DirectoryOf(job.uid) + "/checkpoints";
-  spec.resume = true;
+  const auto steps = engine::CheckpointStore::StepsIn(spec.checkpoints);
+  spec.resume = steps.ok() && !steps->empty();
   spec.version = options_.version;
   return spec;
+}
+
+bool FineTuningKind::IsValid(const json& request) const {
+  return request.is_object() && request.contains("spec") && request.at("spec").is_object() &&
+         request.at("spec").contains("model") && request.contains("train") &&
+         request.at("train").is_object();
 }
 
 absl::Status FineTuningKind::Prepare(const Job& job, JobRun& run, Preparation& preparation) {
@@ -206,8 +214,9 @@ void FineTuningKind::RemoveFiles(const std::string& uid) { RemoveAll(DirectoryOf
 void FineTuningKind::Sweep(const std::set<std::string>& uids) {
   std::error_code error;
   std::vector<std::string> lost;
-  for (const auto& entry : fs::directory_iterator(options_.directory, error)) {
-    if (!uids.contains(entry.path().filename().string())) lost.push_back(entry.path().string());
+  fs::directory_iterator entry(options_.directory, error);
+  for (const fs::directory_iterator end; !error && entry != end; entry.increment(error)) {
+    if (!uids.contains(entry->path().filename().string())) lost.push_back(entry->path().string());
   }
   for (const std::string& path : lost) {
     Log(LogLevel::kInfo, "removed the files of a job that is deleted", {{"path", path}});

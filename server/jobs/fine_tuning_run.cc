@@ -1,5 +1,7 @@
 #include "server/jobs/fine_tuning_run.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <utility>
@@ -21,10 +23,20 @@ constexpr int64_t kRecentSteps = 20;
 int64_t SizeOf(const std::string& directory) {
   int64_t bytes = 0;
   std::error_code error;
-  for (const auto& entry : fs::recursive_directory_iterator(directory, error)) {
-    if (entry.is_regular_file(error)) bytes += static_cast<int64_t>(entry.file_size(error));
+  fs::recursive_directory_iterator entry(directory, error);
+  for (const fs::recursive_directory_iterator end; !error && entry != end; entry.increment(error)) {
+    std::error_code ignored;
+    const auto size = entry->is_regular_file(ignored) ? entry->file_size(ignored) : 0;
+    if (!ignored) bytes += static_cast<int64_t>(size);
   }
   return bytes;
+}
+
+// When a directory was written, in milliseconds since 1970.
+int64_t TimeOf(const std::string& directory) {
+  struct stat status = {};
+  if (stat(directory.c_str(), &status) != 0) return 0;
+  return int64_t{status.st_mtim.tv_sec} * 1000 + status.st_mtim.tv_nsec / 1'000'000;
 }
 
 double MeanSeconds(const std::vector<engine::StepRecord>& steps) {
@@ -47,8 +59,8 @@ json StepEvent(const engine::StepRecord& record, int64_t steps) {
 }
 
 // Checkpoint, but for its time.
-json CheckpointValue(int64_t step, const engine::RunLog& log, int64_t bytes) {
-  json value = {{"step", step}, {"size_bytes", bytes}};
+json CheckpointValue(int64_t step, const engine::RunLog& log, int64_t bytes, int64_t time_ms) {
+  json value = {{"step", step}, {"size_bytes", bytes}, {"time_ms", time_ms}};
   if (step > 0 && step <= std::ssize(log.steps)) value["loss"] = log.steps[step - 1].loss;
   for (const engine::EvaluationRecord& record : log.evaluations) {
     if (record.step > step) break;
@@ -131,7 +143,7 @@ absl::Status FineTuningRun::RecordCheckpoints(const engine::RunLog& log) {
   std::vector<Write> writes = {DeleteChildren{Collection::kCheckpoints, options_.uid}};
   for (const int64_t step : steps) {
     const std::string directory = engine::CheckpointStore::PathOf(options_.checkpoints, step);
-    const json value = CheckpointValue(step, log, SizeOf(directory));
+    const json value = CheckpointValue(step, log, SizeOf(directory), TimeOf(directory));
     writes.push_back(CreateRecord{.collection = Collection::kCheckpoints,
                                   .key = absl::StrFormat("%s/%08d", options_.uid, step),
                                   .parent = options_.uid,

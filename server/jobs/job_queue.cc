@@ -54,11 +54,17 @@ absl::Status WrongState(const Job& job, std::string_view expected) {
 }
 
 absl::Status CheckEtag(const Job& job, std::string_view etag) {
-  if (etag.empty() || etag == std::to_string(job.revision)) return absl::OkStatus();
+  if (etag.empty() || etag == job.etag()) return absl::OkStatus();
   return WithReason(
       absl::AbortedError(absl::StrCat("etag: ", engine::Quoted(etag), " seen, expected \"",
                                       job.revision, "\", the etag of job ", job.id, " now")),
       "ETAG_MISMATCH");
+}
+
+// Whether a change that could not be recorded may be recorded later: errors of the disk are.
+bool MayPass(const absl::Status& status) {
+  return absl::IsResourceExhausted(status) || absl::IsUnavailable(status) ||
+         absl::IsInternal(status) || absl::IsDataLoss(status);
 }
 
 void SetState(Job& job, JobState state, std::string reason) {
@@ -105,7 +111,7 @@ void LogState(const Job& job) {
 // Guarded by the queue's mutex_, but for the key.
 struct JobQueue::Entry {
   std::string key;
-  Job job;  // as it is committed, with the latest progress
+  Job job;               // as it is committed, with the latest progress
   bool deleted = false;  // its key may be that of another job by now
   StopRequest stop = StopRequest::kNone;
   std::string waits_for;
@@ -226,8 +232,11 @@ bool JobQueue::AddEntries(const std::vector<Record>& page, std::vector<EntryPtr>
   bool all_valid = true;
   for (const Record& record : page) {
     absl::StatusOr<Job> job = ParseJob(record);
-    if (job.ok() && FindKind(job->kind) == nullptr) {
+    const JobKind* kind = job.ok() ? FindKind(job->kind) : nullptr;
+    if (job.ok() && kind == nullptr) {
       job = absl::UnimplementedError(absl::StrCat("kind ", engine::Quoted(job->kind)));
+    } else if (job.ok() && !kind->IsValid(job->request)) {
+      job = absl::DataLossError("the request is not one of this kind");
     }
     if (!job.ok()) {
       Log(LogLevel::kError, "a job's record is not valid and is left alone",
@@ -308,10 +317,10 @@ absl::StatusOr<Job> JobQueue::Create(const NewJob& request) {
   entry->key = JobKey(job.kind, job.id);
   entry->recent_after = 0;
   JobEvent event = StateEvent(job);
-  ASSIGN_OR_RETURN(const Committed committed,
-                   store_->Commit(std::vector<Write>{
-                       CreateRecord{Collection::kJobs, entry->key, /*parent=*/"", JobValue(job)},
-                       AppendEvent{job.uid, EventValue(event)}}));
+  ASSIGN_OR_RETURN(
+      const Committed committed,
+      Commit({CreateRecord{Collection::kJobs, entry->key, /*parent=*/"", JobValue(job)},
+              AppendEvent{job.uid, EventValue(event)}}));
   job.number = committed.records.front().number;
   job.revision = committed.records.front().revision;
   job.create_time = committed.records.front().create_time;
@@ -440,7 +449,9 @@ absl::StatusOr<Job> JobQueue::Resume(std::string_view kind, std::string_view id,
         SetState(job, job.prepared ? JobState::kQueued : JobState::kValidating,
                  "resumed by a client");
         job.failures = 0;
+        job.error.reset();
         job.end_time.reset();
+        job.next_attempt_time.reset();
         return absl::OkStatus();
       case JobState::kValidating:
       case JobState::kQueued:
@@ -490,6 +501,7 @@ absl::Status JobQueue::Delete(std::string_view kind, std::string_view id, std::s
     }
     RETURN_IF_ERROR(Erase(entry));
   }
+  KindOf(entry->job).RemoveFiles(entry->job.uid);
   NotifyWatchers(entry);
   return absl::OkStatus();
 }
@@ -500,14 +512,13 @@ absl::Status JobQueue::Erase(const EntryPtr& entry) {
   for (int i = 0; i < kCollectionCount; ++i) {
     writes.push_back(DeleteChildren{static_cast<Collection>(i), entry->job.uid});
   }
-  RETURN_IF_ERROR(store_->Commit(writes).status());
+  RETURN_IF_ERROR(Commit(writes).status());
   {
     engine::MutexLock lock(mutex_);
     jobs_.erase(entry->key);
     entry->deleted = true;
     if (observer_ != nullptr) observer_->OnDeleted(entry->job);
   }
-  KindOf(entry->job).RemoveFiles(entry->job.uid);
   return absl::OkStatus();
 }
 
@@ -602,6 +613,15 @@ int64_t JobQueue::used_bytes() const {
 
 // Changes.
 
+absl::StatusOr<Committed> JobQueue::Commit(const std::vector<Write>& writes) {
+  absl::StatusOr<Committed> committed = store_->Commit(writes);
+  const bool conflicts = absl::IsNotFound(committed.status()) ||
+                         absl::IsAlreadyExists(committed.status()) ||
+                         absl::IsAborted(committed.status());
+  if (committed.ok() || conflicts) return committed;
+  return StorageError(committed.status(), "the server could not record the change");
+}
+
 absl::StatusOr<Job> JobQueue::Apply(const EntryPtr& entry, Change change,
                                     std::vector<Write> writes) {
   Job job;
@@ -616,10 +636,13 @@ absl::StatusOr<Job> JobQueue::Apply(const EntryPtr& entry, Change change,
   const size_t waited = events.size();
   RETURN_IF_ERROR(change(job));
   if (HasEnded(job.state) && !job.can_resume()) KindOf(job).TrimRequest(job.request);
-  if (job.state != before) events.push_back(StateEvent(job));
+  if (job.state != before) {
+    events.push_back(StateEvent(job));
+    ++job.changes;
+  }
   writes.push_back(UpdateRecord{Collection::kJobs, entry->key, JobValue(job), job.revision});
   for (const JobEvent& event : events) writes.push_back(AppendEvent{job.uid, EventValue(event)});
-  ASSIGN_OR_RETURN(const Committed committed, store_->Commit(writes));
+  ASSIGN_OR_RETURN(const Committed committed, Commit(writes));
   job.revision = committed.records.back().revision;
   // The writes of a kind may have events before ours.
   const size_t first = committed.events.size() - events.size();
@@ -654,7 +677,7 @@ void JobQueue::ApplySurely(const EntryPtr& entry, Change change) {
       engine::MutexLock commit(commit_mutex_);
       status = engine::CatchExceptions([&] { return Apply(entry, change).status(); });
     }
-    if (status.ok() || ReasonOf(status) == kJobNotFound) break;
+    if (status.ok() || !MayPass(status)) break;
     LogLimited(LogLevel::kError, "a change of a job could not be recorded",
                {{"job", entry->key}, {"error", std::string(status.message())}});
     engine::MutexLock lock(mutex_);
@@ -735,7 +758,9 @@ void JobQueue::PrepareLoop() {
     EntryPtr entry;
     {
       engine::MutexLock lock(mutex_);
-      while (!closed_ && (entry = NextToPrepare()) == nullptr) wake_.Wait(mutex_);
+      while (!closed_ && (entry = NextToPrepare()) == nullptr) {
+        wake_.WaitUntil(mutex_, steady_clock::now() + options_.flush_interval);
+      }
       if (closed_) return;
     }
     RunGuarded("jobs", [&] { Prepare(entry); });
@@ -745,7 +770,9 @@ void JobQueue::PrepareLoop() {
 JobQueue::EntryPtr JobQueue::NextToPrepare() {
   EntryPtr next;
   for (const auto& [key, entry] : jobs_) {
-    if (entry->job.state != JobState::kValidating) continue;
+    const Job& job = entry->job;
+    if (job.state != JobState::kValidating) continue;
+    if (job.next_attempt_time && *job.next_attempt_time > options_.clock()) continue;
     if (next == nullptr || entry->job.number < next->job.number) next = entry;
   }
   return next;
@@ -756,9 +783,10 @@ void JobQueue::Prepare(const EntryPtr& entry) {
   engine::Ledger ledger(available_bytes(), ledger_, engine::Purpose::kJobs);
   {
     engine::MutexLock lock(mutex_);
+    if (entry->job.state != JobState::kValidating) return;
+    job = entry->job;
     entry->stop = closed_ ? StopRequest::kShutDown : StopRequest::kNone;
     entry->ledger = &ledger;
-    job = entry->job;
   }
   Run run(this, entry, &ledger);
   Preparation preparation;
@@ -774,11 +802,13 @@ void JobQueue::Prepare(const EntryPtr& entry) {
   ApplySurely(entry, [&](Job& changed) {
     if (changed.state != JobState::kValidating) return absl::OkStatus();
     changed.details = preparation.details;
+    changed.next_attempt_time.reset();
     if (!status.ok()) {
-      changed.error = ToJobError(status);
-      End(changed, JobState::kFailed, changed.error->message, options_.clock());
+      RetryOrFail(changed, status);
       return absl::OkStatus();
     }
+    changed.error.reset();
+    changed.failures = 0;
     changed.prepared = true;
     changed.bytes = preparation.bytes;
     SetState(changed, JobState::kQueued, "");
@@ -845,7 +875,7 @@ std::string JobQueue::TryStart(const EntryPtr& entry, bool& holds_up) {
     job = entry->job;
     if (job.state != JobState::kQueued) return "";
     if (job.next_attempt_time && *job.next_attempt_time > options_.clock()) {
-      return "its next attempt";
+      return "the time of its next attempt";
     }
     const JobKind& kind = KindOf(job);
     if (RunningOf(kind) >= kind.max_running()) {
@@ -855,11 +885,18 @@ std::string JobQueue::TryStart(const EntryPtr& entry, bool& holds_up) {
         jobs_, [](const auto& named) { return IsRunning(named.second->job.state); });
     if (running >= options_.max_running) {
       holds_up = true;
-      return absl::StrCat("one of the ", running, " jobs that run to end");
+      return absl::StrCat("a free place: ", running, " jobs run, which is the limit");
     }
   }
-  absl::StatusOr<engine::Reservation> reservation =
-      ledger_->Reserve(job.bytes, engine::Purpose::kJobs, absl::StrCat("job ", job.id));
+  // What is in the way of a reservation is asked to make room, so it is only tried if there can be.
+  const int64_t free = available_bytes() - ledger_->used(engine::Purpose::kJobs);
+  if (job.bytes > available_bytes() && ledger_->limit() > 0) {
+    return absl::StrCat(engine::ToAbsl(engine::HumanBytes(job.bytes)),
+                        " of memory, which is more than there is beside the models");
+  }
+  absl::StatusOr<engine::Reservation> reservation = absl::ResourceExhaustedError("");
+  if (job.bytes <= free || ledger_->limit() == 0)
+    reservation = ledger_->Reserve(job.bytes, engine::Purpose::kJobs, absl::StrCat("job ", job.id));
   if (!reservation.ok()) {
     holds_up = true;
     return absl::StrCat(engine::ToAbsl(engine::HumanBytes(job.bytes)),
@@ -897,8 +934,12 @@ void JobQueue::Launch(const EntryPtr& entry, engine::Reservation reservation) {
         EndRun(entry, result);
         return absl::OkStatus();
       },
-      [](const absl::Status&) {});
-  if (!launched.ok()) EndRun(entry, launched);
+      [this, entry](const absl::Status& status) {
+        if (!status.ok()) EndRun(entry, status);  // an exception, for lack of memory
+      });
+  if (launched.ok()) return;
+  *held = engine::Reservation();
+  EndRun(entry, launched);
 }
 
 int JobQueue::RunningOf(const JobKind& kind) const {
@@ -941,7 +982,9 @@ void JobQueue::EndRun(const EntryPtr& entry, const absl::StatusOr<json>& result)
   {
     engine::MutexLock lock(mutex_);
     stopped = stopped && entry->stop != StopRequest::kNone;
+    entry->stop = StopRequest::kNone;
   }
+  RunGuarded("jobs", [&] { store_->EndBeat(entry->job.uid).IgnoreError(); });
   ApplySurely(entry, [&](Job& job) {
     if (result.ok()) {
       job.result = *result;
@@ -960,11 +1003,6 @@ void JobQueue::EndRun(const EntryPtr& entry, const absl::StatusOr<json>& result)
     }
     return absl::OkStatus();
   });
-  {
-    engine::MutexLock lock(mutex_);
-    entry->stop = StopRequest::kNone;
-  }
-  RunGuarded("jobs", [&] { store_->EndBeat(entry->job.uid).IgnoreError(); });
 }
 
 void JobQueue::RetryOrFail(Job& job, const absl::Status& status) const {
@@ -975,7 +1013,7 @@ void JobQueue::RetryOrFail(Job& job, const absl::Status& status) const {
   }
   const auto backoff = std::min(options_.first_backoff * (int64_t{1} << (job.failures - 1)),
                                 options_.longest_backoff);
-  SetState(job, JobState::kQueued,
+  SetState(job, job.prepared ? JobState::kQueued : JobState::kValidating,
            absl::StrCat("attempt ", job.attempt, " failed: ", job.error->message));
   job.next_attempt_time = options_.clock() + backoff;
   ++job.attempt;
@@ -1002,11 +1040,16 @@ void JobQueue::ForgetOldest(const JobKind& kind) {
       if (entry->job.kind == kind.name() && HasEnded(entry->job.state)) ended.push_back(entry);
     }
   }
-  std::ranges::sort(ended, {}, [](const EntryPtr& entry) { return entry->job.number; });
-  for (int64_t i = 0; i < std::ssize(ended) - kind.max_ended(); ++i) LogStoreError(Erase(ended[i]));
+  std::ranges::sort(ended, {}, [](const EntryPtr& entry) {
+    return std::pair(entry->job.end_time, entry->job.number);
+  });
+  for (int64_t i = 0; i < std::ssize(ended) - kind.max_ended(); ++i) {
+    LogStoreError(Erase(ended[i]));
+    KindOf(ended[i]->job).RemoveFiles(ended[i]->job.uid);
+  }
 }
 
-// Help.
+// Helpers.
 
 absl::StatusOr<JobQueue::EntryPtr> JobQueue::Find(std::string_view kind,
                                                   std::string_view id) const {

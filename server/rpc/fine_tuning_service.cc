@@ -75,9 +75,16 @@ absl::StatusOr<json> FineTuningService::MakeRequest(const v1::FineTuningJobSpec&
   json spec = MessageToJson(proto);
   RETURN_IF_ERROR(FineTuningKind::ParseSpec(spec).status());
   json request;
+  request["given"] = spec;
+  std::optional<JobDataset> train;
   for (const char* field : {"train", "eval"}) {
     if (!spec.contains(field)) continue;
     ASSIGN_OR_RETURN(const JobDataset dataset, FindDataset(field, spec.at(field), spec));
+    if (!train) train = dataset;
+    if (dataset.header != train->header || dataset.label_column != train->label_column) {
+      return engine::InvalidField(field, "a data set whose CSV file is read in another way",
+                                  "the header and the label column of the training data");
+    }
     request[field] = {{"id", dataset.id}, {"uid", dataset.uid}, {"digest", dataset.digest}};
   }
   RETURN_IF_ERROR(FineTuningKind::ParseSpec(spec).status());  // with the task of the data
@@ -100,7 +107,14 @@ grpc::ServerUnaryReactor* FineTuningService::CreateFineTuningJob(Context* contex
     if (!job.id.empty()) RETURN_IF_ERROR(CheckName("id", job.id));
     RETURN_IF_ERROR(CheckLabels(job.labels));
     RETURN_IF_ERROR(CheckPriority(job.priority));
-    ASSIGN_OR_RETURN(job.request, MakeRequest(query.spec()));
+    RETURN_IF_ERROR(CheckDirectory());
+    // What was created before is found even if its data set or model is gone.
+    if (const auto existing = environment_.jobs->Get(kFineTuning, job.id);
+        existing.ok() && existing->request.at("given") == MessageToJson(query.spec())) {
+      job.request = existing->request;
+    } else {
+      ASSIGN_OR_RETURN(job.request, MakeRequest(query.spec()));
+    }
     ASSIGN_OR_RETURN(const Job created, environment_.jobs->Create(job));
     *answer->mutable_job() = ToProto(created);
     return absl::OkStatus();

@@ -41,7 +41,7 @@ class JobStream : public LatestStream, public JobWatcher {
   const std::chrono::milliseconds patience_;
   EndTimeout end_timeout_ ABSL_GUARDED_BY(mutex_);
   bool timing_ ABSL_GUARDED_BY(mutex_) = false;  // the job has ended, and end_timeout_ runs
-  bool over_ ABSL_GUARDED_BY(mutex_) = false;    // the call is
+  bool over_ ABSL_GUARDED_BY(mutex_) = false;    // whether the call has ended
 };
 
 }  // namespace whipsnake::server

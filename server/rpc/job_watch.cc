@@ -47,9 +47,14 @@ class JobWatch final : public JobStream, public std::enable_shared_from_this<Job
  private:
   absl::StatusOr<Step> Next(grpc::ByteBuffer& message) override
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    if (reading_) return Step::kWait;
+    if (reading_) {
+      changed_while_reading_ = true;
+      return Step::kWait;
+    }
     RETURN_IF_ERROR(read_error_);
     std::optional<JobEvents> page = std::exchange(read_, std::nullopt);
+    // Events that came during the reading may be missing.
+    if (page && page->events.empty() && changed_while_reading_) page.reset();
     if (!page) {
       ASSIGN_OR_RETURN(page, jobs_.RecentEvents(kFineTuning, id_, after_, kEventsInMessage));
     }
@@ -71,6 +76,7 @@ class JobWatch final : public JobStream, public std::enable_shared_from_this<Job
 
   void ReadFromDisk() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     reading_ = true;
+    changed_while_reading_ = false;
     std::list<DiskQueue::Task> task;
     task.push_back({.client = std::nullopt,
                     .run = [self = shared_from_this(), id = id_, after = after_](bool) {
@@ -97,8 +103,9 @@ class JobWatch final : public JobStream, public std::enable_shared_from_this<Job
   }
 
   DiskQueue& disk_;
-  int64_t after_ ABSL_GUARDED_BY(mutex_) = 0;              // the last event that was written
-  bool reading_ ABSL_GUARDED_BY(mutex_) = false;           // from the disk
+  int64_t after_ ABSL_GUARDED_BY(mutex_) = 0;     // the last event that was written
+  bool reading_ ABSL_GUARDED_BY(mutex_) = false;  // from the disk
+  bool changed_while_reading_ ABSL_GUARDED_BY(mutex_) = false;
   std::optional<JobEvents> read_ ABSL_GUARDED_BY(mutex_);  // from the disk, to be written
   absl::Status read_error_ ABSL_GUARDED_BY(mutex_);
 };
