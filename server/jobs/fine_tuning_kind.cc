@@ -11,6 +11,7 @@
 #include "engine/base/files.h"
 #include "engine/base/json.h"
 #include "engine/base/status.h"
+#include "engine/finetune/checkpoint_store.h"
 #include "engine/finetune/plan/measure_rates.h"
 #include "engine/finetune/plan/memory_budget.h"
 #include "server/errors.h"
@@ -129,7 +130,6 @@ absl::StatusOr<engine::FineTuningSpec> FineTuningKind::MakeSpec(
   }
   spec.out = ResultDirectory(job.uid);
   spec.checkpoints = DirectoryOf(job.uid) + "/checkpoints";
-  spec.resume = true;
   spec.version = options_.version;
   return spec;
 }
@@ -178,6 +178,9 @@ absl::StatusOr<json> FineTuningKind::Run(const Job& job, JobRun& run) {
   }
   ASSIGN_OR_RETURN(engine::FineTuningSpec spec,
                    MakeSpec(job, job.details.at("model_directory").get<std::string>()));
+  ASSIGN_OR_RETURN(const std::vector<int64_t> steps,
+                   engine::CheckpointStore::StepsIn(spec.checkpoints));
+  spec.resume = !steps.empty();
   FineTuningRun observer(run, {.uid = job.uid,
                                .checkpoints = spec.checkpoints,
                                .checkpoint_interval = options_.checkpoint_interval});
