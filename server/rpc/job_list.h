@@ -25,7 +25,7 @@ absl::StatusOr<std::vector<JobCondition>> ParseJobFilter(std::string_view filter
 
 struct JobQuery {
   int32_t page_size = 0;
-  std::string page_token, filter, order_by;
+  std::string page_token = {}, filter = {}, order_by = {};
 };
 
 struct JobPage {
