@@ -11,6 +11,7 @@
 #include "engine/base/files.h"
 #include "engine/base/json.h"
 #include "engine/base/status.h"
+#include "engine/finetune/checkpoint_store.h"
 #include "engine/finetune/plan/measure_rates.h"
 #include "engine/finetune/plan/memory_budget.h"
 #include "server/errors.h"

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_replace.h"
 #include "engine/base/status.h"
 #include "engine/finetune/checkpoint_store.h"
 #include "engine/finetune/run_log.h"
@@ -125,6 +126,7 @@ void FineTuningRun::OnEvaluation(const engine::EvaluationRecord& record) {
   progress_.values["eval_loss"] = record.loss;
   SetIfKnown(progress_.values, "eval_accuracy", record.accuracy);
   run_.AddEvent(EventLevel::kInfo, "evaluation", engine::ToJson(record));
+  run_.Report(progress_);
 }
 
 void FineTuningRun::OnCheckpoint(int64_t step) {
@@ -153,7 +155,10 @@ absl::Status FineTuningRun::RecordCheckpoints(const engine::RunLog& log) {
 }
 
 void FineTuningRun::OnWarning(std::string_view text) {
-  run_.AddEvent(EventLevel::kWarning, "message", {{"text", std::string(text)}});
+  // Clients learn no paths of the server.
+  std::string shown =
+      absl::StrReplaceAll(engine::ToAbsl(text), {{options_.checkpoints, "checkpoints"}});
+  run_.AddEvent(EventLevel::kWarning, "message", {{"text", std::move(shown)}});
 }
 
 json ResultOf(const json& report, const std::string& directory) {

@@ -633,6 +633,7 @@ absl::StatusOr<Job> JobQueue::Apply(const EntryPtr& entry, Change change,
     events = entry->waiting;
   }
   const JobState before = job.state;
+  const std::string value_before = JobValue(job);
   const size_t waited = events.size();
   RETURN_IF_ERROR(change(job));
   if (HasEnded(job.state) && !job.can_resume()) KindOf(job).TrimRequest(job.request);
@@ -640,7 +641,12 @@ absl::StatusOr<Job> JobQueue::Apply(const EntryPtr& entry, Change change,
     events.push_back(StateEvent(job));
     ++job.changes;
   }
-  writes.push_back(UpdateRecord{Collection::kJobs, entry->key, JobValue(job), job.revision});
+  std::string value = JobValue(job);
+  if (value == value_before && events.empty() && writes.empty()) {
+    engine::MutexLock lock(mutex_);
+    return Snapshot(*entry);
+  }
+  writes.push_back(UpdateRecord{Collection::kJobs, entry->key, std::move(value), job.revision});
   for (const JobEvent& event : events) writes.push_back(AppendEvent{job.uid, EventValue(event)});
   ASSIGN_OR_RETURN(const Committed committed, Commit(writes));
   job.revision = committed.records.back().revision;

@@ -247,6 +247,23 @@ TEST_F(JobQueueTest, ChecksEtagsAndIds) {
   EXPECT_TRUE(absl::IsNotFound(queue_->Pause(kKind, "../a", "").status()));
 }
 
+TEST_F(JobQueueTest, WhatChangesNothingKeepsTheEtag) {
+  Open();
+  world_.steps.Close();
+  ASSERT_TRUE(Create("a").ok());
+  WaitForState("a", JobState::kRunning);
+  const auto revision = [this] { return queue_->Get(kKind, "a")->revision; };
+  const int64_t running = revision();
+  EXPECT_EQ(queue_->Resume(kKind, "a", "")->revision, running);
+  ASSERT_TRUE(queue_->Cancel(kKind, "a", "").ok());
+  world_.steps.Open();
+  WaitForState("a", JobState::kCancelled);
+  const int64_t cancelled = revision();
+  EXPECT_GT(cancelled, running);
+  EXPECT_EQ(queue_->Cancel(kKind, "a", "")->revision, cancelled);
+  EXPECT_TRUE(queue_->Delete(kKind, "a", std::to_string(cancelled)).ok());
+}
+
 TEST_F(JobQueueTest, RunsByPriorityAndThenInOrderAndAsManyAsMemoryAllows) {
   Open();
   world_.steps.Close();
@@ -473,6 +490,8 @@ TEST_F(JobQueueTest, ForgetsTheOldestOfAKindThatKeepsFew) {
     ASSERT_TRUE(Create(id).ok());
     WaitFor(id, [](const Job& job) { return job.state == JobState::kSucceeded; });
   }
+  // The end of "c" is seen before "a" is forgotten; the next change comes after both.
+  ASSERT_TRUE(Create("c").ok());
   EXPECT_EQ(queue_->List(kKind).size(), 2);
   EXPECT_TRUE(absl::IsNotFound(queue_->Get(kKind, "a").status()));
 }

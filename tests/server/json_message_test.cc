@@ -54,5 +54,12 @@ TEST(JsonMessageTest, LeavesOutWhatDoesNotFit) {
   JsonToMessage(json::array(), &spec);
 }
 
+TEST(JsonMessageTest, AListTakesThePlaceOfTheOneBefore) {
+  v1::FineTuningJobSpec spec;
+  JsonToMessage({{"freeze", {"a", "b"}}, {"lr", 1}}, &spec);
+  JsonToMessage({{"freeze", {"c"}}}, &spec);
+  EXPECT_EQ(MessageToJson(spec), json({{"freeze", {"c"}}, {"lr", 1.0}}));
+}
+
 }  // namespace
 }  // namespace whipsnake::server

@@ -38,6 +38,7 @@ def import_stubs():
                     "--grpc_python_out=" + stubs,
                     "--plugin=protoc-gen-grpc_python=" + PYTHON_PLUGIN, *protos], check=True)
     sys.path.append(stubs)
+    os.environ["PYTHONPATH"] = stubs  # of scripts that a test runs
     # health.proto's package is grpc.health.v1, and `grpc` is a package already.
     grpc.__path__.append(os.path.join(stubs, "grpc"))
 
