@@ -398,6 +398,7 @@ absl::StatusOr<Job> JobQueue::Cancel(std::string_view kind, std::string_view id,
       case JobState::kQueued:
       case JobState::kPaused:
         End(job, JobState::kCancelled, "cancelled by a client", options_.clock());
+        job.error.reset();
         return absl::OkStatus();
       case JobState::kRunning:
       case JobState::kPausing:
@@ -998,6 +999,7 @@ void JobQueue::EndRun(const EntryPtr& entry, const absl::StatusOr<json>& result)
       End(job, JobState::kSucceeded, "", options_.clock());
     } else if (job.state == JobState::kCancelling) {
       End(job, JobState::kCancelled, job.reason, options_.clock());
+      job.error.reset();
     } else if (stopped && job.state == JobState::kPausing) {
       SetState(job, JobState::kPaused, job.reason);
     } else if (stopped) {

@@ -8,6 +8,7 @@
 #include "engine/models/trainable_model.h"
 #include "server/client_names.h"
 #include "server/errors.h"
+#include "server/registry/model_name.h"
 #include "server/rpc/deferred_call.h"
 #include "server/rpc/fine_tuning_messages.h"
 #include "server/rpc/job_list.h"
@@ -23,6 +24,7 @@ namespace {
 using nlohmann::json;
 
 constexpr int32_t kMaxPriority = 100;
+constexpr size_t kMaxPageBytes = 2 << 20;  // and one job more
 
 // A plan without a job: its progress is for nobody.
 class PlanRun final : public JobRun {
@@ -146,8 +148,14 @@ grpc::ServerUnaryReactor* FineTuningService::ListFineTuningJobs(Context* context
                                                      .page_token = query.page_token(),
                                                      .filter = query.filter(),
                                                      .order_by = query.order_by()}));
-    for (const Job& job : page.jobs) *answer->add_jobs() = ToProto(job);
     answer->set_next_page_token(page.next_page_token);
+    for (size_t i = 0; i < page.jobs.size(); ++i) {
+      *answer->add_jobs() = ToProto(page.jobs[i]);
+      // A client's limit for a message is 4 MiB, unless it sets another.
+      if (answer->ByteSizeLong() < kMaxPageBytes || i + 1 == page.jobs.size()) continue;
+      answer->set_next_page_token(page.tokens[i]);
+      break;
+    }
     return absl::OkStatus();
   };
   return AnswerUnary<v1::ListFineTuningJobsRequest, v1::ListFineTuningJobsResponse>(
@@ -246,6 +254,8 @@ absl::Status FineTuningService::Promote(const v1::PromoteCheckpointRequest& requ
     return engine::InvalidField("step", std::to_string(request.step()),
                                 "the step of a checkpoint, or 0 for the result");
   }
+  RETURN_IF_ERROR(CheckModelName(request.model(), "model"));
+  if (!request.alias().empty()) RETURN_IF_ERROR(CheckAlias(request.alias(), "alias"));
   ASSIGN_OR_RETURN(const Job job, environment_.jobs->Get(kFineTuning, request.id()));
   CheckpointPromotion promotion{.step = request.step(), .scheme = request.scheme()};
   promotion.promotion.name = request.model();

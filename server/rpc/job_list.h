@@ -30,6 +30,7 @@ struct JobQuery {
 
 struct JobPage {
   std::vector<Job> jobs;
+  std::vector<std::string> tokens;  // of the page after each of the jobs
   std::string next_page_token;  // "" on the last page
 };
 
