@@ -63,6 +63,8 @@ struct ModelSnapshot {
   int64_t version = 0;               // that its key names; 0 if none
   bool serves = false;               // its bare name leads to it
   std::vector<std::string> aliases;  // that lead to it, without its bare name; sorted
+  std::optional<engine::GeneratorLoad> load;  // while READY
+  int64_t generated_tokens = 0;               // since it was loaded
 };
 
 class ModelHandle;
