@@ -392,8 +392,7 @@ absl::Status Daemon::StartGrpc(const ListenAddress& address) {
 absl::Status Daemon::StartHttp(const ListenAddress& address) {
   HttpRoutes routes = Routes();
   if (options_.console.value_or(address.IsLoopback())) StartConsole(address, routes);
-  ASSIGN_OR_RETURN(http_,
-                   HttpServer::Start(address, std::move(routes), budget_.connections.http));
+  ASSIGN_OR_RETURN(http_, HttpServer::Start(address, std::move(routes), budget_.connections.http));
   RegisterConnectionMetrics("http", http_->acceptor());
   return absl::OkStatus();
 }

@@ -106,7 +106,8 @@ void AddServeCommand(CommandLine& line) {
       .TypeName("TYPE");
   command.AddOption("--listen", daemon.listen, "The gRPC address; port 0 takes a free one")
       .ShowDefault();
-  command.AddOption("--http", daemon.http, "The address of /metrics, /healthz, /readyz and /console")
+  command
+      .AddOption("--http", daemon.http, "The address of /metrics, /healthz, /readyz and /console")
       .ShowDefault();
   command
       .AddOption("--console", flags->console,

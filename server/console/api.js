@@ -27,9 +27,17 @@ export async function checked(response) {
                         reply.error?.message ?? `The server answered ${response.status}.`);
 }
 
+// The server did not answer.
+export class Unreachable extends Error {}
+
+// Throws a ServerError or Unreachable.
 export async function get(path, parameters) {
-  const response = await fetch(url(path, parameters), {signal: AbortSignal.timeout(PATIENCE)});
-  return (await checked(response)).json();
+  try {
+    const response = await fetch(url(path, parameters), {signal: AbortSignal.timeout(PATIENCE)});
+    return await (await checked(response)).json();
+  } catch (error) {
+    throw error instanceof ServerError ? error : new Unreachable(error.message);
+  }
 }
 
 // Calls `poll` again and again. `poll` returns the milliseconds until the next call, or nothing
@@ -44,9 +52,8 @@ export class Poller {
     this.timer = null;
     this.running = false;
     this.again = false;
-    document.addEventListener("visibilitychange", () => {
-      if (!document.hidden) this.now();
-    });
+    this.stopped = false;
+    document.addEventListener("visibilitychange", () => this.now());
   }
 
   // Calls it at once, or as soon as the call in progress has ended.
@@ -54,7 +61,7 @@ export class Poller {
     clearTimeout(this.timer);
     this.timer = null;
     this.again = this.running;
-    if (this.running || document.hidden) return;
+    if (this.running || this.stopped || document.hidden) return;
     this.running = true;
     let next = SHORTEST;
     try {
@@ -62,20 +69,18 @@ export class Poller {
       this.delay = SHORTEST;
       this.onConnection(true, next);
     } catch (error) {
-      const reached = error instanceof ServerError;
       this.delay = Math.min(2 * this.delay, LONGEST);
       next = this.delay;
-      this.onConnection(reached, next);
-      if (!reached && !(error instanceof TypeError || error instanceof DOMException)) throw error;
+      this.onConnection(!(error instanceof Unreachable), next);
+      if (!(error instanceof Unreachable || error instanceof ServerError)) throw error;
     } finally {
       this.running = false;
-      this.timer = setTimeout(() => this.now(), this.again ? 0 : next);
+      if (!this.stopped) this.timer = setTimeout(() => this.now(), this.again ? 0 : next);
     }
   }
 
   stop() {
     clearTimeout(this.timer);
-    this.timer = null;
-    this.poll = async () => LONGEST;
+    this.stopped = true;
   }
 }

@@ -33,11 +33,13 @@ function range(series, from) {
 }
 
 export class Chart {
-  // `label(value)` writes a value of the vertical axis, which includes `from` if it is given.
-  constructor(title, {unit = "", label = format.number, from} = {}) {
+  // `label(value)` writes a value of the vertical axis, which includes `from` if it is given. Its
+  // ticks are round multiples of `scale(high)`.
+  constructor(title, {unit = "", label = format.number, from, scale = () => 1} = {}) {
     this.title = title;
     this.label = label;
     this.from = from;
+    this.scale = scale;
     this.legend = element("ul", {class: "legend"});
     this.drawing = svg("svg", {viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none",
                                role: "img"});
@@ -50,13 +52,13 @@ export class Chart {
         this.plot);
   }
 
-  // Series have `name`, `style` ("line", "points"), `steps`, `values` and perhaps `low` and
+  // Series have `name`, `style` ("curve", "points"), `steps`, `values` and perhaps `low` and
   // `high`, the edges of a band. Values that are null are not drawn.
   draw(series, lastStep) {
     const [low, high] = range(series, this.from) ?? [0, 1];
     const x = (step) => (WIDTH * step / Math.max(lastStep, 1)).toFixed(1);
     const y = (value) => (HEIGHT * (high - value) / (high - low)).toFixed(1);
-    const shapes = [this.grid(ticks(low, high, 5), y)];
+    const shapes = [this.grid(this.valueTicks(low, high), y)];
     for (const line of series) {
       if (line.low) shapes.push(this.band(line, x, y));
       shapes.push(svg("path", {class: line.style, d: this.path(line, x, y)}));
@@ -68,6 +70,11 @@ export class Chart {
         ...series.filter((line) => line.values.length > 0)
             .map((line) => element("li", {class: line.style}, line.name)));
     this.labels(low, high, lastStep);
+  }
+
+  valueTicks(low, high) {
+    const scale = this.scale(high);
+    return ticks(low / scale, high / scale, 5).map((tick) => tick * scale);
   }
 
   grid(values, y) {
@@ -105,7 +112,7 @@ export class Chart {
 
   labels(low, high, lastStep) {
     const spans = [];
-    for (const value of ticks(low, high, 5)) {
+    for (const value of this.valueTicks(low, high)) {
       const span = element("span", {class: "y"}, this.label(value));
       span.style.top = `${100 * (high - value) / (high - low)}%`;
       spans.push(span);

@@ -79,7 +79,7 @@ absl::Status ReadArgument(const HttpRequest& request, std::string_view name, int
 }
 
 absl::StatusOr<HistoryMark> ReadMark(const HttpRequest& request) {
-  HistoryMark mark;
+  HistoryMark mark{.uid = std::string(request.Argument("uid"))};
   RETURN_IF_ERROR(ReadArgument(request, "width", mark.width));
   RETURN_IF_ERROR(ReadArgument(request, "column", mark.column));
   RETURN_IF_ERROR(ReadArgument(request, "event", mark.event));
@@ -112,8 +112,9 @@ void Console::AddRoutes(HttpRoutes& routes) {
   routes["/console/api/job"] =
       GetRoute([this](const HttpRequest& request) { return GetJob(request); });
   routes["/console/api/history"] = {
-      .handler = [this](const HttpRequest& request,
-                        const HttpAnswer& answer) { GetHistory(request, answer); }};
+      .handler = [this](const HttpRequest& request, const HttpAnswer& answer) {
+        GetHistory(request, answer);
+      }};
   routes["/console/api/generate"] = {
       .handler = [this](const HttpRequest& request,
                         const HttpAnswer& answer) { answer(Generate(request)); },
@@ -175,11 +176,10 @@ HttpResponse Console::Generate(const HttpRequest& request) {
   absl::StatusOr<v1::StreamGenerateRequest> prompt = ParsePrompt(request.body);
   if (!prompt.ok()) return ErrorResponse(prompt.status());
   if (*prompts_ >= kMaxPrompts) {
-    return ErrorResponse(
-        WithReason(absl::ResourceExhaustedError(absl::StrCat(
-                       "too many prompts of consoles are in progress (limit ", kMaxPrompts,
-                       "); stop one, or wait until one has ended")),
-                   "TOO_MANY_PROMPTS"));
+    return ErrorResponse(WithReason(absl::ResourceExhaustedError(absl::StrCat(
+                                        "too many prompts of consoles are in progress (limit ",
+                                        kMaxPrompts, "); stop one, or wait until one has ended")),
+                                    "TOO_MANY_PROMPTS"));
   }
   ++*prompts_;
   HttpResponse response = JsonResponse(200, "");

@@ -23,7 +23,7 @@ namespace whipsnake::server {
 struct ConsoleAsset;
 
 struct ConsoleOptions {
-  std::vector<std::string> hosts;  // see ConsoleGuard
+  std::vector<std::string> hosts = {};  // see ConsoleGuard
   std::function<std::chrono::steady_clock::time_point()> clock = [] {
     return std::chrono::steady_clock::now();
   };
@@ -36,8 +36,8 @@ struct ConsoleOptions {
 //   GET /console/api/models     ModelsJson
 //   GET /console/api/jobs       JobsJson
 //   GET /console/api/job        JobJson, of `kind` and `id`
-//   GET /console/api/history    JobHistories::Get, of `kind` and `id` after `width`, `column` and
-//                               `event`
+//   GET /console/api/history    JobHistories::Get, of `kind` and `id` after `uid`, `width`,
+//                               `column` and `event`
 //   POST /console/api/generate  a prompt: see PromptStream
 //
 // An error is an object with `error`: `reason` and `message`. The first three are made at most once

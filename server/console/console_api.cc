@@ -34,9 +34,9 @@ std::string ModelOf(const Job& job) {
 }
 
 json ModelJson(const ModelSnapshot& model) {
-  json object = {{"name", model.source.name},     {"version", model.version},
-                 {"serves", model.serves},        {"aliases", model.aliases},
-                 {"state", Name(model.state)},    {"source_job", model.source.source_job}};
+  json object = {{"name", model.source.name},  {"version", model.version},
+                 {"serves", model.serves},     {"aliases", model.aliases},
+                 {"state", Name(model.state)}, {"source_job", model.source.source_job}};
   if (!model.error.ok()) {
     object["error"] = engine::BoundedUtf8(engine::ClientMessage(model.error), kMaxMessageBytes);
   }

@@ -19,7 +19,7 @@ struct ConsoleSources {
   JobQueue* jobs = nullptr;
   const engine::Ledger* ledger = nullptr;
   const ActiveCalls* active_calls = nullptr;
-  std::chrono::system_clock::time_point start_time;
+  std::chrono::system_clock::time_point start_time = {};
   int threads = 0;
   bool fine_tuning = false;  // whether there is a data directory for it
 };
@@ -29,8 +29,8 @@ inline constexpr size_t kMaxListedJobs = 200;
 
 // None of these waits for the disk, or loads or wakes anything. Times are in seconds since 1970.
 
-// `version`, `uptime_seconds`, `draining`, `not_ready` (why, or ""), `threads`, `isa`, `fine_tuning`
-// and `memory`: `used`, `limit` and `purposes`, the bytes of each purpose by name.
+// `version`, `uptime_seconds`, `draining`, `not_ready` (why, or ""), `threads`, `isa`,
+// `fine_tuning` and `memory`: `used`, `limit` and `purposes`, the bytes of each purpose by name.
 nlohmann::json OverviewJson(const ConsoleSources& sources);
 
 // `models`, a list: `name` (the key), `version`, `serves`, `aliases`, `state`, `error`, and once it

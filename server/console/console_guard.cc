@@ -13,9 +13,8 @@ using engine::ToAbsl;
 absl::Status Denied(std::string_view reason, std::string_view header, std::string_view seen,
                     std::string_view expected) {
   return WithReason(
-      absl::PermissionDeniedError(absl::StrCat(ToAbsl(header), ": ",
-                                               ToAbsl(engine::Quoted(seen)), " seen, expected ",
-                                               ToAbsl(expected))),
+      absl::PermissionDeniedError(absl::StrCat(ToAbsl(header), ": ", ToAbsl(engine::Quoted(seen)),
+                                               " seen, expected ", ToAbsl(expected))),
       reason);
 }
 

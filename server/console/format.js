@@ -8,7 +8,9 @@ export function count(value) {
 export function number(value) {
   if (value === null || value === undefined || !Number.isFinite(value)) return "–";
   const size = Math.abs(value);
-  if (size !== 0 && (size < 1e-3 || size >= 1e6)) return value.toExponential(2).replace("e+", "e");
+  if (size !== 0 && (size < 1e-3 || size >= 1e6)) {
+    return value.toExponential(2).replace(/\.?0*e\+?/, "e");
+  }
   if (size >= 1000) return count(value);
   return String(Number(value.toPrecision(size >= 100 ? 3 : 4)));
 }
@@ -23,6 +25,11 @@ export function bytes(value) {
   }
   const digits = unit === 0 || rest >= 100 ? 0 : 1;
   return `${rest.toFixed(digits)} ${units[unit]}`;
+}
+
+// The unit of `bytes` for a value: a power of 1024.
+export function byteUnit(value) {
+  return 1024 ** Math.floor(Math.log(Math.max(value, 1)) / Math.log(1024));
 }
 
 export function parameters(value) {

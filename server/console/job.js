@@ -27,7 +27,7 @@ class History {
 
   // What the server needs to know to send only what is new.
   mark() {
-    return {width: this.width, column: Math.max(this.columns.step.length - 1, 0),
+    return {uid: this.uid, width: this.width, column: Math.max(this.columns.step.length - 1, 0),
             event: this.lastEvent};
   }
 
@@ -42,7 +42,7 @@ class History {
     }
     this.evaluations.push(...reply.evaluations);
     this.events = [...this.events, ...reply.events].slice(-MOST_EVENTS);
-    this.lastEvent = reply.last_event;
+    this.lastEvent = Math.max(this.lastEvent, reply.last_event);
     return reply.column;
   }
 }
@@ -147,7 +147,8 @@ export class JobView {
     this.advice = element("p", {class: "note", hidden: true}, "Next: ", element("code"));
     this.figures = element("dl", {class: "figures"});
     this.loss = new Chart("Loss");
-    this.memory = new Chart("Memory", {unit: "activations and moments", label: format.bytes, from: 0});
+    this.memory = new Chart("Memory", {unit: "activations and moments", label: format.bytes, from: 0,
+                                    scale: format.byteUnit});
     this.rate = new Chart("Learning rate", {from: 0});
     this.map = new LayerMap();
     this.map.node.hidden = true;
@@ -230,10 +231,10 @@ export class JobView {
                           steps: evaluations.map((record) => record.step),
                           values: evaluations.map((record) => record.loss ?? null)};
       this.loss.draw([{name: width > 1 ? `training, mean of ${format.count(width)} steps` : "training",
-                       style: "line", steps: columns.step, values: columns.loss, ...band},
+                       style: "curve", steps: columns.step, values: columns.loss, ...band},
                       evaluation], steps);
-      this.memory.draw([{name: "", style: "line", steps: columns.step, values: columns.bytes}], steps);
-      this.rate.draw([{name: "", style: "line", steps: columns.step,
+      this.memory.draw([{name: "", style: "curve", steps: columns.step, values: columns.bytes}], steps);
+      this.rate.draw([{name: "", style: "curve", steps: columns.step,
                        values: columns.learning_rate}], steps);
     }
     this.map.draw(columns.active, layers, width, Math.ceil(steps / Math.max(width, 1)), changed);

@@ -48,16 +48,15 @@ absl::StatusOr<bool> JobHistories::CatchUp(const Job& job, Entry& entry, bool& m
   return true;
 }
 
-absl::Status JobHistories::Read(const JobQueue& jobs, const Job& job, Entry& entry,
-                                bool& more) {
+absl::Status JobHistories::Read(const JobQueue& jobs, const Job& job, Entry& entry, bool& more) {
   int64_t after = 0;
   {
     engine::MutexLock lock(entry.mutex);
     after = entry.history.last_event();
   }
   // Without the lock, which requests of the HTTP server's thread take.
-  absl::StatusOr<JobEvents> page = engine::CatchExceptions(
-      [&] { return jobs.Events(job.kind, job.id, after, kEventsAtOnce); });
+  absl::StatusOr<JobEvents> page =
+      engine::CatchExceptions([&] { return jobs.Events(job.kind, job.id, after, kEventsAtOnce); });
   engine::MutexLock lock(entry.mutex);
   entry.reading = false;
   if (absl::IsNotFound(page.status())) return page.status();
@@ -72,6 +71,7 @@ void JobHistories::Get(const std::string& kind, const std::string& id, HistoryMa
   const absl::StatusOr<Job> job = jobs_.Get(kind, id);
   if (!job.ok()) return done(job.status());
   const EntryPtr entry = FindOrAdd(job->uid);
+  if (mark.uid != job->uid) mark = {};
   const auto finish = [entry, mark, done](const absl::Status& status, bool more) {
     if (!status.ok()) return done(status);
     nlohmann::json reply;

@@ -18,8 +18,8 @@
 namespace whipsnake::server {
 
 // Keeps the histories of a few jobs, the least recently wanted is dropped. Each is brought up to
-// date when it is wanted: with events from memory, or, if those are gone from memory, with a bounded
-// number of them that the disk queue's thread reads. Thread-safe.
+// date when it is wanted: with events from memory, or, if those are gone from memory, with a
+// bounded number of them that the disk queue's thread reads. Thread-safe.
 class JobHistories {
  public:
   static constexpr size_t kMaxJobs = 8;
@@ -30,9 +30,9 @@ class JobHistories {
   JobHistories(JobQueue* jobs, DiskQueue* disk) : jobs_(*jobs), disk_(*disk) {}
 
   using Done = std::function<void(absl::StatusOr<nlohmann::json>)>;
-  // Passes JobHistory::After to `done`, with `more`: whether there are events that are not in it
-  // yet, so that the caller should ask again. `done` is called before this returns, or on the disk
-  // queue's thread. NOT_FOUND if there is no such job.
+  // Passes JobHistory::After to `done`, with `uid`, and `more`: whether there are events that are
+  // not in it yet, so that the caller should ask again. `done` is called before this returns, or on
+  // the disk queue's thread. NOT_FOUND if there is no such job.
   void Get(const std::string& kind, const std::string& id, HistoryMark mark, const Done& done);
 
  private:

@@ -156,8 +156,8 @@ json JobHistory::After(HistoryMark mark) const {
     const Column& column = columns_[i];
     const bool finite = column.losses > 0;
     columns["step"].push_back(column.last_step);
-    columns["loss"].push_back(
-        finite ? json(column.loss_sum / static_cast<double>(column.losses)) : json());
+    columns["loss"].push_back(finite ? json(column.loss_sum / static_cast<double>(column.losses))
+                                     : json());
     columns["low"].push_back(finite ? json(column.low) : json());
     columns["high"].push_back(finite ? json(column.high) : json());
     columns["learning_rate"].push_back(column.learning_rate);

@@ -16,6 +16,7 @@ namespace whipsnake::server {
 
 // What a page has of a history already.
 struct HistoryMark {
+  std::string uid;     // of the job
   int64_t width = 0;   // of its columns
   int64_t column = 0;  // the first one that it wants; the last one that it has may have changed
   int64_t event = 0;   // the id of the last event
@@ -55,9 +56,9 @@ class JobHistory {
     double loss_sum = 0;
     int64_t losses = 0;  // those that are finite
     double low = 0, high = 0;
-    double learning_rate = 0;  // of the last step
-    int64_t bytes = 0;         // the most of its steps
-    std::vector<int32_t> active;  // by layer, the steps in which it trained
+    double learning_rate = 0;          // of the last step
+    int64_t bytes = 0;                 // the most of its steps
+    std::vector<int32_t> active = {};  // by layer, the steps in which it trained
   };
 
   void AddStep(const nlohmann::json& values);

@@ -20,13 +20,15 @@ export function showState(kind, text) {
 }
 
 function showMemory(memory) {
-  const used = Object.entries(memory.purposes).filter(([, bytes]) => bytes > 0);
+  // Each purpose has a colour of its own.
+  const used = Object.keys(NAMES).map((name, index) => [name, memory.purposes[name] ?? 0, index])
+                   .filter(([, bytes]) => bytes > 0);
   const free = Math.max(0, memory.limit - memory.used);
   const bar = () => {
-    const parts = used.map(([name, bytes], index) => {
+    const parts = used.map(([name, bytes, index]) => {
       const part = element("i", {class: `part p${index}`});
       part.style.flexGrow = bytes;
-      part.title = `${NAMES[name] ?? name}: ${format.bytes(bytes)}`;
+      part.title = `${NAMES[name]}: ${format.bytes(bytes)}`;
       return part;
     });
     const rest = element("i", {class: "part free"});
@@ -37,9 +39,9 @@ function showMemory(memory) {
       "ul", {class: "legend"},
       element("li", {class: "total"},
               `Memory ${format.bytes(memory.used)} of ${format.bytes(memory.limit)}`),
-      ...used.map(([name, bytes], index) => element(
+      ...used.map(([name, bytes, index]) => element(
           "li", {}, element("i", {class: `key p${index}`, "aria-hidden": "true"}),
-          `${NAMES[name] ?? name} ${format.bytes(bytes)}`)));
+          `${NAMES[name]} ${format.bytes(bytes)}`)));
   redraw(byId("memory"), memory, bar, legend);
 }
 

@@ -89,8 +89,7 @@ absl::StatusOr<v1::StreamGenerateRequest> ParsePrompt(std::string_view body) {
 }
 
 json ErrorJson(const absl::Status& status) {
-  return ErrorObject(server::ReasonOf(status),
-                     std::string(engine::ClientMessage(status)));
+  return ErrorObject(server::ReasonOf(status), std::string(engine::ClientMessage(status)));
 }
 
 PromptStream::PromptStream(std::shared_ptr<Stub> stub, v1::StreamGenerateRequest request,

@@ -43,7 +43,9 @@ ssize_t ReadExchange(void* exchange, uint64_t, char* buffer, size_t size) {
 
 void FreeExchange(void* exchange) { delete static_cast<ExchangePtr*>(exchange); }
 
-HttpResponse Failure() { return {MHD_HTTP_INTERNAL_SERVER_ERROR, "the response could not be made\n"}; }
+HttpResponse Failure() {
+  return {MHD_HTTP_INTERNAL_SERVER_ERROR, "the response could not be made\n"};
+}
 
 }  // namespace
 
@@ -120,11 +122,11 @@ MHD_Result HttpExchange::Send(MHD_Connection* connection, const HttpResponse& re
     });
   });
   if (!begun.ok()) return SendResponse(connection, Failure());
-  return Queue(connection,
-               MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, kStreamBlockBytes, &ReadExchange,
-                                                 new ExchangePtr(shared_from_this()),
-                                                 &FreeExchange),
-               response);
+  return Queue(
+      connection,
+      MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, kStreamBlockBytes, &ReadExchange,
+                                        new ExchangePtr(shared_from_this()), &FreeExchange),
+      response);
 }
 
 ssize_t HttpExchange::Read(char* buffer, size_t size) {

@@ -19,9 +19,9 @@ struct HttpRequest {
   std::string method;  // "GET", "HEAD", "POST"
   std::string path;
   // By name, in lower case. The values of a name that is repeated are joined with ", ".
-  Values headers;
-  Values query;  // decoded
-  std::string body;
+  Values headers = {};
+  Values query = {};  // decoded
+  std::string body = {};
 
   // "" if there is none.
   std::string_view Header(std::string_view name) const { return Find(headers, name); }
@@ -56,7 +56,7 @@ class HttpStream {
 
 struct HttpResponse {
   int code = 200;
-  std::string body;
+  std::string body = {};
   std::string content_type = "text/plain; charset=utf-8";
   std::vector<std::pair<std::string, std::string>> headers = {};
   std::shared_ptr<HttpStream> stream = nullptr;  // sent in place of `body`

@@ -28,8 +28,7 @@ constexpr unsigned kIdleSeconds = 10;
 constexpr size_t kConnectionBytes = 16 << 10;
 
 MHD_Result AddHeader(void* values, MHD_ValueKind, const char* name, const char* value) {
-  std::string& text =
-      (*static_cast<HttpRequest::Values*>(values))[absl::AsciiStrToLower(name)];
+  std::string& text = (*static_cast<HttpRequest::Values*>(values))[absl::AsciiStrToLower(name)];
   if (!text.empty()) text += ", ";
   if (value != nullptr) text += value;
   return MHD_YES;
@@ -159,15 +158,15 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const ListenAddres
       new HttpServer(std::move(acceptor), std::move(hangups), std::move(routes)));
   constexpr unsigned kFlags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_NO_LISTEN_SOCKET |
                               MHD_USE_ITC | MHD_USE_ERROR_LOG | MHD_ALLOW_SUSPEND_RESUME;
-  server->daemon_ = MHD_start_daemon(
-      kFlags, 0, nullptr, nullptr, &HttpCallbacks::Handle, server.get(),
-      MHD_OPTION_EXTERNAL_LOGGER, &LogFromLibrary,
-      nullptr,  // first, because it takes effect from there on
-      MHD_OPTION_NOTIFY_COMPLETED, &HttpCallbacks::Complete, server.get(),
-      // Leaves room for connections that the acceptor has just closed.
-      MHD_OPTION_CONNECTION_LIMIT, static_cast<unsigned>(2 * max_connections),
-      MHD_OPTION_CONNECTION_TIMEOUT, kIdleSeconds, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-      kConnectionBytes, MHD_OPTION_END);
+  server->daemon_ =
+      MHD_start_daemon(kFlags, 0, nullptr, nullptr, &HttpCallbacks::Handle, server.get(),
+                       MHD_OPTION_EXTERNAL_LOGGER, &LogFromLibrary,
+                       nullptr,  // first, because it takes effect from there on
+                       MHD_OPTION_NOTIFY_COMPLETED, &HttpCallbacks::Complete, server.get(),
+                       // Leaves room for connections that the acceptor has just closed.
+                       MHD_OPTION_CONNECTION_LIMIT, static_cast<unsigned>(2 * max_connections),
+                       MHD_OPTION_CONNECTION_TIMEOUT, kIdleSeconds,
+                       MHD_OPTION_CONNECTION_MEMORY_LIMIT, kConnectionBytes, MHD_OPTION_END);
   if (server->daemon_ == nullptr) {
     return absl::UnavailableError(absl::StrCat("cannot start the HTTP server on ",
                                                address.ToString(), ": ", std::strerror(errno)));

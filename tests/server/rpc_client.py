@@ -44,6 +44,7 @@ def import_stubs():
     from google.rpc import error_details_pb2, status_pb2
     from grpc.health.v1 import health_pb2, health_pb2_grpc
     from whipsnake.v1 import admin_pb2, admin_pb2_grpc
+    from whipsnake.v1 import fine_tuning_pb2, fine_tuning_pb2_grpc
     from whipsnake.v1 import generation_pb2, generation_pb2_grpc
     from whipsnake.v1 import model_pb2, model_pb2_grpc
     from whipsnake.v1 import state_pb2, state_pb2_grpc
