@@ -41,6 +41,7 @@ export function parameters(value) {
 
 export function duration(seconds) {
   const whole = Math.max(0, Math.round(seconds));
+  if (seconds < 1) return `${Math.max(0, Math.round(1000 * seconds))} ms`;
   if (seconds < 10) return `${seconds.toFixed(1)} s`;
   if (whole < 60) return `${whole} s`;
   const minutes = Math.floor(whole / 60);

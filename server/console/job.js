@@ -160,8 +160,7 @@ export class JobView {
     section.replaceChildren(
         element("div", {class: "line title"},
                 element("h2", {id: "job-title", tabindex: -1}, `${KINDS[this.kind] ?? this.kind} ${this.id}`),
-                this.state, element("span", {class: "grow"}),
-                element("a", {href: "#", class: "close"}, "Close")),
+                this.state, element("a", {href: "#", class: "close"}, "Close")),
         this.what, this.bar, this.error, this.advice, this.figures, this.charts, this.map.node,
         element("h3", {}, "Events"), this.events, this.facts);
     section.hidden = false;

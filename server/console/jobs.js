@@ -9,8 +9,11 @@ export function hasEnded(job) {
   return ENDED.has(job.state);
 }
 
+// Of the whole job if its steps are known, otherwise of what it does now.
 export function fractionOf(job) {
-  return job.state === "succeeded" ? 1 : job.fraction;
+  if (job.state === "succeeded") return 1;
+  const {step, steps} = job.progress ?? {};
+  return steps ? step / steps : job.fraction;
 }
 
 // What the job does, or why it does nothing.
