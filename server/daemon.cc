@@ -390,9 +390,26 @@ absl::Status Daemon::StartGrpc(const ListenAddress& address) {
 }
 
 absl::Status Daemon::StartHttp(const ListenAddress& address) {
-  ASSIGN_OR_RETURN(http_, HttpServer::Start(address, Routes(), budget_.connections.http));
+  HttpRoutes routes = Routes();
+  if (options_.console.value_or(address.IsLoopback())) StartConsole(address, routes);
+  ASSIGN_OR_RETURN(http_, HttpServer::Start(address, std::move(routes), budget_.connections.http));
   RegisterConnectionMetrics("http", http_->acceptor());
   return absl::OkStatus();
+}
+
+void Daemon::StartConsole(const ListenAddress& address, HttpRoutes& routes) {
+  console_ = std::make_unique<Console>(
+      address, ConsoleOptions{.hosts = options_.console_hosts},
+      ConsoleSources{.models = &models_,
+                     .jobs = &jobs_.jobs(),
+                     .ledger = &ledger_,
+                     .active_calls = &active_calls_,
+                     .start_time = start_time_,
+                     .threads = budget_.threads,
+                     .fine_tuning = jobs_.fine_tuning() != nullptr},
+      &job_calls_,
+      v1::GenerationService::NewStub(server_->InProcessChannel(grpc::ChannelArguments())));
+  console_->AddRoutes(routes);
 }
 
 void Daemon::RegisterConnectionMetrics(const std::string& port, const Acceptor& acceptor) {
@@ -406,19 +423,20 @@ void Daemon::RegisterConnectionMetrics(const std::string& port, const Acceptor& 
 
 HttpRoutes Daemon::Routes() {
   HttpRoutes routes;
-  routes["/"] = [] {
+  routes["/"] = GetRoute([this](const HttpRequest&) {
     return HttpResponse{.body = "whipsnake " + std::string(Version()) +
                                 "\n\n"
                                 "/metrics  for Prometheus\n"
                                 "/healthz  whether the process is alive\n"
-                                "/readyz   whether every model of the command line is ready\n"};
-  };
-  routes["/healthz"] = [this] { return Liveness(); };
-  routes["/readyz"] = [this] { return Readiness(); };
-  routes["/metrics"] = [this] {
+                                "/readyz   whether every model of the command line is ready\n" +
+                                (console_ != nullptr ? "/console  a page for people\n" : "")};
+  });
+  routes["/healthz"] = GetRoute([this](const HttpRequest&) { return Liveness(); });
+  routes["/readyz"] = GetRoute([this](const HttpRequest&) { return Readiness(); });
+  routes["/metrics"] = GetRoute([this](const HttpRequest&) {
     return HttpResponse{.body = metrics_.registry.Text(),
                         .content_type = "text/plain; version=0.0.4; charset=utf-8"};
-  };
+  });
   return routes;
 }
 

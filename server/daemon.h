@@ -17,6 +17,7 @@
 #include "engine/generate/generation_parameters.h"
 #include "engine/generate/generator.h"
 #include "server/acceptor.h"
+#include "server/console/console.h"
 #include "server/datasets/dataset_store.h"
 #include "server/http/http_server.h"
 #include "server/jobs/job_system.h"
@@ -59,6 +60,9 @@ struct DaemonOptions {
   std::string listen = "127.0.0.1:8500";  // gRPC; port 0 takes a free one
   std::string http = "127.0.0.1:8501";
   bool insecure_listen = false;  // allows addresses that other machines can reach
+  // Whether the HTTP port has the console. Default: if its address is a loopback address.
+  std::optional<bool> console;
+  std::vector<std::string> console_hosts;  // see ConsoleGuard
   bool reflection = true;
   std::vector<NamedModel> models;  // loaded at startup, in this order
   // Options for those of `models` that support them; the log names the models that do not. Empty:
@@ -141,6 +145,7 @@ class Daemon {
   void RegisterComputedMetrics();
   void RegisterConnectionMetrics(const std::string& port, const Acceptor& acceptor);
   HttpRoutes Routes();
+  void StartConsole(const ListenAddress& address, HttpRoutes& routes);
   HttpResponse Liveness();
   HttpResponse Readiness();
   void LoadStartupModels(const std::vector<std::string>& keys);
@@ -176,6 +181,7 @@ class Daemon {
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> external_acceptor_;  // to server_
   std::unique_ptr<Acceptor> grpc_acceptor_;
+  std::unique_ptr<Console> console_;  // null: off
   std::unique_ptr<HttpServer> http_;
   std::thread loading_;
 

@@ -56,23 +56,6 @@ std::string LayersText(const std::vector<bool>& active) {
   return absl::StrJoin(runs, ",");
 }
 
-absl::StatusOr<std::vector<bool>> ParseLayers(const json& text) {
-  const auto invalid = [&] {
-    return InvalidField("active", text.dump(), "a text of the lengths of runs of layers");
-  };
-  if (!text.is_string()) return invalid();
-  std::vector<bool> active;
-  bool is_active = false;
-  for (const absl::string_view run : absl::StrSplit(text.get_ref<const std::string&>(), ',')) {
-    int64_t length = 0;
-    if (!absl::SimpleAtoi(run, &length)) return invalid();
-    if (length < 0 || length > kMaxLayers - std::ssize(active)) return invalid();
-    active.insert(active.end(), length, is_active);
-    is_active = !is_active;
-  }
-  return active;
-}
-
 absl::StatusOr<ClassBytes> ParseClassBytes(const json& object) {
   if (!object.is_object()) return InvalidField("class_bytes", object.dump(), "an object");
   ClassBytes bytes{};
@@ -102,7 +85,7 @@ absl::StatusOr<StepRecord> ParseStep(const json& object, const StepRecord& befor
   reader.Read("seconds", record.seconds);
   RETURN_IF_ERROR(reader.status());
   if (const auto active = object.find("active"); active != object.end()) {
-    ASSIGN_OR_RETURN(record.active, ParseLayers(*active));
+    ASSIGN_OR_RETURN(record.active, ParseActiveLayers(*active));
   }
   if (const auto bytes = object.find("class_bytes"); bytes != object.end()) {
     ASSIGN_OR_RETURN(record.class_bytes, ParseClassBytes(*bytes));
@@ -149,6 +132,23 @@ int64_t RunLog::BestEvaluation() const {
     if (best < 0 || evaluations[i].loss < evaluations[best].loss) best = i;
   }
   return best;
+}
+
+absl::StatusOr<std::vector<bool>> ParseActiveLayers(const json& text) {
+  const auto invalid = [&] {
+    return InvalidField("active", text.dump(), "a text of the lengths of runs of layers");
+  };
+  if (!text.is_string()) return invalid();
+  std::vector<bool> active;
+  bool is_active = false;
+  for (const absl::string_view run : absl::StrSplit(text.get_ref<const std::string&>(), ',')) {
+    int64_t length = 0;
+    if (!absl::SimpleAtoi(run, &length)) return invalid();
+    if (length < 0 || length > kMaxLayers - std::ssize(active)) return invalid();
+    active.insert(active.end(), length, is_active);
+    is_active = !is_active;
+  }
+  return active;
 }
 
 json ClassBytesToJson(const ClassBytes& class_bytes) {

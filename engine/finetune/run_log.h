@@ -67,6 +67,9 @@ nlohmann::json ToJson(const RunLog& log);
 // The inverse. Returns INVALID_ARGUMENT, naming the key, for another document.
 absl::StatusOr<RunLog> ParseRunLog(const nlohmann::json& json);
 
+// The layers of an `active`, whether each is active. INVALID_ARGUMENT for another value.
+absl::StatusOr<std::vector<bool>> ParseActiveLayers(const nlohmann::json& text);
+
 // As StepRecord has it.
 nlohmann::json ClassBytesToJson(const std::array<int64_t, kTensorClassCount>& class_bytes);
 

@@ -20,6 +20,7 @@ namespace {
 struct ServeFlags {
   DaemonOptions daemon;
   std::vector<std::string> models;  // NAME=DIR
+  std::string console = "auto";
   double grace_seconds = 25;
   double checkpoint_seconds = 60;
   bool no_reflection = false;
@@ -29,6 +30,7 @@ struct ServeFlags {
 absl::StatusOr<DaemonOptions> ToOptions(const ServeFlags& flags) {
   DaemonOptions options = flags.daemon;
   options.reflection = !flags.no_reflection;
+  if (flags.console != "auto") options.console = flags.console == "on";
   options.grace_period =
       std::chrono::milliseconds(static_cast<int64_t>(flags.grace_seconds * 1000));
   options.jobs.checkpoint_interval =
@@ -105,8 +107,19 @@ void AddServeCommand(CommandLine& line) {
       .TypeName("TYPE");
   command.AddOption("--listen", daemon.listen, "The gRPC address; port 0 takes a free one")
       .ShowDefault();
-  command.AddOption("--http", daemon.http, "The address of /metrics, /healthz and /readyz")
+  command
+      .AddOption("--http", daemon.http, "The address of /metrics, /healthz, /readyz and /console")
       .ShowDefault();
+  command
+      .AddOption("--console", flags->console,
+                 "The page /console, which shows models and jobs and sends prompts: on, off, or "
+                 "auto, on if --http is a loopback address")
+      .Choices({"on", "off", "auto"})
+      .ShowDefault();
+  command
+      .AddOption("--console-host", daemon.console_hosts,
+                 "A further host name under which browsers reach the console; repeatable")
+      .TypeName("HOST");
   command.AddFlag("--insecure-listen", daemon.insecure_listen,
                   "Allows addresses that other machines can reach, although nothing is encrypted");
   command.AddFlag("--no-reflection", flags->no_reflection, "Turns gRPC server reflection off");

@@ -1,32 +1,27 @@
-// A small HTTP server for metrics and probes: GET and HEAD of fixed paths.
+// A small HTTP server for metrics, probes and the console: fixed paths on one thread.
 #ifndef WHIPSNAKE_SERVER_HTTP_HTTP_SERVER_H_
 #define WHIPSNAKE_SERVER_HTTP_HTTP_SERVER_H_
 
-#include <functional>
-#include <map>
 #include <memory>
-#include <string>
+#include <set>
 
 #include "absl/status/statusor.h"
+#include "engine/base/mutex.h"
 #include "server/acceptor.h"
+#include "server/http/hangups.h"
+#include "server/http/http_message.h"
 
 struct MHD_Daemon;
 
 namespace whipsnake::server {
 
-struct HttpResponse {
-  int code = 200;
-  std::string body;
-  std::string content_type = "text/plain; charset=utf-8";
-};
+class HttpExchange;
 
-// Handlers by path. They run on the server's only thread, one at a time, and should be quick. A
-// handler that throws is answered with 500.
-using HttpRoutes = std::map<std::string, std::function<HttpResponse()>, std::less<>>;
-
-// Serves until it is destroyed. Any other path is answered with 404, any other method with 405.
+// Serves until it is destroyed. A path without a route is answered with 404, another method than
+// the route's with 405, and a body that is larger than the route allows with 413; a body must say
+// its length (411).
 //
-// Connections are for short probes. When the limit is reached, a new connection replaces the
+// Connections are for short requests. When the limit is reached, a new connection replaces the
 // oldest, so that clients that send nothing, or half a request, do not keep others out.
 class HttpServer {
  public:
@@ -34,18 +29,24 @@ class HttpServer {
   static absl::StatusOr<std::unique_ptr<HttpServer>> Start(const ListenAddress& address,
                                                            HttpRoutes routes,
                                                            int64_t max_connections);
+  // Requests in progress are given up, and their streams cancelled.
   ~HttpServer();
 
   const Acceptor& acceptor() const { return *acceptor_; }
-  const HttpRoutes& routes() const { return routes_; }
 
  private:
-  HttpServer(std::unique_ptr<Acceptor> acceptor, HttpRoutes routes)
-      : acceptor_(std::move(acceptor)), routes_(std::move(routes)) {}
+  friend class HttpCallbacks;
 
-  std::unique_ptr<Acceptor> acceptor_;
+  HttpServer(std::unique_ptr<Acceptor> acceptor, std::unique_ptr<Hangups> hangups,
+             HttpRoutes routes);
+
+  const std::unique_ptr<Acceptor> acceptor_;
+  const std::unique_ptr<Hangups> hangups_;
   const HttpRoutes routes_;
   MHD_Daemon* daemon_ = nullptr;
+  engine::Mutex mutex_;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::set<std::shared_ptr<HttpExchange>> exchanges_ ABSL_GUARDED_BY(mutex_);  // in progress
 };
 
 }  // namespace whipsnake::server

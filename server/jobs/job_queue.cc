@@ -376,6 +376,27 @@ std::vector<Job> JobQueue::List(std::string_view kind) const {
   for (const auto& [key, entry] : jobs_) {
     if (entry->job.kind == kind) list.push_back(entry->job);
   }
+  SetPositions(list);
+  std::ranges::sort(list, {}, &Job::number);
+  return list;
+}
+
+std::vector<Job> JobQueue::Latest(size_t limit) const {
+  engine::MutexLock lock(mutex_);
+  std::vector<const Job*> order;
+  for (const auto& [key, entry] : jobs_) order.push_back(&entry->job);
+  const auto end = order.begin() + static_cast<ptrdiff_t>(std::min(limit, order.size()));
+  std::ranges::partial_sort(order, end, {}, [](const Job* job) {
+    const bool ended = HasEnded(job->state);
+    return std::pair(ended, ended ? -job->number : job->number);
+  });
+  std::vector<Job> list;
+  for (auto job = order.begin(); job != end; ++job) list.push_back(**job);
+  SetPositions(list);
+  return list;
+}
+
+void JobQueue::SetPositions(std::vector<Job>& list) const {
   int32_t position = 0;
   std::map<std::string, std::pair<int32_t, std::string>> waiting;  // by uid
   for (const EntryPtr& entry : QueuedInOrder()) {
@@ -386,8 +407,6 @@ std::vector<Job> JobQueue::List(std::string_view kind) const {
       std::tie(job.position, job.waits_for) = found->second;
     }
   }
-  std::ranges::sort(list, {}, &Job::number);
-  return list;
 }
 
 absl::StatusOr<Job> JobQueue::Cancel(std::string_view kind, std::string_view id,

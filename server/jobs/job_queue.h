@@ -109,6 +109,9 @@ class JobQueue {
   absl::StatusOr<Job> Get(std::string_view kind, std::string_view id) const;
   // In the order of creation.
   std::vector<Job> List(std::string_view kind) const;
+  // At most `limit` jobs of all kinds: those that have not ended, the oldest first, then those that
+  // have, the newest first.
+  std::vector<Job> Latest(size_t limit) const;
 
   // See CancelFineTuningJob, ... in proto/whipsnake/v1/fine_tuning.proto. `etag` may be "". ABORTED
   // if it is not the job's; FAILED_PRECONDITION if the state does not allow the change.
@@ -166,6 +169,8 @@ class JobQueue {
   JobKind& KindOf(const Job& job) const { return *FindKind(job.kind); }
   // The job with its position and what it waits for.
   Job Snapshot(const Entry& entry) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Sets the positions of those that are queued, and what they wait for.
+  void SetPositions(std::vector<Job>& list) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::vector<EntryPtr> QueuedInOrder() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // What speaks against one more job of this kind.

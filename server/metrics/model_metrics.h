@@ -35,6 +35,7 @@ class ModelMetrics : public engine::GenerationObserver {
   void Detach();
   // Counts a request for this model that was refused.
   void OnRejected(const absl::Status& status);
+  int64_t generated_tokens() const { return generated_tokens_.value(); }
 
   void OnStarted(double queue_seconds) override;
   void OnCacheLookup(bool hit) override;

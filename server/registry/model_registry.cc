@@ -317,6 +317,10 @@ ModelSnapshot ModelRegistry::SnapshotOf(const Entry& entry) const {
   for (const auto& [alias, key] : aliases_) {
     if (key == entry.key() && alias != entry.name.name) snapshot.aliases.push_back(alias);
   }
+  if (entry.state() == ModelState::kReady) {
+    snapshot.load = entry.parts->generator->load();
+    snapshot.generated_tokens = entry.metrics->generated_tokens();
+  }
   return snapshot;
 }
 

@@ -60,9 +60,11 @@ struct ModelSnapshot {
   std::optional<engine::ModelInfo> info;  // once loaded; also `digest` and `load_time`
   std::string digest;
   std::chrono::system_clock::time_point load_time;
-  int64_t version = 0;               // that its key names; 0 if none
-  bool serves = false;               // its bare name leads to it
-  std::vector<std::string> aliases;  // that lead to it, without its bare name; sorted
+  int64_t version = 0;                        // that its key names; 0 if none
+  bool serves = false;                        // its bare name leads to it
+  std::vector<std::string> aliases;           // that lead to it, without its bare name; sorted
+  std::optional<engine::GeneratorLoad> load;  // while READY
+  int64_t generated_tokens = 0;               // since it was loaded
 };
 
 class ModelHandle;

@@ -496,6 +496,31 @@ TEST_F(JobQueueTest, ForgetsTheOldestOfAKindThatKeepsFew) {
   EXPECT_TRUE(absl::IsNotFound(queue_->Get(kKind, "a").status()));
 }
 
+TEST_F(JobQueueTest, TheLatestAreThoseThatHaveNotEndedAndThenTheNewest) {
+  Open({.max_running = 1});
+  for (const char* id : {"a", "b", "c"}) {
+    ASSERT_TRUE(Create(id).ok());
+    WaitForState(id, JobState::kSucceeded);
+  }
+  world_.steps.Close();
+  ASSERT_TRUE(Create("d").ok());
+  WaitForState("d", JobState::kRunning);
+  for (const char* id : {"e", "f"}) {
+    ASSERT_TRUE(Create(id, {{"steps", 1}}, id[0] == 'f' ? 1 : 0).ok());
+    WaitForState(id, JobState::kQueued);
+  }
+  const auto ids = [&](size_t limit) {
+    std::string text;
+    for (const Job& job : queue_->Latest(limit)) text += job.id;
+    return text;
+  };
+  EXPECT_EQ(ids(100), "defcba");
+  EXPECT_EQ(ids(4), "defc");
+  EXPECT_EQ(ids(0), "");
+  EXPECT_EQ(queue_->Latest(3)[1].position, 2);
+  EXPECT_EQ(queue_->Latest(3)[2].position, 1);
+}
+
 TEST_F(JobQueueTest, ManyClientsAtOnce) {
   Open({.max_running = 3});
   std::vector<std::thread> threads;
