@@ -105,7 +105,7 @@ void LogState(const Job& job) {
 // Guarded by the queue's mutex_, but for the key.
 struct JobQueue::Entry {
   std::string key;
-  Job job;  // as it is committed, with the latest progress
+  Job job;               // as it is committed, with the latest progress
   bool deleted = false;  // its key may be that of another job by now
   StopRequest stop = StopRequest::kNone;
   std::string waits_for;
