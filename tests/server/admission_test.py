@@ -59,6 +59,13 @@ class AdmissionTest(unittest.TestCase):
         for event in self.client.events(job.id):
             self.assertLessEqual(event.step.peak_bytes, job.plan.bytes)
 
+    def wait_for_memory(self, name):
+        """Waits until the job says that it waits for memory."""
+        deadline = time.monotonic() + harness.PATIENCE
+        while "of memory" not in self.client.get(name).waits_for:
+            self.assertLess(time.monotonic(), deadline, self.client.get(name))
+            time.sleep(0.01)
+
     def test_what_does_not_fit_is_refused_with_settings_that_do(self):
         needed = self.client.plan(**LARGE).plan.bytes
         self.start_with(needed * 3 // 4)
@@ -95,8 +102,7 @@ class AdmissionTest(unittest.TestCase):
             self.client.create(name, **ENDLESS)
             self.client.wait_for_step(name, 2)
         self.client.create("third", **ENDLESS)
-        while "of memory" not in self.client.get("third").waits_for:
-            time.sleep(0.01)
+        self.wait_for_memory("third")
         for name in ("first", "second"):
             job = self.client.get(name)
             self.assertEqual(job.state, running)

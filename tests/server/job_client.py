@@ -90,11 +90,14 @@ class JobClient:
         return self.stubs.datasets.UploadDataset.future(messages(), timeout=harness.PATIENCE)
 
     def wait_for_dataset(self, name):
+        """Waits until a data set is ready, and returns it."""
+        deadline = time.monotonic() + harness.PATIENCE
         while True:
             dataset = self.get_dataset(name)
             if dataset.state != dataset_pb2.DATASET_STATE_VALIDATING:
                 assert dataset.state == dataset_pb2.DATASET_STATE_READY, dataset
                 return dataset
+            assert time.monotonic() < deadline, dataset
             time.sleep(0.01)
 
     def upload(self, name, contents):
@@ -162,11 +165,13 @@ class JobClient:
 
     def wait_for_state(self, name, *states):
         """Waits until a job is in one of the states, and returns it."""
+        deadline = time.monotonic() + harness.PATIENCE
         while True:
             job = self.get(name)
             if job.state in states:
                 return job
-            assert job.state != fine_tuning_pb2.FINE_TUNING_JOB_STATE_FAILED, job.error
+            assert job.state < fine_tuning_pb2.FINE_TUNING_JOB_STATE_SUCCEEDED, job
+            assert time.monotonic() < deadline, job
             time.sleep(0.01)
 
     def wait_for_step(self, name, step):
