@@ -56,6 +56,9 @@ constexpr std::chrono::milliseconds kShutdownTime{100};
 // How often the queue of calls about jobs wakes up without a call.
 constexpr std::chrono::hours kJobCallsPeriod{1};
 
+// With more, requests would stop while a job trains.
+constexpr double kMaxTrainingShare = 0.9;
+
 constexpr int kServiceUnavailable = 503;
 
 constexpr const char* kServices[] = {
@@ -163,9 +166,9 @@ absl::Status CheckOptions(const DaemonOptions& options) {
   if (options.threads < 0) {
     return InvalidField("--threads", std::to_string(options.threads), "at least 0");
   }
-  if (!(options.training_share > 0 && options.training_share <= 1)) {
+  if (!(options.training_share > 0 && options.training_share <= kMaxTrainingShare)) {
     return InvalidField("--training-share", absl::StrCat(options.training_share),
-                        "above 0 and at most 1");
+                        absl::StrCat("above 0 and at most ", kMaxTrainingShare));
   }
   return absl::OkStatus();
 }

@@ -179,7 +179,7 @@ void AddServeCommand(CommandLine& line) {
       .ShowDefault();
   command
       .AddOption("--training-share", daemon.training_share,
-                 "Part of the computing time, above 0 and at most 1, that training and "
+                 "Part of the computing time, above 0 and at most 0.9, that training and "
                  "quantization get while requests are served")
       .ShowDefault();
   command
