@@ -18,7 +18,8 @@ constexpr const char* kScratch = "what kernels keep between calls";
 class SteadyClock : public ExecutorClock {
  public:
   Time Now() override { return std::chrono::steady_clock::now(); }
-  void WaitUntil(CondVar& changed, Mutex& mutex, Time deadline) override {
+  void WaitUntil(CondVar& changed, Mutex& mutex, Time deadline) override
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     changed.WaitUntil(mutex, deadline);
   }
 };

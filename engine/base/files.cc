@@ -35,7 +35,10 @@ absl::StatusOr<size_t> ReadInto(std::span<char> buffer, const Descriptor& file,
 
 absl::Status FileError(int error, std::string_view path) {
   // The message has no name yet, because WithPath adds different ones for the two readers.
-  return WithPath(absl::Status(absl::ErrnoToStatusCode(error), strerrordesc_np(error)), path);
+  // A limit on the size of files is a lack of space, too.
+  const absl::StatusCode code =
+      error == EFBIG ? absl::StatusCode::kResourceExhausted : absl::ErrnoToStatusCode(error);
+  return WithPath(absl::Status(code, strerrordesc_np(error)), path);
 }
 
 Descriptor& Descriptor::operator=(Descriptor&& other) noexcept {

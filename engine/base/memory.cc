@@ -102,7 +102,8 @@ absl::Status Ledger::MakeRoom(int64_t bytes, std::string_view what,
 }
 
 absl::Status Ledger::CheckFits(int64_t bytes, std::string_view what) {
-  return MakeRoom(bytes, what, [&] { return limit_ == 0 || bytes <= limit_ - used(); });
+  RETURN_IF_ERROR(MakeRoom(bytes, what, [&] { return limit_ == 0 || bytes <= limit_ - used(); }));
+  return parent_ != nullptr ? parent_->CheckFits(bytes, what) : absl::OkStatus();
 }
 
 bool Ledger::TryAdd(int64_t bytes) {

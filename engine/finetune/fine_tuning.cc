@@ -269,14 +269,15 @@ absl::Status FineTuning::RestoreOrBegin() {
   ASSIGN_OR_RETURN(const std::optional<TrainingCheckpoint> checkpoint, store_->Latest(warnings));
   for (const std::string& warning : warnings) observer_->OnWarning(warning);
   if (!checkpoint) {
-    observer_->OnWarning(absl::StrCat(spec_.checkpoint_directory(),
-                                      " has no checkpoint: training begins at the first step"));
+    observer_->OnWarning("there is no checkpoint: training begins at the first step");
     return absl::OkStatus();
   }
   const absl::Status restored = checkpoint->Restore(identity_, *trainer_, environment_.ledger);
   if (absl::IsFailedPrecondition(restored)) {
-    return WithContext(
-        restored, absl::StrCat("checkpoints: ", spec_.checkpoint_directory(), " has another run"));
+    return WithClientMessage(
+        WithContext(restored, absl::StrCat("checkpoints: ", spec_.checkpoint_directory(),
+                                           " has another run")),
+        absl::StrCat("the checkpoints are of another run: ", ClientMessage(restored)));
   }
   RETURN_IF_ERROR(restored);
   reference_ = checkpoint->reference();
@@ -325,9 +326,12 @@ absl::StatusOr<RunEnd> FineTuning::Train() {
 absl::Status FineTuning::WithLastCheckpoint(const absl::Status& status) const {
   const auto steps = store_->List();
   if (status.ok() || !steps.ok() || steps->empty()) return status;
-  return absl::Status(status.code(),
-                      absl::StrCat(status.message(), "; the last checkpoint, of step ",
-                                   steps->back(), ", is in ", spec_.checkpoint_directory()));
+  const std::string last = absl::StrCat("; the last checkpoint, of step ", steps->back());
+  absl::Status extended(status.code(), absl::StrCat(status.message(), last, ", is in ",
+                                                    spec_.checkpoint_directory()));
+  status.ForEachPayload(
+      [&](absl::string_view url, const absl::Cord& payload) { extended.SetPayload(url, payload); });
+  return WithClientMessage(extended, absl::StrCat(ClientMessage(status), last, ", is kept"));
 }
 
 RunReport FineTuning::Report(RunEnd end) const {

@@ -291,6 +291,10 @@ absl::StatusOr<FineTuningSpec> ParseFineTuningSpec(const json& object) {
   if (spec.keep_checkpoints < 1) {
     return InvalidField("keep_checkpoints", absl::StrCat(spec.keep_checkpoints), "at least 1");
   }
+  if (spec.max_length < 0 || spec.max_length == 1) {
+    return InvalidField("max_length", absl::StrCat(spec.max_length),
+                        "at least 2 tokens, or 0 for the model's");
+  }
   RETURN_IF_ERROR(Validate(spec.training));
   if (spec.training.optimizer.moments == MomentKind::kDrop &&
       spec.training.freezing.scheduler == SchedulerKind::kFull) {

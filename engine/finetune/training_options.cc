@@ -2,6 +2,8 @@
 
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
+#include <utility>
 
 #include "engine/base/status.h"
 #include "engine/finetune/number_range.h"
@@ -13,11 +15,38 @@ Compression DefaultCompression(SchedulerKind scheduler, FreezingRecipe recipe) {
   return recipe == FreezingRecipe::kPublished ? Compression::kPublished : Compression::k8Bit;
 }
 
+namespace {
+
+constexpr int64_t kMaxPatterns = 256, kMaxPatternBytes = 1024;
+
+// Each parameter of a model is compared with each pattern.
+absl::Status CheckPatterns(const TrainingOptions& options) {
+  std::vector<std::pair<const char*, std::string_view>> patterns;
+  for (const std::string& pattern : options.freeze) patterns.emplace_back("freeze", pattern);
+  for (const ParameterGroup& group : options.optimizer.groups) {
+    patterns.emplace_back("groups", group.pattern);
+  }
+  for (const auto& [field, pattern] : patterns) {
+    if (std::ssize(patterns) > kMaxPatterns) {
+      return InvalidField(field, absl::StrCat(patterns.size(), " patterns of freeze and groups"),
+                          absl::StrCat("at most ", kMaxPatterns));
+    }
+    if (std::ssize(pattern) > kMaxPatternBytes) {
+      return InvalidField(field, absl::StrCat("a pattern of ", pattern.size(), " bytes"),
+                          absl::StrCat("at most ", kMaxPatternBytes));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
 absl::Status Validate(const TrainingOptions& options) {
   if (options.task == Task::kChoice) {
     return InvalidField("task", Quoted(Name(options.task)),
                         "causal-lm, classification, regression or dpo; choice is for evaluation");
   }
+  RETURN_IF_ERROR(CheckPatterns(options));
   RETURN_IF_ERROR(Validate(options.optimizer));
   RETURN_IF_ERROR(Validate(options.freezing));
   if (options.freezing.legacy_drift && options.optimizer.moments == MomentKind::kDrop) {

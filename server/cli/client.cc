@@ -2,6 +2,7 @@
 
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
+#include <grpcpp/support/channel_arguments.h>
 #include <grpcpp/support/status.h>
 #include <pthread.h>
 #include <signal.h>
@@ -12,12 +13,15 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "engine/base/human.h"
+#include "engine/base/status.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 #include "server/cli/output.h"
 
 namespace whipsnake::server {
 namespace {
+
+constexpr int kKeepaliveMs = 30'000, kLongestReconnectMs = 2'000;
 
 // Whether the call did not reach a server: this server always sends details with UNAVAILABLE.
 bool NotConnected(const grpc::Status& status) {
@@ -89,8 +93,19 @@ void AddClientFlags(Command command, ClientFlags& flags) {
       .ShowDefault();
 }
 
+std::string CommandText(const ClientFlags& flags, std::string_view command) {
+  return absl::StrCat("'whipsnake ", engine::ToAbsl(command),
+                      flags.server == ClientFlags().server ? "" : " --server ",
+                      flags.server == ClientFlags().server ? "" : flags.server, "'");
+}
+
 std::shared_ptr<grpc::ChannelInterface> Connect(const ClientFlags& flags) {
-  return grpc::CreateChannel(flags.server, grpc::InsecureChannelCredentials());
+  grpc::ChannelArguments arguments;
+  // A call that waits, such as a watch, ends if the machine at the other end disappears.
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
+  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);  // no limit
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kLongestReconnectMs);
+  return grpc::CreateCustomChannel(flags.server, grpc::InsecureChannelCredentials(), arguments);
 }
 
 absl::Status ClientError(const grpc::Status& status, const ClientFlags& flags) {

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <thread>
 
 #include "absl/status/status.h"
@@ -27,6 +28,10 @@ struct ClientFlags {
   std::string server = "127.0.0.1:8500";
 };
 void AddClientFlags(Command command, ClientFlags& flags);
+
+// A command for the user to type, quoted: "'whipsnake models list --server host:8500'". The server
+// is named if it is not the default.
+std::string CommandText(const ClientFlags& flags, std::string_view command);
 
 std::shared_ptr<grpc::ChannelInterface> Connect(const ClientFlags& flags);
 

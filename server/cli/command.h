@@ -145,6 +145,7 @@ void AddBenchCommand(CommandLine& line);
 void AddConvertCommand(CommandLine& line);
 void AddDatasetsCommands(CommandLine& line);
 void AddEvaluateCommand(CommandLine& line);
+void AddFinetuneCommands(CommandLine& line);
 void AddGenerateCommand(CommandLine& line);
 void AddHealthCommand(CommandLine& line);
 void AddInitCommand(CommandLine& line);

@@ -7,6 +7,7 @@ int main(int argc, char** argv) {
   AddStatesCommands(line);
   AddTrainCommand(line);
   AddDatasetsCommands(line);
+  AddFinetuneCommands(line);
   AddGenerateCommand(line);
   AddModelsCommands(line);
   AddHealthCommand(line);

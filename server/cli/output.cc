@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cmath>
 #include <iostream>
 
 #include "absl/strings/cord.h"
+#include "absl/strings/str_format.h"
 #include "engine/base/status.h"
 
 namespace whipsnake::server {
@@ -72,6 +74,10 @@ std::string Table(const std::vector<std::vector<std::string>>& rows) {
     text += line + "\n";
   }
   return text;
+}
+
+std::string Mebibytes(int64_t bytes) {
+  return absl::StrFormat("%.1f", std::ceil(static_cast<double>(bytes) / (1 << 20) * 10) / 10);
 }
 
 bool StderrIsTerminal() { return isatty(STDERR_FILENO) != 0; }

@@ -2,6 +2,7 @@
 #ifndef WHIPSNAKE_SERVER_CLI_OUTPUT_H_
 #define WHIPSNAKE_SERVER_CLI_OUTPUT_H_
 
+#include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -37,6 +38,9 @@ void SetErrorDetails(absl::Status& status, const Json& details);
 
 // Formats a table with aligned columns: numbers right, text left. rows[0] is the header.
 std::string Table(const std::vector<std::vector<std::string>>& rows);
+
+// In MiB, rounded up, so that a budget of this number is enough: "312.5".
+std::string Mebibytes(int64_t bytes);
 
 bool StderrIsTerminal();
 // Returns `text` in a terminal's dim colour.

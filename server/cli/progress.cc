@@ -18,13 +18,6 @@ namespace {
 constexpr int kFewestCells = 8, kMostCells = 24;
 constexpr char kWipeLine[] = "\r\033[K";
 
-// The characters that fit into a line of stderr, a terminal, without the cursor going to the next.
-int TerminalColumns() {
-  winsize size{};
-  const bool known = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
-  return (known ? size.ws_col : 80) - 1;
-}
-
 // Leaves out the last parts until the text has at most so many characters or is one part.
 std::string_view FirstParts(std::string_view text, int64_t characters) {
   while (engine::CountCharacters(text) > characters) {
@@ -36,6 +29,12 @@ std::string_view FirstParts(std::string_view text, int64_t characters) {
 }
 
 }  // namespace
+
+int TerminalColumns() {
+  winsize size{};
+  const bool known = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+  return (known ? size.ws_col : 80) - 1;
+}
 
 Progress::Progress(std::string what, double done)
     : what_(std::move(what)), done_before_(done), terminal_(StderrIsTerminal()) {}
@@ -55,6 +54,16 @@ void Progress::Set(double fraction) {
             << std::flush;
 }
 
+Note::~Note() {
+  if (drawn_) std::cerr << kWipeLine << std::flush;
+}
+
+void Note::Set(std::string_view text) {
+  if (!StderrIsTerminal()) return;
+  drawn_ = true;
+  std::cerr << kWipeLine << FirstParts(text, TerminalColumns()) << std::flush;
+}
+
 engine::WorkProgress ShowOn(Progress& progress) {
   return [&progress](std::string_view what, double fraction) {
     progress.SetWhat(what);
@@ -66,11 +75,16 @@ engine::WorkProgress ShowOn(Progress& progress) {
 std::string ProgressLine(std::string_view what, double fraction, double done_before,
                          double elapsed_seconds, int columns) {
   fraction = std::clamp(fraction, 0.0, 1.0);
+  std::optional<double> left;
+  if (fraction > done_before) left = elapsed_seconds * (1 - fraction) / (fraction - done_before);
+  return BarLine(what, fraction, left, columns);
+}
+
+std::string BarLine(std::string_view what, double fraction, std::optional<double> seconds_left,
+                    int columns) {
+  fraction = std::clamp(fraction, 0.0, 1.0);
   std::string end = absl::StrFormat(" %d%%", static_cast<int>(fraction * 100));
-  if (fraction > done_before) {
-    const double left = elapsed_seconds * (1 - fraction) / (fraction - done_before);
-    end += "  " + engine::HumanDuration(left) + " left";
-  }
+  if (seconds_left) end += "  " + engine::HumanDuration(*seconds_left) + " left";
   const int64_t room = columns - engine::CountCharacters(end);
   const std::string shown(FirstParts(what, room));
   const int64_t frame = 3;  // of the bar: " [" and "]"

@@ -3,6 +3,7 @@
 #define WHIPSNAKE_SERVER_CLI_PROGRESS_H_
 
 #include <chrono>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -37,6 +38,21 @@ class Progress {
   Clock::time_point next_ = start_ + std::chrono::seconds(2);
 };
 
+// A line on stderr, if it is a terminal, for work whose end is not known. Not thread-safe.
+class Note {
+ public:
+  Note() = default;
+  // Erases the line.
+  ~Note();
+  Note(const Note&) = delete;
+  Note& operator=(const Note&) = delete;
+
+  void Set(std::string_view text);
+
+ private:
+  bool drawn_ = false;
+};
+
 // Shows stages and fractions on `progress`, which must outlive the result.
 engine::WorkProgress ShowOn(Progress& progress);
 
@@ -46,6 +62,13 @@ engine::WorkProgress ShowOn(Progress& progress);
 // last parts are left out, where two spaces separate parts.
 std::string ProgressLine(std::string_view what, double fraction, double done_before,
                          double elapsed_seconds, int columns = 80);
+
+// The same line with a remaining time that is known, or with none.
+std::string BarLine(std::string_view what, double fraction, std::optional<double> seconds_left,
+                    int columns);
+
+// The characters that fit into a line of stderr, a terminal, without the cursor going to the next.
+int TerminalColumns();
 
 }  // namespace whipsnake::server
 

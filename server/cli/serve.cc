@@ -66,6 +66,7 @@ absl::StatusOr<int> Serve(const ServeFlags& flags, const Output& output) {
   ASSIGN_OR_RETURN(DaemonOptions options, ToOptions(flags));
   SignalWatcher signals;          // before any thread
   std::signal(SIGPIPE, SIG_IGN);  // a closed pipe on our output must not end the daemon
+  std::signal(SIGXFSZ, SIG_IGN);  // nor must a limit on the size of files, which write() reports
   InitLogging(flags.log_json ? LogFormat::kJson : LogFormat::kText);
   SendGrpcLogToOurs();
   RaiseOpenFileLimit();

@@ -1,6 +1,5 @@
 #include "server/cli/train_plan.h"
 
-#include <cmath>
 #include <iostream>
 #include <string>
 #include <vector>
@@ -29,11 +28,6 @@ struct PlannedJob {
   }
   bool Fits(const Candidate& candidate) const { return candidate.plan.sufficient_bytes() <= limit; }
 };
-
-// In MiB, rounded up, so that a budget of this number is enough.
-std::string Mebibytes(int64_t bytes) {
-  return absl::StrFormat("%.1f", std::ceil(static_cast<double>(bytes) / (1 << 20) * 10) / 10);
-}
 
 // What a class of tensors is, for people.
 std::string ClassText(TensorClass tensor_class) {

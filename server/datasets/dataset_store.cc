@@ -289,6 +289,7 @@ void DatasetStore::Validate(const std::string& id, int64_t number) {
   record.state = usable ? v1::DATASET_STATE_READY : v1::DATASET_STATE_INVALID;
   record.ready_time = options_.now();
   if (report.ok()) {
+    if (report->good_rows() + report->bad_rows() == 0) record.error = "the file has no rows";
     record.report = *std::move(report);
   } else {
     record.error = engine::BoundedUtf8(engine::ClientMessage(report.status()), kMaxErrorBytes);

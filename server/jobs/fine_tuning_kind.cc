@@ -11,6 +11,7 @@
 #include "engine/base/files.h"
 #include "engine/base/json.h"
 #include "engine/base/status.h"
+#include "engine/finetune/checkpoint_store.h"
 #include "engine/finetune/plan/measure_rates.h"
 #include "engine/finetune/plan/memory_budget.h"
 #include "server/errors.h"
@@ -81,7 +82,8 @@ absl::Status CheckFits(const engine::SettingsChoice& choice, int64_t limit) {
       &text, fit.ok() ? absl::StrCat("; it fits with ", engine::MemorySettingsText((*fit)->options),
                                      ", which memory_budget: ", limit, " chooses")
                       : absl::StrCat("; ", fit.status().message()));
-  return WithReason(absl::ResourceExhaustedError(text), "PLAN_EXCEEDS_MEMORY");
+  // No later attempt would have more.
+  return WithReason(absl::FailedPreconditionError(text), "PLAN_EXCEEDS_MEMORY");
 }
 
 }  // namespace
@@ -129,9 +131,16 @@ absl::StatusOr<engine::FineTuningSpec> FineTuningKind::MakeSpec(
   }
   spec.out = ResultDirectory(job.uid);
   spec.checkpoints = DirectoryOf(job.uid) + "/checkpoints";
-  spec.resume = true;
+  const auto steps = engine::CheckpointStore::StepsIn(spec.checkpoints);
+  spec.resume = steps.ok() && !steps->empty();
   spec.version = options_.version;
   return spec;
+}
+
+bool FineTuningKind::IsValid(const json& request) const {
+  return request.is_object() && request.contains("spec") && request.at("spec").is_object() &&
+         request.at("spec").contains("model") && request.contains("train") &&
+         request.at("train").is_object();
 }
 
 absl::Status FineTuningKind::Prepare(const Job& job, JobRun& run, Preparation& preparation) {
@@ -169,25 +178,36 @@ absl::StatusOr<json> FineTuningKind::Run(const Job& job, JobRun& run) {
         absl::InternalError(absl::StrCat(DirectoryOf(job.uid), ": ", error.message())),
         "the server could not make the job's directory");
   }
-  // The attempt before may have been cut off after it had written the result.
-  const std::string report = ResultDirectory(job.uid) + "/" + kReport;
-  if (fs::exists(report)) {
-    ASSIGN_OR_RETURN(const std::string text, engine::ReadTextFile(report));
-    ASSIGN_OR_RETURN(const json parsed, engine::ParseJsonObject(text));
-    return ResultOf(parsed, ResultDirectory(job.uid));
-  }
-  ASSIGN_OR_RETURN(engine::FineTuningSpec spec,
-                   MakeSpec(job, job.details.at("model_directory").get<std::string>()));
   FineTuningRun observer(run, {.uid = job.uid,
-                               .checkpoints = spec.checkpoints,
+                               .checkpoints = DirectoryOf(job.uid) + "/checkpoints",
                                .checkpoint_interval = options_.checkpoint_interval});
+  json report;
+  // The attempt before may have been cut off after it had written the result.
+  const std::string file = ResultDirectory(job.uid) + "/" + kReport;
+  if (fs::exists(file)) {
+    ASSIGN_OR_RETURN(const std::string text, engine::ReadTextFile(file));
+    ASSIGN_OR_RETURN(report, engine::ParseJsonObject(text));
+  } else {
+    ASSIGN_OR_RETURN(report, Train(job, run, observer));
+  }
+  // It may also have been cut off between a checkpoint and its record.
+  ASSIGN_OR_RETURN(const engine::RunLog log, engine::ParseRunLog(report.at("log")));
+  RETURN_IF_ERROR(observer.RecordCheckpoints(log));
+  return ResultOf(report, ResultDirectory(job.uid));
+}
+
+absl::StatusOr<json> FineTuningKind::Train(const Job& job, JobRun& run,
+                                           FineTuningRun& observer) const {
+  ASSIGN_OR_RETURN(const engine::FineTuningSpec spec,
+                   MakeSpec(job, job.details.at("model_directory").get<std::string>()));
   ASSIGN_OR_RETURN(const auto tuning,
                    engine::FineTuning::Prepare(
                        spec, {.executor = options_.executor, .ledger = &run.ledger()}, &observer));
-  ASSIGN_OR_RETURN(const engine::RunReport done, tuning->Run());
+  ASSIGN_OR_RETURN(const engine::RunReport report, tuning->Run());
   RETURN_IF_ERROR(observer.status());
-  if (done.ended == engine::RunEnd::kCancelled) return absl::CancelledError("the job was stopped");
-  return ResultOf(engine::ToJson(done), ResultDirectory(job.uid));
+  if (report.ended == engine::RunEnd::kCancelled)
+    return absl::CancelledError("the job was stopped");
+  return engine::ToJson(report);
 }
 
 void FineTuningKind::RemoveFiles(const std::string& uid) { RemoveAll(DirectoryOf(uid)); }
@@ -195,8 +215,9 @@ void FineTuningKind::RemoveFiles(const std::string& uid) { RemoveAll(DirectoryOf
 void FineTuningKind::Sweep(const std::set<std::string>& uids) {
   std::error_code error;
   std::vector<std::string> lost;
-  for (const auto& entry : fs::directory_iterator(options_.directory, error)) {
-    if (!uids.contains(entry.path().filename().string())) lost.push_back(entry.path().string());
+  fs::directory_iterator entry(options_.directory, error);
+  for (const fs::directory_iterator end; !error && entry != end; entry.increment(error)) {
+    if (!uids.contains(entry->path().filename().string())) lost.push_back(entry->path().string());
   }
   for (const std::string& path : lost) {
     Log(LogLevel::kInfo, "removed the files of a job that is deleted", {{"path", path}});

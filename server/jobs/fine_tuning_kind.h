@@ -12,6 +12,7 @@
 #include "engine/base/executor.h"
 #include "engine/finetune/fine_tuning.h"
 #include "engine/finetune/fine_tuning_spec.h"
+#include "server/jobs/fine_tuning_run.h"
 #include "server/jobs/job_inputs.h"
 #include "server/jobs/job_kind.h"
 
@@ -30,7 +31,8 @@ struct FineTuningKindOptions {
   std::chrono::milliseconds checkpoint_interval{60'000};
 };
 
-// A job's request is an object: `spec` with the keys of FineTuningJobSpec, and `train` and perhaps
+// A job's request is an object: `given` and `spec` with the keys of FineTuningJobSpec, as
+// the client has sent it and with what follows from the data, and `train` and perhaps
 // `eval` with `id`, `uid` and `digest` of a data set. Its details are `model_directory`, `plan`
 // (FineTuningPlan), `settings` (FineTuningJobSpec, all of them) and `candidates`
 // (FineTuningCandidate); its progress and result are FineTuningProgress and FineTuningResult; its
@@ -41,6 +43,7 @@ class FineTuningKind final : public JobKind {
 
   std::string_view name() const override { return kFineTuning; }
   std::string_view id_prefix() const override { return "ft"; }
+  bool IsValid(const nlohmann::json& request) const override;
   absl::Status Prepare(const Job& job, JobRun& run, Preparation& preparation) override;
   absl::StatusOr<nlohmann::json> Run(const Job& job, JobRun& run) override;
   void RemoveFiles(const std::string& uid) override;
@@ -54,12 +57,15 @@ class FineTuningKind final : public JobKind {
   std::string CheckpointDirectory(const std::string& uid, int64_t step) const;
   std::string ResultDirectory(const std::string& uid) const;
 
- private:
   // The data set of a job, which must still be the one that the job was made with.
   absl::StatusOr<JobDataset> FindDataset(const nlohmann::json& reference) const;
+
+ private:
   // Names the files of a job in its specification.
   absl::StatusOr<engine::FineTuningSpec> MakeSpec(const Job& job,
                                                   const std::string& model_directory) const;
+  // Trains and writes the result. Returns the report as JSON, or CANCELLED.
+  absl::StatusOr<nlohmann::json> Train(const Job& job, JobRun& run, FineTuningRun& observer) const;
 
   const FineTuningKindOptions options_;
 };

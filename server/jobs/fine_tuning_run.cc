@@ -1,10 +1,13 @@
 #include "server/jobs/fine_tuning_run.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_replace.h"
 #include "engine/base/status.h"
 #include "engine/finetune/checkpoint_store.h"
 #include "engine/finetune/run_log.h"
@@ -21,10 +24,20 @@ constexpr int64_t kRecentSteps = 20;
 int64_t SizeOf(const std::string& directory) {
   int64_t bytes = 0;
   std::error_code error;
-  for (const auto& entry : fs::recursive_directory_iterator(directory, error)) {
-    if (entry.is_regular_file(error)) bytes += static_cast<int64_t>(entry.file_size(error));
+  fs::recursive_directory_iterator entry(directory, error);
+  for (const fs::recursive_directory_iterator end; !error && entry != end; entry.increment(error)) {
+    std::error_code ignored;
+    const auto size = entry->is_regular_file(ignored) ? entry->file_size(ignored) : 0;
+    if (!ignored) bytes += static_cast<int64_t>(size);
   }
   return bytes;
+}
+
+// When a directory was written, in milliseconds since 1970.
+int64_t TimeOf(const std::string& directory) {
+  struct stat status = {};
+  if (stat(directory.c_str(), &status) != 0) return 0;
+  return int64_t{status.st_mtim.tv_sec} * 1000 + status.st_mtim.tv_nsec / 1'000'000;
 }
 
 double MeanSeconds(const std::vector<engine::StepRecord>& steps) {
@@ -47,8 +60,8 @@ json StepEvent(const engine::StepRecord& record, int64_t steps) {
 }
 
 // Checkpoint, but for its time.
-json CheckpointValue(int64_t step, const engine::RunLog& log, int64_t bytes) {
-  json value = {{"step", step}, {"size_bytes", bytes}};
+json CheckpointValue(int64_t step, const engine::RunLog& log, int64_t bytes, int64_t time_ms) {
+  json value = {{"step", step}, {"size_bytes", bytes}, {"time_ms", time_ms}};
   if (step > 0 && step <= std::ssize(log.steps)) value["loss"] = log.steps[step - 1].loss;
   for (const engine::EvaluationRecord& record : log.evaluations) {
     if (record.step > step) break;
@@ -65,7 +78,9 @@ absl::Status FineTuningRun::CheckStop() const {
 }
 
 void FineTuningRun::Show(std::string_view stage, double fraction) {
-  run_.Report({.stage = std::string(stage), .fraction = fraction, .values = values_});
+  progress_.stage = stage;
+  progress_.fraction = fraction;
+  run_.Report(progress_);
 }
 
 absl::Status FineTuningRun::OnStage(std::string_view stage, double fraction) {
@@ -82,18 +97,19 @@ absl::Status FineTuningRun::OnStep(const engine::Trainer& trainer) {
     tokens_ += record.tokens;
   }
   const double seconds = MeanSeconds(steps);
-  values_["step"] = record.step;
-  values_["steps"] = trainer.steps();
-  values_["epoch"] = record.epoch;
-  values_["tokens"] = tokens_;
-  values_["loss"] = record.loss;
-  SetIfKnown(values_, "accuracy", record.accuracy);
-  values_["active_layers"] = std::ranges::count(record.active, true);
-  values_["layers"] = record.active.size();
-  values_["tokens_per_second"] = static_cast<double>(record.tokens) / record.seconds;
-  values_["remaining_seconds"] = seconds * static_cast<double>(trainer.steps() - record.step);
-  values_["heap_bytes"] = record.heap_bytes;
-  values_["moment_bytes"] = record.moment_bytes;
+  progress_.values["step"] = record.step;
+  progress_.values["steps"] = trainer.steps();
+  progress_.values["epoch"] = record.epoch;
+  progress_.values["tokens"] = tokens_;
+  progress_.values["loss"] = record.loss;
+  SetIfKnown(progress_.values, "accuracy", record.accuracy);
+  progress_.values["active_layers"] = std::ranges::count(record.active, true);
+  progress_.values["layers"] = record.active.size();
+  progress_.values["tokens_per_second"] = static_cast<double>(record.tokens) / record.seconds;
+  progress_.values["remaining_seconds"] =
+      seconds * static_cast<double>(trainer.steps() - record.step);
+  progress_.values["heap_bytes"] = record.heap_bytes;
+  progress_.values["moment_bytes"] = record.moment_bytes;
   json event = StepEvent(record, trainer.steps());
   event["peak_bytes"] = run_.ledger().peak();
   run_.AddEvent(EventLevel::kInfo, "step", std::move(event));
@@ -107,27 +123,29 @@ bool FineTuningRun::WantsCheckpoint() {
 }
 
 void FineTuningRun::OnEvaluation(const engine::EvaluationRecord& record) {
-  values_["eval_loss"] = record.loss;
-  SetIfKnown(values_, "eval_accuracy", record.accuracy);
+  progress_.values["eval_loss"] = record.loss;
+  SetIfKnown(progress_.values, "eval_accuracy", record.accuracy);
   run_.AddEvent(EventLevel::kInfo, "evaluation", engine::ToJson(record));
+  run_.Report(progress_);
 }
 
 void FineTuningRun::OnCheckpoint(int64_t step) {
   last_checkpoint_ = Clock::now();
-  values_["checkpoint_step"] = step;
+  progress_.values["checkpoint_step"] = step;
   const std::string directory = engine::CheckpointStore::PathOf(options_.checkpoints, step);
   run_.AddEvent(EventLevel::kInfo, "checkpoint",
                 {{"step", step}, {"size_bytes", SizeOf(directory)}});
-  if (status_.ok()) status_ = RecordCheckpoints();
+  run_.Report(progress_);
+  if (status_.ok()) status_ = RecordCheckpoints(trainer_->log());
 }
 
-absl::Status FineTuningRun::RecordCheckpoints() {
+absl::Status FineTuningRun::RecordCheckpoints(const engine::RunLog& log) {
   ASSIGN_OR_RETURN(const std::vector<int64_t> steps,
                    engine::CheckpointStore::StepsIn(options_.checkpoints));
   std::vector<Write> writes = {DeleteChildren{Collection::kCheckpoints, options_.uid}};
   for (const int64_t step : steps) {
     const std::string directory = engine::CheckpointStore::PathOf(options_.checkpoints, step);
-    const json value = CheckpointValue(step, trainer_->log(), SizeOf(directory));
+    const json value = CheckpointValue(step, log, SizeOf(directory), TimeOf(directory));
     writes.push_back(CreateRecord{.collection = Collection::kCheckpoints,
                                   .key = absl::StrFormat("%s/%08d", options_.uid, step),
                                   .parent = options_.uid,
@@ -137,7 +155,10 @@ absl::Status FineTuningRun::RecordCheckpoints() {
 }
 
 void FineTuningRun::OnWarning(std::string_view text) {
-  run_.AddEvent(EventLevel::kWarning, "message", {{"text", std::string(text)}});
+  // Clients learn no paths of the server.
+  std::string shown =
+      absl::StrReplaceAll(engine::ToAbsl(text), {{options_.checkpoints, "checkpoints"}});
+  run_.AddEvent(EventLevel::kWarning, "message", {{"text", std::move(shown)}});
 }
 
 json ResultOf(const json& report, const std::string& directory) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "engine/finetune/run_log.h"
 #include "engine/finetune/training_loop.h"
 #include "server/jobs/job_kind.h"
 
@@ -30,6 +31,8 @@ class FineTuningRun final : public engine::TrainingObserver {
 
   // The error for which the run ended, if the queue could not record what it did.
   const absl::Status& status() const { return status_; }
+  // Records the checkpoints that there are, in place of those before. `log` is that of the run.
+  absl::Status RecordCheckpoints(const engine::RunLog& log);
 
   absl::Status OnStage(std::string_view stage, double fraction) override;
   absl::Status OnStep(const engine::Trainer& trainer) override;
@@ -44,15 +47,12 @@ class FineTuningRun final : public engine::TrainingObserver {
   // What ends the run, if anything does.
   absl::Status CheckStop() const;
   void Show(std::string_view stage, double fraction);
-  // Records the checkpoints that there are, in place of those before.
-  absl::Status RecordCheckpoints();
-
   JobRun& run_;
   const FineTuningRunOptions options_;
   absl::Status status_;
   const engine::Trainer* trainer_ = nullptr;  // from the first step on
   int64_t tokens_ = 0;
-  nlohmann::json values_ = nlohmann::json::object();  // FineTuningProgress
+  JobProgress progress_;  // its values are FineTuningProgress
   Clock::time_point last_checkpoint_ = Clock::now();
 };
 

@@ -45,7 +45,8 @@ std::string Dump(const json& value) {
 template <typename Read>
 absl::Status ReadDocument(std::string_view what, const std::string& text, const Read& read) {
   try {
-    read(json::parse(text));
+    const json document = json::parse(text);
+    read(document);
   } catch (const json::exception& error) {
     return absl::DataLossError(absl::StrCat(engine::ToAbsl(what), ": ", error.what()));
   }
@@ -53,6 +54,8 @@ absl::Status ReadDocument(std::string_view what, const std::string& text, const 
 }
 
 void ReadJob(const json& value, Job& job) {
+  if (value.at("version") != kVersion)
+    throw json::other_error::create(501, "another version", &value);
   job.kind = value.at("kind");
   job.id = value.at("id");
   job.uid = value.at("uid");
@@ -65,6 +68,7 @@ void ReadJob(const json& value, Job& job) {
   job.bytes = value.at("bytes");
   job.reason = value.at("reason");
   job.attempt = value.at("attempt");
+  job.changes = value.at("changes");
   job.failures = value.at("failures");
   const json& progress = value.at("progress");
   job.progress = {progress.at("stage"), progress.at("fraction"), progress.at("values")};
@@ -117,6 +121,7 @@ std::string JobValue(const Job& job) {
                 {"state", std::string(Name(job.state))},
                 {"reason", job.reason},
                 {"attempt", job.attempt},
+                {"changes", job.changes},
                 {"failures", job.failures},
                 {"progress",
                  {{"stage", job.progress.stage},

@@ -56,7 +56,8 @@ struct Job {
   std::string id;        // chosen by the client, unique in the kind
   std::string uid;       // never used again
   int64_t number = 0;    // in the order of creation
-  int64_t revision = 0;  // changes with every durable change
+  int64_t revision = 0;  // of the record
+  int64_t changes = 0;   // of the state
   std::map<std::string, std::string> labels = {};
   int32_t priority = 0;  // higher ones run first
 
@@ -76,6 +77,7 @@ struct Job {
   std::optional<WallTime> start_time = {}, end_time = {};
   std::optional<WallTime> next_attempt_time = {};  // with kQueued, after a failure
 
+  std::string etag() const { return std::to_string(changes); }
   // A job that failed after its validation can be tried again.
   bool can_resume() const { return state == JobState::kFailed && prepared; }
 

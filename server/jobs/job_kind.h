@@ -63,6 +63,8 @@ class JobKind {
     return absl::IsResourceExhausted(error) || absl::IsUnavailable(error);
   }
 
+  // Whether a record's request is one of this kind.
+  virtual bool IsValid(const nlohmann::json& request) const = 0;
   // Checks a new job against its inputs and says what it needs. An error fails the job, which keeps
   // the details that are set until then.
   virtual absl::Status Prepare(const Job& job, JobRun& run, Preparation& preparation) = 0;

@@ -36,6 +36,15 @@ const std::string kShuttingDown = "the server is shutting down";
 // Lowers the priority of the calling thread.
 void BeNice() { setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kJobNiceness); }
 
+constexpr char kJobNotFound[] = "JOB_NOT_FOUND";
+
+absl::Status JobNotFound(std::string_view kind, std::string_view id) {
+  return WithResource(WithReason(absl::NotFoundError(absl::StrCat("no ", engine::ToAbsl(kind),
+                                                                  " job ", engine::Quoted(id))),
+                                 kJobNotFound),
+                      kind, id);
+}
+
 absl::Status WrongState(const Job& job, std::string_view expected) {
   return WithPrecondition(WithReason(absl::FailedPreconditionError(absl::StrCat(
                                          "job ", job.id, " is ", engine::ToAbsl(Name(job.state)),
@@ -45,11 +54,17 @@ absl::Status WrongState(const Job& job, std::string_view expected) {
 }
 
 absl::Status CheckEtag(const Job& job, std::string_view etag) {
-  if (etag.empty() || etag == std::to_string(job.revision)) return absl::OkStatus();
+  if (etag.empty() || etag == job.etag()) return absl::OkStatus();
   return WithReason(
       absl::AbortedError(absl::StrCat("etag: ", engine::Quoted(etag), " seen, expected \"",
                                       job.revision, "\", the etag of job ", job.id, " now")),
       "ETAG_MISMATCH");
+}
+
+// Whether a change that could not be recorded may be recorded later: errors of the disk are.
+bool MayPass(const absl::Status& status) {
+  return absl::IsResourceExhausted(status) || absl::IsUnavailable(status) ||
+         absl::IsInternal(status) || absl::IsDataLoss(status);
 }
 
 void SetState(Job& job, JobState state, std::string reason) {
@@ -96,7 +111,8 @@ void LogState(const Job& job) {
 // Guarded by the queue's mutex_, but for the key.
 struct JobQueue::Entry {
   std::string key;
-  Job job;  // as it is committed, with the latest progress
+  Job job;               // as it is committed, with the latest progress
+  bool deleted = false;  // its key may be that of another job by now
   StopRequest stop = StopRequest::kNone;
   std::string waits_for;
   engine::Ledger* ledger = nullptr;  // of a run
@@ -216,8 +232,11 @@ bool JobQueue::AddEntries(const std::vector<Record>& page, std::vector<EntryPtr>
   bool all_valid = true;
   for (const Record& record : page) {
     absl::StatusOr<Job> job = ParseJob(record);
-    if (job.ok() && FindKind(job->kind) == nullptr) {
+    const JobKind* kind = job.ok() ? FindKind(job->kind) : nullptr;
+    if (job.ok() && kind == nullptr) {
       job = absl::UnimplementedError(absl::StrCat("kind ", engine::Quoted(job->kind)));
+    } else if (job.ok() && !kind->IsValid(job->request)) {
+      job = absl::DataLossError("the request is not one of this kind");
     }
     if (!job.ok()) {
       Log(LogLevel::kError, "a job's record is not valid and is left alone",
@@ -242,6 +261,7 @@ absl::Status JobQueue::Recover(const EntryPtr& entry) {
         break;
       case JobState::kPausing:
         SetState(job, JobState::kPaused, job.reason);
+        ++job.attempt;
         break;
       case JobState::kCancelling:
         End(job, JobState::kCancelled, job.reason, options_.clock());
@@ -297,10 +317,10 @@ absl::StatusOr<Job> JobQueue::Create(const NewJob& request) {
   entry->key = JobKey(job.kind, job.id);
   entry->recent_after = 0;
   JobEvent event = StateEvent(job);
-  ASSIGN_OR_RETURN(const Committed committed,
-                   store_->Commit(std::vector<Write>{
-                       CreateRecord{Collection::kJobs, entry->key, /*parent=*/"", JobValue(job)},
-                       AppendEvent{job.uid, EventValue(event)}}));
+  ASSIGN_OR_RETURN(
+      const Committed committed,
+      Commit({CreateRecord{Collection::kJobs, entry->key, /*parent=*/"", JobValue(job)},
+              AppendEvent{job.uid, EventValue(event)}}));
   job.number = committed.records.front().number;
   job.revision = committed.records.front().revision;
   job.create_time = committed.records.front().create_time;
@@ -397,6 +417,7 @@ absl::StatusOr<Job> JobQueue::Cancel(std::string_view kind, std::string_view id,
       case JobState::kQueued:
       case JobState::kPaused:
         End(job, JobState::kCancelled, "cancelled by a client", options_.clock());
+        job.error.reset();
         return absl::OkStatus();
       case JobState::kRunning:
       case JobState::kPausing:
@@ -448,7 +469,9 @@ absl::StatusOr<Job> JobQueue::Resume(std::string_view kind, std::string_view id,
         SetState(job, job.prepared ? JobState::kQueued : JobState::kValidating,
                  "resumed by a client");
         job.failures = 0;
+        job.error.reset();
         job.end_time.reset();
+        job.next_attempt_time.reset();
         return absl::OkStatus();
       case JobState::kValidating:
       case JobState::kQueued:
@@ -498,6 +521,7 @@ absl::Status JobQueue::Delete(std::string_view kind, std::string_view id, std::s
     }
     RETURN_IF_ERROR(Erase(entry));
   }
+  KindOf(entry->job).RemoveFiles(entry->job.uid);
   NotifyWatchers(entry);
   return absl::OkStatus();
 }
@@ -508,13 +532,13 @@ absl::Status JobQueue::Erase(const EntryPtr& entry) {
   for (int i = 0; i < kCollectionCount; ++i) {
     writes.push_back(DeleteChildren{static_cast<Collection>(i), entry->job.uid});
   }
-  RETURN_IF_ERROR(store_->Commit(writes).status());
+  RETURN_IF_ERROR(Commit(writes).status());
   {
     engine::MutexLock lock(mutex_);
     jobs_.erase(entry->key);
+    entry->deleted = true;
     if (observer_ != nullptr) observer_->OnDeleted(entry->job);
   }
-  KindOf(entry->job).RemoveFiles(entry->job.uid);
   return absl::OkStatus();
 }
 
@@ -609,23 +633,42 @@ int64_t JobQueue::used_bytes() const {
 
 // Changes.
 
+absl::StatusOr<Committed> JobQueue::Commit(const std::vector<Write>& writes) {
+  absl::StatusOr<Committed> committed = store_->Commit(writes);
+  const bool conflicts = absl::IsNotFound(committed.status()) ||
+                         absl::IsAlreadyExists(committed.status()) ||
+                         absl::IsAborted(committed.status());
+  if (committed.ok() || conflicts) return committed;
+  return StorageError(committed.status(), "the server could not record the change");
+}
+
 absl::StatusOr<Job> JobQueue::Apply(const EntryPtr& entry, Change change,
                                     std::vector<Write> writes) {
   Job job;
   std::vector<JobEvent> events;
   {
     engine::MutexLock lock(mutex_);
+    if (entry->deleted) return JobNotFound(entry->job.kind, entry->job.id);
     job = entry->job;
     events = entry->waiting;
   }
   const JobState before = job.state;
+  const std::string value_before = JobValue(job);
   const size_t waited = events.size();
   RETURN_IF_ERROR(change(job));
   if (HasEnded(job.state) && !job.can_resume()) KindOf(job).TrimRequest(job.request);
-  if (job.state != before) events.push_back(StateEvent(job));
-  writes.push_back(UpdateRecord{Collection::kJobs, entry->key, JobValue(job), job.revision});
+  if (job.state != before) {
+    events.push_back(StateEvent(job));
+    ++job.changes;
+  }
+  std::string value = JobValue(job);
+  if (value == value_before && events.empty() && writes.empty()) {
+    engine::MutexLock lock(mutex_);
+    return Snapshot(*entry);
+  }
+  writes.push_back(UpdateRecord{Collection::kJobs, entry->key, std::move(value), job.revision});
   for (const JobEvent& event : events) writes.push_back(AppendEvent{job.uid, EventValue(event)});
-  ASSIGN_OR_RETURN(const Committed committed, store_->Commit(writes));
+  ASSIGN_OR_RETURN(const Committed committed, Commit(writes));
   job.revision = committed.records.back().revision;
   // The writes of a kind may have events before ours.
   const size_t first = committed.events.size() - events.size();
@@ -660,7 +703,7 @@ void JobQueue::ApplySurely(const EntryPtr& entry, Change change) {
       engine::MutexLock commit(commit_mutex_);
       status = engine::CatchExceptions([&] { return Apply(entry, change).status(); });
     }
-    if (status.ok()) break;
+    if (status.ok() || !MayPass(status)) break;
     LogLimited(LogLevel::kError, "a change of a job could not be recorded",
                {{"job", entry->key}, {"error", std::string(status.message())}});
     engine::MutexLock lock(mutex_);
@@ -741,7 +784,9 @@ void JobQueue::PrepareLoop() {
     EntryPtr entry;
     {
       engine::MutexLock lock(mutex_);
-      while (!closed_ && (entry = NextToPrepare()) == nullptr) wake_.Wait(mutex_);
+      while (!closed_ && (entry = NextToPrepare()) == nullptr) {
+        wake_.WaitUntil(mutex_, steady_clock::now() + options_.flush_interval);
+      }
       if (closed_) return;
     }
     RunGuarded("jobs", [&] { Prepare(entry); });
@@ -751,7 +796,9 @@ void JobQueue::PrepareLoop() {
 JobQueue::EntryPtr JobQueue::NextToPrepare() {
   EntryPtr next;
   for (const auto& [key, entry] : jobs_) {
-    if (entry->job.state != JobState::kValidating) continue;
+    const Job& job = entry->job;
+    if (job.state != JobState::kValidating) continue;
+    if (job.next_attempt_time && *job.next_attempt_time > options_.clock()) continue;
     if (next == nullptr || entry->job.number < next->job.number) next = entry;
   }
   return next;
@@ -762,9 +809,10 @@ void JobQueue::Prepare(const EntryPtr& entry) {
   engine::Ledger ledger(available_bytes(), ledger_, engine::Purpose::kJobs);
   {
     engine::MutexLock lock(mutex_);
+    if (entry->job.state != JobState::kValidating) return;
+    job = entry->job;
     entry->stop = closed_ ? StopRequest::kShutDown : StopRequest::kNone;
     entry->ledger = &ledger;
-    job = entry->job;
   }
   Run run(this, entry, &ledger);
   Preparation preparation;
@@ -780,11 +828,13 @@ void JobQueue::Prepare(const EntryPtr& entry) {
   ApplySurely(entry, [&](Job& changed) {
     if (changed.state != JobState::kValidating) return absl::OkStatus();
     changed.details = preparation.details;
+    changed.next_attempt_time.reset();
     if (!status.ok()) {
-      changed.error = ToJobError(status);
-      End(changed, JobState::kFailed, changed.error->message, options_.clock());
+      RetryOrFail(changed, status);
       return absl::OkStatus();
     }
+    changed.error.reset();
+    changed.failures = 0;
     changed.prepared = true;
     changed.bytes = preparation.bytes;
     SetState(changed, JobState::kQueued, "");
@@ -851,7 +901,7 @@ std::string JobQueue::TryStart(const EntryPtr& entry, bool& holds_up) {
     job = entry->job;
     if (job.state != JobState::kQueued) return "";
     if (job.next_attempt_time && *job.next_attempt_time > options_.clock()) {
-      return "its next attempt";
+      return "the time of its next attempt";
     }
     const JobKind& kind = KindOf(job);
     if (RunningOf(kind) >= kind.max_running()) {
@@ -861,11 +911,18 @@ std::string JobQueue::TryStart(const EntryPtr& entry, bool& holds_up) {
         jobs_, [](const auto& named) { return IsRunning(named.second->job.state); });
     if (running >= options_.max_running) {
       holds_up = true;
-      return absl::StrCat("one of the ", running, " jobs that run to end");
+      return absl::StrCat("a free place: ", running, " jobs run, which is the limit");
     }
   }
-  absl::StatusOr<engine::Reservation> reservation =
-      ledger_->Reserve(job.bytes, engine::Purpose::kJobs, absl::StrCat("job ", job.id));
+  // What is in the way of a reservation is asked to make room, so it is only tried if there can be.
+  const int64_t free = available_bytes() - ledger_->used(engine::Purpose::kJobs);
+  if (job.bytes > available_bytes() && ledger_->limit() > 0) {
+    return absl::StrCat(engine::ToAbsl(engine::HumanBytes(job.bytes)),
+                        " of memory, which is more than there is beside the models");
+  }
+  absl::StatusOr<engine::Reservation> reservation = absl::ResourceExhaustedError("");
+  if (job.bytes <= free || ledger_->limit() == 0)
+    reservation = ledger_->Reserve(job.bytes, engine::Purpose::kJobs, absl::StrCat("job ", job.id));
   if (!reservation.ok()) {
     holds_up = true;
     return absl::StrCat(engine::ToAbsl(engine::HumanBytes(job.bytes)),
@@ -903,8 +960,12 @@ void JobQueue::Launch(const EntryPtr& entry, engine::Reservation reservation) {
         EndRun(entry, result);
         return absl::OkStatus();
       },
-      [](const absl::Status&) {});
-  if (!launched.ok()) EndRun(entry, launched);
+      [this, entry](const absl::Status& status) {
+        if (!status.ok()) EndRun(entry, status);  // an exception, for lack of memory
+      });
+  if (launched.ok()) return;
+  *held = engine::Reservation();
+  EndRun(entry, launched);
 }
 
 int JobQueue::RunningOf(const JobKind& kind) const {
@@ -947,7 +1008,9 @@ void JobQueue::EndRun(const EntryPtr& entry, const absl::StatusOr<json>& result)
   {
     engine::MutexLock lock(mutex_);
     stopped = stopped && entry->stop != StopRequest::kNone;
+    entry->stop = StopRequest::kNone;
   }
+  RunGuarded("jobs", [&] { store_->EndBeat(entry->job.uid).IgnoreError(); });
   ApplySurely(entry, [&](Job& job) {
     if (result.ok()) {
       job.result = *result;
@@ -955,6 +1018,7 @@ void JobQueue::EndRun(const EntryPtr& entry, const absl::StatusOr<json>& result)
       End(job, JobState::kSucceeded, "", options_.clock());
     } else if (job.state == JobState::kCancelling) {
       End(job, JobState::kCancelled, job.reason, options_.clock());
+      job.error.reset();
     } else if (stopped && job.state == JobState::kPausing) {
       SetState(job, JobState::kPaused, job.reason);
     } else if (stopped) {
@@ -966,11 +1030,6 @@ void JobQueue::EndRun(const EntryPtr& entry, const absl::StatusOr<json>& result)
     }
     return absl::OkStatus();
   });
-  {
-    engine::MutexLock lock(mutex_);
-    entry->stop = StopRequest::kNone;
-  }
-  RunGuarded("jobs", [&] { store_->EndBeat(entry->job.uid).IgnoreError(); });
 }
 
 void JobQueue::RetryOrFail(Job& job, const absl::Status& status) const {
@@ -981,7 +1040,7 @@ void JobQueue::RetryOrFail(Job& job, const absl::Status& status) const {
   }
   const auto backoff = std::min(options_.first_backoff * (int64_t{1} << (job.failures - 1)),
                                 options_.longest_backoff);
-  SetState(job, JobState::kQueued,
+  SetState(job, job.prepared ? JobState::kQueued : JobState::kValidating,
            absl::StrCat("attempt ", job.attempt, " failed: ", job.error->message));
   job.next_attempt_time = options_.clock() + backoff;
   ++job.attempt;
@@ -1008,20 +1067,22 @@ void JobQueue::ForgetOldest(const JobKind& kind) {
       if (entry->job.kind == kind.name() && HasEnded(entry->job.state)) ended.push_back(entry);
     }
   }
-  std::ranges::sort(ended, {}, [](const EntryPtr& entry) { return entry->job.number; });
-  for (int64_t i = 0; i < std::ssize(ended) - kind.max_ended(); ++i) LogStoreError(Erase(ended[i]));
+  std::ranges::sort(ended, {}, [](const EntryPtr& entry) {
+    return std::pair(entry->job.end_time, entry->job.number);
+  });
+  for (int64_t i = 0; i < std::ssize(ended) - kind.max_ended(); ++i) {
+    LogStoreError(Erase(ended[i]));
+    KindOf(ended[i]->job).RemoveFiles(ended[i]->job.uid);
+  }
 }
 
-// Help.
+// Helpers.
 
 absl::StatusOr<JobQueue::EntryPtr> JobQueue::Find(std::string_view kind,
                                                   std::string_view id) const {
   const auto found = jobs_.find(JobKey(kind, id));
   if (found != jobs_.end()) return found->second;
-  return WithResource(WithReason(absl::NotFoundError(absl::StrCat("no ", engine::ToAbsl(kind),
-                                                                  " job ", engine::Quoted(id))),
-                                 "JOB_NOT_FOUND"),
-                      kind, id);
+  return JobNotFound(kind, id);
 }
 
 JobKind* JobQueue::FindKind(std::string_view name) const {

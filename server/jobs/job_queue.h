@@ -37,10 +37,10 @@ struct JobQueueOptions {
   int max_jobs = 10'000;  // with those that have ended
   // From an event to its being durable, and from one heartbeat to the next.
   std::chrono::milliseconds flush_interval{500}, heartbeat_interval{5000};
-  // Before the second attempt after a failure; doubles with each failure.
   // Whether the store survives the process. If it does not, jobs are cancelled when the queue
   // closes.
   bool durable = true;
+  // Before the second attempt after a failure; doubles with each failure.
   std::chrono::milliseconds first_backoff{10'000}, longest_backoff{600'000};
   std::function<WallTime()> clock = [] { return std::chrono::system_clock::now(); };
 };
@@ -185,6 +185,8 @@ class JobQueue {
   // publishes it. Changes nothing if `change` or the commit returns an error.
   absl::StatusOr<Job> Apply(const EntryPtr& entry, Change change, std::vector<Write> writes = {})
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(commit_mutex_);
+  // Commits writes. Returns the store's error as clients may see it.
+  absl::StatusOr<Committed> Commit(const std::vector<Write>& writes);
   // Publishes a change that has been committed.
   Job Show(const EntryPtr& entry, Job job, JobState before, std::vector<JobEvent> events,
            size_t waited);

@@ -41,7 +41,7 @@ absl::Status JobSystem::Open() {
     fine_tuning_ = fine_tuning.get();
     promoter_.emplace(
         fine_tuning_, environment_.versions,
-        [this](const std::string& id) { return FindDataset(id); },
+        [this] { return closed_ ? DrainingError() : absl::OkStatus(); },
         engine::ModelEnvironment{environment_.executor, environment_.ledger,
                                  /*background=*/true});
     kinds.push_back(std::move(fine_tuning));

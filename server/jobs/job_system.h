@@ -2,6 +2,7 @@
 #ifndef WHIPSNAKE_SERVER_JOBS_JOB_SYSTEM_H_
 #define WHIPSNAKE_SERVER_JOBS_JOB_SYSTEM_H_
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -54,6 +55,7 @@ class JobSystem {
   void Start() { jobs_->Start(); }
   // Refuses new work and asks what runs to stop. Does not wait.
   void Close() {
+    closed_ = true;
     if (jobs_ != nullptr) jobs_->Close();
   }
   void Stop() {
@@ -80,6 +82,7 @@ class JobSystem {
   FineTuningKind* fine_tuning_ = nullptr;  // owned by the queue
   std::optional<Promoter> promoter_;
   JobMetrics metrics_;
+  std::atomic<bool> closed_ = false;
   std::unique_ptr<JobQueue> jobs_;
 };
 

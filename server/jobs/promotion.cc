@@ -53,6 +53,10 @@ class WorkDirectory {
 // The texts of a data set of JSON lines, as lines of {"text"}; the first of them.
 absl::StatusOr<std::string> CalibrationText(const JobDataset& dataset) {
   std::ifstream file(dataset.path);
+  if (!file) {
+    return StorageError(absl::InternalError(dataset.path + ": cannot be read"),
+                        "the server could not read the data set");
+  }
   std::string texts, line;
   while (std::ssize(texts) < kMaxCalibrationBytes && std::getline(file, line)) {
     const json row = json::parse(line, nullptr, /*allow_exceptions=*/false);
@@ -70,7 +74,8 @@ absl::StatusOr<std::string> CalibrationText(const JobDataset& dataset) {
 
 absl::Status Promoter::Export(const Job& job, int64_t step, const std::string& out) const {
   const std::string checkpoint = kind_.CheckpointDirectory(job.uid, step);
-  if (!fs::is_directory(checkpoint)) {
+  std::error_code error;
+  if (!fs::is_directory(checkpoint, error)) {
     return WithResource(WithReason(absl::NotFoundError(absl::StrCat(
                                        "step: job ", job.id, " has no checkpoint of step ", step)),
                                    "CHECKPOINT_NOT_FOUND"),
@@ -88,13 +93,13 @@ absl::Status Promoter::Quantize(const Job& job, const std::string& scheme,
   engine::QuantizeOptions options;
   ASSIGN_OR_RETURN(options.recipe, engine::ParseRecipe({.scheme = scheme}, &config));
   RETURN_IF_ERROR(engine::CheckRecipe(options.recipe, config));
-  ASSIGN_OR_RETURN(const JobDataset dataset, find_dataset_(job.request.at("train").at("id")));
+  ASSIGN_OR_RETURN(const JobDataset dataset, kind_.FindDataset(job.request.at("train")));
   ASSIGN_OR_RETURN(const std::string text, CalibrationText(dataset));
   ASSIGN_OR_RETURN(const auto tokenizer, engine::Tokenizer::Load(directory + "/tokenizer.json"));
   ASSIGN_OR_RETURN(const engine::CalibrationSet calibration,
                    engine::MakeCalibrationSet(text, *tokenizer, {}));
   return engine::QuantizeModel(directory, calibration, options, out, environment_,
-                               [](std::string_view, double) { return absl::OkStatus(); })
+                               [this](std::string_view, double) { return check_stop_(); })
       .status();
 }
 

@@ -3,13 +3,13 @@
 #define WHIPSNAKE_SERVER_JOBS_PROMOTION_H_
 
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "absl/status/statusor.h"
 #include "engine/models/model.h"
 #include "server/jobs/fine_tuning_kind.h"
 #include "server/jobs/job.h"
-#include "server/jobs/job_inputs.h"
 #include "server/registry/model_versions.h"
 
 namespace whipsnake::server {
@@ -23,11 +23,12 @@ struct CheckpointPromotion {
 // Thread-safe. What it points to must outlive it.
 class Promoter {
  public:
-  Promoter(FineTuningKind* kind, ModelVersions* versions, DatasetFinder find_dataset,
+  // `check_stop` ends a promotion with its error before the model is loaded.
+  Promoter(FineTuningKind* kind, ModelVersions* versions, std::function<absl::Status()> check_stop,
            engine::ModelEnvironment environment)
       : kind_(*kind),
         versions_(*versions),
-        find_dataset_(std::move(find_dataset)),
+        check_stop_(std::move(check_stop)),
         environment_(environment) {}
 
   // Exports the checkpoint and quantizes the model, if that is asked for, and promotes it. Takes as
@@ -44,7 +45,7 @@ class Promoter {
 
   FineTuningKind& kind_;
   ModelVersions& versions_;
-  const DatasetFinder find_dataset_;
+  const std::function<absl::Status()> check_stop_;
   const engine::ModelEnvironment environment_;
 };
 

@@ -33,6 +33,11 @@ json QuantizationKind::MakeRequest(json message, const QuantizationRequest& pars
   return message;
 }
 
+bool QuantizationKind::IsValid(const json& request) const {
+  return request.is_object() && request.contains("resolved") &&
+         request.at("resolved").is_object() && request.at("resolved").contains("output_directory");
+}
+
 // The request was checked when it came.
 absl::Status QuantizationKind::Prepare(const Job&, JobRun&, Preparation&) {
   return absl::OkStatus();
@@ -42,7 +47,8 @@ absl::StatusOr<json> QuantizationKind::Run(const Job& job, JobRun& run) {
   const json& resolved = job.request.at("resolved");
   // The attempt before may have been cut off after it had written the output.
   const std::string report = resolved.at("output_directory").get<std::string>() + "/" + kReport;
-  if (job.attempt > 1 && std::filesystem::exists(report)) {
+  std::error_code error;
+  if (job.attempt > 1 && std::filesystem::exists(report, error)) {
     ASSIGN_OR_RETURN(const std::string text, engine::ReadTextFile(report));
     return ParseReport(text);
   }

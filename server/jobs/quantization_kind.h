@@ -37,6 +37,7 @@ class QuantizationKind final : public JobKind {
     return absl::IsUnavailable(error);  // a crash of the server
   }
 
+  bool IsValid(const nlohmann::json& request) const override;
   absl::Status Prepare(const Job& job, JobRun& run, Preparation& preparation) override;
   absl::StatusOr<nlohmann::json> Run(const Job& job, JobRun& run) override;
   void TrimRequest(nlohmann::json& request) const override;

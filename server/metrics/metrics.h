@@ -56,10 +56,10 @@ class Metrics {
   Family<Counter>& finetune_job_transitions;    // to, reason
   Family<Histogram>& finetune_queue_duration;   // (none)
   Family<Histogram>& finetune_step_duration;    // phase
-  Family<Counter>& finetune_steps;              // model
-  Family<Counter>& finetune_tokens;             // model
+  Family<Counter>& finetune_steps;              // base_model
+  Family<Counter>& finetune_tokens;             // base_model
   Family<Counter>& finetune_checkpoints;        // (none)
-  Family<Gauge>& finetune_job_info;             // slot, job, model
+  Family<Gauge>& finetune_job_info;             // slot, job, base_model
   Family<Gauge>& finetune_progress;             // slot
   Family<Gauge>& finetune_loss;                 // slot, split
   Family<Gauge>& finetune_frozen_ratio;         // slot

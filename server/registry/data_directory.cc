@@ -58,6 +58,21 @@ absl::StatusOr<engine::Descriptor> Lock(const std::string& path) {
   return lock;
 }
 
+// Returns FAILED_PRECONDITION if there are files that a store should tell of, and no store. An
+// empty one would have them removed.
+absl::Status CheckStoreIsThere(const std::string& path, const DataDirectory& data) {
+  std::error_code error;
+  if (fs::exists(data.store(), error)) return absl::OkStatus();
+  for (const std::string& directory : {data.datasets(), data.jobs(), data.models()}) {
+    std::error_code missing;
+    if (!fs::exists(directory, missing) || fs::is_empty(directory, missing)) continue;
+    return absl::FailedPreconditionError(absl::StrCat(
+        "--data: ", path, " has files in ", fs::path(directory).filename().string(),
+        ", but no store.sqlite, which says what they are; restore it, or remove these files"));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<DataDirectory> DataDirectory::Open(const std::string& path) {
@@ -71,6 +86,7 @@ absl::StatusOr<DataDirectory> DataDirectory::Open(const std::string& path) {
   data.jobs_ = plain + "/jobs";
   data.models_ = plain + "/models";
   data.store_ = plain + "/store.sqlite";
+  RETURN_IF_ERROR(CheckStoreIsThere(plain, data));
   for (const std::string& directory : {data.states_, data.datasets_, data.jobs_, data.models_}) {
     RETURN_IF_ERROR(MakePrivate(directory));
     // A directory made by an older version may be accessible to others.

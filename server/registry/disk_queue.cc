@@ -15,7 +15,7 @@ namespace {
 
 absl::Status QueueFull(std::string_view owner, size_t limit) {
   return WithReason(absl::ResourceExhaustedError(absl::StrCat(
-                        "too many forks and deletions of saved states", engine::ToAbsl(owner),
+                        "too many changes", engine::ToAbsl(owner),
                         " are waiting for the disk (limit ", limit, "); try again later")),
                     "STATE_QUEUE_FULL");
 }

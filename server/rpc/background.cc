@@ -21,10 +21,11 @@ absl::Status Background::ReserveTask() {
     ++tasks_;
     return absl::OkStatus();
   }
-  return WithReason(
-      absl::ResourceExhaustedError("too many models are being loaded or unloaded (limit " +
-                                   std::to_string(max_tasks_) + ")"),
-      "TOO_MANY_LOADS");
+  return WithReason(absl::ResourceExhaustedError(
+                        "too many models are being loaded, unloaded or promoted, or jobs "
+                        "planned (limit " +
+                        std::to_string(max_tasks_) + ")"),
+                    "TOO_MANY_LOADS");
 }
 
 void Background::ReleaseTask() {

@@ -41,10 +41,10 @@ v1::FineTuningJob ToProto(const Job& job) {
   v1::FineTuningJob proto;
   proto.set_id(job.id);
   proto.set_uid(job.uid);
-  proto.set_etag(std::to_string(job.revision));
+  proto.set_etag(job.etag());
   proto.mutable_labels()->insert(job.labels.begin(), job.labels.end());
   proto.set_priority(job.priority);
-  SetFrom(job.request, "spec", proto.mutable_spec());
+  SetFrom(job.request, "given", proto.mutable_spec());
   SetFrom(job.request, "train", proto.mutable_train());
   if (job.request.contains("eval")) SetFrom(job.request, "eval", proto.mutable_eval());
   if (job.details.contains("settings")) {
@@ -110,7 +110,8 @@ absl::StatusOr<v1::Checkpoint> ToCheckpoint(const Record& record) {
   }
   v1::Checkpoint proto;
   JsonToMessage(value, &proto);
-  *proto.mutable_create_time() = ToTimestamp(record.create_time);
+  const std::chrono::milliseconds written(value.value("time_ms", int64_t{0}));
+  *proto.mutable_create_time() = ToTimestamp(WallTime(written));
   return proto;
 }
 

@@ -8,6 +8,7 @@
 #include "engine/models/trainable_model.h"
 #include "server/client_names.h"
 #include "server/errors.h"
+#include "server/registry/model_name.h"
 #include "server/rpc/deferred_call.h"
 #include "server/rpc/fine_tuning_messages.h"
 #include "server/rpc/job_list.h"
@@ -23,6 +24,7 @@ namespace {
 using nlohmann::json;
 
 constexpr int32_t kMaxPriority = 100;
+constexpr size_t kMaxPageBytes = 2 << 20;  // and one job more
 
 // A plan without a job: its progress is for nobody.
 class PlanRun final : public JobRun {
@@ -75,9 +77,16 @@ absl::StatusOr<json> FineTuningService::MakeRequest(const v1::FineTuningJobSpec&
   json spec = MessageToJson(proto);
   RETURN_IF_ERROR(FineTuningKind::ParseSpec(spec).status());
   json request;
+  request["given"] = spec;
+  std::optional<JobDataset> train;
   for (const char* field : {"train", "eval"}) {
     if (!spec.contains(field)) continue;
     ASSIGN_OR_RETURN(const JobDataset dataset, FindDataset(field, spec.at(field), spec));
+    if (!train) train = dataset;
+    if (dataset.header != train->header || dataset.label_column != train->label_column) {
+      return engine::InvalidField(field, "a data set whose CSV file is read in another way",
+                                  "the header and the label column of the training data");
+    }
     request[field] = {{"id", dataset.id}, {"uid", dataset.uid}, {"digest", dataset.digest}};
   }
   RETURN_IF_ERROR(FineTuningKind::ParseSpec(spec).status());  // with the task of the data
@@ -100,7 +109,14 @@ grpc::ServerUnaryReactor* FineTuningService::CreateFineTuningJob(Context* contex
     if (!job.id.empty()) RETURN_IF_ERROR(CheckName("id", job.id));
     RETURN_IF_ERROR(CheckLabels(job.labels));
     RETURN_IF_ERROR(CheckPriority(job.priority));
-    ASSIGN_OR_RETURN(job.request, MakeRequest(query.spec()));
+    RETURN_IF_ERROR(CheckDirectory());
+    // What was created before is found even if its data set or model is gone.
+    if (const auto existing = environment_.jobs->Get(kFineTuning, job.id);
+        existing.ok() && existing->request.at("given") == MessageToJson(query.spec())) {
+      job.request = existing->request;
+    } else {
+      ASSIGN_OR_RETURN(job.request, MakeRequest(query.spec()));
+    }
     ASSIGN_OR_RETURN(const Job created, environment_.jobs->Create(job));
     *answer->mutable_job() = ToProto(created);
     return absl::OkStatus();
@@ -132,8 +148,14 @@ grpc::ServerUnaryReactor* FineTuningService::ListFineTuningJobs(Context* context
                                                      .page_token = query.page_token(),
                                                      .filter = query.filter(),
                                                      .order_by = query.order_by()}));
-    for (const Job& job : page.jobs) *answer->add_jobs() = ToProto(job);
     answer->set_next_page_token(page.next_page_token);
+    for (size_t i = 0; i < page.jobs.size(); ++i) {
+      *answer->add_jobs() = ToProto(page.jobs[i]);
+      // A client's limit for a message is 4 MiB, unless it sets another.
+      if (answer->ByteSizeLong() < kMaxPageBytes || i + 1 == page.jobs.size()) continue;
+      answer->set_next_page_token(page.tokens[i]);
+      break;
+    }
     return absl::OkStatus();
   };
   return AnswerUnary<v1::ListFineTuningJobsRequest, v1::ListFineTuningJobsResponse>(
@@ -232,6 +254,8 @@ absl::Status FineTuningService::Promote(const v1::PromoteCheckpointRequest& requ
     return engine::InvalidField("step", std::to_string(request.step()),
                                 "the step of a checkpoint, or 0 for the result");
   }
+  RETURN_IF_ERROR(CheckModelName(request.model(), "model"));
+  if (!request.alias().empty()) RETURN_IF_ERROR(CheckAlias(request.alias(), "alias"));
   ASSIGN_OR_RETURN(const Job job, environment_.jobs->Get(kFineTuning, request.id()));
   CheckpointPromotion promotion{.step = request.step(), .scheme = request.scheme()};
   promotion.promotion.name = request.model();

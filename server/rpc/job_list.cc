@@ -206,11 +206,13 @@ absl::StatusOr<JobPage> SelectJobs(std::vector<Job> jobs, const JobQuery& query)
     jobs.erase(jobs.begin(), std::ranges::upper_bound(jobs, after, {}, place));
   }
   JobPage page;
-  if (std::ssize(jobs) > page_size) {
-    jobs.resize(page_size);
-    const auto [key, number] = place(jobs.back());
-    page.next_page_token = absl::StrCat(key, ":", number);
+  const bool more = std::ssize(jobs) > page_size;
+  if (more) jobs.resize(page_size);
+  for (const Job& job : jobs) {
+    const auto [key, number] = place(job);
+    page.tokens.push_back(absl::StrCat(key, ":", number));
   }
+  if (more) page.next_page_token = page.tokens.back();
   page.jobs = std::move(jobs);
   return page;
 }

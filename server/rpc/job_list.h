@@ -25,11 +25,12 @@ absl::StatusOr<std::vector<JobCondition>> ParseJobFilter(std::string_view filter
 
 struct JobQuery {
   int32_t page_size = 0;
-  std::string page_token, filter, order_by;
+  std::string page_token = {}, filter = {}, order_by = {};
 };
 
 struct JobPage {
   std::vector<Job> jobs;
+  std::vector<std::string> tokens;  // of the page after each of the jobs
   std::string next_page_token;  // "" on the last page
 };
 

@@ -9,11 +9,9 @@
 #include "engine/base/exceptions.h"
 #include "engine/base/status.h"
 #include "server/errors.h"
-#include "server/guarded.h"
 #include "server/jobs/fine_tuning_kind.h"
-#include "server/rpc/end_timeout.h"
 #include "server/rpc/fine_tuning_messages.h"
-#include "server/rpc/latest_stream.h"
+#include "server/rpc/job_stream.h"
 #include "server/rpc/messages.h"
 
 namespace whipsnake::server {
@@ -21,14 +19,11 @@ namespace {
 
 constexpr int kEventsInMessage = 256;
 
-// The queue holds a weak reference, and a strong one while it notifies.
-class JobWatch final : public LatestStream,
-                       public JobWatcher,
-                       public std::enable_shared_from_this<JobWatch> {
+class JobWatch final : public JobStream, public std::enable_shared_from_this<JobWatch> {
  public:
   JobWatch(JobQueue& jobs, DiskQueue& disk, std::chrono::milliseconds end_timeout,
            grpc::CallbackServerContext* context)
-      : jobs_(jobs), disk_(disk), patience_(end_timeout), end_timeout_(context) {}
+      : JobStream(jobs, kFineTuning, end_timeout, context), disk_(disk) {}
 
   void Begin(grpc::CallbackServerContext* context, const grpc::ByteBuffer& bytes) {
     KeepAlive(shared_from_this());
@@ -41,33 +36,31 @@ class JobWatch final : public LatestStream,
       }
       {
         engine::MutexLock lock(mutex_);
-        id_ = request.id();
         after_ = request.after_event_id();
       }
-      return jobs_.Watch(kFineTuning, request.id(), shared_from_this());
+      return WatchJob(shared_from_this(), request.id());
     });
-    if (status.ok()) return Pump();
+    if (status.ok()) return OnJobChanged();
     End(MakeEnd([&] { return EndCallAndLog(context, MethodOf(request), status); }));
   }
-
-  void OnJobChanged() override { Pump(); }
 
  private:
   absl::StatusOr<Step> Next(grpc::ByteBuffer& message) override
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    if (reading_) return Step::kWait;
+    if (reading_) {
+      changed_while_reading_ = true;
+      return Step::kWait;
+    }
     RETURN_IF_ERROR(read_error_);
     std::optional<JobEvents> page = std::exchange(read_, std::nullopt);
+    // Events that came during the reading may be missing.
+    if (page && page->events.empty() && changed_while_reading_) page.reset();
     if (!page) {
       ASSIGN_OR_RETURN(page, jobs_.RecentEvents(kFineTuning, id_, after_, kEventsInMessage));
     }
     if (!page) {
       ReadFromDisk();
       return Step::kWait;
-    }
-    if (page->has_ended && !page->more && !std::exchange(ending_, true)) {
-      // From here on the client has limited time to read the rest.
-      end_timeout_.Start(patience_);
     }
     if (page->events.empty()) {
       if (page->has_ended) return Step::kEnd;
@@ -83,6 +76,7 @@ class JobWatch final : public LatestStream,
 
   void ReadFromDisk() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     reading_ = true;
+    changed_while_reading_ = false;
     std::list<DiskQueue::Task> task;
     task.push_back({.client = std::nullopt,
                     .run = [self = shared_from_this(), id = id_, after = after_](bool) {
@@ -108,18 +102,12 @@ class JobWatch final : public LatestStream,
     Pump();
   }
 
-  void OnEnd() override { end_timeout_.Stop(); }
-
-  JobQueue& jobs_;
   DiskQueue& disk_;
-  const std::chrono::milliseconds patience_;
-  EndTimeout end_timeout_;
-  std::string id_ ABSL_GUARDED_BY(mutex_);
-  int64_t after_ ABSL_GUARDED_BY(mutex_) = 0;              // the last event that was written
-  bool reading_ ABSL_GUARDED_BY(mutex_) = false;           // from the disk
+  int64_t after_ ABSL_GUARDED_BY(mutex_) = 0;     // the last event that was written
+  bool reading_ ABSL_GUARDED_BY(mutex_) = false;  // from the disk
+  bool changed_while_reading_ ABSL_GUARDED_BY(mutex_) = false;
   std::optional<JobEvents> read_ ABSL_GUARDED_BY(mutex_);  // from the disk, to be written
   absl::Status read_error_ ABSL_GUARDED_BY(mutex_);
-  bool ending_ ABSL_GUARDED_BY(mutex_) = false;  // the job has ended, and end_timeout_ runs
 };
 
 }  // namespace

@@ -107,6 +107,7 @@ void JsonToMessage(const json& object, Message* message) {
     if (!field->is_repeated()) {
       SetField(message, field, value);
     } else if (value.is_array()) {
+      message->GetReflection()->ClearField(message, field);
       for (const json& element : value) AddElement(message, field, element);
     }
   }

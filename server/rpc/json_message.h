@@ -13,8 +13,8 @@ namespace whipsnake::server {
 // but no maps, enums or bytes.
 nlohmann::json MessageToJson(const google::protobuf::Message& message);
 
-// The inverse: sets the fields that the object has. Keys that the message does not have, and values
-// of another type than the field's, are left out.
+// The inverse: sets the fields that the object has, in the place of what is there. Keys that the
+// message does not have, and values of another type than the field's, are left out.
 void JsonToMessage(const nlohmann::json& object, google::protobuf::Message* message);
 
 }  // namespace whipsnake::server

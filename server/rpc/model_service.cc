@@ -164,8 +164,8 @@ grpc::ServerUnaryReactor* ModelService::UnloadModel(grpc::CallbackServerContext*
 grpc::ServerUnaryReactor* ModelService::ListModelVersions(grpc::CallbackServerContext* context,
                                                           const grpc::ByteBuffer* request,
                                                           grpc::ByteBuffer* response) {
-  return AnswerUnary<v1::ListModelVersionsRequest, v1::ListModelVersionsResponse>(
-      context, request, response,
+  return AnswerFromDisk<v1::ListModelVersionsRequest, v1::ListModelVersionsResponse>(
+      *environment_.disk, context, request, response,
       [this](const auto& query, auto* answer) { return List(query, answer); });
 }
 

@@ -42,13 +42,17 @@ class FakeKind final : public JobKind {
   std::string_view id_prefix() const override { return "fake"; }
   int max_ended() const override { return max_ended_; }
 
+  bool IsValid(const json& request) const override { return request.is_object(); }
   absl::Status Prepare(const Job& job, JobRun& run, Preparation& preparation) override {
     world_.prepares.Pass();
     RETURN_IF_ERROR(run.CheckStop());
     preparation.bytes = job.request.value("bytes", int64_t{10});
     preparation.details["prepared"] = true;
     if (preparation.bytes > run.ledger().limit()) {
-      return WithReason(absl::ResourceExhaustedError("too large"), "PLAN_EXCEEDS_MEMORY");
+      return WithReason(absl::FailedPreconditionError("too large"), "PLAN_EXCEEDS_MEMORY");
+    }
+    if (job.attempt <= job.request.value("preparations_fail", 0)) {
+      return absl::ResourceExhaustedError("no memory now");
     }
     return absl::OkStatus();
   }
@@ -243,6 +247,23 @@ TEST_F(JobQueueTest, ChecksEtagsAndIds) {
   EXPECT_TRUE(absl::IsNotFound(queue_->Pause(kKind, "../a", "").status()));
 }
 
+TEST_F(JobQueueTest, WhatChangesNothingKeepsTheEtag) {
+  Open();
+  world_.steps.Close();
+  ASSERT_TRUE(Create("a").ok());
+  WaitForState("a", JobState::kRunning);
+  const auto revision = [this] { return queue_->Get(kKind, "a")->revision; };
+  const int64_t running = revision();
+  EXPECT_EQ(queue_->Resume(kKind, "a", "")->revision, running);
+  ASSERT_TRUE(queue_->Cancel(kKind, "a", "").ok());
+  world_.steps.Open();
+  WaitForState("a", JobState::kCancelled);
+  const int64_t cancelled = revision();
+  EXPECT_GT(cancelled, running);
+  EXPECT_EQ(queue_->Cancel(kKind, "a", "")->revision, cancelled);
+  EXPECT_TRUE(queue_->Delete(kKind, "a", std::to_string(cancelled)).ok());
+}
+
 TEST_F(JobQueueTest, RunsByPriorityAndThenInOrderAndAsManyAsMemoryAllows) {
   Open();
   world_.steps.Close();
@@ -295,6 +316,59 @@ TEST_F(JobQueueTest, RetriesWhatMayPassWithBackoffAndFailsTheRest) {
     world_.time = time;
   }
   EXPECT_EQ(WaitForState("full", JobState::kSucceeded).attempt, 3);
+}
+
+TEST_F(JobQueueTest, APreparationThatMayPassIsTriedAgain) {
+  JobQueueOptions options;
+  options.first_backoff = milliseconds(0);
+  Open(options);
+  ASSERT_TRUE(Create("a", {{"preparations_fail", 2}}).ok());
+  const Job job = WaitForState("a", JobState::kSucceeded);
+  EXPECT_EQ(job.attempt, 3);
+  EXPECT_FALSE(job.error);
+}
+
+// Serving's caches are not emptied for a job that could not start even then, and a job that no
+// longer fits beside the models does not hold up the others.
+TEST_F(JobQueueTest, AJobThatCannotStartTakesNothingFromServing) {
+  struct Cache : engine::Reclaimer {
+    int64_t Reclaim(int64_t) override {
+      ++calls;
+      return 0;
+    }
+    std::atomic<int> calls{0};
+  };
+  Open();
+  world_.steps.Close();
+  ASSERT_TRUE(Create("running", {{"steps", 1}, {"bytes", 600}}).ok());
+  WaitForState("running", JobState::kRunning);
+  Cache cache;
+  world_.ledger.Register(&cache);
+  ASSERT_TRUE(Create("waiting", {{"steps", 1}, {"bytes", 600}}).ok());
+  WaitFor("waiting", [](const Job& job) { return !job.waits_for.empty(); });
+  EXPECT_EQ(cache.calls, 0);
+  const auto model = world_.ledger.Reserve(399, engine::Purpose::kWeights, "a model");
+  ASSERT_TRUE(model.ok());
+  world_.steps.Open();
+  WaitForState("running", JobState::kSucceeded);
+  WaitFor("waiting", [](const Job& job) { return job.waits_for.empty() || HasEnded(job.state); });
+  WaitForState("waiting", JobState::kSucceeded);
+  const auto larger = world_.ledger.Reserve(300, engine::Purpose::kWeights, "a model");
+  ASSERT_TRUE(larger.ok());
+  world_.ledger.Unregister(&cache);
+}
+
+TEST_F(JobQueueTest, AnEtagIsThatOfAState) {
+  Open();
+  world_.steps.Close();
+  ASSERT_TRUE(Create("a", {{"steps", 2}}).ok());
+  const std::string etag = WaitForState("a", JobState::kRunning).etag();
+  world_.steps.WaitForArrivals(1);
+  world_.steps.Permit(1);  // a step, which is durable
+  world_.steps.WaitForArrivals(2);
+  EXPECT_TRUE(queue_->Pause(kKind, "a", etag).ok());
+  EXPECT_TRUE(absl::IsAborted(queue_->Cancel(kKind, "a", etag).status()));
+  world_.steps.Open();
 }
 
 TEST_F(JobQueueTest, GivesUpAfterFailuresInARowWithoutProgress) {
@@ -351,7 +425,7 @@ TEST_F(JobQueueTest, ACrashIsAnAttemptAndWhatWasAskedForHappens) {
   options.first_backoff = milliseconds(0);
   Open(options);
   EXPECT_EQ(world_.swept_all_but.size(), 4);
-  WaitForState("pausing", JobState::kPaused);
+  EXPECT_EQ(WaitForState("pausing", JobState::kPaused).attempt, 2);
   WaitForState("cancelling", JobState::kCancelled);
   WaitForState("validating", JobState::kSucceeded);
   EXPECT_EQ(WaitForState("running", JobState::kSucceeded).attempt, 2);
@@ -416,6 +490,8 @@ TEST_F(JobQueueTest, ForgetsTheOldestOfAKindThatKeepsFew) {
     ASSERT_TRUE(Create(id).ok());
     WaitFor(id, [](const Job& job) { return job.state == JobState::kSucceeded; });
   }
+  // The end of "c" is seen before "a" is forgotten; the next change comes after both.
+  ASSERT_TRUE(Create("c").ok());
   EXPECT_EQ(queue_->List(kKind).size(), 2);
   EXPECT_TRUE(absl::IsNotFound(queue_->Get(kKind, "a").status()));
 }

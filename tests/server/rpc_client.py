@@ -38,12 +38,14 @@ def import_stubs():
                     "--grpc_python_out=" + stubs,
                     "--plugin=protoc-gen-grpc_python=" + PYTHON_PLUGIN, *protos], check=True)
     sys.path.append(stubs)
+    os.environ["PYTHONPATH"] = stubs  # of scripts that a test runs
     # health.proto's package is grpc.health.v1, and `grpc` is a package already.
     grpc.__path__.append(os.path.join(stubs, "grpc"))
 
     from google.rpc import error_details_pb2, status_pb2
     from grpc.health.v1 import health_pb2, health_pb2_grpc
     from whipsnake.v1 import admin_pb2, admin_pb2_grpc
+    from whipsnake.v1 import dataset_pb2, dataset_pb2_grpc
     from whipsnake.v1 import fine_tuning_pb2, fine_tuning_pb2_grpc
     from whipsnake.v1 import generation_pb2, generation_pb2_grpc
     from whipsnake.v1 import model_pb2, model_pb2_grpc
@@ -63,6 +65,8 @@ class Client:
         self.channel = grpc.insecure_channel(address)
         self.generation = generation_pb2_grpc.GenerationServiceStub(self.channel)
         self.states = state_pb2_grpc.StateServiceStub(self.channel)
+        self.datasets = dataset_pb2_grpc.DatasetServiceStub(self.channel)
+        self.jobs = fine_tuning_pb2_grpc.FineTuningServiceStub(self.channel)
         self.models = model_pb2_grpc.ModelServiceStub(self.channel)
         self.admin = admin_pb2_grpc.AdminServiceStub(self.channel)
         self.health = health_pb2_grpc.HealthStub(self.channel)

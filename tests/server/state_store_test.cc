@@ -502,7 +502,7 @@ TEST_F(BusyStoreTest, WhatWaitsForTheDiskIsBounded) {
   for (const absl::Status& status : answers_) {
     EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
     EXPECT_THAT(std::string(status.message()),
-                HasSubstr("too many forks and deletions of saved states are "
+                HasSubstr("too many changes are "
                           "waiting for the disk (limit 256)"));
     EXPECT_THAT(std::string(status.message()), HasSubstr("try again"));
   }

@@ -51,6 +51,30 @@ TEST(LedgerTest, RefusesBeyondTheLimitAndSaysWhy) {
   EXPECT_FALSE(ledger.Allocate(-1, Purpose::kStates, "negative").ok());
 }
 
+TEST(LedgerTest, APartCountsInTheWholeAndIsBoundByBoth) {
+  Ledger whole(100);
+  const auto other = whole.Reserve(40, Purpose::kWeights, "a model");
+  ASSERT_TRUE(other.ok());
+  {
+    Ledger part(80, &whole, Purpose::kJobs);
+    auto states = part.Reserve(50, Purpose::kStates, "states");
+    ASSERT_TRUE(states.ok());
+    EXPECT_EQ(part.used(Purpose::kStates), 50);
+    EXPECT_EQ(whole.used(Purpose::kJobs), 50);
+    EXPECT_EQ(whole.used(), 90);
+    EXPECT_TRUE(absl::IsResourceExhausted(part.Reserve(31, Purpose::kStates, "more").status()));
+    EXPECT_TRUE(absl::IsResourceExhausted(part.Reserve(11, Purpose::kStates, "more").status()));
+    EXPECT_EQ(part.used(), 50);
+    EXPECT_EQ(whole.used(), 90);
+    states->ShrinkTo(20);
+    EXPECT_EQ(whole.used(Purpose::kJobs), 20);
+    const auto buffer = part.Allocate(30, Purpose::kActivations, "a buffer");
+    ASSERT_TRUE(buffer.ok());
+    EXPECT_EQ(whole.used(Purpose::kJobs), 50);
+  }
+  EXPECT_EQ(whole.used(), 40);
+}
+
 TEST(LedgerTest, BuffersAreAlignedAndZeroed) {
   Ledger ledger;
   for (const int64_t bytes : {1, 63, 64, 65, 4097}) {
