@@ -24,6 +24,10 @@ if BINARY is None:
     sys.exit(SKIPPED)
 
 
+class Navigated(AssertionError):
+    """The page that a script ran in was left meanwhile."""
+
+
 def keep_as(descriptor, number):
     """In the child: gives the descriptor this number."""
     if descriptor == number:
@@ -69,6 +73,9 @@ class Browser:
             answer = self.receive(deadline)
             if answer.get("id") == self.last_id:
                 if "error" in answer:
+                    message = answer["error"]["message"]
+                    if "navigated" in message or "context" in message:
+                        raise Navigated(message)
                     raise AssertionError(f"{method}: {answer['error']}")
                 return answer["result"]
             self.note(answer)
@@ -97,9 +104,14 @@ class Browser:
     def show(self, url, width=1280, height=900, dark=False):
         """Opens a page in a window of this size."""
         self.resize(width, height, dark)
-        self.call("Page.navigate", url="about:blank")
+        self.leave()
         self.call("Page.navigate", url=url)
         self.wait("document.readyState === 'complete' && location.href !== 'about:blank'")
+
+    def leave(self):
+        """Leaves the page, so that it asks for nothing more."""
+        self.call("Page.navigate", url="about:blank")
+        self.wait("location.href === 'about:blank'")
 
     def resize(self, width, height, dark=False):
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height,
@@ -115,10 +127,16 @@ class Browser:
             raise AssertionError(f"{script}: {json.dumps(result['exceptionDetails'])}")
         return result["result"].get("value")
 
+    def holds(self, script):
+        try:
+            return self.run(script)
+        except Navigated:
+            return False
+
     def wait(self, script):
         """Waits until a JavaScript expression is true."""
         deadline = time.monotonic() + harness.PATIENCE
-        while not self.run(script):
+        while not self.holds(script):
             if time.monotonic() > deadline:
                 raise AssertionError(f"never true: {script}; the page has:\n{self.text()}")
             time.sleep(0.05)

@@ -52,8 +52,7 @@ class ConsoleTest(unittest.TestCase):
         cls.directory.cleanup()
 
     def setUp(self):
-        self.browser.run("location.replace('about:blank')")
-        self.browser.wait("location.href === 'about:blank'")
+        self.browser.leave()
         self.browser.problems.clear()
         self.browser.requests.clear()
 
