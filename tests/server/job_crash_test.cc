@@ -153,6 +153,7 @@ class CountingKind final : public JobKind {
   explicit CountingKind(Machine* machine) : machine_(*machine) {}
   std::string_view name() const override { return kCounting; }
   std::string_view id_prefix() const override { return "c"; }
+  bool IsValid(const nlohmann::json&) const override { return true; }
 
   absl::Status Prepare(const Job&, JobRun& run, Preparation& preparation) override {
     preparation.bytes = 10;
