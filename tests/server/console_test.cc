@@ -266,7 +266,6 @@ class ConsoleJobsTest : public ::testing::Test {
    public:
     std::string_view name() const override { return kKind; }
     std::string_view id_prefix() const override { return "fake"; }
-    bool IsValid(const nlohmann::json&) const override { return true; }
     bool IsValid(const json& request) const override { return request.contains("steps"); }
     absl::Status Prepare(const Job&, JobRun&, Preparation& preparation) override {
       preparation.details = {{"plan", {{"steps", 3}}}, {"model_directory", "/secret"}};
