@@ -701,9 +701,8 @@ void JobQueue::ApplySurely(const EntryPtr& entry, Change change) {
     absl::Status status;
     {
       engine::MutexLock commit(commit_mutex_);
-      status = engine::CatchExceptions([&]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
-        return Apply(entry, change).status();
-      });
+      status = engine::CatchExceptions(
+          [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return Apply(entry, change).status(); });
     }
     if (status.ok() || !MayPass(status)) break;
     LogLimited(LogLevel::kError, "a change of a job could not be recorded",

@@ -19,7 +19,8 @@ class DataDirectory {
 
   // The directory of saved states, accessible only to this user. "" if there is no data directory.
   const std::string& states() const { return states_; }
-  // The directories of data sets, of jobs' files, and of promoted versions (ModelVersions). As above.
+  // The directories of data sets, of jobs' files, and of promoted versions (ModelVersions). As
+  // above.
   const std::string& datasets() const { return datasets_; }
   const std::string& jobs() const { return jobs_; }
   const std::string& models() const { return models_; }

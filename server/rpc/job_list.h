@@ -31,7 +31,7 @@ struct JobQuery {
 struct JobPage {
   std::vector<Job> jobs;
   std::vector<std::string> tokens;  // of the page after each of the jobs
-  std::string next_page_token;  // "" on the last page
+  std::string next_page_token;      // "" on the last page
 };
 
 // Selects a page of `jobs`. The token names the last job of the page before, so that a list that

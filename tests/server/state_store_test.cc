@@ -501,9 +501,8 @@ TEST_F(BusyStoreTest, WhatWaitsForTheDiskIsBounded) {
   ASSERT_EQ(answers_.size(), 4) << "at once";
   for (const absl::Status& status : answers_) {
     EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
-    EXPECT_THAT(std::string(status.message()),
-                HasSubstr("too many changes are "
-                          "waiting for the disk (limit 256)"));
+    EXPECT_THAT(std::string(status.message()), HasSubstr("too many changes are "
+                                                         "waiting for the disk (limit 256)"));
     EXPECT_THAT(std::string(status.message()), HasSubstr("try again"));
   }
   EXPECT_EQ(held(), before);

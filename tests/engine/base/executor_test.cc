@@ -219,9 +219,8 @@ TEST(ExecutorTest, TrainingGetsNoMoreThanItsShareInUnitsThatDoNotYield) {
   while (executor.serving_time() == milliseconds(0)) std::this_thread::yield();
   const auto serving = executor.serving_time();
   for (int i = 0; i < 100; ++i) {
-    executor.Run(Priority::kTraining, [&](const Context&) {
-      ComputeBesideLoad(executor, clock, milliseconds(20));
-    });
+    executor.Run(Priority::kTraining,
+                 [&](const Context&) { ComputeBesideLoad(executor, clock, milliseconds(20)); });
   }
   const std::chrono::duration<double> served = executor.serving_time() - serving;
   EXPECT_GE(served.count(), 8.0 - 0.1);
