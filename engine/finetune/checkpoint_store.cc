@@ -126,7 +126,8 @@ absl::StatusOr<std::optional<TrainingCheckpoint>> CheckpointStore::Latest(
     if (checkpoint.ok()) return std::optional(*std::move(checkpoint));
     if (!absl::IsDataLoss(checkpoint.status())) return checkpoint.status();
     ASSIGN_OR_RETURN(const std::string aside, SetAside(PathOf(step)));
-    warnings.push_back(absl::StrCat(ClientMessage(checkpoint.status()), "; renamed to ", aside));
+    warnings.push_back(absl::StrCat(StepName(step), "/", ClientMessage(checkpoint.status()),
+                                    "; renamed to ", aside));
   }
   return std::nullopt;
 }

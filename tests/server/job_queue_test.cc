@@ -240,7 +240,7 @@ TEST_F(JobQueueTest, ChecksEtagsAndIds) {
   EXPECT_TRUE(absl::IsAborted(stale)) << stale;
   EXPECT_EQ(ReasonOf(stale), "ETAG_MISMATCH");
   const Job job = *queue_->Get(kKind, "a");
-  EXPECT_TRUE(queue_->Delete(kKind, "a", std::to_string(job.revision)).ok());
+  EXPECT_TRUE(queue_->Delete(kKind, "a", job.etag()).ok());
   EXPECT_TRUE(absl::IsNotFound(queue_->Get(kKind, "a").status()));
   EXPECT_TRUE(world_.removed.contains(job.uid));
   EXPECT_TRUE(world_.store->Events(job.uid, 0, 10)->empty());
@@ -252,16 +252,16 @@ TEST_F(JobQueueTest, WhatChangesNothingKeepsTheEtag) {
   world_.steps.Close();
   ASSERT_TRUE(Create("a").ok());
   WaitForState("a", JobState::kRunning);
-  const auto revision = [this] { return queue_->Get(kKind, "a")->revision; };
-  const int64_t running = revision();
-  EXPECT_EQ(queue_->Resume(kKind, "a", "")->revision, running);
+  const auto etag = [this] { return queue_->Get(kKind, "a")->etag(); };
+  const std::string running = etag();
+  EXPECT_EQ(queue_->Resume(kKind, "a", "")->etag(), running);
   ASSERT_TRUE(queue_->Cancel(kKind, "a", "").ok());
   world_.steps.Open();
   WaitForState("a", JobState::kCancelled);
-  const int64_t cancelled = revision();
-  EXPECT_GT(cancelled, running);
-  EXPECT_EQ(queue_->Cancel(kKind, "a", "")->revision, cancelled);
-  EXPECT_TRUE(queue_->Delete(kKind, "a", std::to_string(cancelled)).ok());
+  const std::string cancelled = etag();
+  EXPECT_NE(cancelled, running);
+  EXPECT_EQ(queue_->Cancel(kKind, "a", "")->etag(), cancelled);
+  EXPECT_TRUE(queue_->Delete(kKind, "a", cancelled).ok());
 }
 
 TEST_F(JobQueueTest, RunsByPriorityAndThenInOrderAndAsManyAsMemoryAllows) {
