@@ -308,7 +308,7 @@ class InterruptionTest(TrainTest):
         flags = ("--model", "gpt2", *CAUSAL_LM)
         result = whipsnake("train", *flags, "--out", out, "--resume")
         self.assertEqual(result.returncode, 0, result.stderr)
-        self.assertIn("has no checkpoint: training begins at the first step", result.stderr)
+        self.assertIn("there is no checkpoint: training begins at the first step", result.stderr)
         self.assert_same_result(out, self.train(*flags))
 
 
@@ -431,7 +431,7 @@ class WrongInputTest(TrainTest):
         write_rows("job.json", [{"model": "gpt2"}])
         for option, value, *words in (
                 ("--max-length", "1000", "max_length: 1000 seen", "the model's 64 positions"),
-                ("--max-length", "1", "max_length: 1 seen, expected at least 2"),
+                ("--max-length", "1", "max-length: 1 seen, expected at least 2"),
                 ("--micro-batch", "9", "--micro-batch: 9 seen, expected a number from 1 to the "
                                        "batch size, 8"),
                 ("--batch", "0", "--batch: 0 seen, expected a number from 1 to 65536"),
