@@ -16,7 +16,8 @@ class FakeExecutorClock : public ExecutorClock {
     return now_;
   }
 
-  void WaitUntil(CondVar& changed, Mutex& mutex, Time deadline) override {
+  void WaitUntil(CondVar& changed, Mutex& mutex, Time deadline) override
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     {
       MutexLock lock(mutex_);
       if (now_ >= deadline) return;
