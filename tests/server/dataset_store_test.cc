@@ -381,9 +381,10 @@ TEST_F(DatasetStoreTest, AFullDiskCutsTheUploadAndLosesNothing) {
 TEST_F(DatasetStoreTest, ARecordThatCannotBeWrittenLosesNothing) {
   const std::string rows = GoodRows(10);
   v1::UploadHeader header = HeaderOf(rows);
-  std::atomic<bool> broken = true;
-  records_.before = [&] {
-    return broken ? absl::InternalError(directory_ / "db: I/O error") : absl::OkStatus();
+  const auto is_broken = std::make_shared<std::atomic<bool>>(true);  // read until the store ends
+  std::atomic<bool>& broken = *is_broken;
+  records_.before = [this, is_broken] {
+    return *is_broken ? absl::InternalError(directory_ / "db: I/O error") : absl::OkStatus();
   };
   EXPECT_EQ(ReasonOf(Begin(header)), "STORAGE_FAILED");
   EXPECT_EQ(directory_.entries(), 0);
