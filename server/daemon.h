@@ -117,9 +117,10 @@ class Daemon {
   // Returns when every model of the options is READY or FAILED, or a drain was requested.
   void WaitUntilLoaded();
 
-  // Health becomes NOT_SERVING, new requests are refused, quantizations are cancelled, and forks
-  // and deletions of saved states that wait are refused; Wait does the rest. `grace` replaces the
-  // grace period of the options. Only the first request has an effect.
+  // Health becomes NOT_SERVING, new requests are refused, jobs stop (they go on at the next start,
+  // if there is a data directory), and forks and deletions of saved states that wait are refused;
+  // Wait does the rest. `grace` replaces the grace period of the options. Only the first request
+  // has an effect.
   void RequestDrain(std::optional<std::chrono::milliseconds> grace = std::nullopt);
 
   // Waits for RequestDrain, then for running calls to end; calls still running after the grace

@@ -622,15 +622,6 @@ int64_t JobQueue::available_bytes() const {
   return std::max<int64_t>(ledger_->limit() - taken, 1);
 }
 
-int64_t JobQueue::used_bytes() const {
-  engine::MutexLock lock(mutex_);
-  int64_t bytes = 0;
-  for (const auto& [key, entry] : jobs_) {
-    if (entry->ledger != nullptr && entry->ledger != ledger_) bytes += entry->ledger->used();
-  }
-  return bytes;
-}
-
 // Changes.
 
 absl::StatusOr<Committed> JobQueue::Commit(const std::vector<Write>& writes) {

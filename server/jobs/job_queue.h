@@ -138,8 +138,6 @@ class JobQueue {
   // The bytes that a job may have beside the loaded models.
   int64_t available_bytes() const;
   engine::Ledger* ledger() const { return ledger_; }
-  // The memory that running jobs use, of that which is reserved for them.
-  int64_t used_bytes() const;
 
   // Refuses new jobs, and asks the running ones to stop. They are queued again, for the next start,
   // or cancelled if there is none. May wait for the disk, but not for the jobs.
