@@ -12,6 +12,7 @@
 #include "engine/models/model.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/workspace.h"
+#include "tests/engine/base/ticking_clock.h"
 #include "tests/engine/finetune/training_fixture.h"
 
 namespace whipsnake::engine {
@@ -77,6 +78,29 @@ void OverwriteScratch(const kernels::Context& context) {
     std::memset(kernels::OperationScratch(own).Get<char>(kBytes), 0xff, kBytes);
   });
 }
+
+// Serves, with several units waiting at a time, until it is destroyed. The first one is done when it
+// has been made.
+class ServingLoad {
+ public:
+  explicit ServingLoad(Executor& executor) {
+    for (int i = 0; i < 8; ++i) {
+      const Priority priority = i % 2 == 0 ? Priority::kDecode : Priority::kPrefill;
+      threads_.emplace_back([this, &executor, priority] {
+        while (!done_) executor.Run(priority, OverwriteScratch);
+      });
+    }
+    executor.Run(Priority::kDecode, OverwriteScratch);
+  }
+  ~ServingLoad() {
+    done_ = true;
+    for (std::thread& thread : threads_) thread.join();
+  }
+
+ private:
+  std::atomic<bool> done_{false};
+  std::vector<std::thread> threads_;
+};
 
 class TrainerTest : public ::testing::TestWithParam<const char*> {
  protected:
@@ -163,26 +187,21 @@ TEST_P(TrainerTest, ResultsDependNeitherOnTheShareNorOnThePieces) {
   for (const bool compressed : {false, true}) {
     TrainingOptions options = Options();
     options.max_gradient_norm = 1;
-    options.max_steps = 3;
+    options.max_steps = 2;
     if (compressed) {
       options.compression = Compression::kPublished;
       options.optimizer.moments = MomentKind::k8Bit;
       options.arithmetic = kernels::DType::kBF16;
     }
     const Trained alone = Train(options);
-    for (const double share : {0.05, 0.5, 1.0}) {
-      Executor executor(2,
-                        {.training_share = share, .training_piece = std::chrono::microseconds(20)});
-      std::atomic<bool> done{false};
-      std::vector<std::thread> serving;
-      for (const Priority priority : {Priority::kDecode, Priority::kPrefill}) {
-        serving.emplace_back([&, priority] {
-          while (!done) executor.Run(priority, OverwriteScratch);
-        });
-      }
+    for (const double share : {0.05, 0.5}) {
+      TickingClock clock;
+      Executor executor(2, {.training_share = share,
+                            .training_piece = std::chrono::microseconds(20),
+                            .clock = &clock});
+      std::optional<ServingLoad> load(std::in_place, executor);
       const Trained beside = TrainOn(GetParam(), options, executor, 0.1f);
-      done = true;
-      for (std::thread& thread : serving) thread.join();
+      load.reset();
       EXPECT_EQ(beside.parameters, alone.parameters) << share;
       ASSERT_EQ(beside.log.steps.size(), alone.log.steps.size());
       for (size_t i = 0; i < alone.log.steps.size(); ++i) {
