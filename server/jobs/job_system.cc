@@ -41,6 +41,7 @@ absl::Status JobSystem::Open() {
     fine_tuning_ = fine_tuning.get();
     promoter_.emplace(
         fine_tuning_, environment_.versions,
+        [this](const std::string& id) { return jobs_->Get(kFineTuning, id); },
         [this] { return closed_ ? DrainingError() : absl::OkStatus(); },
         engine::ModelEnvironment{environment_.executor, environment_.ledger,
                                  /*background=*/true});

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/base/atomic_file.h"
 #include "engine/base/field_errors.h"
+#include "engine/base/files.h"
 #include "engine/base/status.h"
 #include "server/errors.h"
 #include "server/logging.h"
@@ -294,12 +295,23 @@ absl::StatusOr<Committed> ModelVersions::Commit(const std::string& name, StoredN
   return committed;
 }
 
+absl::StatusOr<ModelVersions::StoredName> ModelVersions::ReadForPromotion(
+    const Promotion& promotion) const {
+  ASSIGN_OR_RETURN(StoredName stored, ReadName(promotion.name, promotion.etag));
+  RETURN_IF_ERROR(CheckRoom(promotion.name, stored.record, promotion.alias));
+  return stored;
+}
+
+absl::Status ModelVersions::CheckPromotion(const Promotion& promotion) const {
+  RETURN_IF_ERROR(Check(promotion));
+  return ReadForPromotion(promotion).status();
+}
+
 absl::StatusOr<ModelVersion> ModelVersions::Promote(const Promotion& promotion) {
   RETURN_IF_ERROR(Check(promotion));
   RETURN_IF_ERROR(CheckEnabled());
   const Change change(*this, promotion.name);
-  ASSIGN_OR_RETURN(StoredName stored, ReadName(promotion.name, promotion.etag));
-  RETURN_IF_ERROR(CheckRoom(promotion.name, stored.record, promotion.alias));
+  ASSIGN_OR_RETURN(StoredName stored, ReadForPromotion(promotion));
   const std::string directory = NewVersionDirectory();
   const std::string path = options_.directory + "/" + directory;
   RETURN_IF_ERROR(StorageError(LinkFiles(promotion.directory, path),
@@ -539,9 +551,13 @@ absl::Status ModelVersions::Delete(const std::string& key, const std::string& et
       Commit(name, stored, stored.record, {DeleteRecord{Collection::kModelVersions, key}})
           .status());
   registry_.Retire(key);
-  std::error_code left;  // is removed at the next start
-  std::filesystem::remove_all(options_.directory + "/" + found.record.directory, left);
+  // What is left is removed at the next start.
+  engine::RemoveDirectory(options_.directory + "/" + found.record.directory).IgnoreError();
   return absl::OkStatus();
+}
+
+bool ModelVersions::Holds(const std::string& directory) const {
+  return engine::ParentOf(directory) == options_.directory;
 }
 
 absl::StatusOr<VersionList> ModelVersions::List(const std::string& name) const {

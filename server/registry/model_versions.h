@@ -103,6 +103,9 @@ class ModelVersions {
   // before all other functions.
   absl::StatusOr<std::vector<std::string>> Open(const std::vector<ModelSource>& command_line);
 
+  // Returns the errors of a promotion that are known before its files are there: wrong fields, an
+  // old etag, no room. Promote() checks all of that again.
+  absl::Status CheckPromotion(const Promotion& promotion) const;
   // Makes a directory the next version of the name, which serves from then on.
   absl::StatusOr<ModelVersion> Promote(const Promotion& promotion);
 
@@ -123,6 +126,8 @@ class ModelVersions {
   // serves or has an alias.
   absl::Status Delete(const std::string& key, const std::string& etag);
 
+  // Whether a model directory is that of a version.
+  bool Holds(const std::string& directory) const;
   // NOT_FOUND if nothing was ever promoted under the name. Does not wait for changes.
   absl::StatusOr<VersionList> List(const std::string& name) const;
 
@@ -149,6 +154,8 @@ class ModelVersions {
   absl::StatusOr<StoredName> ReadName(const std::string& name) const;
   // Also checks the etag, unless it is empty.
   absl::StatusOr<StoredName> ReadName(const std::string& name, const std::string& etag) const;
+  // Checks the etag and the room as well.
+  absl::StatusOr<StoredName> ReadForPromotion(const Promotion& promotion) const;
   absl::StatusOr<Version> ReadVersion(const std::string& name, int64_t version) const;
   absl::StatusOr<ModelVersion> Describe(const std::string& name, int64_t version,
                                         const NameRecord& record) const;

@@ -256,14 +256,14 @@ absl::Status FineTuningService::Promote(const v1::PromoteCheckpointRequest& requ
   }
   RETURN_IF_ERROR(CheckModelName(request.model(), "model"));
   if (!request.alias().empty()) RETURN_IF_ERROR(CheckAlias(request.alias(), "alias"));
-  ASSIGN_OR_RETURN(const Job job, environment_.jobs->Get(kFineTuning, request.id()));
-  CheckpointPromotion promotion{.step = request.step(), .scheme = request.scheme()};
+  CheckpointPromotion promotion{
+      .job = request.id(), .step = request.step(), .scheme = request.scheme()};
   promotion.promotion.name = request.model();
   promotion.promotion.state_type = request.state_type();
   promotion.promotion.alias = request.alias();
   promotion.promotion.keep_loaded = request.keep_loaded();
   promotion.promotion.etag = request.etag();
-  ASSIGN_OR_RETURN(const ModelVersion version, environment_.promoter->Promote(job, promotion));
+  ASSIGN_OR_RETURN(const ModelVersion version, environment_.promoter->Promote(promotion));
   *response->mutable_version() = ToProto(version);
   return absl::OkStatus();
 }
