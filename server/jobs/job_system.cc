@@ -70,11 +70,7 @@ bool JobSystem::IsInUse(const std::string& dataset_uid) const {
 }
 
 absl::StatusOr<JobDataset> JobSystem::FindDataset(const std::string& id) {
-  if (datasets_ == nullptr) {
-    return WithReason(absl::FailedPreconditionError(
-                          "the server keeps no data sets; the operator starts it with --data DIR"),
-                      "NO_DATA_DIRECTORY");
-  }
+  if (datasets_ == nullptr) return NoDataDirectory();
   ASSIGN_OR_RETURN(DatasetFile file, datasets_->Find(id));
   return JobDataset{.id = std::move(file.id),
                     .uid = std::move(file.uid),

@@ -74,6 +74,12 @@ std::string SchemeName(const engine::ModelOptions& options) {
   return options.scheme ? std::string(engine::Name(*options.scheme)) : "";
 }
 
+absl::Status CheckVersion(int64_t version, int64_t least) {
+  if (version >= least && version <= kMaxVersion) return absl::OkStatus();
+  return engine::InvalidField("version", absl::StrCat(version),
+                              absl::StrCat(least, " to ", kMaxVersion));
+}
+
 absl::StatusOr<ModelName> ParseAlias(const std::string& text) {
   ASSIGN_OR_RETURN(ModelName alias, ParseModelName(text, "alias"));
   RETURN_IF_ERROR(CheckAlias(alias.tag, "alias"));
@@ -221,10 +227,7 @@ absl::StatusOr<std::vector<Record>> ModelVersions::All(Collection collection) co
 }
 
 absl::Status ModelVersions::CheckEnabled() const {
-  if (store_ != nullptr) return absl::OkStatus();
-  return WithReason(absl::FailedPreconditionError(
-                        "this server keeps no versions of models: start it with --data DIR"),
-                    "NO_DATA_DIRECTORY");
+  return store_ != nullptr ? absl::OkStatus() : NoDataDirectory();
 }
 
 absl::StatusOr<ModelVersions::StoredName> ModelVersions::ReadName(const std::string& name) const {
@@ -459,6 +462,7 @@ absl::StatusOr<ModelVersion> ModelVersions::RollBack(const std::string& name,
                                                      std::optional<int64_t> version,
                                                      bool keep_loaded, const std::string& etag) {
   RETURN_IF_ERROR(CheckModelName(name));
+  if (version) RETURN_IF_ERROR(CheckVersion(*version, 0));
   RETURN_IF_ERROR(CheckEnabled());
   const Change change(*this, name);
   ASSIGN_OR_RETURN(StoredName stored, ReadName(name, etag));
@@ -490,10 +494,7 @@ absl::StatusOr<int64_t> ModelVersions::EarlierVersion(const std::string& name,
 absl::StatusOr<ModelVersion> ModelVersions::SetAlias(const std::string& alias, int64_t version,
                                                      const std::string& etag) {
   ASSIGN_OR_RETURN(const ModelName parsed, ParseAlias(alias));
-  if (version < 1 || version > kMaxVersion) {
-    return engine::InvalidField("version", absl::StrCat(version),
-                                absl::StrCat("1 to ", kMaxVersion));
-  }
+  RETURN_IF_ERROR(CheckVersion(version, 1));
   RETURN_IF_ERROR(CheckEnabled());
   const Change change(*this, parsed.name);
   ASSIGN_OR_RETURN(StoredName stored, ReadName(parsed.name, etag));
