@@ -115,9 +115,7 @@ absl::StatusOr<std::vector<ModelSource>> CheckedModels(const DaemonOptions& opti
   }
   std::vector<ModelSource> sources;
   for (const NamedModel& model : options.models) {
-    if (const absl::Status status = CheckModelName(model.name); !status.ok()) {
-      return engine::WithContext(status, "--model");
-    }
+    RETURN_IF_ERROR(CheckModelName(model.name, "--model"));
     const auto same = [&](const ModelSource& source) { return source.name == model.name; };
     if (std::any_of(sources.begin(), sources.end(), same)) {
       return InvalidField("--model", model.name + " twice", "different names");

@@ -18,11 +18,11 @@ struct JobDataset {
 };
 
 // Finds a data set by the client's id. NOT_FOUND; FAILED_PRECONDITION for one that is not ready.
-// May wait for the disk. Thread-safe.
+// The messages name no field. May wait for the disk. Thread-safe.
 using DatasetFinder = std::function<absl::StatusOr<JobDataset>(const std::string& id)>;
 
-// Finds the directory of a model that a client names. NOT_FOUND, or another error for the field
-// "model". May wait for the disk. Thread-safe.
+// Finds the directory of a model that a client names. NOT_FOUND, or another error; its message
+// names the field "model". May wait for the disk. Thread-safe.
 using ModelFinder = std::function<absl::StatusOr<std::string>(const std::string& model)>;
 
 }  // namespace whipsnake::server

@@ -86,12 +86,9 @@ absl::StatusOr<std::string> JobSystem::FindModel(const std::string& model) const
   if (const auto served = environment_.models->Get(model); served.ok()) {
     return served->source.directory;
   } else if (environment_.model_root.empty()) {
-    return served.status();
+    return engine::WithContext(served.status(), "model");
   }
-  absl::StatusOr<std::string> directory = ResolveModelPath(environment_.model_root, model);
-  if (directory.ok() || engine::FieldOf(directory.status()) != "path") return directory;
-  return engine::InvalidField("model", engine::Quoted(model),
-                              "a model of the server, or a directory below the model root");
+  return ResolveModelPath(environment_.model_root, model, "model");
 }
 
 }  // namespace whipsnake::server

@@ -95,9 +95,8 @@ absl::StatusOr<json> FineTuningService::MakeRequest(const v1::FineTuningJobSpec&
     request[field] = {{"id", dataset.id}, {"uid", dataset.uid}, {"digest", dataset.digest}};
   }
   RETURN_IF_ERROR(FineTuningKind::ParseSpec(spec).status());  // with the task of the data
-  const auto directory = environment_.find_model(proto.model());
-  if (!directory.ok()) return engine::WithContext(directory.status(), "model");
-  const auto config = engine::ReadModelConfig(*directory);
+  ASSIGN_OR_RETURN(const std::string directory, environment_.find_model(proto.model()));
+  const auto config = engine::ReadModelConfig(directory);
   if (!config.ok()) return AsCheckpointError(config.status());
   RETURN_IF_ERROR(engine::TrainableModel::CheckCanTrain(*config));
   request["spec"] = std::move(spec);

@@ -141,9 +141,9 @@ class JobServer:
         self.proxy = Proxy(self.daemon.grpc)
 
     def start(self):
-        self.daemon = harness.Daemon(
-            "--data", self.data, "--model",
-            "gpt2=" + os.path.join(harness.arguments.source, "deploy/models/gpt2-crrelu-demo"))
+        models = os.path.join(harness.arguments.source, "deploy/models")
+        self.daemon = harness.Daemon("--data", self.data, "--model-root", models, "--model",
+                                     "gpt2=" + os.path.join(models, "gpt2-crrelu-demo"))
         self.client = rpc_client.Client(self.daemon.grpc)
 
     def restart(self, number):
@@ -288,6 +288,7 @@ class JobTest(FinetuneTest):
                 (("create", "--train", "texts"), "INVALID_ARGUMENT", "--model: nothing seen"),
                 (("create", "--model", "gpt2"), "INVALID_ARGUMENT", "--train: nothing seen"),
                 (("create", "--model", "nope", "--train", "texts"), "NOT_FOUND", "model: "),
+                (("create", "--model", "../x", "--train", "texts"), "INVALID_ARGUMENT", "model: "),
                 (("create", "--model", "gpt2", "--train", "nope"), "NOT_FOUND", "train: "),
                 ((*create, "--eval", "nope"), "NOT_FOUND", "eval: "),
                 ((*create, "--task", "dpo"), "INVALID_ARGUMENT", "train: "),
@@ -310,6 +311,7 @@ class JobTest(FinetuneTest):
                 seen, message, _ = self.refused(*flags)
                 self.assertEqual(seen, code, message)
                 self.assertIn(words, message)
+                self.assertNotRegex(message, r"^[a-z_]+: [a-z_]+: ")
 
     def test_errors_of_a_file(self):
         path = os.path.join(self.directory.name, "bad.json")
