@@ -252,7 +252,12 @@ Daemon::Daemon(DaemonOptions options, DataDirectory data, std::unique_ptr<Store>
                 OnModelState(name, state);
               }),
       versions_(data_.models().empty() ? nullptr : store_.get(), &models_,
-                {.directory = data_.models(), .model_root = options_.model_root}),
+                {.directory = data_.models(),
+                 .model_root = options_.model_root,
+                 .job_with =
+                     [this](const std::string& key, const std::string& directory) {
+                       return jobs_.JobWithModel(key, directory);
+                     }}),
       background_(kMaxBackgroundTasks),
       compile_pool_(kCompilePool),
       jobs_(data_, options_.jobs,

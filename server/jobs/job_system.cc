@@ -69,6 +69,20 @@ bool JobSystem::IsInUse(const std::string& dataset_uid) const {
   });
 }
 
+std::string JobSystem::JobWithModel(const std::string& key, const std::string& directory) const {
+  std::string id;
+  if (jobs_ == nullptr) return id;
+  jobs_->AnyUnfinished([&](const Job& job) {
+    if (job.kind != kFineTuning) return false;
+    // The directory is known once the job is prepared.
+    const bool uses = job.details.value("model_directory", "") == directory ||
+                      job.request.at("spec").value("model", "") == key;
+    if (uses) id = job.id;
+    return uses;
+  });
+  return id;
+}
+
 absl::StatusOr<JobDataset> JobSystem::FindDataset(const std::string& id) {
   if (datasets_ == nullptr) return NoDataDirectory();
   ASSIGN_OR_RETURN(DatasetFile file, datasets_->Find(id));

@@ -530,6 +530,20 @@ absl::Status ModelVersions::DeleteAlias(const std::string& alias, const std::str
   return absl::OkStatus();
 }
 
+absl::Status ModelVersions::CheckUnused(const std::string& key, int64_t version,
+                                        const NameRecord& name, const VersionRecord& record) const {
+  std::string use;
+  if (name.Uses(version)) use = "serves or has an alias, expected a version without either";
+  if (use.empty() && options_.job_with) {
+    const std::string job = options_.job_with(key, options_.directory + "/" + record.directory);
+    if (!job.empty()) use = absl::StrCat("is the model of job ", job, ", expected one that ended");
+  }
+  if (use.empty()) return absl::OkStatus();
+  return WithPrecondition(
+      WithReason(absl::FailedPreconditionError(absl::StrCat(key, " ", use)), "VERSION_IN_USE"),
+      "MODEL_VERSION", key);
+}
+
 absl::Status ModelVersions::Delete(const std::string& key, const std::string& etag) {
   ASSIGN_OR_RETURN(const ModelName parsed, ParseModelName(key));
   if (!parsed.version()) {
@@ -541,13 +555,7 @@ absl::Status ModelVersions::Delete(const std::string& key, const std::string& et
   const Change change(*this, name);
   ASSIGN_OR_RETURN(StoredName stored, ReadName(name, etag));
   ASSIGN_OR_RETURN(const Version found, ReadVersion(name, version));
-  if (stored.record.Uses(version)) {
-    return WithPrecondition(
-        WithReason(absl::FailedPreconditionError(absl::StrCat(
-                       key, " serves or has an alias, expected a version without either")),
-                   "VERSION_IN_USE"),
-        "MODEL_VERSION", key);
-  }
+  RETURN_IF_ERROR(CheckUnused(key, version, stored.record, found.record));
   RETURN_IF_ERROR(
       Commit(name, stored, stored.record, {DeleteRecord{Collection::kModelVersions, key}})
           .status());

@@ -23,6 +23,7 @@
 #define WHIPSNAKE_SERVER_REGISTRY_MODEL_VERSIONS_H_
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -74,6 +75,9 @@ struct VersionList {
 struct ModelVersionsOptions {
   std::string directory;   // DataDirectory::models()
   std::string model_root;  // of the models that clients load
+  // Returns the id of a job that has not ended and began with the version of this key and
+  // directory, or "". Null: there are no jobs. Must not call the ModelVersions.
+  std::function<std::string(const std::string& key, const std::string& directory)> job_with = {};
 };
 
 // Thread-safe. Functions that change a name wait for one another, load models, wait for the disk,
@@ -123,7 +127,7 @@ class ModelVersions {
   absl::Status DeleteAlias(const std::string& alias, const std::string& etag);
 
   // Removes a version ("support:3") and its files. FAILED_PRECONDITION (VERSION_IN_USE) while it
-  // serves or has an alias.
+  // serves or has an alias, or while a job uses it that has not ended.
   absl::Status Delete(const std::string& key, const std::string& etag);
 
   // Whether a model directory is that of a version.
@@ -145,6 +149,9 @@ class ModelVersions {
   };
 
   absl::Status CheckEnabled() const;
+  // VERSION_IN_USE if the version serves, has an alias, or is that of a job.
+  absl::Status CheckUnused(const std::string& key, int64_t version, const NameRecord& name,
+                           const VersionRecord& record) const;
   absl::Status CheckRoom(const std::string& name, const NameRecord& record,
                          const std::string& alias) const;
   static absl::Status CheckRoomForAlias(const std::string& name, const NameRecord& record,

@@ -612,6 +612,25 @@ class PromotionTest(FinetuneTest):
         self.assertEqual((code, details["reason"]), ("FAILED_PRECONDITION", "JOB_STATE"))
         self.object("cancel", "unfinished")
 
+    def test_a_version_that_a_job_trains_is_not_deleted(self):
+        model_pb2 = rpc_client.model_pb2
+        self.create("first-of-two", *SHORT)
+        self.finish("first-of-two")
+        self.promote("first-of-two", "--model", "bases")
+        self.create("tunes-a-version", "--model", "bases", *LONG[2:])
+        while self.server.state("tunes-a-version") == "VALIDATING":
+            pass
+        self.promote("first-of-two", "--model", "bases")
+        delete = model_pb2.DeleteModelVersionRequest(name="bases:1")
+        with self.assertRaises(rpc_client.grpc.RpcError) as caught:
+            self.server.client.models.DeleteModelVersion(delete)
+        self.assertEqual(caught.exception.code(), rpc_client.grpc.StatusCode.FAILED_PRECONDITION)
+        self.assertIn("job tunes-a-version", caught.exception.details())
+        self.object("cancel", "tunes-a-version")
+        while self.server.state("tunes-a-version") != "CANCELLED":
+            pass
+        self.server.client.models.DeleteModelVersion(delete)
+
     def test_the_example_in_python(self):
         example = os.path.join(harness.arguments.source, "docs/examples/fine_tune.py")
         result = subprocess.run([sys.executable, example, "gpt2", self.server.daemon.grpc],
