@@ -139,11 +139,11 @@ absl::StatusOr<engine::FineTuningSpec> FineTuningKind::MakeSpec(
   ASSIGN_OR_RETURN(const JobDataset train, FindDataset(job.request.at("train")));
   spec.model = model_directory;
   spec.training_file = train.path;
-  spec.header = train.header;
-  spec.label_column = train.label_column;
+  spec.training_columns = train.columns;
   if (job.request.contains("eval")) {
     ASSIGN_OR_RETURN(const JobDataset evaluation, FindDataset(job.request.at("eval")));
     spec.evaluation_file = evaluation.path;
+    spec.evaluation_columns = evaluation.columns;
   }
   spec.out = ResultDirectory(job.uid);
   spec.checkpoints = DirectoryOf(job.uid) + "/checkpoints";

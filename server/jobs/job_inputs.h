@@ -6,6 +6,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "engine/finetune/fine_tuning_spec.h"
 
 namespace whipsnake::server {
 
@@ -13,8 +14,7 @@ struct JobDataset {
   std::string id, uid, digest;
   std::string task;
   std::string path;
-  bool header = true;        // of a CSV file
-  std::string label_column;  // "": the default
+  engine::FileColumns columns;
 };
 
 // Finds a data set by the client's id. NOT_FOUND; FAILED_PRECONDITION for one that is not ready.

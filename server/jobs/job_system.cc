@@ -86,13 +86,13 @@ std::string JobSystem::JobWithModel(const std::string& key, const std::string& d
 absl::StatusOr<JobDataset> JobSystem::FindDataset(const std::string& id) {
   if (datasets_ == nullptr) return NoDataDirectory();
   ASSIGN_OR_RETURN(DatasetFile file, datasets_->Find(id));
-  return JobDataset{.id = std::move(file.id),
-                    .uid = std::move(file.uid),
-                    .digest = std::move(file.digest),
-                    .task = std::string(engine::Name(file.options.task)),
-                    .path = std::move(file.path),
-                    .header = file.options.header,
-                    .label_column = file.options.label_column};
+  return JobDataset{
+      .id = std::move(file.id),
+      .uid = std::move(file.uid),
+      .digest = std::move(file.digest),
+      .task = std::string(engine::Name(file.options.task)),
+      .path = std::move(file.path),
+      .columns = {.header = file.options.header, .label_column = file.options.label_column}};
 }
 
 absl::StatusOr<std::string> JobSystem::FindModel(const std::string& model) const {

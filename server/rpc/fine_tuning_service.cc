@@ -83,15 +83,9 @@ absl::StatusOr<json> FineTuningService::MakeRequest(const v1::FineTuningJobSpec&
   RETURN_IF_ERROR(FineTuningKind::ParseSpec(spec).status());
   json request;
   request["given"] = spec;
-  std::optional<JobDataset> train;
   for (const char* field : {"train", "eval"}) {
     if (!spec.contains(field)) continue;
     ASSIGN_OR_RETURN(const JobDataset dataset, FindDataset(field, spec.at(field), spec));
-    if (!train) train = dataset;
-    if (dataset.header != train->header || dataset.label_column != train->label_column) {
-      return engine::InvalidField(field, "a data set whose CSV file is read in another way",
-                                  "the header and the label column of the training data");
-    }
     request[field] = {{"id", dataset.id}, {"uid", dataset.uid}, {"digest", dataset.digest}};
   }
   RETURN_IF_ERROR(FineTuningKind::ParseSpec(spec).status());  // with the task of the data

@@ -156,11 +156,14 @@ class JobServer:
         self.proxy.target = self.daemon.grpc
 
     def upload(self, name, rows):
-        with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
+        self.upload_lines(name, [json.dumps(row) for row in rows], ".jsonl", "--task", "causal-lm")
+
+    def upload_lines(self, name, lines, suffix, *flags):
+        with tempfile.NamedTemporaryFile("w", suffix=suffix) as file:
+            file.writelines(line + "\n" for line in lines)
             file.flush()
-            result = whipsnake("datasets", "upload", file.name, "--id", name, "--task", "causal-lm",
-                               "--server", self.daemon.grpc)
+            result = whipsnake("datasets", "upload", file.name, "--id", name, *flags, "--server",
+                               self.daemon.grpc)
         assert result.returncode == 0, result.stdout + result.stderr
 
     def close(self):
@@ -281,6 +284,16 @@ class JobTest(FinetuneTest):
         resolved = self.finish("twins")["resolved_spec"]
         self.assertEqual(resolved["freeze"], settings["freeze"])
         self.assertEqual(resolved["groups"], settings["groups"])
+
+    def test_each_data_set_is_read_by_its_own_description(self):
+        task = ("--task", "classification")
+        lines = [f"{text_of(i, 6)},{'good' if i % 2 else 'bad'}" for i in range(16)]
+        self.server.upload_lines("moods", ["text,mood", *lines], ".csv", *task, "--label-column",
+                                 "mood")
+        self.server.upload_lines("held-moods", lines[:4], ".csv", *task, "--no-header")
+        self.create("columns", "--model", "gpt2", "--train", "moods", "--eval", "held-moods",
+                    "--batch", "4", "--max-steps", "2")
+        self.assertIn("eval_accuracy", self.finish("columns")["result"])
 
     def test_errors(self):
         create = ("create", "--model", "gpt2", "--train", "texts")
