@@ -42,15 +42,11 @@ absl::Status Recorded(const absl::Status& status) {
   return StorageError(status, "the data sets' records cannot be read or written");
 }
 
-// The size of a file and the time of its last byte; nullopt if there is none.
-struct FileState {
-  int64_t bytes;
-  WallTime changed;
-};
-std::optional<FileState> StateOfFile(const std::string& path) {
+// The time of a file's last byte; nullopt if there is no file.
+std::optional<WallTime> ChangeOfFile(const std::string& path) {
   struct stat info;
   if (stat(path.c_str(), &info) != 0) return std::nullopt;
-  return FileState{info.st_size, std::chrono::system_clock::from_time_t(info.st_mtim.tv_sec)};
+  return std::chrono::system_clock::from_time_t(info.st_mtim.tv_sec);
 }
 
 }  // namespace
@@ -112,9 +108,13 @@ void DatasetStore::Load(const Record& record) {
               .create_time = record.create_time,
               .cut_off_time = record.create_time};
   entry.record.report.reset();
-  if (const auto file = StateOfFile(PathOf(entry.record.header, entry.number))) {
-    entry.received_bytes = file->bytes;
-    entry.cut_off_time = std::max(entry.cut_off_time, file->changed);
+  const v1::UploadHeader& header = entry.record.header;
+  const std::string path = PathOf(header, entry.number);
+  entry.received_bytes = entry.record.state == v1::DATASET_STATE_UPLOADING
+                             ? PartialFile::DurableBytes(path)
+                             : header.size_bytes();
+  if (const auto changed = ChangeOfFile(path)) {
+    entry.cut_off_time = std::max(entry.cut_off_time, *changed);
   }
   MutexLock lock(mutex_);
   Entry& added = entries_[record.key] = std::move(entry);

@@ -1,4 +1,7 @@
 // A file that grows by appending, with the digest of its bytes.
+//
+// Beside it, "<name>.durable" has the number of its bytes that a crash of the machine leaves.
+// Others may be lost, or be there as zeros, so a file that is opened again is cut to that number.
 #ifndef WHIPSNAKE_SERVER_DATASETS_PARTIAL_FILE_H_
 #define WHIPSNAKE_SERVER_DATASETS_PARTIAL_FILE_H_
 
@@ -24,9 +27,12 @@ using WriteFunction = std::function<ssize_t(int file, const void* bytes, size_t 
 // All errors are those of files.h. Movable, not thread-safe.
 class PartialFile {
  public:
-  // Opens the file, or creates it and its directory, accessible only to this user. Reads what is in
-  // it, which takes a second or so for each GiB, and makes that durable.
+  // Opens the file, or creates it and its directory, accessible only to this user. Cuts off what is
+  // not durable, and reads the rest, which takes a second or so for each GiB.
   static absl::StatusOr<PartialFile> Open(const std::string& path, WriteFunction write);
+
+  // The durable bytes of the file at `path`, which need not exist.
+  static int64_t DurableBytes(const std::string& path);
 
   int64_t bytes() const { return bytes_; }
   // Those that survive a crash of the machine: as of Open or the last Sync.
@@ -41,13 +47,19 @@ class PartialFile {
   absl::Status Sync();
 
  private:
-  PartialFile(std::string path, engine::Descriptor file, WriteFunction write)
-      : path_(std::move(path)), file_(std::move(file)), write_(std::move(write)) {}
+  PartialFile(std::string path, engine::Descriptor file, engine::Descriptor mark,
+              WriteFunction write)
+      : path_(std::move(path)),
+        file_(std::move(file)),
+        mark_(std::move(mark)),
+        write_(std::move(write)) {}
 
   absl::Status ReadExisting();
+  // Records that all bytes are durable.
+  absl::Status Mark();
 
   std::string path_;
-  engine::Descriptor file_;
+  engine::Descriptor file_, mark_;
   WriteFunction write_;
   Sha256 digest_;
   int64_t bytes_ = 0;

@@ -602,6 +602,30 @@ TEST_F(DatasetStoreTest, EveryStageSurvivesARestart) {
   EXPECT_EQ(directory_.entries(), 1);
 }
 
+// What a file system may leave of bytes that were not made durable: their number without them.
+TEST_F(DatasetStoreTest, ACrashOfTheMachineCostsNoMoreThanWhatWasNotDurable) {
+  const std::string rows = GoodRows(300);
+  options_.bytes_between_syncs = 1000;
+  Open();
+  v1::UploadHeader header = HeaderOf(rows);
+  ASSERT_THAT(Begin(header), IsOk());
+  ASSERT_THAT(Append(rows.substr(0, 1000)), IsOk());
+  ASSERT_THAT(Append(rows.substr(1000, 500)), IsOk());
+  EXPECT_EQ(Get().received_bytes(), 1000);
+  const fs::path files = directory_ / Get().uid(), disk = directory_ / "disk";
+  fs::copy(files, disk);
+  store_->Flush();
+  upload_.reset();
+  store_.reset();
+  fs::remove_all(files);
+  fs::rename(disk, files);
+  engine::WriteBytes(files / "data.jsonl", rows.substr(0, 1000) + std::string(500, '\0'));
+  Open();
+  EXPECT_EQ(Get().received_bytes(), 1000);
+  header.set_offset(1000);
+  EXPECT_EQ(Validated(header, rows).state(), v1::DATASET_STATE_READY);
+}
+
 TEST_F(DatasetStoreTest, ADamagedRecordHarmsNoOther) {
   const std::string rows = GoodRows(2);
   for (const char* id : {"damaged", "good"}) Validated(HeaderOf(rows, id), rows);
