@@ -272,6 +272,7 @@ Daemon::Daemon(DaemonOptions options, DataDirectory data, std::unique_ptr<Store>
       dataset_service_({.datasets = jobs_.datasets(),
                         .disk = &job_calls_,
                         .pool = &dataset_pool_,
+                        .places = {.now = options_.jobs.datasets.now},
                         .stall_timeout = options_.upload_stall_timeout}),
       admin_service_(
           {&metrics_, &ledger_, &active_calls_, budget.threads, start_time_,

@@ -22,8 +22,8 @@ inline constexpr std::string_view kFineTuning = "fine-tuning";
 
 struct FineTuningKindOptions {
   engine::Executor* executor = nullptr;
-  // The directory of jobs' files: of each, "<uid>/checkpoints" and "<uid>/result". While a promotion
-  // runs, it has a "promotion-<number>" too.
+  // The directory of jobs' files: of each, "<uid>/checkpoints" and "<uid>/result". While a
+  // promotion runs, it has a "promotion-<number>" too.
   std::string directory;
   ModelFinder find_model = {};
   DatasetFinder find_dataset = {};

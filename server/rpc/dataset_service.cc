@@ -37,7 +37,6 @@ grpc::ServerReadReactor<grpc::ByteBuffer>* DatasetService::UploadDataset(
   return StartDatasetUpload({.datasets = environment_.datasets,
                              .pool = environment_.pool,
                              .uploads = &uploads_,
-                             .max_uploads = environment_.max_uploads,
                              .stall_timeout = environment_.stall_timeout},
                             context, response);
 }
