@@ -141,9 +141,9 @@ class JobServer:
         self.proxy = Proxy(self.daemon.grpc)
 
     def start(self):
-        models = os.path.join(harness.arguments.source, "deploy/models")
-        self.daemon = harness.Daemon("--data", self.data, "--model-root", models, "--model",
-                                     "gpt2=" + os.path.join(models, "gpt2-crrelu-demo"))
+        self.daemon = harness.Daemon(
+            "--data", self.data, "--model",
+            "gpt2=" + os.path.join(harness.arguments.source, "deploy/models/gpt2-crrelu-demo"))
         self.client = rpc_client.Client(self.daemon.grpc)
 
     def restart(self, number):

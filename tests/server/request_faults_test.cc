@@ -39,8 +39,8 @@ std::set<std::string> FieldsOf(const grpc::Status& status) {
 // Of data sets, of jobs and of models.
 std::vector<const MethodDescriptor*> AllMethods() {
   std::vector<const MethodDescriptor*> methods;
-  for (const Descriptor* of : {v1::UploadHeader::descriptor(), v1::FineTuningJob::descriptor(),
-                               v1::Model::descriptor()}) {
+  for (const Descriptor* of :
+       {v1::UploadHeader::descriptor(), v1::FineTuningJob::descriptor(), v1::Model::descriptor()}) {
     const google::protobuf::ServiceDescriptor* const service = of->file()->service(0);
     for (int i = 0; i < service->method_count(); ++i) methods.push_back(service->method(i));
   }
@@ -50,8 +50,8 @@ std::vector<const MethodDescriptor*> AllMethods() {
 // Sets the texts that a request needs, so that nothing but a number is wrong.
 void SetTexts(Message& message) {
   const std::map<std::string, std::string> texts = {
-      {"id", "job"}, {"name", "alphabet"}, {"alias", "alphabet:stable"}, {"model", "alphabet"},
-      {"train", "set"}, {"path", "a"},      {"output_path", "b"}};
+      {"id", "job"},    {"name", "alphabet"}, {"alias", "alphabet:stable"}, {"model", "alphabet"},
+      {"train", "set"}, {"path", "a"},        {"output_path", "b"}};
   for (int i = 0; i < message.GetDescriptor()->field_count(); ++i) {
     const FieldDescriptor* field = message.GetDescriptor()->field(i);
     const auto found = texts.find(field->name());
