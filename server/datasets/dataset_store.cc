@@ -112,11 +112,15 @@ void DatasetStore::Load(const Record& record) {
   entry.record.report.reset();
   const v1::UploadHeader& header = entry.record.header;
   const std::string path = PathOf(header, entry.number);
-  entry.received_bytes = entry.record.state == v1::DATASET_STATE_UPLOADING
-                             ? PartialFile::DurableBytes(path)
-                             : header.size_bytes();
   if (const auto changed = ChangeOfFile(path)) {
     entry.cut_off_time = std::max(entry.cut_off_time, *changed);
+  }
+  entry.received_bytes = header.size_bytes();
+  if (entry.record.state == v1::DATASET_STATE_UPLOADING) {
+    const absl::StatusOr<int64_t> bytes = PartialFile::Recover(path);
+    // The error is logged; the next upload meets it again, or finds more than this.
+    if (!bytes.ok()) StorageError(bytes.status(), "an upload cannot be read").IgnoreError();
+    entry.received_bytes = bytes.value_or(0);
   }
   MutexLock lock(mutex_);
   Entry& added = entries_[record.key] = std::move(entry);

@@ -14,11 +14,25 @@
 namespace whipsnake::server {
 namespace {
 
-// In decimal digits of this number, so that each write replaces the whole of the one before, in one
-// sector of the disk, and needs no more room on it.
-constexpr int kMarkDigits = 20;
+// A mark is a number of bytes in decimal digits and the id of a boot. Its size is constant, so that
+// each write replaces the one before, in one sector of the disk, and needs no more room on it.
+constexpr size_t kMarkDigits = 20;
+constexpr size_t kBootIdSize = 36;
+constexpr size_t kMarkSize = kMarkDigits + kBootIdSize;
 
-std::string MarkOf(const std::string& path) { return path + ".durable"; }
+std::string PathOfMark(const std::string& path) { return path + ".durable"; }
+
+// Differs from boot to boot; all spaces if the system does not tell.
+const std::string& BootId() {
+  static const std::string id = [] {
+    std::string read(kBootIdSize, ' ');
+    const engine::Descriptor file(open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC));
+    const bool whole =
+        file.get() >= 0 && pread(file.get(), read.data(), kBootIdSize, 0) == ssize_t{kBootIdSize};
+    return whole ? read : std::string(kBootIdSize, ' ');
+  }();
+  return id;
+}
 
 absl::StatusOr<engine::Descriptor> OpenOwn(const std::string& path, int flags) {
   engine::Descriptor file(
@@ -27,19 +41,46 @@ absl::StatusOr<engine::Descriptor> OpenOwn(const std::string& path, int flags) {
   return file;
 }
 
-}  // namespace
+// Records that so many bytes of the file at `path` are durable.
+absl::Status WriteMark(int mark, int64_t bytes, const std::string& path) {
+  const std::string text = absl::StrFormat("%0*d%s", int{kMarkDigits}, bytes, BootId());
+  if (pwrite(mark, text.data(), text.size(), 0) == ssize_t{kMarkSize} && fsync(mark) == 0) {
+    return absl::OkStatus();
+  }
+  return engine::FileError(errno, PathOfMark(path));
+}
 
-int64_t PartialFile::DurableBytes(const std::string& path) {
-  struct stat info = {};
-  if (stat(path.c_str(), &info) != 0) return 0;
-  const engine::Descriptor mark(open(MarkOf(path).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-  char digits[kMarkDigits] = {};
+// The bytes of a file of this size that no crash has damaged.
+int64_t UndamagedBytes(int mark, int64_t size) {
+  std::string text(kMarkSize, '\0');
   int64_t bytes = 0;
-  if (mark.get() < 0 || pread(mark.get(), digits, kMarkDigits, 0) != kMarkDigits ||
-      !absl::SimpleAtoi(absl::string_view(digits, kMarkDigits), &bytes)) {
+  if (pread(mark, text.data(), text.size(), 0) != ssize_t{kMarkSize} ||
+      !absl::SimpleAtoi(absl::string_view(text.data(), kMarkDigits), &bytes)) {
     return 0;
   }
-  return std::clamp<int64_t>(bytes, 0, info.st_size);
+  const bool this_boot = text.substr(kMarkDigits) == BootId() && BootId().front() != ' ';
+  return this_boot ? size : std::clamp<int64_t>(bytes, 0, size);
+}
+
+// Cuts off what a crash may have damaged and makes the rest durable. Returns its size.
+absl::StatusOr<int64_t> CutAndSync(int file, int mark, const std::string& path) {
+  struct stat info = {};
+  if (fstat(file, &info) != 0) return engine::FileError(errno, path);
+  const int64_t bytes = UndamagedBytes(mark, info.st_size);
+  const bool cut = bytes == info.st_size || ftruncate(file, bytes) == 0;
+  if (!cut || fsync(file) != 0) return engine::FileError(errno, path);
+  RETURN_IF_ERROR(WriteMark(mark, bytes, path));
+  return bytes;
+}
+
+}  // namespace
+
+absl::StatusOr<int64_t> PartialFile::Recover(const std::string& path) {
+  const engine::Descriptor file(open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+  if (file.get() < 0 && errno == ENOENT) return 0;
+  if (file.get() < 0) return engine::FileError(errno, path);
+  ASSIGN_OR_RETURN(const engine::Descriptor mark, OpenOwn(PathOfMark(path), 0));
+  return CutAndSync(file.get(), mark.get(), path);
 }
 
 absl::StatusOr<PartialFile> PartialFile::Open(const std::string& path, WriteFunction write) {
@@ -48,11 +89,11 @@ absl::StatusOr<PartialFile> PartialFile::Open(const std::string& path, WriteFunc
     return engine::FileError(errno, directory);
   }
   ASSIGN_OR_RETURN(engine::Descriptor file, OpenOwn(path, O_APPEND));
-  ASSIGN_OR_RETURN(engine::Descriptor mark, OpenOwn(MarkOf(path), 0));
-  if (ftruncate(file.get(), DurableBytes(path)) != 0) return engine::FileError(errno, path);
+  ASSIGN_OR_RETURN(engine::Descriptor mark, OpenOwn(PathOfMark(path), 0));
   PartialFile partial(path, std::move(file), std::move(mark), std::move(write));
+  ASSIGN_OR_RETURN(partial.durable_bytes_,
+                   CutAndSync(partial.file_.get(), partial.mark_.get(), path));
   RETURN_IF_ERROR(partial.ReadExisting());
-  RETURN_IF_ERROR(partial.Sync());
   RETURN_IF_ERROR(engine::SyncDirectory(directory));
   RETURN_IF_ERROR(engine::SyncDirectory(engine::ParentOf(directory)));
   return partial;
@@ -84,21 +125,15 @@ absl::Status PartialFile::Append(std::string_view bytes) {
 }
 
 absl::Status PartialFile::Sync() {
-  if (fsync(file_.get()) == 0) return Mark();
+  if (fsync(file_.get()) == 0) {
+    RETURN_IF_ERROR(WriteMark(mark_.get(), bytes_, path_));
+    durable_bytes_ = bytes_;
+    return absl::OkStatus();
+  }
   const absl::Status failed = engine::FileError(errno, path_);
   // The system forgets which pages it could not write, so a later fsync would not find them.
   if (ftruncate(file_.get(), durable_bytes_) != 0) return engine::FileError(errno, path_);
   return failed;
-}
-
-absl::Status PartialFile::Mark() {
-  const std::string digits = absl::StrFormat("%0*d", kMarkDigits, bytes_);
-  if (pwrite(mark_.get(), digits.data(), digits.size(), 0) != kMarkDigits ||
-      fsync(mark_.get()) != 0) {
-    return engine::FileError(errno, MarkOf(path_));
-  }
-  durable_bytes_ = bytes_;
-  return absl::OkStatus();
 }
 
 }  // namespace whipsnake::server

@@ -1,7 +1,8 @@
 // A file that grows by appending, with the digest of its bytes.
 //
-// Beside it, "<name>.durable" has the number of its bytes that a crash of the machine leaves.
-// Others may be lost, or be there as zeros, so a file that is opened again is cut to that number.
+// Beside it, "<name>.durable" has the number of its bytes that a crash of the machine leaves, and
+// the boot of the machine in which that was written. After a crash, others may be lost, or be there
+// as zeros, so a file of an earlier boot is cut to that number when it is opened again.
 #ifndef WHIPSNAKE_SERVER_DATASETS_PARTIAL_FILE_H_
 #define WHIPSNAKE_SERVER_DATASETS_PARTIAL_FILE_H_
 
@@ -27,12 +28,13 @@ using WriteFunction = std::function<ssize_t(int file, const void* bytes, size_t 
 // All errors are those of files.h. Movable, not thread-safe.
 class PartialFile {
  public:
-  // Opens the file, or creates it and its directory, accessible only to this user. Cuts off what is
-  // not durable, and reads the rest, which takes a second or so for each GiB.
+  // Opens the file, or creates it and its directory, accessible only to this user. Cuts off what a
+  // crash may have damaged, reads the rest, which takes a second or so for each GiB, and makes that
+  // durable.
   static absl::StatusOr<PartialFile> Open(const std::string& path, WriteFunction write);
 
-  // The durable bytes of the file at `path`, which need not exist.
-  static int64_t DurableBytes(const std::string& path);
+  // Returns the bytes that Open() will find in the file, or 0 if there is none. They are durable.
+  static absl::StatusOr<int64_t> Recover(const std::string& path);
 
   int64_t bytes() const { return bytes_; }
   // Those that survive a crash of the machine: as of Open or the last Sync.
@@ -55,8 +57,6 @@ class PartialFile {
         write_(std::move(write)) {}
 
   absl::Status ReadExisting();
-  // Records that all bytes are durable.
-  absl::Status Mark();
 
   std::string path_;
   engine::Descriptor file_, mark_;

@@ -663,6 +663,8 @@ TEST_F(DatasetStoreTest, ACrashOfTheMachineCostsNoMoreThanWhatWasNotDurable) {
   fs::remove_all(files);
   fs::rename(disk, files);
   engine::WriteBytes(files / "data.jsonl", rows.substr(0, 1000) + std::string(500, '\0'));
+  const std::string mark = engine::ReadBytes(files / "data.jsonl.durable");
+  engine::WriteBytes(files / "data.jsonl.durable", mark.substr(0, 20) + std::string(36, '0'));
   Open();
   EXPECT_EQ(Get().received_bytes(), 1000);
   header.set_offset(1000);
