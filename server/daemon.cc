@@ -115,9 +115,7 @@ absl::StatusOr<std::vector<ModelSource>> CheckedModels(const DaemonOptions& opti
   }
   std::vector<ModelSource> sources;
   for (const NamedModel& model : options.models) {
-    if (const absl::Status status = CheckModelName(model.name); !status.ok()) {
-      return engine::WithContext(status, "--model");
-    }
+    RETURN_IF_ERROR(CheckModelName(model.name, "--model"));
     const auto same = [&](const ModelSource& source) { return source.name == model.name; };
     if (std::any_of(sources.begin(), sources.end(), same)) {
       return InvalidField("--model", model.name + " twice", "different names");
@@ -254,7 +252,12 @@ Daemon::Daemon(DaemonOptions options, DataDirectory data, std::unique_ptr<Store>
                 OnModelState(name, state);
               }),
       versions_(data_.models().empty() ? nullptr : store_.get(), &models_,
-                {.directory = data_.models(), .model_root = options_.model_root}),
+                {.directory = data_.models(),
+                 .model_root = options_.model_root,
+                 .job_with =
+                     [this](const std::string& key, const std::string& directory) {
+                       return jobs_.JobWithModel(key, directory);
+                     }}),
       background_(kMaxBackgroundTasks),
       compile_pool_(kCompilePool),
       jobs_(data_, options_.jobs,
@@ -269,6 +272,7 @@ Daemon::Daemon(DaemonOptions options, DataDirectory data, std::unique_ptr<Store>
       dataset_service_({.datasets = jobs_.datasets(),
                         .disk = &job_calls_,
                         .pool = &dataset_pool_,
+                        .places = {.now = options_.jobs.datasets.now},
                         .stall_timeout = options_.upload_stall_timeout}),
       admin_service_(
           {&metrics_, &ledger_, &active_calls_, budget.threads, start_time_,

@@ -129,6 +129,15 @@ absl::Status DrainingError() {
       WithReason(absl::UnavailableError("the server is shutting down"), "SERVER_DRAINING"), kRetry);
 }
 
+absl::Status NoDataDirectory() {
+  return WithPrecondition(
+      WithReason(absl::FailedPreconditionError(
+                     "the server keeps no data sets, jobs, versions of models or states; its "
+                     "operator starts it with --data DIR"),
+                 "NO_DATA_DIRECTORY"),
+      "DATA_DIRECTORY", "--data");
+}
+
 absl::Status AsCheckpointError(const absl::Status& status) {
   switch (status.code()) {
     case absl::StatusCode::kInvalidArgument:

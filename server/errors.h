@@ -45,6 +45,10 @@ absl::Status WithPrecondition(absl::Status status, std::string_view type, std::s
 // The error of a draining server: UNAVAILABLE, with a retry after five seconds.
 absl::Status DrainingError();
 
+// The error of what needs a data directory on a server without one: FAILED_PRECONDITION
+// (NO_DATA_DIRECTORY).
+absl::Status NoDataDirectory();
+
 // Converts an error in a model's files. A wrong or missing file is not the request's fault, so
 // INVALID_ARGUMENT and NOT_FOUND become DATA_LOSS. A file that the system does not let the server
 // read becomes a StorageError. Other statuses, such as UNIMPLEMENTED, are returned unchanged.

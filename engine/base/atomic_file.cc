@@ -143,6 +143,16 @@ absl::Status AtomicDirectory::Commit() {
   return SyncDirectory(ParentOf(target_));
 }
 
+absl::Status RemoveDirectory(const std::string& path) {
+  const std::string doomed = TemporaryName(StripTrailingSlashes(path));
+  if (rename(path.c_str(), doomed.c_str()) != 0) {
+    return errno == ENOENT ? absl::OkStatus() : FileError(errno, path);
+  }
+  std::error_code error;
+  std::filesystem::remove_all(doomed, error);
+  return error ? FileError(error.value(), path) : absl::OkStatus();
+}
+
 bool IsTemporaryName(std::string_view name) {
   const size_t at = name.rfind(kTemporary);
   if (at == name.npos || at == 0) return false;

@@ -67,6 +67,10 @@ class AtomicDirectory {
   Descriptor lock_;
 };
 
+// Removes a directory so that others find all of it at its path, or nothing: gives it a temporary
+// name first. OK if there is none. After an error, a sweep of the temporaries removes the rest.
+absl::Status RemoveDirectory(const std::string& path);
+
 // A file or directory that is being written has a temporary name beside its final one: "X.tmp-" and
 // 16 random hexadecimal digits. It is locked (flock) while it is being written.
 bool IsTemporaryName(std::string_view name);

@@ -13,6 +13,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_format.h"
+#include "engine/base/atomic_file.h"
 #include "engine/base/status.h"
 
 namespace whipsnake::engine {
@@ -92,9 +93,7 @@ absl::Status CheckpointStore::Prune(int64_t last, int64_t keep) {
   std::erase_if(steps, [last](int64_t step) { return step > last; });
   const int64_t surplus = std::max<int64_t>(std::ssize(steps) - keep, 0);
   for (const int64_t step : std::span(steps).first(surplus)) {
-    std::error_code error;
-    fs::remove_all(PathOf(step), error);
-    if (error) return FileError(error.value(), PathOf(step));
+    RETURN_IF_ERROR(RemoveDirectory(PathOf(step)));
   }
   return absl::OkStatus();
 }

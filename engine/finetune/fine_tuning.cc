@@ -66,6 +66,7 @@ absl::Status FineTuning::ReadModel() {
 }
 
 absl::StatusOr<std::unique_ptr<Dataset>> FineTuning::OpenData(const std::string& file,
+                                                              const FileColumns& columns,
                                                               const Labels& labels,
                                                               std::string_view stage) {
   const std::vector<int32_t>& eos = model_config_.eos_token_ids;
@@ -74,8 +75,8 @@ absl::StatusOr<std::unique_ptr<Dataset>> FineTuning::OpenData(const std::string&
                                .packed = spec_.packed,
                                .end_of_text = eos.empty() ? -1 : eos.front(),
                                .format = {},
-                               .header = spec_.header,
-                               .label_column = spec_.label_column,
+                               .header = columns.header,
+                               .label_column = columns.label_column,
                                .labels = labels};
   return Dataset::Open(
       file, options, tokenizer_.get(), environment_.ledger,
@@ -87,11 +88,12 @@ absl::Status FineTuning::OpenDataFiles() {
   if (spec_.training.task == Task::kClassification) {
     ASSIGN_OR_RETURN(labels, HeadLabels(source_config_));
   }
-  ASSIGN_OR_RETURN(training_data_,
-                   OpenData(spec_.training_file, labels, "Reading the training data"));
+  ASSIGN_OR_RETURN(training_data_, OpenData(spec_.training_file, spec_.training_columns, labels,
+                                            "Reading the training data"));
   if (spec_.evaluation_file.empty()) return absl::OkStatus();
-  ASSIGN_OR_RETURN(evaluation_data_, OpenData(spec_.evaluation_file, training_data_->labels(),
-                                              "Reading the evaluation data"));
+  ASSIGN_OR_RETURN(evaluation_data_,
+                   OpenData(spec_.evaluation_file, spec_.evaluation_columns,
+                            training_data_->labels(), "Reading the evaluation data"));
   return absl::OkStatus();
 }
 
@@ -111,8 +113,12 @@ nlohmann::json FineTuning::Settings() const {
   nlohmann::json settings = ToJson(spec_.training);
   settings["max_length"] = spec_.max_length;
   settings["packed"] = spec_.packed;
-  settings["header"] = spec_.header;
-  settings["label_column"] = spec_.label_column;
+  settings["header"] = spec_.training_columns.header;
+  settings["label_column"] = spec_.training_columns.label_column;
+  if (!spec_.evaluation_file.empty() && spec_.evaluation_columns != spec_.training_columns) {
+    settings["evaluation_header"] = spec_.evaluation_columns.header;
+    settings["evaluation_label_column"] = spec_.evaluation_columns.label_column;
+  }
   return settings;
 }
 

@@ -85,8 +85,9 @@ class FineTuning {
       : spec_(spec), environment_(environment), observer_(observer) {}
 
   absl::Status ReadModel();
-  absl::StatusOr<std::unique_ptr<Dataset>> OpenData(const std::string& file, const Labels& labels,
-                                                    std::string_view stage);
+  absl::StatusOr<std::unique_ptr<Dataset>> OpenData(const std::string& file,
+                                                    const FileColumns& columns,
+                                                    const Labels& labels, std::string_view stage);
   absl::Status OpenDataFiles();
   // All settings that decide the result but the files.
   nlohmann::json Settings() const;

@@ -254,8 +254,9 @@ void ReadFiles(SpecReader& in, FineTuningSpec& spec) {
   in.Read("out_type", ParseOutType, spec.out_dtype);
   in.Read("max_length", spec.max_length);
   in.Read("packed", spec.packed);
-  in.Read("header", spec.header);
-  in.Read("label_column", spec.label_column);
+  in.Read("header", spec.training_columns.header);
+  in.Read("label_column", spec.training_columns.label_column);
+  spec.evaluation_columns = spec.training_columns;
 }
 
 // Returns NOT_FOUND, naming the field, unless the directory can be made.

@@ -13,6 +13,14 @@
 
 namespace whipsnake::engine {
 
+// How a file names the parts of its rows. See DatasetOptions.
+struct FileColumns {
+  bool header = true;             // of a CSV file
+  std::string label_column = {};  // "": the default
+
+  bool operator==(const FileColumns&) const = default;
+};
+
 struct FineTuningSpec {
   std::string model;            // the directory of the model that training begins with
   std::string training_file;    // JSON lines or CSV; see row.h
@@ -24,10 +32,9 @@ struct FineTuningSpec {
   kernels::DType out_dtype = kernels::DType::kF32;  // of the result's tensors: kF32 or kBF16
 
   TrainingOptions training;
-  int64_t max_length = 0;    // tokens of a sequence; 0: the model's positions, up to 1024
-  bool packed = true;        // see DatasetOptions
-  bool header = true;        // of CSV files
-  std::string label_column;  // "": the default
+  int64_t max_length = 0;  // tokens of a sequence; 0: the model's positions, up to 1024
+  bool packed = true;      // see DatasetOptions
+  FileColumns training_columns, evaluation_columns;  // JSON has one for both files
 
   // The bytes that the run may take. Settings that are not given are then chosen so that it fits:
   // plan/memory_budget.h. 0: no budget, and the settings are as they are.

@@ -49,6 +49,7 @@ absl::StatusOr<DatasetRecord> Read(std::string_view text) {
     reader.Reject("state", "a state of a data set");
   }
   record.error = reader.Text("error", "");
+  record.out_of_memory = reader.Boolean("out_of_memory", false);
   if (reader.Has("ready_time_ms")) {
     record.ready_time = WallTime(milliseconds(
         reader.Integer("ready_time_ms", 0, 0, std::numeric_limits<int64_t>::max() / 1'000'000)));
@@ -73,6 +74,7 @@ std::string ToJson(const DatasetRecord& record) {
     document["ready_time_ms"] =
         std::chrono::duration_cast<milliseconds>(record.ready_time->time_since_epoch()).count();
   }
+  if (record.out_of_memory) document["out_of_memory"] = true;
   if (record.report) document["report"] = ToJson(*record.report);
   return document.dump();
 }

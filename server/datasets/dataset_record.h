@@ -16,7 +16,8 @@ struct DatasetRecord {
   v1::UploadHeader header;  // with an id and without an offset
   std::string model;        // whose tokenizer counts tokens, or ""
   v1::DatasetState state = v1::DATASET_STATE_UPLOADING;
-  std::string error = {};  // as v1::Dataset.error
+  std::string error = {};      // as v1::Dataset.error
+  bool out_of_memory = false;  // INVALID for lack of memory: the file may be good
   std::optional<WallTime> ready_time = {};
   std::optional<v1::DatasetReport> report = {};
 };

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "engine/base/exceptions.h"
 #include "engine/base/status.h"
 #include "engine/base/thread_priority.h"
 #include "engine/base/utf8.h"
@@ -27,6 +28,7 @@ using engine::MutexLock;
 
 constexpr std::string_view kUidPrefix = "ds-";
 constexpr std::chrono::seconds kMaintenancePeriod{60};
+constexpr std::chrono::seconds kFirstBackoff{60};
 constexpr int kRecordsPerPage = 100;
 constexpr size_t kMaxPageBytes = size_t{2} << 20;
 constexpr int64_t kMaxErrorBytes = 1000;
@@ -42,15 +44,11 @@ absl::Status Recorded(const absl::Status& status) {
   return StorageError(status, "the data sets' records cannot be read or written");
 }
 
-// The size of a file and the time of its last byte; nullopt if there is none.
-struct FileState {
-  int64_t bytes;
-  WallTime changed;
-};
-std::optional<FileState> StateOfFile(const std::string& path) {
+// The time of a file's last byte; nullopt if there is no file.
+std::optional<WallTime> ChangeOfFile(const std::string& path) {
   struct stat info;
   if (stat(path.c_str(), &info) != 0) return std::nullopt;
-  return FileState{info.st_size, std::chrono::system_clock::from_time_t(info.st_mtim.tv_sec)};
+  return std::chrono::system_clock::from_time_t(info.st_mtim.tv_sec);
 }
 
 }  // namespace
@@ -112,13 +110,22 @@ void DatasetStore::Load(const Record& record) {
               .create_time = record.create_time,
               .cut_off_time = record.create_time};
   entry.record.report.reset();
-  if (const auto file = StateOfFile(PathOf(entry.record.header, entry.number))) {
-    entry.received_bytes = file->bytes;
-    entry.cut_off_time = std::max(entry.cut_off_time, file->changed);
+  const v1::UploadHeader& header = entry.record.header;
+  const std::string path = PathOf(header, entry.number);
+  if (const auto changed = ChangeOfFile(path)) {
+    entry.cut_off_time = std::max(entry.cut_off_time, *changed);
+  }
+  entry.received_bytes = header.size_bytes();
+  if (entry.record.state == v1::DATASET_STATE_UPLOADING) {
+    const absl::StatusOr<int64_t> bytes = PartialFile::Recover(path);
+    // The error is logged; the next upload meets it again, or finds more than this.
+    if (!bytes.ok()) StorageError(bytes.status(), "an upload cannot be read").IgnoreError();
+    entry.received_bytes = bytes.value_or(0);
   }
   MutexLock lock(mutex_);
   Entry& added = entries_[record.key] = std::move(entry);
   if (added.record.state == v1::DATASET_STATE_VALIDATING) Queue(record.key, added);
+  ValidateAgain(record.key, added);
 }
 
 void DatasetStore::RemoveOrphans(const std::set<std::string>& known) const {
@@ -169,6 +176,7 @@ absl::StatusOr<std::optional<int64_t>> DatasetStore::AdmitAgain(Entry& entry,
                                                                 const v1::UploadHeader& header,
                                                                 int64_t offset) {
   if (!AnnounceTheSame(entry.record.header, header)) return DatasetExists(header.id());
+  ValidateAgain(header.id(), entry);
   if (entry.record.state != v1::DATASET_STATE_UPLOADING) return std::nullopt;
   if (entry.uploading) return UploadInProgress(header.id());
   RETURN_IF_ERROR(CheckOffset(offset, entry.received_bytes));
@@ -266,28 +274,50 @@ void DatasetStore::Queue(const std::string& id, Entry& entry) {
   queue_.Push(task);
 }
 
+void DatasetStore::ValidateAgain(const std::string& id, Entry& entry) {
+  if (entry.record.state != v1::DATASET_STATE_INVALID || !entry.record.out_of_memory) return;
+  entry.record.state = v1::DATASET_STATE_VALIDATING;
+  entry.record.ready_time.reset();
+  entry.attempts = 0;
+  Queue(id, entry);
+}
+
 void DatasetStore::Maintain() {
   engine::LowerThreadPriority();
   Sweep();
-  const auto now = std::chrono::steady_clock::now();
-  if (stopping_ || now < next_retry_) return;
-  next_retry_ = now + kMaintenancePeriod;
+  if (stopping_) return;
+  const WallTime now = options_.now();
   MutexLock lock(mutex_);
-  // A validation is left if its result could not be recorded.
   for (auto& [id, entry] : entries_) {
-    if (entry.record.state == v1::DATASET_STATE_VALIDATING && !entry.queued) Queue(id, entry);
+    if (entry.record.state != v1::DATASET_STATE_VALIDATING || entry.queued) continue;
+    if (entry.next_attempt <= now) Queue(id, entry);
   }
+}
+
+bool DatasetStore::PutOff(const std::string& id, int64_t number, const absl::Status& error) {
+  MutexLock lock(mutex_);
+  Entry* const entry = FindEntry(id, number);
+  if (entry == nullptr || ++entry->attempts >= kMaxAttempts) return false;
+  entry->queued = false;
+  entry->next_attempt = options_.now() + kFirstBackoff * (1 << (entry->attempts - 1));
+  entry->record.error = engine::BoundedUtf8(
+      absl::StrCat("is validated again later: ", engine::ClientMessage(error)), kMaxErrorBytes);
+  return true;
 }
 
 void DatasetStore::Validate(const std::string& id, int64_t number) {
   const std::optional<Entry> entry = CopyEntry(id);
   if (stopping_ || !entry || entry->number != number) return;
   DatasetRecord record = entry->record;
-  absl::StatusOr<v1::DatasetReport> report = MakeReport(record, number);
+  absl::StatusOr<v1::DatasetReport> report =
+      engine::CatchExceptions([&] { return MakeReport(record, number); });
   if (absl::IsCancelled(report.status())) return;
+  record.out_of_memory = absl::IsResourceExhausted(report.status());
+  if (record.out_of_memory && PutOff(id, number, report.status())) return;
   const bool usable = report.ok() && IsUsable(*report);
   record.state = usable ? v1::DATASET_STATE_READY : v1::DATASET_STATE_INVALID;
   record.ready_time = options_.now();
+  record.error.clear();
   if (report.ok()) {
     if (report->good_rows() + report->bad_rows() == 0) record.error = "the file has no rows";
     record.report = *std::move(report);
@@ -297,13 +327,17 @@ void DatasetStore::Validate(const std::string& id, int64_t number) {
   MutexLock transition(transitions_);
   Update(id, number, record).IgnoreError();  // logged; Maintain tries again
   MutexLock lock(mutex_);
-  if (Entry* const ended = FindEntry(id, number)) ended->queued = false;
+  if (Entry* const ended = FindEntry(id, number)) {
+    ended->queued = false;
+    ended->next_attempt = options_.now() + kMaintenancePeriod;
+  }
 }
 
 absl::StatusOr<v1::DatasetReport> DatasetStore::MakeReport(DatasetRecord& record, int64_t number) {
   absl::StatusOr<DatasetModel> model = DatasetModel();
   if (!record.model.empty()) model = models_(record.model);
   const absl::Status no_model = model.status();
+  if (absl::IsResourceExhausted(no_model)) return no_model;
   // The data are no worse if the model is gone since the upload.
   if (!model.ok()) model = DatasetModel();
   record.model = model->name;

@@ -6,7 +6,9 @@
 // complete.
 //
 // One thread of low priority validates complete files in the order of their arrival. A validation
-// that a stop of the server interrupts begins again at the next start.
+// that a stop of the server interrupts begins again at the next start. One that fails for lack of
+// memory is tried again, after a time that doubles, until kMaxAttempts have failed; the data set is
+// then INVALID until the next start or a repeated upload begins anew.
 #ifndef WHIPSNAKE_SERVER_DATASETS_DATASET_STORE_H_
 #define WHIPSNAKE_SERVER_DATASETS_DATASET_STORE_H_
 
@@ -71,6 +73,8 @@ struct DatasetFile {
 // server's files fail (StorageError); the log then has the reason.
 class DatasetStore {
  public:
+  static constexpr int kMaxAttempts = 5;
+
   // The pointers and `metrics` must outlive the store.
   DatasetStore(DatasetStoreOptions options, Store* store, DatasetModels models,
                engine::Ledger* ledger, Metrics& metrics);
@@ -133,6 +137,8 @@ class DatasetStore {
     WallTime cut_off_time = {};  // if none is: when the last one was cut off
     bool queued = false;         // for validation
     double fraction = 0;         // of the validation
+    int attempts = 0;            // to validate, that failed for lack of memory
+    WallTime next_attempt = {};  // to validate, if that is not queued
   };
   using Entries = std::map<std::string, Entry, std::less<>>;
 
@@ -164,6 +170,10 @@ class DatasetStore {
   absl::StatusOr<v1::DatasetReport> MakeReport(DatasetRecord& record, int64_t number);
   absl::Status OnProgress(const std::string& id, int64_t number, double fraction);
   void Queue(const std::string& id, Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Queues a data set that is INVALID for lack of memory, if it is.
+  void ValidateAgain(const std::string& id, Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Whether another attempt follows one that failed with this error.
+  bool PutOff(const std::string& id, int64_t number, const absl::Status& error);
   // Called regularly by the queue's thread.
   void Maintain();
 
@@ -191,8 +201,6 @@ class DatasetStore {
   // Never held while waiting for the disk.
   mutable engine::Mutex mutex_;
   Entries entries_ ABSL_GUARDED_BY(mutex_);
-  std::chrono::steady_clock::time_point
-      next_retry_;   // of Maintain; only the queue's thread uses it
   DiskQueue queue_;  // of validations; the last member, because its thread uses the others
 };
 

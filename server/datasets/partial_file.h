@@ -1,4 +1,8 @@
 // A file that grows by appending, with the digest of its bytes.
+//
+// Beside it, "<name>.durable" has the number of its bytes that a crash of the machine leaves, and
+// the boot of the machine in which that was written. After a crash, others may be lost, or be there
+// as zeros, so a file of an earlier boot is cut to that number when it is opened again.
 #ifndef WHIPSNAKE_SERVER_DATASETS_PARTIAL_FILE_H_
 #define WHIPSNAKE_SERVER_DATASETS_PARTIAL_FILE_H_
 
@@ -24,9 +28,13 @@ using WriteFunction = std::function<ssize_t(int file, const void* bytes, size_t 
 // All errors are those of files.h. Movable, not thread-safe.
 class PartialFile {
  public:
-  // Opens the file, or creates it and its directory, accessible only to this user. Reads what is in
-  // it, which takes a second or so for each GiB, and makes that durable.
+  // Opens the file, or creates it and its directory, accessible only to this user. Cuts off what a
+  // crash may have damaged, reads the rest, which takes a second or so for each GiB, and makes that
+  // durable.
   static absl::StatusOr<PartialFile> Open(const std::string& path, WriteFunction write);
+
+  // Returns the bytes that Open() will find in the file, or 0 if there is none. They are durable.
+  static absl::StatusOr<int64_t> Recover(const std::string& path);
 
   int64_t bytes() const { return bytes_; }
   // Those that survive a crash of the machine: as of Open or the last Sync.
@@ -41,13 +49,17 @@ class PartialFile {
   absl::Status Sync();
 
  private:
-  PartialFile(std::string path, engine::Descriptor file, WriteFunction write)
-      : path_(std::move(path)), file_(std::move(file)), write_(std::move(write)) {}
+  PartialFile(std::string path, engine::Descriptor file, engine::Descriptor mark,
+              WriteFunction write)
+      : path_(std::move(path)),
+        file_(std::move(file)),
+        mark_(std::move(mark)),
+        write_(std::move(write)) {}
 
   absl::Status ReadExisting();
 
   std::string path_;
-  engine::Descriptor file_;
+  engine::Descriptor file_, mark_;
   WriteFunction write_;
   Sha256 digest_;
   int64_t bytes_ = 0;

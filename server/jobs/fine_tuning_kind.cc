@@ -8,8 +8,10 @@
 #include <vector>
 
 #include "absl/strings/str_format.h"
+#include "engine/base/atomic_file.h"
 #include "engine/base/files.h"
 #include "engine/base/json.h"
+#include "engine/base/random.h"
 #include "engine/base/status.h"
 #include "engine/finetune/checkpoint_store.h"
 #include "engine/finetune/plan/measure_rates.h"
@@ -25,13 +27,23 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 constexpr char kReport[] = "training.json";  // of a result
+constexpr char kPromotion[] = "promotion-";
 
 void RemoveAll(const std::string& path) {
-  std::error_code error;
-  fs::remove_all(path, error);
-  if (!error) return;
+  const absl::Status removed = engine::RemoveDirectory(path);
+  if (removed.ok()) return;
   Log(LogLevel::kError, "the files of a job could not be removed",
-      {{"path", path}, {"error", error.message()}});
+      {{"error", std::string(removed.message())}});
+}
+
+std::vector<std::string> NamesIn(const std::string& directory) {
+  std::vector<std::string> names;
+  std::error_code error;
+  fs::directory_iterator entry(directory, error);
+  for (const fs::directory_iterator end; !error && entry != end; entry.increment(error)) {
+    names.push_back(entry->path().filename().string());
+  }
+  return names;
 }
 
 // The settings of a ladder of memory, as fields of FineTuningJobSpec.
@@ -96,6 +108,10 @@ std::string FineTuningKind::ResultDirectory(const std::string& uid) const {
   return DirectoryOf(uid) + "/result";
 }
 
+std::string FineTuningKind::NewPromotionDirectory() const {
+  return absl::StrFormat("%s/%s%016x", options_.directory, kPromotion, engine::RandomNumber());
+}
+
 std::string FineTuningKind::CheckpointDirectory(const std::string& uid, int64_t step) const {
   return engine::CheckpointStore::PathOf(DirectoryOf(uid) + "/checkpoints", step);
 }
@@ -123,11 +139,11 @@ absl::StatusOr<engine::FineTuningSpec> FineTuningKind::MakeSpec(
   ASSIGN_OR_RETURN(const JobDataset train, FindDataset(job.request.at("train")));
   spec.model = model_directory;
   spec.training_file = train.path;
-  spec.header = train.header;
-  spec.label_column = train.label_column;
+  spec.training_columns = train.columns;
   if (job.request.contains("eval")) {
     ASSIGN_OR_RETURN(const JobDataset evaluation, FindDataset(job.request.at("eval")));
     spec.evaluation_file = evaluation.path;
+    spec.evaluation_columns = evaluation.columns;
   }
   spec.out = ResultDirectory(job.uid);
   spec.checkpoints = DirectoryOf(job.uid) + "/checkpoints";
@@ -213,14 +229,19 @@ absl::StatusOr<json> FineTuningKind::Train(const Job& job, JobRun& run,
 void FineTuningKind::RemoveFiles(const std::string& uid) { RemoveAll(DirectoryOf(uid)); }
 
 void FineTuningKind::Sweep(const std::set<std::string>& uids) {
-  std::error_code error;
   std::vector<std::string> lost;
-  fs::directory_iterator entry(options_.directory, error);
-  for (const fs::directory_iterator end; !error && entry != end; entry.increment(error)) {
-    if (!uids.contains(entry->path().filename().string())) lost.push_back(entry->path().string());
+  for (const std::string& name : NamesIn(options_.directory)) {
+    if (!uids.contains(name)) lost.push_back(options_.directory + "/" + name);
+  }
+  // An older version kept the files of promotions with those of their jobs.
+  for (const std::string& uid : uids) {
+    for (const std::string& name : NamesIn(DirectoryOf(uid))) {
+      if (name.starts_with(kPromotion)) lost.push_back(DirectoryOf(uid) + "/" + name);
+    }
   }
   for (const std::string& path : lost) {
-    Log(LogLevel::kInfo, "removed the files of a job that is deleted", {{"path", path}});
+    Log(LogLevel::kInfo, "removed files of a deleted job or of a promotion that was cut off",
+        {{"path", path}});
     RemoveAll(path);
   }
 }

@@ -22,11 +22,12 @@ inline constexpr std::string_view kFineTuning = "fine-tuning";
 
 struct FineTuningKindOptions {
   engine::Executor* executor = nullptr;
-  // The directory of jobs' files: of each, "<uid>/checkpoints" and "<uid>/result".
+  // The directory of jobs' files: of each, "<uid>/checkpoints" and "<uid>/result". While a
+  // promotion runs, it has a "promotion-<number>" too.
   std::string directory;
-  ModelFinder find_model;
-  DatasetFinder find_dataset;
-  std::string version;  // of the program
+  ModelFinder find_model = {};
+  DatasetFinder find_dataset = {};
+  std::string version = {};  // of the program
   // Without a checkpoint for so long, a run writes one after the step: what a crash costs at most.
   std::chrono::milliseconds checkpoint_interval{60'000};
 };
@@ -56,6 +57,8 @@ class FineTuningKind final : public JobKind {
   std::string DirectoryOf(const std::string& uid) const;
   std::string CheckpointDirectory(const std::string& uid, int64_t step) const;
   std::string ResultDirectory(const std::string& uid) const;
+  // A new name for the directory of a promotion, beside those of jobs. Sweep() removes it.
+  std::string NewPromotionDirectory() const;
 
   // The data set of a job, which must still be the one that the job was made with.
   absl::StatusOr<JobDataset> FindDataset(const nlohmann::json& reference) const;

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "engine/finetune/fine_tuning_spec.h"
 
 namespace whipsnake::server {
 
@@ -13,16 +14,15 @@ struct JobDataset {
   std::string id, uid, digest;
   std::string task;
   std::string path;
-  bool header = true;        // of a CSV file
-  std::string label_column;  // "": the default
+  engine::FileColumns columns;
 };
 
 // Finds a data set by the client's id. NOT_FOUND; FAILED_PRECONDITION for one that is not ready.
-// May wait for the disk. Thread-safe.
+// The messages name no field. May wait for the disk. Thread-safe.
 using DatasetFinder = std::function<absl::StatusOr<JobDataset>(const std::string& id)>;
 
-// Finds the directory of a model that a client names. NOT_FOUND, or another error for the field
-// "model". May wait for the disk. Thread-safe.
+// Finds the directory of a model that a client names. NOT_FOUND, or another error; its message
+// names the field "model". May wait for the disk. Thread-safe.
 using ModelFinder = std::function<absl::StatusOr<std::string>(const std::string& model)>;
 
 }  // namespace whipsnake::server

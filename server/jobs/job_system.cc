@@ -41,6 +41,7 @@ absl::Status JobSystem::Open() {
     fine_tuning_ = fine_tuning.get();
     promoter_.emplace(
         fine_tuning_, environment_.versions,
+        [this](const std::string& id) { return jobs_->Get(kFineTuning, id); },
         [this] { return closed_ ? DrainingError() : absl::OkStatus(); },
         engine::ModelEnvironment{environment_.executor, environment_.ledger,
                                  /*background=*/true});
@@ -68,20 +69,30 @@ bool JobSystem::IsInUse(const std::string& dataset_uid) const {
   });
 }
 
+std::string JobSystem::JobWithModel(const std::string& key, const std::string& directory) const {
+  std::string id;
+  if (jobs_ == nullptr) return id;
+  jobs_->AnyUnfinished([&](const Job& job) {
+    if (job.kind != kFineTuning) return false;
+    // The directory is known once the job is prepared.
+    const bool uses = job.details.value("model_directory", "") == directory ||
+                      job.request.at("spec").value("model", "") == key;
+    if (uses) id = job.id;
+    return uses;
+  });
+  return id;
+}
+
 absl::StatusOr<JobDataset> JobSystem::FindDataset(const std::string& id) {
-  if (datasets_ == nullptr) {
-    return WithReason(absl::FailedPreconditionError(
-                          "the server keeps no data sets; the operator starts it with --data DIR"),
-                      "NO_DATA_DIRECTORY");
-  }
+  if (datasets_ == nullptr) return NoDataDirectory();
   ASSIGN_OR_RETURN(DatasetFile file, datasets_->Find(id));
-  return JobDataset{.id = std::move(file.id),
-                    .uid = std::move(file.uid),
-                    .digest = std::move(file.digest),
-                    .task = std::string(engine::Name(file.options.task)),
-                    .path = std::move(file.path),
-                    .header = file.options.header,
-                    .label_column = file.options.label_column};
+  return JobDataset{
+      .id = std::move(file.id),
+      .uid = std::move(file.uid),
+      .digest = std::move(file.digest),
+      .task = std::string(engine::Name(file.options.task)),
+      .path = std::move(file.path),
+      .columns = {.header = file.options.header, .label_column = file.options.label_column}};
 }
 
 absl::StatusOr<std::string> JobSystem::FindModel(const std::string& model) const {
@@ -89,12 +100,9 @@ absl::StatusOr<std::string> JobSystem::FindModel(const std::string& model) const
   if (const auto served = environment_.models->Get(model); served.ok()) {
     return served->source.directory;
   } else if (environment_.model_root.empty()) {
-    return served.status();
+    return engine::WithContext(served.status(), "model");
   }
-  absl::StatusOr<std::string> directory = ResolveModelPath(environment_.model_root, model);
-  if (directory.ok() || engine::FieldOf(directory.status()) != "path") return directory;
-  return engine::InvalidField("model", engine::Quoted(model),
-                              "a model of the server, or a directory below the model root");
+  return ResolveModelPath(environment_.model_root, model, "model");
 }
 
 }  // namespace whipsnake::server

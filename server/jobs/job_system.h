@@ -71,6 +71,9 @@ class JobSystem {
   // Finds what a job begins with. FAILED_PRECONDITION without a data directory.
   absl::StatusOr<JobDataset> FindDataset(const std::string& id);
   absl::StatusOr<std::string> FindModel(const std::string& model) const;
+  // The id of a fine-tuning job that has not ended and trains the model of this key ("support:3")
+  // and directory, or "".
+  std::string JobWithModel(const std::string& key, const std::string& directory) const;
 
  private:
   bool IsInUse(const std::string& dataset_uid) const;

@@ -117,14 +117,15 @@ absl::Status NothingThere(std::string_view field, const std::string& what, std::
 
 }  // namespace
 
-absl::StatusOr<std::string> ResolveModelPath(const std::string& root, std::string_view path) {
-  ASSIGN_OR_RETURN(const fs::path real, ResolveBelow(root, path, "path", "a directory"));
+absl::StatusOr<std::string> ResolveModelPath(const std::string& root, std::string_view path,
+                                             std::string_view field) {
+  ASSIGN_OR_RETURN(const fs::path real, ResolveBelow(root, path, field, "a directory"));
   std::error_code error;
-  if (!fs::is_directory(real, error)) return NothingThere("path", "directory", path);
+  if (!fs::is_directory(real, error)) return NothingThere(field, "directory", path);
   const std::string entry = EscapingEntry(fs::canonical(root, error), real);
   if (entry.empty()) return real.string();
   return engine::InvalidField(
-      "path",
+      field,
       absl::StrCat("the link ", engine::Quoted(entry), " in it, which leaves the model root"),
       "links that stay below it");
 }

@@ -19,12 +19,14 @@ namespace whipsnake::server {
 // stale, so queued work resolves its paths again when it starts.
 
 // Returns the real path of a directory below `root`, none of whose entries is a link out of the
-// root. INVALID_ARGUMENT with the field "path" if the path is absolute, or leaves the root through
+// root. INVALID_ARGUMENT with the field if the path is absolute, or leaves the root through
 // ".." or a symbolic link, or has an entry that does; NOT_FOUND if there is no such directory;
-// FAILED_PRECONDITION if there is no root (empty); INTERNAL if the root cannot be read.
-absl::StatusOr<std::string> ResolveModelPath(const std::string& root, std::string_view path);
+// FAILED_PRECONDITION if there is no root (empty); INTERNAL if the root cannot be read. The errors
+// name `field`, that of the request.
+absl::StatusOr<std::string> ResolveModelPath(const std::string& root, std::string_view path,
+                                             std::string_view field = "path");
 
-// Like ResolveModelPath, for a regular file named by `field` of the request.
+// Like ResolveModelPath, for a regular file.
 absl::StatusOr<std::string> ResolveFile(const std::string& root, std::string_view path,
                                         std::string_view field);
 

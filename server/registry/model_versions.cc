@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/base/atomic_file.h"
 #include "engine/base/field_errors.h"
+#include "engine/base/files.h"
 #include "engine/base/status.h"
 #include "server/errors.h"
 #include "server/logging.h"
@@ -71,6 +72,12 @@ std::string StateTypeName(const engine::ModelOptions& options) {
 
 std::string SchemeName(const engine::ModelOptions& options) {
   return options.scheme ? std::string(engine::Name(*options.scheme)) : "";
+}
+
+absl::Status CheckVersion(int64_t version, int64_t least) {
+  if (version >= least && version <= kMaxVersion) return absl::OkStatus();
+  return engine::InvalidField("version", absl::StrCat(version),
+                              absl::StrCat(least, " to ", kMaxVersion));
 }
 
 absl::StatusOr<ModelName> ParseAlias(const std::string& text) {
@@ -220,10 +227,7 @@ absl::StatusOr<std::vector<Record>> ModelVersions::All(Collection collection) co
 }
 
 absl::Status ModelVersions::CheckEnabled() const {
-  if (store_ != nullptr) return absl::OkStatus();
-  return WithReason(absl::FailedPreconditionError(
-                        "this server keeps no versions of models: start it with --data DIR"),
-                    "NO_DATA_DIRECTORY");
+  return store_ != nullptr ? absl::OkStatus() : NoDataDirectory();
 }
 
 absl::StatusOr<ModelVersions::StoredName> ModelVersions::ReadName(const std::string& name) const {
@@ -294,12 +298,23 @@ absl::StatusOr<Committed> ModelVersions::Commit(const std::string& name, StoredN
   return committed;
 }
 
+absl::StatusOr<ModelVersions::StoredName> ModelVersions::ReadForPromotion(
+    const Promotion& promotion) const {
+  ASSIGN_OR_RETURN(StoredName stored, ReadName(promotion.name, promotion.etag));
+  RETURN_IF_ERROR(CheckRoom(promotion.name, stored.record, promotion.alias));
+  return stored;
+}
+
+absl::Status ModelVersions::CheckPromotion(const Promotion& promotion) const {
+  RETURN_IF_ERROR(Check(promotion));
+  return ReadForPromotion(promotion).status();
+}
+
 absl::StatusOr<ModelVersion> ModelVersions::Promote(const Promotion& promotion) {
   RETURN_IF_ERROR(Check(promotion));
   RETURN_IF_ERROR(CheckEnabled());
   const Change change(*this, promotion.name);
-  ASSIGN_OR_RETURN(StoredName stored, ReadName(promotion.name, promotion.etag));
-  RETURN_IF_ERROR(CheckRoom(promotion.name, stored.record, promotion.alias));
+  ASSIGN_OR_RETURN(StoredName stored, ReadForPromotion(promotion));
   const std::string directory = NewVersionDirectory();
   const std::string path = options_.directory + "/" + directory;
   RETURN_IF_ERROR(StorageError(LinkFiles(promotion.directory, path),
@@ -447,6 +462,7 @@ absl::StatusOr<ModelVersion> ModelVersions::RollBack(const std::string& name,
                                                      std::optional<int64_t> version,
                                                      bool keep_loaded, const std::string& etag) {
   RETURN_IF_ERROR(CheckModelName(name));
+  if (version) RETURN_IF_ERROR(CheckVersion(*version, 0));
   RETURN_IF_ERROR(CheckEnabled());
   const Change change(*this, name);
   ASSIGN_OR_RETURN(StoredName stored, ReadName(name, etag));
@@ -478,10 +494,7 @@ absl::StatusOr<int64_t> ModelVersions::EarlierVersion(const std::string& name,
 absl::StatusOr<ModelVersion> ModelVersions::SetAlias(const std::string& alias, int64_t version,
                                                      const std::string& etag) {
   ASSIGN_OR_RETURN(const ModelName parsed, ParseAlias(alias));
-  if (version < 1 || version > kMaxVersion) {
-    return engine::InvalidField("version", absl::StrCat(version),
-                                absl::StrCat("1 to ", kMaxVersion));
-  }
+  RETURN_IF_ERROR(CheckVersion(version, 1));
   RETURN_IF_ERROR(CheckEnabled());
   const Change change(*this, parsed.name);
   ASSIGN_OR_RETURN(StoredName stored, ReadName(parsed.name, etag));
@@ -517,6 +530,20 @@ absl::Status ModelVersions::DeleteAlias(const std::string& alias, const std::str
   return absl::OkStatus();
 }
 
+absl::Status ModelVersions::CheckUnused(const std::string& key, int64_t version,
+                                        const NameRecord& name, const VersionRecord& record) const {
+  std::string use;
+  if (name.Uses(version)) use = "serves or has an alias, expected a version without either";
+  if (use.empty() && options_.job_with) {
+    const std::string job = options_.job_with(key, options_.directory + "/" + record.directory);
+    if (!job.empty()) use = absl::StrCat("is the model of job ", job, ", expected one that ended");
+  }
+  if (use.empty()) return absl::OkStatus();
+  return WithPrecondition(
+      WithReason(absl::FailedPreconditionError(absl::StrCat(key, " ", use)), "VERSION_IN_USE"),
+      "MODEL_VERSION", key);
+}
+
 absl::Status ModelVersions::Delete(const std::string& key, const std::string& etag) {
   ASSIGN_OR_RETURN(const ModelName parsed, ParseModelName(key));
   if (!parsed.version()) {
@@ -528,20 +555,18 @@ absl::Status ModelVersions::Delete(const std::string& key, const std::string& et
   const Change change(*this, name);
   ASSIGN_OR_RETURN(StoredName stored, ReadName(name, etag));
   ASSIGN_OR_RETURN(const Version found, ReadVersion(name, version));
-  if (stored.record.Uses(version)) {
-    return WithPrecondition(
-        WithReason(absl::FailedPreconditionError(absl::StrCat(
-                       key, " serves or has an alias, expected a version without either")),
-                   "VERSION_IN_USE"),
-        "MODEL_VERSION", key);
-  }
+  RETURN_IF_ERROR(CheckUnused(key, version, stored.record, found.record));
   RETURN_IF_ERROR(
       Commit(name, stored, stored.record, {DeleteRecord{Collection::kModelVersions, key}})
           .status());
   registry_.Retire(key);
-  std::error_code left;  // is removed at the next start
-  std::filesystem::remove_all(options_.directory + "/" + found.record.directory, left);
+  // What is left is removed at the next start.
+  engine::RemoveDirectory(options_.directory + "/" + found.record.directory).IgnoreError();
   return absl::OkStatus();
+}
+
+bool ModelVersions::Holds(const std::string& directory) const {
+  return engine::ParentOf(directory) == options_.directory;
 }
 
 absl::StatusOr<VersionList> ModelVersions::List(const std::string& name) const {

@@ -23,6 +23,7 @@
 #define WHIPSNAKE_SERVER_REGISTRY_MODEL_VERSIONS_H_
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -74,6 +75,9 @@ struct VersionList {
 struct ModelVersionsOptions {
   std::string directory;   // DataDirectory::models()
   std::string model_root;  // of the models that clients load
+  // Returns the id of a job that has not ended and began with the version of this key and
+  // directory, or "". Null: there are no jobs. Must not call the ModelVersions.
+  std::function<std::string(const std::string& key, const std::string& directory)> job_with = {};
 };
 
 // Thread-safe. Functions that change a name wait for one another, load models, wait for the disk,
@@ -103,6 +107,9 @@ class ModelVersions {
   // before all other functions.
   absl::StatusOr<std::vector<std::string>> Open(const std::vector<ModelSource>& command_line);
 
+  // Returns the errors of a promotion that are known before its files are there: wrong fields, an
+  // old etag, no room. Promote() checks all of that again.
+  absl::Status CheckPromotion(const Promotion& promotion) const;
   // Makes a directory the next version of the name, which serves from then on.
   absl::StatusOr<ModelVersion> Promote(const Promotion& promotion);
 
@@ -120,9 +127,11 @@ class ModelVersions {
   absl::Status DeleteAlias(const std::string& alias, const std::string& etag);
 
   // Removes a version ("support:3") and its files. FAILED_PRECONDITION (VERSION_IN_USE) while it
-  // serves or has an alias.
+  // serves or has an alias, or while a job uses it that has not ended.
   absl::Status Delete(const std::string& key, const std::string& etag);
 
+  // Whether a model directory is that of a version.
+  bool Holds(const std::string& directory) const;
   // NOT_FOUND if nothing was ever promoted under the name. Does not wait for changes.
   absl::StatusOr<VersionList> List(const std::string& name) const;
 
@@ -140,6 +149,9 @@ class ModelVersions {
   };
 
   absl::Status CheckEnabled() const;
+  // VERSION_IN_USE if the version serves, has an alias, or is that of a job.
+  absl::Status CheckUnused(const std::string& key, int64_t version, const NameRecord& name,
+                           const VersionRecord& record) const;
   absl::Status CheckRoom(const std::string& name, const NameRecord& record,
                          const std::string& alias) const;
   static absl::Status CheckRoomForAlias(const std::string& name, const NameRecord& record,
@@ -149,6 +161,8 @@ class ModelVersions {
   absl::StatusOr<StoredName> ReadName(const std::string& name) const;
   // Also checks the etag, unless it is empty.
   absl::StatusOr<StoredName> ReadName(const std::string& name, const std::string& etag) const;
+  // Checks the etag and the room as well.
+  absl::StatusOr<StoredName> ReadForPromotion(const Promotion& promotion) const;
   absl::StatusOr<Version> ReadVersion(const std::string& name, int64_t version) const;
   absl::StatusOr<ModelVersion> Describe(const std::string& name, int64_t version,
                                         const NameRecord& record) const;

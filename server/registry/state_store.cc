@@ -218,11 +218,7 @@ absl::Status StateStore::Validate(const StateRetention& retention) const {
         absl::StrCat("above 0, at most ", seconds(options_.max_time_to_live), " seconds"));
   }
   if (retention.on_disk.value_or(false) && options_.directory.empty()) {
-    return WithPrecondition(
-        WithReason(absl::FailedPreconditionError(
-                       "on_disk: the server keeps no files; it was started without --data"),
-                   "NO_DATA_DIRECTORY"),
-        "DATA_DIRECTORY", "--data");
+    return engine::WithContext(NoDataDirectory(), "on_disk");
   }
   return absl::OkStatus();
 }

@@ -63,6 +63,8 @@ absl::Status LinkFiles(const std::string& source, const std::string& target) {
                              directory.path() + "/" + entry->path().filename().string()));
   }
   if (error) return engine::FileError(error.value(), source);
+  // One that was removed meanwhile has perhaps shown only a part of its files.
+  if (!fs::exists(source, error)) return engine::FileError(ENOENT, source);
   return directory.Commit();
 }
 

@@ -18,7 +18,8 @@ bool IsVersionDirectory(std::string_view name);
 // Makes `target` a directory with the regular files of the directory `source`, without those in
 // directories below it: hard links, or copies where the file system allows no link. Links are
 // followed. When this returns OK, the files and the directory are durable; after an error nothing
-// is left. NOT_FOUND if there is no `source`.
+// is left. NOT_FOUND if there is no `source`, or no longer one in the end: what RemoveDirectory()
+// removes meanwhile is linked completely or not at all.
 absl::Status LinkFiles(const std::string& source, const std::string& target);
 
 // Removes the directories of versions in `directory` whose names are not in `kept`. Returns their

@@ -15,10 +15,7 @@ namespace whipsnake::server {
 namespace {
 
 absl::Status CheckHasDatasets(const DatasetServiceEnvironment& environment) {
-  if (environment.datasets != nullptr) return absl::OkStatus();
-  return WithReason(
-      absl::FailedPreconditionError("this server keeps no data sets: start it with --data DIR"),
-      "NO_DATA_DIRECTORY");
+  return environment.datasets != nullptr ? absl::OkStatus() : NoDataDirectory();
 }
 
 // A call that fails before it reads anything.
@@ -40,7 +37,6 @@ grpc::ServerReadReactor<grpc::ByteBuffer>* DatasetService::UploadDataset(
   return StartDatasetUpload({.datasets = environment_.datasets,
                              .pool = environment_.pool,
                              .uploads = &uploads_,
-                             .max_uploads = environment_.max_uploads,
                              .stall_timeout = environment_.stall_timeout},
                             context, response);
 }

@@ -17,7 +17,7 @@ struct DatasetServiceEnvironment {
   DatasetStore* datasets = nullptr;                 // null: the server has no data directory
   DiskQueue* disk = nullptr;                        // answers calls that wait for the disk
   TaskPool* pool = nullptr;                         // receives uploads
-  int max_uploads = 8;                              // in progress; each holds one message
+  UploadPlacesOptions places = {};                  // of uploads; each holds one message
   std::chrono::milliseconds stall_timeout{60'000};  // see DatasetUploadEnvironment
 };
 
@@ -29,7 +29,7 @@ using RawDatasetService = v1::DatasetService::WithRawCallbackMethod_UploadDatase
 class DatasetService final : public RawDatasetService {
  public:
   explicit DatasetService(const DatasetServiceEnvironment& environment)
-      : environment_(environment) {}
+      : environment_(environment), uploads_(environment.places) {}
 
   grpc::ServerReadReactor<grpc::ByteBuffer>* UploadDataset(grpc::CallbackServerContext* context,
                                                            grpc::ByteBuffer* response) override;

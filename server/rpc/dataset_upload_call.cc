@@ -20,10 +20,16 @@ namespace {
 
 constexpr int64_t kMaxDataBytes = int64_t{1} << 20;
 
-absl::Status TooManyUploads(int limit) {
-  return WithReason(absl::ResourceExhaustedError(absl::StrCat(
-                        "too many uploads are in progress (limit ", limit, "); try again later")),
-                    "TOO_MANY_UPLOADS");
+absl::Status TooManyUploads() {
+  return WithReason(
+      absl::ResourceExhaustedError("too many uploads are in progress; try again later"),
+      "TOO_MANY_UPLOADS");
+}
+
+absl::Status Displaced() {
+  return WithReason(absl::UnavailableError("no data came for some time, and another upload needed "
+                                           "the place; the upload can be continued"),
+                    "UPLOAD_DISPLACED");
 }
 
 absl::Status Stalled(std::chrono::milliseconds timeout) {
@@ -37,7 +43,8 @@ absl::Status Stalled(std::chrono::milliseconds timeout) {
 // the pool owns everything that is not guarded. Whoever moves it from reading to working queues
 // that task, so there is one at a time.
 class DatasetUploadCall final : public grpc::ServerReadReactor<grpc::ByteBuffer>,
-                                public AbortableCall {
+                                public AbortableCall,
+                                public PlaceHolder {
  public:
   DatasetUploadCall(const DatasetUploadEnvironment& environment,
                     grpc::CallbackServerContext* context, grpc::ByteBuffer* response)
@@ -45,8 +52,8 @@ class DatasetUploadCall final : public grpc::ServerReadReactor<grpc::ByteBuffer>
 
   void Start(std::shared_ptr<DatasetUploadCall> self) {
     self_ = std::move(self);
-    if (environment_.uploads->count.fetch_add(1) >= environment_.max_uploads) {
-      End(TooManyUploads(environment_.max_uploads));
+    if (!environment_.uploads->places.Take(self_)) {
+      End(TooManyUploads());
     } else if (absl::Status status = environment_.uploads->calls.Add(this); !status.ok()) {
       End(status);
     } else {
@@ -59,6 +66,7 @@ class DatasetUploadCall final : public grpc::ServerReadReactor<grpc::ByteBuffer>
       engine::MutexLock lock(mutex_);
       if (phase_ != Phase::kReading) return;  // cut off in the meantime
       phase_ = Phase::kWorking;
+      environment_.uploads->places.SetSilent(this, false);
     }
     environment_.pool->Continue([self = self_, ok] { self->Work(ok); });
   }
@@ -67,9 +75,11 @@ class DatasetUploadCall final : public grpc::ServerReadReactor<grpc::ByteBuffer>
 
   void Abort() override { Cut(DrainingError()); }
 
+  void GiveWay() override { Cut(Displaced()); }
+
   void OnDone() override {
     environment_.uploads->calls.Remove(this);
-    environment_.uploads->count.fetch_sub(1);
+    environment_.uploads->places.Free(this);
     self_.reset();
   }
 
@@ -84,6 +94,7 @@ class DatasetUploadCall final : public grpc::ServerReadReactor<grpc::ByteBuffer>
       cut = cut_;
       if (cut.ok()) {
         phase_ = Phase::kReading;
+        environment_.uploads->places.SetSilent(this, true);
         const int64_t read = ++reads_;
         stall_.emplace();
         stall_->Set(std::chrono::system_clock::now() + environment_.stall_timeout,

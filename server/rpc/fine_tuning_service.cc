@@ -46,6 +46,15 @@ class PlanRun final : public JobRun {
   engine::Ledger ledger_;
 };
 
+// A watch that fails before it begins.
+class RefusedWatch final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
+ public:
+  RefusedWatch(grpc::CallbackServerContext* context, const absl::Status& status) {
+    Finish(MakeEnd([&] { return EndCallAndLog(context, "WatchFineTuningJob", status); }));
+  }
+  void OnDone() override { delete this; }
+};
+
 absl::Status CheckPriority(int32_t priority) {
   if (priority >= -kMaxPriority && priority <= kMaxPriority) return absl::OkStatus();
   return engine::InvalidField("priority", std::to_string(priority), "-100 to 100");
@@ -54,10 +63,7 @@ absl::Status CheckPriority(int32_t priority) {
 }  // namespace
 
 absl::Status FineTuningService::CheckDirectory() const {
-  if (environment_.kind != nullptr) return absl::OkStatus();
-  return WithReason(absl::FailedPreconditionError(
-                        "the server keeps no jobs; the operator starts it with --data DIR"),
-                    "NO_DATA_DIRECTORY");
+  return environment_.kind != nullptr ? absl::OkStatus() : NoDataDirectory();
 }
 
 absl::StatusOr<JobDataset> FineTuningService::FindDataset(const char* field, const std::string& id,
@@ -73,26 +79,18 @@ absl::StatusOr<JobDataset> FineTuningService::FindDataset(const char* field, con
 }
 
 absl::StatusOr<json> FineTuningService::MakeRequest(const v1::FineTuningJobSpec& proto) const {
-  RETURN_IF_ERROR(CheckDirectory());
   json spec = MessageToJson(proto);
   RETURN_IF_ERROR(FineTuningKind::ParseSpec(spec).status());
   json request;
   request["given"] = spec;
-  std::optional<JobDataset> train;
   for (const char* field : {"train", "eval"}) {
     if (!spec.contains(field)) continue;
     ASSIGN_OR_RETURN(const JobDataset dataset, FindDataset(field, spec.at(field), spec));
-    if (!train) train = dataset;
-    if (dataset.header != train->header || dataset.label_column != train->label_column) {
-      return engine::InvalidField(field, "a data set whose CSV file is read in another way",
-                                  "the header and the label column of the training data");
-    }
     request[field] = {{"id", dataset.id}, {"uid", dataset.uid}, {"digest", dataset.digest}};
   }
   RETURN_IF_ERROR(FineTuningKind::ParseSpec(spec).status());  // with the task of the data
-  const auto directory = environment_.find_model(proto.model());
-  if (!directory.ok()) return engine::WithContext(directory.status(), "model");
-  const auto config = engine::ReadModelConfig(*directory);
+  ASSIGN_OR_RETURN(const std::string directory, environment_.find_model(proto.model()));
+  const auto config = engine::ReadModelConfig(directory);
   if (!config.ok()) return AsCheckpointError(config.status());
   RETURN_IF_ERROR(engine::TrainableModel::CheckCanTrain(*config));
   request["spec"] = std::move(spec);
@@ -104,12 +102,12 @@ grpc::ServerUnaryReactor* FineTuningService::CreateFineTuningJob(Context* contex
                                                                  Bytes* response) {
   const auto create = [this](const v1::CreateFineTuningJobRequest& query,
                              v1::CreateFineTuningJobResponse* answer) -> absl::Status {
+    RETURN_IF_ERROR(CheckDirectory());
     NewJob job{.kind = std::string(kFineTuning), .id = query.id(), .priority = query.priority()};
     job.labels.insert(query.labels().begin(), query.labels().end());
     if (!job.id.empty()) RETURN_IF_ERROR(CheckName("id", job.id));
     RETURN_IF_ERROR(CheckLabels(job.labels));
     RETURN_IF_ERROR(CheckPriority(job.priority));
-    RETURN_IF_ERROR(CheckDirectory());
     // What was created before is found even if its data set or model is gone.
     if (const auto existing = environment_.jobs->Get(kFineTuning, job.id);
         existing.ok() && existing->request.at("given") == MessageToJson(query.spec())) {
@@ -130,6 +128,7 @@ grpc::ServerUnaryReactor* FineTuningService::GetFineTuningJob(Context* context,
                                                               Bytes* response) {
   const auto get = [this](const v1::GetFineTuningJobRequest& query,
                           v1::GetFineTuningJobResponse* answer) -> absl::Status {
+    RETURN_IF_ERROR(CheckDirectory());
     ASSIGN_OR_RETURN(const Job job, environment_.jobs->Get(kFineTuning, query.id()));
     *answer->mutable_job() = ToProto(job);
     return absl::OkStatus();
@@ -143,6 +142,7 @@ grpc::ServerUnaryReactor* FineTuningService::ListFineTuningJobs(Context* context
                                                                 Bytes* response) {
   const auto list = [this](const v1::ListFineTuningJobsRequest& query,
                            v1::ListFineTuningJobsResponse* answer) -> absl::Status {
+    RETURN_IF_ERROR(CheckDirectory());
     ASSIGN_OR_RETURN(const JobPage page, SelectJobs(environment_.jobs->List(kFineTuning),
                                                     {.page_size = query.page_size(),
                                                      .page_token = query.page_token(),
@@ -167,6 +167,7 @@ grpc::ServerUnaryReactor* FineTuningService::CancelFineTuningJob(Context* contex
                                                                  Bytes* response) {
   const auto cancel = [this](const v1::CancelFineTuningJobRequest& query,
                              v1::CancelFineTuningJobResponse* answer) -> absl::Status {
+    RETURN_IF_ERROR(CheckDirectory());
     ASSIGN_OR_RETURN(const Job job,
                      environment_.jobs->Cancel(kFineTuning, query.id(), query.etag()));
     *answer->mutable_job() = ToProto(job);
@@ -181,6 +182,7 @@ grpc::ServerUnaryReactor* FineTuningService::PauseFineTuningJob(Context* context
                                                                 Bytes* response) {
   const auto pause = [this](const v1::PauseFineTuningJobRequest& query,
                             v1::PauseFineTuningJobResponse* answer) -> absl::Status {
+    RETURN_IF_ERROR(CheckDirectory());
     ASSIGN_OR_RETURN(const Job job,
                      environment_.jobs->Pause(kFineTuning, query.id(), query.etag()));
     *answer->mutable_job() = ToProto(job);
@@ -195,6 +197,7 @@ grpc::ServerUnaryReactor* FineTuningService::ResumeFineTuningJob(Context* contex
                                                                  Bytes* response) {
   const auto resume = [this](const v1::ResumeFineTuningJobRequest& query,
                              v1::ResumeFineTuningJobResponse* answer) -> absl::Status {
+    RETURN_IF_ERROR(CheckDirectory());
     ASSIGN_OR_RETURN(const Job job,
                      environment_.jobs->Resume(kFineTuning, query.id(), query.etag()));
     *answer->mutable_job() = ToProto(job);
@@ -209,6 +212,7 @@ grpc::ServerUnaryReactor* FineTuningService::DeleteFineTuningJob(Context* contex
                                                                  Bytes* response) {
   const auto erase = [this](const v1::DeleteFineTuningJobRequest& query,
                             v1::DeleteFineTuningJobResponse*) -> absl::Status {
+    RETURN_IF_ERROR(CheckDirectory());
     return environment_.jobs->Delete(kFineTuning, query.id(), query.etag());
   };
   return AnswerFromDisk<v1::DeleteFineTuningJobRequest, v1::DeleteFineTuningJobResponse>(
@@ -217,6 +221,7 @@ grpc::ServerUnaryReactor* FineTuningService::DeleteFineTuningJob(Context* contex
 
 absl::Status FineTuningService::Plan(const v1::PlanFineTuningJobRequest& request, Context* context,
                                      v1::PlanFineTuningJobResponse* response) const {
+  RETURN_IF_ERROR(CheckDirectory());
   Job job{.kind = std::string(kFineTuning), .id = "plan", .uid = "plan"};
   ASSIGN_OR_RETURN(job.request, MakeRequest(request.spec()));
   PlanRun run(context, *environment_.jobs);
@@ -256,14 +261,14 @@ absl::Status FineTuningService::Promote(const v1::PromoteCheckpointRequest& requ
   }
   RETURN_IF_ERROR(CheckModelName(request.model(), "model"));
   if (!request.alias().empty()) RETURN_IF_ERROR(CheckAlias(request.alias(), "alias"));
-  ASSIGN_OR_RETURN(const Job job, environment_.jobs->Get(kFineTuning, request.id()));
-  CheckpointPromotion promotion{.step = request.step(), .scheme = request.scheme()};
+  CheckpointPromotion promotion{
+      .job = request.id(), .step = request.step(), .scheme = request.scheme()};
   promotion.promotion.name = request.model();
   promotion.promotion.state_type = request.state_type();
   promotion.promotion.alias = request.alias();
   promotion.promotion.keep_loaded = request.keep_loaded();
   promotion.promotion.etag = request.etag();
-  ASSIGN_OR_RETURN(const ModelVersion version, environment_.promoter->Promote(job, promotion));
+  ASSIGN_OR_RETURN(const ModelVersion version, environment_.promoter->Promote(promotion));
   *response->mutable_version() = ToProto(version);
   return absl::OkStatus();
 }
@@ -284,6 +289,7 @@ grpc::ServerUnaryReactor* FineTuningService::ListFineTuningEvents(Context* conte
                                                                   Bytes* response) {
   const auto list = [this](const v1::ListFineTuningEventsRequest& query,
                            v1::ListFineTuningEventsResponse* answer) -> absl::Status {
+    RETURN_IF_ERROR(CheckDirectory());
     ASSIGN_OR_RETURN(const int page_size, PageSize(query.page_size()));
     if (query.after_event_id() < 0) {
       return engine::InvalidField("after_event_id", std::to_string(query.after_event_id()),
@@ -302,6 +308,9 @@ grpc::ServerUnaryReactor* FineTuningService::ListFineTuningEvents(Context* conte
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* FineTuningService::WatchFineTuningJob(
     Context* context, const Bytes* request) {
+  if (const absl::Status status = CheckDirectory(); !status.ok()) {
+    return new RefusedWatch(context, status);
+  }
   return StartJobWatch(*environment_.jobs, *environment_.disk, environment_.end_timeout, context,
                        *request);
 }
@@ -310,6 +319,7 @@ grpc::ServerUnaryReactor* FineTuningService::ListCheckpoints(Context* context, c
                                                              Bytes* response) {
   const auto list = [this](const v1::ListCheckpointsRequest& query,
                            v1::ListCheckpointsResponse* answer) -> absl::Status {
+    RETURN_IF_ERROR(CheckDirectory());
     ASSIGN_OR_RETURN(const Job job, environment_.jobs->Get(kFineTuning, query.id()));
     ASSIGN_OR_RETURN(const std::vector<Record> records,
                      environment_.jobs->Children(job, Collection::kCheckpoints));

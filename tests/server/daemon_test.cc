@@ -1,7 +1,6 @@
 #include "server/daemon.h"
 
 #include <grpc/health/v1/health.grpc.pb.h>
-#include <grpcpp/generic/generic_stub.h>
 
 #include <cmath>
 #include <filesystem>
@@ -119,23 +118,6 @@ TEST(DaemonTest, ServesHttp) {
   EXPECT_THAT(Http(http, "DELETE", "/nothing"), StartsWith("HTTP/1.1 404"));
   EXPECT_THAT(Exchange(http, "nonsense\r\n\r\n"), Not(HasSubstr("200")));
   EXPECT_THAT(Http(http, "GET", "/healthz"), HasSubstr("ok"));  // still serving
-}
-
-// Calls a method that may not exist, with a request that may be malformed.
-grpc::Status CallMethod(const TestServer& server, const std::string& method,
-                        const std::string& request, grpc::ClientContext* context) {
-  grpc::GenericStub stub(server.channel);
-  grpc::CompletionQueue queue;
-  const grpc::Slice slice(request);
-  const auto call = stub.PrepareUnaryCall(context, method, grpc::ByteBuffer(&slice, 1), &queue);
-  grpc::ByteBuffer response;
-  grpc::Status status;
-  call->StartCall();
-  call->Finish(&response, &status, nullptr);
-  void* tag = nullptr;
-  bool ok = false;
-  queue.Next(&tag, &ok);
-  return status;
 }
 
 TEST(DaemonTest, WhatDoesNotExistIsOneLabel) {

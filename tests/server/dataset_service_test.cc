@@ -1,5 +1,6 @@
 // Data sets over gRPC.
 #include <algorithm>
+#include <atomic>
 #include <deque>
 #include <memory>
 
@@ -281,6 +282,34 @@ TEST_F(DatasetServiceTest, EightUploadsAtATime) {
   do status = Upload(HeaderOf(rows, "ninth"), rows);
   while (ReasonOf(status) == "TOO_MANY_UPLOADS");
   EXPECT_TRUE(status.ok()) << status.error_message();
+}
+
+TEST_F(DatasetServiceTest, ASilentUploadGivesItsPlaceToAnother) {
+  const std::string rows = GoodRows(10);
+  const auto now = std::make_shared<std::atomic<WallTime>>(std::chrono::system_clock::now());
+  options_.jobs.datasets.now = [now] { return now->load(); };
+  for (int i = 0; i < 8; ++i) {
+    const std::string id = absl::StrCat("set-", i);
+    NewSender().Send(HeaderOf(rows, id));
+    while (Get(id).state() != v1::DATASET_STATE_UPLOADING) continue;
+  }
+  grpc::Status status;
+  do {
+    *now = now->load() + std::chrono::seconds(6);
+    status = Upload(HeaderOf(rows, "ninth"), rows);
+  } while (ReasonOf(status) == "TOO_MANY_UPLOADS");
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  std::vector<std::string> displaced;
+  for (int i = 0; i < 8; ++i) {
+    senders_[i].Send(rows);
+    const grpc::Status end = Seen(senders_[i].End(), senders_[i].response);
+    if (end.ok()) continue;
+    EXPECT_EQ(ReasonOf(end), "UPLOAD_DISPLACED");
+    EXPECT_EQ(end.error_code(), grpc::UNAVAILABLE);
+    displaced.push_back(absl::StrCat("set-", i));
+  }
+  ASSERT_EQ(displaced.size(), 1);
+  EXPECT_TRUE(Resume(HeaderOf(rows, displaced[0]), rows).ok());
 }
 
 TEST_F(DatasetServiceTest, ADrainCutsUploadsOffAndTheNextServerGoesOn) {

@@ -521,16 +521,59 @@ TEST_F(DatasetStoreTest, TokensAreCountedWithAModelOnly) {
   EXPECT_THAT(lost.report().warnings(), ElementsAre(HasSubstr("no model \"lost\"")));
 }
 
-TEST_F(DatasetStoreTest, ALedgerWithoutRoomIsAnErrorOfTheValidation) {
-  const engine::Reservation all =
-      *ledger_.Reserve(1, engine::Purpose::kWorkspace, "all of the memory");
+TEST_F(DatasetStoreTest, AValidationWithoutMemoryIsTriedAgain) {
   engine::Ledger small(1000);
-  store_ = std::make_unique<DatasetStore>(options_, &records_, BytesModel, &small, metrics_);
+  const auto open = [&](engine::Ledger& ledger) {
+    store_.reset();
+    store_ = std::make_unique<DatasetStore>(options_, &records_, BytesModel, &ledger, metrics_);
+    ASSERT_THAT(store_->Open(), IsOk());
+    store_->Flush();
+  };
+  const auto try_again = [&] {
+    now_ = now_.load() + hours(1);
+    store_->Flush();  // maintains the store first
+    store_->Flush();
+  };
+  open(small);
+  const std::string rows = GoodRows(1000);
+  const v1::Dataset waits = Validated(HeaderOf(rows), rows);
+  EXPECT_EQ(waits.state(), v1::DATASET_STATE_VALIDATING);
+  EXPECT_THAT(waits.error(), HasSubstr("1000 allowed"));
+  EXPECT_EQ(ReasonOf(store_->Find("set").status()), "DATASET_NOT_READY");
+  for (int i = 1; i < DatasetStore::kMaxAttempts; ++i) {
+    EXPECT_EQ(Get().state(), v1::DATASET_STATE_VALIDATING);
+    try_again();
+  }
+  EXPECT_EQ(Get().state(), v1::DATASET_STATE_INVALID);
+  EXPECT_THAT(Get().error(), HasSubstr("1000 allowed"));
+  try_again();
+  EXPECT_EQ(Get().state(), v1::DATASET_STATE_INVALID) << "the attempts are over";
+
+  EXPECT_EQ(Validated(HeaderOf(rows), rows).state(), v1::DATASET_STATE_VALIDATING)
+      << "a repeated upload begins anew";
+  open(ledger_);
+  EXPECT_EQ(Get().state(), v1::DATASET_STATE_READY) << "and so does a start";
+  EXPECT_EQ(Get().error(), "");
+  open(small);
+  EXPECT_EQ(Get().state(), v1::DATASET_STATE_READY);
+  open(ledger_);
+}
+
+TEST_F(DatasetStoreTest, AMomentWithoutMemoryPasses) {
+  engine::Ledger ledger(1 << 20);
+  store_ = std::make_unique<DatasetStore>(options_, &records_, BytesModel, &ledger, metrics_);
   ASSERT_THAT(store_->Open(), IsOk());
   const std::string rows = GoodRows(1000);
-  const v1::Dataset dataset = Validated(HeaderOf(rows), rows);
-  EXPECT_EQ(dataset.state(), v1::DATASET_STATE_INVALID);
-  EXPECT_THAT(dataset.error(), HasSubstr("1000 allowed"));
+  {
+    const auto all = ledger.Reserve(1 << 20, engine::Purpose::kWorkspace, "all of the memory");
+    ASSERT_THAT(all, IsOk());
+    EXPECT_EQ(Validated(HeaderOf(rows), rows).state(), v1::DATASET_STATE_VALIDATING);
+  }
+  now_ = now_.load() + std::chrono::minutes(1);
+  store_->Flush();
+  store_->Flush();
+  EXPECT_EQ(Get().state(), v1::DATASET_STATE_READY);
+  EXPECT_EQ(Get().error(), "");
   store_.reset();
   Open();
 }
@@ -600,6 +643,32 @@ TEST_F(DatasetStoreTest, EveryStageSurvivesARestart) {
   Open();
   EXPECT_THAT(Ids(), IsEmpty());
   EXPECT_EQ(directory_.entries(), 1);
+}
+
+// What a file system may leave of bytes that were not made durable: their number without them.
+TEST_F(DatasetStoreTest, ACrashOfTheMachineCostsNoMoreThanWhatWasNotDurable) {
+  const std::string rows = GoodRows(300);
+  options_.bytes_between_syncs = 1000;
+  Open();
+  v1::UploadHeader header = HeaderOf(rows);
+  ASSERT_THAT(Begin(header), IsOk());
+  ASSERT_THAT(Append(rows.substr(0, 1000)), IsOk());
+  ASSERT_THAT(Append(rows.substr(1000, 500)), IsOk());
+  EXPECT_EQ(Get().received_bytes(), 1000);
+  const fs::path files = directory_ / Get().uid(), disk = directory_ / "disk";
+  fs::copy(files, disk);
+  store_->Flush();
+  upload_.reset();
+  store_.reset();
+  fs::remove_all(files);
+  fs::rename(disk, files);
+  engine::WriteBytes(files / "data.jsonl", rows.substr(0, 1000) + std::string(500, '\0'));
+  const std::string mark = engine::ReadBytes(files / "data.jsonl.durable");
+  engine::WriteBytes(files / "data.jsonl.durable", mark.substr(0, 20) + std::string(36, '0'));
+  Open();
+  EXPECT_EQ(Get().received_bytes(), 1000);
+  header.set_offset(1000);
+  EXPECT_EQ(Validated(header, rows).state(), v1::DATASET_STATE_READY);
 }
 
 TEST_F(DatasetStoreTest, ADamagedRecordHarmsNoOther) {

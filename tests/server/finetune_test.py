@@ -156,11 +156,14 @@ class JobServer:
         self.proxy.target = self.daemon.grpc
 
     def upload(self, name, rows):
-        with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
+        self.upload_lines(name, [json.dumps(row) for row in rows], ".jsonl", "--task", "causal-lm")
+
+    def upload_lines(self, name, lines, suffix, *flags):
+        with tempfile.NamedTemporaryFile("w", suffix=suffix) as file:
+            file.writelines(line + "\n" for line in lines)
             file.flush()
-            result = whipsnake("datasets", "upload", file.name, "--id", name, "--task", "causal-lm",
-                               "--server", self.daemon.grpc)
+            result = whipsnake("datasets", "upload", file.name, "--id", name, *flags, "--server",
+                               self.daemon.grpc)
         assert result.returncode == 0, result.stdout + result.stderr
 
     def close(self):
@@ -282,12 +285,23 @@ class JobTest(FinetuneTest):
         self.assertEqual(resolved["freeze"], settings["freeze"])
         self.assertEqual(resolved["groups"], settings["groups"])
 
+    def test_each_data_set_is_read_by_its_own_description(self):
+        task = ("--task", "classification")
+        lines = [f"{text_of(i, 6)},{'good' if i % 2 else 'bad'}" for i in range(16)]
+        self.server.upload_lines("moods", ["text,mood", *lines], ".csv", *task, "--label-column",
+                                 "mood")
+        self.server.upload_lines("held-moods", lines[:4], ".csv", *task, "--no-header")
+        self.create("columns", "--model", "gpt2", "--train", "moods", "--eval", "held-moods",
+                    "--batch", "4", "--max-steps", "2")
+        self.assertIn("eval_accuracy", self.finish("columns")["result"])
+
     def test_errors(self):
         create = ("create", "--model", "gpt2", "--train", "texts")
         for flags, code, words in (
                 (("create", "--train", "texts"), "INVALID_ARGUMENT", "--model: nothing seen"),
                 (("create", "--model", "gpt2"), "INVALID_ARGUMENT", "--train: nothing seen"),
                 (("create", "--model", "nope", "--train", "texts"), "NOT_FOUND", "model: "),
+                (("create", "--model", "../x", "--train", "texts"), "INVALID_ARGUMENT", "model: "),
                 (("create", "--model", "gpt2", "--train", "nope"), "NOT_FOUND", "train: "),
                 ((*create, "--eval", "nope"), "NOT_FOUND", "eval: "),
                 ((*create, "--task", "dpo"), "INVALID_ARGUMENT", "train: "),
@@ -310,6 +324,7 @@ class JobTest(FinetuneTest):
                 seen, message, _ = self.refused(*flags)
                 self.assertEqual(seen, code, message)
                 self.assertIn(words, message)
+                self.assertNotRegex(message, r"^[a-z_]+: [a-z_]+: ")
 
     def test_errors_of_a_file(self):
         path = os.path.join(self.directory.name, "bad.json")
@@ -609,6 +624,25 @@ class PromotionTest(FinetuneTest):
         code, _, details = self.refused("promote", "unfinished", "--model", "early")
         self.assertEqual((code, details["reason"]), ("FAILED_PRECONDITION", "JOB_STATE"))
         self.object("cancel", "unfinished")
+
+    def test_a_version_that_a_job_trains_is_not_deleted(self):
+        model_pb2 = rpc_client.model_pb2
+        self.create("first-of-two", *SHORT)
+        self.finish("first-of-two")
+        self.promote("first-of-two", "--model", "bases")
+        self.create("tunes-a-version", "--model", "bases", *LONG[2:])
+        while self.server.state("tunes-a-version") == "VALIDATING":
+            pass
+        self.promote("first-of-two", "--model", "bases")
+        delete = model_pb2.DeleteModelVersionRequest(name="bases:1")
+        with self.assertRaises(rpc_client.grpc.RpcError) as caught:
+            self.server.client.models.DeleteModelVersion(delete)
+        self.assertEqual(caught.exception.code(), rpc_client.grpc.StatusCode.FAILED_PRECONDITION)
+        self.assertIn("job tunes-a-version", caught.exception.details())
+        self.object("cancel", "tunes-a-version")
+        while self.server.state("tunes-a-version") != "CANCELLED":
+            pass
+        self.server.client.models.DeleteModelVersion(delete)
 
     def test_the_example_in_python(self):
         example = os.path.join(harness.arguments.source, "docs/examples/fine_tune.py")

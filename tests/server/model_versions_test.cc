@@ -47,7 +47,11 @@ struct VersionsServer {
                           std::vector<ModelSource> command_line = {})
       : store(std::move(contents)),
         versions(&store, &registry,
-                 {.directory = directory / "models", .model_root = directory / "root"}) {
+                 {.directory = directory / "models",
+                  .model_root = directory / "root",
+                  .job_with = [this](const std::string& key, const std::string&) {
+                    return key == trained ? "tuning" : "";
+                  }}) {
     const auto keys = versions.Open(command_line);
     EXPECT_TRUE(keys.ok()) << keys.status();
     for (const std::string& key : *keys) registry.Load(key).IgnoreError();
@@ -68,6 +72,7 @@ struct VersionsServer {
   }
 
   MapStore store;
+  std::string trained;  // the key of the version that the job "tuning" began with
   VersionsEngine engine;
   Metrics metrics;
   std::map<std::string, ModelState> told;  // guarded by the registry's lock
@@ -319,6 +324,11 @@ TEST_F(ModelVersionsTest, AVersionInUseIsNotDeleted) {
   EXPECT_TRUE(absl::IsFailedPrecondition(server_->versions.Delete("m:2", "")));
   EXPECT_TRUE(absl::IsNotFound(server_->versions.Delete("m:0", "")));
   ASSERT_TRUE(server_->versions.DeleteAlias("m:stable", "").ok());
+  server_->trained = "m:1";
+  const absl::Status trained = server_->versions.Delete("m:1", "");
+  EXPECT_EQ(ReasonOf(trained), "VERSION_IN_USE");
+  EXPECT_THAT(std::string(trained.message()), HasSubstr("job tuning"));
+  server_->trained = "";
   ASSERT_TRUE(server_->versions.Delete("m:1", "").ok());
   EXPECT_EQ(Directories().size(), 1);
   EXPECT_EQ(server_->versions.List("m")->versions.size(), 1);

@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 #include <google/rpc/error_details.pb.h>
 #include <google/rpc/status.pb.h>
+#include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
@@ -152,6 +153,23 @@ class TestServer {
   std::unique_ptr<v1::ModelService::Stub> models;
   std::unique_ptr<v1::AdminService::Stub> admin;
 };
+
+// Calls a method that may not exist, with one message that may be malformed.
+inline grpc::Status CallMethod(const TestServer& server, const std::string& method,
+                               const std::string& request, grpc::ClientContext* context) {
+  grpc::GenericStub stub(server.channel);
+  grpc::CompletionQueue queue;
+  const grpc::Slice slice(request);
+  const auto call = stub.PrepareUnaryCall(context, method, grpc::ByteBuffer(&slice, 1), &queue);
+  grpc::ByteBuffer response;
+  grpc::Status status;
+  call->StartCall();
+  call->Finish(&response, &status, nullptr);
+  void* tag = nullptr;
+  bool ok = false;
+  queue.Next(&tag, &ok);
+  return status;
+}
 
 // A request for greedy text.
 inline v1::GenerationParameters Greedy(const std::string& text, int max_new_tokens) {

@@ -45,6 +45,15 @@ TEST(AtomicFile, NamesThePathOfAMissingDirectory) {
               Fails(Code::kNotFound, "absent/file"));
 }
 
+TEST(RemoveDirectory, LeavesNothing) {
+  const TemporaryDirectory directory;
+  std::filesystem::create_directories(directory / "full/inside");
+  WriteBytes(directory / "full/inside/file", "x");
+  EXPECT_TRUE(RemoveDirectory(directory / "full/").ok());
+  EXPECT_TRUE(RemoveDirectory(directory / "full").ok()) << "there is none";
+  EXPECT_EQ(directory.entries(), 0);
+}
+
 TEST(AtomicDirectory, TakesTheNameOfNothingOrAnEmptyDirectoryOnly) {
   const TemporaryDirectory directory;
   std::filesystem::create_directory(directory / "empty");
