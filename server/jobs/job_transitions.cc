@@ -110,10 +110,10 @@ absl::Status CheckDeletable(const Job& job) {
 
 absl::Status CheckEtag(const Job& job, std::string_view etag) {
   if (etag.empty() || etag == job.etag()) return absl::OkStatus();
-  return WithReason(
-      absl::AbortedError(absl::StrCat("etag: ", engine::Quoted(etag), " seen, expected \"",
-                                      job.revision, "\", the etag of job ", job.id, " now")),
-      "ETAG_MISMATCH");
+  return WithReason(absl::AbortedError(absl::StrCat("etag: ", engine::Quoted(etag),
+                                                    " seen, expected ", engine::Quoted(job.etag()),
+                                                    ", the etag of job ", job.id, " now")),
+                    "ETAG_MISMATCH");
 }
 
 void EndPreparation(Job& job, const Preparation& preparation, const absl::Status& status,

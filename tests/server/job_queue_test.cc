@@ -6,6 +6,7 @@
 #include <atomic>
 #include <set>
 
+#include "engine/base/status.h"
 #include "server/errors.h"
 #include "server/store/sqlite_store.h"
 #include "tests/server/support.h"
@@ -240,6 +241,8 @@ TEST_F(JobQueueTest, ChecksEtagsAndIds) {
   EXPECT_TRUE(absl::IsAborted(stale)) << stale;
   EXPECT_EQ(ReasonOf(stale), "ETAG_MISMATCH");
   const Job job = *queue_->Get(kKind, "a");
+  EXPECT_THAT(std::string(stale.message()),
+              HasSubstr(absl::StrCat("expected ", engine::Quoted(job.etag()))));
   EXPECT_TRUE(queue_->Delete(kKind, "a", job.etag()).ok());
   EXPECT_TRUE(absl::IsNotFound(queue_->Get(kKind, "a").status()));
   EXPECT_TRUE(world_.removed.contains(job.uid));
