@@ -97,6 +97,12 @@ absl::StatusOr<JobJournal::StoredJobs> JobJournal::ReadJobs() {
 
 absl::Status JobJournal::ReadEvents(const std::string& stream, int64_t after, int limit,
                                     JobEvents& page) {
+  return StorageError(ReadStoredEvents(stream, after, limit, page),
+                      "the server could not read the job's events");
+}
+
+absl::Status JobJournal::ReadStoredEvents(const std::string& stream, int64_t after, int limit,
+                                          JobEvents& page) {
   ASSIGN_OR_RETURN(const std::vector<StoredEvent> stored, store_.Events(stream, after, limit + 1));
   page.more = std::ssize(stored) > limit;
   for (const StoredEvent& event : stored) {
@@ -108,7 +114,9 @@ absl::Status JobJournal::ReadEvents(const std::string& stream, int64_t after, in
 }
 
 absl::StatusOr<std::vector<Record>> JobJournal::Children(const Job& job, Collection collection) {
-  return store_.Children(collection, job.uid);
+  absl::StatusOr<std::vector<Record>> children = store_.Children(collection, job.uid);
+  if (children.ok()) return children;
+  return StorageError(children.status(), "the server could not read the job's records");
 }
 
 // Changes.

@@ -64,6 +64,8 @@ class JobJournal {
   void EndBeat(const JobEntryPtr& entry);
 
  private:
+  absl::Status ReadStoredEvents(const std::string& stream, int64_t after, int limit,
+                                JobEvents& page);
   absl::StatusOr<Committed> Commit(const std::vector<Write>& writes)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(commit_mutex_);
   absl::StatusOr<Job> ApplyLocked(const JobEntryPtr& entry, Change change,

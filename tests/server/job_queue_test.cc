@@ -434,6 +434,19 @@ TEST_F(JobQueueTest, ACrashIsAnAttemptAndWhatWasAskedForHappens) {
   EXPECT_EQ(WaitForState("running", JobState::kSucceeded).attempt, 2);
 }
 
+// Texts for clients name no file of the server.
+TEST_F(JobQueueTest, ErrorsOfTheStoreWhileReadingAreThoseForClients) {
+  Open();
+  ASSERT_TRUE(Create("a", {{"steps", JobQueue::kRecentEvents + 100}, {"commits", false}}).ok());
+  const Job job = WaitForState("a", JobState::kSucceeded);
+  ASSERT_TRUE(
+      world_.store->Commit(std::vector<Write>{DeleteEvents{job.uid}, AppendEvent{job.uid, "?"}})
+          .ok());
+  const absl::Status status = queue_->Events(kKind, "a", 0, 10).status();
+  EXPECT_TRUE(absl::IsInternal(status)) << status;
+  EXPECT_EQ(engine::ClientMessage(status), "the server could not read the job's events");
+}
+
 TEST_F(JobQueueTest, LeavesARecordAloneThatItCannotRead) {
   ASSERT_TRUE(world_.store
                   ->Commit(std::vector<Write>{
