@@ -83,9 +83,17 @@ absl::StatusOr<Job> JobQueue::Get(std::string_view kind, std::string_view id) co
   return table_.Get(kind, id);
 }
 
-std::vector<Job> JobQueue::List(std::string_view kind) const { return table_.List(kind); }
+std::vector<Job> JobQueue::List(std::string_view kind, const JobSelection& selection) const {
+  return table_.List(kind, selection);
+}
 
-std::vector<Job> JobQueue::Latest(size_t limit) const { return table_.Latest(limit); }
+std::vector<Job> JobQueue::Latest(size_t limit) const {
+  const auto unfinished_first = [](const Job& job) {
+    const bool ended = HasEnded(job.state);
+    return JobSelection::Place(ended, ended ? -job.number : job.number);
+  };
+  return table_.List(std::nullopt, {.place = unfinished_first, .limit = limit});
+}
 
 absl::StatusOr<Job> JobQueue::Cancel(std::string_view kind, std::string_view id,
                                      std::string_view etag) {

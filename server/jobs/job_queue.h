@@ -35,6 +35,7 @@
 #include "server/jobs/job_observer.h"
 #include "server/jobs/job_preparer.h"
 #include "server/jobs/job_queue_options.h"
+#include "server/jobs/job_selection.h"
 #include "server/jobs/job_table.h"
 #include "server/jobs/job_transitions.h"
 #include "server/jobs/job_watchers.h"
@@ -79,8 +80,8 @@ class JobQueue {
   absl::StatusOr<Job> Create(const NewJob& job);
   // NOT_FOUND if there is no such job.
   absl::StatusOr<Job> Get(std::string_view kind, std::string_view id) const;
-  // In the order of creation.
-  std::vector<Job> List(std::string_view kind) const;
+  // All jobs of a kind, in the order of creation, or those that are selected. Copies no others.
+  std::vector<Job> List(std::string_view kind, const JobSelection& selection = {}) const;
   // At most `limit` jobs of all kinds: those that have not ended, the oldest first, then those that
   // have, the newest first.
   std::vector<Job> Latest(size_t limit) const;

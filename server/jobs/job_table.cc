@@ -60,28 +60,14 @@ Job JobTable::Read(const JobEntryPtr& entry) const {
   return entry->job_;
 }
 
-std::vector<Job> JobTable::List(std::string_view kind) const {
+std::vector<Job> JobTable::List(std::optional<std::string_view> kind,
+                                const JobSelection& selection) const {
   engine::MutexLock lock(mutex_);
-  std::vector<Job> list;
+  std::vector<const Job*> jobs;
   for (const auto& [key, entry] : jobs_) {
-    if (entry->job_.kind == kind) list.push_back(entry->job_);
+    if (!kind || entry->job_.kind == *kind) jobs.push_back(&entry->job_);
   }
-  std::ranges::sort(list, {}, &Job::number);
-  return list;
-}
-
-std::vector<Job> JobTable::Latest(size_t limit) const {
-  engine::MutexLock lock(mutex_);
-  std::vector<const Job*> order;
-  for (const auto& [key, entry] : jobs_) order.push_back(&entry->job_);
-  const auto end = order.begin() + static_cast<ptrdiff_t>(std::min(limit, order.size()));
-  std::ranges::partial_sort(order, end, {}, [](const Job* job) {
-    const bool ended = HasEnded(job->state);
-    return std::pair(ended, ended ? -job->number : job->number);
-  });
-  std::vector<Job> list;
-  for (auto job = order.begin(); job != end; ++job) list.push_back(**job);
-  return list;
+  return Select(jobs, selection);
 }
 
 bool JobTable::AnyUnfinished(absl::FunctionRef<bool(const Job&)> predicate) const {

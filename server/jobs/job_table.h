@@ -22,6 +22,7 @@
 #include "server/jobs/job_events.h"
 #include "server/jobs/job_kind.h"
 #include "server/jobs/job_observer.h"
+#include "server/jobs/job_selection.h"
 #include "server/jobs/job_watchers.h"
 
 namespace whipsnake::server {
@@ -73,10 +74,8 @@ class JobTable {
   absl::StatusOr<JobEntryPtr> Find(std::string_view kind, std::string_view id) const;
   absl::StatusOr<Job> Get(std::string_view kind, std::string_view id) const;
   Job Read(const JobEntryPtr& entry) const;
-  // In the order of creation.
-  std::vector<Job> List(std::string_view kind) const;
-  // Those that have not ended, the oldest first, then those that have, the newest first.
-  std::vector<Job> Latest(size_t limit) const;
+  // Those of a kind, or of all, that are selected.
+  std::vector<Job> List(std::optional<std::string_view> kind, const JobSelection& selection) const;
   bool AnyUnfinished(absl::FunctionRef<bool(const Job&)> predicate) const;
   std::vector<JobEntryPtr> Unfinished() const;
   // Those that wait to run, in the order of the queue.

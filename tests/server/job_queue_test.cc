@@ -512,6 +512,31 @@ TEST_F(JobQueueTest, ForgetsTheOldestOfAKindThatKeepsFew) {
   EXPECT_TRUE(absl::IsNotFound(queue_->Get(kKind, "a").status()));
 }
 
+TEST_F(JobQueueTest, AListHasTheJobsThatAreSelectedWithTheirPlaces) {
+  Open({.max_running = 1});
+  world_.steps.Close();
+  ASSERT_TRUE(Create("running").ok());
+  WaitForState("running", JobState::kRunning);
+  for (const char* id : {"a", "b", "c", "d"}) {
+    ASSERT_TRUE(Create(id, {{"steps", 1}}, id[0] == 'd' ? 1 : 0).ok());
+    WaitForState(id, JobState::kQueued);
+  }
+  JobSelection selection;
+  selection.matches = [](const Job& job) { return job.position > 0; };
+  selection.place = [](const Job& job) { return JobSelection::Place(job.position, job.number); };
+  selection.limit = 2;
+  std::string ids;
+  while (true) {
+    const std::vector<Job> jobs = queue_->List(kKind, selection);
+    for (const Job& job : jobs) ids += job.id;
+    if (jobs.size() < selection.limit) break;
+    ids += ' ';
+    selection.after = selection.place(jobs.back());
+  }
+  EXPECT_EQ(ids, "da bc ");
+  EXPECT_TRUE(queue_->List("another kind", selection).empty());
+}
+
 TEST_F(JobQueueTest, TheLatestAreThoseThatHaveNotEndedAndThenTheNewest) {
   Open({.max_running = 1});
   for (const char* id : {"a", "b", "c"}) {
