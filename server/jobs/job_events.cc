@@ -5,10 +5,10 @@
 
 namespace whipsnake::server {
 
-void JobEventBuffer::Settle(std::vector<JobEvent> durable, size_t waited) {
+void JobEventBuffer::Settle(std::vector<JobEvent> durable, size_t waited, size_t keep) {
   waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<ptrdiff_t>(waited));
   for (JobEvent& event : durable) recent_.push_back(std::move(event));
-  while (recent_.size() > kRecentEvents) {
+  while (recent_.size() > keep) {
     recent_after_ = recent_.front().id;
     recent_.pop_front();
   }

@@ -57,8 +57,10 @@ struct NewJob {
 class JobQueue {
  public:
   static constexpr int kMaxFailures = kMaxJobFailures;
-  static constexpr size_t kMaxWatchers = JobWatchers::kMaxWatchers;       // of a job
-  static constexpr size_t kRecentEvents = JobEventBuffer::kRecentEvents;  // of a job, in memory
+  static constexpr size_t kMaxWatchers = JobWatchers::kMaxWatchers;  // of a job
+  // Of a job, in memory: while it runs, and otherwise.
+  static constexpr size_t kRecentEvents = JobEventBuffer::kRecentEvents;
+  static constexpr size_t kRestingEvents = JobEventBuffer::kRestingEvents;
 
   // Reads the jobs from the store, and returns its errors. A record that is not valid is left alone
   // and logged. Nothing runs before Start(). The store, the ledger and the observer, which may be

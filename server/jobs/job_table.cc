@@ -176,7 +176,9 @@ void JobTable::SettleEvents(const JobEntryPtr& entry, std::vector<JobEvent> even
   if (observer_ != nullptr) {
     for (const JobEvent& event : events) observer_->OnEvent(entry->job_, event);
   }
-  entry->events_.Settle(std::move(events), waited);
+  const size_t keep =
+      IsRunning(entry->job_.state) ? JobEventBuffer::kRecentEvents : JobEventBuffer::kRestingEvents;
+  entry->events_.Settle(std::move(events), waited, keep);
   if (entry->events_.waiting().empty()) unsettled_.erase(entry->job_.number);
 }
 

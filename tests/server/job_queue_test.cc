@@ -481,6 +481,34 @@ TEST_F(JobQueueTest, EventsCanBeReadFromAnyCursorFromMemoryAndFromTheStore) {
   EXPECT_EQ(*queue_->RecentEvents(kKind, "a", 0, 10), std::nullopt);
 }
 
+// A client that has seen all is told so from memory; one that has not reads the disk.
+TEST_F(JobQueueTest, AJobThatDoesNotRunHasFewEventsInMemory) {
+  Open();
+  world_.steps.Close();
+  ASSERT_TRUE(Create("ended", {{"steps", 100}, {"commits", false}}).ok());
+  ASSERT_TRUE(Create("paused", {{"steps", 200}, {"commits", false}}).ok());
+  WaitForState("paused", JobState::kRunning);
+  ASSERT_TRUE(queue_->Pause(kKind, "paused", "").ok());
+  world_.steps.Open();
+  WaitForState("ended", JobState::kSucceeded);
+  WaitForState("paused", JobState::kPaused);
+  ASSERT_TRUE(queue_->Resume(kKind, "paused", "").ok());
+  WaitForState("paused", JobState::kSucceeded);
+  for (const char* id : {"ended", "paused"}) {
+    SCOPED_TRACE(id);
+    const auto all = *world_.store->Events(queue_->Get(kKind, id)->uid, 0, 10'000);
+    ASSERT_GT(all.size(), 100);
+    const auto in_memory = [&](size_t count) {
+      return *queue_->RecentEvents(kKind, id, all[all.size() - 1 - count].id, 1000);
+    };
+    EXPECT_EQ(in_memory(33), std::nullopt);
+    EXPECT_EQ(in_memory(16)->events.size(), 16);
+    EXPECT_TRUE(in_memory(0)->events.empty());
+    EXPECT_TRUE(in_memory(0)->has_ended);
+    EXPECT_EQ(queue_->Events(kKind, id, 0, 10'000)->events.size(), all.size());
+  }
+}
+
 TEST_F(JobQueueTest, WatchesOfAJobAreBounded) {
   struct Nobody : JobWatcher {
     void OnJobChanged() override {}
