@@ -266,6 +266,13 @@ void JobJournal::ForgetOldest(JobKind& kind) {
 
 // Heartbeats.
 
+absl::StatusOr<std::map<std::string, Heartbeat>> JobJournal::ReadHeartbeats() {
+  ASSIGN_OR_RETURN(std::vector<Heartbeat> beats, store_.Heartbeats());
+  std::map<std::string, Heartbeat> by_uid;
+  for (Heartbeat& beat : beats) by_uid.emplace(beat.key, beat);
+  return by_uid;
+}
+
 void JobJournal::Beat() {
   for (const Job& job : table_.Running()) {
     LogJournalError(store_.Beat(job.uid, job.progress.stage));

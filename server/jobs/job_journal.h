@@ -3,6 +3,7 @@
 #define WHIPSNAKE_SERVER_JOBS_JOB_JOURNAL_H_
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -40,6 +41,8 @@ class JobJournal {
     bool all_valid = true;
   };
   absl::StatusOr<StoredJobs> ReadJobs();
+  // The last signs of life, by uid, of the jobs that ran when the server crashed.
+  absl::StatusOr<std::map<std::string, Heartbeat>> ReadHeartbeats();
   // Adds at most `limit` events after `after` to the page.
   absl::Status ReadEvents(const std::string& stream, int64_t after, int limit, JobEvents& page);
   absl::StatusOr<std::vector<Record>> Children(const Job& job, Collection collection);
@@ -59,7 +62,8 @@ class JobJournal {
   // Deletes the job with all that belongs to it, if `check` agrees, but not its files.
   absl::Status Erase(const JobEntryPtr& entry, absl::FunctionRef<absl::Status(const Job&)> check);
 
-  // Records that the running jobs are alive, and that one no longer is. Logs errors.
+  // Records that the running jobs are alive and in which stage, and that one no longer is. Logs
+  // errors.
   void Beat();
   void EndBeat(const JobEntryPtr& entry);
 

@@ -43,16 +43,20 @@ absl::Status JobQueue::Load() {
     }
     if (stored.all_valid) kind->Sweep(uids);
   }
+  ASSIGN_OR_RETURN(const auto heartbeats, journal_.ReadHeartbeats());
   for (Job& job : stored.jobs) {
-    RETURN_IF_ERROR(Recover(table_.InsertStored(std::move(job))));
+    const auto beat = heartbeats.find(job.uid);
+    const auto last = beat != heartbeats.end() ? std::optional(beat->second) : std::nullopt;
+    const JobEntryPtr entry = table_.InsertStored(std::move(job));
+    RETURN_IF_ERROR(Recover(entry, CrashError(last)));
+    journal_.EndBeat(entry);
   }
   return absl::OkStatus();
 }
 
-absl::Status JobQueue::Recover(const JobEntryPtr& entry) {
+absl::Status JobQueue::Recover(const JobEntryPtr& entry, const absl::Status& crash) {
   const Job found = table_.Read(entry);
   if (!IsRunning(found.state)) return absl::OkStatus();
-  const absl::Status crash = CrashError();
   const Retry retry = options_.RetryNow(kinds_.Of(found).IsTemporary(crash));
   return journal_
       .Apply(entry,

@@ -125,8 +125,8 @@ class JobQueue {
            JobObserver* observer, JobQueueOptions options);
 
   absl::Status Load();
-  // Ends what was under way when the server crashed.
-  absl::Status Recover(const JobEntryPtr& entry);
+  // Ends what was under way when the server crashed, which is an attempt's error.
+  absl::Status Recover(const JobEntryPtr& entry, const absl::Status& crash);
   // Changes the job if the etag is right.
   absl::StatusOr<Job> Update(std::string_view kind, std::string_view id, std::string_view etag,
                              JobJournal::Change change);

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "engine/base/status.h"
 #include "server/errors.h"
 
@@ -170,8 +171,15 @@ void RetryOrFail(Job& job, const absl::Status& status, const Retry& retry) {
   ++job.attempt;
 }
 
-absl::Status CrashError() {
-  return WithReason(absl::UnavailableError("the server crashed while it ran"), "SERVER_CRASHED");
+absl::Status CrashError(const std::optional<Heartbeat>& last) {
+  std::string text = "the server crashed while it ran";
+  if (last) {
+    absl::StrAppend(
+        &text, " (last heartbeat ",
+        absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", absl::FromChrono(last->time), absl::UTCTimeZone()),
+        last->value.empty() ? "" : absl::StrCat(", stage ", last->value), ")");
+  }
+  return WithReason(absl::UnavailableError(text), "SERVER_CRASHED");
 }
 
 void RecoverJob(Job& job, const absl::Status& crash, const Retry& retry) {

@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string_view>
 
 #include "absl/status/status.h"
@@ -49,8 +50,9 @@ void EndRun(Job& job, const absl::StatusOr<nlohmann::json>& result, bool stopped
 // Readies a job whose attempt has failed for the next one, or ends it.
 void RetryOrFail(Job& job, const absl::Status& status, const Retry& retry);
 
-// The error of an attempt during which the server crashed.
-absl::Status CrashError();
+// The error of an attempt during which the server crashed: UNAVAILABLE (SERVER_CRASHED). Says when
+// the attempt was last known to be alive, and what it did, which is the value of the heartbeat.
+absl::Status CrashError(const std::optional<Heartbeat>& last);
 // The server has started and finds the job: one that was running is tried again, and changes that
 // were under way happen.
 void RecoverJob(Job& job, const absl::Status& crash, const Retry& retry);

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <set>
 
+#include "absl/time/time.h"
 #include "engine/base/status.h"
 #include "server/errors.h"
 #include "server/store/sqlite_store.h"
@@ -445,6 +446,34 @@ TEST_F(JobQueueTest, ErrorsOfTheStoreWhileReadingAreThoseForClients) {
   const absl::Status status = queue_->Events(kKind, "a", 0, 10).status();
   EXPECT_TRUE(absl::IsInternal(status)) << status;
   EXPECT_EQ(engine::ClientMessage(status), "the server could not read the job's events");
+}
+
+TEST_F(JobQueueTest, ACrashedJobTellsWhenItWasLastAlive) {
+  for (const char* id : {"beating", "silent"}) {
+    Job job{.kind = kKind, .id = id, .uid = absl::StrCat(id, "-uid")};
+    job.request = {{"steps", 1}};
+    job.state = JobState::kRunning;
+    job.prepared = true;
+    ASSERT_TRUE(world_.store
+                    ->Commit(std::vector<Write>{CreateRecord{
+                        Collection::kJobs, JobKey(job.kind, job.id), "", JobValue(job)}})
+                    .ok());
+  }
+  ASSERT_TRUE(world_.store->Beat("beating-uid", "Training").ok());
+  const WallTime died = world_.store->Heartbeats()->front().time;
+  const std::string when =
+      absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", absl::FromChrono(died), absl::UTCTimeZone());
+  Open();
+  const Job beating = *queue_->Get(kKind, "beating");
+  EXPECT_EQ(beating.reason, absl::StrCat("attempt 1 failed: the server crashed while it ran (last "
+                                         "heartbeat ",
+                                         when, ", stage Training)"));
+  EXPECT_EQ(beating.error->reason, "SERVER_CRASHED");
+  EXPECT_EQ(queue_->Events(kKind, "beating", 0, 10)->events.front().values.at("reason"),
+            beating.reason);
+  EXPECT_EQ(queue_->Get(kKind, "silent")->reason,
+            "attempt 1 failed: the server crashed while it ran");
+  EXPECT_TRUE(world_.store->Heartbeats()->empty());
 }
 
 TEST_F(JobQueueTest, LeavesARecordAloneThatItCannotRead) {

@@ -83,7 +83,7 @@ std::vector<Row> Rows() {
        {"validating", "queued", "running", "pausing", "paused", "cancelling", "succeeded", "failed",
         "cancelled"}},
       {"crash",
-       Always([](Job& job) { RecoverJob(job, CrashError(), RetryWith(true)); }),
+       Always([](Job& job) { RecoverJob(job, CrashError(std::nullopt), RetryWith(true)); }),
        {"validating", "queued", "queued", "paused", "paused", "cancelled", "succeeded", "failed",
         "cancelled"}},
       {"shutdown for good",
