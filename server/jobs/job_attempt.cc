@@ -1,18 +1,9 @@
 #include "server/jobs/job_attempt.h"
 
-#include <sys/resource.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <utility>
 
 namespace whipsnake::server {
-namespace {
-
-// Threads of jobs give way to those of serving: the kernels run on the executor's.
-constexpr int kJobNiceness = 10;
-
-}  // namespace
 
 absl::Status JobAttempt::CheckStop() const {
   return stop_.made() ? absl::CancelledError("the job has to stop") : absl::OkStatus();
@@ -30,8 +21,6 @@ void JobAttempt::AddEvent(EventLevel level, std::string_view type, nlohmann::jso
 absl::Status JobAttempt::Commit(std::vector<Write> writes) {
   return journal_.CommitProgress(entry_, std::move(writes));
 }
-
-void LowerJobPriority() { setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kJobNiceness); }
 
 int64_t BytesForJobs(const engine::Ledger& ledger) {
   if (ledger.limit() == 0) return 0;

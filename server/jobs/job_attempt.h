@@ -37,9 +37,6 @@ class JobAttempt final : public JobRun {
   engine::Ledger& ledger_;
 };
 
-// Lowers the priority of the calling thread, which works on jobs.
-void LowerJobPriority();
-
 // The bytes that a job may have beside the loaded models. 0: there is no limit.
 int64_t BytesForJobs(const engine::Ledger& ledger);
 

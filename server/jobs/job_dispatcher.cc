@@ -9,6 +9,7 @@
 #include "engine/base/exceptions.h"
 #include "engine/base/human.h"
 #include "engine/base/status.h"
+#include "engine/base/thread_priority.h"
 #include "server/guarded.h"
 #include "server/jobs/job_attempt.h"
 #include "server/jobs/job_transitions.h"
@@ -150,7 +151,7 @@ void JobDispatcher::Launch(Admitted admitted) {
 }
 
 absl::StatusOr<json> JobDispatcher::Run(const Admitted& admitted) {
-  LowerJobPriority();
+  engine::LowerThreadPriority();  // below serving
   const Job job = table_.Read(admitted.entry);
   std::optional<engine::Ledger> own;
   engine::Ledger& ledger = job.bytes > 0 ? own.emplace(job.bytes) : ledger_;

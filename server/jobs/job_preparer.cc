@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "engine/base/exceptions.h"
+#include "engine/base/thread_priority.h"
 #include "server/guarded.h"
 #include "server/jobs/job_attempt.h"
 #include "server/jobs/job_transitions.h"
@@ -18,7 +19,7 @@ void JobPreparer::Join() {
 }
 
 void JobPreparer::Loop() {
-  LowerJobPriority();
+  engine::LowerThreadPriority();  // below serving
   while (const JobEntryPtr entry =
              table_.WaitForUnprepared(options_.clock, options_.flush_interval)) {
     RunGuarded("jobs", [&] { Prepare(entry); });
