@@ -24,8 +24,8 @@ namespace whipsnake::server {
 // event that tells of its state, the events that wait, and what a kind adds. Watchers are notified
 // of each, with no lock held.
 //
-// Errors of the store are returned as clients may see them: see StorageError. Thread-safe. All
-// functions wait for the disk.
+// Errors of the store are returned as clients may see them (see StorageError), but for those of the
+// reading at the start, which are the operator's. Thread-safe. All functions wait for the disk.
 class JobJournal {
  public:
   // Changes a job, but not its progress. An error leaves the job as it is.

@@ -53,7 +53,7 @@ struct NewJob {
 };
 
 // Thread-safe. Functions that change a job wait for the disk; the others do not, unless they say
-// so.
+// so. An error of the store is one that clients may see, but for those of Open.
 class JobQueue {
  public:
   static constexpr int kMaxFailures = kMaxJobFailures;
@@ -125,7 +125,7 @@ class JobQueue {
            JobObserver* observer, JobQueueOptions options);
 
   absl::Status Load();
-  // Ends what was under way when the server crashed, which is an attempt's error.
+  // Ends what was under way when the server crashed. `crash`: the error of the attempt.
   absl::Status Recover(const JobEntryPtr& entry, const absl::Status& crash);
   // Changes the job if the etag is right.
   absl::StatusOr<Job> Update(std::string_view kind, std::string_view id, std::string_view etag,
