@@ -23,6 +23,7 @@ struct ServeFlags {
   std::string console = "auto";
   double grace_seconds = 25;
   double checkpoint_seconds = 60;
+  double retry_seconds = 10;
   bool no_reflection = false;
   bool log_json = false;
 };
@@ -35,6 +36,8 @@ absl::StatusOr<DaemonOptions> ToOptions(const ServeFlags& flags) {
       std::chrono::milliseconds(static_cast<int64_t>(flags.grace_seconds * 1000));
   options.jobs.checkpoint_interval =
       std::chrono::milliseconds(static_cast<int64_t>(flags.checkpoint_seconds * 1000));
+  options.jobs.jobs.first_backoff =
+      std::chrono::milliseconds(static_cast<int64_t>(flags.retry_seconds * 1000));
   for (const std::string& model : flags.models) {
     const size_t equals = model.find('=');
     if (equals == std::string::npos || equals + 1 == model.size()) {
@@ -207,6 +210,13 @@ void AddServeCommand(CommandLine& line) {
                  "Seconds of fine-tuning that a crash costs at most, and a step: without another "
                  "checkpoint for so long, a job writes one")
       .RealRange(0.1, 86'400.0)
+      .ShowDefault();
+  command
+      .AddOption(
+          "--job-retry-delay", flags->retry_seconds,
+          "Seconds from the failure of a job that may pass, or a crash, to its next attempt; "
+          "doubles with each further one, to 10 minutes")
+      .RealRange(0.0, 600.0)
       .ShowDefault();
   command
       .AddOption("--grace-period", flags->grace_seconds,

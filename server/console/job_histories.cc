@@ -7,7 +7,6 @@
 
 #include "engine/base/exceptions.h"
 #include "engine/base/status.h"
-#include "server/errors.h"
 
 namespace whipsnake::server {
 namespace {
@@ -59,8 +58,7 @@ absl::Status JobHistories::Read(const JobQueue& jobs, const Job& job, Entry& ent
       engine::CatchExceptions([&] { return jobs.Events(job.kind, job.id, after, kEventsAtOnce); });
   engine::MutexLock lock(entry.mutex);
   entry.reading = false;
-  if (absl::IsNotFound(page.status())) return page.status();
-  RETURN_IF_ERROR(StorageError(page.status(), "the server could not read the events"));
+  RETURN_IF_ERROR(page.status());
   for (const JobEvent& event : page->events) entry.history.Add(event);
   more = page->more;
   return absl::OkStatus();

@@ -18,9 +18,6 @@
 
 namespace whipsnake::server {
 
-// Why work should end before it is done.
-enum class StopRequest { kNone, kPause, kCancel, kShutDown };
-
 // The queue as a job that is prepared or runs sees it. Thread-safe.
 class JobRun {
  public:

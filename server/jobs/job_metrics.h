@@ -7,7 +7,7 @@
 #include <string>
 #include <utility>
 
-#include "server/jobs/job_queue.h"
+#include "server/jobs/job_observer.h"
 #include "server/metrics/metrics.h"
 
 namespace whipsnake::server {

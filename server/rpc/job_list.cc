@@ -140,14 +140,13 @@ bool Satisfies(const Job& job, const JobCondition& condition) {
   return Compare(*text, condition.relation, value);
 }
 
-// Where a job is in a list: ascending, the number decides between equal keys.
-using Place = std::pair<int64_t, int64_t>;
+using Place = JobSelection::Place;
 
 absl::StatusOr<std::function<Place(const Job&)>> ParseOrder(const std::string& order_by) {
   if (order_by.empty() || order_by == "create_time desc") {
     return [](const Job& job) { return Place(0, -job.number); };
   }
-  if (order_by == "create_time") return [](const Job& job) { return Place(0, job.number); };
+  if (order_by == "create_time") return JobSelection::ByCreation;
   if (order_by == "priority desc") {
     return [](const Job& job) { return Place(-int64_t{job.priority}, job.number); };
   }
@@ -192,28 +191,32 @@ absl::StatusOr<std::vector<JobCondition>> ParseJobFilter(std::string_view filter
   return conditions;
 }
 
-absl::StatusOr<JobPage> SelectJobs(std::vector<Job> jobs, const JobQuery& query) {
+absl::StatusOr<JobSelection> ParseJobQuery(const JobQuery& query) {
+  JobSelection selection;
   ASSIGN_OR_RETURN(const int page_size, PageSize(query.page_size));
+  selection.limit = page_size + 1;
   ASSIGN_OR_RETURN(const std::vector<JobCondition> conditions, ParseJobFilter(query.filter));
-  ASSIGN_OR_RETURN(const auto place, ParseOrder(query.order_by));
-  std::erase_if(jobs, [&](const Job& job) {
-    return !std::ranges::all_of(
+  selection.matches = [conditions](const Job& job) {
+    return std::ranges::all_of(
         conditions, [&](const JobCondition& condition) { return Satisfies(job, condition); });
-  });
-  std::ranges::sort(jobs, {}, place);
+  };
+  ASSIGN_OR_RETURN(selection.place, ParseOrder(query.order_by));
   if (!query.page_token.empty()) {
-    ASSIGN_OR_RETURN(const Place after, ParseToken(query.page_token));
-    jobs.erase(jobs.begin(), std::ranges::upper_bound(jobs, after, {}, place));
+    ASSIGN_OR_RETURN(selection.after, ParseToken(query.page_token));
   }
+  return selection;
+}
+
+JobPage ToPage(std::vector<Job> selected, const JobSelection& selection) {
   JobPage page;
-  const bool more = std::ssize(jobs) > page_size;
-  if (more) jobs.resize(page_size);
-  for (const Job& job : jobs) {
-    const auto [key, number] = place(job);
+  page.jobs = std::move(selected);
+  const bool more = page.jobs.size() == selection.limit;
+  if (more) page.jobs.pop_back();
+  for (const Job& job : page.jobs) {
+    const auto [key, number] = selection.place(job);
     page.tokens.push_back(absl::StrCat(key, ":", number));
   }
   if (more) page.next_page_token = page.tokens.back();
-  page.jobs = std::move(jobs);
   return page;
 }
 

@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "server/jobs/job.h"
+#include "server/jobs/job_selection.h"
 
 namespace whipsnake::server {
 
@@ -34,9 +35,11 @@ struct JobPage {
   std::string next_page_token;      // "" on the last page
 };
 
-// Selects a page of `jobs`. The token names the last job of the page before, so that a list that
-// changes between pages shows no job twice. INVALID_ARGUMENT names the field of the query.
-absl::StatusOr<JobPage> SelectJobs(std::vector<Job> jobs, const JobQuery& query);
+// The jobs of a page and the one after it, from which ToPage makes the page. The token names the
+// last job of the page before, so that a list that changes between pages shows no job twice.
+// INVALID_ARGUMENT names the field of the query.
+absl::StatusOr<JobSelection> ParseJobQuery(const JobQuery& query);
+JobPage ToPage(std::vector<Job> selected, const JobSelection& selection);
 
 }  // namespace whipsnake::server
 

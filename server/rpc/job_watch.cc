@@ -94,9 +94,7 @@ class JobWatch final : public JobStream, public std::enable_shared_from_this<Job
       if (page.ok()) {
         read_ = *std::move(page);
       } else {
-        read_error_ = absl::IsNotFound(page.status())
-                          ? page.status()
-                          : StorageError(page.status(), "the server could not read the events");
+        read_error_ = page.status();
       }
     }
     Pump();

@@ -313,18 +313,16 @@ absl::Status ModelService::List(const v1::ListQuantizationsRequest& request,
   if (!token.empty() && !(absl::SimpleAtoi(token, &before) && before > 0)) {
     return BadPageToken(token);
   }
-  int64_t last = 0;
-  std::vector<Job> jobs = environment_.jobs->List(kQuantization);
-  std::ranges::reverse(jobs);
-  for (const Job& job : jobs) {
-    if (job.number >= before) continue;
-    if (response->quantizations_size() == page_size) {
-      response->set_next_page_token(std::to_string(last));
-      break;
-    }
-    *response->add_quantizations() = ToQuantization(job);
-    last = job.number;
+  const JobSelection newest_first = {
+      .place = [](const Job& job) { return JobSelection::Place(0, -job.number); },
+      .after = JobSelection::Place(0, -before),
+      .limit = static_cast<size_t>(page_size) + 1};
+  std::vector<Job> jobs = environment_.jobs->List(kQuantization, newest_first);
+  if (std::ssize(jobs) > page_size) {
+    jobs.pop_back();
+    response->set_next_page_token(std::to_string(jobs.back().number));
   }
+  for (const Job& job : jobs) *response->add_quantizations() = ToQuantization(job);
   return absl::OkStatus();
 }
 

@@ -1,6 +1,7 @@
 """Tests of `whipsnake finetune`: jobs from their creation to their promotion, over crashes."""
 import asyncio
 import contextlib
+import datetime
 import fcntl
 import hashlib
 import json
@@ -140,19 +141,20 @@ class JobServer:
         self.start()
         self.proxy = Proxy(self.daemon.grpc)
 
-    def start(self):
+    def start(self, *flags):
         self.daemon = harness.Daemon(
             "--data", self.data, "--model",
-            "gpt2=" + os.path.join(harness.arguments.source, "deploy/models/gpt2-crrelu-demo"))
+            "gpt2=" + os.path.join(harness.arguments.source, "deploy/models/gpt2-crrelu-demo"),
+            *flags)
         self.client = rpc_client.Client(self.daemon.grpc)
 
-    def restart(self, number):
+    def restart(self, number, *flags):
         self.daemon.process.send_signal(number)
         self.daemon.wait()
         self.client.channel.close()
         self.proxy.cut()
         self.daemon.close()
-        self.start()
+        self.start(*flags)
         self.proxy.target = self.daemon.grpc
 
     def upload(self, name, rows):
@@ -568,8 +570,15 @@ class ContinuationTest(FinetuneTest):
         self.create("crashed", *LONG)
         watch = Watch(self.server.proxy.address, "crashed")
         watch.wait_for(lambda line: line.get("event") == "checkpoint" and line["step"] >= 20)
-        self.server.restart(signal.SIGKILL)
-        self.assertEqual(self.object("get", "crashed")["job"]["error"]["reason"], "SERVER_CRASHED")
+        self.server.restart(signal.SIGKILL, "--job-retry-delay", "600")
+        job = self.object("get", "crashed")["job"]
+        self.assertEqual((job["state"], job["error"]["reason"]), ("QUEUED", "SERVER_CRASHED"))
+        self.assertIn("the server crashed while it ran", job["error"]["message"])
+        wait = (datetime.datetime.fromisoformat(job["next_attempt_time"].replace("Z", "+00:00"))
+                - datetime.datetime.now(datetime.timezone.utc))
+        self.assertGreater(wait.total_seconds(), 300)
+        self.object("pause", "crashed")
+        self.object("resume", "crashed")
         watch.wait_for_step(80)
         self.server.restart(signal.SIGTERM)
         job = self.check(watch)

@@ -29,8 +29,15 @@ std::vector<Job> SomeJobs() {
           MakeJob(3, JobState::kFailed, -1, ""), MakeJob(4, JobState::kQueued, 5, "a \"b\"")};
 }
 
-std::vector<std::string> Select(const std::string& filter, const std::string& order_by = "") {
-  const auto page = SelectJobs(SomeJobs(), {.filter = filter, .order_by = order_by});
+absl::StatusOr<JobPage> PageOf(const std::vector<Job>& jobs, const JobQuery& query) {
+  ASSIGN_OR_RETURN(const JobSelection selection, ParseJobQuery(query));
+  std::vector<const Job*> candidates;
+  for (const Job& job : jobs) candidates.push_back(&job);
+  return ToPage(Select(candidates, selection), selection);
+}
+
+std::vector<std::string> IdsOf(const std::string& filter, const std::string& order_by = "") {
+  const auto page = PageOf(SomeJobs(), {.filter = filter, .order_by = order_by});
   EXPECT_TRUE(page.ok()) << page.status();
   std::vector<std::string> ids;
   for (const Job& job : page->jobs) ids.push_back(job.id.substr(4));
@@ -38,21 +45,21 @@ std::vector<std::string> Select(const std::string& filter, const std::string& or
 }
 
 TEST(JobListTest, FiltersByEachField) {
-  EXPECT_THAT(Select(""), ElementsAre("4", "3", "2", "1"));
-  EXPECT_THAT(Select("state = QUEUED"), ElementsAre("4", "2"));
-  EXPECT_THAT(Select("state=queued AND priority>=5 AND labels.team = ads"), ElementsAre("2"));
-  EXPECT_THAT(Select(R"(labels.team = "a \"b\"")"), ElementsAre("4"));
-  EXPECT_THAT(Select("labels.team != search"), ElementsAre("4", "3", "2"));
-  EXPECT_THAT(Select("model = acme/even:1"), ElementsAre("4", "2"));
-  EXPECT_THAT(Select("task = dpo AND id = job-3"), ElementsAre("3"));
-  EXPECT_THAT(Select("priority < 0"), ElementsAre("3"));
-  EXPECT_THAT(Select("labels.none = x"), IsEmpty());
+  EXPECT_THAT(IdsOf(""), ElementsAre("4", "3", "2", "1"));
+  EXPECT_THAT(IdsOf("state = QUEUED"), ElementsAre("4", "2"));
+  EXPECT_THAT(IdsOf("state=queued AND priority>=5 AND labels.team = ads"), ElementsAre("2"));
+  EXPECT_THAT(IdsOf(R"(labels.team = "a \"b\"")"), ElementsAre("4"));
+  EXPECT_THAT(IdsOf("labels.team != search"), ElementsAre("4", "3", "2"));
+  EXPECT_THAT(IdsOf("model = acme/even:1"), ElementsAre("4", "2"));
+  EXPECT_THAT(IdsOf("task = dpo AND id = job-3"), ElementsAre("3"));
+  EXPECT_THAT(IdsOf("priority < 0"), ElementsAre("3"));
+  EXPECT_THAT(IdsOf("labels.none = x"), IsEmpty());
 }
 
 TEST(JobListTest, OrdersAndRefusesOtherOrders) {
-  EXPECT_THAT(Select("", "create_time"), ElementsAre("1", "2", "3", "4"));
-  EXPECT_THAT(Select("", "priority desc"), ElementsAre("2", "4", "1", "3"));
-  const auto page = SelectJobs(SomeJobs(), {.order_by = "loss"});
+  EXPECT_THAT(IdsOf("", "create_time"), ElementsAre("1", "2", "3", "4"));
+  EXPECT_THAT(IdsOf("", "priority desc"), ElementsAre("2", "4", "1", "3"));
+  const auto page = PageOf(SomeJobs(), {.order_by = "loss"});
   EXPECT_EQ(engine::FieldOf(page.status()), "order_by");
 }
 
@@ -89,21 +96,21 @@ TEST(JobListTest, PagesShowEachJobOnce) {
   }
   for (const char* order : {"", "create_time", "priority desc", "queue_position"}) {
     std::vector<std::string> whole, paged;
-    const auto all = SelectJobs(jobs, {.order_by = order});
+    const auto all = PageOf(jobs, {.order_by = order});
     for (const Job& job : all->jobs) whole.push_back(job.id);
     std::string token;
     do {
-      const auto page = SelectJobs(jobs, {.page_size = static_cast<int32_t>(random() % 7 + 1),
-                                          .page_token = token,
-                                          .order_by = order});
+      const auto page = PageOf(jobs, {.page_size = static_cast<int32_t>(random() % 7 + 1),
+                                      .page_token = token,
+                                      .order_by = order});
       ASSERT_TRUE(page.ok());
       for (const Job& job : page->jobs) paged.push_back(job.id);
       token = page->next_page_token;
     } while (!token.empty());
     EXPECT_EQ(paged, whole) << order;
   }
-  EXPECT_EQ(engine::FieldOf(SelectJobs(jobs, {.page_token = "x"}).status()), "page_token");
-  EXPECT_EQ(engine::FieldOf(SelectJobs(jobs, {.page_size = -1}).status()), "page_size");
+  EXPECT_EQ(engine::FieldOf(PageOf(jobs, {.page_token = "x"}).status()), "page_token");
+  EXPECT_EQ(engine::FieldOf(PageOf(jobs, {.page_size = -1}).status()), "page_size");
 }
 
 }  // namespace

@@ -6,6 +6,8 @@
 #include <atomic>
 #include <set>
 
+#include "absl/time/time.h"
+#include "engine/base/status.h"
 #include "server/errors.h"
 #include "server/store/sqlite_store.h"
 #include "tests/server/support.h"
@@ -240,6 +242,8 @@ TEST_F(JobQueueTest, ChecksEtagsAndIds) {
   EXPECT_TRUE(absl::IsAborted(stale)) << stale;
   EXPECT_EQ(ReasonOf(stale), "ETAG_MISMATCH");
   const Job job = *queue_->Get(kKind, "a");
+  EXPECT_THAT(std::string(stale.message()),
+              HasSubstr(absl::StrCat("expected ", engine::Quoted(job.etag()))));
   EXPECT_TRUE(queue_->Delete(kKind, "a", job.etag()).ok());
   EXPECT_TRUE(absl::IsNotFound(queue_->Get(kKind, "a").status()));
   EXPECT_TRUE(world_.removed.contains(job.uid));
@@ -431,6 +435,47 @@ TEST_F(JobQueueTest, ACrashIsAnAttemptAndWhatWasAskedForHappens) {
   EXPECT_EQ(WaitForState("running", JobState::kSucceeded).attempt, 2);
 }
 
+// Texts for clients name no file of the server.
+TEST_F(JobQueueTest, ErrorsOfTheStoreWhileReadingAreThoseForClients) {
+  Open();
+  ASSERT_TRUE(Create("a", {{"steps", JobQueue::kRecentEvents + 100}, {"commits", false}}).ok());
+  const Job job = WaitForState("a", JobState::kSucceeded);
+  ASSERT_TRUE(
+      world_.store->Commit(std::vector<Write>{DeleteEvents{job.uid}, AppendEvent{job.uid, "?"}})
+          .ok());
+  const absl::Status status = queue_->Events(kKind, "a", 0, 10).status();
+  EXPECT_TRUE(absl::IsInternal(status)) << status;
+  EXPECT_EQ(engine::ClientMessage(status), "the server could not read the job's events");
+}
+
+TEST_F(JobQueueTest, ACrashedJobTellsWhenItWasLastAlive) {
+  for (const char* id : {"beating", "silent"}) {
+    Job job{.kind = kKind, .id = id, .uid = absl::StrCat(id, "-uid")};
+    job.request = {{"steps", 1}};
+    job.state = JobState::kRunning;
+    job.prepared = true;
+    ASSERT_TRUE(world_.store
+                    ->Commit(std::vector<Write>{CreateRecord{
+                        Collection::kJobs, JobKey(job.kind, job.id), "", JobValue(job)}})
+                    .ok());
+  }
+  ASSERT_TRUE(world_.store->Beat("beating-uid", "Training").ok());
+  const WallTime died = world_.store->Heartbeats()->front().time;
+  const std::string when =
+      absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", absl::FromChrono(died), absl::UTCTimeZone());
+  Open();
+  const Job beating = *queue_->Get(kKind, "beating");
+  EXPECT_EQ(beating.reason, absl::StrCat("attempt 1 failed: the server crashed while it ran (last "
+                                         "heartbeat ",
+                                         when, ", stage Training)"));
+  EXPECT_EQ(beating.error->reason, "SERVER_CRASHED");
+  EXPECT_EQ(queue_->Events(kKind, "beating", 0, 10)->events.front().values.at("reason"),
+            beating.reason);
+  EXPECT_EQ(queue_->Get(kKind, "silent")->reason,
+            "attempt 1 failed: the server crashed while it ran");
+  EXPECT_TRUE(world_.store->Heartbeats()->empty());
+}
+
 TEST_F(JobQueueTest, LeavesARecordAloneThatItCannotRead) {
   ASSERT_TRUE(world_.store
                   ->Commit(std::vector<Write>{
@@ -465,6 +510,34 @@ TEST_F(JobQueueTest, EventsCanBeReadFromAnyCursorFromMemoryAndFromTheStore) {
   EXPECT_EQ(*queue_->RecentEvents(kKind, "a", 0, 10), std::nullopt);
 }
 
+// A client that has seen all is told so from memory; one that has not reads the disk.
+TEST_F(JobQueueTest, AJobThatDoesNotRunHasFewEventsInMemory) {
+  Open();
+  world_.steps.Close();
+  ASSERT_TRUE(Create("ended", {{"steps", 100}, {"commits", false}}).ok());
+  ASSERT_TRUE(Create("paused", {{"steps", 200}, {"commits", false}}).ok());
+  WaitForState("paused", JobState::kRunning);
+  ASSERT_TRUE(queue_->Pause(kKind, "paused", "").ok());
+  world_.steps.Open();
+  WaitForState("ended", JobState::kSucceeded);
+  WaitForState("paused", JobState::kPaused);
+  ASSERT_TRUE(queue_->Resume(kKind, "paused", "").ok());
+  WaitForState("paused", JobState::kSucceeded);
+  for (const char* id : {"ended", "paused"}) {
+    SCOPED_TRACE(id);
+    const auto all = *world_.store->Events(queue_->Get(kKind, id)->uid, 0, 10'000);
+    ASSERT_GT(all.size(), 100);
+    const auto in_memory = [&](size_t count) {
+      return *queue_->RecentEvents(kKind, id, all[all.size() - 1 - count].id, 1000);
+    };
+    EXPECT_EQ(in_memory(33), std::nullopt);
+    EXPECT_EQ(in_memory(16)->events.size(), 16);
+    EXPECT_TRUE(in_memory(0)->events.empty());
+    EXPECT_TRUE(in_memory(0)->has_ended);
+    EXPECT_EQ(queue_->Events(kKind, id, 0, 10'000)->events.size(), all.size());
+  }
+}
+
 TEST_F(JobQueueTest, WatchesOfAJobAreBounded) {
   struct Nobody : JobWatcher {
     void OnJobChanged() override {}
@@ -494,6 +567,31 @@ TEST_F(JobQueueTest, ForgetsTheOldestOfAKindThatKeepsFew) {
   ASSERT_TRUE(Create("c").ok());
   EXPECT_EQ(queue_->List(kKind).size(), 2);
   EXPECT_TRUE(absl::IsNotFound(queue_->Get(kKind, "a").status()));
+}
+
+TEST_F(JobQueueTest, AListHasTheJobsThatAreSelectedWithTheirPlaces) {
+  Open({.max_running = 1});
+  world_.steps.Close();
+  ASSERT_TRUE(Create("running").ok());
+  WaitForState("running", JobState::kRunning);
+  for (const char* id : {"a", "b", "c", "d"}) {
+    ASSERT_TRUE(Create(id, {{"steps", 1}}, id[0] == 'd' ? 1 : 0).ok());
+    WaitForState(id, JobState::kQueued);
+  }
+  JobSelection selection;
+  selection.matches = [](const Job& job) { return job.position > 0; };
+  selection.place = [](const Job& job) { return JobSelection::Place(job.position, job.number); };
+  selection.limit = 2;
+  std::string ids;
+  while (true) {
+    const std::vector<Job> jobs = queue_->List(kKind, selection);
+    for (const Job& job : jobs) ids += job.id;
+    if (jobs.size() < selection.limit) break;
+    ids += ' ';
+    selection.after = selection.place(jobs.back());
+  }
+  EXPECT_EQ(ids, "da bc ");
+  EXPECT_TRUE(queue_->List("another kind", selection).empty());
 }
 
 TEST_F(JobQueueTest, TheLatestAreThoseThatHaveNotEndedAndThenTheNewest) {
