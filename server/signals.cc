@@ -7,16 +7,29 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdint>
+#include <optional>
 #include <utility>
 
+#include "server/logging.h"
+
 namespace whipsnake::server {
+
+SignalMeaning::Action SignalMeaning::Of(int signal, Time now) {
+  constexpr std::chrono::seconds kSameRequest{1};
+  if (signal == SIGHUP) return Action::kNone;
+  const std::optional<Time> last = std::exchange(last_, now);
+  if (!last) return Action::kDrain;
+  return signal == SIGTERM && now - *last < kSameRequest ? Action::kNone : Action::kExit;
+}
 
 SignalWatcher::SignalWatcher() {
   sigset_t set;
   sigemptyset(&set);
   sigaddset(&set, SIGTERM);
   sigaddset(&set, SIGINT);
+  sigaddset(&set, SIGHUP);
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
   signals_ = signalfd(-1, &set, SFD_CLOEXEC);
   stop_ = eventfd(0, EFD_CLOEXEC);
@@ -34,16 +47,24 @@ SignalWatcher::~SignalWatcher() {
 
 void SignalWatcher::Start(std::function<void()> on_first) {
   thread_ = std::thread([this, on_first = std::move(on_first)] {
-    bool first = true;
+    SignalMeaning meaning;
     pollfd descriptors[] = {{signals_, POLLIN, 0}, {stop_, POLLIN, 0}};
     while (true) {
       if (poll(descriptors, 2, -1) < 0) continue;
       if (descriptors[1].revents != 0) return;
       signalfd_siginfo info;
       if (read(signals_, &info, sizeof(info)) != sizeof(info)) continue;
-      if (!first) _exit(128 + static_cast<int>(info.ssi_signo));
-      first = false;
-      on_first();
+      const int signal = static_cast<int>(info.ssi_signo);
+      switch (meaning.Of(signal, std::chrono::steady_clock::now())) {
+        case SignalMeaning::Action::kNone:
+          Log(LogLevel::kInfo, "a signal has no effect", {{"signal", int64_t{signal}}});
+          break;
+        case SignalMeaning::Action::kDrain:
+          on_first();
+          break;
+        case SignalMeaning::Action::kExit:
+          _exit(128 + signal);
+      }
     }
   });
 }

@@ -1,11 +1,29 @@
-// Delivers SIGTERM and SIGINT as calls on an ordinary thread.
+// Delivers SIGTERM and SIGINT as calls on an ordinary thread. SIGHUP is logged and has no other
+// effect, so that closing the terminal of a daemon does not end it.
 #ifndef WHIPSNAKE_SERVER_SIGNALS_H_
 #define WHIPSNAKE_SERVER_SIGNALS_H_
 
+#include <chrono>
 #include <functional>
+#include <optional>
 #include <thread>
 
 namespace whipsnake::server {
+
+// What each signal means, in the order of their arrival.
+class SignalMeaning {
+ public:
+  using Time = std::chrono::steady_clock::time_point;
+  enum class Action { kNone, kDrain, kExit };
+
+  // The first SIGTERM or SIGINT asks the process to finish, a second one to end at once. Further
+  // SIGTERMs within a second of the last are the same request: supervisors send it to a whole
+  // process group, and again to the process. SIGHUP means nothing.
+  Action Of(int signal, Time now);
+
+ private:
+  std::optional<Time> last_;
+};
 
 // Must be constructed before any other thread starts: threads inherit the blocked signals.
 class SignalWatcher {
@@ -15,8 +33,8 @@ class SignalWatcher {
   SignalWatcher(const SignalWatcher&) = delete;
   SignalWatcher& operator=(const SignalWatcher&) = delete;
 
-  // Calls on_first on the first signal, including one that arrived before Start. A second signal
-  // ends the process at once with exit code 128 + its number, as if it had not been caught.
+  // Calls on_first for kDrain, also if the signal arrived before Start. kExit ends the process with
+  // exit code 128 + the signal's number, as if it had not been caught.
   void Start(std::function<void()> on_first);
 
  private:

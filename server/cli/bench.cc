@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "engine/base/files.h"
 #include "engine/base/human.h"
 #include "engine/base/resources.h"
 #include "engine/base/status.h"
@@ -20,6 +19,7 @@
 #include "kernels/cpu/isa.h"
 #include "server/cli/bench_model.h"
 #include "server/cli/command.h"
+#include "server/cli/input.h"
 #include "server/cli/progress.h"
 #include "server/cli/quantize_flags.h"
 
@@ -66,7 +66,7 @@ class TemporaryDirectory {
 };
 
 absl::Status WriteRandomModel(const std::string& config_path, const std::string& directory) {
-  ASSIGN_OR_RETURN(const std::string config, engine::ReadTextFile(config_path));
+  ASSIGN_OR_RETURN(const std::string config, ReadInput(config_path));
   const absl::Status valid = engine::ParseModelConfig(config).status();
   if (!valid.ok()) return engine::WithContext(valid, config_path);
   Progress progress("Drawing random weights");

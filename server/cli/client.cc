@@ -1,12 +1,17 @@
 #include "server/cli/client.h"
 
+#include <google/protobuf/stubs/logging.h>
+#include <grpc/support/log.h>
+#include <grpcpp/client_context.h>
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
 #include <grpcpp/support/channel_arguments.h>
 #include <grpcpp/support/status.h>
 #include <pthread.h>
 #include <signal.h>
+#include <unistd.h>
 
+#include <chrono>
 #include <cmath>
 #include <utility>
 
@@ -17,6 +22,7 @@
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 #include "server/cli/output.h"
+#include "server/cli/server_address.h"
 
 namespace whipsnake::server {
 namespace {
@@ -88,9 +94,29 @@ std::string Advice(const grpc::Status& status, const Json& details, const Client
 }  // namespace
 
 void AddClientFlags(Command command, ClientFlags& flags) {
-  command.AddOption("--server", flags.server, "The server's address")
-      .TypeName("HOST:PORT")
+  command.AddOption("--server", flags.server, "The server's address; without a port, 8500")
+      .TypeName("HOST[:PORT]")
+      .Check([](const std::string& text) { return ParseServerAddress(text).status(); })
+      .Environment("WHIPSNAKE_SERVER")
       .ShowDefault();
+}
+
+Option AddTimeoutFlag(Command command, ClientFlags& flags, const std::string& description) {
+  return command.AddOption("--timeout", flags.timeout_seconds, description)
+      .RealRange(0.001, 86400.0)
+      .TypeName("SECONDS");
+}
+
+void SetDeadline(const ClientFlags& flags, grpc::ClientContext& context) {
+  if (!flags.timeout_seconds) return;
+  context.set_deadline(std::chrono::system_clock::now() +
+                       std::chrono::microseconds(std::llround(*flags.timeout_seconds * 1e6)));
+}
+
+Option AddModelFlag(Command command, std::string& model, const std::string& description) {
+  return command.AddOption("--model", model, description)
+      .TypeName("NAME")
+      .Environment("WHIPSNAKE_MODEL");
 }
 
 std::string CommandText(const ClientFlags& flags, std::string_view command) {
@@ -100,12 +126,18 @@ std::string CommandText(const ClientFlags& flags, std::string_view command) {
 }
 
 std::shared_ptr<grpc::ChannelInterface> Connect(const ClientFlags& flags) {
+  // The libraries' own messages are not for people; errors of calls say what matters.
+  gpr_set_log_function([](gpr_log_func_args*) {});
+  google::protobuf::SetLogHandler(nullptr);
+  const absl::StatusOr<ServerAddress> address = ParseServerAddress(flags.server);
   grpc::ChannelArguments arguments;
+  if (address.ok() && address->loopback) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   // A call that waits, such as a watch, ends if the machine at the other end disappears.
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);  // no limit
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kLongestReconnectMs);
-  return grpc::CreateCustomChannel(flags.server, grpc::InsecureChannelCredentials(), arguments);
+  return grpc::CreateCustomChannel(address.ok() ? address->target : flags.server,
+                                   grpc::InsecureChannelCredentials(), arguments);
 }
 
 absl::Status ClientError(const grpc::Status& status, const ClientFlags& flags) {
@@ -115,6 +147,11 @@ absl::Status ClientError(const grpc::Status& status, const ClientFlags& flags) {
         code, absl::StrCat("cannot reach a server at ", flags.server, " (", status.error_message(),
                            "). Is it running? Start one with 'whipsnake serve --model NAME=DIR', "
                            "or name another with --server"));
+  }
+  if (code == absl::StatusCode::kDeadlineExceeded && flags.timeout_seconds) {
+    return absl::Status(
+        code, absl::StrCat("no end within ", engine::HumanDuration(*flags.timeout_seconds),
+                           ", the --timeout; give the server more time with a higher one"));
   }
   google::rpc::Status rich;
   rich.ParseFromString(status.error_details());
@@ -140,11 +177,13 @@ OnInterrupt::OnInterrupt(std::function<void()> action) {
   sigaddset(&interrupt, SIGINT);
   pthread_sigmask(SIG_BLOCK, &interrupt, nullptr);
   waiter_ = std::thread([this, interrupt, action = std::move(action)] {
-    int signal = 0;
-    sigwait(&interrupt, &signal);
-    if (done_) return;
-    interrupted_ = true;
-    action();
+    while (true) {
+      int signal = 0;
+      sigwait(&interrupt, &signal);
+      if (done_) return;
+      if (interrupted_.exchange(true)) _exit(kInterrupted);
+      action();
+    }
   });
 }
 

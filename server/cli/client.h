@@ -6,6 +6,7 @@
 #include <csignal>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -18,6 +19,7 @@ class ErrorInfo;
 }
 namespace grpc {
 class ChannelInterface;
+class ClientContext;
 class Status;
 }  // namespace grpc
 
@@ -26,12 +28,20 @@ namespace whipsnake::server {
 // The flags of every command that talks to a server.
 struct ClientFlags {
   std::string server = "127.0.0.1:8500";
+  std::optional<double> timeout_seconds = std::nullopt;  // of each call, for commands that have it
 };
 void AddClientFlags(Command command, ClientFlags& flags);
+// Adds --timeout.
+Option AddTimeoutFlag(Command command, ClientFlags& flags, const std::string& description);
+// Adds --model for the name of a model on the server, which WHIPSNAKE_MODEL may give too.
+Option AddModelFlag(Command command, std::string& model, const std::string& description);
 
 // A command for the user to type, quoted: "'whipsnake models list --server host:8500'". The server
 // is named if it is not the default.
 std::string CommandText(const ClientFlags& flags, std::string_view command);
+
+// Limits a call to the time that the flags give, if they do.
+void SetDeadline(const ClientFlags& flags, grpc::ClientContext& context);
 
 std::shared_ptr<grpc::ChannelInterface> Connect(const ClientFlags& flags);
 
@@ -45,8 +55,8 @@ absl::Status ClientError(const grpc::Status& status, const ClientFlags& flags);
 google::rpc::ErrorInfo ErrorInfoOf(const grpc::Status& status);
 
 // Calls `action` on the first Ctrl-C, on its own thread, so that it may, unlike a signal handler,
-// lock and call gRPC. Must be constructed before gRPC's first thread, so that all of gRPC's threads
-// inherit the blocked signal.
+// lock and call gRPC. A second one ends the process at once. Must be constructed before gRPC's
+// first thread, so that all of gRPC's threads inherit the blocked signal.
 class OnInterrupt {
  public:
   // Everything that `action` uses must outlive this object.
@@ -56,6 +66,8 @@ class OnInterrupt {
   OnInterrupt& operator=(const OnInterrupt&) = delete;
 
   bool interrupted() const { return interrupted_; }
+  // The same; the next Ctrl-C is then a first one again.
+  bool Take() { return interrupted_.exchange(false); }
 
  private:
   std::atomic<bool> done_ = false;

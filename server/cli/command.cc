@@ -2,16 +2,23 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cerrno>
+#include <concepts>
+#include <cstdio>
 #include <exception>
 #include <iostream>
+#include <limits>
 #include <optional>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "engine/base/status.h"
 #include "kernels/cpu/isa.h"
+#include "server/cli/suggestion.h"
 #include "server/version.h"
 
 namespace whipsnake::server {
@@ -30,14 +37,125 @@ std::string CommandName(const CLI::App& app) {
   return name;
 }
 
-// For `whipsnake serv`, CLI11 only says that a subcommand is required. Name the unknown word
-// instead.
+// The command that the arguments selected.
+const CLI::App& Selected(const CLI::App& app) {
+  const CLI::App* current = &app;
+  while (!current->get_subcommands().empty()) current = current->get_subcommands().front();
+  return *current;
+}
+
+OptionDescription DescriptionOf(const CLI::Option& option) {
+  OptionDescription description;
+  const std::vector<std::string>& long_names = option.get_lnames();
+  description.name = long_names.empty() ? option.get_single_name() : "--" + long_names.front();
+  // The type's name ends with those of the checks: "TEXT:{high,normal,low}".
+  const std::string type = option.get_type_name();
+  if (option.get_expected_max() > 0) description.value = type.substr(0, type.find(':'));
+  const size_t open = type.find('{'), close = type.rfind('}');
+  if (open != type.npos && close != type.npos) {
+    description.choices = absl::StrSplit(type.substr(open + 1, close - open - 1), ',');
+  }
+  description.description = option.get_description();
+  description.default_value = option.get_default_str();
+  description.environment = option.get_envname();
+  description.required = option.get_required();
+  return description;
+}
+
+CommandDescription DescriptionOf(const CLI::App& app) {
+  CommandDescription description{.name = app.get_name(),
+                                 .description = app.get_description(),
+                                 .examples = app.get_footer(),
+                                 .options = {},
+                                 .commands = {}};
+  for (const CLI::Option* option : app.get_options()) {
+    description.options.push_back(DescriptionOf(*option));
+  }
+  for (const CLI::App* below : app.get_subcommands([](const CLI::App*) { return true; })) {
+    CommandDescription inner = DescriptionOf(*below);
+    if (!below->get_name().empty()) {
+      description.commands.push_back(std::move(inner));
+    } else {  // a group of options
+      for (OptionDescription& option : inner.options) {
+        description.options.push_back(std::move(option));
+      }
+    }
+  }
+  return description;
+}
+
+// What could stand where a word does that the command does not know: one of its options, which are
+// those of the root too, or a command below it.
+std::vector<std::string> KnownWords(const CLI::App& app, bool options) {
+  const CommandDescription root = DescriptionOf(app), command = DescriptionOf(Selected(app));
+  std::vector<std::string> words;
+  if (!options) {
+    for (const CommandDescription& below : command.commands) words.push_back(below.name);
+    return words;
+  }
+  for (const auto* description : {&command, &root}) {
+    for (const OptionDescription& option : description->options) {
+      if (!option.is_positional()) words.push_back(option.name);
+    }
+  }
+  return words;
+}
+
+// For `whipsnake serv`, CLI11 only says that a subcommand is required, and for an unknown option
+// that an argument was not expected. Name the unknown word, and what it may have meant.
 std::string Explain(const CLI::ParseError& error, const CLI::App& app) {
   const std::vector<std::string> unknown = app.remaining(/*recurse=*/true);
-  if (error.get_name() == "RequiredError" && !unknown.empty()) {
-    return "there is no command or flag '" + unknown.front() + "'";
+  const auto code = static_cast<CLI::ExitCodes>(error.get_exit_code());
+  const bool of_words =
+      code == CLI::ExitCodes::RequiredError || code == CLI::ExitCodes::ExtrasError;
+  if (!of_words || unknown.empty()) return error.what();
+  // The value of an unknown option may be among the words.
+  auto found =
+      std::ranges::find_if(unknown, [](const auto& each) { return each.starts_with("-"); });
+  const bool is_option = found != unknown.end();
+  if (!is_option) found = unknown.begin();
+  const std::string word = found->substr(0, found->find('='));
+  const std::vector<std::string> known = KnownWords(app, is_option);
+  if (!is_option && known.empty()) {
+    return absl::StrCat("argument '", word, "' was not expected; quote a text that has spaces");
   }
-  return error.what();
+  const std::string nearest = NearestWord(word, known);
+  return absl::StrCat("there is no ", is_option ? "option" : "command", " '", word, "'",
+                      nearest.empty() ? "" : absl::StrCat("; did you mean '", nearest, "'?"));
+}
+
+// CLI11 reads "-4" as a huge unsigned number and cuts numbers that are too large.
+template <std::integral Number>
+absl::Status CheckInteger(const std::string& text) {
+  Number number;
+  if (absl::SimpleAtoi(text, &number)) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(engine::Quoted(text), " seen, expected an integer from ",
+                   std::numeric_limits<Number>::min(), " to ", std::numeric_limits<Number>::max()));
+}
+
+// The type of one value of an option.
+template <typename Value>
+struct ElementOf {
+  using Type = Value;
+};
+template <typename Value>
+struct ElementOf<std::optional<Value>> {
+  using Type = Value;
+};
+template <typename Value>
+struct ElementOf<std::vector<Value>> {
+  using Type = Value;
+};
+
+// Writes what is still buffered of the standard output. Returns the error of that or of an earlier
+// write.
+absl::Status FlushStandardOutput() {
+  errno = 0;
+  std::cout.flush();
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0 && std::cout) return absl::OkStatus();
+  constexpr char kMessage[] = "standard output cannot be written";
+  return errno != 0 ? absl::ErrnoToStatus(errno, kMessage) : absl::UnavailableError(kMessage);
 }
 
 bool AsksForJson(int argc, char** argv) {
@@ -97,6 +215,20 @@ Option Option::Choices(std::vector<std::string> choices) {
   return *this;
 }
 
+Option Option::Check(std::function<absl::Status(const std::string&)> check) {
+  option_->check(CLI::Validator(
+      [check = std::move(check)](std::string& value) {
+        return std::string(check(value).message());  // "": it is right
+      },
+      /*validator_desc=*/""));
+  return *this;
+}
+
+Option Option::Environment(const std::string& variable) {
+  option_->envname(variable);
+  return *this;
+}
+
 Option Option::ByteSize() {
   option_->transform(CLI::AsSizeValue(/*kb_is_1000=*/false));
   return *this;
@@ -115,7 +247,10 @@ Option Option::CommaSeparated() {
 template <typename Value>
 Option OptionGroup::AddOption(const std::string& name, Value& value,
                               const std::string& description) {
-  return Option(app_->add_option(name, value, description));
+  using Element = typename ElementOf<Value>::Type;
+  Option option(app_->add_option(name, value, description));
+  if constexpr (std::integral<Element>) option.Check(CheckInteger<Element>);
+  return option;
 }
 
 template Option OptionGroup::AddOption(const std::string&, std::string&, const std::string&);
@@ -193,7 +328,17 @@ CommandGroup CommandLine::AddGroup(const std::string& name, const std::string& d
   return CommandGroup(group);
 }
 
+CommandDescription CommandLine::Describe() const { return DescriptionOf(*app_); }
+
 int CommandLine::Run(int argc, char** argv) {
+  const int code = ParseAndRun(argc, argv);
+  const absl::Status written = FlushStandardOutput();
+  if (written.ok()) return code;
+  Output(/*json=*/false).Error(written);
+  return code != 0 ? code : 1;
+}
+
+int CommandLine::ParseAndRun(int argc, char** argv) {
   try {
     app_->parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -21,7 +21,9 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "server/cli/command_tree.h"
 #include "server/cli/output.h"
 
 namespace CLI {
@@ -55,6 +57,10 @@ class Option {
   Option RealRange(double least, double most);
   Option Positive();
   Option Choices(std::vector<std::string> choices);
+  // Refuses a value for which `check` returns an error, and shows its message.
+  Option Check(std::function<absl::Status(const std::string&)> check);
+  // Takes the value from this environment variable if the option is not given.
+  Option Environment(const std::string& variable);
   // Accepts sizes with a unit: 64MB, 1GiB. A unit with or without an i is a power of 1024.
   Option ByteSize();
 
@@ -131,10 +137,17 @@ class CommandLine {
               const std::string& examples, Action action);
   CommandGroup AddGroup(const std::string& name, const std::string& description);
 
-  // Parses the arguments, runs the command and reports its error. Returns the exit code.
+  // All that has been added.
+  CommandDescription Describe() const;
+
+  // Parses the arguments, runs the command and reports its error, which includes that of a standard
+  // output that cannot be written. Returns the exit code.
   int Run(int argc, char** argv);
 
  private:
+  // Returns the exit code of Run but for the standard output's error.
+  int ParseAndRun(int argc, char** argv);
+
   std::unique_ptr<CLI::App> app_;
   bool json_ = false;
   std::string isa_;
@@ -142,8 +155,10 @@ class CommandLine {
 };
 
 void AddBenchCommand(CommandLine& line);
+void AddChatCommand(CommandLine& line);
 void AddConvertCommand(CommandLine& line);
 void AddDatasetsCommands(CommandLine& line);
+void AddDocumentCommands(CommandLine& line);
 void AddEvaluateCommand(CommandLine& line);
 void AddFinetuneCommands(CommandLine& line);
 void AddGenerateCommand(CommandLine& line);
@@ -154,8 +169,11 @@ void AddModelsCommands(CommandLine& line);
 void AddQuantizationCommands(CommandLine& line, CommandGroup models);
 void AddQuantizeCommand(CommandLine& line);
 void AddServeCommand(CommandLine& line);
+void AddServerCommands(CommandLine& line);
 void AddStatesCommands(CommandLine& line);
+void AddTokensCommands(CommandLine& line);
 void AddTrainCommand(CommandLine& line);
+void AddVersionCommand(CommandLine& line);
 void AddVersionCommands(CommandLine& line, CommandGroup models);
 
 }  // namespace whipsnake::server

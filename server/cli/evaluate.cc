@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "absl/strings/str_format.h"
-#include "engine/base/files.h"
 #include "engine/base/human.h"
 #include "engine/base/resources.h"
 #include "engine/base/status.h"
@@ -17,6 +16,7 @@
 #include "engine/tokenizer/tokenizer.h"
 #include "server/cli/command.h"
 #include "server/cli/evaluate_data.h"
+#include "server/cli/input.h"
 #include "server/cli/progress.h"
 
 namespace whipsnake::server {
@@ -36,7 +36,7 @@ struct EvaluateFlags {
 
 absl::StatusOr<std::vector<int32_t>> Tokenize(const engine::Tokenizer& tokenizer,
                                               const std::string& file) {
-  ASSIGN_OR_RETURN(const std::string text, engine::ReadTextFile(file, kMaxTextBytes));
+  ASSIGN_OR_RETURN(const std::string text, ReadInput(file, kMaxTextBytes));
   absl::StatusOr<std::vector<int32_t>> tokens = tokenizer.Encode(text);
   if (!tokens.ok()) return engine::WithContext(tokens.status(), file);
   return tokens;

@@ -1,7 +1,6 @@
 // whipsnake generate
 #include "server/cli/generate.h"
 
-#include <chrono>
 #include <memory>
 
 #include "engine/base/status.h"
@@ -35,11 +34,7 @@ absl::StatusOr<int> Generate(const GenerateFlags& flags, const Output& output) {
   ASSIGN_OR_RETURN(const v1::GenerationParameters parameters, ParametersOf(flags, output.json()));
   grpc::ClientContext context;
   const OnInterrupt interrupt([&] { context.TryCancel(); });
-  if (flags.timeout_seconds) {
-    context.set_deadline(
-        std::chrono::system_clock::now() +
-        std::chrono::milliseconds(static_cast<int64_t>(*flags.timeout_seconds * 1000)));
-  }
+  SetDeadline(flags.client, context);
   StreamPrinter printer(output, flags);
   const grpc::Status status = Run(parameters, flags, &context, printer);
   if (status.ok()) return 0;

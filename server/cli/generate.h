@@ -69,12 +69,17 @@ struct GenerateFlags {
   bool save_state = false;
   RetentionFlags retention;
   std::optional<int32_t> logprobs;
-  std::optional<double> timeout_seconds;
 };
-void AddGenerateFlags(Command command, GenerateFlags& flags);
+void AddSamplingFlags(Command command, GenerateFlags& flags);  // temperature, seed, ...
+void AddGenerateFlags(Command command, GenerateFlags& flags);  // all
+
+// Sets what the flags give. INVALID_ARGUMENT for a --logit-bias that is none.
+absl::Status SetSampling(const GenerateFlags& flags, v1::Sampling& sampling);
 
 // Converts the flags. Reads the prompt from stdin if it is "-".
 absl::StatusOr<v1::GenerationParameters> ParametersOf(const GenerateFlags& flags, bool json);
+
+std::string FinishReasonName(v1::FinishReason reason);  // "eos"
 
 // Prints a generation's events as they arrive, and the result after the last one.
 class StreamPrinter {

@@ -1,14 +1,11 @@
 #include <google/protobuf/util/time_util.h>
 
-#include <iostream>
-#include <iterator>
-
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "engine/base/files.h"
 #include "engine/base/status.h"
 #include "server/cli/generate.h"
+#include "server/cli/input.h"
 
 namespace whipsnake::server {
 namespace {
@@ -19,7 +16,7 @@ absl::Status SetPromptOf(const PromptFlags& flags, Message& message) {
   if (!flags.ids.empty()) {
     message.mutable_token_ids()->mutable_ids()->Assign(flags.ids.begin(), flags.ids.end());
   } else if (flags.text == "-") {
-    message.set_text(std::string(std::istreambuf_iterator<char>(std::cin), {}));
+    ASSIGN_OR_RETURN(*message.mutable_text(), ReadInput("-"));
   } else if (!flags.text.empty()) {
     message.set_text(flags.text);
   } else if (flags.state.empty()) {
@@ -38,9 +35,19 @@ absl::Status SetStructured(const GenerateFlags& flags, v1::GenerationParameters&
   if (flags.any_json) parameters.mutable_structured()->set_json_schema("");
   if (flags.json_schema.empty()) return absl::OkStatus();
   ASSIGN_OR_RETURN(*parameters.mutable_structured()->mutable_json_schema(),
-                   engine::ReadTextFile(flags.json_schema));
+                   ReadInput(flags.json_schema));
   return absl::OkStatus();
 }
+
+void SetStopping(const GenerateFlags& flags, v1::Stopping& stopping) {
+  if (flags.max_tokens) stopping.set_max_new_tokens(*flags.max_tokens);
+  for (const std::string& text : flags.stop_texts) stopping.add_stop_texts(text);
+  for (const int32_t id : flags.stop_ids) stopping.add_stop_token_ids(id);
+  stopping.set_ignore_eos(flags.ignore_eos);
+  if (flags.min_tokens) stopping.set_min_new_tokens(*flags.min_tokens);
+}
+
+}  // namespace
 
 absl::Status SetSampling(const GenerateFlags& flags, v1::Sampling& sampling) {
   if (flags.temperature) sampling.set_temperature(*flags.temperature);
@@ -63,16 +70,6 @@ absl::Status SetSampling(const GenerateFlags& flags, v1::Sampling& sampling) {
   }
   return absl::OkStatus();
 }
-
-void SetStopping(const GenerateFlags& flags, v1::Stopping& stopping) {
-  if (flags.max_tokens) stopping.set_max_new_tokens(*flags.max_tokens);
-  for (const std::string& text : flags.stop_texts) stopping.add_stop_texts(text);
-  for (const int32_t id : flags.stop_ids) stopping.add_stop_token_ids(id);
-  stopping.set_ignore_eos(flags.ignore_eos);
-  if (flags.min_tokens) stopping.set_min_new_tokens(*flags.min_tokens);
-}
-
-}  // namespace
 
 void AddPromptFlags(Command command, PromptFlags& flags) {
   command.AddOption("prompt", flags.text, "The text to continue; '-' reads it from stdin");
@@ -113,27 +110,7 @@ v1::StateRetention RetentionOf(const RetentionFlags& flags) {
   return retention;
 }
 
-void AddGenerateFlags(Command command, GenerateFlags& flags) {
-  AddClientFlags(command, flags.client);
-  AddPromptFlags(command, flags.prompt);
-  command
-      .AddOption("--model", flags.model, "The model's name; optional if the server has one model")
-      .TypeName("NAME");
-  command.AddOption("--request-id", flags.request_id, "A name that appears in the server's log")
-      .TypeName("ID");
-  command.AddOption("--priority", flags.priority, "Priority of the request in the queue")
-      .Choices({"high", "normal", "low"})
-      .ShowDefault();
-  command
-      .AddOption(
-          "--client", flags.client_name,
-          "Client that the request counts for; clients get equal shares (default: this machine's "
-          "address)")
-      .TypeName("NAME");
-  command.AddOption("--timeout", flags.timeout_seconds, "Seconds after which to give up")
-      .RealRange(0.001, 86400.0)
-      .TypeName("SECONDS");
-
+void AddSamplingFlags(Command command, GenerateFlags& flags) {
   // Omitted values come from the model's generation_config.json, otherwise they are as in the
   // brackets.
   const std::string sampling = "Sampling";
@@ -158,6 +135,26 @@ void AddGenerateFlags(Command command, GenerateFlags& flags) {
       .Repeatable()
       .Heading(sampling);
   sample("--seed", flags.seed, "The same seed gives the same text [random]");
+}
+
+void AddGenerateFlags(Command command, GenerateFlags& flags) {
+  AddClientFlags(command, flags.client);
+  AddPromptFlags(command, flags.prompt);
+  AddModelFlag(command, flags.model, "The model's name; optional if the server has one model");
+  command.AddOption("--request-id", flags.request_id, "A name that appears in the server's log")
+      .TypeName("ID");
+  command.AddOption("--priority", flags.priority, "Priority of the request in the queue")
+      .Choices({"high", "normal", "low"})
+      .ShowDefault();
+  command
+      .AddOption(
+          "--client", flags.client_name,
+          "Client that the request counts for; clients get equal shares (default: this machine's "
+          "address)")
+      .TypeName("NAME");
+  AddTimeoutFlag(command, flags.client, "Seconds after which to give up");
+
+  AddSamplingFlags(command, flags);
 
   const std::string stopping = "Stopping";
   command

@@ -10,12 +10,6 @@
 namespace whipsnake::server {
 namespace {
 
-// "eos"
-std::string ReasonName(v1::FinishReason reason) {
-  constexpr std::string_view kPrefix = "FINISH_REASON_";
-  return absl::AsciiStrToLower(v1::FinishReason_Name(reason).substr(kPrefix.size()));
-}
-
 Json SamplingJson(const v1::Sampling& sampling) {
   Json json = {{"temperature", sampling.temperature()},
                {"top_k", sampling.top_k()},
@@ -72,7 +66,7 @@ Json PieceJson(const Piece& delta) {
 
 Json CompletionJson(const v1::Completion& completion) {
   Json json = PieceJson(completion);
-  json["finish_reason"] = ReasonName(completion.finish_reason());
+  json["finish_reason"] = FinishReasonName(completion.finish_reason());
   if (!completion.state().empty()) json["state"] = completion.state();
   return json;
 }
@@ -98,7 +92,7 @@ std::string Summary(const std::vector<v1::Completion>& completions, const v1::Us
                     const v1::Timings& timings) {
   std::string text = absl::StrCat(usage.generated_tokens(), " tokens");
   if (completions.size() == 1) {
-    absl::StrAppend(&text, " (", ReasonName(completions.front().finish_reason()), ")");
+    absl::StrAppend(&text, " (", FinishReasonName(completions.front().finish_reason()), ")");
   }
   if (usage.cached_prompt_tokens() > 0) {
     absl::StrAppend(&text, ", ", usage.cached_prompt_tokens(), " of the prompt's ",
@@ -114,6 +108,11 @@ std::string Summary(const std::vector<v1::Completion>& completions, const v1::Us
 }
 
 }  // namespace
+
+std::string FinishReasonName(v1::FinishReason reason) {
+  constexpr std::string_view kPrefix = "FINISH_REASON_";
+  return absl::AsciiStrToLower(v1::FinishReason_Name(reason).substr(kPrefix.size()));
+}
 
 void StreamPrinter::Print(const v1::StreamGenerateResponse& event) {
   switch (event.event_case()) {

@@ -1,5 +1,4 @@
 // whipsnake health
-#include <chrono>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -19,15 +18,14 @@ using grpc::health::v1::HealthCheckResponse;
 struct HealthFlags {
   ClientFlags client;
   std::string model;
-  double timeout_seconds = 5;
+
+  HealthFlags() { client.timeout_seconds = 5; }
 };
 
 absl::StatusOr<std::string> Check(grpc::health::v1::Health::Stub& stub, const HealthFlags& flags,
                                   const std::string& service) {
   grpc::ClientContext context;
-  context.set_deadline(
-      std::chrono::system_clock::now() +
-      std::chrono::milliseconds(static_cast<int64_t>(flags.timeout_seconds * 1000)));
+  SetDeadline(flags.client, context);
   HealthCheckRequest request;
   request.set_service(service);
   HealthCheckResponse response;
@@ -75,11 +73,8 @@ void AddHealthCommand(CommandLine& line) {
                "  whipsnake health --model demo && echo ready\n",
                [flags](const Output& output) { return Health(*flags, output); });
   AddClientFlags(command, flags->client);
-  command.AddOption("--model", flags->model, "Also asks about this model").TypeName("NAME");
-  command.AddOption("--timeout", flags->timeout_seconds, "Seconds to wait for an answer")
-      .RealRange(0.001, 3600.0)
-      .TypeName("SECONDS")
-      .ShowDefault();
+  AddModelFlag(command, flags->model, "Also asks about this model");
+  AddTimeoutFlag(command, flags->client, "Seconds to wait for an answer").ShowDefault();
 }
 
 }  // namespace whipsnake::server

@@ -4,12 +4,12 @@
 #include <memory>
 #include <string>
 
-#include "engine/base/files.h"
 #include "engine/base/human.h"
 #include "engine/base/status.h"
 #include "engine/models/config.h"
 #include "engine/models/random_model.h"
 #include "server/cli/command.h"
+#include "server/cli/input.h"
 #include "server/cli/progress.h"
 
 namespace whipsnake::server {
@@ -22,7 +22,7 @@ struct InitFlags {
 };
 
 absl::StatusOr<int> Init(const InitFlags& flags, const Output& output) {
-  ASSIGN_OR_RETURN(const std::string config, engine::ReadTextFile(flags.config));
+  ASSIGN_OR_RETURN(const std::string config, ReadInput(flags.config));
   absl::StatusOr<engine::ModelConfig> parsed = engine::ParseModelConfig(config);
   if (!parsed.ok()) return engine::WithContext(parsed.status(), flags.config);
   {

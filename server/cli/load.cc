@@ -212,9 +212,7 @@ void AddLoadCommand(CommandLine& line) {
       "done. Exit code: 1 when a request failed.\n",
       [flags](const Output& output) { return Load(*flags, output); });
   AddClientFlags(command, flags->client);
-  command
-      .AddOption("--model", shape.model, "The model's name; optional if the server has one model")
-      .TypeName("NAME");
+  AddModelFlag(command, shape.model, "The model's name; optional if the server has one model");
   const auto count = [&](const char* name, int64_t& value, const char* description) {
     return command.AddOption(name, value, description)
         .IntegerRange(1, 1 << 24)

@@ -9,7 +9,10 @@ int main(int argc, char** argv) {
   AddDatasetsCommands(line);
   AddFinetuneCommands(line);
   AddGenerateCommand(line);
+  AddChatCommand(line);
+  AddTokensCommands(line);
   AddModelsCommands(line);
+  AddServerCommands(line);
   AddHealthCommand(line);
   AddLoadCommand(line);
   AddInitCommand(line);
@@ -17,5 +20,7 @@ int main(int argc, char** argv) {
   AddConvertCommand(line);
   AddEvaluateCommand(line);
   AddBenchCommand(line);
+  AddVersionCommand(line);
+  AddDocumentCommands(line);
   return line.Run(argc, argv);
 }

@@ -110,6 +110,49 @@ absl::StatusOr<int> List(const ModelsFlags& flags, const Output& output) {
   return 0;
 }
 
+// A line for each property that the model has.
+std::string ModelDetails(const v1::Model& model) {
+  std::vector<std::vector<std::string>> rows = {{"PROPERTY", "VALUE"}};
+  const auto add = [&](const char* property, const std::string& value) {
+    if (!value.empty()) rows.push_back({property, value});
+  };
+  add("name", model.name());
+  add("state", absl::AsciiStrToLower(StateName(model.state())));
+  add("error", model.error());
+  add("serves as", ServesAs(model));
+  add("architecture", model.architecture());
+  add("scheme", model.scheme());
+  add("computed on", absl::StrCat(model.device(), ", ", model.isa()));
+  add("parameters", engine::HumanCount(model.parameters()));
+  add("weights", engine::HumanBytes(model.weights_bytes()));
+  add("state of a sequence", engine::HumanBytes(model.state_bytes_per_sequence()));
+  add("vocabulary", absl::StrCat(engine::HumanCount(model.vocab_size()), " tokens"));
+  add("context", model.max_positions() == 0
+                     ? "unbounded"
+                     : absl::StrCat(engine::HumanCount(model.max_positions()), " tokens"));
+  add("longest prompt", absl::StrCat(engine::HumanCount(model.max_prompt_tokens()), " tokens"));
+  add("longest output", absl::StrCat(engine::HumanCount(model.max_new_tokens()), " tokens"));
+  add("directory", model.path());
+  add("fine-tuned by job", model.source_job());
+  if (model.has_load_time()) {
+    add("loaded at", google::protobuf::util::TimeUtil::ToString(model.load_time()));
+  }
+  return Table(rows);
+}
+
+absl::StatusOr<int> Show(const ModelsFlags& flags, const Output& output) {
+  v1::GetModelRequest request;
+  request.set_name(flags.name);
+  ASSIGN_OR_RETURN(const auto response,
+                   UnaryCall<v1::ModelService>(flags.client, &ModelStub::GetModel, request));
+  if (output.json()) {
+    output.Object({{"model", ModelJson(response.model())}});
+  } else {
+    std::cout << ModelDetails(response.model());
+  }
+  return 0;
+}
+
 absl::StatusOr<int> Load(const ModelsFlags& flags, const Output& output) {
   v1::LoadModelRequest request;
   request.set_path(flags.path);
@@ -149,6 +192,12 @@ void AddModelsCommands(CommandLine& line) {
   Command list = line.Add(models, "list", "Lists the server's models", "  whipsnake models list\n",
                           [flags](const Output& output) { return List(*flags, output); });
   AddClientFlags(list, flags->client);
+
+  Command show = line.Add(models, "show", "Shows what there is to know of a model",
+                          "  whipsnake models show demo\n",
+                          [flags](const Output& output) { return Show(*flags, output); });
+  AddClientFlags(show, flags->client);
+  show.AddOption("name", flags->name, "The model's name").TypeName("NAME").Required();
 
   Command load =
       line.Add(models, "load", "Loads a model directory; returns when the model is ready",

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cctype>
 #include <cmath>
+#include <cstdlib>
 #include <iostream>
 
 #include "absl/strings/cord.h"
@@ -80,8 +81,15 @@ std::string Mebibytes(int64_t bytes) {
   return absl::StrFormat("%.1f", std::ceil(static_cast<double>(bytes) / (1 << 20) * 10) / 10);
 }
 
-bool StderrIsTerminal() { return isatty(STDERR_FILENO) != 0; }
+bool StderrIsTerminal() {
+  const char* const kind = std::getenv("TERM");
+  return isatty(STDERR_FILENO) != 0 && (kind == nullptr || std::string_view(kind) != "dumb");
+}
 
-std::string Dim(std::string_view text) { return "\033[2m" + std::string(text) + "\033[0m"; }
+std::string Dim(std::string_view text) {
+  const char* const no_color = std::getenv("NO_COLOR");
+  if (no_color != nullptr && *no_color != 0) return std::string(text);
+  return "\033[2m" + std::string(text) + "\033[0m";
+}
 
 }  // namespace whipsnake::server

@@ -42,8 +42,9 @@ std::string Table(const std::vector<std::vector<std::string>>& rows);
 // In MiB, rounded up, so that a budget of this number is enough: "312.5".
 std::string Mebibytes(int64_t bytes);
 
+// Whether stderr is a terminal that can move its cursor: not one of TERM=dumb.
 bool StderrIsTerminal();
-// Returns `text` in a terminal's dim colour.
+// Returns `text` in a terminal's dim colour, unless NO_COLOR is set (https://no-color.org).
 std::string Dim(std::string_view text);
 
 }  // namespace whipsnake::server

@@ -12,12 +12,12 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "engine/base/files.h"
 #include "engine/base/human.h"
 #include "engine/base/status.h"
 #include "engine/base/utf8.h"
 #include "server/cli/client.h"
 #include "server/cli/command.h"
+#include "server/cli/input.h"
 #include "server/cli/progress.h"
 #include "server/cli/quantize_flags.h"
 #include "server/cli/unary_call.h"
@@ -105,7 +105,7 @@ absl::StatusOr<std::string> TextToSend(const std::string& file) {
                      " to send; a larger file can be copied below the server's --model-root and "
                      "named with --calibration-path"));
   }
-  ASSIGN_OR_RETURN(std::string text, engine::ReadTextFile(file, kMaxInlineCalibrationBytes));
+  ASSIGN_OR_RETURN(std::string text, ReadInput(file, kMaxInlineCalibrationBytes));
   if (!engine::IsUtf8(text)) {
     return engine::InvalidField("--calibration", file + " with bytes that are not UTF-8",
                                 "UTF-8 text");

@@ -2,6 +2,7 @@
 #include "engine/quantize/quantize.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <iostream>
 #include <limits>
@@ -9,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/strings/str_format.h"
@@ -17,6 +19,7 @@
 #include "engine/base/resources.h"
 #include "engine/base/status.h"
 #include "engine/models/config.h"
+#include "server/cli/client.h"
 #include "server/cli/command.h"
 #include "server/cli/progress.h"
 #include "server/cli/quantize_flags.h"
@@ -106,6 +109,8 @@ void PrintReport(const engine::QuantizationReport& report, const std::string& ou
 }
 
 absl::StatusOr<int> Quantize(const QuantizeFlags& flags, const Output& output) {
+  std::atomic<bool> interrupted{false};
+  const OnInterrupt on_interrupt([&] { interrupted = true; });
   ASSIGN_OR_RETURN(const engine::QuantizeOptions options, MakeOptions(flags.recipe, flags.model));
   ASSIGN_OR_RETURN(const engine::CalibrationSet calibration,
                    ReadCalibration(flags.calibration, flags.model, flags.recipe.samples));
@@ -114,9 +119,17 @@ absl::StatusOr<int> Quantize(const QuantizeFlags& flags, const Output& output) {
   engine::QuantizationReport report;
   {
     Progress progress("Calibrating");
-    ASSIGN_OR_RETURN(report, engine::QuantizeModel(flags.model, calibration, options, flags.out,
-                                                   {.executor = &executor, .ledger = &ledger},
-                                                   ShowOn(progress)));
+    const absl::StatusOr<engine::QuantizationReport> quantized = engine::QuantizeModel(
+        flags.model, calibration, options, flags.out, {.executor = &executor, .ledger = &ledger},
+        [&, show = ShowOn(progress)](std::string_view what, double fraction) {
+          show(what, fraction).IgnoreError();
+          return interrupted ? absl::CancelledError("interrupted") : absl::OkStatus();
+        });
+    if (absl::IsCancelled(quantized.status())) {
+      output.Error(absl::CancelledError("interrupted; nothing was written"));
+      return kInterrupted;
+    }
+    ASSIGN_OR_RETURN(report, quantized);
   }
   if (output.json()) {
     Json json = Json::parse(engine::ReportJson(report));

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <cstdlib>
 
-#include "engine/base/files.h"
 #include "engine/base/scheme.h"
 #include "engine/base/status.h"
 #include "engine/tokenizer/tokenizer.h"
+#include "server/cli/input.h"
 
 namespace whipsnake::server {
 namespace {
@@ -79,7 +79,7 @@ absl::StatusOr<engine::CalibrationSet> ReadCalibration(const std::string& file,
                                                        const std::string& model,
                                                        const engine::CalibrationOptions& options) {
   ASSIGN_OR_RETURN(const auto tokenizer, engine::Tokenizer::Load(model + "/tokenizer.json"));
-  ASSIGN_OR_RETURN(const std::string text, engine::ReadTextFile(file, kMaxCalibrationBytes));
+  ASSIGN_OR_RETURN(const std::string text, ReadInput(file, kMaxCalibrationBytes));
   auto set = engine::MakeCalibrationSet(text, *tokenizer, options);
   if (!set.ok()) return engine::WithContext(set.status(), file);
   return set;

@@ -154,8 +154,7 @@ void AddStatesCommands(CommandLine& line) {
                           "  whipsnake generate --state HANDLE \" universally\"\n",
                           [flags](const Output& output) { return Save(*flags, output); });
   AddClientFlags(save, flags->client);
-  save.AddOption("--model", flags->model, "The model's name; optional if the server has one model")
-      .TypeName("NAME");
+  AddModelFlag(save, flags->model, "The model's name; optional if the server has one model");
   AddPromptFlags(save, flags->prompt);
   AddRetentionFlags(save, flags->retention, "Keeping");
 

@@ -4,9 +4,9 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/numbers.h"
-#include "engine/base/files.h"
 #include "engine/base/json.h"
 #include "engine/base/status.h"
+#include "server/cli/input.h"
 
 namespace whipsnake::server {
 namespace {
@@ -297,7 +297,7 @@ absl::Status SetTraining(const TrainingFlags& flags, json& settings) {
 
 absl::StatusOr<json> ReadSettings(const std::string& file) {
   if (file.empty()) return json::object();
-  ASSIGN_OR_RETURN(const std::string text, engine::ReadTextFile(file));
+  ASSIGN_OR_RETURN(const std::string text, ReadInput(file));
   auto parsed = engine::ParseJsonObject(text);
   if (!parsed.ok()) return engine::WithPath(parsed.status(), file);
   return parsed;

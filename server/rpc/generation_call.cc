@@ -39,12 +39,21 @@ GenerationCall::~GenerationCall() {
 bool GenerationCall::MustCompile(const v1::GenerationParameters& parameters) {
   const auto spec = ConstraintSpecOf(parameters.structured());
   if (!spec || spec->bytes() > engine::kMaxSpecBytes) return false;
-  absl::StatusOr<ModelHandle> model = environment_.models->Acquire(parameters.model());
+  absl::StatusOr<ModelHandle> model = AcquireModel(parameters);
   if (!model.ok()) return false;
   compiled_ = model->constraints().Find(*spec);
   if (compiled_ == nullptr) return true;
   model_.emplace(*std::move(model));
   return false;
+}
+
+absl::StatusOr<ModelHandle> GenerationCall::AcquireModel(
+    const v1::GenerationParameters& parameters) const {
+  if (parameters.model().empty() && !parameters.state().empty()) {
+    const absl::StatusOr<StateInfo> state = environment_.states->Get(parameters.state());
+    if (state.ok()) return environment_.models->Acquire(state->model);
+  }
+  return environment_.models->Acquire(parameters.model());
 }
 
 std::string GenerationCall::ClientOf(const v1::GenerationParameters& parameters) const {
@@ -72,7 +81,7 @@ absl::Status GenerationCall::CheckWanted() const {
 absl::Status GenerationCall::Admit(const v1::GenerationParameters& parameters,
                                    std::function<void()> on_ready) {
   if (!model_) {
-    absl::StatusOr<ModelHandle> model = environment_.models->Acquire(parameters.model());
+    absl::StatusOr<ModelHandle> model = AcquireModel(parameters);
     if (!model.ok()) return engine::WithFieldPrefix(model.status(), Prefix());
     model_.emplace(*std::move(model));
   }

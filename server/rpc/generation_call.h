@@ -60,6 +60,8 @@ class GenerationCall : public AbortableCall {
   // Returns whether Start would have to compile a structured output, which may take long. If the
   // output is already compiled, it and the model are held for Start, which must follow at once.
   bool MustCompile(const v1::GenerationParameters& parameters);
+  // The model that the request names, or that of the state that it continues.
+  absl::StatusOr<ModelHandle> AcquireModel(const v1::GenerationParameters& parameters) const;
   // Returns the client that the request counts for: the one it names, or the host it comes from.
   std::string ClientOf(const v1::GenerationParameters& parameters) const;
   TaskPool& compile_pool() const { return *environment_.compile_pool; }

@@ -3,6 +3,7 @@
 #include <memory>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
 #include "server/rpc/generation_reactors.h"
 #include "server/rpc/messages.h"
@@ -33,6 +34,31 @@ grpc::ServerUnaryReactor* GenerationService::CountTokens(grpc::CallbackServerCon
   };
   return AnswerUnary<v1::CountTokensRequest, v1::CountTokensResponse>(context, request, response,
                                                                       count);
+}
+
+grpc::ServerUnaryReactor* GenerationService::Detokenize(grpc::CallbackServerContext* context,
+                                                        const grpc::ByteBuffer* request,
+                                                        grpc::ByteBuffer* response) {
+  const auto decode = [this](const v1::DetokenizeRequest& query,
+                             v1::DetokenizeResponse* answer) -> absl::Status {
+    ASSIGN_OR_RETURN(const ModelHandle model, environment_.models->Acquire(query.model()));
+    const engine::Tokenizer& tokenizer = model.tokenizer();
+    if (query.token_ids_size() > environment_.limits.prompt_tokens) {
+      return engine::InvalidField("token_ids", absl::StrCat(query.token_ids_size(), " ids"),
+                                  absl::StrCat("at most ", environment_.limits.prompt_tokens));
+    }
+    for (int i = 0; i < query.token_ids_size(); ++i) {
+      if (const int32_t id = query.token_ids(i); id < 0 || id >= tokenizer.size()) {
+        return engine::InvalidField(absl::StrCat("token_ids[", i, "]"), absl::StrCat(id),
+                                    absl::StrCat("an id from 0 to ", tokenizer.size() - 1));
+      }
+    }
+    answer->set_text(
+        tokenizer.Decode({query.token_ids().data(), static_cast<size_t>(query.token_ids_size())}));
+    return absl::OkStatus();
+  };
+  return AnswerUnary<v1::DetokenizeRequest, v1::DetokenizeResponse>(context, request, response,
+                                                                    decode);
 }
 
 }  // namespace whipsnake::server

@@ -9,7 +9,9 @@ namespace whipsnake::server {
 
 using RawGenerationService = v1::GenerationService::WithRawCallbackMethod_Generate<
     v1::GenerationService::WithRawCallbackMethod_StreamGenerate<
-        v1::GenerationService::WithRawCallbackMethod_CountTokens<v1::GenerationService::Service>>>;
+        v1::GenerationService::WithRawCallbackMethod_CountTokens<
+            v1::GenerationService::WithRawCallbackMethod_Detokenize<
+                v1::GenerationService::Service>>>>;
 
 class GenerationService final : public RawGenerationService {
  public:
@@ -24,6 +26,9 @@ class GenerationService final : public RawGenerationService {
   grpc::ServerUnaryReactor* CountTokens(grpc::CallbackServerContext* context,
                                         const grpc::ByteBuffer* request,
                                         grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* Detokenize(grpc::CallbackServerContext* context,
+                                       const grpc::ByteBuffer* request,
+                                       grpc::ByteBuffer* response) override;
 
  private:
   const GenerationEnvironment environment_;

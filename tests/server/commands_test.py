@@ -1,0 +1,294 @@
+"""Tests of what people type: mistakes, habits, and the commands for everyday use of a server."""
+import json
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+
+import harness
+from harness import whipsnake
+
+
+def with_environment(flags, stdin="", **variables):
+    return subprocess.run([harness.arguments.binary, *flags], input=stdin, capture_output=True,
+                          text=True, encoding="utf-8", timeout=harness.PATIENCE, check=False,
+                          env={**os.environ, **variables})
+
+
+class MistakesTest(unittest.TestCase):
+    """Mistakes that need no server."""
+
+    def assert_wrong(self, flags, *words):
+        result = whipsnake(*flags)
+        self.assertEqual(result.returncode, 2, result.stdout + result.stderr)
+        for word in words:
+            self.assertIn(word, result.stderr)
+
+    def test_a_mistyped_word_suggests_the_nearest(self):
+        for flags, seen, meant in [
+                (["genrate", "x"], "genrate", "generate"),
+                (["models", "lsit"], "lsit", "list"),
+                (["generate", "--temprature", "1", "x"], "--temprature", "--temperature"),
+                (["generate", "--max_tokens=4", "x"], "--max_tokens", "--max-tokens"),
+                (["evaluate", "--model", "x", "--txet", "y"], "--txet", "--text"),
+                (["generate", "--json-schem", "f", "x"], "--json-schem", "--json-schema")]:
+            with self.subTest(flags=flags):
+                self.assert_wrong(flags, f"'{seen}'", f"did you mean '{meant}'?")
+
+    def test_a_text_without_quotes_is_explained(self):
+        self.assert_wrong(["generate", "It", "was"], "'was'", "quote")
+
+    def test_numbers_are_taken_as_they_are_or_refused(self):
+        for seed in ("-4", "18446744073709551616", "1e3", "0x"):
+            with self.subTest(seed=seed):
+                self.assert_wrong(["generate", "--seed=" + seed, "x"], "--seed", f'"{seed}"',
+                                  "18446744073709551615")
+        self.assert_wrong(["generate", "--max-tokens", "3000000000", "x"], "--max-tokens",
+                          "2147483647")
+
+    def test_an_address_that_is_none_is_refused(self):
+        self.assert_wrong(["health", "--server", "http://localhost:8500"], "--server", "HOST")
+
+    def test_a_full_disk_behind_the_output_is_an_error(self):
+        for flags in (["--help"], ["--version"], ["version"], ["man"], ["completion", "bash"]):
+            with self.subTest(flags=flags), open("/dev/full", "w", encoding="utf-8") as full:
+                result = subprocess.run([harness.arguments.binary, *flags], stdout=full,
+                                        stderr=subprocess.PIPE, text=True, check=False,
+                                        timeout=harness.PATIENCE)
+                self.assertEqual(result.returncode, 1)
+                self.assertIn("standard output cannot be written", result.stderr)
+
+    def test_stdin_is_a_file_wherever_one_is_read(self):
+        with tempfile.TemporaryDirectory() as directory:
+            model = os.path.join(directory, "model")
+            made = whipsnake("init", "--config", "-", "--out", model,
+                             stdin=json.dumps(harness.TINY_CONFIG))
+            self.assertEqual(made.returncode, 0, made.stderr)
+            result = whipsnake("evaluate", "--model", model, "--text", "-", "--json",
+                               stdin="A snake is long; a whip is quick.")
+            self.assertEqual(result.returncode, 0, result.stderr)
+            result = whipsnake("quantize", "--model", model, "--calibration", "-", "--out",
+                               model + "-int8", stdin="A snake is long.\n" * 200)
+            self.assertEqual(result.returncode, 0, result.stderr)
+
+    def test_interrupting_a_quantization_leaves_nothing(self):
+        with tempfile.TemporaryDirectory() as directory:
+            model = os.path.join(directory, "model")
+            harness.make_tiny_model(model, contents={**harness.TINY_CONFIG, "hidden_size": 256,
+                                                     "intermediate_size": 512,
+                                                     "num_hidden_layers": 8})
+            text = os.path.join(directory, "text")
+            with open(text, "w", encoding="utf-8") as file:
+                file.write("A snake is long; a whip is quick.\n" * 20000)
+            before = sorted(os.listdir(directory))
+            terminal, end = pty.openpty()
+            process = subprocess.Popen(
+                [harness.arguments.binary, "quantize", "--model", model, "--calibration", text,
+                 "--out", os.path.join(directory, "out")], stdout=subprocess.PIPE, stderr=end)
+            os.close(end)
+            self.addCleanup(os.close, terminal)
+            os.read(terminal, 100)  # the first progress: it has begun
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=harness.PATIENCE)
+            self.assertEqual(process.returncode, 128 + signal.SIGINT)
+            self.assertEqual(sorted(os.listdir(directory)), before)
+
+
+class DocumentsTest(unittest.TestCase):
+    """What is made from the definitions of the commands."""
+
+    def test_version(self):
+        self.assertRegex(whipsnake("version").stdout, r"^whipsnake \d+\.\d+\.\d+ \(\w+\)\n")
+        version = json.loads(whipsnake("version", "--json").stdout)
+        self.assertEqual(set(version), {"version", "commit", "compiler", "isa", "machine_isa"})
+
+    def complete(self, *words):
+        """Returns what bash offers for the last word."""
+        script = whipsnake("completion", "bash").stdout
+        typed = " ".join(f"'{word}'" for word in ("whipsnake", *words))
+        done = subprocess.run(
+            ["bash", "-c", f"{script}\nCOMP_WORDS=({typed}); COMP_CWORD={len(words)}; _whipsnake; "
+             "printf '%s\\n' \"${COMPREPLY[@]}\""], capture_output=True, text=True, check=True)
+        return done.stdout.split()
+
+    def test_bash_completes_commands_options_and_choices(self):
+        self.assertIn("generate", self.complete(""))
+        self.assertEqual(self.complete("fine"), ["finetune"])
+        self.assertIn("watch", self.complete("finetune", ""))
+        self.assertEqual(self.complete("generate", "--temp"), ["--temperature"])
+        self.assertEqual(self.complete("generate", "--priority", ""), ["high", "normal", "low"])
+        self.assertEqual(self.complete("models", "list", "--ser"), ["--server"])
+
+    def test_the_scripts_of_all_shells_can_be_read(self):
+        for shell in ("bash", "zsh", "fish"):
+            script = whipsnake("completion", shell).stdout
+            self.assertIn("whipsnake", script)
+            if shutil.which(shell):
+                done = subprocess.run([shell, "-n"], input=script, text=True, capture_output=True,
+                                      check=False)
+                self.assertEqual((done.returncode, done.stderr), (0, ""), shell)
+
+    def test_the_manual_page_has_every_command(self):
+        page = whipsnake("man").stdout
+        for command in ("serve", "models list", "finetune watch", "chat"):
+            self.assertIn(f".SS {command}\n", page)
+        if shutil.which("groff"):
+            done = subprocess.run(["groff", "-man", "-ww", "-Tutf8"], input=page, text=True,
+                                  capture_output=True, check=False)
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+
+
+class ServerCommandsTest(unittest.TestCase):
+    """The commands that talk to a server."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.daemon = harness.Daemon()
+        harness.make_tiny_model(os.path.join(cls.daemon.root, "tiny"))
+        cls.greedy = harness.reference()["greedy"][0]
+
+    @classmethod
+    def tearDownClass(cls):
+        code = cls.daemon.close()
+        assert code == 0, code
+
+    def client(self, *flags, stdin=""):
+        return whipsnake(*flags, "--server", self.daemon.grpc, stdin=stdin)
+
+    def output(self, *flags, stdin=""):
+        result = self.client(*flags, stdin=stdin)
+        self.assertEqual((result.returncode, result.stderr), (0, ""), result.stdout)
+        return result.stdout
+
+    def json(self, *flags, stdin=""):
+        return json.loads(self.output(*flags, "--json", stdin=stdin))
+
+    def test_variables_stand_for_options(self):
+        result = with_environment(["models", "list"], WHIPSNAKE_SERVER=self.daemon.grpc)
+        self.assertIn("demo", result.stdout)
+        result = with_environment(["tokens", "count", "x"], WHIPSNAKE_SERVER=self.daemon.grpc,
+                                  WHIPSNAKE_MODEL="nobody")
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("nobody", result.stderr)
+
+    def test_a_proxy_does_not_come_between_this_machine_and_itself(self):
+        result = with_environment(["health", "--server", self.daemon.grpc],
+                                  http_proxy="http://127.0.0.1:9", https_proxy="http://127.0.0.1:9")
+        self.assertEqual(result.returncode, 0, result.stderr)
+
+    def test_an_expired_deadline_says_which(self):
+        result = self.client("generate", "--model", "demo", "--ignore-eos", "--max-tokens", "16000",
+                             "--timeout", "0.2", "x")
+        self.assertEqual(result.returncode, 1)
+        self.assertEqual(result.stderr.count("\n"), 1, result.stderr)
+        self.assertIn("200 ms, the --timeout", result.stderr)
+
+    def test_an_unreachable_server_takes_one_line(self):
+        result = whipsnake("health", "--server", "127.0.0.1:1", "--timeout", "20")
+        self.assertEqual(result.returncode, 1)
+        self.assertEqual(result.stderr.count("\n"), 1, result.stderr)
+
+    def test_the_server_tells_of_itself(self):
+        info = self.json("server", "info")
+        self.assertFalse(info["draining"])
+        self.assertGreater(info["memory_used_bytes"], 0)
+        self.assertIn("serving", self.output("server", "info"))
+        self.assertIn("whipsnake_requests_running", self.output("server", "metrics"))
+
+    def test_a_drained_server_ends(self):
+        daemon = harness.Daemon()
+        self.addCleanup(daemon.close)
+        done = whipsnake("server", "drain", "--server", daemon.grpc)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(daemon.wait(), 0)
+
+    def test_a_model_is_shown(self):
+        model = self.json("models", "show", "demo")["model"]
+        self.assertEqual((model["name"], model["state"]), ("demo", "READY"))
+        self.assertIn("unbounded", self.output("models", "show", "demo"))
+        result = self.client("models", "show", "nobody")
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("nobody", result.stderr)
+
+    def test_tokens_there_and_back(self):
+        text = self.greedy["prompt"]
+        ids = self.output("tokens", "encode", text).strip()
+        self.assertEqual(int(self.output("tokens", "count", "-", stdin=text)),
+                         len(ids.split(",")))
+        self.assertEqual(self.output("tokens", "decode", ids), text + "\n")
+        self.assertEqual(self.json("tokens", "encode", text)["token_ids"],
+                         [int(i) for i in ids.split(",")])
+        result = self.client("tokens", "decode", "1,99999999")
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("token_ids[1]: 99999999 seen", result.stderr)
+
+    def test_a_state_names_its_model(self):
+        self.client("models", "load", "tiny")
+        self.addCleanup(self.client, "models", "unload", "tiny")
+        state = self.json("states", "save", "--model", "demo", self.greedy["prompt"])["state"]
+        result = self.json_lines("generate", "--state", state["handle"], "--temperature", "0",
+                                 "--max-tokens", "4")[-1]
+        self.assertEqual(result["resolved"]["model"], "demo")
+        self.assertEqual(result["token_ids"], self.greedy["token_ids"][:4])
+
+    def json_lines(self, *flags, stdin=""):
+        return [json.loads(line)
+                for line in self.output(*flags, "--json", stdin=stdin).splitlines()]
+
+    # chat
+
+    def chat(self, lines, *flags):
+        return self.json_lines("chat", "--model", "demo", "--temperature", "0", "--max-tokens",
+                               "12", *flags, stdin="".join(line + "\n" for line in lines))
+
+    def test_a_chat_goes_on_from_where_it_was(self):
+        one, two = self.chat(["It was", "Then"])
+        # The same tokens without states: the whole text as the prompt.
+        ended = "" if one["finish_reason"] == "stop" else "\n"
+        whole = "It was\n" + one["reply"] + ("\n" if not ended else ended) + "Then\n"
+        again = self.json_lines("generate", "--model", "demo", "--temperature", "0",
+                                "--max-tokens", "12", "--stop", "\n", whole)[-1]
+        self.assertEqual(two["reply"], again["text"])
+
+    def test_a_chat_takes_back_begins_anew_and_forgets_its_states(self):
+        _, two, again, anew = self.chat(["It was", "Then", "/undo", "Then", "/reset", "It was"])
+        self.assertEqual(two["reply"], again["reply"])
+        first = self.chat(["It was"])[0]
+        self.assertEqual(anew["reply"], first["reply"])
+        self.assertEqual(self.json("states", "list")["states"], [])
+
+    def test_ctrl_c_ends_a_reply_and_not_the_session(self):
+        terminal, end = pty.openpty()
+        process = subprocess.Popen(
+            [harness.arguments.binary, "chat", "--model", "demo", "--server", self.daemon.grpc,
+             "--stop", "no such text", "--max-tokens", "16000"],
+            stdin=end, stdout=end, stderr=end, start_new_session=True)
+        os.close(end)
+        self.addCleanup(os.close, terminal)
+        seen = self.read_until(terminal, "> ")
+        os.write(terminal, b"It was\n")
+        self.read_until(terminal, "\n", more=20)
+        process.send_signal(signal.SIGINT)
+        self.read_until(terminal, "\n> ")
+        os.write(terminal, b"/quit\n")
+        self.assertEqual(process.wait(timeout=harness.PATIENCE), 0, seen)
+
+    def read_until(self, terminal, text, more=0):
+        """Reads a terminal until it has shown a text, and so many characters more."""
+        seen, deadline = "", time.monotonic() + harness.PATIENCE
+        while text not in seen or len(seen) < seen.index(text) + len(text) + more:
+            ready, _, _ = select.select([terminal], [], [], max(deadline - time.monotonic(), 0))
+            self.assertTrue(ready, f"{text!r} is not in {seen!r}")
+            seen += re.sub(r"\x1b\[\d*[mK]", "", os.read(terminal, 4096).decode(errors="replace"))
+            seen = seen.replace("\r\n", "\n")
+        return seen
+
+
+if __name__ == "__main__":
+    harness.main()
