@@ -9,6 +9,7 @@
 #include <sstream>
 #include <string>
 #include <thread>
+#include <vector>
 
 namespace whipsnake::engine {
 namespace {
@@ -35,15 +36,22 @@ int AffinityThreads() {
   return std::max(static_cast<int>(std::thread::hardware_concurrency()), 1);
 }
 
-// Returns the process's cgroup directory below the version 2 hierarchy ("/system.slice/x.service"),
-// from the line "0::PATH".
-std::string CgroupPath(const std::string& root) {
+// A line "NUMBER:CONTROLLERS:PATH" of /proc/self/cgroup.
+struct Cgroup {
+  std::string controllers;  // with commas between them; "" for version 2, which has all in one tree
+  std::string path;         // "/system.slice/x.service"
+};
+
+std::vector<Cgroup> ReadCgroups(const std::string& root) {
   std::ifstream file(root + "/proc/self/cgroup");
-  std::string line;
-  while (std::getline(file, line)) {
-    if (line.compare(0, 3, "0::") == 0) return line.substr(3);
+  std::vector<Cgroup> cgroups;
+  for (std::string line; std::getline(file, line);) {
+    const size_t first = line.find(':'), second = line.find(':', first + 1);
+    if (second == line.npos) continue;
+    cgroups.push_back({line.substr(first + 1, second - first - 1), line.substr(second + 1)});
   }
-  return "/";
+  if (cgroups.empty()) cgroups.push_back({"", "/"});
+  return cgroups;
 }
 
 struct Limits {
@@ -51,21 +59,60 @@ struct Limits {
   int64_t memory = kUnlimited;
 };
 
-// The limits of all ancestors apply, so take the tightest one on the way up.
-Limits CgroupLimits(const std::string& root) {
-  Limits limits;
-  std::string path = CgroupPath(root);
+// Takes the limits of a directory of version 2 or 1. What a limit's file has instead of a number, if
+// there is none, is ignored: "max", -1 and, in bytes, a number near 2^63.
+void TightenV2(const std::string& directory, Limits& limits) {
+  std::ifstream cpu(directory + "/cpu.max"), memory(directory + "/memory.max");
+  double quota, period;
+  int64_t bytes;
+  if (cpu >> quota >> period && period > 0) limits.cpus = std::min(limits.cpus, quota / period);
+  if (memory >> bytes) limits.memory = std::min(limits.memory, bytes);
+}
+void TightenCpuV1(const std::string& directory, Limits& limits) {
+  std::ifstream quota_file(directory + "/cpu.cfs_quota_us");
+  std::ifstream period_file(directory + "/cpu.cfs_period_us");
+  double quota, period;
+  if (quota_file >> quota && period_file >> period && quota > 0 && period > 0) {
+    limits.cpus = std::min(limits.cpus, quota / period);
+  }
+}
+void TightenMemoryV1(const std::string& directory, Limits& limits) {
+  std::ifstream file(directory + "/memory.limit_in_bytes");
+  int64_t bytes;
+  if (file >> bytes) limits.memory = std::min(limits.memory, bytes);
+}
+
+// The limits of all ancestors apply, so take the tightest one on the way up. The path may be that
+// of the host, of which a container sees its own part as the top.
+void TightenUpwards(const std::string& mount, std::string path,
+                    void (*tighten)(const std::string& directory, Limits& limits),
+                    Limits& limits) {
   while (true) {
-    const std::string directory = root + "/sys/fs/cgroup" + (path == "/" ? "" : path);
-    std::ifstream cpu(directory + "/cpu.max");
-    double quota, period;
-    if (cpu >> quota >> period && period > 0) limits.cpus = std::min(limits.cpus, quota / period);
-    std::ifstream memory(directory + "/memory.max");
-    int64_t bytes;
-    if (memory >> bytes) limits.memory = std::min(limits.memory, bytes);
-    if (path.empty() || path == "/") return limits;
+    tighten(mount + (path == "/" ? "" : path), limits);
+    if (path.empty() || path == "/") return;
     path = path.substr(0, path.rfind('/'));
   }
+}
+
+bool HasController(const Cgroup& cgroup, const std::string& name) {
+  return ("," + cgroup.controllers + ",").find("," + name + ",") != std::string::npos;
+}
+
+Limits CgroupLimits(const std::string& root) {
+  const std::string mounts = root + "/sys/fs/cgroup";
+  Limits limits;
+  for (const Cgroup& cgroup : ReadCgroups(root)) {
+    if (cgroup.controllers.empty()) TightenUpwards(mounts, cgroup.path, TightenV2, limits);
+    // A tree of version 1 is mounted under the list of its controllers, with links by one of them.
+    for (const std::string& name : {std::string("cpu"), cgroup.controllers}) {
+      if (!HasController(cgroup, "cpu")) break;
+      TightenUpwards(mounts + "/" + name, cgroup.path, TightenCpuV1, limits);
+    }
+    if (HasController(cgroup, "memory")) {
+      TightenUpwards(mounts + "/memory", cgroup.path, TightenMemoryV1, limits);
+    }
+  }
+  return limits;
 }
 
 }  // namespace

@@ -47,6 +47,30 @@ TEST_F(ResourcesTest, TheTightestAncestorBinds) {
   EXPECT_EQ(resources.threads, 1);  // half a CPU counts as one thread
 }
 
+// Half a CPU and 300 kB by the trees of version 1.
+TEST_F(ResourcesTest, LimitsOfVersion1Count) {
+  Write("proc/self/cgroup",
+        "12:cpu,cpuacct:/docker/7\n4:memory:/docker/7\n3:cpuset:/\n1:name=systemd:/docker/7\n");
+  Write("sys/fs/cgroup/cpu,cpuacct/docker/7/cpu.cfs_quota_us", "50000\n");
+  Write("sys/fs/cgroup/cpu,cpuacct/docker/7/cpu.cfs_period_us", "100000\n");
+  Write("sys/fs/cgroup/memory/docker/7/memory.limit_in_bytes", "300000\n");
+  Write("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
+  const Resources resources = DetectResources(root_);
+  EXPECT_EQ(resources.memory_bytes, 300000);
+  EXPECT_EQ(resources.threads, 1);
+}
+
+// In a container the path is that of the host, and the trees show the container's part only.
+TEST_F(ResourcesTest, AContainersTopOfVersion1Counts) {
+  Write("proc/self/cgroup", "3:cpu:/docker/7\n2:memory:/docker/7\n0::/system.slice\n");
+  Write("sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1\n");
+  Write("sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n");
+  Write("sys/fs/cgroup/memory/memory.limit_in_bytes", "300000\n");
+  const Resources resources = DetectResources(root_);
+  EXPECT_EQ(resources.memory_bytes, 300000);
+  EXPECT_EQ(resources.threads, DetectResources().threads);
+}
+
 TEST_F(ResourcesTest, ALimitAboveTheMachineDoesNotRaiseIt) {
   Write("proc/self/cgroup", "0::/\n");
   Write("sys/fs/cgroup/memory.max", "99999999999\n");
