@@ -59,8 +59,8 @@ struct Limits {
   int64_t memory = kUnlimited;
 };
 
-// Takes the limits of a directory of version 2 or 1. What a limit's file has instead of a number, if
-// there is none, is ignored: "max", -1 and, in bytes, a number near 2^63.
+// Takes the limits of a directory of version 2 or 1. What a limit's file has instead of a number,
+// if there is none, is ignored: "max", -1 and, in bytes, a number near 2^63.
 void TightenV2(const std::string& directory, Limits& limits) {
   std::ifstream cpu(directory + "/cpu.max"), memory(directory + "/memory.max");
   double quota, period;
@@ -85,8 +85,7 @@ void TightenMemoryV1(const std::string& directory, Limits& limits) {
 // The limits of all ancestors apply, so take the tightest one on the way up. The path may be that
 // of the host, of which a container sees its own part as the top.
 void TightenUpwards(const std::string& mount, std::string path,
-                    void (*tighten)(const std::string& directory, Limits& limits),
-                    Limits& limits) {
+                    void (*tighten)(const std::string& directory, Limits& limits), Limits& limits) {
   while (true) {
     tighten(mount + (path == "/" ? "" : path), limits);
     if (path.empty() || path == "/") return;

@@ -1,5 +1,5 @@
-// The CPUs and memory that this process may use, according to the limits of its cgroup (version 2 or
-// 1) and the affinity mask rather than the host alone.
+// The CPUs and memory that this process may use, according to the limits of its cgroup (version 2
+// or 1) and the affinity mask rather than the host alone.
 #ifndef WHIPSNAKE_ENGINE_BASE_RESOURCES_H_
 #define WHIPSNAKE_ENGINE_BASE_RESOURCES_H_
 

@@ -215,15 +215,15 @@ void Chat::Forget(size_t first) {
 void AddChatCommand(CommandLine& line) {
   auto flags = std::make_shared<ChatFlags>();
   GenerateFlags& generation = flags->generation;
-  Command command = line.Add(
-      "chat", "Continues what you type, line by line, from where it was",
-      "  whipsnake chat --model demo\n"
-      "  whipsnake chat --system \"A talk about snakes.\" --user \"Q: \" --reply \"A: \"\n"
-      "  printf 'It was\\nThen\\n' | whipsnake chat --temperature 0 --json\n",
-      [flags](const Output& output) {
-        Chat chat(*flags, output);
-        return chat.Run();
-      });
+  Command command =
+      line.Add("chat", "Continues what you type, line by line, from where it was",
+               "  whipsnake chat --model demo\n"
+               "  whipsnake chat --system \"A talk about snakes.\" --user \"Q: \" --reply \"A: \"\n"
+               "  printf 'It was\\nThen\\n' | whipsnake chat --temperature 0 --json\n",
+               [flags](const Output& output) {
+                 Chat chat(*flags, output);
+                 return chat.Run();
+               });
   AddClientFlags(command, generation.client);
   AddModelFlag(command, generation.model, "The model's name; optional if the server has one model");
   command.AddOption("--system", flags->system, "A text before the first line").TypeName("TEXT");
@@ -231,9 +231,10 @@ void AddChatCommand(CommandLine& line) {
       .TypeName("TEXT");
   command.AddOption("--reply", flags->reply_prefix, "A text before each reply").TypeName("TEXT");
   command
-      .AddOption("--stop", flags->stop_texts,
-                 "Ends a reply before this text, which the session keeps; repeatable (default: the end of "
-                 "the line)")
+      .AddOption(
+          "--stop", flags->stop_texts,
+          "Ends a reply before this text, which the session keeps; repeatable (default: the end of "
+          "the line)")
       .TypeName("TEXT")
       .Repeatable();
   command

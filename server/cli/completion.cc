@@ -73,13 +73,14 @@ std::string BashCompletion(const CommandDescription& root) {
 }
 
 std::string ZshCompletion(const CommandDescription& root) {
-  return absl::StrCat("autoload -U +X bashcompinit && bashcompinit\n",
-                      // zsh has no mapfile.
-                      absl::StrReplaceAll(BashCompletion(root),
-                                          {{"in bash;", "in zsh;"},
-                                           {"mapfile -t COMPREPLY < <(compgen -W \"$words\" -- "
-                                            "\"$current\")",
-                                            "COMPREPLY=($(compgen -W \"$words\" -- \"$current\"))"}}));
+  return absl::StrCat(
+      "autoload -U +X bashcompinit && bashcompinit\n",
+      // zsh has no mapfile.
+      absl::StrReplaceAll(BashCompletion(root),
+                          {{"in bash;", "in zsh;"},
+                           {"mapfile -t COMPREPLY < <(compgen -W \"$words\" -- "
+                            "\"$current\")",
+                            "COMPREPLY=($(compgen -W \"$words\" -- \"$current\"))"}}));
 }
 
 std::string FishCompletion(const CommandDescription& root) {
@@ -92,11 +93,10 @@ std::string FishCompletion(const CommandDescription& root) {
       constexpr char kSeen[] = "__fish_seen_subcommand_from ";
       here = absl::StrCat(kSeen, absl::StrReplaceAll(path, {{" ", absl::StrCat("; and ", kSeen)}}));
     }
-    const std::string group =
-        path.empty() || below.empty()
-            ? here
-            : absl::StrCat(here, "; and not __fish_seen_subcommand_from ",
-                           absl::StrJoin(below, " "));
+    const std::string group = path.empty() || below.empty()
+                                  ? here
+                                  : absl::StrCat(here, "; and not __fish_seen_subcommand_from ",
+                                                 absl::StrJoin(below, " "));
     for (const CommandDescription& one : command.commands) {
       absl::StrAppend(&script, "complete -c whipsnake -f -n '", group, "' -a ", one.name, " -d ",
                       InSingleQuotes(one.description), "\n");

@@ -68,7 +68,8 @@ std::string ManualPage(const CommandDescription& root) {
   page += ".SH COMMANDS\n";
   for (const CommandDescription& below : root.commands) page += CommandText(below, below.name);
   return page +
-         ".SH EXIT STATUS\n0 for success, 1 for an error or a negative answer, 2 for wrong options, "
+         ".SH EXIT STATUS\n0 for success, 1 for an error or a negative answer, 2 for wrong "
+         "options, "
          "130 after Ctrl\\-C.\n";
 }
 

@@ -21,14 +21,15 @@ absl::Status Invalid(std::string_view text) {
 
 // Whether the text is a target with a scheme of gRPC's, which it resolves itself.
 bool HasScheme(std::string_view text) {
-  constexpr std::array<std::string_view, 6> kSchemes = {"unix:", "unix-abstract:", "dns:",
-                                                        "ipv4:", "ipv6:",          "vsock:"};
+  constexpr std::array<std::string_view, 6> kSchemes = {
+      "unix:", "unix-abstract:", "dns:", "ipv4:", "ipv6:", "vsock:"};
   return std::ranges::any_of(kSchemes,
                              [&](std::string_view scheme) { return text.starts_with(scheme); });
 }
 
 bool IsLoopback(std::string_view host) {
-  return absl::EqualsIgnoreCase(engine::ToAbsl(host), "localhost") || host.starts_with("127.") || host == "::1";
+  return absl::EqualsIgnoreCase(engine::ToAbsl(host), "localhost") || host.starts_with("127.") ||
+         host == "::1";
 }
 
 bool IsPort(std::string_view text) {

@@ -88,8 +88,7 @@ absl::StatusOr<int> Drain(const ServerFlags& flags, const Output& output) {
     *request.mutable_grace_period() =
         TimeUtil::MillisecondsToDuration(std::llround(*flags.grace_seconds * 1000));
   }
-  RETURN_IF_ERROR(
-      UnaryCall<v1::AdminService>(flags.client, &AdminStub::Drain, request).status());
+  RETURN_IF_ERROR(UnaryCall<v1::AdminService>(flags.client, &AdminStub::Drain, request).status());
   if (output.json()) {
     output.Object({{"draining", true}});
   } else {
@@ -112,11 +111,11 @@ void AddServerCommands(CommandLine& line) {
                           "  whipsnake server metrics | grep tokens\n",
                           [flags](const Output& output) { return Metrics(*flags, output); }),
                  flags->client);
-  Command drain = line.Add(
-      server, "drain", "Ends the server as SIGTERM does: once running requests have finished",
-      "  whipsnake server drain\n"
-      "  whipsnake server drain --grace-period 60\n",
-      [flags](const Output& output) { return Drain(*flags, output); });
+  Command drain = line.Add(server, "drain",
+                           "Ends the server as SIGTERM does: once running requests have finished",
+                           "  whipsnake server drain\n"
+                           "  whipsnake server drain --grace-period 60\n",
+                           [flags](const Output& output) { return Drain(*flags, output); });
   AddClientFlags(drain, flags->client);
   drain
       .AddOption("--grace-period", flags->grace_seconds,

@@ -63,9 +63,8 @@ absl::StatusOr<int> Decode(const TokensFlags& flags, const Output& output) {
   v1::DetokenizeRequest request;
   request.set_model(flags.model);
   request.mutable_token_ids()->Assign(flags.ids.begin(), flags.ids.end());
-  ASSIGN_OR_RETURN(const auto response,
-                   UnaryCall<v1::GenerationService>(flags.client, &GenerationStub::Detokenize,
-                                                    request));
+  ASSIGN_OR_RETURN(const auto response, UnaryCall<v1::GenerationService>(
+                                            flags.client, &GenerationStub::Detokenize, request));
   if (output.json()) {
     output.Object({{"text", response.text()}});
   } else {

@@ -23,9 +23,9 @@ absl::StatusOr<int> PrintVersion(const Output& output) {
                    {"machine_isa", machine}});
     return 0;
   }
-  std::cout << absl::StrCat("whipsnake ", engine::ToAbsl(Version()), " (",
-                            engine::ToAbsl(Commit()), ")\ncompiled by ", __VERSION__,
-                            "\ncomputes with ", isa, ", of ", machine, "\n");
+  std::cout << absl::StrCat("whipsnake ", engine::ToAbsl(Version()), " (", engine::ToAbsl(Commit()),
+                            ")\ncompiled by ", __VERSION__, "\ncomputes with ", isa, ", of ",
+                            machine, "\n");
   return 0;
 }
 

@@ -10,9 +10,9 @@ namespace {
 const std::vector<std::string> kWords = {"--temperature", "--top-p", "--top-k", "--model", "serve"};
 
 TEST(SuggestionTest, FindsWhatWasMeant) {
-  EXPECT_EQ(NearestWord("--temprature", kWords), "--temperature");   // left out
+  EXPECT_EQ(NearestWord("--temprature", kWords), "--temperature");    // left out
   EXPECT_EQ(NearestWord("--temperatuure", kWords), "--temperature");  // twice
-  EXPECT_EQ(NearestWord("--mdoel", kWords), "--model");              // exchanged
+  EXPECT_EQ(NearestWord("--mdoel", kWords), "--model");               // exchanged
   EXPECT_EQ(NearestWord("serv", kWords), "serve");
   EXPECT_EQ(NearestWord("--top_p", kWords), "--top-p");
 }
