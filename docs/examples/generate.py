@@ -1,5 +1,6 @@
 """Streams a completion from a Whipsnake server: generate.py PROMPT [ADDRESS]. See README.md."""
 
+import os
 import sys
 
 import grpc
@@ -8,7 +9,8 @@ from whipsnake.v1 import generation_pb2, generation_pb2_grpc
 
 def main():
     prompt = sys.argv[1]
-    address = sys.argv[2] if len(sys.argv) > 2 else "127.0.0.1:8500"
+    server = os.environ.get("WHIPSNAKE_SERVER", "127.0.0.1:8500")
+    address = sys.argv[2] if len(sys.argv) > 2 else server
     stub = generation_pb2_grpc.GenerationServiceStub(grpc.insecure_channel(address))
     parameters = generation_pb2.GenerationParameters(model="demo", text=prompt)
     parameters.stopping.max_new_tokens = 60

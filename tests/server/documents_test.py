@@ -73,6 +73,10 @@ class Page:
         os.chmod(path, 0o755)
 
     def run(self, text):
+        address = os.path.join(self.hidden, "address")
+        if os.path.exists(address):  # for clients that are not the program
+            with open(address, encoding="utf-8") as file:
+                self.environment["WHIPSNAKE_SERVER"] = file.read().strip()
         return subprocess.run(["bash", "-euc", text], cwd=self.root, env=self.environment,
                               stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
                               timeout=10 * harness.PATIENCE)
