@@ -14,11 +14,11 @@
 #include "engine/base/exceptions.h"
 #include "engine/base/status.h"
 #include "server/errors.h"
-#include "server/registry/disk_queue.h"
 #include "server/rpc/active_calls.h"
-#include "server/rpc/background.h"
 #include "server/rpc/messages.h"
 #include "server/rpc/peer.h"
+#include "server/work/background.h"
+#include "server/work/disk_queue.h"
 
 namespace whipsnake::server {
 

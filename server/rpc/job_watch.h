@@ -9,7 +9,7 @@
 #include <chrono>
 
 #include "server/jobs/job_queue.h"
-#include "server/registry/disk_queue.h"
+#include "server/work/disk_queue.h"
 
 namespace whipsnake::server {
 

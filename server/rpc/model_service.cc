@@ -14,13 +14,14 @@
 #include "engine/base/utf8.h"
 #include "kernels/cpu/isa.h"
 #include "server/jobs/quantization_kind.h"
+#include "server/json_message.h"
 #include "server/registry/model_name.h"
 #include "server/registry/model_path.h"
+#include "server/registry/quantization_request.h"
 #include "server/rpc/deferred_call.h"
-#include "server/rpc/json_message.h"
 #include "server/rpc/messages.h"
 #include "server/rpc/paging.h"
-#include "server/rpc/quantization_request.h"
+#include "server/rpc/quantization_messages.h"
 #include "server/rpc/quantization_watch.h"
 
 namespace whipsnake::server {

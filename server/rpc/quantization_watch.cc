@@ -9,7 +9,7 @@
 #include "server/jobs/quantization_kind.h"
 #include "server/rpc/job_stream.h"
 #include "server/rpc/messages.h"
-#include "server/rpc/quantization_request.h"
+#include "server/rpc/quantization_messages.h"
 
 namespace whipsnake::server {
 namespace {
