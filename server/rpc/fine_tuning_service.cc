@@ -143,11 +143,12 @@ grpc::ServerUnaryReactor* FineTuningService::ListFineTuningJobs(Context* context
   const auto list = [this](const v1::ListFineTuningJobsRequest& query,
                            v1::ListFineTuningJobsResponse* answer) -> absl::Status {
     RETURN_IF_ERROR(CheckDirectory());
-    ASSIGN_OR_RETURN(const JobSelection selection, ParseJobQuery({.page_size = query.page_size(),
-                                                                  .page_token = query.page_token(),
-                                                                  .filter = query.filter(),
-                                                                  .order_by = query.order_by()}));
-    const JobPage page = ToPage(environment_.jobs->List(kFineTuning, selection), selection);
+    const JobQuery asked = {.page_size = query.page_size(),
+                            .page_token = query.page_token(),
+                            .filter = query.filter(),
+                            .order_by = query.order_by()};
+    ASSIGN_OR_RETURN(const JobSelection selection, ParseJobQuery(asked));
+    const JobPage page = ToPage(environment_.jobs->List(kFineTuning, selection), selection, asked);
     answer->set_next_page_token(page.next_page_token);
     for (size_t i = 0; i < page.jobs.size(); ++i) {
       *answer->add_jobs() = ToProto(page.jobs[i]);
