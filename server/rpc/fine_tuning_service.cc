@@ -46,15 +46,6 @@ class PlanRun final : public JobRun {
   engine::Ledger ledger_;
 };
 
-// A watch that fails before it begins.
-class RefusedWatch final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
- public:
-  RefusedWatch(grpc::CallbackServerContext* context, const absl::Status& status) {
-    Finish(MakeEnd([&] { return EndCallAndLog(context, "WatchFineTuningJob", status); }));
-  }
-  void OnDone() override { delete this; }
-};
-
 absl::Status CheckPriority(int32_t priority) {
   if (priority >= -kMaxPriority && priority <= kMaxPriority) return absl::OkStatus();
   return engine::InvalidField("priority", std::to_string(priority), "-100 to 100");
@@ -310,7 +301,8 @@ grpc::ServerUnaryReactor* FineTuningService::ListFineTuningEvents(Context* conte
 grpc::ServerWriteReactor<grpc::ByteBuffer>* FineTuningService::WatchFineTuningJob(
     Context* context, const Bytes* request) {
   if (const absl::Status status = CheckDirectory(); !status.ok()) {
-    return new RefusedWatch(context, status);
+    return new RefusedStream<grpc::ServerWriteReactor<Bytes>>(context, "WatchFineTuningJob",
+                                                              status);
   }
   return StartJobWatch(*environment_.jobs, *environment_.disk, environment_.end_timeout, context,
                        *request);

@@ -124,9 +124,7 @@ grpc::ServerUnaryReactor* ModelService::LoadModel(grpc::CallbackServerContext* c
                                                   const grpc::ByteBuffer* request,
                                                   grpc::ByteBuffer* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  const auto end = [context, reactor](const absl::Status& status) {
-    reactor->Finish(MakeEnd([&] { return EndCallAndLog(context, "LoadModel", status); }));
-  };
+  const auto end = UnaryEnd<v1::LoadModelRequest>(context, reactor);
   const absl::StatusOr<ModelSource> source =
       engine::CatchExceptions([&] { return RegisterModel(*request); });
   if (!source.ok()) {
