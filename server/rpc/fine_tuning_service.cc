@@ -317,7 +317,9 @@ grpc::ServerUnaryReactor* FineTuningService::ListCheckpoints(Context* context, c
     ASSIGN_OR_RETURN(const std::vector<Record> records,
                      environment_.jobs->Children(job, Collection::kCheckpoints));
     for (const Record& record : records) {
-      ASSIGN_OR_RETURN(*answer->add_checkpoints(), ToCheckpoint(record));
+      ASSIGN_OR_RETURN(v1::Checkpoint checkpoint, ToCheckpoint(record));
+      if (!environment_.kind->HasCheckpoint(job.uid, checkpoint.step())) continue;
+      *answer->add_checkpoints() = std::move(checkpoint);
     }
     return absl::OkStatus();
   };

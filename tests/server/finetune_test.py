@@ -604,6 +604,12 @@ class PromotionTest(FinetuneTest):
         steps = [checkpoint["step"] for checkpoint in
                  self.object("checkpoints", "first")["checkpoints"]]
         self.assertEqual(steps, [4, 6])
+        # A crash between a checkpoint and its record leaves the record of what it replaced.
+        checkpoints = f"{self.server.data}/jobs/{self.object('get', 'first')['job']['uid']}/checkpoints"
+        os.rename(f"{checkpoints}/step-00000004", f"{checkpoints}/aside")
+        self.assertEqual([checkpoint["step"] for checkpoint in
+                          self.object("checkpoints", "first")["checkpoints"]], [6])
+        os.rename(f"{checkpoints}/aside", f"{checkpoints}/step-00000004")
         self.assertRegex(self.run_command("checkpoints", "first").stdout,
                          r"STEP +LOSS +EVALUATION +SIZE +WRITTEN\n +4 +\d\.\d{4} +- +")
         shown = self.promote("first", "--model", "support").stdout
