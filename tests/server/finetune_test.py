@@ -606,7 +606,8 @@ class PromotionTest(FinetuneTest):
                  self.object("checkpoints", "first")["checkpoints"]]
         self.assertEqual(steps, [4, 6])
         # A crash between a checkpoint and its record leaves the record of what it replaced.
-        checkpoints = f"{self.server.data}/jobs/{self.object('get', 'first')['job']['uid']}/checkpoints"
+        uid = self.object("get", "first")["job"]["uid"]
+        checkpoints = f"{self.server.data}/jobs/{uid}/checkpoints"
         os.rename(f"{checkpoints}/step-00000004", f"{checkpoints}/aside")
         self.assertEqual([checkpoint["step"] for checkpoint in
                           self.object("checkpoints", "first")["checkpoints"]], [6])
