@@ -18,13 +18,13 @@
 namespace whipsnake::server {
 namespace {
 
-constexpr char kKind[] = "idle";
+constexpr char kIdle[] = "idle";
 
 // Jobs that never run: the queue is not started, so all accesses of the disk are the test's.
 class IdleKind final : public JobKind {
  public:
-  std::string_view name() const override { return kKind; }
-  std::string_view id_prefix() const override { return kKind; }
+  std::string_view name() const override { return kIdle; }
+  std::string_view id_prefix() const override { return "i"; }
   bool IsValid(const nlohmann::json&) const override { return true; }
   absl::Status Prepare(const Job&, JobRun&, Preparation&) override { return absl::OkStatus(); }
   absl::StatusOr<nlohmann::json> Run(const Job&, JobRun&) override { return nlohmann::json(); }
@@ -46,15 +46,15 @@ class FullDiskTest : public testing::Test {
   }
 
   absl::StatusOr<Job> Create(const std::string& id) {
-    return queue_->Create({.kind = kKind, .id = id, .labels = {}, .request = {{"text", id}}});
+    return queue_->Create({.kind = kIdle, .id = id, .labels = {}, .request = {{"text", id}}});
   }
 
   // What clients see of all jobs and their events.
   std::string Shown() {
     std::string text;
-    for (const Job& job : queue_->List(kKind)) {
+    for (const Job& job : queue_->List(kIdle)) {
       absl::StrAppend(&text, job.id, " ", engine::ToAbsl(Name(job.state)), " ", job.etag(), ":");
-      for (const JobEvent& event : queue_->Events(kKind, job.id, 0, 100)->events) {
+      for (const JobEvent& event : queue_->Events(kIdle, job.id, 0, 100)->events) {
         absl::StrAppend(&text, " ", event.id, " ", event.values.dump());
       }
       text += "\n";
@@ -96,20 +96,20 @@ class FullDiskTest : public testing::Test {
 TEST_F(FullDiskTest, EveryChangeIsRefusedAndSucceedsOnceThereIsRoom) {
   ASSERT_TRUE(Create("other").ok());
   Check("create", [this] { return Create("job").status(); });
-  Check("pause", [this] { return queue_->Pause(kKind, "job", "").status(); });
-  Check("resume", [this] { return queue_->Resume(kKind, "job", "").status(); });
-  Check("cancel", [this] { return queue_->Cancel(kKind, "job", "").status(); });
-  Check("delete", [this] { return queue_->Delete(kKind, "job", ""); });
+  Check("pause", [this] { return queue_->Pause(kIdle, "job", "").status(); });
+  Check("resume", [this] { return queue_->Resume(kIdle, "job", "").status(); });
+  Check("cancel", [this] { return queue_->Cancel(kIdle, "job", "").status(); });
+  Check("delete", [this] { return queue_->Delete(kIdle, "job", ""); });
 }
 
 // What needs no room is answered.
 TEST_F(FullDiskTest, WhatIsThereCanBeReadAndAskedForAgain) {
   ASSERT_TRUE(Create("job").ok());
-  ASSERT_TRUE(queue_->Pause(kKind, "job", "").ok());
+  ASSERT_TRUE(queue_->Pause(kIdle, "job", "").ok());
   disk_.Fail({.error = ENOSPC, .syncs = false, .repeats = true});
   EXPECT_TRUE(Create("job").ok());
-  EXPECT_TRUE(queue_->Pause(kKind, "job", "").ok());
-  EXPECT_EQ(queue_->Events(kKind, "job", 0, 10)->events.size(), 2);
+  EXPECT_TRUE(queue_->Pause(kIdle, "job", "").ok());
+  EXPECT_EQ(queue_->Events(kIdle, "job", 0, 10)->events.size(), 2);
   disk_.EndFault();
 }
 
