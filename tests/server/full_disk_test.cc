@@ -54,7 +54,8 @@ class FullDiskTest : public testing::Test {
     std::string text;
     for (const Job& job : queue_->List(kIdle)) {
       absl::StrAppend(&text, job.id, " ", engine::ToAbsl(Name(job.state)), " ", job.etag(), ":");
-      for (const JobEvent& event : queue_->Events(kIdle, job.id, 0, 100)->events) {
+      const JobEvents page = *queue_->Events(kIdle, job.id, 0, 100);
+      for (const JobEvent& event : page.events) {
         absl::StrAppend(&text, " ", event.id, " ", event.values.dump());
       }
       text += "\n";
