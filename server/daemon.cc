@@ -331,6 +331,7 @@ void Daemon::RegisterComputedMetrics() {
   const auto seconds = [](std::chrono::nanoseconds time) {
     return std::chrono::duration<double>(time).count();
   };
+  show(metrics_.finetune_preemptions, {"serving"}, [this] { return executor_.interruptions(); });
   show(metrics_.compute_time, {"serving"},
        [this, seconds] { return seconds(executor_.serving_time()); });
   show(metrics_.compute_time, {"training"},

@@ -24,7 +24,6 @@
 #include "server/metrics/metrics.h"
 #include "server/open_files.h"
 #include "server/registry/data_directory.h"
-#include "server/registry/disk_queue.h"
 #include "server/registry/model_loader.h"
 #include "server/registry/model_registry.h"
 #include "server/registry/model_versions.h"
@@ -32,15 +31,16 @@
 #include "server/registry/state_store.h"
 #include "server/rpc/active_calls.h"
 #include "server/rpc/admin_service.h"
-#include "server/rpc/background.h"
 #include "server/rpc/dataset_service.h"
 #include "server/rpc/fine_tuning_service.h"
 #include "server/rpc/generation_service.h"
 #include "server/rpc/health_service.h"
 #include "server/rpc/model_service.h"
 #include "server/rpc/state_service.h"
-#include "server/rpc/task_pool.h"
 #include "server/store/store.h"
+#include "server/work/background.h"
+#include "server/work/disk_queue.h"
+#include "server/work/task_pool.h"
 
 namespace grpc {
 class Server;

@@ -82,14 +82,16 @@ absl::Status Executor::TryRun(Priority priority, const Unit& unit) {
 
 void Executor::Yield() {
   if (!InsideUnit()) return;
+  const bool trains = running_priority_ == kTraining;
+  bool interrupted = false;
   while (true) {
     Task* task;
     {
       MutexLock lock(mutex_);
-      task = running_priority_ == kTraining ? PopBeforeTraining()
-                                            : PopMoreUrgentThan(running_priority_);
+      task = trains ? PopBeforeTraining() : PopMoreUrgentThan(running_priority_);
     }
     if (task == nullptr) return;
+    if (trains && !std::exchange(interrupted, true)) ++interruptions_;
     Execute(*task);
   }
 }

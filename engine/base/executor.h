@@ -10,6 +10,7 @@
 #define WHIPSNAKE_ENGINE_BASE_EXECUTOR_H_
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <deque>
 #include <functional>
@@ -95,6 +96,8 @@ class Executor {
   int threads() const { return threads_; }
   // The number of units waiting to run.
   int waiting() const;
+  // How often units of training have let units of serving run.
+  int64_t interruptions() const { return interruptions_.load(std::memory_order_relaxed); }
   // The time computed so far for serving and for training, up to the last point at which a unit
   // could be interrupted.
   std::chrono::nanoseconds serving_time() const { return share_.serving(); }
@@ -127,6 +130,7 @@ class Executor {
   // Used only by the compute thread, but for the counters of share_.
   TrainingShare share_;
   int running_priority_ = kPriorityCount;
+  std::atomic<int64_t> interruptions_ = 0;
   bool training_begun_ = false;  // whether a unit of training runs or is interrupted
   kernels::Context serving_context_, training_context_;
   const kernels::Pauses pauses_;

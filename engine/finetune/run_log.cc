@@ -79,6 +79,7 @@ absl::StatusOr<StepRecord> ParseStep(const json& object, const StepRecord& befor
   reader.ReadIfAny("margin", record.margin);
   reader.Read("learning_rate", record.learning_rate);
   reader.ReadIfAny("gradient_norm", record.gradient_norm);
+  if (object.contains("examples")) reader.Read("examples", record.examples);
   reader.Read("tokens", record.tokens);
   reader.Read("heap_bytes", record.heap_bytes);
   reader.Read("moment_bytes", record.moment_bytes);
@@ -165,6 +166,7 @@ json ToJson(const StepRecord& record) {
                  {"epoch", record.epoch},
                  {"loss", record.loss},
                  {"learning_rate", record.learning_rate},
+                 {"examples", record.examples},
                  {"tokens", record.tokens},
                  {"heap_bytes", record.heap_bytes},
                  {"moment_bytes", record.moment_bytes},

@@ -25,6 +25,7 @@ struct StepRecord {
   double learning_rate = 0;
   // Of all gradients, before clipping; unset if tensors are updated in the backward pass.
   std::optional<double> gradient_norm = {};
+  int64_t examples = 0;  // 0: not known, of a log that an older version wrote
   int64_t tokens = 0;
   // Whether each layer of LayerFreezing::layers() trained. Without a scheduler, it is empty in all
   // steps of a run.

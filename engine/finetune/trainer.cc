@@ -165,7 +165,8 @@ absl::Status Trainer::Step() {
   ASSIGN_OR_RETURN(TrainingBatch batch, batches_->Read(epoch, step() % batches_->batches()));
   StepRecord record{.step = step() + 1,
                     .epoch = static_cast<double>(step() + 1) / batches_->batches(),
-                    .learning_rate = rate_.At(step())};
+                    .learning_rate = rate_.At(step()),
+                    .examples = std::ssize(batch.examples)};
   Metrics metrics;
   ChooseLayers();
   heap_->ResetPeaks();

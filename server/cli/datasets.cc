@@ -15,7 +15,7 @@
 #include "server/cli/command.h"
 #include "server/cli/dataset_output.h"
 #include "server/cli/dataset_upload.h"
-#include "server/cli/progress.h"
+#include "server/cli/dataset_wait.h"
 #include "server/cli/unary_call.h"
 #include "whipsnake/v1/dataset.grpc.pb.h"
 
@@ -67,17 +67,6 @@ absl::StatusOr<v1::Dataset> GetDataset(const ClientFlags& client, const std::str
   return std::move(*response.mutable_dataset());
 }
 
-absl::StatusOr<v1::Dataset> WaitForValidation(const ClientFlags& client, v1::Dataset dataset) {
-  constexpr std::chrono::milliseconds kPause{100};
-  Progress progress("Validating");
-  while (dataset.state() == v1::DATASET_STATE_VALIDATING) {
-    progress.Set(dataset.fraction());
-    std::this_thread::sleep_for(kPause);
-    ASSIGN_OR_RETURN(dataset, GetDataset(client, dataset.id()));
-  }
-  return dataset;
-}
-
 // Prints a data set. The exit code says whether jobs can use it, as far as that is known.
 int Print(const v1::Dataset& dataset, const Output& output) {
   if (output.json()) {
@@ -92,7 +81,11 @@ absl::StatusOr<int> Upload(const DatasetsFlags& flags, const Output& output) {
   ASSIGN_OR_RETURN(const v1::UploadHeader header, HeaderOf(flags));
   ASSIGN_OR_RETURN(v1::Dataset dataset, UploadFile(flags.client, flags.file, header));
   if (!flags.no_wait) {
-    ASSIGN_OR_RETURN(dataset, WaitForValidation(flags.client, std::move(dataset)));
+    ASSIGN_OR_RETURN(dataset, WaitForValidation(dataset, output, [&] {
+                       constexpr std::chrono::milliseconds kPause{100};
+                       std::this_thread::sleep_for(kPause);
+                       return GetDataset(flags.client, dataset.id());
+                     }));
   }
   // An upload of what the server has returns at once; the report is then that of the first one.
   return Print(dataset, output);

@@ -6,7 +6,7 @@
 #include "engine/base/json.h"
 #include "engine/base/status.h"
 #include "server/jobs/fine_tuning_kind.h"
-#include "server/rpc/json_message.h"
+#include "server/json_message.h"
 
 namespace whipsnake::server {
 namespace {

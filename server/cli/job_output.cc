@@ -14,7 +14,7 @@
 #include "engine/finetune/plan/memory_budget.h"
 #include "server/cli/step_history.h"
 #include "server/jobs/fine_tuning_kind.h"
-#include "server/rpc/json_message.h"
+#include "server/json_message.h"
 
 namespace whipsnake::server {
 namespace {

@@ -54,6 +54,11 @@ void Progress::Set(double fraction) {
             << std::flush;
 }
 
+void Progress::Say(std::string_view text) {
+  if (std::exchange(drawn_, false)) std::cerr << kWipeLine;
+  std::cerr << text << std::endl;
+}
+
 Note::~Note() {
   if (drawn_) std::cerr << kWipeLine << std::flush;
 }

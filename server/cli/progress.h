@@ -12,7 +12,7 @@
 namespace whipsnake::server {
 
 // Draws on stderr if it is a terminal, and only after the work has taken two seconds; otherwise
-// silent. Not thread-safe.
+// silent but for Say. Not thread-safe.
 class Progress {
  public:
   // `done` is the fraction that was done before, and does not count for the remaining time.
@@ -24,6 +24,8 @@ class Progress {
 
   // Sets the fraction of the work that is done, 0 to 1. Cheap: redraws at most ten times a second.
   void Set(double fraction);
+  // Writes a line that stays, above the bar, also if stderr is no terminal.
+  void Say(std::string_view text);
   // Sets the current stage, shown from the next redraw on.
   void SetWhat(std::string_view what) { what_ = what; }
 

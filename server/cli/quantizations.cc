@@ -21,7 +21,7 @@
 #include "server/cli/progress.h"
 #include "server/cli/quantize_flags.h"
 #include "server/cli/unary_call.h"
-#include "server/rpc/quantization_request.h"
+#include "server/registry/quantization_request.h"
 #include "whipsnake/v1/model.grpc.pb.h"
 
 namespace whipsnake::server {

@@ -14,7 +14,7 @@
 #include "server/console/job_histories.h"
 #include "server/http/http_message.h"
 #include "server/listen_address.h"
-#include "server/registry/disk_queue.h"
+#include "server/work/disk_queue.h"
 #include "whipsnake/v1/generation.grpc.pb.h"
 
 namespace whipsnake::server {

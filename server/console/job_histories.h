@@ -13,7 +13,7 @@
 #include "engine/base/mutex.h"
 #include "server/console/job_history.h"
 #include "server/jobs/job_queue.h"
-#include "server/registry/disk_queue.h"
+#include "server/work/disk_queue.h"
 
 namespace whipsnake::server {
 

@@ -36,8 +36,8 @@
 #include "server/datasets/dataset_upload.h"
 #include "server/datasets/partial_file.h"
 #include "server/metrics/metrics.h"
-#include "server/registry/disk_queue.h"
 #include "server/store/store.h"
+#include "server/work/disk_queue.h"
 #include "whipsnake/v1/dataset.pb.h"
 
 namespace whipsnake::server {

@@ -116,6 +116,11 @@ std::string FineTuningKind::CheckpointDirectory(const std::string& uid, int64_t 
   return engine::CheckpointStore::PathOf(DirectoryOf(uid) + "/checkpoints", step);
 }
 
+bool FineTuningKind::HasCheckpoint(const std::string& uid, int64_t step) const {
+  std::error_code error;
+  return fs::is_directory(CheckpointDirectory(uid, step), error);
+}
+
 absl::StatusOr<engine::FineTuningSpec> FineTuningKind::ParseSpec(const json& spec) {
   for (const char* key : {"out", "checkpoints", "resume", "header", "label_column"}) {
     if (spec.contains(key)) {

@@ -57,6 +57,9 @@ class FineTuningKind final : public JobKind {
   std::string DirectoryOf(const std::string& uid) const;
   std::string CheckpointDirectory(const std::string& uid, int64_t step) const;
   std::string ResultDirectory(const std::string& uid) const;
+  // Whether there is a checkpoint on the disk. A record may name one that a later checkpoint has
+  // replaced, if the server crashed before that one was recorded.
+  bool HasCheckpoint(const std::string& uid, int64_t step) const;
   // A new name for the directory of a promotion, beside those of jobs. Sweep() removes it.
   std::string NewPromotionDirectory() const;
 

@@ -14,7 +14,7 @@
 #include "server/jobs/job_kinds.h"
 #include "server/jobs/job_queue_options.h"
 #include "server/jobs/job_table.h"
-#include "server/rpc/background.h"
+#include "server/work/background.h"
 
 namespace whipsnake::server {
 

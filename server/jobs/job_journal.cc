@@ -150,11 +150,14 @@ absl::StatusOr<Job> JobJournal::Create(Job job) {
 
 absl::StatusOr<Job> JobJournal::Apply(const JobEntryPtr& entry, Change change) {
   absl::StatusOr<Job> job;
+  std::vector<JobEntryPtr> forgotten;
   {
     engine::MutexLock commit(commit_mutex_);
     job = ApplyLocked(entry, change, {});
+    if (job.ok() && HasEnded(job->state)) forgotten = ForgetOldest(kinds_.Of(*job));
   }
   if (job.ok()) entry->watchers().Notify();
+  for (const JobEntryPtr& old : forgotten) AfterErasure(old, kinds_.Of(*job));
   return job;
 }
 
@@ -183,9 +186,7 @@ absl::StatusOr<Job> JobJournal::ApplyLocked(const JobEntryPtr& entry, Change cha
   const StoredEvent* stored = committed.events.data() + committed.events.size() - events.size();
   TakeIds(stored, events);
   if (job.state != before) LogState(job);
-  job = table_.Publish(entry, std::move(job), std::move(events), waited);
-  if (HasEnded(job.state)) ForgetOldest(kind);
-  return job;
+  return table_.Publish(entry, std::move(job), std::move(events), waited);
 }
 
 void JobJournal::ApplyUntilDurable(const JobEntryPtr& entry, Change change) {
@@ -240,10 +241,16 @@ absl::StatusOr<std::vector<JobTable::WaitingEvents>> JobJournal::SettleEventsLoc
 
 absl::Status JobJournal::Erase(const JobEntryPtr& entry,
                                absl::FunctionRef<absl::Status(const Job&)> check) {
-  engine::MutexLock commit(commit_mutex_);
-  ASSIGN_OR_RETURN(const JobTable::Draft draft, table_.DraftOf(entry));
-  RETURN_IF_ERROR(check(draft.job));
-  return EraseLocked(entry);
+  JobKind* kind = nullptr;
+  {
+    engine::MutexLock commit(commit_mutex_);
+    ASSIGN_OR_RETURN(const JobTable::Draft draft, table_.DraftOf(entry));
+    RETURN_IF_ERROR(check(draft.job));
+    RETURN_IF_ERROR(EraseLocked(entry));
+    kind = &kinds_.Of(draft.job);
+  }
+  AfterErasure(entry, *kind);
+  return absl::OkStatus();
 }
 
 absl::Status JobJournal::EraseLocked(const JobEntryPtr& entry) {
@@ -257,11 +264,18 @@ absl::Status JobJournal::EraseLocked(const JobEntryPtr& entry) {
   return absl::OkStatus();
 }
 
-void JobJournal::ForgetOldest(JobKind& kind) {
+std::vector<JobEntryPtr> JobJournal::ForgetOldest(JobKind& kind) {
+  std::vector<JobEntryPtr> forgotten;
   for (const JobEntryPtr& entry : table_.EndedBefore(kind.name(), kind.max_ended())) {
-    LogJournalError(EraseLocked(entry));
-    kind.RemoveFiles(entry->uid());
+    // A job whose record stays, for which the error is logged, keeps its files.
+    if (EraseLocked(entry).ok()) forgotten.push_back(entry);
   }
+  return forgotten;
+}
+
+void JobJournal::AfterErasure(const JobEntryPtr& entry, JobKind& kind) {
+  files_.Remove(kind, entry->uid());
+  entry->watchers().Notify();
 }
 
 // Heartbeats.

@@ -13,6 +13,7 @@
 #include "engine/base/mutex.h"
 #include "server/jobs/job.h"
 #include "server/jobs/job_events.h"
+#include "server/jobs/job_file_remover.h"
 #include "server/jobs/job_kinds.h"
 #include "server/jobs/job_table.h"
 #include "server/store/store.h"
@@ -32,8 +33,8 @@ class JobJournal {
   using Change = absl::FunctionRef<absl::Status(Job&)>;
 
   // All must outlive the journal.
-  JobJournal(Store* store, JobTable* table, const JobKinds* kinds)
-      : store_(*store), table_(*table), kinds_(*kinds) {}
+  JobJournal(Store* store, JobTable* table, const JobKinds* kinds, JobFileRemover* files)
+      : store_(*store), table_(*table), kinds_(*kinds), files_(*files) {}
 
   // What is stored. A record that is not valid is logged and left out.
   struct StoredJobs {
@@ -59,7 +60,7 @@ class JobJournal {
   absl::Status CommitProgress(const JobEntryPtr& entry, std::vector<Write> writes);
   // Commits the events of all jobs that wait to be durable.
   absl::Status SettleEvents();
-  // Deletes the job with all that belongs to it, if `check` agrees, but not its files.
+  // Deletes the job with all that belongs to it, if `check` agrees. Its files go later.
   absl::Status Erase(const JobEntryPtr& entry, absl::FunctionRef<absl::Status(const Job&)> check);
 
   // Records that the running jobs are alive and in which stage, and that one no longer is. Logs
@@ -78,12 +79,15 @@ class JobJournal {
   absl::StatusOr<std::vector<JobTable::WaitingEvents>> SettleEventsLocked()
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(commit_mutex_);
   absl::Status EraseLocked(const JobEntryPtr& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(commit_mutex_);
-  // Deletes the oldest of a kind that keeps few.
-  void ForgetOldest(JobKind& kind) ABSL_EXCLUSIVE_LOCKS_REQUIRED(commit_mutex_);
+  // Deletes the records of the oldest of a kind that keeps few, and returns those jobs.
+  std::vector<JobEntryPtr> ForgetOldest(JobKind& kind) ABSL_EXCLUSIVE_LOCKS_REQUIRED(commit_mutex_);
+  // What follows the deletion of a record: the files go, and watches end.
+  void AfterErasure(const JobEntryPtr& entry, JobKind& kind);
 
   Store& store_;
   JobTable& table_;
   const JobKinds& kinds_;
+  JobFileRemover& files_;
   // Held from the draft of a change until it is shown. Taken before the mutex of the table, which
   // is never held while the disk works.
   engine::Mutex commit_mutex_;

@@ -71,7 +71,7 @@ class JobKind {
   virtual absl::StatusOr<nlohmann::json> Run(const Job& job, JobRun& run) = 0;
   // Removes what a job that has ended need not keep of its request.
   virtual void TrimRequest(nlohmann::json& /*request*/) const {}
-  // Removes the files of a job that is deleted. Logs errors.
+  // Removes the files of a job that is deleted. May take long. Logs errors.
   virtual void RemoveFiles(const std::string& uid) = 0;
   // Called at the start: removes the files of jobs that are not among these.
   virtual void Sweep(const std::set<std::string>& uids) = 0;

@@ -104,6 +104,7 @@ void JobMetrics::OnEvent(const Job& job, const JobEvent& event) {
 void JobMetrics::OnStep(const Job& job, const json& step, const std::string& slot) {
   const std::string model = ModelOf(job);
   metrics_.finetune_steps.With({model}).Add();
+  metrics_.finetune_samples.With({model}).Add(step.value("examples", int64_t{0}));
   metrics_.finetune_tokens.With({model}).Add(step.value("tokens", int64_t{0}));
   metrics_.finetune_step_duration.With({"train"}).Observe(step.value("seconds", 0.0));
   metrics_.finetune_loss.With({slot, "train"}).Set(step.value("loss", 0.0));

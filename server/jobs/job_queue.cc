@@ -19,7 +19,7 @@ JobQueue::JobQueue(Store* store, engine::Ledger* ledger,
       kinds_(std::move(kinds)),
       options_(std::move(options)),
       table_(observer, options_.max_jobs),
-      journal_(store, &table_, &kinds_),
+      journal_(store, &table_, &kinds_, &files_),
       preparer_(&table_, &journal_, &kinds_, ledger, &options_),
       dispatcher_(&table_, &journal_, &kinds_, ledger, &options_) {}
 
@@ -129,10 +129,7 @@ absl::Status JobQueue::Delete(std::string_view kind, std::string_view id, std::s
     RETURN_IF_ERROR(CheckEtag(job, etag));
     return CheckDeletable(job);
   };
-  RETURN_IF_ERROR(journal_.Erase(entry, check));
-  kinds_.Find(kind)->RemoveFiles(entry->uid());
-  entry->watchers().Notify();
-  return absl::OkStatus();
+  return journal_.Erase(entry, check);
 }
 
 absl::StatusOr<JobEvents> JobQueue::Events(std::string_view kind, std::string_view id,
@@ -186,6 +183,7 @@ void JobQueue::Stop() {
   table_.Stop();
   dispatcher_.Join();
   preparer_.Join();
+  files_.Close();
   RunGuarded("jobs", [&] { LogJournalError(journal_.SettleEvents()); });
 }
 

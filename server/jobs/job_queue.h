@@ -8,7 +8,7 @@
 // after a time that doubles, until kMaxFailures have failed in a row without a commit of the work.
 //
 // The parts: job_transitions has the states, JobTable the jobs in memory, JobJournal their changes
-// on the disk; JobPreparer and JobDispatcher do the work.
+// on the disk; JobPreparer and JobDispatcher do the work, JobFileRemover tidies up.
 #ifndef WHIPSNAKE_SERVER_JOBS_JOB_QUEUE_H_
 #define WHIPSNAKE_SERVER_JOBS_JOB_QUEUE_H_
 
@@ -29,6 +29,7 @@
 #include "server/jobs/job_attempt.h"
 #include "server/jobs/job_dispatcher.h"
 #include "server/jobs/job_events.h"
+#include "server/jobs/job_file_remover.h"
 #include "server/jobs/job_journal.h"
 #include "server/jobs/job_kind.h"
 #include "server/jobs/job_kinds.h"
@@ -93,6 +94,7 @@ class JobQueue {
   absl::StatusOr<Job> Cancel(std::string_view kind, std::string_view id, std::string_view etag);
   absl::StatusOr<Job> Pause(std::string_view kind, std::string_view id, std::string_view etag);
   absl::StatusOr<Job> Resume(std::string_view kind, std::string_view id, std::string_view etag);
+  // The record is gone when this returns, and the job's files go soon after.
   absl::Status Delete(std::string_view kind, std::string_view id, std::string_view etag);
 
   // Returns at most `limit` events after `after`. Reads those that are not recent from the disk.
@@ -135,6 +137,7 @@ class JobQueue {
   const JobKinds kinds_;
   const JobQueueOptions options_;
   JobTable table_;
+  JobFileRemover files_;
   mutable JobJournal journal_;
   JobPreparer preparer_;
   JobDispatcher dispatcher_;

@@ -6,8 +6,8 @@
 #include "engine/base/files.h"
 #include "engine/base/json.h"
 #include "engine/base/status.h"
-#include "server/rpc/json_message.h"
-#include "server/rpc/quantization_request.h"
+#include "server/json_message.h"
+#include "server/registry/quantization_request.h"
 
 namespace whipsnake::server {
 namespace {

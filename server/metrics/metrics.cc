@@ -162,6 +162,10 @@ Metrics::Metrics()
       finetune_steps(registry.AddCounter("whipsnake_finetune_steps_total",
                                          "Steps of fine-tuning, by the model that jobs begin with.",
                                          {"base_model"})),
+      finetune_samples(registry.AddCounter("whipsnake_finetune_samples_total",
+                                           "Examples of steps of fine-tuning; a window of packed "
+                                           "texts is one.",
+                                           {"base_model"})),
       finetune_tokens(registry.AddCounter("whipsnake_finetune_tokens_total",
                                           "Tokens of steps of fine-tuning.", {"base_model"})),
       finetune_checkpoints(registry.AddCounter("whipsnake_finetune_checkpoints_total",
@@ -196,6 +200,11 @@ Metrics::Metrics()
       finetune_moment_bytes(registry.AddGauge("whipsnake_finetune_moment_bytes",
                                               "Moments of a running job's optimizer.",
                                               {"slot", "device"})),
+      finetune_preemptions(registry.AddComputed(
+          "whipsnake_finetune_preemptions_total",
+          "Times that training (which includes quantization) stopped within a step and let other "
+          "work run, by that work: serving.",
+          {"reason"}, prometheus::MetricType::Counter)),
       compute_time(registry.AddComputed(
           "whipsnake_compute_seconds_total",
           "Time that the compute thread worked for serving and for training (which includes "

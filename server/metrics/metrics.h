@@ -57,6 +57,7 @@ class Metrics {
   Family<Histogram>& finetune_queue_duration;   // (none)
   Family<Histogram>& finetune_step_duration;    // phase
   Family<Counter>& finetune_steps;              // base_model
+  Family<Counter>& finetune_samples;            // base_model
   Family<Counter>& finetune_tokens;             // base_model
   Family<Counter>& finetune_checkpoints;        // (none)
   Family<Gauge>& finetune_job_info;             // slot, job, base_model
@@ -67,6 +68,7 @@ class Metrics {
   Family<Gauge>& finetune_peak_memory;          // slot, device
   Family<Gauge>& finetune_activation_bytes;     // slot, device
   Family<Gauge>& finetune_moment_bytes;         // slot, device
+  Family<Computed>& finetune_preemptions;       // reason
   Family<Computed>& compute_time;               // work
   Family<Gauge>& quantizations_running;         // (none)
   Family<Gauge>& quantizations_waiting;         // (none)

@@ -32,7 +32,7 @@
 #include "engine/generate/saved_state.h"
 #include "engine/generate/state_file.h"
 #include "engine/models/model.h"
-#include "server/registry/disk_queue.h"
+#include "server/work/disk_queue.h"
 
 namespace whipsnake::server {
 

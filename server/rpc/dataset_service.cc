@@ -18,21 +18,13 @@ absl::Status CheckHasDatasets(const DatasetServiceEnvironment& environment) {
   return environment.datasets != nullptr ? absl::OkStatus() : NoDataDirectory();
 }
 
-// A call that fails before it reads anything.
-class RefusedUpload final : public grpc::ServerReadReactor<grpc::ByteBuffer> {
- public:
-  RefusedUpload(grpc::CallbackServerContext* context, const absl::Status& status) {
-    Finish(MakeEnd([&] { return EndCallAndLog(context, "UploadDataset", status); }));
-  }
-  void OnDone() override { delete this; }
-};
-
 }  // namespace
 
 grpc::ServerReadReactor<grpc::ByteBuffer>* DatasetService::UploadDataset(
     grpc::CallbackServerContext* context, grpc::ByteBuffer* response) {
   if (absl::Status status = CheckHasDatasets(environment_); !status.ok()) {
-    return new RefusedUpload(context, status);
+    return new RefusedStream<grpc::ServerReadReactor<grpc::ByteBuffer>>(context, "UploadDataset",
+                                                                        status);
   }
   return StartDatasetUpload({.datasets = environment_.datasets,
                              .pool = environment_.pool,

@@ -5,9 +5,9 @@
 #include <chrono>
 
 #include "server/datasets/dataset_store.h"
-#include "server/registry/disk_queue.h"
 #include "server/rpc/dataset_upload_call.h"
-#include "server/rpc/task_pool.h"
+#include "server/work/disk_queue.h"
+#include "server/work/task_pool.h"
 #include "whipsnake/v1/dataset.grpc.pb.h"
 
 namespace whipsnake::server {

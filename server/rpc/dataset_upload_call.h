@@ -10,8 +10,8 @@
 
 #include "server/datasets/dataset_store.h"
 #include "server/rpc/active_calls.h"
-#include "server/rpc/task_pool.h"
 #include "server/rpc/upload_places.h"
+#include "server/work/task_pool.h"
 
 namespace whipsnake::server {
 

@@ -14,11 +14,11 @@
 #include "engine/base/exceptions.h"
 #include "engine/base/status.h"
 #include "server/errors.h"
-#include "server/registry/disk_queue.h"
 #include "server/rpc/active_calls.h"
-#include "server/rpc/background.h"
 #include "server/rpc/messages.h"
 #include "server/rpc/peer.h"
+#include "server/work/background.h"
+#include "server/work/disk_queue.h"
 
 namespace whipsnake::server {
 
@@ -29,9 +29,7 @@ grpc::ServerUnaryReactor* AnswerFromDisk(DiskQueue& disk, grpc::CallbackServerCo
                                          const grpc::ByteBuffer* request_bytes,
                                          grpc::ByteBuffer* response_bytes, Handle handle) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  const auto end = [context, reactor](const absl::Status& status) {
-    reactor->Finish(MakeEnd([&] { return EndCallAndLog(context, MethodOf(Request()), status); }));
-  };
+  const auto end = UnaryEnd<Request>(context, reactor);
   const absl::Status status = engine::CatchExceptions([&]() -> absl::Status {
     auto request = std::make_shared<Request>();
     RETURN_IF_ERROR(ParseMessage(*request_bytes, request.get()));
@@ -41,10 +39,7 @@ grpc::ServerUnaryReactor* AnswerFromDisk(DiskQueue& disk, grpc::CallbackServerCo
     task.push_back({.client = client, .run = [=](bool refuse) {
                       end(engine::CatchExceptions([&]() -> absl::Status {
                         if (refuse) return DrainingError();
-                        Response response;
-                        RETURN_IF_ERROR(handle(*request, &response));
-                        *response_bytes = SerializeMessage(response);
-                        return absl::OkStatus();
+                        return Respond<Response>(*request, handle, response_bytes);
                       }));
                     }});
     disk.Push(task);
@@ -62,19 +57,13 @@ grpc::ServerUnaryReactor* AnswerInBackground(Background& background, const Activ
                                              const grpc::ByteBuffer* request_bytes,
                                              grpc::ByteBuffer* response_bytes, Handle handle) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  const auto end = [context, reactor](const absl::Status& status) {
-    reactor->Finish(MakeEnd(
-        [&] { return EndCallAndLog(context, MethodOf(Request::default_instance()), status); }));
-  };
+  const auto end = UnaryEnd<Request>(context, reactor);
   const absl::Status status = engine::CatchExceptions([&]() -> absl::Status {
     Request request;
     RETURN_IF_ERROR(ParseMessage(*request_bytes, &request));
     if (calls.closed()) return DrainingError();
-    const auto work = [handle, response_bytes, request = std::move(request)]() -> absl::Status {
-      Response response;
-      RETURN_IF_ERROR(handle(request, &response));
-      *response_bytes = SerializeMessage(response);
-      return absl::OkStatus();
+    const auto work = [handle, response_bytes, request = std::move(request)] {
+      return Respond<Response>(request, handle, response_bytes);
     };
     return background.Run(work, end);
   });

@@ -19,8 +19,8 @@
 
 namespace whipsnake::server {
 
-// The timeout of one call. Start and Stop are not thread-safe against each other; an alarm may fire
-// at any time.
+// The timeout of one call. Start, CallOff and Stop are not thread-safe against each other; an alarm
+// may fire at any time.
 class EndTimeout {
  public:
   // `context` must stay valid until Stop or the destructor has returned.
@@ -29,6 +29,8 @@ class EndTimeout {
 
   // Cancels the call after `timeout`, counted from the last call of this function.
   void Start(std::chrono::milliseconds timeout);
+  // Calls that off.
+  void CallOff() { alarm_.reset(); }
   // Cancels the call at once, on another thread. Called at most once, on any thread.
   void Expire();
   // To be called when the call is over: it will no longer be cancelled.

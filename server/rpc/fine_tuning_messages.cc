@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/base/status.h"
-#include "server/rpc/json_message.h"
+#include "server/json_message.h"
 #include "server/rpc/messages.h"
 
 namespace whipsnake::server {

@@ -8,12 +8,12 @@
 #include "engine/models/trainable_model.h"
 #include "server/client_names.h"
 #include "server/errors.h"
+#include "server/json_message.h"
 #include "server/registry/model_name.h"
 #include "server/rpc/deferred_call.h"
 #include "server/rpc/fine_tuning_messages.h"
 #include "server/rpc/job_list.h"
 #include "server/rpc/job_watch.h"
-#include "server/rpc/json_message.h"
 #include "server/rpc/messages.h"
 #include "server/rpc/model_service.h"
 #include "server/rpc/paging.h"
@@ -44,15 +44,6 @@ class PlanRun final : public JobRun {
  private:
   grpc::CallbackServerContext& context_;
   engine::Ledger ledger_;
-};
-
-// A watch that fails before it begins.
-class RefusedWatch final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
- public:
-  RefusedWatch(grpc::CallbackServerContext* context, const absl::Status& status) {
-    Finish(MakeEnd([&] { return EndCallAndLog(context, "WatchFineTuningJob", status); }));
-  }
-  void OnDone() override { delete this; }
 };
 
 absl::Status CheckPriority(int32_t priority) {
@@ -143,11 +134,12 @@ grpc::ServerUnaryReactor* FineTuningService::ListFineTuningJobs(Context* context
   const auto list = [this](const v1::ListFineTuningJobsRequest& query,
                            v1::ListFineTuningJobsResponse* answer) -> absl::Status {
     RETURN_IF_ERROR(CheckDirectory());
-    ASSIGN_OR_RETURN(const JobSelection selection, ParseJobQuery({.page_size = query.page_size(),
-                                                                  .page_token = query.page_token(),
-                                                                  .filter = query.filter(),
-                                                                  .order_by = query.order_by()}));
-    const JobPage page = ToPage(environment_.jobs->List(kFineTuning, selection), selection);
+    const JobQuery asked = {.page_size = query.page_size(),
+                            .page_token = query.page_token(),
+                            .filter = query.filter(),
+                            .order_by = query.order_by()};
+    ASSIGN_OR_RETURN(const JobSelection selection, ParseJobQuery(asked));
+    const JobPage page = ToPage(environment_.jobs->List(kFineTuning, selection), selection, asked);
     answer->set_next_page_token(page.next_page_token);
     for (size_t i = 0; i < page.jobs.size(); ++i) {
       *answer->add_jobs() = ToProto(page.jobs[i]);
@@ -309,7 +301,8 @@ grpc::ServerUnaryReactor* FineTuningService::ListFineTuningEvents(Context* conte
 grpc::ServerWriteReactor<grpc::ByteBuffer>* FineTuningService::WatchFineTuningJob(
     Context* context, const Bytes* request) {
   if (const absl::Status status = CheckDirectory(); !status.ok()) {
-    return new RefusedWatch(context, status);
+    return new RefusedStream<grpc::ServerWriteReactor<Bytes>>(context, "WatchFineTuningJob",
+                                                              status);
   }
   return StartJobWatch(*environment_.jobs, *environment_.disk, environment_.end_timeout, context,
                        *request);
@@ -324,7 +317,9 @@ grpc::ServerUnaryReactor* FineTuningService::ListCheckpoints(Context* context, c
     ASSIGN_OR_RETURN(const std::vector<Record> records,
                      environment_.jobs->Children(job, Collection::kCheckpoints));
     for (const Record& record : records) {
-      ASSIGN_OR_RETURN(*answer->add_checkpoints(), ToCheckpoint(record));
+      ASSIGN_OR_RETURN(v1::Checkpoint checkpoint, ToCheckpoint(record));
+      if (!environment_.kind->HasCheckpoint(job.uid, checkpoint.step())) continue;
+      *answer->add_checkpoints() = std::move(checkpoint);
     }
     return absl::OkStatus();
   };

@@ -11,9 +11,9 @@
 #include "server/jobs/job_inputs.h"
 #include "server/jobs/job_queue.h"
 #include "server/jobs/promotion.h"
-#include "server/registry/disk_queue.h"
 #include "server/rpc/active_calls.h"
-#include "server/rpc/background.h"
+#include "server/work/background.h"
+#include "server/work/disk_queue.h"
 #include "whipsnake/v1/fine_tuning.grpc.pb.h"
 
 namespace whipsnake::server {

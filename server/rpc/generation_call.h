@@ -24,7 +24,7 @@
 #include "server/rpc/end_timeout.h"
 #include "server/rpc/generation_request.h"
 #include "server/rpc/refusal.h"
-#include "server/rpc/task_pool.h"
+#include "server/work/task_pool.h"
 #include "whipsnake/v1/generation.pb.h"
 
 namespace whipsnake::server {

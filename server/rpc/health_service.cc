@@ -57,17 +57,6 @@ class HealthWatch final : public LatestStream {
   std::optional<HealthService::Status> written_ ABSL_GUARDED_BY(mutex_);
 };
 
-namespace {
-
-// A call that is refused immediately.
-class RefusedWatch final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
- public:
-  explicit RefusedWatch(const grpc::Status& status) { Finish(status); }
-  void OnDone() override { delete this; }
-};
-
-}  // namespace
-
 HealthService::HealthService(size_t max_watches, size_t max_watches_of_host)
     : max_watches_(max_watches), max_watches_of_host_(max_watches_of_host) {
   notifier_ = std::thread([this] { NotifyLoop(); });
@@ -182,7 +171,7 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* HealthService::Watch(
     return AddWatch(watch);
   });
   if (!status.ok()) {
-    return new RefusedWatch(MakeEnd([&] { return EndCallAndLog(context, "Watch", status); }));
+    return new RefusedStream<grpc::ServerWriteReactor<grpc::ByteBuffer>>(context, "Watch", status);
   }
   watch->Begin(watch);
   return watch.get();

@@ -10,6 +10,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "engine/base/digest.h"
 #include "engine/base/status.h"
 #include "server/rpc/paging.h"
 
@@ -18,6 +20,7 @@ namespace {
 
 constexpr std::string_view kFilterExample =
     "conditions such as state = RUNNING AND labels.team = \"search\"";
+constexpr size_t kMarkLength = 8;  // of a page token
 constexpr std::array<std::string_view, 6> kRelations = {"<=", ">=", "!=", "=", "<", ">"};
 
 absl::Status BadFilter(std::string_view rest) {
@@ -160,14 +163,32 @@ absl::StatusOr<std::function<Place(const Job&)>> ParseOrder(const std::string& o
       "\"create_time desc\", \"create_time\", \"priority desc\" or \"queue_position\"");
 }
 
-absl::StatusOr<Place> ParseToken(const std::string& token) {
+// What a token has of the query that it belongs to: the filter and the order, as they are given.
+std::string MarkOf(const JobQuery& query) {
+  engine::Digest digest;
+  digest.Add(query.filter);
+  digest.Add(std::string_view("\0", 1));  // in no filter that parses
+  digest.Add(query.order_by);
+  return digest.text().substr(0, kMarkLength);
+}
+
+// "<mark of the query>:<place of the last job>".
+std::string TokenOf(const std::string& mark, const Place& place) {
+  return absl::StrCat(mark, ":", place.first, ":", place.second);
+}
+
+absl::StatusOr<Place> ParseToken(const JobQuery& query) {
+  const std::vector<std::string> parts = absl::StrSplit(query.page_token, ':');
   Place place;
-  const size_t colon = token.find(':');
-  if (colon != std::string::npos && absl::SimpleAtoi(token.substr(0, colon), &place.first) &&
-      absl::SimpleAtoi(token.substr(colon + 1), &place.second)) {
-    return place;
+  if (parts.size() != 3 || parts[0].size() != kMarkLength ||
+      !absl::SimpleAtoi(parts[1], &place.first) || !absl::SimpleAtoi(parts[2], &place.second)) {
+    return BadPageToken(query.page_token);
   }
-  return BadPageToken(token);
+  if (parts[0] != MarkOf(query)) {
+    return engine::InvalidField("page_token", engine::Quoted(query.page_token),
+                                "a next_page_token of a list with this filter and order_by");
+  }
+  return place;
 }
 
 }  // namespace
@@ -202,19 +223,19 @@ absl::StatusOr<JobSelection> ParseJobQuery(const JobQuery& query) {
   };
   ASSIGN_OR_RETURN(selection.place, ParseOrder(query.order_by));
   if (!query.page_token.empty()) {
-    ASSIGN_OR_RETURN(selection.after, ParseToken(query.page_token));
+    ASSIGN_OR_RETURN(selection.after, ParseToken(query));
   }
   return selection;
 }
 
-JobPage ToPage(std::vector<Job> selected, const JobSelection& selection) {
+JobPage ToPage(std::vector<Job> selected, const JobSelection& selection, const JobQuery& query) {
   JobPage page;
+  const std::string mark = MarkOf(query);
   page.jobs = std::move(selected);
   const bool more = page.jobs.size() == selection.limit;
   if (more) page.jobs.pop_back();
   for (const Job& job : page.jobs) {
-    const auto [key, number] = selection.place(job);
-    page.tokens.push_back(absl::StrCat(key, ":", number));
+    page.tokens.push_back(TokenOf(mark, selection.place(job)));
   }
   if (more) page.next_page_token = page.tokens.back();
   return page;

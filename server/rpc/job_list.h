@@ -36,10 +36,12 @@ struct JobPage {
 };
 
 // The jobs of a page and the one after it, from which ToPage makes the page. The token names the
-// last job of the page before, so that a list that changes between pages shows no job twice.
-// INVALID_ARGUMENT names the field of the query.
+// last job of the page before, so that a list that changes between pages shows no job twice, but
+// for one by queue_position, where jobs change their places. It holds for the same filter and
+// order_by: in another list its place would mean something else. INVALID_ARGUMENT names the field
+// of the query.
 absl::StatusOr<JobSelection> ParseJobQuery(const JobQuery& query);
-JobPage ToPage(std::vector<Job> selected, const JobSelection& selection);
+JobPage ToPage(std::vector<Job> selected, const JobSelection& selection, const JobQuery& query);
 
 }  // namespace whipsnake::server
 

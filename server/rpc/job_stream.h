@@ -9,39 +9,44 @@
 #include <string>
 #include <string_view>
 
-#include "absl/status/status.h"
+#include "absl/functional/function_ref.h"
+#include "absl/status/statusor.h"
 #include "server/jobs/job_queue.h"
 #include "server/rpc/end_timeout.h"
 #include "server/rpc/latest_stream.h"
+#include "server/rpc/unread_timeout.h"
 
 namespace whipsnake::server {
 
-// Calls Next after every change of the job. Once the job has ended, the client has limited time to
-// read the rest. The queue holds a weak reference, and a strong one while it notifies, because gRPC
-// may be done with this object during a notification.
+// Calls Next after every change of the job. Once the job has ended, the client has `end_timeout` to
+// read each of the messages that are left. The queue holds a weak reference, and a strong one while
+// it notifies, because gRPC may be done with this object during a notification.
 class JobStream : public LatestStream, public JobWatcher {
  public:
   void OnJobChanged() final;
 
  protected:
   JobStream(JobQueue& jobs, std::string_view kind, std::chrono::milliseconds end_timeout,
-            grpc::CallbackServerContext* context)
-      : jobs_(jobs), kind_(kind), patience_(end_timeout), end_timeout_(context) {}
+            grpc::CallbackServerContext* context);
 
-  // Begins to watch. The errors of JobQueue::Watch. The caller calls Pump then.
-  absl::Status WatchJob(const std::shared_ptr<JobStream>& self, const std::string& id);
+  // Begins to watch the job whose id `read_request` returns. Its errors, and those of
+  // JobQueue::Watch, end the call of this method.
+  void Watch(const std::shared_ptr<JobStream>& self, std::string_view method,
+             absl::FunctionRef<absl::StatusOr<std::string>()> read_request);
 
   JobQueue& jobs_;
   const std::string_view kind_;
   std::string id_ ABSL_GUARDED_BY(mutex_);
 
  private:
+  void OnWriting() final ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { unread_.OnWriting(); }
+  void OnWritten() final ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { unread_.OnWritten(); }
   void OnEnd() final;
 
-  const std::chrono::milliseconds patience_;
+  grpc::CallbackServerContext* const context_;
   EndTimeout end_timeout_ ABSL_GUARDED_BY(mutex_);
-  bool timing_ ABSL_GUARDED_BY(mutex_) = false;  // the job has ended, and end_timeout_ runs
-  bool over_ ABSL_GUARDED_BY(mutex_) = false;    // whether the call has ended
+  UnreadTimeout unread_ ABSL_GUARDED_BY(mutex_);
+  bool over_ ABSL_GUARDED_BY(mutex_) = false;  // whether the call has ended
 };
 
 }  // namespace whipsnake::server

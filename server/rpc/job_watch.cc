@@ -25,23 +25,18 @@ class JobWatch final : public JobStream, public std::enable_shared_from_this<Job
            grpc::CallbackServerContext* context)
       : JobStream(jobs, kFineTuning, end_timeout, context), disk_(disk) {}
 
-  void Begin(grpc::CallbackServerContext* context, const grpc::ByteBuffer& bytes) {
-    KeepAlive(shared_from_this());
-    v1::WatchFineTuningJobRequest request;
-    const absl::Status status = engine::CatchExceptions([&]() -> absl::Status {
+  void Begin(const grpc::ByteBuffer& bytes) {
+    Watch(shared_from_this(), "WatchFineTuningJob", [&]() -> absl::StatusOr<std::string> {
+      v1::WatchFineTuningJobRequest request;
       RETURN_IF_ERROR(ParseMessage(bytes, &request));
       if (request.after_event_id() < 0) {
         return engine::InvalidField("after_event_id", std::to_string(request.after_event_id()),
                                     "an event's id, or 0");
       }
-      {
-        engine::MutexLock lock(mutex_);
-        after_ = request.after_event_id();
-      }
-      return WatchJob(shared_from_this(), request.id());
+      engine::MutexLock lock(mutex_);
+      after_ = request.after_event_id();
+      return request.id();
     });
-    if (status.ok()) return OnJobChanged();
-    End(MakeEnd([&] { return EndCallAndLog(context, MethodOf(request), status); }));
   }
 
  private:
@@ -115,7 +110,7 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* StartJobWatch(JobQueue& jobs, DiskQu
                                                           grpc::CallbackServerContext* context,
                                                           const grpc::ByteBuffer& request) {
   const auto watch = std::make_shared<JobWatch>(jobs, disk, end_timeout, context);
-  watch->Begin(context, request);
+  watch->Begin(request);
   return watch.get();
 }
 

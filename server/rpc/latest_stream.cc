@@ -17,6 +17,7 @@ void LatestStream::Pump() {
       if (gone_) return ToGrpc(absl::CancelledError("the client disconnected"));
       const absl::StatusOr<Step> next = Next(current_);
       if (!next.ok()) return ToGrpc(next.status());
+      if (*next == Step::kWrite) OnWriting();
       step = *next;
       return grpc::Status::OK;
     });
@@ -45,6 +46,7 @@ void LatestStream::OnWriteDone(bool ok) {
   {
     engine::MutexLock lock(mutex_);
     writing_ = false;
+    OnWritten();
     if (!ok) gone_ = true;
   }
   Pump();

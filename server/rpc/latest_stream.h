@@ -38,6 +38,9 @@ class LatestStream : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
   // the call; so does an exception, as in MakeEnd.
   virtual absl::StatusOr<Step> Next(grpc::ByteBuffer& message)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
+  // A message is about to be written, and it has been, so far as the client must read for that.
+  virtual void OnWriting() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {}
+  virtual void OnWritten() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {}
   // The call is over, but other threads may still be in Pump.
   virtual void OnEnd() = 0;
 

@@ -38,22 +38,46 @@ std::chrono::steady_clock::time_point MonotonicDeadline(
 // Returns "Generate" for GenerateRequest: requests are named after their methods.
 std::string MethodOf(const google::protobuf::Message& request);
 
+// A stream that is refused before it begins.
+template <typename Reactor>
+class RefusedStream final : public Reactor {
+ public:
+  RefusedStream(grpc::CallbackServerContext* context, std::string_view method,
+                const absl::Status& status) {
+    this->Finish(MakeEnd([&] { return EndCallAndLog(context, method, status); }));
+  }
+  void OnDone() override { delete this; }
+};
+
+// Returns a function that ends the unary call of such a request: void(const absl::Status&).
+template <typename Request>
+auto UnaryEnd(grpc::CallbackServerContext* context, grpc::ServerUnaryReactor* reactor) {
+  return [context, reactor](const absl::Status& status) {
+    reactor->Finish(MakeEnd(
+        [&] { return EndCallAndLog(context, MethodOf(Request::default_instance()), status); }));
+  };
+}
+
+// Answers a request: absl::Status handle(const Request&, Response*).
+template <typename Response, typename Request, typename Handle>
+absl::Status Respond(const Request& request, const Handle& handle,
+                     grpc::ByteBuffer* response_bytes) {
+  Response response;
+  RETURN_IF_ERROR(handle(request, &response));
+  *response_bytes = SerializeMessage(response);
+  return absl::OkStatus();
+}
+
 // A unary call that `handle` answers immediately: absl::Status handle(const Request&, Response*).
 template <typename Request, typename Response, typename Handle>
 grpc::ServerUnaryReactor* AnswerUnary(grpc::CallbackServerContext* context,
                                       const grpc::ByteBuffer* request_bytes,
                                       grpc::ByteBuffer* response_bytes, const Handle& handle) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(MakeEnd([&] {
+  UnaryEnd<Request>(context, reactor)(engine::CatchExceptions([&]() -> absl::Status {
     Request request;
-    Response response;
-    const absl::Status status = engine::CatchExceptions([&]() -> absl::Status {
-      RETURN_IF_ERROR(ParseMessage(*request_bytes, &request));
-      RETURN_IF_ERROR(handle(request, &response));
-      *response_bytes = SerializeMessage(response);
-      return absl::OkStatus();
-    });
-    return EndCallAndLog(context, MethodOf(request), status);
+    RETURN_IF_ERROR(ParseMessage(*request_bytes, &request));
+    return Respond<Response>(request, handle, response_bytes);
   }));
   return reactor;
 }

@@ -14,13 +14,14 @@
 #include "engine/base/utf8.h"
 #include "kernels/cpu/isa.h"
 #include "server/jobs/quantization_kind.h"
+#include "server/json_message.h"
 #include "server/registry/model_name.h"
 #include "server/registry/model_path.h"
+#include "server/registry/quantization_request.h"
 #include "server/rpc/deferred_call.h"
-#include "server/rpc/json_message.h"
 #include "server/rpc/messages.h"
 #include "server/rpc/paging.h"
-#include "server/rpc/quantization_request.h"
+#include "server/rpc/quantization_messages.h"
 #include "server/rpc/quantization_watch.h"
 
 namespace whipsnake::server {
@@ -123,9 +124,7 @@ grpc::ServerUnaryReactor* ModelService::LoadModel(grpc::CallbackServerContext* c
                                                   const grpc::ByteBuffer* request,
                                                   grpc::ByteBuffer* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  const auto end = [context, reactor](const absl::Status& status) {
-    reactor->Finish(MakeEnd([&] { return EndCallAndLog(context, "LoadModel", status); }));
-  };
+  const auto end = UnaryEnd<v1::LoadModelRequest>(context, reactor);
   const absl::StatusOr<ModelSource> source =
       engine::CatchExceptions([&] { return RegisterModel(*request); });
   if (!source.ok()) {

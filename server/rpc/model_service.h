@@ -7,11 +7,11 @@
 
 #include "engine/generate/generation_parameters.h"
 #include "server/jobs/job_queue.h"
-#include "server/registry/disk_queue.h"
 #include "server/registry/model_registry.h"
 #include "server/registry/model_versions.h"
 #include "server/rpc/active_calls.h"
-#include "server/rpc/background.h"
+#include "server/work/background.h"
+#include "server/work/disk_queue.h"
 #include "whipsnake/v1/model.grpc.pb.h"
 
 namespace whipsnake::server {

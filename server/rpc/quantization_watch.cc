@@ -4,31 +4,27 @@
 #include <string>
 #include <utility>
 
-#include "engine/base/exceptions.h"
 #include "engine/base/status.h"
 #include "server/jobs/quantization_kind.h"
 #include "server/rpc/job_stream.h"
 #include "server/rpc/messages.h"
-#include "server/rpc/quantization_request.h"
+#include "server/rpc/quantization_messages.h"
 
 namespace whipsnake::server {
 namespace {
 
-class Watch final : public JobStream {
+class QuantizationWatch final : public JobStream {
  public:
-  Watch(JobQueue& jobs, grpc::CallbackServerContext* context, std::chrono::milliseconds end_timeout)
+  QuantizationWatch(JobQueue& jobs, grpc::CallbackServerContext* context,
+                    std::chrono::milliseconds end_timeout)
       : JobStream(jobs, kQuantization, end_timeout, context) {}
 
-  void Begin(const std::shared_ptr<Watch>& self, grpc::CallbackServerContext* context,
-             const grpc::ByteBuffer& bytes) {
-    KeepAlive(self);
-    v1::WatchQuantizationRequest request;
-    const absl::Status status = engine::CatchExceptions([&]() -> absl::Status {
+  void Begin(const std::shared_ptr<QuantizationWatch>& self, const grpc::ByteBuffer& bytes) {
+    Watch(self, "WatchQuantization", [&]() -> absl::StatusOr<std::string> {
+      v1::WatchQuantizationRequest request;
       RETURN_IF_ERROR(ParseMessage(bytes, &request));
-      return WatchJob(self, request.id());
+      return request.id();
     });
-    if (status.ok()) return OnJobChanged();
-    End(MakeEnd([&] { return EndCallAndLog(context, MethodOf(request), status); }));
   }
 
  private:
@@ -55,8 +51,8 @@ class Watch final : public JobStream {
 grpc::ServerWriteReactor<grpc::ByteBuffer>* StartQuantizationWatch(
     JobQueue& jobs, std::chrono::milliseconds end_timeout, grpc::CallbackServerContext* context,
     const grpc::ByteBuffer& request) {
-  const auto watch = std::make_shared<Watch>(jobs, context, end_timeout);
-  watch->Begin(watch, context, request);
+  const auto watch = std::make_shared<QuantizationWatch>(jobs, context, end_timeout);
+  watch->Begin(watch, request);
   return watch.get();
 }
 

@@ -13,7 +13,8 @@ namespace whipsnake::server {
 
 // At most one write is in flight. If the state changes in the meantime, the latest one is written
 // next; the final state is always written. Once the job has ended, the client has `end_timeout` to
-// read the rest; after that the call is cancelled. The returned reactor belongs to gRPC.
+// read each message that is left; after that the call is cancelled. The returned reactor belongs to
+// gRPC.
 grpc::ServerWriteReactor<grpc::ByteBuffer>* StartQuantizationWatch(
     JobQueue& jobs, std::chrono::milliseconds end_timeout, grpc::CallbackServerContext* context,
     const grpc::ByteBuffer& request);

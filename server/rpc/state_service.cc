@@ -86,9 +86,7 @@ grpc::ServerUnaryReactor* StateService::DeleteState(grpc::CallbackServerContext*
                                                     const grpc::ByteBuffer* request,
                                                     grpc::ByteBuffer* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  const auto end = [context, reactor](const absl::Status& status) {
-    reactor->Finish(MakeEnd([&] { return EndCallAndLog(context, "DeleteState", status); }));
-  };
+  const auto end = UnaryEnd<v1::DeleteStateRequest>(context, reactor);
   const absl::Status status = engine::CatchExceptions([&]() -> absl::Status {
     v1::DeleteStateRequest message;
     RETURN_IF_ERROR(ParseMessage(*request, &message));

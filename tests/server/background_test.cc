@@ -1,4 +1,4 @@
-#include "server/rpc/background.h"
+#include "server/work/background.h"
 
 #include <gtest/gtest.h>
 

@@ -6,8 +6,8 @@
 #include <set>
 
 #include "server/console/console_assets.h"
-#include "server/registry/disk_queue.h"
 #include "server/store/sqlite_store.h"
+#include "server/work/disk_queue.h"
 #include "tests/server/http_client.h"
 #include "tests/server/support.h"
 

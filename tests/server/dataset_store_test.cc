@@ -381,21 +381,24 @@ TEST_F(DatasetStoreTest, AFullDiskCutsTheUploadAndLosesNothing) {
 TEST_F(DatasetStoreTest, ARecordThatCannotBeWrittenLosesNothing) {
   const std::string rows = GoodRows(10);
   v1::UploadHeader header = HeaderOf(rows);
-  const auto is_broken = std::make_shared<std::atomic<bool>>(true);  // read until the store ends
-  std::atomic<bool>& broken = *is_broken;
-  records_.before = [this, is_broken] {
-    return *is_broken ? absl::InternalError(directory_ / "db: I/O error") : absl::OkStatus();
-  };
+  const auto shared = std::make_shared<std::atomic<Code>>(Code::kInternal);  // until the store ends
+  std::atomic<Code>& error = *shared;
+  records_.before = [this, shared] { return absl::Status(*shared, directory_ / "db: an error"); };
   EXPECT_EQ(ReasonOf(Begin(header)), "STORAGE_FAILED");
   EXPECT_EQ(directory_.entries(), 0);
-  broken = false;
+  error = Code::kResourceExhausted;
+  const absl::Status refused = Begin(header);
+  EXPECT_THAT(refused, Fails(Code::kResourceExhausted, ""));
+  EXPECT_EQ(ReasonOf(refused), "STORAGE_FULL");
+  EXPECT_EQ(directory_.entries(), 0);
+  error = Code::kOk;
   ASSERT_THAT(Begin(header), IsOk());
   ASSERT_THAT(Append(rows), IsOk());
-  broken = true;
+  error = Code::kInternal;
   EXPECT_THAT(Finish(), Fails(Code::kInternal, ""));
   EXPECT_THAT(Seen(store_->Delete("set", "")), Fails(Code::kInternal, ""));
   EXPECT_EQ(Get().received_bytes(), std::ssize(rows));
-  broken = false;
+  error = Code::kOk;
   header.set_offset(std::ssize(rows));
   EXPECT_EQ(Validated(header, rows).state(), v1::DATASET_STATE_READY);
 }

@@ -1,4 +1,4 @@
-#include "server/registry/disk_queue.h"
+#include "server/work/disk_queue.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

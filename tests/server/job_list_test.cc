@@ -33,7 +33,7 @@ absl::StatusOr<JobPage> PageOf(const std::vector<Job>& jobs, const JobQuery& que
   ASSIGN_OR_RETURN(const JobSelection selection, ParseJobQuery(query));
   std::vector<const Job*> candidates;
   for (const Job& job : jobs) candidates.push_back(&job);
-  return ToPage(Select(candidates, selection), selection);
+  return ToPage(Select(candidates, selection), selection, query);
 }
 
 std::vector<std::string> IdsOf(const std::string& filter, const std::string& order_by = "") {
@@ -111,6 +111,25 @@ TEST(JobListTest, PagesShowEachJobOnce) {
   }
   EXPECT_EQ(engine::FieldOf(PageOf(jobs, {.page_token = "x"}).status()), "page_token");
   EXPECT_EQ(engine::FieldOf(PageOf(jobs, {.page_size = -1}).status()), "page_size");
+}
+
+// The places of another list mean something else, so its tokens are refused and do not skip jobs.
+TEST(JobListTest, ATokenIsThatOfItsFilterAndOrder) {
+  const JobQuery first = {.page_size = 1, .filter = "priority >= 0", .order_by = "priority desc"};
+  const std::string token = PageOf(SomeJobs(), first)->next_page_token;
+  ASSERT_NE(token, "");
+  JobQuery next = first;
+  next.page_token = token;
+  next.page_size = 2;  // may change
+  EXPECT_TRUE(PageOf(SomeJobs(), next).ok());
+  JobQuery other_order = next, other_filter = next;
+  other_order.order_by = "create_time";
+  other_filter.filter = "";
+  for (const JobQuery& other : {other_order, other_filter}) {
+    const absl::Status refused = PageOf(SomeJobs(), other).status();
+    EXPECT_EQ(engine::FieldOf(refused), "page_token");
+    EXPECT_TRUE(absl::IsInvalidArgument(refused)) << refused;
+  }
 }
 
 }  // namespace

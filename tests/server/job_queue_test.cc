@@ -31,6 +31,7 @@ struct World {
   std::mutex mutex;
   Gate steps;                    // before each step
   Gate prepares;                 // before each preparation
+  Gate removals;                 // before each removal of files
   std::atomic<int64_t> time{0};  // in milliseconds
 };
 
@@ -81,6 +82,7 @@ class FakeKind final : public JobKind {
   }
 
   void RemoveFiles(const std::string& uid) override {
+    world_.removals.Pass();
     std::lock_guard lock(world_.mutex);
     world_.removed.insert(uid);
   }
@@ -101,6 +103,7 @@ class JobQueueTest : public ::testing::Test {
   ~JobQueueTest() override {
     world_.steps.Open();
     world_.prepares.Open();
+    world_.removals.Open();
   }
 
   void Open(JobQueueOptions options = {}, int max_ended = 1'000'000) {
@@ -246,7 +249,7 @@ TEST_F(JobQueueTest, ChecksEtagsAndIds) {
               HasSubstr(absl::StrCat("expected ", engine::Quoted(job.etag()))));
   EXPECT_TRUE(queue_->Delete(kKind, "a", job.etag()).ok());
   EXPECT_TRUE(absl::IsNotFound(queue_->Get(kKind, "a").status()));
-  EXPECT_TRUE(world_.removed.contains(job.uid));
+  world_.removals.WaitForArrivals(1);
   EXPECT_TRUE(world_.store->Events(job.uid, 0, 10)->empty());
   EXPECT_TRUE(absl::IsNotFound(queue_->Pause(kKind, "../a", "").status()));
 }
@@ -567,6 +570,51 @@ TEST_F(JobQueueTest, ForgetsTheOldestOfAKindThatKeepsFew) {
   ASSERT_TRUE(Create("c").ok());
   EXPECT_EQ(queue_->List(kKind).size(), 2);
   EXPECT_TRUE(absl::IsNotFound(queue_->Get(kKind, "a").status()));
+}
+
+// A watch of a job that is forgotten ends, as that of one that is deleted does.
+TEST_F(JobQueueTest, AForgottenJobTellsItsWatchers) {
+  struct Ending : JobWatcher {
+    explicit Ending(JobQueue* watched) : queue(watched) {}
+    void OnJobChanged() override {
+      if (absl::IsNotFound(queue->Get(kKind, "a").status()) && !gone.exchange(true)) ended.Pass();
+    }
+    JobQueue* const queue;
+    std::atomic<bool> gone = false;
+    Gate ended;
+  };
+  Open({}, /*max_ended=*/1);
+  ASSERT_TRUE(Create("a").ok());
+  WaitForState("a", JobState::kSucceeded);
+  const auto watcher = std::make_shared<Ending>(queue_.get());
+  ASSERT_TRUE(queue_->Watch(kKind, "a", watcher).ok());
+  ASSERT_TRUE(Create("b").ok());
+  watcher->ended.WaitForArrivals(1);
+  world_.removals.WaitForArrivals(1);
+}
+
+TEST_F(JobQueueTest, ADeletionDoesNotWaitForTheFiles) {
+  Open();
+  std::vector<std::string> uids;
+  for (const char* id : {"a", "b"}) {
+    uids.push_back(Create(id)->uid);
+    WaitForState(id, JobState::kSucceeded);
+  }
+  world_.removals.Close();
+  EXPECT_TRUE(queue_->Delete(kKind, "a", "").ok());
+  world_.removals.WaitForArrivals(1);
+  EXPECT_TRUE(queue_->Delete(kKind, "b", "").ok());
+  EXPECT_TRUE(queue_->List(kKind).empty());
+  EXPECT_TRUE(world_.store->List(Collection::kJobs, 0, 10)->empty());
+  ASSERT_TRUE(Create("a").ok());  // the id is free
+  WaitForState("a", JobState::kSucceeded);
+  queue_->Stop();
+  world_.removals.Open();
+  queue_.reset();
+  // What waited is left to the next start.
+  EXPECT_EQ(world_.removed, std::set<std::string>{uids[0]});
+  Open();
+  EXPECT_EQ(world_.swept_all_but, std::set<std::string>{queue_->Get(kKind, "a")->uid});
 }
 
 TEST_F(JobQueueTest, AListHasTheJobsThatAreSelectedWithTheirPlaces) {

@@ -1,4 +1,4 @@
-#include "server/rpc/json_message.h"
+#include "server/json_message.h"
 
 #include <google/protobuf/util/message_differencer.h>
 #include <gtest/gtest.h>

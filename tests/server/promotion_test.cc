@@ -147,6 +147,21 @@ TEST_F(PromotionTest, AnOldEtagAndAFullNameAreRefusedBeforeAnyWork) {
   EXPECT_EQ(looks_, 0);
 }
 
+TEST_F(PromotionTest, AFullDiskChangesNothingAndTheNextPromotionSucceeds) {
+  ASSERT_THAT(Promote(), IsOk());
+  const std::vector<std::string> before = NamesIn(directory_ / "models");
+  store_.error = absl::ResourceExhaustedError("the database or disk is full");
+  const absl::Status refused = Promote().status();
+  EXPECT_THAT(refused, Fails(absl::StatusCode::kResourceExhausted, ""));
+  EXPECT_EQ(ReasonOf(refused), "STORAGE_FULL");
+  EXPECT_EQ(NamesIn(directory_ / "models"), before);
+  EXPECT_EQ(Work(), "");
+  store_.error = absl::OkStatus();
+  const auto next = Promote();
+  ASSERT_THAT(next, IsOk());
+  EXPECT_TRUE(next->serves);
+}
+
 TEST_F(PromotionTest, AStartRemovesWhatAKilledPromotionLeft) {
   const fs::path jobs = directory_ / "jobs";
   for (const char* left : {"promotion-0123456789abcdef/float", "ft-1/promotion-0123/quantized"}) {

@@ -8,7 +8,7 @@
 #include <set>
 
 #include "engine/base/status.h"
-#include "server/rpc/quantization_request.h"
+#include "server/registry/quantization_request.h"
 #include "tests/server/support.h"
 
 namespace whipsnake::server {

@@ -1,8 +1,8 @@
 // Calls whose answers cannot be made, over gRPC.
 #include <new>
 
-#include "server/rpc/background.h"
 #include "server/rpc/messages.h"
+#include "server/work/background.h"
 #include "tests/server/support.h"
 
 namespace whipsnake::server {

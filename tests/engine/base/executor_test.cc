@@ -136,6 +136,7 @@ TEST(ExecutorTest, YieldLetsOnlyMoreUrgentUnitsIn) {
   busy.Queue(Priority::kDecode, "decode");
   EXPECT_EQ(busy.Finish(),
             (std::vector<std::string>{"decode", "prefill", "rest of training", "other training"}));
+  EXPECT_EQ(busy.executor.interruptions(), 1);
 }
 
 TEST(ExecutorTest, UnitsOfOnePriorityKeepTheirOrder) {
@@ -238,6 +239,7 @@ TEST(ExecutorTest, WithoutServingTrainingGetsEverythingAtOnce) {
   EXPECT_EQ(executor.training_time(), milliseconds(200));
   EXPECT_EQ(executor.serving_time(), milliseconds(0));
   EXPECT_EQ(clock.Now().time_since_epoch(), milliseconds(200));
+  EXPECT_EQ(executor.interruptions(), 0);
 }
 
 // Between the steps of a stream no unit of serving waits.

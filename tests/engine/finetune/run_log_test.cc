@@ -20,6 +20,7 @@ RunLog RandomLog(int64_t layers, int steps) {
   for (int i = 0; i < steps; ++i) {
     record.step = i + 1;
     record.loss = 1.0 / (i + 1);
+    record.examples = 8 + i % 3;
     if (random() % 2 == 0) {
       for (int64_t layer = 0; layer < layers; ++layer) record.active[layer] = random() % 4 == 0;
     }
@@ -71,6 +72,15 @@ TEST(RunLogTest, WhatStaysTheSameIsWrittenOnce) {
   EXPECT_FALSE(steps[2].contains("class_bytes"));
   EXPECT_FALSE(steps[3].contains("active"));
   EXPECT_EQ(steps[3]["class_bytes"], nlohmann::json::parse(R"({"scan": 8})"));
+}
+
+// A checkpoint of a version that did not count examples can be continued.
+TEST(RunLogTest, ReadsALogWithoutExamples) {
+  nlohmann::json log = ToJson(RandomLog(7, 3));
+  for (nlohmann::json& step : log["steps"]) step.erase("examples");
+  const auto parsed = ParseRunLog(log);
+  ASSERT_THAT(parsed, IsOk());
+  EXPECT_EQ(parsed->steps.back().examples, 0);
 }
 
 TEST(RunLogTest, NamesWhatIsWrong) {

@@ -1,4 +1,4 @@
-#include "server/rpc/json_message.h"
+#include "server/json_message.h"
 
 #include <nlohmann/json.hpp>
 #include <string>

@@ -1,6 +1,6 @@
 // Conversion between messages and JSON objects with the fields' names and native numbers.
-#ifndef WHIPSNAKE_SERVER_RPC_JSON_MESSAGE_H_
-#define WHIPSNAKE_SERVER_RPC_JSON_MESSAGE_H_
+#ifndef WHIPSNAKE_SERVER_JSON_MESSAGE_H_
+#define WHIPSNAKE_SERVER_JSON_MESSAGE_H_
 
 #include <google/protobuf/message.h>
 
@@ -19,4 +19,4 @@ void JsonToMessage(const nlohmann::json& object, google::protobuf::Message* mess
 
 }  // namespace whipsnake::server
 
-#endif  // WHIPSNAKE_SERVER_RPC_JSON_MESSAGE_H_
+#endif  // WHIPSNAKE_SERVER_JSON_MESSAGE_H_

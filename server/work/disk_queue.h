@@ -1,6 +1,6 @@
 // A queue of work with files, and the thread that does it.
-#ifndef WHIPSNAKE_SERVER_REGISTRY_DISK_QUEUE_H_
-#define WHIPSNAKE_SERVER_REGISTRY_DISK_QUEUE_H_
+#ifndef WHIPSNAKE_SERVER_WORK_DISK_QUEUE_H_
+#define WHIPSNAKE_SERVER_WORK_DISK_QUEUE_H_
 
 #include <chrono>
 #include <cstddef>
@@ -70,4 +70,4 @@ class DiskQueue {
 
 }  // namespace whipsnake::server
 
-#endif  // WHIPSNAKE_SERVER_REGISTRY_DISK_QUEUE_H_
+#endif  // WHIPSNAKE_SERVER_WORK_DISK_QUEUE_H_

@@ -1,12 +1,11 @@
-// Converts between quantization messages and jobs.
-#ifndef WHIPSNAKE_SERVER_RPC_QUANTIZATION_REQUEST_H_
-#define WHIPSNAKE_SERVER_RPC_QUANTIZATION_REQUEST_H_
+// Reads and checks the messages that ask for a quantization.
+#ifndef WHIPSNAKE_SERVER_REGISTRY_QUANTIZATION_REQUEST_H_
+#define WHIPSNAKE_SERVER_REGISTRY_QUANTIZATION_REQUEST_H_
 
 #include <cstdint>
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "server/jobs/job.h"
 #include "server/registry/quantizer.h"
 #include "whipsnake/v1/model.pb.h"
 
@@ -22,9 +21,6 @@ inline constexpr int64_t kMaxInlineCalibrationBytes = int64_t{3} << 20;
 absl::StatusOr<QuantizationRequest> ParseQuantizationRequest(
     const v1::QuantizeModelRequest& request, const std::string& model_root);
 
-// Of a job of the kind "quantization".
-v1::Quantization ToQuantization(const Job& job);
-
 }  // namespace whipsnake::server
 
-#endif  // WHIPSNAKE_SERVER_RPC_QUANTIZATION_REQUEST_H_
+#endif  // WHIPSNAKE_SERVER_REGISTRY_QUANTIZATION_REQUEST_H_

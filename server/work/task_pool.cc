@@ -1,4 +1,4 @@
-#include "server/rpc/task_pool.h"
+#include "server/work/task_pool.h"
 
 #include <algorithm>
 #include <string>

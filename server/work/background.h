@@ -1,6 +1,6 @@
 // Threads for long-running tasks, so that gRPC's own threads never run them.
-#ifndef WHIPSNAKE_SERVER_RPC_BACKGROUND_H_
-#define WHIPSNAKE_SERVER_RPC_BACKGROUND_H_
+#ifndef WHIPSNAKE_SERVER_WORK_BACKGROUND_H_
+#define WHIPSNAKE_SERVER_WORK_BACKGROUND_H_
 
 #include <functional>
 
@@ -34,4 +34,4 @@ class Background {
 
 }  // namespace whipsnake::server
 
-#endif  // WHIPSNAKE_SERVER_RPC_BACKGROUND_H_
+#endif  // WHIPSNAKE_SERVER_WORK_BACKGROUND_H_

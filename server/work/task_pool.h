@@ -1,6 +1,6 @@
 // Threads for tasks of requests, so that gRPC's own threads neither compute nor wait.
-#ifndef WHIPSNAKE_SERVER_RPC_TASK_POOL_H_
-#define WHIPSNAKE_SERVER_RPC_TASK_POOL_H_
+#ifndef WHIPSNAKE_SERVER_WORK_TASK_POOL_H_
+#define WHIPSNAKE_SERVER_WORK_TASK_POOL_H_
 
 #include <cstddef>
 #include <deque>
@@ -61,4 +61,4 @@ class TaskPool {
 
 }  // namespace whipsnake::server
 
-#endif  // WHIPSNAKE_SERVER_RPC_TASK_POOL_H_
+#endif  // WHIPSNAKE_SERVER_WORK_TASK_POOL_H_
