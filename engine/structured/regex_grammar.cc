@@ -17,7 +17,21 @@ constexpr int kMaxGroupDepth = 100;  // nesting depth of groups
 CodePointSet SetOf(std::vector<CodePointRange> ranges) { return CodePointSet(std::move(ranges)); }
 CodePointSet Digits() { return SetOf({{'0', '9'}}); }
 CodePointSet WordCharacters() { return SetOf({{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}}); }
-CodePointSet Spaces() { return SetOf({{'\t', '\r'}, {' ', ' '}}); }
+// WhiteSpace and LineTerminator of ECMA-262.
+CodePointSet Spaces() {
+  return SetOf({{'\t', '\r'},
+                {' ', ' '},
+                {0xa0, 0xa0},
+                {0x1680, 0x1680},
+                {0x2000, 0x200a},
+                {0x2028, 0x2029},
+                {0x202f, 0x202f},
+                {0x205f, 0x205f},
+                {0x3000, 0x3000},
+                {0xfeff, 0xfeff}});
+}
+// What `.` does not match: LineTerminator of ECMA-262.
+CodePointSet LineTerminators() { return SetOf({{'\n', '\n'}, {'\r', '\r'}, {0x2028, 0x2029}}); }
 
 std::optional<CodePointSet> ClassOf(char32_t letter) {
   switch (letter) {
@@ -42,12 +56,15 @@ std::optional<CodePointSet> ClassOf(char32_t letter) {
 // returns at once.
 class Parser {
  public:
-  Parser(std::u32string text, std::string_view field, CharacterEncoder encode, bool search,
+  // Where the expression must match: the whole text, anywhere in it, or at its start.
+  enum class Match { kWhole, kAnywhere, kAtStart };
+
+  Parser(std::u32string text, std::string_view field, CharacterEncoder encode, Match match,
          ExpressionPool& pool)
       : text_(std::move(text)),
         field_(field),
         encode_(std::move(encode)),
-        search_(search),
+        match_(match),
         pool_(pool) {}
 
   absl::StatusOr<Expression> Parse() {
@@ -89,10 +106,11 @@ class Parser {
     if (!AtEnd() && Peek() != '|' && Peek() != ')') {
       Refuse("something after '$'", "'$' only at the end of an alternative");
     }
-    if (!search_) return body;
+    if (match_ == Match::kWhole) return body;
     const Expression any = pool_.Repeat(Encode(CodePointSet::All()), 0, ExpressionPool::kUnbounded);
+    const bool anchored = from_start || match_ == Match::kAtStart;
     return pool_.Sequence(
-        {from_start ? ExpressionPool::kEmpty : any, body, to_end ? ExpressionPool::kEmpty : any});
+        {anchored ? ExpressionPool::kEmpty : any, body, to_end ? ExpressionPool::kEmpty : any});
   }
 
   // NOLINTNEXTLINE(misc-no-recursion): groups are at most kMaxGroupDepth deep.
@@ -117,7 +135,7 @@ class Parser {
         return Encode(ParseBracketClass());
       case '.':
         ++position_;
-        return Encode(SetOf({{'\n', '\n'}}).Complement());
+        return Encode(LineTerminators().Complement());
       case '\\':
         return Encode(ParseEscape());
       case '^':
@@ -163,7 +181,9 @@ class Parser {
       if (TryConsume('>')) return;
     }
     Refuse("a group of another kind",
-           "(...), (?:...) or (?<name>...): look-around and inline flags are not supported");
+           absl::StrCat("(...), (?:...) or (?<name>...): ",
+                        match_ == Match::kWhole ? "look-around" : "look-around after the start",
+                        " and inline flags are not supported"));
   }
 
   Expression ParseQuantifier(Expression atom) {
@@ -301,21 +321,52 @@ class Parser {
   const std::u32string text_;
   const std::string field_;
   const CharacterEncoder encode_;
-  const bool search_;
+  const Match match_;
   ExpressionPool& pool_;
   std::map<CodePointSet, Expression> encoded_;
   size_t position_ = 0;
   absl::Status status_;
 };
 
+// Calls visit(i, depth) for each character of `regex` that is neither escaped nor in a class, with
+// the depth of groups after it, until visit returns true. Returns that index, or npos.
+size_t FindUnescaped(std::string_view regex, const auto& visit) {
+  int depth = 0;
+  bool in_class = false;
+  for (size_t i = 0; i < regex.size(); ++i) {
+    const char c = regex[i];
+    if (c == '\\') {
+      ++i;
+    } else if (in_class) {
+      in_class = c != ']';
+    } else {
+      in_class = c == '[';
+      depth += (c == '(') - (c == ')');
+      if (visit(c, depth)) return i;
+    }
+  }
+  return regex.npos;
+}
+
+// The end of the group that `regex` begins with.
+size_t GroupEnd(std::string_view regex) {
+  return FindUnescaped(regex, [](char c, int depth) { return c == ')' && depth == 0; });
+}
+
+bool HasTopLevelBar(std::string_view regex) {
+  return FindUnescaped(regex, [](char c, int depth) { return c == '|' && depth == 0; }) !=
+         regex.npos;
+}
+
 absl::StatusOr<Expression> Compile(std::string_view regex, std::string_view field,
-                                   CharacterEncoder encode, bool search, ExpressionPool& pool) {
+                                   CharacterEncoder encode, Parser::Match match,
+                                   ExpressionPool& pool) {
   std::u32string text;
   if (const size_t bad = FindInvalidUtf8(regex); bad != regex.npos) {
     return InvalidField(field, absl::StrCat("a byte that is not UTF-8 at ", bad), "UTF-8 text");
   }
   for (size_t at = 0; at < regex.size();) text += NextCodePoint(regex, &at);
-  return Parser(std::move(text), field, std::move(encode), search, pool).Parse();
+  return Parser(std::move(text), field, std::move(encode), match, pool).Parse();
 }
 
 }  // namespace
@@ -323,12 +374,32 @@ absl::StatusOr<Expression> Compile(std::string_view regex, std::string_view fiel
 absl::StatusOr<Expression> CompileRegex(std::string_view regex, std::string_view field,
                                         ExpressionPool& pool) {
   const auto encode = [&pool](const CodePointSet& set) { return Utf8(set, &pool); };
-  return Compile(regex, field, encode, /*search=*/false, pool);
+  return Compile(regex, field, encode, Parser::Match::kWhole, pool);
 }
 
 absl::StatusOr<Expression> CompilePattern(std::string_view regex, std::string_view field,
-                                          const CharacterEncoder& encode, ExpressionPool& pool) {
-  return Compile(regex, field, encode, /*search=*/true, pool);
+                                          PatternStart start, const CharacterEncoder& encode,
+                                          ExpressionPool& pool) {
+  const auto match =
+      start == PatternStart::kAtStart ? Parser::Match::kAtStart : Parser::Match::kAnywhere;
+  return Compile(regex, field, encode, match, pool);
+}
+
+std::vector<PatternPart> SplitLookAhead(std::string_view regex) {
+  std::vector<PatternPart> parts;
+  std::string_view rest = regex.starts_with('^') ? regex.substr(1) : "";
+  while (rest.starts_with("(?=") || rest.starts_with("(?!")) {
+    const size_t end = GroupEnd(rest);
+    if (end == rest.npos) break;
+    parts.push_back({.regex = std::string(rest.substr(3, end - 3)),
+                     .start = PatternStart::kAtStart,
+                     .negated = rest[2] == '!'});
+    rest.remove_prefix(end + 1);
+  }
+  // Another alternative would not have the look-ahead; the parser refuses it there.
+  if (parts.empty() || HasTopLevelBar(rest)) return {{.regex = std::string(regex)}};
+  parts.push_back({.regex = absl::StrCat("^", ToAbsl(rest))});
+  return parts;
 }
 
 }  // namespace whipsnake::engine
