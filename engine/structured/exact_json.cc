@@ -51,7 +51,9 @@ class ExactJsonBuilder : public nlohmann::json_sax<nlohmann::json> {
     }
     return true;
   }
-  bool AddNumber(std::string text) { return Add({.kind = JsonKind::kNumber, .text = std::move(text)}); }
+  bool AddNumber(std::string text) {
+    return Add({.kind = JsonKind::kNumber, .text = std::move(text)});
+  }
   bool Open(JsonKind kind) {
     Add({.kind = kind});
     open_.push_back(open_.empty() ? root_ : &open_.back()->items.back());

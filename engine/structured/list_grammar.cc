@@ -32,8 +32,9 @@ Expression OrderedList(char open, const std::vector<ListElement>& elements, Expr
   const auto size = std::ssize(elements);
   if (other == ExpressionPool::kNothing && max_count >= size) max_count = kUnboundedCount;
   const bool bounded = max_count != kUnboundedCount;
-  const int64_t last = bounded ? std::min(max_count, size)
-                               : std::min(std::max<int64_t>(min_count, 1), std::max<int64_t>(size, 1));
+  const int64_t last = bounded
+                           ? std::min(max_count, size)
+                           : std::min(std::max<int64_t>(min_count, 1), std::max<int64_t>(size, 1));
   std::vector<Expression> after;
   for (int64_t count = 0; count <= last; ++count) {
     after.push_back(Tail(other, count, min_count, max_count, json, pool));
@@ -45,8 +46,7 @@ Expression OrderedList(char open, const std::vector<ListElement>& elements, Expr
     for (int64_t count = 0; count <= std::min(last, i) && pool.Spend(1); ++count) {
       const bool may_add = !bounded || count < max_count;
       const Expression rest = may_add ? after[std::min(count + 1, last)] : ExpressionPool::kNothing;
-      const Expression text =
-          count == 0 ? element.text : pool.Sequence(json.Comma(), element.text);
+      const Expression text = count == 0 ? element.text : pool.Sequence(json.Comma(), element.text);
       const Expression with = pool.Sequence(text, rest);
       after[count] = element.required ? with : pool.Choice({with, after[count]});
     }

@@ -17,8 +17,8 @@ struct ListElement {
 };
 
 // `elements` in their order, each at most once, and then any number of `other`, which may be
-// kNothing: `min_count` to `max_count` altogether. `max_count` may be kUnbounded. Two of `other` may
-// be the same, so only one of them counts towards the minimum.
+// kNothing: `min_count` to `max_count` altogether. `max_count` may be kUnbounded. Two of `other`
+// may be the same, so only one of them counts towards the minimum.
 Expression OrderedList(char open, const std::vector<ListElement>& elements, Expression other,
                        int64_t min_count, int64_t max_count, char close, JsonGrammar& json,
                        ExpressionPool& pool);

@@ -93,8 +93,8 @@ std::optional<Machine::State> LengthMachine::Next(State state, uint8_t) {
   return std::min(state + 1, bounded_ ? last_ + 1 : last_);
 }
 
-std::optional<MachineProduct> Explore(const Machines& machines,
-                                      std::span<const uint8_t> symbols, ExpressionPool& pool) {
+std::optional<MachineProduct> Explore(const Machines& machines, std::span<const uint8_t> symbols,
+                                      ExpressionPool& pool) {
   MachineProduct product;
   WorkCharge charge(machines, pool);
   absl::flat_hash_map<std::vector<Machine::State>, uint32_t> index;

@@ -88,8 +88,8 @@ using Machines = std::vector<std::unique_ptr<Machine>>;
 
 // Explores the states that texts of `symbols` reach from the start. Returns nullopt if there are
 // more than MachineProduct::kMaxStates, or if it takes too much work, which is charged to `pool`.
-std::optional<MachineProduct> Explore(const Machines& machines,
-                                      std::span<const uint8_t> symbols, ExpressionPool& pool);
+std::optional<MachineProduct> Explore(const Machines& machines, std::span<const uint8_t> symbols,
+                                      ExpressionPool& pool);
 
 // Whether all machines accept the symbols. Returns nullopt if it takes too much work, which is
 // charged to `pool`.

@@ -53,8 +53,7 @@ std::string PathKey(std::string_view key) {
   return BoundedUtf8(key, kMaxBytes);
 }
 
-void SchemaReport::Refuse(std::string_view path, std::string_view seen,
-                          std::string_view expected) {
+void SchemaReport::Refuse(std::string_view path, std::string_view seen, std::string_view expected) {
   if (status_.ok()) status_ = InvalidField(path, seen, expected);
 }
 

@@ -8,16 +8,25 @@ namespace whipsnake::engine {
 namespace {
 
 constexpr std::array<std::string_view, 23> kAnnotations = {
-    "title",        "description",     "default",          "examples",      "$schema",
-    "$id",          "$comment",        "$defs",            "definitions",   "$anchor",
-    "deprecated",   "readOnly",        "writeOnly",        "discriminator", "contentEncoding",
-    "minContains",  "maxContains",     "contentMediaType", "contentSchema", "$vocabulary",
-    "$dynamicAnchor", "then", "else"};
+    "title",         "description",   "default",
+    "examples",      "$schema",       "$id",
+    "$comment",      "$defs",         "definitions",
+    "$anchor",       "deprecated",    "readOnly",
+    "writeOnly",     "discriminator", "contentEncoding",
+    "minContains",   "maxContains",   "contentMediaType",
+    "contentSchema", "$vocabulary",   "$dynamicAnchor",
+    "then",          "else"};
 
-constexpr std::array<std::string_view, 10> kUnsupported = {
-    "if",           "contains",         "dependentRequired",     "dependentSchemas",
-    "dependencies", "unevaluatedItems", "unevaluatedProperties", "$dynamicRef",
-    "$recursiveRef", "$recursiveAnchor"};
+constexpr std::array<std::string_view, 10> kUnsupported = {"if",
+                                                           "contains",
+                                                           "dependentRequired",
+                                                           "dependentSchemas",
+                                                           "dependencies",
+                                                           "unevaluatedItems",
+                                                           "unevaluatedProperties",
+                                                           "$dynamicRef",
+                                                           "$recursiveRef",
+                                                           "$recursiveAnchor"};
 
 // Assertions and the types that they are about.
 constexpr std::array<std::pair<std::string_view, TypeSet>, 27> kAssertions = {{

@@ -51,8 +51,7 @@ class ObjectReader {
 
   void ReadMember(const LocatedSchema& schema) {
     Member& member = members_.emplace_back(Member{.schema = &schema});
-    shape_.min_count =
-        std::max(shape_.min_count, shapes_.ReadCount(schema, "minProperties", 0));
+    shape_.min_count = std::max(shape_.min_count, shapes_.ReadCount(schema, "minProperties", 0));
     if (schema.schema->Find("minProperties")) shape_.min_path = schema.path + ".minProperties";
     shape_.max_count = std::min(
         shape_.max_count, shapes_.ReadCount(schema, "maxProperties", ExpressionPool::kUnbounded));
@@ -197,11 +196,10 @@ class ObjectReader {
     LocatedSchemas schemas;
     for (const Member& member : members_) {
       const size_t before = schemas.size();
-      const auto found =
-          name == nullptr ? member.properties.end() : member.properties.find(*name);
+      const auto found = name == nullptr ? member.properties.end() : member.properties.find(*name);
       if (found != member.properties.end()) {
-        schemas.push_back({found->second, absl::StrCat(member.schema->path, ".properties.",
-                                                       PathKey(*name))});
+        schemas.push_back(
+            {found->second, absl::StrCat(member.schema->path, ".properties.", PathKey(*name))});
       }
       for (const auto& [index, schema] : member.pattern_schemas) {
         if (std::ranges::count(matched, index) > 0) schemas.push_back(schema);
@@ -220,15 +218,20 @@ class ObjectReader {
     for (size_t set = 0; set < sets; ++set) {
       if (set == 0 && has_names_ && !has_additional_) continue;  // closed by default
       std::vector<size_t> matched;
+      for (size_t p = 0; p < patterns_.size(); ++p) {
+        if (set >> p & 1) matched.push_back(p);
+      }
+      LocatedSchemas schemas = SchemasOf(nullptr, matched);
+      const auto is_false = [](const LocatedSchema& one) { return one.schema->is_false(); };
+      if (std::ranges::any_of(schemas, is_false)) continue;
       TextLanguage names = name_limits_;
       for (size_t p = 0; p < patterns_.size(); ++p) {
         const bool matches = (set >> p & 1) != 0;
-        if (matches) matched.push_back(p);
         names.patterns.push_back(
             {.regex = patterns_[p].regex, .field = patterns_[p].field, .negated = !matches});
       }
       names.excluded = names_;
-      shape_.others.push_back({.names = std::move(names), .schemas = SchemasOf(nullptr, matched)});
+      shape_.others.push_back({.names = std::move(names), .schemas = std::move(schemas)});
     }
   }
 

@@ -17,11 +17,11 @@ void SchemaOverlap::RequireExclusive(const std::vector<SchemaView>& branches,
       for (const SchemaView& a : expanded[i]) {
         for (const SchemaView& b : expanded[j]) {
           if (!report_.ok() || Avoids(a, b, 0)) continue;
-          report_.Refuse(absl::StrCat(path, "[", std::max(i, j), "]"),
-                         absl::StrCat("a branch that may match together with branch ",
-                                      std::min(i, j)),
-                         "branches that exclude one another by type, const or discriminator; "
-                         "otherwise anyOf");
+          report_.Refuse(
+              absl::StrCat(path, "[", std::max(i, j), "]"),
+              absl::StrCat("a branch that may match together with branch ", std::min(i, j)),
+              "branches that exclude one another by type, const or discriminator; "
+              "otherwise anyOf");
         }
       }
     }
@@ -53,9 +53,8 @@ bool SchemaOverlap::ValuesAvoid(const SchemaView& a, const SchemaView& b, TypeSe
   }
   // Values of one view against the keywords of the other.
   std::vector<const ExactJson*> values = of_a ? *of_a : *of_b;
-  std::erase_if(values, [&](const ExactJson* value) {
-    return (SchemaShapes::TypeOf(*value) & common) == 0;
-  });
+  std::erase_if(
+      values, [&](const ExactJson* value) { return (SchemaShapes::TypeOf(*value) & common) == 0; });
   constexpr TypeSet kNested = kArrayType | kObjectType;
   for (const ExactJson* value : values) {
     if (SchemaShapes::TypeOf(*value) & kNested) return false;
@@ -124,8 +123,8 @@ bool SchemaOverlap::AllAvoid(const LocatedSchemas& a, const LocatedSchemas& b, i
   const auto all_a = views_.Expand(views_.Make(a), a.front().path);
   const auto all_b = views_.Expand(views_.Make(b), b.front().path);
   return std::ranges::all_of(all_a, [&](const SchemaView& one) {
-    return std::ranges::all_of(
-        all_b, [&](const SchemaView& other) { return Avoids(one, other, depth); });
+    return std::ranges::all_of(all_b,
+                               [&](const SchemaView& other) { return Avoids(one, other, depth); });
   });
 }
 

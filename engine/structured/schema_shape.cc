@@ -97,7 +97,8 @@ std::optional<std::vector<const ExactJson*>> SchemaShapes::ValuesOf(const Schema
   for (const LocatedSchema& member : view.members) {
     if (const ExactJson* value = member.schema->Find("const")) intersect({value});
     if (const ExactJson* list = ReadList(member, "enum")) {
-      if (list->empty()) report_.Refuse(PathOf(member, "enum"), "an empty list", "a list of values");
+      if (list->empty())
+        report_.Refuse(PathOf(member, "enum"), "an empty list", "a list of values");
       std::vector<const ExactJson*> all;
       for (const ExactJson& value : list->items) all.push_back(&value);
       intersect(std::move(all));
@@ -157,8 +158,8 @@ int64_t SchemaShapes::ReadCount(const LocatedSchema& schema, const char* key, in
   const auto number = value->is(JsonKind::kNumber) ? Decimal::Parse(value->text) : std::nullopt;
   if (number && number->is_whole() && !number->negative) {
     constexpr size_t kManyDigits = 10;  // a maximum that no output reaches
-    const int64_t count = number->whole.size() < kManyDigits ? std::stoll(number->whole)
-                                                             : ExpressionPool::kUnbounded;
+    const int64_t count =
+        number->whole.size() < kManyDigits ? std::stoll(number->whole) : ExpressionPool::kUnbounded;
     if (count <= kMaxRepetitions || std::string_view(key).starts_with("max")) return count;
   }
   report_.Refuse(PathOf(schema, key), Described(*value),
@@ -236,10 +237,11 @@ TextLanguage SchemaShapes::TextOf(const SchemaView& view, Reading reading) {
   for (const LocatedSchema& member : view.members) {
     if (text.field.empty()) text.field = member.path;
     text.min_count = std::max(text.min_count, ReadCount(member, "minLength", 0));
-    text.max_count = std::min(text.max_count,
-                              ReadCount(member, "maxLength", ExpressionPool::kUnbounded));
+    text.max_count =
+        std::min(text.max_count, ReadCount(member, "maxLength", ExpressionPool::kUnbounded));
     const ExactJson* pattern = member.schema->Find("pattern");
-    if (pattern == nullptr || (pattern->is(JsonKind::kString) && !known.insert(pattern->text).second)) {
+    if (pattern == nullptr ||
+        (pattern->is(JsonKind::kString) && !known.insert(pattern->text).second)) {
       continue;
     }
     text.field = PathOf(member, "pattern");

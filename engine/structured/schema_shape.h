@@ -67,8 +67,8 @@ class SchemaShapes {
   TypeSet TypesOf(const SchemaView& view, Reading reading = Reading::kGenerated);
   // The values that "const" and "enum" leave, as far as other keywords allow them; nullopt if the
   // view has neither.
-  std::optional<std::vector<const ExactJson*>> ValuesOf(
-      const SchemaView& view, Reading reading = Reading::kGenerated);
+  std::optional<std::vector<const ExactJson*>> ValuesOf(const SchemaView& view,
+                                                        Reading reading = Reading::kGenerated);
   NumberRange RangeOf(const SchemaView& view);
   // Has no patterns of formats if it is of what is valid.
   TextLanguage TextOf(const SchemaView& view, Reading reading = Reading::kGenerated);

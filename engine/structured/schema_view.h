@@ -1,9 +1,9 @@
 // What a JSON schema asks of one value, as a conjunction.
 //
 // "$ref" and "allOf" ask for other schemas too, so they are resolved here: a view is the list of
-// all schemas that apply to the value. Nothing is copied or merged; whoever reads a keyword reads it
-// of all members. "anyOf" and "oneOf" stay as choices, each of whose branches makes a view of its
-// own.
+// all schemas that apply to the value. Nothing is copied or merged; whoever reads a keyword reads
+// it of all members. "anyOf" and "oneOf" stay as choices, each of whose branches makes a view of
+// its own.
 #ifndef WHIPSNAKE_ENGINE_STRUCTURED_SCHEMA_VIEW_H_
 #define WHIPSNAKE_ENGINE_STRUCTURED_SCHEMA_VIEW_H_
 
@@ -39,9 +39,9 @@ struct SchemaView {
 
   std::vector<LocatedSchema> members;  // those that have assertions
   std::vector<Choice> choices;
-  std::set<std::string> tags;        // properties that must be there, if they are known
-  std::set<const ExactJson*> seen;   // all schemas that apply
-  bool impossible = false;           // one of them is false
+  std::set<std::string> tags;       // properties that must be there, if they are known
+  std::set<const ExactJson*> seen;  // all schemas that apply
+  bool impossible = false;          // one of them is false
   bool has_reference = false;
 
   // The same for two views that ask for the same.

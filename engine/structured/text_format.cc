@@ -1,6 +1,7 @@
 #include "engine/structured/text_format.h"
 
 #include <algorithm>
+#include <array>
 #include <functional>
 #include <map>
 
@@ -37,8 +38,7 @@ std::string DurationFormat() {
     }
     return all;
   };
-  const std::string time =
-      absl::StrCat("T(", chain("HMS"), "|", chain("MS"), "|", chain("S"), ")");
+  const std::string time = absl::StrCat("T(", chain("HMS"), "|", chain("MS"), "|", chain("S"), ")");
   return absl::StrCat("P((", chain("YMD"), "|", chain("MD"), "|", chain("D"), ")(", time, ")?|",
                       time, "|", kNumber, "W)");
 }
@@ -94,8 +94,8 @@ std::string UriFormat(int64_t max_length) {
     path = absl::StrCat("{0,", std::min<int64_t>(room / 2, 5000), "}");
     tail = absl::StrCat("{0,", std::min<int64_t>(room / 4, 2500), "}");
   }
-  return absl::StrCat("([a-z][a-z0-9+-]{0,14}:(//", host, "(:[1-9][0-9]{0,3})?(/(", kMark, "|/)", path,
-                      ")?|", kMark, "(", kMark, "|/)", path, ")(\\?(", kMark, "|[/?])", tail,
+  return absl::StrCat("([a-z][a-z0-9+-]{0,14}:(//", host, "(:[1-9][0-9]{0,3})?(/(", kMark, "|/)",
+                      path, ")?|", kMark, "(", kMark, "|/)", path, ")(\\?(", kMark, "|[/?])", tail,
                       ")?(#(", kMark, "|[/?])", tail, ")?)");
 }
 
@@ -103,6 +103,12 @@ std::string UriFormat(int64_t max_length) {
 std::string Base64Format() {
   return "([A-Za-z0-9+/]{4})*([A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?";
 }
+
+std::string JsonPointerFormat() { return "(/([A-Za-z0-9_.-]|~[01])*)*"; }
+
+// Every URI is one of these too.
+constexpr std::array<std::string_view, 5> kUriFormats = {"uri", "uri-reference", "iri",
+                                                         "iri-reference", "uri-template"};
 
 }  // namespace
 
@@ -118,12 +124,17 @@ std::optional<std::string> FormatPattern(std::string_view format, int64_t max_le
       {"email", EmailFormat()},
       {"hostname", HostFormat()},
       {"byte", Base64Format()},
+      {"json-pointer", JsonPointerFormat()},
+      {"relative-json-pointer", absl::StrCat("(0|[1-9][0-9]{0,3})(#|", JsonPointerFormat(), ")")},
+      {"regex", "[A-Za-z0-9 _]*"},
+      {"idn-email", EmailFormat()},
+      {"idn-hostname", HostFormat()},
   };
   std::string content;
   const auto found = formats.find(format);
   if (found != formats.end()) {
     content = found->second;
-  } else if (format == "uri") {
+  } else if (std::ranges::count(kUriFormats, format) > 0) {
     content = UriFormat(max_length);
   } else if (format.size() == 5 && format.starts_with("uuid") && format[4] >= '1' &&
              format[4] <= '8') {

@@ -81,6 +81,62 @@ absl::StatusOr<Expression> CompilePart(const Part& part, const CharacterEncoder&
   return CompilePattern(part.part.regex, part.pattern->field, part.part.start, encode, pool);
 }
 
+// Whether every text that matches the expression has a length within the limits. Expressions of
+// patterns have no rules, so each node comes after its parts. A symbol stands for each character.
+bool LengthsAreImplied(const ExpressionPool& pool, Expression root, const TextLanguage& language) {
+  if (pool.length(root) < language.min_count) return false;
+  if (language.max_count == ExpressionPool::kUnbounded) return true;
+  constexpr int64_t kMany = ExpressionPool::kUnbounded;
+  std::vector<int64_t> longest(pool.size());
+  for (Expression e = 0; e <= root; ++e) {
+    const ExpressionPool::Node& node = pool.node(e);
+    switch (node.kind) {
+      case ExpressionPool::Kind::kNothing:
+      case ExpressionPool::Kind::kEmpty:
+        break;
+      case ExpressionPool::Kind::kBytes:
+        longest[e] = 1;
+        break;
+      case ExpressionPool::Kind::kSequence:
+        longest[e] = longest[node.first] + longest[node.rest];
+        break;
+      case ExpressionPool::Kind::kChoice:
+        for (const Expression part : pool.alternatives(e)) {
+          longest[e] = std::max(longest[e], longest[part]);
+        }
+        break;
+      case ExpressionPool::Kind::kRepeat:
+        longest[e] = longest[node.first] == 0              ? 0
+                     : node.max_count >= kMany             ? kMany
+                     : node.max_count > language.max_count ? kMany
+                                                           : longest[node.first] * node.max_count;
+        break;
+      case ExpressionPool::Kind::kRule:
+        longest[e] = kMany;
+        break;
+    }
+    longest[e] = std::min(longest[e], kMany);
+  }
+  return longest[root] <= language.max_count;
+}
+
+// Whether one of the parts implies the lengths, so that they need no machine.
+absl::StatusOr<bool> LengthsAreImplied(const TextLanguage& language,
+                                       const std::vector<Part>& parts) {
+  if (!language.has_length()) return true;
+  for (const Part& part : parts) {
+    if (part.part.negated) continue;
+    ExpressionPool pool;
+    const auto encode = [&pool](const CodePointSet& set) {
+      return set.empty() ? ExpressionPool::kNothing : pool.Byte('c');
+    };
+    ASSIGN_OR_RETURN(const Expression content, CompilePart(part, encode, pool));
+    pool.FindLengths(ByteSet::Range(0, 255));
+    if (!pool.overflowed() && LengthsAreImplied(pool, content, language)) return true;
+  }
+  return false;
+}
+
 // The language as machines over symbols.
 struct TextMachines {
   Symbols symbols;
@@ -145,50 +201,12 @@ absl::StatusOr<TextMachines> MakeMachines(const TextLanguage& language) {
   for (const auto& [root, complement] : roots) {
     result.machines.push_back(std::make_unique<ExpressionMachine>(pool, root, complement));
   }
-  if (language.has_length()) {
+  ASSIGN_OR_RETURN(const bool lengths_are_implied, LengthsAreImplied(language, parts));
+  if (!lengths_are_implied) {
     result.machines.push_back(
         std::make_unique<LengthMachine>(language.min_count, language.max_count));
   }
   return result;
-}
-
-// Whether every text that matches the expression has a length within the limits. Expressions of
-// patterns have no rules, so each node comes after its parts. A symbol stands for each character.
-bool LengthsAreImplied(const ExpressionPool& pool, Expression root, const TextLanguage& language) {
-  if (pool.length(root) < language.min_count) return false;
-  if (language.max_count == ExpressionPool::kUnbounded) return true;
-  constexpr int64_t kMany = ExpressionPool::kUnbounded;
-  std::vector<int64_t> longest(pool.size());
-  for (Expression e = 0; e <= root; ++e) {
-    const ExpressionPool::Node& node = pool.node(e);
-    switch (node.kind) {
-      case ExpressionPool::Kind::kNothing:
-      case ExpressionPool::Kind::kEmpty:
-        break;
-      case ExpressionPool::Kind::kBytes:
-        longest[e] = 1;
-        break;
-      case ExpressionPool::Kind::kSequence:
-        longest[e] = longest[node.first] + longest[node.rest];
-        break;
-      case ExpressionPool::Kind::kChoice:
-        for (const Expression part : pool.alternatives(e)) {
-          longest[e] = std::max(longest[e], longest[part]);
-        }
-        break;
-      case ExpressionPool::Kind::kRepeat:
-        longest[e] = longest[node.first] == 0             ? 0
-                     : node.max_count >= kMany            ? kMany
-                     : node.max_count > language.max_count ? kMany
-                                                          : longest[node.first] * node.max_count;
-        break;
-      case ExpressionPool::Kind::kRule:
-        longest[e] = kMany;
-        break;
-    }
-    longest[e] = std::min(longest[e], kMany);
-  }
-  return longest[root] <= language.max_count;
 }
 
 std::vector<uint8_t> AllSymbols(const TextMachines& text) {
@@ -201,23 +219,11 @@ std::vector<uint8_t> SymbolsOf(std::string_view text, const Symbols& all) {
   std::vector<uint8_t> symbols;
   for (size_t at = 0; at < text.size();) {
     const char32_t character = NextCodePoint(text, &at);
-    const auto symbol = std::ranges::find_if(
-        all, [&](const CodePointSet& set) { return set.Contains(character); });
+    const auto symbol =
+        std::ranges::find_if(all, [&](const CodePointSet& set) { return set.Contains(character); });
     symbols.push_back(static_cast<uint8_t>(symbol - all.begin()));
   }
   return symbols;
-}
-
-absl::StatusOr<bool> NeedsProduct(const TextLanguage& language, const std::vector<Part>& parts) {
-  if (parts.size() != 1 || parts.front().part.negated || !language.excluded.empty()) return true;
-  if (!language.has_length()) return false;
-  ExpressionPool pool;
-  const auto encode = [&pool](const CodePointSet& set) {
-    return set.empty() ? ExpressionPool::kNothing : pool.Byte('c');
-  };
-  ASSIGN_OR_RETURN(const Expression content, CompilePart(parts.front(), encode, pool));
-  pool.FindLengths(ByteSet::Range(0, 255));
-  return pool.overflowed() || !LengthsAreImplied(pool, content, language);
 }
 
 }  // namespace
@@ -230,8 +236,10 @@ absl::StatusOr<Expression> CompileText(const TextLanguage& language, JsonGrammar
   }
   const auto encode_set = [&](const CodePointSet& set) { return json.Character(set); };
   const std::vector<Part> parts = PartsOf(language);
-  ASSIGN_OR_RETURN(const bool needs_product, NeedsProduct(language, parts));
-  if (!needs_product) {
+  ASSIGN_OR_RETURN(const bool lengths_are_implied, LengthsAreImplied(language, parts));
+  const bool is_one_pattern =
+      parts.size() == 1 && !parts.front().part.negated && language.excluded.empty();
+  if (is_one_pattern && lengths_are_implied) {
     ASSIGN_OR_RETURN(const Expression content, CompilePart(parts.front(), encode_set, pool));
     return json.Quoted(content);
   }
