@@ -52,25 +52,45 @@ std::optional<CodePointSet> ClassOf(char32_t letter) {
   }
 }
 
+// The end of the group that `regex` begins with, or npos.
+size_t GroupEnd(std::u32string_view regex) {
+  int depth = 0;
+  bool in_class = false;
+  for (size_t i = 0; i < regex.size(); ++i) {
+    const char32_t c = regex[i];
+    if (c == '\\') {
+      ++i;
+    } else if (in_class) {
+      in_class = c != ']';
+    } else {
+      in_class = c == '[';
+      depth += (c == '(') - (c == ')');
+      if (depth == 0) return i;
+    }
+  }
+  return regex.npos;
+}
+
 // A recursive-descent parser, as deep as groups may be nested. After the first error, everything
 // returns at once.
 class Parser {
  public:
-  // Where the expression must match: the whole text, anywhere in it, or at its start.
-  enum class Match { kWhole, kAnywhere, kAtStart };
+  // Where the expression must match: the whole text, or anywhere in it.
+  enum class Match { kWhole, kAnywhere };
 
   Parser(std::u32string text, std::string_view field, CharacterEncoder encode, Match match,
-         ExpressionPool& pool)
+         LookAhead look_ahead, ExpressionPool& pool)
       : text_(std::move(text)),
         field_(field),
         encode_(std::move(encode)),
         match_(match),
+        look_ahead_(std::move(look_ahead)),
         pool_(pool) {}
 
   absl::StatusOr<Expression> Parse() {
     std::vector<Expression> alternatives;
     do {
-      alternatives.push_back(ParseAlternative());
+      alternatives.push_back(ParseAlternative(match_ == Match::kAnywhere, 0));
     } while (TryConsume('|'));
     if (!AtEnd()) Refuse("an unmatched ')'", "a '(' before it");
     if (!status_.ok()) return status_;
@@ -98,31 +118,95 @@ class Parser {
         InvalidField(field_, absl::StrCat(ToAbsl(seen), " at character ", position_), expected);
   }
 
-  // A top-level alternative, with its anchors.
-  Expression ParseAlternative() {
+  // What comes after a concatenation: another part, or the end of the whole expression, which is
+  // then a part of the concatenation; the end of the text if `$` is there.
+  enum class Then { kPart, kEnd, kTextEnd };
+
+  Expression AnyText() {
+    return pool_.Repeat(Encode(CodePointSet::All()), 0, ExpressionPool::kUnbounded);
+  }
+
+  // An alternative up to the end of the expression, with its anchors. If `anywhere`, it may begin
+  // after other text.
+  // NOLINTNEXTLINE(misc-no-recursion): groups are at most kMaxGroupDepth deep.
+  Expression ParseAlternative(bool anywhere, int depth) {
     const bool from_start = TryConsume('^');
-    const Expression body = ParseConcatenation(0);
-    const bool to_end = TryConsume('$');
-    if (!AtEnd() && Peek() != '|' && Peek() != ')') {
-      Refuse("something after '$'", "'$' only at the end of an alternative");
-    }
-    if (match_ == Match::kWhole) return body;
-    const Expression any = pool_.Repeat(Encode(CodePointSet::All()), 0, ExpressionPool::kUnbounded);
-    const bool anchored = from_start || match_ == Match::kAtStart;
-    return pool_.Sequence(
-        {anchored ? ExpressionPool::kEmpty : any, body, to_end ? ExpressionPool::kEmpty : any});
+    if (from_start) text_start_ = position_;
+    const Expression body = ParseConcatenation(depth, Then::kEnd);
+    return anywhere && !from_start ? pool_.Sequence(AnyText(), body) : body;
   }
 
   // NOLINTNEXTLINE(misc-no-recursion): groups are at most kMaxGroupDepth deep.
-  Expression ParseConcatenation(int depth) {
+  Expression ParseConcatenation(int depth, Then then) {
     std::vector<Expression> parts;
     while (!AtEnd() && Peek() != '|' && Peek() != ')' && Peek() != '$') {
+      if (then != Then::kPart && IsLookAhead()) {
+        parts.push_back(ParseLookAhead(depth, then));
+        return AllOf(parts);
+      }
+      if (const auto last = ThenAfterGroup(then); last != Then::kPart) {
+        parts.push_back(ParseGroup(depth, last));
+        TryConsume('$');
+        return AllOf(parts);
+      }
       const Expression atom = ParseAtom(depth);
       parts.push_back(ParseQuantifier(atom));
     }
+    if (then == Then::kPart) return AllOf(parts);
+    const bool to_end = TryConsume('$') || then == Then::kTextEnd;
+    if (!AtEnd() && Peek() != '|' && Peek() != ')') {
+      Refuse("something after '$'", "'$' only at the end of an alternative");
+    }
+    if (match_ != Match::kWhole && !to_end) parts.push_back(AnyText());
+    return AllOf(parts);
+  }
+
+  Expression AllOf(const std::vector<Expression>& parts) {
     Expression all = ExpressionPool::kEmpty;
     for (size_t i = parts.size(); i-- > 0;) all = pool_.Sequence(parts[i], all);
     return all;
+  }
+
+  bool IsLookAhead() const {
+    const std::u32string_view rest = std::u32string_view(text_).substr(position_, 3);
+    return rest == U"(?=" || rest == U"(?!";
+  }
+
+  // What follows the group that begins here, if it is the last part of a concatenation that `then`
+  // follows; otherwise kPart.
+  Then ThenAfterGroup(Then then) const {
+    if (then == Then::kPart || Peek() != '(') return Then::kPart;
+    const size_t end = GroupEnd(std::u32string_view(text_).substr(position_));
+    if (end == std::u32string::npos) return Then::kPart;
+    size_t next = position_ + end + 1;
+    if (next < text_.size() && text_[next] == '$') {
+      then = Then::kTextEnd;
+      ++next;
+    }
+    const bool is_last = next >= text_.size() || text_[next] == '|' || text_[next] == ')';
+    return is_last ? then : Then::kPart;
+  }
+
+  // The rest of the expression after a look-ahead, as far as that allows it.
+  // NOLINTNEXTLINE(misc-no-recursion): groups are at most kMaxGroupDepth deep.
+  Expression ParseLookAhead(int depth, Then then) {
+    if (!look_ahead_ || depth >= kMaxGroupDepth) {
+      Refuse("look-ahead", "an expression without it");
+      return ExpressionPool::kNothing;
+    }
+    const bool negated = text_[position_ + 2] == '!';
+    const bool at_start = position_ == text_start_;
+    position_ += 3;
+    std::vector<Expression> alternatives;
+    do {
+      if (Peek() == '^' && !at_start) Refuse("'^' in look-ahead", "it only at the start");
+      alternatives.push_back(ParseAlternative(/*anywhere=*/false, depth + 1));
+    } while (TryConsume('|'));
+    if (!TryConsume(')')) Refuse("the end", "')'");
+    if (at_start) text_start_ = position_;
+    const Expression rest = ParseConcatenation(depth + 1, then);
+    if (!status_.ok()) return ExpressionPool::kNothing;
+    return look_ahead_(pool_.Choice(alternatives), negated, rest);
   }
 
   // NOLINTNEXTLINE(misc-no-recursion): groups are at most kMaxGroupDepth deep.
@@ -130,7 +214,7 @@ class Parser {
     const char32_t c = Peek();
     switch (c) {
       case '(':
-        return ParseGroup(depth);
+        return ParseGroup(depth, Then::kPart);
       case '[':
         return Encode(ParseBracketClass());
       case '.':
@@ -156,7 +240,7 @@ class Parser {
   }
 
   // NOLINTNEXTLINE(misc-no-recursion): at most kMaxGroupDepth deep.
-  Expression ParseGroup(int depth) {
+  Expression ParseGroup(int depth, Then then) {
     if (depth >= kMaxGroupDepth) {
       Refuse("groups nested too deeply", absl::StrCat("at most ", kMaxGroupDepth, " levels"));
       return ExpressionPool::kNothing;
@@ -165,7 +249,7 @@ class Parser {
     if (TryConsume('?')) ParseGroupKind();
     std::vector<Expression> alternatives;
     do {
-      alternatives.push_back(ParseConcatenation(depth + 1));
+      alternatives.push_back(ParseConcatenation(depth + 1, then));
       if (Peek() == '$') Refuse("'$' in a group", "'$' only at the end of a top-level alternative");
     } while (TryConsume('|'));
     if (!TryConsume(')')) Refuse("the end", "')'");
@@ -180,10 +264,11 @@ class Parser {
       while (!AtEnd() && Peek() != '>') ++position_;
       if (TryConsume('>')) return;
     }
-    Refuse("a group of another kind",
-           absl::StrCat("(...), (?:...) or (?<name>...): ",
-                        match_ == Match::kWhole ? "look-around" : "look-around after the start",
-                        " and inline flags are not supported"));
+    Refuse(
+        "a group of another kind",
+        absl::StrCat("(...), (?:...) or (?<name>...): ",
+                     match_ == Match::kWhole ? "look-around" : "look-around other than at the end",
+                     " and inline flags are not supported"));
   }
 
   Expression ParseQuantifier(Expression atom) {
@@ -322,51 +407,23 @@ class Parser {
   const std::string field_;
   const CharacterEncoder encode_;
   const Match match_;
+  const LookAhead look_ahead_;
   ExpressionPool& pool_;
   std::map<CodePointSet, Expression> encoded_;
   size_t position_ = 0;
+  size_t text_start_ = ~size_t{0};  // the position of what is at the start of the text
   absl::Status status_;
 };
 
-// Calls visit(i, depth) for each character of `regex` that is neither escaped nor in a class, with
-// the depth of groups after it, until visit returns true. Returns that index, or npos.
-size_t FindUnescaped(std::string_view regex, const auto& visit) {
-  int depth = 0;
-  bool in_class = false;
-  for (size_t i = 0; i < regex.size(); ++i) {
-    const char c = regex[i];
-    if (c == '\\') {
-      ++i;
-    } else if (in_class) {
-      in_class = c != ']';
-    } else {
-      in_class = c == '[';
-      depth += (c == '(') - (c == ')');
-      if (visit(c, depth)) return i;
-    }
-  }
-  return regex.npos;
-}
-
-// The end of the group that `regex` begins with.
-size_t GroupEnd(std::string_view regex) {
-  return FindUnescaped(regex, [](char c, int depth) { return c == ')' && depth == 0; });
-}
-
-bool HasTopLevelBar(std::string_view regex) {
-  return FindUnescaped(regex, [](char c, int depth) { return c == '|' && depth == 0; }) !=
-         regex.npos;
-}
-
 absl::StatusOr<Expression> Compile(std::string_view regex, std::string_view field,
                                    CharacterEncoder encode, Parser::Match match,
-                                   ExpressionPool& pool) {
+                                   const LookAhead& look_ahead, ExpressionPool& pool) {
   std::u32string text;
   if (const size_t bad = FindInvalidUtf8(regex); bad != regex.npos) {
     return InvalidField(field, absl::StrCat("a byte that is not UTF-8 at ", bad), "UTF-8 text");
   }
   for (size_t at = 0; at < regex.size();) text += NextCodePoint(regex, &at);
-  return Parser(std::move(text), field, std::move(encode), match, pool).Parse();
+  return Parser(std::move(text), field, std::move(encode), match, look_ahead, pool).Parse();
 }
 
 }  // namespace
@@ -374,32 +431,13 @@ absl::StatusOr<Expression> Compile(std::string_view regex, std::string_view fiel
 absl::StatusOr<Expression> CompileRegex(std::string_view regex, std::string_view field,
                                         ExpressionPool& pool) {
   const auto encode = [&pool](const CodePointSet& set) { return Utf8(set, &pool); };
-  return Compile(regex, field, encode, Parser::Match::kWhole, pool);
+  return Compile(regex, field, encode, Parser::Match::kWhole, {}, pool);
 }
 
 absl::StatusOr<Expression> CompilePattern(std::string_view regex, std::string_view field,
-                                          PatternStart start, const CharacterEncoder& encode,
-                                          ExpressionPool& pool) {
-  const auto match =
-      start == PatternStart::kAtStart ? Parser::Match::kAtStart : Parser::Match::kAnywhere;
-  return Compile(regex, field, encode, match, pool);
-}
-
-std::vector<PatternPart> SplitLookAhead(std::string_view regex) {
-  std::vector<PatternPart> parts;
-  std::string_view rest = regex.starts_with('^') ? regex.substr(1) : "";
-  while (rest.starts_with("(?=") || rest.starts_with("(?!")) {
-    const size_t end = GroupEnd(rest);
-    if (end == rest.npos) break;
-    parts.push_back({.regex = std::string(rest.substr(3, end - 3)),
-                     .start = PatternStart::kAtStart,
-                     .negated = rest[2] == '!'});
-    rest.remove_prefix(end + 1);
-  }
-  // Another alternative would not have the look-ahead; the parser refuses it there.
-  if (parts.empty() || HasTopLevelBar(rest)) return {{.regex = std::string(regex)}};
-  parts.push_back({.regex = absl::StrCat("^", ToAbsl(rest))});
-  return parts;
+                                          const CharacterEncoder& encode,
+                                          const LookAhead& look_ahead, ExpressionPool& pool) {
+  return Compile(regex, field, encode, Parser::Match::kAnywhere, look_ahead, pool);
 }
 
 }  // namespace whipsnake::engine

@@ -5,15 +5,14 @@
 // (white space and line ends of Unicode, and U+FEFF), their negations, the escapes \n \t \r \f \v
 // \xHH \uHHHH \u{H...}, groups (capturing or not, named or not), alternation, and the quantifiers *
 // + ? {m} {m,} {m,n}, whose lazy forms mean the same here. ^ and $ may only be at the ends of the
-// top-level alternatives. Look-ahead may only be at the start of a pattern, after ^. Other
+// top-level alternatives, and $ also in a group with which the expression ends. Look-ahead is
+// supported in patterns, where nothing that may repeat follows it but the end of the pattern. Other
 // look-around, back references, word boundaries and \p are refused.
 #ifndef WHIPSNAKE_ENGINE_STRUCTURED_REGEX_GRAMMAR_H_
 #define WHIPSNAKE_ENGINE_STRUCTURED_REGEX_GRAMMAR_H_
 
 #include <functional>
-#include <string>
 #include <string_view>
-#include <vector>
 
 #include "absl/status/statusor.h"
 #include "engine/structured/code_points.h"
@@ -29,25 +28,15 @@ using CharacterEncoder = std::function<Expression(const CodePointSet& set)>;
 absl::StatusOr<Expression> CompileRegex(std::string_view regex, std::string_view field,
                                         ExpressionPool& pool);
 
-enum class PatternStart { kAnywhere, kAtStart };
+// Returns the texts of `rest` that are, or if `negated` are not, texts of `ahead`.
+using LookAhead = std::function<Expression(Expression ahead, bool negated, Expression rest)>;
 
-// The texts in which the expression matches somewhere, as with "pattern" in JSON Schema, or at the
-// start; ^ and $ anchor it to the ends. Errors as from CompileRegex.
+// The texts in which the expression matches somewhere, as with "pattern" in JSON Schema; ^ and $
+// anchor it to the ends. Errors as from CompileRegex. If `look_ahead` is empty,
+// look-ahead is refused.
 absl::StatusOr<Expression> CompilePattern(std::string_view regex, std::string_view field,
-                                          PatternStart start, const CharacterEncoder& encode,
-                                          ExpressionPool& pool);
-
-// A part of a pattern: a text matches the pattern if it matches all parts, or does not if
-// `negated`.
-struct PatternPart {
-  std::string regex;
-  PatternStart start = PatternStart::kAnywhere;
-  bool negated = false;
-};
-
-// Returns "^(?=a)(?!b)c" as the parts a, not b, and ^c. A pattern without look-ahead at its start
-// is one part.
-std::vector<PatternPart> SplitLookAhead(std::string_view regex);
+                                          const CharacterEncoder& encode,
+                                          const LookAhead& look_ahead, ExpressionPool& pool);
 
 // Larger repetition counts are refused, in schemas too.
 inline constexpr int64_t kMaxRepetitions = 10'000;

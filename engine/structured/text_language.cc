@@ -58,27 +58,23 @@ Symbols Partition(const std::set<CodePointSet>& sets) {
   return symbols.size() > kMaxSymbols ? Symbols() : symbols;
 }
 
-// A part of a pattern without look-ahead, with the pattern that it is from.
-struct Part {
-  PatternPart part;
-  const TextPattern* pattern;
-};
-
-std::vector<Part> PartsOf(const TextLanguage& language) {
-  std::vector<Part> parts;
-  for (const TextPattern& pattern : language.patterns) {
-    // The complement of a conjunction is not one; the parser refuses look-ahead in it.
-    const auto split = pattern.negated
-                           ? std::vector<PatternPart>{{.regex = pattern.regex, .negated = true}}
-                           : SplitLookAhead(pattern.regex);
-    for (const PatternPart& part : split) parts.push_back({part, &pattern});
-  }
-  return parts;
+std::vector<uint8_t> AllSymbols(const Symbols& all) {
+  std::vector<uint8_t> symbols(all.size());
+  std::iota(symbols.begin(), symbols.end(), uint8_t{0});
+  return symbols;
 }
 
-absl::StatusOr<Expression> CompilePart(const Part& part, const CharacterEncoder& encode,
-                                       ExpressionPool& pool) {
-  return CompilePattern(part.part.regex, part.pattern->field, part.part.start, encode, pool);
+absl::StatusOr<Expression> Compile(const TextPattern& pattern, const CharacterEncoder& encode,
+                                   const LookAhead& look_ahead, ExpressionPool& pool) {
+  return CompilePattern(pattern.regex, pattern.field, encode, look_ahead, pool);
+}
+
+// Takes a look-ahead as if it were not there, which may only make the language larger.
+Expression WithoutLookAhead(Expression, bool, Expression rest) { return rest; }
+
+bool MayLookAhead(const TextPattern& pattern) {
+  return pattern.regex.find("(?=") != std::string::npos ||
+         pattern.regex.find("(?!") != std::string::npos;
 }
 
 // Whether every text that matches the expression has a length within the limits. Expressions of
@@ -120,17 +116,16 @@ bool LengthsAreImplied(const ExpressionPool& pool, Expression root, const TextLa
   return longest[root] <= language.max_count;
 }
 
-// Whether one of the parts implies the lengths, so that they need no machine.
-absl::StatusOr<bool> LengthsAreImplied(const TextLanguage& language,
-                                       const std::vector<Part>& parts) {
+// Whether one of the patterns implies the lengths, so that they need no machine.
+absl::StatusOr<bool> LengthsAreImplied(const TextLanguage& language) {
   if (!language.has_length()) return true;
-  for (const Part& part : parts) {
-    if (part.part.negated) continue;
+  for (const TextPattern& pattern : language.patterns) {
+    if (pattern.negated) continue;
     ExpressionPool pool;
     const auto encode = [&pool](const CodePointSet& set) {
       return set.empty() ? ExpressionPool::kNothing : pool.Byte('c');
     };
-    ASSIGN_OR_RETURN(const Expression content, CompilePart(part, encode, pool));
+    ASSIGN_OR_RETURN(const Expression content, Compile(pattern, encode, WithoutLookAhead, pool));
     pool.FindLengths(ByteSet::Range(0, 255));
     if (!pool.overflowed() && LengthsAreImplied(pool, content, language)) return true;
   }
@@ -149,16 +144,16 @@ absl::Status TooLarge(const TextLanguage& language) {
                                    kMaxSymbols, " classes of characters"));
 }
 
-absl::StatusOr<TextMachines> MakeMachines(const TextLanguage& language) {
-  const std::vector<Part> parts = PartsOf(language);
+// The work for look-ahead is charged to `budget`.
+absl::StatusOr<TextMachines> MakeMachines(const TextLanguage& language, ExpressionPool& budget) {
   std::set<CodePointSet> sets;
-  for (const Part& part : parts) {
+  for (const TextPattern& pattern : language.patterns) {
     ExpressionPool unused;
     const auto collect = [&](const CodePointSet& set) {
       sets.insert(set);
       return ExpressionPool::kEmpty;
     };
-    RETURN_IF_ERROR(CompilePart(part, collect, unused).status());
+    RETURN_IF_ERROR(Compile(pattern, collect, WithoutLookAhead, unused).status());
   }
   for (const std::string& text : language.excluded) {
     for (size_t at = 0; at < text.size() && sets.size() <= kMaxSets;) {
@@ -179,10 +174,27 @@ absl::StatusOr<TextMachines> MakeMachines(const TextLanguage& language) {
     }
     return pool.Bytes(bytes);
   };
+  const std::vector<uint8_t> all_symbols = AllSymbols(symbols);
+  bool too_large = false;
+  const auto look_ahead = [&](Expression ahead, bool negated, Expression rest) {
+    ExpressionPool finished = pool;
+    if (!budget.Spend(std::ssize(all_symbols) + static_cast<int64_t>(pool.size()))) {
+      return ExpressionPool::kNothing;
+    }
+    finished.FindLengths(ByteSet::Range(0, static_cast<int>(symbols.size()) - 1));
+    Machines machines;
+    machines.push_back(std::make_unique<ExpressionMachine>(finished, ahead, negated));
+    machines.push_back(std::make_unique<ExpressionMachine>(finished, rest, false));
+    const auto product = Explore(machines, all_symbols, budget);
+    too_large = too_large || !product;
+    if (!product) return ExpressionPool::kNothing;
+    return ToExpression(
+        *product, [&](const ByteSet& set) { return pool.Bytes(set); }, pool);
+  };
   std::vector<std::pair<Expression, bool>> roots;  // and whether it is the complement
-  for (const Part& part : parts) {
-    ASSIGN_OR_RETURN(const Expression root, CompilePart(part, encode, pool));
-    roots.emplace_back(root, part.part.negated);
+  for (const TextPattern& pattern : language.patterns) {
+    ASSIGN_OR_RETURN(const Expression root, Compile(pattern, encode, look_ahead, pool));
+    roots.emplace_back(root, pattern.negated);
   }
   std::vector<Expression> excluded;
   for (const std::string& text : language.excluded) {
@@ -196,23 +208,17 @@ absl::StatusOr<TextMachines> MakeMachines(const TextLanguage& language) {
     excluded.push_back(all);
   }
   if (!excluded.empty()) roots.emplace_back(pool.Choice(excluded), true);
-  if (pool.overflowed()) return TooLarge(language);
+  if (pool.overflowed() || too_large) return TooLarge(language);
   pool.FindLengths(ByteSet::Range(0, static_cast<int>(symbols.size()) - 1));
   for (const auto& [root, complement] : roots) {
     result.machines.push_back(std::make_unique<ExpressionMachine>(pool, root, complement));
   }
-  ASSIGN_OR_RETURN(const bool lengths_are_implied, LengthsAreImplied(language, parts));
+  ASSIGN_OR_RETURN(const bool lengths_are_implied, LengthsAreImplied(language));
   if (!lengths_are_implied) {
     result.machines.push_back(
         std::make_unique<LengthMachine>(language.min_count, language.max_count));
   }
   return result;
-}
-
-std::vector<uint8_t> AllSymbols(const TextMachines& text) {
-  std::vector<uint8_t> symbols(text.symbols.size());
-  std::iota(symbols.begin(), symbols.end(), uint8_t{0});
-  return symbols;
 }
 
 std::vector<uint8_t> SymbolsOf(std::string_view text, const Symbols& all) {
@@ -235,16 +241,17 @@ absl::StatusOr<Expression> CompileText(const TextLanguage& language, JsonGrammar
     return json.String(language.min_count, language.max_count);
   }
   const auto encode_set = [&](const CodePointSet& set) { return json.Character(set); };
-  const std::vector<Part> parts = PartsOf(language);
-  ASSIGN_OR_RETURN(const bool lengths_are_implied, LengthsAreImplied(language, parts));
-  const bool is_one_pattern =
-      parts.size() == 1 && !parts.front().part.negated && language.excluded.empty();
+  ASSIGN_OR_RETURN(const bool lengths_are_implied, LengthsAreImplied(language));
+  const bool is_one_pattern = language.patterns.size() == 1 && language.excluded.empty() &&
+                              !language.patterns.front().negated &&
+                              !MayLookAhead(language.patterns.front());
   if (is_one_pattern && lengths_are_implied) {
-    ASSIGN_OR_RETURN(const Expression content, CompilePart(parts.front(), encode_set, pool));
+    ASSIGN_OR_RETURN(const Expression content,
+                     Compile(language.patterns.front(), encode_set, {}, pool));
     return json.Quoted(content);
   }
-  ASSIGN_OR_RETURN(const TextMachines text, MakeMachines(language));
-  const auto product = Explore(text.machines, AllSymbols(text), pool);
+  ASSIGN_OR_RETURN(const TextMachines text, MakeMachines(language, pool));
+  const auto product = Explore(text.machines, AllSymbols(text.symbols), pool);
   if (!product) return TooLarge(language);
   const auto encode = [&](const ByteSet& symbols) {
     std::vector<CodePointRange> ranges;
@@ -264,7 +271,7 @@ absl::StatusOr<std::vector<bool>> Admits(const TextLanguage& language,
   const TextLanguage patterns{.field = language.field, .patterns = language.patterns};
   TextMachines machines;
   if (!patterns.patterns.empty()) {
-    ASSIGN_OR_RETURN(machines, MakeMachines(patterns));
+    ASSIGN_OR_RETURN(machines, MakeMachines(patterns, pool));
   }
   std::vector<bool> admitted;
   for (const std::string_view text : texts) {
@@ -281,8 +288,8 @@ absl::StatusOr<std::vector<bool>> Admits(const TextLanguage& language,
 absl::StatusOr<bool> IsEmpty(const TextLanguage& language, ExpressionPool& pool) {
   if (language.max_count < language.min_count) return true;
   if (language.patterns.empty() && language.excluded.empty()) return false;
-  ASSIGN_OR_RETURN(const TextMachines text, MakeMachines(language));
-  const auto product = Explore(text.machines, AllSymbols(text), pool);
+  ASSIGN_OR_RETURN(const TextMachines text, MakeMachines(language, pool));
+  const auto product = Explore(text.machines, AllSymbols(text.symbols), pool);
   if (!product) return TooLarge(language);
   return product->states.empty();
 }

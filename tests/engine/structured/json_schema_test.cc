@@ -322,7 +322,9 @@ TEST(JsonSchemaTest, RefusesByNameWhatItCannotHonour) {
             "json_schema.patternProperties.a");
   EXPECT_EQ(field(R"({"type": "object", "minProperties": 2})"), "json_schema.minProperties");
   EXPECT_EQ(field(R"({"type": "string", "pattern": "("})"), "json_schema.pattern");
-  EXPECT_EQ(field(R"x({"type": "string", "pattern": "a(?=b)"})x"), "json_schema.pattern");
+  EXPECT_EQ(field(R"x({"type": "string", "pattern": "(a(?=b))*c"})x"), "json_schema.pattern");
+  EXPECT_EQ(field(R"x({"type": "string", "pattern": "a(?=^b)"})x"), "json_schema.pattern");
+  EXPECT_EQ(field(R"x({"type": "string", "pattern": "(?<=a)b"})x"), "json_schema.pattern");
   EXPECT_EQ(field(R"x({"type": "string", "pattern": "(a|b)*a(a|b){16}$", "maxLength": 900})x"),
             "json_schema.pattern");
   EXPECT_EQ(field(R"({"type": "string", "format": 3})"), "json_schema.format");
