@@ -32,7 +32,12 @@ class SchemaCompiler {
         document_(root, field),
         views_(document_, report_, pool),
         shapes_(views_, report_, pool),
-        overlap_(views_, shapes_, report_, pool) {}
+        overlap_(views_, shapes_, report_, pool) {
+    views_.set_exclusive_check(
+        [this](const std::vector<SchemaView>& branches, const std::string& path) {
+          overlap_.RequireExclusive(branches, path);
+        });
+  }
 
   // A value that satisfies all schemas, of which there is at least one.
   // NOLINTNEXTLINE(misc-no-recursion): at most kMaxDepth deep.
@@ -79,7 +84,6 @@ class SchemaCompiler {
   Expression CompileChoice(const SchemaView& view) {
     const SchemaView::Choice& choice = view.choices.front();
     const std::vector<SchemaView> branches = views_.Branches(view);
-    if (choice.exclusive) overlap_.RequireExclusive(branches, choice.path);
     std::vector<Expression> alternatives;
     for (size_t i = 0; i < branches.size() && !stopped(); ++i) {
       alternatives.push_back(CompileView(branches[i], absl::StrCat(choice.path, "[", i, "]")));

@@ -30,6 +30,7 @@ SchemaView SchemaViews::Make(const std::vector<LocatedSchema>& schemas) {
   return view;
 }
 
+// NOLINTNEXTLINE(misc-no-recursion): a check of exclusive branches has none within it.
 std::vector<SchemaView> SchemaViews::Branches(const SchemaView& view) {
   const SchemaView::Choice choice = view.choices.front();
   SchemaView rest = view;
@@ -45,6 +46,11 @@ std::vector<SchemaView> SchemaViews::Branches(const SchemaView& view) {
     }
     SchemaView& branch = branches.emplace_back(rest);
     Add({&choice.branches->items[i], absl::StrCat(choice.path, "[", i, "]")}, choice.chain, branch);
+  }
+  if (choice.exclusive && report_.ok() && !checking_) {
+    checking_ = true;
+    exclusive_check_(branches, choice.path);
+    checking_ = false;
   }
   return branches;
 }

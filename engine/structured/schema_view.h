@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <set>
 #include <string>
 #include <utility>
@@ -56,6 +57,12 @@ class SchemaViews {
   SchemaViews(SchemaDocument& document, SchemaReport& report, ExpressionPool& pool)
       : document_(document), report_(report), pool_(pool) {}
 
+  // Refuses the branches of the oneOf at a path if they do not exclude one another.
+  using ExclusiveCheck =
+      std::function<void(const std::vector<SchemaView>& branches, const std::string& path)>;
+  // Set this before the first branches are made. Its own branches are not checked.
+  void set_exclusive_check(ExclusiveCheck check) { exclusive_check_ = std::move(check); }
+
   // The view of a value that must satisfy all `schemas`. Reports what is wrong with their keywords;
   // the view is then incomplete.
   SchemaView Make(const std::vector<LocatedSchema>& schemas);
@@ -89,6 +96,8 @@ class SchemaViews {
   std::deque<SchemaChain> chains_;  // keeps them in place
   std::set<const ExactJson*> checked_;
   int views_ = 0;
+  ExclusiveCheck exclusive_check_;
+  bool checking_ = false;
 };
 
 }  // namespace whipsnake::engine

@@ -6,7 +6,9 @@
 Takes the schemas that pydantic makes of everyday models (schema_study_models.py), the shapes that zod
 writes (schema_study_zod.py), and those of the JSON Schema Test Suite in the drafts 2020-12 and 7
 (--suite: a checkout of json-schema-org/JSON-Schema-Test-Suite). Samples outputs of each, and validates
-them with jsonschema, with format checking, patterns as ECMA-262 and decimal numbers as decimals.
+them with jsonschema, with format checking, patterns as ECMA-262 and decimal numbers as decimals. Also
+tries the values of the suite: those that are not valid must not be accepted either. Some that are
+valid are not generated, because objects are closed and in order, or because a type is implied.
 Prints for each group how many schemas are accepted, which are refused and why, and which outputs are
 wrong. Exits with 1 if an output is wrong, or if less than 95% of pydantic's schemas are accepted.
 
@@ -108,11 +110,11 @@ def suite_schemas(root):
             if not path.exists():
                 continue
             for case in json.loads(path.read_text(), parse_float=decimal.Decimal):
-                yield f"{draft}/{name}: {case['description']}", case["schema"], draft
+                yield f"{draft}/{name}: {case['description']}", case["schema"], draft, case["tests"]
 
 
-def encode(schema):
-    """Returns the schema in one line, with the digits of its numbers."""
+def encode(schema, **options):
+    """Returns a value as JSON in one line, with the digits of its numbers."""
     marks = {}
 
     def mark(value):
@@ -123,19 +125,24 @@ def encode(schema):
             return {key: mark(item) for key, item in value.items()}
         return [mark(item) for item in value] if isinstance(value, list) else value
 
-    text = json.dumps(mark(schema))
+    text = json.dumps(mark(schema), **options)
     return re.sub(r'"(@\d+@)"', lambda m: marks.get(m[1], m[0]), text)
 
 
 def groups(arguments):
-    yield "pydantic", [(name, schema, "draft2020-12") for name, schema in schema_study_models.schemas()]
-    yield "zod", [(name, schema, "draft2020-12") for name, schema in schema_study_zod.SCHEMAS]
+    yield "pydantic", [(name, schema, "draft2020-12", []) for name, schema in schema_study_models.schemas()]
+    yield "zod", [(name, schema, "draft2020-12", []) for name, schema in schema_study_zod.SCHEMAS]
     if arguments.suite:
         yield "suite", list(suite_schemas(arguments.suite))
 
 
-def sample(sampler, schemas, count):
-    lines = "".join(encode(schema) + "\n" for schema in schemas)
+def compact(value):
+    return encode(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def sample(sampler, cases, count):
+    lines = "".join(json.dumps({"schema": encode(schema), "texts": [compact(test["data"]) for test in tests]}) +
+                    "\n" for _, schema, _, tests in cases)
     done = subprocess.run([sampler, str(count)], input=lines, capture_output=True, text=True, check=True)
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -161,10 +168,10 @@ def main():
     failed = False
     total = 0
     for group, cases in groups(arguments):
-        results = sample(arguments.sampler, [schema for _, schema, _ in cases], arguments.outputs)
+        results = sample(arguments.sampler, cases, arguments.outputs)
         counts = collections.Counter()
         slowest = max(result["seconds"] for result in results)
-        for (name, schema, draft), result in zip(cases, results, strict=True):
+        for (name, schema, draft, tests), result in zip(cases, results, strict=True):
             total += 1
             if "refused" in result:
                 counts["refused"] += 1
@@ -176,6 +183,15 @@ def main():
             for output, error in wrong_outputs(schema, draft, result["outputs"]):
                 counts["wrong"] += 1
                 print(f"{group}: {name}: WRONG: {output[:300]}: {error[:300]}")
+            for test, accepted in zip(tests, result.get("accepted") or [], strict=True):
+                counts[f"{test['valid']} {accepted}"] += 1
+                if accepted and not test["valid"]:
+                    counts["wrong"] += 1
+                    print(f"{group}: {name}: WRONG: accepts {compact(test['data'])}: {test['description']}")
+        if counts["True True"]:
+            print(f"{group}: of its values, {counts['False False']} of {counts['False False'] + counts['False True']} "
+                  f"that are not valid are refused, and {counts['True True']} of "
+                  f"{counts['True True'] + counts['True False']} that are valid are accepted")
         print(f"{group}: {len(cases)} schemas, {counts['accepted']} accepted, {counts['refused']} refused, "
               f"{counts['wrong']} wrong outputs; slowest to compile {slowest:.3f} s")
         failed = failed or counts["wrong"] > 0

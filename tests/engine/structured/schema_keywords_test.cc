@@ -277,6 +277,12 @@ TEST(SchemaKeywordsTest, OneOfIsAChoiceOfBranchesThatExcludeOneAnother) {
        R"({"oneOf": [true, {"type": "null"}]})"}) {
     EXPECT_EQ(Schema(overlapping).field(), "json_schema.oneOf[1]") << overlapping;
   }
+  // Where only the values of the branches are taken.
+  EXPECT_EQ(Schema(R"({"type": "object", "propertyNames": {"enum": ["a"], "oneOf": [true, {}]}})")
+                .field(),
+            "json_schema.propertyNames.oneOf[1]");
+  EXPECT_EQ(Schema(R"({"items": {"enum": [1], "oneOf": [true, {}]}, "uniqueItems": true})").field(),
+            "json_schema.items.oneOf[1]");
 }
 
 TEST(SchemaKeywordsTest, Arrays) {

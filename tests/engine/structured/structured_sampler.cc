@@ -3,8 +3,9 @@
 //
 //   structured_sampler COUNT < schemas > results
 //
-// Each line of the input is a schema. Its line of the result is {"refused": "message"}, or
-// {"warnings": [...], "outputs": [COUNT texts]}.
+// Each line of the input is {"schema": "text", "texts": [...]}. Its line of the result is
+// {"refused": "message"}, or {"warnings": [...], "outputs": [COUNT texts], "accepted": [whether
+// each of the texts is an output]}.
 #include <chrono>
 #include <cstdlib>
 #include <iostream>
@@ -57,21 +58,38 @@ std::string SampleOutput(Constraint& constraint, const VocabularyTrie& vocabular
   return text;
 }
 
+bool IsOutput(Constraint& constraint, const std::string& text) {
+  Constraint::Cursor cursor;
+  for (size_t i = 0;; ++i) {
+    auto next = constraint.Find(cursor, int64_t{1} << 30);
+    while (next.ok() && *next == nullptr) next = constraint.Find(cursor, int64_t{1} << 30);
+    if (!next.ok()) return false;
+    if (i == text.size()) return (*next)->complete;
+    const int32_t token = static_cast<uint8_t>(text[i]);
+    if (!Contains((*next)->allowed, token)) return false;
+    constraint.Advance(cursor, token);
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   const int count = argc > 1 ? std::atoi(argv[1]) : 20;
   const auto vocabulary = SamplerVocabulary();
-  for (std::string schema; std::getline(std::cin, schema);) {
+  for (std::string line; std::getline(std::cin, line);) {
+    const auto input = nlohmann::json::parse(line);
     nlohmann::json result;
     const auto begin = std::chrono::steady_clock::now();
     const auto compiled =
-        Constraint::Compile({ConstraintSpec::Kind::kJsonSchema, {schema}}, vocabulary);
+        Constraint::Compile({ConstraintSpec::Kind::kJsonSchema, {input["schema"]}}, vocabulary);
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
     result["seconds"] = seconds.count();
     if (compiled.ok()) {
       std::mt19937_64 random(1);
       result["warnings"] = (*compiled)->warnings();
+      for (const std::string text : input["texts"]) {
+        result["accepted"].push_back(IsOutput(**compiled, text));
+      }
       for (int i = 0; i < count; ++i) {
         result["outputs"].push_back(SampleOutput(**compiled, *vocabulary, random));
       }
