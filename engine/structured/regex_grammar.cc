@@ -8,6 +8,7 @@
 
 #include "engine/base/status.h"
 #include "engine/base/utf8.h"
+#include "engine/structured/character_classes.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -15,42 +16,6 @@ namespace {
 constexpr int kMaxGroupDepth = 100;  // nesting depth of groups
 
 CodePointSet SetOf(std::vector<CodePointRange> ranges) { return CodePointSet(std::move(ranges)); }
-CodePointSet Digits() { return SetOf({{'0', '9'}}); }
-CodePointSet WordCharacters() { return SetOf({{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}}); }
-// WhiteSpace and LineTerminator of ECMA-262.
-CodePointSet Spaces() {
-  return SetOf({{'\t', '\r'},
-                {' ', ' '},
-                {0xa0, 0xa0},
-                {0x1680, 0x1680},
-                {0x2000, 0x200a},
-                {0x2028, 0x2029},
-                {0x202f, 0x202f},
-                {0x205f, 0x205f},
-                {0x3000, 0x3000},
-                {0xfeff, 0xfeff}});
-}
-// What `.` does not match: LineTerminator of ECMA-262.
-CodePointSet LineTerminators() { return SetOf({{'\n', '\n'}, {'\r', '\r'}, {0x2028, 0x2029}}); }
-
-std::optional<CodePointSet> ClassOf(char32_t letter) {
-  switch (letter) {
-    case 'd':
-      return Digits();
-    case 'w':
-      return WordCharacters();
-    case 's':
-      return Spaces();
-    case 'D':
-      return Digits().Complement();
-    case 'W':
-      return WordCharacters().Complement();
-    case 'S':
-      return Spaces().Complement();
-    default:
-      return std::nullopt;
-  }
-}
 
 // The end of the group that `regex` begins with, or npos.
 size_t GroupEnd(std::u32string_view regex) {
@@ -219,7 +184,7 @@ class Parser {
         return Encode(ParseBracketClass());
       case '.':
         ++position_;
-        return Encode(LineTerminators().Complement());
+        return Encode(DotCharacters());
       case '\\':
         return Encode(ParseEscape());
       case '^':
@@ -315,7 +280,7 @@ class Parser {
     TryConsume('\\');
     const char32_t c = Peek();
     if (AtEnd()) Refuse("a backslash at the end", "a character after it");
-    if (const auto set = ClassOf(c)) {
+    if (const auto set = CharacterClass(c)) {
       ++position_;
       return *set;
     }
@@ -331,7 +296,7 @@ class Parser {
       return kControls[index];
     }
     if (c == 'x' || c == 'u') return ParseHexEscape();
-    const bool is_word = c < 128 && WordCharacters().Contains(c);
+    const bool is_word = CharacterClass('w')->Contains(c);
     if (is_word) {
       Refuse("an unknown escape",
              "\\d \\w \\s \\D \\W \\S \\n \\t \\r \\f \\v \\xHH \\uHHHH "
