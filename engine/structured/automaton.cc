@@ -163,7 +163,10 @@ Automaton::State Automaton::InternState(Items items) {
            std::tuple(pool_.length(b), pool_.hash(b), b);
   });
   items.erase(std::unique(items.begin(), items.end()), items.end());
-  if (items.size() > kMaxItems) items.resize(kMaxItems);
+  if (items.size() > kMaxItems) {
+    items.resize(kMaxItems);
+    was_cut_ = true;
+  }
   items.shrink_to_fit();
   const auto [entry, is_new] =
       state_of_items_.try_emplace(std::move(items), static_cast<State>(states_.size()));

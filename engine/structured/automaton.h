@@ -79,6 +79,8 @@ class Automaton {
   void SetMemoryLimit(size_t bytes) { max_bytes_ = bytes; }
   int64_t work_left() const { return work_left_; }
   bool out_of_memory() const { return memory_bytes() >= max_bytes_; }
+  // Whether any state so far was cut to its shortest expressions.
+  bool was_cut() const { return was_cut_; }
 
   size_t memory_bytes() const;
 
@@ -126,6 +128,7 @@ class Automaton {
   size_t max_bytes_;
   State start_ = kDead;
   State end_ = kDead;
+  bool was_cut_ = false;
 
   Derivative derivative_;  // the one in progress
   // Unfinished derivatives that reached a limit, by the index of their transition.

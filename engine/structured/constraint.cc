@@ -37,24 +37,24 @@ absl::StatusOr<Expression> CompileChoices(const std::vector<std::string>& texts,
   return pool.AnyLiteral({texts.begin(), texts.end()});
 }
 
-absl::StatusOr<Expression> CompileSpec(const ConstraintSpec& spec, ExpressionPool& pool) {
+absl::StatusOr<CompiledSchema> CompileSpec(const ConstraintSpec& spec, ExpressionPool& pool) {
   const std::string field = FieldName(spec);
   if (spec.bytes() > kMaxSpecBytes) {
     return InvalidField(field, absl::StrCat(spec.bytes(), " bytes"),
                         absl::StrCat("at most ", kMaxSpecBytes));
   }
-  Expression root = ExpressionPool::kNothing;
+  CompiledSchema compiled;
   switch (spec.kind) {
     case ConstraintSpec::Kind::kRegex: {
-      ASSIGN_OR_RETURN(root, CompileRegex(spec.texts.front(), field, pool));
+      ASSIGN_OR_RETURN(compiled.root, CompileRegex(spec.texts.front(), field, pool));
       break;
     }
     case ConstraintSpec::Kind::kChoices: {
-      ASSIGN_OR_RETURN(root, CompileChoices(spec.texts, pool));
+      ASSIGN_OR_RETURN(compiled.root, CompileChoices(spec.texts, pool));
       break;
     }
     case ConstraintSpec::Kind::kJsonSchema: {
-      ASSIGN_OR_RETURN(root, CompileJsonSchema(spec.texts.front(), field, pool));
+      ASSIGN_OR_RETURN(compiled, CompileJsonSchema(spec.texts.front(), field, pool));
       break;
     }
   }
@@ -62,7 +62,7 @@ absl::StatusOr<Expression> CompileSpec(const ConstraintSpec& spec, ExpressionPoo
     return InvalidField(field, "a grammar that is too large",
                         absl::StrCat("at most ", ExpressionPool::kMaxGrammarNodes, " parts"));
   }
-  return root;
+  return compiled;
 }
 
 }  // namespace
@@ -78,7 +78,8 @@ absl::StatusOr<std::shared_ptr<Constraint>> Constraint::Compile(
     const ConstraintLimits& limits, std::shared_ptr<ConstraintMemory> memory) {
   const std::string field = FieldName(spec);
   ExpressionPool pool;
-  ASSIGN_OR_RETURN(const Expression root, CompileSpec(spec, pool));
+  ASSIGN_OR_RETURN(CompiledSchema compiled, CompileSpec(spec, pool));
+  const Expression root = compiled.root;
   pool.FindLengths(vocabulary->single_bytes());
   if (pool.length(root) >= ExpressionPool::kInfiniteLength) {
     return InvalidField(field, "a constraint that no text of the model's tokens matches",
@@ -90,6 +91,7 @@ absl::StatusOr<std::shared_ptr<Constraint>> Constraint::Compile(
   }
   std::shared_ptr<Constraint> constraint(new Constraint(
       field, std::move(pool), root, std::move(vocabulary), limits, std::move(memory)));
+  constraint->warnings_ = std::move(compiled.warnings);
   Cursor start;
   MutexLock lock(constraint->mutex_);
   RETURN_IF_ERROR(constraint->RunWithBudget(

@@ -93,6 +93,10 @@ class Constraint {
   // The number of tokens of the shortest output, as the budget counts them.
   int64_t shortest_tokens() const { return shortest_tokens_; }
 
+  // What the specification has that does not limit the output, each with its field; a bounded
+  // number.
+  const std::vector<std::string>& warnings() const { return warnings_; }
+
   // Moves `cursor` past `token`, which must be allowed there.
   void Advance(Cursor& cursor, int32_t token) const;
 
@@ -163,7 +167,8 @@ class Constraint {
   const std::shared_ptr<const VocabularyTrie> vocabulary_;
   const ConstraintLimits limits_;
   const std::shared_ptr<ConstraintMemory> memory_;
-  int64_t shortest_tokens_ = 0;
+  int64_t shortest_tokens_ = 0;  // this and the next are set by Compile
+  std::vector<std::string> warnings_;
 
   Mutex mutex_;
   std::optional<Automaton> automaton_ ABSL_GUARDED_BY(mutex_);  // unset until a search begins

@@ -39,6 +39,9 @@ class ExpressionPool {
   // grammar must check overflowed() and refuse a larger one.
   static constexpr size_t kMaxGrammarNodes = size_t{1} << 17;
   static constexpr size_t kMaxAlternatives = size_t{1} << 20;  // of all choices in total
+  // The limit on the work for machines (machine.h) of all parts of a grammar, in steps of some tens
+  // of nanoseconds.
+  static constexpr int64_t kMaxGrammarWork = int64_t{1} << 25;
 
   enum class Kind : uint8_t { kNothing, kEmpty, kBytes, kSequence, kChoice, kRepeat, kRule };
 
@@ -73,6 +76,13 @@ class ExpressionPool {
 
   // Whether the grammar has become too large; parts of it are then missing.
   bool overflowed() const { return overflowed_; }
+
+  // Counts steps of work for the grammar. Returns false if they are too many for it.
+  bool Spend(int64_t steps) {
+    work_left_ -= steps;
+    overflowed_ = overflowed_ || work_left_ < 0;
+    return work_left_ >= 0;
+  }
 
   // Call this once, when all rules are defined. Finds the lengths of the shortest texts that are
   // spelled with bytes of `alphabet`, in O(n log n). Expressions made later get their length at
@@ -122,6 +132,7 @@ class ExpressionPool {
   ByteSet alphabet_;
   bool growing_ = true;  // until FindLengths
   bool overflowed_ = false;
+  int64_t work_left_ = kMaxGrammarWork;
 };
 
 }  // namespace whipsnake::engine

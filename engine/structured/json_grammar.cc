@@ -91,7 +91,7 @@ JsonGrammar::JsonGrammar(ExpressionPool& pool) : pool_(pool) {
       pool_.Sequence({Quoted(pool_.Repeat(any_character_, 0, kUnbounded)), Colon(), value_});
   pool_.DefineRule(
       value_, pool_.Choice({pool_.Literal("null"), pool_.Literal("true"), pool_.Literal("false"),
-                            DecimalGrammar({}, pool_), String(0, kUnbounded),
+                            *DecimalGrammar({}, pool_), String(0, kUnbounded),
                             Bracketed('[', value_, 0, kUnbounded, ']'),
                             Bracketed('{', member, 0, kUnbounded, '}')}));
 }

@@ -1,518 +1,285 @@
 #include "engine/structured/json_schema.h"
 
 #include <algorithm>
-#include <array>
-#include <cmath>
-#include <initializer_list>
 #include <map>
-#include <nlohmann/json.hpp>
-#include <optional>
-#include <set>
-#include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "absl/strings/str_replace.h"
-#include "engine/base/json.h"
 #include "engine/base/status.h"
 #include "engine/base/utf8.h"
-#include "engine/structured/code_points.h"
+#include "engine/structured/exact_json.h"
 #include "engine/structured/json_grammar.h"
+#include "engine/structured/list_grammar.h"
 #include "engine/structured/number_grammar.h"
-#include "engine/structured/regex_grammar.h"
+#include "engine/structured/schema_document.h"
+#include "engine/structured/schema_keywords.h"
+#include "engine/structured/schema_overlap.h"
+#include "engine/structured/schema_shape.h"
+#include "engine/structured/schema_view.h"
+#include "engine/structured/text_language.h"
 
 namespace whipsnake::engine {
 namespace {
 
-// Keeps keys in the order of the text, which is also the order of properties.
-using Json = nlohmann::ordered_json;
-
-constexpr int kMaxSchemaDepth = 64;  // nesting depth of schemas
-// Limited because looking up a key in an ordered object is a linear search.
-constexpr int kMaxKeys = 1024;
-
-// Shortens a key for a field's path: paths are repeated in messages, and keys may be long.
-std::string PathKey(std::string_view key) {
-  constexpr int64_t kMaxBytes = 67;  // with the "..." of a key that is cut
-  return BoundedUtf8(key, kMaxBytes);
-}
-
-// Keywords that do not restrict the value.
-constexpr std::array<std::string_view, 13> kAnnotations = {
-    "title", "description", "default", "examples",   "$schema",  "$id",      "$comment",
-    "$defs", "definitions", "$anchor", "deprecated", "readOnly", "writeOnly"};
-
-// Compiles a schema by recursion, whose depth Compile limits. After the first error, everything
-// returns at once.
+// Compiles a schema by recursion, whose depth is limited. After the first error, everything returns
+// at once.
 class SchemaCompiler {
  public:
-  SchemaCompiler(const Json& root, ExpressionPool& pool) : root_(root), pool_(pool), json_(pool) {}
-
-  // NOLINTNEXTLINE(misc-no-recursion): at most kMaxSchemaDepth deep.
-  Expression Compile(const Json& schema, const std::string& path) {
-    if (!status_.ok() || pool_.overflowed()) return ExpressionPool::kNothing;
-    if (depth_ >= kMaxSchemaDepth) {
-      Refuse(path, "schemas nested too deeply",
-             absl::StrCat("at most ", kMaxSchemaDepth, " levels"));
-      return ExpressionPool::kNothing;
-    }
-    ++depth_;
-    const Expression result = CompileByKeyword(schema, path);
-    --depth_;
-    return result;
+  SchemaCompiler(const ExactJson& root, std::string_view field, ExpressionPool& pool)
+      : pool_(pool),
+        json_(pool),
+        document_(root, field),
+        views_(document_, report_, pool),
+        shapes_(views_, report_, pool),
+        overlap_(views_, shapes_, report_, pool) {
+    views_.set_exclusive_check(
+        [this](const std::vector<SchemaView>& branches, const std::string& path) {
+          overlap_.RequireExclusive(branches, path);
+        });
   }
 
-  const absl::Status& status() const { return status_; }
+  // A value that satisfies all schemas, of which there is at least one.
+  // NOLINTNEXTLINE(misc-no-recursion): at most kMaxDepth deep.
+  Expression Compile(const LocatedSchemas& schemas) {
+    if (schemas.empty()) return json_.value();
+    return CompileView(views_.Make(schemas), schemas.front().path);
+  }
+
+  const SchemaReport& report() const { return report_; }
 
  private:
-  void Refuse(const std::string& path, std::string_view seen, std::string_view expected) {
-    if (status_.ok()) status_ = InvalidField(path, seen, expected);
-  }
+  static constexpr int kMaxDepth = 64;  // of schemas in schemas
 
-  // Refuses a key of `schema` that is neither in `keys` nor an annotation.
-  void AllowOnly(const Json& schema, const std::string& path,
-                 std::initializer_list<std::string_view> keys) {
-    for (const auto& [key, value] : schema.items()) {
-      if (std::ranges::count(kAnnotations, key) + std::ranges::count(keys, key) > 0) continue;
-      if (key == "uniqueItems" && value == false) continue;
-      std::string keywords;
-      for (const std::string_view name : keys) absl::StrAppend(&keywords, " ", ToAbsl(name));
-      Refuse(absl::StrCat(path, ".", PathKey(key)), "a keyword that is not supported here",
-             absl::StrCat("an annotation or one of:", keywords));
-    }
-  }
+  bool stopped() const { return !report_.ok() || pool_.overflowed(); }
 
-  // NOLINTNEXTLINE(misc-no-recursion): Compile limits the depth.
-  Expression CompileByKeyword(const Json& schema, const std::string& path) {
-    if (schema.is_boolean()) {
-      return schema.get<bool>() ? json_.value() : ExpressionPool::kNothing;
-    }
-    if (!schema.is_object()) {
-      Refuse(path, Described(schema), "a schema: an object, true or false");
-      return ExpressionPool::kNothing;
-    }
-    if (schema.contains("$ref")) return CompileReference(schema, path);
-    if (schema.contains("const")) {
-      AllowOnly(schema, path, {"const", "type"});
-      return CompileConstant(schema["const"]);
-    }
-    if (schema.contains("enum")) return CompileEnum(schema, path);
-    if (schema.contains("anyOf")) return CompileAnyOf(schema, path);
-    return CompileTypes(schema, path);
-  }
-
-  // --- References, constants and choices ---------------------------------------------------------
-
-  // NOLINTNEXTLINE(misc-no-recursion): Compile limits the depth.
-  Expression CompileReference(const Json& schema, const std::string& path) {
-    AllowOnly(schema, path, {"$ref"});
-    const std::string where = path + ".$ref";
-    if (!schema["$ref"].is_string()) {
-      Refuse(where, Described(schema["$ref"]), "a text such as \"#/$defs/name\"");
-      return ExpressionPool::kNothing;
-    }
-    const std::string name = schema["$ref"].get<std::string>();
-    const Json* target = ResolvePointer(name);
-    if (target == nullptr) {
-      Refuse(where, engine::Quoted(name), "\"#\" or \"#/...\", the place of a schema in this one");
-      return ExpressionPool::kNothing;
-    }
-    // Keyed by the target, which may be spelled in several ways: each target is compiled once.
-    const auto [known, is_new] = rules_.try_emplace(target, ExpressionPool::kNothing);
+  // `path` is for messages about the whole.
+  // NOLINTNEXTLINE(misc-no-recursion): at most kMaxDepth deep.
+  Expression CompileView(const SchemaView& view, const std::string& path) {
+    if (stopped() || view.impossible) return ExpressionPool::kNothing;
+    // Only a reference can lead to the same view again, perhaps within itself.
+    if (!view.has_reference) return CompileContent(view, path);
+    const auto [known, is_new] = rules_.try_emplace(view.key(), ExpressionPool::kNothing);
     if (!is_new) return known->second;
     const Expression rule = known->second = pool_.NewRule();
     if (pool_.overflowed()) return ExpressionPool::kNothing;
-    std::string place = name.substr(1);
-    std::ranges::replace(place, '/', '.');
-    const Expression body = Compile(*target, "json_schema" + PathKey(place));
+    const Expression body = CompileContent(view, path);
     pool_.DefineRule(rule, body);
     return rule;
   }
 
-  // Returns the value that a JSON pointer refers to, or null.
-  const Json* ResolvePointer(std::string_view reference) const {
-    if (reference == "#") return &root_;
-    if (!reference.starts_with("#/")) return nullptr;
-    const Json* at = &root_;
-    for (std::string_view rest = reference.substr(1); !rest.empty();) {
-      rest.remove_prefix(1);
-      const size_t end = std::min(rest.find('/'), rest.size());
-      const std::string key =
-          absl::StrReplaceAll(ToAbsl(rest.substr(0, end)), {{"~1", "/"}, {"~0", "~"}});
-      rest.remove_prefix(end);
-      if (at->is_object() && at->contains(key)) {
-        at = &(*at)[key];
-      } else if (at->is_array() && !key.empty() && key.size() < 6 &&
-                 key.find_first_not_of("0123456789") == key.npos && std::stoul(key) < at->size()) {
-        at = &(*at)[std::stoul(key)];
-      } else {
-        return nullptr;
-      }
-    }
-    return at;
-  }
-
-  // NOLINTNEXTLINE(misc-no-recursion): Compile limits the depth.
-  Expression CompileAnyOf(const Json& schema, const std::string& path) {
-    AllowOnly(schema, path, {"anyOf"});
-    const Json& list = schema["anyOf"];
-    if (!list.is_array() || list.empty()) {
-      Refuse(path + ".anyOf", Described(list), "a list of schemas");
+  // NOLINTNEXTLINE(misc-no-recursion): at most kMaxDepth deep.
+  Expression CompileContent(const SchemaView& view, const std::string& path) {
+    if (depth_ >= kMaxDepth) {
+      report_.Refuse(path, "schemas nested too deeply", absl::StrCat("at most ", kMaxDepth));
       return ExpressionPool::kNothing;
     }
+    ++depth_;
+    const Expression result = view.choices.empty() ? CompileTypes(view) : CompileChoice(view);
+    --depth_;
+    return result;
+  }
+
+  // NOLINTNEXTLINE(misc-no-recursion): at most kMaxDepth deep.
+  Expression CompileChoice(const SchemaView& view) {
+    const SchemaView::Choice& choice = view.choices.front();
+    const std::vector<SchemaView> branches = views_.Branches(view);
     std::vector<Expression> alternatives;
-    for (size_t i = 0; i < list.size(); ++i) {
-      alternatives.push_back(Compile(list[i], absl::StrCat(path, ".anyOf[", i, "]")));
+    for (size_t i = 0; i < branches.size() && !stopped(); ++i) {
+      alternatives.push_back(CompileView(branches[i], absl::StrCat(choice.path, "[", i, "]")));
     }
     return pool_.Choice(alternatives);
   }
 
-  Expression CompileConstant(const Json& value) {
-    return pool_.Literal(value.dump(-1, ' ', false, Json::error_handler_t::replace));
+  // NOLINTNEXTLINE(misc-no-recursion): at most kMaxDepth deep.
+  Expression CompileTypes(const SchemaView& view) {
+    if (const auto values = shapes_.ValuesOf(view)) return AnyOf(*values);
+    const TypeSet types = shapes_.TypesOf(view);
+    const bool has_types_only = std::ranges::all_of(view.members, [](const LocatedSchema& member) {
+      return std::ranges::all_of(member.schema->keys,
+                                 [](const std::string& key) { return TypesAbout(key) == 0; });
+    });
+    if (types == kAllTypes && has_types_only) return json_.value();
+    std::vector<Expression> alternatives;
+    if (types & kNullType) alternatives.push_back(pool_.Literal("null"));
+    if (types & kBooleanType) {
+      alternatives.push_back(pool_.Literal("true"));
+      alternatives.push_back(pool_.Literal("false"));
+    }
+    if (types & kNumberTypes) alternatives.push_back(CompileNumber(view, types));
+    if (types & kStringType) alternatives.push_back(CompileString(view));
+    if (types & kArrayType) alternatives.push_back(CompileArray(shapes_.ArrayOf(view)));
+    if (types & kObjectType) alternatives.push_back(CompileObject(shapes_.ObjectOf(view)));
+    return pool_.Choice(alternatives);
   }
 
-  Expression CompileEnum(const Json& schema, const std::string& path) {
-    AllowOnly(schema, path, {"enum", "type"});
-    const Json& list = schema["enum"];
-    if (!list.is_array() || list.empty()) {
-      Refuse(path + ".enum", Described(list), "a list of values");
-      return ExpressionPool::kNothing;
-    }
-    const std::set<std::string> types = ReadTypes(schema, path);
+  Expression AnyOf(const std::vector<const ExactJson*>& values) {
     std::vector<std::string> texts;
-    for (const Json& value : list) {
-      if (HasType(value, types)) texts.push_back(value.dump());
-    }
+    for (const ExactJson* value : values) texts.push_back(Dump(*value));
     return pool_.AnyLiteral({texts.begin(), texts.end()});
   }
 
-  // --- Types -------------------------------------------------------------------------------------
+  // --- Scalars -----------------------------------------------------------------------------------
 
-  static const std::set<std::string>& AllTypes() {
-    static const auto& types = *new std::set<std::string>{"object", "array",   "string", "integer",
-                                                          "number", "boolean", "null"};
-    return types;
-  }
-
-  static bool HasType(const Json& value, const std::set<std::string>& types) {
-    const bool whole = value.is_number() && value.get<double>() == std::floor(value.get<double>());
-    return (value.is_object() && types.contains("object")) ||
-           (value.is_array() && types.contains("array")) ||
-           (value.is_string() && types.contains("string")) ||
-           (value.is_number() && types.contains("number")) ||
-           (whole && types.contains("integer")) ||
-           (value.is_boolean() && types.contains("boolean")) ||
-           (value.is_null() && types.contains("null"));
-  }
-
-  // Returns the types that the schema names, or all types if it names none.
-  std::set<std::string> ReadTypes(const Json& schema, const std::string& path) {
-    if (!schema.contains("type")) return AllTypes();
-    const Json& type = schema["type"];
-    std::set<std::string> types;
-    for (const Json& name : type.is_array() ? type : Json::array({type})) {
-      if (name.is_string() && AllTypes().contains(name.get<std::string>())) {
-        types.insert(name.get<std::string>());
-      } else {
-        Refuse(path + ".type", Described(name),
-               "object, array, string, integer, number, boolean or null, or a list of them");
-      }
-    }
-    return types;
-  }
-
-  // NOLINTNEXTLINE(misc-no-recursion): Compile limits the depth.
-  Expression CompileTypes(const Json& schema, const std::string& path) {
-    std::set<std::string> types = ReadTypes(schema, path);
-    if (!schema.contains("type")) types = ImpliedTypes(schema);
-    if (types == AllTypes()) {
-      AllowOnly(schema, path, {"type", "$ref", "const", "enum", "anyOf"});
-      return json_.value();
-    }
-    std::vector<Expression> alternatives;
-    for (const std::string& type : types) alternatives.push_back(CompileType(type, schema, path));
-    if (types.size() == 1) return alternatives.front();
-    // Each type has refused the keywords that it does not know. With several types, it is not clear
-    // which one a keyword belongs to, so none is allowed.
-    AllowOnly(schema, path, {"type"});
-    return pool_.Choice(alternatives);
-  }
-
-  // Infers the type from keywords that only one type has.
-  static std::set<std::string> ImpliedTypes(const Json& schema) {
-    for (const char* key : {"properties", "required", "additionalProperties"}) {
-      if (schema.contains(key)) return {"object"};
-    }
-    for (const char* key : {"items", "prefixItems", "minItems", "maxItems"}) {
-      if (schema.contains(key)) return {"array"};
-    }
-    for (const char* key : {"minLength", "maxLength", "pattern", "format"}) {
-      if (schema.contains(key)) return {"string"};
-    }
-    for (const char* key : {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}) {
-      if (schema.contains(key)) return {"number"};
-    }
-    return AllTypes();
-  }
-
-  // NOLINTNEXTLINE(misc-no-recursion): Compile limits the depth.
-  Expression CompileType(const std::string& type, const Json& schema, const std::string& path) {
-    if (type == "object") return CompileObject(schema, path);
-    if (type == "array") return CompileArray(schema, path);
-    if (type == "string") return CompileString(schema, path);
-    if (type == "integer" || type == "number")
-      return CompileNumber(type == "integer", schema, path);
-    AllowOnly(schema, path, {"type"});
-    if (type == "null") return pool_.Literal("null");
-    return pool_.Choice({pool_.Literal("true"), pool_.Literal("false")});
-  }
-
-  // Returns the count under `key`, or `otherwise` if it is absent.
-  int64_t ReadCount(const Json& schema, const char* key, int64_t otherwise,
-                    const std::string& path) {
-    if (!schema.contains(key)) return otherwise;
-    const Json& value = schema[key];
-    const bool is_whole =
-        value.is_number_integer() ||
-        (value.is_number_float() && value.get<double>() == std::floor(value.get<double>()));
-    const double number = is_whole ? value.get<double>() : -1;
-    if (number >= 0 && number <= kMaxRepetitions) return static_cast<int64_t>(number);
-    Refuse(absl::StrCat(path, ".", key), Described(value),
-           absl::StrCat("an integer from 0 to ", kMaxRepetitions));
-    return otherwise;
-  }
-
-  Expression CompileString(const Json& schema, const std::string& path) {
-    AllowOnly(schema, path, {"type", "minLength", "maxLength", "pattern", "format"});
-    const bool has_length = schema.contains("minLength") || schema.contains("maxLength");
-    const bool has_pattern = schema.contains("pattern"), has_format = schema.contains("format");
-    if (has_length + has_pattern + has_format > 1) {
-      Refuse(path + (has_pattern ? ".pattern" : ".format"), "one of several limits of a text",
-             "lengths, a pattern or a format alone; a pattern can limit the length");
-    }
-    if (has_pattern) return CompileStringPattern(schema["pattern"], path + ".pattern");
-    if (has_format) return CompileFormat(schema["format"], path + ".format");
-    const int64_t min_count = ReadCount(schema, "minLength", 0, path);
-    const int64_t max_count = ReadCount(schema, "maxLength", ExpressionPool::kUnbounded, path);
-    return max_count < min_count ? ExpressionPool::kNothing : json_.String(min_count, max_count);
-  }
-
-  Expression CompileStringPattern(const Json& pattern, const std::string& path) {
-    if (!pattern.is_string()) {
-      Refuse(path, Described(pattern), "a regular expression");
-      return ExpressionPool::kNothing;
-    }
-    const auto encode = [this](const CodePointSet& set) { return json_.Character(set); };
-    const auto content = CompilePattern(pattern.get<std::string>(), path, encode, pool_);
-    if (!content.ok()) {
-      if (status_.ok()) status_ = content.status();
-      return ExpressionPool::kNothing;
-    }
-    return json_.Quoted(*content);
-  }
-
-  Expression CompileFormat(const Json& format, const std::string& path) {
-    constexpr std::string_view kDate =
-        "([0-9]{4}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|"
-        "02-(0[1-9]|1[0-9]|2[0-8])))";
-    constexpr std::string_view kTime =
-        "(([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,6})?(Z|[+-]([01][0-9]|2[0-3]):[0-5]["
-        "0-9]))";
-    const std::map<std::string, std::string> patterns = {
-        {"date", absl::StrCat("^", ToAbsl(kDate), "$")},
-        {"time", absl::StrCat("^", ToAbsl(kTime), "$")},
-        {"date-time", absl::StrCat("^", ToAbsl(kDate), "T", ToAbsl(kTime), "$")},
-        {"uuid", "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"}};
-    const auto found =
-        format.is_string() ? patterns.find(format.get<std::string>()) : patterns.end();
-    if (found != patterns.end()) return CompileStringPattern(found->second, path);
-    Refuse(path, Described(format), "date, time, date-time or uuid");
+  Expression CompileNumber(const SchemaView& view, TypeSet types) {
+    const NumberRange range = shapes_.RangeOf(view);
+    const auto number = (types & kNumberTypes) == kIntegerType ? IntegerGrammar(range, pool_)
+                                                               : DecimalGrammar(range, pool_);
+    if (number) return *number;
+    report_.Refuse(view.members.front().path + ".multipleOf",
+                   "a multiple that needs too many states with its bounds",
+                   "a smaller one, or bounds that are closer together");
     return ExpressionPool::kNothing;
   }
 
-  // Reads a bound from one of two keywords. If both are present, refuses the exclusive one.
-  void ReadBound(const Json& schema, const char* inclusive, const char* exclusive,
-                 std::optional<Decimal>& bound, bool& excluded, const std::string& path) {
-    for (const char* key : {inclusive, exclusive}) {
-      if (!schema.contains(key)) continue;
-      const Json& value = schema[key];
-      const double number = value.is_number() ? value.get<double>() : NAN;
-      const double size = std::abs(number);
-      if (!(number == 0 || (size >= 1e-12 && size < 1e30)) || bound) {
-        Refuse(absl::StrCat(path, ".", key), Described(value),
-               absl::StrCat("0 or a number of magnitude 1e-12 to 1e30, and only one of ", inclusive,
-                            " and ", exclusive));
-        return;
-      }
-      bound = Decimal::Of(number);
-      excluded = key == exclusive;
-    }
+  Expression CompileString(const SchemaView& view) { return Text(shapes_.TextOf(view)); }
+
+  Expression Text(const TextLanguage& language) {
+    if (stopped()) return ExpressionPool::kNothing;
+    const auto text = CompileText(language, json_, pool_);
+    if (!text.ok()) report_.Refuse(text.status());
+    return text.ok() ? *text : ExpressionPool::kNothing;
   }
 
-  Expression CompileNumber(bool integer, const Json& schema, const std::string& path) {
-    AllowOnly(schema, path, {"type", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"});
-    NumberRange range;
-    ReadBound(schema, "minimum", "exclusiveMinimum", range.min, range.min_excluded, path);
-    ReadBound(schema, "maximum", "exclusiveMaximum", range.max, range.max_excluded, path);
-    return integer ? IntegerGrammar(range, pool_) : DecimalGrammar(range, pool_);
-  }
+  // --- Arrays ------------------------------------------------------------------------------------
 
-  // NOLINTNEXTLINE(misc-no-recursion): Compile limits the depth.
-  Expression CompileArray(const Json& schema, const std::string& path) {
-    AllowOnly(schema, path, {"type", "items", "prefixItems", "minItems", "maxItems"});
-    const int64_t min_count = ReadCount(schema, "minItems", 0, path);
-    const int64_t max_count = ReadCount(schema, "maxItems", ExpressionPool::kUnbounded, path);
-    if (max_count < min_count) return ExpressionPool::kNothing;
-    const Expression item =
-        schema.contains("items") ? Compile(schema["items"], path + ".items") : json_.value();
-    const Json none = Json::array();
-    const Json& prefix = schema.contains("prefixItems") ? schema["prefixItems"] : none;
-    if (!prefix.is_array()) {
-      Refuse(path + ".prefixItems", Described(prefix), "a list of schemas");
-      return ExpressionPool::kNothing;
+  // NOLINTNEXTLINE(misc-no-recursion): at most kMaxDepth deep.
+  Expression CompileArray(const ArrayShape& shape) {
+    if (shape.max_count < shape.min_count) return ExpressionPool::kNothing;
+    if (shape.unique && shape.max_count > 1) return CompileSet(shape);
+    const Expression item = Compile(shape.rest);
+    if (!shape.prefix.empty()) return CompileTuple(shape, item);
+    // If no item can be written, only the empty array is left.
+    if (item == ExpressionPool::kNothing) {
+      return shape.min_count > 0 ? item : pool_.Literal("[]");
     }
-    if (prefix.empty()) {
-      // If no item can be written, only the empty array is left.
-      if (item == ExpressionPool::kNothing) return min_count > 0 ? item : pool_.Literal("[]");
-      return json_.Bracketed('[', item, min_count, max_count, ']');
-    }
-    return CompileTuple(prefix, item, min_count, max_count, path);
+    return json_.Bracketed('[', item, shape.min_count, shape.max_count, ']');
   }
 
   // Builds the content from its end: `rest` is what may follow the first i items.
-  // NOLINTNEXTLINE(misc-no-recursion): Compile limits the depth.
-  Expression CompileTuple(const Json& prefix, Expression item, int64_t min_count, int64_t max_count,
-                          const std::string& path) {
-    const int64_t size = std::min<int64_t>(std::ssize(prefix), max_count);
-    const int64_t left = max_count == ExpressionPool::kUnbounded ? max_count : max_count - size;
+  // NOLINTNEXTLINE(misc-no-recursion): at most kMaxDepth deep.
+  Expression CompileTuple(const ArrayShape& shape, Expression item) {
+    const int64_t size = std::min<int64_t>(std::ssize(shape.prefix), shape.max_count);
+    const int64_t left =
+        shape.max_count == ExpressionPool::kUnbounded ? shape.max_count : shape.max_count - size;
     Expression rest = pool_.Repeat(pool_.Sequence(json_.Comma(), item),
-                                   std::max<int64_t>(min_count - size, 0), left);
+                                   std::max<int64_t>(shape.min_count - size, 0), left);
     for (int64_t i = size - 1; i >= 0; --i) {
-      const Expression element = Compile(prefix[i], absl::StrCat(path, ".prefixItems[", i, "]"));
+      const Expression element = Compile(shape.prefix[i]);
       rest = pool_.Sequence({i == 0 ? ExpressionPool::kEmpty : json_.Comma(), element, rest});
-      if (i >= min_count) rest = pool_.Optional(rest);
+      if (i >= shape.min_count) rest = pool_.Optional(rest);
     }
     return pool_.Sequence({pool_.Byte('['), rest, pool_.Byte(']')});
   }
 
-  // NOLINTNEXTLINE(misc-no-recursion): Compile limits the depth.
-  Expression CompileObject(const Json& schema, const std::string& path) {
-    AllowOnly(schema, path, {"type", "properties", "required", "additionalProperties"});
-    const Json none = Json::object();
-    const Json& properties = schema.contains("properties") ? schema["properties"] : none;
-    if (!properties.is_object()) {
-      Refuse(path + ".properties", Described(properties), "an object of schemas");
+  // An array of different items, of which there must be a known list.
+  Expression CompileSet(const ArrayShape& shape) {
+    std::map<std::string, size_t> known;
+    std::vector<Expression> items;
+    bool is_listed = shape.prefix.empty() && !shape.rest.empty();
+    if (is_listed) {
+      for (const SchemaView& view : views_.Expand(views_.Make(shape.rest), shape.unique_path)) {
+        const auto values = FiniteValues(view);
+        is_listed = is_listed && values.has_value();
+        if (!values) break;
+        for (const auto& [canonical, text] : *values) {
+          if (known.try_emplace(canonical, items.size()).second) {
+            items.push_back(pool_.Literal(text));
+          }
+        }
+      }
+    }
+    if (!is_listed) {
+      report_.Refuse(shape.unique_path, "true",
+                     "false, or items that const, enum or boolean list: others cannot be compared");
       return ExpressionPool::kNothing;
     }
-    const std::set<std::string> required = ReadRequired(schema, properties, path);
-    const Expression other = CompileOtherMember(schema, properties, path);
-    // Built from the end: what may follow if a member came before, and if none did.
-    Expression others =
-        pool_.Repeat(pool_.Sequence(json_.Comma(), other), 0, ExpressionPool::kUnbounded);
-    if (other == ExpressionPool::kNothing) others = ExpressionPool::kEmpty;
-    Expression after_one = others;
-    Expression after_none = pool_.Optional(pool_.Sequence(other, others));
-    for (auto property = properties.rbegin(); property != properties.rend(); ++property) {
-      const Expression member = pool_.Sequence(
-          {CompileConstant(property.key()), json_.Colon(),
-           Compile(property.value(), absl::StrCat(path, ".properties.", PathKey(property.key())))});
-      const Expression first = pool_.Sequence(member, after_one);
-      const Expression next = pool_.Sequence({json_.Comma(), member, after_one});
-      const bool must = required.contains(property.key());
-      after_none = must ? first : pool_.Choice({first, after_none});
-      after_one = must ? next : pool_.Choice({next, after_one});
-    }
-    return pool_.Sequence({pool_.Byte('{'), after_none, pool_.Byte('}')});
+    return DistinctList(items, shape.min_count, shape.max_count, json_, pool_);
   }
 
-  std::set<std::string> ReadRequired(const Json& schema, const Json& properties,
-                                     const std::string& path) {
-    std::set<std::string> names;
-    if (!schema.contains("required")) return names;
-    const std::string where = path + ".required";
-    if (!schema["required"].is_array()) {
-      Refuse(where, Described(schema["required"]), "a list of names");
-      return names;
+  // The values of a view in their canonical form and as they are written, if it lists them.
+  std::optional<std::vector<std::pair<std::string, std::string>>> FiniteValues(
+      const SchemaView& view) {
+    std::vector<std::pair<std::string, std::string>> texts;
+    if (const auto values = shapes_.ValuesOf(view)) {
+      for (const ExactJson* value : *values)
+        texts.emplace_back(CanonicalText(*value), Dump(*value));
+      return texts;
     }
-    std::set<std::string> known;
-    for (const auto& [key, unused] : properties.items()) known.insert(key);
-    for (const Json& name : schema["required"]) {
-      if (!name.is_string() || !known.contains(name.get<std::string>())) {
-        Refuse(where, Described(name), "names that are in properties");
-        return names;
-      }
-      names.insert(name.get<std::string>());
-    }
-    return names;
+    const TypeSet types = shapes_.TypesOf(view);
+    if ((types & ~(kNullType | kBooleanType)) != 0) return std::nullopt;
+    if (types & kNullType) texts.emplace_back("null", "null");
+    if (types & kBooleanType) texts.insert(texts.end(), {{"true", "true"}, {"false", "false"}});
+    return texts;
   }
 
-  // A member that is not in `properties`; kNothing if there may be none.
-  // NOLINTNEXTLINE(misc-no-recursion): Compile limits the depth.
-  Expression CompileOtherMember(const Json& schema, const Json& properties,
-                                const std::string& path) {
-    const bool closed = !properties.empty() && !schema.contains("additionalProperties");
-    if (closed) return ExpressionPool::kNothing;
-    const Expression value =
-        schema.contains("additionalProperties")
-            ? Compile(schema["additionalProperties"], path + ".additionalProperties")
-            : json_.value();
-    if (value == ExpressionPool::kNothing) return value;
-    std::vector<std::u32string> names;
-    for (const auto& [key, unused] : properties.items()) {
-      std::u32string& name = names.emplace_back();
-      for (size_t at = 0; at < key.size();) name += NextCodePoint(key, &at);
+  // --- Objects -----------------------------------------------------------------------------------
+
+  // NOLINTNEXTLINE(misc-no-recursion): at most kMaxDepth deep.
+  Expression CompileObject(const ObjectShape& shape) {
+    if (stopped() || shape.impossible) return ExpressionPool::kNothing;
+    std::vector<ListElement> members;
+    for (const ObjectShape::Property& property : shape.properties) {
+      const ExactJson name{.kind = JsonKind::kString, .text = property.name};
+      members.push_back({.text = pool_.Sequence(
+                             {pool_.Literal(Dump(name)), json_.Colon(), Compile(property.schemas)}),
+                         .required = property.required});
+      if (stopped()) return ExpressionPool::kNothing;
     }
-    return pool_.Sequence({json_.KeyExcept(std::move(names)), json_.Colon(), value});
+    std::vector<Expression> others;
+    for (const ObjectShape::Others& other : shape.others) {
+      const Expression value = Compile(other.schemas);
+      if (value == ExpressionPool::kNothing) continue;
+      others.push_back(pool_.Sequence({OtherName(other.names), json_.Colon(), value}));
+    }
+    const Expression other = pool_.Choice(others);
+    if (other != ExpressionPool::kNothing && shape.min_count > std::ssize(members) + 1) {
+      report_.Refuse(shape.min_path, absl::StrCat(shape.min_count),
+                     absl::StrCat("at most ", members.size() + 1,
+                                  ", one more than the properties with known names: others may "
+                                  "have the same name twice"));
+    }
+    return OrderedList('{', members, other, shape.min_count, shape.max_count, '}', json_, pool_);
   }
 
-  const Json& root_;
+  // A name that is none of the properties'.
+  Expression OtherName(const TextLanguage& names) {
+    if (!names.patterns.empty() || names.has_length()) return Text(names);
+    std::vector<std::u32string> excluded;
+    for (const std::string& text : names.excluded) {
+      std::u32string& name = excluded.emplace_back();
+      for (size_t at = 0; at < text.size();) name += NextCodePoint(text, &at);
+    }
+    return json_.KeyExcept(std::move(excluded));
+  }
+
   ExpressionPool& pool_;
   JsonGrammar json_;
-  std::map<const Json*, Expression> rules_;  // by the target of the reference
+  SchemaReport report_;
+  SchemaDocument document_;
+  SchemaViews views_;
+  SchemaShapes shapes_;
+  SchemaOverlap overlap_;
+  std::map<SchemaView::Key, Expression> rules_;
   int depth_ = 0;
-  absl::Status status_;
 };
-
-// Parses a JSON document and keeps the order of its keys. Returns INVALID_ARGUMENT with the field
-// if it is malformed, is not an object, or has an object of more than kMaxKeys keys.
-absl::StatusOr<Json> ParseOrdered(std::string_view text, std::string_view field) {
-  if (const std::string fault = FindJsonFault(text); !fault.empty()) {
-    return InvalidField(field, fault, "a JSON schema, or nothing for any value");
-  }
-  std::vector<int> keys;  // the number of keys so far in each enclosing object
-  bool too_many = false;
-  const auto count = [&](int, Json::parse_event_t event, Json&) {
-    if (event == Json::parse_event_t::object_start) keys.push_back(0);
-    if (event == Json::parse_event_t::object_end) keys.pop_back();
-    if (event == Json::parse_event_t::key && ++keys.back() > kMaxKeys) too_many = true;
-    return !too_many;  // false drops the value
-  };
-  Json document = Json::parse(text, count, /*allow_exceptions=*/false);
-  if (too_many) {
-    return InvalidField(field, absl::StrCat("an object with more than ", kMaxKeys, " keys"),
-                        absl::StrCat("at most ", kMaxKeys));
-  }
-  if (!document.is_object()) {
-    return InvalidField(field, Described(document), "a JSON schema, or nothing for any value");
-  }
-  return document;
-}
 
 }  // namespace
 
-absl::StatusOr<Expression> CompileJsonSchema(std::string_view text, std::string_view field,
-                                             ExpressionPool& pool) {
-  Json schema = Json::object();
-  if (text == "true" || text == "false") {
-    schema = text == "true";
-  } else if (!text.empty()) {
-    ASSIGN_OR_RETURN(schema, ParseOrdered(text, field));
+absl::StatusOr<CompiledSchema> CompileJsonSchema(std::string_view text, std::string_view field,
+                                                 ExpressionPool& pool) {
+  ExactJson schema = ExactJson::Boolean(true);
+  if (!text.empty()) {
+    ASSIGN_OR_RETURN(schema, ExactJson::Parse(text, field));
   }
-  SchemaCompiler compiler(schema, pool);
-  const Expression root = compiler.Compile(schema, std::string(field));
-  if (!compiler.status().ok()) return compiler.status();
-  return root;
+  if (!schema.is(JsonKind::kObject) && !schema.is(JsonKind::kBoolean)) {
+    return InvalidField(field, Described(schema), "a JSON schema, or nothing for any value");
+  }
+  SchemaCompiler compiler(schema, field, pool);
+  CompiledSchema compiled{.root = compiler.Compile({{&schema, std::string(field)}})};
+  if (!compiler.report().ok()) return compiler.report().status();
+  compiled.warnings = compiler.report().warnings();
+  return compiled;
 }
 
 }  // namespace whipsnake::engine

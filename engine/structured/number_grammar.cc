@@ -1,10 +1,12 @@
 #include "engine/structured/number_grammar.h"
 
 #include <algorithm>
-#include <array>
-#include <charconv>
-#include <cmath>
+#include <memory>
+#include <string>
 #include <string_view>
+
+#include "engine/structured/machine.h"
+#include "engine/structured/multiple_machine.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -28,7 +30,7 @@ class NumberGrammarBuilder {
     // The whole part equals low's.
     parts.push_back(pool_.Literal(low.whole, FractionAtLeast(low)));
     // The whole part lies between the two.
-    parts.push_back(pool_.Sequence(WholeBetween(low.whole, high, max_digits), AnyFraction()));
+    parts.push_back(WholeBetween(low.whole, high, max_digits));
     // The whole part equals high's.
     if (high && IsLess(low.whole, high->whole)) {
       parts.push_back(pool_.Literal(high->whole, FractionAtMost(*high)));
@@ -54,21 +56,24 @@ class NumberGrammarBuilder {
 
   // --- The whole part: strictly between the digits of `low` and `high` ---------------------------
 
+  // Such a whole part and any fraction.
   Expression WholeBetween(const std::string& low, const std::optional<Bound>& high,
                           size_t max_digits) {
     std::vector<Expression> parts;
     for (size_t digits = low.size(); digits <= max_digits; ++digits) {
       const bool bounded_below = digits == low.size();
       const bool bounded_above = high && digits == high->whole.size();
+      Expression whole = ExpressionPool::kNothing;
       if (bounded_below && bounded_above) {
-        parts.push_back(Between(low, high->whole));
+        whole = Between(low, high->whole);
       } else if (bounded_below) {
-        parts.push_back(Above(low));
+        whole = Above(low);
       } else if (bounded_above) {
-        parts.push_back(pool_.Sequence(ExpressionPool::kEmpty, Below(high->whole, /*first=*/true)));
+        whole = Below(high->whole, /*first=*/true);
       } else {
-        parts.push_back(pool_.Sequence(Digit('1', '9'), Digits(digits - 1, digits - 1)));
+        whole = pool_.Sequence(Digit('1', '9'), Digits(digits - 1, digits - 1));
       }
+      parts.push_back(pool_.Sequence(whole, AnyFraction(static_cast<int64_t>(digits))));
     }
     return pool_.Choice(parts);
   }
@@ -110,9 +115,11 @@ class NumberGrammarBuilder {
 
   Expression WithPoint(Expression digits) { return pool_.Sequence(pool_.Byte('.'), digits); }
 
-  Expression AnyFraction() {
-    if (!fractions_) return ExpressionPool::kEmpty;
-    return pool_.Optional(WithPoint(Digits(1, kMaxFractionDigits)));
+  // After a whole part of this many digits, which is not 0.
+  Expression AnyFraction(int64_t whole_digits) {
+    const int64_t max_digits = kMaxFractionDigits - whole_digits;
+    if (!fractions_ || max_digits < 1) return ExpressionPool::kEmpty;
+    return pool_.Optional(WithPoint(Digits(1, max_digits)));
   }
 
   Expression FractionAtLeast(const Bound& low) {
@@ -146,7 +153,8 @@ class NumberGrammarBuilder {
   }
 
   static int64_t MaxFractionDigits(const Bound& bound) {
-    return std::max<int64_t>(kMaxFractionDigits, std::ssize(bound.fraction) + 1);
+    const int64_t whole_digits = bound.whole == "0" ? 0 : std::ssize(bound.whole);
+    return std::max(kMaxFractionDigits - whole_digits, std::ssize(bound.fraction));
   }
 
   // Digits of a fraction, from `min_digits` to `max_digits` of them, whose value is at least `low`,
@@ -224,51 +232,95 @@ Expression NonNegativeIfAny(NumberGrammarBuilder& builder, const Bound& low,
   return builder.NonNegative(low, high);
 }
 
+// A bound that lies outside of all numbers with the digits that are generated is none.
+std::optional<Decimal> WithinDigits(const std::optional<Decimal>& bound, bool is_max) {
+  constexpr size_t kManyDigits = 40;
+  const bool outward = bound && bound->negative != is_max && bound->whole.size() > kManyDigits;
+  return outward ? std::nullopt : bound;
+}
+
 // Combines the negative numbers, whose magnitudes run from that of the maximum to that of the
 // minimum, and the others.
-Expression Grammar(const NumberRange& range, bool fractions, ExpressionPool& pool) {
+Expression RangeGrammar(const NumberRange& range, bool fractions, ExpressionPool& pool) {
   NumberGrammarBuilder builder(pool, fractions);
+  std::optional<Decimal> min = WithinDigits(range.min, /*is_max=*/false);
+  std::optional<Decimal> max = WithinDigits(range.max, /*is_max=*/true);
   const Bound zero{"0", "", false};
-  const bool max_negative = range.max && range.max->negative;
-  const bool min_negative = !range.min || range.min->negative;
+  const bool max_negative = max && max->negative;
+  const bool min_negative = !min || min->negative;
   std::vector<Expression> parts;
   if (min_negative) {
     const Bound low =
-        max_negative ? BoundOf(*range.max, range.max_excluded) : Bound{"0", "", /*excluded=*/true};
+        max_negative ? BoundOf(*max, range.max_excluded) : Bound{"0", "", /*excluded=*/true};
     std::optional<Bound> high;
-    if (range.min) high = BoundOf(*range.min, range.min_excluded);
+    if (min) high = BoundOf(*min, range.min_excluded);
     parts.push_back(pool.Sequence(pool.Byte('-'), NonNegativeIfAny(builder, low, high)));
   }
   if (!max_negative) {
-    const Bound low = min_negative ? zero : BoundOf(*range.min, range.min_excluded);
+    const Bound low = min_negative ? zero : BoundOf(*min, range.min_excluded);
     std::optional<Bound> high;
-    if (range.max) high = BoundOf(*range.max, range.max_excluded);
+    if (max) high = BoundOf(*max, range.max_excluded);
     parts.push_back(NonNegativeIfAny(builder, low, high));
   }
   return pool.Choice(parts);
 }
 
+// The characters of the numbers above.
+constexpr std::string_view kNumberBytes = "-.0123456789";
+
+std::optional<Expression> NumberGrammar(const NumberRange& range, bool fractions,
+                                        ExpressionPool& pool) {
+  if (range.steps.empty()) return RangeGrammar(range, fractions, pool);
+  ExpressionPool range_pool;
+  const Expression root = RangeGrammar(range, fractions, range_pool);
+  if (range_pool.overflowed()) return std::nullopt;
+  range_pool.FindLengths(ByteSet::Of(kNumberBytes));
+  Machines machines;
+  machines.push_back(std::make_unique<ExpressionMachine>(range_pool, root, /*complement=*/false));
+  for (const Decimal& step : range.steps) {
+    machines.push_back(std::make_unique<MultipleMachine>(step));
+  }
+  const std::vector<uint8_t> symbols(kNumberBytes.begin(), kNumberBytes.end());
+  const auto product = Explore(machines, symbols, pool);
+  if (!product) return std::nullopt;
+  const auto encode = [&](const ByteSet& bytes) { return pool.Bytes(bytes); };
+  return ToExpression(*product, encode, pool);
+}
+
 }  // namespace
 
-Decimal Decimal::Of(double value) {
-  std::array<char, 128> digits;
-  const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), std::abs(value),
-                                 std::chars_format::fixed);
-  const std::string_view text(digits.data(), end.ptr - digits.data());
-  const size_t point = std::min(text.find('.'), text.size());
-  Decimal decimal{.negative = value < 0,
-                  .whole = std::string(text.substr(0, point)),
-                  .fraction = std::string(text.substr(std::min(point + 1, text.size())))};
-  while (decimal.fraction.ends_with('0')) decimal.fraction.pop_back();
-  return decimal;
+void NumberRange::RaiseMin(const Decimal& bound, bool excluded) {
+  const auto order = min ? Compare(bound, *min) : std::strong_ordering::greater;
+  if (order > 0) min = bound, min_excluded = excluded;
+  if (order == 0) min_excluded = min_excluded || excluded;
 }
 
-Expression IntegerGrammar(const NumberRange& range, ExpressionPool& pool) {
-  return Grammar(range, /*fractions=*/false, pool);
+void NumberRange::LowerMax(const Decimal& bound, bool excluded) {
+  const auto order = max ? Compare(bound, *max) : std::strong_ordering::less;
+  if (order < 0) max = bound, max_excluded = excluded;
+  if (order == 0) max_excluded = max_excluded || excluded;
 }
 
-Expression DecimalGrammar(const NumberRange& range, ExpressionPool& pool) {
-  return Grammar(range, /*fractions=*/true, pool);
+bool NumberRange::Contains(const Decimal& number) const {
+  if (min) {
+    const auto order = Compare(number, *min);
+    if (order < 0 || (order == 0 && min_excluded)) return false;
+  }
+  if (max) {
+    const auto order = Compare(number, *max);
+    if (order > 0 || (order == 0 && max_excluded)) return false;
+  }
+  return std::ranges::all_of(steps, [&](const Decimal& step) { return IsMultiple(number, step); });
+}
+
+bool SupportsStep(const Decimal& step) { return MultipleMachine::Supports(step); }
+
+std::optional<Expression> IntegerGrammar(const NumberRange& range, ExpressionPool& pool) {
+  return NumberGrammar(range, /*fractions=*/false, pool);
+}
+
+std::optional<Expression> DecimalGrammar(const NumberRange& range, ExpressionPool& pool) {
+  return NumberGrammar(range, /*fractions=*/true, pool);
 }
 
 }  // namespace whipsnake::engine

@@ -3,38 +3,39 @@
 #define WHIPSNAKE_ENGINE_STRUCTURED_NUMBER_GRAMMAR_H_
 
 #include <optional>
-#include <string>
+#include <vector>
 
+#include "engine/structured/decimal.h"
 #include "engine/structured/expression.h"
 
 namespace whipsnake::engine {
 
-// A bound: a decimal number, as its sign, whole part and fraction.
-struct Decimal {
-  bool negative = false;
-  std::string whole;     // "0", or without leading zeros
-  std::string fraction;  // without trailing zeros
-
-  bool is_zero() const { return whole == "0" && fraction.empty(); }
-
-  // The shortest decimal that reads as this double, which must be finite and below 1e40 in
-  // magnitude.
-  static Decimal Of(double value);
-};
-
+// The numbers that satisfy all of this.
 struct NumberRange {
   std::optional<Decimal> min, max;
   bool min_excluded = false, max_excluded = false;
+  std::vector<Decimal> steps;  // of which the number is a multiple: positive, SupportsStep
+
+  void RaiseMin(const Decimal& bound, bool excluded);
+  void LowerMax(const Decimal& bound, bool excluded);
+
+  bool Contains(const Decimal& number) const;
 };
 
-// The maximum number of digits before and after the point, unless a bound has more.
+// The most digits before the point, unless a bound has more, and of a number with a fraction
+// altogether, unless a bound has more. A double tells all of these apart, so that a validator that
+// compares doubles agrees.
 inline constexpr int kMaxWholeDigits = 15;
 inline constexpr int kMaxFractionDigits = 15;
 
-// Integers, without point or exponent. "-0" is not generated.
-Expression IntegerGrammar(const NumberRange& range, ExpressionPool& pool);
+// Whether multiples of this step can be generated: its digits are a number of moderate size.
+bool SupportsStep(const Decimal& step);
+
+// Integers, without point or exponent. "-0" is not generated. Returns nullopt if the steps and
+// bounds need too many states together.
+std::optional<Expression> IntegerGrammar(const NumberRange& range, ExpressionPool& pool);
 // Numbers, with an optional fraction but no exponent.
-Expression DecimalGrammar(const NumberRange& range, ExpressionPool& pool);
+std::optional<Expression> DecimalGrammar(const NumberRange& range, ExpressionPool& pool);
 
 }  // namespace whipsnake::engine
 

@@ -8,6 +8,7 @@
 
 #include "engine/base/status.h"
 #include "engine/base/utf8.h"
+#include "engine/structured/character_classes.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -15,45 +16,46 @@ namespace {
 constexpr int kMaxGroupDepth = 100;  // nesting depth of groups
 
 CodePointSet SetOf(std::vector<CodePointRange> ranges) { return CodePointSet(std::move(ranges)); }
-CodePointSet Digits() { return SetOf({{'0', '9'}}); }
-CodePointSet WordCharacters() { return SetOf({{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}}); }
-CodePointSet Spaces() { return SetOf({{'\t', '\r'}, {' ', ' '}}); }
 
-std::optional<CodePointSet> ClassOf(char32_t letter) {
-  switch (letter) {
-    case 'd':
-      return Digits();
-    case 'w':
-      return WordCharacters();
-    case 's':
-      return Spaces();
-    case 'D':
-      return Digits().Complement();
-    case 'W':
-      return WordCharacters().Complement();
-    case 'S':
-      return Spaces().Complement();
-    default:
-      return std::nullopt;
+// The end of the group that `regex` begins with, or npos.
+size_t GroupEnd(std::u32string_view regex) {
+  int depth = 0;
+  bool in_class = false;
+  for (size_t i = 0; i < regex.size(); ++i) {
+    const char32_t c = regex[i];
+    if (c == '\\') {
+      ++i;
+    } else if (in_class) {
+      in_class = c != ']';
+    } else {
+      in_class = c == '[';
+      depth += (c == '(') - (c == ')');
+      if (depth == 0) return i;
+    }
   }
+  return regex.npos;
 }
 
 // A recursive-descent parser, as deep as groups may be nested. After the first error, everything
 // returns at once.
 class Parser {
  public:
-  Parser(std::u32string text, std::string_view field, CharacterEncoder encode, bool search,
-         ExpressionPool& pool)
+  // Where the expression must match: the whole text, or anywhere in it.
+  enum class Match { kWhole, kAnywhere };
+
+  Parser(std::u32string text, std::string_view field, CharacterEncoder encode, Match match,
+         LookAhead look_ahead, ExpressionPool& pool)
       : text_(std::move(text)),
         field_(field),
         encode_(std::move(encode)),
-        search_(search),
+        match_(match),
+        look_ahead_(std::move(look_ahead)),
         pool_(pool) {}
 
   absl::StatusOr<Expression> Parse() {
     std::vector<Expression> alternatives;
     do {
-      alternatives.push_back(ParseAlternative());
+      alternatives.push_back(ParseAlternative(match_ == Match::kAnywhere, 0));
     } while (TryConsume('|'));
     if (!AtEnd()) Refuse("an unmatched ')'", "a '(' before it");
     if (!status_.ok()) return status_;
@@ -81,30 +83,95 @@ class Parser {
         InvalidField(field_, absl::StrCat(ToAbsl(seen), " at character ", position_), expected);
   }
 
-  // A top-level alternative, with its anchors.
-  Expression ParseAlternative() {
+  // What comes after a concatenation: another part, or the end of the whole expression, which is
+  // then a part of the concatenation; the end of the text if `$` is there.
+  enum class Then { kPart, kEnd, kTextEnd };
+
+  Expression AnyText() {
+    return pool_.Repeat(Encode(CodePointSet::All()), 0, ExpressionPool::kUnbounded);
+  }
+
+  // An alternative up to the end of the expression, with its anchors. If `anywhere`, it may begin
+  // after other text.
+  // NOLINTNEXTLINE(misc-no-recursion): groups are at most kMaxGroupDepth deep.
+  Expression ParseAlternative(bool anywhere, int depth) {
     const bool from_start = TryConsume('^');
-    const Expression body = ParseConcatenation(0);
-    const bool to_end = TryConsume('$');
-    if (!AtEnd() && Peek() != '|' && Peek() != ')') {
-      Refuse("something after '$'", "'$' only at the end of an alternative");
-    }
-    if (!search_) return body;
-    const Expression any = pool_.Repeat(Encode(CodePointSet::All()), 0, ExpressionPool::kUnbounded);
-    return pool_.Sequence(
-        {from_start ? ExpressionPool::kEmpty : any, body, to_end ? ExpressionPool::kEmpty : any});
+    if (from_start) text_start_ = position_;
+    const Expression body = ParseConcatenation(depth, Then::kEnd);
+    return anywhere && !from_start ? pool_.Sequence(AnyText(), body) : body;
   }
 
   // NOLINTNEXTLINE(misc-no-recursion): groups are at most kMaxGroupDepth deep.
-  Expression ParseConcatenation(int depth) {
+  Expression ParseConcatenation(int depth, Then then) {
     std::vector<Expression> parts;
     while (!AtEnd() && Peek() != '|' && Peek() != ')' && Peek() != '$') {
+      if (then != Then::kPart && IsLookAhead()) {
+        parts.push_back(ParseLookAhead(depth, then));
+        return AllOf(parts);
+      }
+      if (const auto last = ThenAfterGroup(then); last != Then::kPart) {
+        parts.push_back(ParseGroup(depth, last));
+        TryConsume('$');
+        return AllOf(parts);
+      }
       const Expression atom = ParseAtom(depth);
       parts.push_back(ParseQuantifier(atom));
     }
+    if (then == Then::kPart) return AllOf(parts);
+    const bool to_end = TryConsume('$') || then == Then::kTextEnd;
+    if (!AtEnd() && Peek() != '|' && Peek() != ')') {
+      Refuse("something after '$'", "'$' only at the end of an alternative");
+    }
+    if (match_ != Match::kWhole && !to_end) parts.push_back(AnyText());
+    return AllOf(parts);
+  }
+
+  Expression AllOf(const std::vector<Expression>& parts) {
     Expression all = ExpressionPool::kEmpty;
     for (size_t i = parts.size(); i-- > 0;) all = pool_.Sequence(parts[i], all);
     return all;
+  }
+
+  bool IsLookAhead() const {
+    const std::u32string_view rest = std::u32string_view(text_).substr(position_, 3);
+    return rest == U"(?=" || rest == U"(?!";
+  }
+
+  // What follows the group that begins here, if it is the last part of a concatenation that `then`
+  // follows; otherwise kPart.
+  Then ThenAfterGroup(Then then) const {
+    if (then == Then::kPart || Peek() != '(') return Then::kPart;
+    const size_t end = GroupEnd(std::u32string_view(text_).substr(position_));
+    if (end == std::u32string::npos) return Then::kPart;
+    size_t next = position_ + end + 1;
+    if (next < text_.size() && text_[next] == '$') {
+      then = Then::kTextEnd;
+      ++next;
+    }
+    const bool is_last = next >= text_.size() || text_[next] == '|' || text_[next] == ')';
+    return is_last ? then : Then::kPart;
+  }
+
+  // The rest of the expression after a look-ahead, as far as that allows it.
+  // NOLINTNEXTLINE(misc-no-recursion): groups are at most kMaxGroupDepth deep.
+  Expression ParseLookAhead(int depth, Then then) {
+    if (!look_ahead_ || depth >= kMaxGroupDepth) {
+      Refuse("look-ahead", "an expression without it");
+      return ExpressionPool::kNothing;
+    }
+    const bool negated = text_[position_ + 2] == '!';
+    const bool at_start = position_ == text_start_;
+    position_ += 3;
+    std::vector<Expression> alternatives;
+    do {
+      if (Peek() == '^' && !at_start) Refuse("'^' in look-ahead", "it only at the start");
+      alternatives.push_back(ParseAlternative(/*anywhere=*/false, depth + 1));
+    } while (TryConsume('|'));
+    if (!TryConsume(')')) Refuse("the end", "')'");
+    if (at_start) text_start_ = position_;
+    const Expression rest = ParseConcatenation(depth + 1, then);
+    if (!status_.ok()) return ExpressionPool::kNothing;
+    return look_ahead_(pool_.Choice(alternatives), negated, rest);
   }
 
   // NOLINTNEXTLINE(misc-no-recursion): groups are at most kMaxGroupDepth deep.
@@ -112,12 +179,12 @@ class Parser {
     const char32_t c = Peek();
     switch (c) {
       case '(':
-        return ParseGroup(depth);
+        return ParseGroup(depth, Then::kPart);
       case '[':
         return Encode(ParseBracketClass());
       case '.':
         ++position_;
-        return Encode(SetOf({{'\n', '\n'}}).Complement());
+        return Encode(DotCharacters());
       case '\\':
         return Encode(ParseEscape());
       case '^':
@@ -138,7 +205,7 @@ class Parser {
   }
 
   // NOLINTNEXTLINE(misc-no-recursion): at most kMaxGroupDepth deep.
-  Expression ParseGroup(int depth) {
+  Expression ParseGroup(int depth, Then then) {
     if (depth >= kMaxGroupDepth) {
       Refuse("groups nested too deeply", absl::StrCat("at most ", kMaxGroupDepth, " levels"));
       return ExpressionPool::kNothing;
@@ -147,7 +214,7 @@ class Parser {
     if (TryConsume('?')) ParseGroupKind();
     std::vector<Expression> alternatives;
     do {
-      alternatives.push_back(ParseConcatenation(depth + 1));
+      alternatives.push_back(ParseConcatenation(depth + 1, then));
       if (Peek() == '$') Refuse("'$' in a group", "'$' only at the end of a top-level alternative");
     } while (TryConsume('|'));
     if (!TryConsume(')')) Refuse("the end", "')'");
@@ -162,8 +229,11 @@ class Parser {
       while (!AtEnd() && Peek() != '>') ++position_;
       if (TryConsume('>')) return;
     }
-    Refuse("a group of another kind",
-           "(...), (?:...) or (?<name>...): look-around and inline flags are not supported");
+    Refuse(
+        "a group of another kind",
+        absl::StrCat("(...), (?:...) or (?<name>...): ",
+                     match_ == Match::kWhole ? "look-around" : "look-around other than at the end",
+                     " and inline flags are not supported"));
   }
 
   Expression ParseQuantifier(Expression atom) {
@@ -210,7 +280,7 @@ class Parser {
     TryConsume('\\');
     const char32_t c = Peek();
     if (AtEnd()) Refuse("a backslash at the end", "a character after it");
-    if (const auto set = ClassOf(c)) {
+    if (const auto set = CharacterClass(c)) {
       ++position_;
       return *set;
     }
@@ -226,7 +296,7 @@ class Parser {
       return kControls[index];
     }
     if (c == 'x' || c == 'u') return ParseHexEscape();
-    const bool is_word = c < 128 && WordCharacters().Contains(c);
+    const bool is_word = CharacterClass('w')->Contains(c);
     if (is_word) {
       Refuse("an unknown escape",
              "\\d \\w \\s \\D \\W \\S \\n \\t \\r \\f \\v \\xHH \\uHHHH "
@@ -301,21 +371,24 @@ class Parser {
   const std::u32string text_;
   const std::string field_;
   const CharacterEncoder encode_;
-  const bool search_;
+  const Match match_;
+  const LookAhead look_ahead_;
   ExpressionPool& pool_;
   std::map<CodePointSet, Expression> encoded_;
   size_t position_ = 0;
+  size_t text_start_ = ~size_t{0};  // the position of what is at the start of the text
   absl::Status status_;
 };
 
 absl::StatusOr<Expression> Compile(std::string_view regex, std::string_view field,
-                                   CharacterEncoder encode, bool search, ExpressionPool& pool) {
+                                   CharacterEncoder encode, Parser::Match match,
+                                   const LookAhead& look_ahead, ExpressionPool& pool) {
   std::u32string text;
   if (const size_t bad = FindInvalidUtf8(regex); bad != regex.npos) {
     return InvalidField(field, absl::StrCat("a byte that is not UTF-8 at ", bad), "UTF-8 text");
   }
   for (size_t at = 0; at < regex.size();) text += NextCodePoint(regex, &at);
-  return Parser(std::move(text), field, std::move(encode), search, pool).Parse();
+  return Parser(std::move(text), field, std::move(encode), match, look_ahead, pool).Parse();
 }
 
 }  // namespace
@@ -323,12 +396,13 @@ absl::StatusOr<Expression> Compile(std::string_view regex, std::string_view fiel
 absl::StatusOr<Expression> CompileRegex(std::string_view regex, std::string_view field,
                                         ExpressionPool& pool) {
   const auto encode = [&pool](const CodePointSet& set) { return Utf8(set, &pool); };
-  return Compile(regex, field, encode, /*search=*/false, pool);
+  return Compile(regex, field, encode, Parser::Match::kWhole, {}, pool);
 }
 
 absl::StatusOr<Expression> CompilePattern(std::string_view regex, std::string_view field,
-                                          const CharacterEncoder& encode, ExpressionPool& pool) {
-  return Compile(regex, field, encode, /*search=*/true, pool);
+                                          const CharacterEncoder& encode,
+                                          const LookAhead& look_ahead, ExpressionPool& pool) {
+  return Compile(regex, field, encode, Parser::Match::kAnywhere, look_ahead, pool);
 }
 
 }  // namespace whipsnake::engine

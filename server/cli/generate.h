@@ -97,6 +97,8 @@ class StreamPrinter {
   // Several completions are each printed once complete, because parallel streams would be
   // unreadable.
   bool several() const { return resolved_.n() > 1; }
+  // Keeps the parameters, and prints their warnings to stderr.
+  void SetResolved(const v1::ResolvedParameters& resolved);
   v1::Completion& CompletionAt(int index);
   void PrintDelta(const v1::StreamGenerateResponse::Delta& delta);
   void PrintResult(const v1::Usage& usage, const v1::Timings& timings);

@@ -24,10 +24,12 @@ Json SamplingJson(const v1::Sampling& sampling) {
 }
 
 Json ResolvedJson(const v1::ResolvedParameters& resolved) {
-  return {{"model", resolved.model()},
-          {"request_id", resolved.request_id()},
-          {"sampling", SamplingJson(resolved.sampling())},
-          {"max_new_tokens", resolved.max_new_tokens()}};
+  Json json = {{"model", resolved.model()},
+               {"request_id", resolved.request_id()},
+               {"sampling", SamplingJson(resolved.sampling())},
+               {"max_new_tokens", resolved.max_new_tokens()}};
+  for (const std::string& warning : resolved.warnings()) json["warnings"].push_back(warning);
+  return json;
 }
 
 Json UsageJson(const v1::Usage& usage) {
@@ -117,7 +119,7 @@ std::string FinishReasonName(v1::FinishReason reason) {
 void StreamPrinter::Print(const v1::StreamGenerateResponse& event) {
   switch (event.event_case()) {
     case v1::StreamGenerateResponse::kStarted:
-      resolved_ = event.started().resolved();
+      SetResolved(event.started().resolved());
       if (output_.json()) {
         output_.Object({{"event", "started"},
                         {"prompt_tokens", event.started().prompt_tokens()},
@@ -143,10 +145,17 @@ void StreamPrinter::Print(const v1::StreamGenerateResponse& event) {
 }
 
 void StreamPrinter::Print(const v1::GenerateResponse& response) {
-  resolved_ = response.resolved();
+  SetResolved(response.resolved());
   completions_.assign(response.completions().begin(), response.completions().end());
   if (!output_.json() && !several()) std::cout << CompletionAt(0).text();
   PrintResult(response.usage(), response.timings());
+}
+
+void StreamPrinter::SetResolved(const v1::ResolvedParameters& resolved) {
+  resolved_ = resolved;
+  if (output_.json()) return;  // the result has them
+  for (const std::string& warning : resolved.warnings())
+    std::cerr << "warning: " << warning << "\n";
 }
 
 v1::Completion& StreamPrinter::CompletionAt(int index) {

@@ -127,6 +127,11 @@ v1::ResolvedParameters ResolvedParametersOf(const engine::ResolvedGeneration& re
   *proto.mutable_sampling() = ToProto(resolved.request.sampling);
   proto.set_max_new_tokens(static_cast<int32_t>(resolved.request.max_new_tokens));
   proto.set_n(resolved.n);
+  if (resolved.request.constraint != nullptr) {
+    for (const std::string& warning : resolved.request.constraint->warnings()) {
+      proto.add_warnings("structured." + warning);
+    }
+  }
   return proto;
 }
 

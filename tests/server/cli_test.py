@@ -595,10 +595,11 @@ class ClientCommandsTest(unittest.TestCase):
         self.assertRegex(answer.stdout, r"^[a-c]{3}x\n$")
         with tempfile.NamedTemporaryFile("w", suffix=".json") as schema:
             schema.write('{"type": "object", "properties": {"n": {"type": "integer", '
-                         '"minimum": 5, "maximum": 7}}, "required": ["n"]}')
+                         '"minimum": 5, "maximum": 7}}, "required": ["n"], "x-unit": "metre"}')
             schema.flush()
             answer = self.client("generate", "--json-schema", schema.name, "Once")
             self.assertIn(json.loads(answer.stdout)["n"], (5, 6, 7))
+            self.assertIn("warning: structured.json_schema.x-unit: ", answer.stderr)
             self.assertIn("structured.json_schema", self.client(
                 "generate", "--json-schema", "/proc/self/comm", "Once").stderr)
         self.assertEqual(self.client("generate", "--regex", "a", "--any-json", "x").returncode, 2)

@@ -290,9 +290,21 @@ TEST_F(StatesTest, AStructuredOutputIsHeldToItsForm) {
   EXPECT_TRUE(response.completions(0).text().ends_with("q"));
   EXPECT_EQ(response.completions(0).text().size(), 3);
   EXPECT_EQ(response.completions(0).finish_reason(), v1::FINISH_REASON_EOS);
-  parameters.mutable_structured()->set_json_schema("{\"not\": {}}");
+  parameters.mutable_structured()->set_json_schema(R"({"not": {"type": "null"}})");
   Generate(parameters);
   EXPECT_EQ(FieldOf(status_), "parameters.structured.json_schema.not");
+}
+
+TEST_F(StatesTest, WhatDoesNotLimitAStructuredOutputIsNamed) {
+  v1::GenerationParameters parameters = Greedy("a", 4);
+  parameters.mutable_structured()->set_json_schema(R"({"type": "null", "x-unit": "metre"})");
+  const std::string warning =
+      "structured.json_schema.x-unit: an unknown keyword, which does not limit the output";
+  const v1::GenerateResponse response = Generate(parameters);
+  ASSERT_TRUE(status_.ok()) << status_.error_message();
+  EXPECT_EQ(response.completions(0).text(), "null");
+  EXPECT_THAT(response.resolved().warnings(), ElementsAre(warning));
+  EXPECT_THAT(Stream(parameters).front().started().resolved().warnings(), ElementsAre(warning));
 }
 
 // At this temperature the letters are drawn almost uniformly, and their logprobs differ.
