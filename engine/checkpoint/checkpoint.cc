@@ -62,12 +62,16 @@ absl::Status Checkpoint::AddFile(const std::string& path, std::span<const std::s
     }
   }
   for (auto& [name, record] : *records) {
-    TensorView view{record.dtype, std::move(record.shape),
-                    bytes.subspan(record.begin, record.end - record.begin)};
-    if (!tensors_.emplace(name, std::move(view)).second) {
+    if (Contains(name)) {
       return WithPath(
           absl::InvalidArgumentError(absl::StrCat(TensorText(name), " lies in another shard too")),
           path);
+    }
+    if (record.type->dtype) {
+      tensors_.emplace(name, TensorView{*record.type->dtype, std::move(record.shape),
+                                        bytes.subspan(record.begin, record.end - record.begin)});
+    } else {
+      others_.emplace(name, OtherTensor{record.type, std::move(record.shape)});
     }
   }
   files_.push_back(std::move(file));
@@ -112,22 +116,32 @@ absl::Status Checkpoint::Check() const {
   return absl::OkStatus();
 }
 
-bool Checkpoint::Contains(std::string_view name) const { return tensors_.contains(name); }
+bool Checkpoint::Contains(std::string_view name) const {
+  return tensors_.contains(name) || others_.contains(name);
+}
 
 absl::StatusOr<TensorView> Checkpoint::Get(std::string_view name,
                                            std::span<const int64_t> shape) const {
-  const auto found = tensors_.find(name);
-  if (found == tensors_.end()) {
+  if (!Contains(name)) {
     return absl::NotFoundError(
         absl::StrCat(TensorText(name), ": missing, expected shape ", ShapeText(shape)));
   }
-  const TensorView& tensor = found->second;
+  ASSIGN_OR_RETURN(TensorView tensor, Get(name));
   if (!std::ranges::equal(tensor.shape, shape)) {
     return absl::InvalidArgumentError(absl::StrCat(TensorText(name), ": shape ",
                                                    ShapeText(tensor.shape), " seen, expected ",
                                                    ShapeText(shape)));
   }
   return tensor;
+}
+
+absl::StatusOr<TensorView> Checkpoint::Get(std::string_view name) const {
+  if (const auto found = tensors_.find(name); found != tensors_.end()) return found->second;
+  const auto other = others_.find(name);
+  if (other == others_.end()) return absl::NotFoundError(TensorText(name) + ": missing");
+  return absl::InvalidArgumentError(absl::StrCat(TensorText(name), ": dtype ",
+                                                 ToAbsl(other->second.type->name),
+                                                 " seen, expected ", ToAbsl(kComputedTypes)));
 }
 
 }  // namespace whipsnake::engine

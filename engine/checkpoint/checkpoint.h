@@ -28,6 +28,12 @@ struct OwnedTensor {
   TensorView view() const { return {dtype, shape, data}; }
 };
 
+// A tensor that the engine cannot compute with.
+struct OtherTensor {
+  const ElementType* type = nullptr;  // lives forever
+  std::vector<int64_t> shape;
+};
+
 // All tensors of model.safetensors or, if that is missing, of the shards that
 // model.safetensors.index.json names. The files are mapped read-only, not read. Thread-safe, and
 // immutable unless the files change: see MappedFile and Check.
@@ -49,12 +55,18 @@ class Checkpoint {
   // call this before using either. Costs one system call per file.
   absl::Status Check() const;
 
+  // Whether there is such a tensor, of any type.
   bool Contains(std::string_view name) const;
   const std::map<std::string, TensorView, std::less<>>& tensors() const { return tensors_; }
+  // The tensors of types that have no DType. A checkpoint may have them as long as nothing uses
+  // them.
+  const std::map<std::string, OtherTensor, std::less<>>& others() const { return others_; }
 
-  // Returns NOT_FOUND if there is no such tensor, and INVALID_ARGUMENT, naming the shapes seen and
-  // expected, if its shape differs.
+  // Returns NOT_FOUND if there is no such tensor, and INVALID_ARGUMENT, naming what was seen and
+  // expected, if its type has no DType or its shape differs.
   absl::StatusOr<TensorView> Get(std::string_view name, std::span<const int64_t> shape) const;
+  // The same for a tensor of any shape.
+  absl::StatusOr<TensorView> Get(std::string_view name) const;
 
  private:
   Checkpoint() = default;
@@ -63,6 +75,7 @@ class Checkpoint {
 
   std::vector<MappedFile> files_;
   std::map<std::string, TensorView, std::less<>> tensors_;
+  std::map<std::string, OtherTensor, std::less<>> others_;  // of other names
 };
 
 }  // namespace whipsnake::engine

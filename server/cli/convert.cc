@@ -23,6 +23,9 @@ struct ConvertFlags {
 
 void Print(const engine::Conversion& conversion, const ConvertFlags& flags) {
   std::cout << "Wrote " << flags.out << " with the activation " << flags.activation << ". ";
+  if (const std::string names = conversion.left_out.text(); !names.empty()) {
+    std::cout << "Left out, because nothing here computes with their types: " << names << ". ";
+  }
   if (conversion.kept_epsilons) {
     std::cout << "The model had it already: every layer keeps its epsilon; --epsilon sets them.\n";
     return;
@@ -41,6 +44,7 @@ absl::StatusOr<int> Convert(const ConvertFlags& flags, const Output& output) {
   }
   output.Object({{"path", flags.out},
                  {"activation", flags.activation},
+                 {"left_out", conversion->left_out.count},
                  {"kept_epsilons", conversion->kept_epsilons},
                  {"epsilon", conversion->epsilon ? Json(*conversion->epsilon) : Json()}});
   return 0;

@@ -79,8 +79,8 @@ void OverwriteScratch(const kernels::Context& context) {
   });
 }
 
-// Serves, with several units waiting at a time, until it is destroyed. The first one is done when it
-// has been made.
+// Serves, with several units waiting at a time, until it is destroyed. The first one is done when
+// it has been made.
 class ServingLoad {
  public:
   explicit ServingLoad(Executor& executor) {
