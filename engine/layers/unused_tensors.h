@@ -12,7 +12,8 @@ namespace whipsnake::engine {
 // What a tensor that a model does not have can be, by its name.
 enum class Surplus {
   kLeftover,  // of tools that wrote it, and known to mean nothing
-  kOfLayers,  // in a layer that the model's family has: a model with it would compute something else
+  kOfLayers,  // in a layer that the model's family has: a model with it would compute something
+              // else
   kForeign    // beside the model
 };
 

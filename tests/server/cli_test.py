@@ -193,7 +193,7 @@ class LocalCommandsTest(unittest.TestCase):
         said = self.one_object("convert", "--model", model, "--activation", "crrelu", "--epsilon",
                                "-0.25", "--out", out)
         self.assertEqual(said, {"path": out, "activation": "crrelu", "kept_epsilons": False,
-                                "epsilon": -0.25})
+                                "epsilon": -0.25, "left_out": 0})
         loss = {path: self.one_object("evaluate", "--model", path, "--text", self.text)["nll"]
                 for path in (model, out)}
         self.assertNotEqual(loss[model], loss[out])
@@ -207,6 +207,19 @@ class LocalCommandsTest(unittest.TestCase):
         self.assert_refused(whipsnake("convert", "--model", self.model, "--activation", "relu",
                                       "--out", self.path("never")), 1, "mamba")
         self.assertFalse(os.path.exists(self.path("never")))
+
+    def test_convert_writes_the_same_model_as_safetensors(self):
+        source = os.path.join(harness.arguments.source, "tests/goldens/torch/mamba")
+        out = self.path("safetensors")
+        said = self.one_object("convert", "--to", "safetensors", "--model", source, "--out", out)
+        self.assertEqual((said["path"], said["repeats"], said["left_out"]), (out, 1, 0))
+        self.assertGreater(said["tensors"], 20)
+        self.assertTrue(os.path.exists(os.path.join(out, "model.safetensors")))
+        for flags, word in ((["--to", "safetensors", "--activation", "relu"], "one of them"),
+                            (["--to", "safetensors", "--epsilon", "1"], "--epsilon"),
+                            ([], "nothing to convert")):
+            self.assert_refused(whipsnake("convert", "--model", source, "--out",
+                                          self.path("never"), *flags), 1, word)
 
     def test_convert_keeps_epsilons_that_were_trained(self):
         model, trained = self.path("plain"), self.path("trained")
