@@ -149,8 +149,7 @@ class PickleMachine {
     if (stack_.size() <= floor()) return Refuse("a value of an empty stack seen");
     PickleValue& top = pickle_.values[stack_.back()];
     if (top.kind == kind) return &top;
-    return Refuse(
-        absl::StrCat(ToAbsl(Name(top.kind)), " seen, expected ", ToAbsl(Name(kind))));
+    return Refuse(absl::StrCat(ToAbsl(Name(top.kind)), " seen, expected ", ToAbsl(Name(kind))));
   }
 
   absl::Status Step(Opcode opcode);
@@ -298,8 +297,8 @@ absl::Status PickleMachine::PushLong() {
 
 absl::Status PickleMachine::PushText(uint64_t size) {
   ASSIGN_OR_RETURN(const auto bytes, Take(size));
-  return Push({.kind = Kind::kText,
-               .text = {reinterpret_cast<const char*>(bytes.data()), bytes.size()}});
+  return Push(
+      {.kind = Kind::kText, .text = {reinterpret_cast<const char*>(bytes.data()), bytes.size()}});
 }
 
 absl::Status PickleMachine::PushTuple(size_t count) {
@@ -337,8 +336,9 @@ absl::Status PickleMachine::PushGlobal(std::string_view module, std::string_view
     }
   }
   const std::string full = absl::StrCat(ToAbsl(module), ".", ToAbsl(name));
-  return Refuse(absl::StrCat("the Python object ", Quoted(full),
-                             " seen, expected only what tensors are made of; nothing was executed"));
+  return Refuse(
+      absl::StrCat("the Python object ", Quoted(full),
+                   " seen, expected only what tensors are made of; nothing was executed"));
 }
 
 absl::Status PickleMachine::PushStackGlobal() {
@@ -366,8 +366,8 @@ absl::Status PickleMachine::Reduce() {
   const PickleGlobal& global = *std::ranges::find(globals_, function.text, &PickleGlobal::name);
   if (!global.makes_dict) return Push({.kind = Kind::kCall, .parts = std::move(parts)});
   if (!arguments.parts.empty()) {
-    return Refuse(absl::StrCat("a call of ", ToAbsl(function.text),
-                               " with arguments seen, expected none"));
+    return Refuse(
+        absl::StrCat("a call of ", ToAbsl(function.text), " with arguments seen, expected none"));
   }
   return Push({.kind = Kind::kDict});
 }
@@ -378,9 +378,9 @@ absl::Status PickleMachine::Build() { return PopMany(1).status(); }
 }  // namespace
 
 std::string_view Name(Kind kind) {
-  constexpr std::string_view kNames[] = {"None",   "a boolean", "an integer", "a number",
-                                         "a text", "a tuple",   "a list",     "a dict",
-                                         "a function", "a call", "a reference"};
+  constexpr std::string_view kNames[] = {"None",       "a boolean", "an integer", "a number",
+                                         "a text",     "a tuple",   "a list",     "a dict",
+                                         "a function", "a call",    "a reference"};
   return kNames[static_cast<size_t>(kind)];
 }
 

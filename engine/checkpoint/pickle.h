@@ -37,7 +37,7 @@ struct PickleValue {
   };
 
   Kind kind = Kind::kNone;
-  int64_t integer = 0;    // of kInteger and kBoolean
+  int64_t integer = 0;         // of kInteger and kBoolean
   std::string_view text = {};  // of kText, in the pickle; of kGlobal its name, in the list
   // Indices of values. Of kTuple and kList: the elements; of kDict: key, value, key, value, ...; of
   // kCall: the function and the tuple of its arguments; of kPersistent: its id.

@@ -45,17 +45,15 @@ const ElementType* TypeOfStorage(std::string_view global) {
       {"torch.LongStorage", "I64"},      {"torch.IntStorage", "I32"},
       {"torch.ShortStorage", "I16"},     {"torch.CharStorage", "I8"},
       {"torch.ByteStorage", "U8"},       {"torch.BoolStorage", "BOOL"}};
-  const auto* const found = std::ranges::find(kTypes, global, [](const auto& type) {
-    return type.first;
-  });
+  const auto* const found =
+      std::ranges::find(kTypes, global, [](const auto& type) { return type.first; });
   return found == std::end(kTypes) ? nullptr : FindElementType(found->second);
 }
 
 // Whether the bytes begin with the pickled magic number of the format before PyTorch 1.6.
 bool IsLegacyFormat(Bytes file) {
-  constexpr auto kBegin =
-      std::to_array<uint8_t>({0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a,
-                              0xa8, 0x50, 0x19, 0x2e});
+  constexpr auto kBegin = std::to_array<uint8_t>(
+      {0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e});
   return file.size() >= kBegin.size() &&
          std::ranges::equal(file.first(kBegin.size()), std::as_bytes(std::span(kBegin)));
 }
@@ -134,9 +132,8 @@ absl::StatusOr<int64_t> TorchReader::ReadSize(const PickleValue& value) const {
 
 absl::StatusOr<std::vector<int64_t>> TorchReader::ReadSizes(const PickleValue& value) const {
   if (value.kind != Kind::kTuple || value.parts.size() > kMaxDimensions) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("a shape or strides that are no tuple of at most ", kMaxDimensions,
-                     " integers seen"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "a shape or strides that are no tuple of at most ", kMaxDimensions, " integers seen"));
   }
   std::vector<int64_t> sizes;
   for (const int32_t part : value.parts) {

@@ -30,7 +30,7 @@ constexpr size_t kExtraHeaderBytes = 4;
 
 constexpr size_t kMaxComment = 65535;
 constexpr uint64_t kMaxDirectoryBytes = uint64_t{64} << 20;
-constexpr uint32_t kIn64Bits = 0xffffffff;   // the value is in the 64-bit extension
+constexpr uint32_t kIn64Bits = 0xffffffff;     // the value is in the 64-bit extension
 constexpr uint16_t kEncrypted = 1u | 1u << 6;  // bits of the flags
 
 absl::Status Refuse(const std::string& what) {
@@ -212,7 +212,8 @@ absl::StatusOr<ZipEntries> ReadZip(Bytes file) {
     if (!entries.emplace(entry.name, bytes).second) {
       return Refuse(absl::StrCat("two entries of the name ", Quoted(entry.name)));
     }
-    ranges.push_back({entry.header, static_cast<uint64_t>(bytes.data() - file.data()) + entry.size});
+    ranges.push_back(
+        {entry.header, static_cast<uint64_t>(bytes.data() - file.data()) + entry.size});
   }
   RETURN_IF_ERROR(CheckDisjoint(std::move(ranges)));
   return entries;

@@ -13,9 +13,9 @@ namespace whipsnake::engine {
 // What was written and what was not.
 struct FormatConversion {
   int64_t tensors = 0;
-  int64_t bytes = 0;        // of the tensors
-  int64_t repeats = 0;      // left out, because the config ties them to an equal tensor
-  UnusedTensors left_out;   // of types that the engine cannot compute with; without known leftovers
+  int64_t bytes = 0;       // of the tensors
+  int64_t repeats = 0;     // left out, because the config ties them to an equal tensor
+  UnusedTensors left_out;  // of types that the engine cannot compute with; without known leftovers
 };
 
 // Writes the model in `directory` to `out`, with all weights bit for bit in one model.safetensors,

@@ -20,9 +20,9 @@ absl::StatusOr<Pickle> ReadProgram(std::string& program) {
 
 TEST(ReadPickle, BuildsValues) {
   // {"a": (1, -2, 70000, 3, None), "b": [True, 0.0]} with two memoized values.
-  std::string program =
-      "}q\x00(X\x01\x00\x00\x00"s + "a(K\x01J\xfe\xff\xff\xff\x8a\x03\x70\x11\x01M\x03\x00Ntq\x01"s +
-      "X\x01\x00\x00\x00"s + "b](\x88G\x00\x00\x00\x00\x00\x00\x00\x00"s + "eu."s;
+  std::string program = "}q\x00(X\x01\x00\x00\x00"s +
+                        "a(K\x01J\xfe\xff\xff\xff\x8a\x03\x70\x11\x01M\x03\x00Ntq\x01"s +
+                        "X\x01\x00\x00\x00"s + "b](\x88G\x00\x00\x00\x00\x00\x00\x00\x00"s + "eu."s;
   const auto pickle = ReadProgram(program);
   ASSERT_THAT(pickle, IsOk());
   const PickleValue& root = pickle->at(pickle->root);

@@ -33,7 +33,8 @@ std::string ZipBytes(const std::vector<ZipEntry>& entries, bool end64 = false) {
     const auto size = entry.size.value_or(static_cast<uint32_t>(entry.data.size()));
     const auto offset = entry.offset.value_or(static_cast<uint32_t>(file.size()));
     const std::string& name = entry.local_name.empty() ? entry.name : entry.local_name;
-    const std::string sizes = entry.in_64_bits ? Little(~0u) + Little(~0u) : Little(size) + Little(size);
+    const std::string sizes =
+        entry.in_64_bits ? Little(~0u) + Little(~0u) : Little(size) + Little(size);
     const std::string extra =
         entry.in_64_bits ? Little<uint16_t>(1) + Little<uint16_t>(24) + Little<uint64_t>(size) +
                                Little<uint64_t>(size) + Little<uint64_t>(offset)
@@ -72,8 +73,9 @@ absl::StatusOr<std::map<std::string, std::string>> ReadEntries(const std::string
 TEST(ReadZip, FindsStoredEntries) {
   const std::map<std::string, std::string> expected = {{"a/data.pkl", "xyz"}, {"a/data/0", ""}};
   for (const bool wide : {false, true}) {
-    const std::vector<ZipEntry> entries = {{.name = "a/data.pkl", .data = "xyz", .in_64_bits = wide},
-                                           {.name = "a/data/0", .in_64_bits = wide}};
+    const std::vector<ZipEntry> entries = {
+        {.name = "a/data.pkl", .data = "xyz", .in_64_bits = wide},
+        {.name = "a/data/0", .in_64_bits = wide}};
     const auto read = ReadEntries(ZipBytes(entries, wide));
     ASSERT_THAT(read, IsOk());
     EXPECT_EQ(*read, expected);
@@ -100,8 +102,9 @@ TEST(ReadZip, RefusesByName) {
 
 TEST(ReadZip, RefusesEveryTruncationAndNothingCrashesOnEveryByteChanged) {
   for (const bool wide : {false, true}) {
-    const std::string whole =
-        ZipBytes({{.name = "a", .data = "xyz", .in_64_bits = wide}, {.name = "b", .data = "w", .in_64_bits = wide}}, wide);
+    const std::string whole = ZipBytes({{.name = "a", .data = "xyz", .in_64_bits = wide},
+                                        {.name = "b", .data = "w", .in_64_bits = wide}},
+                                       wide);
     ASSERT_THAT(ReadEntries(whole), IsOk());
     for (size_t size = 0; size < whole.size(); ++size) {
       EXPECT_THAT(ReadEntries(whole.substr(0, size)), Fails(Code::kInvalidArgument, "")) << size;
