@@ -104,7 +104,10 @@ void AddConvertCommand(CommandLine& line) {
       "  whipsnake convert --to safetensors --model models/mamba-130m --out models/mamba\n"
       "  whipsnake convert --model models/gpt2 --activation crrelu --out models/gpt2-crrelu\n",
       [flags](const Output& output) { return Convert(*flags, output); });
-  command.AddOption("--model", flags->model, "The model directory").Required().TypeName("DIR");
+  command.AddOption("--model", flags->model, "The model directory")
+      .ModelDirectory()
+      .Required()
+      .TypeName("DIR");
   command
       .AddOption("--to", flags->format,
                  "Format of the weights of the same model, for one that has pytorch_model.bin")

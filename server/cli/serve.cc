@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/base/status.h"
+#include "engine/checkpoint/hub_cache.h"
 #include "server/cli/command.h"
 #include "server/daemon.h"
 #include "server/logging.h"
@@ -19,13 +20,30 @@ namespace {
 
 struct ServeFlags {
   DaemonOptions daemon;
-  std::vector<std::string> models;  // NAME=DIR
+  std::vector<std::string> models;  // NAME=DIR, or the name of a model in a hub's cache
   std::string console = "auto";
   double grace_seconds = 25;
   double checkpoint_seconds = 60;
   bool no_reflection = false;
   bool log_json = false;
 };
+
+// Parses a --model.
+absl::StatusOr<NamedModel> ParseModel(const std::string& text, const ServeFlags& flags) {
+  const size_t equals = text.find('=');
+  const bool named = equals != std::string::npos;
+  NamedModel model;
+  const std::string caches[] = {flags.daemon.model_root, engine::HubCacheRoot()};
+  const auto directory = engine::FindModelDirectory(named ? text.substr(equals + 1) : text, caches);
+  if (!directory.ok()) return engine::WithContext(directory.status(), "--model");
+  model.directory = *directory;
+  model.name = named ? text.substr(0, equals) : engine::HubName(model.directory);
+  if (model.directory.empty() || model.name.empty()) {
+    return engine::InvalidField(
+        "--model", text, "NAME=DIR, or Org/Name of a model in a cache of the Hugging Face hub");
+  }
+  return model;
+}
 
 absl::StatusOr<DaemonOptions> ToOptions(const ServeFlags& flags) {
   DaemonOptions options = flags.daemon;
@@ -36,11 +54,7 @@ absl::StatusOr<DaemonOptions> ToOptions(const ServeFlags& flags) {
   options.jobs.checkpoint_interval =
       std::chrono::milliseconds(static_cast<int64_t>(flags.checkpoint_seconds * 1000));
   for (const std::string& model : flags.models) {
-    const size_t equals = model.find('=');
-    if (equals == std::string::npos || equals + 1 == model.size()) {
-      return engine::InvalidField("--model", model, "NAME=DIR");
-    }
-    options.models.push_back({model.substr(0, equals), model.substr(equals + 1)});
+    ASSIGN_OR_RETURN(options.models.emplace_back(), ParseModel(model, flags));
   }
   if (options.models.empty() && options.model_root.empty()) {
     return absl::InvalidArgumentError(
@@ -88,8 +102,11 @@ void AddServeCommand(CommandLine& line) {
       "  whipsnake serve --model demo=deploy/models/mamba-demo\n"
       "  whipsnake serve --model-root /srv/models --listen 0.0.0.0:8500 --insecure-listen\n",
       [flags](const Output& output) { return Serve(*flags, output); });
-  command.AddOption("--model", flags->models, "A model to load at the start; repeatable")
-      .TypeName("NAME=DIR");
+  command
+      .AddOption("--model", flags->models,
+                 "A model to load at the start: its directory, or a model of a Hugging Face cache "
+                 "by its path or as Org/Name, which then need no NAME; repeatable")
+      .TypeName("[NAME=]DIR");
   command
       .AddOption("--model-root", daemon.model_root, "Directory of the models that clients may load")
       .TypeName("DIR");

@@ -236,6 +236,48 @@ class LocalCommandsTest(unittest.TestCase):
         self.assertEqual(loss[trained], loss[kept])
         self.assertNotEqual(loss[trained], loss[reset])
 
+    def test_a_model_of_a_hub_cache_is_known_by_its_name(self):
+        cache = self.path("hub")
+        model = os.path.join(cache, "models--Org--Tiny-7B")
+        snapshot = os.path.join(model, "snapshots", "1f")
+        os.makedirs(snapshot)
+        os.mkdir(os.path.join(model, "blobs"))
+        for number, name in enumerate(os.listdir(self.model)):
+            shutil.copy(os.path.join(self.model, name), os.path.join(model, "blobs", str(number)))
+            os.symlink(f"../../blobs/{number}", os.path.join(snapshot, name))
+        self.one_object("evaluate", "--model", model, "--text", self.text)
+        os.environ["HF_HUB_CACHE"] = cache
+        try:
+            self.one_object("evaluate", "--model", "Org/Tiny-7B", "--text", self.text)
+            daemon = harness.Daemon("--model", "Org/Tiny-7B", "--model", "short=" + model)
+        finally:
+            del os.environ["HF_HUB_CACHE"]
+        try:
+            os.symlink(model, os.path.join(daemon.root, "out"))
+            shutil.copytree(model, os.path.join(daemon.root, "models--Org--Copy"), symlinks=True)
+            client = lambda *words: whipsnake(*words, "--server", daemon.grpc)
+            said = client("generate", "--model", "Org/Tiny-7B", "--max-tokens", "2", "A")
+            self.assertEqual(said.returncode, 0, said.stderr)
+            for path in ("Org/Copy", "models--Org--Copy"):
+                loaded = client("models", "load", path)
+                self.assertEqual(loaded.returncode, 0, loaded.stderr)
+                self.assertIn("Org/Copy", client("models", "list").stdout)
+                self.assertEqual(client("models", "unload", "Org/Copy").returncode, 0)
+            refused = client("models", "load", "out")
+            self.assertEqual(refused.returncode, 1)
+            self.assertIn("--model NAME=DIR", refused.stderr)
+        finally:
+            self.assertEqual(daemon.close(), 0)
+
+    def test_a_pointer_of_git_lfs_is_named(self):
+        for name in ("config.json", "model.safetensors", "tokenizer.json"):
+            clone = self.path("clone-" + name)
+            shutil.copytree(self.model, clone)
+            with open(os.path.join(clone, name), "w", encoding="utf-8") as file:
+                file.write("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+            self.assert_refused(whipsnake("evaluate", "--model", clone, "--text", self.text), 1,
+                                name, "a Git LFS pointer", "git lfs pull")
+
     def test_an_option_applies_to_a_model_or_is_refused_by_name(self):
         root = self.path("kinds")
         os.mkdir(root)
