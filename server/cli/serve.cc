@@ -1,8 +1,10 @@
 // `whipsnake serve`: the daemon.
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -21,6 +23,7 @@ namespace {
 struct ServeFlags {
   DaemonOptions daemon;
   std::vector<std::string> models;  // NAME=DIR, or the name of a model in a hub's cache
+  bool allow_missing = false;
   std::string console = "auto";
   double grace_seconds = 25;
   double checkpoint_seconds = 60;
@@ -41,6 +44,12 @@ absl::StatusOr<NamedModel> ParseModel(const std::string& text, const ServeFlags&
   if (model.directory.empty() || model.name.empty()) {
     return engine::InvalidField(
         "--model", text, "NAME=DIR, or Org/Name of a model in a cache of the Hugging Face hub");
+  }
+  std::error_code error;
+  if (!flags.allow_missing && !std::filesystem::exists(model.directory + "/config.json", error)) {
+    return engine::InvalidField("--model", text,
+                                absl::StrCat("a model directory, but there is no ", model.directory,
+                                             "/config.json (--allow-missing serves without it)"));
   }
   return model;
 }
@@ -107,6 +116,9 @@ void AddServeCommand(CommandLine& line) {
                  "A model to load at the start: its directory, or a model of a Hugging Face cache "
                  "by its path or as Org/Name, which then need no NAME; repeatable")
       .TypeName("[NAME=]DIR");
+  command.AddFlag("--allow-missing", flags->allow_missing,
+                  "Serves the other models if the directory of a --model is not there; without it, "
+                  "that ends the program");
   command
       .AddOption("--model-root", daemon.model_root, "Directory of the models that clients may load")
       .TypeName("DIR");

@@ -236,6 +236,21 @@ class LocalCommandsTest(unittest.TestCase):
         self.assertEqual(loss[trained], loss[kept])
         self.assertNotEqual(loss[trained], loss[reset])
 
+    def test_serve_ends_with_an_error_if_a_model_is_not_there(self):
+        free = ["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]
+        empty = self.path("empty")
+        os.mkdir(empty)
+        for directory in (self.path("nowhere"), empty, self.text):
+            result = whipsnake("serve", *free, "--model", "tiny=" + self.model, "--model",
+                               "x=" + directory)
+            self.assert_refused(result, 1, "--model: x=" + directory, "/config.json",
+                                "--allow-missing")
+            self.assertEqual(result.stderr.count("\n"), 1, result.stderr)
+        self.assert_refused(whipsnake("serve", *free, "--model", self.model), 1, "NAME=DIR")
+        daemon = harness.Daemon("--allow-missing", "--model", "x=" + self.path("nowhere"))
+        self.assertIn("model failed to load model=x", daemon.read_log())
+        self.assertEqual(daemon.close(), 0)
+
     def test_a_model_of_a_hub_cache_is_known_by_its_name(self):
         cache = self.path("hub")
         model = os.path.join(cache, "models--Org--Tiny-7B")
