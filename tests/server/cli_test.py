@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
 import unittest
@@ -250,6 +251,27 @@ class LocalCommandsTest(unittest.TestCase):
         daemon = harness.Daemon("--allow-missing", "--model", "x=" + self.path("nowhere"))
         self.assertIn("model failed to load model=x", daemon.read_log())
         self.assertEqual(daemon.close(), 0)
+
+    def test_serve_names_tensors_that_no_model_has(self):
+        odd = self.path("odd")
+        shutil.copytree(self.model, odd)
+        file = os.path.join(odd, "model.safetensors")
+        with open(file, "rb") as opened:
+            contents = opened.read()
+        length = struct.unpack("<Q", contents[:8])[0]
+        header, data = json.loads(contents[8:8 + length]), contents[8 + length:]
+        for name in ("counter", "backbone.position_ids"):
+            header[name] = {"dtype": "I64", "shape": [1], "data_offsets": [len(data), len(data) + 8]}
+            data += bytes(8)
+        text = json.dumps(header).encode()
+        with open(file, "wb") as opened:
+            opened.write(struct.pack("<Q", len(text)) + text + data)
+        daemon = harness.Daemon("--model", "odd=" + odd)
+        log = daemon.read_log()
+        self.assertEqual(daemon.close(), 0)
+        self.assertEqual(log.count("tensors that the model does not have"), 1, log)
+        self.assertRegex(log, r'tensors=.*1: .*counter.* \(I64\)')
+        self.assertNotIn("position_ids", log)
 
     def test_a_model_of_a_hub_cache_is_known_by_its_name(self):
         cache = self.path("hub")
