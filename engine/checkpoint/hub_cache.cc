@@ -26,8 +26,8 @@ std::string ReadMain(const fs::path& model) {
   const auto text = ReadTextFile((model / "refs/main").string(), kMaxBytes);
   if (!text.ok()) return "";
   const absl::string_view name = absl::StripSuffix(*text, "\n");
-  const bool plain = name.find_first_of(absl::string_view("/\0", 2)) == name.npos &&
-                     name != "." && name != "..";
+  const bool plain =
+      name.find_first_of(absl::string_view("/\0", 2)) == name.npos && name != "." && name != "..";
   return plain ? std::string(name) : "";
 }
 
