@@ -12,6 +12,7 @@
 #include <system_error>
 #include <utility>
 
+#include "engine/base/lfs_pointer.h"
 #include "engine/base/status.h"
 
 namespace whipsnake::engine {
@@ -94,6 +95,7 @@ absl::StatusOr<std::string> ReadTextFile(const std::string& path, int64_t max_by
     text.resize(2 * text.size());
   }
   text.resize(filled);
+  if (absl::Status status = CheckNoLfsPointer(text); !status.ok()) return WithPath(status, path);
   return text;
 }
 

@@ -28,15 +28,23 @@ struct OwnedTensor {
   TensorView view() const { return {dtype, shape, data}; }
 };
 
+// A tensor that the engine cannot compute with.
+struct OtherTensor {
+  const ElementType* type = nullptr;  // lives forever
+  std::vector<int64_t> shape;
+};
+
 // All tensors of model.safetensors or, if that is missing, of the shards that
-// model.safetensors.index.json names. The files are mapped read-only, not read. Thread-safe, and
-// immutable unless the files change: see MappedFile and Check.
+// model.safetensors.index.json names; if there is neither, of pytorch_model.bin or the shards of
+// pytorch_model.bin.index.json. Several tensors of the latter may share bytes. The files are mapped
+// read-only, not read. Thread-safe, and immutable unless the files change: see MappedFile and
+// Check.
 class Checkpoint {
  public:
-  // Returns NOT_FOUND if neither file exists. Returns INVALID_ARGUMENT for a shard that is not a
-  // plain file name (it could lie outside the directory), an index of more than 64 MiB, a tensor
-  // that is missing from the shard that the index names, or a tensor that is in two shards. Errors
-  // name the file and the tensor.
+  // Returns NOT_FOUND if none of these files exists. Returns INVALID_ARGUMENT for a shard that is
+  // not a plain file name (it could lie outside the directory), an index of more than 64 MiB, a
+  // tensor that is missing from the shard that the index names, a tensor that is in two shards, or
+  // a pointer of Git LFS. Errors name the file and the tensor.
   static absl::StatusOr<std::unique_ptr<Checkpoint>> Open(const std::string& directory);
   // Wraps tensors in memory, which must outlive the checkpoint. Their names must differ and their
   // data must fit their shapes.
@@ -49,20 +57,30 @@ class Checkpoint {
   // call this before using either. Costs one system call per file.
   absl::Status Check() const;
 
+  // Whether there is such a tensor, of any type.
   bool Contains(std::string_view name) const;
   const std::map<std::string, TensorView, std::less<>>& tensors() const { return tensors_; }
+  // The tensors of types that have no DType. A checkpoint may have them as long as nothing uses
+  // them.
+  const std::map<std::string, OtherTensor, std::less<>>& others() const { return others_; }
 
-  // Returns NOT_FOUND if there is no such tensor, and INVALID_ARGUMENT, naming the shapes seen and
-  // expected, if its shape differs.
+  // Returns NOT_FOUND if there is no such tensor, and INVALID_ARGUMENT, naming what was seen and
+  // expected, if its type has no DType or its shape differs.
   absl::StatusOr<TensorView> Get(std::string_view name, std::span<const int64_t> shape) const;
+  // The same for a tensor of any shape.
+  absl::StatusOr<TensorView> Get(std::string_view name) const;
 
  private:
   Checkpoint() = default;
   // Maps one file and adds its tensors, which must include those of `expected` (from the index).
   absl::Status AddFile(const std::string& path, std::span<const std::string> expected);
+  // Adds the files of an index, which maps tensors to them.
+  absl::Status AddShards(const std::string& directory,
+                         const std::map<std::string, std::string>& shards);
 
   std::vector<MappedFile> files_;
   std::map<std::string, TensorView, std::less<>> tensors_;
+  std::map<std::string, OtherTensor, std::less<>> others_;  // of other names
 };
 
 }  // namespace whipsnake::engine

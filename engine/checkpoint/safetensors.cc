@@ -19,14 +19,6 @@ using nlohmann::json;
 
 static_assert(std::endian::native == std::endian::little, "the format's data are little-endian");
 
-std::optional<kernels::DType> ParseDType(std::string_view name) {
-  using kernels::DType;
-  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kI8}) {
-    if (kernels::Name(dtype) == name) return dtype;
-  }
-  return std::nullopt;
-}
-
 // Builds the records from the parser's events, without a document tree: the header may be large,
 // and the tree would silently keep the last of two equal keys.
 class HeaderHandler : public nlohmann::json_sax<json> {
@@ -71,9 +63,10 @@ class HeaderHandler : public nlohmann::json_sax<json> {
   bool string(std::string& text) override {
     if (place_ == Place::kMetadata) return true;
     if (place_ != Place::kDType) return Unexpected(Quoted(text));
-    dtype_ = ParseDType(text);
-    if (!dtype_) {
-      return Reject(absl::StrCat("dtype ", Quoted(text), " seen, expected F32, F16, BF16 or I8"));
+    type_ = FindElementType(text);
+    if (type_ == nullptr) {
+      return Reject(absl::StrCat("dtype ", Quoted(text),
+                                 " seen, expected a type of the format, such as F32 or BF16"));
     }
     return Go(Place::kTensor);
   }
@@ -156,7 +149,7 @@ class HeaderHandler : public nlohmann::json_sax<json> {
       return Go(Place::kMetadataValue);
     }
     if (records_.contains(name)) return Reject("duplicate name");
-    dtype_.reset();
+    type_ = nullptr;
     shape_.clear();
     offsets_.clear();
     has_shape_ = has_offsets_ = false;
@@ -164,7 +157,7 @@ class HeaderHandler : public nlohmann::json_sax<json> {
   }
 
   bool BeginField(const std::string& key) {
-    if (key == "dtype" && !dtype_) return Go(Place::kDType);
+    if (key == "dtype" && type_ == nullptr) return Go(Place::kDType);
     if (key == "shape" && !std::exchange(has_shape_, true)) return Go(Place::kShape);
     if (key == "data_offsets" && !std::exchange(has_offsets_, true)) return Go(Place::kOffsets);
     return Reject(absl::StrCat("duplicate or unknown key ", Quoted(key),
@@ -172,16 +165,18 @@ class HeaderHandler : public nlohmann::json_sax<json> {
   }
 
   bool FinishTensor() {
-    if (!dtype_ || !has_shape_ || !has_offsets_) {
+    if (type_ == nullptr || !has_shape_ || !has_offsets_) {
       return Reject(absl::StrCat("no ",
-                                 !dtype_       ? "dtype"
-                                 : !has_shape_ ? "shape"
-                                               : "data_offsets",
+                                 type_ == nullptr ? "dtype"
+                                 : !has_shape_    ? "shape"
+                                                  : "data_offsets",
                                  " seen, expected dtype, shape and data_offsets"));
     }
-    const std::optional<int64_t> bytes = TensorBytes(*dtype_, shape_);
-    if (!bytes)
-      return Reject(absl::StrCat("shape ", ShapeText(shape_), " overflows 63 bits of bytes"));
+    const std::optional<int64_t> bytes = TensorBytes(*type_, shape_);
+    if (!bytes) {
+      return Reject(absl::StrCat("shape ", ShapeText(shape_), " of ", ToAbsl(type_->name),
+                                 " overflows 63 bits of bytes or does not fill whole bytes"));
+    }
     if (offsets_[0] > offsets_[1] || offsets_[1] > file_bytes_ - data_begin_) {
       return Reject(absl::StrCat("data_offsets ", ShapeText(offsets_),
                                  " seen, expected a range within [0, ", file_bytes_ - data_begin_,
@@ -190,11 +185,10 @@ class HeaderHandler : public nlohmann::json_sax<json> {
     if (offsets_[1] - offsets_[0] != *bytes) {
       return Reject(absl::StrCat("data_offsets ", ShapeText(offsets_), " hold ",
                                  offsets_[1] - offsets_[0], " bytes, expected ", *bytes,
-                                 " for shape ", ShapeText(shape_), " of ",
-                                 ToAbsl(kernels::Name(*dtype_))));
+                                 " for shape ", ShapeText(shape_), " of ", ToAbsl(type_->name)));
     }
-    records_.emplace(*name_, TensorRecord{*dtype_, shape_, data_begin_ + offsets_[0],
-                                          data_begin_ + offsets_[1]});
+    records_.emplace(
+        *name_, TensorRecord{type_, shape_, data_begin_ + offsets_[0], data_begin_ + offsets_[1]});
     name_.reset();
     return true;
   }
@@ -208,7 +202,7 @@ class HeaderHandler : public nlohmann::json_sax<json> {
   bool in_array_ = false;
   bool has_metadata_ = false;
   std::optional<std::string> name_;  // name of the tensor being read
-  std::optional<kernels::DType> dtype_;
+  const ElementType* type_ = nullptr;
   std::vector<int64_t> shape_;
   std::vector<int64_t> offsets_;
   bool has_shape_ = false;
@@ -244,14 +238,6 @@ absl::Status CheckCoverage(const std::map<std::string, TensorRecord>& records, i
 }
 
 }  // namespace
-
-std::optional<int64_t> TensorBytes(kernels::DType dtype, std::span<const int64_t> shape) {
-  int64_t bytes = kernels::ByteSize(dtype);
-  for (const int64_t dimension : shape) {
-    if (dimension < 0 || __builtin_mul_overflow(bytes, dimension, &bytes)) return std::nullopt;
-  }
-  return bytes;
-}
 
 std::string ShapeText(std::span<const int64_t> shape) {
   return absl::StrCat("[", absl::StrJoin(shape, ", "), "]");

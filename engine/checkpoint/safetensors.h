@@ -15,6 +15,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "engine/checkpoint/element_type.h"
 #include "kernels/dtype.h"
 
 namespace whipsnake::engine {
@@ -30,16 +31,12 @@ struct TensorView {
   int64_t elements() const;  // 1 for a scalar, whose shape is empty
 };
 
-// Returns the size of a tensor in bytes; nullopt if a dimension is negative or the size does not
-// fit in 63 bits.
-std::optional<int64_t> TensorBytes(kernels::DType dtype, std::span<const int64_t> shape);
-
 // "[2, 3]", for messages.
 std::string ShapeText(std::span<const int64_t> shape);
 
 // The position of a tensor in a file, in bytes from the start of the file.
 struct TensorRecord {
-  kernels::DType dtype = kernels::DType::kF32;
+  const ElementType* type = nullptr;  // lives forever
   std::vector<int64_t> shape;
   int64_t begin = 0;
   int64_t end = 0;
@@ -48,8 +45,8 @@ struct TensorRecord {
 // Parses and checks the header of a file of `file_bytes` bytes whose first bytes are `prefix` (the
 // whole file, or at least the whole header). Returns INVALID_ARGUMENT, naming the tensor, the value
 // seen and the value expected, for a truncated header or one of more than 100 MB; malformed JSON or
-// a name that is not UTF-8; a duplicate, unknown or missing key; a dtype that is not F32, F16, BF16
-// or I8; a number that is negative, too large or not an integer; more than 8 dimensions; a shape
+// a name that is not UTF-8; a duplicate, unknown or missing key; a dtype that the format does
+// not have; a number that is negative, too large or not an integer; more than 8 dimensions; a shape
 // that overflows or does not match its bytes; or offsets that are out of range, overlap or leave a
 // hole. The tensors of an accepted header cover the data exactly.
 absl::StatusOr<std::map<std::string, TensorRecord>> ParseSafetensorsHeader(

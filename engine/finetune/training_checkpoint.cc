@@ -150,16 +150,17 @@ absl::StatusOr<TensorFile> TensorFile::Open(const std::string& path) {
 
 absl::StatusOr<std::span<const std::byte>> TensorFile::Get(const std::string& name, DType dtype,
                                                            std::span<const int64_t> shape) const {
-  const auto text = [](DType type, std::span<const int64_t> sizes) {
-    return absl::StrCat(ToAbsl(kernels::Name(type)), " ", ShapeText(sizes));
+  const auto text = [](const ElementType& type, std::span<const int64_t> sizes) {
+    return absl::StrCat(ToAbsl(type.name), " ", ShapeText(sizes));
   };
   const auto found = tensors.find(name);
   const bool missing = found == tensors.end();
-  if (missing || found->second.dtype != dtype || !std::ranges::equal(found->second.shape, shape)) {
+  if (missing || found->second.type->dtype != dtype ||
+      !std::ranges::equal(found->second.shape, shape)) {
     return DataLoss(
         path, absl::StrCat("tensor ", Quoted(name), ": ",
-                           missing ? "nothing" : text(found->second.dtype, found->second.shape),
-                           " seen, expected ", text(dtype, shape)));
+                           missing ? "nothing" : text(*found->second.type, found->second.shape),
+                           " seen, expected ", text(ElementTypeOf(dtype), shape)));
   }
   return file.bytes().subspan(found->second.begin, found->second.end - found->second.begin);
 }

@@ -113,15 +113,27 @@ absl::StatusOr<TensorView> WeightLoader::Take(const std::string& name,
   return checkpoint_->Get(name, shape);
 }
 
-absl::Status WeightLoader::CheckNoUnusedTensors(
-    const std::function<bool(std::string_view)>& is_ignored, std::string_view model) const {
+absl::StatusOr<UnusedTensors> WeightLoader::FindUnused(
+    const std::function<Surplus(std::string_view)>& surplus, std::string_view model) const {
+  UnusedTensors unused;
+  const auto judge = [&](const std::string& name, const ElementType& type) -> absl::Status {
+    if (taken_.contains(name)) return absl::OkStatus();
+    const Surplus kind = surplus(name);
+    if (kind == Surplus::kOfLayers && (type.is_float || type.dtype)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("tensor ", Quoted(name), " seen, expected only the tensors of ",
+                       ToAbsl(model), ", as config.json describes it"));
+    }
+    if (kind != Surplus::kLeftover) unused.Add(name, type.name);
+    return absl::OkStatus();
+  };
   for (const auto& [name, tensor] : checkpoint_->tensors()) {
-    if (taken_.contains(name) || is_ignored(name)) continue;
-    return absl::InvalidArgumentError(absl::StrCat("tensor ", Quoted(name),
-                                                   " seen, expected only the tensors of ",
-                                                   ToAbsl(model), ", as config.json describes it"));
+    RETURN_IF_ERROR(judge(name, ElementTypeOf(tensor.dtype)));
   }
-  return absl::OkStatus();
+  for (const auto& [name, tensor] : checkpoint_->others()) {
+    RETURN_IF_ERROR(judge(name, *tensor.type));
+  }
+  return unused;
 }
 
 absl::Status WeightLoader::CheckSame(const std::string& name, const std::string& same) {

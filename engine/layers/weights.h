@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "engine/base/memory.h"
 #include "engine/checkpoint/checkpoint.h"
+#include "engine/layers/unused_tensors.h"
 #include "kernels/matrix.h"
 
 namespace whipsnake::engine {
@@ -57,12 +58,12 @@ class WeightLoader {
 
   const Checkpoint& checkpoint() const { return *checkpoint_; }
 
-  // Returns INVALID_ARGUMENT, naming a tensor, if the checkpoint has tensors that were not
-  // requested, except those for which `is_ignored` returns true. A model that ignores a part of its
-  // file would compute something else. `model` describes the expected model in the message: "a
-  // Mamba of 24 layers".
-  absl::Status CheckNoUnusedTensors(const std::function<bool(std::string_view)>& is_ignored,
-                                    std::string_view model) const;
+  // Judges the checkpoint's tensors that were not requested by `surplus`, and returns the foreign
+  // ones. Returns INVALID_ARGUMENT, naming a tensor, if one that may be a weight is kOfLayers:
+  // floats of any type, or codes. A model that ignores a part of its layers would compute something
+  // else. `model` describes the expected model in the message: "a Mamba of 24 layers".
+  absl::StatusOr<UnusedTensors> FindUnused(const std::function<Surplus(std::string_view)>& surplus,
+                                           std::string_view model) const;
   // Returns INVALID_ARGUMENT if the checkpoint has the tensor `name`, of any shape, with other
   // values than the tensor `same`. For a weight that the config ties and the checkpoint stores
   // twice.

@@ -157,7 +157,7 @@ absl::StatusOr<std::unique_ptr<Model>> MakeBlockModel(BlockModelSpec spec,
                                                       const ModelEnvironment& environment) {
   WeightLoader plan(checkpoint.get(), nullptr);
   RETURN_IF_ERROR(spec.load(plan).status());
-  RETURN_IF_ERROR(plan.CheckNoUnusedTensors(spec.is_ignored_tensor, spec.description));
+  ASSIGN_OR_RETURN(spec.info.unused_tensors, plan.FindUnused(spec.surplus, spec.description));
   RETURN_IF_ERROR(environment.ledger->CheckFits(plan.bytes(), "the model's weights"));
   WeightLoader loader(checkpoint.get(), environment.ledger);
   ASSIGN_OR_RETURN(BlockModelWeights weights, spec.load(loader));

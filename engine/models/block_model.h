@@ -30,15 +30,15 @@ struct BlockModelWeights {
 };
 
 struct BlockModelSpec {
-  // Everything but weights_bytes and state_bytes, which MakeBlockModel fills in.
+  // Everything but weights_bytes, state_bytes and unused_tensors, which MakeBlockModel fills in.
   ModelInfo info;
   std::string description;   // in messages: "a Mamba of 24 layers"
   int64_t hidden_size = 0;   // d, the width of the residual stream
   int64_t widest_input = 0;  // the most inputs of any matrix product in a block
   // Loads the weights, all from this loader. Called twice: to plan and to load.
   std::function<absl::StatusOr<BlockModelWeights>(WeightLoader&)> load;
-  // Whether a tensor that `load` does not ask for may be ignored.
-  bool (*is_ignored_tensor)(std::string_view name) = [](std::string_view) { return false; };
+  // What a tensor that `load` does not ask for is.
+  Surplus (*surplus)(std::string_view name) = [](std::string_view) { return Surplus::kOfLayers; };
   std::unique_ptr<const StateFactory> states;
   // Observes the input of the head, [R,d]; may be null.
   std::function<void(const kernels::Context& context, kernels::MatrixView<const float> u)>

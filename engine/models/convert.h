@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
+#include "engine/layers/unused_tensors.h"
 
 namespace whipsnake::engine {
 
@@ -17,6 +18,7 @@ inline constexpr float kInitialEpsilon = 0.01f;
 struct Conversion {
   bool kept_epsilons = false;    // each layer keeps its own
   std::optional<float> epsilon;  // otherwise that of every layer; nullopt for other activations
+  UnusedTensors left_out;        // tensors that the engine cannot compute with
 };
 
 // Writes the model in `directory` with `activation` ("crrelu", "gelu_new", ...) to `out`: the same

@@ -82,8 +82,8 @@ struct Family {
   // older name.
   std::string (*stored_name)(const Checkpoint& checkpoint,
                              const ParameterSpec& parameter) = nullptr;
-  // Whether a checkpoint may have the tensor though the model has no such parameter.
-  bool (*ignores_tensor)(std::string_view name) = nullptr;
+  // What a tensor is that a checkpoint has though the model has no such parameter.
+  Surplus (*surplus)(std::string_view name) = nullptr;
 };
 
 // All families, in the order in which messages name them.

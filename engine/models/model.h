@@ -20,6 +20,7 @@
 #include "engine/base/scheme.h"
 #include "engine/layers/parameter.h"
 #include "engine/layers/state.h"
+#include "engine/layers/unused_tensors.h"
 #include "engine/models/model_options.h"
 #include "kernels/matrix.h"
 
@@ -50,8 +51,9 @@ struct ModelInfo {
   int64_t labels = 0;         // of a sequence classifier; 0: a language model
   int64_t max_positions = 0;  // 0: unbounded, as in recurrent models
   int64_t parameters = 0;
-  int64_t weights_bytes = 0;  // resident, in this scheme
-  int64_t state_bytes = 0;    // per sequence, with max_positions tokens if these are bounded
+  int64_t weights_bytes = 0;     // resident, in this scheme
+  int64_t state_bytes = 0;       // per sequence, with max_positions tokens if these are bounded
+  UnusedTensors unused_tensors;  // of its checkpoint, without known leftovers
 
   // Columns of the logits.
   int64_t outputs() const { return labels > 0 ? labels : vocab_size; }
@@ -117,9 +119,10 @@ struct ModelEnvironment {
 };
 
 // Loads a model directory (config.json and safetensors). Checks all of it before anything large is
-// allocated; errors name the file, the tensor or the key. Refuses tensors that the model of the
-// config does not have: layers beyond its number, biases and norms of other variants, a separate
-// head that differs from tied embeddings. Returns FAILED_PRECONDITION if the directory is not
+// allocated; errors name the file, the tensor or the key. Refuses weights in the layers of the
+// family that the model of the config does not have: layers beyond its number, biases and norms of
+// other variants, a separate head that differs from tied embeddings. Other tensors are ignored,
+// whatever their type, and named in ModelInfo. Returns FAILED_PRECONDITION if the directory is not
 // available in the requested scheme, DATA_LOSS if the files change during the load.
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& directory,
                                                  const ModelOptions& options,

@@ -31,7 +31,7 @@ absl::StatusOr<Source> FindSource(const Family& family, const Checkpoint* checkp
   const std::string name = family.stored_name(*checkpoint, spec);
   if (!checkpoint->Contains(name) && spec.may_be_missing) return Source{std::move(spec), {}};
   // A number may be stored with the shape [] instead of [1].
-  const bool scalar = checkpoint->Contains(name) && checkpoint->tensors().at(name).shape.empty();
+  const bool scalar = checkpoint->Get(name, {}).ok();
   ASSIGN_OR_RETURN(TensorView tensor,
                    checkpoint->Get(name, scalar && spec.elements() == 1 ? std::span<const int64_t>()
                                                                         : spec.shape));
@@ -119,14 +119,19 @@ absl::Status TrainableModel::CheckUnused(const Checkpoint& checkpoint) {
   for (const ParameterSpec& spec : family.parameters(config_)) {
     used.insert(family.stored_name(checkpoint, spec));
   }
-  for (const auto& [name, tensor] : checkpoint.tensors()) {
-    if (used.contains(name) || family.ignores_tensor(name)) continue;
+  const auto judge = [&](const std::string& name) -> absl::Status {
+    if (used.contains(name) || family.surplus(name) == Surplus::kLeftover) return absl::OkStatus();
     if (!IsHead(name)) {
       return absl::InvalidArgumentError(
           absl::StrCat("tensor ", Quoted(name), " seen, expected none of this name in ",
                        ToAbsl(family.noun), " of this config; training would lose it"));
     }
     dropped_.push_back(name);
+    return absl::OkStatus();
+  };
+  for (const auto& [name, tensor] : checkpoint.tensors()) RETURN_IF_ERROR(judge(name));
+  for (const auto& [name, tensor] : checkpoint.others()) {
+    if (tensor.type->is_float) RETURN_IF_ERROR(judge(name));  // others are no weights
   }
   return absl::OkStatus();
 }

@@ -212,7 +212,7 @@ void AddBenchCommand(CommandLine& line) {
                "--scheme fp32,bf16,quamba-w8a8\n",
                [flags](const Output& output) { return Bench(*flags, output); });
   OptionGroup source = command.AddOneOf("Model", "One of the two");
-  source.AddOption("--model", flags->model, "A model directory").TypeName("DIR");
+  source.AddOption("--model", flags->model, "A model directory").ModelDirectory().TypeName("DIR");
   Option config = source.AddOption("--config", flags->config, "A config.json").TypeName("FILE");
   Option random = command.AddFlag("--random-weights", flags->random_weights,
                                   "With --config: draws its weights, in a directory under TMPDIR");

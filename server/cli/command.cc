@@ -17,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "engine/base/status.h"
+#include "engine/checkpoint/hub_cache.h"
 #include "kernels/cpu/isa.h"
 #include "server/cli/suggestion.h"
 #include "server/version.h"
@@ -231,6 +232,18 @@ Option Option::Environment(const std::string& variable) {
 
 Option Option::ByteSize() {
   option_->transform(CLI::AsSizeValue(/*kb_is_1000=*/false));
+  return *this;
+}
+
+Option Option::ModelDirectory() {
+  const auto resolve = [](std::string& text) -> std::string {
+    const std::string caches[] = {engine::HubCacheRoot()};
+    const auto directory = engine::FindModelDirectory(text, caches);
+    if (!directory.ok()) return std::string(directory.status().message());
+    text = *directory;
+    return "";
+  };
+  option_->transform(CLI::Validator(resolve, ""));
   return *this;
 }
 

@@ -64,6 +64,10 @@ class Option {
   // Accepts sizes with a unit: 64MB, 1GiB. A unit with or without an i is a power of 1024.
   Option ByteSize();
 
+  // Accepts model directories, and models of a cache of the Hugging Face hub by their path or as
+  // Org/Name, which become the directories that they stand for.
+  Option ModelDirectory();
+
   // For a vector: each use of the option adds one value; the next argument is not part of it.
   // Without it, the option takes all arguments up to the next option.
   Option Repeatable();

@@ -7,8 +7,10 @@
 #include <string>
 
 #include "engine/base/field_errors.h"
+#include "engine/base/human.h"
 #include "engine/base/status.h"
 #include "engine/layers/activation.h"
+#include "engine/models/convert_format.h"
 #include "server/cli/command.h"
 
 namespace whipsnake::server {
@@ -18,8 +20,15 @@ struct ConvertFlags {
   std::string model;
   std::string activation;
   std::optional<float> epsilon;
+  std::string format;  // of the weights
   std::string out;
 };
+
+void PrintLeftOut(const engine::UnusedTensors& left_out) {
+  if (left_out.count == 0) return;
+  std::cout << "Left out, because nothing here computes with their types: " << left_out.text()
+            << ".\n";
+}
 
 void Print(const engine::Conversion& conversion, const ConvertFlags& flags) {
   std::cout << "Wrote " << flags.out << " with the activation " << flags.activation << ". ";
@@ -31,19 +40,58 @@ void Print(const engine::Conversion& conversion, const ConvertFlags& flags) {
   std::cout << "It computes something else now: fine-tune it before it is of use.\n";
 }
 
-absl::StatusOr<int> Convert(const ConvertFlags& flags, const Output& output) {
-  const auto conversion =
-      engine::ConvertActivation(flags.model, flags.activation, flags.epsilon, flags.out);
-  if (!conversion.ok()) return engine::WithFieldPrefix(conversion.status(), "--");
+absl::StatusOr<int> ConvertActivation(const ConvertFlags& flags, const Output& output) {
+  ASSIGN_OR_RETURN(
+      const engine::Conversion conversion,
+      engine::ConvertActivation(flags.model, flags.activation, flags.epsilon, flags.out));
   if (!output.json()) {
-    Print(*conversion, flags);
+    Print(conversion, flags);
+    PrintLeftOut(conversion.left_out);
     return 0;
   }
   output.Object({{"path", flags.out},
                  {"activation", flags.activation},
-                 {"kept_epsilons", conversion->kept_epsilons},
-                 {"epsilon", conversion->epsilon ? Json(*conversion->epsilon) : Json()}});
+                 {"kept_epsilons", conversion.kept_epsilons},
+                 {"epsilon", conversion.epsilon ? Json(*conversion.epsilon) : Json()},
+                 {"left_out", conversion.left_out.count}});
   return 0;
+}
+
+absl::StatusOr<int> ConvertFormat(const ConvertFlags& flags, const Output& output) {
+  ASSIGN_OR_RETURN(const engine::FormatConversion conversion,
+                   engine::ConvertToSafetensors(flags.model, flags.out));
+  if (!output.json()) {
+    std::cout << "Wrote " << flags.out << " with the same " << conversion.tensors
+              << " tensors in model.safetensors, " << engine::HumanBytes(conversion.bytes) << ". ";
+    if (conversion.repeats > 0) {
+      std::cout << "Tied tensors that the model stored again are left out: " << conversion.repeats
+                << ". ";
+    }
+    std::cout << "\n";
+    PrintLeftOut(conversion.left_out);
+    return 0;
+  }
+  output.Object({{"path", flags.out},
+                 {"tensors", conversion.tensors},
+                 {"bytes", conversion.bytes},
+                 {"repeats", conversion.repeats},
+                 {"left_out", conversion.left_out.count}});
+  return 0;
+}
+
+absl::StatusOr<int> Convert(const ConvertFlags& flags, const Output& output) {
+  if (flags.activation.empty() == flags.format.empty()) {
+    return absl::InvalidArgumentError(
+        flags.format.empty() ? "nothing to convert: give --activation NAME or --to safetensors"
+                             : "--to and --activation seen, expected one of them");
+  }
+  if (!flags.format.empty() && flags.epsilon) {
+    return engine::InvalidField("--epsilon", absl::StrCat(*flags.epsilon), "none with --to");
+  }
+  auto status =
+      flags.format.empty() ? ConvertActivation(flags, output) : ConvertFormat(flags, output);
+  if (!status.ok()) return engine::WithFieldPrefix(status.status(), "--");
+  return status;
 }
 
 }  // namespace
@@ -51,14 +99,23 @@ absl::StatusOr<int> Convert(const ConvertFlags& flags, const Output& output) {
 void AddConvertCommand(CommandLine& line) {
   auto flags = std::make_shared<ConvertFlags>();
   Command command = line.Add(
-      "convert", "Writes a GPT-2 with another activation, ready to be fine-tuned",
+      "convert",
+      "Writes a model with its weights as safetensors, or a GPT-2 with another activation",
+      "  whipsnake convert --to safetensors --model models/mamba-130m --out models/mamba\n"
       "  whipsnake convert --model models/gpt2 --activation crrelu --out models/gpt2-crrelu\n",
       [flags](const Output& output) { return Convert(*flags, output); });
-  command.AddOption("--model", flags->model, "The model directory, with float weights")
+  command.AddOption("--model", flags->model, "The model directory")
+      .ModelDirectory()
       .Required()
       .TypeName("DIR");
-  command.AddOption("--activation", flags->activation, engine::ActivationNames())
-      .Required()
+  command
+      .AddOption("--to", flags->format,
+                 "Format of the weights of the same model, for one that has pytorch_model.bin")
+      .Choices({"safetensors"});
+  command
+      .AddOption("--activation", flags->activation,
+                 "Of a GPT-2 with float weights, to be fine-tuned then: " +
+                     std::string(engine::ActivationNames()))
       .TypeName("NAME");
   command
       .AddOption("--epsilon", flags->epsilon,

@@ -104,7 +104,10 @@ void AddEvaluateCommand(CommandLine& line) {
       "  whipsnake evaluate --model models/tuned --data pairs.jsonl --task dpo --reference "
       "models/base\n",
       [flags](const Output& output) { return Evaluate(*flags, output); });
-  command.AddOption("--model", flags->model, "The model directory").Required().TypeName("DIR");
+  command.AddOption("--model", flags->model, "The model directory")
+      .ModelDirectory()
+      .Required()
+      .TypeName("DIR");
   OptionGroup source = command.AddOneOf("Input", "One of the two");
   Option text = source.AddOption("--text", flags->text, "A UTF-8 text file").TypeName("FILE");
   Option data = source

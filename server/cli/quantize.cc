@@ -154,6 +154,7 @@ void AddQuantizeCommand(CommandLine& line) {
       "  whipsnake quantize --model models/gpt2 --calibration texts.jsonl --out models/gpt2-w8a8\n",
       [flags](const Output& output) { return Quantize(*flags, output); });
   command.AddOption("--model", flags->model, "The model directory, with float weights")
+      .ModelDirectory()
       .Required()
       .TypeName("DIR");
   command

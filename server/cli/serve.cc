@@ -1,12 +1,15 @@
 // `whipsnake serve`: the daemon.
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
 #include "engine/base/status.h"
+#include "engine/checkpoint/hub_cache.h"
 #include "server/cli/command.h"
 #include "server/daemon.h"
 #include "server/logging.h"
@@ -19,7 +22,8 @@ namespace {
 
 struct ServeFlags {
   DaemonOptions daemon;
-  std::vector<std::string> models;  // NAME=DIR
+  std::vector<std::string> models;  // NAME=DIR, or the name of a model in a hub's cache
+  bool allow_missing = false;
   std::string console = "auto";
   double grace_seconds = 25;
   double checkpoint_seconds = 60;
@@ -27,6 +31,29 @@ struct ServeFlags {
   bool no_reflection = false;
   bool log_json = false;
 };
+
+// Parses a --model.
+absl::StatusOr<NamedModel> ParseModel(const std::string& text, const ServeFlags& flags) {
+  const size_t equals = text.find('=');
+  const bool named = equals != std::string::npos;
+  NamedModel model;
+  const std::string caches[] = {flags.daemon.model_root, engine::HubCacheRoot()};
+  const auto directory = engine::FindModelDirectory(named ? text.substr(equals + 1) : text, caches);
+  if (!directory.ok()) return engine::WithContext(directory.status(), "--model");
+  model.directory = *directory;
+  model.name = named ? text.substr(0, equals) : engine::HubName(model.directory);
+  if (model.directory.empty() || model.name.empty()) {
+    return engine::InvalidField(
+        "--model", text, "NAME=DIR, or Org/Name of a model in a cache of the Hugging Face hub");
+  }
+  std::error_code error;
+  if (!flags.allow_missing && !std::filesystem::exists(model.directory + "/config.json", error)) {
+    return engine::InvalidField("--model", text,
+                                absl::StrCat("a model directory, but there is no ", model.directory,
+                                             "/config.json (--allow-missing serves without it)"));
+  }
+  return model;
+}
 
 absl::StatusOr<DaemonOptions> ToOptions(const ServeFlags& flags) {
   DaemonOptions options = flags.daemon;
@@ -39,11 +66,7 @@ absl::StatusOr<DaemonOptions> ToOptions(const ServeFlags& flags) {
   options.jobs.jobs.first_backoff =
       std::chrono::milliseconds(static_cast<int64_t>(flags.retry_seconds * 1000));
   for (const std::string& model : flags.models) {
-    const size_t equals = model.find('=');
-    if (equals == std::string::npos || equals + 1 == model.size()) {
-      return engine::InvalidField("--model", model, "NAME=DIR");
-    }
-    options.models.push_back({model.substr(0, equals), model.substr(equals + 1)});
+    ASSIGN_OR_RETURN(options.models.emplace_back(), ParseModel(model, flags));
   }
   if (options.models.empty() && options.model_root.empty()) {
     return absl::InvalidArgumentError(
@@ -91,8 +114,14 @@ void AddServeCommand(CommandLine& line) {
       "  whipsnake serve --model demo=deploy/models/mamba-demo\n"
       "  whipsnake serve --model-root /srv/models --listen 0.0.0.0:8500 --insecure-listen\n",
       [flags](const Output& output) { return Serve(*flags, output); });
-  command.AddOption("--model", flags->models, "A model to load at the start; repeatable")
-      .TypeName("NAME=DIR");
+  command
+      .AddOption("--model", flags->models,
+                 "A model to load at the start: its directory, or a model of a Hugging Face cache "
+                 "by its path or as Org/Name, which then need no NAME; repeatable")
+      .TypeName("[NAME=]DIR");
+  command.AddFlag("--allow-missing", flags->allow_missing,
+                  "Serves the other models if the directory of a --model is not there; without it, "
+                  "that ends the program");
   command
       .AddOption("--model-root", daemon.model_root, "Directory of the models that clients may load")
       .TypeName("DIR");

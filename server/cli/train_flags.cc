@@ -23,6 +23,7 @@ void SetFiles(const TrainFlags& flags, json& settings) {
 
 void AddFiles(Command command, TrainFlags& flags) {
   command.AddOption("--model", flags.model, "The model directory that training begins with")
+      .ModelDirectory()
       .TypeName("DIR");
   command.AddOption("--task", flags.task, "What to train for (default: causal-lm, the next token)")
       .Choices({"causal-lm", "classification", "regression", "dpo"});

@@ -9,9 +9,16 @@
 #include "engine/generate/generation_parameters.h"
 #include "engine/generate/sampling.h"
 #include "engine/models/config.h"
+#include "server/logging.h"
 
 namespace whipsnake::server {
 namespace {
+
+void LogUnusedTensors(const std::string& directory, const engine::UnusedTensors& unused) {
+  if (unused.count == 0) return;
+  LogLimited(LogLevel::kInfo, "tensors that the model does not have are ignored",
+             {{"directory", directory}, {"tensors", unused.text()}});
+}
 
 // Reads generation_config.json. The end-of-sequence tokens come from config.json if it has none.
 absl::StatusOr<engine::GenerationDefaults> LoadDefaults(const std::string& directory,
@@ -52,6 +59,7 @@ ModelLoader MakeDirectoryLoader(const engine::ModelEnvironment& environment,
     if (!model.ok()) return engine::WithPath(model.status(), directory);
     parts.model = *std::move(model);
     const engine::ModelInfo& info = parts.model->info();
+    LogUnusedTensors(directory, info.unused_tensors);
     // Other models cannot be served yet.
     if (absl::Status status = engine::CheckLanguageModel(info); !status.ok()) {
       return engine::WithPath(status, directory);

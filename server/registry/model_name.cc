@@ -11,7 +11,9 @@ namespace {
 constexpr size_t kMaxSegment = 63;
 
 bool IsDigit(char c) { return c >= '0' && c <= '9'; }
-bool BeginsSegment(char c) { return (c >= 'a' && c <= 'z') || IsDigit(c); }
+bool BeginsSegment(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || IsDigit(c);
+}
 
 bool IsSegment(std::string_view text) {
   return !text.empty() && text.size() <= kMaxSegment && BeginsSegment(text.front()) &&
@@ -38,7 +40,7 @@ bool IsTag(std::string_view text) {
 }
 
 constexpr std::string_view kSegment =
-    "1 to 63 of a-z, 0-9, '-', '_', '.', beginning with a letter or digit";
+    "1 to 63 of A-Z, a-z, 0-9, '-', '_', '.', beginning with a letter or digit";
 
 }  // namespace
 

@@ -1,7 +1,9 @@
-// The names of models: "[organisation/]name[:tag]". "acme/support" is a name, "acme/support:3" a
-// version of it, "acme/support:stable" an alias for a version.
+// The names of models: "[organisation/]name[:tag]". "acme/Support" is a name, "acme/Support:3" a
+// version of it, "acme/Support:stable" an alias for a version. Names that differ in case are
+// different names.
 //
-// Names are keys of tables only. No path is made of one.
+// Names are keys of tables only. No path is made of one, but for models--Org--Name in a cache of
+// the Hugging Face hub, where a name has neither "/" nor "..".
 #ifndef WHIPSNAKE_SERVER_REGISTRY_MODEL_NAME_H_
 #define WHIPSNAKE_SERVER_REGISTRY_MODEL_NAME_H_
 
@@ -30,9 +32,9 @@ struct ModelName {
   bool operator==(const ModelName&) const = default;
 };
 
-// Organisation, name and tag are each 1 to 63 characters of a-z, 0-9, '-', '_' and '.', beginning
-// with a letter or digit. A tag of digits only is a version: 0 to kMaxVersion without leading
-// zeros. Returns INVALID_ARGUMENT with the field for any other text.
+// Organisation, name and tag are each 1 to 63 characters of A-Z, a-z, 0-9, '-', '_' and '.',
+// beginning with a letter or digit. A tag of digits only is a version: 0 to kMaxVersion without
+// leading zeros. Returns INVALID_ARGUMENT with the field for any other text.
 absl::StatusOr<ModelName> ParseModelName(std::string_view text, std::string_view field = "name");
 
 // Returns INVALID_ARGUMENT with the field unless this is a name without a tag.

@@ -8,13 +8,19 @@
 
 #include "engine/base/atomic_file.h"
 #include "engine/base/status.h"
+#include "engine/checkpoint/hub_cache.h"
 #include "server/client_names.h"
 #include "server/errors.h"
+#include "server/registry/model_name.h"
 
 namespace whipsnake::server {
 namespace {
 
 namespace fs = std::filesystem;
+
+// What allows a directory that clients may not name.
+constexpr const char* kOperatorMay =
+    "serve it with --model NAME=DIR, or widen --model-root to a directory that has all of it";
 
 bool LiesBelow(const fs::path& root, const fs::path& path) {
   const auto [end, unused] = std::mismatch(root.begin(), root.end(), path.begin(), path.end());
@@ -39,8 +45,10 @@ absl::StatusOr<fs::path> ResolveBelow(const std::string& root, std::string_view 
                           "this server has no model root: start it with --model-root DIR"),
                       "NO_MODEL_ROOT");
   }
-  const absl::Status escapes = engine::InvalidField(field, engine::Quoted(path),
-                                                    what + " below the model root, relative to it");
+  const absl::Status escapes = engine::InvalidField(
+      field, engine::Quoted(path),
+      what + " below the model root, relative to it, with all links followed (the operator may " +
+          kOperatorMay + ")");
   // The system would end the path at a NUL, but this code would not.
   if (path.empty() || path.find('\0') != std::string_view::npos) return escapes;
   const fs::path relative(path);
@@ -69,16 +77,19 @@ fs::path TargetOf(fs::path link, std::error_code& error) {
   return link;
 }
 
-// Returns the name of an entry that is a link out of the root, or "".
+// Returns the name of an entry that is a link out of the root, or "". The entries of a snapshot in
+// a hub's cache are links to the files of their model.
 std::string EscapingEntry(const fs::path& root, const fs::path& directory) {
   std::error_code error;
+  const fs::path hub = engine::HubModelOf(directory.string());
   auto entry = fs::directory_iterator(directory, error);
   // A range-for would throw if the directory cannot be read to its end.
   for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
     std::error_code unreadable;
     if (!entry->is_symlink(unreadable)) continue;
     const fs::path real = TargetOf(entry->path(), unreadable);
-    if (unreadable || !LiesBelow(root, real)) return entry->path().filename().string();
+    const bool inside = LiesBelow(root, real) || (!hub.empty() && LiesBelow(hub, real));
+    if (unreadable || !inside) return entry->path().filename().string();
   }
   return "";
 }
@@ -108,6 +119,18 @@ absl::Status CheckNewName(const std::string& name, std::string_view path, std::s
                                            "like a temporary one"));
 }
 
+// Returns the snapshot of a model of a hub's cache, or any other directory itself.
+absl::StatusOr<fs::path> SnapshotBelow(const fs::path& root, const fs::path& directory,
+                                       std::string_view path) {
+  const auto snapshot = engine::HubSnapshot(directory.string());
+  std::error_code error;
+  const fs::path real = snapshot.ok() ? Resolved(*snapshot, error) : fs::path();
+  if (!error && LiesBelow(root, real)) return real;
+  return engine::InvalidField("path", engine::Quoted(path),
+                              "a model of a hub's cache with one snapshot, or with refs/main that "
+                              "names one of them");
+}
+
 absl::Status NothingThere(std::string_view field, const std::string& what, std::string_view path) {
   return WithResource(
       absl::NotFoundError(absl::StrCat(engine::ToAbsl(field), ": no ", what, " ",
@@ -119,15 +142,20 @@ absl::Status NothingThere(std::string_view field, const std::string& what, std::
 
 absl::StatusOr<std::string> ResolveModelPath(const std::string& root, std::string_view path,
                                              std::string_view field) {
-  ASSIGN_OR_RETURN(const fs::path real, ResolveBelow(root, path, field, "a directory"));
+  ASSIGN_OR_RETURN(fs::path real, ResolveBelow(root, path, field, "a directory"));
   std::error_code error;
+  if (!fs::is_directory(real, error) && CheckModelName(path).ok()) {
+    ASSIGN_OR_RETURN(real, ResolveBelow(root, engine::HubFolder(path), field, "a directory"));
+  }
   if (!fs::is_directory(real, error)) return NothingThere(field, "directory", path);
-  const std::string entry = EscapingEntry(fs::canonical(root, error), real);
+  const fs::path real_root = fs::canonical(root, error);
+  ASSIGN_OR_RETURN(real, SnapshotBelow(real_root, real, path));
+  const std::string entry = EscapingEntry(real_root, real);
   if (entry.empty()) return real.string();
   return engine::InvalidField(
       field,
       absl::StrCat("the link ", engine::Quoted(entry), " in it, which leaves the model root"),
-      "links that stay below it");
+      absl::StrCat("links that stay below it (the operator may ", kOperatorMay, ")"));
 }
 
 absl::StatusOr<std::string> ResolveFile(const std::string& root, std::string_view path,

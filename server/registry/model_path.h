@@ -14,12 +14,15 @@ namespace whipsnake::server {
 
 // Symbolic links may lead anywhere below the model root. For clients, a link's target outside the
 // root does not exist. This holds for the directories and files that a request names, and for the
-// entries of a model's directory. (A directory named on the command line belongs to the operator,
-// and its links are followed.) If the root changes while the server runs, a result can become
-// stale, so queued work resolves its paths again when it starts.
+// entries of a model's directory. Only the links of a snapshot in a cache of the Hugging Face hub
+// may also lead to the other files of the same model there. (A directory named on the command line
+// belongs to the operator, and its links are followed.) If the root changes while the server runs,
+// a result can become stale, so queued work resolves its paths again when it starts.
 
 // Returns the real path of a directory below `root`, none of whose entries is a link out of the
-// root. INVALID_ARGUMENT with the field if the path is absolute, or leaves the root through
+// root. For a model of a hub's cache, models--Org--Name, that is its snapshot (HubSnapshot); if the
+// root is such a cache, "Org/Name" leads to it too. INVALID_ARGUMENT if the path is absolute, or
+// leaves the root through
 // ".." or a symbolic link, or has an entry that does; NOT_FOUND if there is no such directory;
 // FAILED_PRECONDITION if there is no root (empty); INTERNAL if the root cannot be read. The errors
 // name `field`, that of the request.

@@ -12,6 +12,7 @@
 #include "engine/base/files.h"
 #include "engine/base/status.h"
 #include "engine/base/utf8.h"
+#include "engine/checkpoint/hub_cache.h"
 #include "kernels/cpu/isa.h"
 #include "server/jobs/quantization_kind.h"
 #include "server/json_message.h"
@@ -41,8 +42,9 @@ v1::ModelState ProtoState(ModelState state) {
   return v1::MODEL_STATE_UNSPECIFIED;
 }
 
-// Returns the last part of a path.
-std::string DefaultName(const std::string& path) {
+// Returns the hub's name of a model in its cache, and otherwise the last part of the path.
+std::string DefaultName(const std::string& path, const std::string& directory) {
+  if (std::string name = engine::HubName(directory); !name.empty()) return name;
   return std::filesystem::path(engine::StripTrailingSlashes(path)).filename().string();
 }
 
@@ -107,11 +109,12 @@ absl::StatusOr<ModelSource> ModelService::RegisterModel(const grpc::ByteBuffer& 
   RETURN_IF_ERROR(ParseMessage(bytes, &request));
   if (environment_.active_calls->closed()) return DrainingError();
   ModelSource source;
-  source.name = request.name().empty() ? DefaultName(request.path()) : request.name();
   source.shown_path = request.path();
   engine::FieldErrors errors;
   const bool found =
       errors.Add(ResolveModelPath(environment_.model_root, request.path()), &source.directory);
+  source.name =
+      request.name().empty() ? DefaultName(request.path(), source.directory) : request.name();
   // Do not report a name that was derived from a wrong path, because the client did not choose it.
   if (found || !request.name().empty()) errors.Add(CheckModelName(source.name));
   errors.Add(engine::ParseModelOptions(request.scheme(), request.state_type()), &source.options);

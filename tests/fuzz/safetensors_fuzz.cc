@@ -28,7 +28,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   int64_t bytes = 0;
   for (const auto& [name, record] : *records) {
     Require(8 <= record.begin && record.begin <= record.end && record.end <= file_size);
-    Require(TensorBytes(record.dtype, record.shape) == record.end - record.begin);
+    Require(TensorBytes(*record.type, record.shape) == record.end - record.begin);
     ranges.emplace_back(record.begin, record.end);
     bytes += record.end - record.begin;
   }

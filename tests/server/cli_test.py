@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
 import unittest
@@ -193,7 +194,7 @@ class LocalCommandsTest(unittest.TestCase):
         said = self.one_object("convert", "--model", model, "--activation", "crrelu", "--epsilon",
                                "-0.25", "--out", out)
         self.assertEqual(said, {"path": out, "activation": "crrelu", "kept_epsilons": False,
-                                "epsilon": -0.25})
+                                "epsilon": -0.25, "left_out": 0})
         loss = {path: self.one_object("evaluate", "--model", path, "--text", self.text)["nll"]
                 for path in (model, out)}
         self.assertNotEqual(loss[model], loss[out])
@@ -207,6 +208,19 @@ class LocalCommandsTest(unittest.TestCase):
         self.assert_refused(whipsnake("convert", "--model", self.model, "--activation", "relu",
                                       "--out", self.path("never")), 1, "mamba")
         self.assertFalse(os.path.exists(self.path("never")))
+
+    def test_convert_writes_the_same_model_as_safetensors(self):
+        source = os.path.join(harness.arguments.source, "tests/goldens/torch/mamba")
+        out = self.path("safetensors")
+        said = self.one_object("convert", "--to", "safetensors", "--model", source, "--out", out)
+        self.assertEqual((said["path"], said["repeats"], said["left_out"]), (out, 1, 0))
+        self.assertGreater(said["tensors"], 20)
+        self.assertTrue(os.path.exists(os.path.join(out, "model.safetensors")))
+        for flags, word in ((["--to", "safetensors", "--activation", "relu"], "one of them"),
+                            (["--to", "safetensors", "--epsilon", "1"], "--epsilon"),
+                            ([], "nothing to convert")):
+            self.assert_refused(whipsnake("convert", "--model", source, "--out",
+                                          self.path("never"), *flags), 1, word)
 
     def test_convert_keeps_epsilons_that_were_trained(self):
         model, trained = self.path("plain"), self.path("trained")
@@ -222,6 +236,84 @@ class LocalCommandsTest(unittest.TestCase):
                 for path in (trained, kept, reset)}
         self.assertEqual(loss[trained], loss[kept])
         self.assertNotEqual(loss[trained], loss[reset])
+
+    def test_serve_ends_with_an_error_if_a_model_is_not_there(self):
+        free = ["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]
+        empty = self.path("empty")
+        os.mkdir(empty)
+        for directory in (self.path("nowhere"), empty, self.text):
+            result = whipsnake("serve", *free, "--model", "tiny=" + self.model, "--model",
+                               "x=" + directory)
+            self.assert_refused(result, 1, "--model: x=" + directory, "/config.json",
+                                "--allow-missing")
+            self.assertEqual(result.stderr.count("\n"), 1, result.stderr)
+        self.assert_refused(whipsnake("serve", *free, "--model", self.model), 1, "NAME=DIR")
+        daemon = harness.Daemon("--allow-missing", "--model", "x=" + self.path("nowhere"))
+        self.assertIn("model failed to load model=x", daemon.read_log())
+        self.assertEqual(daemon.close(), 0)
+
+    def test_serve_names_tensors_that_no_model_has(self):
+        odd = self.path("odd")
+        shutil.copytree(self.model, odd)
+        file = os.path.join(odd, "model.safetensors")
+        with open(file, "rb") as opened:
+            contents = opened.read()
+        length = struct.unpack("<Q", contents[:8])[0]
+        header, data = json.loads(contents[8:8 + length]), contents[8 + length:]
+        for name in ("counter", "backbone.position_ids"):
+            header[name] = {"dtype": "I64", "shape": [1], "data_offsets": [len(data), len(data) + 8]}
+            data += bytes(8)
+        text = json.dumps(header).encode()
+        with open(file, "wb") as opened:
+            opened.write(struct.pack("<Q", len(text)) + text + data)
+        daemon = harness.Daemon("--model", "odd=" + odd)
+        log = daemon.read_log()
+        self.assertEqual(daemon.close(), 0)
+        self.assertEqual(log.count("tensors that the model does not have"), 1, log)
+        self.assertRegex(log, r'tensors=.*1: .*counter.* \(I64\)')
+        self.assertNotIn("position_ids", log)
+
+    def test_a_model_of_a_hub_cache_is_known_by_its_name(self):
+        cache = self.path("hub")
+        model = os.path.join(cache, "models--Org--Tiny-7B")
+        snapshot = os.path.join(model, "snapshots", "1f")
+        os.makedirs(snapshot)
+        os.mkdir(os.path.join(model, "blobs"))
+        for number, name in enumerate(os.listdir(self.model)):
+            shutil.copy(os.path.join(self.model, name), os.path.join(model, "blobs", str(number)))
+            os.symlink(f"../../blobs/{number}", os.path.join(snapshot, name))
+        self.one_object("evaluate", "--model", model, "--text", self.text)
+        os.environ["HF_HUB_CACHE"] = cache
+        try:
+            self.one_object("evaluate", "--model", "Org/Tiny-7B", "--text", self.text)
+            daemon = harness.Daemon("--model", "Org/Tiny-7B", "--model", "short=" + model)
+        finally:
+            del os.environ["HF_HUB_CACHE"]
+        try:
+            os.symlink(model, os.path.join(daemon.root, "out"))
+            shutil.copytree(model, os.path.join(daemon.root, "models--Org--Copy"), symlinks=True)
+            client = lambda *words: whipsnake(*words, "--server", daemon.grpc)
+            said = client("generate", "--model", "Org/Tiny-7B", "--max-tokens", "2", "A")
+            self.assertEqual(said.returncode, 0, said.stderr)
+            for path in ("Org/Copy", "models--Org--Copy"):
+                loaded = client("models", "load", path)
+                self.assertEqual(loaded.returncode, 0, loaded.stderr)
+                self.assertIn("Org/Copy", client("models", "list").stdout)
+                self.assertEqual(client("models", "unload", "Org/Copy").returncode, 0)
+            refused = client("models", "load", "out")
+            self.assertEqual(refused.returncode, 1)
+            self.assertIn("--model NAME=DIR", refused.stderr)
+        finally:
+            self.assertEqual(daemon.close(), 0)
+
+    def test_a_pointer_of_git_lfs_is_named(self):
+        for name in ("config.json", "model.safetensors", "tokenizer.json"):
+            clone = self.path("clone-" + name)
+            shutil.copytree(self.model, clone)
+            with open(os.path.join(clone, name), "w", encoding="utf-8") as file:
+                file.write("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+            self.assert_refused(whipsnake("evaluate", "--model", clone, "--text", self.text), 1,
+                                name, "a Git LFS pointer", "git lfs pull")
 
     def test_an_option_applies_to_a_model_or_is_refused_by_name(self):
         root = self.path("kinds")

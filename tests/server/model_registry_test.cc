@@ -94,6 +94,41 @@ TEST_F(ModelPathTest, RefusesAModelOneOfWhoseEntriesLeavesTheRoot) {
   }
 }
 
+// A cache of the Hugging Face hub: the snapshot's files are links to those in blobs.
+TEST_F(ModelPathTest, TakesAModelOfAHubCacheByItsPathOrItsName) {
+  const fs::path model = fs::path(root_) / "models--Org--Name";
+  fs::create_directories(model / "blobs");
+  fs::create_directories(model / "snapshots/abc");
+  fs::create_directories(model / "refs");
+  std::ofstream(model / "blobs/0") << "x";
+  fs::create_symlink("../../blobs/0", model / "snapshots/abc/config.json");
+  const std::string snapshot = model / "snapshots/abc";
+  for (const char* path : {"models--Org--Name", "Org/Name", "models--Org--Name/snapshots/abc"}) {
+    EXPECT_EQ(*ResolveModelPath(root_, path), snapshot) << path;
+  }
+  // A root within the model allows the model's own files, and no others.
+  const std::string inner = model / "snapshots";
+  EXPECT_EQ(*ResolveModelPath(inner, "abc"), snapshot);
+  std::ofstream(base_ / "outside/secret") << "x";
+  fs::create_symlink(base_ / "outside/secret", model / "snapshots/abc/model.safetensors");
+  for (const auto& [root, path] : {std::pair(root_, "Org/Name"), {inner, "abc"}}) {
+    const absl::Status status = ResolveModelPath(root, path).status();
+    EXPECT_THAT(std::string(status.message()),
+                HasSubstr("\"model.safetensors\" in it, which leaves"));
+    EXPECT_THAT(std::string(status.message()), HasSubstr("--model-root"));
+  }
+  fs::remove(model / "snapshots/abc/model.safetensors");
+
+  fs::create_directories(model / "snapshots/def");
+  EXPECT_EQ(engine::FieldOf(ResolveModelPath(root_, "Org/Name").status()), "path");
+  std::ofstream(model / "refs/main") << "def";
+  EXPECT_EQ(*ResolveModelPath(root_, "Org/Name"), model / "snapshots/def");
+  fs::remove(model / "snapshots/def");
+  fs::create_directory_symlink(base_ / "outside", model / "snapshots/def");
+  EXPECT_EQ(engine::FieldOf(ResolveModelPath(root_, "Org/Name").status()), "path");
+  EXPECT_TRUE(absl::IsNotFound(ResolveModelPath(root_, "Org/Other").status()));
+}
+
 TEST_F(ModelPathTest, ANewDirectoryHasAPlainNameAndLiesInNoModel) {
   for (const std::string& path :
        {std::string("-rf"), std::string("good/-x"), std::string("a\nb"), std::string("a\x7f"),

@@ -104,7 +104,7 @@ absl::StatusOr<std::unique_ptr<Model>> MakeGpt2(const Gpt2Config& config,
   spec.load = [&](WeightLoader& loader) {
     return LoadWeights(loader, config, types, kv, observer);
   };
-  spec.is_ignored_tensor = IsIgnoredTensor;
+  spec.surplus = Gpt2Surplus;
   spec.states = std::make_unique<KvStates>(environment.ledger, kv, config.positions);
   if (observer != nullptr) {
     spec.observe_head_input = [observer, layers = config.layers](const kernels::Context& context,

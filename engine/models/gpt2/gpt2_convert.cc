@@ -39,8 +39,7 @@ TensorView OneNumber(const float& value) {
 absl::StatusOr<TensorView> TrainedEpsilon(const Checkpoint& checkpoint, const std::string& module,
                                           const Gpt2Config& config) {
   for (const char* end : kEpsilonNames) {
-    const auto found = checkpoint.tensors().find(module + end);
-    if (found != checkpoint.tensors().end()) return found->second;
+    if (checkpoint.Contains(module + end)) return checkpoint.Get(module + end);
   }
   if (config.crrelu_epsilon_init) return OneNumber(*config.crrelu_epsilon_init);
   return absl::NotFoundError(absl::StrCat("tensor ", Quoted(module + kEpsilonNames[0]),
@@ -86,6 +85,9 @@ absl::StatusOr<Conversion> ConvertGpt2Activation(const std::string& directory,
   std::vector<NamedTensor> tensors;
   for (const auto& [name, view] : checkpoint->tensors()) {
     if (!IsEpsilon(name)) tensors.push_back({name, view});
+  }
+  for (const auto& [name, tensor] : checkpoint->others()) {
+    if (Gpt2Surplus(name) != Surplus::kLeftover) conversion.left_out.Add(name, tensor.type->name);
   }
   for (int64_t layer = 0; *parsed == Activation::kCRRelu && layer < config.layers; ++layer) {
     const std::string module = absl::StrCat(Gpt2Prefix(*checkpoint), "h.", layer, ".mlp.act");

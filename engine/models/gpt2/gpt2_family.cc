@@ -75,7 +75,7 @@ constinit const Family kGpt2Family = {
     .fixed_activation = {},
     .make_trainable = MakeTrainable,
     .stored_name = StoredName,
-    .ignores_tensor = IsIgnoredTensor,
+    .surplus = Gpt2Surplus,
 };
 
 }  // namespace whipsnake::engine

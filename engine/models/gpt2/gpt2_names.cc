@@ -3,16 +3,20 @@
 #include <algorithm>
 
 namespace whipsnake::engine {
+namespace {
+
+constexpr std::string_view kPrefix = "transformer.";
+
+}  // namespace
 
 std::string Gpt2Prefix(const Checkpoint& checkpoint) {
-  const std::string prefix = "transformer.";
   const auto& tensors = checkpoint.tensors();
-  const auto found = tensors.lower_bound(prefix);
-  return found != tensors.end() && found->first.starts_with(prefix) ? prefix : "";
+  const auto found = tensors.lower_bound(kPrefix);
+  const bool prefixed = found != tensors.end() && found->first.starts_with(kPrefix);
+  return std::string(prefixed ? kPrefix : "");
 }
 
 std::string Gpt2StoredName(const Checkpoint& checkpoint, std::string_view parameter) {
-  constexpr std::string_view kPrefix = "transformer.";
   std::string name(parameter);
   if (parameter.starts_with(kPrefix)) {
     name = Gpt2Prefix(checkpoint) + name.substr(kPrefix.size());
@@ -44,9 +48,16 @@ bool IsEpsilon(std::string_view name) {
   });
 }
 
-bool IsIgnoredTensor(std::string_view name) {
-  return name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias") ||
-         name.starts_with("multiple_choice_head.");
+Surplus Gpt2Surplus(std::string_view name) {
+  if (IsLeftoverBuffer(name) || name.ends_with(".attn.bias") ||
+      name.ends_with(".attn.masked_bias") || name.starts_with("multiple_choice_head.")) {
+    return Surplus::kLeftover;
+  }
+  if (name.starts_with(kPrefix)) name.remove_prefix(kPrefix.size());
+  constexpr std::string_view kModules[] = {"wte.", "wpe.", "h.", "ln_f.", "lm_head."};
+  const bool of_layers = std::ranges::any_of(
+      kModules, [&](std::string_view module) { return name.starts_with(module); });
+  return of_layers ? Surplus::kOfLayers : Surplus::kForeign;
 }
 
 }  // namespace whipsnake::engine

@@ -8,6 +8,7 @@
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/layers/activation.h"
 #include "engine/layers/transformer_block.h"
+#include "engine/layers/unused_tensors.h"
 
 namespace whipsnake::engine {
 
@@ -23,10 +24,10 @@ const TransformerNames& Gpt2BlockNames();
 // Whether the tensor is an activation's epsilon ("transformer.h.3.mlp.act.lr").
 bool IsEpsilon(std::string_view name);
 
-// Whether the tensor is not needed here: the causal mask, which old versions of transformers stored
-// in each layer as "attn.bias" and "attn.masked_bias", or the second head of a
-// GPT2DoubleHeadsModel, which chooses among whole texts.
-bool IsIgnoredTensor(std::string_view name);
+// What a tensor is that the model does not have. Leftovers are the causal mask, which old versions
+// of transformers stored in each layer as "attn.bias" and "attn.masked_bias", and the second head
+// of a GPT2DoubleHeadsModel, which chooses among whole texts.
+Surplus Gpt2Surplus(std::string_view name);
 
 }  // namespace whipsnake::engine
 

@@ -91,6 +91,12 @@ std::string MambaEmbeddingName(const Checkpoint& checkpoint) {
   return is_original ? original : "backbone.embeddings.weight";
 }
 
+Surplus MambaSurplus(std::string_view name) {
+  if (IsLeftoverBuffer(name)) return Surplus::kLeftover;
+  const bool of_layers = name.starts_with("backbone.") || name.starts_with("lm_head.");
+  return of_layers ? Surplus::kOfLayers : Surplus::kForeign;
+}
+
 absl::StatusOr<std::unique_ptr<Model>> MakeMamba(const MambaConfig& config,
                                                  std::shared_ptr<const Checkpoint> checkpoint,
                                                  const ModelOptions& options,
@@ -110,6 +116,7 @@ absl::StatusOr<std::unique_ptr<Model>> MakeMamba(const MambaConfig& config,
   spec.load = [&](WeightLoader& loader) {
     return LoadWeights(loader, config, types, states, observer);
   };
+  spec.surplus = MambaSurplus;
   spec.states = std::make_unique<RecurrentStates>(environment.ledger, states.bytes());
   if (observer != nullptr) {
     spec.observe_head_input = [observer, layers = config.layers](const kernels::Context& context,

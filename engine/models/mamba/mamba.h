@@ -4,9 +4,11 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "absl/status/statusor.h"
 #include "engine/checkpoint/checkpoint.h"
+#include "engine/layers/unused_tensors.h"
 #include "engine/models/mamba/mamba_block.h"
 #include "engine/models/mamba/mamba_config.h"
 #include "engine/models/model.h"
@@ -16,6 +18,9 @@ namespace whipsnake::engine {
 // Returns the name of the embedding's table in the checkpoint. Only this name differs between the
 // original and the Hugging Face layout.
 std::string MambaEmbeddingName(const Checkpoint& checkpoint);
+
+// What a tensor is that the model does not have.
+Surplus MambaSurplus(std::string_view name);
 
 // Makes the model of a config and a checkpoint, with float weights or, if config.quantization is
 // set, with codes. Errors as from LoadModel(). The observer, which may be null, sees the values

@@ -88,7 +88,7 @@ constinit const Family kMambaFamily = {
     .fixed_activation = "a Mamba has no activation to exchange: its SiLU is part of the gate",
     .make_trainable = MakeTrainable,
     .stored_name = StoredName,
-    .ignores_tensor = [](std::string_view) { return false; },
+    .surplus = MambaSurplus,
 };
 
 }  // namespace whipsnake::engine

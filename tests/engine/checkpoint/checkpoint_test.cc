@@ -61,6 +61,24 @@ TEST(Checkpoint, GetNamesWhatIsMissingOrMisshapen) {
               Fails(Code::kInvalidArgument, "a"));
 }
 
+TEST(Checkpoint, ATypeIsJudgedWhereATensorIsUsed) {
+  const TemporaryDirectory directory;
+  WriteShard(directory / "model.safetensors", {{"a", {2, 1.5f}}});
+  AddTensor(directory / "model.safetensors", "ids", "I64", {3}, 24);
+  AddTensor(directory / "model.safetensors", "mask", "BOOL", {1, 5}, 5);
+  const auto checkpoint = Checkpoint::Open(directory.path());
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  EXPECT_EQ(Values(**checkpoint, "a", 2), (std::vector<float>{1.5f, 1.5f}));
+  EXPECT_EQ((*checkpoint)->tensors().size(), 1);
+  EXPECT_EQ((*checkpoint)->others().size(), 2);
+  EXPECT_EQ((*checkpoint)->others().at("mask").shape, (std::vector<int64_t>{1, 5}));
+  EXPECT_TRUE((*checkpoint)->Contains("ids"));
+  const char* const message = "\"ids\": dtype I64 seen, expected F32, F16, BF16 or I8";
+  EXPECT_THAT((*checkpoint)->Get("ids", std::array<int64_t, 1>{3}),
+              Fails(Code::kInvalidArgument, message));
+  EXPECT_THAT((*checkpoint)->Get("ids"), Fails(Code::kInvalidArgument, message));
+}
+
 TEST(Checkpoint, ReadsShards) {
   const TemporaryDirectory directory;
   WriteShard(directory / "1.safetensors", {{"a", {2, 1}}, {"b", {1, 2}}});

@@ -34,13 +34,30 @@ TEST(ParseSafetensorsHeader, FindsTensorsInAnyOrder) {
   ASSERT_EQ(records->size(), 4);
   const int64_t begin = 8 + header.size();
   const TensorRecord& b = records->at("b");
-  EXPECT_EQ(b.dtype, DType::kBF16);
+  EXPECT_EQ(b.type->dtype, DType::kBF16);
   EXPECT_EQ(b.shape, std::vector<int64_t>{3});
   EXPECT_EQ(b.begin, begin + 4);
   EXPECT_EQ(b.end, begin + 10);
   EXPECT_EQ(records->at("scalar").end, begin + 4);
   EXPECT_EQ(records->at("empty").begin, records->at("empty").end);
   EXPECT_EQ(records->at("h\xc3\xa9").shape, (std::vector<int64_t>{2, 1}));
+}
+
+TEST(ParseSafetensorsHeader, TakesEveryTypeOfTheFormat) {
+  const std::pair<const char*, int> kBytesOfFour[] = {
+      {"BOOL", 4},    {"U8", 4},          {"I8", 4},          {"I16", 8},     {"U16", 8},
+      {"F16", 8},     {"BF16", 8},        {"I32", 16},        {"U32", 16},    {"F32", 16},
+      {"I64", 32},    {"U64", 32},        {"F64", 32},        {"C64", 32},    {"F8_E4M3", 4},
+      {"F8_E5M2", 4}, {"F8_E4M3FNUZ", 4}, {"F8_E5M2FNUZ", 4}, {"F8_E8M0", 4}, {"F6_E2M3", 3},
+      {"F6_E3M2", 3}, {"F4", 2}};
+  for (const auto& [type, bytes] : kBytesOfFour) {
+    const auto header = absl::StrCat(R"({"w":{"dtype":")", type,
+                                     R"(","shape":[2,2],"data_offsets":[0,)", bytes, "]}}");
+    const auto records = Parse(header, bytes);
+    ASSERT_TRUE(records.ok()) << type << records.status();
+    EXPECT_EQ(records->at("w").type->name, type);
+    EXPECT_FALSE(Parse(header, bytes + 1).ok()) << type;
+  }
 }
 
 TEST(ParseSafetensorsHeader, TakesAFileWithoutTensors) {
@@ -90,7 +107,9 @@ TEST(ParseSafetensorsHeader, RefusesByName) {
       {Entry(R"("dtype":"F32","data_offsets":[0,8])"), 8, {"\"w\"", "no shape"}},
       {Entry(R"("dtype":"F32","shape":[2])"), 8, {"\"w\"", "no data_offsets"}},
       // Types.
-      {Entry(R"("dtype":"I64","shape":[1],"data_offsets":[0,8])"), 8, {"\"w\"", "\"I64\"", "BF16"}},
+      {Entry(R"("dtype":"I65","shape":[1],"data_offsets":[0,8])"), 8, {"\"w\"", "\"I65\"", "BF16"}},
+      {Entry(R"("dtype":"I64","shape":[2],"data_offsets":[0,8])"), 8, {"\"w\"", "expected 16"}},
+      {Entry(R"("dtype":"F4","shape":[3],"data_offsets":[0,1])"), 1, {"\"w\"", "of F4", "whole"}},
       {Entry(R"("dtype":1,"shape":[1],"data_offsets":[0,8])"), 8, {"\"w\"", "1 seen", "dtype"}},
       {Entry(R"("dtype":["F32"])"), 8, {"\"w\"", "an array seen", "dtype"}},
       {Entry(R"("dtype":"F32","shape":2,"data_offsets":[0,8])"), 8, {"\"w\"", "2 seen", "a list"}},
@@ -245,9 +264,9 @@ TEST(WriteSafetensors, RandomSetsComeBackAndAreAligned) {
     EXPECT_EQ((8 + header_length) % 64, 0);
     for (const NamedTensor& named : set.tensors) {
       const TensorRecord& record = records->at(named.name);
-      EXPECT_EQ(record.dtype, named.tensor.dtype);
+      EXPECT_EQ(record.type->dtype, named.tensor.dtype);
       EXPECT_EQ(record.shape, named.tensor.shape);
-      EXPECT_EQ(record.begin % kernels::ByteSize(record.dtype), 0);
+      EXPECT_EQ(record.begin % kernels::ByteSize(named.tensor.dtype), 0);
       EXPECT_EQ(file.substr(record.begin, record.end - record.begin), set.bytes.at(named.name));
     }
   }

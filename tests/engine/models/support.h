@@ -118,7 +118,7 @@ inline std::vector<GoldenSequence> ReadGoldens(const std::string& directory) {
     entry["argmax"].get_to(sequence.argmax);
     entry["gap"].get_to(sequence.gap);
     const TensorRecord& record = header->at(absl::StrCat("logits.", sequence.tokens.size()));
-    const TensorView view{record.dtype, record.shape,
+    const TensorView view{*record.type->dtype, record.shape,
                           file->bytes().subspan(record.begin, record.end - record.begin)};
     sequence.logits.resize(view.elements());
     ToFloat(view, sequence.logits.data());

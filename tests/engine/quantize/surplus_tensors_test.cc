@@ -6,6 +6,7 @@
 #include "engine/models/gpt2/gpt2.h"
 #include "engine/models/mamba/mamba.h"
 #include "engine/models/mamba/mamba_config.h"
+#include "tests/engine/checkpoint/support.h"
 #include "tests/engine/quantize/support.h"
 
 namespace whipsnake::engine {
@@ -107,12 +108,11 @@ class SurplusTensorsTest : public ::testing::TestWithParam<Kind> {
 
 TEST_P(SurplusTensorsTest, TheWholeFileIsTheModel) { EXPECT_TRUE(Load(tensors_).ok()); }
 
-// Tries tensors of other variants of the architecture, a layer beyond the last, and an unknown
-// name.
+// Tries tensors of other variants of the architecture, and a layer beyond the last.
 TEST_P(SurplusTensorsTest, WhatIsNotTheModelsIsNamed) {
   const Kind& kind = GetParam();
   const int64_t layers = kind.is_mamba() ? 3 : 2;
-  std::vector<std::string> names = {"whatever"};
+  std::vector<std::string> names = {"lm_head.bias"};
   if (kind.is_mamba()) {
     names.push_back(kind.layer(layers) + "norm.weight");
     for (const char* name : {"mixer.dt_layernorm.weight", "mixer.b_layernorm.weight", "norm.bias",
@@ -124,7 +124,6 @@ TEST_P(SurplusTensorsTest, WhatIsNotTheModelsIsNamed) {
     names.push_back(kind.layer(layers) + "ln_1.weight");
     names.push_back(kind.layer(1) + "crossattention.q_attn.weight");
     names.push_back(kind.layer(0) + "mlp.act.beta");
-    names.push_back("score.weight");
     names.push_back("wte.weight");
   }
   for (const std::string& name : names) {
@@ -140,6 +139,45 @@ TEST_P(SurplusTensorsTest, AMaskOfOldFilesIsNot) {
   if (GetParam().is_mamba()) GTEST_SKIP() << "of GPT-2";
   EXPECT_EQ(Refusal("transformer.h.0.attn.bias", {1, 1, 64, 64}), "");
   EXPECT_EQ(Refusal("transformer.h.1.attn.masked_bias", {}), "");
+  const std::string file = directory_ + "/model.safetensors";
+  AddTensor(file, "transformer.h.0.attn.bias", "BOOL", {1, 1, 64, 64}, 64 * 64);
+  AddTensor(file, "transformer.h.1.attn.bias", "U8", {1, 1, 64, 64}, 64 * 64);
+  const auto loaded = LoadModel(directory_, {}, {&executor_, &ledger_});
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_EQ((*loaded)->info().unused_tensors.count, 0);
+}
+
+TEST_P(SurplusTensorsTest, WhatIsBesideTheModelIsReportedWhateverItsType) {
+  const std::string file = directory_ + "/model.safetensors";
+  const std::string layer = GetParam().layer(0);
+  const auto load = [&] { return LoadModel(directory_, {}, {&executor_, &ledger_}); };
+  const auto clean = load();
+  ASSERT_TRUE(clean.ok()) << clean.status();
+  EXPECT_EQ((*clean)->info().unused_tensors.text(), "");
+
+  // Known leftovers are not worth a word.
+  AddTensor(file, "embeddings.position_ids", "I64", {1, 2}, 16);
+  AddTensor(file, layer + "attention.rotary_emb.inv_freq", "F32", {2}, 8);
+  ASSERT_TRUE(load().ok()) << load().status();
+  EXPECT_EQ((*load())->info().unused_tensors.count, 0);
+
+  AddTensor(file, "a.mask", "U8", {4}, 4);
+  AddTensor(file, "b", "F64", {1}, 8);
+  AddTensor(file, "c.weight", "F32", {1}, 4);
+  AddTensor(file, layer + "counter", "I16", {1}, 2);
+  const auto loaded = load();
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  const UnusedTensors& unused = (*loaded)->info().unused_tensors;
+  EXPECT_EQ(unused.count, 4);
+  EXPECT_THAT(unused.text(), AllOf(HasSubstr("\"a.mask\" (U8)"), HasSubstr("\"b\" (F64)"),
+                                   HasSubstr("\"c.weight\" (F32)"), HasSubstr("(I16)")));
+  for (int i = 0; i < 100; ++i) AddTensor(file, absl::StrCat("more.", i), "U8", {0}, 0);
+  EXPECT_LT((*load())->info().unused_tensors.text().size(), 200);
+
+  // A weight of a type that nothing computes with, in a layer, is a weight all the same.
+  AddTensor(file, layer + "extra.weight", "F64", {1}, 8);
+  EXPECT_THAT(std::string(load().status().message()),
+              HasSubstr("extra.weight\" seen, expected only the tensors of"));
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, SurplusTensorsTest, ::testing::ValuesIn(Kinds()),
