@@ -10,11 +10,11 @@
 
 namespace whipsnake::engine {
 
-absl::StatusOr<GenerationDefaults> ParseGenerationConfig(std::string_view text) {
+absl::StatusOr<GenerationDefaults> ParseGenerationConfig(std::string_view text,
+                                                         GenerationDefaults defaults) {
   constexpr int64_t kMaxInt32 = std::numeric_limits<int32_t>::max();
-  ASSIGN_OR_RETURN(const nlohmann::json document, ParseJsonObject(text));
+  ASSIGN_OR_RETURN(const nlohmann::json document, ParsePythonJsonObject(text));
   JsonObjectReader reader(document);
-  GenerationDefaults defaults;
   if (reader.Has("temperature")) defaults.temperature = reader.Number("temperature", 0, 0, 100);
   if (!reader.Boolean("do_sample", true)) defaults.temperature = 0.0f;
   if (reader.Has("top_k")) defaults.top_k = reader.Integer("top_k", 0, 0, kMaxInt32);
@@ -26,7 +26,7 @@ absl::StatusOr<GenerationDefaults> ParseGenerationConfig(std::string_view text) 
   if (reader.Has("max_new_tokens")) {
     defaults.max_new_tokens = reader.Integer("max_new_tokens", 1, 1, kMaxInt32);
   }
-  defaults.eos_token_ids = ReadTokenIds(reader, "eos_token_id", {});
+  defaults.eos_token_ids = ReadTokenIds(reader, "eos_token_id", defaults.eos_token_ids);
   RETURN_IF_ERROR(reader.status());
   return defaults;
 }

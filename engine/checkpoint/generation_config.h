@@ -11,8 +11,8 @@
 
 namespace whipsnake::engine {
 
-// Sampling defaults. Keys that are missing in the file are unset. `do_sample: false` means
-// temperature 0.
+// Sampling defaults. Keys that are missing in the file keep the value that they had before, and are
+// unset by default. `do_sample: false` means temperature 0.
 struct GenerationDefaults {
   std::optional<float> temperature;         // 0 to 100
   std::optional<int64_t> top_k;             // 0 is off
@@ -22,8 +22,10 @@ struct GenerationDefaults {
   std::optional<int64_t> max_new_tokens;    // 1 or more
   std::vector<int32_t> eos_token_ids;       // one id or a list in the file
 };
-// Returns INVALID_ARGUMENT, naming the key, the value and what was expected.
-absl::StatusOr<GenerationDefaults> ParseGenerationConfig(std::string_view json);
+// Returns `defaults` with what the file says. Returns INVALID_ARGUMENT, naming the key, the value
+// and what was expected.
+absl::StatusOr<GenerationDefaults> ParseGenerationConfig(std::string_view json,
+                                                         GenerationDefaults defaults = {});
 
 }  // namespace whipsnake::engine
 
