@@ -1,6 +1,8 @@
 #include "engine/tokenizer/tokenizer.h"
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
+#include <system_error>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
@@ -15,6 +17,7 @@
 #include "engine/tokenizer/normalizer.h"
 #include "engine/tokenizer/pre_tokenizer.h"
 #include "engine/tokenizer/token_table.h"
+#include "engine/tokenizer/vocabulary_files.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -242,6 +245,50 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::Load(const std::string& pa
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::Parse(std::string_view json) {
   ASSIGN_OR_RETURN(const nlohmann::json document, ParseJsonObject(json));
+  return JsonTokenizer::Create(JsonView(&document));
+}
+
+namespace {
+
+// Reads a file that may be missing, which leaves `text` as it is.
+absl::Status ReadIfThere(const std::string& path, std::string* text) {
+  absl::StatusOr<std::string> read = ReadTextFile(path, kLargestFile);
+  if (absl::IsNotFound(read.status())) return absl::OkStatus();
+  RETURN_IF_ERROR(read.status());
+  *text = *std::move(read);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<VocabularyFiles> ReadVocabularyFiles(const std::string& directory) {
+  const std::string prefix = directory + "/";
+  VocabularyFiles files;
+  ASSIGN_OR_RETURN(files.vocabulary, ReadTextFile(prefix + "vocab.json", kLargestFile));
+  ASSIGN_OR_RETURN(files.merges, ReadTextFile(prefix + "merges.txt", kLargestFile));
+  RETURN_IF_ERROR(ReadIfThere(prefix + "added_tokens.json", &files.added_tokens));
+  RETURN_IF_ERROR(ReadIfThere(prefix + "special_tokens_map.json", &files.special_tokens_map));
+  RETURN_IF_ERROR(ReadIfThere(prefix + "tokenizer_config.json", &files.tokenizer_config));
+  return files;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::LoadDirectory(const std::string& directory) {
+  auto whole = Load(directory + "/tokenizer.json");
+  if (!absl::IsNotFound(whole.status())) return whole;
+  std::error_code error;
+  if (!std::filesystem::exists(directory + "/vocab.json", error)) {
+    return WithPath(absl::NotFoundError("no tokenizer.json seen, expected one, or vocab.json and "
+                                        "merges.txt"),
+                    directory);
+  }
+  ASSIGN_OR_RETURN(const VocabularyFiles files, ReadVocabularyFiles(directory));
+  auto tokenizer = Assemble(files);
+  if (!tokenizer.ok()) return WithPath(tokenizer.status(), directory);
+  return tokenizer;
+}
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::Assemble(const VocabularyFiles& files) {
+  ASSIGN_OR_RETURN(const nlohmann::json document, AssembleTokenizer(files));
   return JsonTokenizer::Create(JsonView(&document));
 }
 

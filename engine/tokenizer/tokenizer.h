@@ -1,6 +1,7 @@
-// Converts text to token ids and back, as described by a Hugging Face tokenizer.json. The ids are
-// those of the `tokenizers` package with add_special_tokens=False. The fields "truncation" and
-// "padding" are ignored: the caller decides how long a sequence may be.
+// Converts text to token ids and back, as described by a Hugging Face tokenizer.json or by the
+// files that were used before there was one (vocabulary_files.h). The ids are those of the
+// `tokenizers` package with add_special_tokens=False. The fields "truncation" and "padding" are
+// ignored: the caller decides how long a sequence may be.
 #ifndef WHIPSNAKE_ENGINE_TOKENIZER_TOKENIZER_H_
 #define WHIPSNAKE_ENGINE_TOKENIZER_TOKENIZER_H_
 
@@ -16,6 +17,8 @@
 
 namespace whipsnake::engine {
 
+struct VocabularyFiles;
+
 // Immutable and thread-safe.
 class Tokenizer {
  public:
@@ -27,6 +30,12 @@ class Tokenizer {
   static absl::StatusOr<std::unique_ptr<Tokenizer>> Load(const std::string& path);
   // Like Load, from the text of the file. For tests and fuzzing.
   static absl::StatusOr<std::unique_ptr<Tokenizer>> Parse(std::string_view json);
+  // Reads the tokenizer of a model directory: tokenizer.json or, if there is none, vocab.json and
+  // merges.txt with the files beside them. Returns NOT_FOUND if there is neither, and otherwise the
+  // errors of Load and AssembleTokenizer.
+  static absl::StatusOr<std::unique_ptr<Tokenizer>> LoadDirectory(const std::string& directory);
+  // Like LoadDirectory, from the texts of vocab.json and the files beside it.
+  static absl::StatusOr<std::unique_ptr<Tokenizer>> Assemble(const VocabularyFiles& files);
 
   // One more than the largest id.
   virtual int32_t size() const = 0;

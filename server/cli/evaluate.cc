@@ -74,7 +74,7 @@ absl::StatusOr<int> Evaluate(const EvaluateFlags& flags, const Output& output) {
   ASSIGN_OR_RETURN(evaluated.options, engine::ParseModelOptions(flags.scheme, flags.state_type));
   ASSIGN_OR_RETURN(const auto model,
                    engine::LoadModel(flags.model, evaluated.options, evaluated.environment));
-  ASSIGN_OR_RETURN(const auto tokenizer, engine::Tokenizer::Load(flags.model + "/tokenizer.json"));
+  ASSIGN_OR_RETURN(const auto tokenizer, engine::Tokenizer::LoadDirectory(flags.model));
   evaluated.model = model.get();
   evaluated.tokenizer = tokenizer.get();
 

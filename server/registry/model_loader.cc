@@ -18,10 +18,11 @@ absl::StatusOr<engine::GenerationDefaults> LoadDefaults(const std::string& direc
                                                         const engine::ModelConfig& config,
                                                         int64_t vocab_size) {
   engine::GenerationDefaults defaults;
+  defaults.eos_token_ids = config.eos_token_ids;
   const std::string path = directory + "/generation_config.json";
   const absl::StatusOr<std::string> text = engine::ReadTextFile(path);
   if (text.ok()) {
-    auto parsed = engine::ParseGenerationConfig(*text);
+    auto parsed = engine::ParseGenerationConfig(*text, defaults);
     if (!parsed.ok()) return engine::WithPath(parsed.status(), path);
     defaults = *std::move(parsed);
   } else if (!absl::IsNotFound(text.status())) {
@@ -29,8 +30,6 @@ absl::StatusOr<engine::GenerationDefaults> LoadDefaults(const std::string& direc
   }
   const absl::Status valid = engine::Validate(engine::DefaultSampling(defaults), vocab_size);
   if (!valid.ok()) return engine::WithPath(valid, path);
-
-  if (defaults.eos_token_ids.empty()) defaults.eos_token_ids = config.eos_token_ids;
   return defaults;
 }
 
@@ -44,7 +43,7 @@ ModelLoader MakeDirectoryLoader(const engine::ModelEnvironment& environment,
     ModelParts parts;
     // Load the tokenizer first: it is small, and a directory without one is refused before weights
     // are read.
-    ASSIGN_OR_RETURN(parts.tokenizer, engine::Tokenizer::Load(directory + "/tokenizer.json"));
+    ASSIGN_OR_RETURN(parts.tokenizer, engine::Tokenizer::LoadDirectory(directory));
     ASSIGN_OR_RETURN(const engine::ModelConfig config, engine::ReadModelConfig(directory));
     ASSIGN_OR_RETURN(const std::shared_ptr<const engine::Checkpoint> checkpoint,
                      engine::Checkpoint::Open(directory));
