@@ -73,6 +73,7 @@ absl::StatusOr<std::unique_ptr<Dataset>> FineTuning::OpenData(const std::string&
                                .max_length = spec_.max_length,
                                .packed = spec_.packed,
                                .end_of_text = eos.empty() ? -1 : eos.front(),
+                               .vocabulary = model_config_.vocab_size,
                                .format = {},
                                .header = spec_.header,
                                .label_column = spec_.label_column,

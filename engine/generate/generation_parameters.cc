@@ -8,6 +8,7 @@
 #include "engine/base/random.h"
 #include "engine/base/status.h"
 #include "engine/base/utf8.h"
+#include "engine/tokenizer/known_tokens.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -145,7 +146,8 @@ absl::StatusOr<std::vector<int32_t>> ResolvePrompt(GenerationParameters& paramet
     return InvalidField(field, absl::StrCat(prompt.size(), " tokens"),
                         absl::StrCat(min_tokens, " to ", max_tokens));
   }
-  RETURN_IF_ERROR(ValidateTokenIds(field, prompt, context.info.vocab_size));
+  RETURN_IF_ERROR(field == "text" ? CheckKnownTokens(field, prompt, context.info.vocab_size, context.tokenizer)
+                      : ValidateTokenIds(field, prompt, context.info.vocab_size));
   return prompt;
 }
 

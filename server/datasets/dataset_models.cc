@@ -45,6 +45,7 @@ absl::StatusOr<DatasetModel> Read(std::string name, const std::string& directory
   ASSIGN_OR_RETURN(const engine::ModelConfig config, engine::ReadModelConfig(directory));
   model.name = std::move(name);
   if (!config.eos_token_ids.empty()) model.end_of_text = config.eos_token_ids.front();
+  model.vocabulary = config.vocab_size;
   model.max_positions = config.max_positions;
   return model;
 }

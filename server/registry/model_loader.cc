@@ -33,6 +33,17 @@ absl::StatusOr<engine::GenerationDefaults> LoadDefaults(const std::string& direc
   return defaults;
 }
 
+std::vector<std::string> FindWarnings(const engine::Tokenizer& tokenizer,
+                                      const engine::ModelInfo& info) {
+  std::vector<std::string> warnings;
+  if (tokenizer.size() > info.vocab_size) {
+    warnings.push_back(absl::StrCat(
+        "the tokenizer has ", tokenizer.size(), " ids and the model ", info.vocab_size,
+        ": prompts with the others are refused, and they are never generated"));
+  }
+  return warnings;
+}
+
 }  // namespace
 
 ModelLoader MakeDirectoryLoader(const engine::ModelEnvironment& environment,
@@ -58,12 +69,7 @@ ModelLoader MakeDirectoryLoader(const engine::ModelEnvironment& environment,
     ASSIGN_OR_RETURN(parts.digest, engine::DigestModel(directory, *checkpoint));
     absl::StrAppend(&parts.digest, "-", engine::ToAbsl(engine::Name(info.scheme)), "-",
                     info.state_bytes);
-    if (parts.tokenizer->size() > info.vocab_size) {
-      return engine::WithPath(absl::InvalidArgumentError(absl::StrCat(
-                                  parts.tokenizer->size(), " ids seen, expected at most ",
-                                  info.vocab_size, ", the model's vocabulary")),
-                              directory + "/tokenizer.json");
-    }
+    parts.warnings = FindWarnings(*parts.tokenizer, info);
     ASSIGN_OR_RETURN(parts.defaults, LoadDefaults(directory, config, info.vocab_size));
     parts.constraints = std::make_unique<engine::ConstraintCache>(
         std::make_shared<engine::VocabularyTrie>(*parts.tokenizer, info.vocab_size),

@@ -5,6 +5,7 @@
 
 #include "engine/base/field_errors.h"
 #include "engine/base/status.h"
+#include "engine/tokenizer/known_tokens.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -74,6 +75,16 @@ absl::Status CheckLengths(Task task, int64_t shortest_text, const TokenizedRow& 
   for (int64_t i = 0; i < std::ssize(row.responses); ++i) {
     RETURN_IF_ERROR(
         CheckLength(ResponseField(task, i), std::ssize(row.responses[i]) - end_of_text, 1));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckVocabulary(Task task, int64_t vocabulary, const Tokenizer& tokenizer,
+                             const TokenizedRow& row) {
+  RETURN_IF_ERROR(CheckKnownTokens(InputField(task), row.input, vocabulary, tokenizer));
+  for (int64_t i = 0; i < std::ssize(row.responses); ++i) {
+    RETURN_IF_ERROR(
+        CheckKnownTokens(ResponseField(task, i), row.responses[i], vocabulary, tokenizer));
   }
   return absl::OkStatus();
 }

@@ -47,6 +47,11 @@ absl::StatusOr<TokenizedRow> TokenizeRow(const Tokenizer& tokenizer, Task task, 
 // tokens, or a prompt or a response has none.
 absl::Status CheckLengths(Task task, int64_t shortest_text, const TokenizedRow& row);
 
+// Returns INVALID_ARGUMENT, with the field attached, if a text has a token that is not below
+// `vocabulary`, the number of tokens that the model has.
+absl::Status CheckVocabulary(Task task, int64_t vocabulary, const Tokenizer& tokenizer,
+                             const TokenizedRow& row);
+
 // Returns the sequences of a row, each of at most `max_length` tokens, which is at least 2. A text
 // is cut at its end. If the prompt and the longest response are longer, the prompt is cut to its
 // last max_length / 2 tokens, and then each response at its end to what is left.

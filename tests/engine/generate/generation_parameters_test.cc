@@ -114,6 +114,17 @@ TEST_F(GenerationParametersTest, RequestBeatsConfigurationBeatsDefaults) {
   EXPECT_EQ(resolved.seed, 0);
 }
 
+TEST_F(GenerationParametersTest, ATokenThatTheModelLacksIsRefusedByItsText) {
+  tokenizer_ = FakeTokenizer({"a", "b", "c"});
+  info_.vocab_size = 2;
+  const absl::Status status = Resolve(Greedy("abc", 4)).status();
+  EXPECT_EQ(FieldOf(status), "text");
+  EXPECT_EQ(status.message(),
+            "text: the token \"c\" with the id 2 seen, expected tokens of the model, whose ids are 0 "
+            "to 1");
+  EXPECT_TRUE(Resolve(Greedy("abba", 4)).ok());
+}
+
 TEST_F(GenerationParametersTest, MakesUpASeed) {
   EXPECT_NE(ResolvedSampling({}).seed, ResolvedSampling({}).seed);
   Parameters::Sampling sampling;

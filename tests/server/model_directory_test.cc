@@ -1,0 +1,102 @@
+// Model directories as people have them, from the load to the answers.
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "tests/engine/base/support.h"
+#include "tests/server/support.h"
+
+namespace whipsnake::server {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using testing::HasSubstr;
+
+// A server with one model, a copy of a demo that a test may change before Start.
+class ModelDirectoryTest : public testing::Test {
+ protected:
+  ModelDirectoryTest() { fs::copy("deploy/models/gpt2-crrelu-demo", directory_.path(), fs::copy_options::overwrite_existing); }
+
+  json ReadJson(const std::string& name) const {
+    return json::parse(engine::ReadBytes(directory_ / name));
+  }
+  void Write(const std::string& name, const std::string& text) const {
+    engine::WriteBytes(directory_ / name, text);
+  }
+
+  void Start() {
+    DaemonOptions options;
+    options.listen = "127.0.0.1:0";
+    options.http = "127.0.0.1:0";
+    options.models = {{"model", directory_.path()}};
+    options.scheme = "bf16";
+    options.threads = 2;
+    server_.emplace(std::move(options));
+  }
+
+  v1::GenerateResponse Generate(const v1::GenerationParameters& parameters,
+                                grpc::Status* status = nullptr) {
+    grpc::ClientContext context;
+    v1::GenerateRequest request;
+    v1::GenerateResponse response;
+    *request.mutable_parameters() = parameters;
+    const grpc::Status result = server_->generation->Generate(&context, request, &response);
+    if (status != nullptr) {
+      *status = result;
+    } else {
+      EXPECT_TRUE(result.ok()) << result.error_message();
+    }
+    return response;
+  }
+
+  std::string TextAfter(const std::string& prompt) {
+    return Generate(Greedy(prompt, 12)).completions(0).text();
+  }
+
+  engine::TemporaryDirectory directory_;
+  std::optional<TestServer> server_;
+};
+
+TEST_F(ModelDirectoryTest, TheFirstFilesOfGpt2ServeLikeTheTokenizerJson) {
+  Start();
+  const std::string expected = TextAfter("Elizabeth was");
+  server_.reset();
+  const json model = ReadJson("tokenizer.json")["model"];
+  std::string merges = "#version: 0.2\n";
+  for (const json& merge : model["merges"]) {
+    merges += merge[0].get<std::string>() + " " + merge[1].get<std::string>() + "\n";
+  }
+  Write("vocab.json", model["vocab"].dump());
+  Write("merges.txt", merges);
+  fs::remove(directory_ / "tokenizer.json");
+  Start();
+  EXPECT_EQ(TextAfter("Elizabeth was"), expected);
+}
+
+// A [PAD] that was added to the tokenizer while the embeddings were not resized.
+TEST_F(ModelDirectoryTest, ATokenizerMayHaveMoreTokensThanTheModel) {
+  json tokenizer = ReadJson("tokenizer.json");
+  json pad = tokenizer["added_tokens"][0];
+  pad["content"] = "[PAD]";
+  pad["id"] = 4096;
+  tokenizer["added_tokens"].push_back(pad);
+  Write("tokenizer.json", tokenizer.dump());
+  Start();
+  EXPECT_NE(TextAfter("Elizabeth was"), "");
+  grpc::Status status;
+  Generate(Greedy("Elizabeth [PAD] was", 2), &status);
+  EXPECT_EQ(status.error_code(), grpc::INVALID_ARGUMENT);
+  EXPECT_THAT(status.error_message(), HasSubstr("parameters.text: the token \"[PAD]\" with the id "
+                                                "4096 seen, expected tokens of the model"));
+  v1::GenerationParameters ids = Greedy("", 2);
+  ids.mutable_token_ids()->add_ids(4096);
+  Generate(ids, &status);
+  EXPECT_THAT(status.error_message(), HasSubstr("token_ids.ids[0]: 4096 seen"));
+  v1::GenerationParameters form = Greedy("Elizabeth was", 6);
+  form.mutable_output()->set_token_ids(true);
+  form.mutable_structured()->set_regex("\\[PAD\\]");
+  for (const int id : Generate(form).completions(0).token_ids()) EXPECT_LT(id, 4096);
+}
+
+}  // namespace
+}  // namespace whipsnake::server
