@@ -133,7 +133,9 @@ absl::StatusOr<std::vector<int32_t>> ResolvePrompt(GenerationParameters& paramet
   std::string_view field = "text";
   std::vector<int32_t> prompt;
   if (const auto* text = std::get_if<std::string_view>(&parameters.prompt)) {
-    ASSIGN_OR_RETURN(prompt, context.tokenizer.Encode(*text));
+    EncodeOptions options = parameters.tokenization;
+    options.add_special_tokens &= resume == nullptr;
+    ASSIGN_OR_RETURN(prompt, context.tokenizer.Encode(*text, options));
   } else if (auto* ids = std::get_if<std::vector<int32_t>>(&parameters.prompt)) {
     field = "token_ids.ids";
     prompt = std::move(*ids);

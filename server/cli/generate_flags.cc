@@ -16,6 +16,8 @@ namespace {
 template <typename Message>
 absl::Status SetPromptOf(const PromptFlags& flags, Message& message) {
   message.set_state(flags.state);
+  message.mutable_tokenization()->set_omit_special_tokens(flags.omit_special_tokens);
+  message.mutable_tokenization()->set_plain_text(flags.plain_text);
   if (!flags.ids.empty()) {
     message.mutable_token_ids()->mutable_ids()->Assign(flags.ids.begin(), flags.ids.end());
   } else if (flags.text == "-") {
@@ -82,6 +84,10 @@ void AddPromptFlags(Command command, PromptFlags& flags) {
   command
       .AddOption("--state", flags.state, "A saved state that the prompt continues, if there is one")
       .TypeName("HANDLE");
+  command.AddFlag("--omit-special-tokens", flags.omit_special_tokens,
+                  "Adds no tokens around the prompt, such as one for its beginning");
+  command.AddFlag("--plain-text", flags.plain_text,
+                  "Takes special tokens that are spelled in the prompt as plain text");
 }
 
 absl::Status SetPrompt(const PromptFlags& flags, v1::GenerationParameters& parameters) {

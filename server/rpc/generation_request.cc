@@ -83,6 +83,7 @@ engine::GenerationParameters ToEngine(const v1::GenerationParameters& parameters
   result.structured = ConstraintSpecOf(parameters.structured());
   result.stopping = ToEngine(parameters.stopping());
   result.output = ToEngine(parameters.output());
+  result.tokenization = EncodeOptionsOf(parameters.tokenization());
   if (parameters.has_text()) {
     result.prompt = std::string_view(parameters.text());
   } else if (parameters.has_token_ids()) {
@@ -90,6 +91,11 @@ engine::GenerationParameters ToEngine(const v1::GenerationParameters& parameters
     result.prompt = std::vector<int32_t>(ids.begin(), ids.end());
   }
   return result;
+}
+
+engine::EncodeOptions EncodeOptionsOf(const v1::Tokenization& tokenization) {
+  return {.add_special_tokens = !tokenization.omit_special_tokens(),
+          .plain_text = tokenization.plain_text()};
 }
 
 std::optional<engine::ConstraintSpec> ConstraintSpecOf(const v1::StructuredOutput& structured) {

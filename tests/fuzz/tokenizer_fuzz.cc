@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "engine/tokenizer/tokenizer.h"
 #include "engine/tokenizer/vocabulary_files.h"
@@ -36,6 +37,13 @@ auto Read(std::string_view bytes) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto tokenizer = Read(std::string_view(reinterpret_cast<const char*>(data), size));
   if (!tokenizer.ok()) return 0;
+  for (const bool plain : {false, true}) {
+    const auto ids = (*tokenizer)->Encode("<s>the <s>", {.add_special_tokens = true,
+                                                         .plain_text = plain});
+    for (const int32_t id : ids.ok() ? *ids : std::vector<int32_t>()) {
+      if (id < 0 || id >= (*tokenizer)->size()) std::abort();
+    }
+  }
   const auto ids = (*tokenizer)->Encode("the  \u00e9\u4e2d <s>\U0001F600 'll 12\n\n a\u0301aaab\t");
   if (!ids.ok()) return 0;
   StreamDecoder decoder(tokenizer->get());

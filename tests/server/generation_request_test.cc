@@ -90,6 +90,16 @@ TEST(GenerationRequestTest, WhatTheMessageLacksIsUnset) {
   EXPECT_FALSE(sampling.frequency_penalty || sampling.seed);
 }
 
+TEST(GenerationRequestTest, SpecialTokensAreAddedAndRecognizedByDefault) {
+  v1::GenerationParameters message;
+  EXPECT_TRUE(ToEngine(message).tokenization.add_special_tokens);
+  EXPECT_FALSE(ToEngine(message).tokenization.plain_text);
+  message.mutable_tokenization()->set_omit_special_tokens(true);
+  message.mutable_tokenization()->set_plain_text(true);
+  EXPECT_FALSE(ToEngine(message).tokenization.add_special_tokens);
+  EXPECT_TRUE(ToEngine(message).tokenization.plain_text);
+}
+
 TEST(GenerationRequestTest, AnUnknownPriorityIsAnError) {
   v1::GenerationParameters message;
   EXPECT_EQ(*ToEngine(message).priority, engine::RequestPriority::kNormal);

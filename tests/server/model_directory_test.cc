@@ -98,5 +98,40 @@ TEST_F(ModelDirectoryTest, ATokenizerMayHaveMoreTokensThanTheModel) {
   for (const int id : Generate(form).completions(0).token_ids()) EXPECT_LT(id, 4096);
 }
 
+TEST_F(ModelDirectoryTest, APromptBeginsAsTheTokenizersTemplateSays) {
+  json tokenizer = ReadJson("tokenizer.json");
+  tokenizer["post_processor"] = json::parse(R"({"type": "TemplateProcessing", "single":
+      [{"SpecialToken": {"id": "<|endoftext|>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+      "special_tokens": {"<|endoftext|>": {"id": "<|endoftext|>", "ids": [0]}}})");
+  Write("tokenizer.json", tokenizer.dump());
+  Start();
+  const auto count = [&](const std::string& text, bool omit, bool plain) {
+    grpc::ClientContext context;
+    v1::CountTokensRequest request;
+    v1::CountTokensResponse response;
+    request.set_text(text);
+    request.set_token_ids(true);
+    request.mutable_tokenization()->set_omit_special_tokens(omit);
+    request.mutable_tokenization()->set_plain_text(plain);
+    EXPECT_TRUE(server_->generation->CountTokens(&context, request, &response).ok());
+    return std::vector<int32_t>(response.token_ids().begin(), response.token_ids().end());
+  };
+  const std::vector<int32_t> plain = count("It was", true, false);
+  std::vector<int32_t> whole = {0};
+  whole.insert(whole.end(), plain.begin(), plain.end());
+  EXPECT_EQ(count("It was", false, false), whole);
+  EXPECT_THAT(count("<|endoftext|>", true, false), testing::ElementsAre(0));
+  EXPECT_THAT(count("<|endoftext|>", true, true), testing::Not(testing::Contains(0)));
+
+  // A state is continued without another beginning.
+  v1::GenerationParameters parameters = Greedy("It was", 4);
+  parameters.mutable_output()->mutable_save_state();
+  const v1::GenerateResponse first = Generate(parameters);
+  EXPECT_EQ(first.usage().prompt_tokens(), std::ssize(whole));
+  parameters.set_state(first.completions(0).state());
+  EXPECT_EQ(Generate(parameters).usage().prompt_tokens(),
+            std::ssize(whole) + 4 + std::ssize(plain));
+}
+
 }  // namespace
 }  // namespace whipsnake::server

@@ -125,6 +125,23 @@ TEST_F(GenerationParametersTest, ATokenThatTheModelLacksIsRefusedByItsText) {
   EXPECT_TRUE(Resolve(Greedy("abba", 4)).ok());
 }
 
+TEST_F(GenerationParametersTest, ATextGetsTheTokenizersSpecialTokensButNotAfterAState) {
+  tokenizer_ = FakeTokenizer({"a", "b", "c"}, /*prefix=*/{2}, /*suffix=*/{1});
+  Parameters parameters = Greedy("ab", 4);
+  EXPECT_EQ(Resolve(parameters)->request.prompt, (Ids{2, 0, 1, 1}));
+  EXPECT_EQ(Resolve(parameters)->prompt_tokens, 4);
+  parameters.tokenization.add_special_tokens = false;
+  EXPECT_EQ(Resolve(parameters)->request.prompt, (Ids{0, 1}));
+  parameters.tokenization.add_special_tokens = true;
+  parameters.prompt = Ids{0, 1};
+  EXPECT_EQ(Resolve(parameters)->request.prompt, (Ids{0, 1}));
+
+  parameters.prompt = "ab";
+  FakeModel model(26);
+  parameters.resume = std::make_shared<SavedState>(SavedState{{5, 6}, *model.NewState()});
+  EXPECT_EQ(Resolve(parameters)->request.prompt, (Ids{5, 6, 0, 1}));
+}
+
 TEST_F(GenerationParametersTest, MakesUpASeed) {
   EXPECT_NE(ResolvedSampling({}).seed, ResolvedSampling({}).seed);
   Parameters::Sampling sampling;

@@ -51,7 +51,12 @@ TEST(VocabularyFilesTest, GiveTheIdsOfTransformers) {
     const auto tokenizer = Tokenizer::Assemble(FilesOf(golden, one["files"]));
     ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
     for (size_t i = 0; i < texts.size(); ++i) {
-      EXPECT_EQ((*tokenizer)->Encode(texts[i]).value(), one["ids"][i].get<Ids>()) << texts[i];
+      const auto encode = [&](const EncodeOptions& options) {
+        return (*tokenizer)->Encode(texts[i], options).value();
+      };
+      EXPECT_EQ(encode({}), one["ids"][i].get<Ids>()) << texts[i];
+      EXPECT_EQ(encode({.add_special_tokens = true}), one["special"][i].get<Ids>()) << texts[i];
+      EXPECT_EQ(encode({.plain_text = true}), one["plain"][i].get<Ids>()) << texts[i];
     }
   }
 }
