@@ -15,11 +15,13 @@
 #include "engine/base/utf8.h"
 #include "engine/tokenizer/added_tokens.h"
 #include "engine/tokenizer/bpe.h"
+#include "engine/tokenizer/characters.h"
 #include "engine/tokenizer/normalizer.h"
 #include "engine/tokenizer/post_processor.h"
 #include "engine/tokenizer/pre_tokenizer.h"
 #include "engine/tokenizer/token_table.h"
 #include "engine/tokenizer/vocabulary_files.h"
+#include "unicode/uvernum.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -71,6 +73,7 @@ class JsonTokenizer : public Tokenizer {
   std::span<const int32_t> suffix() const override { return post_processor_.suffix(); }
   std::string TokenBytes(int32_t id, bool skip_special) const override;
   std::string Decode(std::span<const int32_t> ids, bool skip_special) const override;
+  std::string Caveat() const override;
   bool IsSpecial(int32_t id) const override { return table_.IsSpecial(id); }
   int32_t FindToken(std::string_view content) const override;
 
@@ -213,6 +216,17 @@ std::string JsonTokenizer::Decode(std::span<const int32_t> ids, bool skip_specia
   text.reserve(bytes.size());
   AppendLossy(bytes, &text);
   return text;
+}
+
+std::string JsonTokenizer::Caveat() const {
+  const auto [major, minor] = UnicodeVersion();
+  const auto [expected_major, expected_minor] = kUnicodeVersionOfTokenizers;
+  if (!pre_tokenizer_.depends_on_unicode() || UnicodeVersion() == kUnicodeVersionOfTokenizers) {
+    return "";
+  }
+  return absl::StrCat("ICU ", U_ICU_VERSION, " has Unicode ", major, ".", minor,
+                      ", and tokenizers ", expected_major, ".", expected_minor,
+                      ": characters that only one of them knows may be split differently");
 }
 
 int32_t JsonTokenizer::FindToken(std::string_view content) const {

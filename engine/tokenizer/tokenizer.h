@@ -66,6 +66,9 @@ class Tokenizer {
   // Returns the text of a whole sequence. Malformed UTF-8 becomes U+FFFD.
   virtual std::string Decode(std::span<const int32_t> ids, bool skip_special = true) const = 0;
 
+  // Says in which texts the ids may not be those of `tokenizers` on this machine; "" if in none.
+  virtual std::string Caveat() const { return ""; }
+
   virtual bool IsSpecial(int32_t id) const = 0;
   // Returns the id of the token with exactly this content, or -1.
   virtual int32_t FindToken(std::string_view content) const = 0;

@@ -4,6 +4,7 @@
 #include <thread>
 #include <vector>
 
+#include "engine/tokenizer/characters.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/engine/tokenizer/test_util.h"
@@ -156,6 +157,15 @@ TEST(TokenizerTest, SpecialTokensInPlainTextAreText) {
     EXPECT_THAT(*tokenizer->Encode(text), testing::Contains(5000)) << text;
   }
   EXPECT_THAT(*tokenizer->Encode("b<user>", {.plain_text = true}), testing::Contains(id));
+}
+
+TEST(TokenizerTest, SaysThatItsVersionOfUnicodeIsAnother) {
+  const bool same = UnicodeVersion() == kUnicodeVersionOfTokenizers;
+  const auto gpt2 = Tokenizer::Load(std::string(kGoldens) + "gpt2_style.json");
+  ASSERT_TRUE(gpt2.ok());
+  EXPECT_EQ((*gpt2)->Caveat().empty(), same);
+  if (!same) EXPECT_THAT((*gpt2)->Caveat(), AllOf(HasSubstr("ICU"), HasSubstr("tokenizers 16.0")));
+  EXPECT_EQ(MakeTokenizer(PlainTokenizerJson())->Caveat(), "") << "no words to split";
 }
 
 TEST(TokenizerTest, UnknownComponentsAreUnimplementedWithTypeAndPath) {
