@@ -56,6 +56,7 @@ SamplingParameters ResolveSampling(GenerationParameters::Sampling sampling,
   result.presence_penalty = sampling.presence_penalty.value_or(result.presence_penalty);
   result.frequency_penalty = sampling.frequency_penalty.value_or(result.frequency_penalty);
   result.logit_bias = std::move(sampling.logit_bias);
+  result.no_repeat_ngram_size = sampling.no_repeat_ngram_size.value_or(result.no_repeat_ngram_size);
   result.seed = sampling.seed ? *sampling.seed : RandomNumber();
   return result;
 }
@@ -148,7 +149,8 @@ absl::StatusOr<std::vector<int32_t>> ResolvePrompt(GenerationParameters& paramet
     return InvalidField(field, absl::StrCat(prompt.size(), " tokens"),
                         absl::StrCat(min_tokens, " to ", max_tokens));
   }
-  RETURN_IF_ERROR(field == "text" ? CheckKnownTokens(field, prompt, context.info.vocab_size, context.tokenizer)
+  RETURN_IF_ERROR(field == "text"
+                      ? CheckKnownTokens(field, prompt, context.info.vocab_size, context.tokenizer)
                       : ValidateTokenIds(field, prompt, context.info.vocab_size));
   return prompt;
 }
@@ -278,6 +280,8 @@ SamplingParameters DefaultSampling(const GenerationDefaults& defaults) {
   sampling.top_p = defaults.top_p.value_or(sampling.top_p);
   sampling.min_p = defaults.min_p.value_or(sampling.min_p);
   sampling.repetition_penalty = defaults.repetition_penalty.value_or(sampling.repetition_penalty);
+  sampling.no_repeat_ngram_size =
+      defaults.no_repeat_ngram_size.value_or(sampling.no_repeat_ngram_size);
   return sampling;
 }
 

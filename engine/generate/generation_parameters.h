@@ -42,6 +42,7 @@ struct GenerationParameters {
     std::optional<float> presence_penalty;
     std::optional<float> frequency_penalty;
     std::map<int32_t, float> logit_bias;
+    std::optional<int64_t> no_repeat_ngram_size;
     std::optional<uint64_t> seed;
   };
   struct Stopping {

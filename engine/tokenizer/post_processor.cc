@@ -66,8 +66,8 @@ absl::Status PostProcessor::AppendTemplate(const JsonView& view, int32_t size) {
       }
       ++texts;
     } else {
-      RETURN_IF_ERROR(AppendIds(view["special_tokens"], token["id"], size,
-                                texts == 0 ? &before : &after));
+      RETURN_IF_ERROR(
+          AppendIds(view["special_tokens"], token["id"], size, texts == 0 ? &before : &after));
     }
   }
   if (texts != 1) {

@@ -195,7 +195,8 @@ absl::Status JsonTokenizer::EncodeWord(std::string_view word, Pass* pass) const 
     return absl::OkStatus();
   }
   const size_t begin = ids.size();
-  // The vocabulary may have a special token as a whole word, which is not to be found in plain text.
+  // The vocabulary may have a special token as a whole word, which is not to be found in plain
+  // text.
   const bool as_whole = !(pass->plain_text && added_.IsSpecial(word));
   RETURN_IF_ERROR(model_.Encode(word, alphabet_, &ids, as_whole));
   pass->cache.Add(word, {begin, ids.size() - begin});

@@ -50,9 +50,9 @@ class Tokenizer {
   virtual int32_t size() const = 0;
 
   // Returns the ids of `text`. Special tokens in the text are recognized, and nothing is added
-  // before or after it, unless the options say otherwise. Returns INVALID_ARGUMENT if the text is not UTF-8 (with the byte offset) or has
-  // more than 2^28 bytes, and RESOURCE_EXHAUSTED if a normalizer or a regular expression exceeds
-  // its limits.
+  // before or after it, unless the options say otherwise. Returns INVALID_ARGUMENT if the text is
+  // not UTF-8 (with the byte offset) or has more than 2^28 bytes, and RESOURCE_EXHAUSTED if a
+  // normalizer or a regular expression exceeds its limits.
   virtual absl::StatusOr<std::vector<int32_t>> Encode(std::string_view text,
                                                       const EncodeOptions& options = {}) const = 0;
   // The ids that `add_special_tokens` puts before and after a text.

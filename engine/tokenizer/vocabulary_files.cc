@@ -34,7 +34,7 @@ absl::StatusOr<json> ParseFile(const char* name, const std::string& text) {
 
 // An entry of a tokenizer.json's added_tokens, yet without an id.
 json MakeToken(const std::string& content, bool special) {
-  return {{"content", content}, {"single_word", false},    {"lstrip", false},
+  return {{"content", content}, {"single_word", false},   {"lstrip", false},
           {"rstrip", false},    {"normalized", !special}, {"special", special}};
 }
 
@@ -87,7 +87,8 @@ class SpecialTokens {
 
   std::vector<json> All() const {
     std::vector<json> all;
-    std::ranges::copy_if(named_, std::back_inserter(all), [](const json& t) { return !t.is_null(); });
+    std::ranges::copy_if(named_, std::back_inserter(all),
+                         [](const json& t) { return !t.is_null(); });
     all.insert(all.end(), more_.begin(), more_.end());
     return all;
   }
@@ -104,7 +105,8 @@ class SpecialTokens {
 // The field added_tokens of the tokenizer.json.
 class AddedTokenList {
  public:
-  explicit AddedTokenList(const json& vocabulary) : vocabulary_(vocabulary), next_(vocabulary.size()) {}
+  explicit AddedTokenList(const json& vocabulary)
+      : vocabulary_(vocabulary), next_(vocabulary.size()) {}
 
   // Gives a token the id that it has in the vocabulary or the next free one.
   void Add(json token) {
@@ -147,8 +149,8 @@ absl::StatusOr<NumberedTokens> ReadDecoder(const JsonView& view) {
   NumberedTokens tokens;
   for (const auto& [key, value] : view.value().items()) {
     const JsonView element(&value, absl::StrCat(view.path(), "[", Quoted(key), "]"));
-    const bool digits = !key.empty() && key.size() < 10 &&
-                        key.find_first_not_of("0123456789") == std::string::npos;
+    const bool digits =
+        !key.empty() && key.size() < 10 && key.find_first_not_of("0123456789") == std::string::npos;
     if (!digits) return element.Invalid("an id as the key");
     ASSIGN_OR_RETURN(json token, ReadToken(element, /*special=*/false));
     tokens.emplace_back(std::stoull(key), std::move(token));
@@ -162,7 +164,8 @@ absl::StatusOr<NumberedTokens> ReadEncoder(const JsonView& view, const SpecialTo
   for (const auto& [content, id] : view.value().items()) {
     const JsonView element(&id, absl::StrCat(view.path(), "[", Quoted(content), "]"));
     ASSIGN_OR_RETURN(const int64_t number, element.Integer(0, INT32_MAX));
-    tokens.emplace_back(static_cast<uint64_t>(number), MakeToken(content, special.Contain(content)));
+    tokens.emplace_back(static_cast<uint64_t>(number),
+                        MakeToken(content, special.Contain(content)));
   }
   return tokens;
 }

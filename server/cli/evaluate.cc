@@ -37,7 +37,8 @@ struct EvaluateFlags {
 absl::StatusOr<std::vector<int32_t>> Tokenize(const engine::Tokenizer& tokenizer,
                                               const std::string& file) {
   ASSIGN_OR_RETURN(const std::string text, engine::ReadTextFile(file, kMaxTextBytes));
-  absl::StatusOr<std::vector<int32_t>> tokens = tokenizer.Encode(text, {.add_special_tokens = true});
+  absl::StatusOr<std::vector<int32_t>> tokens =
+      tokenizer.Encode(text, {.add_special_tokens = true});
   if (!tokens.ok()) return engine::WithContext(tokens.status(), file);
   return tokens;
 }

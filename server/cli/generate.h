@@ -53,6 +53,7 @@ struct GenerateFlags {
   std::optional<float> repetition_penalty;
   std::optional<float> presence_penalty;
   std::optional<float> frequency_penalty;
+  std::optional<int32_t> no_repeat_ngram_size;
   std::vector<std::string> logit_bias;  // "ID=BIAS"
   std::optional<uint64_t> seed;
   std::optional<int32_t> max_tokens;

@@ -52,6 +52,7 @@ absl::Status SetSampling(const GenerateFlags& flags, v1::Sampling& sampling) {
   if (flags.repetition_penalty) sampling.set_repetition_penalty(*flags.repetition_penalty);
   if (flags.presence_penalty) sampling.set_presence_penalty(*flags.presence_penalty);
   if (flags.frequency_penalty) sampling.set_frequency_penalty(*flags.frequency_penalty);
+  if (flags.no_repeat_ngram_size) sampling.set_no_repeat_ngram_size(*flags.no_repeat_ngram_size);
   if (flags.seed) sampling.set_seed(*flags.seed);
   for (const std::string& entry : flags.logit_bias) {
     const std::pair<std::string, std::string> parts =
@@ -159,6 +160,11 @@ void AddGenerateFlags(Command command, GenerateFlags& flags) {
          "Above 0: penalizes tokens that the output already has [0]");
   sample("--frequency-penalty", flags.frequency_penalty,
          "Above 0: penalizes tokens by how often the output has them [0]");
+  command
+      .AddOption("--no-repeat-ngram-size", flags.no_repeat_ngram_size,
+                 "Excludes tokens that would repeat N tokens of the prompt and the output [0]")
+      .TypeName("N")
+      .Heading(sampling);
   command.AddOption("--logit-bias", flags.logit_bias, "Added to a token's logit; repeatable")
       .TypeName("ID=BIAS")
       .Repeatable()

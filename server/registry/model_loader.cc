@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "absl/strings/str_join.h"
 #include "engine/base/files.h"
 #include "engine/base/status.h"
 #include "engine/checkpoint/checkpoint.h"
@@ -34,12 +35,18 @@ absl::StatusOr<engine::GenerationDefaults> LoadDefaults(const std::string& direc
 }
 
 std::vector<std::string> FindWarnings(const engine::Tokenizer& tokenizer,
-                                      const engine::ModelInfo& info) {
+                                      const engine::ModelInfo& info,
+                                      const engine::GenerationDefaults& defaults) {
   std::vector<std::string> warnings;
   if (tokenizer.size() > info.vocab_size) {
-    warnings.push_back(absl::StrCat(
-        "the tokenizer has ", tokenizer.size(), " ids and the model ", info.vocab_size,
-        ": prompts with the others are refused, and they are never generated"));
+    warnings.push_back(
+        absl::StrCat("the tokenizer has ", tokenizer.size(), " ids and the model ", info.vocab_size,
+                     ": prompts with the others are refused, and they are never generated"));
+  }
+  if (const std::string caveat = tokenizer.Caveat(); !caveat.empty()) warnings.push_back(caveat);
+  if (!defaults.ignored.empty()) {
+    warnings.push_back(absl::StrCat("generation_config.json asks for what is not done: ",
+                                    absl::StrJoin(defaults.ignored, ", ")));
   }
   return warnings;
 }
@@ -69,8 +76,8 @@ ModelLoader MakeDirectoryLoader(const engine::ModelEnvironment& environment,
     ASSIGN_OR_RETURN(parts.digest, engine::DigestModel(directory, *checkpoint));
     absl::StrAppend(&parts.digest, "-", engine::ToAbsl(engine::Name(info.scheme)), "-",
                     info.state_bytes);
-    parts.warnings = FindWarnings(*parts.tokenizer, info);
     ASSIGN_OR_RETURN(parts.defaults, LoadDefaults(directory, config, info.vocab_size));
+    parts.warnings = FindWarnings(*parts.tokenizer, info, parts.defaults);
     parts.constraints = std::make_unique<engine::ConstraintCache>(
         std::make_shared<engine::VocabularyTrie>(*parts.tokenizer, info.vocab_size),
         engine::ConstraintCacheOptions{.limits = {}, .ledger = environment.ledger});

@@ -20,7 +20,7 @@ namespace whipsnake::server {
 struct ModelParts {
   std::unique_ptr<engine::Model> model;
   std::vector<std::string> warnings;  // for the log: what a client may not expect
-  std::string digest;                 // models with the same digest can continue each other's states
+  std::string digest;  // models with the same digest can continue each other's states
   std::unique_ptr<engine::Tokenizer> tokenizer;
   engine::GenerationDefaults defaults;
   std::unique_ptr<engine::ConstraintCache> constraints;
@@ -34,9 +34,9 @@ using ModelLoader = std::function<absl::StatusOr<ModelParts>(const std::string& 
                                                              engine::GenerationObserver* observer)>;
 
 // Loads Hugging Face directories: config.json, safetensors, the tokenizer's files, and
-// generation_config.json if it exists. A tokenizer may have ids that the model does not have. Refuses
-// defaults for which a request would be refused. The objects that `environment` points to must
-// outlive the loader and its models.
+// generation_config.json if it exists. A tokenizer may have ids that the model does not have.
+// Refuses defaults for which a request would be refused. The objects that `environment` points to
+// must outlive the loader and its models.
 ModelLoader MakeDirectoryLoader(const engine::ModelEnvironment& environment,
                                 const engine::GeneratorOptions& options);
 

@@ -33,6 +33,9 @@ engine::GenerationParameters::Sampling ToEngine(const v1::Sampling& sampling) {
   if (sampling.has_presence_penalty()) result.presence_penalty = sampling.presence_penalty();
   if (sampling.has_frequency_penalty()) result.frequency_penalty = sampling.frequency_penalty();
   result.logit_bias = {sampling.logit_bias().begin(), sampling.logit_bias().end()};
+  if (sampling.has_no_repeat_ngram_size()) {
+    result.no_repeat_ngram_size = sampling.no_repeat_ngram_size();
+  }
   if (sampling.has_seed()) result.seed = sampling.seed();
   return result;
 }
@@ -66,6 +69,7 @@ v1::Sampling ToProto(const engine::SamplingParameters& sampling) {
   proto.set_presence_penalty(sampling.presence_penalty);
   proto.set_frequency_penalty(sampling.frequency_penalty);
   proto.mutable_logit_bias()->insert(sampling.logit_bias.begin(), sampling.logit_bias.end());
+  proto.set_no_repeat_ngram_size(static_cast<int32_t>(sampling.no_repeat_ngram_size));
   proto.set_seed(sampling.seed);
   return proto;
 }

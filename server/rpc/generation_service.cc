@@ -27,9 +27,8 @@ grpc::ServerUnaryReactor* GenerationService::CountTokens(grpc::CallbackServerCon
   const auto count = [this](const v1::CountTokensRequest& query,
                             v1::CountTokensResponse* answer) -> absl::Status {
     ASSIGN_OR_RETURN(const ModelHandle model, environment_.models->Acquire(query.model()));
-    ASSIGN_OR_RETURN(
-        const std::vector<int32_t> ids,
-        model.tokenizer().Encode(query.text(), EncodeOptionsOf(query.tokenization())));
+    ASSIGN_OR_RETURN(const std::vector<int32_t> ids,
+                     model.tokenizer().Encode(query.text(), EncodeOptionsOf(query.tokenization())));
     answer->set_tokens(static_cast<int32_t>(ids.size()));
     if (query.token_ids()) answer->mutable_token_ids()->Assign(ids.begin(), ids.end());
     return absl::OkStatus();

@@ -38,8 +38,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto tokenizer = Read(std::string_view(reinterpret_cast<const char*>(data), size));
   if (!tokenizer.ok()) return 0;
   for (const bool plain : {false, true}) {
-    const auto ids = (*tokenizer)->Encode("<s>the <s>", {.add_special_tokens = true,
-                                                         .plain_text = plain});
+    const auto ids =
+        (*tokenizer)->Encode("<s>the <s>", {.add_special_tokens = true, .plain_text = plain});
     for (const int32_t id : ids.ok() ? *ids : std::vector<int32_t>()) {
       if (id < 0 || id >= (*tokenizer)->size()) std::abort();
     }

@@ -1,6 +1,7 @@
 // Model directories as people have them, from the load to the answers.
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "tests/engine/base/support.h"
 #include "tests/server/support.h"
@@ -15,7 +16,10 @@ using testing::HasSubstr;
 // A server with one model, a copy of a demo that a test may change before Start.
 class ModelDirectoryTest : public testing::Test {
  protected:
-  ModelDirectoryTest() { fs::copy("deploy/models/gpt2-crrelu-demo", directory_.path(), fs::copy_options::overwrite_existing); }
+  ModelDirectoryTest() {
+    fs::copy("deploy/models/gpt2-crrelu-demo", directory_.path(),
+             fs::copy_options::overwrite_existing);
+  }
 
   json ReadJson(const std::string& name) const {
     return json::parse(engine::ReadBytes(directory_ / name));
@@ -96,6 +100,27 @@ TEST_F(ModelDirectoryTest, ATokenizerMayHaveMoreTokensThanTheModel) {
   form.mutable_output()->set_token_ids(true);
   form.mutable_structured()->set_regex("\\[PAD\\]");
   for (const int id : Generate(form).completions(0).token_ids()) EXPECT_LT(id, 4096);
+}
+
+TEST_F(ModelDirectoryTest, NgramsAreNotRepeatedIfTheGenerationConfigSaysSo) {
+  json config = ReadJson("generation_config.json");
+  config["no_repeat_ngram_size"] = 2;
+  config["num_beams"] = 4;  // is ignored, and the log says so
+  Write("generation_config.json", config.dump());
+  Start();
+  v1::GenerationParameters parameters = Greedy("It was", 100);
+  parameters.mutable_output()->set_token_ids(true);
+  const v1::GenerateResponse response = Generate(parameters);
+  EXPECT_EQ(response.resolved().sampling().no_repeat_ngram_size(), 2);
+  const auto& ids = response.completions(0).token_ids();
+  std::set<std::pair<int, int>> pairs;
+  for (int i = 1; i < ids.size(); ++i) {
+    EXPECT_TRUE(pairs.emplace(ids[i - 1], ids[i]).second) << i;
+  }
+  parameters.mutable_sampling()->set_no_repeat_ngram_size(1025);
+  grpc::Status status;
+  Generate(parameters, &status);
+  EXPECT_EQ(FieldOf(status), "parameters.sampling.no_repeat_ngram_size");
 }
 
 TEST_F(ModelDirectoryTest, APromptBeginsAsTheTokenizersTemplateSays) {

@@ -76,9 +76,8 @@ absl::StatusOr<TokenizedRow> TokenizeRow(const Tokenizer& tokenizer, Task task, 
 }
 
 absl::Status CheckLengths(Task task, int64_t shortest_text, const TokenizedRow& row) {
-  RETURN_IF_ERROR(
-      CheckLength(InputField(task), std::ssize(row.input) - row.prefix - row.suffix,
-                  HasText(task) ? shortest_text : 1));
+  RETURN_IF_ERROR(CheckLength(InputField(task), std::ssize(row.input) - row.prefix - row.suffix,
+                              HasText(task) ? shortest_text : 1));
   const int64_t end_of_text = task == Task::kDpo ? 1 : 0;
   for (int64_t i = 0; i < std::ssize(row.responses); ++i) {
     RETURN_IF_ERROR(

@@ -41,8 +41,9 @@ struct TokenizedRow {
 };
 
 // Tokenizes the input and each response separately. A text gets the tokens that the tokenizer puts
-// around texts, a prompt those before it, as it begins a sequence. `end_of_text` is appended to the responses of
-// kDpo. Returns INVALID_ARGUMENT, with the field attached, if the tokenizer refuses a text.
+// around texts, a prompt those before it, as it begins a sequence. `end_of_text` is appended to the
+// responses of kDpo. Returns INVALID_ARGUMENT, with the field attached, if the tokenizer refuses a
+// text.
 absl::StatusOr<TokenizedRow> TokenizeRow(const Tokenizer& tokenizer, Task task, int32_t end_of_text,
                                          const Row& row);
 
@@ -57,8 +58,8 @@ absl::Status CheckVocabulary(Task task, int64_t vocabulary, const Tokenizer& tok
 
 // Returns the sequences of a row, each of at most `max_length` tokens, which is at least 2. A text
 // is cut at its end. If the prompt and the longest response are longer, the prompt is cut at its
-// beginning to max_length / 2 tokens, and then each response at its end to what is left. Tokens that
-// the tokenizer has added stay.
+// beginning to max_length / 2 tokens, and then each response at its end to what is left. Tokens
+// that the tokenizer has added stay.
 Example MakeExample(TokenizedRow row, int64_t max_length);
 
 }  // namespace whipsnake::engine

@@ -147,8 +147,8 @@ class FakeModel : public Model {
   std::vector<float> rows_;
 };
 
-// Token i is pieces[i]. Encoding takes the longest piece that matches. `prefix` and `suffix` are the
-// ids that are put around a text.
+// Token i is pieces[i]. Encoding takes the longest piece that matches. `prefix` and `suffix` are
+// the ids that are put around a text.
 class FakeTokenizer : public Tokenizer {
  public:
   explicit FakeTokenizer(std::vector<std::string> pieces, std::vector<int32_t> prefix = {},

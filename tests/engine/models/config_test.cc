@@ -392,6 +392,7 @@ TEST(ParseGenerationConfig, ReadsWhatIsThereAndNothingElse) {
   EXPECT_EQ(full->repetition_penalty, 1.1f);
   EXPECT_EQ(full->max_new_tokens, 128);
   EXPECT_THAT(full->eos_token_ids, ElementsAre(3));
+  EXPECT_EQ(ParseGenerationConfig(R"({"no_repeat_ngram_size": 3})")->no_repeat_ngram_size, 3);
 
   const auto none = ParseGenerationConfig(R"({"temperature": null})");
   ASSERT_TRUE(none.ok());
@@ -420,6 +421,16 @@ TEST(ParseGenerationConfig, TheEndOfSequenceIsThatOfTheConfigUnlessTheFileNamesO
               IsEmpty());
 }
 
+TEST(ParseGenerationConfig, ListsWhatIsNotDone) {
+  EXPECT_THAT(ParseGenerationConfig(R"({"num_beams": 4, "penalty_alpha": 0.6, "do_sample": false,
+      "typical_p": 1.0, "diversity_penalty": 0, "bad_words_ids": [[3]], "suppress_tokens": [],
+      "guidance_scale": NaN, "forced_eos_token_id": null, "max_length": 20})")
+                  ->ignored,
+              ElementsAre("num_beams 4", "penalty_alpha 0.6", "guidance_scale NaN",
+                          "bad_words_ids an array"));
+  EXPECT_THAT(ParseGenerationConfig(R"({"num_beams": 1, "temperature": 0.5})")->ignored, IsEmpty());
+}
+
 TEST(ParseGenerationConfig, RefusesByKey) {
   const std::pair<const char*, const char*> cases[] = {
       {R"({"temperature": -0.1})", "temperature: -0.1 seen"},
@@ -432,6 +443,8 @@ TEST(ParseGenerationConfig, RefusesByKey) {
       {R"({"min_p": 2})", "min_p: 2 seen"},
       {R"({"repetition_penalty": 0})", "repetition_penalty: 0 seen"},
       {R"({"repetition_penalty": 1e-42})", "repetition_penalty: 1e-42 seen"},
+      {R"({"no_repeat_ngram_size": -1})", "no_repeat_ngram_size: -1 seen"},
+      {R"({"no_repeat_ngram_size": 1025})", "no_repeat_ngram_size: 1025 seen"},
       {R"({"max_new_tokens": 0})", "max_new_tokens: 0 seen"},
       {R"({"do_sample": 1})", "do_sample: 1 seen, expected true or false"},
       {R"({"eos_token_id": "</s>"})", "eos_token_id: \"</s>\" seen"},

@@ -29,7 +29,8 @@ std::vector<std::string> Pieces(const Regex& regex, const std::string& text) {
   size_t covered = 0;
   for (const Span& match : matches) {
     if (covered < match.begin) pieces.push_back(text.substr(covered, match.begin - covered));
-    if (match.begin < match.end) pieces.push_back(text.substr(match.begin, match.end - match.begin));
+    if (match.begin < match.end)
+      pieces.push_back(text.substr(match.begin, match.end - match.begin));
     covered = match.end;
   }
   if (covered < text.size()) pieces.push_back(text.substr(covered));
@@ -58,9 +59,9 @@ TEST(RegexTest, RewritingChangesNoMatch) {
     const Regex regex = Compile(one["pattern"]);
     UErrorCode error = U_ZERO_ERROR;
     UParseError where;
-    const std::unique_ptr<icu::RegexPattern> plain(icu::RegexPattern::compile(
-        icu::UnicodeString::fromUTF8(one["pattern"].get<std::string>()),
-        UREGEX_MULTILINE | UREGEX_UNIX_LINES, where, error));
+    const std::unique_ptr<icu::RegexPattern> plain(
+        icu::RegexPattern::compile(icu::UnicodeString::fromUTF8(one["pattern"].get<std::string>()),
+                                   UREGEX_MULTILINE | UREGEX_UNIX_LINES, where, error));
     ASSERT_TRUE(U_SUCCESS(error));
     for (int round = 0; round < 300; ++round) {
       const std::string text = RandomText(random, random() % 80);

@@ -104,7 +104,8 @@ TEST(TokenizerTest, AddsWhatThePostProcessorAsksFor) {
   const auto special = [](const char* name) {
     return json{{"SpecialToken", {{"id", name}, {"type_id", 0}}}};
   };
-  const json tokens = {{"[0]", {{"id", "[0]"}, {"ids", {0}}}}, {"ab", {{"id", "ab"}, {"ids", {1, 2}}}}};
+  const json tokens = {{"[0]", {{"id", "[0]"}, {"ids", {0}}}},
+                       {"ab", {{"id", "ab"}, {"ids", {1, 2}}}}};
   const json byte_level = {{"type", "ByteLevel"}, {"trim_offsets", false}};
   const json begin = Template({special("[0]"), text}, tokens);
   const json pair = {{"type", "RobertaProcessing"}, {"sep", {"b", 4}}, {"cls", {"a", 3}}};
@@ -132,7 +133,8 @@ TEST(TokenizerTest, ThePostProcessorsTokensMustExist) {
   EXPECT_THAT(message(Template({begin, text}, {{"[0]", {{"ids", {size}}}}})),
               HasSubstr("special_tokens.[0].ids[0]: " + std::to_string(size) +
                         " seen, expected the id of a token, below " + std::to_string(size)));
-  EXPECT_THAT(message(Template(json::array({begin}), {{"[0]", {{"ids", {0}}}}})), HasSubstr("one text"));
+  EXPECT_THAT(message(Template(json::array({begin}), {{"[0]", {{"ids", {0}}}}})),
+              HasSubstr("one text"));
   EXPECT_THAT(message(Template({text, text}, json::object())), HasSubstr("one text"));
   EXPECT_THAT(message(Template(json::array({json::object()}), json::object())),
               HasSubstr("a SpecialToken or a Sequence"));
@@ -143,8 +145,10 @@ TEST(TokenizerTest, ThePostProcessorsTokensMustExist) {
 
 // Also where the vocabulary has the token as a word that is not split.
 TEST(TokenizerTest, SpecialTokensInPlainTextAreText) {
-  json document = Patched({{"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}}},
-                           {"model", {{"ignore_merges", true}, {"vocab", {{"<|stop|>", 5000}}}}}});
+  json document =
+      Patched({{"pre_tokenizer",
+                {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}}},
+               {"model", {{"ignore_merges", true}, {"vocab", {{"<|stop|>", 5000}}}}}});
   document["added_tokens"] = {AddedToken("<|stop|>", 5000, true)};
   const int id = document["model"]["vocab"].size();
   document["added_tokens"].push_back(AddedToken("<user>", id, false));

@@ -95,9 +95,12 @@ TEST(VocabularyFilesTest, AreUsedOnlyWithoutATokenizerJson) {
 
 TEST(VocabularyFilesTest, AreCopiedWithAModel) {
   const TemporaryDirectory from, to;
-  const std::vector<std::string> names = {"vocab.json",       "merges.txt",
-                                          "added_tokens.json", "special_tokens_map.json",
-                                          "tokenizer_config.json", "generation_config.json"};
+  const std::vector<std::string> names = {"vocab.json",
+                                          "merges.txt",
+                                          "added_tokens.json",
+                                          "special_tokens_map.json",
+                                          "tokenizer_config.json",
+                                          "generation_config.json"};
   for (const std::string& name : names) {
     ASSERT_TRUE(WriteFileAtomically(from / name, "content of " + name).ok());
   }
