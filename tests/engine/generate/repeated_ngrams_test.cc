@@ -86,8 +86,9 @@ TEST(SamplerTest, WhereOnlyRepeatsAreAllowedTheyAreChosen) {
   Sampler sampler({.temperature = 0, .no_repeat_ngram_size = 1}, 3, Ids{0, 1, 2});
   EXPECT_EQ(BestOf(sampler, {1, 3, 2}), 1);
   const std::vector<uint64_t> only_first = {1};
-  EXPECT_EQ(sampler.Sample(std::vector<float>{1, 3, 2}, -1, {.allowed = only_first, .banned = {}})->id,
-            0);
+  EXPECT_EQ(
+      sampler.Sample(std::vector<float>{1, 3, 2}, -1, {.allowed = only_first, .banned = {}})->id,
+      0);
 }
 
 TEST_F(GeneratorTest, NoCompletionRepeatsAnNgram) {
