@@ -10,7 +10,8 @@
 namespace whipsnake::engine {
 
 // Returns the token ids under `key`, which are one id or a list of them, or `otherwise` if the key
-// is absent or null. Records a fault in `reader` if the value is neither.
+// is absent or null. -1 stands for no token, as some conversions write it. Records a fault in
+// `reader` if the value is neither.
 std::vector<int32_t> ReadTokenIds(JsonObjectReader& reader, const char* key,
                                   std::vector<int32_t> otherwise);
 

@@ -60,7 +60,7 @@ absl::Status FineTuning::ReadModel() {
   if (spec_.training.task != Task::kClassification) {  // which has the labels of the data
     RETURN_IF_ERROR(ConfigForTask(source_config_, spec_.training.task, Labels()).status());
   }
-  ASSIGN_OR_RETURN(tokenizer_, Tokenizer::Load(directory / "tokenizer.json"));
+  ASSIGN_OR_RETURN(tokenizer_, Tokenizer::LoadDirectory(directory));
   ASSIGN_OR_RETURN(spec_.max_length, ChooseLength(spec_.max_length, model_config_));
   return absl::OkStatus();
 }
@@ -74,6 +74,7 @@ absl::StatusOr<std::unique_ptr<Dataset>> FineTuning::OpenData(const std::string&
                                .max_length = spec_.max_length,
                                .packed = spec_.packed,
                                .end_of_text = eos.empty() ? -1 : eos.front(),
+                               .vocabulary = model_config_.vocab_size,
                                .format = {},
                                .header = columns.header,
                                .label_column = columns.label_column,

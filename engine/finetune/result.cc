@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <span>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include "engine/base/atomic_file.h"
@@ -63,10 +64,10 @@ int64_t TensorBytesOf(const TrainableParameters& parameters, DType dtype) {
 
 // transformers 5 names the type "dtype", but reads the older name too.
 std::string ConfigText(const std::string& text, DType dtype) {
-  auto config = nlohmann::ordered_json::parse(text);
+  auto config = PythonJsonInOrder(text);
   config.erase("dtype");
   config["torch_dtype"] = dtype == DType::kF32 ? "float32" : "bfloat16";
-  return config.dump(2) + "\n";
+  return PythonJsonText(std::move(config)) + "\n";
 }
 
 // Whether transformers must be told of the activation.
@@ -80,7 +81,7 @@ bool HasCrrelu(const json& config) {
 absl::Status WriteResult(const TrainableParameters& parameters, const ResultOptions& options,
                          const std::string& out) {
   ASSIGN_OR_RETURN(const Labels labels, HeadLabels(options.config));
-  ASSIGN_OR_RETURN(const json config, ParseJsonObject(options.config));
+  ASSIGN_OR_RETURN(const json config, ParsePythonJsonObject(options.config));
   ASSIGN_OR_RETURN(AtomicDirectory made, AtomicDirectory::Create(out));
   RETURN_IF_ERROR(CheckDiskSpace(made.path(), TensorBytesOf(parameters, options.dtype)));
 

@@ -73,7 +73,7 @@ void SetLabels(const Labels& labels, ordered_json& config) {
 
 absl::StatusOr<Labels> HeadLabels(std::string_view config_json) {
   ASSIGN_OR_RETURN(const ModelConfig config, ParseModelConfig(config_json));
-  ASSIGN_OR_RETURN(const json document, ParseJsonObject(config_json));
+  ASSIGN_OR_RETURN(const json document, ParsePythonJsonObject(config_json));
   return ReadHeadLabels(document, *config.family);
 }
 
@@ -88,7 +88,7 @@ absl::StatusOr<std::string> ConfigForTask(std::string_view source, Task task,
                                      head.Listed()));
   }
   ASSIGN_OR_RETURN(const Labels result, ResultLabels(task, labels, head));
-  auto config = ordered_json::parse(source);
+  auto config = PythonJsonInOrder(source);
   if (!config.contains("model_type")) {
     return InvalidField("model_type", "nothing",
                         absl::StrCat(Quoted(model.family->name),
@@ -100,7 +100,7 @@ absl::StatusOr<std::string> ConfigForTask(std::string_view source, Task task,
   // transformers refuses batches of texts for a classifier without a padding token.
   const std::vector<int32_t>& eos = model.eos_token_ids;
   if (config["pad_token_id"].is_null() && !eos.empty()) config["pad_token_id"] = eos.front();
-  return config.dump(2) + "\n";
+  return PythonJsonText(std::move(config)) + "\n";
 }
 
 }  // namespace whipsnake::engine

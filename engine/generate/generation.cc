@@ -35,11 +35,15 @@ int64_t WaitingBytes(const GenerationRequest& request) {
 
 int64_t RunningBytes(const GenerationRequest& request, const ModelInfo& model) {
   // A sampler has its own parameters, an entry for each distinct token of the prompt and of the
-  // output, and scores, weights and candidates for the vocabulary.
+  // output, its n-grams if none may be repeated, and scores, weights and candidates for the
+  // vocabulary.
   constexpr int64_t kSequenceBytes = 2048, kScoreBytes = 16;
   const int64_t tokens = std::ssize(request.prompt) + 2 * request.max_new_tokens;
+  const int64_t ngrams = request.sampling.no_repeat_ngram_size == 0
+                             ? 0
+                             : std::ssize(request.prompt) + request.max_new_tokens;
   return request.completions *
-         (kSequenceBytes + model.vocab_size * kScoreBytes +
+         (kSequenceBytes + ngrams * RepeatedNgrams::kNgramBytes + model.vocab_size * kScoreBytes +
           (std::min(tokens, 2 * model.vocab_size) + std::ssize(request.sampling.logit_bias)) *
               kMapEntryBytes +
           request.max_new_tokens * 2 * static_cast<int64_t>(sizeof(int32_t)));

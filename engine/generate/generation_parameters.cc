@@ -8,6 +8,7 @@
 #include "engine/base/random.h"
 #include "engine/base/status.h"
 #include "engine/base/utf8.h"
+#include "engine/tokenizer/known_tokens.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -55,6 +56,7 @@ SamplingParameters ResolveSampling(GenerationParameters::Sampling sampling,
   result.presence_penalty = sampling.presence_penalty.value_or(result.presence_penalty);
   result.frequency_penalty = sampling.frequency_penalty.value_or(result.frequency_penalty);
   result.logit_bias = std::move(sampling.logit_bias);
+  result.no_repeat_ngram_size = sampling.no_repeat_ngram_size.value_or(result.no_repeat_ngram_size);
   result.seed = sampling.seed ? *sampling.seed : RandomNumber();
   return result;
 }
@@ -132,7 +134,9 @@ absl::StatusOr<std::vector<int32_t>> ResolvePrompt(GenerationParameters& paramet
   std::string_view field = "text";
   std::vector<int32_t> prompt;
   if (const auto* text = std::get_if<std::string_view>(&parameters.prompt)) {
-    ASSIGN_OR_RETURN(prompt, context.tokenizer.Encode(*text));
+    EncodeOptions options = parameters.tokenization;
+    options.add_special_tokens &= resume == nullptr;
+    ASSIGN_OR_RETURN(prompt, context.tokenizer.Encode(*text, options));
   } else if (auto* ids = std::get_if<std::vector<int32_t>>(&parameters.prompt)) {
     field = "token_ids.ids";
     prompt = std::move(*ids);
@@ -145,7 +149,9 @@ absl::StatusOr<std::vector<int32_t>> ResolvePrompt(GenerationParameters& paramet
     return InvalidField(field, absl::StrCat(prompt.size(), " tokens"),
                         absl::StrCat(min_tokens, " to ", max_tokens));
   }
-  RETURN_IF_ERROR(ValidateTokenIds(field, prompt, context.info.vocab_size));
+  RETURN_IF_ERROR(field == "text"
+                      ? CheckKnownTokens(field, prompt, context.info.vocab_size, context.tokenizer)
+                      : ValidateTokenIds(field, prompt, context.info.vocab_size));
   return prompt;
 }
 
@@ -274,6 +280,8 @@ SamplingParameters DefaultSampling(const GenerationDefaults& defaults) {
   sampling.top_p = defaults.top_p.value_or(sampling.top_p);
   sampling.min_p = defaults.min_p.value_or(sampling.min_p);
   sampling.repetition_penalty = defaults.repetition_penalty.value_or(sampling.repetition_penalty);
+  sampling.no_repeat_ngram_size =
+      defaults.no_repeat_ngram_size.value_or(sampling.no_repeat_ngram_size);
   return sampling;
 }
 

@@ -42,6 +42,7 @@ struct GenerationParameters {
     std::optional<float> presence_penalty;
     std::optional<float> frequency_penalty;
     std::map<int32_t, float> logit_bias;
+    std::optional<int64_t> no_repeat_ngram_size;
     std::optional<uint64_t> seed;
   };
   struct Stopping {
@@ -71,6 +72,8 @@ struct GenerationParameters {
   Output output;
   // Nothing, a UTF-8 text, or token ids.
   std::variant<std::monostate, std::string_view, std::vector<int32_t>> prompt;
+  // How a text becomes tokens. Nothing is added to a text that follows a state.
+  EncodeOptions tokenization = {.add_special_tokens = true};
   // The saved state that the prompt follows. The prompt may then be empty if the state has not read
   // its last token. Null: none.
   std::shared_ptr<const SavedState> resume;

@@ -7,6 +7,7 @@
 #include <limits>
 #include <numeric>
 #include <string>
+#include <utility>
 
 #include "engine/base/field_errors.h"
 #include "engine/base/status.h"
@@ -129,14 +130,22 @@ absl::Status Validate(const SamplingParameters& p, int64_t vocab_size) {
                         kMaxRepetitionPenalty));
   errors.Add(CheckRange("sampling.presence_penalty", p.presence_penalty, -100, 100));
   errors.Add(CheckRange("sampling.frequency_penalty", p.frequency_penalty, -100, 100));
+  if (p.no_repeat_ngram_size < 0 || p.no_repeat_ngram_size > kMaxNgramSize) {
+    errors.Add(InvalidField("sampling.no_repeat_ngram_size", absl::StrCat(p.no_repeat_ngram_size),
+                            absl::StrCat("0 to ", kMaxNgramSize)));
+  }
   errors.Add(CheckLogitBias(p, vocab_size));
   return errors.status();
 }
 
 Sampler::Sampler(const SamplingParameters& parameters, int64_t vocab_size,
                  std::span<const int32_t> prompt)
-    : parameters_(parameters), vocab_size_(vocab_size), seen_(prompt.begin(), prompt.end()) {
+    : parameters_(parameters),
+      vocab_size_(vocab_size),
+      seen_(prompt.begin(), prompt.end()),
+      ngrams_(parameters.no_repeat_ngram_size) {
   std::erase_if(seen_, [&](int32_t id) { return id < 0 || id >= vocab_size_; });
+  for (const int32_t id : prompt) ngrams_.Append(id);
 }
 
 absl::StatusOr<SampledToken> Sampler::Sample(std::span<const float> logits, int top_logprobs,
@@ -152,6 +161,7 @@ absl::StatusOr<SampledToken> Sampler::Sample(std::span<const float> logits, int 
   const double normalizer = top_logprobs < 0 ? 0 : LogNormalizer(scores_, weights_);
   ApplyFilter(filter);
   ModifyScores();
+  ExcludeRepeats();
 
   const std::optional<int32_t> chosen = parameters_.temperature == 0 ? BestToken() : DrawToken();
   if (!chosen) {
@@ -164,6 +174,7 @@ absl::StatusOr<SampledToken> Sampler::Sample(std::span<const float> logits, int 
   }
   seen_.insert(token.id);
   ++generated_[token.id];
+  ngrams_.Append(token.id);
   ++position_;
   return token;
 }
@@ -201,6 +212,17 @@ void Sampler::ModifyScores() {
   for (const auto& [id, bias] : parameters_.logit_bias) {
     if (id < vocab_size_) ModifyScore(id, [bias = bias](float score) { return score + bias; });
   }
+}
+
+// If only repeats may be chosen, as when a constraint leaves one token, none is excluded.
+void Sampler::ExcludeRepeats() {
+  std::vector<std::pair<int32_t, float>> before;
+  for (const int32_t id : ngrams_.Find()) {
+    if (id < 0 || id >= vocab_size_ || scores_[id] == kExcluded) continue;
+    before.emplace_back(id, std::exchange(scores_[id], kExcluded));
+  }
+  if (before.empty() || Largest(scores_) != kExcluded) return;
+  for (const auto& [id, score] : before) scores_[id] = score;
 }
 
 std::optional<int32_t> Sampler::BestToken() const {

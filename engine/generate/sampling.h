@@ -1,7 +1,8 @@
 // Chooses the next token from logits.
 //
 // Order: restriction to the allowed tokens, repetition penalty (prompt and output), presence and
-// frequency penalties (output only), bias, temperature, top-k, top-p, min-p. Logprobs are computed
+// frequency penalties (output only), bias, exclusion of repeated n-grams (prompt and output),
+// temperature, top-k, top-p, min-p. Logprobs are computed
 // from the unmodified logits. The random draw depends only on (seed, completion index, position),
 // so a sequence's tokens do not depend on other requests.
 #ifndef WHIPSNAKE_ENGINE_GENERATE_SAMPLING_H_
@@ -17,6 +18,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "engine/generate/repeated_ngrams.h"
 
 namespace whipsnake::engine {
 
@@ -30,6 +32,9 @@ struct SamplingParameters {
   float presence_penalty = 0.0f;   // subtracted once from each generated token
   float frequency_penalty = 0.0f;  // subtracted once for each time the token was generated
   std::map<int32_t, float> logit_bias = {};
+  // Excludes tokens that would repeat this many tokens of the prompt and the output, unless no
+  // other token may be chosen; 0: none.
+  int64_t no_repeat_ngram_size = 0;
   uint64_t seed = 0;
   int32_t completion_index = 0;
 };
@@ -39,6 +44,7 @@ struct SamplingParameters {
 // logit.
 inline constexpr float kMinRepetitionPenalty = 0.01f;
 inline constexpr float kMaxRepetitionPenalty = 100.0f;
+inline constexpr int64_t kMaxNgramSize = 1024;
 inline constexpr size_t kMaxLogitBiases = 1024;  // each one takes time in every step
 
 // Returns INVALID_ARGUMENT, naming the field ("sampling.top_p"), for a value that is out of range
@@ -92,6 +98,7 @@ class Sampler {
   template <typename Change>
   void ModifyScore(int32_t id, Change change);
   void ModifyScores();
+  void ExcludeRepeats();
   // These return nullopt if no token may be chosen.
   std::optional<int32_t> BestToken() const;
   std::optional<int32_t> DrawToken();
@@ -112,6 +119,7 @@ class Sampler {
   uint64_t position_ = 0;
   std::unordered_set<int32_t> seen_;                // tokens of the prompt and the output
   std::unordered_map<int32_t, int32_t> generated_;  // how often each token is in the output
+  RepeatedNgrams ngrams_;                           // of the prompt and the output
   std::vector<float> scores_;                       // modified logits, by id
   std::vector<float> weights_;                      // by id
   std::vector<float> block_sums_;                   // of weights_, for each kSoftmaxBlock of them

@@ -51,7 +51,7 @@ int64_t ReadLabels(JsonObjectReader& reader, std::string_view classifier) {
 }
 
 absl::StatusOr<ModelConfig> ParseModelConfig(std::string_view text) {
-  ASSIGN_OR_RETURN(const nlohmann::json document, ParseJsonObject(text));
+  ASSIGN_OR_RETURN(const nlohmann::json document, ParsePythonJsonObject(text));
   JsonObjectReader reader(document);
   ASSIGN_OR_RETURN(const std::string architecture, ReadArchitecture(reader));
   for (const Family* family : Families()) {

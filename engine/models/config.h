@@ -23,6 +23,7 @@ struct ModelConfig {
 
   int64_t parameters = 0;      // of the whole model; a tied head is counted once
   int64_t tokenizer_size = 0;  // upper bound on the size of the tokenizer
+  int64_t vocab_size = 0;      // rows of the embedding, including padding
   int64_t max_positions = 0;   // tokens of the longest sequence; 0: no limit
   std::vector<int32_t> eos_token_ids;
   std::optional<Scheme> quantized;  // the scheme; nullopt if not quantized

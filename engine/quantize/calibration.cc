@@ -13,6 +13,9 @@
 namespace whipsnake::engine {
 namespace {
 
+// A model is served with the tokens that its tokenizer puts around a text.
+constexpr EncodeOptions kWithSpecialTokens{.add_special_tokens = true};
+
 // FNV-1a over the samples' lengths and ids.
 std::string Digest(const Samples& samples) {
   uint64_t hash = 0xcbf29ce484222325u;
@@ -58,7 +61,7 @@ absl::StatusOr<Samples> FromJsonLines(std::string_view text, const Tokenizer& to
     if (!reader.Has("text")) reader.Reject("text", "a string");
     const std::string content = reader.Text("text", "");
     if (!reader.status().ok()) return refuse(reader.status());
-    auto tokens = tokenizer.Encode(content);
+    auto tokens = tokenizer.Encode(content, kWithSpecialTokens);
     if (!tokens.ok()) return refuse(tokens.status());
     if (std::ssize(*tokens) > options.max_tokens) tokens->resize(options.max_tokens);
     if (!tokens->empty()) samples.push_back(*std::move(tokens));
@@ -68,7 +71,7 @@ absl::StatusOr<Samples> FromJsonLines(std::string_view text, const Tokenizer& to
 
 absl::StatusOr<Samples> FromPlainText(std::string_view text, const Tokenizer& tokenizer,
                                       const CalibrationOptions& options) {
-  ASSIGN_OR_RETURN(const std::vector<int32_t> tokens, tokenizer.Encode(text));
+  ASSIGN_OR_RETURN(const std::vector<int32_t> tokens, tokenizer.Encode(text, kWithSpecialTokens));
   const int64_t wanted = std::min<int64_t>(tokens.size(), options.max_samples * options.max_tokens);
   // A short text is cut into shorter samples rather than into too few.
   const int64_t length =

@@ -64,8 +64,8 @@ absl::StatusOr<QuantizationReport> QuantizationJob::Run(const std::string& direc
 
 absl::Status QuantizationJob::Open(const std::string& directory) {
   ASSIGN_OR_RETURN(config_json_, ReadTextFile(directory + "/config.json"));
-  if (const std::string fault = FindJsonFault(config_json_); !fault.empty()) {
-    return absl::InvalidArgumentError(absl::StrCat(directory, "/config.json: ", fault));
+  if (const absl::Status fault = ParsePythonJsonObject(config_json_).status(); !fault.ok()) {
+    return WithPath(fault, directory + "/config.json");
   }
   RETURN_IF_ERROR(CheckTokens(calibration_, vocab_size_));
   ASSIGN_OR_RETURN(checkpoint_, Checkpoint::Open(directory));
@@ -136,7 +136,7 @@ void QuantizationJob::AddWeightReports(std::string_view layer_prefix, int64_t la
 
 // The original config.json with quantization_config added.
 std::string QuantizationJob::ConfigJson() const {
-  auto config = nlohmann::ordered_json::parse(config_json_);
+  auto config = PythonJsonInOrder(config_json_);
   config["quantization_config"] = {{"quant_method", Name(recipe_.scheme)},
                                    {"version", kQuantizationVersion},
                                    {"bits", 8},
@@ -146,7 +146,7 @@ std::string QuantizationJob::ConfigJson() const {
                                    {"calibration_tokens", calibration_.tokens()}};
   if (report_.percentile) config["quantization_config"]["percentile"] = *report_.percentile;
   EditConfig(config);
-  return config.dump(2) + "\n";
+  return PythonJsonText(std::move(config)) + "\n";
 }
 
 // Writes config.json, the report, the tensors, and copies of the tokenizer's and the generation's

@@ -138,15 +138,22 @@ int32_t AddedTokens::Find(std::string_view content) const {
   return found == by_content_.end() ? -1 : tokens_[found->second].id;
 }
 
+bool AddedTokens::IsSpecial(std::string_view content) const {
+  const auto found = by_content_.find(ToAbsl(content));
+  return found != by_content_.end() && tokens_[found->second].special;
+}
+
 // White space that one token absorbs may also be matched by the next token. As in `tokenizers`,
 // both tokens are then returned, and the text after them starts at the end of the second one.
-void AddedTokens::Split(std::string_view text, bool normalized, std::vector<Piece>* pieces) const {
+void AddedTokens::Split(std::string_view text, bool normalized, bool plain_text,
+                        std::vector<Piece>* pieces) const {
   const StringMatcher& matcher = normalized ? normalized_ : raw_;
   size_t covered = 0;
   size_t spaces_end = 0;  // end of the white space that the last token absorbed
   for (auto match = matcher.Find(text, 0); match.value >= 0;
        match = matcher.Find(text, match.end)) {
     const AddedToken& token = tokens_[match.value];
+    if (plain_text && token.special) continue;
     if (token.single_word && !IsWholeWord(text, match.begin, match.end)) continue;
     size_t begin = match.begin;
     if (token.lstrip) begin = std::max(SpacesBefore(text, begin, covered), covered);

@@ -68,12 +68,15 @@ class AddedTokens {
     int32_t id;  // of an added token; -1 for text between them
   };
   // Appends the pieces of well-formed `text`, matching the tokens for normalized text if
-  // `normalized` and those for raw text otherwise.
-  void Split(std::string_view text, bool normalized, std::vector<Piece>* pieces) const;
+  // `normalized` and those for raw text otherwise. With `plain_text`, special tokens are not
+  // matched.
+  void Split(std::string_view text, bool normalized, bool plain_text,
+             std::vector<Piece>* pieces) const;
 
   const std::vector<AddedToken>& tokens() const { return tokens_; }
   // Returns the id of the added token with this content, or -1.
   int32_t Find(std::string_view content) const;
+  bool IsSpecial(std::string_view content) const;
 
  private:
   absl::Status Add(const JsonView& view, const Bpe& model, const Normalizer& normalizer);

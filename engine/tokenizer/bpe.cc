@@ -25,9 +25,9 @@ int32_t Bpe::Find(std::string_view token) const {
   return found == vocabulary_.end() ? -1 : found->second;
 }
 
-absl::Status Bpe::Encode(std::string_view word, Alphabet alphabet,
-                         std::vector<int32_t>* ids) const {
-  if (ignore_merges_) {
+absl::Status Bpe::Encode(std::string_view word, Alphabet alphabet, std::vector<int32_t>* ids,
+                         bool as_whole) const {
+  if (ignore_merges_ && as_whole) {
     const auto& words = alphabet == Alphabet::kBytes ? whole_words_ : vocabulary_;
     if (const auto found = words.find(ToAbsl(word)); found != words.end()) {
       ids->push_back(found->second);

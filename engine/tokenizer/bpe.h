@@ -35,9 +35,11 @@ class Bpe {
   // Whether the vocabulary has every character of the byte-level alphabet, which kBytes requires.
   bool has_byte_alphabet() const { return has_byte_alphabet_; }
 
-  // Appends the ids of `word`. Returns INVALID_ARGUMENT if a character needs the unknown token and
+  // Appends the ids of `word`. A word that is a token stays whole if the model ignores merges,
+  // unless `as_whole` is false. Returns INVALID_ARGUMENT if a character needs the unknown token and
   // that is not in the vocabulary.
-  absl::Status Encode(std::string_view word, Alphabet alphabet, std::vector<int32_t>* ids) const;
+  absl::Status Encode(std::string_view word, Alphabet alphabet, std::vector<int32_t>* ids,
+                      bool as_whole = true) const;
 
   const absl::flat_hash_map<std::string, int32_t>& vocabulary() const { return vocabulary_; }
   int32_t Find(std::string_view token) const;  // -1 if there is none

@@ -31,6 +31,12 @@ bool IsWordCharacter(char32_t code_point) {
          u_hasBinaryProperty(static_cast<UChar32>(code_point), UCHAR_JOIN_CONTROL);
 }
 
+std::pair<int, int> UnicodeVersion() {
+  UVersionInfo version;
+  u_getUnicodeVersion(version);
+  return {version[0], version[1]};
+}
+
 bool IsPunctuation(char32_t code_point) {
   if (code_point < 0x80) return HasCategory(code_point, U_GC_P_MASK | U_GC_S_MASK);
   if (code_point == 0x166D || code_point == 0x111C9) return true;

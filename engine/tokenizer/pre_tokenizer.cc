@@ -131,8 +131,10 @@ absl::Status PreTokenizer::Append(const JsonView& view) {
     ASSIGN_OR_RETURN(const SplitBehavior behavior, ParseSplitBehavior(view["behavior"]));
     ASSIGN_OR_RETURN(const bool invert, view["invert"].Boolean());
     steps_.push_back(std::make_unique<PatternSplit>(std::move(pattern), behavior, invert));
+    if (!view["pattern"]["Regex"].is_null()) depends_on_unicode_ = true;
   } else if (type == "Digits") {
     ASSIGN_OR_RETURN(const bool individual, view["individual_digits"].Boolean());
+    depends_on_unicode_ = true;
     steps_.push_back(std::make_unique<CharacterSplit>(
         IsNumber, individual ? SplitBehavior::kIsolated : SplitBehavior::kContiguous));
   } else if (type == "Punctuation") {
@@ -143,6 +145,7 @@ absl::Status PreTokenizer::Append(const JsonView& view) {
     steps_.push_back(std::make_unique<CharacterSplit>(IsPunctuation, behavior));
   } else if (type == "Whitespace") {
     steps_.push_back(std::make_unique<WordsAndSymbols>());
+    depends_on_unicode_ = true;
   } else if (type == "WhitespaceSplit") {
     steps_.push_back(std::make_unique<CharacterSplit>(IsSpace, SplitBehavior::kRemoved));
   } else {
@@ -158,6 +161,7 @@ absl::Status PreTokenizer::AppendByteLevel(const JsonView& view) {
   ASSIGN_OR_RETURN(const bool use_regex, view["use_regex"].BooleanOr(true));
   if (prefix_space) steps_.push_back(std::make_unique<PrefixSpace>());
   if (use_regex) steps_.push_back(std::make_unique<Gpt2Words>());
+  depends_on_unicode_ |= use_regex;
   steps_.push_back(std::make_unique<BytesToCharacters>());
   final_byte_level_ = true;
   return absl::OkStatus();

@@ -34,6 +34,8 @@ class PreTokenizer {
   // WhitespaceSplit or a Sequence of them. Returns UNIMPLEMENTED for other types.
   static absl::StatusOr<PreTokenizer> Parse(const JsonView& view);
 
+  // Whether words depend on the classes of characters in the version of Unicode of ICU.
+  bool depends_on_unicode() const { return depends_on_unicode_; }
   // Whether the last step replaces bytes by the characters of the byte-level alphabet.
   bool ends_in_byte_level() const { return final_byte_level_; }
   // Removes that last step if there is one, so that Split returns the bytes themselves.
@@ -49,6 +51,7 @@ class PreTokenizer {
 
   std::vector<std::unique_ptr<const PreTokenizerStep>> steps_;
   bool final_byte_level_ = false;
+  bool depends_on_unicode_ = false;
 };
 
 }  // namespace whipsnake::engine

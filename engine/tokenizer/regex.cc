@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
@@ -16,6 +17,10 @@ constexpr char kHex[] = "0-9A-Fa-f";
 
 // Rewrites constructs that Oniguruma and ICU spell differently, and rejects those that ICU would
 // interpret differently.
+//
+// ICU remembers every repetition of "[set]+", so that a long run of white space would exceed its
+// memory, but only the ends of "[set]*". So a class C becomes a set, C+ becomes CC*, and C{n,}
+// becomes C{n}C*, which match the same.
 class Translator {
  public:
   explicit Translator(std::string_view pattern) : pattern_(pattern) {}
@@ -41,22 +46,47 @@ class Translator {
     if (c == '}' && set_depth_ == 0 && Ahead("}+")) return Reject(2);
     // ICU subtracts sets with --; Ruby has no such operator.
     if (c == '-' && set_depth_ > 0 && Ahead("--")) return Reject(2);
-    if (c == '[') ++set_depth_;
-    if (c == ']' && set_depth_ > 0) --set_depth_;
-    return Copy(1);
+    if (set_depth_ == 0 && !class_.empty() && (c == '+' || c == '{')) return Repetition();
+    // To Ruby, the bracket is in the set; to ICU, the set is empty.
+    if (c == '[' && (Ahead("[]") || Ahead("[^]"))) return Reject(2);
+    if (c == '[' && set_depth_++ == 0) set_begin_ = translated.size();
+    if (c != ']' || set_depth_ == 0 || --set_depth_ > 0) return Copy(1);
+    Copy(1);
+    class_ = translated.substr(set_begin_);
+    return true;
+  }
+
+  // A greedy repetition of class_ without an upper limit is rewritten.
+  bool Repetition() {
+    const std::string repeated = std::exchange(class_, "");
+    size_t length = 1;
+    if (pattern_[pos_] == '{') {
+      const size_t end = pattern_.find(",}", pos_);
+      if (end == std::string_view::npos || end == pos_ + 1 ||
+          pattern_.find_first_not_of("0123456789", pos_ + 1) != end) {
+        return Copy(1);
+      }
+      length = end + 2 - pos_;
+    }
+    const std::string_view mode = pattern_.substr(pos_ + length, 1);
+    if (mode == "+" || mode == "?") return Copy(1);
+    std::string least(pattern_.substr(pos_, length));
+    if (length == 1) return Replace(1, repeated + "*");
+    least.erase(least.size() - 2, 1);  // the comma
+    return Replace(length, absl::StrCat(least, repeated, "*"));
   }
 
   bool Escape() {
     const char c = pos_ + 1 < pattern_.size() ? pattern_[pos_ + 1] : '\0';
     switch (c) {
       case 'w':
-        return Replace(2, absl::StrCat("[", kWord, "]"));
+        return Class(2, absl::StrCat("[", kWord, "]"));
       case 'W':
-        return Replace(2, absl::StrCat("[^", kWord, "]"));
+        return Class(2, absl::StrCat("[^", kWord, "]"));
       case 'h':
-        return Replace(2, absl::StrCat("[", kHex, "]"));
+        return Class(2, absl::StrCat("[", kHex, "]"));
       case 'H':
-        return Replace(2, absl::StrCat("[^", kHex, "]"));
+        return Class(2, absl::StrCat("[^", kHex, "]"));
       case 'v':
         return Replace(2, "\\x0B");
       default:
@@ -71,7 +101,10 @@ class Translator {
                                  pattern_.substr(pos_ + 2, 1) != "{"
                              ? std::string_view::npos
                              : pattern_.find('}', pos_);
-    return Copy(brace == std::string_view::npos ? 2 : brace + 1 - pos_);
+    const size_t length = brace == std::string_view::npos ? 2 : brace + 1 - pos_;
+    const bool is_class = std::string_view("sSdDpP").find(c) != std::string_view::npos;
+    if (!is_class || set_depth_ > 0) return Copy(length);
+    return Class(length, absl::StrCat("[", ToAbsl(pattern_.substr(pos_, length)), "]"));
   }
 
   bool Group() {
@@ -88,6 +121,13 @@ class Translator {
   bool Replace(size_t length, const std::string& with) {
     translated += with;
     pos_ += length;
+    class_.clear();
+    return true;
+  }
+  // Like Replace, with a class as a set.
+  bool Class(size_t length, const std::string& with) {
+    Replace(length, with);
+    if (set_depth_ == 0) class_ = with;
     return true;
   }
   bool Reject(size_t length) {
@@ -98,6 +138,8 @@ class Translator {
   std::string_view pattern_;
   size_t pos_ = 0;
   int set_depth_ = 0;
+  size_t set_begin_ = 0;  // in translated, of the outermost set
+  std::string class_;     // the set that `translated` ends with, "" if it ends otherwise
 };
 
 // Maps increasing positions in the UTF-16 form of well-formed UTF-8 text to positions in the UTF-8.

@@ -30,7 +30,8 @@ class Regex {
   static absl::StatusOr<Regex> Compile(const JsonView& pattern);
 
   // Appends the matches in well-formed `text`, in order, except empty ones right after another
-  // match. Returns RESOURCE_EXHAUSTED if the search exceeds ICU's limits.
+  // match. Takes constant memory for a run of characters of one class. Returns RESOURCE_EXHAUSTED
+  // if the search exceeds ICU's limits.
   absl::Status FindAll(std::string_view text, std::vector<Span>* matches) const;
 
  private:

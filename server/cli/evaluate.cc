@@ -37,7 +37,8 @@ struct EvaluateFlags {
 absl::StatusOr<std::vector<int32_t>> Tokenize(const engine::Tokenizer& tokenizer,
                                               const std::string& file) {
   ASSIGN_OR_RETURN(const std::string text, ReadInput(file, kMaxTextBytes));
-  absl::StatusOr<std::vector<int32_t>> tokens = tokenizer.Encode(text);
+  absl::StatusOr<std::vector<int32_t>> tokens =
+      tokenizer.Encode(text, {.add_special_tokens = true});
   if (!tokens.ok()) return engine::WithContext(tokens.status(), file);
   return tokens;
 }
@@ -74,7 +75,7 @@ absl::StatusOr<int> Evaluate(const EvaluateFlags& flags, const Output& output) {
   ASSIGN_OR_RETURN(evaluated.options, engine::ParseModelOptions(flags.scheme, flags.state_type));
   ASSIGN_OR_RETURN(const auto model,
                    engine::LoadModel(flags.model, evaluated.options, evaluated.environment));
-  ASSIGN_OR_RETURN(const auto tokenizer, engine::Tokenizer::Load(flags.model + "/tokenizer.json"));
+  ASSIGN_OR_RETURN(const auto tokenizer, engine::Tokenizer::LoadDirectory(flags.model));
   evaluated.model = model.get();
   evaluated.tokenizer = tokenizer.get();
 

@@ -31,6 +31,7 @@ absl::StatusOr<engine::DatasetOptions> MakeDatasetOptions(const TaskFlags& flags
   ASSIGN_OR_RETURN(const std::string text,
                    engine::ReadTextFile(evaluated.directory + "/config.json"));
   ASSIGN_OR_RETURN(const engine::ModelConfig config, engine::ParseModelConfig(text));
+  options.vocabulary = config.vocab_size;
   if (!config.eos_token_ids.empty()) options.end_of_text = config.eos_token_ids.front();
   if (options.task == engine::Task::kClassification) {
     ASSIGN_OR_RETURN(options.labels, engine::HeadLabels(text));

@@ -21,6 +21,8 @@ struct PromptFlags {
   std::string text;  // "-" reads it from stdin
   std::vector<int32_t> ids;
   std::string state;  // a saved state that the prompt continues
+  bool omit_special_tokens = false;
+  bool plain_text = false;
 };
 void AddPromptFlags(Command command, PromptFlags& flags);
 // Sets the prompt in either message; both use the same field names. INVALID_ARGUMENT if there is no
@@ -51,6 +53,7 @@ struct GenerateFlags {
   std::optional<float> repetition_penalty;
   std::optional<float> presence_penalty;
   std::optional<float> frequency_penalty;
+  std::optional<int32_t> no_repeat_ngram_size;
   std::vector<std::string> logit_bias;  // "ID=BIAS"
   std::optional<uint64_t> seed;
   std::optional<int32_t> max_tokens;

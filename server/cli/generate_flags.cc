@@ -13,6 +13,8 @@ namespace {
 template <typename Message>
 absl::Status SetPromptOf(const PromptFlags& flags, Message& message) {
   message.set_state(flags.state);
+  message.mutable_tokenization()->set_omit_special_tokens(flags.omit_special_tokens);
+  message.mutable_tokenization()->set_plain_text(flags.plain_text);
   if (!flags.ids.empty()) {
     message.mutable_token_ids()->mutable_ids()->Assign(flags.ids.begin(), flags.ids.end());
   } else if (flags.text == "-") {
@@ -57,6 +59,7 @@ absl::Status SetSampling(const GenerateFlags& flags, v1::Sampling& sampling) {
   if (flags.repetition_penalty) sampling.set_repetition_penalty(*flags.repetition_penalty);
   if (flags.presence_penalty) sampling.set_presence_penalty(*flags.presence_penalty);
   if (flags.frequency_penalty) sampling.set_frequency_penalty(*flags.frequency_penalty);
+  if (flags.no_repeat_ngram_size) sampling.set_no_repeat_ngram_size(*flags.no_repeat_ngram_size);
   if (flags.seed) sampling.set_seed(*flags.seed);
   for (const std::string& entry : flags.logit_bias) {
     const std::pair<std::string, std::string> parts =
@@ -79,6 +82,10 @@ void AddPromptFlags(Command command, PromptFlags& flags) {
   command
       .AddOption("--state", flags.state, "A saved state that the prompt continues, if there is one")
       .TypeName("HANDLE");
+  command.AddFlag("--omit-special-tokens", flags.omit_special_tokens,
+                  "Adds no tokens around the prompt, such as one for its beginning");
+  command.AddFlag("--plain-text", flags.plain_text,
+                  "Takes special tokens that are spelled in the prompt as plain text");
 }
 
 absl::Status SetPrompt(const PromptFlags& flags, v1::GenerationParameters& parameters) {
@@ -130,6 +137,11 @@ void AddSamplingFlags(Command command, GenerateFlags& flags) {
          "Above 0: penalizes tokens that the output already has [0]");
   sample("--frequency-penalty", flags.frequency_penalty,
          "Above 0: penalizes tokens by how often the output has them [0]");
+  command
+      .AddOption("--no-repeat-ngram-size", flags.no_repeat_ngram_size,
+                 "Excludes tokens that would repeat N tokens of the prompt and the output [0]")
+      .TypeName("N")
+      .Heading(sampling);
   command.AddOption("--logit-bias", flags.logit_bias, "Added to a token's logit; repeatable")
       .TypeName("ID=BIAS")
       .Repeatable()

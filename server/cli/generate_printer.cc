@@ -18,6 +18,7 @@ Json SamplingJson(const v1::Sampling& sampling) {
                {"repetition_penalty", sampling.repetition_penalty()},
                {"presence_penalty", sampling.presence_penalty()},
                {"frequency_penalty", sampling.frequency_penalty()},
+               {"no_repeat_ngram_size", sampling.no_repeat_ngram_size()},
                {"seed", sampling.seed()}};
   for (const auto& [id, bias] : sampling.logit_bias()) json["logit_bias"][absl::StrCat(id)] = bias;
   return json;

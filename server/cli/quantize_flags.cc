@@ -78,7 +78,7 @@ absl::StatusOr<std::optional<double>> ParsePercentile(const std::string& text) {
 absl::StatusOr<engine::CalibrationSet> ReadCalibration(const std::string& file,
                                                        const std::string& model,
                                                        const engine::CalibrationOptions& options) {
-  ASSIGN_OR_RETURN(const auto tokenizer, engine::Tokenizer::Load(model + "/tokenizer.json"));
+  ASSIGN_OR_RETURN(const auto tokenizer, engine::Tokenizer::LoadDirectory(model));
   ASSIGN_OR_RETURN(const std::string text, ReadInput(file, kMaxCalibrationBytes));
   auto set = engine::MakeCalibrationSet(text, *tokenizer, options);
   if (!set.ok()) return engine::WithContext(set.status(), file);

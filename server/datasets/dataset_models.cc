@@ -4,7 +4,6 @@
 #include <utility>
 #include <vector>
 
-#include "engine/base/files.h"
 #include "engine/base/status.h"
 #include "engine/models/config.h"
 #include "server/errors.h"
@@ -25,33 +24,29 @@ std::string OnlyModel(const ModelRegistry& models) {
   return only;
 }
 
-struct ModelFiles {
-  std::string tokenizer, config;
-};
-
-absl::StatusOr<ModelFiles> FilesOf(const ModelRegistry& models, const std::string& root,
-                                   const std::string& name) {
+absl::StatusOr<std::string> DirectoryOf(const ModelRegistry& models, const std::string& root,
+                                        const std::string& name) {
   if (const auto served = models.Get(name); served.ok()) {
-    const std::string& directory = served->source.directory;
-    return ModelFiles{directory + "/tokenizer.json", directory + "/config.json"};
+    return served->source.directory;
   } else if (root.empty()) {
     return served.status();
   }
-  ModelFiles files;
-  ASSIGN_OR_RETURN(files.tokenizer, ResolveFile(root, name + "/tokenizer.json", "model"));
-  ASSIGN_OR_RETURN(files.config, ResolveFile(root, name + "/config.json", "model"));
-  return files;
+  // Nothing is read through a link that leaves the root, and the error names a file.
+  RETURN_IF_ERROR(ResolveFile(root, name + "/config.json", "model").status());
+  absl::StatusOr<std::string> directory = ResolveModelPath(root, name);
+  if (directory.ok() || engine::FieldOf(directory.status()) != "path") return directory;
+  return engine::InvalidField("model", engine::Quoted(name),
+                              "a directory without links that leave the model root");
 }
 
-absl::StatusOr<DatasetModel> Read(std::string name, const ModelFiles& files) {
+absl::StatusOr<DatasetModel> Read(std::string name, const std::string& directory) {
   DatasetModel model;
-  ASSIGN_OR_RETURN(model.tokenizer, engine::Tokenizer::Load(files.tokenizer));
-  ASSIGN_OR_RETURN(const std::string text, engine::ReadTextFile(files.config));
-  const absl::StatusOr<engine::ModelConfig> config = engine::ParseModelConfig(text);
-  if (!config.ok()) return engine::WithPath(config.status(), files.config);
+  ASSIGN_OR_RETURN(model.tokenizer, engine::Tokenizer::LoadDirectory(directory));
+  ASSIGN_OR_RETURN(const engine::ModelConfig config, engine::ReadModelConfig(directory));
   model.name = std::move(name);
-  if (!config->eos_token_ids.empty()) model.end_of_text = config->eos_token_ids.front();
-  model.max_positions = config->max_positions;
+  if (!config.eos_token_ids.empty()) model.end_of_text = config.eos_token_ids.front();
+  model.vocabulary = config.vocab_size;
+  model.max_positions = config.max_positions;
   return model;
 }
 
@@ -62,8 +57,8 @@ DatasetModels MakeDatasetModels(const ModelRegistry* models, std::string model_r
           root = std::move(model_root)](const std::string& asked) -> absl::StatusOr<DatasetModel> {
     const std::string name = asked.empty() ? OnlyModel(*models) : asked;
     if (name.empty()) return DatasetModel();
-    ASSIGN_OR_RETURN(const ModelFiles files, FilesOf(*models, root, name));
-    absl::StatusOr<DatasetModel> model = Read(name, files);
+    ASSIGN_OR_RETURN(const std::string directory, DirectoryOf(*models, root, name));
+    absl::StatusOr<DatasetModel> model = Read(name, directory);
     if (!model.ok()) return AsCheckpointError(model.status());
     return model;
   };

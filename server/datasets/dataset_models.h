@@ -19,6 +19,7 @@ struct DatasetModel {
   std::string name;  // as a later call may name it; "" if there is no model
   std::shared_ptr<const engine::Tokenizer> tokenizer;  // null if there is no model
   int32_t end_of_text = -1;                            // -1 if the model has none
+  int64_t vocabulary = 0;                              // the tokens that it has
   int64_t max_positions = 0;                           // of a sequence; 0: no limit
 };
 

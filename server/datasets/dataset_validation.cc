@@ -62,6 +62,7 @@ absl::StatusOr<engine::DatasetOptions> OptionsFor(const v1::UploadHeader& header
   engine::DatasetOptions options = OptionsOf(header);
   if (model.tokenizer == nullptr) return options;
   options.end_of_text = model.end_of_text;
+  options.vocabulary = model.vocabulary;
   if (model.max_positions > 0 && header.max_length() == 0) {
     options.max_length = std::min(options.max_length, model.max_positions);
   }

@@ -158,7 +158,7 @@ absl::Status Promoter::Quantize(const Inputs& inputs, const std::string& scheme,
   engine::QuantizeOptions options;
   ASSIGN_OR_RETURN(options.recipe, engine::ParseRecipe({.scheme = scheme}, &config));
   RETURN_IF_ERROR(engine::CheckRecipe(options.recipe, config));
-  ASSIGN_OR_RETURN(const auto tokenizer, engine::Tokenizer::Load(directory + "/tokenizer.json"));
+  ASSIGN_OR_RETURN(const auto tokenizer, engine::Tokenizer::LoadDirectory(directory));
   ASSIGN_OR_RETURN(const engine::CalibrationSet calibration,
                    engine::MakeCalibrationSet(inputs.texts, *tokenizer, {}));
   return engine::QuantizeModel(directory, calibration, options, out, environment_,

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "absl/strings/str_join.h"
 #include "engine/base/files.h"
 #include "engine/base/status.h"
 #include "engine/checkpoint/checkpoint.h"
@@ -25,10 +26,11 @@ absl::StatusOr<engine::GenerationDefaults> LoadDefaults(const std::string& direc
                                                         const engine::ModelConfig& config,
                                                         int64_t vocab_size) {
   engine::GenerationDefaults defaults;
+  defaults.eos_token_ids = config.eos_token_ids;
   const std::string path = directory + "/generation_config.json";
   const absl::StatusOr<std::string> text = engine::ReadTextFile(path);
   if (text.ok()) {
-    auto parsed = engine::ParseGenerationConfig(*text);
+    auto parsed = engine::ParseGenerationConfig(*text, defaults);
     if (!parsed.ok()) return engine::WithPath(parsed.status(), path);
     defaults = *std::move(parsed);
   } else if (!absl::IsNotFound(text.status())) {
@@ -36,9 +38,24 @@ absl::StatusOr<engine::GenerationDefaults> LoadDefaults(const std::string& direc
   }
   const absl::Status valid = engine::Validate(engine::DefaultSampling(defaults), vocab_size);
   if (!valid.ok()) return engine::WithPath(valid, path);
-
-  if (defaults.eos_token_ids.empty()) defaults.eos_token_ids = config.eos_token_ids;
   return defaults;
+}
+
+std::vector<std::string> FindWarnings(const engine::Tokenizer& tokenizer,
+                                      const engine::ModelInfo& info,
+                                      const engine::GenerationDefaults& defaults) {
+  std::vector<std::string> warnings;
+  if (tokenizer.size() > info.vocab_size) {
+    warnings.push_back(
+        absl::StrCat("the tokenizer has ", tokenizer.size(), " ids and the model ", info.vocab_size,
+                     ": prompts with the others are refused, and they are never generated"));
+  }
+  if (const std::string caveat = tokenizer.Caveat(); !caveat.empty()) warnings.push_back(caveat);
+  if (!defaults.ignored.empty()) {
+    warnings.push_back(absl::StrCat("generation_config.json asks for what is not done: ",
+                                    absl::StrJoin(defaults.ignored, ", ")));
+  }
+  return warnings;
 }
 
 }  // namespace
@@ -51,7 +68,7 @@ ModelLoader MakeDirectoryLoader(const engine::ModelEnvironment& environment,
     ModelParts parts;
     // Load the tokenizer first: it is small, and a directory without one is refused before weights
     // are read.
-    ASSIGN_OR_RETURN(parts.tokenizer, engine::Tokenizer::Load(directory + "/tokenizer.json"));
+    ASSIGN_OR_RETURN(parts.tokenizer, engine::Tokenizer::LoadDirectory(directory));
     ASSIGN_OR_RETURN(const engine::ModelConfig config, engine::ReadModelConfig(directory));
     ASSIGN_OR_RETURN(const std::shared_ptr<const engine::Checkpoint> checkpoint,
                      engine::Checkpoint::Open(directory));
@@ -67,13 +84,8 @@ ModelLoader MakeDirectoryLoader(const engine::ModelEnvironment& environment,
     ASSIGN_OR_RETURN(parts.digest, engine::DigestModel(directory, *checkpoint));
     absl::StrAppend(&parts.digest, "-", engine::ToAbsl(engine::Name(info.scheme)), "-",
                     info.state_bytes);
-    if (parts.tokenizer->size() > info.vocab_size) {
-      return engine::WithPath(absl::InvalidArgumentError(absl::StrCat(
-                                  parts.tokenizer->size(), " ids seen, expected at most ",
-                                  info.vocab_size, ", the model's vocabulary")),
-                              directory + "/tokenizer.json");
-    }
     ASSIGN_OR_RETURN(parts.defaults, LoadDefaults(directory, config, info.vocab_size));
+    parts.warnings = FindWarnings(*parts.tokenizer, info, parts.defaults);
     parts.constraints = std::make_unique<engine::ConstraintCache>(
         std::make_shared<engine::VocabularyTrie>(*parts.tokenizer, info.vocab_size),
         engine::ConstraintCacheOptions{.limits = {}, .ledger = environment.ledger});

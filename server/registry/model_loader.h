@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "engine/checkpoint/generation_config.h"
@@ -18,6 +19,7 @@ namespace whipsnake::server {
 // Members are destroyed from the bottom up: each uses those above it.
 struct ModelParts {
   std::unique_ptr<engine::Model> model;
+  std::vector<std::string> warnings;  // for the log: what a client may not expect
   std::string digest;  // models with the same digest can continue each other's states
   std::unique_ptr<engine::Tokenizer> tokenizer;
   engine::GenerationDefaults defaults;
@@ -31,10 +33,10 @@ using ModelLoader = std::function<absl::StatusOr<ModelParts>(const std::string& 
                                                              const engine::ModelOptions& options,
                                                              engine::GenerationObserver* observer)>;
 
-// Loads Hugging Face directories: config.json, safetensors, tokenizer.json, and
-// generation_config.json if it exists. Refuses a tokenizer with ids that the model does not have,
-// and defaults for which a request would be refused. The objects that `environment` points to must
-// outlive the loader and its models.
+// Loads Hugging Face directories: config.json, safetensors, the tokenizer's files, and
+// generation_config.json if it exists. A tokenizer may have ids that the model does not have.
+// Refuses defaults for which a request would be refused. The objects that `environment` points to
+// must outlive the loader and its models.
 ModelLoader MakeDirectoryLoader(const engine::ModelEnvironment& environment,
                                 const engine::GeneratorOptions& options);
 

@@ -187,6 +187,10 @@ absl::Status ModelRegistry::Load(const std::string& name) {
   idle_.NotifyAll();
   LogLimited(LogLevel::kInfo, "model loaded",
              {{"model", name}, {"parameters", snapshot.info->parameters}, {"seconds", seconds}});
+  for (const std::string& warning : entry->parts->warnings) {
+    LogLimited(LogLevel::kWarning, "model loaded with a warning",
+               {{"model", name}, {"warning", warning}});
+  }
   if (entry->retired) BeginRetirement(*entry);
   return absl::OkStatus();
 }

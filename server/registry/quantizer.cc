@@ -12,7 +12,7 @@ namespace whipsnake::server {
 namespace {
 
 absl::StatusOr<engine::CalibrationSet> ReadCalibration(const QuantizationRequest& request) {
-  auto tokenizer = engine::Tokenizer::Load(request.directory + "/tokenizer.json");
+  auto tokenizer = engine::Tokenizer::LoadDirectory(request.directory);
   if (!tokenizer.ok()) return AsCheckpointError(tokenizer.status());
   if (request.calibration_path.empty()) {
     return engine::MakeCalibrationSet(request.calibration_text, **tokenizer, request.samples);

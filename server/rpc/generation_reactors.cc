@@ -27,6 +27,7 @@ v1::GenerationParameters ParametersOf(const v1::SaveStateRequest& request) {
   parameters.set_model(request.model());
   if (request.has_text()) parameters.set_text(request.text());
   if (request.has_token_ids()) *parameters.mutable_token_ids() = request.token_ids();
+  *parameters.mutable_tokenization() = request.tokenization();
   parameters.set_state(request.state());
   *parameters.mutable_output()->mutable_save_state() = request.retention();
   parameters.set_priority(request.priority());

@@ -33,6 +33,9 @@ engine::GenerationParameters::Sampling ToEngine(const v1::Sampling& sampling) {
   if (sampling.has_presence_penalty()) result.presence_penalty = sampling.presence_penalty();
   if (sampling.has_frequency_penalty()) result.frequency_penalty = sampling.frequency_penalty();
   result.logit_bias = {sampling.logit_bias().begin(), sampling.logit_bias().end()};
+  if (sampling.has_no_repeat_ngram_size()) {
+    result.no_repeat_ngram_size = sampling.no_repeat_ngram_size();
+  }
   if (sampling.has_seed()) result.seed = sampling.seed();
   return result;
 }
@@ -66,6 +69,7 @@ v1::Sampling ToProto(const engine::SamplingParameters& sampling) {
   proto.set_presence_penalty(sampling.presence_penalty);
   proto.set_frequency_penalty(sampling.frequency_penalty);
   proto.mutable_logit_bias()->insert(sampling.logit_bias.begin(), sampling.logit_bias.end());
+  proto.set_no_repeat_ngram_size(static_cast<int32_t>(sampling.no_repeat_ngram_size));
   proto.set_seed(sampling.seed);
   return proto;
 }
@@ -83,6 +87,7 @@ engine::GenerationParameters ToEngine(const v1::GenerationParameters& parameters
   result.structured = ConstraintSpecOf(parameters.structured());
   result.stopping = ToEngine(parameters.stopping());
   result.output = ToEngine(parameters.output());
+  result.tokenization = EncodeOptionsOf(parameters.tokenization());
   if (parameters.has_text()) {
     result.prompt = std::string_view(parameters.text());
   } else if (parameters.has_token_ids()) {
@@ -90,6 +95,11 @@ engine::GenerationParameters ToEngine(const v1::GenerationParameters& parameters
     result.prompt = std::vector<int32_t>(ids.begin(), ids.end());
   }
   return result;
+}
+
+engine::EncodeOptions EncodeOptionsOf(const v1::Tokenization& tokenization) {
+  return {.add_special_tokens = !tokenization.omit_special_tokens(),
+          .plain_text = tokenization.plain_text()};
 }
 
 std::optional<engine::ConstraintSpec> ConstraintSpecOf(const v1::StructuredOutput& structured) {

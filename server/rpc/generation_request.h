@@ -7,6 +7,7 @@
 
 #include "engine/generate/generation_parameters.h"
 #include "engine/structured/constraint.h"
+#include "engine/tokenizer/tokenizer.h"
 #include "server/registry/state_store.h"
 #include "whipsnake/v1/generation.pb.h"
 
@@ -15,6 +16,9 @@ namespace whipsnake::server {
 // Converts the message, which must outlive the result. An unknown priority becomes an error in the
 // result. The caller loads the state to resume.
 engine::GenerationParameters ToEngine(const v1::GenerationParameters& parameters);
+
+// Converts the message. By default special tokens are added.
+engine::EncodeOptions EncodeOptionsOf(const v1::Tokenization& tokenization);
 
 // Returns the constraint on the output, or nullopt if it is unconstrained.
 std::optional<engine::ConstraintSpec> ConstraintSpecOf(const v1::StructuredOutput& structured);

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
 #include "server/rpc/generation_reactors.h"
+#include "server/rpc/generation_request.h"
 #include "server/rpc/messages.h"
 
 namespace whipsnake::server {
@@ -27,7 +28,8 @@ grpc::ServerUnaryReactor* GenerationService::CountTokens(grpc::CallbackServerCon
   const auto count = [this](const v1::CountTokensRequest& query,
                             v1::CountTokensResponse* answer) -> absl::Status {
     ASSIGN_OR_RETURN(const ModelHandle model, environment_.models->Acquire(query.model()));
-    ASSIGN_OR_RETURN(const std::vector<int32_t> ids, model.tokenizer().Encode(query.text()));
+    ASSIGN_OR_RETURN(const std::vector<int32_t> ids,
+                     model.tokenizer().Encode(query.text(), EncodeOptionsOf(query.tokenization())));
     answer->set_tokens(static_cast<int32_t>(ids.size()));
     if (query.token_ids()) answer->mutable_token_ids()->Assign(ids.begin(), ids.end());
     return absl::OkStatus();

@@ -65,6 +65,8 @@ void RequireBounds(const GenerationDefaults& defaults) {
   Require(!defaults.min_p || (*defaults.min_p >= 0 && *defaults.min_p <= 1));
   Require(!defaults.repetition_penalty ||
           (*defaults.repetition_penalty >= 0.01f && *defaults.repetition_penalty <= 100));
+  Require(!defaults.no_repeat_ngram_size ||
+          (*defaults.no_repeat_ngram_size >= 0 && *defaults.no_repeat_ngram_size <= 1024));
   Require(!defaults.max_new_tokens || *defaults.max_new_tokens >= 1);
   RequireIds(defaults.eos_token_ids);
 }

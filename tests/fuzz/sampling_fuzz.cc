@@ -45,6 +45,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   parameters.presence_penalty = bytes.Take<float>();
   parameters.frequency_penalty = bytes.Take<float>();
   parameters.seed = bytes.Take<uint64_t>();
+  // Small sizes, which repeat within the drawn tokens.
+  parameters.no_repeat_ngram_size = parameters.seed % 4;
   const auto biased = bytes.Take<uint8_t>();
   parameters.logit_bias[biased] = bytes.Take<float>();
   const auto mask = bytes.Take<uint64_t>();

@@ -701,7 +701,7 @@ class ClientCommandsTest(unittest.TestCase):
         result = self.json_lines(
             "generate", "--temperature", "0.5", "--top-k", "7", "--top-p", "0.75", "--min-p",
             "0.125", "--repetition-penalty", "1.5", "--presence-penalty", "-0.25",
-            "--frequency-penalty", "0.375", "--logit-bias", "5=-1.5", "--logit-bias", "6=2",
+            "--frequency-penalty", "0.375", "--no-repeat-ngram-size", "4", "--logit-bias", "5=-1.5", "--logit-bias", "6=2",
             "--seed", "11", "--max-tokens", "3", "--request-id", "mine",
             "--logprobs", "2", "--ignore-eos", "Once")[-1]
         self.assertEqual(result["resolved"], {
@@ -709,7 +709,7 @@ class ClientCommandsTest(unittest.TestCase):
             "sampling": {
                 "temperature": 0.5, "top_k": 7, "top_p": 0.75, "min_p": 0.125,
                 "repetition_penalty": 1.5, "presence_penalty": -0.25, "frequency_penalty": 0.375,
-                "seed": 11, "logit_bias": {"5": -1.5, "6": 2.0}}})
+                "no_repeat_ngram_size": 4, "seed": 11, "logit_bias": {"5": -1.5, "6": 2.0}}})
         self.assertEqual(len(result["logprobs"]), 3)
         self.assertEqual({len(token["top"]) for token in result["logprobs"]}, {2})
 

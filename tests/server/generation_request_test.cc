@@ -63,6 +63,7 @@ TEST(GenerationRequestTest, CopiesTheSampling) {
   sampling.set_repetition_penalty(1);
   sampling.set_presence_penalty(2);
   sampling.set_frequency_penalty(3);
+  sampling.set_no_repeat_ngram_size(0);
   (*sampling.mutable_logit_bias())[7] = -4;
   sampling.set_seed(0);
   const engine::GenerationParameters::Sampling copy = ToEngine(message).sampling;
@@ -73,6 +74,7 @@ TEST(GenerationRequestTest, CopiesTheSampling) {
   EXPECT_EQ(copy.repetition_penalty, 1.0f);
   EXPECT_EQ(copy.presence_penalty, 2.0f);
   EXPECT_EQ(copy.frequency_penalty, 3.0f);
+  EXPECT_EQ(copy.no_repeat_ngram_size, 0);
   EXPECT_EQ(copy.logit_bias.at(7), -4.0f);
   EXPECT_EQ(copy.seed, 0);
 }
@@ -87,7 +89,17 @@ TEST(GenerationRequestTest, WhatTheMessageLacksIsUnset) {
   EXPECT_FALSE(parameters.output.save_state);
   EXPECT_FALSE(sampling.temperature || sampling.top_k || sampling.top_p || sampling.min_p);
   EXPECT_FALSE(sampling.repetition_penalty || sampling.presence_penalty);
-  EXPECT_FALSE(sampling.frequency_penalty || sampling.seed);
+  EXPECT_FALSE(sampling.frequency_penalty || sampling.seed || sampling.no_repeat_ngram_size);
+}
+
+TEST(GenerationRequestTest, SpecialTokensAreAddedAndRecognizedByDefault) {
+  v1::GenerationParameters message;
+  EXPECT_TRUE(ToEngine(message).tokenization.add_special_tokens);
+  EXPECT_FALSE(ToEngine(message).tokenization.plain_text);
+  message.mutable_tokenization()->set_omit_special_tokens(true);
+  message.mutable_tokenization()->set_plain_text(true);
+  EXPECT_FALSE(ToEngine(message).tokenization.add_special_tokens);
+  EXPECT_TRUE(ToEngine(message).tokenization.plain_text);
 }
 
 TEST(GenerationRequestTest, AnUnknownPriorityIsAnError) {

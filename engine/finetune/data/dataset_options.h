@@ -22,6 +22,8 @@ struct DatasetOptions {
   bool packed = true;
   // The end-of-text token, which packed texts and kDpo need; -1 if the model has none.
   int32_t end_of_text = -1;
+  // The tokens that the model has, from 0 on; a row with another one is a bad row. 0: all.
+  int64_t vocabulary = 0;
 
   std::optional<RowFormat> format = std::nullopt;  // FormatOf(path) if unset
   bool header = true;             // whether the first row of a CSV file names its columns

@@ -190,6 +190,9 @@ absl::Status Scan::CountTokens(CheckedRow& checked) {
   } else {
     ASSIGN_OR_RETURN(const TokenizedRow tokens,
                      TokenizeRow(*tokenizer_, options_.task, options_.end_of_text, checked.row));
+    if (options_.vocabulary > 0) {
+      RETURN_IF_ERROR(CheckVocabulary(options_.task, options_.vocabulary, *tokenizer_, tokens));
+    }
     checked.tokens = tokens.tokens();
     checked.longest = tokens.longest();
     checked.has_equal_responses = FirstTwoAreEqual(tokens.responses);

@@ -103,7 +103,7 @@ TransformerBlockConfig Gpt2Config::block(int64_t layer) const {
 }
 
 absl::StatusOr<Gpt2Config> ParseGpt2Config(std::string_view text) {
-  ASSIGN_OR_RETURN(const nlohmann::json document, ParseJsonObject(text));
+  ASSIGN_OR_RETURN(const nlohmann::json document, ParsePythonJsonObject(text));
   JsonObjectReader reader(document);
   RETURN_IF_ERROR(CheckArchitecture(reader, "gpt2"));
   Gpt2Config config = ReadConfig(reader);

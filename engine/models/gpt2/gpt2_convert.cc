@@ -9,6 +9,7 @@
 
 #include "engine/base/atomic_file.h"
 #include "engine/base/files.h"
+#include "engine/base/json.h"
 #include "engine/base/status.h"
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/checkpoint/safetensors.h"
@@ -24,11 +25,11 @@ using kernels::Activation;
 // removes that key.
 std::string ConfigJson(const std::string& text, std::string_view activation,
                        std::optional<float> initial) {
-  nlohmann::ordered_json config = nlohmann::ordered_json::parse(text);
+  nlohmann::ordered_json config = PythonJsonInOrder(text);
   config["activation_function"] = activation;
   config.erase("crrelu_epsilon_init");
   if (initial) config["crrelu_epsilon_init"] = *initial;
-  return config.dump(2) + "\n";
+  return PythonJsonText(std::move(config)) + "\n";
 }
 
 TensorView OneNumber(const float& value) {

@@ -22,6 +22,7 @@ absl::StatusOr<ModelConfig> Parse(std::string_view text) {
   config.family = &kGpt2Family;
   config.parameters = CountParameters(Gpt2Parameters(gpt2));
   config.tokenizer_size = gpt2.vocab_size;
+  config.vocab_size = gpt2.vocab_size;
   config.max_positions = gpt2.positions;
   config.eos_token_ids = gpt2.eos_token_ids;
   if (gpt2.quantization) config.quantized = Scheme::kW8A8;

@@ -154,7 +154,7 @@ absl::StatusOr<QuantizationConfig> ReadQuantization(const JsonView& object) {
 }  // namespace
 
 absl::StatusOr<MambaConfig> ParseMambaConfig(std::string_view text) {
-  ASSIGN_OR_RETURN(const nlohmann::json document, ParseJsonObject(text));
+  ASSIGN_OR_RETURN(const nlohmann::json document, ParsePythonJsonObject(text));
   JsonObjectReader reader(document);
   RETURN_IF_ERROR(CheckArchitecture(reader, "mamba"));
   if (!reader.Boolean("rms_norm", true)) reader.Reject("rms_norm", "true");

@@ -20,6 +20,7 @@ absl::StatusOr<ModelConfig> Parse(std::string_view text) {
   config.family = &kMambaFamily;
   config.parameters = CountParameters(MambaParameters(mamba));
   config.tokenizer_size = mamba.unpadded_vocab_size;
+  config.vocab_size = mamba.vocab_size;
   config.eos_token_ids = mamba.eos_token_ids;
   if (mamba.quantization) config.quantized = mamba.quantization->scheme;
   config.architecture = std::move(mamba);

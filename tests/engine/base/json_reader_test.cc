@@ -76,5 +76,41 @@ TEST(JsonObjectReader, NamesTheObjectThatItIsIn) {
   EXPECT_EQ(reader.status().message(), "list: an array seen, expected an object");
 }
 
+TEST(PythonJson, HasNumbersThatAreNotFinite) {
+  constexpr char kText[] =
+      R"({"a": Infinity, "b":[NaN,-Infinity, 1], "c": "NaN, Infinity", "d\"": {"e": -Infinity}})";
+  EXPECT_EQ(Message(ParseJsonObject(kText)),
+            "malformed JSON at byte 7 seen, expected a JSON object");
+  const auto document = ParsePythonJsonObject(kText);
+  ASSERT_TRUE(document.ok()) << document.status();
+  const JsonView root(&*document);
+  EXPECT_EQ(Message(root["a"].Number(0, 100)), "a: Infinity seen, expected a number from 0 to 100");
+  EXPECT_EQ(Message(root["a"].Integer(0, 9)), "a: Infinity seen, expected an integer from 0 to 9");
+  EXPECT_EQ(Message((*root["b"].Elements())[0].Number(0, 100)),
+            "b[0]: NaN seen, expected a number from 0 to 100");
+  EXPECT_EQ(Message(root["d\""]["e"].Number(0, 100)),
+            "d\".e: -Infinity seen, expected a number from 0 to 100");
+  EXPECT_EQ(root["c"].Text().value(), "NaN, Infinity");
+}
+
+TEST(PythonJson, IsWrittenAsItWasRead) {
+  constexpr char kText[] =
+      "{\n  \"b\": -Infinity,\n  \"a\": [\n    NaN,\n    Infinity,\n    \"NaN\"\n  ]\n}";
+  EXPECT_EQ(PythonJsonText(PythonJsonInOrder(kText)), kText);
+}
+
+TEST(PythonJson, OtherFaultsAreThoseOfJson) {
+  for (const char* text :
+       {R"({"a": NaN5})", R"({"a": 1NaN})", R"({"a": nan})", R"({"a": +Infinity})", R"({NaN: 1})",
+        R"({"a": Infinity Infinity})", R"({"a": --Infinity})", "NaN", "[NaN]", "\"", "\"\\", ""}) {
+    EXPECT_EQ(ParsePythonJsonObject(text).status().code(), absl::StatusCode::kInvalidArgument)
+        << text;
+  }
+  EXPECT_EQ(Message(ParsePythonJsonObject(R"({"a": NaN, "b": Infinity, "a": 1})")),
+            "duplicate key \"a\" seen, expected a JSON object");
+  EXPECT_EQ(Message(ParsePythonJsonObject(R"({"a": NaN, "b": ])")),
+            "malformed JSON at byte 17 seen, expected a JSON object");
+}
+
 }  // namespace
 }  // namespace whipsnake::engine

@@ -147,15 +147,20 @@ class FakeModel : public Model {
   std::vector<float> rows_;
 };
 
-// Token i is pieces[i]. Encoding takes the longest piece that matches.
+// Token i is pieces[i]. Encoding takes the longest piece that matches. `prefix` and `suffix` are
+// the ids that are put around a text.
 class FakeTokenizer : public Tokenizer {
  public:
-  explicit FakeTokenizer(std::vector<std::string> pieces) : pieces_(std::move(pieces)) {}
+  explicit FakeTokenizer(std::vector<std::string> pieces, std::vector<int32_t> prefix = {},
+                         std::vector<int32_t> suffix = {})
+      : pieces_(std::move(pieces)), prefix_(std::move(prefix)), suffix_(std::move(suffix)) {}
 
   int32_t size() const override { return static_cast<int32_t>(pieces_.size()); }
 
-  absl::StatusOr<std::vector<int32_t>> Encode(std::string_view text) const override {
+  absl::StatusOr<std::vector<int32_t>> Encode(std::string_view text,
+                                              const EncodeOptions& options) const override {
     std::vector<int32_t> ids;
+    if (options.add_special_tokens) ids = prefix_;
     while (!text.empty()) {
       int32_t best = -1;
       for (int32_t id = 0; id < size(); ++id) {
@@ -166,8 +171,12 @@ class FakeTokenizer : public Tokenizer {
       ids.push_back(best);
       text.remove_prefix(pieces_[best].size());
     }
+    if (options.add_special_tokens) ids.insert(ids.end(), suffix_.begin(), suffix_.end());
     return ids;
   }
+
+  std::span<const int32_t> prefix() const override { return prefix_; }
+  std::span<const int32_t> suffix() const override { return suffix_; }
 
   std::string TokenBytes(int32_t id, bool) const override {
     return id >= 0 && id < size() ? pieces_[id] : "";
@@ -190,6 +199,7 @@ class FakeTokenizer : public Tokenizer {
 
  private:
   std::vector<std::string> pieces_;
+  std::vector<int32_t> prefix_, suffix_;
 };
 
 }  // namespace whipsnake::engine

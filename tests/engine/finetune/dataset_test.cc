@@ -91,6 +91,19 @@ TEST_F(DatasetTest, ReportsBadRowsAndReadsTheGoodOnes) {
   EXPECT_THAT(ToText(report), HasSubstr("line 7: row: malformed JSON"));
 }
 
+TEST_F(DatasetTest, RowsWithTokensThatTheModelLacksAreBad) {
+  DatasetOptions options = For(Task::kChoice);
+  options.vocabulary = 'c' + 1;  // the tokens of bytes below c
+  const auto dataset = OpenJson(R"({"prompt": "a", "choices": ["a", "b"], "label": 0}
+{"prompt": "a", "choices": ["a", "bcb"], "label": 0})",
+                                options);
+  EXPECT_EQ(dataset->size(), 1);
+  ASSERT_EQ(dataset->report().bad_rows, 1);
+  EXPECT_EQ(dataset->report().first_bad_rows[0].field, "choices[1]");
+  EXPECT_THAT(dataset->report().first_bad_rows[0].message,
+              HasSubstr("the token \"c\" with the id 100 seen"));
+}
+
 TEST_F(DatasetTest, AnEmptyFileIsRefused) {
   for (const char* name : {"rows.jsonl", "rows.csv"}) {
     const auto dataset = Open(name, "", For(Task::kClassification));

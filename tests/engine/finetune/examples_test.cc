@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "engine/base/status.h"
+#include "tests/engine/fakes/fake_model.h"
 #include "tests/engine/finetune/support.h"
 
 namespace whipsnake::engine {
@@ -90,6 +91,34 @@ TEST_F(ExamplesTest, PromptsLoseTheirBeginningAndResponsesTheirEnd) {
       }
     }
   }
+}
+
+TEST_F(ExamplesTest, WhatTheTokenizerAddsIsKept) {
+  const FakeTokenizer tokenizer({"a", "b", "c"}, /*prefix=*/{7}, /*suffix=*/{8, 9});
+  Row row;
+  row.input = "abcab";
+  TokenizedRow text = *TokenizeRow(tokenizer, Task::kCausalLm, 5, row);
+  EXPECT_EQ(text.input, (Tokens{7, 0, 1, 2, 0, 1, 8, 9}));
+  EXPECT_EQ(MakeExample(text, 8).sequences[0], text.input);
+  EXPECT_EQ(MakeExample(text, 5).sequences[0], (Tokens{7, 0, 1, 8, 9}));
+  EXPECT_EQ(MakeExample(text, 2).sequences[0], (Tokens{8, 9}));
+
+  row.responses = {"ab", "c"};
+  TokenizedRow choice = *TokenizeRow(tokenizer, Task::kChoice, 5, row);
+  EXPECT_EQ(choice.input, (Tokens{7, 0, 1, 2, 0, 1}));
+  EXPECT_EQ(choice.responses, (Sequences{{0, 1}, {2}}));
+  Example example = MakeExample(choice, 6);
+  EXPECT_EQ(example.prompt_tokens, 3);
+  EXPECT_EQ(example.sequences, (Sequences{{7, 0, 1, 0, 1}, {7, 0, 1, 2}}));
+  EXPECT_EQ(TokenizeRow(tokenizer, Task::kDpo, 5, row)->responses, (Sequences{{0, 1, 5}, {2, 5}}));
+
+  row.input = "";
+  EXPECT_EQ(FieldOf(CheckLengths(Task::kChoice, 1, *TokenizeRow(tokenizer, Task::kChoice, 5, row))),
+            "prompt");
+  row.responses = {};
+  EXPECT_EQ(
+      FieldOf(CheckLengths(Task::kCausalLm, 1, *TokenizeRow(tokenizer, Task::kCausalLm, 5, row))),
+      "text");
 }
 
 }  // namespace

@@ -85,6 +85,16 @@ TEST_F(ResultTest, OfALanguageModelIsServedAndTrainedAgain) {
   EXPECT_EQ(json::parse(ReadBytes(out_ + "/config.json")), expected);
 }
 
+// As Python writes them; JSON has no such numbers, and null would be another value.
+TEST_F(ResultTest, NumbersThatAreNotFiniteStayInTheConfig) {
+  options_.config.insert(options_.config.find('{') + 1, "\"limit\": [0.0, Infinity, NaN],");
+  const auto model = LoadSource();
+  ASSERT_THAT(WriteResult(model->parameters(), options_, out_), IsOk());
+  EXPECT_THAT(ReadBytes(out_ + "/config.json"),
+              testing::HasSubstr("[\n    0.0,\n    Infinity,\n    NaN\n  ]"));
+  EXPECT_EQ(Logits(out_), Logits(source_));
+}
+
 TEST_F(ResultTest, HasTheValuesOfTheTrainedModel) {
   const auto model = LoadSource();
   for (TrainableParameter& parameter : model->parameters().all()) parameter.data()[0] += 0.5f;

@@ -352,7 +352,7 @@ TEST_F(CheckpointTest, RefusesNumbersThatAreNotFinite) {
   const std::vector<double> reference = {-1, -std::numeric_limits<double>::infinity()};
   EXPECT_THAT(
       TrainingCheckpoint::Write(*run.trainer, identity_, reference, directory_ / "infinite"),
-      Fails(Code::kInvalidArgument, "reference[1]: null seen"));
+      Fails(Code::kInvalidArgument, "reference[1]: -Infinity seen"));
   EXPECT_EQ(directory_.entries(), 0);
 }
 

@@ -85,12 +85,14 @@ TEST_F(GenerationParametersTest, RequestBeatsConfigurationBeatsDefaults) {
   defaults_.top_p = 0.9f;
   defaults_.min_p = 0.1f;
   defaults_.repetition_penalty = 1.5f;
+  defaults_.no_repeat_ngram_size = 4;
   resolved = ResolvedSampling(sampling);
   EXPECT_EQ(resolved.temperature, 0.5f);
   EXPECT_EQ(resolved.top_k, 5);
   EXPECT_EQ(resolved.top_p, 0.9f);
   EXPECT_EQ(resolved.min_p, 0.1f);
   EXPECT_EQ(resolved.repetition_penalty, 1.5f);
+  EXPECT_EQ(resolved.no_repeat_ngram_size, 4);
 
   // Zeros that are set do not count as absent.
   sampling.temperature = 0.0f;
@@ -98,6 +100,7 @@ TEST_F(GenerationParametersTest, RequestBeatsConfigurationBeatsDefaults) {
   sampling.top_p = 1.0f;
   sampling.min_p = 0.0f;
   sampling.repetition_penalty = 1.0f;
+  sampling.no_repeat_ngram_size = 0;
   sampling.presence_penalty = 2.0f;
   sampling.frequency_penalty = 3.0f;
   sampling.logit_bias[7] = -4;
@@ -108,10 +111,40 @@ TEST_F(GenerationParametersTest, RequestBeatsConfigurationBeatsDefaults) {
   EXPECT_EQ(resolved.top_p, 1.0f);
   EXPECT_EQ(resolved.min_p, 0.0f);
   EXPECT_EQ(resolved.repetition_penalty, 1.0f);
+  EXPECT_EQ(resolved.no_repeat_ngram_size, 0);
   EXPECT_EQ(resolved.presence_penalty, 2.0f);
   EXPECT_EQ(resolved.frequency_penalty, 3.0f);
   EXPECT_EQ(resolved.logit_bias.at(7), -4.0f);
   EXPECT_EQ(resolved.seed, 0);
+}
+
+TEST_F(GenerationParametersTest, ATokenThatTheModelLacksIsRefusedByItsText) {
+  tokenizer_ = FakeTokenizer({"a", "b", "c"});
+  info_.vocab_size = 2;
+  const absl::Status status = Resolve(Greedy("abc", 4)).status();
+  EXPECT_EQ(FieldOf(status), "text");
+  EXPECT_EQ(
+      status.message(),
+      "text: the token \"c\" with the id 2 seen, expected tokens of the model, whose ids are 0 "
+      "to 1");
+  EXPECT_TRUE(Resolve(Greedy("abba", 4)).ok());
+}
+
+TEST_F(GenerationParametersTest, ATextGetsTheTokenizersSpecialTokensButNotAfterAState) {
+  tokenizer_ = FakeTokenizer({"a", "b", "c"}, /*prefix=*/{2}, /*suffix=*/{1});
+  Parameters parameters = Greedy("ab", 4);
+  EXPECT_EQ(Resolve(parameters)->request.prompt, (Ids{2, 0, 1, 1}));
+  EXPECT_EQ(Resolve(parameters)->prompt_tokens, 4);
+  parameters.tokenization.add_special_tokens = false;
+  EXPECT_EQ(Resolve(parameters)->request.prompt, (Ids{0, 1}));
+  parameters.tokenization.add_special_tokens = true;
+  parameters.prompt = Ids{0, 1};
+  EXPECT_EQ(Resolve(parameters)->request.prompt, (Ids{0, 1}));
+
+  parameters.prompt = "ab";
+  FakeModel model(26);
+  parameters.resume = std::make_shared<SavedState>(SavedState{{5, 6}, *model.NewState()});
+  EXPECT_EQ(Resolve(parameters)->request.prompt, (Ids{5, 6, 0, 1}));
 }
 
 TEST_F(GenerationParametersTest, MakesUpASeed) {

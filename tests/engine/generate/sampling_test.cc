@@ -319,6 +319,8 @@ TEST(SamplingValidateTest, NamesTheField) {
       {{.repetition_penalty = 0.0099f}, "sampling.repetition_penalty"},
       {{.repetition_penalty = 101}, "sampling.repetition_penalty"},
       {{.presence_penalty = 101}, "sampling.presence_penalty"},
+      {{.no_repeat_ngram_size = -1}, "sampling.no_repeat_ngram_size"},
+      {{.no_repeat_ngram_size = 1025}, "sampling.no_repeat_ngram_size"},
       {{.frequency_penalty = -101}, "sampling.frequency_penalty"},
       {{.logit_bias = {{10, 1.0f}}}, "sampling.logit_bias"},
       {{.logit_bias = {{-1, 1.0f}}}, "sampling.logit_bias"},

@@ -197,7 +197,7 @@ TEST(ParseMambaConfig, RefusesByKeyValueAndExpectation) {
                                 {"use_bias", 0, "true or false"},
                                 {"use_conv_bias", "yes", "true or false"},
                                 {"tie_word_embeddings", 1, "true or false"},
-                                {"eos_token_id", -1, "a token id"},
+                                {"eos_token_id", -2, "a token id"},
                                 {"eos_token_id", 0.5, "a token id"},
                                 {"eos_token_id", 1LL << 31, "a token id"},
                                 {"eos_token_id", json::array({0, "x"}),
@@ -349,6 +349,28 @@ TEST(ParseGpt2Config, RefusesByKeyValueAndExpectation) {
               Fails(Code::kUnimplemented, "expected \"gpt2\""));
 }
 
+TEST(ParseModelConfig, NumbersOfPythonAreRefusedOnlyWhereTheyAreRead) {
+  EXPECT_THAT(ParseModelConfig(R"({"model_type": "mamba", "time_step_limit": [0.0, Infinity]})"),
+              IsOk());
+  EXPECT_THAT(ParseModelConfig(R"({"model_type": "gpt2", "summary_first_dropout": NaN})"), IsOk());
+  EXPECT_THAT(ParseModelConfig(R"({"model_type": "gpt2", "layer_norm_epsilon": NaN})"),
+              Fails(Code::kInvalidArgument, "layer_norm_epsilon: NaN seen"));
+  EXPECT_THAT(ParseModelConfig(R"({"model_type": "mamba", "num_hidden_layers": Infinity})"),
+              Fails(Code::kInvalidArgument, "num_hidden_layers: Infinity seen"));
+}
+
+TEST(ParseModelConfig, TheTokenIdMinusOneMeansNone) {
+  for (const char* id : {"-1", "[-1]", "[]"}) {
+    const std::string config = absl::StrCat(R"({"model_type": "gpt2", "eos_token_id": )", id, "}");
+    EXPECT_THAT(ParseModelConfig(config)->eos_token_ids, IsEmpty()) << id;
+  }
+  EXPECT_THAT(
+      ParseModelConfig(R"({"model_type": "mamba", "eos_token_id": [-1, 7]})")->eos_token_ids,
+      ElementsAre(7));
+  EXPECT_THAT(ParseModelConfig(R"({"model_type": "gpt2", "eos_token_id": -2})"),
+              Fails(Code::kInvalidArgument, "eos_token_id: -2 seen"));
+}
+
 TEST(ParseActivation, KnowsNamesAndSynonyms) {
   EXPECT_EQ(ParseActivation("swish"), kernels::Activation::kSilu);
   EXPECT_EQ(ParseActivation("gelu_pytorch_tanh"), kernels::Activation::kGeluNew);
@@ -370,6 +392,7 @@ TEST(ParseGenerationConfig, ReadsWhatIsThereAndNothingElse) {
   EXPECT_EQ(full->repetition_penalty, 1.1f);
   EXPECT_EQ(full->max_new_tokens, 128);
   EXPECT_THAT(full->eos_token_ids, ElementsAre(3));
+  EXPECT_EQ(ParseGenerationConfig(R"({"no_repeat_ngram_size": 3})")->no_repeat_ngram_size, 3);
 
   const auto none = ParseGenerationConfig(R"({"temperature": null})");
   ASSERT_TRUE(none.ok());
@@ -386,6 +409,28 @@ TEST(ParseGenerationConfig, NoSamplingIsTemperatureZero) {
               ElementsAre(4, 5));
 }
 
+TEST(ParseGenerationConfig, TheEndOfSequenceIsThatOfTheConfigUnlessTheFileNamesOne) {
+  GenerationDefaults of_config;
+  of_config.eos_token_ids = {3};
+  EXPECT_THAT(ParseGenerationConfig("{}", of_config)->eos_token_ids, ElementsAre(3));
+  EXPECT_THAT(ParseGenerationConfig(R"({"eos_token_id": null})", of_config)->eos_token_ids,
+              ElementsAre(3));
+  EXPECT_THAT(ParseGenerationConfig(R"({"eos_token_id": 4})", of_config)->eos_token_ids,
+              ElementsAre(4));
+  EXPECT_THAT(ParseGenerationConfig(R"({"eos_token_id": -1})", of_config)->eos_token_ids,
+              IsEmpty());
+}
+
+TEST(ParseGenerationConfig, ListsWhatIsNotDone) {
+  EXPECT_THAT(ParseGenerationConfig(R"({"num_beams": 4, "penalty_alpha": 0.6, "do_sample": false,
+      "typical_p": 1.0, "diversity_penalty": 0, "bad_words_ids": [[3]], "suppress_tokens": [],
+      "guidance_scale": NaN, "forced_eos_token_id": null, "max_length": 20})")
+                  ->ignored,
+              ElementsAre("num_beams 4", "penalty_alpha 0.6", "guidance_scale NaN",
+                          "bad_words_ids an array"));
+  EXPECT_THAT(ParseGenerationConfig(R"({"num_beams": 1, "temperature": 0.5})")->ignored, IsEmpty());
+}
+
 TEST(ParseGenerationConfig, RefusesByKey) {
   const std::pair<const char*, const char*> cases[] = {
       {R"({"temperature": -0.1})", "temperature: -0.1 seen"},
@@ -398,6 +443,8 @@ TEST(ParseGenerationConfig, RefusesByKey) {
       {R"({"min_p": 2})", "min_p: 2 seen"},
       {R"({"repetition_penalty": 0})", "repetition_penalty: 0 seen"},
       {R"({"repetition_penalty": 1e-42})", "repetition_penalty: 1e-42 seen"},
+      {R"({"no_repeat_ngram_size": -1})", "no_repeat_ngram_size: -1 seen"},
+      {R"({"no_repeat_ngram_size": 1025})", "no_repeat_ngram_size: 1025 seen"},
       {R"({"max_new_tokens": 0})", "max_new_tokens: 0 seen"},
       {R"({"do_sample": 1})", "do_sample: 1 seen, expected true or false"},
       {R"({"eos_token_id": "</s>"})", "eos_token_id: \"</s>\" seen"},
@@ -406,6 +453,15 @@ TEST(ParseGenerationConfig, RefusesByKey) {
   for (const auto& [text, message] : cases) {
     EXPECT_THAT(ParseGenerationConfig(text), Fails(Code::kInvalidArgument, message));
   }
+}
+
+TEST(ParseGenerationConfig, NumbersOfPythonAreRefusedOnlyWhereTheyAreRead) {
+  EXPECT_THAT(ParseGenerationConfig(R"({"max_time": Infinity, "guidance_scale": NaN})"), IsOk());
+  EXPECT_THAT(
+      ParseGenerationConfig(R"({"temperature": Infinity})"),
+      Fails(Code::kInvalidArgument, "temperature: Infinity seen, expected a number from 0 to 100"));
+  EXPECT_THAT(ParseGenerationConfig(R"({"top_k": NaN})"),
+              Fails(Code::kInvalidArgument, "top_k: NaN seen"));
 }
 
 }  // namespace

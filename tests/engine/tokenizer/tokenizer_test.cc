@@ -4,6 +4,7 @@
 #include <thread>
 #include <vector>
 
+#include "engine/tokenizer/characters.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/engine/tokenizer/test_util.h"
@@ -77,6 +78,98 @@ TEST(TokenizerTest, SpecialTokensAreFoundInTheTextAndSkippedInDecoding) {
   EXPECT_EQ(tokenizer->TokenBytes(id), "");
   EXPECT_EQ(tokenizer->TokenBytes(id, /*skip_special=*/false), "<|stop|>");
   EXPECT_EQ(tokenizer->Decode(std::vector<int32_t>{-5, 1 << 30, id + 1}), "<user>");
+}
+
+// What a post-processor puts around a text.
+std::pair<std::vector<int32_t>, std::vector<int32_t>> Around(const json& post_processor) {
+  const auto tokenizer = MakeTokenizer(Patched({{"post_processor", post_processor}}));
+  if (tokenizer == nullptr) return {};
+  const std::vector<int32_t> prefix(tokenizer->prefix().begin(), tokenizer->prefix().end());
+  const std::vector<int32_t> suffix(tokenizer->suffix().begin(), tokenizer->suffix().end());
+  std::vector<int32_t> expected = prefix;
+  const std::vector<int32_t> plain = *tokenizer->Encode("the text");
+  expected.insert(expected.end(), plain.begin(), plain.end());
+  expected.insert(expected.end(), suffix.begin(), suffix.end());
+  EXPECT_EQ(*tokenizer->Encode("the text", {.add_special_tokens = true}), expected);
+  return {prefix, suffix};
+}
+
+json Template(const json& single, const json& special_tokens) {
+  return {{"type", "TemplateProcessing"}, {"single", single}, {"special_tokens", special_tokens}};
+}
+
+TEST(TokenizerTest, AddsWhatThePostProcessorAsksFor) {
+  using Ids = std::vector<int32_t>;
+  const json text = {{"Sequence", {{"id", "A"}, {"type_id", 0}}}};
+  const auto special = [](const char* name) {
+    return json{{"SpecialToken", {{"id", name}, {"type_id", 0}}}};
+  };
+  const json tokens = {{"[0]", {{"id", "[0]"}, {"ids", {0}}}},
+                       {"ab", {{"id", "ab"}, {"ids", {1, 2}}}}};
+  const json byte_level = {{"type", "ByteLevel"}, {"trim_offsets", false}};
+  const json begin = Template({special("[0]"), text}, tokens);
+  const json pair = {{"type", "RobertaProcessing"}, {"sep", {"b", 4}}, {"cls", {"a", 3}}};
+  const auto expect = [](const json& post_processor, const Ids& prefix, const Ids& suffix) {
+    EXPECT_EQ(Around(post_processor), std::pair(prefix, suffix)) << post_processor;
+  };
+  expect(nullptr, {}, {});
+  expect(byte_level, {}, {});
+  expect(begin, {0}, {});
+  expect(Template({special("ab"), special("[0]"), text, special("ab")}, tokens), {1, 2, 0}, {1, 2});
+  expect(pair, {3}, {4});
+  expect({{"type", "BertProcessing"}, {"sep", {"b", 4}}, {"cls", {"a", 3}}}, {3}, {4});
+  expect({{"type", "Sequence"}, {"processors", {byte_level, begin, pair}}}, {3, 0}, {4});
+}
+
+TEST(TokenizerTest, ThePostProcessorsTokensMustExist) {
+  const int size = PlainTokenizerJson()["model"]["vocab"].size();
+  const json text = {{"Sequence", {{"id", "A"}, {"type_id", 0}}}};
+  const json begin = {{"SpecialToken", {{"id", "[0]"}, {"type_id", 0}}}};
+  const auto message = [](const json& post_processor) {
+    return std::string(ParseError(Patched({{"post_processor", post_processor}})).message());
+  };
+  EXPECT_THAT(message(Template({begin, text}, json::object())),
+              HasSubstr("\"[0]\" seen, expected a token of special_tokens"));
+  EXPECT_THAT(message(Template({begin, text}, {{"[0]", {{"ids", {size}}}}})),
+              HasSubstr("special_tokens.[0].ids[0]: " + std::to_string(size) +
+                        " seen, expected the id of a token, below " + std::to_string(size)));
+  EXPECT_THAT(message(Template(json::array({begin}), {{"[0]", {{"ids", {0}}}}})),
+              HasSubstr("one text"));
+  EXPECT_THAT(message(Template({text, text}, json::object())), HasSubstr("one text"));
+  EXPECT_THAT(message(Template(json::array({json::object()}), json::object())),
+              HasSubstr("a SpecialToken or a Sequence"));
+  EXPECT_THAT(message({{"type", "BertProcessing"}, {"cls", {"a", -1}}, {"sep", {"a", 1}}}),
+              HasSubstr("cls[1]: -1 seen"));
+  EXPECT_THAT(message({{"type", "BertProcessing"}, {"cls", {"a", 1}}}), HasSubstr("sep: nothing"));
+}
+
+// Also where the vocabulary has the token as a word that is not split.
+TEST(TokenizerTest, SpecialTokensInPlainTextAreText) {
+  json document =
+      Patched({{"pre_tokenizer",
+                {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}}},
+               {"model", {{"ignore_merges", true}, {"vocab", {{"<|stop|>", 5000}}}}}});
+  document["added_tokens"] = {AddedToken("<|stop|>", 5000, true)};
+  const int id = document["model"]["vocab"].size();
+  document["added_tokens"].push_back(AddedToken("<user>", id, false));
+  const auto tokenizer = MakeTokenizer(document);
+  ASSERT_NE(tokenizer, nullptr);
+  for (const std::string text : {"<|stop|>", "a<|stop|><|stop|> b<user>", "<|stop|>é"}) {
+    const std::vector<int32_t> ids = *tokenizer->Encode(text, {.plain_text = true});
+    EXPECT_THAT(ids, testing::Not(testing::Contains(5000))) << text;
+    EXPECT_EQ(tokenizer->Decode(ids), text);
+    EXPECT_THAT(*tokenizer->Encode(text), testing::Contains(5000)) << text;
+  }
+  EXPECT_THAT(*tokenizer->Encode("b<user>", {.plain_text = true}), testing::Contains(id));
+}
+
+TEST(TokenizerTest, SaysThatItsVersionOfUnicodeIsAnother) {
+  const bool same = UnicodeVersion() == kUnicodeVersionOfTokenizers;
+  const auto gpt2 = Tokenizer::Load(std::string(kGoldens) + "gpt2_style.json");
+  ASSERT_TRUE(gpt2.ok());
+  EXPECT_EQ((*gpt2)->Caveat().empty(), same);
+  if (!same) EXPECT_THAT((*gpt2)->Caveat(), AllOf(HasSubstr("ICU"), HasSubstr("tokenizers 16.0")));
+  EXPECT_EQ(MakeTokenizer(PlainTokenizerJson())->Caveat(), "") << "no words to split";
 }
 
 TEST(TokenizerTest, UnknownComponentsAreUnimplementedWithTypeAndPath) {
