@@ -71,6 +71,7 @@ class Chat {
   void SetCall(grpc::ClientContext* context);
   // Deletes the states of the replies from `first` on.
   void Forget(size_t first);
+  absl::Status Delete(const Turn& turn) const;
 
   const ChatFlags& flags_;
   const Output& output_;
@@ -150,7 +151,10 @@ absl::Status Chat::Reply(const std::string& line) {
   std::string text;
   const grpc::Status status = Stream(request, text, turn);
   if (!output_.json()) std::cout << std::endl;
-  if (on_interrupt_.Take()) return absl::OkStatus();  // the session is where it was
+  if (on_interrupt_.Take()) {  // the session is where it was
+    if (turn) Delete(*turn).IgnoreError();
+    return absl::OkStatus();
+  }
   if (!status.ok()) return ClientError(status, flags_.generation.client);
   if (!turn) return absl::InternalError("the server ended a reply without a state");
   turns_.push_back(*std::move(turn));
@@ -197,17 +201,23 @@ void Chat::OnCtrlC() {
   }
 }
 
+// The server forgets a state by itself in the end, so a server that does not answer is not asked
+// again.
 void Chat::Forget(size_t first) {
+  absl::Status status;
   while (turns_.size() > first) {
-    v1::DeleteStateRequest request;
-    request.set_handle(turns_.back().state);
-    // The server forgets the state by itself in the end.
-    UnaryCall<v1::StateService>(flags_.generation.client,
-                                &v1::StateService::StubInterface::DeleteState, request)
-        .status()
-        .IgnoreError();
+    if (status.ok()) status = Delete(turns_.back());
     turns_.pop_back();
   }
+}
+
+absl::Status Chat::Delete(const Turn& turn) const {
+  ClientFlags client = flags_.generation.client;
+  client.timeout_seconds = 2;
+  v1::DeleteStateRequest request;
+  request.set_handle(turn.state);
+  return UnaryCall<v1::StateService>(client, &v1::StateService::StubInterface::DeleteState, request)
+      .status();
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <concepts>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <iostream>
 #include <limits>
@@ -49,9 +50,15 @@ OptionDescription DescriptionOf(const CLI::Option& option) {
   OptionDescription description;
   const std::vector<std::string>& long_names = option.get_lnames();
   description.name = long_names.empty() ? option.get_single_name() : "--" + long_names.front();
-  // The type's name ends with those of the checks: "TEXT:{high,normal,low}".
+  // The type's name ends with those of the checks: "TEXT:{high,normal,low}", "X:FLOAT in [0 - 1]".
   const std::string type = option.get_type_name();
-  if (option.get_expected_max() > 0) description.value = type.substr(0, type.find(':'));
+  if (option.get_expected_max() > 0) {
+    size_t end = type.size();
+    for (const char* check : {":{", ":INT in ", ":FLOAT in ", ":POSITIVE", ":SIZE"}) {
+      end = std::min(end, type.find(check));
+    }
+    description.value = type.substr(0, end);
+  }
   const size_t open = type.find('{'), close = type.rfind('}');
   if (open != type.npos && close != type.npos) {
     description.choices = absl::StrSplit(type.substr(open + 1, close - open - 1), ',');
@@ -123,6 +130,19 @@ std::string Explain(const CLI::ParseError& error, const CLI::App& app) {
   const std::string nearest = NearestWord(word, known);
   return absl::StrCat("there is no ", is_option ? "option" : "command", " '", word, "'",
                       nearest.empty() ? "" : absl::StrCat("; did you mean '", nearest, "'?"));
+}
+
+// Throws if an option's environment variable has a value that the option refuses, which later
+// versions of CLI11 ignore.
+void CheckVariables(const CLI::App& command) {
+  for (const CLI::Option* option : command.get_options()) {
+    if (option->get_envname().empty() || option->count() > 0) continue;
+    const char* const value = std::getenv(option->get_envname().c_str());
+    if (value == nullptr || *value == 0) continue;
+    throw CLI::ValidationError(option->get_envname(),
+                               absl::StrCat(engine::Quoted(value), " seen, expected a value that ",
+                                            option->get_name(), " takes"));
+  }
 }
 
 // CLI11 reads "-4" as a huge unsigned number and cuts numbers that are too large.
@@ -354,6 +374,7 @@ int CommandLine::Run(int argc, char** argv) {
 int CommandLine::ParseAndRun(int argc, char** argv) {
   try {
     app_->parse(argc, argv);
+    CheckVariables(Selected(*app_));
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app_->exit(error);  // --help and --version
     const Output output(AsksForJson(argc, argv));

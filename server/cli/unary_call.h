@@ -10,8 +10,8 @@
 
 namespace whipsnake::server {
 
-// Calls a method of a generated service, without a deadline. Returns the response, or an error for
-// the user (see ClientError).
+// Calls a method of a generated service, with the deadline of the flags if they have one. Returns
+// the response, or an error for the user (see ClientError).
 //
 //   UnaryCall<v1::StateService>(flags.client, &v1::StateService::StubInterface::GetState, request)
 template <typename Service, typename Request, typename Response>
@@ -21,6 +21,7 @@ absl::StatusOr<Response> UnaryCall(
     const Request& request) {
   const auto stub = Service::NewStub(Connect(flags));
   grpc::ClientContext context;
+  SetDeadline(flags, context);
   Response response;
   const grpc::Status status = (stub.get()->*method)(&context, request, &response);
   if (!status.ok()) return ClientError(status, flags);

@@ -91,12 +91,17 @@ JobDispatcher::Outcome JobDispatcher::TryStart(const JobEntryPtr& entry) {
                                       engine::HumanBytes(ledger_.limit()), " are in use"),
             .holds_up = true};
   }
+  // Made before the job is recorded as running: what fails after that must end the attempt.
+  const auto admitted = std::make_shared<Admitted>(Admitted{
+      .entry = entry, .stop = std::make_shared<StopRequest>(), .memory = *std::move(memory)});
   const absl::Status started =
       journal_.Apply(entry, [this](Job& changed) { return BeginRun(changed, options_.clock()); })
           .status();
-  if (absl::IsFailedPrecondition(started)) return {};  // it is no longer queued
+  // It is no longer queued, or has been deleted.
+  if (absl::IsFailedPrecondition(started) || absl::IsNotFound(started)) return {};
   if (!started.ok()) return {.waits_for = "the server's disk", .holds_up = true};
-  Launch({.entry = entry, .stop = table_.BeginAttempt(entry), .memory = *std::move(memory)});
+  table_.BeginAttempt(entry, admitted->stop);
+  Launch(admitted);
   return {};
 }
 
@@ -132,22 +137,22 @@ void JobDispatcher::SetWaitsFor(const JobEntryPtr& entry, std::string text) {
 
 // Running.
 
-void JobDispatcher::Launch(Admitted admitted) {
-  // Shared, because a std::function can be copied.
-  const auto shared = std::make_shared<Admitted>(std::move(admitted));
-  const absl::Status launched = runs_->Run(
-      [this, shared] {
-        const absl::StatusOr<json> result = Run(*shared);
-        shared->memory = engine::Reservation();  // before others see that the job has ended
-        End(*shared, result);
-        return absl::OkStatus();
-      },
-      [this, shared](const absl::Status& status) {
-        if (!status.ok()) End(*shared, status);  // an exception, for lack of memory
-      });
+void JobDispatcher::Launch(const std::shared_ptr<Admitted>& admitted) {
+  const absl::Status launched = engine::CatchExceptions([&] {
+    return runs_->Run(
+        [this, admitted] {
+          const absl::StatusOr<json> result = Run(*admitted);
+          admitted->memory = engine::Reservation();  // before others see that the job has ended
+          End(*admitted, result);
+          return absl::OkStatus();
+        },
+        [this, admitted](const absl::Status& status) {
+          if (!status.ok()) End(*admitted, status);  // an exception, for lack of memory
+        });
+  });
   if (launched.ok()) return;
-  shared->memory = engine::Reservation();
-  End(*shared, launched);
+  admitted->memory = engine::Reservation();
+  End(*admitted, launched);
 }
 
 absl::StatusOr<json> JobDispatcher::Run(const Admitted& admitted) {
@@ -163,12 +168,12 @@ void JobDispatcher::End(const Admitted& admitted, const absl::StatusOr<json>& re
   const JobEntryPtr& entry = admitted.entry;
   const bool stopped = absl::IsCancelled(result.status()) && admitted.stop->made();
   table_.EndAttempt(entry);
-  journal_.EndBeat(entry);
   journal_.ApplyUntilDurable(entry, [&](Job& job) {
     const bool temporary = kinds_.Of(job).IsTemporary(result.status());
     EndRun(job, result, stopped, options_.RetryNow(temporary));
     return absl::OkStatus();
   });
+  journal_.EndBeat(entry);  // after the change: jobs that run have one written
 }
 
 }  // namespace whipsnake::server

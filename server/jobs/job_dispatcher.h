@@ -50,7 +50,7 @@ class JobDispatcher {
   // What speaks against a start, but for memory.
   Outcome CheckTurn(const Job& job) const;
   absl::StatusOr<engine::Reservation> Reserve(const Job& job) const;
-  void Launch(Admitted admitted);
+  void Launch(const std::shared_ptr<Admitted>& admitted);
   absl::StatusOr<nlohmann::json> Run(const Admitted& admitted);
   void End(const Admitted& admitted, const absl::StatusOr<nlohmann::json>& result);
   void SetWaitsFor(const JobEntryPtr& entry, std::string text);

@@ -211,7 +211,7 @@ absl::Status JobJournal::CommitProgress(const JobEntryPtr& entry, std::vector<Wr
     status = ApplyLocked(entry, count_from_here, std::move(writes)).status();
   }
   entry->watchers().Notify();
-  return StorageError(status, "the server could not record the job's progress");
+  return status;
 }
 
 absl::Status JobJournal::SettleEvents() {
@@ -274,8 +274,8 @@ std::vector<JobEntryPtr> JobJournal::ForgetOldest(JobKind& kind) {
 }
 
 void JobJournal::AfterErasure(const JobEntryPtr& entry, JobKind& kind) {
-  files_.Remove(kind, entry->uid());
   entry->watchers().Notify();
+  RunGuarded("jobs", [&] { files_.Remove(kind, entry->uid()); });
 }
 
 // Heartbeats.

@@ -27,8 +27,8 @@ void JobPreparer::Loop() {
 }
 
 void JobPreparer::Prepare(const JobEntryPtr& entry) {
-  const std::shared_ptr<StopRequest> stop = table_.BeginAttempt(entry);
-  if (stop == nullptr) return;
+  const auto stop = std::make_shared<StopRequest>();
+  if (!table_.BeginAttempt(entry, stop)) return;
   const Job job = table_.Read(entry);
   JobKind& kind = kinds_.Of(job);
   engine::Ledger ledger(BytesForJobs(ledger_), &ledger_, engine::Purpose::kJobs);

@@ -190,14 +190,13 @@ void JobTable::PublishEvents(const JobEntryPtr& entry, std::vector<JobEvent> eve
 
 // Attempts.
 
-std::shared_ptr<StopRequest> JobTable::BeginAttempt(const JobEntryPtr& entry) {
-  auto stop = std::make_shared<StopRequest>();
+bool JobTable::BeginAttempt(const JobEntryPtr& entry, const std::shared_ptr<StopRequest>& stop) {
   engine::MutexLock lock(mutex_);
   const JobState state = entry->job_.state;
-  if (state != JobState::kValidating && !IsRunning(state)) return nullptr;
+  if (state != JobState::kValidating && !IsRunning(state)) return false;
   if (closed_ || ShouldStop(state)) stop->Make();
   entry->stop_ = stop;
-  return stop;
+  return true;
 }
 
 void JobTable::EndAttempt(const JobEntryPtr& entry) {

@@ -104,8 +104,8 @@ class JobTable {
   };
   std::vector<WaitingEvents> Waiting() const;
 
-  // Attempts. Returns null if the job's state is not one to work in any more.
-  std::shared_ptr<StopRequest> BeginAttempt(const JobEntryPtr& entry);
+  // Attempts. Returns false if the job's state is not one to work in any more.
+  bool BeginAttempt(const JobEntryPtr& entry, const std::shared_ptr<StopRequest>& stop);
   void EndAttempt(const JobEntryPtr& entry);
   void SetProgress(const JobEntryPtr& entry, JobProgress progress);
   // Adds an event that waits to be durable.

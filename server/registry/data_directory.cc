@@ -78,8 +78,11 @@ absl::Status CheckStoreIsThere(const std::string& path, const DataDirectory& dat
 absl::StatusOr<DataDirectory> DataDirectory::Open(const std::string& path) {
   DataDirectory data;
   if (path.empty()) return data;
-  const std::string plain = engine::StripTrailingSlashes(path);
-  RETURN_IF_ERROR(MakePrivate(plain));
+  RETURN_IF_ERROR(MakePrivate(engine::StripTrailingSlashes(path)));
+  // Records name files by their paths, so a directory has one spelling only.
+  std::error_code error;
+  const std::string plain = fs::canonical(path, error).string();
+  if (error) return Unusable(path, error.value());
   ASSIGN_OR_RETURN(data.lock_, Lock(plain));
   data.states_ = plain + "/states";
   data.datasets_ = plain + "/datasets";

@@ -50,8 +50,13 @@ bool GenerationCall::MustCompile(const v1::GenerationParameters& parameters) {
 absl::StatusOr<ModelHandle> GenerationCall::AcquireModel(
     const v1::GenerationParameters& parameters) const {
   if (parameters.model().empty() && !parameters.state().empty()) {
+    // The same files may be served under another name by now: then the server's one model counts,
+    // and the state's digest decides.
     const absl::StatusOr<StateInfo> state = environment_.states->Get(parameters.state());
-    if (state.ok()) return environment_.models->Acquire(state->model);
+    if (state.ok()) {
+      absl::StatusOr<ModelHandle> model = environment_.models->Acquire(state->model);
+      if (!absl::IsNotFound(model.status())) return model;
+    }
   }
   return environment_.models->Acquire(parameters.model());
 }

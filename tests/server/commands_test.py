@@ -136,6 +136,7 @@ class DocumentsTest(unittest.TestCase):
 
     def test_the_manual_page_has_every_command(self):
         page = whipsnake("man").stdout
+        self.assertIn("HOST[:PORT]", page)
         for command in ("serve", "models list", "finetune watch", "chat"):
             self.assertIn(f".SS {command}\n", page)
         if shutil.which("groff"):
@@ -176,6 +177,11 @@ class ServerCommandsTest(unittest.TestCase):
                                   WHIPSNAKE_MODEL="nobody")
         self.assertEqual(result.returncode, 1)
         self.assertIn("nobody", result.stderr)
+
+    def test_a_variable_with_a_wrong_value_is_refused(self):
+        result = with_environment(["health"], WHIPSNAKE_SERVER="http://x")
+        self.assertEqual(result.returncode, 2)
+        self.assertIn("http://x", result.stderr)
 
     def test_a_proxy_does_not_come_between_this_machine_and_itself(self):
         result = with_environment(["health", "--server", self.daemon.grpc],
@@ -232,6 +238,7 @@ class ServerCommandsTest(unittest.TestCase):
         self.client("models", "load", "tiny")
         self.addCleanup(self.client, "models", "unload", "tiny")
         state = self.json("states", "save", "--model", "demo", self.greedy["prompt"])["state"]
+        self.addCleanup(self.client, "states", "delete", state["handle"])
         result = self.json_lines("generate", "--state", state["handle"], "--temperature", "0",
                                  "--max-tokens", "4")[-1]
         self.assertEqual(result["resolved"]["model"], "demo")

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import termios
 import threading
+import time
 import unittest
 
 import harness
@@ -216,6 +217,12 @@ class FinetuneTest(unittest.TestCase):
         lines = self.lines(*flags, code=code)
         self.assertEqual(len(lines), 1, lines)
         return lines[0]
+
+    def wait_until(self, condition):
+        deadline = time.monotonic() + harness.PATIENCE
+        while not condition():
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.01)
 
     def refused(self, *flags):
         """Returns the code, the message and the details of a command's error."""
@@ -421,8 +428,7 @@ class JobTest(FinetuneTest):
         self.assertEqual(self.refused("delete", "gone", "--etag", job["etag"])[0], "ABORTED")
         self.assertEqual(self.object("delete", "gone", "--etag", cancelled["etag"]),
                          {"deleted": "gone"})
-        while os.path.exists(files):  # they go after the answer
-            pass
+        self.wait_until(lambda: not os.path.exists(files))  # they go after the answer
         self.assertEqual(self.refused("get", "gone")[0], "NOT_FOUND")
 
 
@@ -648,8 +654,7 @@ class PromotionTest(FinetuneTest):
         self.finish("first-of-two")
         self.promote("first-of-two", "--model", "bases")
         self.create("tunes-a-version", "--model", "bases", *LONG[2:])
-        while self.server.state("tunes-a-version") == "VALIDATING":
-            pass
+        self.wait_until(lambda: self.server.state("tunes-a-version") != "VALIDATING")
         self.promote("first-of-two", "--model", "bases")
         delete = model_pb2.DeleteModelVersionRequest(name="bases:1")
         with self.assertRaises(rpc_client.grpc.RpcError) as caught:
@@ -657,8 +662,7 @@ class PromotionTest(FinetuneTest):
         self.assertEqual(caught.exception.code(), rpc_client.grpc.StatusCode.FAILED_PRECONDITION)
         self.assertIn("job tunes-a-version", caught.exception.details())
         self.object("cancel", "tunes-a-version")
-        while self.server.state("tunes-a-version") != "CANCELLED":
-            pass
+        self.wait_until(lambda: self.server.state("tunes-a-version") == "CANCELLED")
         self.server.client.models.DeleteModelVersion(delete)
 
     def test_the_example_in_python(self):
