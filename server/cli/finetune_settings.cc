@@ -11,9 +11,7 @@
 namespace whipsnake::server {
 namespace {
 
-using nlohmann::json;
-
-absl::Status CheckNames(const json& settings) {
+absl::Status CheckNames(const nlohmann::json& settings) {
   for (const auto& [key, expected] :
        {std::pair("model", "the name of a model of the server"),
         std::pair("train", "the id of a data set; 'whipsnake datasets list' shows them")}) {
@@ -23,8 +21,8 @@ absl::Status CheckNames(const json& settings) {
 }
 
 // Refuses a setting that the message has no field for, or not of the value's type.
-absl::Status CheckComplete(const json& settings, const v1::FineTuningJobSpec& spec) {
-  const json converted = MessageToJson(spec);
+absl::Status CheckComplete(const nlohmann::json& settings, const v1::FineTuningJobSpec& spec) {
+  const nlohmann::json converted = MessageToJson(spec);
   for (const auto& [key, value] : settings.items()) {
     if (converted.contains(key) || value.empty()) continue;
     return engine::InvalidField(key, engine::Described(value), "a setting of FineTuningJobSpec");
@@ -61,7 +59,7 @@ void AddJobSettingsFlags(Command command, JobSettingsFlags& flags) {
   AddTrainingFlags(command, flags.training);
 }
 
-absl::StatusOr<v1::FineTuningJobSpec> ParseJobSpec(json settings) {
+absl::StatusOr<v1::FineTuningJobSpec> ParseJobSpec(nlohmann::json settings) {
   RETURN_IF_ERROR(CheckNames(settings));
   ASSIGN_OR_RETURN(const engine::FineTuningSpec parsed, FineTuningKind::ParseSpec(settings));
   if (settings.contains("memory_budget")) settings["memory_budget"] = parsed.memory_budget;
@@ -72,7 +70,7 @@ absl::StatusOr<v1::FineTuningJobSpec> ParseJobSpec(json settings) {
 }
 
 absl::StatusOr<v1::FineTuningJobSpec> MakeJobSpec(const JobSettingsFlags& flags) {
-  ASSIGN_OR_RETURN(json settings, ReadSettings(flags.config));
+  ASSIGN_OR_RETURN(nlohmann::json settings, ReadSettings(flags.config));
   SetIfGiven(settings, "model", flags.model);
   SetIfGiven(settings, "task", flags.task);
   SetIfGiven(settings, "train", flags.train);

@@ -7,9 +7,7 @@
 namespace whipsnake::server {
 namespace {
 
-using nlohmann::json;
-
-void SetFiles(const TrainFlags& flags, json& settings) {
+void SetFiles(const TrainFlags& flags, nlohmann::json& settings) {
   SetIfGiven(settings, "model", flags.model);
   SetIfGiven(settings, "task", flags.task);
   SetIfGiven(settings, "train", flags.train);
@@ -81,7 +79,7 @@ void AddTrainFlags(Command command, TrainFlags& flags) {
 }
 
 absl::StatusOr<engine::FineTuningSpec> MakeSpec(const TrainFlags& flags) {
-  ASSIGN_OR_RETURN(json settings, ReadSettings(flags.config));
+  ASSIGN_OR_RETURN(nlohmann::json settings, ReadSettings(flags.config));
   SetFiles(flags, settings);
   RETURN_IF_ERROR(SetTraining(flags.training, settings));
   absl::StatusOr<engine::FineTuningSpec> spec = engine::ParseFineTuningSpec(settings);

@@ -11,13 +11,11 @@
 namespace whipsnake::server {
 namespace {
 
-using nlohmann::json;
-
 // "transformer.h.0.*=0.1,0" is a pattern, a factor of the learning rate and a weight decay.
-absl::StatusOr<json> ParseGroupFlag(const std::string& text) {
+absl::StatusOr<nlohmann::json> ParseGroupFlag(const std::string& text) {
   const size_t equals = text.rfind('=');
   const size_t comma = text.find(',', equals == std::string::npos ? 0 : equals);
-  json group;
+  nlohmann::json group;
   double number = 0;
   if (equals == std::string::npos ||
       !absl::SimpleAtod(text.substr(equals + 1, comma - equals - 1), &number)) {
@@ -34,17 +32,17 @@ absl::StatusOr<json> ParseGroupFlag(const std::string& text) {
   return group;
 }
 
-absl::Status SetGroups(const TrainingFlags& flags, json& settings) {
+absl::Status SetGroups(const TrainingFlags& flags, nlohmann::json& settings) {
   if (flags.groups.empty()) return absl::OkStatus();
-  settings["groups"] = json::array();
+  settings["groups"] = nlohmann::json::array();
   for (const std::string& text : flags.groups) {
-    ASSIGN_OR_RETURN(json group, ParseGroupFlag(text));
+    ASSIGN_OR_RETURN(nlohmann::json group, ParseGroupFlag(text));
     settings["groups"].push_back(std::move(group));
   }
   return absl::OkStatus();
 }
 
-void SetNumbers(const TrainingFlags& flags, json& settings) {
+void SetNumbers(const TrainingFlags& flags, nlohmann::json& settings) {
   SetIfGiven(settings, "epochs", flags.epochs);
   SetIfGiven(settings, "max_steps", flags.max_steps);
   SetIfGiven(settings, "batch", flags.batch);
@@ -69,7 +67,7 @@ void SetNumbers(const TrainingFlags& flags, json& settings) {
   SetIfGiven(settings, "keep_checkpoints", flags.keep_checkpoints);
 }
 
-void SetTexts(const TrainingFlags& flags, json& settings) {
+void SetTexts(const TrainingFlags& flags, nlohmann::json& settings) {
   SetIfGiven(settings, "out_type", flags.out_type);
   SetIfGiven(settings, "schedule", flags.schedule);
   SetIfGiven(settings, "optimizer", flags.optimizer);
@@ -288,15 +286,15 @@ void AddTrainingFlags(Command command, TrainingFlags& flags) {
   AddCheckpoints(command, flags);
 }
 
-absl::Status SetTraining(const TrainingFlags& flags, json& settings) {
+absl::Status SetTraining(const TrainingFlags& flags, nlohmann::json& settings) {
   SetTexts(flags, settings);
   SetNumbers(flags, settings);
   SetFreezing(flags.freezing, settings);
   return SetGroups(flags, settings);
 }
 
-absl::StatusOr<json> ReadSettings(const std::string& file) {
-  if (file.empty()) return json::object();
+absl::StatusOr<nlohmann::json> ReadSettings(const std::string& file) {
+  if (file.empty()) return nlohmann::json::object();
   ASSIGN_OR_RETURN(const std::string text, ReadInput(file));
   auto parsed = engine::ParseJsonObject(text);
   if (!parsed.ok()) return engine::WithPath(parsed.status(), file);
