@@ -82,9 +82,9 @@ TEST(RegexTest, LongRunsOfOneClassAreOneMatch) {
     SCOPED_TRACE(one["name"].get<std::string>());
     const Regex regex = Compile(one["pattern"]);
     const auto lengths = [&](const std::string& text) {
-      std::vector<size_t> lengths;
-      for (const std::string& piece : Pieces(regex, text)) lengths.push_back(piece.size());
-      return lengths;
+      std::vector<size_t> all;
+      for (const std::string& piece : Pieces(regex, text)) all.push_back(piece.size());
+      return all;
     };
     using testing::ElementsAre;
     EXPECT_THAT(lengths(std::string(kLong, ' ')), ElementsAre(kLong));

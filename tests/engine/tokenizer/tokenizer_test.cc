@@ -168,7 +168,9 @@ TEST(TokenizerTest, SaysThatItsVersionOfUnicodeIsAnother) {
   const auto gpt2 = Tokenizer::Load(std::string(kGoldens) + "gpt2_style.json");
   ASSERT_TRUE(gpt2.ok());
   EXPECT_EQ((*gpt2)->Caveat().empty(), same);
-  if (!same) EXPECT_THAT((*gpt2)->Caveat(), AllOf(HasSubstr("ICU"), HasSubstr("tokenizers 16.0")));
+  if (!same) {
+  ) EXPECT_THAT((*gpt2)->Caveat(), AllOf(HasSubstr("ICU"), HasSubstr("tokenizers 16.0")));
+  }
   EXPECT_EQ(MakeTokenizer(PlainTokenizerJson())->Caveat(), "") << "no words to split";
 }
 
