@@ -169,7 +169,7 @@ TEST(TokenizerTest, SaysThatItsVersionOfUnicodeIsAnother) {
   ASSERT_TRUE(gpt2.ok());
   EXPECT_EQ((*gpt2)->Caveat().empty(), same);
   if (!same) {
-  ) EXPECT_THAT((*gpt2)->Caveat(), AllOf(HasSubstr("ICU"), HasSubstr("tokenizers 16.0")));
+    EXPECT_THAT((*gpt2)->Caveat(), AllOf(HasSubstr("ICU"), HasSubstr("tokenizers 16.0")));
   }
   EXPECT_EQ(MakeTokenizer(PlainTokenizerJson())->Caveat(), "") << "no words to split";
 }
