@@ -53,7 +53,8 @@ TEST(RegexTest, SplitsLikeTokenizers) {
 // The rewritten pattern against ICU's own reading of it, where the two syntaxes agree.
 TEST(RegexTest, RewritingChangesNoMatch) {
   std::mt19937 random(5);
-  for (const json& one : ReadGolden("splits.json")["cases"]) {
+  const json golden = ReadGolden("splits.json");
+  for (const json& one : golden["cases"]) {
     if (one["name"] == "sets" || one["name"] == "repetitions") continue;  // have \w and \h
     SCOPED_TRACE(one["name"].get<std::string>());
     const Regex regex = Compile(one["pattern"]);
@@ -77,7 +78,8 @@ TEST(RegexTest, RewritingChangesNoMatch) {
 // More than the memory that ICU has for the state of one match.
 TEST(RegexTest, LongRunsOfOneClassAreOneMatch) {
   constexpr size_t kLong = 1'000'000;
-  for (const json& one : ReadGolden("splits.json")["cases"]) {
+  const json golden = ReadGolden("splits.json");
+  for (const json& one : golden["cases"]) {
     if (one["name"] == "sets" || one["name"] == "repetitions") continue;
     SCOPED_TRACE(one["name"].get<std::string>());
     const Regex regex = Compile(one["pattern"]);
