@@ -149,7 +149,7 @@ TEST(TokenizerTest, SpecialTokensInPlainTextAreText) {
       Patched({{"pre_tokenizer",
                 {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}}},
                {"model", {{"ignore_merges", true}, {"vocab", {{"<|stop|>", 5000}}}}}});
-  document["added_tokens"] = {AddedToken("<|stop|>", 5000, true)};
+  document["added_tokens"] = json::array({AddedToken("<|stop|>", 5000, true)});
   const int id = document["model"]["vocab"].size();
   document["added_tokens"].push_back(AddedToken("<user>", id, false));
   const auto tokenizer = MakeTokenizer(document);
