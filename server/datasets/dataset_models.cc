@@ -31,12 +31,7 @@ absl::StatusOr<std::string> DirectoryOf(const ModelRegistry& models, const std::
   } else if (root.empty()) {
     return served.status();
   }
-  // Nothing is read through a link that leaves the root, and the error names a file.
-  RETURN_IF_ERROR(ResolveFile(root, name + "/config.json", "model").status());
-  absl::StatusOr<std::string> directory = ResolveModelPath(root, name);
-  if (directory.ok() || engine::FieldOf(directory.status()) != "path") return directory;
-  return engine::InvalidField("model", engine::Quoted(name),
-                              "a directory without links that leave the model root");
+  return ResolveModelPath(root, name, "model");
 }
 
 absl::StatusOr<DatasetModel> Read(std::string name, const std::string& directory) {

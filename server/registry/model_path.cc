@@ -121,12 +121,12 @@ absl::Status CheckNewName(const std::string& name, std::string_view path, std::s
 
 // Returns the snapshot of a model of a hub's cache, or any other directory itself.
 absl::StatusOr<fs::path> SnapshotBelow(const fs::path& root, const fs::path& directory,
-                                       std::string_view path) {
+                                       std::string_view path, std::string_view field) {
   const auto snapshot = engine::HubSnapshot(directory.string());
   std::error_code error;
   const fs::path real = snapshot.ok() ? Resolved(*snapshot, error) : fs::path();
   if (!error && LiesBelow(root, real)) return real;
-  return engine::InvalidField("path", engine::Quoted(path),
+  return engine::InvalidField(field, engine::Quoted(path),
                               "a model of a hub's cache with one snapshot, or with refs/main that "
                               "names one of them");
 }
@@ -149,7 +149,7 @@ absl::StatusOr<std::string> ResolveModelPath(const std::string& root, std::strin
   }
   if (!fs::is_directory(real, error)) return NothingThere(field, "directory", path);
   const fs::path real_root = fs::canonical(root, error);
-  ASSIGN_OR_RETURN(real, SnapshotBelow(real_root, real, path));
+  ASSIGN_OR_RETURN(real, SnapshotBelow(real_root, real, path, field));
   const std::string entry = EscapingEntry(real_root, real);
   if (entry.empty()) return real.string();
   return engine::InvalidField(

@@ -22,10 +22,9 @@ namespace whipsnake::server {
 // Returns the real path of a directory below `root`, none of whose entries is a link out of the
 // root. For a model of a hub's cache, models--Org--Name, that is its snapshot (HubSnapshot); if the
 // root is such a cache, "Org/Name" leads to it too. INVALID_ARGUMENT if the path is absolute, or
-// leaves the root through
-// ".." or a symbolic link, or has an entry that does; NOT_FOUND if there is no such directory;
-// FAILED_PRECONDITION if there is no root (empty); INTERNAL if the root cannot be read. The errors
-// name `field`, that of the request.
+// leaves the root through ".." or a symbolic link, or has an entry that does; NOT_FOUND if there is
+// no such directory; FAILED_PRECONDITION if there is no root (empty); INTERNAL if the root cannot
+// be read. The errors name `field`, that of the request.
 absl::StatusOr<std::string> ResolveModelPath(const std::string& root, std::string_view path,
                                              std::string_view field = "path");
 
