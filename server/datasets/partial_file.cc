@@ -44,6 +44,7 @@ absl::StatusOr<engine::Descriptor> OpenOwn(const std::string& path, int flags) {
 // Records that so many bytes of the file at `path` are durable.
 absl::Status WriteMark(int mark, int64_t bytes, const std::string& path) {
   const std::string text = absl::StrFormat("%0*d%s", int{kMarkDigits}, bytes, BootId());
+  errno = EIO;  // of a write that is cut short
   if (pwrite(mark, text.data(), text.size(), 0) == ssize_t{kMarkSize} && fsync(mark) == 0) {
     return absl::OkStatus();
   }
@@ -125,12 +126,12 @@ absl::Status PartialFile::Append(std::string_view bytes) {
 }
 
 absl::Status PartialFile::Sync() {
-  if (fsync(file_.get()) == 0) {
-    RETURN_IF_ERROR(WriteMark(mark_.get(), bytes_, path_));
+  const absl::Status failed = fsync(file_.get()) == 0 ? WriteMark(mark_.get(), bytes_, path_)
+                                                      : engine::FileError(errno, path_);
+  if (failed.ok()) {
     durable_bytes_ = bytes_;
     return absl::OkStatus();
   }
-  const absl::Status failed = engine::FileError(errno, path_);
   // The system forgets which pages it could not write, so a later fsync would not find them.
   if (ftruncate(file_.get(), durable_bytes_) != 0) return engine::FileError(errno, path_);
   return failed;
