@@ -103,9 +103,9 @@ Limits CgroupLimits(const std::string& root) {
   for (const Cgroup& cgroup : ReadCgroups(root)) {
     if (cgroup.controllers.empty()) TightenUpwards(mounts, cgroup.path, TightenV2, limits);
     // A tree of version 1 is mounted under the list of its controllers, with links by one of them.
-    for (const std::string& name : {std::string("cpu"), cgroup.controllers}) {
-      if (!HasController(cgroup, "cpu")) break;
-      TightenUpwards(mounts + "/" + name, cgroup.path, TightenCpuV1, limits);
+    if (HasController(cgroup, "cpu")) {
+      TightenUpwards(mounts + "/cpu", cgroup.path, TightenCpuV1, limits);
+      TightenUpwards(mounts + "/" + cgroup.controllers, cgroup.path, TightenCpuV1, limits);
     }
     if (HasController(cgroup, "memory")) {
       TightenUpwards(mounts + "/memory", cgroup.path, TightenMemoryV1, limits);
