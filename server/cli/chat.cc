@@ -69,6 +69,7 @@ class Chat {
                       std::optional<Turn>& turn);
   void OnCtrlC();
   void SetCall(grpc::ClientContext* context);
+  void PrintState(const Turn& turn) const;
   // Deletes the states of the replies from `first` on.
   void Forget(size_t first);
   absl::Status Delete(const Turn& turn) const;
@@ -110,7 +111,7 @@ bool Chat::Obey(const std::string& command) {
   } else if (command == "/undo" && !turns_.empty()) {
     Forget(turns_.size() - 1);
   } else if (command == "/state" && !turns_.empty()) {
-    std::cout << turns_.back().state << std::endl;
+    PrintState(turns_.back());
   } else if (command == "/undo" || command == "/state") {
     std::cerr << "Nothing has been said yet.\n";
   } else {
@@ -118,6 +119,14 @@ bool Chat::Obey(const std::string& command) {
     std::cerr << kHelp;
   }
   return true;
+}
+
+void Chat::PrintState(const Turn& turn) const {
+  if (output_.json()) {
+    output_.Object({{"state", turn.state}});
+  } else {
+    std::cout << turn.state << std::endl;
+  }
 }
 
 v1::GenerationParameters Chat::ParametersFor(const std::string& line) const {

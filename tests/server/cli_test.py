@@ -569,22 +569,8 @@ class LocalCommandsTest(unittest.TestCase):
                                         "whipsnake serve")
 
 
-class ClientCommandsTest(unittest.TestCase):
+class ClientCommandsTest(harness.ServedTestCase):
     """The commands that talk to a server."""
-
-    @classmethod
-    def setUpClass(cls):
-        cls.daemon = harness.Daemon()
-        harness.make_tiny_model(os.path.join(cls.daemon.root, "tiny"))
-        cls.greedy = harness.reference()["greedy"][0]
-
-    @classmethod
-    def tearDownClass(cls):
-        code = cls.daemon.close()
-        assert code == 0, code
-
-    def client(self, *flags, stdin=""):
-        return whipsnake(*flags, "--server", self.daemon.grpc, stdin=stdin)
 
     def json_lines(self, *flags, stdin=""):
         result = self.client(*flags, "--json", stdin=stdin)

@@ -145,22 +145,8 @@ class DocumentsTest(unittest.TestCase):
             self.assertEqual((done.returncode, done.stderr), (0, ""))
 
 
-class ServerCommandsTest(unittest.TestCase):
+class ServerCommandsTest(harness.ServedTestCase):
     """The commands that talk to a server."""
-
-    @classmethod
-    def setUpClass(cls):
-        cls.daemon = harness.Daemon()
-        harness.make_tiny_model(os.path.join(cls.daemon.root, "tiny"))
-        cls.greedy = harness.reference()["greedy"][0]
-
-    @classmethod
-    def tearDownClass(cls):
-        code = cls.daemon.close()
-        assert code == 0, code
-
-    def client(self, *flags, stdin=""):
-        return whipsnake(*flags, "--server", self.daemon.grpc, stdin=stdin)
 
     def output(self, *flags, stdin=""):
         result = self.client(*flags, stdin=stdin)
@@ -269,6 +255,10 @@ class ServerCommandsTest(unittest.TestCase):
         first = self.chat(["It was"])[0]
         self.assertEqual(anew["reply"], first["reply"])
         self.assertEqual(self.json("states", "list")["states"], [])
+
+    def test_a_chat_shows_its_state(self):
+        reply, shown = self.chat(["It was", "/state"])
+        self.assertEqual(shown, {"state": reply["state"]})
 
     def test_ctrl_c_ends_a_reply_and_not_the_session(self):
         terminal, end = pty.openpty()

@@ -132,3 +132,22 @@ class Daemon:
             self.log.close()
             shutil.rmtree(self.root, ignore_errors=True)
         return code
+
+
+class ServedTestCase(unittest.TestCase):
+    """Tests of commands that talk to one daemon, which serves the demo model. Its root has another
+    one, "tiny"."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.daemon = Daemon()
+        make_tiny_model(os.path.join(cls.daemon.root, "tiny"))
+        cls.greedy = reference()["greedy"][0]
+
+    @classmethod
+    def tearDownClass(cls):
+        code = cls.daemon.close()
+        assert code == 0, code
+
+    def client(self, *flags, stdin=""):
+        return whipsnake(*flags, "--server", self.daemon.grpc, stdin=stdin)
