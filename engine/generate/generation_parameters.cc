@@ -185,7 +185,7 @@ absl::StatusOr<int64_t> ResolveMaxNewTokens(std::optional<int64_t> max_new_token
     limit = std::min(limit, context.info.max_positions - prompt_tokens + 1);
   }
   if (!max_new_tokens) {
-    return std::min(context.defaults.max_new_tokens.value_or(kDefaultMaxNewTokens), limit);
+    return DefaultMaxNewTokens(context.defaults, {.prompt_tokens = 0, .new_tokens = limit});
   }
   if (*max_new_tokens < 1 || *max_new_tokens > limit) {
     return InvalidField("stopping.max_new_tokens", absl::StrCat(*max_new_tokens),
@@ -283,6 +283,10 @@ SamplingParameters DefaultSampling(const GenerationDefaults& defaults) {
   sampling.no_repeat_ngram_size =
       defaults.no_repeat_ngram_size.value_or(sampling.no_repeat_ngram_size);
   return sampling;
+}
+
+int64_t DefaultMaxNewTokens(const GenerationDefaults& defaults, const GenerationLimits& limits) {
+  return std::min(defaults.max_new_tokens.value_or(kDefaultMaxNewTokens), limits.new_tokens);
 }
 
 absl::Status ValidateTokenIds(std::string_view field, std::span<const int32_t> ids,

@@ -131,6 +131,10 @@ absl::StatusOr<ResolvedGeneration> ResolveGeneration(GenerationParameters parame
 // Returns the parameters that apply if a client sets none. They are not checked (Validate).
 SamplingParameters DefaultSampling(const GenerationDefaults& defaults);
 
+// Returns how many tokens a request generates at most if it does not say so, before the length of
+// its prompt is known.
+int64_t DefaultMaxNewTokens(const GenerationDefaults& defaults, const GenerationLimits& limits);
+
 // Returns INVALID_ARGUMENT, naming the element ("stop_token_ids[1]"), unless all ids are from 0 to
 // vocab_size - 1.
 absl::Status ValidateTokenIds(std::string_view field, std::span<const int32_t> ids,

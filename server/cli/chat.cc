@@ -18,6 +18,7 @@
 #include "server/cli/client.h"
 #include "server/cli/command.h"
 #include "server/cli/generate.h"
+#include "server/cli/model_defaults.h"
 #include "server/cli/unary_call.h"
 #include "whipsnake/v1/generation.grpc.pb.h"
 #include "whipsnake/v1/state.grpc.pb.h"
@@ -154,6 +155,8 @@ absl::Status Chat::Reply(const std::string& line) {
     parameters.mutable_stopping()->set_max_new_tokens(*flags_.generation.max_tokens);
   }
   for (const std::string& text : stop_texts_) parameters.mutable_stopping()->add_stop_texts(text);
+  // A model of texts often goes on with an empty line, which is no reply.
+  parameters.mutable_stopping()->set_min_new_tokens(1);
   *parameters.mutable_output()->mutable_save_state() = RetentionOf(flags_.generation.retention);
 
   std::optional<Turn> turn;
@@ -262,6 +265,8 @@ void AddChatCommand(CommandLine& line) {
       .TypeName("N");
   AddTimeoutFlag(command, generation.client, "Seconds that a reply may take");
   AddSamplingFlags(command, generation);
+  line.AddHelpNote(
+      command, [flags] { return DefaultsNote(flags->generation.client, flags->generation.model); });
   AddRetentionFlags(command, generation.retention, "The session's states");
 }
 

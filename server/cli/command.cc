@@ -363,6 +363,17 @@ CommandGroup CommandLine::AddGroup(const std::string& name, const std::string& d
 
 CommandDescription CommandLine::Describe() const { return DescriptionOf(*app_); }
 
+void CommandLine::AddHelpNote(Command command, std::function<std::string()> note) {
+  help_notes_[command.app_] = std::move(note);
+}
+
+int CommandLine::Inform(const CLI::ParseError& request) {
+  const int code = app_->exit(request);
+  const auto note = help_notes_.find(&Selected(*app_));
+  if (note != help_notes_.end()) std::cout << note->second();
+  return code;
+}
+
 int CommandLine::Run(int argc, char** argv) {
   const int code = ParseAndRun(argc, argv);
   const absl::Status written = FlushStandardOutput();
@@ -376,7 +387,7 @@ int CommandLine::ParseAndRun(int argc, char** argv) {
     app_->parse(argc, argv);
     CheckVariables(Selected(*app_));
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app_->exit(error);  // --help and --version
+    if (error.get_exit_code() == 0) return Inform(error);
     const Output output(AsksForJson(argc, argv));
     output.Error(absl::InvalidArgumentError(Explain(error, *app_)));
     if (!output.json()) std::cerr << "Try '" << CommandName(*app_) << " --help'.\n";

@@ -17,6 +17,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -29,6 +30,7 @@
 namespace CLI {
 class App;
 class Option;
+class ParseError;
 }  // namespace CLI
 
 namespace whipsnake::server {
@@ -141,6 +143,10 @@ class CommandLine {
               const std::string& examples, Action action);
   CommandGroup AddGroup(const std::string& name, const std::string& description);
 
+  // Adds a text to the end of the command's --help. It is made when the help is printed, after the
+  // options that were given with it have been parsed; "" adds nothing.
+  void AddHelpNote(Command command, std::function<std::string()> note);
+
   // All that has been added.
   CommandDescription Describe() const;
 
@@ -149,6 +155,8 @@ class CommandLine {
   int Run(int argc, char** argv);
 
  private:
+  // Prints what --help or --version asked for. Returns the exit code.
+  int Inform(const CLI::ParseError& request);
   // Returns the exit code of Run but for the standard output's error.
   int ParseAndRun(int argc, char** argv);
 
@@ -156,6 +164,7 @@ class CommandLine {
   bool json_ = false;
   std::string isa_;
   Action chosen_;
+  std::map<const CLI::App*, std::function<std::string()>> help_notes_;
 };
 
 void AddBenchCommand(CommandLine& line);

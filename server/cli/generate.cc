@@ -6,6 +6,7 @@
 #include "engine/base/status.h"
 #include "server/cli/client.h"
 #include "server/cli/command.h"
+#include "server/cli/model_defaults.h"
 #include "whipsnake/v1/generation.grpc.pb.h"
 
 namespace whipsnake::server {
@@ -59,6 +60,7 @@ void AddGenerateCommand(CommandLine& line) {
                "  whipsnake generate --state st-0123...               goes on from there\n",
                [flags](const Output& output) { return Generate(*flags, output); });
   AddGenerateFlags(command, *flags);
+  line.AddHelpNote(command, [flags] { return DefaultsNote(flags->client, flags->model); });
 }
 
 }  // namespace whipsnake::server

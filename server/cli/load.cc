@@ -157,8 +157,8 @@ void Print(const LoadResult& result, uint64_t seed) {
   std::cout << "Prompt tokens from the server's cache: " << result.cached_prompt_tokens << " of "
             << result.prompt_tokens << "\n";
   if (result.merged_tokens > 0) {
-    std::cout << "Output tokens that came together with the one before: " << result.merged_tokens
-              << " of " << result.output_tokens << "; they have no inter-token latency\n";
+    std::cout << "Output tokens that came with the one before, without a latency: "
+              << result.merged_tokens << " of " << result.output_tokens << "\n";
   }
   std::cout << "--seed " << seed << " repeats these prompts\n";
 }

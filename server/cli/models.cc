@@ -11,10 +11,12 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "engine/base/human.h"
 #include "engine/base/status.h"
 #include "server/cli/client.h"
 #include "server/cli/command.h"
+#include "server/cli/model_defaults.h"
 #include "server/cli/unary_call.h"
 #include "whipsnake/v1/model.grpc.pb.h"
 
@@ -58,6 +60,12 @@ Json ModelJson(const v1::Model& model) {
   if (!model.source_job().empty()) {
     json["source_job"] = model.source_job();
     json["checkpoint_step"] = model.checkpoint_step();
+  }
+  if (model.has_generation_defaults()) {
+    Json& defaults = json["generation_defaults"];
+    for (const auto& [option, value] : DefaultsOf(model.generation_defaults())) {
+      defaults[absl::StrReplaceAll(option.substr(2), {{"-", "_"}})] = Json::parse(value);
+    }
   }
   if (!model.error().empty()) json["error"] = model.error();
   if (model.has_load_time()) {
@@ -113,7 +121,7 @@ absl::StatusOr<int> List(const ModelsFlags& flags, const Output& output) {
 // A line for each property that the model has.
 std::string ModelDetails(const v1::Model& model) {
   std::vector<std::vector<std::string>> rows = {{"PROPERTY", "VALUE"}};
-  const auto add = [&](const char* property, const std::string& value) {
+  const auto add = [&](const std::string& property, const std::string& value) {
     if (!value.empty()) rows.push_back({property, value});
   };
   add("name", model.name());
@@ -132,6 +140,11 @@ std::string ModelDetails(const v1::Model& model) {
                      : absl::StrCat(engine::HumanCount(model.max_positions()), " tokens"));
   add("longest prompt", absl::StrCat(engine::HumanCount(model.max_prompt_tokens()), " tokens"));
   add("longest output", absl::StrCat(engine::HumanCount(model.max_new_tokens()), " tokens"));
+  if (model.has_generation_defaults()) {
+    for (const auto& [option, value] : DefaultsOf(model.generation_defaults())) {
+      add(absl::StrCat("default ", option), value);
+    }
+  }
   add("directory", model.path());
   add("fine-tuned by job", model.source_job());
   if (model.has_load_time()) {

@@ -179,6 +179,7 @@ absl::Status ModelRegistry::Load(const std::string& name) {
   }
   entry->parts = *std::move(parts);
   snapshot.info = entry->parts->model->info();
+  snapshot.defaults = entry->parts->defaults;
   snapshot.digest = entry->parts->digest;
   snapshot.load_time = std::chrono::system_clock::now();
   entry->metrics->OnLoaded(*snapshot.info, seconds);

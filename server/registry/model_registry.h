@@ -57,7 +57,8 @@ struct ModelSnapshot {
   ModelSource source;
   ModelState state = ModelState::kLoading;
   absl::Status error;                     // with kFailed
-  std::optional<engine::ModelInfo> info;  // once loaded; also `digest` and `load_time`
+  std::optional<engine::ModelInfo> info;  // once loaded; also `defaults`, `digest`, `load_time`
+  engine::GenerationDefaults defaults;
   std::string digest;
   std::chrono::system_clock::time_point load_time;
   int64_t version = 0;                        // that its key names; 0 if none

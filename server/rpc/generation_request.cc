@@ -145,4 +145,15 @@ v1::ResolvedParameters ResolvedParametersOf(const engine::ResolvedGeneration& re
   return proto;
 }
 
+v1::GenerationDefaults GenerationDefaultsOf(const engine::GenerationDefaults& defaults,
+                                            const engine::GenerationLimits& limits) {
+  v1::GenerationDefaults proto;
+  *proto.mutable_sampling() = ToProto(engine::DefaultSampling(defaults));
+  proto.mutable_sampling()->clear_seed();
+  proto.set_max_new_tokens(static_cast<int32_t>(engine::DefaultMaxNewTokens(defaults, limits)));
+  proto.mutable_eos_token_ids()->Assign(defaults.eos_token_ids.begin(),
+                                        defaults.eos_token_ids.end());
+  return proto;
+}
+
 }  // namespace whipsnake::server

@@ -29,6 +29,11 @@ StateRetention RetentionOf(const v1::StateRetention& retention);
 // Returns the values in force. The caller sets the model and the request id.
 v1::ResolvedParameters ResolvedParametersOf(const engine::ResolvedGeneration& resolved);
 
+// Returns the values of the parameters that a request for such a model leaves unset. `limits` are
+// the model's.
+v1::GenerationDefaults GenerationDefaultsOf(const engine::GenerationDefaults& defaults,
+                                            const engine::GenerationLimits& limits);
+
 }  // namespace whipsnake::server
 
 #endif  // WHIPSNAKE_SERVER_RPC_GENERATION_REQUEST_H_

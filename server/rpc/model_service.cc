@@ -20,6 +20,7 @@
 #include "server/registry/model_path.h"
 #include "server/registry/quantization_request.h"
 #include "server/rpc/deferred_call.h"
+#include "server/rpc/generation_request.h"
 #include "server/rpc/messages.h"
 #include "server/rpc/paging.h"
 #include "server/rpc/quantization_messages.h"
@@ -395,6 +396,7 @@ v1::Model ModelService::ToProto(const ModelSnapshot& snapshot) const {
   model.set_max_new_tokens(static_cast<int32_t>(limits.new_tokens));
   *model.mutable_load_time() = ToTimestamp(snapshot.load_time);
   model.set_digest(snapshot.digest);
+  *model.mutable_generation_defaults() = GenerationDefaultsOf(snapshot.defaults, limits);
   return model;
 }
 

@@ -134,6 +134,20 @@ class DocumentsTest(unittest.TestCase):
                                       check=False)
                 self.assertEqual((done.returncode, done.stderr), (0, ""), shell)
 
+    @unittest.skipUnless(shutil.which("fish"), "fish is not installed")
+    def test_fish_completes_commands_options_and_choices(self):
+        script = whipsnake("completion", "fish").stdout
+        for typed, expected in [("fine", ["finetune"]), ("finetune wat", ["watch"]),
+                                ("generate --temp", ["--temperature"]),
+                                ("generate --priority ", ["high", "low", "normal"]),
+                                ("models list --ser", ["--server"])]:
+            with self.subTest(typed=typed):
+                done = subprocess.run(
+                    ["fish", "--no-config", "-c", f"source; complete -C 'whipsnake {typed}'"],
+                    input=script, capture_output=True, text=True, check=False)
+                self.assertEqual([line.split("\t")[0] for line in done.stdout.splitlines()],
+                                 expected, done.stderr)
+
     def test_the_manual_page_has_every_command(self):
         page = whipsnake("man").stdout
         self.assertIn("HOST[:PORT]", page)
@@ -203,10 +217,33 @@ class ServerCommandsTest(harness.ServedTestCase):
     def test_a_model_is_shown(self):
         model = self.json("models", "show", "demo")["model"]
         self.assertEqual((model["name"], model["state"]), ("demo", "READY"))
+        self.assertEqual(model["generation_defaults"]["temperature"], 0.8)
+        self.assertEqual(model["generation_defaults"]["max_tokens"], 128)
         self.assertIn("unbounded", self.output("models", "show", "demo"))
         result = self.client("models", "show", "nobody")
         self.assertEqual(result.returncode, 1)
         self.assertIn("nobody", result.stderr)
+
+    def test_help_shows_the_values_of_a_model(self):
+        for command in ("generate", "chat"):
+            with self.subTest(command=command):
+                plain = self.client(command, "--help")
+                self.assertNotIn("Defaults of", plain.stdout)
+                known = self.client(command, "--model", "demo", "--help")
+                self.assertEqual(known.returncode, 0, known.stderr)
+                self.assertIn("Defaults of model 'demo'", known.stdout)
+                for value in (r"--temperature +0\.8\n", r"--top-p +0\.95\n", r"--top-k +0\n",
+                              r"--max-tokens +128\n"):
+                    self.assertRegex(known.stdout, value)
+                unknown = self.client(command, "--model", "nosuch", "--help")
+                self.assertEqual(unknown.returncode, 0, unknown.stderr)
+                self.assertRegex(unknown.stdout, "'nosuch' .*are not known")
+
+    def test_help_of_a_server_that_does_not_answer(self):
+        result = with_environment(["generate", "--server", "127.0.0.1:1", "--help"],
+                                  WHIPSNAKE_MODEL="demo")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertRegex(result.stdout, "'demo' on 127.0.0.1:1 are not known")
 
     def test_tokens_there_and_back(self):
         text = self.greedy["prompt"]
@@ -255,6 +292,11 @@ class ServerCommandsTest(harness.ServedTestCase):
         first = self.chat(["It was"])[0]
         self.assertEqual(anew["reply"], first["reply"])
         self.assertEqual(self.json("states", "list")["states"], [])
+
+    def test_a_reply_is_not_empty(self):
+        newline = self.output("tokens", "encode", "--model", "demo", "\n").strip()
+        replies = self.chat(["It was", "Then"], "--logit-bias", newline + "=1000")
+        self.assertEqual([reply["reply"] for reply in replies], ["\n", "\n"])
 
     def test_a_chat_shows_its_state(self):
         reply, shown = self.chat(["It was", "/state"])
