@@ -18,6 +18,8 @@
 #include "server/guarded.h"
 #include "server/logging.h"
 #include "server/registry/model_name.h"
+#include "server/rpc/admission.h"
+#include "server/rpc/call_context.h"
 #include "server/rpc/end_timeout.h"
 #include "server/rpc/rpc_metrics.h"
 #include "server/store/sqlite_store.h"
@@ -378,8 +380,10 @@ absl::Status Daemon::StartGrpc(const ListenAddress& address) {
                              static_cast<int>(options_.keepalive_timeout.count()));
   std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> interceptors;
   interceptors.push_back(MakeRpcMetrics(metrics_, AllServices()));
+  interceptors.push_back(MakeAdmission(access_, AllServices()));
   interceptors.push_back(MakeEndTimeouts(options_.end_timeout));
   builder.experimental().SetInterceptorCreators(std::move(interceptors));
+  builder.SetContextAllocator(MakeCallContexts());
   builder.RegisterService(&health_);
   builder.RegisterService(&generation_service_);
   builder.RegisterService(&state_service_);

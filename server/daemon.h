@@ -17,6 +17,7 @@
 #include "engine/generate/generation_parameters.h"
 #include "engine/generate/generator.h"
 #include "server/acceptor.h"
+#include "server/access/access_control.h"
 #include "server/console/console.h"
 #include "server/datasets/dataset_store.h"
 #include "server/http/http_server.h"
@@ -159,6 +160,7 @@ class Daemon {
   const DataDirectory data_;
   // In order of dependency: each member may use the ones above it.
   Metrics metrics_;
+  AccessControl access_;
   const std::unique_ptr<Store> store_;  // in memory if there is no data directory
   engine::Ledger ledger_;
   engine::Executor executor_;
