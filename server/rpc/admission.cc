@@ -1,11 +1,14 @@
 #include "server/rpc/admission.h"
 
+#include <iterator>
+#include <string>
 #include <string_view>
 #include <utility>
 
 #include "engine/base/exceptions.h"
 #include "server/rpc/call_context.h"
 #include "server/rpc/method_scopes.h"
+#include "server/rpc/tls_credentials.h"
 
 namespace whipsnake::server {
 namespace {
@@ -15,10 +18,11 @@ using grpc::experimental::InterceptorBatchMethods;
 
 constexpr const char* kAuthorization = "authorization";
 
-// The value of the metadata, "" if it is absent. A call with several has none that counts.
+// The value of the metadata, "" if it is absent. Several are one that no token equals.
 std::string_view AuthorizationOf(const grpc::ServerContextBase& context) {
   const auto [begin, end] = context.client_metadata().equal_range(kAuthorization);
-  if (begin == end || std::next(begin) != end) return {};
+  if (begin == end) return {};
+  if (std::next(begin) != end) return "several";
   return {begin->second.data(), begin->second.size()};
 }
 
@@ -38,8 +42,10 @@ class Admission : public grpc::experimental::Interceptor {
 
  private:
   void Admit() {
-    AccessControl::Decision decision =
-        access_.Decide({.authorization = AuthorizationOf(*context_)}, needed_, method_);
+    const std::string certificate = CertificateNameOf(*context_);
+    const AccessControl::Credentials credentials = {.authorization = AuthorizationOf(*context_),
+                                                    .certificate_name = certificate};
+    AccessControl::Decision decision = access_.Decide(credentials, needed_, method_);
     context_->Admit(method_, std::move(decision.caller), std::move(decision.status));
   }
 
