@@ -101,8 +101,8 @@ absl::Status CheckKey(const TlsFiles& files, const std::string& text, X509* cert
   }
   if (X509_check_private_key(certificate, key.get()) != 1) {
     ERR_clear_error();
-    return engine::InvalidField(
-        kKeyFlag, files.key, absl::StrCat("the key of the certificate in ", files.certificate));
+    return engine::InvalidField(kKeyFlag, files.key,
+                                absl::StrCat("the key of the certificate in ", files.certificate));
   }
   return absl::OkStatus();
 }
@@ -132,9 +132,9 @@ absl::StatusOr<TlsMaterial> LoadTlsMaterial(const TlsFiles& files, WallTime now)
   WarnOfReaders(files.key);
   if (files.client_ca.empty()) return material;
   ASSIGN_OR_RETURN(material.client_ca, ReadFile(kClientCaFlag, files.client_ca));
-  RETURN_IF_ERROR(CheckCertificates(kClientCaFlag, files.client_ca,
-                                    ReadCertificates(material.client_ca), now)
-                      .status());
+  RETURN_IF_ERROR(
+      CheckCertificates(kClientCaFlag, files.client_ca, ReadCertificates(material.client_ca), now)
+          .status());
   return material;
 }
 
@@ -142,8 +142,7 @@ Certificates::Certificates(TlsFiles files, WallClock clock)
     : files_(std::move(files)), clock_(std::move(clock)) {}
 
 absl::StatusOr<std::unique_ptr<Certificates>> Certificates::Open(TlsFiles files, WallClock clock) {
-  std::unique_ptr<Certificates> certificates(
-      new Certificates(std::move(files), std::move(clock)));
+  std::unique_ptr<Certificates> certificates(new Certificates(std::move(files), std::move(clock)));
   const Stamps stamps = certificates->TakeStamps();
   ASSIGN_OR_RETURN(TlsMaterial material,
                    LoadTlsMaterial(certificates->files_, certificates->clock_()));

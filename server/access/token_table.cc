@@ -71,8 +71,8 @@ absl::StatusOr<TokenRecord> ReadRecord(std::string_view line) {
     if (!reader.Has(field) || (text.size() <= kMaxTextBytes && (may_be_empty || !text.empty()))) {
       return;
     }
-    reader.Reject(field, absl::StrCat(may_be_empty ? "at most " : "1 to ", kMaxTextBytes,
-                                      " bytes of text"));
+    reader.Reject(
+        field, absl::StrCat(may_be_empty ? "at most " : "1 to ", kMaxTextBytes, " bytes of text"));
   };
   check_text("certificate", record.certificate, false);
   check_text("description", record.description, true);

@@ -94,8 +94,9 @@ absl::Status ReadPem(std::string_view flag, const std::string& path, std::string
 
 void AddSecurityFlags(Command command, ClientSecurity& security) {
   command
-      .AddOption("--token-file", security.token_file,
-                 "File with the token that the server wants; or the token itself in WHIPSNAKE_TOKEN")
+      .AddOption(
+          "--token-file", security.token_file,
+          "File with the token that the server wants; or the token itself in WHIPSNAKE_TOKEN")
       .TypeName("FILE")
       .Environment("WHIPSNAKE_TOKEN_FILE");
   command.AddFlag("--insecure-token", security.insecure_token,
@@ -108,10 +109,10 @@ void AddSecurityFlags(Command command, ClientSecurity& security) {
                  "Certificates of the authorities that the server's may be of, in PEM")
       .TypeName("FILE")
       .Environment("WHIPSNAKE_TLS_CA");
-  Option cert = command.AddOption("--tls-cert", security.tls_cert,
-                                  "Certificate of this client, in PEM");
-  Option key = command.AddOption("--tls-key", security.tls_key,
-                                 "Private key of --tls-cert, in PEM");
+  Option cert =
+      command.AddOption("--tls-cert", security.tls_cert, "Certificate of this client, in PEM");
+  Option key =
+      command.AddOption("--tls-key", security.tls_key, "Private key of --tls-cert, in PEM");
   cert.TypeName("FILE").Needs(key);
   key.TypeName("FILE").Needs(cert);
   command

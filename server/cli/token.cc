@@ -1,4 +1,6 @@
 // whipsnake token create
+#include "server/access/token.h"
+
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -17,7 +19,6 @@
 #include "engine/base/atomic_file.h"
 #include "engine/base/files.h"
 #include "engine/base/status.h"
-#include "server/access/token.h"
 #include "server/access/token_table.h"
 #include "server/cli/command.h"
 

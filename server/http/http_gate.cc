@@ -29,9 +29,8 @@ std::optional<HttpResponse> RefuseCaller(const AccessControl& access, const Http
       access.Decide({.authorization = request.Header("authorization")}, route.scope, request.path)
           .status;
   if (status.ok()) return std::nullopt;
-  HttpResponse response = {
-      .code = absl::IsUnauthenticated(status) ? kUnauthorized : kForbidden,
-      .body = engine::ClientMessage(status) + "\n"};
+  HttpResponse response = {.code = absl::IsUnauthenticated(status) ? kUnauthorized : kForbidden,
+                           .body = engine::ClientMessage(status) + "\n"};
   response.headers = {{"WWW-Authenticate", Challenge(status, route.scope)},
                       {"Cache-Control", "no-store"}};
   return response;

@@ -122,9 +122,8 @@ void HttpTls::Prepare(MHD_Connection* connection, void** context) {
   }
   auto held = std::make_unique<CredentialsPtr>(credentials_);  // the session has only a pointer
   gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, (*held)->certificate);
-  gnutls_certificate_server_set_request(session, (*held)->clients_need_certificates
-                                                     ? GNUTLS_CERT_REQUIRE
-                                                     : GNUTLS_CERT_IGNORE);
+  gnutls_certificate_server_set_request(
+      session, (*held)->clients_need_certificates ? GNUTLS_CERT_REQUIRE : GNUTLS_CERT_IGNORE);
   *context = held.release();
 }
 

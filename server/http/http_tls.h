@@ -26,8 +26,8 @@ class HttpTls {
   static absl::StatusOr<std::unique_ptr<HttpTls>> Make(const Certificates& certificates);
   ~HttpTls();
 
-  // For MHD_OPTION_ARRAY, with MHD_USE_TLS. They are valid as long as the object, which must outlive
-  // the daemon.
+  // For MHD_OPTION_ARRAY, with MHD_USE_TLS. They are valid as long as the object, which must
+  // outlive the daemon.
   std::vector<MHD_OptionItem> Options();
 
  private:
@@ -44,7 +44,7 @@ class HttpTls {
 
   const Certificates& certificates_;
   const std::shared_ptr<const TlsMaterial> first_;  // what the library is started with
-  int64_t number_ = -1;  // of the material that was taken over, or tried
+  int64_t number_ = -1;                             // of the material that was taken over, or tried
   std::shared_ptr<const HttpTlsCredentials> credentials_;
 };
 
