@@ -590,6 +590,25 @@ class TlsTest(unittest.TestCase):
             self.assertEqual(refused.returncode, 1, refused.stdout)
             self.assertIn(expected, refused.stderr, flags)
 
+    def test_the_example_with_a_token_and_tls(self):
+        daemon = harness.Daemon("--tokens", self.tokens, *self.pair.flags())
+        try:
+            variables = {"WHIPSNAKE_SERVER": daemon.grpc, "WHIPSNAKE_TOKEN": self.token,
+                         "WHIPSNAKE_TLS_CA": self.authority.certificate}
+            for missing in (None, "WHIPSNAKE_TOKEN"):
+                given = {key: value for key, value in variables.items() if key != missing}
+                ended = subprocess.run(
+                    ["/usr/bin/python3", os.path.join(harness.arguments.source,
+                                                      "docs/examples/generate.py"), "It was"],
+                    env=os.environ | given, capture_output=True, text=True,
+                    timeout=harness.PATIENCE, check=False)
+                if missing:
+                    self.assertIn("UNAUTHENTICATED", ended.stderr)
+                else:
+                    self.assertIn("60 tokens", ended.stdout, ended.stderr)
+        finally:
+            self.assertEqual(daemon.close(), 0)
+
     def test_silent_handshakes_hold_nothing(self):
         hello = bytes.fromhex("16030100c8010000c40303")  # the beginning of a ClientHello
         for address, answers in ((self.daemon.grpc, self.call_grpc), (self.daemon.http,
