@@ -1,6 +1,5 @@
 #include "server/daemon.h"
 
-#include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 
@@ -22,6 +21,7 @@
 #include "server/rpc/admission.h"
 #include "server/rpc/call_context.h"
 #include "server/rpc/end_timeout.h"
+#include "server/rpc/reflection.h"
 #include "server/rpc/rpc_metrics.h"
 #include "server/rpc/tls_credentials.h"
 #include "server/store/sqlite_store.h"
@@ -360,10 +360,9 @@ absl::Status Daemon::StartGrpc(const ListenAddress& address) {
                                               .dead_after = options_.keepalive_timeout}));
   RegisterConnectionMetrics("grpc", *grpc_acceptor_);
   SetServing(false);
-  if (options_.access.reflection.value_or(!access_->control().has_tokens())) {
-    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
-  }
   grpc::ServerBuilder builder;
+  builder.SetOption(
+      MakeReflection(options_.access.reflection.value_or(!access_->control().has_tokens())));
   using ExternalConnections = grpc::ServerBuilder::experimental_type::ExternalConnectionType;
   external_acceptor_ = builder.experimental().AddExternalConnectionAcceptor(
       ExternalConnections::FROM_FD, access_->certificates() == nullptr

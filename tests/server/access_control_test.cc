@@ -197,7 +197,8 @@ TEST_F(AccessControlTest, DecisionsAndReloadsDoNotDisturbEachOther) {
   reader.join();
 }
 
-// --- calls -----------------------------------------------------------------------------------------
+// --- calls
+// -----------------------------------------------------------------------------------------
 
 TEST(CallContextTest, ACallIsNotAdmittedUntilItIs) {
   CallContext context;
@@ -216,7 +217,8 @@ TEST(CallContextTest, AContextOfAnotherAllocatorIsAdmitted) {
   EXPECT_TRUE(CallerOf(&context).IsAdmin());
 }
 
-// --- certificates ----------------------------------------------------------------------------------
+// --- certificates
+// ----------------------------------------------------------------------------------
 
 class CertificatesTest : public testing::Test {
  protected:
@@ -295,7 +297,8 @@ TEST_F(CertificatesTest, AReloadTakesOverAGoodPairAndNoOther) {
   EXPECT_EQ(first->key, server_.key()) << "whoever holds the old one keeps it";
 }
 
-// --- what other machines can reach -----------------------------------------------------------------
+// --- what other machines can reach
+// -----------------------------------------------------------------
 
 TEST(ExposureTest, EncryptionOrAFlagOpensAPortToOtherMachines) {
   const auto loopback = *ListenAddress::Parse("127.0.0.1:0", "--listen");

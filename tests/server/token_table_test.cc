@@ -41,8 +41,9 @@ TEST(TokenTest, WhatIsNoToken) {
   const std::string token = *NewToken();
   for (const std::string& text :
        {std::string(), std::string("wsn_"), token + "A", token.substr(0, token.size() - 1),
-        " " + token, token + "\n", "WSN_" + token.substr(4), token.substr(0, 10) + "+" +
-        token.substr(11), token.substr(0, 10) + std::string(1, '\0') + token.substr(11)}) {
+        " " + token, token + "\n", "WSN_" + token.substr(4),
+        token.substr(0, 10) + "+" + token.substr(11),
+        token.substr(0, 10) + std::string(1, '\0') + token.substr(11)}) {
     EXPECT_FALSE(IsToken(text)) << text;
   }
 }
@@ -51,8 +52,9 @@ TEST(TokenTest, BearerTokens) {
   const std::string token = *NewToken();
   EXPECT_EQ(BearerToken("Bearer " + token), token);
   EXPECT_EQ(BearerToken("bEARER " + token), token);
-  for (const std::string& text : {std::string(), token, "Basic " + token, "Bearer  " + token,
-                                  "Bearer " + token + ", Bearer " + token, std::string("Bearer ")}) {
+  for (const std::string& text :
+       {std::string(), token, "Basic " + token, "Bearer  " + token,
+        "Bearer " + token + ", Bearer " + token, std::string("Bearer ")}) {
     EXPECT_EQ(BearerToken(text), std::nullopt) << text;
   }
 }
@@ -66,8 +68,10 @@ TEST(TokenTableTest, FindsRecordsByTokenAndByCertificate) {
   const std::string token = *NewToken();
   const auto table = TokenTable::Parse(
       "# who may do what\n\n"
-      R"({"name": "ci", "sha256": ")" + TokenDigest(token) +
-      R"(", "scopes": ["infer", "train"], "expires": "2030-01-01T00:00:00+01:00"})" "\r\n"
+      R"({"name": "ci", "sha256": ")" +
+      TokenDigest(token) +
+      R"(", "scopes": ["infer", "train"], "expires": "2030-01-01T00:00:00+01:00"})"
+      "\r\n"
       R"({"name": "proxy", "certificate": "proxy.example.org", "scopes": []})");
   ASSERT_TRUE(table.ok()) << table.status();
   EXPECT_EQ(table->size(), 2);
@@ -94,7 +98,8 @@ TEST(TokenTableTest, ALineIsReadAsItWasWritten) {
       if ((scopes & 1) != 0) record.scopes.Add(Scope::kInfer);
       if ((scopes & 2) != 0) record.scopes.Add(Scope::kTrain);
       if ((scopes & 4) != 0) record.scopes.Add(Scope::kAdmin);
-      if (has_certificate) record.expires = std::chrono::system_clock::time_point(seconds(2'000'000'000));
+      if (has_certificate)
+        record.expires = std::chrono::system_clock::time_point(seconds(2'000'000'000));
       const auto table = TokenTable::Parse(ToLine(record));
       ASSERT_TRUE(table.ok()) << table.status();
       ASSERT_TRUE(table->HasName(record.name));
@@ -108,8 +113,9 @@ TEST(TokenTableTest, ErrorsNameLineFieldValueAndWhatWasExpected) {
   const std::string good = R"({"name": "a", "sha256": ")" + kDigest + R"(", "scopes": []})";
   const auto with = [&](std::string_view field, std::string_view json) {
     const std::string name = field == "name" ? "" : R"("name": "b", )";
-    const std::string digest =
-        field == "sha256" || field == "certificate" ? "" : R"("sha256": ")" + std::string(64, 'b') + R"(", )";
+    const std::string digest = field == "sha256" || field == "certificate"
+                                   ? ""
+                                   : R"("sha256": ")" + std::string(64, 'b') + R"(", )";
     const std::string scopes = field == "scopes" ? "" : R"("scopes": [], )";
     return good + "\n\n{" + name + digest + scopes + "\"" + std::string(field) +
            "\": " + std::string(json) + "}";
