@@ -1,6 +1,5 @@
 #include "server/daemon.h"
 
-#include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 
@@ -15,11 +14,16 @@
 #include "engine/models/config.h"
 #include "kernels/cpu/isa.h"
 #include "kernels/cuda/built.h"
+#include "server/access/exposure.h"
 #include "server/guarded.h"
 #include "server/logging.h"
 #include "server/registry/model_name.h"
+#include "server/rpc/admission.h"
+#include "server/rpc/call_context.h"
 #include "server/rpc/end_timeout.h"
+#include "server/rpc/reflection.h"
 #include "server/rpc/rpc_metrics.h"
+#include "server/rpc/tls_credentials.h"
 #include "server/store/sqlite_store.h"
 #include "server/version.h"
 
@@ -75,18 +79,12 @@ std::vector<std::string> AllServices() {
 }
 
 absl::StatusOr<ListenAddress> CheckedAddress(const std::string& text, std::string_view flag,
-                                             bool insecure_listen) {
+                                             const DaemonOptions& options) {
   ASSIGN_OR_RETURN(const ListenAddress address, ListenAddress::Parse(text, flag));
-  if (!address.IsLoopback() && !insecure_listen) {
-    return InvalidField(
-        flag, text,
-        "a loopback address: connections are not encrypted, and other machines could "
-        "reach this one; --insecure-listen allows it, behind a proxy or in a "
-        "container's own network");
-  }
-  if (!address.IsLoopback()) {
-    Log(LogLevel::kWarning, "other machines can reach this port, and nothing is encrypted",
-        {{"flag", std::string(flag)}, {"address", address.ToString()}});
+  RETURN_IF_ERROR(CheckExposure(flag, address, options.access, options.insecure_listen));
+  if (const std::string open = DescribeExposure(address, options.access); !open.empty()) {
+    Log(LogLevel::kWarning, "other machines can reach this port",
+        {{"flag", std::string(flag)}, {"address", address.ToString()}, {"open", open}});
   }
   return address;
 }
@@ -187,18 +185,17 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(DaemonOptions options) {
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   RETURN_IF_ERROR(CheckOptions(options));
   ASSIGN_OR_RETURN(const std::vector<ModelSource> sources, CheckedModels(options));
+  ASSIGN_OR_RETURN(std::unique_ptr<Access> access, Access::Open(options.access));
   ASSIGN_OR_RETURN(DataDirectory data, DataDirectory::Open(options.data));
   options.states.directory = data.states();
   SweepModelRoot(options.model_root);
-  ASSIGN_OR_RETURN(const ListenAddress grpc,
-                   CheckedAddress(options.listen, "--listen", options.insecure_listen));
-  ASSIGN_OR_RETURN(const ListenAddress http,
-                   CheckedAddress(options.http, "--http", options.insecure_listen));
+  ASSIGN_OR_RETURN(const ListenAddress grpc, CheckedAddress(options.listen, "--listen", options));
+  ASSIGN_OR_RETURN(const ListenAddress http, CheckedAddress(options.http, "--http", options));
 
   ASSIGN_OR_RETURN(std::unique_ptr<Store> store, SqliteStore::Open(data.store()));
   const Budget budget = MakeBudget(options);
   std::unique_ptr<Daemon> daemon(
-      new Daemon(std::move(options), std::move(data), std::move(store), budget));
+      new Daemon(std::move(options), std::move(access), std::move(data), std::move(store), budget));
   RETURN_IF_ERROR(daemon->states_.Open());
   // Registers all models, as LOADING, before the first one is loaded, and before jobs and
   // validations that go on look for them.
@@ -236,10 +233,13 @@ Daemon::Budget Daemon::MakeBudget(const DaemonOptions& options) {
   return budget;
 }
 
-Daemon::Daemon(DaemonOptions options, DataDirectory data, std::unique_ptr<Store> store,
-               const Budget& budget)
+Daemon::Daemon(DaemonOptions options, std::unique_ptr<Access> access, DataDirectory data,
+               std::unique_ptr<Store> store, const Budget& budget)
     : options_(std::move(options)),
       budget_(budget),
+      access_(std::move(access)),
+      access_files_([this] { access_->ReloadIfChanged(); }, options_.access.poll_interval,
+                    "access"),
       data_(std::move(data)),
       store_(std::move(store)),
       ledger_(budget.engine_bytes),
@@ -360,11 +360,14 @@ absl::Status Daemon::StartGrpc(const ListenAddress& address) {
                                               .dead_after = options_.keepalive_timeout}));
   RegisterConnectionMetrics("grpc", *grpc_acceptor_);
   SetServing(false);
-  if (options_.reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
+  builder.SetOption(
+      MakeReflection(options_.access.reflection.value_or(!access_->control().has_tokens())));
   using ExternalConnections = grpc::ServerBuilder::experimental_type::ExternalConnectionType;
   external_acceptor_ = builder.experimental().AddExternalConnectionAcceptor(
-      ExternalConnections::FROM_FD, grpc::InsecureServerCredentials());
+      ExternalConnections::FROM_FD, access_->certificates() == nullptr
+                                        ? grpc::InsecureServerCredentials()
+                                        : MakeTlsCredentials(*access_->certificates()));
   builder.SetMaxReceiveMessageSize(kMaxReceiveBytes);
   builder.SetResourceQuota(grpc::ResourceQuota("rpc").Resize(budget_.rpc_buffer_bytes));
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxConcurrentStreams);
@@ -378,8 +381,10 @@ absl::Status Daemon::StartGrpc(const ListenAddress& address) {
                              static_cast<int>(options_.keepalive_timeout.count()));
   std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> interceptors;
   interceptors.push_back(MakeRpcMetrics(metrics_, AllServices()));
+  interceptors.push_back(MakeAdmission(access_->control(), AllServices()));
   interceptors.push_back(MakeEndTimeouts(options_.end_timeout));
   builder.experimental().SetInterceptorCreators(std::move(interceptors));
+  builder.SetContextAllocator(MakeCallContexts());
   builder.RegisterService(&health_);
   builder.RegisterService(&generation_service_);
   builder.RegisterService(&state_service_);
@@ -400,7 +405,9 @@ absl::Status Daemon::StartGrpc(const ListenAddress& address) {
 absl::Status Daemon::StartHttp(const ListenAddress& address) {
   HttpRoutes routes = Routes();
   if (options_.console.value_or(address.IsLoopback())) StartConsole(address, routes);
-  ASSIGN_OR_RETURN(http_, HttpServer::Start(address, std::move(routes), budget_.connections.http));
+  ASSIGN_OR_RETURN(http_, HttpServer::Start(address, std::move(routes), budget_.connections.http,
+                                            {.access = &access_->control(),
+                                             .certificates = access_->certificates()}));
   RegisterConnectionMetrics("http", http_->acceptor());
   return absl::OkStatus();
 }
@@ -431,7 +438,7 @@ void Daemon::RegisterConnectionMetrics(const std::string& port, const Acceptor& 
 
 HttpRoutes Daemon::Routes() {
   HttpRoutes routes;
-  routes["/"] = GetRoute([this](const HttpRequest&) {
+  routes["/"] = GetRoute(Scope::kOpen, [this](const HttpRequest&) {
     return HttpResponse{.body = "whipsnake " + std::string(Version()) +
                                 "\n\n"
                                 "/metrics  for Prometheus\n"
@@ -439,9 +446,9 @@ HttpRoutes Daemon::Routes() {
                                 "/readyz   whether every model of the command line is ready\n" +
                                 (console_ != nullptr ? "/console  a page for people\n" : "")};
   });
-  routes["/healthz"] = GetRoute([this](const HttpRequest&) { return Liveness(); });
-  routes["/readyz"] = GetRoute([this](const HttpRequest&) { return Readiness(); });
-  routes["/metrics"] = GetRoute([this](const HttpRequest&) {
+  routes["/healthz"] = GetRoute(Scope::kOpen, [this](const HttpRequest&) { return Liveness(); });
+  routes["/readyz"] = GetRoute(Scope::kOpen, [this](const HttpRequest&) { return Readiness(); });
+  routes["/metrics"] = GetRoute(Scope::kAnyToken, [this](const HttpRequest&) {
     return HttpResponse{.body = metrics_.registry.Text(),
                         .content_type = "text/plain; version=0.0.4; charset=utf-8"};
   });
@@ -490,6 +497,8 @@ void Daemon::OnModelState(const std::string& name, std::optional<ModelState> sta
     health_.Remove("model/" + name);
   }
 }
+
+void Daemon::Reload() { access_->Reload(); }
 
 void Daemon::RequestDrain(std::optional<std::chrono::milliseconds> grace) {
   engine::MutexLock lock(mutex_);

@@ -17,6 +17,7 @@
 #include "engine/generate/generation_parameters.h"
 #include "engine/generate/generator.h"
 #include "server/acceptor.h"
+#include "server/access/access.h"
 #include "server/console/console.h"
 #include "server/datasets/dataset_store.h"
 #include "server/http/http_server.h"
@@ -59,12 +60,12 @@ struct NamedModel {
 struct DaemonOptions {
   std::string listen = "127.0.0.1:8500";  // gRPC; port 0 takes a free one
   std::string http = "127.0.0.1:8501";
-  bool insecure_listen = false;  // allows addresses that other machines can reach
+  bool insecure_listen = false;  // allows addresses that other machines can reach, without TLS
+  AccessOptions access;
   // Whether the HTTP port has the console. Default: if its address is a loopback address.
   std::optional<bool> console;
   std::vector<std::string> console_hosts;  // see ConsoleGuard
-  bool reflection = true;
-  std::vector<NamedModel> models;  // loaded at startup, in this order
+  std::vector<NamedModel> models;          // loaded at startup, in this order
   // Options for those of `models` that support them; the log names the models that do not. Empty:
   // the model's default.
   std::string scheme;      // of float weights, fp32 or bf16
@@ -117,6 +118,10 @@ class Daemon {
   // Returns when every model of the options is READY or FAILED, or a drain was requested.
   void WaitUntilLoaded();
 
+  // Reads the files of tokens and certificates again. What cannot be used changes nothing and is
+  // logged. Running calls go on.
+  void Reload();
+
   // Health becomes NOT_SERVING, new requests are refused, jobs stop (they go on at the next start,
   // if there is a data directory), and forks and deletions of saved states that wait are refused;
   // Wait does the rest. `grace` replaces the grace period of the options. Only the first request
@@ -137,8 +142,8 @@ class Daemon {
   };
   static Budget MakeBudget(const DaemonOptions& options);
 
-  Daemon(DaemonOptions options, DataDirectory data, std::unique_ptr<Store> store,
-         const Budget& budget);
+  Daemon(DaemonOptions options, std::unique_ptr<Access> access, DataDirectory data,
+         std::unique_ptr<Store> store, const Budget& budget);
 
   absl::Status OpenJobs();
   absl::Status StartGrpc(const ListenAddress& address);
@@ -156,6 +161,8 @@ class Daemon {
   const DaemonOptions options_;
   const Budget budget_;
   const std::chrono::system_clock::time_point start_time_ = std::chrono::system_clock::now();
+  const std::unique_ptr<Access> access_;
+  DiskQueue access_files_;  // looks whether the files of access_ have changed
   const DataDirectory data_;
   // In order of dependency: each member may use the ones above it.
   Metrics metrics_;

@@ -3,7 +3,7 @@
 # nor the metrics library, and its folders generate, quantize and finetune do not include one
 # another. The folder of a family of models (engine/models/mamba) is included only by itself and by
 # the table of families, engine/models/family.cc. Within the server includes go down too:
-# rpc and console -> jobs -> datasets -> registry -> store, metrics, work.
+# rpc and console -> jobs -> datasets -> registry -> store, metrics, work, access.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -36,6 +36,7 @@ forbid_in_server() {
   forbid server/store "server/($above|metrics|work)"
   forbid server/metrics "server/($above|store|work)"
   forbid server/work "server/($above|store|metrics)"
+  forbid server/access "server/($above|store|metrics|work)"
   forbid server/http "server/(cli|console|rpc|jobs|datasets|registry|store)"
   forbid server/rpc 'server/(cli|console|http)'
   forbid server/console 'server/cli'

@@ -1,6 +1,7 @@
 """Fine-tunes a model of a Whipsnake server and lets it serve: fine_tune.py MODEL [ADDRESS].
 
-MODEL is a model of the server with float weights. The server needs --data DIR. See docs/jobs.md.
+MODEL is a model of the server with float weights. The server needs --data DIR. See docs/jobs.md, and
+connection.py for the variables that it reads.
 """
 
 import hashlib
@@ -9,6 +10,7 @@ import sys
 import time
 
 import grpc
+from connection import connect
 from whipsnake.v1 import dataset_pb2, dataset_pb2_grpc
 from whipsnake.v1 import fine_tuning_pb2, fine_tuning_pb2_grpc
 from whipsnake.v1 import generation_pb2, generation_pb2_grpc
@@ -56,7 +58,7 @@ def watch(jobs, job_id, most_attempts=100):
 
 def main():
     model = sys.argv[1]
-    channel = grpc.insecure_channel(sys.argv[2] if len(sys.argv) > 2 else "127.0.0.1:8500")
+    channel = connect(sys.argv[2] if len(sys.argv) > 2 else None)
     jobs = fine_tuning_pb2_grpc.FineTuningServiceStub(channel)
 
     # Settings that are not set have the defaults of `whipsnake train`.

@@ -1,17 +1,16 @@
-"""Streams a completion from a Whipsnake server: generate.py PROMPT [ADDRESS]. See README.md."""
+"""Streams a completion from a Whipsnake server: generate.py PROMPT [ADDRESS]. See README.md, and
+connection.py for the variables that it reads."""
 
-import os
 import sys
 
-import grpc
+from connection import connect
 from whipsnake.v1 import generation_pb2, generation_pb2_grpc
 
 
 def main():
     prompt = sys.argv[1]
-    server = os.environ.get("WHIPSNAKE_SERVER", "127.0.0.1:8500")
-    address = sys.argv[2] if len(sys.argv) > 2 else server
-    stub = generation_pb2_grpc.GenerationServiceStub(grpc.insecure_channel(address))
+    channel = connect(sys.argv[2] if len(sys.argv) > 2 else None)
+    stub = generation_pb2_grpc.GenerationServiceStub(channel)
     parameters = generation_pb2.GenerationParameters(model="demo", text=prompt)
     parameters.stopping.max_new_tokens = 60
     print(prompt, end="")

@@ -99,6 +99,11 @@ void AddClientFlags(Command command, ClientFlags& flags) {
       .Check([](const std::string& text) { return ParseServerAddress(text).status(); })
       .Environment("WHIPSNAKE_SERVER")
       .ShowDefault();
+  AddSecurityFlags(command, flags.security);
+  command.Prepare([&flags] {
+    const absl::StatusOr<ServerAddress> address = ParseServerAddress(flags.server);
+    return Prepare(flags.security, address.ok() && address->loopback);
+  });
 }
 
 Option AddTimeoutFlag(Command command, ClientFlags& flags, const std::string& description) {
@@ -136,8 +141,10 @@ std::shared_ptr<grpc::ChannelInterface> Connect(const ClientFlags& flags) {
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);  // no limit
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kLongestReconnectMs);
-  return grpc::CreateCustomChannel(address.ok() ? address->target : flags.server,
-                                   grpc::InsecureChannelCredentials(), arguments);
+  AddChannelArguments(flags.security, arguments);
+  return grpc::experimental::CreateCustomChannelWithInterceptors(
+      address.ok() ? address->target : flags.server, CredentialsOf(flags.security), arguments,
+      TokenInterceptors(flags.security));
 }
 
 absl::Status ClientError(const grpc::Status& status, const ClientFlags& flags) {
@@ -146,7 +153,8 @@ absl::Status ClientError(const grpc::Status& status, const ClientFlags& flags) {
     return absl::Status(
         code, absl::StrCat("cannot reach a server at ", flags.server, " (", status.error_message(),
                            "). Is it running? Start one with 'whipsnake serve --model NAME=DIR', "
-                           "or name another with --server"));
+                           "or name another with --server.",
+                           SecurityAdvice(status, flags.security, /*connected=*/false)));
   }
   if (code == absl::StatusCode::kDeadlineExceeded && flags.timeout_seconds) {
     return absl::Status(
@@ -156,7 +164,9 @@ absl::Status ClientError(const grpc::Status& status, const ClientFlags& flags) {
   google::rpc::Status rich;
   rich.ParseFromString(status.error_details());
   const Json details = DetailsOf(rich);
-  absl::Status error(code, absl::StrCat(status.error_message(), Advice(status, details, flags)));
+  absl::Status error(code,
+                     absl::StrCat(status.error_message(), Advice(status, details, flags),
+                                  SecurityAdvice(status, flags.security, /*connected=*/true)));
   SetErrorDetails(error, details);
   return error;
 }

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "absl/status/status.h"
+#include "server/cli/client_security.h"
 #include "server/cli/command.h"
 
 namespace google::rpc {
@@ -29,7 +30,10 @@ namespace whipsnake::server {
 struct ClientFlags {
   std::string server = "127.0.0.1:8500";
   std::optional<double> timeout_seconds = std::nullopt;  // of each call, for commands that have it
+  ClientSecurity security = {};
 };
+// `flags` must live as long as the command line: the files that they name are read before the
+// command runs.
 void AddClientFlags(Command command, ClientFlags& flags);
 // Adds --timeout.
 Option AddTimeoutFlag(Command command, ClientFlags& flags, const std::string& description);

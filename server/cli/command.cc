@@ -319,6 +319,10 @@ OptionGroup Command::AddOneOf(const std::string& heading, const std::string& des
   return OptionGroup(group);
 }
 
+void Command::Prepare(std::function<absl::Status()> prepare) {
+  steps_->push_back(std::move(prepare));
+}
+
 CommandLine::CommandLine()
     : app_(std::make_unique<CLI::App>(
           "Serves Mamba and GPT-2 language models over gRPC, and is a client for such a server.",
@@ -351,8 +355,14 @@ Command CommandLine::Add(CommandGroup group, const std::string& name,
   CLI::App* command = group.app_->add_subcommand(name, description);
   command->add_flag("--json", json_, "Prints only JSON, one object on one line");
   command->footer("Examples:\n" + examples);
-  command->callback([this, action = std::move(action)] { chosen_ = action; });
-  return Command(command);
+  const auto steps = std::make_shared<Command::Steps>();
+  command->callback([this, steps, action = std::move(action)] {
+    chosen_ = [steps, action](const Output& output) -> absl::StatusOr<int> {
+      for (const auto& step : *steps) RETURN_IF_ERROR(step());
+      return action(output);
+    };
+  });
+  return Command(command, steps);
 }
 
 CommandGroup CommandLine::AddGroup(const std::string& name, const std::string& description) {

@@ -20,6 +20,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -106,10 +107,17 @@ class Command : public OptionGroup {
  public:
   // Adds options of which exactly one must be given, under a heading of their own in --help.
   OptionGroup AddOneOf(const std::string& heading, const std::string& description);
+  // Calls `prepare` once the options are parsed, before the command runs. The command does not run
+  // if it returns an error, which is reported like one of the command.
+  void Prepare(std::function<absl::Status()> prepare);
 
  private:
   friend class CommandLine;
-  using OptionGroup::OptionGroup;
+  using Steps = std::vector<std::function<absl::Status()>>;
+  Command(CLI::App* app, std::shared_ptr<Steps> steps)
+      : OptionGroup(app), steps_(std::move(steps)) {}
+
+  std::shared_ptr<Steps> steps_;  // before the command
 };
 
 // A word with commands below it, such as `models`.
@@ -184,6 +192,7 @@ void AddQuantizeCommand(CommandLine& line);
 void AddServeCommand(CommandLine& line);
 void AddServerCommands(CommandLine& line);
 void AddStatesCommands(CommandLine& line);
+void AddTokenCommands(CommandLine& line);
 void AddTokensCommands(CommandLine& line);
 void AddTrainCommand(CommandLine& line);
 void AddVersionCommand(CommandLine& line);

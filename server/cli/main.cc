@@ -11,6 +11,7 @@ int main(int argc, char** argv) {
   AddGenerateCommand(line);
   AddChatCommand(line);
   AddTokensCommands(line);
+  AddTokenCommands(line);
   AddModelsCommands(line);
   AddServerCommands(line);
   AddHealthCommand(line);

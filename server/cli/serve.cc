@@ -8,10 +8,12 @@
 #include <utility>
 #include <vector>
 
+#include "absl/cleanup/cleanup.h"
 #include "engine/base/status.h"
 #include "engine/checkpoint/hub_cache.h"
 #include "server/cli/command.h"
 #include "server/daemon.h"
+#include "server/guarded.h"
 #include "server/logging.h"
 #include "server/open_files.h"
 #include "server/rpc/grpc_log.h"
@@ -28,7 +30,7 @@ struct ServeFlags {
   double grace_seconds = 25;
   double checkpoint_seconds = 60;
   double retry_seconds = 10;
-  bool no_reflection = false;
+  bool reflection = false, no_reflection = false;
   bool log_json = false;
 };
 
@@ -57,7 +59,7 @@ absl::StatusOr<NamedModel> ParseModel(const std::string& text, const ServeFlags&
 
 absl::StatusOr<DaemonOptions> ToOptions(const ServeFlags& flags) {
   DaemonOptions options = flags.daemon;
-  options.reflection = !flags.no_reflection;
+  if (flags.reflection || flags.no_reflection) options.access.reflection = flags.reflection;
   if (flags.console != "auto") options.console = flags.console == "on";
   options.grace_period =
       std::chrono::milliseconds(static_cast<int64_t>(flags.grace_seconds * 1000));
@@ -97,7 +99,9 @@ absl::StatusOr<int> Serve(const ServeFlags& flags, const Output& output) {
   SendGrpcLogToOurs();
   RaiseOpenFileLimit();
   ASSIGN_OR_RETURN(const std::unique_ptr<Daemon> daemon, Daemon::Start(std::move(options)));
-  signals.Start([&daemon] { daemon->RequestDrain(); });
+  signals.Start([&daemon] { daemon->RequestDrain(); },
+                [&daemon] { RunGuarded("reload", [&] { daemon->Reload(); }); });
+  const absl::Cleanup stop = [&signals] { signals.Stop(); };  // before the daemon goes
   daemon->WaitUntilLoaded();
   PrintListening(*daemon, output);
   daemon->Wait();
@@ -154,7 +158,28 @@ void AddServeCommand(CommandLine& line) {
       .TypeName("HOST");
   command.AddFlag("--insecure-listen", daemon.insecure_listen,
                   "Allows addresses that other machines can reach, although nothing is encrypted");
-  command.AddFlag("--no-reflection", flags->no_reflection, "Turns gRPC server reflection off");
+  command
+      .AddOption("--tokens", daemon.access.tokens,
+                 "File of the tokens that callers need; 'whipsnake token create' adds one. Without "
+                 "it, everyone who reaches a port may do everything")
+      .TypeName("FILE");
+  command
+      .AddOption("--tls-cert", daemon.access.tls.certificate,
+                 "Certificate of the server, then those that lead to its authority, in PEM: both "
+                 "ports speak TLS")
+      .TypeName("FILE");
+  command.AddOption("--tls-key", daemon.access.tls.key, "Private key of --tls-cert, in PEM")
+      .TypeName("FILE");
+  command
+      .AddOption("--tls-client-ca", daemon.access.tls.client_ca,
+                 "Certificates of authorities, in PEM: clients need a certificate of one of them")
+      .TypeName("FILE");
+  command
+      .AddFlag("--reflection", flags->reflection,
+               "Offers gRPC server reflection, which asks for no token, on a server with tokens; a "
+               "server without tokens offers it anyway")
+      .Excludes(command.AddFlag("--no-reflection", flags->no_reflection,
+                                "Turns gRPC server reflection off"));
   command.AddOption("--threads", daemon.threads, "Compute threads; 0: all available").ShowDefault();
   command
       .AddOption("--memory-fraction", daemon.memory_fraction,

@@ -1,4 +1,5 @@
 // Requests to the server: polling that slows down when it fails and stops while nobody looks.
+import {askForToken, authorization, tokenAccepted} from "./token.js";
 
 const BASE = new URL("api/", import.meta.url);
 const SHORTEST = 1500;  // milliseconds
@@ -13,18 +14,36 @@ export class ServerError extends Error {
   }
 }
 
-export function url(path, parameters = {}) {
+function url(path, parameters = {}) {
   const target = new URL(path, BASE);
   for (const [name, value] of Object.entries(parameters)) target.searchParams.set(name, value);
   return target;
 }
 
-// Throws a ServerError for a response that reports one.
-export async function checked(response) {
+// Throws a ServerError for a response that reports one. Asks for a token if the server wants one,
+// or another one.
+async function checked(response) {
   if (response.ok) return response;
-  const reply = await response.json().catch(() => ({}));
+  const text = await response.text();
+  if (response.headers.has("WWW-Authenticate")) {
+    askForToken(text.trim());
+    throw new ServerError("TOKEN_WANTED", text.trim());
+  }
+  let reply = {};
+  try {
+    reply = JSON.parse(text);
+  } catch {
+    // Not from the console.
+  }
   throw new ServerError(reply.error?.reason ?? `HTTP_${response.status}`,
                         reply.error?.message ?? `The server answered ${response.status}.`);
+}
+
+// Sends a request, with the token if there is one, and returns its response. `options` are those of
+// fetch. Throws a ServerError for a response that reports one.
+export async function send(path, options = {}, parameters = {}) {
+  const headers = {...options.headers, ...authorization()};
+  return await checked(await fetch(url(path, parameters), {...options, headers}));
 }
 
 // The server did not answer.
@@ -33,8 +52,10 @@ export class Unreachable extends Error {}
 // Throws a ServerError or Unreachable.
 export async function get(path, parameters) {
   try {
-    const response = await fetch(url(path, parameters), {signal: AbortSignal.timeout(PATIENCE)});
-    return await (await checked(response)).json();
+    const response = await send(path, {signal: AbortSignal.timeout(PATIENCE)}, parameters);
+    const reply = await response.json();
+    tokenAccepted();
+    return reply;
   } catch (error) {
     throw error instanceof ServerError ? error : new Unreachable(error.message);
   }

@@ -5,6 +5,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
+#include "server/access/token.h"
 #include "server/console/console_assets.h"
 #include "server/console/prompt_stream.h"
 #include "server/errors.h"
@@ -97,28 +98,29 @@ Console::Console(const ListenAddress& address, ConsoleOptions options, ConsoleSo
       generation_(std::move(generation)) {}
 
 void Console::AddRoutes(HttpRoutes& routes) {
-  routes["/console/"] = GetRoute([](const HttpRequest&) {
+  routes["/console/"] = GetRoute(Scope::kOpen, [](const HttpRequest&) {
     return HttpResponse{.code = 308, .headers = {{"Location", "../console"}}};
   });
   for (const ConsoleAsset& asset : ConsoleAssets()) {
     const std::string path =
         asset.name == kPage ? "/console" : absl::StrCat("/console/", engine::ToAbsl(asset.name));
-    routes[path] =
-        GetRoute([this, &asset](const HttpRequest& request) { return Page(asset, request); });
+    routes[path] = GetRoute(
+        Scope::kOpen, [this, &asset](const HttpRequest& request) { return Page(asset, request); });
   }
   routes["/console/api/overview"] = CachedRoute(&OverviewJson);
   routes["/console/api/models"] = CachedRoute(&ModelsJson);
   routes["/console/api/jobs"] = CachedRoute(&JobsJson);
   routes["/console/api/job"] =
-      GetRoute([this](const HttpRequest& request) { return GetJob(request); });
+      GetRoute(Scope::kAdmin, [this](const HttpRequest& request) { return GetJob(request); });
   routes["/console/api/history"] = {
-      .handler = [this](const HttpRequest& request, const HttpAnswer& answer) {
-        GetHistory(request, answer);
-      }};
+      .handler = [this](const HttpRequest& request,
+                        const HttpAnswer& answer) { GetHistory(request, answer); },
+      .scope = Scope::kAdmin};
   routes["/console/api/generate"] = {
       .handler = [this](const HttpRequest& request,
                         const HttpAnswer& answer) { answer(Generate(request)); },
-      .max_body = kMaxPromptBytes};
+      .max_body = kMaxPromptBytes,
+      .scope = Scope::kInfer};
 }
 
 HttpResponse Console::Page(const ConsoleAsset& asset, const HttpRequest& request) const {
@@ -138,16 +140,17 @@ HttpResponse Console::Page(const ConsoleAsset& asset, const HttpRequest& request
 }
 
 HttpRoute Console::CachedRoute(json (*make)(const ConsoleSources&)) {
-  return GetRoute([this, make, cached = std::make_shared<Cached>()](const HttpRequest& request) {
-    const absl::Status allowed = guard_.CheckRead(request);
-    if (!allowed.ok()) return ErrorResponse(allowed);
-    const auto now = options_.clock();
-    if (cached->body.empty() || now >= cached->until) {
-      cached->body = Dump(make(sources_));
-      cached->until = now + kCacheTime;
-    }
-    return JsonResponse(200, cached->body);
-  });
+  return GetRoute(Scope::kAdmin,
+                  [this, make, cached = std::make_shared<Cached>()](const HttpRequest& request) {
+                    const absl::Status allowed = guard_.CheckRead(request);
+                    if (!allowed.ok()) return ErrorResponse(allowed);
+                    const auto now = options_.clock();
+                    if (cached->body.empty() || now >= cached->until) {
+                      cached->body = Dump(make(sources_));
+                      cached->until = now + kCacheTime;
+                    }
+                    return JsonResponse(200, cached->body);
+                  });
 }
 
 HttpResponse Console::GetJob(const HttpRequest& request) const {
@@ -184,7 +187,10 @@ HttpResponse Console::Generate(const HttpRequest& request) {
   ++*prompts_;
   HttpResponse response = JsonResponse(200, "");
   response.content_type = "application/x-ndjson";
+  // The call is made with the token of whoever asks, so it is admitted, and logged, as theirs.
+  const auto token = BearerToken(request.Header("authorization"));
   response.stream = std::make_shared<PromptStream>(generation_, *std::move(prompt),
+                                                   std::string(token.value_or("")),
                                                    [prompts = prompts_] { --*prompts; });
   return response;
 }

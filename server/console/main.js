@@ -7,6 +7,7 @@ import {chosenJob, showJobs} from "./jobs.js";
 import {showModels} from "./models.js";
 import {showOverview, showState} from "./overview.js";
 import {offerModels, startPrompts} from "./prompt.js";
+import {startTokens} from "./token.js";
 
 let view = null;  // of the chosen job
 
@@ -39,4 +40,5 @@ function choose() {
 
 addEventListener("hashchange", choose);
 startPrompts();
+startTokens(() => poller.now());
 choose();

@@ -1,5 +1,5 @@
 // The box to try a prompt: sends it, and shows the text as it comes.
-import {checked, ServerError, url} from "./api.js";
+import {send, ServerError} from "./api.js";
 import {byId, element, keep, setText, showText} from "./dom.js";
 import * as format from "./format.js";
 
@@ -58,7 +58,7 @@ function show(message) {
 }
 
 async function generate(controller) {
-  const response = await fetch(url("generate"), {
+  const response = await send("generate", {
     method: "POST",
     headers: {"Content-Type": "application/json", "X-Whipsnake-Console": "1"},
     body: JSON.stringify({
@@ -70,7 +70,7 @@ async function generate(controller) {
     signal: controller.signal,
   });
   let ended = false;
-  for await (const message of lines(await checked(response))) {
+  for await (const message of lines(response)) {
     show(message);
     ended = ended || message.finished !== undefined;
   }

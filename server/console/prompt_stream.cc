@@ -93,8 +93,10 @@ json ErrorJson(const absl::Status& status) {
 }
 
 PromptStream::PromptStream(std::shared_ptr<Stub> stub, v1::StreamGenerateRequest request,
-                           std::function<void()> ended)
-    : stub_(std::move(stub)), request_(std::move(request)), ended_(std::move(ended)) {}
+                           const std::string& token, std::function<void()> ended)
+    : stub_(std::move(stub)), request_(std::move(request)), ended_(std::move(ended)) {
+  if (!token.empty()) context_.AddMetadata("authorization", "Bearer " + token);
+}
 
 PromptStream::~PromptStream() { ended_(); }
 

@@ -38,9 +38,10 @@ class PromptStream final : public HttpStream,
  public:
   using Stub = v1::GenerationService::Stub;
 
-  // `ended` is called once, by the destructor: when the call and the HTTP request have ended.
+  // The call is made with `token`, unless that is empty. `ended` is called once, by the destructor:
+  // when the call and the HTTP request have ended.
   PromptStream(std::shared_ptr<Stub> stub, v1::StreamGenerateRequest request,
-               std::function<void()> ended);
+               const std::string& token, std::function<void()> ended);
   ~PromptStream() override;
 
   void Begin(std::function<void()> wake) override;

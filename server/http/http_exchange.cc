@@ -49,11 +49,11 @@ HttpResponse Failure() {
 
 }  // namespace
 
-HttpRoute GetRoute(std::function<HttpResponse(const HttpRequest&)> respond) {
-  return {.handler = [respond = std::move(respond)](const HttpRequest& request,
-                                                    const HttpAnswer& answer) {
-    answer(respond(request));
-  }};
+HttpRoute GetRoute(Scope scope, std::function<HttpResponse(const HttpRequest&)> respond) {
+  return {.handler = [respond = std::move(respond)](
+                         const HttpRequest& request,
+                         const HttpAnswer& answer) { answer(respond(request)); },
+          .scope = scope};
 }
 
 MHD_Result SendResponse(MHD_Connection* connection, const HttpResponse& answer) {

@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "server/access/scope.h"
+
 namespace whipsnake::server {
 
 struct HttpRequest {
@@ -73,13 +75,14 @@ struct HttpRoute {
   HttpHandler handler;
   // The bytes that the body of a POST may have. 0: the route is for GET and HEAD, and no others.
   size_t max_body = 0;
+  Scope scope = Scope::kAdmin;  // of a caller, if the server has tokens
 };
 
 // By path.
 using HttpRoutes = std::map<std::string, HttpRoute, std::less<>>;
 
 // A route for GET and HEAD whose response is made at once.
-HttpRoute GetRoute(std::function<HttpResponse(const HttpRequest&)> respond);
+HttpRoute GetRoute(Scope scope, std::function<HttpResponse(const HttpRequest&)> respond);
 
 }  // namespace whipsnake::server
 

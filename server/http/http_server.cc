@@ -10,14 +10,18 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "engine/base/exceptions.h"
 #include "engine/base/status.h"
+#include "server/access/certificates.h"
 #include "server/guarded.h"
 #include "server/http/http_exchange.h"
+#include "server/http/http_gate.h"
+#include "server/http/http_tls.h"
 #include "server/logging.h"
 
 namespace whipsnake::server {
@@ -129,6 +133,10 @@ class HttpCallbacks {
       return SendResponse(connection, {MHD_HTTP_NOT_FOUND, "not found\n"});
     }
     HttpRequest request = RequestOf(connection, path, method);
+    if (server.security_.access != nullptr) {
+      const auto refused = RefuseCaller(*server.security_.access, route->second, request);
+      if (refused) return SendResponse(connection, *refused);
+    }
     if (const auto refused = Refused(route->second, request)) {
       return SendResponse(connection, *refused);
     }
@@ -143,30 +151,42 @@ class HttpCallbacks {
 };
 
 HttpServer::HttpServer(std::unique_ptr<Acceptor> acceptor, std::unique_ptr<Hangups> hangups,
-                       HttpRoutes routes)
-    : acceptor_(std::move(acceptor)), hangups_(std::move(hangups)), routes_(std::move(routes)) {}
+                       HttpRoutes routes, HttpSecurity security, std::unique_ptr<HttpTls> tls)
+    : acceptor_(std::move(acceptor)),
+      hangups_(std::move(hangups)),
+      routes_(std::move(routes)),
+      security_(security),
+      tls_(std::move(tls)) {}
 
 absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const ListenAddress& address,
                                                               HttpRoutes routes,
-                                                              int64_t max_connections) {
+                                                              int64_t max_connections,
+                                                              HttpSecurity security) {
   ASSIGN_OR_RETURN(auto acceptor,
                    Acceptor::Listen(address, {.name = "http",
                                               .max_connections = max_connections,
                                               .at_limit = Acceptor::AtLimit::kCloseOldest}));
   ASSIGN_OR_RETURN(auto hangups, Hangups::Start());
-  std::unique_ptr<HttpServer> server(
-      new HttpServer(std::move(acceptor), std::move(hangups), std::move(routes)));
+  std::unique_ptr<HttpTls> tls;
+  if (security.certificates != nullptr) {
+    ASSIGN_OR_RETURN(tls, HttpTls::Make(*security.certificates));
+  }
+  std::unique_ptr<HttpServer> server(new HttpServer(std::move(acceptor), std::move(hangups),
+                                                    std::move(routes), security, std::move(tls)));
+  const std::vector<MHD_OptionItem> encryption =
+      server->tls_ != nullptr ? server->tls_->Options()
+                              : std::vector{MHD_OptionItem{MHD_OPTION_END, 0, nullptr}};
   constexpr unsigned kFlags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_NO_LISTEN_SOCKET |
                               MHD_USE_ITC | MHD_USE_ERROR_LOG | MHD_ALLOW_SUSPEND_RESUME;
-  server->daemon_ =
-      MHD_start_daemon(kFlags, 0, nullptr, nullptr, &HttpCallbacks::Handle, server.get(),
-                       MHD_OPTION_EXTERNAL_LOGGER, &LogFromLibrary,
-                       nullptr,  // first, because it takes effect from there on
-                       MHD_OPTION_NOTIFY_COMPLETED, &HttpCallbacks::Complete, server.get(),
-                       // Leaves room for connections that the acceptor has just closed.
-                       MHD_OPTION_CONNECTION_LIMIT, static_cast<unsigned>(2 * max_connections),
-                       MHD_OPTION_CONNECTION_TIMEOUT, kIdleSeconds,
-                       MHD_OPTION_CONNECTION_MEMORY_LIMIT, kConnectionBytes, MHD_OPTION_END);
+  server->daemon_ = MHD_start_daemon(
+      server->tls_ == nullptr ? kFlags : kFlags | MHD_USE_TLS, 0, nullptr, nullptr,
+      &HttpCallbacks::Handle, server.get(), MHD_OPTION_EXTERNAL_LOGGER, &LogFromLibrary,
+      nullptr,  // first, because it takes effect from there on
+      MHD_OPTION_NOTIFY_COMPLETED, &HttpCallbacks::Complete, server.get(),
+      // Leaves room for connections that the acceptor has just closed.
+      MHD_OPTION_CONNECTION_LIMIT, static_cast<unsigned>(2 * max_connections),
+      MHD_OPTION_CONNECTION_TIMEOUT, kIdleSeconds, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+      kConnectionBytes, MHD_OPTION_ARRAY, encryption.data(), MHD_OPTION_END);
   if (server->daemon_ == nullptr) {
     return absl::UnavailableError(absl::StrCat("cannot start the HTTP server on ",
                                                address.ToString(), ": ", std::strerror(errno)));

@@ -7,6 +7,7 @@
 #include "absl/strings/numbers.h"
 #include "engine/base/status.h"
 #include "server/errors.h"
+#include "server/rpc/call_context.h"
 #include "server/rpc/deferred_call.h"
 #include "server/rpc/messages.h"
 #include "server/rpc/paging.h"
@@ -22,7 +23,9 @@ absl::Status CheckHasDatasets(const DatasetServiceEnvironment& environment) {
 
 grpc::ServerReadReactor<grpc::ByteBuffer>* DatasetService::UploadDataset(
     grpc::CallbackServerContext* context, grpc::ByteBuffer* response) {
-  if (absl::Status status = CheckHasDatasets(environment_); !status.ok()) {
+  absl::Status status = CheckAdmission(context);
+  if (status.ok()) status = CheckHasDatasets(environment_);
+  if (!status.ok()) {
     return new RefusedStream<grpc::ServerReadReactor<grpc::ByteBuffer>>(context, "UploadDataset",
                                                                         status);
   }

@@ -32,7 +32,7 @@ grpc::ServerUnaryReactor* AnswerFromDisk(DiskQueue& disk, grpc::CallbackServerCo
   const auto end = UnaryEnd<Request>(context, reactor);
   const absl::Status status = engine::CatchExceptions([&]() -> absl::Status {
     auto request = std::make_shared<Request>();
-    RETURN_IF_ERROR(ParseMessage(*request_bytes, request.get()));
+    RETURN_IF_ERROR(ReceiveRequest(context, *request_bytes, request.get()));
     const std::string client = PeerHost(*context);
     RETURN_IF_ERROR(disk.CheckRoom(client));
     std::list<DiskQueue::Task> task;
@@ -60,7 +60,7 @@ grpc::ServerUnaryReactor* AnswerInBackground(Background& background, const Activ
   const auto end = UnaryEnd<Request>(context, reactor);
   const absl::Status status = engine::CatchExceptions([&]() -> absl::Status {
     Request request;
-    RETURN_IF_ERROR(ParseMessage(*request_bytes, &request));
+    RETURN_IF_ERROR(ReceiveRequest(context, *request_bytes, &request));
     if (calls.closed()) return DrainingError();
     const auto work = [handle, response_bytes, request = std::move(request)] {
       return Respond<Response>(request, handle, response_bytes);

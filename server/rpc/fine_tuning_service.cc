@@ -10,6 +10,7 @@
 #include "server/errors.h"
 #include "server/json_message.h"
 #include "server/registry/model_name.h"
+#include "server/rpc/call_context.h"
 #include "server/rpc/deferred_call.h"
 #include "server/rpc/fine_tuning_messages.h"
 #include "server/rpc/job_list.h"
@@ -300,7 +301,9 @@ grpc::ServerUnaryReactor* FineTuningService::ListFineTuningEvents(Context* conte
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* FineTuningService::WatchFineTuningJob(
     Context* context, const Bytes* request) {
-  if (const absl::Status status = CheckDirectory(); !status.ok()) {
+  absl::Status status = CheckAdmission(context);
+  if (status.ok()) status = CheckDirectory();
+  if (!status.ok()) {
     return new RefusedStream<grpc::ServerWriteReactor<Bytes>>(context, "WatchFineTuningJob",
                                                               status);
   }

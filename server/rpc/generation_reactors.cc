@@ -66,7 +66,8 @@ class GenerationReactor : public Reactor {
   // Parses the request and starts the call, or ends it if parsing fails. If a structured output
   // must be compiled first, a thread of the pool starts the call.
   template <typename Request>
-  static Reactor* Begin(std::shared_ptr<GenerationReactor> self, const grpc::ByteBuffer& bytes) {
+  static Reactor* Begin(std::shared_ptr<GenerationReactor> self,
+                        const grpc::CallbackServerContext* context, const grpc::ByteBuffer& bytes) {
     self->self_ = self;
     Reactor* const reactor = self.get();
     const auto request = std::make_shared<Request>();
@@ -74,7 +75,7 @@ class GenerationReactor : public Reactor {
       StartGuarded(*self, [&] { self->Start(MethodOf(*request), so_far, ParametersOf(*request)); });
     };
     bool compile = false;
-    absl::Status parsed = ParseMessage(bytes, request.get());
+    absl::Status parsed = ReceiveRequest(context, bytes, request.get());
     if (parsed.ok()) {
       parsed = engine::CatchExceptions([&]() -> absl::Status {
         const v1::GenerationParameters& parameters = ParametersOf(*request);
@@ -389,14 +390,14 @@ grpc::ServerUnaryReactor* StartUnaryGeneration(const GenerationEnvironment& envi
                                                const grpc::ByteBuffer& request,
                                                grpc::ByteBuffer* response) {
   return UnaryGeneration::Begin<v1::GenerateRequest>(
-      std::make_shared<UnaryGeneration>(environment, context, response), request);
+      std::make_shared<UnaryGeneration>(environment, context, response), context, request);
 }
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* StartStreamingGeneration(
     const GenerationEnvironment& environment, grpc::CallbackServerContext* context,
     const grpc::ByteBuffer& request) {
   return StreamingGeneration::Begin<v1::StreamGenerateRequest>(
-      std::make_shared<StreamingGeneration>(environment, context), request);
+      std::make_shared<StreamingGeneration>(environment, context), context, request);
 }
 
 grpc::ServerUnaryReactor* StartSavingState(const GenerationEnvironment& environment,
@@ -404,7 +405,7 @@ grpc::ServerUnaryReactor* StartSavingState(const GenerationEnvironment& environm
                                            const grpc::ByteBuffer& request,
                                            grpc::ByteBuffer* response) {
   return StateSaving::Begin<v1::SaveStateRequest>(
-      std::make_shared<StateSaving>(environment, context, response), request);
+      std::make_shared<StateSaving>(environment, context, response), context, request);
 }
 
 v1::State ToProto(const StateInfo& info) {

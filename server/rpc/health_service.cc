@@ -166,7 +166,7 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* HealthService::Watch(
   std::shared_ptr<HealthWatch> watch;
   const absl::Status status = engine::CatchExceptions([&]() -> absl::Status {
     HealthCheckRequest request;
-    RETURN_IF_ERROR(ParseMessage(*bytes, &request));
+    RETURN_IF_ERROR(ReceiveRequest(context, *bytes, &request));
     watch = std::make_shared<HealthWatch>(this, request.service(), PeerHost(*context));
     return AddWatch(watch);
   });

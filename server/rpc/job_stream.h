@@ -34,6 +34,8 @@ class JobStream : public LatestStream, public JobWatcher {
   void Watch(const std::shared_ptr<JobStream>& self, std::string_view method,
              absl::FunctionRef<absl::StatusOr<std::string>()> read_request);
 
+  const grpc::CallbackServerContext* context() const { return context_; }
+
   JobQueue& jobs_;
   const std::string_view kind_;
   std::string id_ ABSL_GUARDED_BY(mutex_);

@@ -28,7 +28,7 @@ class JobWatch final : public JobStream, public std::enable_shared_from_this<Job
   void Begin(const grpc::ByteBuffer& bytes) {
     Watch(shared_from_this(), "WatchFineTuningJob", [&]() -> absl::StatusOr<std::string> {
       v1::WatchFineTuningJobRequest request;
-      RETURN_IF_ERROR(ParseMessage(bytes, &request));
+      RETURN_IF_ERROR(ReceiveRequest(context(), bytes, &request));
       if (request.after_event_id() < 0) {
         return engine::InvalidField("after_event_id", std::to_string(request.after_event_id()),
                                     "an event's id, or 0");

@@ -10,6 +10,7 @@
 
 #include "engine/base/status.h"
 #include "engine/base/utf8.h"
+#include "server/rpc/call_context.h"
 
 namespace whipsnake::server {
 namespace {
@@ -57,6 +58,12 @@ std::string FindInvalidText(const Descriptor& type, std::string_view bytes) {
 }
 
 }  // namespace
+
+absl::Status ReceiveRequest(const grpc::CallbackServerContext* context,
+                            const grpc::ByteBuffer& bytes, google::protobuf::Message* request) {
+  RETURN_IF_ERROR(CheckAdmission(context));
+  return ParseMessage(bytes, request);
+}
 
 absl::Status ParseMessage(const grpc::ByteBuffer& bytes, google::protobuf::Message* message) {
   grpc::Slice slice;

@@ -1,4 +1,6 @@
-// Conversion between bytes and messages, and the unary call that most methods use.
+// Conversion between bytes and messages, and the unary call that most methods use. A method gets
+// its request from ReceiveRequest, which refuses the caller who may not call it, so no method can
+// forget to ask.
 //
 // The services receive raw bytes (gRPC's "raw callback" methods) and parse them here. If gRPC
 // parsed them, a request that does not parse, such as one with text that is not UTF-8, would be
@@ -22,6 +24,10 @@
 #include "server/rpc/refusal.h"
 
 namespace whipsnake::server {
+
+// Checks the call's admission (CheckAdmission), and parses its request.
+absl::Status ReceiveRequest(const grpc::CallbackServerContext* context,
+                            const grpc::ByteBuffer& bytes, google::protobuf::Message* request);
 
 // Returns INVALID_ARGUMENT, with the field if it can be determined.
 absl::Status ParseMessage(const grpc::ByteBuffer& bytes, google::protobuf::Message* message);
@@ -76,7 +82,7 @@ grpc::ServerUnaryReactor* AnswerUnary(grpc::CallbackServerContext* context,
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   UnaryEnd<Request>(context, reactor)(engine::CatchExceptions([&]() -> absl::Status {
     Request request;
-    RETURN_IF_ERROR(ParseMessage(*request_bytes, &request));
+    RETURN_IF_ERROR(ReceiveRequest(context, *request_bytes, &request));
     return Respond<Response>(request, handle, response_bytes);
   }));
   return reactor;

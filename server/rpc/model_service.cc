@@ -105,9 +105,10 @@ grpc::ServerUnaryReactor* ModelService::GetModel(grpc::CallbackServerContext* co
   return AnswerUnary<v1::GetModelRequest, v1::GetModelResponse>(context, request, response, get);
 }
 
-absl::StatusOr<ModelSource> ModelService::RegisterModel(const grpc::ByteBuffer& bytes) const {
+absl::StatusOr<ModelSource> ModelService::RegisterModel(const grpc::CallbackServerContext* context,
+                                                        const grpc::ByteBuffer& bytes) const {
   v1::LoadModelRequest request;
-  RETURN_IF_ERROR(ParseMessage(bytes, &request));
+  RETURN_IF_ERROR(ReceiveRequest(context, bytes, &request));
   if (environment_.active_calls->closed()) return DrainingError();
   ModelSource source;
   source.shown_path = request.path();
@@ -130,7 +131,7 @@ grpc::ServerUnaryReactor* ModelService::LoadModel(grpc::CallbackServerContext* c
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   const auto end = UnaryEnd<v1::LoadModelRequest>(context, reactor);
   const absl::StatusOr<ModelSource> source =
-      engine::CatchExceptions([&] { return RegisterModel(*request); });
+      engine::CatchExceptions([&] { return RegisterModel(context, *request); });
   if (!source.ok()) {
     end(source.status());
     return reactor;

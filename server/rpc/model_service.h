@@ -110,7 +110,8 @@ class ModelService final : public RawVersionMethods {
   absl::Status List(const v1::ListModelVersionsRequest& request,
                     v1::ListModelVersionsResponse* response) const;
   // Checks the request and adds its model to the registry.
-  absl::StatusOr<ModelSource> RegisterModel(const grpc::ByteBuffer& bytes) const;
+  absl::StatusOr<ModelSource> RegisterModel(const grpc::CallbackServerContext* context,
+                                            const grpc::ByteBuffer& bytes) const;
 
   const ModelServiceEnvironment environment_;
 };

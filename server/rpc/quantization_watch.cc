@@ -22,7 +22,7 @@ class QuantizationWatch final : public JobStream {
   void Begin(const std::shared_ptr<QuantizationWatch>& self, const grpc::ByteBuffer& bytes) {
     Watch(self, "WatchQuantization", [&]() -> absl::StatusOr<std::string> {
       v1::WatchQuantizationRequest request;
-      RETURN_IF_ERROR(ParseMessage(bytes, &request));
+      RETURN_IF_ERROR(ReceiveRequest(context(), bytes, &request));
       return request.id();
     });
   }

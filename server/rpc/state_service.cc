@@ -35,7 +35,7 @@ grpc::ServerUnaryReactor* StateService::ForkState(grpc::CallbackServerContext* c
   };
   const absl::Status status = engine::CatchExceptions([&]() -> absl::Status {
     v1::ForkStateRequest message;
-    RETURN_IF_ERROR(ParseMessage(*request, &message));
+    RETURN_IF_ERROR(ReceiveRequest(context, *request, &message));
     const StateRetention retention = RetentionOf(message.retention());
     RETURN_IF_ERROR(
         engine::WithFieldPrefix(environment_.states->Validate(retention), "retention."));
@@ -89,7 +89,7 @@ grpc::ServerUnaryReactor* StateService::DeleteState(grpc::CallbackServerContext*
   const auto end = UnaryEnd<v1::DeleteStateRequest>(context, reactor);
   const absl::Status status = engine::CatchExceptions([&]() -> absl::Status {
     v1::DeleteStateRequest message;
-    RETURN_IF_ERROR(ParseMessage(*request, &message));
+    RETURN_IF_ERROR(ReceiveRequest(context, *request, &message));
     *response = SerializeMessage(v1::DeleteStateResponse());
     environment_.states->Delete(message.handle(), PeerHost(*context), end);
     return absl::OkStatus();

@@ -124,6 +124,35 @@ class ConsoleTest(unittest.TestCase):
         self.assertIn("whipsnake serve --data DIR", page.text("#jobs"))
         self.assertEqual(page.problems, [])
 
+    def test_asks_for_a_token_and_keeps_it_in_the_tab(self):
+        path = os.path.join(self.directory.name, "tokens.jsonl")
+        tokens = {name: whipsnake("token", "create", name, "--scope", scope, "--tokens",
+                                  path).stdout.strip()
+                  for name, scope in (("reader", "infer"), ("operator", "admin"))}
+        daemon = harness.Daemon("--tokens", path)
+        self.addCleanup(daemon.close)
+        page = self.browser
+        page.show(f"http://{daemon.http}/console")
+        page.wait("!document.querySelector('#token-form').hidden")
+        self.assertEqual(page.text("#models-body"), "")
+
+        def give(token):
+            page.run(f"""document.querySelector('#token').value = {json.dumps(token)};
+                         document.querySelector('#token-form').requestSubmit()""")
+
+        give("wsn_unknown")
+        page.wait("document.querySelector('#token-error').innerText.includes('whole token')")
+        give(tokens["reader"])
+        page.wait("document.querySelector('#token-error').innerText.includes('scope admin')")
+        give(tokens["operator"])
+        page.wait("document.querySelector('#token-form').hidden")
+        page.wait("document.querySelector('#models tbody tr') !== null")
+        self.assertEqual(page.run("document.querySelector('#token').value"), "")
+        page.run("document.querySelector('#prompt-text').value = 'It was'")
+        page.run("document.querySelector('#prompt-form').requestSubmit()")
+        page.wait("document.querySelector('#prompt-note').innerText.includes('tokens')")
+        self.assertNotIn(tokens["operator"], daemon.read_log())
+
     def test_names_and_texts_of_clients_are_inert(self):
         self.make_job("hostile-1", {"note": HOSTILE}, max_steps=2, batch=2, max_length=16)
         page = self.browser

@@ -62,7 +62,8 @@ class FedStream final : public HttpStream {
 class HttpServerTest : public ::testing::Test {
  protected:
   HttpServerTest() {
-    routes_["/good"] = GetRoute([](const HttpRequest&) { return HttpResponse{.body = "good\n"}; });
+    routes_["/good"] =
+        GetRoute(Scope::kOpen, [](const HttpRequest&) { return HttpResponse{.body = "good\n"}; });
     routes_["/later"] = {.handler = [this](const HttpRequest&, const HttpAnswer& answer) {
       later_.set_value(answer);
     }};
@@ -96,7 +97,8 @@ class HttpServerTest : public ::testing::Test {
 };
 
 TEST_F(HttpServerTest, AnExceptionOfAHandlerIsAnAnswer) {
-  routes_["/throws"] = GetRoute([](const HttpRequest&) -> HttpResponse { throw std::bad_alloc(); });
+  routes_["/throws"] =
+      GetRoute(Scope::kOpen, [](const HttpRequest&) -> HttpResponse { throw std::bad_alloc(); });
   Start();
   EXPECT_THAT(Http(address_, "GET", "/throws"), StartsWith("HTTP/1.1 500"));
   EXPECT_THAT(Http(address_, "GET", "/good"), StartsWith("HTTP/1.1 200"));

@@ -44,6 +44,7 @@ def import_stubs():
 
     from google.rpc import error_details_pb2, status_pb2
     from grpc.health.v1 import health_pb2, health_pb2_grpc
+    from whipsnake.v1 import access_pb2
     from whipsnake.v1 import admin_pb2, admin_pb2_grpc
     from whipsnake.v1 import dataset_pb2, dataset_pb2_grpc
     from whipsnake.v1 import fine_tuning_pb2, fine_tuning_pb2_grpc

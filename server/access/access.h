@@ -1,0 +1,53 @@
+// What an operator decides about who may reach a server and who may do what, and the files of that.
+#ifndef WHIPSNAKE_SERVER_ACCESS_ACCESS_H_
+#define WHIPSNAKE_SERVER_ACCESS_ACCESS_H_
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "server/access/access_control.h"
+#include "server/access/certificates.h"
+
+namespace whipsnake::server {
+
+struct AccessOptions {
+  std::string tokens = {};  // path of the file; empty: everyone may do everything
+  TlsFiles tls = {};        // empty: nothing is encrypted
+  // gRPC server reflection, which asks for no token. Default: if there are no tokens.
+  std::optional<bool> reflection = std::nullopt;
+  // How often the files are looked at. They are read again once they have changed.
+  std::chrono::milliseconds poll_interval{60'000};
+  std::function<std::chrono::system_clock::time_point()> clock = [] {
+    return std::chrono::system_clock::now();
+  };
+};
+
+// Thread-safe.
+class Access {
+ public:
+  // Reads the files. Returns the error of one that cannot be used, with its flag.
+  static absl::StatusOr<std::unique_ptr<Access>> Open(const AccessOptions& options);
+
+  const AccessControl& control() const { return *control_; }
+  // Null: no TLS.
+  const Certificates* certificates() const { return certificates_.get(); }
+
+  // Reads all files again, or those that have changed. A file that cannot be used changes nothing
+  // and is logged as an error. Open connections and calls in progress go on as they are.
+  void Reload();
+  void ReloadIfChanged();
+
+ private:
+  Access() = default;
+
+  std::unique_ptr<AccessControl> control_;
+  std::unique_ptr<Certificates> certificates_;
+};
+
+}  // namespace whipsnake::server
+
+#endif  // WHIPSNAKE_SERVER_ACCESS_ACCESS_H_
