@@ -13,7 +13,7 @@
 #include "engine/base/utf8.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
-#include "server/logging.h"
+#include "server/disk_errors.h"
 
 namespace whipsnake::server {
 namespace {
@@ -154,7 +154,7 @@ absl::Status AsCheckpointError(const absl::Status& status) {
 
 absl::Status StorageError(const absl::Status& status, std::string_view text) {
   if (status.ok()) return status;
-  LogLimited(LogLevel::kError, text, {{"error", std::string(status.message())}});
+  LogDiskError(text, status);
   const bool full = absl::IsResourceExhausted(status);
   return WithReason(
       engine::WithClientMessage(

@@ -56,7 +56,7 @@ absl::Status AsCheckpointError(const absl::Status& status);
 
 // The error for clients when the server's own files fail: `text` with INTERNAL, or with
 // RESOURCE_EXHAUSTED if the disk is full. The original message is only logged, at error level. OK
-// is returned unchanged.
+// is returned unchanged. Counted, see LogDiskError.
 absl::Status StorageError(const absl::Status& status, std::string_view text);
 
 // Uses the message for clients (engine::ClientMessage). Always has ErrorInfo; has BadRequest for

@@ -16,7 +16,14 @@ using grpc::experimental::InterceptorBatchMethods;
 
 class RpcTimer : public grpc::experimental::Interceptor {
  public:
-  RpcTimer(Metrics& metrics, std::string method) : metrics_(metrics), method_(std::move(method)) {}
+  RpcTimer(Metrics& metrics, std::string method)
+      : metrics_(metrics),
+        method_(std::move(method)),
+        in_progress_(metrics.rpcs_in_progress.With({method_})) {
+    in_progress_.Add(1);
+  }
+  // gRPC destroys an interceptor when the call is over, however it ended.
+  ~RpcTimer() override { in_progress_.Add(-1); }
 
   void Intercept(InterceptorBatchMethods* methods) override {
     if (methods->QueryInterceptionHookPoint(InterceptionHookPoints::PRE_SEND_STATUS)) {
@@ -35,6 +42,7 @@ class RpcTimer : public grpc::experimental::Interceptor {
 
   Metrics& metrics_;
   const std::string method_;
+  Gauge& in_progress_;
   const std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 };
 
