@@ -21,6 +21,7 @@
 #include "server/registry/model_name.h"
 #include "server/rpc/admission.h"
 #include "server/rpc/call_context.h"
+#include "server/rpc/call_log.h"
 #include "server/rpc/end_timeout.h"
 #include "server/rpc/rpc_metrics.h"
 #include "server/store/sqlite_store.h"
@@ -402,6 +403,7 @@ absl::Status Daemon::StartGrpc(const ListenAddress& address) {
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS,
                              static_cast<int>(options_.keepalive_timeout.count()));
   std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> interceptors;
+  interceptors.push_back(MakeCallLog(AllServices()));
   interceptors.push_back(MakeRpcMetrics(metrics_, AllServices()));
   interceptors.push_back(MakeAdmission(access_, AllServices()));
   interceptors.push_back(MakeEndTimeouts(options_.end_timeout));

@@ -106,12 +106,6 @@ absl::Status WithResource(absl::Status status, std::string_view type, std::strin
   return WithDetail(std::move(status), info);
 }
 
-absl::Status WithRequestId(absl::Status status, std::string_view request_id) {
-  google::rpc::RequestInfo info;
-  info.set_request_id(std::string(request_id));
-  return WithDetail(std::move(status), info);
-}
-
 absl::Status WithPrecondition(absl::Status status, std::string_view type,
                               std::string_view subject) {
   google::rpc::PreconditionFailure failure;

@@ -37,8 +37,6 @@ std::string ReasonOf(const absl::Status& status);
 absl::Status WithRetry(absl::Status status, std::chrono::milliseconds delay);
 // ResourceInfo, such as ("model", "mamba-130m").
 absl::Status WithResource(absl::Status status, std::string_view type, std::string_view name);
-// RequestInfo: identifies the request.
-absl::Status WithRequestId(absl::Status status, std::string_view request_id);
 // PreconditionFailure: what has to change first, such as ("MODEL_STATE", "mamba-130m").
 absl::Status WithPrecondition(absl::Status status, std::string_view type, std::string_view subject);
 

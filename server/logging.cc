@@ -117,8 +117,9 @@ void Log(LogLevel level, std::string_view message, const LogFields& fields) {
   WriteEvent(level, message, fields);
 }
 
-void LogLimited(LogLevel level, std::string_view message, LogFields fields) {
-  const std::optional<int64_t> left_out = AdmitLine(message);
+void LogLimited(LogLevel level, std::string_view message, LogFields fields, std::string_view kind) {
+  const std::optional<int64_t> left_out =
+      kind.empty() ? AdmitLine(message) : AdmitLine(std::string(message).append(": ").append(kind));
   if (!left_out) {
     ++g_lines_dropped;
     return;

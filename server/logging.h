@@ -35,10 +35,11 @@ using LogFields = std::vector<LogField>;
 void Log(LogLevel level, std::string_view message, const LogFields& fields = {});
 
 // Like Log, for lines that clients can cause at will: a LineLimiter limits the lines of each
-// message. The next admitted line has the field "left_out", the number of lines that were dropped
-// before it. `message` must be one of a fixed set; variable data belongs in the fields.
-// Thread-safe.
-void LogLimited(LogLevel level, std::string_view message, LogFields fields = {});
+// message, and of each `kind` of it. The next admitted line has the field "left_out", the number of
+// lines that were dropped before it. `message` and `kind` must be of fixed sets; variable data
+// belongs in the fields. Thread-safe.
+void LogLimited(LogLevel level, std::string_view message, LogFields fields = {},
+                std::string_view kind = {});
 
 // How many lines the process has written, and how many LogLimited has dropped. Lock-free.
 int64_t LogLines(LogLevel level);

@@ -8,14 +8,17 @@ namespace {
 const std::vector<double> kJobSeconds = DoublingBounds(0.01, 20);  // 10 ms to 1.5 hours
 
 LabelDescription SlotLabel() {
-  return {.name = "slot", .meaning = "the number of a running job, from 0; "
-                                     "`whipsnake_finetune_job_info` names the job"};
+  return {.name = "slot",
+          .meaning =
+              "the number of a running job, from 0; "
+              "`whipsnake_finetune_job_info` names the job"};
 }
 
 LabelDescription BaseModelLabel() {
   return {.name = "base_model",
-          .meaning = "the model that a job begins with, as its request names it; `other` beyond 50 "
-                     "different ones"};
+          .meaning =
+              "the model that a job begins with, as its request names it; `other` beyond 50 "
+              "different ones"};
 }
 
 LabelDescription StateLabel(std::string name) {
@@ -68,12 +71,12 @@ FineTuningFamilies::FineTuningFamilies(MetricsRegistry& registry)
            .help = "Examples of steps of fine-tuning; a window of packed texts is one.",
            .unit = "examples",
            .labels = {BaseModelLabel()}})),
-      finetune_tokens(registry.AddCounter(
-          {.name = "whipsnake_finetune_tokens_total",
-           .help = "Tokens of steps of fine-tuning.",
-           .unit = "tokens",
-           .labels = {BaseModelLabel()},
-           .example = "sum(rate(whipsnake_finetune_tokens_total[5m]))"})),
+      finetune_tokens(
+          registry.AddCounter({.name = "whipsnake_finetune_tokens_total",
+                               .help = "Tokens of steps of fine-tuning.",
+                               .unit = "tokens",
+                               .labels = {BaseModelLabel()},
+                               .example = "sum(rate(whipsnake_finetune_tokens_total[5m]))"})),
       finetune_checkpoints(registry.AddCounter(
           {.name = "whipsnake_finetune_checkpoints_total",
            .help = "Checkpoints of fine-tuning jobs that were written (succeeded), and that could "
@@ -84,8 +87,9 @@ FineTuningFamilies::FineTuningFamilies(MetricsRegistry& registry)
                       "0"})),
       finetune_preemptions(registry.AddComputedCounter(
           {.name = "whipsnake_finetune_preemptions_total",
-           .help = "Times that training (which includes quantization) stopped within a step and let "
-                   "other work run, by that work: serving.",
+           .help =
+               "Times that training (which includes quantization) stopped within a step and let "
+               "other work run, by that work: serving.",
            .unit = "times",
            .labels = {{.name = "reason", .values = {"serving"}}}})),
       finetune_job_info(registry.AddGauge(
@@ -98,8 +102,9 @@ FineTuningFamilies::FineTuningFamilies(MetricsRegistry& registry)
                       "whipsnake_finetune_job_info"})),
       finetune_last_progress(registry.AddGauge(
           {.name = "whipsnake_finetune_last_progress_timestamp_seconds",
-           .help = "When a running job last ended a step or an evaluation, or else when it started, "
-                   "in seconds since the Unix epoch.",
+           .help =
+               "When a running job last ended a step or an evaluation, or else when it started, "
+               "in seconds since the Unix epoch.",
            .unit = "seconds",
            .labels = {SlotLabel()},
            .example = "time() - whipsnake_finetune_last_progress_timestamp_seconds > 600"})),

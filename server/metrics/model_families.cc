@@ -42,9 +42,10 @@ ModelFamilies::ModelFamilies(MetricsRegistry& registry)
            .example = "sum by (model) (whipsnake_requests_waiting)"})),
       requests_rejected(registry.AddCounter(
           {.name = "whipsnake_requests_rejected_total",
-           .help = "Requests for a model that were refused before they were queued: invalid (bad "
-                   "parameters), queue_full (too many requests, or no memory for one), draining, or "
-                   "other.",
+           .help =
+               "Requests for a model that were refused before they were queued: invalid (bad "
+               "parameters), queue_full (too many requests, or no memory for one), draining, or "
+               "other.",
            .unit = "requests",
            .labels = {ModelLabel(),
                       {.name = "reason", .values = {"invalid", "queue_full", "draining", "other"}}},
@@ -62,8 +63,9 @@ ModelFamilies::ModelFamilies(MetricsRegistry& registry)
            .example = "sum by (model) (rate(whipsnake_requests_finished_total[5m]))"})),
       time_to_first_token(registry.AddHistogram(
           {.name = "whipsnake_time_to_first_token_seconds",
-           .help = "From the arrival of the RPC, so queueing and prefill included, to the request's "
-                   "first token, in seconds.",
+           .help =
+               "From the arrival of the RPC, so queueing and prefill included, to the request's "
+               "first token, in seconds.",
            .unit = "seconds",
            .labels = {ModelLabel()},
            .example = "histogram_quantile(0.95, sum by (model, le) "
@@ -77,8 +79,9 @@ ModelFamilies::ModelFamilies(MetricsRegistry& registry)
           kInterTokenSeconds)),
       request_duration(registry.AddHistogram(
           {.name = "whipsnake_request_duration_seconds",
-           .help = "From the arrival of the RPC to the end of its generation, in seconds; cancelled "
-                   "requests included.",
+           .help =
+               "From the arrival of the RPC to the end of its generation, in seconds; cancelled "
+               "requests included.",
            .unit = "seconds",
            .labels = {ModelLabel(), KindLabel()}},
           DurationBounds())),
@@ -118,8 +121,9 @@ ModelFamilies::ModelFamilies(MetricsRegistry& registry)
                       "(model) (rate(whipsnake_prompt_tokens_total[5m]))"})),
       generated_tokens(registry.AddCounter(
           {.name = "whipsnake_generated_tokens_total",
-           .help = "Tokens of all completions of requests; counted when the request ends, cancelled "
-                   "ones included.",
+           .help =
+               "Tokens of all completions of requests; counted when the request ends, cancelled "
+               "ones included.",
            .unit = "tokens",
            .labels = {ModelLabel()},
            .example = "sum by (model) (rate(whipsnake_generated_tokens_total[1m]))"})),
@@ -129,12 +133,12 @@ ModelFamilies::ModelFamilies(MetricsRegistry& registry)
                                  .unit = "tokens",
                                  .labels = {ModelLabel()}},
                                 kTokens)),
-      request_generated_tokens(registry.AddHistogram(
-          {.name = "whipsnake_request_generated_tokens",
-           .help = "Tokens of all completions of a request that has ended.",
-           .unit = "tokens",
-           .labels = {ModelLabel()}},
-          kTokens)),
+      request_generated_tokens(
+          registry.AddHistogram({.name = "whipsnake_request_generated_tokens",
+                                 .help = "Tokens of all completions of a request that has ended.",
+                                 .unit = "tokens",
+                                 .labels = {ModelLabel()}},
+                                kTokens)),
       batch_size(registry.AddHistogram(
           {.name = "whipsnake_batch_size",
            .help = "Sequences of a forward pass that read their prompts (prefill), and that "
@@ -144,8 +148,9 @@ ModelFamilies::ModelFamilies(MetricsRegistry& registry)
           kSequences)),
       engine_step_duration(registry.AddHistogram(
           {.name = "whipsnake_engine_step_duration_seconds",
-           .help = "Duration of a forward pass, in seconds: prefill, decode, or mixed where it does "
-                   "both.",
+           .help =
+               "Duration of a forward pass, in seconds: prefill, decode, or mixed where it does "
+               "both.",
            .unit = "seconds",
            .labels = {ModelLabel(),
                       {.name = "phase", .values = {"prefill", "decode", "mixed"}},
@@ -157,11 +162,11 @@ ModelFamilies::ModelFamilies(MetricsRegistry& registry)
            .unit = "sequences",
            .labels = {ModelLabel()},
            .example = "whipsnake_state_slots_used / whipsnake_state_slots_limit"})),
-      state_slots_limit(registry.AddComputedGauge(
-          {.name = "whipsnake_state_slots_limit",
-           .help = "Maximum number of sequences that run in the batch.",
-           .unit = "sequences",
-           .labels = {ModelLabel()}})),
+      state_slots_limit(
+          registry.AddComputedGauge({.name = "whipsnake_state_slots_limit",
+                                     .help = "Maximum number of sequences that run in the batch.",
+                                     .unit = "sequences",
+                                     .labels = {ModelLabel()}})),
       state_bytes(registry.AddComputedGauge(
           {.name = "whipsnake_state_bytes",
            .help = "States of sequences that are running or preempted, of whatever kind.",
@@ -173,14 +178,15 @@ ModelFamilies::ModelFamilies(MetricsRegistry& registry)
                    "transformer. Recurrent models have no such series.",
            .unit = "bytes",
            .labels = {ModelLabel(), DeviceLabel()}})),
-      state_cache_bytes(registry.AddComputedGauge(
-          {.name = "whipsnake_state_cache_bytes",
-           .help = "States kept in the prefix cache, and their tokens.",
-           .unit = "bytes",
-           .labels = {ModelLabel(), DeviceLabel()}})),
+      state_cache_bytes(
+          registry.AddComputedGauge({.name = "whipsnake_state_cache_bytes",
+                                     .help = "States kept in the prefix cache, and their tokens.",
+                                     .unit = "bytes",
+                                     .labels = {ModelLabel(), DeviceLabel()}})),
       state_cache_lookups(registry.AddCounter(
           {.name = "whipsnake_state_cache_lookups_total",
-           .help = "Lookups of prompts in the prefix cache: hit, where a prefix was found, or miss.",
+           .help =
+               "Lookups of prompts in the prefix cache: hit, where a prefix was found, or miss.",
            .unit = "lookups",
            .labels = {ModelLabel(), {.name = "result", .values = {"hit", "miss"}}}})),
       model_state(registry.AddGauge(
@@ -190,12 +196,12 @@ ModelFamilies::ModelFamilies(MetricsRegistry& registry)
            .labels = {ModelLabel(),
                       {.name = "state", .values = {"loading", "ready", "unloading", "failed"}}},
            .example = "whipsnake_model_state{state=\"ready\"} == 0"})),
-      model_load_duration(registry.AddHistogram(
-          {.name = "whipsnake_model_load_duration_seconds",
-           .help = "Duration of a load that succeeded, in seconds.",
-           .unit = "seconds",
-           .labels = {ModelLabel()}},
-          DurationBounds())),
+      model_load_duration(
+          registry.AddHistogram({.name = "whipsnake_model_load_duration_seconds",
+                                 .help = "Duration of a load that succeeded, in seconds.",
+                                 .unit = "seconds",
+                                 .labels = {ModelLabel()}},
+                                DurationBounds())),
       weights_bytes(registry.AddGauge(
           {.name = "whipsnake_weights_bytes",
            .help = "Size of the weights in memory.",

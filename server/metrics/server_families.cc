@@ -7,8 +7,9 @@ namespace {
 
 LabelDescription MethodLabel() {
   return {.name = "method",
-          .meaning = "a method of the API, such as `whipsnake.v1.GenerationService/Generate`; "
-                     "`unknown` for all others"};
+          .meaning =
+              "a method of the API, such as `whipsnake.v1.GenerationService/Generate`; "
+              "`unknown` for all others"};
 }
 
 LabelDescription PortLabel() { return {.name = "port", .values = {"grpc", "http"}}; }
@@ -66,8 +67,9 @@ ServerFamilies::ServerFamilies(MetricsRegistry& registry)
            .example = "whipsnake_connections / whipsnake_connections_limit > 0.8"})),
       connections_turned_away(registry.AddComputedCounter(
           {.name = "whipsnake_connections_turned_away_total",
-           .help = "Connections that were refused (grpc), or closed in favor of a newer one (http), "
-                   "because the limit was reached.",
+           .help =
+               "Connections that were refused (grpc), or closed in favor of a newer one (http), "
+               "because the limit was reached.",
            .unit = "connections",
            .labels = {PortLabel()}})),
       device_memory_used(registry.AddComputedGauge(
@@ -82,11 +84,11 @@ ServerFamilies::ServerFamilies(MetricsRegistry& registry)
            .help = "Memory that the engine has reserved, by purpose.",
            .unit = "bytes",
            .labels = {DeviceLabel(), {.name = "purpose", .meaning = "such as `weights`"}}})),
-      device_memory_limit(registry.AddComputedGauge(
-          {.name = "whipsnake_device_memory_limit_bytes",
-           .help = "Memory that the engine may reserve; 0: no limit.",
-           .unit = "bytes",
-           .labels = {DeviceLabel()}})),
+      device_memory_limit(
+          registry.AddComputedGauge({.name = "whipsnake_device_memory_limit_bytes",
+                                     .help = "Memory that the engine may reserve; 0: no limit.",
+                                     .unit = "bytes",
+                                     .labels = {DeviceLabel()}})),
       compute_time(registry.AddComputedCounter(
           {.name = "whipsnake_compute_seconds_total",
            .help = "Time that the compute thread worked for serving and for training (which "

@@ -24,8 +24,7 @@ void Fill(const prometheus::ClientMetric::Histogram& histogram, v1::MetricHistog
   }
 }
 
-void Fill(const prometheus::ClientMetric& metric, prometheus::MetricType type,
-          v1::Metric* proto) {
+void Fill(const prometheus::ClientMetric& metric, prometheus::MetricType type, v1::Metric* proto) {
   for (const auto& label : metric.label) {
     v1::MetricLabel* added = proto->add_label();
     added->set_name(label.name);

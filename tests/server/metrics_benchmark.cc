@@ -127,7 +127,8 @@ double DecodeSeconds(engine::Generator& generator, int64_t tokens) {
   });
   if (!stream.ok()) return -1;
   engine::MutexLock lock(mutex);
-  while (!(*stream)->Take().done) ready.WaitUntil(mutex, std::chrono::steady_clock::now() + std::chrono::milliseconds(10));
+  while (!(*stream)->Take().done)
+    ready.WaitUntil(mutex, std::chrono::steady_clock::now() + std::chrono::milliseconds(10));
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 

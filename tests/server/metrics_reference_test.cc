@@ -112,8 +112,8 @@ TEST(MetricsReferenceTest, ThePageOfTheDocumentsIsThis) {
   const std::string page = ReadFile(kReference);
   const size_t begin = page.find(kBegin), end = page.find(kEnd);
   ASSERT_TRUE(begin != std::string::npos && end != std::string::npos) << kReference;
-  ExpectFile(kReference, absl::StrCat(page.substr(0, begin), kBegin,
-                                      Reference(Metrics().registry), page.substr(end)));
+  ExpectFile(kReference, absl::StrCat(page.substr(0, begin), kBegin, Reference(Metrics().registry),
+                                      page.substr(end)));
 }
 
 TEST(MetricsReferenceTest, EveryMetricIsDescribed) {
