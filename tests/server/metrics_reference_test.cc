@@ -67,14 +67,13 @@ std::string ListOfValues(const LabelDescription& label) {
 
 std::string Section(const AnyFamily& family) {
   const MetricDescription& description = family.description();
-  std::string text = absl::StrCat("\n### `", description.name, "`\n\n", TypeName(family.type()),
-                                  ", in ", description.unit, ". ", description.help, "\n");
-  if (!description.labels.empty()) text += "\n";
+  std::string text = absl::StrCat("\n### `", description.name, "`\n\n", description.help, "\n\n- ",
+                                  TypeName(family.type()), ", unit: ", description.unit, "\n");
   for (const LabelDescription& label : description.labels) {
-    absl::StrAppend(&text, "- `", label.name, "`: ", ListOfValues(label), "\n");
+    absl::StrAppend(&text, "- label `", label.name, "`: ", ListOfValues(label), "\n");
   }
   if (!family.bounds().empty()) {
-    absl::StrAppend(&text, "\nBuckets up to ", absl::StrJoin(family.bounds(), ", "), ".\n");
+    absl::StrAppend(&text, "- buckets up to ", absl::StrJoin(family.bounds(), ", "), "\n");
   }
   if (!description.example.empty()) {
     absl::StrAppend(&text, "\n```promql\n", description.example, "\n```\n");
@@ -126,7 +125,7 @@ TEST(MetricsReferenceTest, EveryMetricIsDescribed) {
     EXPECT_GT(description.help.size(), 10);
     EXPECT_EQ(description.help.back(), '.');
     EXPECT_NE(description.unit, "");
-    EXPECT_EQ(family->group().empty(), false);
+    EXPECT_NE(family->group(), "");
     const bool is_counter = family->type() == prometheus::MetricType::Counter;
     EXPECT_EQ(description.name.ends_with("_total"), is_counter);
     for (const LabelDescription& label : description.labels) {
