@@ -15,11 +15,13 @@
 #include "kernels/cpu/isa.h"
 #include "kernels/cuda/built.h"
 #include "server/access/exposure.h"
+#include "server/disk_errors.h"
 #include "server/guarded.h"
 #include "server/logging.h"
 #include "server/registry/model_name.h"
 #include "server/rpc/admission.h"
 #include "server/rpc/call_context.h"
+#include "server/rpc/call_log.h"
 #include "server/rpc/end_timeout.h"
 #include "server/rpc/reflection.h"
 #include "server/rpc/rpc_metrics.h"
@@ -279,6 +281,8 @@ Daemon::Daemon(DaemonOptions options, std::unique_ptr<Access> access, DataDirect
            [this](std::optional<std::chrono::milliseconds> grace) { RequestDrain(grace); }}),
       grace_(options_.grace_period) {
   RegisterComputedMetrics();
+  RegisterLogMetrics();
+  RegisterDiskMetrics();
 }
 
 Daemon::~Daemon() {
@@ -317,38 +321,58 @@ void Daemon::RegisterComputedMetrics() {
              std::string(kernels::Name(kernels::ActiveIsa())),
              kernels::cuda::Built() ? "yes" : "no"})
       .Set(1);
-  const auto show = [](Family<Computed>& family, LabelValues labels, auto value) {
-    family.Put(labels,
-               std::make_unique<Computed>([value] { return static_cast<double>(value()); }));
-  };
-  show(metrics_.device_memory_used, {"cpu"}, [this] { return ledger_.used(); });
+  Show(metrics_.device_memory_used, {"cpu"}, [this] { return ledger_.used(); });
   for (int i = 0; i < engine::kPurposeCount; ++i) {
     const auto purpose = static_cast<engine::Purpose>(i);
-    show(metrics_.device_memory_purpose, {"cpu", std::string(engine::Name(purpose))},
+    Show(metrics_.device_memory_purpose, {"cpu", std::string(engine::Name(purpose))},
          [this, purpose] { return ledger_.used(purpose); });
   }
-  show(metrics_.device_memory_limit, {"cpu"}, [this] { return ledger_.limit(); });
+  Show(metrics_.device_memory_limit, {"cpu"}, [this] { return ledger_.limit(); });
   const auto seconds = [](std::chrono::nanoseconds time) {
     return std::chrono::duration<double>(time).count();
   };
-  show(metrics_.finetune_preemptions, {"serving"}, [this] { return executor_.interruptions(); });
-  show(metrics_.compute_time, {"serving"},
+  Show(metrics_.finetune_preemptions, {"serving"}, [this] { return executor_.interruptions(); });
+  Show(metrics_.compute_time, {"serving"},
        [this, seconds] { return seconds(executor_.serving_time()); });
-  show(metrics_.compute_time, {"training"},
+  Show(metrics_.compute_time, {"training"},
        [this, seconds] { return seconds(executor_.training_time()); });
-  show(metrics_.saved_states, {}, [this] { return states_.states(); });
-  show(metrics_.saved_state_bytes, {"memory"}, [this] { return states_.memory_bytes(); });
-  show(metrics_.saved_state_bytes, {"disk"}, [this] { return states_.disk_bytes(); });
+  Show(metrics_.saved_states, {}, [this] { return states_.states(); });
+  Show(metrics_.saved_state_bytes, {"memory"}, [this] { return states_.memory_bytes(); });
+  Show(metrics_.saved_state_bytes, {"disk"}, [this] { return states_.disk_bytes(); });
   DatasetStore* const datasets = jobs_.datasets();
   if (datasets == nullptr) return;
-  show(metrics_.dataset_bytes, {}, [datasets] { return datasets->bytes(); });
+  Show(metrics_.dataset_bytes, {}, [datasets] { return datasets->bytes(); });
   const std::pair<const char*, v1::DatasetState> states[] = {
       {"uploading", v1::DATASET_STATE_UPLOADING},
       {"validating", v1::DATASET_STATE_VALIDATING},
       {"ready", v1::DATASET_STATE_READY},
       {"invalid", v1::DATASET_STATE_INVALID}};
   for (const auto& [name, state] : states) {
-    show(metrics_.datasets, {name}, [datasets, value = state] { return datasets->count(value); });
+    Show(metrics_.datasets, {name}, [datasets, value = state] { return datasets->count(value); });
+  }
+}
+
+void Daemon::RegisterLogMetrics() {
+  for (const LogLevel level : {LogLevel::kInfo, LogLevel::kWarning, LogLevel::kError}) {
+    Show(metrics_.log_lines, {std::string(Name(level))}, [level] { return LogLines(level); });
+  }
+  Show(metrics_.log_lines_dropped, {}, LogLinesDropped);
+  for (int i = 0; i < kDiskErrorKinds; ++i) {
+    const auto kind = static_cast<DiskErrorKind>(i);
+    Show(metrics_.disk_errors, {std::string(Name(kind))}, [kind] { return DiskErrors(kind); });
+  }
+}
+
+void Daemon::RegisterDiskMetrics() {
+  if (data_.states().empty()) return;  // there is no data directory
+  using Part = DataDirectoryUsage::Part;
+  const DataDirectoryUsage& usage = disk_usage_.emplace(data_);
+  Show(metrics_.data_directory_size, {}, [&usage] { return usage.size_bytes(); });
+  Show(metrics_.data_directory_free, {}, [&usage] { return usage.free_bytes(); });
+  for (int i = 0; i < DataDirectoryUsage::kParts; ++i) {
+    const auto part = static_cast<Part>(i);
+    Show(metrics_.data_directory_used, {std::string(DataDirectoryUsage::NameOf(part))},
+         [&usage, part] { return usage.used_bytes(part); });
   }
 }
 
@@ -358,7 +382,7 @@ absl::Status Daemon::StartGrpc(const ListenAddress& address) {
                                               .max_connections = budget_.connections.grpc,
                                               .at_limit = Acceptor::AtLimit::kRefuse,
                                               .dead_after = options_.keepalive_timeout}));
-  RegisterConnectionMetrics("grpc", *grpc_acceptor_);
+  RegisterConnectionMetrics("grpc", *grpc_acceptor_, budget_.connections.grpc);
   SetServing(false);
   grpc::ServerBuilder builder;
   builder.SetOption(
@@ -380,6 +404,7 @@ absl::Status Daemon::StartGrpc(const ListenAddress& address) {
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS,
                              static_cast<int>(options_.keepalive_timeout.count()));
   std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> interceptors;
+  interceptors.push_back(MakeCallLog(AllServices()));
   interceptors.push_back(MakeRpcMetrics(metrics_, AllServices()));
   interceptors.push_back(MakeAdmission(access_->control(), AllServices()));
   interceptors.push_back(MakeEndTimeouts(options_.end_timeout));
@@ -408,7 +433,7 @@ absl::Status Daemon::StartHttp(const ListenAddress& address) {
   ASSIGN_OR_RETURN(http_, HttpServer::Start(address, std::move(routes), budget_.connections.http,
                                             {.access = &access_->control(),
                                              .certificates = access_->certificates()}));
-  RegisterConnectionMetrics("http", http_->acceptor());
+  RegisterConnectionMetrics("http", http_->acceptor(), budget_.connections.http);
   return absl::OkStatus();
 }
 
@@ -427,13 +452,11 @@ void Daemon::StartConsole(const ListenAddress& address, HttpRoutes& routes) {
   console_->AddRoutes(routes);
 }
 
-void Daemon::RegisterConnectionMetrics(const std::string& port, const Acceptor& acceptor) {
-  metrics_.connections.Put({port}, std::make_unique<Computed>([&acceptor] {
-                             return static_cast<double>(acceptor.connections());
-                           }));
-  metrics_.connections_turned_away.Put({port}, std::make_unique<Computed>([&acceptor] {
-                                         return static_cast<double>(acceptor.turned_away());
-                                       }));
+void Daemon::RegisterConnectionMetrics(const std::string& port, const Acceptor& acceptor,
+                                       int64_t limit) {
+  Show(metrics_.connections, {port}, [&acceptor] { return acceptor.connections(); });
+  Show(metrics_.connections_limit, {port}, [limit] { return limit; });
+  Show(metrics_.connections_turned_away, {port}, [&acceptor] { return acceptor.turned_away(); });
 }
 
 HttpRoutes Daemon::Routes() {

@@ -25,6 +25,7 @@
 #include "server/metrics/metrics.h"
 #include "server/open_files.h"
 #include "server/registry/data_directory.h"
+#include "server/registry/data_directory_usage.h"
 #include "server/registry/model_loader.h"
 #include "server/registry/model_registry.h"
 #include "server/registry/model_versions.h"
@@ -149,7 +150,9 @@ class Daemon {
   absl::Status StartGrpc(const ListenAddress& address);
   absl::Status StartHttp(const ListenAddress& address);
   void RegisterComputedMetrics();
-  void RegisterConnectionMetrics(const std::string& port, const Acceptor& acceptor);
+  void RegisterLogMetrics();
+  void RegisterDiskMetrics();
+  void RegisterConnectionMetrics(const std::string& port, const Acceptor& acceptor, int64_t limit);
   HttpRoutes Routes();
   void StartConsole(const ListenAddress& address, HttpRoutes& routes);
   HttpResponse Liveness();
@@ -166,7 +169,8 @@ class Daemon {
   const DataDirectory data_;
   // In order of dependency: each member may use the ones above it.
   Metrics metrics_;
-  const std::unique_ptr<Store> store_;  // in memory if there is no data directory
+  std::optional<DataDirectoryUsage> disk_usage_;  // none without a data directory
+  const std::unique_ptr<Store> store_;            // in memory if there is no data directory
   engine::Ledger ledger_;
   engine::Executor executor_;
   ActiveCalls active_calls_;

@@ -13,7 +13,7 @@
 #include "engine/base/utf8.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
-#include "server/logging.h"
+#include "server/disk_errors.h"
 
 namespace whipsnake::server {
 namespace {
@@ -106,12 +106,6 @@ absl::Status WithResource(absl::Status status, std::string_view type, std::strin
   return WithDetail(std::move(status), info);
 }
 
-absl::Status WithRequestId(absl::Status status, std::string_view request_id) {
-  google::rpc::RequestInfo info;
-  info.set_request_id(std::string(request_id));
-  return WithDetail(std::move(status), info);
-}
-
 absl::Status WithPrecondition(absl::Status status, std::string_view type,
                               std::string_view subject) {
   google::rpc::PreconditionFailure failure;
@@ -154,7 +148,7 @@ absl::Status AsCheckpointError(const absl::Status& status) {
 
 absl::Status StorageError(const absl::Status& status, std::string_view text) {
   if (status.ok()) return status;
-  LogLimited(LogLevel::kError, text, {{"error", std::string(status.message())}});
+  LogDiskError(text, status);
   const bool full = absl::IsResourceExhausted(status);
   return WithReason(
       engine::WithClientMessage(

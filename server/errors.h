@@ -37,8 +37,6 @@ std::string ReasonOf(const absl::Status& status);
 absl::Status WithRetry(absl::Status status, std::chrono::milliseconds delay);
 // ResourceInfo, such as ("model", "mamba-130m").
 absl::Status WithResource(absl::Status status, std::string_view type, std::string_view name);
-// RequestInfo: identifies the request.
-absl::Status WithRequestId(absl::Status status, std::string_view request_id);
 // PreconditionFailure: what has to change first, such as ("MODEL_STATE", "mamba-130m").
 absl::Status WithPrecondition(absl::Status status, std::string_view type, std::string_view subject);
 
@@ -56,7 +54,7 @@ absl::Status AsCheckpointError(const absl::Status& status);
 
 // The error for clients when the server's own files fail: `text` with INTERNAL, or with
 // RESOURCE_EXHAUSTED if the disk is full. The original message is only logged, at error level. OK
-// is returned unchanged.
+// is returned unchanged. Counted, see LogDiskError.
 absl::Status StorageError(const absl::Status& status, std::string_view text);
 
 // Uses the message for clients (engine::ClientMessage). Always has ErrorInfo; has BadRequest for

@@ -4,6 +4,8 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <cctype>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -16,15 +18,20 @@
 namespace whipsnake::server {
 namespace {
 
+constexpr int kLogLevels = 3;
+
 LogFormat g_format = LogFormat::kText;
+std::array<std::atomic<int64_t>, kLogLevels> g_lines;  // by LogLevel
+std::atomic<int64_t> g_lines_dropped = 0;
 
 std::shared_ptr<spdlog::logger> MakeLogger(LogFormat format) {
   auto sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();
   auto logger = std::make_shared<spdlog::logger>("whipsnake", std::move(sink));
   // %v is the JSON object's other members, without the outer braces.
   logger->set_pattern(format == LogFormat::kJson
-                          ? R"({"time":"%Y-%m-%dT%H:%M:%S.%e%z","level":"%l",%v})"
-                          : "%Y-%m-%d %H:%M:%S.%e %l %v");
+                          ? R"({"time":"%Y-%m-%dT%H:%M:%S.%eZ","level":"%l",%v})"
+                          : "%Y-%m-%dT%H:%M:%S.%eZ %l %v",
+                      spdlog::pattern_time_type::utc);
   logger->flush_on(spdlog::level::info);
   return logger;
 }
@@ -50,9 +57,7 @@ Json ToJson(const LogField& field) {
   return std::visit([](const auto& value) { return Json(value); }, field.second);
 }
 
-using Fields = std::vector<LogField>;
-
-std::string TextLine(std::string_view message, const Fields& fields) {
+std::string TextLine(std::string_view message, const LogFields& fields) {
   std::string line(message);
   for (const LogField& field : fields) {
     line += " " + std::string(field.first) + "=";
@@ -62,7 +67,7 @@ std::string TextLine(std::string_view message, const Fields& fields) {
   return line;
 }
 
-std::string JsonMembers(std::string_view message, const Fields& fields) {
+std::string JsonMembers(std::string_view message, const LogFields& fields) {
   Json object = {{"message", std::string(message)}};
   for (const LogField& field : fields) object[std::string(field.first)] = ToJson(field);
   const std::string text = Dump(object);
@@ -81,9 +86,10 @@ spdlog::level::level_enum ToSpdlog(LogLevel level) {
   return spdlog::level::info;
 }
 
-void WriteEvent(LogLevel level, std::string_view message, const Fields& fields) {
+void WriteEvent(LogLevel level, std::string_view message, const LogFields& fields) {
   const std::string line =
       g_format == LogFormat::kJson ? JsonMembers(message, fields) : TextLine(message, fields);
+  ++g_lines[static_cast<size_t>(level)];
   // Pass the text as an argument, not as the format, because it may contain braces.
   Logger()->log(ToSpdlog(level), "{}", line);
 }
@@ -97,22 +103,33 @@ std::optional<int64_t> AdmitLine(std::string_view message) {
 
 }  // namespace
 
+std::string_view Name(LogLevel level) {
+  const spdlog::string_view_t name = spdlog::level::to_string_view(ToSpdlog(level));
+  return {name.data(), name.size()};
+}
+
 void InitLogging(LogFormat format) {
   g_format = format;
   Logger() = MakeLogger(format);
 }
 
-void Log(LogLevel level, std::string_view message, std::initializer_list<LogField> fields) {
+void Log(LogLevel level, std::string_view message, const LogFields& fields) {
   WriteEvent(level, message, fields);
 }
 
-void LogLimited(LogLevel level, std::string_view message, std::initializer_list<LogField> fields) {
-  const std::optional<int64_t> left_out = AdmitLine(message);
-  if (!left_out) return;
-  Fields all = fields;
-  if (*left_out > 0) all.emplace_back("left_out", *left_out);
-  WriteEvent(level, message, all);
+void LogLimited(LogLevel level, std::string_view message, LogFields fields, std::string_view kind) {
+  const std::optional<int64_t> left_out =
+      kind.empty() ? AdmitLine(message) : AdmitLine(std::string(message).append(": ").append(kind));
+  if (!left_out) {
+    ++g_lines_dropped;
+    return;
+  }
+  if (*left_out > 0) fields.emplace_back("left_out", *left_out);
+  WriteEvent(level, message, fields);
 }
+
+int64_t LogLines(LogLevel level) { return g_lines[static_cast<size_t>(level)]; }
+int64_t LogLinesDropped() { return g_lines_dropped; }
 
 std::optional<int64_t> LineLimiter::Admit(std::string_view message, Clock::time_point now) {
   auto found = messages_.find(message);

@@ -11,29 +11,39 @@
 #include <string_view>
 #include <utility>
 #include <variant>
+#include <vector>
 
 namespace whipsnake::server {
 
 enum class LogFormat { kText, kJson };
 enum class LogLevel { kInfo, kWarning, kError };
 
+// "info", "warning", "error"
+std::string_view Name(LogLevel level);
+
 // Call at most once, before other threads log. The default format is text.
 void InitLogging(LogFormat format);
 
 // A key and its value.
 using LogField = std::pair<std::string_view, std::variant<std::string, int64_t, double>>;
+using LogFields = std::vector<LogField>;
 
-// Text format: "2026-01-31 12:00:00.000 info message key=value key=value". A string that contains
+// Text format: "2026-01-31T12:00:00.000Z info message key=value key=value". A string that contains
 // more than letters, digits and a few punctuation characters is quoted, so that an event stays on
-// one line. JSON format: an object with "time", "level", "message" and the fields. Thread-safe.
-void Log(LogLevel level, std::string_view message, std::initializer_list<LogField> fields = {});
+// one line. JSON format: an object with "time", "level", "message" and the fields. The time is UTC
+// (RFC 3339) in both. Thread-safe.
+void Log(LogLevel level, std::string_view message, const LogFields& fields = {});
 
 // Like Log, for lines that clients can cause at will: a LineLimiter limits the lines of each
-// message. The next admitted line has the field "left_out", the number of lines that were dropped
-// before it. `message` must be one of a fixed set; variable data belongs in the fields.
-// Thread-safe.
-void LogLimited(LogLevel level, std::string_view message,
-                std::initializer_list<LogField> fields = {});
+// message, and of each `kind` of it. The next admitted line has the field "left_out", the number of
+// lines that were dropped before it. `message` and `kind` must be of fixed sets; variable data
+// belongs in the fields. Thread-safe.
+void LogLimited(LogLevel level, std::string_view message, LogFields fields = {},
+                std::string_view kind = {});
+
+// How many lines the process has written, and how many LogLimited has dropped. Lock-free.
+int64_t LogLines(LogLevel level);
+int64_t LogLinesDropped();
 
 // Limits the lines of each message: kBurst at once, then one every kInterval. Not thread-safe.
 class LineLimiter {

@@ -87,7 +87,12 @@ absl::Status TrainingLoop::SaveIfDue() {
 
 absl::Status TrainingLoop::Save() {
   if (saved_step_ == trainer_.step()) return absl::OkStatus();
-  RETURN_IF_ERROR(in_.store->Save(trainer_, *in_.identity, in_.reference, in_.keep_checkpoints));
+  const absl::Status saved =
+      in_.store->Save(trainer_, *in_.identity, in_.reference, in_.keep_checkpoints);
+  if (!saved.ok()) {
+    in_.observer->OnCheckpointFailed(saved);
+    return saved;
+  }
   saved_step_ = trainer_.step();
   in_.observer->OnCheckpoint(saved_step_);
   return absl::OkStatus();

@@ -37,6 +37,8 @@ class TrainingObserver {
   virtual bool WantsCheckpoint() { return false; }
   virtual void OnEvaluation(const EvaluationRecord& /*record*/) {}
   virtual void OnCheckpoint(int64_t /*step*/) {}
+  // A checkpoint could not be written, which ends the run with this error.
+  virtual void OnCheckpointFailed(const absl::Status& /*status*/) {}
   virtual void OnWarning(std::string_view /*text*/) {}
 };
 

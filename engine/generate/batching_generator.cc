@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <limits>
 #include <map>
@@ -130,6 +131,7 @@ class BatchingGenerator : public Generator {
     next_id_ += generation->sequences();
     queue_bytes_ += generation->waiting_bytes();
     generations_.emplace(entry.id, std::move(generation));
+    PublishLoad();
     wake_.NotifyOne();
     return stream;
   }
@@ -140,11 +142,10 @@ class BatchingGenerator : public Generator {
   }
 
   GeneratorLoad load() const override {
-    MutexLock lock(mutex_);
-    return {.running = batcher_.running(),
+    return {.running = running_.load(std::memory_order_relaxed),
             .max_running = options_.batching.max_running,
-            .waiting = batcher_.waiting(),
-            .state_bytes = state_bytes_,
+            .waiting = waiting_.load(std::memory_order_relaxed),
+            .state_bytes = state_bytes_.load(std::memory_order_relaxed),
             .cache_bytes = cache_.bytes(),
             .cache_entries = cache_.entries()};
   }
@@ -173,6 +174,7 @@ class BatchingGenerator : public Generator {
                              .share = share,
                              .reading_prompt = generation->prompt_left() > 0});
         }
+        PublishLoad();
         // All sequences wait for their allowed tokens. They may be cancelled or pass their
         // deadlines in the meantime.
         if (members.empty() && ended.empty()) {
@@ -185,6 +187,12 @@ class BatchingGenerator : public Generator {
       Step(members);
       for (const auto& [generation, status] : RemoveEnded(members)) generation->Finish(status);
     }
+  }
+
+  // Shows what has changed to load(), which must not wait for a step to be planned.
+  void PublishLoad() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    running_.store(batcher_.running(), std::memory_order_relaxed);
+    waiting_.store(batcher_.waiting(), std::memory_order_relaxed);
   }
 
   // The generation that a sequence belongs to, with the generation's id.
@@ -416,8 +424,10 @@ class BatchingGenerator : public Generator {
       }
       ended.emplace_back(RemoveGeneration(found), member.status);
     }
-    state_bytes_ = 0;
-    for (const auto& [id, generation] : generations_) state_bytes_ += generation->state_bytes();
+    int64_t state_bytes = 0;
+    for (const auto& [id, generation] : generations_) state_bytes += generation->state_bytes();
+    state_bytes_.store(state_bytes, std::memory_order_relaxed);
+    PublishLoad();
     return ended;
   }
 
@@ -448,11 +458,13 @@ class BatchingGenerator : public Generator {
   Batcher batcher_ ABSL_GUARDED_BY(mutex_);
   // Any thread may add a generation; only the loop's thread uses or removes one.
   Generations generations_ ABSL_GUARDED_BY(mutex_);
-  int64_t state_bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // of all generations
   int64_t queue_bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // waiting_bytes() of all generations
   uint64_t next_id_ ABSL_GUARDED_BY(mutex_) = 1;
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   bool shutdown_ ABSL_GUARDED_BY(mutex_) = false;
+  // Of load().
+  std::atomic<int64_t> running_ = 0, waiting_ = 0;
+  std::atomic<int64_t> state_bytes_ = 0;  // of all generations
   // Used only by the loop's thread: whether sequences lack memory and no other has any to return,
   // and since when each of them has found none in such a moment. Other sequences that run in
   // between do not restart that time.

@@ -207,6 +207,7 @@ class Generator {
   // Refuses new requests from now on. Accepted requests continue.
   virtual void Drain() = 0;
 
+  // Never waits for a step.
   virtual GeneratorLoad load() const = 0;
 };
 

@@ -62,7 +62,7 @@ void PrefixCache::Insert(std::span<const int32_t> tokens, std::shared_ptr<const 
     return;
   }
   entries_.push_front(std::move(entry));
-  AddBytes(entries_.front());
+  Count(entries_.front());
   for (const Prefix& prefix : entries_.front().prefixes) {
     by_hash_.emplace(prefix.hash, entries_.begin());
     ++length_counts_[prefix.length];
@@ -70,7 +70,8 @@ void PrefixCache::Insert(std::span<const int32_t> tokens, std::shared_ptr<const 
   while (bytes_ > options_.max_bytes) Evict();
 }
 
-void PrefixCache::AddBytes(const Entry& entry) {
+void PrefixCache::Count(const Entry& entry) {
+  ++count_;
   bytes_ += TokenBytes(entry.tokens);
   std::vector<MemoryPiece> pieces;
   entry.state->AppendMemory(pieces);
@@ -79,7 +80,8 @@ void PrefixCache::AddBytes(const Entry& entry) {
   }
 }
 
-void PrefixCache::SubtractBytes(const Entry& entry) {
+void PrefixCache::Uncount(const Entry& entry) {
+  --count_;
   bytes_ -= TokenBytes(entry.tokens);
   std::vector<MemoryPiece> pieces;
   entry.state->AppendMemory(pieces);
@@ -96,16 +98,6 @@ int64_t PrefixCache::Reclaim(int64_t bytes) {
   const int64_t before = bytes_;
   while (!entries_.empty() && before - bytes_ < bytes) Evict();
   return before - bytes_;
-}
-
-int64_t PrefixCache::bytes() const {
-  MutexLock lock(mutex_);
-  return bytes_;
-}
-
-int64_t PrefixCache::entries() const {
-  MutexLock lock(mutex_);
-  return std::ssize(entries_);
 }
 
 PrefixCache::Entries::iterator PrefixCache::FindByPrefix(uint64_t hash,
@@ -129,7 +121,7 @@ void PrefixCache::Evict() {
     const auto length = length_counts_.find(prefix.length);
     if (--length->second == 0) length_counts_.erase(length);
   }
-  SubtractBytes(*last);
+  Uncount(*last);
   entries_.erase(last);
 }
 

@@ -9,6 +9,7 @@
 #ifndef WHIPSNAKE_ENGINE_GENERATE_PREFIX_CACHE_H_
 #define WHIPSNAKE_ENGINE_GENERATE_PREFIX_CACHE_H_
 
+#include <atomic>
 #include <cstdint>
 #include <list>
 #include <map>
@@ -50,8 +51,9 @@ class PrefixCache : public Reclaimer {
 
   int64_t Reclaim(int64_t bytes) override;
 
-  int64_t bytes() const;
-  int64_t entries() const;
+  // Take no lock.
+  int64_t bytes() const { return bytes_; }
+  int64_t entries() const { return count_; }
 
  private:
   struct Prefix {
@@ -70,9 +72,10 @@ class PrefixCache : public Reclaimer {
   Entries::iterator FindByPrefix(uint64_t hash, std::span<const int32_t> tokens)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Evict() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // the least recently used entry
-  // Add and subtract in bytes_ the tokens of the entry and the memory that no other entry holds.
-  void AddBytes(const Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void SubtractBytes(const Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Add to and subtract from count_ and bytes_ an entry: its tokens, and the memory that no other
+  // entry holds.
+  void Count(const Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Uncount(const Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const PrefixCacheOptions options_;
   mutable Mutex mutex_;
@@ -82,7 +85,8 @@ class PrefixCache : public Reclaimer {
   std::map<int64_t, int64_t> length_counts_ ABSL_GUARDED_BY(mutex_);
   // How many entries hold each piece of memory.
   std::unordered_map<const void*, int64_t> reference_counts_ ABSL_GUARDED_BY(mutex_);
-  int64_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  // Change under the lock.
+  std::atomic<int64_t> bytes_ = 0, count_ = 0;
 };
 
 }  // namespace whipsnake::engine

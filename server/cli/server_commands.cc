@@ -26,6 +26,7 @@ using AdminStub = v1::AdminService::StubInterface;
 struct ServerFlags {
   ClientFlags client;
   std::optional<double> grace_seconds;
+  std::string family;  // the prefix of names of metrics
 };
 
 Json InfoJson(const v1::GetServerInfoResponse& info) {
@@ -70,12 +71,55 @@ absl::StatusOr<int> Info(const ServerFlags& flags, const Output& output) {
   return 0;
 }
 
+// Numbers as they are; infinity as Prometheus writes it.
+Json BoundJson(double bound) {
+  if (std::isinf(bound)) return "+Inf";
+  return bound;
+}
+
+Json HistogramJson(const v1::MetricHistogram& histogram) {
+  Json buckets = Json::array();
+  for (const v1::MetricBucket& bucket : histogram.bucket()) {
+    buckets.push_back(
+        {{"le", BoundJson(bucket.upper_bound())}, {"count", bucket.cumulative_count()}});
+  }
+  return {{"count", histogram.sample_count()},
+          {"sum", histogram.sample_sum()},
+          {"buckets", std::move(buckets)}};
+}
+
+Json FamilyJson(const v1::MetricFamily& family) {
+  const bool counts = family.type() == v1::METRIC_TYPE_COUNTER;
+  const bool is_histogram = family.type() == v1::METRIC_TYPE_HISTOGRAM;
+  Json series = Json::array();
+  for (const v1::Metric& metric : family.metric()) {
+    Json labels = Json::object();
+    for (const v1::MetricLabel& label : metric.label()) labels[label.name()] = label.value();
+    Json one = Json::object();
+    one["labels"] = std::move(labels);
+    if (is_histogram) {
+      one["histogram"] = HistogramJson(metric.histogram());
+    } else {
+      one["value"] = counts ? metric.counter().value() : metric.gauge().value();
+    }
+    series.push_back(std::move(one));
+  }
+  return {{"name", family.name()},
+          {"type", is_histogram ? "histogram"
+                   : counts     ? "counter"
+                                : "gauge"},
+          {"help", family.help()},
+          {"series", std::move(series)}};
+}
+
 absl::StatusOr<int> Metrics(const ServerFlags& flags, const Output& output) {
-  ASSIGN_OR_RETURN(
-      const auto metrics,
-      UnaryCall<v1::AdminService>(flags.client, &AdminStub::GetMetrics, v1::GetMetricsRequest()));
+  v1::GetMetricsRequest request;
+  request.set_family_prefix(flags.family);
+  request.set_format(output.json() ? v1::METRICS_FORMAT_MESSAGES : v1::METRICS_FORMAT_TEXT);
+  ASSIGN_OR_RETURN(const auto metrics,
+                   UnaryCall<v1::AdminService>(flags.client, &AdminStub::GetMetrics, request));
   if (output.json()) {
-    output.Object({{"text", metrics.text()}});
+    for (const v1::MetricFamily& family : metrics.families()) output.Object(FamilyJson(family));
   } else {
     std::cout << metrics.text();
   }
@@ -107,10 +151,15 @@ void AddServerCommands(CommandLine& line) {
                           "  whipsnake server info\n",
                           [flags](const Output& output) { return Info(*flags, output); }),
                  flags->client);
-  AddClientFlags(line.Add(server, "metrics", "Prints the metrics in Prometheus' text format",
-                          "  whipsnake server metrics | grep tokens\n",
-                          [flags](const Output& output) { return Metrics(*flags, output); }),
-                 flags->client);
+  Command metrics = line.Add(server, "metrics",
+                             "Prints the metrics in Prometheus' text format; with --json, an "
+                             "object for each name",
+                             "  whipsnake server metrics | grep tokens\n"
+                             "  whipsnake server metrics --family whipsnake_finetune --json\n",
+                             [flags](const Output& output) { return Metrics(*flags, output); });
+  AddClientFlags(metrics, flags->client);
+  metrics.AddOption("--family", flags->family, "Only metrics whose names begin with this")
+      .TypeName("PREFIX");
   Command drain = line.Add(server, "drain",
                            "Ends the server as SIGTERM does: once running requests have finished",
                            "  whipsnake server drain\n"

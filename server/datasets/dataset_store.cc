@@ -11,12 +11,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/exceptions.h"
+#include "engine/base/files.h"
 #include "engine/base/status.h"
 #include "engine/base/thread_priority.h"
 #include "engine/base/utf8.h"
 #include "server/datasets/dataset_errors.h"
 #include "server/datasets/dataset_header.h"
 #include "server/datasets/dataset_validation.h"
+#include "server/disk_errors.h"
 #include "server/errors.h"
 #include "server/logging.h"
 
@@ -76,8 +78,8 @@ void DatasetStore::RemoveFiles(int64_t number) const {
   std::error_code error;
   fs::remove_all(DirectoryOf(number), error);
   if (!error) return;
-  Log(LogLevel::kError, "the files of a deleted data set cannot be removed",
-      {{"uid", UidOf(number)}, {"error", error.message()}});
+  LogDiskError("the files of a deleted data set cannot be removed",
+               engine::FileError(error.value(), DirectoryOf(number)), {{"uid", UidOf(number)}});
 }
 
 absl::Status DatasetStore::Open() {
@@ -100,8 +102,7 @@ absl::Status DatasetStore::Open() {
 void DatasetStore::Load(const Record& record) {
   absl::StatusOr<DatasetRecord> parsed = ParseDatasetRecord(record.value);
   if (!parsed.ok()) {
-    Log(LogLevel::kError, "the record of a data set is damaged",
-        {{"id", record.key}, {"error", std::string(parsed.status().message())}});
+    LogDiskError("the record of a data set is damaged", parsed.status(), {{"id", record.key}});
     return;
   }
   Entry entry{.record = *std::move(parsed),
@@ -134,9 +135,14 @@ void DatasetStore::RemoveOrphans(const std::set<std::string>& known) const {
   for (; !error && file != fs::directory_iterator(); file.increment(error)) {
     const std::string name = file->path().filename().string();
     if (!name.starts_with(kUidPrefix) || known.contains(name)) continue;
-    std::error_code ignored;
-    fs::remove_all(file->path(), ignored);
-    Log(LogLevel::kInfo, "removed the files of a deleted data set", {{"uid", name}});
+    std::error_code failed;
+    fs::remove_all(file->path(), failed);
+    if (failed) {
+      LogDiskError("the files of a deleted data set cannot be removed",
+                   engine::FileError(failed.value(), file->path().string()), {{"uid", name}});
+    } else {
+      Log(LogLevel::kInfo, "removed the files of a deleted data set", {{"uid", name}});
+    }
   }
 }
 

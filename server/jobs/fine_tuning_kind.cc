@@ -16,6 +16,7 @@
 #include "engine/finetune/checkpoint_store.h"
 #include "engine/finetune/plan/measure_rates.h"
 #include "engine/finetune/plan/memory_budget.h"
+#include "server/disk_errors.h"
 #include "server/errors.h"
 #include "server/jobs/fine_tuning_run.h"
 #include "server/logging.h"
@@ -32,8 +33,7 @@ constexpr char kPromotion[] = "promotion-";
 void RemoveAll(const std::string& path) {
   const absl::Status removed = engine::RemoveDirectory(path);
   if (removed.ok()) return;
-  Log(LogLevel::kError, "the files of a job could not be removed",
-      {{"error", std::string(removed.message())}});
+  LogDiskError("the files of a job could not be removed", removed);
 }
 
 std::vector<std::string> NamesIn(const std::string& directory) {

@@ -6,11 +6,13 @@
 #include <filesystem>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
 #include "engine/base/status.h"
 #include "engine/finetune/checkpoint_store.h"
 #include "engine/finetune/run_log.h"
+#include "server/disk_errors.h"
 
 namespace whipsnake::server {
 namespace {
@@ -136,7 +138,19 @@ void FineTuningRun::OnCheckpoint(int64_t step) {
   run_.AddEvent(EventLevel::kInfo, "checkpoint",
                 {{"step", step}, {"size_bytes", SizeOf(directory)}});
   run_.Report(progress_);
-  if (status_.ok()) status_ = RecordCheckpoints(trainer_->log());
+  if (!status_.ok()) return;
+  status_ = RecordCheckpoints(trainer_->log());
+  if (!status_.ok()) {
+    AddMessage(EventLevel::kError, kCheckpointFailed,
+               absl::StrFormat("the checkpoint of step %d could not be recorded", step));
+  }
+}
+
+void FineTuningRun::OnCheckpointFailed(const absl::Status& status) {
+  LogDiskError("a checkpoint could not be written", status, {{"uid", options_.uid}});
+  AddMessage(EventLevel::kError, kCheckpointFailed,
+             absl::StrCat("a checkpoint could not be written: ",
+                          engine::ToAbsl(engine::ClientMessage(status))));
 }
 
 absl::Status FineTuningRun::RecordCheckpoints(const engine::RunLog& log) {
@@ -155,10 +169,14 @@ absl::Status FineTuningRun::RecordCheckpoints(const engine::RunLog& log) {
 }
 
 void FineTuningRun::OnWarning(std::string_view text) {
+  AddMessage(EventLevel::kWarning, "message", text);
+}
+
+void FineTuningRun::AddMessage(EventLevel level, std::string_view type, std::string_view text) {
   // Clients learn no paths of the server.
   std::string shown =
       absl::StrReplaceAll(engine::ToAbsl(text), {{options_.checkpoints, "checkpoints"}});
-  run_.AddEvent(EventLevel::kWarning, "message", {{"text", std::move(shown)}});
+  run_.AddEvent(level, type, {{"text", std::move(shown)}});
 }
 
 json ResultOf(const json& report, const std::string& directory) {

@@ -16,6 +16,9 @@
 
 namespace whipsnake::server {
 
+// The type of an event {text} of a checkpoint that could not be written, or not be recorded.
+inline constexpr std::string_view kCheckpointFailed = "checkpoint_failed";
+
 struct FineTuningRunOptions {
   std::string uid;                                   // of the job
   std::string checkpoints;                           // the directory of its checkpoints
@@ -39,6 +42,7 @@ class FineTuningRun final : public engine::TrainingObserver {
   bool WantsCheckpoint() override;
   void OnEvaluation(const engine::EvaluationRecord& record) override;
   void OnCheckpoint(int64_t step) override;
+  void OnCheckpointFailed(const absl::Status& status) override;
   void OnWarning(std::string_view text) override;
 
  private:
@@ -47,6 +51,7 @@ class FineTuningRun final : public engine::TrainingObserver {
   // What ends the run, if anything does.
   absl::Status CheckStop() const;
   void Show(std::string_view stage, double fraction);
+  void AddMessage(EventLevel level, std::string_view type, std::string_view text);
   JobRun& run_;
   const FineTuningRunOptions options_;
   absl::Status status_;

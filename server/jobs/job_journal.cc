@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/base/exceptions.h"
 #include "engine/base/status.h"
+#include "server/disk_errors.h"
 #include "server/errors.h"
 #include "server/guarded.h"
 #include "server/jobs/job_transitions.h"
@@ -87,8 +88,8 @@ absl::StatusOr<JobJournal::StoredJobs> JobJournal::ReadJobs() {
         continue;
       }
       stored.all_valid = false;
-      Log(LogLevel::kError, "a job's record is not valid and is left alone",
-          {{"key", record.key}, {"error", std::string(job.status().message())}});
+      LogDiskError("a job's record is not valid and is left alone", job.status(),
+                   {{"key", record.key}});
     }
     if (std::ssize(page) < kRecordsAtOnce) return stored;
     after = page.back().number;

@@ -7,6 +7,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
 #include "server/jobs/fine_tuning_kind.h"
+#include "server/jobs/fine_tuning_run.h"
 #include "server/jobs/quantization_kind.h"
 
 namespace whipsnake::server {
@@ -22,8 +23,6 @@ std::string_view ReasonFor(const Job& job) {
   if (job.reason.starts_with("the server")) return "shutdown";
   return job.error ? "failure" : "progress";
 }
-
-std::string ModelOf(const Job& job) { return job.request.at("spec").value("model", ""); }
 
 // The part of the layers that are frozen, of the lengths of runs of frozen and active layers in
 // turn. 0 without a scheduler.
@@ -46,7 +45,6 @@ JobMetrics::JobMetrics(Metrics& metrics) : metrics_(metrics) {
     const auto state = static_cast<JobState>(i);
     Count(std::string(kFineTuning), state, 0);
     Count(std::string(kQuantization), state, 0);
-    if (HasEnded(state)) metrics_.quantizations.With({std::string(Name(state))});
   }
 }
 
@@ -82,9 +80,21 @@ void JobMetrics::UpdateSlot(const Job& job) {
   const auto taken = [&](const auto& other) { return other.second == slot; };
   while (std::ranges::any_of(slots_, taken)) ++slot;
   slots_[job.uid] = slot;
-  metrics_.finetune_job_info.With({std::to_string(slot), job.id, ModelOf(job)}).Set(1);
-  metrics_.finetune_reserved_bytes.With({std::to_string(slot), kDevice})
-      .Set(static_cast<double>(job.bytes));
+  const std::string name = std::to_string(slot);
+  metrics_.finetune_job_info.With({name, job.id, BaseModel(job)}).Set(1);
+  metrics_.finetune_reserved_bytes.With({name, kDevice}).Set(static_cast<double>(job.bytes));
+  ShowProgress(name);
+}
+
+std::string JobMetrics::BaseModel(const Job& job) {
+  const std::string model = job.request.at("spec").value("model", "");
+  if (base_models_.size() < kMaxBaseModels) base_models_.insert(model);
+  return base_models_.contains(model) ? model : "other";
+}
+
+void JobMetrics::ShowProgress(const std::string& slot) {
+  const std::chrono::duration<double> now = std::chrono::system_clock::now().time_since_epoch();
+  metrics_.finetune_last_progress.With({slot}).Set(now.count());
 }
 
 void JobMetrics::OnEvent(const Job& job, const JobEvent& event) {
@@ -95,18 +105,22 @@ void JobMetrics::OnEvent(const Job& job, const JobEvent& event) {
     OnStep(job, event.values, slot);
   } else if (event.type == "evaluation") {
     metrics_.finetune_loss.With({slot, "eval"}).Set(event.values.value("loss", 0.0));
-    metrics_.finetune_step_duration.With({"evaluate"}).Observe(event.values.value("seconds", 0.0));
-  } else if (event.type == "checkpoint") {
-    metrics_.finetune_checkpoints.With({}).Add();
+    metrics_.finetune_step_duration.With({BaseModel(job), "evaluate"})
+        .Observe(event.values.value("seconds", 0.0));
+    ShowProgress(slot);
+  } else if (event.type == "checkpoint" || event.type == kCheckpointFailed) {
+    const char* result = event.type == "checkpoint" ? "succeeded" : "failed";
+    metrics_.finetune_checkpoints.With({result}).Add();
   }
 }
 
 void JobMetrics::OnStep(const Job& job, const json& step, const std::string& slot) {
-  const std::string model = ModelOf(job);
+  const std::string model = BaseModel(job);
   metrics_.finetune_steps.With({model}).Add();
   metrics_.finetune_samples.With({model}).Add(step.value("examples", int64_t{0}));
   metrics_.finetune_tokens.With({model}).Add(step.value("tokens", int64_t{0}));
-  metrics_.finetune_step_duration.With({"train"}).Observe(step.value("seconds", 0.0));
+  metrics_.finetune_step_duration.With({model, "train"}).Observe(step.value("seconds", 0.0));
+  ShowProgress(slot);
   metrics_.finetune_loss.With({slot, "train"}).Set(step.value("loss", 0.0));
   metrics_.finetune_progress.With({slot}).Set(step.value("step", 0.0) / step.value("steps", 1.0));
   metrics_.finetune_frozen_ratio.With({slot}).Set(FrozenRatio(step.value("active", "")));

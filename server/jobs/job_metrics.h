@@ -4,6 +4,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -15,6 +16,8 @@ namespace whipsnake::server {
 // Called by the queue with its lock held, which also guards the counts.
 class JobMetrics final : public JobObserver {
  public:
+  static constexpr size_t kMaxBaseModels = 50;
+
   // `metrics` must outlive this object.
   explicit JobMetrics(Metrics& metrics);
 
@@ -27,6 +30,10 @@ class JobMetrics final : public JobObserver {
   void Count(const std::string& kind, JobState state, int change);
 
   void CountTransition(const Job& job, JobState before);
+  // The model that a job begins with, or "other" if there have been too many different ones:
+  // clients choose what a job's request says.
+  std::string BaseModel(const Job& job);
+  void ShowProgress(const std::string& slot);
   // Gives a job that starts the lowest free slot, and frees it when the job stops.
   void UpdateSlot(const Job& job);
   void OnStep(const Job& job, const nlohmann::json& step, const std::string& slot);
@@ -34,6 +41,7 @@ class JobMetrics final : public JobObserver {
   Metrics& metrics_;
   std::map<std::pair<std::string, JobState>, int64_t> jobs_;
   std::map<std::string, int> slots_;  // by the uid of a running job
+  std::set<std::string> base_models_;
 };
 
 }  // namespace whipsnake::server

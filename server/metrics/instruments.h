@@ -27,13 +27,15 @@ class Counter {
 class Gauge {
  public:
   void Set(double value) { value_.store(value, std::memory_order_relaxed); }
+  void Add(double amount) { value_.fetch_add(amount, std::memory_order_relaxed); }
   double value() const { return value_.load(std::memory_order_relaxed); }
 
  private:
   std::atomic<double> value_{0};
 };
 
-// A value that is computed when it is read. The function must be quick and thread-safe.
+// A value that is computed when it is read. The function must be quick, must not wait for the disk,
+// and must be thread-safe.
 class Computed {
  public:
   explicit Computed(std::function<double()> function) : function_(std::move(function)) {}

@@ -58,7 +58,7 @@ ModelMetrics::ModelMetrics(Metrics& metrics, std::string model)
     finished_[reason] = &metrics.requests_finished.With({model_, name});
   }
   // Create these at 0, so that a rate also shows the first event.
-  for (const char* reason : {"invalid", "queue_full", "draining"}) {
+  for (const char* reason : {"invalid", "queue_full", "draining", "other"}) {
     metrics.requests_rejected.With({model_, reason});
   }
 }
@@ -77,26 +77,28 @@ void ModelMetrics::OnLoaded(const engine::ModelInfo& info, double seconds) {
       .Set(static_cast<double>(info.weights_bytes));
 }
 
-void ModelMetrics::Attach(const engine::Generator& generator) {
-  const auto put = [&](Family<Computed>& family, LabelValues values,
-                       int64_t engine::GeneratorLoad::*member) {
-    family.Put(values, std::make_unique<Computed>([source = &generator, member] {
-                 return static_cast<double>(source->load().*member);
-               }));
+void ModelMetrics::Attach(const engine::Generator& generator, const engine::ModelInfo& info) {
+  const auto show = [&](Family<Computed>& family, const LabelValues& values,
+                        int64_t engine::GeneratorLoad::*member) {
+    Show(family, values, [source = &generator, member] { return source->load().*member; });
   };
   using Load = engine::GeneratorLoad;
-  put(metrics_.requests_running, {model_, kKind}, &Load::running);
-  put(metrics_.requests_waiting, {model_, kKind}, &Load::waiting);
-  put(metrics_.state_slots_used, {model_}, &Load::running);
-  put(metrics_.state_slots_limit, {model_}, &Load::max_running);
-  put(metrics_.state_bytes, {model_, kDevice}, &Load::state_bytes);
-  put(metrics_.state_cache_bytes, {model_, kDevice}, &Load::cache_bytes);
+  show(metrics_.requests_running, {model_, kKind}, &Load::running);
+  show(metrics_.requests_waiting, {model_, kKind}, &Load::waiting);
+  show(metrics_.state_slots_used, {model_}, &Load::running);
+  show(metrics_.state_slots_limit, {model_}, &Load::max_running);
+  show(metrics_.state_bytes, {model_, kDevice}, &Load::state_bytes);
+  // Only states that grow with the text, and so have a longest one, are of keys and values.
+  const bool has_kv_cache = info.max_positions > 0;
+  if (has_kv_cache) show(metrics_.kv_cache_bytes, {model_, kDevice}, &Load::state_bytes);
+  show(metrics_.state_cache_bytes, {model_, kDevice}, &Load::cache_bytes);
 }
 
 void ModelMetrics::Detach() {
   for (Family<Computed>* family :
        {&metrics_.requests_running, &metrics_.requests_waiting, &metrics_.state_slots_used,
-        &metrics_.state_slots_limit, &metrics_.state_bytes, &metrics_.state_cache_bytes}) {
+        &metrics_.state_slots_limit, &metrics_.state_bytes, &metrics_.kv_cache_bytes,
+        &metrics_.state_cache_bytes}) {
     family->Remove("model", model_);
   }
 }

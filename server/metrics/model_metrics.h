@@ -29,8 +29,9 @@ class ModelMetrics : public engine::GenerationObserver {
   // `state` is "loading", "ready", "unloading" or "failed".
   void SetState(std::string_view state);
   void OnLoaded(const engine::ModelInfo& info, double seconds);
-  // Shows the generator's load until Detach. The generator must outlive that.
-  void Attach(const engine::Generator& generator);
+  // Shows the load of the generator, which is one of this model, until Detach. The generator must
+  // outlive that.
+  void Attach(const engine::Generator& generator, const engine::ModelInfo& info);
   // After Detach the generator may be destroyed.
   void Detach();
   // Counts a request for this model that was refused.

@@ -6,10 +6,11 @@
 
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <iterator>
 #include <sstream>
 #include <string>
-#include <vector>
+#include <utility>
 
 #include "engine/base/resources.h"
 
@@ -52,32 +53,46 @@ double OpenFiles() {
   return static_cast<double>(std::distance(files, std::filesystem::directory_iterator()) - 1);
 }
 
-double MaxFiles() {
+// A limit of the process, or -1 if there is none.
+double SoftLimit(int resource) {
   rlimit limit{};
-  getrlimit(RLIMIT_NOFILE, &limit);
-  return static_cast<double>(limit.rlim_cur);
+  getrlimit(resource, &limit);
+  return limit.rlim_cur == RLIM_INFINITY ? -1 : static_cast<double>(limit.rlim_cur);
 }
 
 }  // namespace
 
 void AddProcessMetrics(MetricsRegistry& registry) {
-  using prometheus::MetricType;
-  const auto add = [&](std::string name, std::string help, MetricType type,
-                       std::function<double()> function) {
-    registry.AddComputed(std::move(name), std::move(help), {}, type)
-        .Put({}, std::make_unique<Computed>(std::move(function)));
+  registry.BeginGroup("The process");
+  constexpr int kThreads = 20, kVirtualBytes = 23;  // fields of StatField
+  Show(registry.AddComputedCounter({.name = "process_cpu_seconds_total",
+                                    .help = "User and system CPU time spent, in seconds.",
+                                    .unit = "seconds"}),
+       {}, CpuSeconds);
+  const auto add = [&](MetricDescription description, std::function<double()> function) {
+    Show(registry.AddComputedGauge(std::move(description)), {}, std::move(function));
   };
-  add("process_cpu_seconds_total", "User and system CPU time spent, in seconds.",
-      MetricType::Counter, CpuSeconds);
-  constexpr int kVirtualBytes = 23;
-  add("process_virtual_memory_bytes", "Virtual memory size.", MetricType::Gauge,
+  add({.name = "process_virtual_memory_bytes", .help = "Virtual memory size.", .unit = "bytes"},
       [] { return StatField(kVirtualBytes); });
-  add("process_resident_memory_bytes", "Resident memory size.", MetricType::Gauge,
-      [] { return static_cast<double>(engine::ResidentBytes()); });
-  add("process_open_fds", "Open file descriptors.", MetricType::Gauge, OpenFiles);
-  add("process_max_fds", "Limit of open file descriptors.", MetricType::Gauge, MaxFiles);
-  add("process_start_time_seconds", "When the process started, in seconds since the Unix epoch.",
-      MetricType::Gauge, [start = StartTime()] { return start; });
+  add({.name = "process_virtual_memory_max_bytes",
+       .help = "The most virtual memory that the process may have; -1: no limit.",
+       .unit = "bytes"},
+      [] { return SoftLimit(RLIMIT_AS); });
+  add({.name = "process_resident_memory_bytes", .help = "Resident memory size.", .unit = "bytes"},
+      [] { return engine::ResidentBytes(); });
+  add({.name = "process_threads", .help = "Threads of the process.", .unit = "threads"},
+      [] { return StatField(kThreads); });
+  add({.name = "process_open_fds", .help = "Open file descriptors.", .unit = "files"}, OpenFiles);
+  add({.name = "process_max_fds",
+       .help = "Limit of open file descriptors.",
+       .unit = "files",
+       .example = "process_open_fds / process_max_fds > 0.8"},
+      [] { return SoftLimit(RLIMIT_NOFILE); });
+  add({.name = "process_start_time_seconds",
+       .help = "When the process started, in seconds since the Unix epoch.",
+       .unit = "seconds",
+       .example = "time() - process_start_time_seconds"},
+      [start = StartTime()] { return start; });
 }
 
 }  // namespace whipsnake::server

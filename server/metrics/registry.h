@@ -8,12 +8,14 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "engine/base/mutex.h"
+#include "server/metrics/description.h"
 #include "server/metrics/instruments.h"
 
 namespace whipsnake::server {
@@ -23,10 +25,30 @@ using LabelValues = std::vector<std::string>;
 // The common interface of all families.
 class AnyFamily {
  public:
+  // `group`: the heading under which the reference lists the family. `bounds`: of the buckets of a
+  // histogram.
+  AnyFamily(MetricDescription description, prometheus::MetricType type, std::vector<double> bounds,
+            std::string group)
+      : description_(std::move(description)),
+        type_(type),
+        bounds_(std::move(bounds)),
+        group_(std::move(group)) {}
   virtual ~AnyFamily() = default;
+
+  const MetricDescription& description() const { return description_; }
+  prometheus::MetricType type() const { return type_; }
+  const std::vector<double>& bounds() const { return bounds_; }
+  const std::string& group() const { return group_; }
+
   virtual prometheus::MetricFamily Collect() const = 0;
   // Drops the series whose `label` has this value.
   virtual void Remove(std::string_view label, std::string_view value) = 0;
+
+ private:
+  const MetricDescription description_;
+  const prometheus::MetricType type_;
+  const std::vector<double> bounds_;
+  const std::string group_;
 };
 
 // The metrics of one name: an instrument for each combination of label values. Thread-safe. The
@@ -34,24 +56,11 @@ class AnyFamily {
 template <typename Instrument>
 class Family : public AnyFamily {
  public:
-  using Make = std::function<std::unique_ptr<Instrument>()>;
-
-  Family(std::string name, std::string help, prometheus::MetricType type,
-         std::vector<std::string> labels, Make make)
-      : name_(std::move(name)),
-        help_(std::move(help)),
-        type_(type),
-        labels_(std::move(labels)),
-        make_(std::move(make)) {}
+  using AnyFamily::AnyFamily;
 
   // Returns the instrument for these values, one per label; creates it on first use. Valid until it
   // is removed.
-  Instrument& With(const LabelValues& values) {
-    engine::MutexLock lock(mutex_);
-    auto& instrument = instruments_[values];
-    if (instrument == nullptr) instrument = make_();
-    return *instrument;
-  }
+  Instrument& With(const LabelValues& values);
 
   // Adds an instrument, or replaces the existing one.
   void Put(const LabelValues& values, std::unique_ptr<Instrument> instrument) {
@@ -63,11 +72,6 @@ class Family : public AnyFamily {
   void Remove(std::string_view label, std::string_view value) override;
 
  private:
-  const std::string name_;
-  const std::string help_;
-  const prometheus::MetricType type_;
-  const std::vector<std::string> labels_;
-  const Make make_;
   mutable engine::Mutex mutex_;
   std::map<LabelValues, std::unique_ptr<Instrument>> instruments_ ABSL_GUARDED_BY(mutex_);
 };
@@ -77,32 +81,54 @@ extern template class Family<Gauge>;
 extern template class Family<Histogram>;
 extern template class Family<Computed>;
 
+// Shows the value that `function` returns at each scrape. `function` must be quick, must not wait
+// for the disk, and must be thread-safe.
+template <typename Function>
+void Show(Family<Computed>& family, const LabelValues& labels, Function function) {
+  family.Put(labels, std::make_unique<Computed>([function = std::move(function)] {
+               return static_cast<double>(function());
+             }));
+}
+
 // All families of the process, in the order in which they were added. Thread-safe once all have
 // been added.
 class MetricsRegistry : public prometheus::Collectable {
  public:
-  Family<Counter>& AddCounter(std::string name, std::string help, std::vector<std::string> labels);
-  Family<Gauge>& AddGauge(std::string name, std::string help, std::vector<std::string> labels);
-  Family<Histogram>& AddHistogram(std::string name, std::string help,
-                                  std::vector<std::string> labels, std::vector<double> bounds);
-  // Instruments are added with Put(). `type` is gauge or counter.
-  Family<Computed>& AddComputed(std::string name, std::string help, std::vector<std::string> labels,
-                                prometheus::MetricType type = prometheus::MetricType::Gauge);
+  // The heading of the families that are added from here on.
+  void BeginGroup(std::string title) { group_ = std::move(title); }
+
+  // Counters and histograms whose labels have listed values only are there from the start, for all
+  // combinations of these values, so that a rate also shows the first event.
+  Family<Counter>& AddCounter(MetricDescription description);
+  Family<Histogram>& AddHistogram(MetricDescription description, std::vector<double> bounds);
+  Family<Gauge>& AddGauge(MetricDescription description);
+  // Instruments are added with Put() or Show().
+  Family<Computed>& AddComputedGauge(MetricDescription description);
+  Family<Computed>& AddComputedCounter(MetricDescription description);
+
+  std::span<const std::unique_ptr<AnyFamily>> families() const { return families_; }
 
   // Drops every series, in every family, whose `label` has this value. When this returns, no
   // dropped computed value is still being computed.
   void Remove(std::string_view label, std::string_view value);
 
-  std::vector<prometheus::MetricFamily> Collect() const override;
-  // Returns all metrics in Prometheus text format 0.0.4.
+  std::vector<prometheus::MetricFamily> Collect() const override { return CollectFrom(""); }
+  // Returns the families whose names begin with `prefix`.
+  std::vector<prometheus::MetricFamily> CollectFrom(std::string_view prefix) const;
+  // Returns all metrics as MetricsText does.
   std::string Text() const;
 
  private:
   template <typename Instrument>
-  Family<Instrument>& Add(std::unique_ptr<Family<Instrument>> family);
+  Family<Instrument>& Add(MetricDescription description, prometheus::MetricType type,
+                          std::vector<double> bounds = {});
 
+  std::string group_;
   std::vector<std::unique_ptr<AnyFamily>> families_;
 };
+
+// Returns these metrics in Prometheus text format 0.0.4.
+std::string MetricsText(const std::vector<prometheus::MetricFamily>& families);
 
 }  // namespace whipsnake::server
 

@@ -183,7 +183,7 @@ absl::Status ModelRegistry::Load(const std::string& name) {
   snapshot.digest = entry->parts->digest;
   snapshot.load_time = std::chrono::system_clock::now();
   entry->metrics->OnLoaded(*snapshot.info, seconds);
-  entry->metrics->Attach(*entry->parts->generator);
+  entry->metrics->Attach(*entry->parts->generator, *snapshot.info);
   SetState(*entry, ModelState::kReady);
   idle_.NotifyAll();
   LogLimited(LogLevel::kInfo, "model loaded",

@@ -11,6 +11,7 @@
 #include "engine/base/field_errors.h"
 #include "engine/base/files.h"
 #include "engine/base/status.h"
+#include "server/disk_errors.h"
 #include "server/errors.h"
 #include "server/logging.h"
 #include "server/registry/model_path.h"
@@ -95,8 +96,7 @@ absl::Status Check(const Promotion& promotion) {
 }
 
 void LogUnreadable(const Record& record, const absl::Status& status) {
-  Log(LogLevel::kError, "a record of versions is damaged and left out",
-      {{"record", record.key}, {"error", std::string(status.message())}});
+  LogDiskError("a record of versions is damaged and left out", status, {{"record", record.key}});
 }
 
 ModelVersion Describe(const std::string& name, int64_t number, const VersionRecord& version,

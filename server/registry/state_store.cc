@@ -17,6 +17,7 @@
 #include "engine/base/status.h"
 #include "engine/generate/generation_parameters.h"
 #include "engine/generate/state_file.h"
+#include "server/disk_errors.h"
 #include "server/errors.h"
 #include "server/logging.h"
 
@@ -98,9 +99,8 @@ system_clock::time_point Later(system_clock::time_point time, milliseconds by) {
 void SetAside(const std::string& path, const absl::Status& why) {
   std::error_code error;
   fs::rename(path, path + ".corrupt", error);
-  Log(LogLevel::kError,
-      error ? "damaged state file could not be set aside" : "damaged state file set aside",
-      {{"file", path + (error ? "" : ".corrupt")}, {"error", std::string(why.message())}});
+  LogDiskError(error ? "damaged state file could not be set aside" : "damaged state file set aside",
+               why, {{"file", path + (error ? "" : ".corrupt")}});
 }
 
 }  // namespace
@@ -171,10 +171,9 @@ void StateStore::RecoverFile(const std::string& file) {
   std::error_code error;
   if (file.find(std::string(kExtension) + ".tmp-") != file.npos) {  // left by a killed process
     fs::remove(found, error);
-    return Log(
-        LogLevel::kInfo,
-        error ? "incomplete state file could not be removed" : "incomplete state file removed",
-        {{"file", found.string()}});
+    if (!error) return Log(LogLevel::kInfo, "incomplete state file removed", {{"file", file}});
+    return LogDiskError("incomplete state file could not be removed",
+                        engine::FileError(error.value(), found.string()));
   }
   std::string name = found.stem().string();
   const bool is_handle = IsHandle(name);
@@ -187,10 +186,9 @@ void StateStore::RecoverFile(const std::string& file) {
   const auto header = engine::ReadStateHeader(path);
   if (absl::IsDataLoss(header.status())) return SetAside(path, header.status());
   if (error || !header.ok()) {
-    Log(LogLevel::kError, "state file ignored",
-        {{"file", path},
-         {"error", error ? error.message() : std::string(header.status().message())}});
-    return;
+    return LogDiskError("state file ignored",
+                        error ? engine::FileError(error.value(), path) : header.status(),
+                        {{"file", path}});
   }
   StateInfo info{
       .handle = "",

@@ -7,6 +7,7 @@
 #include "engine/base/status.h"
 #include "kernels/cpu/isa.h"
 #include "server/rpc/messages.h"
+#include "server/rpc/metrics_messages.h"
 #include "server/version.h"
 
 namespace whipsnake::server {
@@ -42,9 +43,23 @@ grpc::ServerUnaryReactor* AdminService::GetServerInfo(grpc::CallbackServerContex
 grpc::ServerUnaryReactor* AdminService::GetMetrics(grpc::CallbackServerContext* context,
                                                    const grpc::ByteBuffer* request,
                                                    grpc::ByteBuffer* response) {
-  const auto get = [this](const v1::GetMetricsRequest&, v1::GetMetricsResponse* metrics) {
-    metrics->set_text(environment_.metrics->registry.Text());
-    return absl::OkStatus();
+  const auto get = [this](const v1::GetMetricsRequest& query,
+                          v1::GetMetricsResponse* metrics) -> absl::Status {
+    const MetricsRegistry& registry = environment_.metrics->registry;
+    switch (query.format()) {
+      case v1::METRICS_FORMAT_UNSPECIFIED:
+      case v1::METRICS_FORMAT_TEXT:
+        metrics->set_text(MetricsText(registry.CollectFrom(query.family_prefix())));
+        return absl::OkStatus();
+      case v1::METRICS_FORMAT_MESSAGES:
+        for (const auto& family : registry.CollectFrom(query.family_prefix())) {
+          *metrics->add_families() = ToProto(family);
+        }
+        return absl::OkStatus();
+      default:
+        return engine::InvalidField("format", std::to_string(query.format()),
+                                    "METRICS_FORMAT_TEXT or METRICS_FORMAT_MESSAGES");
+    }
   };
   return AnswerUnary<v1::GetMetricsRequest, v1::GetMetricsResponse>(context, request, response,
                                                                     get);

@@ -38,6 +38,11 @@ absl::Status CheckAdmission(const grpc::ServerContextBase* context) {
   return ours == nullptr ? absl::OkStatus() : ours->admission();
 }
 
+CallRecord* RecordOf(const grpc::ServerContextBase* context) {
+  const CallContext* ours = CallContext::Of(context);
+  return ours == nullptr ? nullptr : ours->record();
+}
+
 const Caller& CallerOf(const grpc::ServerContextBase* context) {
   static const Caller kEveryone = Caller::Everyone();
   const CallContext* ours = CallContext::Of(context);

@@ -7,9 +7,11 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "server/access/caller.h"
+#include "server/rpc/call_record.h"
 
 namespace whipsnake::server {
 
@@ -34,9 +36,15 @@ class CallContext final : public grpc::CallbackServerContext {
 
   void Admit(std::string_view method, Caller caller, absl::Status admission);
 
+  // For the call's line in the log; null on a server without one (rpc/call_log.h). Used by one
+  // thread at a time: that of the interceptors, then those that work on the call, until its Finish.
+  CallRecord* record() const { return record_.get(); }
+  void set_record(std::shared_ptr<CallRecord> record) { record_ = std::move(record); }
+
  private:
   std::string method_;
   Caller caller_;
+  std::shared_ptr<CallRecord> record_;
   absl::Status admission_ = absl::InternalError("the call's admission was not decided");
 };
 
@@ -47,6 +55,8 @@ std::unique_ptr<grpc::ContextAllocator> MakeCallContexts();
 // admitted, and its caller is Caller::Everyone().
 absl::Status CheckAdmission(const grpc::ServerContextBase* context);
 const Caller& CallerOf(const grpc::ServerContextBase* context);
+// CallContext::record, null also for a context that is none.
+CallRecord* RecordOf(const grpc::ServerContextBase* context);
 
 }  // namespace whipsnake::server
 

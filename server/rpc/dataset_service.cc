@@ -26,8 +26,7 @@ grpc::ServerReadReactor<grpc::ByteBuffer>* DatasetService::UploadDataset(
   absl::Status status = CheckAdmission(context);
   if (status.ok()) status = CheckHasDatasets(environment_);
   if (!status.ok()) {
-    return new RefusedStream<grpc::ServerReadReactor<grpc::ByteBuffer>>(context, "UploadDataset",
-                                                                        status);
+    return new RefusedStream<grpc::ServerReadReactor<grpc::ByteBuffer>>(status);
   }
   return StartDatasetUpload({.datasets = environment_.datasets,
                              .pool = environment_.pool,

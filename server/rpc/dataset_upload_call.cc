@@ -12,6 +12,7 @@
 #include "engine/base/mutex.h"
 #include "engine/base/status.h"
 #include "server/errors.h"
+#include "server/rpc/call_context.h"
 #include "server/rpc/messages.h"
 #include "whipsnake/v1/dataset.pb.h"
 
@@ -167,6 +168,7 @@ class DatasetUploadCall final : public grpc::ServerReadReactor<grpc::ByteBuffer>
     if (upload_ != nullptr) {
       return engine::InvalidField("header", "a second one", "only data after the first message");
     }
+    if (CallRecord* record = RecordOf(context_)) record->TakeFrom(header);
     ASSIGN_OR_RETURN(DatasetStore::BegunUpload begun, environment_.datasets->Begin(header));
     upload_ = std::move(begun.upload);
     if (upload_ == nullptr) Respond(*std::move(begun.complete));
@@ -195,7 +197,7 @@ class DatasetUploadCall final : public grpc::ServerReadReactor<grpc::ByteBuffer>
       phase_ = Phase::kEnded;
       stall_.reset();
     }
-    Finish(MakeEnd([&] { return EndCallAndLog(context_, "UploadDataset", status); }));
+    Finish(MakeEnd([&] { return ToGrpc(status); }));
   }
 
   const DatasetUploadEnvironment environment_;

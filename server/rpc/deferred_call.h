@@ -29,7 +29,7 @@ grpc::ServerUnaryReactor* AnswerFromDisk(DiskQueue& disk, grpc::CallbackServerCo
                                          const grpc::ByteBuffer* request_bytes,
                                          grpc::ByteBuffer* response_bytes, Handle handle) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  const auto end = UnaryEnd<Request>(context, reactor);
+  const auto end = UnaryEnd(reactor);
   const absl::Status status = engine::CatchExceptions([&]() -> absl::Status {
     auto request = std::make_shared<Request>();
     RETURN_IF_ERROR(ReceiveRequest(context, *request_bytes, request.get()));
@@ -57,7 +57,7 @@ grpc::ServerUnaryReactor* AnswerInBackground(Background& background, const Activ
                                              const grpc::ByteBuffer* request_bytes,
                                              grpc::ByteBuffer* response_bytes, Handle handle) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  const auto end = UnaryEnd<Request>(context, reactor);
+  const auto end = UnaryEnd(reactor);
   const absl::Status status = engine::CatchExceptions([&]() -> absl::Status {
     Request request;
     RETURN_IF_ERROR(ReceiveRequest(context, *request_bytes, &request));

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/base/status.h"
+#include "server/jobs/fine_tuning_run.h"
 #include "server/json_message.h"
 #include "server/rpc/messages.h"
 
@@ -91,7 +92,7 @@ v1::FineTuningEvent ToProto(const JobEvent& event) {
     const auto state = ParseJobState(event.values.value("state", ""));
     if (state.ok()) proto.mutable_state_changed()->set_state(ProtoStateOf(*state));
     proto.mutable_state_changed()->set_reason(event.values.value("reason", ""));
-  } else if (event.type == "message") {
+  } else if (event.type == "message" || event.type == kCheckpointFailed) {
     proto.set_message(event.values.value("text", ""));
   } else if (event.type == "step") {
     JsonToMessage(event.values, proto.mutable_step());

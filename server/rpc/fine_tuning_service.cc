@@ -304,8 +304,7 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* FineTuningService::WatchFineTuningJo
   absl::Status status = CheckAdmission(context);
   if (status.ok()) status = CheckDirectory();
   if (!status.ok()) {
-    return new RefusedStream<grpc::ServerWriteReactor<Bytes>>(context, "WatchFineTuningJob",
-                                                              status);
+    return new RefusedStream<grpc::ServerWriteReactor<Bytes>>(status);
   }
   return StartJobWatch(*environment_.jobs, *environment_.disk, environment_.end_timeout, context,
                        *request);

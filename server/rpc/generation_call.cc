@@ -9,16 +9,13 @@
 #include "engine/base/exceptions.h"
 #include "engine/base/field_errors.h"
 #include "engine/base/status.h"
-#include "server/logging.h"
+#include "server/errors.h"
+#include "server/rpc/call_context.h"
 #include "server/rpc/messages.h"
 #include "server/rpc/peer.h"
 
 namespace whipsnake::server {
 namespace {
-
-double SecondsSince(engine::Clock::time_point time) {
-  return std::chrono::duration<double>(engine::Clock::now() - time).count();
-}
 
 using Event = engine::GenerationStream::Event;
 
@@ -65,14 +62,17 @@ std::string GenerationCall::ClientOf(const v1::GenerationParameters& parameters)
   return parameters.client().empty() ? PeerHost(*context_) : parameters.client();
 }
 
-absl::Status GenerationCall::Start(std::string method, const absl::Status& so_far,
+absl::Status GenerationCall::Start(const absl::Status& so_far,
                                    const v1::GenerationParameters& parameters,
                                    std::function<void()> on_ready) {
-  method_ = std::move(method);
-  request_id_ = RequestIdOf(*context_, parameters.request_id());
-  refusal_ = so_far.ok() ? CheckWanted() : so_far;
-  if (refusal_.ok()) refusal_ = Admit(parameters, std::move(on_ready));
-  return refusal_;
+  if (!so_far.ok()) {
+    // The queue of forms to compile is full: the request is for a model, if that exists.
+    const absl::StatusOr<ModelHandle> model = AcquireModel(parameters);
+    if (absl::IsResourceExhausted(so_far) && model.ok()) model->metrics().OnRejected(so_far);
+    return so_far;
+  }
+  RETURN_IF_ERROR(CheckWanted());
+  return Admit(parameters, std::move(on_ready));
 }
 
 absl::Status GenerationCall::CheckWanted() const {
@@ -90,7 +90,7 @@ absl::Status GenerationCall::Admit(const v1::GenerationParameters& parameters,
     if (!model.ok()) return engine::WithFieldPrefix(model.status(), Prefix());
     model_.emplace(*std::move(model));
   }
-  resolved_parameters_.set_model(model_->name());
+  if (CallRecord* record = RecordOf(context_)) record->model = model_->name();
   const absl::Status status =
       engine::CatchExceptions([&] { return Submit(parameters, std::move(on_ready)); });
   if (!status.ok()) {
@@ -134,7 +134,9 @@ absl::Status GenerationCall::Submit(const v1::GenerationParameters& parameters,
   resolved_ = *std::move(resolved);
   resolved_parameters_ = ResolvedParametersOf(resolved_);
   resolved_parameters_.set_model(model_->name());
-  resolved_parameters_.set_request_id(request_id_);
+  const CallRecord* record = RecordOf(context_);
+  resolved_parameters_.set_request_id(record != nullptr ? record->request_id
+                                                        : parameters.request_id());
   engine::GenerationRequest request = std::move(resolved_.request);
   request.arrival = arrival_;
   request.deadline = deadline_;
@@ -181,13 +183,8 @@ void GenerationCall::RestartEndTimeout() {
                               : environment_.end_timeout);
 }
 
-void GenerationCall::Close() {
-  end_timeout_.Stop();
-  LogEnd();
-}
-
 grpc::Status GenerationCall::EndWith(const absl::Status& status) const {
-  return MakeEnd([&] { return EndCall(context_, request_id_, status); });
+  return MakeEnd([&] { return ToGrpc(status); });
 }
 
 absl::Status GenerationCall::StatusOf(const Event& event) const {
@@ -233,9 +230,11 @@ void GenerationCall::Finish(const Event& event, std::function<void(const Generat
   }
   std::shared_ptr<GenerationEnd> end;
   const absl::Status made = engine::CatchExceptions([&] {
-    finished_ = event.finished;
-    failure_ = event.status;
-    seconds_ = SecondsSince(arrival_);
+    if (CallRecord* record = RecordOf(context_)) {
+      record->generation = {.usage = event.finished.usage, .timings = event.finished.timings};
+      const bool failed = EngineFailed(event.status, event.finished);
+      if (!failed) record->generation->reason = event.finished.reason;
+    }
     end = std::make_shared<GenerationEnd>();
     end->status = StatusOf(event);
     end->finished = event.finished;
@@ -269,24 +268,6 @@ void GenerationCall::SaveStates(std::shared_ptr<GenerationEnd> end,
   end->status = begun;
   model_.reset();
   done(*end);
-}
-
-void GenerationCall::LogEnd() const {
-  const std::string& model = resolved_parameters_.model();
-  if (!refusal_.ok()) LogRefusal(method_, model, request_id_, refusal_);
-  if (!finished_) return;
-  const bool failed = EngineFailed(failure_, *finished_);
-  // Two messages, each with its own rate limit, so that a flood of one does not hide the other.
-  LogLimited(failed ? LogLevel::kError : LogLevel::kInfo,
-             failed ? "request failed" : "request finished",
-             {{"request_id", request_id_},
-              {"model", model},
-              {"prompt_tokens", finished_->usage.prompt_tokens},
-              {"generated_tokens", finished_->usage.generated_tokens},
-              {"reason", failed ? std::string(failure_.message())
-                                : std::string(engine::Name(finished_->reason))},
-              {"time_to_first_token_seconds", finished_->timings.time_to_first_token},
-              {"seconds", seconds_}});
 }
 
 v1::TokenLogprobs GenerationCall::ToProto(const engine::SampledToken& token) const {

@@ -1,5 +1,5 @@
 // The common part of all calls that generate: turns the parameters into a stream of the engine, the
-// stream's output into messages, and its end into a status and one line in the log.
+// stream's output into messages, and its end into a status.
 #ifndef WHIPSNAKE_SERVER_RPC_GENERATION_CALL_H_
 #define WHIPSNAKE_SERVER_RPC_GENERATION_CALL_H_
 
@@ -23,7 +23,7 @@
 #include "server/rpc/active_calls.h"
 #include "server/rpc/end_timeout.h"
 #include "server/rpc/generation_request.h"
-#include "server/rpc/refusal.h"
+#include "server/rpc/make_end.h"
 #include "server/work/task_pool.h"
 #include "whipsnake/v1/generation.pb.h"
 
@@ -66,11 +66,11 @@ class GenerationCall : public AbortableCall {
   std::string ClientOf(const v1::GenerationParameters& parameters) const;
   TaskPool& compile_pool() const { return *environment_.compile_pool; }
 
-  // Checks, resolves and queues the request, unless `so_far` is an error; `method` is for the log.
-  // `on_ready` is as in engine::Generator::Submit, and may be called before Start returns. Called
-  // once, before the functions below. Does not throw once the engine has the request.
-  absl::Status Start(std::string method, const absl::Status& so_far,
-                     const v1::GenerationParameters& parameters, std::function<void()> on_ready);
+  // Checks, resolves and queues the request, unless `so_far` is an error. `on_ready` is as in
+  // engine::Generator::Submit, and may be called before Start returns. Called once, before the
+  // functions below. Does not throw once the engine has the request.
+  absl::Status Start(const absl::Status& so_far, const v1::GenerationParameters& parameters,
+                     std::function<void()> on_ready);
   // Returns the status for gRPC's Finish. Called once, after Start.
   // Without memory for it, a bare RESOURCE_EXHAUSTED.
   grpc::Status EndWith(const absl::Status& status) const;
@@ -90,9 +90,8 @@ class GenerationCall : public AbortableCall {
   // the call is cancelled. By one thread at a time.
   void RestartEndTimeout();
 
-  // The call is over: writes the log line, which may block. Call it after everything else, on one
-  // of gRPC's threads.
-  void Close();
+  // The call is over. Call it after everything else.
+  void Close() { end_timeout_.Stop(); }
 
   // The client has gone, or its deadline has passed. Thread-safe; may also be called before or
   // after all other functions.
@@ -114,7 +113,6 @@ class GenerationCall : public AbortableCall {
 
   std::string_view Prefix() const;  // of the parameters' field names in errors
   void Stop() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void LogEnd() const;
 
   absl::Status StatusOf(const engine::GenerationStream::Event& event) const;
   std::vector<int> Choose(const engine::Finished& finished) const;
@@ -124,18 +122,13 @@ class GenerationCall : public AbortableCall {
   const GenerationEnvironment environment_;
   const engine::GenerationKind kind_;
   grpc::CallbackServerContext* const context_;
-  std::string method_, request_id_;
   const engine::Clock::time_point arrival_ = engine::Clock::now();
   const engine::Clock::time_point deadline_;
   bool entered_ = false;
   std::optional<ModelHandle> model_;
   std::shared_ptr<engine::Constraint> compiled_;  // for the model; null: not found compiled
   engine::ResolvedGeneration resolved_;
-  v1::ResolvedParameters resolved_parameters_;  // of a refused call, at most the model
-  absl::Status refusal_;                        // of a failed Start
-  std::optional<engine::Finished> finished_;
-  absl::Status failure_;  // the engine's
-  double seconds_ = 0;    // arrival to Finish
+  v1::ResolvedParameters resolved_parameters_;
   std::atomic<bool> aborted_{false};
   StateRetention retention_;
   mutable engine::Mutex mutex_;  // Cancel is called on any thread

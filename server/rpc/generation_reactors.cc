@@ -72,7 +72,7 @@ class GenerationReactor : public Reactor {
     Reactor* const reactor = self.get();
     const auto request = std::make_shared<Request>();
     const auto start = [self, request](const absl::Status& so_far) {
-      StartGuarded(*self, [&] { self->Start(MethodOf(*request), so_far, ParametersOf(*request)); });
+      StartGuarded(*self, [&] { self->Start(so_far, ParametersOf(*request)); });
     };
     bool compile = false;
     absl::Status parsed = ReceiveRequest(context, bytes, request.get());
@@ -118,10 +118,9 @@ class GenerationReactor : public Reactor {
   GenerationCall call_;
 
  private:
-  void Start(std::string method, const absl::Status& so_far,
-             const v1::GenerationParameters& parameters) {
+  void Start(const absl::Status& so_far, const v1::GenerationParameters& parameters) {
     std::weak_ptr<GenerationReactor> weak = self_;
-    const absl::Status status = call_.Start(std::move(method), so_far, parameters, [weak] {
+    const absl::Status status = call_.Start(so_far, parameters, [weak] {
       if (const auto reactor = weak.lock()) reactor->Guard([&] { reactor->Pump(); });
     });
     if (!status.ok()) {

@@ -171,7 +171,7 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* HealthService::Watch(
     return AddWatch(watch);
   });
   if (!status.ok()) {
-    return new RefusedStream<grpc::ServerWriteReactor<grpc::ByteBuffer>>(context, "Watch", status);
+    return new RefusedStream<grpc::ServerWriteReactor<grpc::ByteBuffer>>(status);
   }
   watch->Begin(watch);
   return watch.get();

@@ -2,8 +2,9 @@
 
 #include "engine/base/exceptions.h"
 #include "engine/base/status.h"
+#include "server/errors.h"
 #include "server/guarded.h"
-#include "server/rpc/refusal.h"
+#include "server/rpc/make_end.h"
 
 namespace whipsnake::server {
 
@@ -18,7 +19,7 @@ JobStream::JobStream(JobQueue& jobs, std::string_view kind, std::chrono::millise
                   ABSL_NO_THREAD_SAFETY_ANALYSIS { end_timeout_.Start(end_timeout); },
               [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { end_timeout_.CallOff(); }) {}
 
-void JobStream::Watch(const std::shared_ptr<JobStream>& self, std::string_view method,
+void JobStream::Watch(const std::shared_ptr<JobStream>& self,
                       absl::FunctionRef<absl::StatusOr<std::string>()> read_request) {
   KeepAlive(self);
   const absl::Status status = engine::CatchExceptions([&]() -> absl::Status {
@@ -30,7 +31,7 @@ void JobStream::Watch(const std::shared_ptr<JobStream>& self, std::string_view m
     return jobs_.Watch(kind_, id, self);
   });
   if (status.ok()) return OnJobChanged();
-  End(MakeEnd([&] { return EndCallAndLog(context_, method, status); }));
+  End(MakeEnd([&] { return ToGrpc(status); }));
 }
 
 void JobStream::OnJobChanged() {

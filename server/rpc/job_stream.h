@@ -30,8 +30,8 @@ class JobStream : public LatestStream, public JobWatcher {
             grpc::CallbackServerContext* context);
 
   // Begins to watch the job whose id `read_request` returns. Its errors, and those of
-  // JobQueue::Watch, end the call of this method.
-  void Watch(const std::shared_ptr<JobStream>& self, std::string_view method,
+  // JobQueue::Watch, end the call.
+  void Watch(const std::shared_ptr<JobStream>& self,
              absl::FunctionRef<absl::StatusOr<std::string>()> read_request);
 
   const grpc::CallbackServerContext* context() const { return context_; }

@@ -26,7 +26,7 @@ class JobWatch final : public JobStream, public std::enable_shared_from_this<Job
       : JobStream(jobs, kFineTuning, end_timeout, context), disk_(disk) {}
 
   void Begin(const grpc::ByteBuffer& bytes) {
-    Watch(shared_from_this(), "WatchFineTuningJob", [&]() -> absl::StatusOr<std::string> {
+    Watch(shared_from_this(), [&]() -> absl::StatusOr<std::string> {
       v1::WatchFineTuningJobRequest request;
       RETURN_IF_ERROR(ReceiveRequest(context(), bytes, &request));
       if (request.after_event_id() < 0) {

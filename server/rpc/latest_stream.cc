@@ -3,7 +3,7 @@
 #include <utility>
 
 #include "server/errors.h"
-#include "server/rpc/refusal.h"
+#include "server/rpc/make_end.h"
 
 namespace whipsnake::server {
 

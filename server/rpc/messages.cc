@@ -62,7 +62,9 @@ std::string FindInvalidText(const Descriptor& type, std::string_view bytes) {
 absl::Status ReceiveRequest(const grpc::CallbackServerContext* context,
                             const grpc::ByteBuffer& bytes, google::protobuf::Message* request) {
   RETURN_IF_ERROR(CheckAdmission(context));
-  return ParseMessage(bytes, request);
+  RETURN_IF_ERROR(ParseMessage(bytes, request));
+  if (CallRecord* record = RecordOf(context)) record->TakeFrom(*request);
+  return absl::OkStatus();
 }
 
 absl::Status ParseMessage(const grpc::ByteBuffer& bytes, google::protobuf::Message* message) {
@@ -86,13 +88,6 @@ grpc::ByteBuffer SerializeMessage(const google::protobuf::Message& message) {
   grpc::Slice slice(message.ByteSizeLong());
   message.SerializeWithCachedSizesToArray(const_cast<uint8_t*>(slice.begin()));
   return grpc::ByteBuffer(&slice, 1);
-}
-
-std::string MethodOf(const google::protobuf::Message& request) {
-  constexpr std::string_view kSuffix = "Request";
-  std::string name = request.GetDescriptor()->name();
-  if (name.ends_with(kSuffix)) name.resize(name.size() - kSuffix.size());
-  return name;
 }
 
 google::protobuf::Timestamp ToTimestamp(std::chrono::system_clock::time_point time) {

@@ -21,11 +21,12 @@
 #include "engine/base/exceptions.h"
 #include "engine/base/status.h"
 #include "server/errors.h"
-#include "server/rpc/refusal.h"
+#include "server/rpc/make_end.h"
 
 namespace whipsnake::server {
 
-// Checks the call's admission (CheckAdmission), and parses its request.
+// Checks the call's admission (CheckAdmission), parses its request, and takes what the log says of
+// it (CallRecord).
 absl::Status ReceiveRequest(const grpc::CallbackServerContext* context,
                             const grpc::ByteBuffer& bytes, google::protobuf::Message* request);
 
@@ -41,26 +42,20 @@ google::protobuf::Timestamp ToTimestamp(std::chrono::system_clock::time_point ti
 std::chrono::steady_clock::time_point MonotonicDeadline(
     std::chrono::system_clock::time_point deadline);
 
-// Returns "Generate" for GenerateRequest: requests are named after their methods.
-std::string MethodOf(const google::protobuf::Message& request);
-
 // A stream that is refused before it begins.
 template <typename Reactor>
 class RefusedStream final : public Reactor {
  public:
-  RefusedStream(grpc::CallbackServerContext* context, std::string_view method,
-                const absl::Status& status) {
-    this->Finish(MakeEnd([&] { return EndCallAndLog(context, method, status); }));
+  explicit RefusedStream(const absl::Status& status) {
+    this->Finish(MakeEnd([&] { return ToGrpc(status); }));
   }
   void OnDone() override { delete this; }
 };
 
-// Returns a function that ends the unary call of such a request: void(const absl::Status&).
-template <typename Request>
-auto UnaryEnd(grpc::CallbackServerContext* context, grpc::ServerUnaryReactor* reactor) {
-  return [context, reactor](const absl::Status& status) {
-    reactor->Finish(MakeEnd(
-        [&] { return EndCallAndLog(context, MethodOf(Request::default_instance()), status); }));
+// Returns a function that ends a unary call: void(const absl::Status&).
+inline auto UnaryEnd(grpc::ServerUnaryReactor* reactor) {
+  return [reactor](const absl::Status& status) {
+    reactor->Finish(MakeEnd([&] { return ToGrpc(status); }));
   };
 }
 
@@ -80,7 +75,7 @@ grpc::ServerUnaryReactor* AnswerUnary(grpc::CallbackServerContext* context,
                                       const grpc::ByteBuffer* request_bytes,
                                       grpc::ByteBuffer* response_bytes, const Handle& handle) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  UnaryEnd<Request>(context, reactor)(engine::CatchExceptions([&]() -> absl::Status {
+  UnaryEnd(reactor)(engine::CatchExceptions([&]() -> absl::Status {
     Request request;
     RETURN_IF_ERROR(ReceiveRequest(context, *request_bytes, &request));
     return Respond<Response>(request, handle, response_bytes);

@@ -129,7 +129,7 @@ grpc::ServerUnaryReactor* ModelService::LoadModel(grpc::CallbackServerContext* c
                                                   const grpc::ByteBuffer* request,
                                                   grpc::ByteBuffer* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  const auto end = UnaryEnd<v1::LoadModelRequest>(context, reactor);
+  const auto end = UnaryEnd(reactor);
   const absl::StatusOr<ModelSource> source =
       engine::CatchExceptions([&] { return RegisterModel(context, *request); });
   if (!source.ok()) {

@@ -20,7 +20,7 @@ class QuantizationWatch final : public JobStream {
       : JobStream(jobs, kQuantization, end_timeout, context) {}
 
   void Begin(const std::shared_ptr<QuantizationWatch>& self, const grpc::ByteBuffer& bytes) {
-    Watch(self, "WatchQuantization", [&]() -> absl::StatusOr<std::string> {
+    Watch(self, [&]() -> absl::StatusOr<std::string> {
       v1::WatchQuantizationRequest request;
       RETURN_IF_ERROR(ReceiveRequest(context(), bytes, &request));
       return request.id();

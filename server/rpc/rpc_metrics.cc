@@ -1,12 +1,10 @@
 #include "server/rpc/rpc_metrics.h"
 
-#include <google/protobuf/descriptor.h>
-
 #include <chrono>
-#include <set>
 #include <utility>
 
 #include "absl/status/status.h"
+#include "server/rpc/method_names.h"
 
 namespace whipsnake::server {
 namespace {
@@ -16,7 +14,14 @@ using grpc::experimental::InterceptorBatchMethods;
 
 class RpcTimer : public grpc::experimental::Interceptor {
  public:
-  RpcTimer(Metrics& metrics, std::string method) : metrics_(metrics), method_(std::move(method)) {}
+  RpcTimer(Metrics& metrics, std::string method)
+      : metrics_(metrics),
+        method_(std::move(method)),
+        in_progress_(metrics.rpcs_in_progress.With({method_})) {
+    in_progress_.Add(1);
+  }
+  // gRPC destroys an interceptor when the call is over, however it ended.
+  ~RpcTimer() override { in_progress_.Add(-1); }
 
   void Intercept(InterceptorBatchMethods* methods) override {
     if (methods->QueryInterceptionHookPoint(InterceptionHookPoints::PRE_SEND_STATUS)) {
@@ -35,38 +40,18 @@ class RpcTimer : public grpc::experimental::Interceptor {
 
   Metrics& metrics_;
   const std::string method_;
+  Gauge& in_progress_;
   const std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 };
-
-constexpr const char* kUnknownMethod = "unknown";
-
-using MethodNames = std::set<std::string, std::less<>>;
-
-// "whipsnake.v1.GenerationService/Generate"
-MethodNames MethodsOf(const std::vector<std::string>& services) {
-  MethodNames methods;
-  for (const std::string& name : services) {
-    const google::protobuf::ServiceDescriptor* service =
-        google::protobuf::DescriptorPool::generated_pool()->FindServiceByName(name);
-    if (service == nullptr) continue;
-    for (int i = 0; i < service->method_count(); ++i) {
-      methods.insert(name + "/" + service->method(i)->name());
-    }
-  }
-  return methods;
-}
 
 class RpcTimerFactory : public grpc::experimental::ServerInterceptorFactoryInterface {
  public:
   RpcTimerFactory(Metrics& metrics, const std::vector<std::string>& services)
-      : metrics_(metrics), methods_(MethodsOf(services)) {}
+      : metrics_(metrics), methods_(services) {}
 
   grpc::experimental::Interceptor* CreateServerInterceptor(
       grpc::experimental::ServerRpcInfo* info) override {
-    std::string_view method = info->method();  // "/whipsnake.v1.GenerationService/Generate"
-    if (method.starts_with('/')) method.remove_prefix(1);
-    const auto known = methods_.find(method);
-    return new RpcTimer(metrics_, known == methods_.end() ? kUnknownMethod : *known);
+    return new RpcTimer(metrics_, std::string(methods_.Of(info->method())));
   }
 
  private:

@@ -23,14 +23,14 @@ grpc::ServerUnaryReactor* StateService::ForkState(grpc::CallbackServerContext* c
                                                   const grpc::ByteBuffer* request,
                                                   grpc::ByteBuffer* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  const auto end = [context, reactor, response](const absl::StatusOr<StateInfo>& info) {
+  const auto end = [reactor, response](const absl::StatusOr<StateInfo>& info) {
     reactor->Finish(MakeEnd([&] {
       if (info.ok()) {
         v1::ForkStateResponse answer;
         *answer.mutable_state() = ToProto(*info);
         *response = SerializeMessage(answer);
       }
-      return EndCallAndLog(context, "ForkState", info.status());
+      return ToGrpc(info.status());
     }));
   };
   const absl::Status status = engine::CatchExceptions([&]() -> absl::Status {
@@ -86,7 +86,7 @@ grpc::ServerUnaryReactor* StateService::DeleteState(grpc::CallbackServerContext*
                                                     const grpc::ByteBuffer* request,
                                                     grpc::ByteBuffer* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  const auto end = UnaryEnd<v1::DeleteStateRequest>(context, reactor);
+  const auto end = UnaryEnd(reactor);
   const absl::Status status = engine::CatchExceptions([&]() -> absl::Status {
     v1::DeleteStateRequest message;
     RETURN_IF_ERROR(ReceiveRequest(context, *request, &message));

@@ -27,7 +27,7 @@ class GenerationCallTest : public testing::Test {
     return parameters;
   }
   static absl::Status Start(GenerationCall& call, const v1::GenerationParameters& parameters) {
-    return call.Start("Generate", absl::OkStatus(), parameters, [] {});
+    return call.Start(absl::OkStatus(), parameters, [] {});
   }
   // Whether the form is compiled.
   bool HasConstraint(const v1::GenerationParameters& parameters) {
