@@ -4,7 +4,7 @@ Every block ```sh is run with bash, page by page, in a directory that looks like
 a build; a block may use what the blocks before it on its page have made. Comments before a block:
 
     <!-- not run: REASON -->      the block needs another machine, another program, or is a test
-    <!-- slow -->                 the block takes minutes: run if WHIPSNAKE_SLOW_DOCUMENTS is set
+    <!-- slow -->                 the block takes minutes: run if WHIPSNAKE_LONG_TESTS is set
     <!-- server: FLAGS -->        a server with these flags runs from here on
 
 `whipsnake serve` goes to the background, as in another terminal, in place of the server before it
@@ -115,7 +115,7 @@ def add_test(page):
             if block["server"]:
                 commands = "whipsnake serve " + block["server"]
             elif (block["note"] or "").startswith("not run") or (
-                    block["note"] == "slow" and not os.environ.get("WHIPSNAKE_SLOW_DOCUMENTS")):
+                    block["note"] == "slow" and not os.environ.get("WHIPSNAKE_LONG_TESTS")):
                 print(f"{page}:{line}: {block['note']}")
                 continue
             else:

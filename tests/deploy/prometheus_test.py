@@ -1,0 +1,84 @@
+"""The dashboards and the rules with a real Prometheus, which scrapes a busy daemon every second.
+
+Every query of every panel must return data, every rule must be evaluated, and every recording rule
+must have a value. With PICTURES=DIR the dashboards are then drawn (render_dashboards.py), from some
+minutes of data.
+"""
+import os
+import time
+import unittest
+
+import monitoring
+from monitoring import BusyDaemon, Prometheus, Traffic, harness, load, wait_for
+import dashboards
+
+PICTURES = os.environ.get("PICTURES")
+
+
+def do_everything(daemon):
+    """Makes requests of every kind, saves a state, and runs a job to its end."""
+    daemon.upload("texts")
+    daemon.upload("texts-test", "deploy/data/python-manual-test.jsonl")
+    refused = daemon.command("generate", "--model", "demo", "--max-tokens", "100000000", "It", check=False)
+    assert refused.returncode != 0
+    daemon.command("states", "save", "--model", "demo", "Elizabeth was")
+    steps = "1500" if PICTURES else "120"
+    daemon.train("texts-1", "--eval", "texts-test", "--max-steps", steps, "--scheduler", "slimfit",
+                 "--freezing-rate", "0.5", "--evaluate-every", "20", "--checkpoint-every", "50", "--lr", "1e-3")
+    if PICTURES:
+        daemon.train("texts-2", "--max-steps", "400", "--priority", "-1", "--checkpoint-every", "100")
+        wait_for("the jobs", lambda: daemon.metric("whipsnake_finetune_jobs", state="succeeded") == 2, 900)
+
+
+class PrometheusTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.daemon = BusyDaemon()
+        cls.addClassCleanup(cls.daemon.close)
+        cls.prometheus = Prometheus([cls.daemon.http], monitoring.source("deploy/prometheus/rules"))
+        cls.addClassCleanup(cls.prometheus.close)
+        for model, concurrency in (("demo", 6), ("gpt2", 3)):
+            traffic = load(cls.daemon, model, concurrency)
+            cls.addClassCleanup(traffic.close)
+        # The same prompt again and again, so that the prefix cache has hits.
+        chat = Traffic(cls.daemon, "generate", "--model", "demo", "--max-tokens", "30", "Elizabeth was")
+        cls.addClassCleanup(chat.close)
+        do_everything(cls.daemon)
+
+    def series(self, expression):
+        end = time.time()
+        return self.prometheus.query_range(expression, self.prometheus.start, end,
+                                           max(1, (end - self.prometheus.start) // 500))
+
+    def test_every_query_of_every_panel_returns_data(self):
+        for name, dashboard in dashboards.read_dashboards(harness.arguments.source).items():
+            for panel in dashboards.panels(dashboard):
+                for expression, _ in dashboards.queries(panel):
+                    with self.subTest(dashboard=name, panel=panel["title"], query=expression):
+                        wait_for(f"{name}, {panel['title']}: {expression}",
+                                 lambda query=expression: self.series(query))
+
+    def test_the_variables_have_values(self):
+        for label, series in (("instance", "whipsnake_build_info"), ("model", "whipsnake_model_state")):
+            values = self.prometheus.get(f"label/{label}/values", **{"match[]": series})
+            self.assertTrue(values, label)
+
+    def test_every_rule_is_evaluated(self):
+        wait_for("the rules", lambda: all(rule["health"] == "ok" for rule in self.prometheus.rules()))
+        for rule in self.prometheus.rules():
+            if rule["type"] == "recording":
+                with self.subTest(rule=rule["name"]):
+                    wait_for(rule["name"], lambda name=rule["name"]: self.series(name))
+
+    @unittest.skipUnless(PICTURES, "PICTURES=DIR draws the dashboards")
+    def test_pictures(self):
+        import render_dashboards
+        end = time.time()
+        for name, dashboard in dashboards.read_dashboards(harness.arguments.source).items():
+            render_dashboards.draw(dashboard, self.prometheus, self.prometheus.start + 10, end,
+                                   os.path.join(PICTURES, f"dashboard-{name}.png"))
+
+
+if __name__ == "__main__":
+    monitoring.skip_without_prometheus()
+    harness.main()
