@@ -161,8 +161,8 @@ def load(daemon, model, concurrency=4, tokens=48, requests=40):
 class BusyDaemon(harness.Daemon):
     """A daemon with both demo models and a data directory."""
 
-    def __init__(self, *flags):
-        self.data = tempfile.mkdtemp(prefix="whipsnake-data-")
+    def __init__(self, *flags, data=None):
+        self.data = data or tempfile.mkdtemp(prefix="whipsnake-data-")
         super().__init__("--model", "gpt2=" + source("deploy/models/gpt2-crrelu-demo"), "--data",
                          self.data, *flags)
 

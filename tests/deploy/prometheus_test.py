@@ -56,7 +56,7 @@ class PrometheusTest(unittest.TestCase):
                 for expression, _ in dashboards.queries(panel):
                     with self.subTest(dashboard=name, panel=panel["title"], query=expression):
                         wait_for(f"{name}, {panel['title']}: {expression}",
-                                 lambda query=expression: self.series(query))
+                                 lambda query=expression: self.series(query), 30)
 
     def test_the_variables_have_values(self):
         for label, series in (("instance", "whipsnake_build_info"), ("model", "whipsnake_model_state")):

@@ -59,12 +59,22 @@ LATENCY = ("Latency", [
 
 SERVERS = ("Servers", [
     states("Models", "loading, ready, unloading or failed, for each server and model.",
-           [(f'whipsnake_model_state{{{MODEL}, state="ready"}} + 2 * ignoring (state) whipsnake_model_state{{{MODEL}, '
+           [(f'whipsnake_model_state{{{MODEL}, state="ready"}} + ignoring (state) 2 * whipsnake_model_state{{{MODEL}, '
              'state="failed"}', "{{instance}} {{model}}")],
            {0: ("loading or unloading", YELLOW), 1: ("ready", GREEN), 2: ("failed", RED)}, "No models"),
     stat("Versions", "The version, commit and instruction set of each server.", "none",
          [(f"whipsnake_build_info{{{SERVER}}}", "{{instance}}  {{version}}  {{commit}}  {{isa}}")], "No server is scraped",
          width=12, height=6, text="name"),
+    graph("Data directory", "What the parts of the data directories take, and what is free on their disks.", "bytes",
+          [(f"sum by (part) (whipsnake_data_directory_used_bytes{{{SERVER}}})", "{{part}}"),
+           (f"whipsnake_data_directory_free_bytes{{{SERVER}}}", "{{instance}} free")], "No data directory; serve needs --data"),
+    graph("Disk errors", "Failures to write, read or remove the server's files in the last 10 minutes. Each has a line in the "
+          "log.", "none", [(f"sum by (kind) (increase(whipsnake_disk_errors_total{{{SERVER}}}[10m]))", "{{kind}}")],
+          "No server is scraped"),
+    graph("Lines of the log", "Lines of each level, and those that were left out because there were too many of the same kind, in "
+          "each second.", "cps", [(rate("whipsnake_log_lines_total", SERVER, "level"), "{{level}}"),
+                                  (rate("whipsnake_log_lines_dropped_total", SERVER, "instance"), "{{instance}} left out")],
+          "No server is scraped"),
 ])
 
 DASHBOARD = dashboard("whipsnake-overview", "Whipsnake: overview", "What the users of the servers feel.",
