@@ -134,7 +134,7 @@ class Traffic:
         self.command = [harness.arguments.binary, *command, "--server", daemon.grpc]
         self.stopping = threading.Event()
         self.process = None
-        self.thread = threading.Thread(target=self.run)
+        self.thread = threading.Thread(target=self.run, daemon=True)
         self.thread.start()
 
     def run(self):
@@ -152,10 +152,11 @@ class Traffic:
             self.thread.join(timeout=0.1)
 
 
-def load(daemon, model, concurrency=4, tokens=48, requests=40):
-    return Traffic(daemon, "load", "--model", model, "--concurrency", str(concurrency), "--requests",
-                   str(requests), "--prompt-tokens", "64", "--max-tokens", str(tokens),
-                   "--allow-overload")
+def load(daemon, model, tokens=48, requests=40, **options):
+    """Requests of random tokens; `options` are concurrency or rate."""
+    flags = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+    return Traffic(daemon, "load", "--model", model, "--requests", str(requests), "--prompt-tokens", "64",
+                   "--max-tokens", str(tokens), "--allow-overload", *flags)
 
 
 class BusyDaemon(harness.Daemon):
@@ -177,7 +178,7 @@ class BusyDaemon(harness.Daemon):
     def train(self, name, *flags):
         """Creates a job that trains gpt2 with the data set "texts"."""
         self.command("finetune", "create", "--id", name, "--model", "gpt2", "--train", "texts",
-                     "--batch", "8", "--max-length", "128", *flags)
+                     "--batch", "2", "--max-length", "64", *flags)
 
     def close(self):
         code = super().close()

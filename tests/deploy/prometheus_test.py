@@ -22,23 +22,23 @@ def do_everything(daemon):
     refused = daemon.command("generate", "--model", "demo", "--max-tokens", "100000000", "It", check=False)
     assert refused.returncode != 0
     daemon.command("states", "save", "--model", "demo", "Elizabeth was")
-    steps = "1500" if PICTURES else "120"
+    steps = "200" if PICTURES else "40"
     daemon.train("texts-1", "--eval", "texts-test", "--max-steps", steps, "--scheduler", "slimfit",
-                 "--freezing-rate", "0.5", "--evaluate-every", "20", "--checkpoint-every", "50", "--lr", "1e-3")
+                 "--freezing-rate", "0.5", "--evaluate-every", "40", "--checkpoint-every", "40", "--lr", "3e-4")
     if PICTURES:
-        daemon.train("texts-2", "--max-steps", "400", "--priority", "-1", "--checkpoint-every", "100")
+        daemon.train("texts-2", "--max-steps", "150", "--priority", "-1", "--checkpoint-every", "50")
         wait_for("the jobs", lambda: daemon.metric("whipsnake_finetune_jobs", state="succeeded") == 2, 900)
 
 
 class PrometheusTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.daemon = BusyDaemon()
+        cls.daemon = BusyDaemon("--training-share", "0.5")
         cls.addClassCleanup(cls.daemon.close)
         cls.prometheus = Prometheus([cls.daemon.http], monitoring.source("deploy/prometheus/rules"))
         cls.addClassCleanup(cls.prometheus.close)
-        for model, concurrency in (("demo", 6), ("gpt2", 3)):
-            traffic = load(cls.daemon, model, concurrency)
+        for model, rate in (("demo", 1.5), ("gpt2", 0.7)):
+            traffic = load(cls.daemon, model, rate=rate)
             cls.addClassCleanup(traffic.close)
         # The same prompt again and again, so that the prefix cache has hits.
         chat = Traffic(cls.daemon, "generate", "--model", "demo", "--max-tokens", "30", "Elizabeth was")
