@@ -15,15 +15,11 @@ except ImportError:
     sys.exit(SKIPPED)
 
 import dashboards
+import metric_names
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-METRIC = re.compile(r"\b(?:whipsnake|process)_\w+")
 SEVERITIES = {"critical", "warning"}
 UNITS = {"none", "s", "bytes", "percentunit", "reqps", "ops", "cps"}
-# Metrics that the program does not have yet.
-COMING = {"whipsnake_data_directory_free_bytes", "whipsnake_data_directory_size_bytes", "whipsnake_data_directory_used_bytes",
-          "whipsnake_disk_errors_total", "whipsnake_finetune_last_progress_timestamp_seconds", "whipsnake_log_lines_total",
-          "whipsnake_log_lines_dropped_total"}
 ABORT_SECONDS = 10  # of requests and uploads after the grace period; see Daemon::Wait
 MARGIN_SECONDS = 20  # for the step and the checkpoint of a job that runs
 
@@ -42,17 +38,6 @@ def rules(kind):
     return [rule for path in ("recording", "alerts")
             for group in read_yaml(f"deploy/prometheus/rules/{path}.yml")["groups"]
             for rule in group["rules"] if kind in rule]
-
-
-def metrics_of_the_source():
-    names = set()
-    for path in glob.glob(os.path.join(ROOT, "server/metrics/*.cc")):
-        names |= set(re.findall(r'"((?:whipsnake|process)_\w+)"', read(path)))
-    return names
-
-
-def exported_metrics():
-    return metrics_of_the_source() | COMING
 
 
 def container():
@@ -110,14 +95,12 @@ class PrometheusRulesTest(unittest.TestCase):
                     self.check_metrics(expression, recorded, f"{name}, {panel['title']}")
 
     def test_no_metric_is_still_said_to_come(self):
-        self.assertFalse(COMING & metrics_of_the_source(), "delete these from COMING")
+        self.assertFalse(metric_names.COMING & metric_names.of_program(ROOT), "delete these from COMING")
 
     def check_metrics(self, expression, recorded, where):
-        for name in re.findall(r"\bmodel:\w+(?::\w+)+", expression):
-            self.assertIn(name, recorded, where)
-        for name in METRIC.findall(re.sub(r"\bmodel:\w+(?::\w+)+", "", expression)):
-            family = re.sub(r"_(bucket|sum|count)$", "", name)  # of a histogram
-            self.assertTrue({name, family} & exported_metrics(), f"{where}: {name}")
+        self.assertLessEqual(metric_names.recorded_in(expression), recorded, where)
+        exported = metric_names.of_program(ROOT) | metric_names.COMING
+        self.assertFalse(metric_names.exported_in(expression) - exported, where)
 
 
 class DashboardsTest(unittest.TestCase):
@@ -247,7 +230,7 @@ class KubernetesTest(unittest.TestCase):
         rule = read_yaml("deploy/kubernetes/prometheus_adapter.yaml")["rules"][0]
         self.assertEqual(rule["name"]["as"], metric)
         self.assertTrue(rule["seriesQuery"].startswith(metric + "{"))
-        self.assertIn(metric, exported_metrics())
+        self.assertIn(metric, metric_names.of_program(ROOT))
 
     def test_ports_of_services_and_policies_are_those_of_the_container(self):
         ports = {port["name"]: port["containerPort"] for port in container()["ports"]}

@@ -142,7 +142,7 @@ class Traffic:
             self.process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL,
                                             stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
             self.process.wait()
-            self.stopping.wait(0.1)  # so that a command that fails does not use up a processor
+            self.stopping.wait(0.5)  # so that a command that fails does not use up a processor
 
     def close(self):
         self.stopping.set()

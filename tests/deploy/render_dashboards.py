@@ -56,6 +56,14 @@ def threshold_color(defaults, value):
     return color
 
 
+class BinaryLocator(MaxNLocator):
+    """Round numbers of KiB, MiB or GiB."""
+
+    def tick_values(self, vmin, vmax):
+        factor = 1024 ** max(int(math.log2(max(vmax, 1)) // 10), 0)
+        return MaxNLocator(5).tick_values(vmin / factor, vmax / factor) * factor
+
+
 class Canvas:
     """A picture of a dashboard."""
 
@@ -117,7 +125,7 @@ class Canvas:
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda t, _: datetime.utcfromtimestamp(t).strftime("%H:%M:%S")))
         if unit:
-            axes.yaxis.set_major_locator(MaxNLocator(5))
+            axes.yaxis.set_major_locator(BinaryLocator() if unit == "bytes" else MaxNLocator(5))
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_value(value, unit)))
 
     def draw_graph(self, panel, data):
@@ -141,10 +149,11 @@ class Canvas:
         for step in defaults["thresholds"]["steps"][1:]:
             if step["value"] < 4 * top or defaults.get("max"):
                 axes.axhline(step["value"], color=COLORS[step["color"]], linewidth=0.9, linestyle="--")
-        axes.set_ylim(bottom=0)
+        if "min" in defaults:
+            axes.set_ylim(bottom=defaults["min"])
         if "max" in defaults:
             axes.set_ylim(top=defaults["max"] * 1.02)
-        elif axes.get_ylim()[1] <= 0 or top == 0:
+        elif top == 0:
             axes.set_ylim(top=1)
         self.draw_legend(panel["gridPos"], data, unit)
 

@@ -8,9 +8,9 @@ BATCHES = ("Batches", [
     graph("Batch size", "The mean number of sequences in a forward pass.", "none",
           [(f"{rate('whipsnake_batch_size_sum', MODEL, 'model, phase')} / {rate('whipsnake_batch_size_count', MODEL, 'model, phase')}",
             "{{model}} {{phase}}")], NO_STEPS),
-    graph("Slots", "Sequences in the batch, and the most that it holds. A batch that stays full makes requests wait.", "none",
-          [(f"sum by (model) (whipsnake_state_slots_used{{{MODEL}}})", "{{model}} used"),
-           (f"sum by (model) (whipsnake_state_slots_limit{{{MODEL}}})", "{{model}} limit")], "No models"),
+    graph("Slots", "The part of the places in the batch that is taken. A batch that stays full makes requests wait.", "percentunit",
+          [(f"sum by (model) (whipsnake_state_slots_used{{{MODEL}}}) / sum by (model) (whipsnake_state_slots_limit{{{MODEL}}})",
+            "{{model}}")], "No models", maximum=1),
     graph("Waiting", "Requests in the queue.", "none",
           [(f"sum by (model) (whipsnake_requests_waiting{{{MODEL}}})", "{{model}}")], "No models"),
     heat_map("Sequences in a decode pass", "How often passes had so many sequences.", "none", "whipsnake_batch_size",
@@ -38,7 +38,7 @@ PHASES = ("Phases of a request", [
 MEMORY = ("Memory", [
     graph("Engine's memory by purpose", "What the engine has reserved. States include the prefix caches, which give way when "
           "memory is needed.", "bytes",
-          [(f"sum by (purpose) (whipsnake_device_memory_purpose_bytes{{{SERVER}}})", "{{purpose}}")], "No server is scraped", stack=True),
+          [(f"sum by (purpose) (whipsnake_device_memory_purpose_bytes{{{SERVER}}}) > 0", "{{purpose}}")], "No server is scraped", stack=True),
     graph("Engine's memory", "The part of the engine's memory that is reserved. Above 90 % WhipsnakeMemoryHigh fires.", "percentunit",
           [(f"whipsnake_device_memory_used_bytes{{{SERVER}}} / (whipsnake_device_memory_limit_bytes{{{SERVER}}} > 0)",
             "{{instance}} {{device}}")], "No server is scraped", maximum=1, limit=0.9),

@@ -41,7 +41,7 @@ PROGRESS = ("Progress", [
             % (SERVER, SERVER), "{{instance}}")], "No job has started"),
     graph("Loss", "Of the last step (train) and of the last evaluation (eval).", "none",
           [of_job("whipsnake_finetune_loss", " train", ', split="train"'), of_job("whipsnake_finetune_loss", " eval", ', split="eval"')],
-          NO_JOB, width=12),
+          NO_JOB, width=12, minimum=None),
     graph("Frozen layers", "The part of the layers that did not train in the last step.", "percentunit",
           [of_job("whipsnake_finetune_frozen_ratio")], NO_JOB, width=12, maximum=1),
 ])

@@ -39,13 +39,14 @@ def _panel(kind, title, description, unit, queries, none, width, height):
             "gridPos": {"w": width, "h": height}}
 
 
-def graph(title, description, unit, queries, none="No data", width=8, height=8, stack=False, maximum=None, limit=None):
-    """Curves over time. `limit`: a threshold above which the background is red."""
+def graph(title, description, unit, queries, none="No data", width=8, height=8, stack=False, minimum=0, maximum=None, limit=None):
+    """Curves over time. `limit`: a threshold, shown as a red line."""
     panel = _panel("timeseries", title, description, unit, queries, none, width, height)
     defaults = panel["fieldConfig"]["defaults"]
-    defaults["min"] = 0
     defaults["custom"] = {"lineWidth": 1, "fillOpacity": 25 if stack else 8, "showPoints": "never",
                           "stacking": {"mode": "normal" if stack else "none"}}
+    if minimum is not None:
+        defaults["min"] = minimum
     if maximum is not None:
         defaults["max"] = maximum
     if limit is not None:
