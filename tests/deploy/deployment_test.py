@@ -1,4 +1,5 @@
-"""The files of deploy/ agree with one another, with the program and with the documentation. Starts nothing."""
+"""The files of deploy/ agree with one another, with the program and with the documentation.
+Starts nothing."""
 import glob
 import os
 import re
@@ -18,6 +19,7 @@ import dashboards
 import metric_names
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+PROVISIONING = "deploy/grafana/provisioning"
 SEVERITIES = {"critical", "warning"}
 UNITS = {"none", "s", "bytes", "percentunit", "reqps", "ops", "cps"}
 ABORT_SECONDS = 10  # of requests and uploads after the grace period; see Daemon::Wait
@@ -49,7 +51,8 @@ def stateful_set():
 
 
 def flag(arguments, name, default=None):
-    return next((each.split("=", 1)[1] for each in arguments if each.startswith(f"--{name}=")), default)
+    return next((each.split("=", 1)[1] for each in arguments if each.startswith(f"--{name}=")),
+                default)
 
 
 class PrometheusRulesTest(unittest.TestCase):
@@ -60,8 +63,10 @@ class PrometheusRulesTest(unittest.TestCase):
         for rule in rules("alert"):
             with self.subTest(alert=rule["alert"]):
                 self.assertIn(rule["labels"]["severity"], SEVERITIES)
-                self.assertEqual(rule["annotations"].keys(), {"summary", "description", "runbook_url"})
-                page, anchor = re.fullmatch(r"(.*)(#.*)", rule["annotations"]["runbook_url"]).groups()
+                self.assertEqual(rule["annotations"].keys(),
+                                 {"summary", "description", "runbook_url"})
+                page, anchor = re.fullmatch(r"(.*)(#.*)",
+                                            rule["annotations"]["runbook_url"]).groups()
                 self.assertEqual((page, anchor), ("docs/runbook.md", "#" + rule["alert"].lower()))
                 self.assertIn(anchor, headings)
                 if "model" in rule["expr"]:
@@ -72,13 +77,14 @@ class PrometheusRulesTest(unittest.TestCase):
         self.assertEqual(sections, [rule["alert"] for rule in rules("alert")])
 
     def test_every_section_of_the_runbook_is_complete(self):
-        for section in re.split(r"^## (?=Whipsnake)", read("docs/runbook.md"), flags=re.MULTILINE)[1:]:
+        for section in re.split(r"^## (?=Whipsnake)", read("docs/runbook.md"),
+                                flags=re.MULTILINE)[1:]:
             for part in ("**What it means.**", "**What users feel.**", "**Look.**", "**Mend.**"):
                 with self.subTest(section=section.split("\n")[0]):
                     self.assertIn(part, section)
 
     def test_every_alert_has_a_case_of_promtool(self):
-        cases = "".join(read(os.path.relpath(path, ROOT)) for path in glob.glob(f"{ROOT}/tests/deploy/rules/*.yml"))
+        cases = "".join(read(path) for path in glob.glob(f"{ROOT}/tests/deploy/rules/*.yml"))
         for rule in rules("alert"):
             self.assertIn(f'alertname="{rule["alert"]}"', cases)
 
@@ -95,7 +101,8 @@ class PrometheusRulesTest(unittest.TestCase):
                     self.check_metrics(expression, recorded, f"{name}, {panel['title']}")
 
     def test_no_metric_is_still_said_to_come(self):
-        self.assertFalse(metric_names.COMING & metric_names.of_program(ROOT), "delete these from COMING")
+        self.assertFalse(metric_names.COMING & metric_names.of_program(ROOT),
+                         "delete these from COMING")
 
     def check_metrics(self, expression, recorded, where):
         self.assertLessEqual(metric_names.recorded_in(expression), recorded, where)
@@ -106,8 +113,9 @@ class PrometheusRulesTest(unittest.TestCase):
 class DashboardsTest(unittest.TestCase):
     def test_the_files_are_those_of_the_generator(self):
         with tempfile.TemporaryDirectory() as folder:
-            subprocess.run([sys.executable, os.path.join(ROOT, "deploy/grafana/generator"), folder], check=True,
-                           timeout=60, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
+            subprocess.run([sys.executable, os.path.join(ROOT, "deploy/grafana/generator"), folder],
+                           check=True, timeout=60,
+                           env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
             for name in os.listdir(folder):
                 with open(os.path.join(folder, name), encoding="utf-8") as file:
                     self.assertEqual(file.read(), read("deploy/grafana/dashboards/" + name),
@@ -134,7 +142,7 @@ class DashboardsTest(unittest.TestCase):
                         self.assertTrue(target["legendFormat"])
 
     def test_the_provisioned_data_source_is_that_of_the_dashboards(self):
-        source = read_yaml("deploy/grafana/provisioning/datasources/prometheus.yaml")["datasources"][0]
+        source = read_yaml(f"{PROVISIONING}/datasources/prometheus.yaml")["datasources"][0]
         for dashboard in dashboards.read_dashboards(ROOT).values():
             variable = dashboard["templating"]["list"][0]
             self.assertEqual(variable["current"]["value"], source["uid"])
@@ -153,7 +161,8 @@ class ComposeTest(unittest.TestCase):
                 self.assertTrue(service["read_only"])
                 self.assertEqual(service["cap_drop"], ["ALL"])
                 self.assertEqual(service["security_opt"], ["no-new-privileges:true"])
-                self.assertTrue({"cpus", "mem_limit", "pids_limit", "healthcheck", "restart"} <= service.keys())
+                self.assertLessEqual({"cpus", "mem_limit", "pids_limit", "healthcheck", "restart"},
+                                     service.keys())
                 for port in service["ports"]:
                     self.assertTrue(port.startswith("127.0.0.1:"), port)
 
@@ -162,22 +171,25 @@ class ComposeTest(unittest.TestCase):
         for service in self.services.values():
             for volume in service["volumes"]:
                 place = re.sub(r"^\$\{\w+:-(.*?)\}", r"\1", volume).split(":")[0]
-                self.assertTrue(place in volumes or os.path.exists(os.path.join(ROOT, "deploy", place)), volume)
+                path = os.path.join(ROOT, "deploy", place)
+                self.assertTrue(place in volumes or os.path.exists(path), volume)
 
     def test_prometheus_finds_the_server_and_grafana_finds_prometheus(self):
         server = self.services["whipsnake"]["command"]
         port = flag(server, "http").rsplit(":", 1)[1]
-        self.assertEqual(read_yaml("deploy/compose/targets.yml"), [{"targets": [f"whipsnake:{port}"]}])
-        source = read_yaml("deploy/grafana/provisioning/datasources/prometheus.yaml")["datasources"][0]
+        self.assertEqual(read_yaml("deploy/compose/targets.yml"),
+                         [{"targets": [f"whipsnake:{port}"]}])
+        source = read_yaml(f"{PROVISIONING}/datasources/prometheus.yaml")["datasources"][0]
         self.assertEqual(source["url"], "http://prometheus:9090")
-        provider = read_yaml("deploy/grafana/provisioning/dashboards/whipsnake.yaml")["providers"][0]
+        provider = read_yaml(f"{PROVISIONING}/dashboards/whipsnake.yaml")["providers"][0]
         mounts = [volume.split(":")[1] for volume in self.services["grafana"]["volumes"]]
         self.assertIn(provider["options"]["path"], mounts)
 
     def test_the_server_has_the_time_to_drain(self):
         server = self.services["whipsnake"]
+        grace = int(flag(server["command"], "grace-period", 25))
         self.assertGreaterEqual(int(server["stop_grace_period"].removesuffix("s")),
-                                int(flag(server["command"], "grace-period", 25)) + ABORT_SECONDS + MARGIN_SECONDS)
+                                grace + ABORT_SECONDS + MARGIN_SECONDS)
 
     def test_the_images_volume_is_where_the_data_are(self):
         directory = flag(self.services["whipsnake"]["command"], "data")
@@ -190,15 +202,18 @@ class KubernetesTest(unittest.TestCase):
         rule = read_yaml("deploy/kubernetes/base/prometheus_rule.yaml")
         groups = [group for path in ("recording", "alerts")
                   for group in read_yaml(f"deploy/prometheus/rules/{path}.yml")["groups"]]
-        self.assertEqual(rule["spec"]["groups"], groups, "stale: python3 deploy/kubernetes/make_prometheus_rule.py")
+        self.assertEqual(rule["spec"]["groups"], groups,
+                         "stale: python3 deploy/kubernetes/make_prometheus_rule.py")
 
     def test_the_pod_has_the_time_to_drain(self):
         wait = int(container()["lifecycle"]["preStop"]["exec"]["command"][1])
         grace = int(flag(container()["args"], "grace-period"))
         pod = stateful_set()["spec"]["template"]["spec"]
-        self.assertGreaterEqual(pod["terminationGracePeriodSeconds"], wait + grace + ABORT_SECONDS + MARGIN_SECONDS)
+        self.assertGreaterEqual(pod["terminationGracePeriodSeconds"],
+                                wait + grace + ABORT_SECONDS + MARGIN_SECONDS)
         liveness = container()["livenessProbe"]
-        self.assertGreater(liveness["periodSeconds"] * liveness["failureThreshold"], grace + ABORT_SECONDS)
+        self.assertGreater(liveness["periodSeconds"] * liveness["failureThreshold"],
+                           grace + ABORT_SECONDS)
 
     def test_the_probes_ask_the_health_service_on_the_port_of_grpc(self):
         port = int(flag(container()["args"], "listen").rsplit(":", 1)[1])
@@ -213,7 +228,8 @@ class KubernetesTest(unittest.TestCase):
         self.assertIn("USER 65532:65532", read("docker/Dockerfile"))
         self.assertEqual(pod["securityContext"]["seccompProfile"], {"type": "RuntimeDefault"})
         self.assertEqual(container()["securityContext"], {
-            "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}})
+            "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]}})
 
     def test_every_selector_selects_the_pods_of_the_server(self):
         base = "deploy/kubernetes/base/"
@@ -221,7 +237,8 @@ class KubernetesTest(unittest.TestCase):
         self.assertEqual(stateful_set()["spec"]["template"]["metadata"]["labels"], labels)
         for name, key in (("stateful_set", "selector"), ("pod_disruption_budget", "selector"),
                           ("service_monitor", "selector"), ("network_policy", "podSelector")):
-            self.assertEqual(read_yaml(base + name + ".yaml")["spec"][key], {"matchLabels": labels}, name)
+            self.assertEqual(read_yaml(base + name + ".yaml")["spec"][key], {"matchLabels": labels},
+                             name)
         self.assertEqual(read_yaml(base + "service.yaml")["spec"]["selector"], labels)
 
     def test_the_autoscalers_metric_is_that_of_the_adapter(self):
@@ -234,8 +251,8 @@ class KubernetesTest(unittest.TestCase):
 
     def test_ports_of_services_and_policies_are_those_of_the_container(self):
         ports = {port["name"]: port["containerPort"] for port in container()["ports"]}
-        self.assertEqual({port["targetPort"]: port["port"]
-                          for port in read_yaml("deploy/kubernetes/base/service.yaml")["spec"]["ports"]}, ports)
+        service = read_yaml("deploy/kubernetes/base/service.yaml")["spec"]
+        self.assertEqual({port["targetPort"]: port["port"] for port in service["ports"]}, ports)
         policy = read_yaml("deploy/kubernetes/base/network_policy.yaml")["spec"]["ingress"]
         self.assertEqual({rule["ports"][0]["port"] for rule in policy}, ports.keys())
         monitor = read_yaml("deploy/kubernetes/base/service_monitor.yaml")["spec"]["endpoints"][0]

@@ -1,8 +1,9 @@
 """deploy/kubernetes, rendered by kustomize and validated against the schemas of the Kubernetes API.
 
 Needs kubectl with kustomize 5 (Debian 13's package kubernetes-client) and kubernetes-validate
-(from PyPI: python3 -m venv VENV && VENV/bin/pip install kubernetes-validate), found in PATH or named
-by KUBERNETES_VALIDATE. Resources of the Prometheus operator have no schema there and are only parsed.
+(from PyPI: python3 -m venv VENV && VENV/bin/pip install kubernetes-validate), found in PATH or
+named by KUBERNETES_VALIDATE. Resources of the Prometheus operator have no schema there and are only
+parsed.
 """
 import json
 import os
@@ -18,15 +19,16 @@ import yaml
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 VALIDATE = os.environ.get("KUBERNETES_VALIDATE", "kubernetes-validate")
 OVERLAYS = ("cpu", "gpu")
-KINDS = {"Service", "PersistentVolumeClaim", "StatefulSet", "PodDisruptionBudget", "HorizontalPodAutoscaler",
-         "NetworkPolicy", "ServiceMonitor", "PrometheusRule"}
+KINDS = {"Service", "PersistentVolumeClaim", "StatefulSet", "PodDisruptionBudget",
+         "HorizontalPodAutoscaler", "NetworkPolicy", "ServiceMonitor", "PrometheusRule"}
 WITHOUT_SCHEMA = {"ServiceMonitor", "PrometheusRule"}
 VERSIONS = ("1.30", "1.32")  # of Kubernetes; 1.27 is the oldest with probes by gRPC
 SKIPPED = 77
 
 
 def run(*command):
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120,
+                          check=False)
 
 
 def missing():
@@ -35,7 +37,8 @@ def missing():
         return "./dev test --long runs it, WHIPSNAKE_LONG_TESTS=yes too"
     if shutil.which("kubectl") is None:
         return "no kubectl"
-    version = json.loads(run("kubectl", "version", "--client", "--output=json").stdout).get("kustomizeVersion", "v0")
+    versions = json.loads(run("kubectl", "version", "--client", "--output=json").stdout)
+    version = versions.get("kustomizeVersion", "v0")
     if int(re.match(r"v(\d+)", version)[1]) < 5:
         return f"kubectl has kustomize {version}, expected 5"
     if shutil.which(VALIDATE) is None:
@@ -61,15 +64,18 @@ class KubernetesTest(unittest.TestCase):
                     with self.subTest(overlay=overlay, version=version):
                         done = run(VALIDATE, "--strict", "-k", version, file.name)
                         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
-                        passed = re.findall(r"passed for resource (\w+)/", done.stdout + done.stderr)
-                        self.assertEqual(set(passed), {kind.lower() for kind in KINDS - WITHOUT_SCHEMA})
+                        passed = re.findall(r"passed for resource (\w+)/",
+                                            done.stdout + done.stderr)
+                        self.assertEqual(set(passed),
+                                         {kind.lower() for kind in KINDS - WITHOUT_SCHEMA})
 
     def test_the_container_has_its_models_and_limits(self):
         for overlay in OVERLAYS:
-            sets = [each for each in yaml.safe_load_all(render(overlay)) if each["kind"] == "StatefulSet"]
-            container = sets[0]["spec"]["template"]["spec"]["containers"][0]
+            resources = {each["kind"]: each for each in yaml.safe_load_all(render(overlay))}
+            container = resources["StatefulSet"]["spec"]["template"]["spec"]["containers"][0]
             self.assertEqual(container["resources"]["requests"], container["resources"]["limits"])
-            self.assertEqual(any(each.startswith("--model=") for each in container["args"]), overlay == "cpu")
+            self.assertEqual(any(each.startswith("--model=") for each in container["args"]),
+                             overlay == "cpu")
 
 
 if __name__ == "__main__":

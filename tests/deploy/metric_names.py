@@ -3,7 +3,8 @@ import glob
 import os
 import re
 
-# Metrics that rules and dashboards use and the program does not have yet. A test fails once it has one.
+# Metrics that rules and dashboards use and the program does not have yet; a test fails once it has
+# one of them.
 COMING = {
     "whipsnake_data_directory_free_bytes", "whipsnake_data_directory_size_bytes",
     "whipsnake_data_directory_used_bytes", "whipsnake_disk_errors_total",

@@ -60,7 +60,8 @@ class Prometheus:
         self.targets = os.path.join(self.root, "targets.json")
         self.set_targets(targets)
         config = {
-            "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
+            "global": {"scrape_interval": "1s", "scrape_timeout": "1s",
+                       "evaluation_interval": "1s"},
             "rule_files": [os.path.join(os.path.abspath(rules), "*.yml")],
             "scrape_configs": [{"job_name": "whipsnake", "file_sd_configs": [
                 {"files": [self.targets], "refresh_interval": "1s"}]}]}
@@ -70,7 +71,8 @@ class Prometheus:
         self.url = f"http://127.0.0.1:{free_port()}"
         self.log = open(os.path.join(self.root, "log"), "w", encoding="utf-8")
         self.process = subprocess.Popen(
-            ["prometheus", "--config.file=" + path, "--web.listen-address=" + self.url[len("http://"):],
+            ["prometheus", "--config.file=" + path,
+             "--web.listen-address=" + self.url[len("http://"):],
              "--storage.tsdb.path=" + os.path.join(self.root, "data")],
             stdout=self.log, stderr=self.log)
         self.start = time.time()
@@ -155,7 +157,8 @@ class Traffic:
 def load(daemon, model, tokens=48, requests=40, **options):
     """Requests of random tokens; `options` are concurrency or rate."""
     flags = [part for name, value in options.items() for part in (f"--{name}", str(value))]
-    return Traffic(daemon, "load", "--model", model, "--requests", str(requests), "--prompt-tokens", "64",
+    return Traffic(daemon, "load", "--model", model, "--requests", str(requests), "--prompt-tokens",
+                   "64",
                    "--max-tokens", str(tokens), "--allow-overload", *flags)
 
 

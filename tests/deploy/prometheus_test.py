@@ -23,10 +23,13 @@ def do_everything(daemon):
     daemon.command("states", "save", "--model", "demo", "Elizabeth was")
     steps = "200" if PICTURES else "40"
     daemon.train("texts-1", "--eval", "texts-test", "--max-steps", steps, "--scheduler", "slimfit",
-                 "--freezing-rate", "0.5", "--evaluate-every", "40", "--checkpoint-every", "40", "--lr", "1e-4")
+                 "--freezing-rate", "0.5", "--evaluate-every", "40", "--checkpoint-every", "40",
+                 "--lr", "1e-4")
     if PICTURES:
-        daemon.train("texts-2", "--max-steps", "150", "--priority", "-1", "--checkpoint-every", "50")
-        wait_for("the jobs", lambda: daemon.metric("whipsnake_finetune_jobs", state="succeeded") == 2, 900)
+        daemon.train("texts-2", "--max-steps", "150", "--priority", "-1", "--checkpoint-every",
+                     "50")
+        wait_for("the jobs", lambda: daemon.metric(
+            "whipsnake_finetune_jobs", state="succeeded") == 2, 900)
 
 
 class PrometheusTest(unittest.TestCase):
@@ -42,7 +45,8 @@ class PrometheusTest(unittest.TestCase):
         # The same prompt again and again, so that the prefix cache has hits; requests that end at
         # their deadline; and refused ones.
         for flags in (["30"], ["4000", "--timeout", "0.2"], ["100000000"]):
-            traffic = Traffic(cls.daemon, "generate", "--model", "demo", "Elizabeth was", "--max-tokens", *flags)
+            traffic = Traffic(cls.daemon, "generate", "--model", "demo", "Elizabeth was",
+                              "--max-tokens", *flags)
             cls.addClassCleanup(traffic.close)
         do_everything(cls.daemon)
 
@@ -62,12 +66,14 @@ class PrometheusTest(unittest.TestCase):
                                  lambda query=expression: self.series(query), 30)
 
     def test_the_variables_have_values(self):
-        for label, series in (("instance", "whipsnake_build_info"), ("model", "whipsnake_model_state")):
+        for label, series in (("instance", "whipsnake_build_info"),
+                              ("model", "whipsnake_model_state")):
             values = self.prometheus.get(f"label/{label}/values", **{"match[]": series})
             self.assertTrue(values, label)
 
     def test_every_rule_is_evaluated(self):
-        wait_for("the rules", lambda: all(rule["health"] == "ok" for rule in self.prometheus.rules()))
+        wait_for("the rules", lambda: all(
+            rule["health"] == "ok" for rule in self.prometheus.rules()))
         for rule in self.prometheus.rules():
             if rule["type"] == "recording":
                 with self.subTest(rule=rule["name"]):

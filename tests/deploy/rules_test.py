@@ -1,7 +1,8 @@
 """The rules of deploy/prometheus with promtool: their syntax, and the cases of tests/deploy/rules.
 
-The cases are themselves tested: they must fail for a copy of the rules in which one alert never fires, and for one in
-which it always fires. So each alert has a case in which it fires and one in which it does not.
+The cases are themselves tested: they must fail for a copy of the rules in which one alert never
+fires, and for one in which it always fires. So each alert has a case in which it fires and one in
+which it does not.
 """
 import copy
 import glob
@@ -21,15 +22,12 @@ SKIPPED = 77
 
 
 def promtool(*arguments, root=ROOT):
-    return subprocess.run(["promtool", *arguments], cwd=root, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(["promtool", *arguments], cwd=root, capture_output=True, text=True,
+                          timeout=60, check=False)
 
 
 def paths(pattern, root=ROOT):
     return sorted(glob.glob(os.path.join(root, pattern)))
-
-
-def is_named(rule, alert):
-    return rule.get("alert") == alert
 
 
 class RulesTest(unittest.TestCase):
@@ -43,7 +41,8 @@ class RulesTest(unittest.TestCase):
         done = promtool("test", "rules", *paths(f"{CASES}/*.yml"))
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
-    @unittest.skipUnless(os.environ.get("WHIPSNAKE_LONG_TESTS"), "it takes minutes: ./dev test --long")
+    @unittest.skipUnless(os.environ.get("WHIPSNAKE_LONG_TESTS"),
+                         "it takes minutes: ./dev test --long")
     def test_the_cases_notice_an_alert_that_never_fires_or_always_does(self):
         with open(os.path.join(ROOT, RULES, "alerts.yml"), encoding="utf-8") as file:
             rules = yaml.safe_load(file)
@@ -56,8 +55,9 @@ class RulesTest(unittest.TestCase):
     def run_cases_with(self, rules, alert, expression):
         """Returns the status of the cases with another expression for one alert."""
         changed = copy.deepcopy(rules)
-        for rule in (rule for group in changed["groups"] for rule in group["rules"] if is_named(rule, alert)):
-            rule["expr"] = expression
+        for rule in (rule for group in changed["groups"] for rule in group["rules"]):
+            if rule["alert"] == alert:
+                rule["expr"] = expression
         with tempfile.TemporaryDirectory() as root:
             for folder in (RULES, CASES):
                 shutil.copytree(os.path.join(ROOT, folder), os.path.join(root, folder))
@@ -68,6 +68,7 @@ class RulesTest(unittest.TestCase):
 
 if __name__ == "__main__":
     if shutil.which("promtool") is None:
-        print("SKIPPED: no promtool; apt-get install prometheus (which also starts a Prometheus on port 9090)")
+        print("SKIPPED: no promtool; apt-get install prometheus (which also starts a Prometheus on "
+              "port 9090)")
         sys.exit(SKIPPED)
     unittest.main(verbosity=2)
