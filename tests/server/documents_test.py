@@ -4,7 +4,7 @@ Every block ```sh is run with bash, page by page, in a directory that looks like
 a build; a block may use what the blocks before it on its page have made. Comments before a block:
 
     <!-- not run: REASON -->      the block needs another machine, another program, or is a test
-    <!-- slow -->                 the block takes minutes: run if WHIPSNAKE_SLOW_DOCUMENTS is set
+    <!-- slow -->                 the block takes minutes: run if WHIPSNAKE_LONG_TESTS is set
     <!-- server: FLAGS -->        a server with these flags runs from here on
 
 `whipsnake serve` goes to the background, as in another terminal, in place of the server before it
@@ -21,9 +21,10 @@ import unittest
 import harness
 
 PAGES = ["README.md", "docs/command-line.md", "docs/finetuning.md", "docs/freezing.md",
-         "docs/jobs.md", "docs/metrics.md", "docs/quantization.md", "docs/serving.md",
-         "docs/structured-output.md", "docs/transformers.md", "docs/performance.md",
-         "docs/development.md", "docs/gpu-runs/README.md"]
+         "docs/jobs.md", "docs/metrics.md", "docs/monitoring.md", "docs/deployment.md", "docs/runbook.md",
+         "docs/quantization.md", "docs/serving.md", "docs/structured-output.md",
+         "docs/transformers.md", "docs/performance.md", "docs/development.md",
+         "docs/gpu-runs/README.md"]
 BLOCK = re.compile(r"^<!-- server: (?P<server>.*?) -->$|"
                    r"(?:^<!-- (?P<note>not run: [^\n]+?|slow) -->\n+)?^```sh\n(?P<text>.*?)^```$",
                    re.MULTILINE | re.DOTALL)
@@ -115,7 +116,7 @@ def add_test(page):
             if block["server"]:
                 commands = "whipsnake serve " + block["server"]
             elif (block["note"] or "").startswith("not run") or (
-                    block["note"] == "slow" and not os.environ.get("WHIPSNAKE_SLOW_DOCUMENTS")):
+                    block["note"] == "slow" and not os.environ.get("WHIPSNAKE_LONG_TESTS")):
                 print(f"{page}:{line}: {block['note']}")
                 continue
             else:
