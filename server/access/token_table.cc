@@ -96,12 +96,13 @@ absl::StatusOr<std::chrono::system_clock::time_point> ParseExpiry(std::string_vi
                                                                   std::string_view text) {
   absl::Time time;
   std::string error;
-  if (absl::ParseTime(absl::RFC3339_full, engine::ToAbsl(text), &time, &error) ||
-      absl::ParseTime("%Y-%m-%d", engine::ToAbsl(text), &time, &error)) {
-    return absl::ToChronoTime(time);
-  }
+  const bool is_time = absl::ParseTime(absl::RFC3339_full, engine::ToAbsl(text), &time, &error) ||
+                       absl::ParseTime("%Y-%m-%d", engine::ToAbsl(text), &time, &error);
+  // The clock of the system ends in 2262.
+  const auto of_clock = absl::ToChronoTime(time);
+  if (is_time && absl::FromChrono(of_clock) == time) return of_clock;
   return engine::InvalidField(field, engine::Quoted(text),
-                              "a time like 2027-01-01T00:00:00Z, or a date");
+                              "a time like 2027-01-01T00:00:00Z, or a date, up to 2262");
 }
 
 std::string ToLine(const TokenRecord& record) {
