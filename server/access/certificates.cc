@@ -22,7 +22,7 @@ namespace {
 
 using WallTime = std::chrono::system_clock::time_point;
 
-constexpr int64_t kMaxFileBytes = 1 << 20;
+constexpr int64_t kMaxPemBytes = 1 << 20;
 
 constexpr std::string_view kCertificateFlag = "--tls-cert";
 constexpr std::string_view kKeyFlag = "--tls-key";
@@ -62,12 +62,12 @@ WallTime TimeOf(const ASN1_TIME* time) {
   return std::chrono::system_clock::from_time_t(timegm(&fields));
 }
 
-std::string Text(WallTime time) {
+std::string TimeText(WallTime time) {
   return absl::FormatTime(absl::RFC3339_sec, absl::FromChrono(time), absl::UTCTimeZone());
 }
 
 absl::StatusOr<std::string> ReadFile(std::string_view flag, const std::string& path) {
-  absl::StatusOr<std::string> text = engine::ReadTextFile(path, kMaxFileBytes);
+  absl::StatusOr<std::string> text = engine::ReadTextFile(path, kMaxPemBytes);
   if (!text.ok()) return engine::WithContext(text.status(), flag);
   return text;
 }
@@ -84,8 +84,8 @@ absl::StatusOr<WallTime> CheckCertificates(std::string_view flag, const std::str
     if (now < begins || now >= ends) {
       return engine::InvalidField(
           flag, path,
-          absl::StrCat("valid certificates, but one is valid from ", Text(begins), " to ",
-                       Text(ends), " and it is ", Text(now)));
+          absl::StrCat("valid certificates, but one is valid from ", TimeText(begins), " to ",
+                       TimeText(ends), " and it is ", TimeText(now)));
     }
     earliest = std::min(earliest, ends);
   }
@@ -173,7 +173,8 @@ absl::Status Certificates::Reload() {
   if (!material.ok()) return material.status();
   material->number = current_->number + 1;
   current_ = std::make_shared<TlsMaterial>(*std::move(material));
-  Log(LogLevel::kInfo, "the files of TLS were read again", {{"expires", Text(current_->expires)}});
+  Log(LogLevel::kInfo, "the files of TLS were read again",
+      {{"expires", TimeText(current_->expires)}});
   return absl::OkStatus();
 }
 

@@ -23,8 +23,8 @@ namespace {
 using nlohmann::json;
 
 constexpr size_t kMaxNameBytes = 64;
-constexpr size_t kMaxTextBytes = 256;  // of a certificate's name, and of a description
-constexpr int64_t kMaxFileBytes = int64_t{8} << 20;
+constexpr size_t kMaxRemarkBytes = 256;  // of a certificate's name, and of a description
+constexpr int64_t kMaxTableBytes = int64_t{8} << 20;
 
 constexpr std::array<std::string_view, 6> kFields = {"name",   "sha256",  "certificate",
                                                      "scopes", "expires", "description"};
@@ -42,7 +42,7 @@ absl::StatusOr<ScopeSet> ReadScopes(const json& object) {
   return scopes;
 }
 
-absl::StatusOr<TokenRecord> ReadRecord(std::string_view line) {
+absl::StatusOr<TokenRecord> ReadTokenRecord(std::string_view line) {
   ASSIGN_OR_RETURN(const json object, engine::ParseJsonObject(line));
   for (const auto& [key, value] : object.items()) {
     if (std::ranges::find(kFields, key) == kFields.end()) {
@@ -68,11 +68,11 @@ absl::StatusOr<TokenRecord> ReadRecord(std::string_view line) {
     reader.Reject("sha256", "64 hexadecimal digits in lower case");
   }
   const auto check_text = [&](const char* field, const std::string& text, bool may_be_empty) {
-    if (!reader.Has(field) || (text.size() <= kMaxTextBytes && (may_be_empty || !text.empty()))) {
+    if (!reader.Has(field) || (text.size() <= kMaxRemarkBytes && (may_be_empty || !text.empty()))) {
       return;
     }
-    reader.Reject(
-        field, absl::StrCat(may_be_empty ? "at most " : "1 to ", kMaxTextBytes, " bytes of text"));
+    reader.Reject(field, absl::StrCat(may_be_empty ? "at most " : "1 to ", kMaxRemarkBytes,
+                                      " bytes of text"));
   };
   check_text("certificate", record.certificate, false);
   check_text("description", record.description, true);
@@ -96,12 +96,13 @@ absl::StatusOr<std::chrono::system_clock::time_point> ParseExpiry(std::string_vi
                                                                   std::string_view text) {
   absl::Time time;
   std::string error;
-  if (absl::ParseTime(absl::RFC3339_full, engine::ToAbsl(text), &time, &error) ||
-      absl::ParseTime("%Y-%m-%d", engine::ToAbsl(text), &time, &error)) {
-    return absl::ToChronoTime(time);
-  }
+  const bool is_time = absl::ParseTime(absl::RFC3339_full, engine::ToAbsl(text), &time, &error) ||
+                       absl::ParseTime("%Y-%m-%d", engine::ToAbsl(text), &time, &error);
+  // The clock of the system ends in 2262.
+  const auto of_clock = absl::ToChronoTime(time);
+  if (is_time && absl::FromChrono(of_clock) == time) return of_clock;
   return engine::InvalidField(field, engine::Quoted(text),
-                              "a time like 2027-01-01T00:00:00Z, or a date");
+                              "a time like 2027-01-01T00:00:00Z, or a date, up to 2262");
 }
 
 std::string ToLine(const TokenRecord& record) {
@@ -130,7 +131,7 @@ absl::StatusOr<TokenTable> TokenTable::Parse(std::string_view text) {
     text.remove_prefix(end == text.npos ? text.size() : end + 1);
     if (line.ends_with('\r')) line.remove_suffix(1);
     if (line.find_first_not_of(" \t") == line.npos || line.starts_with('#')) continue;
-    absl::StatusOr<TokenRecord> record = ReadRecord(line);
+    absl::StatusOr<TokenRecord> record = ReadTokenRecord(line);
     const absl::Status added = record.ok() ? table.Add(*std::move(record)) : record.status();
     if (!added.ok()) return engine::WithContext(added, absl::StrCat("line ", number));
   }
@@ -162,7 +163,7 @@ absl::Status TokenTable::Add(TokenRecord record) {
 }
 
 absl::StatusOr<TokenTable> TokenTable::Load(const std::string& path) {
-  ASSIGN_OR_RETURN(const std::string text, engine::ReadTextFile(path, kMaxFileBytes));
+  ASSIGN_OR_RETURN(const std::string text, engine::ReadTextFile(path, kMaxTableBytes));
   struct stat info = {};
   if (stat(path.c_str(), &info) == 0) {
     if ((info.st_mode & (S_IWGRP | S_IWOTH)) != 0) {

@@ -161,14 +161,22 @@ std::string SecurityAdvice(const grpc::Status& status, const ClientSecurity& sec
     }
     return "; give it with --token-file FILE or in the variable WHIPSNAKE_TOKEN";
   }
-  if (!security.uses_tls()) {
-    return absl::StrContains(text, "Socket closed") || absl::StrContains(text, "reset by peer")
-               ? " It may speak TLS: try --tls or --tls-ca FILE."
-               : "";
+  const bool closed =
+      absl::StrContains(text, "Socket closed") || absl::StrContains(text, "reset by peer");
+  if (!security.uses_tls()) return closed ? " It may speak TLS: try --tls or --tls-ca FILE." : "";
+  if (closed) {
+    return security.certificate.empty()
+               ? " It may want a certificate: --tls-cert FILE --tls-key FILE."
+               : " It may not accept the certificate of --tls-cert.";
   }
-  if (absl::StrContains(text, "WRONG_VERSION_NUMBER") ||
-      absl::StrContains(text, "wrong version number")) {
-    return " It does not speak TLS: leave --tls out.";
+  if (absl::StrContains(text, "wrong version number")) {
+    return " It does not speak TLS: leave --tls and --tls-ca out.";
+  }
+  if (absl::StrContains(text, "certificate verify failed")) {
+    return " Its certificate is not of a trusted authority: --tls-ca FILE names another one.";
+  }
+  if (absl::StrContains(text, "not in peer certificate")) {
+    return " --tls-server-name NAME gives the name that its certificate is for.";
   }
   return "";
 }

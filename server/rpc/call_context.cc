@@ -10,7 +10,8 @@ class CallContexts final : public grpc::ContextAllocator {
   using grpc::ContextAllocator::Release;
 
   grpc::CallbackServerContext* NewCallbackServerContext() override { return new CallContext; }
-  void Release(grpc::CallbackServerContext* context) override { delete context; }
+  // The library also releases contexts that it has made itself: those of methods that do not exist.
+  void Release(grpc::CallbackServerContext* context) override { delete CallContext::Of(context); }
 };
 
 }  // namespace

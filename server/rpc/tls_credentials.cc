@@ -53,8 +53,10 @@ class TlsCredentials final : public grpc::ServerCredentials {
     if (material->number == fetched_) return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_UNCHANGED;
     const grpc_ssl_pem_key_cert_pair pair = {material->key.c_str(),
                                              material->certificate_chain.c_str()};
-    const char* roots = material->client_ca.empty() ? nullptr : material->client_ca.c_str();
-    *config = grpc_ssl_server_certificate_config_create(roots, &pair, 1);
+    // The library wants authorities even if it asks no client for a certificate.
+    const std::string& authorities =
+        material->client_ca.empty() ? material->certificate_chain : material->client_ca;
+    *config = grpc_ssl_server_certificate_config_create(authorities.c_str(), &pair, 1);
     fetched_ = material->number;
     return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_NEW;
   }

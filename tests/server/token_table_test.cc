@@ -137,7 +137,7 @@ TEST(TokenTableTest, ErrorsNameLineFieldValueAndWhatWasExpected) {
       {with("scopes", "\"infer\""), "scopes", "infer"},
       {with("scopes", "[\"infer\", \"root\"]"), "scopes[1]", "infer, train or admin"},
       {with("scopes", "[\"open\"]"), "scopes[0]", "infer, train or admin"},
-      {with("scopes", "null"), "scopes", "list"},
+      {with("scopes", "null"), "scopes", "array"},
       {with("expires", "\"tomorrow\""), "expires", "2027-01-01T00:00:00Z"},
       {with("expires", "5"), "expires", "5 seen"},
       {with("scope", "[]"), "scope", "name, sha256"},
