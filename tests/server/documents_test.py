@@ -21,9 +21,9 @@ import unittest
 import harness
 
 PAGES = ["README.md", "docs/command-line.md", "docs/finetuning.md", "docs/freezing.md",
-         "docs/jobs.md", "docs/metrics.md", "docs/quantization.md", "docs/serving.md",
-         "docs/structured-output.md", "docs/transformers.md", "docs/performance.md",
-         "docs/development.md", "docs/gpu-runs/README.md"]
+         "docs/jobs.md", "docs/logs.md", "docs/metrics.md", "docs/quantization.md",
+         "docs/serving.md", "docs/structured-output.md", "docs/transformers.md",
+         "docs/performance.md", "docs/development.md", "docs/gpu-runs/README.md"]
 BLOCK = re.compile(r"^<!-- server: (?P<server>.*?) -->$|"
                    r"(?:^<!-- (?P<note>not run: [^\n]+?|slow) -->\n+)?^```sh\n(?P<text>.*?)^```$",
                    re.MULTILINE | re.DOTALL)
