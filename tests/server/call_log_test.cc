@@ -44,8 +44,7 @@ class CallLogTest : public testing::Test {
     return {found->second.data(), found->second.size()};
   }
 
-  grpc::Status Generate(const v1::GenerationParameters& parameters,
-                        grpc::ClientContext* context) {
+  grpc::Status Generate(const v1::GenerationParameters& parameters, grpc::ClientContext* context) {
     v1::GenerateRequest request;
     v1::GenerateResponse response;
     *request.mutable_parameters() = parameters;
@@ -92,9 +91,9 @@ TEST_F(CallLogTest, ARefusedCallHasItsReasonAndField) {
   EXPECT_EQ(Trailing(context, kTraceParentMetadata), "");
   const std::vector<std::string> lines = End("request_id=r2 ");
   ASSERT_EQ(lines.size(), 1);
-  for (const char* field : {" info request refused ", " model=alphabet ", " code=INVALID_ARGUMENT ",
-                            " reason=INVALID_ARGUMENT ",
-                            " field=parameters.sampling.temperature"}) {
+  for (const char* field :
+       {" info request refused ", " model=alphabet ", " code=INVALID_ARGUMENT ",
+        " reason=INVALID_ARGUMENT ", " field=parameters.sampling.temperature"}) {
     EXPECT_THAT(lines.front(), HasSubstr(field));
   }
   EXPECT_THAT(lines.front(), Not(HasSubstr("trace_id")));
@@ -127,6 +126,11 @@ TEST_F(CallLogTest, ACancelledCallIsLoggedAsSuch) {
   context.TryCancel();
   while (reader->Read(&event)) continue;
   EXPECT_EQ(reader->Finish().error_code(), grpc::CANCELLED);
+  // The server learns of it a moment later.
+  const std::string ended =
+      "whipsnake_rpc_requests_total{method=\"whipsnake.v1.GenerationService/StreamGenerate\","
+      "code=\"CANCELLED\"} 1\n";
+  while (server_->Metrics().find(ended) == std::string::npos) continue;
   const std::vector<std::string> lines = End("request_id=r3 ");
   ASSERT_EQ(lines.size(), 1);
   EXPECT_THAT(lines.front(), HasSubstr(" request cancelled "));

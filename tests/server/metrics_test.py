@@ -139,7 +139,7 @@ class MetricsTest(unittest.TestCase):
         os.rename(checkpoints, checkpoints + ".away")
         with open(checkpoints, "w", encoding="utf-8"):  # nothing can be made below a file
             cls.daemon.wait_for_metric("whipsnake_finetune_checkpoints_total", 1, result="failed")
-        cls.client.cancel("fails")
+        cls.client.wait_for_state("fails", fine_tuning_pb2.FINE_TUNING_JOB_STATE_FAILED)
 
     @classmethod
     def quantize(cls):
