@@ -98,35 +98,45 @@ void JobMetrics::ShowProgress(const std::string& slot) {
 }
 
 void JobMetrics::OnEvent(const Job& job, const JobEvent& event) {
+  if (job.kind != kFineTuning) return;
+  CountEvent(job, event);
+  // The last events of a job may become durable together with its end.
   const auto found = slots_.find(job.uid);
-  if (job.kind != kFineTuning || found == slots_.end()) return;
-  const std::string slot = std::to_string(found->second);
+  if (found != slots_.end()) ShowEvent(event, std::to_string(found->second));
+}
+
+void JobMetrics::CountEvent(const Job& job, const JobEvent& event) {
+  const std::string model = BaseModel(job);
+  const json& values = event.values;
   if (event.type == "step") {
-    OnStep(job, event.values, slot);
+    metrics_.finetune_steps.With({model}).Add();
+    metrics_.finetune_samples.With({model}).Add(values.value("examples", int64_t{0}));
+    metrics_.finetune_tokens.With({model}).Add(values.value("tokens", int64_t{0}));
+    metrics_.finetune_step_duration.With({model, "train"}).Observe(values.value("seconds", 0.0));
   } else if (event.type == "evaluation") {
-    metrics_.finetune_loss.With({slot, "eval"}).Set(event.values.value("loss", 0.0));
-    metrics_.finetune_step_duration.With({BaseModel(job), "evaluate"})
-        .Observe(event.values.value("seconds", 0.0));
-    ShowProgress(slot);
-  } else if (event.type == "checkpoint" || event.type == kCheckpointFailed) {
-    const char* result = event.type == "checkpoint" ? "succeeded" : "failed";
-    metrics_.finetune_checkpoints.With({result}).Add();
+    metrics_.finetune_step_duration.With({model, "evaluate"}).Observe(values.value("seconds", 0.0));
+  } else if (event.type == "checkpoint") {
+    metrics_.finetune_checkpoints.With({"succeeded"}).Add();
+  } else if (event.type == kCheckpointFailed) {
+    metrics_.finetune_checkpoints.With({"failed"}).Add();
   }
 }
 
-void JobMetrics::OnStep(const Job& job, const json& step, const std::string& slot) {
-  const std::string model = BaseModel(job);
-  metrics_.finetune_steps.With({model}).Add();
-  metrics_.finetune_samples.With({model}).Add(step.value("examples", int64_t{0}));
-  metrics_.finetune_tokens.With({model}).Add(step.value("tokens", int64_t{0}));
-  metrics_.finetune_step_duration.With({model, "train"}).Observe(step.value("seconds", 0.0));
-  ShowProgress(slot);
-  metrics_.finetune_loss.With({slot, "train"}).Set(step.value("loss", 0.0));
-  metrics_.finetune_progress.With({slot}).Set(step.value("step", 0.0) / step.value("steps", 1.0));
-  metrics_.finetune_frozen_ratio.With({slot}).Set(FrozenRatio(step.value("active", "")));
-  metrics_.finetune_peak_memory.With({slot, kDevice}).Set(step.value("peak_bytes", 0.0));
-  metrics_.finetune_activation_bytes.With({slot, kDevice}).Set(step.value("heap_bytes", 0.0));
-  metrics_.finetune_moment_bytes.With({slot, kDevice}).Set(step.value("moment_bytes", 0.0));
+void JobMetrics::ShowEvent(const JobEvent& event, const std::string& slot) {
+  const json& values = event.values;
+  if (event.type == "evaluation") {
+    metrics_.finetune_loss.With({slot, "eval"}).Set(values.value("loss", 0.0));
+    ShowProgress(slot);
+  } else if (event.type == "step") {
+    metrics_.finetune_loss.With({slot, "train"}).Set(values.value("loss", 0.0));
+    metrics_.finetune_progress.With({slot}).Set(values.value("step", 0.0) /
+                                                values.value("steps", 1.0));
+    metrics_.finetune_frozen_ratio.With({slot}).Set(FrozenRatio(values.value("active", "")));
+    metrics_.finetune_peak_memory.With({slot, kDevice}).Set(values.value("peak_bytes", 0.0));
+    metrics_.finetune_activation_bytes.With({slot, kDevice}).Set(values.value("heap_bytes", 0.0));
+    metrics_.finetune_moment_bytes.With({slot, kDevice}).Set(values.value("moment_bytes", 0.0));
+    ShowProgress(slot);
+  }
 }
 
 void JobMetrics::OnDeleted(const Job& job) { Count(job.kind, job.state, -1); }

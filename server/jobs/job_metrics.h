@@ -36,7 +36,8 @@ class JobMetrics final : public JobObserver {
   void ShowProgress(const std::string& slot);
   // Gives a job that starts the lowest free slot, and frees it when the job stops.
   void UpdateSlot(const Job& job);
-  void OnStep(const Job& job, const nlohmann::json& step, const std::string& slot);
+  void CountEvent(const Job& job, const JobEvent& event);
+  void ShowEvent(const JobEvent& event, const std::string& slot);
 
   Metrics& metrics_;
   std::map<std::pair<std::string, JobState>, int64_t> jobs_;

@@ -1,5 +1,7 @@
 #include "server/rpc/call_context.h"
 
+#include <grpcpp/generic/async_generic_service.h>
+
 #include <utility>
 
 namespace whipsnake::server {
@@ -7,11 +9,14 @@ namespace {
 
 class CallContexts final : public grpc::ContextAllocator {
  public:
-  using grpc::ContextAllocator::Release;
-
   grpc::CallbackServerContext* NewCallbackServerContext() override { return new CallContext; }
-  // The library also releases contexts that it has made itself: those of methods that do not exist.
-  void Release(grpc::CallbackServerContext* context) override { delete CallContext::Of(context); }
+  // Of a call of a method that does not exist. gRPC releases it as a CallbackServerContext, so it
+  // must be made here too.
+  grpc::GenericCallbackServerContext* NewGenericCallbackServerContext() override {
+    return new grpc::GenericCallbackServerContext;
+  }
+  void Release(grpc::CallbackServerContext* context) override { delete context; }
+  void Release(grpc::GenericCallbackServerContext* context) override { delete context; }
 };
 
 }  // namespace

@@ -20,14 +20,13 @@ constexpr int kMaxTextBytes = 512;
 constexpr size_t kTraceIdAt = 3, kTraceIdDigits = 32, kParentIdAt = 36, kParentIdDigits = 16;
 constexpr size_t kTraceParentLength = 55, kMaxTraceParentLength = 256;
 
-std::string TextOf(const Message& message, const char* name) {
+// The text of a field; "" if the message has no such field. Valid as long as both arguments.
+std::string_view TextOf(const Message& message, const char* name, std::string& scratch) {
   const FieldDescriptor* field = message.GetDescriptor()->FindFieldByName(name);
   if (field == nullptr || field->type() != FieldDescriptor::TYPE_STRING || field->is_repeated()) {
-    return "";
+    return {};
   }
-  std::string scratch;
-  return engine::BoundedUtf8(message.GetReflection()->GetStringReference(message, field, &scratch),
-                             kMaxTextBytes);
+  return message.GetReflection()->GetStringReference(message, field, &scratch);
 }
 
 bool IsLowerHexadecimal(std::string_view text) {
@@ -38,16 +37,17 @@ bool IsLowerHexadecimal(std::string_view text) {
 bool IsZero(std::string_view digits) { return digits.find_first_not_of('0') == digits.npos; }
 
 void TakeTexts(const Message& message, CallRecord& record) {
+  std::string scratch;
   const auto take = [&](const char* name, std::string& to) {
-    std::string text = TextOf(message, name);
-    if (!text.empty()) to = std::move(text);
+    const std::string_view text = TextOf(message, name, scratch);
+    if (!text.empty()) to = engine::BoundedUtf8(text, kMaxTextBytes);
   };
   take("client", record.client);
   take("model", record.model);
   take("name", record.model);  // in the requests of ModelService
   take("id", record.id);
-  const std::string given = TextOf(message, "request_id");
-  if (IsUsableRequestId(given)) record.request_id = given;
+  const std::string_view given = TextOf(message, "request_id", scratch);
+  if (IsUsableRequestId(given)) record.request_id = std::string(given);
 }
 
 }  // namespace

@@ -18,8 +18,8 @@ struct CallRecord {
   std::string request_id;
   std::string trace_parent;  // the client's, as W3C's Trace Context has it; "" if it sent none
   std::string client;        // whom the request names
-  std::string model;         // what it is for, as the request names it, or its name once it is found
-  std::string id;            // of the job, the data set or the quantization that it is about
+  std::string model;  // what it is for, as the request names it, or its name once it is found
+  std::string id;     // of the job, the data set or the quantization that it is about
   // How a generation has ended; without a reason if the engine failed.
   struct Generation {
     std::optional<engine::FinishReason> reason = std::nullopt;

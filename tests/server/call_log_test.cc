@@ -1,9 +1,11 @@
 // The line of the log for each call, and what the client learns of it, over gRPC.
 #include "server/rpc/call_log.h"
 
+#include <limits>
 #include <map>
 #include <sstream>
 
+#include "server/logging.h"
 #include "tests/server/support.h"
 #include "whipsnake/v1/state.grpc.pb.h"
 
@@ -42,8 +44,7 @@ class CallLogTest : public testing::Test {
     return {found->second.data(), found->second.size()};
   }
 
-  grpc::Status Generate(const v1::GenerationParameters& parameters,
-                        grpc::ClientContext* context) {
+  grpc::Status Generate(const v1::GenerationParameters& parameters, grpc::ClientContext* context) {
     v1::GenerateRequest request;
     v1::GenerateResponse response;
     *request.mutable_parameters() = parameters;
@@ -90,9 +91,9 @@ TEST_F(CallLogTest, ARefusedCallHasItsReasonAndField) {
   EXPECT_EQ(Trailing(context, kTraceParentMetadata), "");
   const std::vector<std::string> lines = End("request_id=r2 ");
   ASSERT_EQ(lines.size(), 1);
-  for (const char* field : {" info request refused ", " model=alphabet ", " code=INVALID_ARGUMENT ",
-                            " reason=INVALID_ARGUMENT ",
-                            " field=parameters.sampling.temperature"}) {
+  for (const char* field :
+       {" info request refused ", " model=alphabet ", " code=INVALID_ARGUMENT ",
+        " reason=INVALID_ARGUMENT ", " field=parameters.sampling.temperature"}) {
     EXPECT_THAT(lines.front(), HasSubstr(field));
   }
   EXPECT_THAT(lines.front(), Not(HasSubstr("trace_id")));
@@ -115,16 +116,21 @@ TEST_F(CallLogTest, AFailureOfTheServerIsAnErrorWithItsMessage) {
 
 TEST_F(CallLogTest, ACancelledCallIsLoggedAsSuch) {
   Start();
-  engine_.steps.Close();
   grpc::ClientContext context;
   context.AddMetadata(kRequestIdMetadata, "r3");
   v1::StreamGenerateRequest request;
-  *request.mutable_parameters() = Greedy("a", 100);
+  *request.mutable_parameters() = Greedy("a", std::numeric_limits<int32_t>::max());
   const auto reader = server_->generation->StreamGenerate(&context, request);
-  engine_.steps.WaitForArrivals(1);
+  v1::StreamGenerateResponse event;
+  EXPECT_TRUE(reader->Read(&event));
   context.TryCancel();
+  while (reader->Read(&event)) continue;
   EXPECT_EQ(reader->Finish().error_code(), grpc::CANCELLED);
-  engine_.steps.Open();
+  // The server learns of it a moment later.
+  const std::string ended =
+      "whipsnake_rpc_requests_total{method=\"whipsnake.v1.GenerationService/StreamGenerate\","
+      "code=\"CANCELLED\"} 1\n";
+  while (server_->Metrics().find(ended) == std::string::npos) continue;
   const std::vector<std::string> lines = End("request_id=r3 ");
   ASSERT_EQ(lines.size(), 1);
   EXPECT_THAT(lines.front(), HasSubstr(" request cancelled "));

@@ -63,6 +63,17 @@ TEST_F(JobMetricsTest, CheckpointsCountByTheirResults) {
   EXPECT_THAT(Text(), HasSubstr("whipsnake_finetune_checkpoints_total{result=\"failed\"} 1\n"));
 }
 
+// As with the last events of a job, which become durable together with its end.
+TEST_F(JobMetricsTest, EventsCountAfterTheEnd) {
+  const Job job = StartJob("a", "m");
+  End(job, JobState::kFailed);
+  Tell(job, "step");
+  Tell(job, kCheckpointFailed);
+  EXPECT_THAT(Text(), HasSubstr("whipsnake_finetune_steps_total{base_model=\"m\"} 1\n"));
+  EXPECT_THAT(Text(), HasSubstr("whipsnake_finetune_checkpoints_total{result=\"failed\"} 1\n"));
+  EXPECT_THAT(Text(), Not(HasSubstr("slot=\"0\"")));
+}
+
 TEST_F(JobMetricsTest, ARunningJobShowsItsLastProgress) {
   const auto now = [] {
     return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch())

@@ -21,7 +21,7 @@ STILL = {
 }
 ENDLESS = {"train": "texts", "eval": "texts", "batch": 2, "max_length": 32, "max_steps": 100_000,
            "epochs": 100_000, "evaluate_every": 4, "scheduler": "slimfit", "freezing_rate": 0.5}
-LONG = {"max_new_tokens": 2000, "ignore_eos": True}
+LONG = {"max_new_tokens": 480, "ignore_eos": True}
 
 
 def import_stubs():
@@ -93,7 +93,7 @@ class MetricsTest(unittest.TestCase):
 
     @classmethod
     def serve(cls):
-        output = generation_pb2.Output(save_state=generation_pb2.StateRetention())
+        output = generation_pb2.OutputOptions(save_state=generation_pb2.StateRetention())
         for model in ("demo", job_client.MODEL):
             for _ in range(2):  # the second one finds the first one's prompt in the cache
                 request = generation_pb2.GenerateRequest(
@@ -139,7 +139,7 @@ class MetricsTest(unittest.TestCase):
         os.rename(checkpoints, checkpoints + ".away")
         with open(checkpoints, "w", encoding="utf-8"):  # nothing can be made below a file
             cls.daemon.wait_for_metric("whipsnake_finetune_checkpoints_total", 1, result="failed")
-        cls.client.cancel("fails")
+        cls.client.wait_for_state("fails", fine_tuning_pb2.FINE_TUNING_JOB_STATE_FAILED)
 
     @classmethod
     def quantize(cls):
