@@ -3,6 +3,7 @@ Starts nothing."""
 import glob
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -150,10 +151,16 @@ class DashboardsTest(unittest.TestCase):
 
 
 class ComposeTest(unittest.TestCase):
-    """Structure only: no engine runs here. `docker compose config` checks the syntax."""
+    """The file's structure; no engine runs here."""
 
     def setUp(self):
         self.services = read_yaml("deploy/compose.yaml")["services"]
+
+    @unittest.skipUnless(shutil.which("docker-compose"), "no docker-compose")
+    def test_the_parser_of_compose_accepts_it(self):
+        done = subprocess.run(["docker-compose", "-f", "deploy/compose.yaml", "config", "--quiet"],
+                              cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
 
     def test_every_service_is_confined(self):
         for name, service in self.services.items():

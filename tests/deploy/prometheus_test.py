@@ -12,6 +12,7 @@ import monitoring
 from monitoring import BusyDaemon, Prometheus, Traffic, harness, load, wait_for
 import dashboards
 import metric_names
+import yaml
 
 PICTURES = os.environ.get("PICTURES")
 
@@ -78,6 +79,16 @@ class PrometheusTest(unittest.TestCase):
             if rule["type"] == "recording":
                 with self.subTest(rule=rule["name"]):
                     wait_for(rule["name"], lambda name=rule["name"]: self.series(name))
+
+    def test_the_autoscalers_query_counts_the_requests_that_wait(self):
+        with open(monitoring.source("deploy/kubernetes/prometheus_adapter.yaml"),
+                  encoding="utf-8") as file:
+            query = yaml.safe_load(file)["rules"][0]["metricsQuery"]
+        for place, text in (("<<.Series>>", "whipsnake_requests_waiting"),
+                            ("<<.LabelMatchers>>", 'job="whipsnake"'),
+                            ("<<.GroupBy>>", "instance")):
+            query = query.replace(place, text)
+        wait_for(query, lambda: self.series(query))
 
     @unittest.skipUnless(PICTURES, "PICTURES=DIR draws the dashboards")
     def test_pictures(self):

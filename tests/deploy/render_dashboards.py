@@ -148,23 +148,28 @@ class Canvas:
             times = [when for when, _ in values]
             heights = [value + below.get(when, 0) if stacked else value for when, value in values]
             axes.plot(times, heights, color=color, linewidth=1.1)
-            floor = [below.get(when, 0) for when in times] if stacked else 0
-            axes.fill_between(times, floor, heights, color=color, alpha=0.35 if stacked else 0.06,
-                              linewidth=0)
+            if "min" in defaults:
+                floor = [below.get(when, 0) for when in times] if stacked else 0
+                axes.fill_between(times, floor, heights, color=color, linewidth=0,
+                                  alpha=0.35 if stacked else 0.06)
             if stacked:
                 below.update(zip(times, heights))
-        top = max(max(value for _, value in values) for _, values, _ in data)
-        for step in defaults["thresholds"]["steps"][1:]:
-            if step["value"] < 4 * top or defaults.get("max"):
-                axes.axhline(step["value"], color=COLORS[step["color"]], linewidth=0.9,
+        self.set_range(axes, defaults, max(value for _, values, _ in data for _, value in values))
+        self.draw_legend(panel["gridPos"], data, unit)
+
+    def set_range(self, axes, defaults, top):
+        """Draws the thresholds that are near the values, and sets the range."""
+        limits = defaults["thresholds"]["steps"][1:]
+        for limit in limits:
+            if top == 0 or limit["value"] < 4 * top or "max" in defaults:
+                axes.axhline(limit["value"], color=COLORS[limit["color"]], linewidth=0.9,
                              linestyle="--")
         if "min" in defaults:
             axes.set_ylim(bottom=defaults["min"])
         if "max" in defaults:
             axes.set_ylim(top=defaults["max"] * 1.02)
         elif top == 0:
-            axes.set_ylim(top=1)
-        self.draw_legend(panel["gridPos"], data, unit)
+            axes.set_ylim(top=1.2 * limits[0]["value"] if limits else 1)
 
     def draw_legend(self, grid, data, unit):
         height = 0.135 * len(data)
@@ -242,5 +247,5 @@ def draw(dashboard, prometheus, start, end, path):
     canvas = Canvas(dashboard, prometheus, start, end)
     for panel in dashboard["panels"]:
         (canvas.draw_row if panel["type"] == "row" else canvas.draw_panel)(panel)
-    canvas.figure.savefig(path, dpi=100)
+    canvas.figure.savefig(path, dpi=90, pil_kwargs={"optimize": True})
     plt.close(canvas.figure)
