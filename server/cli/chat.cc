@@ -2,6 +2,7 @@
 //
 // Each reply ends in a saved state, and the next line continues it: the server reads only what is
 // new, however long the session is. The states of all replies are kept, so /undo costs nothing.
+#include <algorithm>
 #include <unistd.h>
 
 #include <iostream>
@@ -155,8 +156,10 @@ absl::Status Chat::Reply(const std::string& line) {
     parameters.mutable_stopping()->set_max_new_tokens(*flags_.generation.max_tokens);
   }
   for (const std::string& text : stop_texts_) parameters.mutable_stopping()->add_stop_texts(text);
-  // A model of texts often goes on with an empty line, which is no reply.
-  parameters.mutable_stopping()->set_min_new_tokens(1);
+  // A model of texts often goes on with an empty line, which is no reply: the first token does not
+  // end it.
+  parameters.mutable_stopping()->set_min_new_tokens(
+      std::min(2, flags_.generation.max_tokens.value_or(2)));
   *parameters.mutable_output()->mutable_save_state() = RetentionOf(flags_.generation.retention);
 
   std::optional<Turn> turn;
