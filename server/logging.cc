@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cctype>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -17,6 +18,7 @@ namespace whipsnake::server {
 namespace {
 
 LogFormat g_format = LogFormat::kText;
+std::atomic<LogLevel> g_level = LogLevel::kInfo;
 
 std::shared_ptr<spdlog::logger> MakeLogger(LogFormat format) {
   auto sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();
@@ -25,7 +27,8 @@ std::shared_ptr<spdlog::logger> MakeLogger(LogFormat format) {
   logger->set_pattern(format == LogFormat::kJson
                           ? R"({"time":"%Y-%m-%dT%H:%M:%S.%e%z","level":"%l",%v})"
                           : "%Y-%m-%d %H:%M:%S.%e %l %v");
-  logger->flush_on(spdlog::level::info);
+  logger->set_level(spdlog::level::debug);  // the level in force is g_level
+  logger->flush_on(spdlog::level::debug);
   return logger;
 }
 
@@ -71,6 +74,8 @@ std::string JsonMembers(std::string_view message, const Fields& fields) {
 
 spdlog::level::level_enum ToSpdlog(LogLevel level) {
   switch (level) {
+    case LogLevel::kDebug:
+      return spdlog::level::debug;
     case LogLevel::kInfo:
       return spdlog::level::info;
     case LogLevel::kWarning:
@@ -80,6 +85,8 @@ spdlog::level::level_enum ToSpdlog(LogLevel level) {
   }
   return spdlog::level::info;
 }
+
+bool IsWritten(LogLevel level) { return level >= g_level.load(std::memory_order_relaxed); }
 
 void WriteEvent(LogLevel level, std::string_view message, const Fields& fields) {
   const std::string line =
@@ -102,11 +109,14 @@ void InitLogging(LogFormat format) {
   Logger() = MakeLogger(format);
 }
 
+void SetLogLevel(LogLevel level) { g_level = level; }
+
 void Log(LogLevel level, std::string_view message, std::initializer_list<LogField> fields) {
-  WriteEvent(level, message, fields);
+  if (IsWritten(level)) WriteEvent(level, message, fields);
 }
 
 void LogLimited(LogLevel level, std::string_view message, std::initializer_list<LogField> fields) {
+  if (!IsWritten(level)) return;
   const std::optional<int64_t> left_out = AdmitLine(message);
   if (!left_out) return;
   Fields all = fields;

@@ -18,7 +18,7 @@ namespace whipsnake::server {
 
 SignalMeaning::Action SignalMeaning::Of(int signal, Time now) {
   constexpr std::chrono::seconds kSameRequest{1};
-  if (signal == SIGHUP) return Action::kNone;
+  if (signal == SIGHUP) return Action::kReload;
   const std::optional<Time> last = std::exchange(last_, now);
   if (!last) return Action::kDrain;
   return signal == SIGTERM && now - *last < kSameRequest ? Action::kNone : Action::kExit;
@@ -36,17 +36,21 @@ SignalWatcher::SignalWatcher() {
 }
 
 SignalWatcher::~SignalWatcher() {
+  Stop();
+  close(signals_);
+  close(stop_);
+}
+
+void SignalWatcher::Stop() {
   if (thread_.joinable()) {
     const uint64_t one = 1;
     while (write(stop_, &one, sizeof(one)) < 0) continue;
     thread_.join();
   }
-  close(signals_);
-  close(stop_);
 }
 
-void SignalWatcher::Start(std::function<void()> on_first) {
-  thread_ = std::thread([this, on_first = std::move(on_first)] {
+void SignalWatcher::Start(std::function<void()> drain, std::function<void()> reload) {
+  thread_ = std::thread([this, drain = std::move(drain), reload = std::move(reload)] {
     SignalMeaning meaning;
     pollfd descriptors[] = {{signals_, POLLIN, 0}, {stop_, POLLIN, 0}};
     while (true) {
@@ -60,7 +64,10 @@ void SignalWatcher::Start(std::function<void()> on_first) {
           Log(LogLevel::kInfo, "a signal has no effect", {{"signal", int64_t{signal}}});
           break;
         case SignalMeaning::Action::kDrain:
-          on_first();
+          drain();
+          break;
+        case SignalMeaning::Action::kReload:
+          reload();
           break;
         case SignalMeaning::Action::kExit:
           _exit(128 + signal);

@@ -1,5 +1,4 @@
-// Delivers SIGTERM and SIGINT as calls on an ordinary thread. SIGHUP is logged and has no other
-// effect, so that closing the terminal of a daemon does not end it.
+// Delivers SIGTERM, SIGINT and SIGHUP as calls on an ordinary thread.
 #ifndef WHIPSNAKE_SERVER_SIGNALS_H_
 #define WHIPSNAKE_SERVER_SIGNALS_H_
 
@@ -14,11 +13,11 @@ namespace whipsnake::server {
 class SignalMeaning {
  public:
   using Time = std::chrono::steady_clock::time_point;
-  enum class Action { kNone, kDrain, kExit };
+  enum class Action { kNone, kDrain, kExit, kReload };
 
   // The first SIGTERM or SIGINT asks the process to finish, a second one to end at once. Further
   // SIGTERMs within a second of the last are the same request: supervisors send it to a whole
-  // process group, and again to the process. SIGHUP means nothing.
+  // process group, and again to the process. SIGHUP asks it to read its configuration again.
   Action Of(int signal, Time now);
 
  private:
@@ -33,9 +32,12 @@ class SignalWatcher {
   SignalWatcher(const SignalWatcher&) = delete;
   SignalWatcher& operator=(const SignalWatcher&) = delete;
 
-  // Calls on_first for kDrain, also if the signal arrived before Start. kExit ends the process with
-  // exit code 128 + the signal's number, as if it had not been caught.
-  void Start(std::function<void()> on_first);
+  // Calls `drain` for kDrain and `reload` for kReload, one after another, also if the signal
+  // arrived before Start. kExit ends the process with exit code 128 + the signal's number, as if it
+  // had not been caught.
+  void Start(std::function<void()> drain, std::function<void()> reload);
+  // Calls nothing any more once this returns. Signals stay blocked.
+  void Stop();
 
  private:
   int signals_ = -1;  // signalfd

@@ -26,9 +26,11 @@ class HttpExchange;
 class HttpServer {
  public:
   // Port 0 takes a free port. Returns UNAVAILABLE, naming the address, if it cannot listen there.
+  // `socket_mode`: the permissions of the file, if the address is a Unix socket.
   static absl::StatusOr<std::unique_ptr<HttpServer>> Start(const ListenAddress& address,
                                                            HttpRoutes routes,
-                                                           int64_t max_connections);
+                                                           int64_t max_connections,
+                                                           mode_t socket_mode = 0660);
   // Requests in progress are given up, and their streams cancelled.
   ~HttpServer();
 

@@ -36,11 +36,11 @@ TEST(SignalMeaningTest, ASecondCtrlCExitsAtOnce) {
   EXPECT_EQ(meaning.Of(SIGINT, kStart + milliseconds(1)), Action::kExit);
 }
 
-TEST(SignalMeaningTest, AHangUpMeansNothing) {
+TEST(SignalMeaningTest, AHangUpReloadsAndNothingElse) {
   SignalMeaning meaning;
-  EXPECT_EQ(meaning.Of(SIGHUP, kStart), Action::kNone);
+  EXPECT_EQ(meaning.Of(SIGHUP, kStart), Action::kReload);
   EXPECT_EQ(meaning.Of(SIGTERM, kStart), Action::kDrain);
-  EXPECT_EQ(meaning.Of(SIGHUP, kStart + milliseconds(5000)), Action::kNone);
+  EXPECT_EQ(meaning.Of(SIGHUP, kStart + milliseconds(5000)), Action::kReload);
 }
 
 }  // namespace
