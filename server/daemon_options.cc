@@ -80,10 +80,9 @@ absl::Status CheckDataDirectory(const std::string& path) {
   while (!fs::exists(existing, error) && existing != engine::ParentOf(existing)) {
     existing = engine::ParentOf(existing);
   }
-  const char* const reason = !fs::is_directory(existing, error) ? std::strerror(ENOTDIR)
-                             : access(existing.c_str(), W_OK | X_OK) != 0
-                                 ? std::strerror(errno)
-                                 : nullptr;
+  const char* const reason = !fs::is_directory(existing, error)           ? std::strerror(ENOTDIR)
+                             : access(existing.c_str(), W_OK | X_OK) != 0 ? std::strerror(errno)
+                                                                          : nullptr;
   if (reason == nullptr) return absl::OkStatus();
   return InvalidField("--data", path,
                       absl::StrCat("a directory to write to: ", existing, ": ", reason));
@@ -110,15 +109,14 @@ absl::Status CheckDirectory(const NamedModel& model, const DaemonOptions& option
   std::error_code error;
   if (!fs::exists(model.directory + "/config.json", error)) {
     const bool flag = model.place == "--model";
-    return InvalidField(
-        model.place,
-        flag ? absl::StrCat(model.name, "=", model.directory) : model.directory,
-        absl::StrCat("a model directory, but there is no ", model.directory,
-                     "/config.json (--allow-missing serves without it)"));
+    return InvalidField(model.place,
+                        flag ? absl::StrCat(model.name, "=", model.directory) : model.directory,
+                        absl::StrCat("a model directory, but there is no ", model.directory,
+                                     "/config.json (--allow-missing serves without it)"));
   }
   const auto at_place = [&](const absl::Status& status) {
-    return engine::InvalidFields({{.field = model.place,
-                                   .message = absl::StrCat(model.place, ": ", status.message())}});
+    return engine::InvalidFields(
+        {{.field = model.place, .message = absl::StrCat(model.place, ": ", status.message())}});
   };
   const auto config = engine::ReadModelConfig(model.directory);
   if (!config.ok()) return at_place(config.status());

@@ -33,7 +33,7 @@ struct NamedModel {
   // Its own scheme and type of states. "": those of DaemonOptions, if the model supports them.
   std::string scheme = {};
   std::string state_type = {};
-  bool preload = true;             // loaded at startup
+  bool preload = true;            // loaded at startup
   std::string place = "--model";  // where it is configured, for errors
 };
 

@@ -14,8 +14,8 @@ namespace whipsnake::server {
 // The file of a socket, which is removed with this object unless another file has taken its place.
 class SocketFile {
  public:
-  // Binds the socket `listener` to `path`, with the permissions `mode`, and listens. The file that a
-  // dead process has left there is replaced. Returns FAILED_PRECONDITION if a living process
+  // Binds the socket `listener` to `path`, with the permissions `mode`, and listens. The file that
+  // a dead process has left there is replaced. Returns FAILED_PRECONDITION if a living process
   // listens there or the file is not a socket, otherwise UNAVAILABLE with the reason of the system.
   // Of two processes that do this at the same time, one succeeds.
   static absl::StatusOr<SocketFile> Listen(int listener, const std::string& path, mode_t mode);

@@ -38,6 +38,7 @@ forbid_in_server() {
   forbid server/work "server/($above|store|metrics)"
   forbid server/http "server/(cli|console|rpc|jobs|datasets|registry|store)"
   forbid server/rpc 'server/(cli|console|http)'
+  forbid server/config 'server/(cli|console|http|rpc)'
   forbid server/console 'server/cli'
 }
 

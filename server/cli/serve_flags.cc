@@ -59,8 +59,7 @@ ConfigSources ServeFlags::Sources() const {
 
 void AddServeFlags(Command command, ServeFlags& flags) {
   for (const Setting& setting : Settings()) {
-    const bool is_list =
-        setting.kind == ValueKind::kTexts || setting.kind == ValueKind::kModels;
+    const bool is_list = setting.kind == ValueKind::kTexts || setting.kind == ValueKind::kModels;
     if (is_list) {
       command.AddOption(setting.flag, flags.lists[setting.field], setting.description)
           .TypeName(setting.value_name);

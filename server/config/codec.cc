@@ -36,19 +36,20 @@ std::string RangeText(T least, T most) {
 template <std::integral T>
 Codec<T> IntegerCodec(T least, T most) {
   const std::string expected = absl::StrCat("an integer ", RangeText(least, most));
-  return {.kind = ValueKind::kInteger,
-          .value_name = "INT",
-          .parse = [expected](std::string_view place, const std::string& text) -> absl::StatusOr<T> {
-            T value;
-            if (absl::SimpleAtoi(text, &value)) return value;
-            return InvalidField(place, Quoted(text), expected);
-          },
-          .show = [](const T& value) { return Json(value); },
-          .check =
-              [=](std::string_view place, const T& value) {
-                if (value >= least && value <= most) return absl::OkStatus();
-                return InvalidField(place, absl::StrCat(value), expected);
-              }};
+  return {
+      .kind = ValueKind::kInteger,
+      .value_name = "INT",
+      .parse = [expected](std::string_view place, const std::string& text) -> absl::StatusOr<T> {
+        T value;
+        if (absl::SimpleAtoi(text, &value)) return value;
+        return InvalidField(place, Quoted(text), expected);
+      },
+      .show = [](const T& value) { return Json(value); },
+      .check =
+          [=](std::string_view place, const T& value) {
+            if (value >= least && value <= most) return absl::OkStatus();
+            return InvalidField(place, absl::StrCat(value), expected);
+          }};
 }
 
 Codec<std::string> TextCodec(ValueKind kind, std::string value_name) {
@@ -166,24 +167,26 @@ Codec<milliseconds> Duration(milliseconds least, milliseconds most) {
   const auto in_seconds = [](milliseconds value) {
     return absl::StrCat(std::chrono::duration<double>(value).count());
   };
-  const std::string expected = absl::StrCat(in_seconds(least), " to ", in_seconds(most), " seconds");
-  return {.kind = ValueKind::kDuration,
-          .value_name = "SECONDS",
-          .parse = [](std::string_view place,
-                      const std::string& text) -> absl::StatusOr<milliseconds> {
-            ASSIGN_OR_RETURN(const double seconds, engine::ParseSeconds(place, text));
-            return milliseconds(std::llround(seconds * 1000));
-          },
-          .show = show,
-          .check =
-              [=](std::string_view place, const milliseconds& value) {
-                if (value >= least && value <= most) return absl::OkStatus();
-                return InvalidField(place, in_seconds(value), expected);
-              }};
+  const std::string expected =
+      absl::StrCat(in_seconds(least), " to ", in_seconds(most), " seconds");
+  return {
+      .kind = ValueKind::kDuration,
+      .value_name = "SECONDS",
+      .parse = [](std::string_view place, const std::string& text) -> absl::StatusOr<milliseconds> {
+        ASSIGN_OR_RETURN(const double seconds, engine::ParseSeconds(place, text));
+        return milliseconds(std::llround(seconds * 1000));
+      },
+      .show = show,
+      .check =
+          [=](std::string_view place, const milliseconds& value) {
+            if (value >= least && value <= most) return absl::OkStatus();
+            return InvalidField(place, in_seconds(value), expected);
+          }};
 }
 
 Codec<mode_t> FileMode() {
-  static constexpr char kExpected[] = "permissions as an octal number from 0600 to 0777, such as 0660";
+  static constexpr char kExpected[] =
+      "permissions as an octal number from 0600 to 0777, such as 0660";
   return {.kind = ValueKind::kText,
           .value_name = "MODE",
           .parse = [](std::string_view place, const std::string& text) -> absl::StatusOr<mode_t> {

@@ -158,7 +158,8 @@ class Reader {
     const Setting& setting = *FindSetting("models");
     Set(setting, Origin::kDefault, setting.flag, {});
     if (file_ && file_->document.contains(setting.field)) {
-      AddModels(Origin::kFile, ReadModelEntries(*file_, config_.errors));
+      AddModels(Origin::kFile,
+                ReadModelEntries(*file_, config_.options.model_root, config_.errors));
     }
     std::vector<NamedModel> named;
     if (const auto found = sources_.environment.find(setting.field);
@@ -247,9 +248,8 @@ std::map<std::string, std::string> ReadEnvironment() {
 absl::Status Config::status() const {
   if (errors.empty()) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrJoin(
-      errors, "\n", [](std::string* text, const engine::FieldViolation& error) {
-        text->append(error.message);
-      }));
+      errors, "\n",
+      [](std::string* text, const engine::FieldViolation& error) { text->append(error.message); }));
 }
 
 Config ReadConfig(const ConfigSources& sources) { return Reader(sources).Read(); }

@@ -119,8 +119,7 @@ class FieldFinder : public nlohmann::json_sax<Json> {
 
 std::string ConfigFile::Place(const std::string& field) const {
   const auto line = lines.find(field);
-  const std::string place =
-      line == lines.end() ? path : absl::StrCat(path, ":", line->second);
+  const std::string place = line == lines.end() ? path : absl::StrCat(path, ":", line->second);
   return field.empty() ? place : absl::StrCat(place, ": ", field);
 }
 
@@ -154,7 +153,8 @@ absl::StatusOr<ConfigFile> ReadConfigFile(const std::string& path) {
 void AddErrors(const absl::Status& status, std::vector<engine::FieldViolation>& errors) {
   if (status.ok()) return;
   std::vector<engine::FieldViolation> violations = engine::ViolationsOf(status);
-  if (violations.empty()) violations.push_back({.field = "", .message = std::string(status.message())});
+  if (violations.empty())
+    violations.push_back({.field = "", .message = std::string(status.message())});
   for (engine::FieldViolation& violation : violations) errors.push_back(std::move(violation));
 }
 

@@ -51,9 +51,9 @@ class EntryReader {
 
  private:
   void Reject(const std::string& key, const Json& value, std::string_view expected) const {
-    AddErrors(engine::InvalidField(file_.Place(path_ + "." + key), engine::Described(value),
-                                   expected),
-              errors_);
+    AddErrors(
+        engine::InvalidField(file_.Place(path_ + "." + key), engine::Described(value), expected),
+        errors_);
   }
 
   const ConfigFile& file_;
@@ -62,12 +62,23 @@ class EntryReader {
   Errors& errors_;
 };
 
-// Returns the directory relative to that of the file, if there is one; otherwise the text, which
-// may be the name of a model in a cache.
-std::string InFile(const ConfigFile& file, const std::string& directory) {
-  const std::string resolved = file.Resolve(directory);
+std::vector<std::string> Caches(const std::string& model_root) {
+  return {model_root, engine::HubCacheRoot()};
+}
+
+// Returns the directory that a file means: relative to its own, or else that of a model with this
+// name in a cache.
+std::string DirectoryIn(const ConfigFile& file, const std::string& text,
+                        const std::string& model_root) {
+  namespace fs = std::filesystem;
   std::error_code error;
-  return std::filesystem::exists(resolved, error) ? resolved : directory;
+  const std::string resolved = file.Resolve(text);
+  if (text.empty() || fs::exists(resolved, error)) return resolved;
+  for (const std::string& cache : Caches(model_root)) {
+    const std::string folder = cache + "/" + engine::HubFolder(text);
+    if (!cache.empty() && fs::is_directory(folder, error)) return folder;
+  }
+  return resolved;
 }
 
 }  // namespace
@@ -78,7 +89,8 @@ const std::vector<std::string>& ModelFields() {
   return fields;
 }
 
-std::vector<NamedModel> ReadModelEntries(const ConfigFile& file, Errors& errors) {
+std::vector<NamedModel> ReadModelEntries(const ConfigFile& file, const std::string& model_root,
+                                         Errors& errors) {
   std::vector<NamedModel> models;
   const auto list = file.document.find("models");
   if (list == file.document.end()) return models;
@@ -100,7 +112,7 @@ std::vector<NamedModel> ReadModelEntries(const ConfigFile& file, Errors& errors)
     CheckFields(file, path, entry, ModelFields(), errors);
     const EntryReader reader(file, path, entry, errors);
     NamedModel model{.name = reader.Text("name"),
-                     .directory = InFile(file, reader.Text("directory")),
+                     .directory = DirectoryIn(file, reader.Text("directory"), model_root),
                      .scheme = reader.Word("scheme", "scheme"),
                      .state_type = reader.Word("state_type", "state_type"),
                      .preload = reader.Boolean("preload", true),
@@ -124,8 +136,7 @@ NamedModel ParseModelFlag(std::string_view place, std::string_view text) {
 
 bool ResolveModel(const std::string& model_root, NamedModel& model, Errors& errors) {
   const std::string text = model.directory;
-  const std::string caches[] = {model_root, engine::HubCacheRoot()};
-  const auto directory = engine::FindModelDirectory(text, caches);
+  const auto directory = engine::FindModelDirectory(text, Caches(model_root));
   if (!directory.ok()) {
     const absl::Status status = engine::WithContext(directory.status(), model.place);
     errors.push_back({.field = model.place, .message = std::string(status.message())});

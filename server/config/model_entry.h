@@ -16,9 +16,9 @@ namespace whipsnake::server {
 // The fields of an entry of `models`.
 const std::vector<std::string>& ModelFields();
 
-// Reads `models` of a file; adds to `errors` what is wrong. Relative directories that exist at the
-// file's directory are resolved against it.
-std::vector<NamedModel> ReadModelEntries(const ConfigFile& file,
+// Reads `models` of a file; adds to `errors` what is wrong. A directory is relative to that of the
+// file, or a model of a Hugging Face cache, such as `model_root`.
+std::vector<NamedModel> ReadModelEntries(const ConfigFile& file, const std::string& model_root,
                                          std::vector<engine::FieldViolation>& errors);
 
 // Reads "[NAME=]DIR". The result has no name if the text has none.

@@ -30,11 +30,11 @@ enum class ValueKind {
 };
 
 struct Setting {
-  std::string field;        // "max_running"
-  std::string flag;         // "--max-running"
-  std::string variable;     // "WHIPSNAKE_MAX_RUNNING"
-  std::string value_name;   // of the value in --help: "INT"; "" for a boolean
-  std::string description;  // for --help
+  std::string field;                      // "max_running"
+  std::string flag;                       // "--max-running"
+  std::string variable;                   // "WHIPSNAKE_MAX_RUNNING"
+  std::string value_name;                 // of the value in --help: "INT"; "" for a boolean
+  std::string description;                // for --help
   std::vector<std::string> choices = {};  // if the value is one of a few
   ValueKind kind = ValueKind::kText;
   // Whether Daemon::Reload changes it while the server runs.

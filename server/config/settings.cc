@@ -22,7 +22,8 @@ using std::chrono::minutes;
 using std::chrono::seconds;
 
 // A function from options, constant or not, to the part of them that a setting sets.
-#define WHIPSNAKE_PART(member) [](auto& options) -> auto& { return options.member; }
+#define WHIPSNAKE_PART(member) \
+  [](auto& options) -> auto& { return options.member; }
 
 std::string VariableOf(const std::string& field) {
   return absl::StrCat("WHIPSNAKE_", absl::AsciiStrToUpper(field));
@@ -79,9 +80,8 @@ Setting Models() {
 
 Setting ConsoleHosts() {
   static constexpr auto kPart = WHIPSNAKE_PART(console_hosts);
-  Setting setting =
-      Named("console_hosts", ValueKind::kTexts, "HOST",
-            "A further host name under which browsers reach the console; repeatable");
+  Setting setting = Named("console_hosts", ValueKind::kTexts, "HOST",
+                          "A further host name under which browsers reach the console; repeatable");
   setting.flag = "--console-host";
   setting.set = [](std::string_view, std::span<const std::string> texts, DaemonOptions& options) {
     kPart(options).assign(texts.begin(), texts.end());

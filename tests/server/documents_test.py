@@ -20,7 +20,7 @@ import unittest
 
 import harness
 
-PAGES = ["README.md", "docs/command-line.md", "docs/finetuning.md", "docs/freezing.md",
+PAGES = ["README.md", "docs/command-line.md", "docs/configuration.md", "docs/finetuning.md", "docs/freezing.md",
          "docs/jobs.md", "docs/quantization.md", "docs/serving.md", "docs/structured-output.md",
          "docs/transformers.md", "docs/performance.md", "docs/development.md",
          "docs/gpu-runs/README.md"]
