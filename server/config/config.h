@@ -20,10 +20,10 @@ enum class Origin { kDefault, kFile, kEnvironment, kFlag };
 std::string_view Name(Origin origin);  // "default", "file", "environment", "flag"
 
 struct ConfigSources {
-  std::string file;  // "": none
+  std::string file = {};  // "": none
   // By the setting's field: what the environment and the flags give, as texts.
-  std::map<std::string, std::string> environment;
-  std::map<std::string, std::vector<std::string>> flags;
+  std::map<std::string, std::string> environment = {};
+  std::map<std::string, std::vector<std::string>> flags = {};
 };
 
 // Returns those of the settings' variables that the process's environment has and that are not

@@ -47,7 +47,7 @@ std::vector<Sample> SamplesOf(const Setting& setting) {
     case ValueKind::kAddress:
       return {{"127.0.0.1:1", {"127.0.0.1:1"}}, {"[::1]:2", {"[::1]:2"}}};
     case ValueKind::kTexts:
-      return {{{"a", "b"}, {"a", "b"}}, {Json::array({"c"}), {"c"}}};
+      return {{Json::parse(R"(["a", "b"])"), {"a", "b"}}, {Json::parse(R"(["c"])"), {"c"}}};
     case ValueKind::kPath:
       return {{"/", {"/"}}, {"/tmp", {"/tmp"}}};
     case ValueKind::kText:
@@ -60,6 +60,13 @@ std::vector<Sample> SamplesOf(const Setting& setting) {
       break;
   }
   return {};
+}
+
+// The text of a file with one field.
+std::string OneField(const std::string& field, const Json& value) {
+  Json object = Json::object();
+  object[field] = value;
+  return object.dump();
 }
 
 class ConfigTest : public testing::Test {
@@ -111,8 +118,7 @@ TEST_F(ConfigTest, FieldsFlagsVariablesAndTheMessageAreTheSameSet) {
     EXPECT_FALSE(setting.description.empty()) << setting.field;
     const FieldDescriptor* const field = message->FindFieldByName(setting.field);
     ASSERT_NE(field, nullptr) << setting.field << " is not in config.proto";
-    const bool is_list =
-        setting.kind == ValueKind::kTexts || setting.kind == ValueKind::kModels;
+    const bool is_list = setting.kind == ValueKind::kTexts || setting.kind == ValueKind::kModels;
     EXPECT_EQ(field->is_repeated(), is_list) << setting.field;
     const Json value = setting.get(DaemonOptions());
     switch (field->cpp_type()) {
@@ -149,7 +155,7 @@ TEST_F(ConfigTest, EverySourceGivesTheSameOptionsAndTheLaterOneWins) {
     const std::vector<Sample> samples = SamplesOf(setting);
     Texts seen;
     for (const Sample& sample : samples) {
-      const std::string file = Write(Json{{setting.field, sample.json}}.dump());
+      const std::string file = Write(OneField(setting.field, sample.json));
       const Config from_file = ReadConfig(Sources({.file = file}));
       const Config from_flag =
           ReadConfig(Sources({.file = "", .flags = {{setting.field, sample.texts}}}));
@@ -163,8 +169,7 @@ TEST_F(ConfigTest, EverySourceGivesTheSameOptionsAndTheLaterOneWins) {
       EXPECT_EQ(from_variable.origins.at(setting.field), Origin::kEnvironment);
       EXPECT_EQ(from_flag.origins.at(setting.field), Origin::kFlag);
       // What is shown can be a file again.
-      const Config again =
-          ReadConfig(Sources({.file = Write(Json{{setting.field, value}}.dump())}));
+      const Config again = ReadConfig(Sources({.file = Write(OneField(setting.field, value))}));
       EXPECT_EQ(setting.get(again.options), value);
       // The setting changes its part of the options and no other.
       for (const Setting& other : Settings()) {
@@ -175,7 +180,7 @@ TEST_F(ConfigTest, EverySourceGivesTheSameOptionsAndTheLaterOneWins) {
     }
     EXPECT_NE(seen[0], seen[1]);
     // The file has one value, the variable the other, and the flag the first again.
-    ConfigSources all{.file = Write(Json{{setting.field, samples[0].json}}.dump())};
+    ConfigSources all{.file = Write(OneField(setting.field, samples[0].json))};
     all.environment[setting.field] = absl::StrJoin(samples[1].texts, ",");
     EXPECT_EQ(setting.get(ReadConfig(Sources(all)).options).dump(), seen[1]);
     all.flags[setting.field] = samples[0].texts;
@@ -188,16 +193,15 @@ TEST_F(ConfigTest, NoFieldTakesAValueOfAnotherType) {
   for (const Setting& setting : Settings()) {
     for (const Json& value : values) {
       const bool number = value.is_number();
-      const bool may_fit =
-          (setting.kind == ValueKind::kBoolean && value.is_boolean()) ||
-          (setting.kind == ValueKind::kInteger && value.is_number_integer()) ||
-          (setting.kind == ValueKind::kBytes && value.is_number_integer()) ||
-          (setting.kind == ValueKind::kNumber && number) ||
-          (setting.kind == ValueKind::kDuration && number) || value.is_array() ||
-          (value.is_string() &&
-           (setting.kind == ValueKind::kPath || setting.kind == ValueKind::kAddress));
+      const bool may_fit = (setting.kind == ValueKind::kBoolean && value.is_boolean()) ||
+                           (setting.kind == ValueKind::kInteger && value.is_number_integer()) ||
+                           (setting.kind == ValueKind::kBytes && value.is_number_integer()) ||
+                           (setting.kind == ValueKind::kNumber && number) ||
+                           (setting.kind == ValueKind::kDuration && number) || value.is_array() ||
+                           (value.is_string() && (setting.kind == ValueKind::kPath ||
+                                                  setting.kind == ValueKind::kAddress));
       if (may_fit) continue;
-      const Config config = ReadText(Json{{setting.field, value}}.dump());
+      const Config config = ReadText(OneField(setting.field, value));
       ASSERT_THAT(config.errors, SizeIs(1)) << setting.field << " " << value;
       EXPECT_EQ(config.errors[0].field,
                 absl::StrCat((directory_ / "serve.json").string(), ":1: ", setting.field));
@@ -227,12 +231,14 @@ TEST_F(ConfigTest, AllErrorsAreNamedWithTheirPlaces) {
   const auto at = [&](int line, const std::string& rest) {
     return HasSubstr(absl::StrCat(file, ":", line, ": ", rest));
   };
-  EXPECT_THAT(messages, Contains(at(3, "max_runing: there is no such field; did you mean "
-                                       "max_running?")));
+  EXPECT_THAT(messages, Contains(at(3,
+                                    "max_runing: there is no such field; did you mean "
+                                    "max_running?")));
   EXPECT_THAT(messages, Contains(at(4, "threads: \"four\" seen, expected an integer")));
   EXPECT_THAT(messages, Contains(at(5, "memory_fraction: 1.5 seen, expected a number above 0")));
-  EXPECT_THAT(messages, Contains(at(7, "models[0].schema: there is no such field; did you mean "
-                                       "scheme?")));
+  EXPECT_THAT(messages, Contains(at(7,
+                                    "models[0].schema: there is no such field; did you mean "
+                                    "scheme?")));
   EXPECT_THAT(messages, Contains(at(7, "models[0]: /nowhere seen, expected a model directory")));
   EXPECT_THAT(messages, Contains(at(9, "models[1].state_type: \"fp64\" seen, expected one of")));
   EXPECT_THAT(messages, Contains(at(9, "models[1].preload: 1 seen, expected true or false")));
@@ -276,13 +282,11 @@ TEST_F(ConfigTest, PathsBeginAtTheFilesDirectory) {
 
 TEST_F(ConfigTest, ModelsOfTheFlagsAreAddedOrReplace) {
   const std::string a = WriteModel("a"), b = WriteModel("b"), c = WriteModel("c");
-  ConfigSources sources{.file = Write(Json{{"models",
-                                            {{{"name", "one"}, {"directory", a}},
-                                             {{"name", "two"},
-                                              {"directory", a},
-                                              {"scheme", "bf16"},
-                                              {"preload", false}}}}}
-                                          .dump())};
+  ConfigSources sources{
+      .file = Write(absl::StrCat(R"({"models": [{"name": "one", "directory": ")", a,
+                                 R"("}, {"name": "two", "scheme": "bf16", "preload": false,
+                                         "directory": ")",
+                                 a, "\"}]}"))};
   sources.environment["models"] = absl::StrCat("three=", b, ",four=", b);
   sources.flags["models"] = {absl::StrCat("three=", c), absl::StrCat("one=", c)};
   const Config config = ReadConfig(sources);
@@ -301,16 +305,15 @@ TEST_F(ConfigTest, ModelsOfTheFlagsAreAddedOrReplace) {
 }
 
 TEST_F(ConfigTest, AModelsOwnOptionMustFitIt) {
-  const std::string model = WriteModel("m");
-  const auto with = [&](const Json& more) {
-    Json entry = {{"name", "m"}, {"directory", model}};
-    entry.update(more);
-    return ReadText(Json{{"models", Json::array({entry})}, {"state_type", "bf16"}}.dump());
+  WriteModel("m");
+  const auto with = [&](const std::string& more) {
+    return ReadText(R"({"state_type": "bf16", "models": [{"name": "m", "directory": "m")" + more +
+                    "}]}");
   };
   // A Mamba with float weights always has states in fp32: the option for all models is left out,
   // its own is refused.
-  EXPECT_THAT(Messages(with(Json::object())), IsEmpty());
-  EXPECT_THAT(Messages(with({{"state_type", "bf16"}})),
+  EXPECT_THAT(Messages(with("")), IsEmpty());
+  EXPECT_THAT(Messages(with(R"(, "state_type": "bf16")")),
               ElementsAre(HasSubstr("serve.json:1: models[0]: ")));
 }
 
@@ -325,20 +328,22 @@ TEST_F(ConfigTest, AnUnreadableModelIsAnErrorUnlessItMayBeMissing) {
 }
 
 TEST_F(ConfigTest, AddressesAndDirectoriesAreChecked) {
-  const auto messages = [&](const Json& object) { return Messages(ReadText(object.dump())); };
-  EXPECT_THAT(messages({{"listen", "0.0.0.0:1"}}),
+  const auto messages = [&](const std::string& fields) {
+    return Messages(ReadText("{" + fields + "}"));
+  };
+  EXPECT_THAT(messages(R"("listen": "0.0.0.0:1")"),
               ElementsAre(HasSubstr("listen: 0.0.0.0:1 seen, expected a loopback address")));
-  EXPECT_THAT(messages({{"listen", "0.0.0.0:1"}, {"insecure_listen", true}}), IsEmpty());
-  EXPECT_THAT(messages({{"listen", "unix:/nowhere/at/all"}}),
+  EXPECT_THAT(messages(R"("listen": "0.0.0.0:1", "insecure_listen": true)"), IsEmpty());
+  EXPECT_THAT(messages(R"("listen": "unix:/nowhere/at/all")"),
               ElementsAre(HasSubstr("a path in a directory that exists")));
-  EXPECT_THAT(messages({{"listen", "unix:same"}, {"http", "unix:same"}}),
+  EXPECT_THAT(messages(R"("listen": "unix:same", "http": "unix:same")"),
               ElementsAre(HasSubstr("another address")));
-  EXPECT_THAT(messages({{"http", "off"}, {"console", "on"}}), ElementsAre(HasSubstr("console")));
-  EXPECT_THAT(messages({{"http", "off"}}), IsEmpty());
-  EXPECT_THAT(messages({{"data", "serve.json"}}), ElementsAre(HasSubstr("data: ")));
-  EXPECT_THAT(messages({{"data", "not/there/yet"}}), IsEmpty());
+  EXPECT_THAT(messages(R"("http": "off", "console": "on")"), ElementsAre(HasSubstr("console")));
+  EXPECT_THAT(messages(R"("http": "off")"), IsEmpty());
+  EXPECT_THAT(messages(R"("data": "serve.json")"), ElementsAre(HasSubstr("data: ")));
+  EXPECT_THAT(messages(R"("data": "not/there/yet")"), IsEmpty());
   EXPECT_FALSE(std::filesystem::exists(directory_ / "not"));
-  EXPECT_THAT(messages({{"model_root", "nowhere"}}),
+  EXPECT_THAT(messages(R"("model_root": "nowhere")"),
               Contains(HasSubstr("serve.json:1: model_root: ")));
 }
 
@@ -349,8 +354,7 @@ TEST_F(ConfigTest, AReloadTakesOverWhatItCanAndNamesTheRest) {
   wanted.threads = 3;
   wanted.models.push_back({.name = "m", .directory = "/m"});
   const ConfigChanges changes = ApplyLiveSettings(wanted, options);
-  EXPECT_THAT(changes.live,
-              ElementsAre("max_new_tokens: 16384 to 5", "log_level: info to debug"));
+  EXPECT_THAT(changes.live, ElementsAre("max_new_tokens: 16384 to 5", "log_level: info to debug"));
   EXPECT_THAT(changes.restart, ElementsAre("models", "threads"));
   EXPECT_EQ(options.limits.new_tokens, 5);
   EXPECT_EQ(options.log_level, LogLevel::kDebug);
