@@ -52,8 +52,8 @@ void PrintListening(const Daemon& daemon, const Output& output) {
 }
 
 absl::StatusOr<int> Serve(const ServeFlags& flags, const Output& output) {
+  SignalWatcher signals;  // before any thread
   ASSIGN_OR_RETURN(DaemonOptions options, ReadOptions(flags.Sources()));
-  SignalWatcher signals;          // before any thread
   std::signal(SIGPIPE, SIG_IGN);  // a closed pipe on our output must not end the daemon
   std::signal(SIGXFSZ, SIG_IGN);  // nor must a limit on the size of files, which write() reports
   StartLogging(options);

@@ -1,6 +1,7 @@
 #include "server/cli/serve_flags.h"
 
-#include "absl/strings/match.h"
+#include <functional>
+
 #include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
 #include "server/config/setting.h"
@@ -20,6 +21,11 @@ absl::Status CheckFlagValue(const Setting& setting, const std::string& text) {
   return absl::InvalidArgumentError(message);
 }
 
+// For Option::Check. Settings live as long as the program.
+std::function<absl::Status(const std::string&)> CheckOf(const Setting& setting) {
+  return [&setting](const std::string& text) { return CheckFlagValue(setting, text); };
+}
+
 std::string DefaultText(const Setting& setting) {
   const Json value = setting.get(DaemonOptions());
   return value.is_string() ? value.get<std::string>() : value.dump();
@@ -30,9 +36,7 @@ void AddValueFlag(Command command, const Setting& setting, std::optional<std::st
   if (!setting.choices.empty()) {
     option.Choices(setting.choices);
   } else {
-    option.TypeName(setting.value_name).Check([&setting](const std::string& text) {
-      return CheckFlagValue(setting, text);
-    });
+    option.TypeName(setting.value_name).Check(CheckOf(setting));
   }
   if (const std::string text = DefaultText(setting); !text.empty()) option.ShowDefault(text);
 }
@@ -40,7 +44,8 @@ void AddValueFlag(Command command, const Setting& setting, std::optional<std::st
 void AddSwitchFlag(Command command, const Setting& setting, std::string& text) {
   const bool is_on = setting.get(DaemonOptions()).get<bool>();
   const std::string no = absl::StrCat(",!--no-", setting.flag.substr(2));
-  command.AddSwitch(setting.flag + (is_on ? no : ""), text, setting.description);
+  command.AddSwitch(setting.flag + (is_on ? no : ""), text, setting.description)
+      .Check(CheckOf(setting));
 }
 
 }  // namespace

@@ -141,8 +141,8 @@ absl::StatusOr<ConfigFile> ReadConfigFile(const std::string& path) {
   // The library takes a NUL byte for the end.
   if (fault.empty() && text.find('\0') != text.npos) fault = "malformed JSON: a NUL byte";
   if (!fault.empty()) {
-    return engine::InvalidField(absl::StrCat(path, ":", line), fault,
-                                "an object whose fields have different names");
+    const std::string place = absl::StrCat(path, ":", line);
+    return engine::InvalidFields({{.field = place, .message = absl::StrCat(place, ": ", fault)}});
   }
   file.document = Json::parse(text, /*cb=*/nullptr, /*allow_exceptions=*/false,
                               /*ignore_comments=*/true);

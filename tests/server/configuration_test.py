@@ -270,7 +270,7 @@ class ConfigurationTest(unittest.TestCase):
             result = whipsnake(*command, "--server", "unix:" + grpc)
             self.assertEqual(result.returncode, 0, f"{command}: {result.stderr}")
         # Another server does not take a socket that is in use, and leaves it alone.
-        second = whipsnake("serve", "--config", file, "--http", "off")
+        second = whipsnake("serve", "--config", file, "--http", "off", "--console", "off")
         self.assertEqual(second.returncode, 1)
         self.assertIn("another server listens", second.stderr)
         self.assertEqual(whipsnake("health", "--server", "unix:" + grpc).returncode, 0)
