@@ -14,6 +14,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/files.h"
+#include "engine/base/status.h"
 #include "server/guarded.h"
 #include "server/logging.h"
 
@@ -31,7 +32,7 @@ absl::Status CannotListen(const ListenAddress& address) {
 }
 
 // The accepted sockets inherit the options.
-bool Bind(int listener, std::chrono::milliseconds dead_after, ListenAddress* address) {
+bool ListenOnPort(int listener, std::chrono::milliseconds dead_after, ListenAddress* address) {
   const int on = 1;
   const auto timeout = static_cast<unsigned>(dead_after.count());
   sockaddr_storage bound{};
@@ -118,18 +119,22 @@ absl::StatusOr<std::unique_ptr<Acceptor>> Acceptor::Listen(const ListenAddress& 
   const int family = address.address()->sa_family;
   const int listener = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (listener < 0) return CannotListen(address);
+  engine::Descriptor owner(listener);
   ListenAddress bound = address;
-  if (!Bind(listener, options.dead_after, &bound)) {
-    const absl::Status status = CannotListen(address);
-    close(listener);
-    return status;
+  SocketFile file;
+  if (address.is_unix()) {
+    ASSIGN_OR_RETURN(file, SocketFile::Listen(listener, address.path(), options.socket_mode));
+  } else if (!ListenOnPort(listener, options.dead_after, &bound)) {
+    return CannotListen(address);
   }
-  return std::unique_ptr<Acceptor>(new Acceptor(listener, bound, std::move(options)));
+  return std::unique_ptr<Acceptor>(
+      new Acceptor(owner.Release(), bound, std::move(file), std::move(options)));
 }
 
-Acceptor::Acceptor(int listener, const ListenAddress& address, Options options)
+Acceptor::Acceptor(int listener, const ListenAddress& address, SocketFile file, Options options)
     : options_(std::move(options)),
       address_(address),
+      file_(std::move(file)),
       listener_(listener),
       stop_(eventfd(0, EFD_CLOEXEC)) {}
 
@@ -148,6 +153,7 @@ void Acceptor::Stop() {
     eventfd_write(stop_, 1);
     thread_.join();
   }
+  file_.Remove();
   if (listener_ >= 0) close(std::exchange(listener_, -1));
 }
 

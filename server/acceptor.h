@@ -20,6 +20,7 @@
 #include "absl/status/statusor.h"
 #include "engine/base/mutex.h"
 #include "server/listen_address.h"
+#include "server/socket_file.h"
 
 namespace whipsnake::server {
 
@@ -67,13 +68,15 @@ class Acceptor {
     AtLimit at_limit = AtLimit::kRefuse;
     // How long a peer may leave sent data unacknowledged before it is considered dead.
     std::chrono::milliseconds dead_after{10'000};
+    mode_t socket_mode = 0660;  // of the file of a Unix socket
   };
   // Takes ownership of the descriptor, which is non-blocking. Called on the acceptor's thread;
   // exceptions are logged.
   using Handler = std::function<void(int descriptor, const sockaddr* peer, socklen_t peer_size)>;
 
   // Starts to listen; nothing is accepted before Start. Port 0 takes a free port. Returns
-  // UNAVAILABLE, naming the address, if it cannot listen there.
+  // UNAVAILABLE, naming the address, if it cannot listen there; for a Unix socket also
+  // FAILED_PRECONDITION (SocketFile::Listen).
   static absl::StatusOr<std::unique_ptr<Acceptor>> Listen(const ListenAddress& address,
                                                           Options options);
   ~Acceptor();
@@ -82,7 +85,8 @@ class Acceptor {
 
   // Starts to accept. Called at most once.
   void Start(Handler handler);
-  // Closes the port, and returns once the handler is no longer called.
+  // Closes the port, removes the file of a Unix socket, and returns once the handler is no longer
+  // called.
   void Stop();
 
   // The address with the port that was taken.
@@ -95,7 +99,7 @@ class Acceptor {
   int64_t turned_away() const { return turned_away_; }
 
  private:
-  Acceptor(int listener, const ListenAddress& address, Options options);
+  Acceptor(int listener, const ListenAddress& address, SocketFile file, Options options);
 
   void Run();
   // Accepts up to a bounded number of pending connections. Returns for how many milliseconds not to
@@ -108,6 +112,7 @@ class Acceptor {
 
   const Options options_;
   ListenAddress address_;
+  SocketFile file_;  // of a Unix socket
   Handler handler_;
   int listener_;
   int stop_;  // eventfd

@@ -4,21 +4,20 @@
 #include <grpcpp/server_builder.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <utility>
 
+#include "absl/strings/str_join.h"
 #include "absl/synchronization/mutex.h"
 #include "engine/base/atomic_file.h"
 #include "engine/base/resources.h"
 #include "engine/base/status.h"
-#include "engine/models/config.h"
 #include "kernels/cpu/isa.h"
 #include "kernels/cuda/built.h"
 #include "server/access/exposure.h"
+#include "server/config/config.h"
 #include "server/disk_errors.h"
 #include "server/guarded.h"
 #include "server/logging.h"
-#include "server/registry/model_name.h"
 #include "server/rpc/admission.h"
 #include "server/rpc/call_context.h"
 #include "server/rpc/call_log.h"
@@ -32,15 +31,11 @@
 namespace whipsnake::server {
 namespace {
 
-using engine::InvalidField;
-
 // A request is text or token ids, and 4 MiB is more than the prompt limit allows.
 constexpr int kMaxReceiveBytes = 4 << 20;
 constexpr int kMaxConcurrentStreams = 256;  // per connection
 // From accepting the connection to receiving the client's first HTTP/2 settings.
 constexpr int kHandshakeTimeoutMs = 10'000;
-// Bounds of the memory for gRPC's buffers, if the operator does not set it.
-constexpr int64_t kMinRpcBufferBytes = 32 << 20, kMaxRpcBufferBytes = 256 << 20;
 // Clients may send keepalive pings during a long silent prefill at most this often.
 constexpr int kMinPingIntervalMs = 10'000;
 // The most concurrent loads and unloads by clients.
@@ -62,9 +57,6 @@ constexpr std::chrono::milliseconds kShutdownTime{100};
 // How often the queue of calls about jobs wakes up without a call.
 constexpr std::chrono::hours kJobCallsPeriod{1};
 
-// With more, requests would stop while a job trains.
-constexpr double kMaxTrainingShare = 0.9;
-
 constexpr int kServiceUnavailable = 503;
 
 constexpr const char* kServices[] = {
@@ -80,95 +72,12 @@ std::vector<std::string> AllServices() {
   return names;
 }
 
-absl::StatusOr<ListenAddress> CheckedAddress(const std::string& text, std::string_view flag,
-                                             const DaemonOptions& options) {
-  ASSIGN_OR_RETURN(const ListenAddress address, ListenAddress::Parse(text, flag));
-  RETURN_IF_ERROR(CheckExposure(flag, address, options.access, options.insecure_listen));
-  if (const std::string open = DescribeExposure(address, options.access); !open.empty()) {
-    Log(LogLevel::kWarning, "other machines can reach this port",
-        {{"flag", std::string(flag)}, {"address", address.ToString()}, {"open", open}});
-  }
-  return address;
-}
-
-// Returns those of the options for all models that apply to this model. Returns all of them if its
-// config cannot be read: loading the model then reports the error.
-engine::ModelOptions OptionsOf(const NamedModel& model, const engine::ModelOptions& options) {
-  const auto config = engine::ReadModelConfig(model.directory);
-  if (!config.ok()) return options;
-  std::vector<absl::Status> left_out;
-  const engine::ModelOptions applicable = engine::ApplicableOptions(options, *config, left_out);
-  for (const absl::Status& reason : left_out) {
-    Log(LogLevel::kInfo, "an option of the command line does not apply to a model",
-        {{"model", model.name}, {"reason", std::string(reason.message())}});
-  }
-  return applicable;
-}
-
-absl::StatusOr<std::vector<ModelSource>> CheckedModels(const DaemonOptions& options) {
-  const auto model_options = engine::ParseModelOptions(options.scheme, options.state_type);
-  if (!model_options.ok() && engine::FieldOf(model_options.status()) == "state_type") {
-    return InvalidField("--state-type", options.state_type, "fp32, bf16 or int8");
-  }
-  if (!model_options.ok() || (model_options->scheme && IsQuantized(*model_options->scheme))) {
-    return InvalidField("--scheme", options.scheme, "fp32 or bf16");
-  }
-  std::vector<ModelSource> sources;
-  for (const NamedModel& model : options.models) {
-    RETURN_IF_ERROR(CheckModelName(model.name, "--model"));
-    const auto same = [&](const ModelSource& source) { return source.name == model.name; };
-    if (std::any_of(sources.begin(), sources.end(), same)) {
-      return InvalidField("--model", model.name + " twice", "different names");
-    }
-    sources.push_back({.name = model.name,
-                       .directory = model.directory,
-                       .shown_path = model.directory,
-                       .options = OptionsOf(model, *model_options),
-                       .at_startup = true});
-  }
-  return sources;
-}
-
-absl::Status CheckOptions(const DaemonOptions& options) {
-  if (!(options.memory_fraction > 0 && options.memory_fraction <= 1)) {
-    return InvalidField("--memory-fraction", std::to_string(options.memory_fraction),
-                        "a number above 0, at most 1");
-  }
-  if (!options.model_root.empty() && !std::filesystem::is_directory(options.model_root)) {
-    return InvalidField("--model-root", options.model_root, "a directory");
-  }
-  const auto positive = [](std::string_view flag, int64_t value) {
-    return value >= 1 ? absl::OkStatus() : InvalidField(flag, std::to_string(value), "at least 1");
-  };
-  const engine::BatcherOptions& batching = options.generator.batching;
-  if (options.generator.cache.max_bytes < 0) {
-    return InvalidField("--state-cache-bytes", std::to_string(options.generator.cache.max_bytes),
-                        "0 (none) or more");
-  }
-  if (options.rpc_buffer_bytes != 0 && options.rpc_buffer_bytes < kMinRpcBufferBytes) {
-    return InvalidField("--rpc-buffer-bytes", std::to_string(options.rpc_buffer_bytes),
-                        "0 (by the memory) or at least " + std::to_string(kMinRpcBufferBytes));
-  }
-  RETURN_IF_ERROR(positive("--max-dataset-bytes", options.jobs.datasets.max_dataset_bytes));
-  RETURN_IF_ERROR(positive("--dataset-quota-bytes", options.jobs.datasets.max_total_bytes));
-  RETURN_IF_ERROR(positive("--max-connections", options.max_connections));
-  RETURN_IF_ERROR(positive("--max-prompt-tokens", options.limits.prompt_tokens));
-  RETURN_IF_ERROR(positive("--max-new-tokens", options.limits.new_tokens));
-  RETURN_IF_ERROR(positive("--max-running", batching.max_running));
-  RETURN_IF_ERROR(positive("--max-waiting", batching.max_waiting));
-  RETURN_IF_ERROR(positive("--max-waiting-tokens", batching.max_waiting_tokens));
-  RETURN_IF_ERROR(positive("--prefill-chunk", batching.prefill_chunk_tokens));
-  RETURN_IF_ERROR(positive("--mixed-chunk", batching.mixed_chunk_tokens));
-  RETURN_IF_ERROR(positive("--max-unread-tokens", options.generator.max_unread_tokens));
-  RETURN_IF_ERROR(positive("--state-cache-interval", options.generator.cache.interval_tokens));
-  if (options.threads < 0) {
-    return InvalidField("--threads", std::to_string(options.threads), "at least 0");
-  }
-  if (!(options.training_share > 0 && options.training_share <= kMaxTrainingShare)) {
-    return InvalidField("--training-share", absl::StrCat(options.training_share),
-                        absl::StrCat("above 0 and at most ", kMaxTrainingShare));
-  }
-  return absl::OkStatus();
+void WarnOfExposure(const ListenAddress& address, std::string_view flag,
+                    const AccessOptions& access) {
+  const std::string open = DescribeExposure(address, access);
+  if (open.empty()) return;
+  Log(LogLevel::kWarning, "other machines can reach this port",
+      {{"flag", std::string(flag)}, {"address", address.ToString()}, {"open", open}});
 }
 
 // Removes what killed quantizations left below the model root.
@@ -185,14 +94,18 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(DaemonOptions options) {
   // Debian builds Abseil with its check for lock orders, which ends the process if two of gRPC's
   // own locks have ever been taken in both orders, as when an alarm cancels a call.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
-  RETURN_IF_ERROR(CheckOptions(options));
-  ASSIGN_OR_RETURN(const std::vector<ModelSource> sources, CheckedModels(options));
+  if (const auto faults = FindFaults(options); !faults.empty()) {
+    return engine::InvalidFields(faults);
+  }
   ASSIGN_OR_RETURN(std::unique_ptr<Access> access, Access::Open(options.access));
+  const std::vector<ModelSource> sources = StartupModels(options);
+  const ListenAddress grpc = GrpcAddress(options);
+  const std::optional<ListenAddress> http = HttpAddress(options);
+  WarnOfExposure(grpc, "--listen", options.access);
+  if (http) WarnOfExposure(*http, "--http", options.access);
   ASSIGN_OR_RETURN(DataDirectory data, DataDirectory::Open(options.data));
   options.states.directory = data.states();
   SweepModelRoot(options.model_root);
-  ASSIGN_OR_RETURN(const ListenAddress grpc, CheckedAddress(options.listen, "--listen", options));
-  ASSIGN_OR_RETURN(const ListenAddress http, CheckedAddress(options.http, "--http", options));
 
   ASSIGN_OR_RETURN(std::unique_ptr<Store> store, SqliteStore::Open(data.store()));
   const Budget budget = MakeBudget(options);
@@ -262,13 +175,14 @@ Daemon::Daemon(DaemonOptions options, std::unique_ptr<Access> access, DataDirect
                      }}),
       background_(kMaxBackgroundTasks),
       compile_pool_(kCompilePool),
+      limits_(options_.limits),
       jobs_(data_, options_.jobs,
             {store_.get(), &executor_, &ledger_, &models_, &versions_, &metrics_,
              options_.model_root, options_.quantizer}),
       dataset_pool_(kDatasetPool),
       job_calls_([] {}, kJobCallsPeriod, "jobs"),
-      generation_{&models_,        &active_calls_, &states_,
-                  options_.limits, &compile_pool_, options_.end_timeout},
+      generation_{&models_, &active_calls_, &states_,
+                  &limits_, &compile_pool_, options_.end_timeout},
       generation_service_(generation_),
       state_service_(generation_),
       dataset_service_({.datasets = jobs_.datasets(),
@@ -279,7 +193,8 @@ Daemon::Daemon(DaemonOptions options, std::unique_ptr<Access> access, DataDirect
       admin_service_(
           {&metrics_, &ledger_, &active_calls_, budget.threads, start_time_,
            [this](std::optional<std::chrono::milliseconds> grace) { RequestDrain(grace); }}),
-      grace_(options_.grace_period) {
+      grace_(options_.grace_period),
+      in_force_(options_) {
   RegisterComputedMetrics();
   RegisterLogMetrics();
   RegisterDiskMetrics();
@@ -300,7 +215,7 @@ absl::Status Daemon::OpenJobs() {
                                                              .jobs = &jobs_.jobs(),
                                                              .disk = &job_calls_,
                                                              .model_root = options_.model_root,
-                                                             .limits = options_.limits,
+                                                             .limits = &limits_,
                                                              .end_timeout = options_.end_timeout});
   fine_tuning_service_ = std::make_unique<FineTuningService>(FineTuningEnvironment{
       .jobs = &jobs_.jobs(),
@@ -353,7 +268,8 @@ void Daemon::RegisterComputedMetrics() {
 }
 
 void Daemon::RegisterLogMetrics() {
-  for (const LogLevel level : {LogLevel::kInfo, LogLevel::kWarning, LogLevel::kError}) {
+  for (const LogLevel level :
+       {LogLevel::kDebug, LogLevel::kInfo, LogLevel::kWarning, LogLevel::kError}) {
     Show(metrics_.log_lines, {std::string(Name(level))}, [level] { return LogLines(level); });
   }
   Show(metrics_.log_lines_dropped, {}, LogLinesDropped);
@@ -381,7 +297,8 @@ absl::Status Daemon::StartGrpc(const ListenAddress& address) {
                    Acceptor::Listen(address, {.name = "grpc",
                                               .max_connections = budget_.connections.grpc,
                                               .at_limit = Acceptor::AtLimit::kRefuse,
-                                              .dead_after = options_.keepalive_timeout}));
+                                              .dead_after = options_.keepalive_timeout,
+                                              .socket_mode = options_.socket_mode}));
   RegisterConnectionMetrics("grpc", *grpc_acceptor_, budget_.connections.grpc);
   SetServing(false);
   grpc::ServerBuilder builder;
@@ -427,12 +344,14 @@ absl::Status Daemon::StartGrpc(const ListenAddress& address) {
   return absl::OkStatus();
 }
 
-absl::Status Daemon::StartHttp(const ListenAddress& address) {
+absl::Status Daemon::StartHttp(const std::optional<ListenAddress>& address) {
+  if (!address) return absl::OkStatus();
   HttpRoutes routes = Routes();
-  if (options_.console.value_or(address.IsLoopback())) StartConsole(address, routes);
-  ASSIGN_OR_RETURN(http_, HttpServer::Start(address, std::move(routes), budget_.connections.http,
+  if (options_.console.value_or(address->IsLoopback())) StartConsole(*address, routes);
+  ASSIGN_OR_RETURN(http_, HttpServer::Start(*address, std::move(routes), budget_.connections.http,
                                             {.access = &access_->control(),
-                                             .certificates = access_->certificates()}));
+                                             .certificates = access_->certificates()},
+                                            options_.socket_mode));
   RegisterConnectionMetrics("http", http_->acceptor(), budget_.connections.http);
   return absl::OkStatus();
 }
@@ -491,21 +410,62 @@ HttpResponse Daemon::Readiness() {
 }
 
 void Daemon::LoadStartupModels(const std::vector<std::string>& keys) {
+  absl::Status error;
   for (const std::string& key : keys) {
-    if (active_calls_.closed()) break;
+    if (active_calls_.closed() || !error.ok()) break;
     // The registry stores and logs the error.
-    RunGuarded("loading", [&] { models_.Load(key).IgnoreError(); });
+    RunGuarded("loading", [&] { error = FatalError(key, models_.Load(key)); });
   }
-  jobs_.Start();  // now that the models have their memory
-  SetServing(true);
+  if (error.ok()) {
+    jobs_.Start();  // now that the models have their memory
+    SetServing(true);
+  }
   engine::MutexLock lock(mutex_);
   loaded_ = true;
+  load_error_ = error;
   changed_.NotifyAll();
 }
 
-void Daemon::WaitUntilLoaded() {
+absl::Status Daemon::FatalError(const std::string& key, const absl::Status& loaded) const {
+  if (loaded.ok() || options_.allow_missing) return absl::OkStatus();
+  const auto model = std::ranges::find(options_.models, key, &NamedModel::name);
+  // Versions that clients have promoted do not keep the others from serving.
+  if (model == options_.models.end()) return absl::OkStatus();
+  return engine::WithContext(loaded,
+                             absl::StrCat(model->place, ": ", key,
+                                          " cannot be loaded (--allow-missing serves without it)"));
+}
+
+absl::Status Daemon::WaitUntilLoaded() {
   engine::MutexLock lock(mutex_);
   while (!loaded_ && !drain_requested_) changed_.Wait(mutex_);
+  return load_error_;
+}
+
+std::string Daemon::http_address() const {
+  return http_ == nullptr ? "off" : http_->acceptor().address().ToString();
+}
+
+void Daemon::Reload() {
+  access_->Reload();
+  if (options_.read_again == nullptr) return;
+  const absl::StatusOr<DaemonOptions> wanted = options_.read_again();
+  if (!wanted.ok()) {
+    Log(LogLevel::kError, "the configuration is not reloaded; the values before stay",
+        {{"reason", std::string(wanted.status().message())}});
+    return;
+  }
+  engine::MutexLock lock(reload_mutex_);
+  const LogLevel before = in_force_.log_level;
+  const ConfigChanges changes = ApplyLiveSettings(*wanted, in_force_);
+  limits_.Set(in_force_.limits);
+  const engine::BatcherOptions& batching = in_force_.generator.batching;
+  models_.SetQueueLimits({batching.max_waiting, batching.max_waiting_tokens});
+  SetLogLevel(std::min(before, in_force_.log_level));  // so that the line is written
+  Log(LogLevel::kInfo, "the configuration is reloaded",
+      {{"changed", absl::StrJoin(changes.live, ", ")},
+       {"needs_restart", absl::StrJoin(changes.restart, ", ")}});
+  SetLogLevel(in_force_.log_level);
 }
 
 void Daemon::SetServing(bool serving) {
@@ -520,8 +480,6 @@ void Daemon::OnModelState(const std::string& name, std::optional<ModelState> sta
     health_.Remove("model/" + name);
   }
 }
-
-void Daemon::Reload() { access_->Reload(); }
 
 void Daemon::RequestDrain(std::optional<std::chrono::milliseconds> grace) {
   engine::MutexLock lock(mutex_);

@@ -19,9 +19,11 @@
 #include "server/acceptor.h"
 #include "server/access/access.h"
 #include "server/console/console.h"
+#include "server/daemon_options.h"
 #include "server/datasets/dataset_store.h"
 #include "server/http/http_server.h"
 #include "server/jobs/job_system.h"
+#include "server/live_limits.h"
 #include "server/metrics/metrics.h"
 #include "server/open_files.h"
 #include "server/registry/data_directory.h"
@@ -53,57 +55,13 @@ class ExternalConnectionAcceptor;
 
 namespace whipsnake::server {
 
-struct NamedModel {
-  std::string name;
-  std::string directory;
-};
-
-struct DaemonOptions {
-  std::string listen = "127.0.0.1:8500";  // gRPC; port 0 takes a free one
-  std::string http = "127.0.0.1:8501";
-  bool insecure_listen = false;  // allows addresses that other machines can reach, without TLS
-  AccessOptions access;
-  // Whether the HTTP port has the console. Default: if its address is a loopback address.
-  std::optional<bool> console;
-  std::vector<std::string> console_hosts;  // see ConsoleGuard
-  std::vector<NamedModel> models;          // loaded at startup, in this order
-  // Options for those of `models` that support them; the log names the models that do not. Empty:
-  // the model's default.
-  std::string scheme;      // of float weights, fp32 or bf16
-  std::string state_type;  // fp32, bf16 or int8
-  std::string model_root;  // empty: clients cannot load models
-  int threads = 0;         // 0: as many as the affinity mask and cgroup allow
-  // The part of the computing time that training and quantization get while requests are served.
-  double training_share = engine::kDefaultTrainingShare;
-  double memory_fraction = 0.9;    // of the cgroup's memory, for the engine
-  int64_t max_connections = 1024;  // of gRPC; fewer if the limit of open files is low
-  // Memory for the requests and responses that gRPC buffers. 0: a sixteenth of the memory, 32 to
-  // 256 MiB.
-  int64_t rpc_buffer_bytes = 0;
-  engine::GenerationLimits limits;
-  engine::GeneratorOptions generator;
-  std::string data;          // directory for data that outlives the process; empty: none is kept
-  StateStoreOptions states;  // except the directory, which is inside `data`
-  JobSystemOptions jobs;
-  std::chrono::milliseconds upload_stall_timeout{60'000};  // see DatasetServiceEnvironment
-  std::chrono::milliseconds grace_period{25'000};
-  // The server pings a connection that has been silent for keepalive_interval. If no answer comes
-  // within keepalive_timeout, it closes the connection and cancels its requests.
-  std::chrono::milliseconds keepalive_interval{20'000};
-  std::chrono::milliseconds keepalive_timeout{10'000};
-  // How long a client may take to read the rest of a stream and the end of a call.
-  std::chrono::milliseconds end_timeout{30'000};
-  ModelLoader loader;   // null: loads model directories; tests set fakes here
-  Quantizer quantizer;  // null: quantizes model directories; tests set fakes here
-};
-
 // Start and Wait are called by one thread; all other functions are thread-safe.
 class Daemon {
  public:
   // Checks the options, starts to listen, and starts to load the models. Returns INVALID_ARGUMENT
-  // with the field for a bad option, FAILED_PRECONDITION if another process uses the data
-  // directory, and UNAVAILABLE if an address is taken. A model that fails to load is not an error
-  // here.
+  // with the fields for bad options (FindFaults), FAILED_PRECONDITION if another process uses the
+  // data directory or a Unix socket, and UNAVAILABLE if an address is taken. A model that fails to
+  // load is an error of WaitUntilLoaded.
   static absl::StatusOr<std::unique_ptr<Daemon>> Start(DaemonOptions options);
   // Drains without a grace period, unless a drain has already been done.
   ~Daemon();
@@ -114,13 +72,18 @@ class Daemon {
   ModelVersions& versions() { return versions_; }
 
   std::string grpc_address() const { return grpc_acceptor_->address().ToString(); }
-  std::string http_address() const { return http_->acceptor().address().ToString(); }
+  // "off" if there is no HTTP port.
+  std::string http_address() const;
 
-  // Returns when every model of the options is READY or FAILED, or a drain was requested.
-  void WaitUntilLoaded();
+  // Returns when every model of the options is READY or FAILED, or a drain was requested. Returns
+  // the error of the first model that failed, with its name, unless the options allow that; no
+  // further model is loaded then, and health stays NOT_SERVING.
+  absl::Status WaitUntilLoaded();
 
-  // Reads the files of tokens and certificates again. What cannot be used changes nothing and is
-  // logged. Running calls go on.
+  // Reads the options again (DaemonOptions::read_again) and takes over what may change while the
+  // server runs: the settings that say so (Setting::reloads). Logs one line with what has changed
+  // and what needs a restart, or with why nothing could be read; the values before then stay. Reads
+  // the files of tokens and certificates again too. Running calls go on.
   void Reload();
 
   // Health becomes NOT_SERVING, new requests are refused, jobs stop (they go on at the next start,
@@ -148,7 +111,7 @@ class Daemon {
 
   absl::Status OpenJobs();
   absl::Status StartGrpc(const ListenAddress& address);
-  absl::Status StartHttp(const ListenAddress& address);
+  absl::Status StartHttp(const std::optional<ListenAddress>& address);
   void RegisterComputedMetrics();
   void RegisterLogMetrics();
   void RegisterDiskMetrics();
@@ -158,6 +121,8 @@ class Daemon {
   HttpResponse Liveness();
   HttpResponse Readiness();
   void LoadStartupModels(const std::vector<std::string>& keys);
+  // Returns the error of a model of the options that ends the daemon.
+  absl::Status FatalError(const std::string& key, const absl::Status& loaded) const;
   void SetServing(bool serving);
   void OnModelState(const std::string& name, std::optional<ModelState> state);
 
@@ -180,6 +145,7 @@ class Daemon {
   ModelVersions versions_;
   Background background_;
   TaskPool compile_pool_;
+  LiveLimits limits_;
   JobSystem jobs_;
   TaskPool dataset_pool_;  // receives uploads
   DiskQueue job_calls_;    // RPCs about jobs that wait for the disk
@@ -194,15 +160,19 @@ class Daemon {
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> external_acceptor_;  // to server_
   std::unique_ptr<Acceptor> grpc_acceptor_;
   std::unique_ptr<Console> console_;  // null: off
-  std::unique_ptr<HttpServer> http_;
+  std::unique_ptr<HttpServer> http_;  // null: off
   std::thread loading_;
 
   engine::Mutex mutex_;
   engine::CondVar changed_;
   bool loaded_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status load_error_ ABSL_GUARDED_BY(mutex_);
   bool drain_requested_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
   std::chrono::milliseconds grace_ ABSL_GUARDED_BY(mutex_);
+
+  engine::Mutex reload_mutex_;
+  DaemonOptions in_force_ ABSL_GUARDED_BY(reload_mutex_);  // options_ with what reloads changed
 };
 
 }  // namespace whipsnake::server

@@ -18,11 +18,12 @@
 namespace whipsnake::server {
 namespace {
 
-constexpr int kLogLevels = 3;
+constexpr int kLogLevels = 4;
 
 LogFormat g_format = LogFormat::kText;
 std::array<std::atomic<int64_t>, kLogLevels> g_lines;  // by LogLevel
 std::atomic<int64_t> g_lines_dropped = 0;
+std::atomic<LogLevel> g_level = LogLevel::kInfo;
 
 std::shared_ptr<spdlog::logger> MakeLogger(LogFormat format) {
   auto sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();
@@ -32,7 +33,8 @@ std::shared_ptr<spdlog::logger> MakeLogger(LogFormat format) {
                           ? R"({"time":"%Y-%m-%dT%H:%M:%S.%eZ","level":"%l",%v})"
                           : "%Y-%m-%dT%H:%M:%S.%eZ %l %v",
                       spdlog::pattern_time_type::utc);
-  logger->flush_on(spdlog::level::info);
+  logger->set_level(spdlog::level::debug);  // the level in force is g_level
+  logger->flush_on(spdlog::level::debug);
   return logger;
 }
 
@@ -76,6 +78,8 @@ std::string JsonMembers(std::string_view message, const LogFields& fields) {
 
 spdlog::level::level_enum ToSpdlog(LogLevel level) {
   switch (level) {
+    case LogLevel::kDebug:
+      return spdlog::level::debug;
     case LogLevel::kInfo:
       return spdlog::level::info;
     case LogLevel::kWarning:
@@ -85,6 +89,8 @@ spdlog::level::level_enum ToSpdlog(LogLevel level) {
   }
   return spdlog::level::info;
 }
+
+bool IsWritten(LogLevel level) { return level >= g_level.load(std::memory_order_relaxed); }
 
 void WriteEvent(LogLevel level, std::string_view message, const LogFields& fields) {
   const std::string line =
@@ -113,11 +119,14 @@ void InitLogging(LogFormat format) {
   Logger() = MakeLogger(format);
 }
 
+void SetLogLevel(LogLevel level) { g_level = level; }
+
 void Log(LogLevel level, std::string_view message, const LogFields& fields) {
-  WriteEvent(level, message, fields);
+  if (IsWritten(level)) WriteEvent(level, message, fields);
 }
 
 void LogLimited(LogLevel level, std::string_view message, LogFields fields, std::string_view kind) {
+  if (!IsWritten(level)) return;
   const std::optional<int64_t> left_out =
       kind.empty() ? AdmitLine(message) : AdmitLine(std::string(message).append(": ").append(kind));
   if (!left_out) {

@@ -16,13 +16,16 @@
 namespace whipsnake::server {
 
 enum class LogFormat { kText, kJson };
-enum class LogLevel { kInfo, kWarning, kError };
+// In rising order of severity.
+enum class LogLevel { kDebug, kInfo, kWarning, kError };
 
-// "info", "warning", "error"
+// "debug", "info", "warning", "error"
 std::string_view Name(LogLevel level);
 
 // Call at most once, before other threads log. The default format is text.
 void InitLogging(LogFormat format);
+// Lines below this level are not written from now on. The default is kInfo. Thread-safe.
+void SetLogLevel(LogLevel level);
 
 // A key and its value.
 using LogField = std::pair<std::string_view, std::variant<std::string, int64_t, double>>;

@@ -39,6 +39,7 @@ forbid_in_server() {
   forbid server/access "server/($above|store|metrics|work)"
   forbid server/http "server/(cli|console|rpc|jobs|datasets|registry|store)"
   forbid server/rpc 'server/(cli|console|http)'
+  forbid server/config 'server/(cli|console|http|rpc)'
   forbid server/console 'server/cli'
 }
 

@@ -109,6 +109,23 @@ absl::StatusOr<int64_t> ParseBytes(std::string_view field, std::string_view text
                       "a number of bytes such as 2GB, 1.5GiB, 800MB or 1000000");
 }
 
+absl::StatusOr<double> ParseSeconds(std::string_view field, std::string_view text) {
+  struct Unit {
+    std::string_view name;
+    double seconds;
+  };
+  constexpr Unit kUnits[] = {{"", 1},     {"ms", 1e-3}, {"s", 1},    {"sec", 1},
+                             {"min", 60}, {"m", 60},    {"h", 3600}, {"d", 86400}};
+  const size_t end = std::min(text.find_first_not_of("0123456789."), text.size());
+  const std::string name(absl::StripAsciiWhitespace(ToAbsl(text.substr(end))));
+  const auto* const unit = std::ranges::find(kUnits, name, &Unit::name);
+  double number = 0;
+  if (absl::SimpleAtod(ToAbsl(text.substr(0, end)), &number) && unit != std::end(kUnits)) {
+    if (const double seconds = number * unit->seconds; seconds < 1e9) return seconds;
+  }
+  return InvalidField(field, Quoted(text), "a duration such as 25, 25s, 500ms, 10min or 1h");
+}
+
 std::string HumanDuration(double seconds) {
   if (!std::isfinite(seconds)) return HumanNumber(seconds);
   if (seconds < 0.9995e-3) return absl::StrCat(Significant(seconds * 1e6, 3), " us");

@@ -20,6 +20,9 @@ std::string HumanBytes(int64_t bytes);  // "1.2 GiB"
 // "1000000". KB, MB, GB and TB are powers of 1000, KiB, MiB, GiB and TiB are powers of 1024.
 // Returns INVALID_ARGUMENT, naming the field.
 absl::StatusOr<int64_t> ParseBytes(std::string_view field, std::string_view text);
+// Reads seconds, or a duration with a unit: "25", "500ms", "25s", "10min", "1.5h". Returns
+// INVALID_ARGUMENT, naming the field. The result is not negative and below 1e9.
+absl::StatusOr<double> ParseSeconds(std::string_view field, std::string_view text);
 std::string HumanDuration(double seconds);    // "4 min 12 s", "85 ms", "840 us"
 std::string HumanTime(int64_t unix_seconds);  // "26 November 2026, 16:43 UTC"
 std::string HumanPower(int exponent);         // "10⁻⁵"

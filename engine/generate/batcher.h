@@ -73,6 +73,12 @@ struct BatcherOptions {
   Clock::duration aging = std::chrono::seconds(5);
 };
 
+// The part of BatcherOptions that may change while requests are served.
+struct QueueLimits {
+  int64_t max_waiting = 0;
+  int64_t max_waiting_tokens = 0;
+};
+
 // A request as the batcher sees it.
 struct BatchEntry {
   uint64_t id = 0;            // unique
@@ -92,6 +98,12 @@ struct BatchShare {
 class Batcher {
  public:
   explicit Batcher(const BatcherOptions& options) : options_(options) {}
+
+  // Replaces the limits of the queue. Requests that wait already stay.
+  void SetQueueLimits(const QueueLimits& limits) {
+    options_.max_waiting = limits.max_waiting;
+    options_.max_waiting_tokens = limits.max_waiting_tokens;
+  }
 
   // Queues a request. Returns RESOURCE_EXHAUSTED if the queue would exceed max_waiting or
   // max_waiting_tokens. An empty queue accepts a prompt of any length.
@@ -192,7 +204,7 @@ class Batcher {
   void RemoveFromClient(const Item& item);
   double MinServed() const;
 
-  const BatcherOptions options_;
+  BatcherOptions options_;
   Items waiting_;  // in order of arrival, except that sequences that ran before come first
   Items running_;  // in order of admission
   // Clients with sequences, and clients without any that have been given more tokens than the

@@ -136,6 +136,11 @@ class BatchingGenerator : public Generator {
     return stream;
   }
 
+  void SetQueueLimits(const QueueLimits& limits) override {
+    MutexLock lock(mutex_);
+    batcher_.SetQueueLimits(limits);
+  }
+
   void Drain() override {
     MutexLock lock(mutex_);
     draining_ = true;

@@ -204,6 +204,9 @@ class Generator {
   virtual absl::StatusOr<std::shared_ptr<GenerationStream>> Submit(
       GenerationRequest request, std::function<void()> on_ready) = 0;
 
+  // Replaces the limits of the queue, for requests from now on.
+  virtual void SetQueueLimits(const QueueLimits& limits) = 0;
+
   // Refuses new requests from now on. Accepted requests continue.
   virtual void Drain() = 0;
 

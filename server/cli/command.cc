@@ -20,7 +20,7 @@
 #include "engine/base/status.h"
 #include "engine/checkpoint/hub_cache.h"
 #include "kernels/cpu/isa.h"
-#include "server/cli/suggestion.h"
+#include "server/suggestion.h"
 #include "server/version.h"
 
 namespace whipsnake::server {
@@ -54,7 +54,7 @@ OptionDescription DescriptionOf(const CLI::Option& option) {
   const std::string type = option.get_type_name();
   if (option.get_expected_max() > 0) {
     size_t end = type.size();
-    for (const char* check : {":{", ":INT in ", ":FLOAT in ", ":POSITIVE", ":SIZE"}) {
+    for (const char* check : {":{", ":INT in ", ":FLOAT in ", ":POSITIVE"}) {
       end = std::min(end, type.find(check));
     }
     description.value = type.substr(0, end);
@@ -196,6 +196,11 @@ Option Option::ShowDefault() {
   return *this;
 }
 
+Option Option::ShowDefault(const std::string& text) {
+  option_->default_str(text);
+  return *this;
+}
+
 Option Option::Heading(const std::string& heading) {
   option_->group(heading);
   return *this;
@@ -247,11 +252,6 @@ Option Option::Check(std::function<absl::Status(const std::string&)> check) {
 
 Option Option::Environment(const std::string& variable) {
   option_->envname(variable);
-  return *this;
-}
-
-Option Option::ByteSize() {
-  option_->transform(CLI::AsSizeValue(/*kb_is_1000=*/false));
   return *this;
 }
 
@@ -311,6 +311,11 @@ template Option OptionGroup::AddOption(const std::string&, std::vector<int32_t>&
 
 Option OptionGroup::AddFlag(const std::string& name, bool& value, const std::string& description) {
   return Option(app_->add_flag(name, value, description));
+}
+
+Option OptionGroup::AddSwitch(const std::string& name, std::string& text,
+                              const std::string& description) {
+  return Option(app_->add_flag(name, text, description));
 }
 
 OptionGroup Command::AddOneOf(const std::string& heading, const std::string& description) {

@@ -43,8 +43,9 @@ class Option {
  public:
   // Names the value in --help ("FILE"). Without it, --help names the value's type.
   Option TypeName(const std::string& name);
-  // Shows the variable's current value as the default in --help.
+  // Shows the variable's current value as the default in --help, or this text.
   Option ShowDefault();
+  Option ShowDefault(const std::string& text);
   // Lists the option under this heading in --help.
   Option Heading(const std::string& heading);
 
@@ -64,9 +65,6 @@ class Option {
   Option Check(std::function<absl::Status(const std::string&)> check);
   // Takes the value from this environment variable if the option is not given.
   Option Environment(const std::string& variable);
-  // Accepts sizes with a unit: 64MB, 1GiB. A unit with or without an i is a power of 1024.
-  Option ByteSize();
-
   // Accepts model directories, and models of a cache of the Hugging Face hub by their path or as
   // Org/Name, which become the directories that they stand for.
   Option ModelDirectory();
@@ -95,6 +93,8 @@ class OptionGroup {
   Option AddOption(const std::string& name, Value& value, const std::string& description);
   // Adds an option without a value, which sets `value` to true.
   Option AddFlag(const std::string& name, bool& value, const std::string& description);
+  // Adds an option that sets `text` to "true"; as --NAME=false to "false".
+  Option AddSwitch(const std::string& name, std::string& text, const std::string& description);
 
  protected:
   friend class Command;
@@ -177,6 +177,7 @@ class CommandLine {
 
 void AddBenchCommand(CommandLine& line);
 void AddChatCommand(CommandLine& line);
+void AddCheckConfigCommand(CommandLine& line);
 void AddConvertCommand(CommandLine& line);
 void AddDatasetsCommands(CommandLine& line);
 void AddDocumentCommands(CommandLine& line);

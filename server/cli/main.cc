@@ -4,6 +4,7 @@ int main(int argc, char** argv) {
   using namespace whipsnake::server;  // NOLINT: this file only lists commands
   CommandLine line;
   AddServeCommand(line);
+  AddCheckConfigCommand(line);
   AddStatesCommands(line);
   AddTrainCommand(line);
   AddDatasetsCommands(line);

@@ -28,7 +28,7 @@ std::string HostOf(std::string_view authority) {
 
 bool IsLoopback(const std::string& host) {
   const auto address = ListenAddress::Parse(host + ":0", "Host");
-  return address.ok() && address->IsLoopback();
+  return address.ok() && !address->is_unix() && address->IsLoopback();
 }
 
 bool IsOriginOf(std::string_view origin, std::string_view authority) {
@@ -48,7 +48,7 @@ std::string_view MediaType(std::string_view content_type) {
 }  // namespace
 
 ConsoleGuard::ConsoleGuard(const ListenAddress& address, const std::vector<std::string>& hosts) {
-  hosts_.insert(HostOf(address.ToString()));
+  if (!address.is_unix()) hosts_.insert(HostOf(address.ToString()));
   for (const std::string& host : hosts) hosts_.insert(absl::AsciiStrToLower(host));
 }
 

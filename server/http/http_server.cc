@@ -161,11 +161,13 @@ HttpServer::HttpServer(std::unique_ptr<Acceptor> acceptor, std::unique_ptr<Hangu
 absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const ListenAddress& address,
                                                               HttpRoutes routes,
                                                               int64_t max_connections,
-                                                              HttpSecurity security) {
+                                                              HttpSecurity security,
+                                                              mode_t socket_mode) {
   ASSIGN_OR_RETURN(auto acceptor,
                    Acceptor::Listen(address, {.name = "http",
                                               .max_connections = max_connections,
-                                              .at_limit = Acceptor::AtLimit::kCloseOldest}));
+                                              .at_limit = Acceptor::AtLimit::kCloseOldest,
+                                              .socket_mode = socket_mode}));
   ASSIGN_OR_RETURN(auto hangups, Hangups::Start());
   std::unique_ptr<HttpTls> tls;
   if (security.certificates != nullptr) {

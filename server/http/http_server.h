@@ -36,11 +36,13 @@ struct HttpSecurity {
 class HttpServer {
  public:
   // Port 0 takes a free port. Returns UNAVAILABLE, naming the address, if it cannot listen there,
-  // and INVALID_ARGUMENT for certificates that HttpTls does not take.
+  // and INVALID_ARGUMENT for certificates that HttpTls does not take. `socket_mode`: the
+  // permissions of the file, if the address is a Unix socket.
   static absl::StatusOr<std::unique_ptr<HttpServer>> Start(const ListenAddress& address,
                                                            HttpRoutes routes,
                                                            int64_t max_connections,
-                                                           HttpSecurity security = {});
+                                                           HttpSecurity security = {},
+                                                           mode_t socket_mode = 0660);
   // Requests in progress are given up, and their streams cancelled.
   ~HttpServer();
 

@@ -178,6 +178,7 @@ absl::Status ModelRegistry::Load(const std::string& name) {
     return error;
   }
   entry->parts = *std::move(parts);
+  if (queue_limits_) entry->parts->generator->SetQueueLimits(*queue_limits_);
   snapshot.info = entry->parts->model->info();
   snapshot.defaults = entry->parts->defaults;
   snapshot.digest = entry->parts->digest;
@@ -372,6 +373,14 @@ absl::StatusOr<ModelSnapshot> ModelRegistry::Get(std::string_view name) const {
   engine::MutexLock lock(mutex_);
   ASSIGN_OR_RETURN(const Entry* entry, Find(Resolve(name)));
   return SnapshotOf(*entry);
+}
+
+void ModelRegistry::SetQueueLimits(const engine::QueueLimits& limits) {
+  engine::MutexLock lock(mutex_);
+  queue_limits_ = limits;
+  for (const auto& [key, entry] : entries_) {
+    if (entry->parts) entry->parts->generator->SetQueueLimits(limits);
+  }
 }
 
 std::string ModelRegistry::NotReadyReason() const {

@@ -132,6 +132,9 @@ class ModelRegistry {
   // uses it. The registry does this by itself once a second; the function is public for tests.
   void CheckWeights();
 
+  // Replaces the limits of the queues of all models, also of those that are loaded later.
+  void SetQueueLimits(const engine::QueueLimits& limits);
+
   // Returns why the server is not ready, such as "model x is loading", or "".
   std::string NotReadyReason() const;
 
@@ -177,6 +180,7 @@ class ModelRegistry {
   std::map<std::string, std::unique_ptr<Entry>, std::less<>> entries_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, std::string, std::less<>> aliases_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::optional<engine::QueueLimits> queue_limits_ ABSL_GUARDED_BY(mutex_);  // unset: the loader's
   engine::CondVar wake_;
   std::thread watcher_;  // checks the weights' files, and frees failed and retired models
   // FAILED models that clients loaded, the latest last.

@@ -127,7 +127,7 @@ absl::Status GenerationCall::Submit(const v1::GenerationParameters& parameters,
                                                     .tokenizer = model_->tokenizer(),
                                                     .defaults = model_->defaults(),
                                                     .constraints = model_->constraints(),
-                                                    .limits = environment_.limits,
+                                                    .limits = environment_.limits->Get(),
                                                     .compiled = std::exchange(compiled_, nullptr)});
   errors.Add(engine::WithFieldPrefix(resolved.status(), Prefix()));
   RETURN_IF_ERROR(errors.status());

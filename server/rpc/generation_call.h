@@ -18,6 +18,7 @@
 #include "engine/base/mutex.h"
 #include "engine/generate/generation_parameters.h"
 #include "engine/generate/generator.h"
+#include "server/live_limits.h"
 #include "server/registry/model_registry.h"
 #include "server/registry/state_store.h"
 #include "server/rpc/active_calls.h"
@@ -34,7 +35,7 @@ struct GenerationEnvironment {
   ModelRegistry* models = nullptr;
   ActiveCalls* active_calls = nullptr;
   StateStore* states = nullptr;
-  engine::GenerationLimits limits;
+  const LiveLimits* limits = nullptr;
   TaskPool* compile_pool = nullptr;
   // How long a client may take to read the rest of a stream after its end.
   std::chrono::milliseconds end_timeout{30'000};

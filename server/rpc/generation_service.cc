@@ -45,9 +45,10 @@ grpc::ServerUnaryReactor* GenerationService::Detokenize(grpc::CallbackServerCont
                              v1::DetokenizeResponse* answer) -> absl::Status {
     ASSIGN_OR_RETURN(const ModelHandle model, environment_.models->Acquire(query.model()));
     const engine::Tokenizer& tokenizer = model.tokenizer();
-    if (query.token_ids_size() > environment_.limits.prompt_tokens) {
+    const int64_t most = environment_.limits->Get().prompt_tokens;
+    if (query.token_ids_size() > most) {
       return engine::InvalidField("token_ids", absl::StrCat(query.token_ids_size(), " ids"),
-                                  absl::StrCat("at most ", environment_.limits.prompt_tokens));
+                                  absl::StrCat("at most ", most));
     }
     for (int i = 0; i < query.token_ids_size(); ++i) {
       if (const int32_t id = query.token_ids(i); id < 0 || id >= tokenizer.size()) {

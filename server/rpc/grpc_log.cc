@@ -14,8 +14,9 @@ namespace {
 constexpr int kMaxDetailBytes = 512;
 
 void LogLine(gpr_log_func_args* line) {
-  const LogLevel level =
-      line->severity == GPR_LOG_SEVERITY_ERROR ? LogLevel::kWarning : LogLevel::kInfo;
+  const LogLevel level = line->severity == GPR_LOG_SEVERITY_ERROR  ? LogLevel::kWarning
+                         : line->severity == GPR_LOG_SEVERITY_INFO ? LogLevel::kInfo
+                                                                   : LogLevel::kDebug;
   const std::string file(line->file);
   LogLimited(level, "grpc",
              {{"detail", engine::BoundedUtf8(line->message, kMaxDetailBytes)},

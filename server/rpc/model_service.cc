@@ -385,7 +385,7 @@ v1::Model ModelService::ToProto(const ModelSnapshot& snapshot) const {
   }
   if (!snapshot.info) return model;
   const engine::ModelInfo& info = *snapshot.info;
-  const engine::GenerationLimits limits = engine::LimitsFor(environment_.limits, info);
+  const engine::GenerationLimits limits = engine::LimitsFor(environment_.limits->Get(), info);
   model.set_architecture(info.architecture);
   model.set_scheme(std::string(engine::Name(info.scheme)));
   model.set_parameters(info.parameters);

@@ -5,8 +5,8 @@
 #include <chrono>
 #include <string>
 
-#include "engine/generate/generation_parameters.h"
 #include "server/jobs/job_queue.h"
+#include "server/live_limits.h"
 #include "server/registry/model_registry.h"
 #include "server/registry/model_versions.h"
 #include "server/rpc/active_calls.h"
@@ -25,7 +25,7 @@ struct ModelServiceEnvironment {
   JobQueue* jobs = nullptr;
   DiskQueue* disk = nullptr;  // for calls that wait for the store
   std::string model_root;     // empty: clients cannot load models
-  engine::GenerationLimits limits;
+  const LiveLimits* limits = nullptr;
   // How long a client may take to read the rest of a watch after the quantization's end.
   std::chrono::milliseconds end_timeout{30'000};
 };

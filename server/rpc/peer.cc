@@ -4,9 +4,12 @@
 
 namespace whipsnake::server {
 
-std::string PeerHost(const grpc::ServerContextBase& context) {
-  const std::string peer = context.peer();  // with the port, as in "ipv4:10.0.0.7:51234"
+std::string HostOfPeer(const std::string& peer) {
+  // The path is the client's choice, if it gives its own socket one at all.
+  if (peer.starts_with("unix")) return "unix";
   return peer.substr(0, peer.rfind(':'));
 }
+
+std::string PeerHost(const grpc::ServerContextBase& context) { return HostOfPeer(context.peer()); }
 
 }  // namespace whipsnake::server

@@ -10,8 +10,11 @@ class ServerContextBase;
 
 namespace whipsnake::server {
 
-// Returns the host that the call comes from, such as "ipv4:10.0.0.7": all connections of a host are
-// one client.
+// Returns the host of a peer as gRPC names it: "ipv4:10.0.0.7" for "ipv4:10.0.0.7:51234", "unix"
+// for all clients on Unix sockets.
+std::string HostOfPeer(const std::string& peer);
+
+// Returns the host that the call comes from: all connections of a host are one client.
 std::string PeerHost(const grpc::ServerContextBase& context);
 
 }  // namespace whipsnake::server

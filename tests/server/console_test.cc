@@ -136,7 +136,10 @@ TEST_F(ConsoleTest, EveryPathChecksTheHostAndTheOrigin) {
 }
 
 TEST_F(ConsoleTest, TellsOfTheServerAndItsModels) {
-  Start([](DaemonOptions& options) { options.models.push_back({"bad", "/broken"}); });
+  Start([](DaemonOptions& options) {
+    options.models.push_back({"bad", "/broken"});
+    options.allow_missing = true;
+  });
   const json overview = GetJson("/console/api/overview");
   EXPECT_EQ(overview.at("draining"), false);
   EXPECT_EQ(overview.at("not_ready"), "model bad is failed");

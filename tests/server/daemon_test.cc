@@ -74,6 +74,7 @@ TEST(DaemonTest, HealthFollowsTheModels) {
   FakeEngine engine;
   DaemonOptions options = FakeOptions(engine);
   options.models.push_back({"bad", "/broken"});
+  options.allow_missing = true;
   TestServer server(std::move(options));
   EXPECT_EQ(Health(server, "model/alphabet"), "SERVING");
   EXPECT_EQ(Health(server, "model/bad"), "NOT_SERVING");
@@ -96,7 +97,7 @@ TEST(DaemonTest, ListensWhileItLoads) {
   EXPECT_THAT(Http(http, "GET", "/healthz"), StartsWith("HTTP/1.1 200"));
   EXPECT_THAT(Http(http, "GET", "/readyz"), StartsWith("HTTP/1.1 503"));
   engine.loads.Open();
-  (*daemon)->WaitUntilLoaded();
+  EXPECT_TRUE((*daemon)->WaitUntilLoaded().ok());
   EXPECT_THAT(Http(http, "GET", "/readyz"), StartsWith("HTTP/1.1 200"));
 }
 

@@ -41,8 +41,9 @@ class GenerationCallTest : public testing::Test {
   ModelRegistry models_{engine_.Loader(), metrics_, nullptr};
   ActiveCalls active_calls_;
   StateStore states_{{}, &ledger_};
+  LiveLimits limits_;
   TaskPool pool_{{.name = "compile", .max_waiting = 4}};
-  const GenerationEnvironment environment_{&models_, &active_calls_, &states_, {}, &pool_};
+  const GenerationEnvironment environment_{&models_, &active_calls_, &states_, &limits_, &pool_};
   grpc::CallbackServerContext context_;
 };
 

@@ -25,6 +25,23 @@ TEST(ListenAddressTest, KnowsLoopback) {
   }
 }
 
+TEST(ListenAddressTest, AUnixSocketIsLocalAndHasAPath) {
+  for (const char* text : {"unix:/run/x.sock", "unix:x.sock", "unix:0", "unix:/a:1"}) {
+    const auto address = ListenAddress::Parse(text, "--listen");
+    ASSERT_TRUE(address.ok()) << address.status();
+    EXPECT_TRUE(address->is_unix());
+    EXPECT_TRUE(address->IsLoopback());
+    EXPECT_EQ(address->ToString(), text);
+    EXPECT_EQ("unix:" + address->path(), text);
+  }
+  EXPECT_EQ(ListenAddress::Parse("unix:///run/x.sock", "--listen")->path(), "/run/x.sock");
+  EXPECT_TRUE(ListenAddress::Parse("unix:" + std::string(107, 'x'), "--listen").ok());
+  for (const std::string& path : {std::string(), std::string(108, 'x'), std::string(1, '\0')}) {
+    EXPECT_EQ(engine::FieldOf(ListenAddress::Parse("unix:" + path, "--listen").status()),
+              "--listen");
+  }
+}
+
 TEST(ListenAddressTest, RefusesTheRestByName) {
   for (const char* text :
        {"", ":", "127.0.0.1", "127.0.0.1:", ":8500", "127.0.0.1:65536", "127.0.0.1:-1",

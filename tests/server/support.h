@@ -133,7 +133,9 @@ class TestServer {
     absl::StatusOr<std::unique_ptr<Daemon>> started = Daemon::Start(std::move(options));
     if (!started.ok()) throw std::runtime_error(started.status().ToString());
     daemon = *std::move(started);
-    daemon->WaitUntilLoaded();
+    if (const absl::Status loaded = daemon->WaitUntilLoaded(); !loaded.ok()) {
+      throw std::runtime_error(loaded.ToString());
+    }
     channel = grpc::CreateChannel(daemon->grpc_address(), grpc::InsecureChannelCredentials());
     generation = v1::GenerationService::NewStub(channel);
     models = v1::ModelService::NewStub(channel);

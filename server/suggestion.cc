@@ -1,4 +1,4 @@
-#include "server/cli/suggestion.h"
+#include "server/suggestion.h"
 
 #include <algorithm>
 #include <cstddef>

@@ -1,6 +1,6 @@
 // What a mistyped word was meant to be.
-#ifndef WHIPSNAKE_SERVER_CLI_SUGGESTION_H_
-#define WHIPSNAKE_SERVER_CLI_SUGGESTION_H_
+#ifndef WHIPSNAKE_SERVER_SUGGESTION_H_
+#define WHIPSNAKE_SERVER_SUGGESTION_H_
 
 #include <span>
 #include <string>
@@ -14,4 +14,4 @@ std::string NearestWord(std::string_view typed, std::span<const std::string> wor
 
 }  // namespace whipsnake::server
 
-#endif  // WHIPSNAKE_SERVER_CLI_SUGGESTION_H_
+#endif  // WHIPSNAKE_SERVER_SUGGESTION_H_
