@@ -145,7 +145,7 @@ class MetricsTest(unittest.TestCase):
     def quantize(cls):
         shutil.copytree(harness.demo_model(), os.path.join(cls.daemon.root, "float"))
         request = model_pb2.QuantizeModelRequest(path="float", output_path="int8",
-                                                 texts=["adder boa coil"] * 8)
+                                                 texts=["adder boa coil viper"] * 100)
         job = cls.daemon.client.models.QuantizeModel(request).quantization
         for message in cls.daemon.client.models.WatchQuantization(
                 model_pb2.WatchQuantizationRequest(id=job.id), timeout=harness.PATIENCE):
