@@ -2,7 +2,8 @@
 
     /usr/bin/python3 deploy/kubernetes/make_prometheus_rule.py
 
-The rules are changed there, never in the file that this writes; tests/deploy/deployment_test.py compares them.
+The rules are changed there, never in the file that this writes, which
+tests/deploy/deployment_test.py compares with them.
 """
 import os
 

@@ -83,11 +83,13 @@ def stopped_computing(stage):
     stage.daemon.wait_for_metric("whipsnake_finetune_jobs", 1, state="running")
     traffic = load(stage.daemon, "demo", concurrency=3, tokens=3000, requests=30)
     stage.daemon.wait_for_metric("whipsnake_requests_waiting", 1, model="demo")
-    with stopped_thread(busiest_thread(stage.daemon.process.pid)):
-        yield
-    traffic.close()
-    stage.daemon.command("finetune", "cancel", "stalled")
-    stage.daemon.command("finetune", "delete", "stalled")
+    try:
+        with stopped_thread(busiest_thread(stage.daemon.process.pid)):
+            yield
+    finally:
+        traffic.close()
+        stage.daemon.command("finetune", "cancel", "stalled")
+        stage.daemon.command("finetune", "delete", "stalled")
 
 
 @contextlib.contextmanager
@@ -118,11 +120,12 @@ def failing_job(stage):
 @contextlib.contextmanager
 def full_disk(stage):
     """A file fills the disk of the data directory while a job runs; the file is removed."""
-    filler = os.path.join(os.path.dirname(stage.data), "filler")
-    stage.daemon.train("full", "--max-steps", "100000", "--checkpoint-every", "20")
-    stage.daemon.wait_for_metric("whipsnake_finetune_jobs", 1, state="running")
-    subprocess.run(["dd", "if=/dev/zero", "of=" + filler, "bs=1M"], stderr=subprocess.DEVNULL,
-                   check=False)
+    disk = os.path.dirname(stage.data)
+    filler = os.path.join(disk, "filler")
+    # Records of jobs still have room, but not a checkpoint. Without room for records, a job waits.
+    with open(filler, "wb") as file:
+        file.write(bytes(shutil.disk_usage(disk).free - (6 << 20)))
+    stage.daemon.train("full", "--max-steps", "100000", "--checkpoint-every", "2")
     yield
     os.remove(filler)
     stage.daemon.command("finetune", "cancel", "full", check=False)

@@ -44,28 +44,35 @@ def play(stage, scene, alerts):
     return wrong
 
 
+def obstacle(stage, scene, alert):
+    """Returns why an alert of a scene cannot be caused, or None."""
+    chosen = os.environ.get("SCENES", "").split()
+    if chosen and scene.__name__ not in chosen:
+        return "its scene was not chosen"
+    if scene is alert_scenes.full_disk and not stage.disk_is_small:
+        return "only root can make a small file system"
+    if not stage.can_see(alert):
+        return "the program does not export its metrics"
+    return None
+
+
 def run():
     """Plays the scenes. Returns the alerts that did not fire or were not resolved, and for those
     that could not be caused the reason."""
-    chosen = os.environ.get("SCENES", "").split()
     with contextlib.ExitStack() as stack:
         stage = Stage(stack)
         stage.daemon.upload("texts")
         wrong, reasons = [], {alert: "no scene causes it" for alert in stage.expressions}
         for scene, alerts in alert_scenes.SCENES:
-            if scene is alert_scenes.full_disk and not stage.disk_is_small:
-                reasons.update(dict.fromkeys(alerts, "only root can make a small file system"))
+            reasons.update({alert: obstacle(stage, scene, alert) for alert in alerts})
+            if reasons[alerts[0]]:  # the one that the scene is for
+                reasons.update(dict.fromkeys(alerts, reasons[alerts[0]]))
                 continue
-            if chosen and scene.__name__ not in chosen:
-                reasons.update(dict.fromkeys(alerts, "its scene was not chosen"))
-                continue
-            reasons.update(dict.fromkeys(alerts, "the program does not export its metrics"))
-            seen = [alert for alert in alerts if stage.can_see(alert)]
-            if alerts[0] in seen:  # the one that the scene is for
-                wrong += play(stage, scene, seen)
-                for alert in seen:
-                    del reasons[alert]
-    return wrong, reasons
+            try:
+                wrong += play(stage, scene, [each for each in alerts if not reasons[each]])
+            except PermissionError as error:
+                reasons.update(dict.fromkeys(alerts, str(error)))
+    return wrong, {alert: reason for alert, reason in reasons.items() if reason}
 
 
 class Timeline(unittest.TestCase):

@@ -12,7 +12,7 @@ def ptrace(request, thread):
     libc = ctypes.CDLL(None, use_errno=True)
     libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
     if libc.ptrace(request, thread, None, None) != 0:
-        raise OSError(ctypes.get_errno(), f"ptrace({request:#x}, {thread})")
+        raise OSError(ctypes.get_errno(), "a thread cannot be stopped with ptrace")
 
 
 def processor_time(task):
@@ -32,6 +32,7 @@ def busiest_thread(process):
 
 @contextlib.contextmanager
 def stopped_thread(thread):
+    """Raises PermissionError where ptrace is not allowed."""
     ptrace(PTRACE_SEIZE, thread)
     try:
         ptrace(PTRACE_INTERRUPT, thread)

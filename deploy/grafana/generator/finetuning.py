@@ -123,7 +123,7 @@ EVENTS = ("Events", [
     graph("Changes of state",
           "Jobs that came into a state since the start of the server, and what made them.",
           "none",
-          [(f"sum by (to, reason) (whipsnake_finetune_job_transitions_total{{{SERVER}}})",
+          [(f"sum by (to, reason) (whipsnake_finetune_job_transitions_total{{{SERVER}}}) > 0",
             "{{to}}, {{reason}}")], "Nothing has changed"),
     graph("Data sets",
           "Data sets by state.",
