@@ -2,7 +2,6 @@
 
 #include <functional>
 
-#include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
 #include "server/config/setting.h"
 

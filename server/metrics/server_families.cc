@@ -100,7 +100,7 @@ ServerFamilies::ServerFamilies(MetricsRegistry& registry)
           {.name = "whipsnake_log_lines_total",
            .help = "Lines that were written to the log.",
            .unit = "lines",
-           .labels = {{.name = "level", .values = {"info", "warning", "error"}}},
+           .labels = {{.name = "level", .values = {"debug", "info", "warning", "error"}}},
            .example = "increase(whipsnake_log_lines_total{level=\"error\"}[10m]) > 0"})),
       log_lines_dropped(registry.AddComputedCounter(
           {.name = "whipsnake_log_lines_dropped_total",

@@ -24,6 +24,7 @@ using grpc::experimental::InterceptionHookPoints;
 using grpc::experimental::InterceptorBatchMethods;
 
 constexpr int kMaxMessageBytes = 512;
+constexpr std::string_view kHealthCheck = "grpc.health.v1.Health/Check";
 
 // How a call has ended.
 struct CallEnd {
@@ -38,10 +39,11 @@ struct CallKind {
   std::string_view message;
 };
 
-CallKind KindOf(absl::StatusCode code) {
+CallKind KindOf(absl::StatusCode code, std::string_view method) {
   switch (code) {
     case absl::StatusCode::kOk:
-      return {LogLevel::kInfo, "request finished"};
+      // Probes ask for the health all the time.
+      return {method == kHealthCheck ? LogLevel::kDebug : LogLevel::kInfo, "request finished"};
     case absl::StatusCode::kCancelled:
     case absl::StatusCode::kDeadlineExceeded:
       return {LogLevel::kInfo, "request cancelled"};
@@ -82,7 +84,7 @@ LogFields FieldsOf(const CallRecord& record, std::string_view method, std::strin
   fields.emplace_back("code", absl::StatusCodeToString(end.code));
   add_text("reason", end.reason);
   add_text("field", end.field);
-  if (KindOf(end.code).level == LogLevel::kError) add_text("error", end.message);
+  if (KindOf(end.code, method).level == LogLevel::kError) add_text("error", end.message);
   return fields;
 }
 
@@ -106,7 +108,7 @@ class CallLogger : public grpc::experimental::Interceptor {
   ~CallLogger() override {
     RunGuarded("log", [this] {
       const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin_;
-      const CallKind kind = KindOf(end_.code);
+      const CallKind kind = KindOf(end_.code, method_);
       LogLimited(kind.level, kind.message,
                  FieldsOf(*record_, method_, peer_, end_, seconds.count()), method_);
     });

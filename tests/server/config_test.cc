@@ -146,7 +146,8 @@ TEST_F(ConfigTest, FieldsFlagsVariablesAndTheMessageAreTheSameSet) {
   }
   EXPECT_EQ(message->field_count(), std::ssize(Settings()));
   // Those that mean something to client commands.
-  for (const char* taken : {"WHIPSNAKE_SERVER", "WHIPSNAKE_MODEL", "WHIPSNAKE_CONFIG"}) {
+  for (const char* taken : {"WHIPSNAKE_SERVER", "WHIPSNAKE_MODEL", "WHIPSNAKE_CONFIG",
+                            "WHIPSNAKE_TOKEN", "WHIPSNAKE_TOKEN_FILE", "WHIPSNAKE_TLS_CA"}) {
     EXPECT_FALSE(variables.contains(taken)) << taken;
   }
 }
