@@ -10,7 +10,6 @@ import tempfile
 import time
 
 from monitoring import BusyDaemon, Prometheus, harness, source
-import metric_names
 import yaml
 
 DATA_MEGABYTES = 96
@@ -23,8 +22,8 @@ def seconds(text):
 
 def shorter_rules(folder):
     """Writes the rules to a folder. Ranges of 5 m become 15 s and longer ones at most 30 s, `for`
-    becomes 1 to 5 s, and a job has stalled after 5 s. Returns the expressions of the alerts."""
-    expressions = {}
+    becomes 1 to 5 s, and a job has stalled after 5 s. Returns the names of the alerts."""
+    alerts = []
     for path in glob.glob(source("deploy/prometheus/rules/*.yml")):
         with open(path, encoding="utf-8") as file:
             rules = yaml.safe_load(file)
@@ -35,10 +34,10 @@ def shorter_rules(folder):
             if "for" in rule:
                 rule["for"] = f"{min(max(seconds(rule['for']) // 60, 1), 5)}s"
             if "alert" in rule:
-                expressions[rule["alert"]] = rule["expr"]
+                alerts.append(rule["alert"])
         with open(os.path.join(folder, os.path.basename(path)), "w", encoding="utf-8") as file:
             yaml.safe_dump(rules, file)
-    return expressions
+    return alerts
 
 
 class Stage:
@@ -51,7 +50,7 @@ class Stage:
         self.daemon = self.start()
         stack.callback(lambda: self.daemon.close())
         rules = stack.enter_context(tempfile.TemporaryDirectory())
-        self.expressions = shorter_rules(rules)
+        self.names = shorter_rules(rules)
         self.prometheus = Prometheus([self.daemon.http], rules)
         stack.callback(self.prometheus.close)
         self.clock = time.monotonic()
@@ -90,7 +89,3 @@ class Stage:
 
     def say(self, what, alert, more=""):
         print(f"{self.now():7.1f} s  {what:9} {alert:26} {more}", flush=True)
-
-    def can_see(self, alert):
-        """Whether the daemon exports the metrics of the alert."""
-        return not metric_names.exported_in(self.expressions[alert]) & metric_names.COMING
