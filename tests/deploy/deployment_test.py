@@ -262,5 +262,21 @@ class KubernetesTest(unittest.TestCase):
         self.assertIn(monitor["port"], ports)
 
 
+class SystemdTest(unittest.TestCase):
+    UNIT = "deploy/systemd/whipsnake.service"
+
+    def test_the_unit_waits_for_the_drain(self):
+        stop = int(re.search(r"^TimeoutStopSec=(\d+)$", read(self.UNIT), re.MULTILINE)[1])
+        grace = 25  # by default
+        self.assertGreaterEqual(stop, grace + ABORT_SECONDS)
+
+    @unittest.skipUnless(shutil.which("systemd-analyze"), "systemd-analyze is not installed")
+    def test_the_sandbox_is_tight(self):
+        rated = subprocess.run(
+            ["systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager",
+             os.path.join(ROOT, self.UNIT)], capture_output=True, text=True, timeout=60, check=False)
+        self.assertEqual(rated.returncode, 0, rated.stdout + rated.stderr)
+
+
 if __name__ == "__main__":
     unittest.main(verbosity=2)

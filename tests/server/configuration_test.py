@@ -186,6 +186,11 @@ class ConfigurationTest(unittest.TestCase):
         left_out = [field for field, each in settings.items() if each["from"] == "default"]
         self.assertEqual(left_out, [], "the example is to be complete")
 
+    def test_the_configuration_for_systemd_is_valid(self):
+        file = os.path.join(harness.arguments.source, "deploy/systemd/serve.json")
+        said = self.checked(file, "--model-root", self.root, "--data", self.path("data"))
+        self.assertTrue(said["valid"])
+
     # --- Serving with a file --------------------------------------------------------------------
 
     def test_serves_by_file_variables_and_flags(self):
