@@ -385,7 +385,7 @@ HttpRoutes Daemon::Routes() {
                                 "\n\n"
                                 "/metrics  for Prometheus\n"
                                 "/healthz  whether the process is alive\n"
-                                "/readyz   whether every model of the command line is ready\n" +
+                                "/readyz   whether every model of the start is ready\n" +
                                 (console_ != nullptr ? "/console  a page for people\n" : "")};
   });
   routes["/healthz"] = GetRoute(Scope::kOpen, [this](const HttpRequest&) { return Liveness(); });

@@ -29,9 +29,11 @@ constexpr std::string_view kOff = "off";
 // Collects what is wrong.
 class Faults {
  public:
+  // The status is OK or names its fields.
   void Add(const absl::Status& status) {
     for (FieldViolation& each : engine::ViolationsOf(status)) found_.push_back(std::move(each));
   }
+  void Add(FieldViolation fault) { found_.push_back(std::move(fault)); }
   std::vector<FieldViolation> Take() { return std::move(found_); }
 
  private:
@@ -137,20 +139,26 @@ void CheckModels(const DaemonOptions& options, Faults& faults) {
 
 }  // namespace
 
-std::vector<FieldViolation> FindFaults(const DaemonOptions& options) {
+std::vector<FieldViolation> FindWrongValues(const DaemonOptions& options) {
   Faults faults;
   for (const Setting& setting : Settings()) faults.Add(setting.check(options));
   if (options.rpc_buffer_bytes != 0 && options.rpc_buffer_bytes < kMinRpcBufferBytes) {
     faults.Add(InvalidField("--rpc-buffer-bytes", std::to_string(options.rpc_buffer_bytes),
                             absl::StrCat("0 (by the memory) or at least ", kMinRpcBufferBytes)));
   }
+  return faults.Take();
+}
+
+std::vector<FieldViolation> FindFaults(const DaemonOptions& options) {
+  Faults faults;
+  for (FieldViolation& each : FindWrongValues(options)) faults.Add(std::move(each));
   std::error_code error;
   if (!options.model_root.empty() && !fs::is_directory(options.model_root, error)) {
     faults.Add(InvalidField("--model-root", options.model_root, "a directory"));
   }
   faults.Add(CheckDataDirectory(options.data));
   CheckAddresses(options, faults);
-  faults.Add(Access::Open(options.access).status());
+  for (FieldViolation& each : FindAccessFaults(options.access)) faults.Add(std::move(each));
   CheckModels(options, faults);
   return faults.Take();
 }

@@ -48,7 +48,7 @@ struct DaemonOptions {
   // Whether the HTTP port has the console. Default: if its address is a loopback address.
   std::optional<bool> console;
   std::vector<std::string> console_hosts;  // see ConsoleGuard
-  std::vector<NamedModel> models;  // those to preload are loaded at startup, in this order
+  std::vector<NamedModel> models;          // those to preload are loaded at startup, in this order
   // Whether to serve the other models if one of `models` is missing or cannot be loaded.
   bool allow_missing = false;
   // Options for those of `models` that support them; the log names the models that do not. Empty:
@@ -90,9 +90,11 @@ inline constexpr int64_t kMinRpcBufferBytes = 32 << 20, kMaxRpcBufferBytes = 256
 // With a larger training_share, requests would stop while a job trains.
 inline constexpr double kMaxTrainingShare = 0.9;
 
-// Returns all that is wrong with the options, without changing anything. The field of each fault is
-// the flag, or NamedModel::place. Only if there is no `loader` are the directories of the models
-// looked at.
+// Returns the values that are out of range, by flag.
+std::vector<engine::FieldViolation> FindWrongValues(const DaemonOptions& options);
+// Returns all that is wrong with the options, wrong values too, without changing anything. The
+// field of each fault is the flag, or NamedModel::place. Only if there is no `loader` are the
+// directories of the models looked at.
 std::vector<engine::FieldViolation> FindFaults(const DaemonOptions& options);
 
 // The following expect options without faults.

@@ -7,8 +7,10 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
+#include "engine/base/field_errors.h"
 #include "server/access/access_control.h"
 #include "server/access/certificates.h"
 
@@ -25,6 +27,10 @@ struct AccessOptions {
     return std::chrono::system_clock::now();
   };
 };
+
+// Returns all that is wrong with the files, each with the flag as its field and at the beginning of
+// its message. Changes and logs nothing.
+std::vector<engine::FieldViolation> FindAccessFaults(const AccessOptions& options);
 
 // Thread-safe.
 class Access {

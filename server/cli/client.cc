@@ -100,10 +100,12 @@ void AddClientFlags(Command command, ClientFlags& flags) {
       .Environment("WHIPSNAKE_SERVER")
       .ShowDefault();
   AddSecurityFlags(command, flags.security);
-  command.Prepare([&flags] {
-    const absl::StatusOr<ServerAddress> address = ParseServerAddress(flags.server);
-    return Prepare(flags.security, address.ok() && address->loopback);
-  });
+  command.Prepare([&flags] { return PrepareClient(flags); });
+}
+
+absl::Status PrepareClient(ClientFlags& flags) {
+  const absl::StatusOr<ServerAddress> address = ParseServerAddress(flags.server);
+  return Prepare(flags.security, address.ok() && address->loopback);
 }
 
 Option AddTimeoutFlag(Command command, ClientFlags& flags, const std::string& description) {

@@ -35,6 +35,8 @@ struct ClientFlags {
 // `flags` must live as long as the command line: the files that they name are read before the
 // command runs.
 void AddClientFlags(Command command, ClientFlags& flags);
+// Reads the files that the flags name. AddClientFlags has it called before the command runs.
+absl::Status PrepareClient(ClientFlags& flags);
 // Adds --timeout.
 Option AddTimeoutFlag(Command command, ClientFlags& flags, const std::string& description);
 // Adds --model for the name of a model on the server, which WHIPSNAKE_MODEL may give too.

@@ -1,11 +1,28 @@
 #include "server/cli/model_defaults.h"
 
+#include <utility>
+
 #include "absl/strings/str_cat.h"
+#include "engine/base/status.h"
 #include "server/cli/output.h"
 #include "server/cli/unary_call.h"
 #include "whipsnake/v1/model.grpc.pb.h"
 
 namespace whipsnake::server {
+namespace {
+
+absl::StatusOr<v1::Model> GetModel(ClientFlags flags, const std::string& name) {
+  flags.timeout_seconds = 1;
+  RETURN_IF_ERROR(PrepareClient(flags));
+  v1::GetModelRequest request;
+  request.set_name(name);
+  ASSIGN_OR_RETURN(
+      v1::GetModelResponse response,
+      UnaryCall<v1::ModelService>(flags, &v1::ModelService::StubInterface::GetModel, request));
+  return std::move(*response.mutable_model());
+}
+
+}  // namespace
 
 std::vector<std::pair<std::string, std::string>> DefaultsOf(
     const v1::GenerationDefaults& defaults) {
@@ -21,19 +38,14 @@ std::vector<std::pair<std::string, std::string>> DefaultsOf(
 
 std::string DefaultsNote(const ClientFlags& flags, const std::string& model) {
   if (model.empty()) return "";
-  ClientFlags impatient = flags;
-  impatient.timeout_seconds = 1;
-  v1::GetModelRequest request;
-  request.set_name(model);
-  const auto response = UnaryCall<v1::ModelService>(
-      impatient, &v1::ModelService::StubInterface::GetModel, request);
+  const absl::StatusOr<v1::Model> found = GetModel(flags, model);
   const std::string subject = absl::StrCat("model '", model, "' on ", flags.server);
-  if (!response.ok() || !response->model().has_generation_defaults()) {
+  if (!found.ok() || !found->has_generation_defaults()) {
     return absl::StrCat("\nThe defaults of ", subject, " are not known: ",
-                        response.ok() ? "it is not loaded" : "the server does not tell them", ".\n");
+                        found.ok() ? "it is not loaded" : found.status().message(), ".\n");
   }
   std::vector<std::vector<std::string>> rows;
-  for (const auto& [option, value] : DefaultsOf(response->model().generation_defaults())) {
+  for (const auto& [option, value] : DefaultsOf(found->generation_defaults())) {
     rows.push_back({"  " + option, value});
   }
   return absl::StrCat("\nDefaults of ", subject, ":\n", Table(rows));

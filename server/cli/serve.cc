@@ -21,11 +21,9 @@
 namespace whipsnake::server {
 namespace {
 
-// The options of the sources, which a reload reads again.
-absl::StatusOr<DaemonOptions> ReadOptions(const ConfigSources& sources) {
-  Config config = ReadConfig(sources);
+absl::StatusOr<DaemonOptions> ReadOptions(const ConfigSources& sources, ConfigChecks checks) {
+  Config config = ReadConfig(sources, checks);
   RETURN_IF_ERROR(config.status());
-  config.options.read_again = [sources] { return ReadOptions(sources); };
   return std::move(config.options);
 }
 
@@ -53,7 +51,9 @@ void PrintListening(const Daemon& daemon, const Output& output) {
 
 absl::StatusOr<int> Serve(const ServeFlags& flags, const Output& output) {
   SignalWatcher signals;  // before any thread
-  ASSIGN_OR_RETURN(DaemonOptions options, ReadOptions(flags.Sources()));
+  const ConfigSources sources = flags.Sources();
+  ASSIGN_OR_RETURN(DaemonOptions options, ReadOptions(sources, ConfigChecks::kEverything));
+  options.read_again = [sources] { return ReadOptions(sources, ConfigChecks::kValues); };
   std::signal(SIGPIPE, SIG_IGN);  // a closed pipe on our output must not end the daemon
   std::signal(SIGXFSZ, SIG_IGN);  // nor must a limit on the size of files, which write() reports
   StartLogging(options);

@@ -86,7 +86,7 @@ std::string Resolved(const ConfigFile& file, ValueKind kind, std::string text) {
 // Fills in a Config, source by source.
 class Reader {
  public:
-  explicit Reader(const ConfigSources& sources) : sources_(sources) {}
+  Reader(const ConfigSources& sources, ConfigChecks checks) : sources_(sources), checks_(checks) {}
 
   Config Read() {
     ReadFile();
@@ -197,7 +197,9 @@ class Reader {
 
   // Checks the options, and says of each fault where its value comes from.
   void Check() {
-    for (engine::FieldViolation& fault : FindFaults(config_.options)) {
+    auto faults = checks_ == ConfigChecks::kValues ? FindWrongValues(config_.options)
+                                                   : FindFaults(config_.options);
+    for (engine::FieldViolation& fault : faults) {
       const auto place = places_.find(fault.field);
       if (place != places_.end() && fault.message.starts_with(fault.field)) {
         fault.message = place->second + fault.message.substr(fault.field.size());
@@ -215,6 +217,7 @@ class Reader {
   }
 
   const ConfigSources& sources_;
+  const ConfigChecks checks_;
   std::optional<ConfigFile> file_;
   std::map<std::string, std::string> places_;  // by flag: where the value comes from
   Config config_;
@@ -252,7 +255,9 @@ absl::Status Config::status() const {
       [](std::string* text, const engine::FieldViolation& error) { text->append(error.message); }));
 }
 
-Config ReadConfig(const ConfigSources& sources) { return Reader(sources).Read(); }
+Config ReadConfig(const ConfigSources& sources, ConfigChecks checks) {
+  return Reader(sources, checks).Read();
+}
 
 ConfigChanges ApplyLiveSettings(const DaemonOptions& wanted, DaemonOptions& options) {
   ConfigChanges changes;

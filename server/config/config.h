@@ -41,9 +41,15 @@ struct Config {
   absl::Status status() const;
 };
 
-// Reads the sources and checks what they give together (FindFaults). Reads the config.json of the
-// models, and nothing else of them.
-Config ReadConfig(const ConfigSources& sources);
+// What is checked of the options that the sources give together.
+enum class ConfigChecks {
+  kValues,      // FindWrongValues: for a server that runs, whose files may have changed
+  kEverything,  // FindFaults
+};
+
+// Reads the sources and checks what they give together. Reads the config.json of the models, and
+// nothing else of them.
+Config ReadConfig(const ConfigSources& sources, ConfigChecks checks = ConfigChecks::kEverything);
 
 // What a reload would do.
 struct ConfigChanges {

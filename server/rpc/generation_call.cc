@@ -65,14 +65,15 @@ std::string GenerationCall::ClientOf(const v1::GenerationParameters& parameters)
 absl::Status GenerationCall::Start(const absl::Status& so_far,
                                    const v1::GenerationParameters& parameters,
                                    std::function<void()> on_ready) {
-  if (!so_far.ok()) {
-    // The queue of forms to compile is full: the request is for a model, if that exists.
-    const absl::StatusOr<ModelHandle> model = AcquireModel(parameters);
-    if (absl::IsResourceExhausted(so_far) && model.ok()) model->metrics().OnRejected(so_far);
-    return so_far;
-  }
+  RETURN_IF_ERROR(so_far);
   RETURN_IF_ERROR(CheckWanted());
   return Admit(parameters, std::move(on_ready));
+}
+
+void GenerationCall::CountRejection(const v1::GenerationParameters& parameters,
+                                    const absl::Status& status) const {
+  const absl::StatusOr<ModelHandle> model = AcquireModel(parameters);
+  if (model.ok()) model->metrics().OnRejected(status);
 }
 
 absl::Status GenerationCall::CheckWanted() const {

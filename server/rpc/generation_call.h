@@ -63,6 +63,8 @@ class GenerationCall : public AbortableCall {
   bool MustCompile(const v1::GenerationParameters& parameters);
   // The model that the request names, or that of the state that it continues.
   absl::StatusOr<ModelHandle> AcquireModel(const v1::GenerationParameters& parameters) const;
+  // Counts a request that was refused before Start, if it is for a model that exists.
+  void CountRejection(const v1::GenerationParameters& parameters, const absl::Status& status) const;
   // Returns the client that the request counts for: the one it names, or the host it comes from.
   std::string ClientOf(const v1::GenerationParameters& parameters) const;
   TaskPool& compile_pool() const { return *environment_.compile_pool; }

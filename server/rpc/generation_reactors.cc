@@ -75,17 +75,17 @@ class GenerationReactor : public Reactor {
       StartGuarded(*self, [&] { self->Start(so_far, ParametersOf(*request)); });
     };
     bool compile = false;
-    absl::Status parsed = ReceiveRequest(context, bytes, request.get());
-    if (parsed.ok()) {
-      parsed = engine::CatchExceptions([&]() -> absl::Status {
-        const v1::GenerationParameters& parameters = ParametersOf(*request);
-        compile = self->call_.MustCompile(parameters);
-        if (!compile) return absl::OkStatus();
-        return self->call_.compile_pool().Run(self->call_.ClientOf(parameters),
-                                              [start] { start(absl::OkStatus()); });
-      });
-    }
-    if (!compile || !parsed.ok()) start(parsed);
+    const absl::Status so_far = engine::CatchExceptions([&]() -> absl::Status {
+      RETURN_IF_ERROR(ReceiveRequest(context, bytes, request.get()));
+      const v1::GenerationParameters& parameters = ParametersOf(*request);
+      compile = self->call_.MustCompile(parameters);
+      if (!compile) return absl::OkStatus();
+      const absl::Status queued = self->call_.compile_pool().Run(
+          self->call_.ClientOf(parameters), [start] { start(absl::OkStatus()); });
+      if (!queued.ok()) self->call_.CountRejection(parameters, queued);
+      return queued;
+    });
+    if (!compile || !so_far.ok()) start(so_far);
     return reactor;
   }
 

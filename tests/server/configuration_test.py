@@ -164,6 +164,30 @@ class ConfigurationTest(unittest.TestCase):
         for error in said["errors"]:
             self.assertIn(error["message"], served.stderr)
 
+    def test_faults_of_the_files_of_access_are_told(self):
+        certificates.Authority(self.path("."), "clients").server()
+        tokens = self.write("{}", "tokens.jsonl")
+        open_to_all = self.write("", "open.jsonl")
+        os.chmod(open_to_all, 0o666)
+        for flags, words in (
+                (["--tokens", self.path("nowhere")], ["--tokens: ", "nowhere"]),
+                (["--tokens", tokens], ["--tokens: ", "tokens.jsonl", "line 1"]),
+                (["--tokens", open_to_all], ["--tokens: ", "chmod go-w"]),
+                (["--tls-cert", self.path("nowhere"), "--tls-key", self.path("server.key")],
+                 ["--tls-cert: ", "nowhere"]),
+                (["--tls-cert", self.path("server.pem"), "--tls-key", self.path("clients.key")],
+                 ["--tls-key: ", "clients.key"]),
+                (["--tokens", tokens, "--tls-cert", self.path("nowhere"), "--tls-key", "x"],
+                 ["--tokens: ", "--tls-cert: "])):
+            with self.subTest(flags=flags):
+                said = self.checked(self.config(), *flags, code=1)
+                text = "\n".join(error["message"] for error in said["errors"])
+                served = whipsnake("serve", "--config", self.path("serve.json"), *flags)
+                self.assertEqual(served.returncode, 1)
+                for word in words:
+                    self.assertIn(word, text)
+                    self.assertIn(word, served.stderr)
+
     def test_wrong_flags_are_refused_as_such(self):
         for flags, word in ((["--threads", "x"], "--threads"), (["--max-running", "0"], "at least 1"),
                             (["--max-runing", "1"], "did you mean '--max-running'"),
@@ -230,7 +254,8 @@ class ConfigurationTest(unittest.TestCase):
         os.remove(self.path("serve.json"))
         self.assertIn("not reloaded", server.hang_up())
         self.assertEqual(self.generate(server.grpc, 3).returncode, 0)
-        # Back to what it was.
+        # Back to what it was, though the model's directory is no longer there.
+        os.rename(self.model, self.path("elsewhere"))
         self.config(max_new_tokens=2)
         self.assertIn("max_new_tokens: 3 to 2", server.hang_up())
         self.assertIn("max_new_tokens", self.generate(server.grpc, 3).stderr)
