@@ -317,6 +317,7 @@ class LosingGenerator : public engine::Generator {
     return std::make_shared<LostStream>(std::move(on_ready), &notifier_);
   }
   void Drain() override {}
+  void SetQueueLimits(const engine::QueueLimits&) override {}
   engine::GeneratorLoad load() const override { return {}; }
 
  private:

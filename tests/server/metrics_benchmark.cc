@@ -28,6 +28,7 @@ class IdleGenerator : public engine::Generator {
     return absl::UnimplementedError("");
   }
   void Drain() override {}
+  void SetQueueLimits(const engine::QueueLimits&) override {}
   engine::GeneratorLoad load() const override { return {.running = 1}; }
 };
 

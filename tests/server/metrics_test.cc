@@ -149,6 +149,7 @@ class LoadedGenerator : public engine::Generator {
     return absl::UnimplementedError("");
   }
   void Drain() override {}
+  void SetQueueLimits(const engine::QueueLimits&) override {}
   engine::GeneratorLoad load() const override { return {.running = 2, .state_bytes = 100}; }
 };
 
