@@ -18,6 +18,7 @@
 #include "server/disk_errors.h"
 #include "server/guarded.h"
 #include "server/logging.h"
+#include "server/request_size.h"
 #include "server/rpc/admission.h"
 #include "server/rpc/call_context.h"
 #include "server/rpc/call_log.h"
@@ -32,7 +33,6 @@ namespace whipsnake::server {
 namespace {
 
 // A request is text or token ids, and 4 MiB is more than the prompt limit allows.
-constexpr int kMaxReceiveBytes = 4 << 20;
 constexpr int kMaxConcurrentStreams = 256;  // per connection
 // From accepting the connection to receiving the client's first HTTP/2 settings.
 constexpr int kHandshakeTimeoutMs = 10'000;
@@ -309,7 +309,7 @@ absl::Status Daemon::StartGrpc(const ListenAddress& address) {
       ExternalConnections::FROM_FD, access_->certificates() == nullptr
                                         ? grpc::InsecureServerCredentials()
                                         : MakeTlsCredentials(*access_->certificates()));
-  builder.SetMaxReceiveMessageSize(kMaxReceiveBytes);
+  builder.SetMaxReceiveMessageSize(kMaxRequestBytes);
   builder.SetResourceQuota(grpc::ResourceQuota("rpc").Resize(budget_.rpc_buffer_bytes));
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxConcurrentStreams);
   builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeTimeoutMs);

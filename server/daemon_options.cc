@@ -103,8 +103,8 @@ engine::ModelOptions OptionsOf(const NamedModel& model, const DaemonOptions& opt
 // The directory has a config.json that can be read, and the model supports the options that it was
 // given for itself.
 absl::Status CheckDirectory(const NamedModel& model, const DaemonOptions& options) {
-  std::error_code error;
-  if (!fs::exists(model.directory + "/config.json", error)) {
+  const auto config = engine::ReadModelConfig(model.directory);
+  if (absl::IsNotFound(config.status())) {
     const bool flag = model.place == "--model";
     return InvalidField(model.place,
                         flag ? absl::StrCat(model.name, "=", model.directory) : model.directory,
@@ -115,7 +115,6 @@ absl::Status CheckDirectory(const NamedModel& model, const DaemonOptions& option
     return engine::InvalidFields(
         {{.field = model.place, .message = absl::StrCat(model.place, ": ", status.message())}});
   };
-  const auto config = engine::ReadModelConfig(model.directory);
   if (!config.ok()) return at_place(config.status());
   std::vector<absl::Status> left_out;
   const absl::Status fits = engine::CheckOptions(OptionsOf(model, options, left_out), *config);

@@ -32,6 +32,20 @@ absl::StatusOr<size_t> ReadInto(std::span<char> buffer, const Descriptor& file,
   return filled;
 }
 
+bool IsLink(const std::string& path) {
+  struct stat info;
+  return lstat(path.c_str(), &info) == 0 && S_ISLNK(info.st_mode);
+}
+
+absl::Status DanglingLink(const std::string& path) {
+  std::error_code error;
+  const std::string target = std::filesystem::read_symlink(path, error).string();
+  return WithPath(WithClientMessage(absl::FailedPreconditionError(absl::StrCat(
+                                        "a link to ", target, " seen, which is not there")),
+                                    "a link to a file that is not there seen"),
+                  path);
+}
+
 }  // namespace
 
 absl::Status FileError(int error, std::string_view path) {
@@ -54,7 +68,10 @@ Descriptor::~Descriptor() {
 absl::StatusOr<Descriptor> OpenRegularFile(const std::string& path) {
   Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat info;
-  if (file.get() < 0 || fstat(file.get(), &info) != 0) return FileError(errno, path);
+  if (file.get() < 0 || fstat(file.get(), &info) != 0) {
+    const int error = errno;
+    return error == ENOENT && IsLink(path) ? DanglingLink(path) : FileError(error, path);
+  }
   if (S_ISREG(info.st_mode)) return file;
   return WithPath(absl::InvalidArgumentError(
                       absl::StrCat("a ", S_ISDIR(info.st_mode) ? "directory" : "special file",

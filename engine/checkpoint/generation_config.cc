@@ -18,11 +18,13 @@ using nlohmann::json;
 // The keys of transformers that change what is generated and are not read here, with the values
 // with which they do nothing. null always does nothing.
 struct IgnoredKey {
-  const char* name;
+  std::string_view name;
   double neutral;
 };
+constexpr std::string_view kMaxLength = "max_length";  // of prompt and output together
 constexpr double kNoNumber = std::numeric_limits<double>::quiet_NaN();
 constexpr IgnoredKey kIgnoredKeys[] = {
+    {kMaxLength, 20},
     {"num_beams", 1},
     {"num_beam_groups", 1},
     {"diversity_penalty", 0},
@@ -56,12 +58,21 @@ bool IsNeutral(const json& value, double neutral) {
   return value.is_null() || (value.is_structured() && value.empty());
 }
 
+// Whether the file has what takes the place of max_length in transformers too.
+bool HasMaxNewTokens(const json& document) {
+  const auto found = document.find("max_new_tokens");
+  return found != document.end() && !found->is_null();
+}
+
 std::vector<std::string> FindIgnored(const json& document) {
   std::vector<std::string> ignored;
   for (const IgnoredKey& key : kIgnoredKeys) {
-    const auto found = document.find(key.name);
+    const auto found = document.find(std::string(key.name));
     if (found == document.end() || IsNeutral(*found, key.neutral)) continue;
-    ignored.push_back(absl::StrCat(key.name, " ", Described(*found)));
+    if (key.name == kMaxLength && HasMaxNewTokens(document)) continue;
+    const std::string value = Described(*found);
+    ignored.push_back(found->is_structured() ? absl::StrCat(ToAbsl(key.name), " (", value, ")")
+                                             : absl::StrCat(ToAbsl(key.name), " ", value));
   }
   return ignored;
 }

@@ -1,5 +1,6 @@
 #include "engine/checkpoint/hub_cache.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <system_error>
@@ -31,9 +32,13 @@ std::string ReadMain(const fs::path& model) {
   return plain ? std::string(name) : "";
 }
 
-std::string Environment(const char* name) {
+// Returns the variable's path, with ~ for the home directory, or "".
+std::string PathOf(const char* name) {
   const char* const value = std::getenv(name);
-  return value == nullptr ? "" : value;
+  const std::string path = value == nullptr ? "" : value;
+  const char* const home = std::getenv("HOME");
+  const bool in_home = path == "~" || path.starts_with("~/");
+  return in_home && home != nullptr ? home + path.substr(1) : path;
 }
 
 }  // namespace
@@ -87,10 +92,31 @@ absl::StatusOr<std::string> FindModelDirectory(const std::string& text,
   return text;
 }
 
+std::string DefaultModelName(const std::string& directory) {
+  if (std::string name = HubName(directory); !name.empty()) return name;
+  return fs::path(StripTrailingSlashes(directory)).filename().string();
+}
+
+std::string CachesWithout(std::string_view text, std::span<const std::string> caches) {
+  std::string searched;
+  const bool is_name = !text.starts_with('/') && !text.starts_with('.') && !text.starts_with('~') &&
+                       std::ranges::count(text, '/') == 1 && !text.ends_with('/');
+  if (!is_name) return searched;
+  for (const std::string& cache : caches) {
+    if (!cache.empty()) absl::StrAppend(&searched, searched.empty() ? "" : " or ", cache);
+  }
+  return searched;
+}
+
 std::string HubCacheRoot() {
-  if (std::string cache = Environment("HF_HUB_CACHE"); !cache.empty()) return cache;
-  if (const std::string home = Environment("HF_HOME"); !home.empty()) return home + "/hub";
-  const std::string home = Environment("HOME");
+  for (const char* variable : {"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"}) {
+    if (std::string cache = PathOf(variable); !cache.empty()) return cache;
+  }
+  if (const std::string home = PathOf("HF_HOME"); !home.empty()) return home + "/hub";
+  if (const std::string caches = PathOf("XDG_CACHE_HOME"); !caches.empty()) {
+    return caches + "/huggingface/hub";
+  }
+  const std::string home = PathOf("HOME");
   return home.empty() ? "" : home + "/.cache/huggingface/hub";
 }
 

@@ -33,8 +33,17 @@ absl::StatusOr<std::string> HubSnapshot(const std::string& directory);
 absl::StatusOr<std::string> FindModelDirectory(const std::string& text,
                                                std::span<const std::string> caches);
 
-// Returns where the hub's programs keep their cache: $HF_HUB_CACHE, $HF_HOME/hub or
-// ~/.cache/huggingface/hub; "" if none of them is set.
+// Returns the caches that an error should name if FindModelDirectory found nothing for `text`:
+// "A or B" if the text has the form Org/Name, otherwise "".
+std::string CachesWithout(std::string_view text, std::span<const std::string> caches);
+
+// Returns the name under which a model directory is served if nobody gives one: HubName, or the last
+// part of its path.
+std::string DefaultModelName(const std::string& directory);
+
+// Returns where the hub's programs keep their cache: $HF_HUB_CACHE, $HUGGINGFACE_HUB_CACHE,
+// $HF_HOME/hub, $XDG_CACHE_HOME/huggingface/hub or ~/.cache/huggingface/hub, the first of which the
+// variable is set; "" if there is none. A leading ~ is the home directory.
 std::string HubCacheRoot();
 
 }  // namespace whipsnake::engine

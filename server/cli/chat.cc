@@ -19,8 +19,10 @@
 #include "server/cli/client.h"
 #include "server/cli/command.h"
 #include "server/cli/generate.h"
+#include "server/cli/input.h"
 #include "server/cli/model_defaults.h"
 #include "server/cli/unary_call.h"
+#include "server/request_size.h"
 #include "whipsnake/v1/generation.grpc.pb.h"
 #include "whipsnake/v1/state.grpc.pb.h"
 
@@ -61,8 +63,11 @@ class Chat {
   absl::StatusOr<int> Run();
 
  private:
-  // Returns false at the end of the input.
-  bool ReadLine(std::string& line);
+  // Returns the next line of the input that a request can have; nothing at the end.
+  absl::StatusOr<std::optional<std::string>> ReadLine();
+  // Prints what is wrong with a line or its reply if the session goes on, as it does in any case
+  // after INVALID_ARGUMENT. Returns the error otherwise.
+  absl::Status Refuse(const absl::Status& error, bool goes_on);
   // Runs a command of the session. Returns false for /quit.
   bool Obey(const std::string& command);
   absl::Status Reply(const std::string& line);
@@ -79,6 +84,8 @@ class Chat {
   const ChatFlags& flags_;
   const Output& output_;
   std::vector<std::string> stop_texts_;
+  LineReader lines_{kMaxRequestBytes};
+  bool refused_ = false;  // a line, or its reply
   const bool asks_ = isatty(STDIN_FILENO) != 0 && StderrIsTerminal();
   std::vector<Turn> turns_;
   engine::Mutex mutex_;
@@ -88,22 +95,36 @@ class Chat {
 
 absl::StatusOr<int> Chat::Run() {
   if (asks_) std::cerr << Dim("Type a line; /help shows the commands.") << "\n";
-  for (std::string line; ReadLine(line);) {
-    if (line.starts_with("/")) {
-      if (!Obey(std::string(absl::StripAsciiWhitespace(line)))) break;
-      continue;
+  while (true) {
+    const auto line = ReadLine();
+    if (!line.ok()) {
+      RETURN_IF_ERROR(Refuse(line.status(), /*goes_on=*/false));
+    } else if (!*line) {
+      break;
+    } else if ((*line)->starts_with("/")) {
+      if (!Obey(std::string(absl::StripAsciiWhitespace(**line)))) break;
+    } else if (const absl::Status status = Reply(**line); !status.ok()) {
+      RETURN_IF_ERROR(Refuse(status, /*goes_on=*/asks_ && !turns_.empty()));
     }
-    RETURN_IF_ERROR(Reply(line));
   }
-  return 0;
+  return refused_ && !asks_ ? 1 : 0;
 }
 
-bool Chat::ReadLine(std::string& line) {
+absl::StatusOr<std::optional<std::string>> Chat::ReadLine() {
   if (asks_) std::cerr << "> " << std::flush;
-  const bool read = static_cast<bool>(std::getline(std::cin, line));
+  auto line = lines_.Next();
   on_interrupt_.Take();
-  if (!read && asks_) std::cerr << "\n";
-  return read;
+  if (line.ok() && !*line && asks_) std::cerr << "\n";
+  if (line.ok() && *line) RETURN_IF_ERROR(CheckRequestText("the line", **line));
+  return line;
+}
+
+// A line that is refused leaves the session where it was.
+absl::Status Chat::Refuse(const absl::Status& error, bool goes_on) {
+  if (!goes_on && !absl::IsInvalidArgument(error)) return error;
+  refused_ = true;
+  output_.Error(error);
+  return absl::OkStatus();
 }
 
 bool Chat::Obey(const std::string& command) {
@@ -151,6 +172,7 @@ absl::Status Chat::Reply(const std::string& line) {
   v1::StreamGenerateRequest request;
   v1::GenerationParameters& parameters = *request.mutable_parameters();
   parameters = ParametersFor(line);
+  RETURN_IF_ERROR(CheckRequestSize(parameters));
   RETURN_IF_ERROR(SetSampling(flags_.generation, *parameters.mutable_sampling()));
   if (flags_.generation.max_tokens) {
     parameters.mutable_stopping()->set_max_new_tokens(*flags_.generation.max_tokens);
@@ -251,10 +273,15 @@ void AddChatCommand(CommandLine& line) {
                });
   AddClientFlags(command, generation.client);
   AddModelFlag(command, generation.model, "The model's name; optional if the server has one model");
-  command.AddOption("--system", flags->system, "A text before the first line").TypeName("TEXT");
+  command.AddOption("--system", flags->system, "A text before the first line")
+      .TypeName("TEXT")
+      .MayBeEmpty();
   command.AddOption("--user", flags->user_prefix, "A text before each of your lines")
-      .TypeName("TEXT");
-  command.AddOption("--reply", flags->reply_prefix, "A text before each reply").TypeName("TEXT");
+      .TypeName("TEXT")
+      .MayBeEmpty();
+  command.AddOption("--reply", flags->reply_prefix, "A text before each reply")
+      .TypeName("TEXT")
+      .MayBeEmpty();
   command
       .AddOption(
           "--stop", flags->stop_texts,

@@ -17,12 +17,14 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "engine/base/human.h"
 #include "engine/base/status.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 #include "server/cli/output.h"
 #include "server/cli/server_address.h"
+#include "server/request_size.h"
 
 namespace whipsnake::server {
 namespace {
@@ -64,6 +66,37 @@ Json DetailsOf(const google::rpc::Status& status) {
     }
   }
   return details;
+}
+
+// The flags that set fields of GenerationParameters, where a flag's name is not its field's.
+constexpr std::pair<std::string_view, std::string_view> kFlagsOfFields[] = {
+    {"text", "the prompt"},
+    {"token_ids", "--prompt-ids"},
+    {"stopping.max_new_tokens", "--max-tokens"},
+    {"stopping.min_new_tokens", "--min-tokens"},
+    {"stopping.stop_texts", "--stop"},
+    {"stopping.stop_token_ids", "--stop-ids"},
+    {"structured.choices", "--choice"},
+    {"output.save_state", "--save-state"},
+    {"output.save_state.time_to_live", "--ttl"},
+};
+
+std::string FlagOf(std::string_view field) {
+  for (const auto& [path, flag] : kFlagsOfFields) {
+    if (path == field) return std::string(flag);
+  }
+  const size_t dot = field.rfind('.');
+  const std::string_view name = dot == field.npos ? field : field.substr(dot + 1);
+  return absl::StrCat("--", absl::StrReplaceAll(engine::ToAbsl(name), {{"_", "-"}}));
+}
+
+// Replaces a field of GenerationParameters at the message's beginning by the flag.
+std::string WithFlag(const std::string& message) {
+  constexpr std::string_view kParameters = "parameters.";
+  const size_t end = message.find_first_of(":[ ");  // "parameters.token_ids[3]: "
+  if (!message.starts_with(kParameters) || end == message.npos) return message;
+  const std::string_view field(message.data() + kParameters.size(), end - kParameters.size());
+  return FlagOf(field) + message.substr(end);
 }
 
 // Returns what the details add to the message, and what to do next.
@@ -149,6 +182,14 @@ std::shared_ptr<grpc::ChannelInterface> Connect(const ClientFlags& flags) {
       TokenInterceptors(flags.security));
 }
 
+absl::Status CheckRequestSize(const google::protobuf::MessageLite& request) {
+  const size_t bytes = request.ByteSizeLong();
+  if (bytes <= kMaxRequestBytes) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("a request of ", bytes,
+                                                 " bytes seen, expected at most ",
+                                                 kMaxRequestBytes));
+}
+
 absl::Status ClientError(const grpc::Status& status, const ClientFlags& flags) {
   const auto code = static_cast<absl::StatusCode>(status.error_code());
   if (NotConnected(status)) {
@@ -167,7 +208,7 @@ absl::Status ClientError(const grpc::Status& status, const ClientFlags& flags) {
   rich.ParseFromString(status.error_details());
   const Json details = DetailsOf(rich);
   absl::Status error(code,
-                     absl::StrCat(status.error_message(), Advice(status, details, flags),
+                     absl::StrCat(WithFlag(status.error_message()), Advice(status, details, flags),
                                   SecurityAdvice(status, flags.security, /*connected=*/true)));
   SetErrorDetails(error, details);
   return error;

@@ -18,6 +18,9 @@
 namespace google::rpc {
 class ErrorInfo;
 }
+namespace google::protobuf {
+class MessageLite;
+}
 namespace grpc {
 class ChannelInterface;
 class ClientContext;
@@ -51,8 +54,12 @@ void SetDeadline(const ClientFlags& flags, grpc::ClientContext& context);
 
 std::shared_ptr<grpc::ChannelInterface> Connect(const ClientFlags& flags);
 
+// Returns INVALID_ARGUMENT for a request that is larger than the server takes.
+absl::Status CheckRequestSize(const google::protobuf::MessageLite& request);
+
 // Converts a failed call's status to one with a readable message: what is wrong, with the details
-// that the server sent (field, retry time), and what to do next. The details are attached for
+// that the server sent (field, retry time), and what to do next. A field of GenerationParameters at
+// its beginning becomes the flag that sets it. The details are attached for
 // --json.
 absl::Status ClientError(const grpc::Status& status, const ClientFlags& flags);
 

@@ -3,23 +3,23 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cerrno>
-#include <concepts>
 #include <cstdio>
-#include <cstdlib>
 #include <exception>
+#include <filesystem>
 #include <iostream>
-#include <limits>
 #include <optional>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "engine/base/status.h"
 #include "engine/checkpoint/hub_cache.h"
 #include "kernels/cpu/isa.h"
+#include "server/cli/option_rules.h"
 #include "server/suggestion.h"
 #include "server/version.h"
 
@@ -109,6 +109,51 @@ std::vector<std::string> KnownWords(const CLI::App& app, bool options) {
   return words;
 }
 
+// What other programs name as the first is the second here.
+constexpr std::pair<const char*, const char*> kNamesElsewhere[] = {
+    {"--port", "--listen"},   {"--host", "--listen"},      {"--bind", "--listen"},
+    {"--address", "--listen"}, {"--port", "--server"},     {"--host", "--server"},
+    {"--address", "--server"}, {"--max-new-tokens", "--max-tokens"}};
+
+// Returns the known word that an unknown one may have meant, or "".
+std::string MeantWord(const std::string& word, const std::vector<std::string>& known) {
+  for (const auto& [name, ours] : kNamesElsewhere) {
+    if (word == name && std::ranges::find(known, ours) != known.end()) return ours;
+  }
+  return NearestWord(word, known);
+}
+
+// Explains an argument too many of a command.
+std::string ExplainArgument(const std::string& word, const CLI::App& command) {
+  std::vector<std::string> arguments;
+  bool takes_text = false;
+  for (const OptionDescription& option : DescriptionOf(command).options) {
+    if (!option.is_positional()) continue;
+    arguments.push_back(option.name);
+    takes_text |= option.value == "TEXT";
+  }
+  return absl::StrCat("argument ", engine::Quoted(word), " was not expected",
+                      takes_text ? "; quote a text that has spaces" : "",
+                      takes_text || arguments.empty()
+                          ? ""
+                          : absl::StrCat("; the command takes ", absl::StrJoin(arguments, " and ")));
+}
+
+// Explains the first of the words that the parser does not know, which may be values of unknown
+// options.
+std::string ExplainUnknown(const std::vector<std::string>& unknown, const CLI::App& app) {
+  auto found =
+      std::ranges::find_if(unknown, [](const auto& each) { return each.starts_with("-"); });
+  const bool is_option = found != unknown.end();
+  if (!is_option) found = unknown.begin();
+  const std::string word = found->substr(0, found->find('='));
+  const std::vector<std::string> known = KnownWords(app, is_option);
+  if (!is_option && known.empty()) return ExplainArgument(word, Selected(app));
+  const std::string meant = MeantWord(word, known);
+  return absl::StrCat("there is no ", is_option ? "option" : "command", " '", word, "'",
+                      meant.empty() ? "" : absl::StrCat("; did you mean '", meant, "'?"));
+}
+
 // For `whipsnake serv`, CLI11 only says that a subcommand is required, and for an unknown option
 // that an argument was not expected. Name the unknown word, and what it may have meant.
 std::string Explain(const CLI::ParseError& error, const CLI::App& app) {
@@ -116,58 +161,88 @@ std::string Explain(const CLI::ParseError& error, const CLI::App& app) {
   const auto code = static_cast<CLI::ExitCodes>(error.get_exit_code());
   const bool of_words =
       code == CLI::ExitCodes::RequiredError || code == CLI::ExitCodes::ExtrasError;
-  if (!of_words || unknown.empty()) return error.what();
-  // The value of an unknown option may be among the words.
-  auto found =
-      std::ranges::find_if(unknown, [](const auto& each) { return each.starts_with("-"); });
-  const bool is_option = found != unknown.end();
-  if (!is_option) found = unknown.begin();
-  const std::string word = found->substr(0, found->find('='));
-  const std::vector<std::string> known = KnownWords(app, is_option);
-  if (!is_option && known.empty()) {
-    return absl::StrCat("argument '", word, "' was not expected; quote a text that has spaces");
+  return of_words && !unknown.empty() ? ExplainUnknown(unknown, app) : error.what();
+}
+
+// Returns what is wrong with a request for help: a command that there is not, or letters after -h.
+// An unknown option is overlooked, because help is the answer to it.
+absl::Status CheckHelpRequest(const CLI::App& app) {
+  const bool has_commands = !KnownWords(app, /*options=*/false).empty();
+  const std::vector<std::string> unknown = app.remaining(/*recurse=*/true);
+  for (const std::string& word : unknown) {
+    const bool is_word = !word.starts_with("-"), is_letter = !is_word && !word.starts_with("--");
+    if ((is_word && has_commands) || is_letter) {
+      return absl::InvalidArgumentError(ExplainUnknown({word}, app));
+    }
   }
-  const std::string nearest = NearestWord(word, known);
-  return absl::StrCat("there is no ", is_option ? "option" : "command", " '", word, "'",
-                      nearest.empty() ? "" : absl::StrCat("; did you mean '", nearest, "'?"));
+  return absl::OkStatus();
 }
 
-// Throws if an option's environment variable has a value that the option refuses, which later
-// versions of CLI11 ignore.
-void CheckVariables(const CLI::App& command) {
-  for (const CLI::Option* option : command.get_options()) {
-    if (option->get_envname().empty() || option->count() > 0) continue;
-    const char* const value = std::getenv(option->get_envname().c_str());
-    if (value == nullptr || *value == 0) continue;
-    throw CLI::ValidationError(option->get_envname(),
-                               absl::StrCat(engine::Quoted(value), " seen, expected a value that ",
-                                            option->get_name(), " takes"));
+// Returns the arguments in the parser's order, the last one first. `help models list` stands for
+// `models list --help`.
+std::vector<std::string> ArgumentsOf(int argc, char** argv) {
+  std::vector<std::string> arguments(argv + 1, argv + argc);
+  if (!arguments.empty() && arguments.front() == "help") {
+    arguments.erase(arguments.begin());
+    arguments.push_back("--help");
+  }
+  std::ranges::reverse(arguments);
+  return arguments;
+}
+
+template <typename Value>
+absl::StatusOr<Value> ReadValue(const std::string& text) {
+  if constexpr (std::is_arithmetic_v<Value>) {
+    return ReadNumber<Value>(text);
+  } else {
+    return text;
   }
 }
 
-// CLI11 reads "-4" as a huge unsigned number and cuts numbers that are too large.
-template <std::integral Number>
-absl::Status CheckInteger(const std::string& text) {
-  Number number;
-  if (absl::SimpleAtoi(text, &number)) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat(engine::Quoted(text), " seen, expected an integer from ",
-                   std::numeric_limits<Number>::min(), " to ", std::numeric_limits<Number>::max()));
+// How an option's variable takes the texts that were given.
+template <typename Value>
+struct Target {
+  static constexpr bool kIsList = false;
+  static absl::Status Set(const std::vector<std::string>& texts, Value& value) {
+    ASSIGN_OR_RETURN(value, ReadValue<Value>(texts.front()));
+    return absl::OkStatus();
+  }
+};
+template <typename Value>
+struct Target<std::optional<Value>> {
+  static constexpr bool kIsList = false;
+  static absl::Status Set(const std::vector<std::string>& texts, std::optional<Value>& value) {
+    ASSIGN_OR_RETURN(value, ReadValue<Value>(texts.front()));
+    return absl::OkStatus();
+  }
+};
+template <typename Value>
+struct Target<std::vector<Value>> {
+  static constexpr bool kIsList = true;
+  static absl::Status Set(const std::vector<std::string>& texts, std::vector<Value>& values) {
+    values.clear();
+    for (const std::string& text : texts) {
+      ASSIGN_OR_RETURN(Value value, ReadValue<Value>(text));
+      values.push_back(std::move(value));
+    }
+    return absl::OkStatus();
+  }
+};
+
+// Where the option's value comes from: the option, or its environment variable.
+std::string SourceOf(const CLI::Option& option, const CLI::App& app) {
+  const std::vector<CLI::Option*>& given = app.parse_order();
+  const bool typed = std::ranges::find(given, &option) != given.end();
+  return typed ? option.get_name() : option.get_envname();
 }
 
-// The type of one value of an option.
+// The parser's own conversions take octal numbers, NaN, and numbers that are too large.
 template <typename Value>
-struct ElementOf {
-  using Type = Value;
-};
-template <typename Value>
-struct ElementOf<std::optional<Value>> {
-  using Type = Value;
-};
-template <typename Value>
-struct ElementOf<std::vector<Value>> {
-  using Type = Value;
-};
+absl::Status SetOption(const std::vector<std::string>& texts, const OptionRules& rules,
+                       Value& value) {
+  ASSIGN_OR_RETURN(const std::vector<std::string> values, rules.Apply(texts));
+  return Target<Value>::Set(values, value);
+}
 
 // Writes what is still buffered of the standard output. Returns the error of that or of an earlier
 // write.
@@ -177,6 +252,11 @@ absl::Status FlushStandardOutput() {
   if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0 && std::cout) return absl::OkStatus();
   constexpr char kMessage[] = "standard output cannot be written";
   return errno != 0 ? absl::ErrnoToStatus(errno, kMessage) : absl::UnavailableError(kMessage);
+}
+
+// Adds the first of a command's examples to those of its group.
+void AddExample(CLI::App& group, const std::string& examples) {
+  group.footer(absl::StrCat(group.get_footer(), examples.substr(0, examples.find('\n') + 1)));
 }
 
 bool AsksForJson(int argc, char** argv) {
@@ -221,32 +301,38 @@ Option Option::Needs(Option other) {
   return *this;
 }
 
-Option Option::IntegerRange(int64_t least, int64_t most) {
-  option_->check(CLI::Range(least, most));
+Option Option::Describe(const std::string& values) {
+  option_->check(CLI::Validator([](std::string&) { return std::string(); }, values));
   return *this;
+}
+
+Option Option::IntegerRange(int64_t least, int64_t most) {
+  rules_->steps.push_back(IntegerFrom(least, most));
+  return Describe(CLI::Range(least, most).get_description());
 }
 
 Option Option::RealRange(double least, double most) {
-  option_->check(CLI::Range(least, most));
-  return *this;
+  rules_->steps.push_back(RealFrom(least, most));
+  return Describe(CLI::Range(least, most).get_description());
 }
 
 Option Option::Positive() {
-  option_->check(CLI::PositiveNumber);
-  return *this;
+  rules_->steps.push_back(AboveZero());
+  return Describe(CLI::PositiveNumber.get_description());
 }
 
 Option Option::Choices(std::vector<std::string> choices) {
-  option_->check(CLI::IsMember(std::move(choices)));
-  return *this;
+  rules_->steps.push_back(OneOf(choices));
+  return Describe(CLI::IsMember(std::move(choices)).get_description());
 }
 
 Option Option::Check(std::function<absl::Status(const std::string&)> check) {
-  option_->check(CLI::Validator(
-      [check = std::move(check)](std::string& value) {
-        return std::string(check(value).message());  // "": it is right
-      },
-      /*validator_desc=*/""));
+  rules_->steps.push_back(std::move(check));
+  return *this;
+}
+
+Option Option::MayBeEmpty() {
+  rules_->may_be_empty = true;
   return *this;
 }
 
@@ -256,14 +342,19 @@ Option Option::Environment(const std::string& variable) {
 }
 
 Option Option::ModelDirectory() {
-  const auto resolve = [](std::string& text) -> std::string {
+  rules_->steps.push_back([](std::string& text) -> absl::Status {
     const std::string caches[] = {engine::HubCacheRoot()};
-    const auto directory = engine::FindModelDirectory(text, caches);
-    if (!directory.ok()) return std::string(directory.status().message());
-    text = *directory;
-    return "";
-  };
-  option_->transform(CLI::Validator(resolve, ""));
+    ASSIGN_OR_RETURN(std::string directory, engine::FindModelDirectory(text, caches));
+    const std::string searched = engine::CachesWithout(text, caches);
+    std::error_code error;
+    if (directory == text && !searched.empty() && !std::filesystem::exists(text, error)) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          engine::Quoted(text), " seen, expected a directory, or a model of this name in ",
+          searched));
+    }
+    text = std::move(directory);
+    return absl::OkStatus();
+  });
   return *this;
 }
 
@@ -273,17 +364,31 @@ Option Option::Repeatable() {
 }
 
 Option Option::CommaSeparated() {
-  option_->delimiter(',')->allow_extra_args(false);
+  rules_->comma_separated = true;
+  option_->allow_extra_args(false);
   return *this;
 }
 
 template <typename Value>
 Option OptionGroup::AddOption(const std::string& name, Value& value,
                               const std::string& description) {
-  using Element = typename ElementOf<Value>::Type;
-  Option option(app_->add_option(name, value, description));
-  if constexpr (std::integral<Element>) option.Check(CheckInteger<Element>);
-  return option;
+  const auto rules = std::make_shared<OptionRules>();
+  rules->may_be_repeated = Target<Value>::kIsList;
+  const auto self = std::make_shared<CLI::Option*>();
+  const auto set = [rules, self, app = app_, &value](const CLI::results_t&) {
+    const CLI::Option& option = **self;
+    const absl::Status status = SetOption(option.results(), *rules, value);
+    if (status.ok()) return true;
+    throw CLI::ValidationError(SourceOf(option, *app), std::string(status.message()));
+  };
+  CLI::Option* const option = app_->add_option(name, set, description, /*defaulted=*/false, [&value] {
+    return CLI::detail::checked_to_string<Value, Value>(value);
+  });
+  *self = option;
+  option->type_name(CLI::detail::type_name<Value>());
+  option->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);  // the rules say how many
+  if (Target<Value>::kIsList) option->expected(CLI::detail::expected_max_vector_size);
+  return Option(option, rules);
 }
 
 template Option OptionGroup::AddOption(const std::string&, std::string&, const std::string&);
@@ -310,12 +415,20 @@ template Option OptionGroup::AddOption(const std::string&, std::vector<int32_t>&
                                        const std::string&);
 
 Option OptionGroup::AddFlag(const std::string& name, bool& value, const std::string& description) {
-  return Option(app_->add_flag(name, value, description));
+  return WithRules(app_->add_flag(name, value, description));
 }
 
 Option OptionGroup::AddSwitch(const std::string& name, std::string& text,
                               const std::string& description) {
-  return Option(app_->add_flag(name, text, description));
+  return WithRules(app_->add_flag(name, text, description));
+}
+
+Option OptionGroup::WithRules(CLI::Option* flag) {
+  const auto rules = std::make_shared<OptionRules>();
+  flag->check(CLI::Validator(
+      [rules](std::string& text) { return std::string(rules->Apply({text}).status().message()); },
+      /*validator_desc=*/""));
+  return Option(flag, rules);
 }
 
 OptionGroup Command::AddOneOf(const std::string& heading, const std::string& description) {
@@ -360,6 +473,7 @@ Command CommandLine::Add(CommandGroup group, const std::string& name,
   CLI::App* command = group.app_->add_subcommand(name, description);
   command->add_flag("--json", json_, "Prints only JSON, one object on one line");
   command->footer("Examples:\n" + examples);
+  if (group.app_ != app_.get()) AddExample(*group.app_, examples);
   const auto steps = std::make_shared<Command::Steps>();
   command->callback([this, steps, action = std::move(action)] {
     chosen_ = [steps, action](const Output& output) -> absl::StatusOr<int> {
@@ -373,6 +487,7 @@ Command CommandLine::Add(CommandGroup group, const std::string& name,
 CommandGroup CommandLine::AddGroup(const std::string& name, const std::string& description) {
   CLI::App* group = app_->add_subcommand(name, description);
   group->require_subcommand(1);
+  group->footer("Examples:\n");  // one of each command: Add
   return CommandGroup(group);
 }
 
@@ -397,16 +512,20 @@ int CommandLine::Run(int argc, char** argv) {
   return code != 0 ? code : 1;
 }
 
+int CommandLine::RefuseArguments(const absl::Status& reason, bool json) {
+  Output(json).Error(reason);
+  if (!json) std::cerr << "Try '" << CommandName(*app_) << " --help'.\n";
+  return kWrongFlags;
+}
+
 int CommandLine::ParseAndRun(int argc, char** argv) {
   try {
-    app_->parse(argc, argv);
-    CheckVariables(Selected(*app_));
+    app_->parse(ArgumentsOf(argc, argv));
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return Inform(error);
-    const Output output(AsksForJson(argc, argv));
-    output.Error(absl::InvalidArgumentError(Explain(error, *app_)));
-    if (!output.json()) std::cerr << "Try '" << CommandName(*app_) << " --help'.\n";
-    return kWrongFlags;
+    const bool informs = error.get_exit_code() == 0;
+    const absl::Status wrong = informs ? CheckHelpRequest(*app_)
+                                       : absl::InvalidArgumentError(Explain(error, *app_));
+    return wrong.ok() ? Inform(error) : RefuseArguments(wrong, AsksForJson(argc, argv));
   }
   if (!isa_.empty()) kernels::CapIsa(*kernels::ParseIsa(isa_));
 

@@ -36,6 +36,8 @@ class ParseError;
 
 namespace whipsnake::server {
 
+struct OptionRules;
+
 // The types up to CommandGroup are handles: cheap to copy, and valid as long as their CommandLine.
 
 // An option of a command, with a value or without one, or a positional argument.
@@ -56,13 +58,15 @@ class Option {
   Option Needs(Option other);
 
   // What a value may be; other values are refused. --help shows it unless there is a TypeName. Both
-  // bounds of a range are included.
+  // bounds of a range are included. Numbers are decimal, and neither NaN nor infinite.
   Option IntegerRange(int64_t least, int64_t most);
   Option RealRange(double least, double most);
   Option Positive();
   Option Choices(std::vector<std::string> choices);
   // Refuses a value for which `check` returns an error, and shows its message.
   Option Check(std::function<absl::Status(const std::string&)> check);
+  // Takes "", which is refused without it: it is mostly a variable of the shell that is not set.
+  Option MayBeEmpty();
   // Takes the value from this environment variable if the option is not given.
   Option Environment(const std::string& variable);
   // Accepts model directories, and models of a cache of the Hugging Face hub by their path or as
@@ -77,9 +81,13 @@ class Option {
 
  private:
   friend class OptionGroup;
-  explicit Option(CLI::Option* option) : option_(option) {}
+  Option(CLI::Option* option, std::shared_ptr<OptionRules> rules)
+      : option_(option), rules_(std::move(rules)) {}
+  // Shows in --help what the values may be.
+  Option Describe(const std::string& values);
 
   CLI::Option* option_;
+  std::shared_ptr<OptionRules> rules_;  // also in the parser
 };
 
 // A set of options: those of a command, or a part of them.
@@ -87,7 +95,7 @@ class OptionGroup {
  public:
   // Adds an option that sets `value`, which must outlive the CommandLine. `name` starts with "--";
   // without dashes it is a positional argument. An option that is not given leaves `value` as it
-  // is. Value is one of std::string, int32_t, int64_t, uint64_t, float, double; std::optional of
+  // is. An option whose Value is no vector may be given once. Value is one of std::string, int32_t, int64_t, uint64_t, float, double; std::optional of
   // these; std::vector of std::string or int32_t.
   template <typename Value>
   Option AddOption(const std::string& name, Value& value, const std::string& description);
@@ -99,6 +107,7 @@ class OptionGroup {
  protected:
   friend class Command;
   explicit OptionGroup(CLI::App* app) : app_(app) {}
+  static Option WithRules(CLI::Option* flag);
 
   CLI::App* app_;
 };
@@ -165,6 +174,8 @@ class CommandLine {
  private:
   // Prints what --help or --version asked for. Returns the exit code.
   int Inform(const CLI::ParseError& request);
+  // Prints what is wrong with the arguments. Returns the exit code.
+  int RefuseArguments(const absl::Status& reason, bool json);
   // Returns the exit code of Run but for the standard output's error.
   int ParseAndRun(int argc, char** argv);
 

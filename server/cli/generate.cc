@@ -33,6 +33,7 @@ grpc::Status Run(const v1::GenerationParameters& parameters, const GenerateFlags
 
 absl::StatusOr<int> Generate(const GenerateFlags& flags, const Output& output) {
   ASSIGN_OR_RETURN(const v1::GenerationParameters parameters, ParametersOf(flags, output.json()));
+  RETURN_IF_ERROR(CheckRequestSize(parameters));
   grpc::ClientContext context;
   const OnInterrupt interrupt([&] { context.TryCancel(); });
   SetDeadline(flags.client, context);

@@ -18,7 +18,7 @@ namespace whipsnake::server {
 
 // The prompt.
 struct PromptFlags {
-  std::string text;  // "-" reads it from stdin
+  std::optional<std::string> text;  // "-" reads it from stdin
   std::vector<int32_t> ids;
   std::string state;  // a saved state that the prompt continues
   bool omit_special_tokens = false;
@@ -63,9 +63,9 @@ struct GenerateFlags {
   std::optional<int32_t> min_tokens;
   std::optional<int32_t> n;
   std::optional<int32_t> best_of;
-  std::string regex;
+  std::optional<std::string> regex;
   std::vector<std::string> choices;
-  std::string json_schema;  // a file
+  std::optional<std::string> json_schema;  // a file
   bool any_json = false;
   bool token_ids = false;
   bool echo = false;

@@ -1,11 +1,14 @@
 #include <google/protobuf/util/time_util.h>
 
+#include <utility>
+
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "engine/base/status.h"
 #include "server/cli/generate.h"
 #include "server/cli/input.h"
+#include "server/request_size.h"
 
 namespace whipsnake::server {
 namespace {
@@ -15,12 +18,14 @@ absl::Status SetPromptOf(const PromptFlags& flags, Message& message) {
   message.set_state(flags.state);
   message.mutable_tokenization()->set_omit_special_tokens(flags.omit_special_tokens);
   message.mutable_tokenization()->set_plain_text(flags.plain_text);
+  if (!flags.ids.empty() && flags.text) {
+    return absl::InvalidArgumentError(
+        "a prompt and --prompt-ids seen, expected one of them");
+  }
   if (!flags.ids.empty()) {
     message.mutable_token_ids()->mutable_ids()->Assign(flags.ids.begin(), flags.ids.end());
-  } else if (flags.text == "-") {
-    ASSIGN_OR_RETURN(*message.mutable_text(), ReadInput("-"));
-  } else if (!flags.text.empty()) {
-    message.set_text(flags.text);
+  } else if (flags.text) {
+    ASSIGN_OR_RETURN(*message.mutable_text(), TextOrInput(*flags.text));
   } else if (flags.state.empty()) {
     return absl::InvalidArgumentError(
         "no prompt: give it as the last argument, as '-' to read it from stdin, or as token ids "
@@ -30,14 +35,18 @@ absl::Status SetPromptOf(const PromptFlags& flags, Message& message) {
 }
 
 absl::Status SetStructured(const GenerateFlags& flags, v1::GenerationParameters& parameters) {
-  if (!flags.regex.empty()) parameters.mutable_structured()->set_regex(flags.regex);
+  if (flags.regex) parameters.mutable_structured()->set_regex(*flags.regex);
   for (const std::string& choice : flags.choices) {
     parameters.mutable_structured()->mutable_choices()->add_texts(choice);
   }
   if (flags.any_json) parameters.mutable_structured()->set_json_schema("");
-  if (flags.json_schema.empty()) return absl::OkStatus();
-  ASSIGN_OR_RETURN(*parameters.mutable_structured()->mutable_json_schema(),
-                   ReadInput(flags.json_schema));
+  if (!flags.json_schema) return absl::OkStatus();
+  ASSIGN_OR_RETURN(std::string schema, ReadInput(*flags.json_schema, kMaxRequestBytes));
+  if (schema.empty()) {  // which means any JSON in a request
+    return engine::InvalidField("--json-schema", "an empty file", "a JSON schema");
+  }
+  RETURN_IF_ERROR(CheckRequestText("--json-schema", schema));
+  parameters.mutable_structured()->set_json_schema(std::move(schema));
   return absl::OkStatus();
 }
 

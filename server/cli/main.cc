@@ -1,7 +1,9 @@
 #include "server/cli/command.h"
+#include "server/cli/input.h"
 
 int main(int argc, char** argv) {
   using namespace whipsnake::server;  // NOLINT: this file only lists commands
+  ReserveStandardStreams();
   CommandLine line;
   AddServeCommand(line);
   AddCheckConfigCommand(line);

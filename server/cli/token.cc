@@ -142,7 +142,9 @@ void AddTokenCommands(CommandLine& line) {
                             "--expires 90d --tokens tokens.jsonl\n"
                             "  whipsnake token create prometheus --tokens tokens.jsonl\n",
                             [flags](const Output& output) { return Create(*flags, output); });
-  create.AddOption("NAME", flags->name, "Names the token in the log and in errors").Required();
+  create.AddOption("NAME", flags->name, "Names the token in the log and in errors")
+      .TypeName("NAME")
+      .Required();
   create
       .AddOption("--scope", flags->scopes,
                  "What the token is good for: infer, train or admin (everything); repeatable. "

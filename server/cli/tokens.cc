@@ -29,11 +29,7 @@ absl::StatusOr<v1::CountTokensResponse> CountTokens(const TokensFlags& flags, bo
   v1::CountTokensRequest request;
   request.set_model(flags.model);
   request.set_token_ids(ids);
-  if (flags.text == "-") {
-    ASSIGN_OR_RETURN(*request.mutable_text(), ReadInput("-"));
-  } else {
-    request.set_text(flags.text);
-  }
+  ASSIGN_OR_RETURN(*request.mutable_text(), TextOrInput(flags.text));
   return UnaryCall<v1::GenerationService>(flags.client, &GenerationStub::CountTokens, request);
 }
 
@@ -88,7 +84,9 @@ void AddTokensCommands(CommandLine& line) {
     return command;
   };
   const auto add_text = [&](Command command) {
-    command.AddOption("text", flags->text, "The text; '-' reads it from stdin").Required();
+    command.AddOption("text", flags->text, "The text; '-' reads it from stdin")
+        .MayBeEmpty()
+        .Required();
   };
   add_text(add("count", "Prints how many tokens a text has",
                "  whipsnake tokens count \"It was a bright cold day\"\n"

@@ -6,6 +6,7 @@
 #include <grpcpp/support/status.h>
 
 #include "absl/status/statusor.h"
+#include "engine/base/status.h"
 #include "server/cli/client.h"
 
 namespace whipsnake::server {
@@ -19,6 +20,7 @@ absl::StatusOr<Response> UnaryCall(
     const ClientFlags& flags,
     grpc::Status (Service::StubInterface::*method)(grpc::ClientContext*, const Request&, Response*),
     const Request& request) {
+  RETURN_IF_ERROR(CheckRequestSize(request));
   const auto stub = Service::NewStub(Connect(flags));
   grpc::ClientContext context;
   SetDeadline(flags, context);

@@ -127,7 +127,10 @@ std::vector<NamedModel> ReadModelEntries(const ConfigFile& file, const std::stri
 
 NamedModel ParseModelFlag(std::string_view place, std::string_view text) {
   NamedModel model{.name = "", .directory = std::string(text), .place = std::string(place)};
-  if (const size_t equals = text.find('='); equals != text.npos) {
+  std::error_code error;
+  const bool is_path = text.starts_with('/') || text.starts_with('.') ||
+                       std::filesystem::is_directory(model.directory, error);
+  if (const size_t equals = text.find('='); equals != text.npos && !is_path) {
     model.name = text.substr(0, equals);
     model.directory = text.substr(equals + 1);
   }
@@ -143,15 +146,24 @@ bool ResolveModel(const std::string& model_root, NamedModel& model, Errors& erro
     return false;
   }
   model.directory = *directory;
-  if (model.name.empty()) model.name = engine::HubName(model.directory);
-  if (!model.directory.empty() && !model.name.empty()) return true;
-  const bool flag = model.place == "--model";
-  AddErrors(engine::InvalidField(
-                model.place, text,
-                absl::StrCat(flag ? "NAME=DIR" : "a name",
-                             ", or Org/Name of a model in a cache of the Hugging Face hub")),
-            errors);
-  return false;
+  const auto refuse = [&](std::string_view expected) {
+    AddErrors(engine::InvalidField(model.place, engine::Quoted(text), expected), errors);
+    return false;
+  };
+  if (text.empty()) return refuse("[NAME=]DIR, or Org/Name of a model in a Hugging Face cache");
+  if (*directory == text) {
+    const std::string caches = engine::CachesWithout(text, Caches(model_root));
+    std::error_code error;
+    if (!caches.empty() && !std::filesystem::exists(text, error)) {
+      return refuse(absl::StrCat("a directory, or a model of this name in ", caches));
+    }
+  }
+  if (model.name.empty()) {
+    std::error_code error;
+    const auto path = std::filesystem::absolute(model.directory, error).lexically_normal();
+    model.name = engine::DefaultModelName(path.string());
+  }
+  return true;
 }
 
 Json ModelEntries(const std::vector<NamedModel>& models) {

@@ -21,6 +21,10 @@ using std::chrono::milliseconds;
 using std::chrono::minutes;
 using std::chrono::seconds;
 
+// Far more than any machine needs; each costs memory or time when the server starts.
+constexpr int kMostThreads = 1024;
+constexpr int64_t kMostRunning = 16384;
+
 // A function from options, constant or not, to the part of them that a setting sets.
 #define WHIPSNAKE_PART(member) \
   [](auto& options) -> auto& { return options.member; }
@@ -149,7 +153,7 @@ std::vector<Setting> AccessSettings() {
 
 std::vector<Setting> ResourceSettings() {
   return {
-      Scalar("threads", SmallInteger(0), WHIPSNAKE_PART(threads),
+      Scalar("threads", SmallInteger(0, kMostThreads), WHIPSNAKE_PART(threads),
              "Compute threads; 0: all available"),
       Scalar("memory_fraction", Number(0, 1), WHIPSNAKE_PART(memory_fraction),
              "Fraction of the memory that models may use"),
@@ -166,7 +170,7 @@ std::vector<Setting> GenerationSettings() {
                   "Maximum per request")),
       Live(Scalar("max_new_tokens", Integer(1), WHIPSNAKE_PART(limits.new_tokens),
                   "Maximum per request")),
-      Scalar("max_running", Integer(1), WHIPSNAKE_PART(generator.batching.max_running),
+      Scalar("max_running", Integer(1, kMostRunning), WHIPSNAKE_PART(generator.batching.max_running),
              "Maximum number of running sequences of a model"),
       Live(Scalar("max_waiting", Integer(1), WHIPSNAKE_PART(generator.batching.max_waiting),
                   "Maximum number of requests that wait for a model; further ones are refused")),

@@ -1,5 +1,8 @@
 #include "server/registry/model_loader.h"
 
+#include <sys/stat.h>
+
+#include <cerrno>
 #include <utility>
 
 #include "absl/strings/str_join.h"
@@ -41,6 +44,12 @@ absl::StatusOr<engine::GenerationDefaults> LoadDefaults(const std::string& direc
   return defaults;
 }
 
+absl::Status CheckDirectory(const std::string& directory) {
+  struct stat info;
+  if (stat(directory.c_str(), &info) != 0) return engine::FileError(errno, directory);
+  return S_ISDIR(info.st_mode) ? absl::OkStatus() : engine::FileError(ENOTDIR, directory);
+}
+
 std::vector<std::string> FindWarnings(const engine::Tokenizer& tokenizer,
                                       const engine::ModelInfo& info,
                                       const engine::GenerationDefaults& defaults) {
@@ -49,6 +58,15 @@ std::vector<std::string> FindWarnings(const engine::Tokenizer& tokenizer,
     warnings.push_back(
         absl::StrCat("the tokenizer has ", tokenizer.size(), " ids and the model ", info.vocab_size,
                      ": prompts with the others are refused, and they are never generated"));
+  }
+  std::vector<int32_t> foreign;
+  for (const int32_t id : defaults.eos_token_ids) {
+    if (id < 0 || id >= info.vocab_size) foreign.push_back(id);
+  }
+  if (!foreign.empty()) {
+    warnings.push_back(absl::StrCat("the model, of ", info.vocab_size,
+                                    " ids, has no end-of-sequence token ",
+                                    absl::StrJoin(foreign, ", "), ": it never ends a text"));
   }
   if (const std::string caveat = tokenizer.Caveat(); !caveat.empty()) warnings.push_back(caveat);
   if (!defaults.ignored.empty()) {
@@ -66,6 +84,7 @@ ModelLoader MakeDirectoryLoader(const engine::ModelEnvironment& environment,
              const std::string& directory, const engine::ModelOptions& model_options,
              engine::GenerationObserver* observer) -> absl::StatusOr<ModelParts> {
     ModelParts parts;
+    RETURN_IF_ERROR(CheckDirectory(directory));
     // Load the tokenizer first: it is small, and a directory without one is refused before weights
     // are read.
     ASSIGN_OR_RETURN(parts.tokenizer, engine::Tokenizer::LoadDirectory(directory));

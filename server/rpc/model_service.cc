@@ -45,8 +45,8 @@ v1::ModelState ProtoState(ModelState state) {
 
 // Returns the hub's name of a model in its cache, and otherwise the last part of the path.
 std::string DefaultName(const std::string& path, const std::string& directory) {
-  if (std::string name = engine::HubName(directory); !name.empty()) return name;
-  return std::filesystem::path(engine::StripTrailingSlashes(path)).filename().string();
+  const std::string name = engine::HubName(directory);
+  return name.empty() ? engine::DefaultModelName(path) : name;
 }
 
 // Gives an error of the queue the reason that it has for quantizations.
