@@ -49,6 +49,9 @@ class Automaton {
     return next != kUnknown ? next : FindNext(state, byte);
   }
 
+  // The class of a byte: no set of the grammar tells bytes of one class apart.
+  uint8_t ClassOf(uint8_t byte) const { return class_of_[byte]; }
+
   // Bytes of the shortest remaining text; ExpressionPool::kInfiniteLength for kDead.
   int64_t length(State state) const { return states_[state].length; }
   bool complete(State state) const { return length(state) == 0; }

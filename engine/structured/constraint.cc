@@ -15,6 +15,7 @@ namespace {
 // Limit on the shortest output. A state that is farther from its end is never entered.
 constexpr int64_t kMaxShortestBytes = int64_t{1} << 16;
 constexpr size_t kMaxChoices = 1024;
+constexpr int64_t kLengthSteps = 4;  // of work, to find the length of an expression
 constexpr int64_t kUnlimited = std::numeric_limits<int64_t>::max();
 
 std::string FieldName(const ConstraintSpec& spec) {
@@ -58,6 +59,7 @@ absl::StatusOr<CompiledSchema> CompileSpec(const ConstraintSpec& spec, Expressio
       break;
     }
   }
+  if (pool.out_of_work()) return OutOfGrammarWork(field);
   if (pool.overflowed()) {
     return InvalidField(field, "a grammar that is too large",
                         absl::StrCat("at most ", ExpressionPool::kMaxGrammarNodes, " parts"));
@@ -80,9 +82,14 @@ absl::StatusOr<std::shared_ptr<Constraint>> Constraint::Compile(
   ExpressionPool pool;
   ASSIGN_OR_RETURN(CompiledSchema compiled, CompileSpec(spec, pool));
   const Expression root = compiled.root;
+  pool.Spend(kLengthSteps * static_cast<int64_t>(pool.size()));
+  const int64_t work_left = std::max<int64_t>(pool.work_left(), 1);
+  bool is_found = false;
   pool.FindLengths(vocabulary->single_bytes());
   if (pool.length(root) >= ExpressionPool::kInfiniteLength) {
-    return InvalidField(field, "a constraint that no text of the model's tokens matches",
+    return InvalidField(field,
+                        "a constraint that no text of the model's tokens matches, as when what it "
+                        "requires leads back to itself",
                         "one that some text matches");
   }
   if (pool.length(root) > kMaxShortestBytes) {
@@ -94,16 +101,23 @@ absl::StatusOr<std::shared_ptr<Constraint>> Constraint::Compile(
   constraint->warnings_ = std::move(compiled.warnings);
   Cursor start;
   MutexLock lock(constraint->mutex_);
+  // The first search takes what the grammar has left of the work to compile it.
+  const int64_t work = std::min(limits.max_work, work_left);
   RETURN_IF_ERROR(constraint->RunWithBudget(
-      start.spent_, limits.max_work, [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+      start.spent_, work, [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
         const auto shortest = constraint->MinTokensToEnd(constraint->automaton_->start());
         constraint->shortest_tokens_ = shortest.value_or(0);
-        return shortest.has_value();
+        is_found = shortest.has_value();
+        return is_found;
       }));
+  if (!is_found) return OutOfGrammarWork(field);
+  is_found = false;
   RETURN_IF_ERROR(constraint->RunWithBudget(
-      start.spent_, limits.max_work, [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
-        return constraint->FindNextTokens(start, kUnlimited) != nullptr;
+      start.spent_, work, [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+        is_found = constraint->FindNextTokens(start, kUnlimited) != nullptr;
+        return is_found;
       }));
+  if (!is_found) return OutOfGrammarWork(field);
   return constraint;
 }
 

@@ -5,6 +5,9 @@
 #include <queue>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "engine/base/status.h"
+
 namespace whipsnake::engine {
 namespace {
 
@@ -18,7 +21,17 @@ int64_t MultiplyLength(int64_t a, int64_t times) {
   return a > ExpressionPool::kInfiniteLength / times ? ExpressionPool::kInfiniteLength : a * times;
 }
 
+// Steps of work to look up or add an expression.
+constexpr int64_t kInternSteps = 2;
+
 }  // namespace
+
+absl::Status OutOfGrammarWork(std::string_view field) {
+  return absl::ResourceExhaustedError(
+      absl::StrCat(ToAbsl(field), ": more than ", ExpressionPool::kMaxGrammarWork,
+                   " steps of work to compile it seen, expected a part that takes fewer: shorter "
+                   "patterns or lengths, or fewer branches"));
+}
 
 ExpressionPool::ExpressionPool() {
   nodes_.push_back({.kind = Kind::kNothing});
@@ -39,6 +52,7 @@ Expression ExpressionPool::Add(const Node& node) {
 }
 
 Expression ExpressionPool::Intern(const Key& key) {
+  if (growing_) Spend(kInternSteps);
   const auto [entry, is_new] = interned_.try_emplace(key, kNothing);
   if (is_new) {
     entry->second = Add({.kind = key.kind,
@@ -52,6 +66,7 @@ Expression ExpressionPool::Intern(const Key& key) {
 
 Expression ExpressionPool::Bytes(const ByteSet& set) {
   if (set.empty()) return kNothing;
+  if (growing_) Spend(kInternSteps);
   const auto [entry, is_new] = interned_bytes_.try_emplace(set, kNothing);
   if (is_new) {
     sets_.push_back(set);
@@ -119,6 +134,7 @@ Expression ExpressionPool::Choice(std::span<const Expression> alternatives) {
       flat.push_back(e);
     }
   }
+  if (growing_) Spend(kInternSteps + std::ssize(flat) / 2);
   std::sort(flat.begin(), flat.end());
   flat.erase(std::unique(flat.begin(), flat.end()), flat.end());
   if (flat.empty()) return kNothing;

@@ -20,12 +20,16 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
 #include "engine/structured/byte_set.h"
 
 namespace whipsnake::engine {
 
 // An index into its pool.
 using Expression = uint32_t;
+
+// Returns RESOURCE_EXHAUSTED, for a field that takes more than the work for one grammar.
+absl::Status OutOfGrammarWork(std::string_view field);
 
 // Not thread-safe. In a copy of a pool, every expression of the original has the same meaning.
 class ExpressionPool {
@@ -39,8 +43,8 @@ class ExpressionPool {
   // grammar must check overflowed() and refuse a larger one.
   static constexpr size_t kMaxGrammarNodes = size_t{1} << 17;
   static constexpr size_t kMaxAlternatives = size_t{1} << 20;  // of all choices in total
-  // The limit on the work for machines (machine.h) of all parts of a grammar, in steps of some tens
-  // of nanoseconds.
+  // The limit on the work to make a grammar, in steps of some tens of nanoseconds. An expression
+  // counts itself; whoever does other work for the grammar spends it.
   static constexpr int64_t kMaxGrammarWork = int64_t{1} << 25;
 
   enum class Kind : uint8_t { kNothing, kEmpty, kBytes, kSequence, kChoice, kRepeat, kRule };
@@ -76,6 +80,10 @@ class ExpressionPool {
 
   // Whether the grammar has become too large; parts of it are then missing.
   bool overflowed() const { return overflowed_; }
+  // Whether that is because it took too much work.
+  bool out_of_work() const { return work_left_ < 0; }
+  int64_t work_left() const { return work_left_; }
+  int64_t work_spent() const { return kMaxGrammarWork - work_left_; }
 
   // Counts steps of work for the grammar. Returns false if they are too many for it.
   bool Spend(int64_t steps) {

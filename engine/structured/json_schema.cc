@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "engine/base/status.h"
 #include "engine/base/utf8.h"
 #include "engine/structured/exact_json.h"
@@ -47,16 +50,30 @@ class SchemaCompiler {
   }
 
   const SchemaReport& report() const { return report_; }
+  // Why what was compiled last is kNothing.
+  absl::Status why_nothing() const {
+    return InvalidField(nothing_.path, nothing_.seen, "what some value satisfies");
+  }
 
  private:
   static constexpr int kMaxDepth = 64;  // of schemas in schemas
+
+  // The part of the schema that no value satisfies.
+  struct Nothing {
+    std::string path{};  // empty if it is not known
+    std::string seen{};
+  };
 
   bool stopped() const { return !report_.ok() || pool_.overflowed(); }
 
   // `path` is for messages about the whole.
   // NOLINTNEXTLINE(misc-no-recursion): at most kMaxDepth deep.
   Expression CompileView(const SchemaView& view, const std::string& path) {
-    if (stopped() || view.impossible) return ExpressionPool::kNothing;
+    if (stopped()) return ExpressionPool::kNothing;
+    if (view.impossible) {
+      nothing_ = {path, "false for a value that must be there"};
+      return ExpressionPool::kNothing;
+    }
     // Only a reference can lead to the same view again, perhaps within itself.
     if (!view.has_reference) return CompileContent(view, path);
     const auto [known, is_new] = rules_.try_emplace(view.key(), ExpressionPool::kNothing);
@@ -75,9 +92,31 @@ class SchemaCompiler {
       return ExpressionPool::kNothing;
     }
     ++depth_;
+    nothing_ = {};
     const Expression result = view.choices.empty() ? CompileTypes(view) : CompileChoice(view);
     --depth_;
+    if (pool_.out_of_work()) report_.Refuse(OutOfGrammarWork(path));
+    if (result == ExpressionPool::kNothing && nothing_.path.empty()) {
+      nothing_ = {path, KeywordsOf(view)};
+    }
     return result;
+  }
+
+  // The keywords of a view and their values, for a message.
+  std::string KeywordsOf(const SchemaView& view) {
+    constexpr size_t kMaxKeywords = 6;
+    std::vector<std::string> keywords;
+    for (const LocatedSchema& member : view.members) {
+      const ExactJson& json = *member.schema;
+      for (size_t i = 0; i < json.keys.size() && keywords.size() <= kMaxKeywords; ++i) {
+        if (!IsAssertion(json.keys[i])) continue;
+        const bool is_more = keywords.size() == kMaxKeywords;
+        keywords.push_back(is_more ? "more"
+                                   : absl::StrCat(json.keys[i], " ", Described(json.items[i])));
+      }
+    }
+    return keywords.empty() ? "a schema that no value satisfies"
+                            : absl::StrCat(absl::StrJoin(keywords, ", "), " together");
   }
 
   // NOLINTNEXTLINE(misc-no-recursion): at most kMaxDepth deep.
@@ -85,9 +124,12 @@ class SchemaCompiler {
     const SchemaView::Choice& choice = view.choices.front();
     const std::vector<SchemaView> branches = views_.Branches(view);
     std::vector<Expression> alternatives;
+    Nothing first;
     for (size_t i = 0; i < branches.size() && !stopped(); ++i) {
       alternatives.push_back(CompileView(branches[i], absl::StrCat(choice.path, "[", i, "]")));
+      if (i == 0) first = nothing_;
     }
+    nothing_ = first;
     return pool_.Choice(alternatives);
   }
 
@@ -126,6 +168,7 @@ class SchemaCompiler {
     const auto number = (types & kNumberTypes) == kIntegerType ? IntegerGrammar(range, pool_)
                                                                : DecimalGrammar(range, pool_);
     if (number) return *number;
+    if (stopped()) return ExpressionPool::kNothing;
     report_.Refuse(view.members.front().path + ".multipleOf",
                    "a multiple that needs too many states with its bounds",
                    "a smaller one, or bounds that are closer together");
@@ -148,6 +191,7 @@ class SchemaCompiler {
     if (shape.max_count < shape.min_count) return ExpressionPool::kNothing;
     if (shape.unique && shape.max_count > 1) return CompileSet(shape);
     const Expression item = Compile(shape.rest);
+    if (item == ExpressionPool::kNothing && shape.rest.front().schema->is_false()) nothing_ = {};
     if (!shape.prefix.empty()) return CompileTuple(shape, item);
     // If no item can be written, only the empty array is left.
     if (item == ExpressionPool::kNothing) {
@@ -164,11 +208,15 @@ class SchemaCompiler {
         shape.max_count == ExpressionPool::kUnbounded ? shape.max_count : shape.max_count - size;
     Expression rest = pool_.Repeat(pool_.Sequence(json_.Comma(), item),
                                    std::max<int64_t>(shape.min_count - size, 0), left);
+    std::optional<Nothing> cause;
+    if (shape.min_count > size && item == ExpressionPool::kNothing) cause = nothing_;
     for (int64_t i = size - 1; i >= 0; --i) {
       const Expression element = Compile(shape.prefix[i]);
+      if (i < shape.min_count && element == ExpressionPool::kNothing) cause = nothing_;
       rest = pool_.Sequence({i == 0 ? ExpressionPool::kEmpty : json_.Comma(), element, rest});
       if (i >= shape.min_count) rest = pool_.Optional(rest);
     }
+    nothing_ = cause.value_or(Nothing());
     return pool_.Sequence({pool_.Byte('['), rest, pool_.Byte(']')});
   }
 
@@ -219,12 +267,15 @@ class SchemaCompiler {
   Expression CompileObject(const ObjectShape& shape) {
     if (stopped() || shape.impossible) return ExpressionPool::kNothing;
     std::vector<ListElement> members;
+    std::optional<Nothing> cause;
     for (const ObjectShape::Property& property : shape.properties) {
       const ExactJson name{.kind = JsonKind::kString, .text = property.name};
-      members.push_back({.text = pool_.Sequence(
-                             {pool_.Literal(Dump(name)), json_.Colon(), Compile(property.schemas)}),
-                         .required = property.required});
+      const Expression value = Compile(property.schemas);
+      members.push_back(
+          {.text = pool_.Sequence({pool_.Literal(Dump(name)), json_.Colon(), value}),
+           .required = property.required});
       if (stopped()) return ExpressionPool::kNothing;
+      if (value == ExpressionPool::kNothing && property.required && !cause) cause = nothing_;
     }
     std::vector<Expression> others;
     for (const ObjectShape::Others& other : shape.others) {
@@ -239,6 +290,7 @@ class SchemaCompiler {
                                   ", one more than the properties with known names: others may "
                                   "have the same name twice"));
     }
+    nothing_ = cause.value_or(Nothing());
     return OrderedList('{', members, other, shape.min_count, shape.max_count, '}', json_, pool_);
   }
 
@@ -262,6 +314,7 @@ class SchemaCompiler {
   SchemaOverlap overlap_;
   std::map<SchemaView::Key, Expression> rules_;
   int depth_ = 0;
+  Nothing nothing_;  // of the last part that was compiled
 };
 
 }  // namespace
@@ -278,6 +331,10 @@ absl::StatusOr<CompiledSchema> CompileJsonSchema(std::string_view text, std::str
   SchemaCompiler compiler(schema, field, pool);
   CompiledSchema compiled{.root = compiler.Compile({{&schema, std::string(field)}})};
   if (!compiler.report().ok()) return compiler.report().status();
+  if (pool.out_of_work()) return OutOfGrammarWork(field);
+  if (compiled.root == ExpressionPool::kNothing && !pool.overflowed()) {
+    return compiler.why_nothing();
+  }
   compiled.warnings = compiler.report().warnings();
   return compiled;
 }

@@ -4,7 +4,7 @@
 #include <map>
 #include <utility>
 
-#include "absl/container/flat_hash_map.h"
+#include "absl/container/node_hash_map.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -14,7 +14,7 @@ constexpr size_t kMachineBytes = size_t{24} << 20;
 // Charges the work that machines do during its life to a pool.
 class WorkCharge {
  public:
-  WorkCharge(const Machines& machines, ExpressionPool& pool)
+  WorkCharge(const MachinePointers& machines, ExpressionPool& pool)
       : machines_(machines), pool_(pool), charged_(Total()) {}
 
   // Charges the work since the last call and `steps` more. Returns false if it is too much.
@@ -26,13 +26,70 @@ class WorkCharge {
  private:
   int64_t Total() const {
     int64_t total = 0;
-    for (const auto& machine : machines_) total += machine->work();
+    for (const Machine* machine : machines_) total += machine->work();
     return total;
   }
 
-  const Machines& machines_;
+  const MachinePointers& machines_;
   ExpressionPool& pool_;
   int64_t charged_;
+};
+
+// The states of machines that run together, numbered in the order in which they are reached: the
+// first is the start. All that it is made from must outlive it.
+class ProductWalk {
+ public:
+  ProductWalk(const MachinePointers& machines, std::span<const uint8_t> symbols, size_t max_states,
+              ExpressionPool& pool)
+      : machines_(machines), symbols_(symbols), max_states_(max_states), charge_(machines, pool) {
+    for (const Machine* machine : machines) tuple_.push_back(machine->start());
+    Number();
+  }
+
+  size_t size() const { return tuples_.size(); }
+
+  bool Accepts(uint32_t state) const {
+    for (size_t m = 0; m < machines_.size(); ++m) {
+      if (!machines_[m]->accepts((*tuples_[state])[m])) return false;
+    }
+    return true;
+  }
+
+  // Calls visit(symbol, next state) for each symbol that may follow. Returns false if there are too
+  // many states, or if it takes too much work.
+  bool VisitNext(uint32_t state, const auto& visit) {
+    // A symbol takes a step in each machine and one to look up the state.
+    const auto steps = std::ssize(symbols_) * (std::ssize(machines_) + 1);
+    if (size() > max_states_ || !charge_.Spend(steps)) return false;
+    const std::vector<Machine::State>& from = *tuples_[state];
+    for (const uint8_t symbol : symbols_) {
+      bool dead = false;
+      for (size_t m = 0; m < machines_.size() && !dead; ++m) {
+        const auto next = machines_[m]->Next(from[m], symbol);
+        if (!next) return false;
+        tuple_[m] = *next;
+        dead = machines_[m]->dead(*next);
+      }
+      if (!dead) visit(symbol, Number());
+    }
+    return true;
+  }
+
+ private:
+  // The number of the state in tuple_.
+  uint32_t Number() {
+    const auto [entry, is_new] = index_.try_emplace(tuple_, static_cast<uint32_t>(size()));
+    if (is_new) tuples_.push_back(&entry->first);
+    return entry->second;
+  }
+
+  const MachinePointers& machines_;
+  const std::span<const uint8_t> symbols_;
+  const size_t max_states_;
+  WorkCharge charge_;
+  absl::node_hash_map<std::vector<Machine::State>, uint32_t> index_;
+  std::vector<const std::vector<Machine::State>*> tuples_;  // the keys of index_
+  std::vector<Machine::State> tuple_;
 };
 
 // Drops the states from which nothing is accepted, and the steps to them.
@@ -95,47 +152,35 @@ std::optional<Machine::State> LengthMachine::Next(State state, uint8_t) {
 
 std::optional<MachineProduct> Explore(const Machines& machines, std::span<const uint8_t> symbols,
                                       ExpressionPool& pool) {
+  MachinePointers pointers;
+  for (const auto& machine : machines) pointers.push_back(machine.get());
   MachineProduct product;
-  WorkCharge charge(machines, pool);
-  absl::flat_hash_map<std::vector<Machine::State>, uint32_t> index;
-  std::vector<std::vector<Machine::State>> tuples;
-  const auto add = [&](std::vector<Machine::State> tuple) {
-    const auto [entry, is_new] = index.try_emplace(tuple, static_cast<uint32_t>(tuples.size()));
-    if (is_new) {
-      MachineProduct::State& state = product.states.emplace_back();
-      state.accepts = true;
-      for (size_t m = 0; m < machines.size(); ++m) {
-        state.accepts = state.accepts && machines[m]->accepts(tuple[m]);
-      }
-      tuples.push_back(std::move(tuple));
-    }
-    return entry->second;
-  };
-  std::vector<Machine::State> tuple;
-  for (const auto& machine : machines) tuple.push_back(machine->start());
-  add(tuple);
-  for (uint32_t at = 0; at < tuples.size(); ++at) {
-    if (tuples.size() > MachineProduct::kMaxStates) return std::nullopt;
-    if (!charge.Spend(std::ssize(symbols))) return std::nullopt;
-    for (const uint8_t symbol : symbols) {
-      bool dead = false;
-      for (size_t m = 0; m < machines.size() && !dead; ++m) {
-        const auto next = machines[m]->Next(tuples[at][m], symbol);
-        if (!next) return std::nullopt;
-        tuple[m] = *next;
-        dead = machines[m]->dead(*next);
-      }
-      if (dead) continue;
-      const uint32_t target = add(tuple);
+  ProductWalk walk(pointers, symbols, MachineProduct::kMaxStates, pool);
+  for (uint32_t at = 0; at < walk.size(); ++at) {
+    product.states.emplace_back().accepts = walk.Accepts(at);
+    const bool done = walk.VisitNext(at, [&](uint8_t symbol, uint32_t target) {
       product.states[at].next.emplace_back(symbol, target);
-    }
+    });
+    if (!done) return std::nullopt;
   }
   return Trimmed(product);
 }
 
+std::optional<bool> AcceptNothing(const MachinePointers& machines,
+                                  std::span<const uint8_t> symbols, ExpressionPool& pool) {
+  ProductWalk walk(machines, symbols, kMaxOverlapStates, pool);
+  for (uint32_t at = 0; at < walk.size(); ++at) {
+    if (walk.Accepts(at)) return false;
+    if (!walk.VisitNext(at, [](uint8_t, uint32_t) {})) return std::nullopt;
+  }
+  return true;
+}
+
 std::optional<bool> Accepts(const Machines& machines, std::span<const uint8_t> symbols,
                             ExpressionPool& pool) {
-  WorkCharge charge(machines, pool);
+  MachinePointers pointers;
+  for (const auto& machine : machines) pointers.push_back(machine.get());
+  WorkCharge charge(pointers, pool);
   for (const auto& machine : machines) {
     Machine::State state = machine->start();
     for (const uint8_t symbol : symbols) {
@@ -159,6 +204,7 @@ Expression ToExpression(const MachineProduct& product,
   if (pool.overflowed()) return ExpressionPool::kNothing;
   for (size_t s = 0; s < product.states.size() && !pool.overflowed(); ++s) {
     const MachineProduct::State& state = product.states[s];
+    pool.Spend(2 * std::ssize(state.next));
     std::map<uint32_t, ByteSet> symbols_to;
     for (const auto& [symbol, target] : state.next) symbols_to[target].Add(symbol);
     std::vector<Expression> alternatives;

@@ -48,6 +48,10 @@ class ExpressionMachine : public Machine {
   bool dead(State state) const override { return state == Automaton::kDead && !complement_; }
   int64_t work() const override { return kMaxWork - automaton_.work_left(); }
 
+  // Bytes that no expression tells apart have the same class.
+  uint8_t ClassOf(uint8_t byte) const { return automaton_.ClassOf(byte); }
+  size_t memory_bytes() const { return automaton_.memory_bytes(); }
+
  private:
   static constexpr int64_t kMaxWork = int64_t{1} << 22;
 
@@ -72,6 +76,17 @@ class LengthMachine : public Machine {
   const State last_;  // the last count that differs from those above it
 };
 
+// The same for the characters of UTF-8, whose bytes are the symbols.
+class CharacterCountMachine : public LengthMachine {
+ public:
+  using LengthMachine::LengthMachine;
+
+  std::optional<State> Next(State state, uint8_t byte) override {
+    const bool continues = (byte & 0xc0) == 0x80;
+    return continues ? state : LengthMachine::Next(state, byte);
+  }
+};
+
 // The states of machines that run together, as far as they lead to an accepted text.
 struct MachineProduct {
   struct State {
@@ -86,10 +101,19 @@ struct MachineProduct {
 
 using Machines = std::vector<std::unique_ptr<Machine>>;
 
+// The machines of a list that others own.
+using MachinePointers = std::vector<Machine*>;
+
 // Explores the states that texts of `symbols` reach from the start. Returns nullopt if there are
 // more than MachineProduct::kMaxStates, or if it takes too much work, which is charged to `pool`.
 std::optional<MachineProduct> Explore(const Machines& machines, std::span<const uint8_t> symbols,
                                       ExpressionPool& pool);
+
+// Whether no text of `symbols` is accepted by all machines, which stay usable for other calls.
+// Returns nullopt as Explore does, but allows kMaxOverlapStates.
+std::optional<bool> AcceptNothing(const MachinePointers& machines,
+                                  std::span<const uint8_t> symbols, ExpressionPool& pool);
+inline constexpr size_t kMaxOverlapStates = size_t{1} << 16;
 
 // Whether all machines accept the symbols. Returns nullopt if it takes too much work, which is
 // charged to `pool`.

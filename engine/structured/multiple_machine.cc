@@ -1,9 +1,10 @@
 #include "engine/structured/multiple_machine.h"
 
 #include <algorithm>
-#include <map>
 #include <string>
 #include <utility>
+
+#include "absl/container/flat_hash_map.h"
 
 namespace whipsnake::engine {
 namespace {
@@ -81,7 +82,9 @@ void MultipleMachine::Minimize() {
   std::vector<State> part(next_.size());
   for (size_t s = 0; s < part.size(); ++s) part[s] = s == kDead ? 0 : accepts_[s] ? 1 : 2;
   for (size_t parts = 0;;) {
-    std::map<std::pair<State, Row>, State> split;
+    constexpr int64_t kStepsOfState = 8;
+    work_ += kStepsOfState * std::ssize(next_);
+    absl::flat_hash_map<std::pair<State, Row>, State> split;
     std::vector<State> finer(part.size());
     for (size_t s = 0; s < part.size(); ++s) {
       Row row;

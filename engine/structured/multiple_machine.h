@@ -28,6 +28,7 @@ class MultipleMachine : public Machine {
   std::optional<State> Next(State state, uint8_t symbol) override;
   bool accepts(State state) const override { return accepts_[state]; }
   bool dead(State state) const override { return state == kDead; }
+  int64_t work() const override { return work_; }  // all of it before it is used
 
  private:
   static constexpr State kDead = 0;
@@ -39,6 +40,7 @@ class MultipleMachine : public Machine {
 
   std::vector<Row> next_;  // [state]
   std::vector<bool> accepts_;
+  int64_t work_ = 0;
 };
 
 }  // namespace whipsnake::engine

@@ -273,12 +273,13 @@ std::optional<Expression> NumberGrammar(const NumberRange& range, bool fractions
   if (range.steps.empty()) return RangeGrammar(range, fractions, pool);
   ExpressionPool range_pool;
   const Expression root = RangeGrammar(range, fractions, range_pool);
-  if (range_pool.overflowed()) return std::nullopt;
+  if (range_pool.overflowed() || !pool.Spend(range_pool.work_spent())) return std::nullopt;
   range_pool.FindLengths(ByteSet::Of(kNumberBytes));
   Machines machines;
   machines.push_back(std::make_unique<ExpressionMachine>(range_pool, root, /*complement=*/false));
   for (const Decimal& step : range.steps) {
     machines.push_back(std::make_unique<MultipleMachine>(step));
+    if (!pool.Spend(machines.back()->work())) return std::nullopt;
   }
   const std::vector<uint8_t> symbols(kNumberBytes.begin(), kNumberBytes.end());
   const auto product = Explore(machines, symbols, pool);

@@ -171,6 +171,8 @@ class ObjectReader {
     }
     std::vector<bool> allowed(names_.size(), true);
     if (limits_names_) allowed = AdmittedNames(name_limits_);
+    constexpr int64_t kStepsOfName = 32;
+    pool().Spend(kStepsOfName * std::ssize(names_));
     const std::set<std::string> listed(listed_names_.begin(), listed_names_.end());
     const std::set<std::string> required(required_.begin(), required_.end());
     for (size_t i = 0; i < names_.size() && report().ok(); ++i) {

@@ -41,6 +41,9 @@ TypeSet SchemaShapes::ReadType(const LocatedSchema& schema) {
   const ExactJson& type = *schema.schema->Find("type");
   TypeSet types = 0;
   const std::vector<ExactJson> one = {type};
+  if (type.is(JsonKind::kArray) && type.empty()) {
+    report_.Refuse(PathOf(schema, "type"), "an empty list", "one or more types");
+  }
   for (const ExactJson& name : type.is(JsonKind::kArray) ? type.items : one) {
     const TypeSet named = name.is(JsonKind::kString) ? TypeNamed(name.text) : 0;
     if (named == 0) {
@@ -58,6 +61,9 @@ TypeSet SchemaShapes::TypesOf(const SchemaView& view, Reading reading) {
   TypeSet types = kAllTypes, about = 0;
   bool is_named = false;
   for (const LocatedSchema& member : view.members) {
+    // A view is read for one type after another, by looking for each keyword among its keys.
+    constexpr int64_t kSteps = 32;
+    pool_.Spend(kSteps + 4 * std::ssize(member.schema->keys));
     for (const std::string& key : member.schema->keys) about |= TypesAbout(key);
     if (const ExactJson* negated = member.schema->Find("not"); negated != nullptr) {
       if (negated->is_true() || (negated->is(JsonKind::kObject) && negated->empty())) return 0;
@@ -101,6 +107,7 @@ std::optional<std::vector<const ExactJson*>> SchemaShapes::ValuesOf(const Schema
         report_.Refuse(PathOf(member, "enum"), "an empty list", "a list of values");
       std::vector<const ExactJson*> all;
       for (const ExactJson& value : list->items) all.push_back(&value);
+      pool_.Spend(8 * std::ssize(all));
       intersect(std::move(all));
     }
   }

@@ -39,7 +39,11 @@ std::vector<SchemaView> SchemaViews::Branches(const SchemaView& view) {
   std::vector<SchemaView> branches;
   for (size_t i = 0; i < choice.branches->items.size() && report_.ok(); ++i) {
     // Copying a view takes as long as some tens of steps of work for each of its parts.
-    if (++views_ > kMaxViews || !pool_.Spend(16 * std::ssize(rest.seen))) {
+    if (!pool_.Spend(16 * std::ssize(rest.seen))) {
+      report_.Refuse(OutOfGrammarWork(choice.path));
+      break;
+    }
+    if (++views_ > kMaxViews) {
       report_.Refuse(choice.path, "choices with too many combinations",
                      absl::StrCat("at most ", kMaxViews));
       break;
@@ -80,6 +84,10 @@ void SchemaViews::ExpandInto(const SchemaView& view, const std::string& path,
 // NOLINTNEXTLINE(misc-no-recursion): at most kMaxChain deep.
 void SchemaViews::Add(const LocatedSchema& schema, const SchemaChain* parent, SchemaView& view) {
   const ExactJson& json = *schema.schema;
+  constexpr int64_t kSteps = 32;
+  if (!pool_.Spend(kSteps + 4 * std::ssize(json.keys))) {
+    report_.Refuse(OutOfGrammarWork(schema.path));
+  }
   if (!report_.ok() || json.is_true()) return;
   if (json.is_false()) {
     view.impossible = true;
@@ -125,7 +133,9 @@ void SchemaViews::AddList(const LocatedSchema& schema, const char* keyword,
   if (list == nullptr) return;
   const std::string path = absl::StrCat(schema.path, ".", keyword);
   if (!list->is(JsonKind::kArray) || list->empty()) {
-    report_.Refuse(path, Described(*list), "a list of schemas");
+    const bool is_empty = list->is(JsonKind::kArray);
+    report_.Refuse(path, is_empty ? "an empty list" : Described(*list),
+                   "a list of one or more schemas");
     return;
   }
   const bool is_choice = list->items.size() > 1 && keyword != std::string_view("allOf");

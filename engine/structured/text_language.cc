@@ -20,12 +20,16 @@ namespace {
 constexpr size_t kMaxSymbols = 256;
 constexpr size_t kMaxSets = 1024;  // each may be cut by all others
 
+// Steps of work for each expression of a pool: to find its length; to copy it into a machine.
+constexpr int64_t kLengthSteps = 4;
+constexpr int64_t kMachineSteps = 8;
+
 // The characters of one symbol: none of the language's sets tells them apart.
 using Symbols = std::vector<CodePointSet>;
 
 // Cuts Unicode into the largest parts that each set contains or excludes as a whole. Returns no
-// parts if there are more than kMaxSymbols.
-Symbols Partition(const std::set<CodePointSet>& sets) {
+// parts if there are more than kMaxSymbols, or if it takes more work than `budget` has.
+Symbols Partition(const std::set<CodePointSet>& sets, ExpressionPool& budget) {
   std::set<char32_t> cuts = {0};
   for (const CodePointSet& set : sets) {
     for (const auto [first, last] : set.ranges()) {
@@ -42,6 +46,7 @@ Symbols Partition(const std::set<CodePointSet>& sets) {
       for (size_t i = from; i < begins.size() && begins[i] <= last; ++i) {
         members[i].push_back(number);
       }
+      if (!budget.Spend(1 + static_cast<int64_t>(members.size() - from) / 4)) return {};
     }
     ++number;
   }
@@ -64,18 +69,17 @@ std::vector<uint8_t> AllSymbols(const Symbols& all) {
   return symbols;
 }
 
+// Steps of work to read a character of a pattern.
+constexpr int64_t kReadSteps = 4;
+
 absl::StatusOr<Expression> Compile(const TextPattern& pattern, const CharacterEncoder& encode,
                                    const LookAhead& look_ahead, ExpressionPool& pool) {
+  pool.Spend(kReadSteps * std::ssize(pattern.regex));
   return CompilePattern(pattern.regex, pattern.field, encode, look_ahead, pool);
 }
 
 // Takes a look-ahead as if it were not there, which may only make the language larger.
 Expression WithoutLookAhead(Expression, bool, Expression rest) { return rest; }
-
-bool MayLookAhead(const TextPattern& pattern) {
-  return pattern.regex.find("(?=") != std::string::npos ||
-         pattern.regex.find("(?!") != std::string::npos;
-}
 
 // Whether every text that matches the expression has a length within the limits. Expressions of
 // patterns have no rules, so each node comes after its parts. A symbol stands for each character.
@@ -116,8 +120,9 @@ bool LengthsAreImplied(const ExpressionPool& pool, Expression root, const TextLa
   return longest[root] <= language.max_count;
 }
 
-// Whether one of the patterns implies the lengths, so that they need no machine.
-absl::StatusOr<bool> LengthsAreImplied(const TextLanguage& language) {
+// Whether one of the patterns implies the lengths, so that they need no machine. The work is
+// charged to `budget`.
+absl::StatusOr<bool> LengthsAreImplied(const TextLanguage& language, ExpressionPool& budget) {
   if (!language.has_length()) return true;
   for (const TextPattern& pattern : language.patterns) {
     if (pattern.negated) continue;
@@ -127,6 +132,9 @@ absl::StatusOr<bool> LengthsAreImplied(const TextLanguage& language) {
     };
     ASSIGN_OR_RETURN(const Expression content, Compile(pattern, encode, WithoutLookAhead, pool));
     pool.FindLengths(ByteSet::Range(0, 255));
+    if (!budget.Spend(pool.work_spent() + kLengthSteps * static_cast<int64_t>(pool.size()))) {
+      return OutOfGrammarWork(pattern.field);
+    }
     if (!pool.overflowed() && LengthsAreImplied(pool, content, language)) return true;
   }
   return false;
@@ -138,13 +146,14 @@ struct TextMachines {
   Machines machines;
 };
 
-absl::Status TooLarge(const TextLanguage& language) {
+absl::Status TooLarge(const TextLanguage& language, const ExpressionPool& budget) {
+  if (budget.out_of_work()) return OutOfGrammarWork(language.field);
   return InvalidField(language.field, "patterns and lengths that need too many states together",
                       absl::StrCat("at most ", MachineProduct::kMaxStates, " states and ",
                                    kMaxSymbols, " classes of characters"));
 }
 
-// The work for look-ahead is charged to `budget`.
+// The work is charged to `budget`.
 absl::StatusOr<TextMachines> MakeMachines(const TextLanguage& language, ExpressionPool& budget) {
   std::set<CodePointSet> sets;
   for (const TextPattern& pattern : language.patterns) {
@@ -154,6 +163,7 @@ absl::StatusOr<TextMachines> MakeMachines(const TextLanguage& language, Expressi
       return ExpressionPool::kEmpty;
     };
     RETURN_IF_ERROR(Compile(pattern, collect, WithoutLookAhead, unused).status());
+    if (!budget.Spend(unused.work_spent())) return TooLarge(language, budget);
   }
   for (const std::string& text : language.excluded) {
     for (size_t at = 0; at < text.size() && sets.size() <= kMaxSets;) {
@@ -162,12 +172,13 @@ absl::StatusOr<TextMachines> MakeMachines(const TextLanguage& language, Expressi
     }
   }
   TextMachines result;
-  if (sets.size() <= kMaxSets) result.symbols = Partition(sets);
+  if (sets.size() <= kMaxSets) result.symbols = Partition(sets, budget);
   const Symbols& symbols = result.symbols;
-  if (symbols.empty()) return TooLarge(language);
+  if (symbols.empty()) return TooLarge(language, budget);
 
   ExpressionPool pool;
   const auto encode = [&](const CodePointSet& set) {
+    pool.Spend(std::ssize(symbols) / 4);
     ByteSet bytes;
     for (size_t i = 0; i < symbols.size(); ++i) {
       if (set.Contains(symbols[i].ranges().front().first)) bytes.Add(static_cast<uint8_t>(i));
@@ -178,7 +189,7 @@ absl::StatusOr<TextMachines> MakeMachines(const TextLanguage& language, Expressi
   bool too_large = false;
   const auto look_ahead = [&](Expression ahead, bool negated, Expression rest) {
     ExpressionPool finished = pool;
-    if (!budget.Spend(std::ssize(all_symbols) + static_cast<int64_t>(pool.size()))) {
+    if (!budget.Spend(3 * kMachineSteps * static_cast<int64_t>(pool.size()))) {
       return ExpressionPool::kNothing;
     }
     finished.FindLengths(ByteSet::Range(0, static_cast<int>(symbols.size()) - 1));
@@ -208,12 +219,14 @@ absl::StatusOr<TextMachines> MakeMachines(const TextLanguage& language, Expressi
     excluded.push_back(all);
   }
   if (!excluded.empty()) roots.emplace_back(pool.Choice(excluded), true);
-  if (pool.overflowed() || too_large) return TooLarge(language);
+  const int64_t machine_steps = std::ssize(roots) * kMachineSteps * static_cast<int64_t>(pool.size());
+  const bool in_time = budget.Spend(pool.work_spent() + machine_steps);
+  if (!in_time || pool.overflowed() || too_large) return TooLarge(language, budget);
   pool.FindLengths(ByteSet::Range(0, static_cast<int>(symbols.size()) - 1));
   for (const auto& [root, complement] : roots) {
     result.machines.push_back(std::make_unique<ExpressionMachine>(pool, root, complement));
   }
-  ASSIGN_OR_RETURN(const bool lengths_are_implied, LengthsAreImplied(language));
+  ASSIGN_OR_RETURN(const bool lengths_are_implied, LengthsAreImplied(language, budget));
   if (!lengths_are_implied) {
     result.machines.push_back(
         std::make_unique<LengthMachine>(language.min_count, language.max_count));
@@ -234,6 +247,10 @@ std::vector<uint8_t> SymbolsOf(std::string_view text, const Symbols& all) {
 
 }  // namespace
 
+bool MayLookAhead(std::string_view regex) {
+  return regex.find("(?=") != regex.npos || regex.find("(?!") != regex.npos;
+}
+
 absl::StatusOr<Expression> CompileText(const TextLanguage& language, JsonGrammar& json,
                                        ExpressionPool& pool) {
   if (language.max_count < language.min_count) return ExpressionPool::kNothing;
@@ -241,10 +258,10 @@ absl::StatusOr<Expression> CompileText(const TextLanguage& language, JsonGrammar
     return json.String(language.min_count, language.max_count);
   }
   const auto encode_set = [&](const CodePointSet& set) { return json.Character(set); };
-  ASSIGN_OR_RETURN(const bool lengths_are_implied, LengthsAreImplied(language));
+  ASSIGN_OR_RETURN(const bool lengths_are_implied, LengthsAreImplied(language, pool));
   const bool is_one_pattern = language.patterns.size() == 1 && language.excluded.empty() &&
                               !language.patterns.front().negated &&
-                              !MayLookAhead(language.patterns.front());
+                              !MayLookAhead(language.patterns.front().regex);
   if (is_one_pattern && lengths_are_implied) {
     ASSIGN_OR_RETURN(const Expression content,
                      Compile(language.patterns.front(), encode_set, {}, pool));
@@ -252,7 +269,7 @@ absl::StatusOr<Expression> CompileText(const TextLanguage& language, JsonGrammar
   }
   ASSIGN_OR_RETURN(const TextMachines text, MakeMachines(language, pool));
   const auto product = Explore(text.machines, AllSymbols(text.symbols), pool);
-  if (!product) return TooLarge(language);
+  if (!product) return TooLarge(language, pool);
   const auto encode = [&](const ByteSet& symbols) {
     std::vector<CodePointRange> ranges;
     for (size_t i = 0; i < text.symbols.size(); ++i) {
@@ -279,7 +296,7 @@ absl::StatusOr<std::vector<bool>> Admits(const TextLanguage& language,
     std::optional<bool> admits = count >= language.min_count && count <= language.max_count &&
                                  std::ranges::count(language.excluded, text) == 0;
     if (*admits) admits = Accepts(machines.machines, SymbolsOf(text, machines.symbols), pool);
-    if (!admits) return TooLarge(language);
+    if (!admits || !pool.Spend(2 + count)) return TooLarge(language, pool);
     admitted.push_back(*admits);
   }
   return admitted;
@@ -290,7 +307,7 @@ absl::StatusOr<bool> IsEmpty(const TextLanguage& language, ExpressionPool& pool)
   if (language.patterns.empty() && language.excluded.empty()) return false;
   ASSIGN_OR_RETURN(const TextMachines text, MakeMachines(language, pool));
   const auto product = Explore(text.machines, AllSymbols(text.symbols), pool);
-  if (!product) return TooLarge(language);
+  if (!product) return TooLarge(language, pool);
   return product->states.empty();
 }
 

@@ -31,9 +31,12 @@ struct TextLanguage {
   bool has_length() const { return min_count > 0 || max_count != ExpressionPool::kUnbounded; }
 };
 
+// Whether a regular expression has look-ahead. May be true without.
+bool MayLookAhead(std::string_view regex);
+
 // The functions below return INVALID_ARGUMENT with the field of a pattern that is malformed or not
-// supported, or with that of the language if its limits need too many states together. Work is
-// charged to `pool`.
+// supported, or with that of the language if its limits need too many states together, and
+// RESOURCE_EXHAUSTED if they take more work than `pool` has, which they charge to it.
 
 // Returns the texts as JSON strings, in quotation marks.
 absl::StatusOr<Expression> CompileText(const TextLanguage& language, JsonGrammar& json,
