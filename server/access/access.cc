@@ -4,6 +4,12 @@
 
 namespace whipsnake::server {
 
+absl::Status Access::Check(const AccessOptions& options) {
+  RETURN_IF_ERROR(AccessControl::Check(options.tokens));
+  return options.tls.any() ? LoadTlsMaterial(options.tls, options.clock()).status()
+                           : absl::OkStatus();
+}
+
 absl::StatusOr<std::unique_ptr<Access>> Access::Open(const AccessOptions& options) {
   std::unique_ptr<Access> access(new Access);
   ASSIGN_OR_RETURN(access->control_, AccessControl::Open(options.tokens, options.clock));

@@ -29,7 +29,10 @@ struct AccessOptions {
 // Thread-safe.
 class Access {
  public:
-  // Reads the files. Returns the error of one that cannot be used, with its flag.
+  // Reads the files, and returns the error of the first that cannot be used, with its flag as the
+  // field. Logs nothing.
+  static absl::Status Check(const AccessOptions& options);
+  // Reads the files. Returns the error of Check. Logs what an operator should know of them.
   static absl::StatusOr<std::unique_ptr<Access>> Open(const AccessOptions& options);
 
   const AccessControl& control() const { return *control_; }
