@@ -5,13 +5,15 @@
 #include <string>
 #include <vector>
 
+#include "engine/base/disk_full.h"
+
 namespace whipsnake::server {
 namespace {
 
 std::array<std::atomic<int64_t>, kDiskErrorKinds> g_disk_errors;
 
 DiskErrorKind KindOf(const absl::Status& status) {
-  if (absl::IsResourceExhausted(status)) return DiskErrorKind::kFull;
+  if (engine::IsDiskFull(status)) return DiskErrorKind::kFull;
   if (absl::IsDataLoss(status)) return DiskErrorKind::kDamaged;
   return DiskErrorKind::kOther;
 }

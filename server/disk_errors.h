@@ -16,7 +16,7 @@ inline constexpr int kDiskErrorKinds = 3;
 std::string_view Name(DiskErrorKind kind);  // "full", "damaged", "other"
 
 // Logs as LogLimited does, with the status's message as the field "error", and counts the failure:
-// RESOURCE_EXHAUSTED as full, DATA_LOSS as damaged, anything else as other. Thread-safe.
+// a DiskFullError as full, DATA_LOSS as damaged, anything else as other. Thread-safe.
 void LogDiskError(std::string_view message, const absl::Status& status,
                   std::initializer_list<LogField> fields = {});
 

@@ -8,6 +8,7 @@
 #include "absl/strings/cord.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "engine/base/disk_full.h"
 #include "engine/base/field_errors.h"
 #include "engine/base/status.h"
 #include "engine/base/utf8.h"
@@ -149,11 +150,11 @@ absl::Status AsCheckpointError(const absl::Status& status) {
 absl::Status StorageError(const absl::Status& status, std::string_view text) {
   if (status.ok()) return status;
   LogDiskError(text, status);
-  const bool full = absl::IsResourceExhausted(status);
+  const bool lacks = absl::IsResourceExhausted(status);  // room, or memory or descriptors
   return WithReason(
       engine::WithClientMessage(
-          engine::WithCode(status, full ? status.code() : absl::StatusCode::kInternal), text),
-      full ? "STORAGE_FULL" : kStorageFailed);
+          engine::WithCode(status, lacks ? status.code() : absl::StatusCode::kInternal), text),
+      engine::IsDiskFull(status) ? "STORAGE_FULL" : kStorageFailed);
 }
 
 grpc::Status ToGrpc(const absl::Status& status) {

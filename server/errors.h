@@ -52,9 +52,9 @@ absl::Status NoDataDirectory();
 // read becomes a StorageError. Other statuses, such as UNIMPLEMENTED, are returned unchanged.
 absl::Status AsCheckpointError(const absl::Status& status);
 
-// The error for clients when the server's own files fail: `text` with INTERNAL, or with
-// RESOURCE_EXHAUSTED if the disk is full. The original message is only logged, at error level. OK
-// is returned unchanged. Counted, see LogDiskError.
+// The error for clients when the server's own files fail: `text` with RESOURCE_EXHAUSTED if the
+// disk is full (STORAGE_FULL), or memory or descriptors lack, else with INTERNAL (STORAGE_FAILED).
+// The message is only logged, at error level. OK is returned unchanged. Counted, see LogDiskError.
 absl::Status StorageError(const absl::Status& status, std::string_view text);
 
 // Uses the message for clients (engine::ClientMessage). Always has ErrorInfo; has BadRequest for

@@ -90,6 +90,14 @@ absl::Status AtomicFile::Append(std::span<const std::byte> bytes) {
   return WriteAll(path_, file_.get(), bytes);
 }
 
+absl::Status AtomicFile::SetOwner(uid_t owner, gid_t group, mode_t mode) {
+  // In this order: a change of the owner may clear bits of the permissions.
+  if (fchown(file_.get(), owner, group) == 0 && fchmod(file_.get(), mode) == 0) {
+    return absl::OkStatus();
+  }
+  return FileError(errno, path_);
+}
+
 absl::Status AtomicFile::Commit() {
   if (fsync(file_.get()) != 0) return FileError(errno, path_);
   if (rename(temporary_.c_str(), path_.c_str()) != 0) return FileError(errno, path_);

@@ -2,6 +2,8 @@
 #ifndef WHIPSNAKE_ENGINE_BASE_ATOMIC_FILE_H_
 #define WHIPSNAKE_ENGINE_BASE_ATOMIC_FILE_H_
 
+#include <sys/types.h>
+
 #include <cstddef>
 #include <span>
 #include <string>
@@ -30,6 +32,8 @@ class AtomicFile {
 
   absl::Status Append(std::span<const std::byte> bytes);
   absl::Status Append(std::string_view text) { return Append(std::as_bytes(std::span(text))); }
+  // Gives the file an owner, a group and exactly these permissions, whatever the umask.
+  absl::Status SetOwner(uid_t owner, gid_t group, mode_t mode);
   absl::Status Commit();
 
  private:

@@ -12,7 +12,10 @@
 #include <system_error>
 #include <utility>
 
+#include "absl/strings/cord.h"
+#include "engine/base/disk_full.h"
 #include "engine/base/lfs_pointer.h"
+#include "engine/base/open_file.h"
 #include "engine/base/status.h"
 
 namespace whipsnake::engine {
@@ -32,6 +35,8 @@ absl::StatusOr<size_t> ReadInto(std::span<char> buffer, const Descriptor& file,
   return filled;
 }
 
+constexpr std::string_view kDiskFullPayload = "whipsnake.disk_full";
+
 bool IsLink(const std::string& path) {
   struct stat info;
   return lstat(path.c_str(), &info) == 0 && S_ISLNK(info.st_mode);
@@ -48,12 +53,22 @@ absl::Status DanglingLink(const std::string& path) {
 
 }  // namespace
 
+absl::Status DiskFullError(std::string_view message) {
+  absl::Status status = absl::ResourceExhaustedError(ToAbsl(message));
+  status.SetPayload(ToAbsl(kDiskFullPayload), absl::Cord());
+  return status;
+}
+
+bool IsDiskFull(const absl::Status& status) {
+  return status.GetPayload(ToAbsl(kDiskFullPayload)).has_value();
+}
+
 absl::Status FileError(int error, std::string_view path) {
   // The message has no name yet, because WithPath adds different ones for the two readers.
-  // A limit on the size of files is a lack of space, too.
-  const absl::StatusCode code =
-      error == EFBIG ? absl::StatusCode::kResourceExhausted : absl::ErrnoToStatusCode(error);
-  return WithPath(absl::Status(code, strerrordesc_np(error)), path);
+  const char* const message = strerrordesc_np(error);
+  const bool full = error == ENOSPC || error == EDQUOT || error == EFBIG;
+  return WithPath(
+      full ? DiskFullError(message) : absl::Status(absl::ErrnoToStatusCode(error), message), path);
 }
 
 Descriptor& Descriptor::operator=(Descriptor&& other) noexcept {
@@ -91,9 +106,14 @@ std::string ParentOf(const std::string& path) {
 }
 
 absl::StatusOr<std::string> ReadTextFile(const std::string& path, int64_t max_bytes) {
-  ASSIGN_OR_RETURN(const Descriptor descriptor, OpenRegularFile(path));
+  ASSIGN_OR_RETURN(const Descriptor file, OpenRegularFile(path));
+  return ReadText(file, path, max_bytes);
+}
+
+absl::StatusOr<std::string> ReadText(const Descriptor& file, const std::string& path,
+                                     int64_t max_bytes) {
   struct stat info;
-  if (fstat(descriptor.get(), &info) != 0) return FileError(errno, path);
+  if (fstat(file.get(), &info) != 0) return FileError(errno, path);
   const int64_t size = info.st_size;
   const auto too_large = [&](int64_t seen) {
     return WithPath(
@@ -105,7 +125,7 @@ absl::StatusOr<std::string> ReadTextFile(const std::string& path, int64_t max_by
   std::string text(size + 1, '\0');
   size_t filled = 0;
   while (true) {
-    ASSIGN_OR_RETURN(const size_t got, ReadInto(std::span(text).subspan(filled), descriptor, path));
+    ASSIGN_OR_RETURN(const size_t got, ReadInto(std::span(text).subspan(filled), file, path));
     filled += got;
     if (std::cmp_greater(filled, max_bytes)) return too_large(filled);
     if (filled < text.size()) break;
@@ -130,7 +150,7 @@ absl::Status CheckDiskSpace(const std::string& directory, int64_t bytes) {
   std::error_code error;
   const std::filesystem::space_info space = std::filesystem::space(directory, error);
   if (error || space.available >= static_cast<uint64_t>(bytes)) return absl::OkStatus();
-  return WithPath(absl::ResourceExhaustedError(absl::StrCat(
+  return WithPath(DiskFullError(absl::StrCat(
                       space.available, " bytes of free space seen, expected at least ", bytes)),
                   directory);
 }

@@ -1,23 +1,18 @@
 #include "server/access/access.h"
 
-#include "absl/strings/str_cat.h"
+#include <utility>
+
 #include "engine/base/status.h"
-#include "server/access/token_table.h"
 
 namespace whipsnake::server {
 
 std::vector<engine::FieldViolation> FindAccessFaults(const AccessOptions& options) {
-  std::vector<engine::FieldViolation> faults;
-  const auto add = [&](std::string_view flag, const absl::Status& status) {
-    if (status.ok()) return;
-    const std::string message(status.message());
-    const bool named = message.starts_with("--");
-    faults.push_back(
-        {.field = named ? message.substr(0, message.find(':')) : std::string(flag),
-         .message = named ? message : absl::StrCat(engine::ToAbsl(flag), ": ", message)});
-  };
-  if (!options.tokens.empty()) add("--tokens", TokenTable::Load(options.tokens).status());
-  if (options.tls.any()) add("--tls-cert", LoadTlsMaterial(options.tls, options.clock()).status());
+  std::vector<engine::FieldViolation> faults =
+      engine::ViolationsOf(AccessControl::Check(options.tokens));
+  if (!options.tls.any()) return faults;
+  const absl::Status tls = LoadTlsMaterial(options.tls, options.clock()).status();
+  for (engine::FieldViolation& fault : engine::ViolationsOf(tls))
+    faults.push_back(std::move(fault));
   return faults;
 }
 

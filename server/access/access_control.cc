@@ -1,11 +1,14 @@
 #include "server/access/access_control.h"
 
+#include <sys/stat.h>
+
 #include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "engine/base/status.h"
+#include "server/access/flag_error.h"
 #include "server/access/token.h"
 #include "server/errors.h"
 #include "server/logging.h"
@@ -27,10 +30,22 @@ absl::Status MissingScope(const Caller& caller, Scope needed, std::string_view w
       "SCOPE_MISSING", {{"scope", std::string(Name(needed))}, {"caller", caller.name}});
 }
 
+void WarnOfReaders(const std::string& path) {
+  struct stat info = {};
+  if (stat(path.c_str(), &info) != 0 || (info.st_mode & S_IROTH) == 0) return;
+  Log(LogLevel::kWarning, "everyone on this machine may read the names of the tokens",
+      {{"file", path}, {"remedy", "chmod o-r"}});
+}
+
 }  // namespace
 
 AccessControl::AccessControl(std::string tokens, WallClock clock)
     : path_(std::move(tokens)), clock_(std::move(clock)) {}
+
+absl::Status AccessControl::Check(const std::string& tokens) {
+  if (tokens.empty()) return absl::OkStatus();
+  return FlagError("--tokens", TokenTable::Load(tokens).status());
+}
 
 absl::StatusOr<std::unique_ptr<AccessControl>> AccessControl::Open(std::string tokens,
                                                                    WallClock clock) {
@@ -38,7 +53,8 @@ absl::StatusOr<std::unique_ptr<AccessControl>> AccessControl::Open(std::string t
   if (!control->has_tokens()) return control;
   const FileStamp stamp = StampOf(control->path_);
   absl::StatusOr<TokenTable> table = TokenTable::Load(control->path_);
-  if (!table.ok()) return engine::WithContext(table.status(), "--tokens");
+  if (!table.ok()) return FlagError("--tokens", table.status());
+  WarnOfReaders(control->path_);
   engine::MutexLock lock(control->mutex_);
   control->stamp_ = stamp;
   control->table_ = std::make_shared<TokenTable>(*std::move(table));
@@ -49,26 +65,32 @@ absl::Status AccessControl::Reload() {
   if (!has_tokens()) return absl::OkStatus();
   const FileStamp stamp = StampOf(path_);  // before reading: a later change is noticed
   absl::StatusOr<TokenTable> table = TokenTable::Load(path_);
+  const absl::Status status = table.status();
+  std::shared_ptr<const TokenTable>
+      read;  // and then the one before, which is freed without the lock
+  if (status.ok()) read = std::make_shared<TokenTable>(*std::move(table));
+  const auto size = static_cast<int64_t>(status.ok() ? read->size() : 0);
   {
     engine::MutexLock lock(mutex_);
     stamp_ = stamp;
-    if (table.ok()) table_ = std::make_shared<TokenTable>(*std::move(table));
+    if (status.ok()) table_.swap(read);
   }
-  if (!table.ok()) {
+  if (!status.ok()) {
     Log(LogLevel::kError, "the file of tokens cannot be used; the tokens stay as they were",
-        {{"error", std::string(table.status().message())}});
-    return table.status();
+        {{"error", std::string(status.message())}});
+    return status;
   }
-  Log(LogLevel::kInfo, "the tokens were read again",
-      {{"tokens", static_cast<int64_t>(this->table()->size())}});
+  Log(LogLevel::kInfo, "the tokens were read again", {{"tokens", size}});
+  WarnOfReaders(path_);
   return absl::OkStatus();
 }
 
 void AccessControl::ReloadIfChanged() {
   if (!has_tokens()) return;
+  const FileStamp stamp = StampOf(path_);
   {
     engine::MutexLock lock(mutex_);
-    if (StampOf(path_) == stamp_) return;
+    if (stamp == stamp_) return;
   }
   Reload().IgnoreError();  // it was logged
 }

@@ -34,8 +34,11 @@ class AccessControl {
     absl::Status status;
   };
 
+  // INVALID_ARGUMENT, which names --tokens, if the file cannot be used (TokenTable::Load). "": OK.
+  static absl::Status Check(const std::string& tokens);
+
   // `tokens` is the path of a file as token_table.h describes it; "" for no tokens. Returns the
-  // error of a file that cannot be used, as TokenTable::Load.
+  // error of Check. A file with names that everyone may read is named in the log.
   static absl::StatusOr<std::unique_ptr<AccessControl>> Open(std::string tokens, WallClock clock);
 
   bool has_tokens() const { return !path_.empty(); }
@@ -46,7 +49,7 @@ class AccessControl {
   Decision Decide(const Credentials& credentials, Scope needed, std::string_view what) const;
 
   // Reads the file again. If it cannot be used, logs and returns the error, and the tokens stay as
-  // they are. Calls in progress are not affected.
+  // they are. Calls in progress are not affected, and none waits for the file.
   absl::Status Reload();
   // Reload, if the file has changed since it was last read.
   void ReloadIfChanged();

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <array>
 #include <ctime>
 #include <utility>
 #include <vector>
@@ -15,6 +16,7 @@
 #include "absl/time/time.h"
 #include "engine/base/files.h"
 #include "engine/base/status.h"
+#include "server/access/flag_error.h"
 #include "server/logging.h"
 
 namespace whipsnake::server {
@@ -23,6 +25,8 @@ namespace {
 using WallTime = std::chrono::system_clock::time_point;
 
 constexpr int64_t kMaxPemBytes = 1 << 20;
+
+constexpr std::chrono::hours kExpiresSoon{14 * 24};
 
 constexpr std::string_view kCertificateFlag = "--tls-cert";
 constexpr std::string_view kKeyFlag = "--tls-key";
@@ -46,13 +50,24 @@ Reader ReaderOf(const std::string& text) {
 // A key with a password is not read: nobody is there to type it.
 int NoPassword(char*, int, int, void*) { return 0; }
 
-std::vector<Certificate> ReadCertificates(const std::string& text) {
+// At least one.
+absl::StatusOr<std::vector<Certificate>> ParseCertificates(std::string_view flag,
+                                                           const std::string& path,
+                                                           const std::string& text) {
   const Reader reader = ReaderOf(text);
   std::vector<Certificate> certificates;
+  ERR_clear_error();
   while (X509* certificate = PEM_read_bio_X509(reader.get(), nullptr, NoPassword, nullptr)) {
     certificates.emplace_back(certificate);
   }
-  ERR_clear_error();  // of the end of the text
+  const unsigned long error = ERR_peek_last_error();
+  ERR_clear_error();
+  if (ERR_GET_LIB(error) != ERR_LIB_PEM || ERR_GET_REASON(error) != PEM_R_NO_START_LINE) {
+    return engine::InvalidField(
+        flag, path,
+        absl::StrCat("certificates in PEM, but number ", certificates.size() + 1, " is damaged"));
+  }
+  if (certificates.empty()) return engine::InvalidField(flag, path, "certificates in PEM");
   return certificates;
 }
 
@@ -68,28 +83,60 @@ std::string TimeText(WallTime time) {
 
 absl::StatusOr<std::string> ReadFile(std::string_view flag, const std::string& path) {
   absl::StatusOr<std::string> text = engine::ReadTextFile(path, kMaxPemBytes);
-  if (!text.ok()) return engine::WithContext(text.status(), flag);
+  if (!text.ok()) return FlagError(flag, text.status());
   return text;
 }
 
-// Checks the certificates of a file, and returns the earliest end of one.
-absl::StatusOr<WallTime> CheckCertificates(std::string_view flag, const std::string& path,
-                                           const std::vector<Certificate>& certificates,
-                                           WallTime now) {
-  if (certificates.empty()) return engine::InvalidField(flag, path, "certificates in PEM");
+// The times between which a certificate is valid.
+struct Validity {
+  explicit Validity(const X509* certificate)
+      : begins(TimeOf(X509_get0_notBefore(certificate))),
+        ends(TimeOf(X509_get0_notAfter(certificate))) {}
+
+  bool Has(WallTime now) const { return begins <= now && now < ends; }
+  std::string ToString() const {
+    return absl::StrCat("valid from ", TimeText(begins), " to ", TimeText(ends));
+  }
+
+  WallTime begins, ends;
+};
+
+std::string SubjectOf(const X509* certificate) {
+  std::array<char, 256> text = {};
+  X509_NAME_oneline(X509_get_subject_name(certificate), text.data(), text.size());
+  return text.data();
+}
+
+// Checks the certificates that the server presents, and returns the earliest end of one.
+absl::StatusOr<WallTime> CheckChain(const std::string& path, const std::vector<Certificate>& chain,
+                                    WallTime now) {
   WallTime earliest = WallTime::max();
-  for (const Certificate& certificate : certificates) {
-    const WallTime begins = TimeOf(X509_get0_notBefore(certificate.get()));
-    const WallTime ends = TimeOf(X509_get0_notAfter(certificate.get()));
-    if (now < begins || now >= ends) {
-      return engine::InvalidField(
-          flag, path,
-          absl::StrCat("valid certificates, but one is valid from ", TimeText(begins), " to ",
-                       TimeText(ends), " and it is ", TimeText(now)));
+  for (const Certificate& certificate : chain) {
+    const Validity validity(certificate.get());
+    if (!validity.Has(now)) {
+      return engine::InvalidField(kCertificateFlag, path,
+                                  absl::StrCat("valid certificates, but one is ",
+                                               validity.ToString(), " and it is ", TimeText(now)));
     }
-    earliest = std::min(earliest, ends);
+    earliest = std::min(earliest, validity.ends);
   }
   return earliest;
+}
+
+// Returns the authorities that are not valid now. An old one may stay in its bundle beside the one
+// that has replaced it, so it is no error while there is a valid one.
+absl::StatusOr<std::vector<std::string>> CheckAuthorities(
+    const std::string& path, const std::vector<Certificate>& authorities, WallTime now) {
+  std::vector<std::string> invalid;
+  for (const Certificate& authority : authorities) {
+    const Validity validity(authority.get());
+    if (validity.Has(now)) continue;
+    invalid.push_back(absl::StrCat(SubjectOf(authority.get()), " ", validity.ToString()));
+  }
+  if (invalid.size() < authorities.size()) return invalid;
+  return engine::InvalidField(kClientCaFlag, path,
+                              absl::StrCat("a valid certificate, but all are out of their time: ",
+                                           invalid.front(), ", and it is ", TimeText(now)));
 }
 
 absl::Status CheckKey(const TlsFiles& files, const std::string& text, X509* certificate) {
@@ -114,6 +161,27 @@ void WarnOfReaders(const std::string& key) {
       {{"file", key}, {"remedy", "chmod o-r"}});
 }
 
+// Says what an operator should know of files that can be used.
+void LogFiles(std::string_view message, const TlsFiles& files, const TlsMaterial& material,
+              WallTime now) {
+  Log(LogLevel::kInfo, message, {{"expires", TimeText(material.expires)}});
+  if (material.expires - now < kExpiresSoon) {
+    Log(LogLevel::kWarning, "the server's certificate expires soon",
+        {{"file", files.certificate},
+         {"expires", TimeText(material.expires)},
+         {"hours_left",
+          std::chrono::duration_cast<std::chrono::hours>(material.expires - now).count()}});
+  }
+  if (!material.invalid_authorities.empty()) {
+    Log(LogLevel::kWarning,
+        "certificates of authorities are not valid now; their clients are refused",
+        {{"file", files.client_ca},
+         {"count", static_cast<int64_t>(material.invalid_authorities.size())},
+         {"first", material.invalid_authorities.front()}});
+  }
+  WarnOfReaders(files.key);
+}
+
 }  // namespace
 
 absl::StatusOr<TlsMaterial> LoadTlsMaterial(const TlsFiles& files, WallTime now) {
@@ -125,16 +193,17 @@ absl::StatusOr<TlsMaterial> LoadTlsMaterial(const TlsFiles& files, WallTime now)
   TlsMaterial material;
   ASSIGN_OR_RETURN(material.certificate_chain, ReadFile(kCertificateFlag, files.certificate));
   ASSIGN_OR_RETURN(material.key, ReadFile(kKeyFlag, files.key));
-  const std::vector<Certificate> chain = ReadCertificates(material.certificate_chain);
-  ASSIGN_OR_RETURN(material.expires,
-                   CheckCertificates(kCertificateFlag, files.certificate, chain, now));
+  ASSIGN_OR_RETURN(
+      const std::vector<Certificate> chain,
+      ParseCertificates(kCertificateFlag, files.certificate, material.certificate_chain));
+  ASSIGN_OR_RETURN(material.expires, CheckChain(files.certificate, chain, now));
   RETURN_IF_ERROR(CheckKey(files, material.key, chain.front().get()));
-  WarnOfReaders(files.key);
   if (files.client_ca.empty()) return material;
   ASSIGN_OR_RETURN(material.client_ca, ReadFile(kClientCaFlag, files.client_ca));
-  RETURN_IF_ERROR(
-      CheckCertificates(kClientCaFlag, files.client_ca, ReadCertificates(material.client_ca), now)
-          .status());
+  ASSIGN_OR_RETURN(const std::vector<Certificate> authorities,
+                   ParseCertificates(kClientCaFlag, files.client_ca, material.client_ca));
+  ASSIGN_OR_RETURN(material.invalid_authorities,
+                   CheckAuthorities(files.client_ca, authorities, now));
   return material;
 }
 
@@ -144,8 +213,9 @@ Certificates::Certificates(TlsFiles files, WallClock clock)
 absl::StatusOr<std::unique_ptr<Certificates>> Certificates::Open(TlsFiles files, WallClock clock) {
   std::unique_ptr<Certificates> certificates(new Certificates(std::move(files), std::move(clock)));
   const Stamps stamps = certificates->TakeStamps();
-  ASSIGN_OR_RETURN(TlsMaterial material,
-                   LoadTlsMaterial(certificates->files_, certificates->clock_()));
+  const WallTime now = certificates->clock_();
+  ASSIGN_OR_RETURN(TlsMaterial material, LoadTlsMaterial(certificates->files_, now));
+  LogFiles("the files of TLS were read", certificates->files_, material, now);
   engine::MutexLock lock(certificates->mutex_);
   certificates->stamps_ = stamps;
   certificates->current_ = std::make_shared<TlsMaterial>(std::move(material));
@@ -163,25 +233,33 @@ Certificates::Stamps Certificates::TakeStamps() const {
 
 absl::Status Certificates::Reload() {
   const Stamps stamps = TakeStamps();  // before reading: a later change is noticed
-  absl::StatusOr<TlsMaterial> material = LoadTlsMaterial(files_, clock_());
-  if (!material.ok()) {
-    Log(LogLevel::kError, "the files of TLS cannot be used; the certificates stay as they were",
-        {{"error", std::string(material.status().message())}});
+  const WallTime now = clock_();
+  absl::StatusOr<TlsMaterial> material = LoadTlsMaterial(files_, now);
+  const absl::Status status = material.status();
+  std::shared_ptr<TlsMaterial> read;
+  if (status.ok()) read = std::make_shared<TlsMaterial>(*std::move(material));
+  {
+    engine::MutexLock lock(mutex_);
+    stamps_ = stamps;
+    if (read != nullptr) {
+      read->number = current_->number + 1;
+      current_ = read;
+    }
   }
-  engine::MutexLock lock(mutex_);
-  stamps_ = stamps;
-  if (!material.ok()) return material.status();
-  material->number = current_->number + 1;
-  current_ = std::make_shared<TlsMaterial>(*std::move(material));
-  Log(LogLevel::kInfo, "the files of TLS were read again",
-      {{"expires", TimeText(current_->expires)}});
-  return absl::OkStatus();
+  if (status.ok()) {
+    LogFiles("the files of TLS were read again", files_, *read, now);
+  } else {
+    Log(LogLevel::kError, "the files of TLS cannot be used; the certificates stay as they were",
+        {{"error", std::string(status.message())}});
+  }
+  return status;
 }
 
 void Certificates::ReloadIfChanged() {
+  const Stamps stamps = TakeStamps();
   {
     engine::MutexLock lock(mutex_);
-    if (TakeStamps() == stamps_) return;
+    if (stamps == stamps_) return;
   }
   Reload().IgnoreError();  // it was logged
 }

@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -29,13 +30,16 @@ struct TlsFiles {
 struct TlsMaterial {
   std::string certificate_chain;
   std::string key;
-  std::string client_ca;  // "": clients need no certificate
-  std::chrono::system_clock::time_point expires;
+  std::string client_ca;                          // "": clients need no certificate
+  std::chrono::system_clock::time_point expires;  // the first of the chain to
+  // The authorities that are not valid now, and when they are; their clients are refused.
+  std::vector<std::string> invalid_authorities;
   int64_t number = 0;  // of this version; a later one has a larger number
 };
 
-// Reads and checks the files: PEM, the key is that of the certificate and has no password, and all
-// certificates are valid now. INVALID_ARGUMENT, which names the flag and the path, if not.
+// Reads and checks the files: PEM, the key is that of the certificate and has no password, and the
+// certificates of the server, all of them, and at least one authority are valid now.
+// INVALID_ARGUMENT, which names the flag and the path, if not.
 absl::StatusOr<TlsMaterial> LoadTlsMaterial(const TlsFiles& files,
                                             std::chrono::system_clock::time_point now);
 
@@ -44,13 +48,16 @@ class Certificates {
  public:
   using WallClock = std::function<std::chrono::system_clock::time_point()>;
 
-  // Returns the error of LoadTlsMaterial.
+  // Returns the error of LoadTlsMaterial. The log says until when the certificate is valid; it
+  // warns of less than 14 days, of authorities that are not valid, and of a key that everyone may
+  // read.
   static absl::StatusOr<std::unique_ptr<Certificates>> Open(TlsFiles files, WallClock clock);
 
   std::shared_ptr<const TlsMaterial> current() const;
 
   // Reads the files again. If they cannot be used, logs and returns the error, and what the ports
-  // present stays as it is. Connections that are open stay open.
+  // present stays as it is. Logs as Open does. Connections that are open stay open, and no
+  // handshake waits for the files.
   absl::Status Reload();
   // Reload, if a file has changed since it was last read.
   void ReloadIfChanged();

@@ -50,6 +50,28 @@ std::optional<std::string_view> BearerToken(std::string_view authorization) {
   return IsToken(token) ? std::optional(token) : std::nullopt;
 }
 
+bool IsTokenForPath(std::string_view path) {
+  return path.substr(path.rfind('/') + 1).starts_with(kTokenPrefix);
+}
+
+std::string RedactTokens(std::string_view text) {
+  std::string redacted;
+  for (size_t begin = text.find(kTokenPrefix); begin != text.npos;
+       begin = text.find(kTokenPrefix)) {
+    const std::string_view rest = text.substr(begin);
+    const auto end = std::ranges::find_if_not(rest, IsBase64Url);
+    absl::StrAppend(&redacted, engine::ToAbsl(text.substr(0, begin + kTokenPrefix.size())),
+                    "[redacted]");
+    text = rest.substr(end - rest.begin());
+  }
+  return absl::StrCat(redacted, engine::ToAbsl(text));
+}
+
+absl::Status RedactTokens(const absl::Status& status) {
+  if (status.ok()) return status;
+  return absl::Status(status.code(), RedactTokens(std::string(status.message())));
+}
+
 std::string TokenDigest(std::string_view token) {
   std::array<unsigned char, EVP_MAX_MD_SIZE> digest = {};
   unsigned int bytes = 0;

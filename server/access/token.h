@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
 namespace whipsnake::server {
@@ -23,6 +24,15 @@ bool IsToken(std::string_view text);
 // The token in a header or metadata "authorization" of the form "Bearer TOKEN"; nothing for another
 // text.
 std::optional<std::string_view> BearerToken(std::string_view authorization);
+
+// Whether a value that should be the path of a file is rather a token: the name of the file begins
+// like one.
+bool IsTokenForPath(std::string_view path);
+
+// The text, or an error of the same code and its text, with "wsn_[redacted]" for everything that
+// begins like a token. The error loses its payloads.
+std::string RedactTokens(std::string_view text);
+absl::Status RedactTokens(const absl::Status& status);
 
 // SHA-256 of the whole token, as 64 hexadecimal digits in lower case.
 std::string TokenDigest(std::string_view token);

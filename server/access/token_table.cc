@@ -1,9 +1,11 @@
 #include "server/access/token_table.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -13,9 +15,9 @@
 #include "engine/base/files.h"
 #include "engine/base/json.h"
 #include "engine/base/json_reader.h"
+#include "engine/base/open_file.h"
 #include "engine/base/status.h"
 #include "server/access/token.h"
-#include "server/logging.h"
 
 namespace whipsnake::server {
 namespace {
@@ -23,7 +25,6 @@ namespace {
 using nlohmann::json;
 
 constexpr size_t kMaxNameBytes = 64;
-constexpr size_t kMaxRemarkBytes = 256;  // of a certificate's name, and of a description
 constexpr int64_t kMaxTableBytes = int64_t{8} << 20;
 
 constexpr std::array<std::string_view, 6> kFields = {"name",   "sha256",  "certificate",
@@ -42,6 +43,17 @@ absl::StatusOr<ScopeSet> ReadScopes(const json& object) {
   return scopes;
 }
 
+// The value is not in the error: it may be the token itself.
+absl::StatusOr<std::string> ReadDigest(const engine::JsonView& view) {
+  if (view.is_null()) return std::string();
+  if (view.value().is_string()) {
+    std::string digest = view.value().get<std::string>();
+    if (IsTokenDigest(digest)) return digest;
+  }
+  return engine::InvalidField("sha256", "another value",
+                              "64 hexadecimal digits in lower case, the digest of a token");
+}
+
 absl::StatusOr<TokenRecord> ReadTokenRecord(std::string_view line) {
   ASSIGN_OR_RETURN(const json object, engine::ParseJsonObject(line));
   for (const auto& [key, value] : object.items()) {
@@ -53,26 +65,24 @@ absl::StatusOr<TokenRecord> ReadTokenRecord(std::string_view line) {
   engine::JsonObjectReader reader(object);
   TokenRecord record;
   record.name = reader.Text("name", "");
-  record.sha256 = reader.Text("sha256", "");
+  ASSIGN_OR_RETURN(record.sha256, ReadDigest(reader["sha256"]));
   record.certificate = reader.Text("certificate", "");
   record.description = reader.Text("description", "");
   const std::string expires = reader.Text("expires", "");
   if (!IsTokenName(record.name)) {
-    reader.Reject("name", "1 to 64 letters, digits, '.', '_' and '-'");
+    reader.Reject("name", kTokenNameForm);
   }
   if (reader.Has("sha256") == reader.Has("certificate")) {
     reader.Reject(reader.Has("sha256") ? "certificate" : "sha256",
                   "either the digest of a token or the name of a certificate");
   }
-  if (reader.Has("sha256") && !IsTokenDigest(record.sha256)) {
-    reader.Reject("sha256", "64 hexadecimal digits in lower case");
-  }
   const auto check_text = [&](const char* field, const std::string& text, bool may_be_empty) {
-    if (!reader.Has(field) || (text.size() <= kMaxRemarkBytes && (may_be_empty || !text.empty()))) {
+    if (!reader.Has(field) ||
+        (text.size() <= TokenTable::kMaxRemarkBytes && (may_be_empty || !text.empty()))) {
       return;
     }
-    reader.Reject(field, absl::StrCat(may_be_empty ? "at most " : "1 to ", kMaxRemarkBytes,
-                                      " bytes of text"));
+    reader.Reject(field, absl::StrCat(may_be_empty ? "at most " : "1 to ",
+                                      TokenTable::kMaxRemarkBytes, " bytes of text"));
   };
   check_text("certificate", record.certificate, false);
   check_text("description", record.description, true);
@@ -84,10 +94,29 @@ absl::StatusOr<TokenRecord> ReadTokenRecord(std::string_view line) {
   return record;
 }
 
+// Whoever writes the file gives out tokens: its owner, for one, who may change its permissions.
+absl::Status CheckWriters(const engine::Descriptor& file) {
+  struct stat info = {};
+  if (fstat(file.get(), &info) != 0) return absl::ErrnoToStatus(errno, "fstat");
+  if (info.st_uid != 0 && info.st_uid != geteuid()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "a file of user ", info.st_uid, " seen, expected one of root or of user ", geteuid(),
+        ", as which the server runs; whoever writes it gives out tokens: "
+        "chown root"));
+  }
+  if ((info.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+    return absl::InvalidArgumentError(
+        "a file that others than its owner may write; whoever writes it gives out tokens: "
+        "chmod go-w");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 bool IsTokenName(std::string_view text) {
-  return !text.empty() && text.size() <= kMaxNameBytes && std::ranges::all_of(text, [](char c) {
+  if (text.empty() || text.size() > kMaxNameBytes || text.starts_with(kTokenPrefix)) return false;
+  return std::ranges::all_of(text, [](char c) {
     return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '_' || c == '-';
   });
 }
@@ -133,7 +162,9 @@ absl::StatusOr<TokenTable> TokenTable::Parse(std::string_view text) {
     if (line.find_first_not_of(" \t") == line.npos || line.starts_with('#')) continue;
     absl::StatusOr<TokenRecord> record = ReadTokenRecord(line);
     const absl::Status added = record.ok() ? table.Add(*std::move(record)) : record.status();
-    if (!added.ok()) return engine::WithContext(added, absl::StrCat("line ", number));
+    if (!added.ok()) {
+      return engine::WithContext(RedactTokens(added), absl::StrCat("line ", number));
+    }
   }
   return table;
 }
@@ -143,15 +174,15 @@ absl::Status TokenTable::Add(TokenRecord record) {
     return engine::InvalidField("name", absl::StrCat(kMaxRecords + 1, " entries"),
                                 absl::StrCat("at most ", kMaxRecords));
   }
-  const auto unique = [](const char* field, const std::string& value, bool is_known) {
-    return is_known ? engine::InvalidField(field, engine::Quoted(value) + " again",
-                                           "a value that no line before has")
-                    : absl::OkStatus();
+  const auto unique = [](const char* field, const std::string& seen, bool is_known) {
+    return is_known
+               ? engine::InvalidField(field, seen + " again", "a value that no line before has")
+               : absl::OkStatus();
   };
-  RETURN_IF_ERROR(unique("name", record.name, by_name_.contains(record.name)));
-  RETURN_IF_ERROR(unique("sha256", record.sha256, by_digest_.contains(record.sha256)));
-  RETURN_IF_ERROR(
-      unique("certificate", record.certificate, by_certificate_.contains(record.certificate)));
+  RETURN_IF_ERROR(unique("name", engine::Quoted(record.name), by_name_.contains(record.name)));
+  RETURN_IF_ERROR(unique("sha256", "a digest", by_digest_.contains(record.sha256)));
+  RETURN_IF_ERROR(unique("certificate", engine::Quoted(record.certificate),
+                         by_certificate_.contains(record.certificate)));
   const std::string name = record.name;
   const TokenRecord& stored = by_name_[name] = std::move(record);
   if (stored.sha256.empty()) {
@@ -163,20 +194,12 @@ absl::Status TokenTable::Add(TokenRecord record) {
 }
 
 absl::StatusOr<TokenTable> TokenTable::Load(const std::string& path) {
-  ASSIGN_OR_RETURN(const std::string text, engine::ReadTextFile(path, kMaxTableBytes));
-  struct stat info = {};
-  if (stat(path.c_str(), &info) == 0) {
-    if ((info.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
-      return engine::WithPath(absl::InvalidArgumentError(
-                                  "a file that others than its owner may write; whoever writes it "
-                                  "gives out tokens: chmod go-w"),
-                              path);
-    }
-    if ((info.st_mode & S_IROTH) != 0) {
-      Log(LogLevel::kWarning, "everyone on this machine may read the names of the tokens",
-          {{"file", path}, {"remedy", "chmod o-r"}});
-    }
+  if (IsTokenForPath(path)) {
+    return absl::InvalidArgumentError("a token seen, expected the path of a file");
   }
+  ASSIGN_OR_RETURN(const engine::Descriptor file, engine::OpenRegularFile(path));
+  RETURN_IF_ERROR(engine::WithPath(CheckWriters(file), path));
+  ASSIGN_OR_RETURN(const std::string text, engine::ReadText(file, path, kMaxTableBytes));
   absl::StatusOr<TokenTable> table = Parse(text);
   if (!table.ok()) return engine::WithPath(table.status(), path);
   return table;

@@ -2,7 +2,7 @@
 //
 // One JSON object a line. Empty lines, and lines that begin with '#', are skipped.
 //
-//   name         1 to 64 letters, digits, '.', '_' and '-'; in the log, and unique
+//   name         1 to 64 letters, digits, '.', '_' and '-', not like a token; in the log, unique
 //   sha256       the token's digest (TokenDigest); unique
 //   certificate  in place of sha256: the common name of a client certificate; unique. The holder of
 //                such a certificate needs no token on the gRPC port
@@ -36,7 +36,9 @@ struct TokenRecord {
   Caller caller() const { return {.name = name, .scopes = scopes}; }
 };
 
-// Whether the text can be a record's name.
+// Whether the text can be a record's name, which is as kTokenNameForm says.
+inline constexpr std::string_view kTokenNameForm =
+    "1 to 64 letters, digits, '.', '_' and '-', and not wsn_ first";
 bool IsTokenName(std::string_view text);
 
 // A time as people write one: RFC 3339, or a date, which means its beginning in UTC.
@@ -44,7 +46,7 @@ bool IsTokenName(std::string_view text);
 absl::StatusOr<std::chrono::system_clock::time_point> ParseExpiry(std::string_view field,
                                                                   std::string_view text);
 
-// The line of the file, without its end.
+// The line of the file, without its end. The texts must be UTF-8.
 std::string ToLine(const TokenRecord& record);
 
 // The entries of a file. Does not change, but can be moved.
@@ -55,13 +57,15 @@ class TokenTable {
   TokenTable& operator=(TokenTable&&) = default;
 
   static constexpr size_t kMaxRecords = 10'000;
+  static constexpr size_t kMaxRemarkBytes = 256;  // of a certificate's name, and of a description
 
-  // INVALID_ARGUMENT with line, field, value and what was expected: "line 3: scopes[0]: ...".
+  // INVALID_ARGUMENT with line, field, value and what was expected: "line 3: scopes[0]: ...". What
+  // begins like a token, and the value of sha256, are never shown.
   static absl::StatusOr<TokenTable> Parse(std::string_view text);
 
-  // Reads a file. Its errors name the path. A file that its group or others may write is refused,
-  // because whoever writes it gives out tokens. One that others may read is not, as nobody finds a
-  // token for a digest, but it is named in the log: it has the names.
+  // Reads a file. Its errors name the path, unless that is a token. A file that others than root
+  // and the effective user may write, or own, is refused, because whoever writes it gives out
+  // tokens. One that others may read is not, as nobody finds a token for a digest.
   static absl::StatusOr<TokenTable> Load(const std::string& path);
 
   // Null if there is none.

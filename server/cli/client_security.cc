@@ -71,8 +71,11 @@ void WarnOfReaders(const std::string& path) {
 
 absl::StatusOr<std::string> ReadToken(const ClientSecurity& security) {
   if (!security.token_file.empty()) {
+    if (IsTokenForPath(security.token_file)) {
+      return engine::InvalidField("--token-file", "a token", "the path of a file that has it");
+    }
     const auto text = engine::ReadTextFile(security.token_file, kMaxTokenFileBytes);
-    if (!text.ok()) return engine::WithContext(text.status(), "--token-file");
+    if (!text.ok()) return RedactTokens(engine::WithContext(text.status(), "--token-file"));
     WarnOfReaders(security.token_file);
     return CheckedToken(absl::StrCat("--token-file ", security.token_file), *text);
   }

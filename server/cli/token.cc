@@ -8,9 +8,11 @@
 
 #include <cerrno>
 #include <chrono>
+#include <filesystem>
 #include <iostream>
 #include <memory>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -19,6 +21,7 @@
 #include "engine/base/atomic_file.h"
 #include "engine/base/files.h"
 #include "engine/base/status.h"
+#include "engine/base/utf8.h"
 #include "server/access/token_table.h"
 #include "server/cli/command.h"
 
@@ -51,8 +54,14 @@ absl::StatusOr<WallTime> ReadExpiry(const std::string& text, WallTime now) {
 
 absl::StatusOr<TokenRecord> MakeRecord(const TokenFlags& flags, const std::string& token) {
   if (!IsTokenName(flags.name)) {
-    return engine::InvalidField("NAME", engine::Quoted(flags.name),
-                                "1 to 64 letters, digits, '.', '_' and '-'");
+    return engine::InvalidField("NAME", RedactTokens(engine::Quoted(flags.name)), kTokenNameForm);
+  }
+  if (!engine::IsUtf8(flags.description)) {
+    return engine::InvalidField("--description", "bytes that are not UTF-8", "text");
+  }
+  if (flags.description.size() > TokenTable::kMaxRemarkBytes) {
+    return engine::InvalidField("--description", absl::StrCat(flags.description.size(), " bytes"),
+                                absl::StrCat("at most ", TokenTable::kMaxRemarkBytes));
   }
   TokenRecord record = {.name = flags.name,
                         .sha256 = TokenDigest(token),
@@ -65,6 +74,21 @@ absl::StatusOr<TokenRecord> MakeRecord(const TokenFlags& flags, const std::strin
     ASSIGN_OR_RETURN(record.expires, ReadExpiry(flags.expires, std::chrono::system_clock::now()));
   }
   return record;
+}
+
+// Follows the symbolic links at the end of the path, also to a file that is not there yet: a file
+// that replaces another one would replace the link.
+absl::StatusOr<std::string> FollowLinks(const std::string& path) {
+  constexpr int kMostLinks = 40;  // as the system's
+  std::filesystem::path followed = path;
+  std::error_code error;
+  for (int links = 0; std::filesystem::is_symlink(followed, error); ++links) {
+    if (links == kMostLinks) return engine::FileError(ELOOP, path);
+    const std::filesystem::path target = std::filesystem::read_symlink(followed, error);
+    if (error) return engine::FileError(error.value(), path);
+    followed = followed.parent_path() / target;
+  }
+  return followed.string();
 }
 
 // Opens the file, or makes it, and locks it, so that one command at a time changes it. A command
@@ -80,42 +104,44 @@ absl::StatusOr<engine::Descriptor> LockFile(const std::string& path) {
   }
 }
 
-// Adds the record's line to the file, which has either all of it or none.
-absl::Status AddLine(const std::string& path, const TokenRecord& record) {
+// Adds a line to the file, which has either all of it or none. The file keeps its owner, its group
+// and its permissions, so that a server that may read it still may.
+absl::Status AddLine(const std::string& file_or_link, const std::string& line) {
+  if (IsTokenForPath(file_or_link)) {
+    return engine::InvalidField("--tokens", "a token", "the path of a file");
+  }
+  ASSIGN_OR_RETURN(const std::string path, FollowLinks(file_or_link));
   ASSIGN_OR_RETURN(const engine::Descriptor lock, LockFile(path));
   struct stat info = {};
   if (fstat(lock.get(), &info) != 0) return engine::FileError(errno, path);
   ASSIGN_OR_RETURN(std::string text, engine::ReadTextFile(path));
   if (!text.empty() && !text.ends_with('\n')) text += '\n';
-  absl::StrAppend(&text, ToLine(record), "\n");
+  absl::StrAppend(&text, line, "\n");
   // What was there before is checked too: the server would refuse the whole file.
   RETURN_IF_ERROR(engine::WithPath(TokenTable::Parse(text).status(), path));
-  ASSIGN_OR_RETURN(engine::AtomicFile file,
-                   engine::AtomicFile::Create(path, static_cast<int>(info.st_mode & 0777)));
+  ASSIGN_OR_RETURN(engine::AtomicFile file, engine::AtomicFile::Create(path, 0600));
+  RETURN_IF_ERROR(file.SetOwner(info.st_uid, info.st_gid, info.st_mode & 0777));
   RETURN_IF_ERROR(file.Append(text));
-  RETURN_IF_ERROR(file.Commit());
-  // If root adds to the file of the server's user, it stays that user's.
-  if (info.st_uid != geteuid() && chown(path.c_str(), info.st_uid, info.st_gid) != 0) {
-    return engine::FileError(errno, path);
-  }
-  return absl::OkStatus();
+  return file.Commit();
 }
 
-void Print(const TokenFlags& flags, const TokenRecord& record, const std::string& token,
+// Standard output has what is left to store: the token, or the line if it is in no file yet. So
+// neither `>> tokens.jsonl` nor `> ci.token` stores both.
+void Print(const TokenFlags& flags, const std::string& line, const std::string& token,
            const Output& output) {
   if (output.json()) {
-    Json object = {{"token", token}, {"name", record.name}, {"line", ToLine(record)}};
+    Json object = {{"token", token}, {"name", flags.name}, {"line", line}};
     if (!flags.file.empty()) object["file"] = flags.file;
     output.Object(object);
     return;
   }
-  std::cout << token << "\n";
+  constexpr std::string_view kOnce = "This is the only time that the token is shown.";
   if (flags.file.empty()) {
-    std::cerr << "This is the only time that the token is shown. The line for the server's file "
-                 "of tokens:\n";
-    std::cout << ToLine(record) << "\n";
+    std::cerr << token << "\n" << kOnce << " The line for the server's file of tokens:\n";
+    std::cout << line << "\n";
   } else {
-    std::cerr << "This is the only time that the token is shown. " << flags.file
+    std::cout << token << "\n";
+    std::cerr << kOnce << " " << flags.file
               << " has its digest; a server reads the file again within a minute, or at once "
                  "after SIGHUP.\n";
   }
@@ -124,8 +150,10 @@ void Print(const TokenFlags& flags, const TokenRecord& record, const std::string
 absl::StatusOr<int> Create(const TokenFlags& flags, const Output& output) {
   ASSIGN_OR_RETURN(const std::string token, NewToken());
   ASSIGN_OR_RETURN(const TokenRecord record, MakeRecord(flags, token));
-  if (!flags.file.empty()) RETURN_IF_ERROR(AddLine(flags.file, record));
-  Print(flags, record, token, output);
+  const std::string line = ToLine(record);
+  RETURN_IF_ERROR(TokenTable::Parse(line).status());  // the server would refuse it
+  if (!flags.file.empty()) RETURN_IF_ERROR(AddLine(flags.file, line));
+  Print(flags, line, token, output);
   return 0;
 }
 
@@ -161,8 +189,8 @@ void AddTokenCommands(CommandLine& line) {
       .TypeName("TEXT");
   create
       .AddOption("--tokens", flags->file,
-                 "The file of tokens, which is made if there is none; without it, the line is "
-                 "printed")
+                 "The file of tokens, which is made if there is none. Without it, the line for the "
+                 "file is printed, and the token on stderr")
       .TypeName("FILE");
 }
 

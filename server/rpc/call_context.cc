@@ -41,7 +41,8 @@ std::unique_ptr<grpc::ContextAllocator> MakeCallContexts() {
 
 absl::Status CheckAdmission(const grpc::ServerContextBase* context) {
   const CallContext* ours = CallContext::Of(context);
-  return ours == nullptr ? absl::OkStatus() : ours->admission();
+  return ours == nullptr ? absl::InternalError("the server has no admission for the call")
+                         : ours->admission();
 }
 
 CallRecord* RecordOf(const grpc::ServerContextBase* context) {
@@ -50,9 +51,9 @@ CallRecord* RecordOf(const grpc::ServerContextBase* context) {
 }
 
 const Caller& CallerOf(const grpc::ServerContextBase* context) {
-  static const Caller kEveryone = Caller::Everyone();
+  static const Caller kNobody = {};
   const CallContext* ours = CallContext::Of(context);
-  return ours == nullptr ? kEveryone : ours->caller();
+  return ours == nullptr ? kNobody : ours->caller();
 }
 
 }  // namespace whipsnake::server

@@ -22,7 +22,7 @@ namespace whipsnake::server {
 // that the values are constant, so any thread may read them while the call lasts.
 class CallContext final : public grpc::CallbackServerContext {
  public:
-  // Null for a context that MakeCallContexts has not made: a test's server may do without it.
+  // Null for a context that is none.
   static CallContext* Of(grpc::ServerContextBase* context);
   static const CallContext* Of(const grpc::ServerContextBase* context);
 
@@ -51,8 +51,8 @@ class CallContext final : public grpc::CallbackServerContext {
 // For ServerBuilder::SetContextAllocator: all calls get a CallContext.
 std::unique_ptr<grpc::ContextAllocator> MakeCallContexts();
 
-// The same of any context. On a server without CallContexts, which is one of a test, every call is
-// admitted, and its caller is Caller::Everyone().
+// The same of any context. A call whose context is no CallContext is not admitted (INTERNAL), and
+// its caller is nobody.
 absl::Status CheckAdmission(const grpc::ServerContextBase* context);
 const Caller& CallerOf(const grpc::ServerContextBase* context);
 // CallContext::record, null also for a context that is none.

@@ -4,16 +4,19 @@
 
 #include <cstring>
 
+#include "engine/base/disk_full.h"
 #include "engine/base/status.h"
 
 namespace whipsnake::server {
 namespace {
 
+bool IsDiskFull(int code) {
+  // SHMSIZE: the file that readers and writers share cannot grow.
+  return code == SQLITE_IOERR_SHMSIZE || (code & 0xff) == SQLITE_FULL;
+}
+
 absl::StatusCode StatusCodeOf(int code) {
-  // The file that readers and writers share cannot grow.
-  if (code == SQLITE_IOERR_SHMSIZE) return absl::StatusCode::kResourceExhausted;
   switch (code & 0xff) {
-    case SQLITE_FULL:
     case SQLITE_NOMEM:
       return absl::StatusCode::kResourceExhausted;
     case SQLITE_BUSY:
@@ -143,8 +146,10 @@ bool SqliteDatabase::io_failed() const {
 }
 
 absl::Status SqliteDatabase::Error(int code) const {
-  return Error(StatusCodeOf(code),
-               absl::StrCat("SQLite says: ", sqlite3_errmsg(database_), " (code ", code, ")"));
+  const std::string text =
+      absl::StrCat("SQLite says: ", sqlite3_errmsg(database_), " (code ", code, ")");
+  if (IsDiskFull(code)) return engine::WithPath(engine::DiskFullError(text), path_);
+  return Error(StatusCodeOf(code), text);
 }
 
 absl::Status SqliteDatabase::Error(absl::StatusCode code, std::string_view text) const {

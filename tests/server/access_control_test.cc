@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <atomic>
 #include <chrono>
@@ -9,8 +10,10 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
+#include "engine/base/status.h"
 #include "server/access/access.h"
 #include "server/access/exposure.h"
 #include "server/access/token.h"
@@ -183,6 +186,39 @@ TEST_F(AccessControlTest, AReloadTakesOverAGoodFileAndNoOther) {
   EXPECT_TRUE(knows(second));
 }
 
+TEST_F(AccessControlTest, ErrorsHaveTheFlagAsTheirField) {
+  for (const char* text : {"{}", "{"}) {
+    Write(text);
+    const absl::Status status = AccessControl::Check(path_);
+    EXPECT_EQ(engine::FieldOf(status), "--tokens");
+    EXPECT_THAT(std::string(status.message()), HasSubstr("--tokens: " + path_ + ": line 1"));
+  }
+  std::filesystem::remove(path_);
+  EXPECT_EQ(engine::FieldOf(AccessControl::Check(path_)), "--tokens");
+  EXPECT_TRUE(AccessControl::Check("").ok());
+}
+
+// A check of a configuration logs nothing; whatever takes the file over does.
+TEST_F(AccessControlTest, OnlyWhatUsesTheFileWarnsOfItsReaders) {
+  AddToken("ci", ScopeSet::All());
+  const auto logged = [](const auto& act) {
+    testing::internal::CaptureStderr();
+    act();
+    return testing::internal::GetCapturedStderr();
+  };
+  std::unique_ptr<AccessControl> control;
+  const std::string warning = "may read the names of the tokens";
+  for (const auto& [mode, warns] : {std::pair{0644, true}, std::pair{0640, false}}) {
+    chmod(path_.c_str(), mode);
+    EXPECT_EQ(logged([&] { EXPECT_TRUE(AccessControl::Check(path_).ok()); }), "");
+    EXPECT_EQ(logged([&] { control = Open(); }).find(warning) != std::string::npos, warns);
+    EXPECT_EQ(logged([&] { control->ReloadIfChanged(); }), "") << "nothing has changed";
+    EXPECT_EQ(
+        logged([&] { EXPECT_TRUE(control->Reload().ok()); }).find(warning) != std::string::npos,
+        warns);
+  }
+}
+
 TEST_F(AccessControlTest, DecisionsAndReloadsDoNotDisturbEachOther) {
   const std::string header = AddToken("ci", ScopeSet::All());
   const auto control = Open();
@@ -210,11 +246,11 @@ TEST(CallContextTest, ACallIsNotAdmittedUntilItIs) {
   EXPECT_EQ(CallContext::Of(&context)->method(), "service/Method");
 }
 
-TEST(CallContextTest, AContextOfAnotherAllocatorIsAdmitted) {
+TEST(CallContextTest, AContextOfAnotherAllocatorIsNotAdmitted) {
   grpc::CallbackServerContext context;
   EXPECT_EQ(CallContext::Of(&context), nullptr);
-  EXPECT_TRUE(CheckAdmission(&context).ok());
-  EXPECT_TRUE(CallerOf(&context).IsAdmin());
+  EXPECT_TRUE(absl::IsInternal(CheckAdmission(&context)));
+  EXPECT_EQ(CallerOf(&context).scopes, ScopeSet());
 }
 
 // --- certificates
@@ -275,6 +311,85 @@ TEST_F(CertificatesTest, ACertificateIsGoodOnlyInItsTime) {
   EXPECT_THAT(Message(), testing::AllOf(HasSubstr("--tls-cert"), HasSubstr("valid from")));
   now_ = system_clock::now() - 2 * TestCertificate::kDay;
   EXPECT_THAT(Message(), HasSubstr("valid from"));
+}
+
+TEST_F(CertificatesTest, ADamagedCertificateIsNotTheEndOfTheFile) {
+  const std::string good = server_.certificate(), second = authority_.certificate();
+  const auto damaged = [&](size_t at) {
+    std::string text = second;
+    text[at] = '!';
+    return text;
+  };
+  const size_t body = second.find('\n') + 1, end = second.find("-----END");
+  for (const std::string& rest :
+       {damaged(body + 20), damaged(end), damaged(end - 5), second.substr(0, end),
+        second.substr(0, body + 100), second.substr(0, body) + second.substr(body + 40)}) {
+    engine::WriteBytes(files_.certificate, good + rest);
+    EXPECT_THAT(Message(),
+                testing::AllOf(HasSubstr("--tls-cert"), HasSubstr("number 2 is damaged")))
+        << rest;
+    engine::WriteBytes(files_.certificate, good + second);
+    engine::WriteBytes(files_.client_ca, second + rest);
+    EXPECT_THAT(Message(), HasSubstr("--tls-client-ca")) << rest;
+    engine::WriteBytes(files_.client_ca, second);
+  }
+  engine::WriteBytes(files_.certificate, "A remark.\n" + good + "\nAnother\n" + second + "\n\n");
+  EXPECT_EQ(Message(), "");
+}
+
+TEST_F(CertificatesTest, AnAuthorityOutOfItsTimeDoesNotRefuseTheOthers) {
+  const auto day = TestCertificate::kDay;
+  const std::string good = authority_.certificate();
+  const std::string old = TestCertificate("old", nullptr, -3 * day, -2 * day).certificate();
+  const std::string next = TestCertificate("next", nullptr, 2 * day, 3 * day).certificate();
+  const auto invalid = [&](const std::string& bundle) {
+    engine::WriteBytes(files_.client_ca, bundle);
+    const auto material = LoadTlsMaterial(files_, now_);
+    EXPECT_TRUE(material.ok()) << material.status();
+    return material.ok() ? material->invalid_authorities : std::vector<std::string>();
+  };
+  EXPECT_THAT(invalid(good), testing::IsEmpty());
+  EXPECT_THAT(invalid(good + old), testing::ElementsAre(HasSubstr("CN=old valid from")));
+  EXPECT_THAT(invalid(next + old + good),
+              testing::ElementsAre(HasSubstr("CN=next"), HasSubstr("CN=old")));
+  engine::WriteBytes(files_.client_ca, old + next);
+  EXPECT_THAT(Message(), testing::AllOf(HasSubstr("--tls-client-ca"), HasSubstr("CN=old")));
+  engine::WriteBytes(files_.client_ca, good + old);
+  testing::internal::CaptureStderr();
+  const auto opened = Certificates::Open(files_, [this] { return now_; });
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), HasSubstr("CN=old"));
+}
+
+TEST_F(CertificatesTest, TheLogSaysUntilWhenTheCertificateIsValid) {
+  const auto day = TestCertificate::kDay;
+  const auto logged = [](const auto& act) {
+    testing::internal::CaptureStderr();
+    act();
+    return testing::internal::GetCapturedStderr();
+  };
+  chmod(files_.key.c_str(), 0600);
+  for (const auto& [days, warns] : {std::pair{13, true}, std::pair{15, false}}) {
+    const TestCertificate authority("authority", nullptr, -day, days * day);
+    const TestCertificate server("server", &authority, -day, days * day);
+    Install(server, authority);
+    EXPECT_EQ(logged([&] { EXPECT_TRUE(Load().ok()); }), "") << "a check logs nothing";
+    std::unique_ptr<Certificates> certificates;
+    const std::string at_start = logged([&] {
+      auto opened = Certificates::Open(files_, [this] { return now_; });
+      ASSERT_TRUE(opened.ok()) << opened.status();
+      certificates = *std::move(opened);
+    });
+    const std::string again = logged([&] { EXPECT_TRUE(certificates->Reload().ok()); });
+    for (const std::string& log : {at_start, again}) {
+      EXPECT_THAT(log, HasSubstr("info the files of TLS were read"));
+      EXPECT_THAT(log, HasSubstr("expires="));
+      EXPECT_EQ(log.find("warning") != std::string::npos, warns) << log;
+    }
+  }
+  chmod(files_.key.c_str(), 0644);
+  EXPECT_EQ(logged([&] { EXPECT_TRUE(Load().ok()); }), "");
+  EXPECT_THAT(logged([&] { Certificates::Open(files_, [this] { return now_; }).IgnoreError(); }),
+              HasSubstr("may read the private key"));
 }
 
 TEST_F(CertificatesTest, AReloadTakesOverAGoodPairAndNoOther) {

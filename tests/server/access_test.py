@@ -391,6 +391,7 @@ class TokenTest(unittest.TestCase):
                 ('{"name": "a", "sha256": "00", "scopes": []}', "line 1: sha256"),
                 (f'{{"name": "a", "sha256": "{"0" * 64}", "scopes": ["root"]}}', "scopes[0]"),
                 (f'{{"name": "a", "sha256": "{"0" * 64}", "scope": []}}', "line 1: scope"),
+                (f'{{"name": "a", "sha256": "{self.expired}", "scopes": []}}', "line 1: sha256"),
         ):
             with open(path, "w", encoding="utf-8") as file:
                 file.write(text)
@@ -398,6 +399,7 @@ class TokenTest(unittest.TestCase):
             self.assertIn("--tokens", error)
             self.assertIn(path, error)
             self.assertIn(expected, error)
+            self.assertNotIn(self.expired, error)
         self.assertIn("--tokens", self.serve("--tokens", "/nothing"))
         with open(path, "w", encoding="utf-8") as file:
             file.write("")
@@ -437,11 +439,65 @@ class TokenTest(unittest.TestCase):
             self.assertEqual(refused.returncode, 1, refused.stdout)
             self.assertIn(expected, refused.stderr)
             self.assertEqual(refused.stdout, "")
+        for description, expected in (("x" * 257, "257 bytes"), (b"\xff", "UTF-8")):
+            for flags in ([], ["--tokens", path], ["--json"]):
+                refused = whipsnake("token", "create", "three", "--description", description, *flags)
+                self.assertEqual(refused.returncode, 1, refused.stdout)
+                self.assertIn("--description", refused.stderr)
+                self.assertIn(expected, refused.stderr)
+                self.assertEqual(refused.stdout, "")
         printed = whipsnake("token", "create", "four", "--scope", "admin", "--json")
         result = json.loads(printed.stdout)
         digest = hashlib.sha256(result["token"].encode()).hexdigest()
         self.assertEqual(json.loads(result["line"]),
                          {"name": "four", "sha256": digest, "scopes": ["admin"]})
+
+    def test_without_a_file_only_the_line_is_on_stdout(self):
+        made = whipsnake("token", "create", "five", "--description", "x" * 256)
+        self.assertEqual(made.returncode, 0, made.stderr)
+        token = made.stderr.splitlines()[0]
+        self.assertRegex(token, r"^wsn_[A-Za-z0-9_-]{43}$")
+        self.assertEqual(json.loads(made.stdout)["sha256"],
+                         hashlib.sha256(token.encode()).hexdigest())
+        self.assertNotIn("wsn_", made.stdout)
+
+    def test_a_file_keeps_its_owner_its_group_and_its_link(self):
+        if os.geteuid() != 0:
+            self.skipTest("only root can give files away")
+        folder = tempfile.mkdtemp(dir=self.directory.name)
+        target, link = os.path.join(folder, "target"), os.path.join(folder, "link")
+        os.symlink("target", link)
+        make_token(link, "one")  # also a link to a file that is not there yet
+        mask = os.umask(0o077)
+        try:
+            for number, (owner, group, mode) in enumerate(
+                    ((0, 12345, 0o640), (12345, 0, 0o600), (12345, 12346, 0o644))):
+                os.chown(target, owner, group)
+                os.chmod(target, mode)
+                make_token(link, f"more-{number}")
+                after = os.stat(target)
+                self.assertEqual((after.st_uid, after.st_gid, stat.S_IMODE(after.st_mode)),
+                                 (owner, group, mode))
+        finally:
+            os.umask(mask)
+        self.assertTrue(os.path.islink(link))
+        self.assertEqual(sorted(os.listdir(folder)), ["link", "target"])
+        with open(target, encoding="utf-8") as file:
+            self.assertEqual(len(file.readlines()), 4)
+
+    def test_a_token_in_place_of_a_path_is_not_shown(self):
+        token = self.tokens["reader"]
+        with tempfile.TemporaryDirectory() as directory:
+            for shown in (self.serve("--tokens", token),
+                          self.command("models", "list", "--token-file", token).stderr,
+                          self.command("models", "list", WHIPSNAKE_TOKEN_FILE=token).stderr,
+                          whipsnake("token", "create", "x", "--tokens",
+                                    os.path.join(directory, token)).stderr,
+                          whipsnake("token", "create", token).stderr):
+                self.assertNotIn(token, shown)
+                self.assertNotEqual(shown, "")
+            self.assertEqual(os.listdir(directory), [])
+        self.assertIn("a token", self.serve("--tokens", token))
 
     def test_tokens_made_at_once_are_all_kept(self):
         path = os.path.join(self.directory.name, "many.jsonl")

@@ -12,6 +12,7 @@
 #include <thread>
 #include <utility>
 
+#include "engine/base/files.h"
 #include "engine/finetune/data/data_file.h"
 #include "engine/finetune/data/dataset_scan.h"
 #include "server/datasets/dataset_header.h"
@@ -381,24 +382,26 @@ TEST_F(DatasetStoreTest, AFullDiskCutsTheUploadAndLosesNothing) {
 TEST_F(DatasetStoreTest, ARecordThatCannotBeWrittenLosesNothing) {
   const std::string rows = GoodRows(10);
   v1::UploadHeader header = HeaderOf(rows);
-  const auto shared = std::make_shared<std::atomic<Code>>(Code::kInternal);  // until the store ends
-  std::atomic<Code>& error = *shared;
-  records_.before = [this, shared] { return absl::Status(*shared, directory_ / "db: an error"); };
+  const auto shared = std::make_shared<std::atomic<int>>(EIO);  // until the store ends
+  std::atomic<int>& error = *shared;
+  records_.before = [this, shared] {
+    return *shared == 0 ? absl::OkStatus() : engine::FileError(*shared, directory_ / "db");
+  };
   EXPECT_EQ(ReasonOf(Begin(header)), "STORAGE_FAILED");
   EXPECT_EQ(directory_.entries(), 0);
-  error = Code::kResourceExhausted;
+  error = ENOSPC;
   const absl::Status refused = Begin(header);
   EXPECT_THAT(refused, Fails(Code::kResourceExhausted, ""));
   EXPECT_EQ(ReasonOf(refused), "STORAGE_FULL");
   EXPECT_EQ(directory_.entries(), 0);
-  error = Code::kOk;
+  error = 0;
   ASSERT_THAT(Begin(header), IsOk());
   ASSERT_THAT(Append(rows), IsOk());
-  error = Code::kInternal;
+  error = EIO;
   EXPECT_THAT(Finish(), Fails(Code::kInternal, ""));
   EXPECT_THAT(Seen(store_->Delete("set", "")), Fails(Code::kInternal, ""));
   EXPECT_EQ(Get().received_bytes(), std::ssize(rows));
-  error = Code::kOk;
+  error = 0;
   header.set_offset(std::ssize(rows));
   EXPECT_EQ(Validated(header, rows).state(), v1::DATASET_STATE_READY);
 }

@@ -1,6 +1,9 @@
 #include "server/errors.h"
 
+#include <cerrno>
+
 #include "engine/base/field_errors.h"
+#include "engine/base/files.h"
 #include "engine/base/status.h"
 #include "engine/base/utf8.h"
 #include "tests/server/support.h"
@@ -122,10 +125,14 @@ TEST(ErrorsTest, FilesOfTheServersAreNoFaultOfTheRequest) {
   EXPECT_EQ(failed.error_code(), grpc::INTERNAL);
   EXPECT_EQ(failed.error_message(), "the state could not be read");
   EXPECT_EQ(ReasonOf(failed), "STORAGE_FAILED");
-  const grpc::Status full = ToGrpc(StorageError(
-      engine::WithCode(file, absl::StatusCode::kResourceExhausted), "it could not be written"));
-  EXPECT_EQ(full.error_code(), grpc::RESOURCE_EXHAUSTED);
-  EXPECT_EQ(ReasonOf(full), "STORAGE_FULL");
+  const auto reason_of = [](int error) {
+    const grpc::Status status =
+        ToGrpc(StorageError(engine::FileError(error, "x"), "it could not be written"));
+    EXPECT_EQ(status.error_code(), grpc::RESOURCE_EXHAUSTED);
+    return ReasonOf(status);
+  };
+  for (const int error : {ENOSPC, EDQUOT, EFBIG}) EXPECT_EQ(reason_of(error), "STORAGE_FULL");
+  for (const int error : {EMFILE, ENFILE, ENOMEM}) EXPECT_EQ(reason_of(error), "STORAGE_FAILED");
   EXPECT_TRUE(StorageError(absl::OkStatus(), "x").ok());
 }
 

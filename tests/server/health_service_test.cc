@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include "tests/server/admitted_calls.h"
 #include "tests/server/support.h"
 
 namespace whipsnake::server {
@@ -26,6 +27,7 @@ class HealthServiceTest : public testing::Test {
     const std::string local = "unix-abstract:whipsnake-health-" + std::to_string(getpid());
     builder.AddListeningPort(local, grpc::InsecureServerCredentials());
     builder.RegisterService(&service_);
+    builder.SetContextAllocator(AdmitEveryCall());
     server_ = builder.BuildAndStart();
     stub_ = Health::NewStub(grpc::CreateChannel("127.0.0.1:" + std::to_string(port),
                                                 grpc::InsecureChannelCredentials()));

@@ -5,6 +5,7 @@
 #include <regex>
 #include <string>
 
+#include "engine/base/disk_full.h"
 #include "server/disk_errors.h"
 
 namespace whipsnake::server {
@@ -87,7 +88,8 @@ TEST(DiskErrorsTest, AreLoggedAndCountedByKind) {
     EXPECT_NE(log.Text().find(" error a file file=f error=why\n"), std::string::npos);
     return DiskErrors(kind) - before;
   };
-  EXPECT_EQ(count(DiskErrorKind::kFull, absl::ResourceExhaustedError("why")), 1);
+  EXPECT_EQ(count(DiskErrorKind::kFull, engine::DiskFullError("why")), 1);
+  EXPECT_EQ(count(DiskErrorKind::kOther, absl::ResourceExhaustedError("why")), 1);
   EXPECT_EQ(count(DiskErrorKind::kDamaged, absl::DataLossError("why")), 1);
   EXPECT_EQ(count(DiskErrorKind::kOther, absl::InternalError("why")), 1);
   EXPECT_EQ(count(DiskErrorKind::kFull, absl::UnavailableError("why")), 0);

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "engine/base/disk_full.h"
 #include "engine/base/status.h"
 #include "server/errors.h"
 #include "tests/engine/base/support.h"
@@ -150,7 +151,7 @@ TEST_F(PromotionTest, AnOldEtagAndAFullNameAreRefusedBeforeAnyWork) {
 TEST_F(PromotionTest, AFullDiskChangesNothingAndTheNextPromotionSucceeds) {
   ASSERT_THAT(Promote(), IsOk());
   const std::vector<std::string> before = NamesIn(directory_ / "models");
-  store_.error = absl::ResourceExhaustedError("the database or disk is full");
+  store_.error = engine::DiskFullError("the database or disk is full");
   const absl::Status refused = Promote().status();
   EXPECT_THAT(refused, Fails(absl::StatusCode::kResourceExhausted, ""));
   EXPECT_EQ(ReasonOf(refused), "STORAGE_FULL");

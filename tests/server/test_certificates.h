@@ -12,16 +12,19 @@
 
 namespace whipsnake::server {
 
-// A key and its certificate, signed by another one or by itself, valid for two days around now.
+// A key and its certificate, signed by another one or by itself. Its times are relative to now.
 class TestCertificate {
  public:
-  explicit TestCertificate(const std::string& common_name, const TestCertificate* issuer = nullptr)
+  static constexpr std::chrono::seconds kDay{86'400};
+
+  explicit TestCertificate(const std::string& common_name, const TestCertificate* issuer = nullptr,
+                           std::chrono::seconds begins = -kDay, std::chrono::seconds ends = kDay)
       : key_(EVP_EC_gen("P-256"), EVP_PKEY_free), certificate_(X509_new(), X509_free) {
     X509* const certificate = certificate_.get();
     X509_set_version(certificate, X509_VERSION_3);
     ASN1_INTEGER_set(X509_get_serialNumber(certificate), 1);
-    X509_gmtime_adj(X509_getm_notBefore(certificate), -kDay.count());
-    X509_gmtime_adj(X509_getm_notAfter(certificate), kDay.count());
+    X509_gmtime_adj(X509_getm_notBefore(certificate), begins.count());
+    X509_gmtime_adj(X509_getm_notAfter(certificate), ends.count());
     X509_NAME_add_entry_by_txt(X509_get_subject_name(certificate), "CN", MBSTRING_ASC,
                                reinterpret_cast<const unsigned char*>(common_name.c_str()), -1, -1,
                                0);
@@ -30,8 +33,6 @@ class TestCertificate {
     X509_set_pubkey(certificate, key_.get());
     X509_sign(certificate, signer.key_.get(), EVP_sha256());
   }
-
-  static constexpr std::chrono::seconds kDay{86'400};
 
   std::string certificate() const {
     return Pem([this](BIO* bio) { PEM_write_bio_X509(bio, certificate_.get()); });

@@ -3,10 +3,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <initializer_list>
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "engine/base/status.h"
 #include "server/access/token.h"
@@ -17,7 +20,9 @@ namespace {
 
 using std::chrono::seconds;
 using testing::AllOf;
+using testing::AnyOf;
 using testing::HasSubstr;
+using testing::Not;
 
 const std::string kDigest(64, 'a');
 
@@ -153,6 +158,65 @@ TEST(TokenTableTest, ErrorsNameLineFieldValueAndWhatWasExpected) {
   EXPECT_THAT(MessageOf("{"), HasSubstr("line 1"));
   EXPECT_THAT(MessageOf("[]"), HasSubstr("line 1"));
   EXPECT_THAT(MessageOf(R"({"name": "a", "name": "b"})"), HasSubstr("line 1"));
+}
+
+// A token, or what may be one, is in no error, wherever in the file it was pasted.
+TEST(TokenTableTest, ErrorsShowNoToken) {
+  const std::string token = *NewToken(), digest = TokenDigest(token);
+  const std::string secret = token.substr(kTokenPrefix.size());
+  const std::string good = R"({"name": "a", "sha256": ")" + digest + "\", \"scopes\": []}\n";
+  const auto with_digest = [](const std::string& json) {
+    return R"({"name": "a", "scopes": [], "sha256": )" + json + "}";
+  };
+  const std::string scopes = R"(, "scopes": []})";
+  for (const std::string& text :
+       {with_digest('"' + token + '"'), with_digest('"' + secret + '"'),
+        with_digest("[\"" + secret + "\"]"), with_digest("{\"" + secret + "\": 1}"), token,
+        '"' + token + '"', "{\"" + token + "\": 1}", "{\"" + token + "\": 1, \"" + token + "\": 2}",
+        R"({"sha256": ")" + digest + R"(", "name": ")" + token + '"' + scopes,
+        R"({"sha256": ")" + digest + R"(", "name": "x )" + token + '"' + scopes,
+        R"({"name": "a", "sha256": ")" + digest + R"(", "scopes": [")" + token + "\"]}",
+        R"({"name": "a", "sha256": ")" + digest + R"(", "expires": ")" + token + '"' + scopes,
+        R"({"name": "a", "certificate": ")" + token + token + token + token + token + token + '"' +
+            scopes,
+        good + R"({"name": "b", "sha256": ")" + digest + '"' + scopes}) {
+    const std::string message = MessageOf(text);
+    EXPECT_THAT(message, HasSubstr("line ")) << text;
+    EXPECT_THAT(message, Not(AnyOf(HasSubstr(secret), HasSubstr(digest)))) << text;
+  }
+}
+
+TEST(TokenTableTest, ATokenInPlaceOfAPathIsNotShown) {
+  const engine::TemporaryDirectory directory;
+  const std::string token = *NewToken();
+  for (const std::string& path : {token, "./" + token, directory / token}) {
+    const std::string message(TokenTable::Load(path).status().message());
+    EXPECT_THAT(message,
+                AllOf(HasSubstr("a token seen, expected the path"), Not(HasSubstr(token))));
+  }
+}
+
+TEST(TokenTest, WhatBeginsLikeATokenIsRedacted) {
+  for (const auto& [text, expected] : std::initializer_list<std::pair<const char*, const char*>>{
+           {"", ""},
+           {"no token", "no token"},
+           {"wsn_", "wsn_[redacted]"},
+           {"'wsn_a-B_9' and wsn_x/wsn_y.",
+            "'wsn_[redacted]' and wsn_[redacted]/wsn_[redacted]."}}) {
+    EXPECT_EQ(RedactTokens(text), expected);
+  }
+}
+
+TEST(TokenTableTest, AFileOfAnotherUserIsRefused) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root can give files away";
+  const engine::TemporaryDirectory directory;
+  const std::string path = directory / "tokens.jsonl";
+  engine::WriteBytes(path, "");
+  ASSERT_EQ(chown(path.c_str(), 0, 12345), 0);
+  EXPECT_TRUE(TokenTable::Load(path).ok()) << "the group may be any";
+  ASSERT_EQ(chown(path.c_str(), 12345, 0), 0);
+  EXPECT_THAT(std::string(TokenTable::Load(path).status().message()),
+              AllOf(HasSubstr(path), HasSubstr("user 12345 seen"), HasSubstr("chown root")));
 }
 
 TEST(TokenTableTest, AFileThatOthersMayWriteIsRefused) {

@@ -3,6 +3,7 @@
 
 #include "server/rpc/messages.h"
 #include "server/work/background.h"
+#include "tests/server/admitted_calls.h"
 #include "tests/server/support.h"
 
 namespace whipsnake::server {
@@ -27,6 +28,7 @@ grpc::Status Call(OneMethodService::Method method) {
   service.method = std::move(method);
   grpc::ServerBuilder builder;
   builder.RegisterService(&service);
+  builder.SetContextAllocator(AdmitEveryCall());
   const auto server = builder.BuildAndStart();
   const auto stub = v1::AdminService::NewStub(server->InProcessChannel({}));
   grpc::ClientContext context;

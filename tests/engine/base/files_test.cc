@@ -2,6 +2,9 @@
 
 #include <sys/stat.h>
 
+#include <cerrno>
+
+#include "engine/base/disk_full.h"
 #include "engine/base/status.h"
 #include "tests/engine/base/support.h"
 
@@ -58,6 +61,18 @@ TEST(FileError, TellsTheOperatorThePathAndAClientTheName) {
   EXPECT_EQ(ClientMessage(wrapped), "one: model: all.json: No such file or directory");
   EXPECT_EQ(ClientMessage(WithCode(wrapped, Code::kDataLoss)), ClientMessage(wrapped));
   EXPECT_EQ(ClientMessage(absl::InternalError("plain")), "plain");
+}
+
+TEST(FileError, OnlyLackOfRoomIsAFullDisk) {
+  for (const int error : {ENOSPC, EDQUOT, EFBIG}) {
+    const absl::Status status = WithContext(FileError(error, "/srv/file"), "model");
+    EXPECT_TRUE(IsDiskFull(status)) << status;
+    EXPECT_TRUE(IsDiskFull(WithCode(status, Code::kInternal)));
+    EXPECT_EQ(status.code(), Code::kResourceExhausted);
+  }
+  for (const int error : {EMFILE, ENFILE, ENOMEM, EIO, ENOENT}) {
+    EXPECT_FALSE(IsDiskFull(FileError(error, "/srv/file"))) << error;
+  }
 }
 
 TEST(StripTrailingSlashesTest, EndsWithAName) {
