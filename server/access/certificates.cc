@@ -154,7 +154,7 @@ absl::Status CheckKey(const TlsFiles& files, const std::string& text, X509* cert
   return absl::OkStatus();
 }
 
-void WarnOfReaders(const std::string& key) {
+void WarnOfKeyReaders(const std::string& key) {
   struct stat info = {};
   if (stat(key.c_str(), &info) != 0 || (info.st_mode & S_IROTH) == 0) return;
   Log(LogLevel::kWarning, "everyone on this machine may read the private key of TLS",
@@ -179,7 +179,7 @@ void LogFiles(std::string_view message, const TlsFiles& files, const TlsMaterial
          {"count", static_cast<int64_t>(material.invalid_authorities.size())},
          {"first", material.invalid_authorities.front()}});
   }
-  WarnOfReaders(files.key);
+  WarnOfKeyReaders(files.key);
 }
 
 }  // namespace
