@@ -51,7 +51,8 @@ OptionRules::Step InRange(std::function<bool(Number)> includes, std::string expe
 absl::StatusOr<std::vector<std::string>> OptionRules::Apply(
     const std::vector<std::string>& texts) const {
   if (texts.size() > 1 && !may_be_repeated) {
-    return absl::InvalidArgumentError(absl::StrCat("given ", texts.size(), " times, expected once"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("given ", texts.size(), " times, expected once"));
   }
   std::vector<std::string> values;
   for (const std::string& text : texts) {

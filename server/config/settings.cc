@@ -71,10 +71,11 @@ Setting Live(Setting setting) {
 }
 
 Setting Models() {
-  Setting setting = Named("models", ValueKind::kModels, "[NAME=]DIR",
-                          "A model to load at the start: its directory, or a model of a Hugging "
-                          "Face cache by its path or as Org/Name, which then need no NAME; "
-                          "repeatable. Replaces the model of this name in the file");
+  Setting setting =
+      Named("models", ValueKind::kModels, "[NAME=]DIR",
+            "A model to load at the start: its directory, or a model of a Hugging "
+            "Face cache by its path or as Org/Name. NAME is otherwise Org/Name or the "
+            "last part of the directory; repeatable. Replaces the model of this name in the file");
   setting.flag = "--model";
   setting.get = [](const DaemonOptions& options) { return ModelEntries(options.models); };
   setting.check = [](const DaemonOptions&) { return absl::OkStatus(); };  // by FindFaults
@@ -129,9 +130,10 @@ std::vector<Setting> AddressSettings() {
       ConsoleHosts(),
       Scalar("insecure_listen", Boolean(), WHIPSNAKE_PART(insecure_listen),
              "Allows addresses that other machines can reach, although nothing is encrypted"),
-      Scalar("reflection", OnOffAuto(), WHIPSNAKE_PART(access.reflection),
-             "Server reflection, by which clients ask for the API without a token: on, off, or auto, "
-             "on if there are no tokens"),
+      Scalar(
+          "reflection", OnOffAuto(), WHIPSNAKE_PART(access.reflection),
+          "Server reflection, by which clients ask for the API without a token: on, off, or auto, "
+          "on if there are no tokens"),
   };
 }
 
@@ -169,7 +171,8 @@ std::vector<Setting> GenerationSettings() {
                   "Maximum per request")),
       Live(Scalar("max_new_tokens", Integer(1), WHIPSNAKE_PART(limits.new_tokens),
                   "Maximum per request")),
-      Scalar("max_running", Integer(1, kMostRunning), WHIPSNAKE_PART(generator.batching.max_running),
+      Scalar("max_running", Integer(1, kMostRunning),
+             WHIPSNAKE_PART(generator.batching.max_running),
              "Maximum number of running sequences of a model"),
       Live(Scalar("max_waiting", Integer(1), WHIPSNAKE_PART(generator.batching.max_waiting),
                   "Maximum number of requests that wait for a model; further ones are refused")),
@@ -233,8 +236,8 @@ std::vector<Setting> ProcessSettings() {
 const std::vector<Setting>& Settings() {
   static const auto& settings = *new std::vector<Setting>([] {
     std::vector<Setting> all;
-    for (auto* group : {&ModelSettings, &AddressSettings, &AccessSettings, &ResourceSettings, &GenerationSettings,
-                        &DataSettings, &ProcessSettings}) {
+    for (auto* group : {&ModelSettings, &AddressSettings, &AccessSettings, &ResourceSettings,
+                        &GenerationSettings, &DataSettings, &ProcessSettings}) {
       for (Setting& setting : group()) all.push_back(std::move(setting));
     }
     return all;
