@@ -153,19 +153,18 @@ void MeasureProduct(cudaStream_t stream, cublasLtHandle_t blas, const Precision&
   const void* const zero = integers ? static_cast<const void*>(&zero_i) : &zero_f;
   double best = 1e9;
   for (int i = 0; i < found; ++i) {
-    best = std::min(
-        best, MedianSeconds(stream, [&] {
-          Check(cublasLtMatmul(blas, product, one, w, layout_w, a, layout_a, zero, c, layout_c, c,
-                               layout_c, &algorithms[i].algo, workspace, kWorkspaceBytes, stream),
-                "cublasLtMatmul");
-        }));
+    best = std::min(best, MedianSeconds(stream, [&] {
+                      Check(cublasLtMatmul(blas, product, one, w, layout_w, a, layout_a, zero, c,
+                                           layout_c, c, layout_c, &algorithms[i].algo, workspace,
+                                           kWorkspaceBytes, stream),
+                            "cublasLtMatmul");
+                    }));
   }
   const double operations = 2.0 * rows * outputs * inputs;
-  std::printf(
-      "%s [%lld,%lld] x [%lld,%lld]^T: %.1f us, %.0f T operations/s, %.2f TB/s of weights\n",
-      precision.name, static_cast<long long>(rows), static_cast<long long>(inputs),
-      static_cast<long long>(outputs), static_cast<long long>(inputs), best * 1e6,
-      operations / best / 1e12, outputs * inputs * width / best / 1e12);
+  std::printf("%s [%lld,%lld] x [%lld,%lld]^T: %.1f us, %.0f T operations/s, %.2f TB/s of weights\n",
+              precision.name, static_cast<long long>(rows), static_cast<long long>(inputs),
+              static_cast<long long>(outputs), static_cast<long long>(inputs), best * 1e6,
+              operations / best / 1e12, outputs * inputs * width / best / 1e12);
 }
 
 }  // namespace
@@ -191,8 +190,7 @@ int main() {
       {"int8", CUDA_R_8I, CUDA_R_32I, CUBLAS_COMPUTE_32I, CUDA_R_32I},
       {"bf16", CUDA_R_16BF, CUDA_R_16BF, CUBLAS_COMPUTE_32F, CUDA_R_32F}};
   for (const Precision& precision : precisions) {
-    for (const int64_t rows :
-         {int64_t{1}, int64_t{16}, int64_t{64}, int64_t{1024}, int64_t{8192}}) {
+    for (const int64_t rows : {int64_t{1}, int64_t{16}, int64_t{64}, int64_t{1024}, int64_t{8192}}) {
       // in_proj, out_proj, and the head of mamba-2.8b.
       if (rows > 1 || precision.operands != CUDA_R_8I) {
         MeasureProduct(stream, blas, precision, rows, 10240, 2560, weights);
