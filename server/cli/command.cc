@@ -86,7 +86,7 @@ std::string SourceOf(const CLI::Option& option, const CLI::App& app) {
 
 // The parser's own conversions take octal numbers, NaN, and numbers that are too large.
 template <typename Value>
-absl::Status SetOption(const std::vector<std::string>& texts, const OptionRules& rules,
+absl::Status AssignTexts(const std::vector<std::string>& texts, const OptionRules& rules,
                        Value& value) {
   ASSIGN_OR_RETURN(const std::vector<std::string> values, rules.Apply(texts));
   return Target<Value>::Set(values, value);
@@ -225,7 +225,7 @@ Option OptionGroup::AddOption(const std::string& name, Value& value,
   const auto self = std::make_shared<CLI::Option*>();
   const auto set = [rules, self, app = app_, &value](const CLI::results_t&) {
     const CLI::Option& option = **self;
-    const absl::Status status = SetOption(option.results(), *rules, value);
+    const absl::Status status = AssignTexts(option.results(), *rules, value);
     if (status.ok()) return true;
     throw CLI::ValidationError(SourceOf(option, *app), std::string(status.message()));
   };
