@@ -103,18 +103,21 @@ engine::ModelOptions OptionsOf(const NamedModel& model, const DaemonOptions& opt
 // The directory has a config.json that can be read, and the model supports the options that it was
 // given for itself.
 absl::Status CheckDirectory(const NamedModel& model, const DaemonOptions& options) {
-  const auto config = engine::ReadModelConfig(model.directory);
-  if (absl::IsNotFound(config.status())) {
+  const std::string file = model.directory + "/config.json";
+  if (const absl::Status opened = engine::OpenRegularFile(file).status(); !opened.ok()) {
     const bool flag = model.place == "--model";
     return InvalidField(model.place,
                         flag ? absl::StrCat(model.name, "=", model.directory) : model.directory,
-                        absl::StrCat("a model directory, but there is no ", model.directory,
-                                     "/config.json (--allow-missing serves without it)"));
+                        absl::StrCat("a model directory, but ",
+                                     absl::IsNotFound(opened) ? absl::StrCat("there is no ", file)
+                                                              : std::string(opened.message()),
+                                     " (--allow-missing serves without it)"));
   }
   const auto at_place = [&](const absl::Status& status) {
     return engine::InvalidFields(
         {{.field = model.place, .message = absl::StrCat(model.place, ": ", status.message())}});
   };
+  const auto config = engine::ReadModelConfig(model.directory);
   if (!config.ok()) return at_place(config.status());
   std::vector<absl::Status> left_out;
   const absl::Status fits = engine::CheckOptions(OptionsOf(model, options, left_out), *config);

@@ -15,7 +15,8 @@ namespace whipsnake::engine {
 
 // All errors name the path; a client sees only its last component (WithPath). NOT_FOUND means that
 // there is no such file, INVALID_ARGUMENT that it is not a regular file but, say, a directory or a
-// pipe, FAILED_PRECONDITION that it is a link to nothing, as in a download that is not complete. Other codes are those that the system's error maps to (PERMISSION_DENIED, ...).
+// pipe, FAILED_PRECONDITION that it is a link to nothing, as in a download that is not complete.
+// Other codes are those that the system's error maps to (PERMISSION_DENIED, ...).
 
 // Returns the error of a system call on `path`; `error` is its errno.
 absl::Status FileError(int error, std::string_view path);

@@ -37,8 +37,8 @@ absl::StatusOr<std::string> FindModelDirectory(const std::string& text,
 // "A or B" if the text has the form Org/Name, otherwise "".
 std::string CachesWithout(std::string_view text, std::span<const std::string> caches);
 
-// Returns the name under which a model directory is served if nobody gives one: HubName, or the last
-// part of its path.
+// Returns the name under which a model directory is served if nobody gives one: HubName, or the
+// last part of its path.
 std::string DefaultModelName(const std::string& directory);
 
 // Returns where the hub's programs keep their cache: $HF_HUB_CACHE, $HUGGINGFACE_HUB_CACHE,

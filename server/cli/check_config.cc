@@ -61,7 +61,9 @@ void AddCheckConfigCommand(CommandLine& line) {
       "  whipsnake check-config serve.json\n"
       "  whipsnake check-config serve.json --json --max-running 32\n",
       [flags](const Output& output) { return CheckConfig(*flags, output); });
-  command.AddOption("file", flags->config, "The file of serve --config").TypeName("FILE").Required();
+  command.AddOption("file", flags->config, "The file of serve --config")
+      .TypeName("FILE")
+      .Required();
   AddServeFlags(command, *flags);
 }
 

@@ -185,9 +185,8 @@ std::shared_ptr<grpc::ChannelInterface> Connect(const ClientFlags& flags) {
 absl::Status CheckRequestSize(const google::protobuf::MessageLite& request) {
   const size_t bytes = request.ByteSizeLong();
   if (bytes <= kMaxRequestBytes) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("a request of ", bytes,
-                                                 " bytes seen, expected at most ",
-                                                 kMaxRequestBytes));
+  return absl::InvalidArgumentError(
+      absl::StrCat("a request of ", bytes, " bytes seen, expected at most ", kMaxRequestBytes));
 }
 
 absl::Status ClientError(const grpc::Status& status, const ClientFlags& flags) {

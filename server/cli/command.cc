@@ -14,169 +14,17 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
 #include "engine/base/status.h"
 #include "engine/checkpoint/hub_cache.h"
 #include "kernels/cpu/isa.h"
+#include "server/cli/argument_errors.h"
 #include "server/cli/option_rules.h"
-#include "server/suggestion.h"
 #include "server/version.h"
 
 namespace whipsnake::server {
 namespace {
 
 constexpr int kWrongFlags = 2;
-
-// Returns the command that the arguments selected, as typed: "whipsnake models load".
-std::string CommandName(const CLI::App& app) {
-  std::string name = app.get_name();
-  const CLI::App* current = &app;
-  while (!current->get_subcommands().empty()) {
-    current = current->get_subcommands().front();
-    name += " " + current->get_name();
-  }
-  return name;
-}
-
-// The command that the arguments selected.
-const CLI::App& Selected(const CLI::App& app) {
-  const CLI::App* current = &app;
-  while (!current->get_subcommands().empty()) current = current->get_subcommands().front();
-  return *current;
-}
-
-OptionDescription DescriptionOf(const CLI::Option& option) {
-  OptionDescription description;
-  const std::vector<std::string>& long_names = option.get_lnames();
-  description.name = long_names.empty() ? option.get_single_name() : "--" + long_names.front();
-  // The type's name ends with those of the checks: "TEXT:{high,normal,low}", "X:FLOAT in [0 - 1]".
-  const std::string type = option.get_type_name();
-  if (option.get_expected_max() > 0) {
-    size_t end = type.size();
-    for (const char* check : {":{", ":INT in ", ":FLOAT in ", ":POSITIVE"}) {
-      end = std::min(end, type.find(check));
-    }
-    description.value = type.substr(0, end);
-  }
-  const size_t open = type.find('{'), close = type.rfind('}');
-  if (open != type.npos && close != type.npos) {
-    description.choices = absl::StrSplit(type.substr(open + 1, close - open - 1), ',');
-  }
-  description.description = option.get_description();
-  description.default_value = option.get_default_str();
-  description.environment = option.get_envname();
-  description.required = option.get_required();
-  return description;
-}
-
-CommandDescription DescriptionOf(const CLI::App& app) {
-  CommandDescription description{.name = app.get_name(),
-                                 .description = app.get_description(),
-                                 .examples = app.get_footer(),
-                                 .options = {},
-                                 .commands = {}};
-  for (const CLI::Option* option : app.get_options()) {
-    description.options.push_back(DescriptionOf(*option));
-  }
-  for (const CLI::App* below : app.get_subcommands([](const CLI::App*) { return true; })) {
-    CommandDescription inner = DescriptionOf(*below);
-    if (!below->get_name().empty()) {
-      description.commands.push_back(std::move(inner));
-    } else {  // a group of options
-      for (OptionDescription& option : inner.options) {
-        description.options.push_back(std::move(option));
-      }
-    }
-  }
-  return description;
-}
-
-// What could stand where a word does that the command does not know: one of its options, which are
-// those of the root too, or a command below it.
-std::vector<std::string> KnownWords(const CLI::App& app, bool options) {
-  const CommandDescription root = DescriptionOf(app), command = DescriptionOf(Selected(app));
-  std::vector<std::string> words;
-  if (!options) {
-    for (const CommandDescription& below : command.commands) words.push_back(below.name);
-    return words;
-  }
-  for (const auto* description : {&command, &root}) {
-    for (const OptionDescription& option : description->options) {
-      if (!option.is_positional()) words.push_back(option.name);
-    }
-  }
-  return words;
-}
-
-// What other programs name as the first is the second here.
-constexpr std::pair<const char*, const char*> kNamesElsewhere[] = {
-    {"--port", "--listen"},   {"--host", "--listen"},      {"--bind", "--listen"},
-    {"--address", "--listen"}, {"--port", "--server"},     {"--host", "--server"},
-    {"--address", "--server"}, {"--max-new-tokens", "--max-tokens"}};
-
-// Returns the known word that an unknown one may have meant, or "".
-std::string MeantWord(const std::string& word, const std::vector<std::string>& known) {
-  for (const auto& [name, ours] : kNamesElsewhere) {
-    if (word == name && std::ranges::find(known, ours) != known.end()) return ours;
-  }
-  return NearestWord(word, known);
-}
-
-// Explains an argument too many of a command.
-std::string ExplainArgument(const std::string& word, const CLI::App& command) {
-  std::vector<std::string> arguments;
-  bool takes_text = false;
-  for (const OptionDescription& option : DescriptionOf(command).options) {
-    if (!option.is_positional()) continue;
-    arguments.push_back(option.name);
-    takes_text |= option.value == "TEXT";
-  }
-  return absl::StrCat("argument ", engine::Quoted(word), " was not expected",
-                      takes_text ? "; quote a text that has spaces" : "",
-                      takes_text || arguments.empty()
-                          ? ""
-                          : absl::StrCat("; the command takes ", absl::StrJoin(arguments, " and ")));
-}
-
-// Explains the first of the words that the parser does not know, which may be values of unknown
-// options.
-std::string ExplainUnknown(const std::vector<std::string>& unknown, const CLI::App& app) {
-  auto found =
-      std::ranges::find_if(unknown, [](const auto& each) { return each.starts_with("-"); });
-  const bool is_option = found != unknown.end();
-  if (!is_option) found = unknown.begin();
-  const std::string word = found->substr(0, found->find('='));
-  const std::vector<std::string> known = KnownWords(app, is_option);
-  if (!is_option && known.empty()) return ExplainArgument(word, Selected(app));
-  const std::string meant = MeantWord(word, known);
-  return absl::StrCat("there is no ", is_option ? "option" : "command", " '", word, "'",
-                      meant.empty() ? "" : absl::StrCat("; did you mean '", meant, "'?"));
-}
-
-// For `whipsnake serv`, CLI11 only says that a subcommand is required, and for an unknown option
-// that an argument was not expected. Name the unknown word, and what it may have meant.
-std::string Explain(const CLI::ParseError& error, const CLI::App& app) {
-  const std::vector<std::string> unknown = app.remaining(/*recurse=*/true);
-  const auto code = static_cast<CLI::ExitCodes>(error.get_exit_code());
-  const bool of_words =
-      code == CLI::ExitCodes::RequiredError || code == CLI::ExitCodes::ExtrasError;
-  return of_words && !unknown.empty() ? ExplainUnknown(unknown, app) : error.what();
-}
-
-// Returns what is wrong with a request for help: a command that there is not, or letters after -h.
-// An unknown option is overlooked, because help is the answer to it.
-absl::Status CheckHelpRequest(const CLI::App& app) {
-  const bool has_commands = !KnownWords(app, /*options=*/false).empty();
-  const std::vector<std::string> unknown = app.remaining(/*recurse=*/true);
-  for (const std::string& word : unknown) {
-    const bool is_word = !word.starts_with("-"), is_letter = !is_word && !word.starts_with("--");
-    if ((is_word && has_commands) || is_letter) {
-      return absl::InvalidArgumentError(ExplainUnknown({word}, app));
-    }
-  }
-  return absl::OkStatus();
-}
 
 // Returns the arguments in the parser's order, the last one first. `help models list` stands for
 // `models list --help`.
@@ -238,7 +86,7 @@ std::string SourceOf(const CLI::Option& option, const CLI::App& app) {
 
 // The parser's own conversions take octal numbers, NaN, and numbers that are too large.
 template <typename Value>
-absl::Status SetOption(const std::vector<std::string>& texts, const OptionRules& rules,
+absl::Status AssignTexts(const std::vector<std::string>& texts, const OptionRules& rules,
                        Value& value) {
   ASSIGN_OR_RETURN(const std::vector<std::string> values, rules.Apply(texts));
   return Target<Value>::Set(values, value);
@@ -348,9 +196,9 @@ Option Option::ModelDirectory() {
     const std::string searched = engine::CachesWithout(text, caches);
     std::error_code error;
     if (directory == text && !searched.empty() && !std::filesystem::exists(text, error)) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          engine::Quoted(text), " seen, expected a directory, or a model of this name in ",
-          searched));
+      return absl::InvalidArgumentError(
+          absl::StrCat(engine::Quoted(text),
+                       " seen, expected a directory, or a model of this name in ", searched));
     }
     text = std::move(directory);
     return absl::OkStatus();
@@ -377,13 +225,13 @@ Option OptionGroup::AddOption(const std::string& name, Value& value,
   const auto self = std::make_shared<CLI::Option*>();
   const auto set = [rules, self, app = app_, &value](const CLI::results_t&) {
     const CLI::Option& option = **self;
-    const absl::Status status = SetOption(option.results(), *rules, value);
+    const absl::Status status = AssignTexts(option.results(), *rules, value);
     if (status.ok()) return true;
     throw CLI::ValidationError(SourceOf(option, *app), std::string(status.message()));
   };
-  CLI::Option* const option = app_->add_option(name, set, description, /*defaulted=*/false, [&value] {
-    return CLI::detail::checked_to_string<Value, Value>(value);
-  });
+  CLI::Option* const option =
+      app_->add_option(name, set, description, /*defaulted=*/false,
+                       [&value] { return CLI::detail::checked_to_string<Value, Value>(value); });
   *self = option;
   option->type_name(CLI::detail::type_name<Value>());
   option->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);  // the rules say how many
@@ -523,8 +371,8 @@ int CommandLine::ParseAndRun(int argc, char** argv) {
     app_->parse(ArgumentsOf(argc, argv));
   } catch (const CLI::ParseError& error) {
     const bool informs = error.get_exit_code() == 0;
-    const absl::Status wrong = informs ? CheckHelpRequest(*app_)
-                                       : absl::InvalidArgumentError(Explain(error, *app_));
+    const absl::Status wrong =
+        informs ? CheckHelpRequest(*app_) : absl::InvalidArgumentError(Explain(error, *app_));
     return wrong.ok() ? Inform(error) : RefuseArguments(wrong, AsksForJson(argc, argv));
   }
   if (!isa_.empty()) kernels::CapIsa(*kernels::ParseIsa(isa_));

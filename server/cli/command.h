@@ -95,8 +95,9 @@ class OptionGroup {
  public:
   // Adds an option that sets `value`, which must outlive the CommandLine. `name` starts with "--";
   // without dashes it is a positional argument. An option that is not given leaves `value` as it
-  // is. An option whose Value is no vector may be given once. Value is one of std::string, int32_t, int64_t, uint64_t, float, double; std::optional of
-  // these; std::vector of std::string or int32_t.
+  // is. An option whose Value is no vector may be given once. Value is one of std::string, int32_t,
+  // int64_t, uint64_t, float, double; std::optional of these; std::vector of std::string or
+  // int32_t.
   template <typename Value>
   Option AddOption(const std::string& name, Value& value, const std::string& description);
   // Adds an option without a value, which sets `value` to true.

@@ -5,6 +5,10 @@
 #include <string>
 #include <vector>
 
+namespace CLI {
+class App;
+}
+
 namespace whipsnake::server {
 
 struct OptionDescription {
@@ -26,6 +30,9 @@ struct CommandDescription {
   std::vector<OptionDescription> options;    // with those of its option groups
   std::vector<CommandDescription> commands;  // below it
 };
+
+// Returns all that a command of the parser has.
+CommandDescription DescriptionOf(const CLI::App& app);
 
 }  // namespace whipsnake::server
 

@@ -12,6 +12,7 @@
 #include "engine/layers/activation.h"
 #include "engine/models/convert_format.h"
 #include "server/cli/command.h"
+#include "server/cli/training_flags.h"
 
 namespace whipsnake::server {
 namespace {
@@ -90,7 +91,7 @@ absl::StatusOr<int> Convert(const ConvertFlags& flags, const Output& output) {
   }
   auto status =
       flags.format.empty() ? ConvertActivation(flags, output) : ConvertFormat(flags, output);
-  if (!status.ok()) return engine::WithFieldPrefix(status.status(), "--");
+  if (!status.ok()) return WithFieldAsOption(status.status());
   return status;
 }
 

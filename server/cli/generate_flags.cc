@@ -19,8 +19,7 @@ absl::Status SetPromptOf(const PromptFlags& flags, Message& message) {
   message.mutable_tokenization()->set_omit_special_tokens(flags.omit_special_tokens);
   message.mutable_tokenization()->set_plain_text(flags.plain_text);
   if (!flags.ids.empty() && flags.text) {
-    return absl::InvalidArgumentError(
-        "a prompt and --prompt-ids seen, expected one of them");
+    return absl::InvalidArgumentError("a prompt and --prompt-ids seen, expected one of them");
   }
   if (!flags.ids.empty()) {
     message.mutable_token_ids()->mutable_ids()->Assign(flags.ids.begin(), flags.ids.end());

@@ -58,9 +58,9 @@ absl::Status CheckRequestText(std::string_view place, std::string_view text) {
   if (std::ssize(text) > kMaxRequestBytes) return TooLong(place, kMaxRequestBytes);
   const size_t invalid = engine::FindInvalidUtf8(text);
   if (invalid == text.npos) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(
-      engine::ToAbsl(place), ": a byte that is not UTF-8 seen at byte ", invalid + 1,
-      ", expected UTF-8"));
+  return absl::InvalidArgumentError(absl::StrCat(engine::ToAbsl(place),
+                                                 ": a byte that is not UTF-8 seen at byte ",
+                                                 invalid + 1, ", expected UTF-8"));
 }
 
 absl::StatusOr<std::string> TextOrInput(const std::string& text) {

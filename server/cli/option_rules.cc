@@ -30,19 +30,19 @@ bool IsInteger(std::string_view text) {
 }
 
 template <std::integral Number>
-bool Read(const std::string& text, Number& number) {
+bool Parses(const std::string& text, Number& number) {
   return absl::SimpleAtoi(text, &number);
 }
 
-bool Read(const std::string& text, float& number) { return absl::SimpleAtof(text, &number); }
+bool Parses(const std::string& text, float& number) { return absl::SimpleAtof(text, &number); }
 
-bool Read(const std::string& text, double& number) { return absl::SimpleAtod(text, &number); }
+bool Parses(const std::string& text, double& number) { return absl::SimpleAtod(text, &number); }
 
 template <typename Number>
 OptionRules::Step InRange(std::function<bool(Number)> includes, std::string expected) {
   return [includes = std::move(includes), expected = std::move(expected)](std::string& text) {
     Number number = 0;
-    return Read(text, number) && includes(number) ? absl::OkStatus() : Unexpected(text, expected);
+    return Parses(text, number) && includes(number) ? absl::OkStatus() : Unexpected(text, expected);
   };
 }
 
@@ -51,7 +51,8 @@ OptionRules::Step InRange(std::function<bool(Number)> includes, std::string expe
 absl::StatusOr<std::vector<std::string>> OptionRules::Apply(
     const std::vector<std::string>& texts) const {
   if (texts.size() > 1 && !may_be_repeated) {
-    return absl::InvalidArgumentError(absl::StrCat("given ", texts.size(), " times, expected once"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("given ", texts.size(), " times, expected once"));
   }
   std::vector<std::string> values;
   for (const std::string& text : texts) {
@@ -73,12 +74,12 @@ template <typename Number>
 absl::StatusOr<Number> ReadNumber(const std::string& text) {
   Number number = 0;
   if constexpr (std::integral<Number>) {
-    if (Read(text, number)) return number;
+    if (Parses(text, number)) return number;
     if (!IsInteger(text)) return Unexpected(text, "an integer");
     return Unexpected(text, absl::StrCat("an integer from ", std::numeric_limits<Number>::min(),
                                          " to ", std::numeric_limits<Number>::max()));
   } else {
-    if (Read(text, number) && std::isfinite(number)) return number;
+    if (Parses(text, number) && std::isfinite(number)) return number;
     return Unexpected(text, "a number");
   }
 }

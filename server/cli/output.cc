@@ -83,7 +83,8 @@ std::string Mebibytes(int64_t bytes) {
 
 bool StderrIsTerminal() {
   const char* const kind = std::getenv("TERM");
-  return isatty(STDERR_FILENO) != 0 && (kind == nullptr || (*kind != 0 && std::string_view(kind) != "dumb"));
+  return isatty(STDERR_FILENO) != 0 &&
+         (kind == nullptr || (*kind != 0 && std::string_view(kind) != "dumb"));
 }
 
 std::string Dim(std::string_view text) {

@@ -23,6 +23,7 @@
 #include "server/cli/command.h"
 #include "server/cli/progress.h"
 #include "server/cli/quantize_flags.h"
+#include "server/cli/training_flags.h"
 
 namespace whipsnake::server {
 namespace {
@@ -40,7 +41,7 @@ absl::StatusOr<engine::QuantizeOptions> MakeOptions(const RecipeFlags& flags,
   ASSIGN_OR_RETURN(const engine::ModelConfig config, engine::ReadModelConfig(model));
   engine::QuantizeOptions options;
   auto recipe = engine::ParseRecipe(NamesOf(flags), &config);
-  if (!recipe.ok()) return engine::WithFieldPrefix(recipe.status(), "--");
+  if (!recipe.ok()) return WithFieldAsOption(recipe.status());
   options.recipe = *recipe;
   ASSIGN_OR_RETURN(options.percentile, ParsePercentile(flags.percentile));
   return options;

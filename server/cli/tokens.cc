@@ -6,10 +6,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "engine/base/status.h"
 #include "server/cli/client.h"
 #include "server/cli/command.h"
 #include "server/cli/input.h"
+#include "server/cli/option_rules.h"
 #include "server/cli/unary_call.h"
 #include "whipsnake/v1/generation.grpc.pb.h"
 
@@ -22,7 +25,7 @@ struct TokensFlags {
   ClientFlags client;
   std::string model;
   std::string text;
-  std::vector<int32_t> ids;
+  std::string ids;  // "70,1394,358", or "-"
 };
 
 absl::StatusOr<v1::CountTokensResponse> CountTokens(const TokensFlags& flags, bool ids) {
@@ -55,10 +58,24 @@ absl::StatusOr<int> Encode(const TokensFlags& flags, const Output& output) {
   return 0;
 }
 
+// Adds the ids of a text that has them with commas, spaces or line ends between them.
+absl::Status AddIds(const std::string& text, v1::DetokenizeRequest& request) {
+  for (const absl::string_view id :
+       absl::StrSplit(text, absl::ByAnyChar(" \t\r\n"), absl::SkipEmpty())) {
+    for (const absl::string_view part : absl::StrSplit(absl::StripSuffix(id, ","), ',')) {
+      const auto number = ReadNumber<int32_t>(std::string(part));
+      if (!number.ok()) return engine::WithContext(number.status(), "ids");
+      request.add_token_ids(*number);
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<int> Decode(const TokensFlags& flags, const Output& output) {
   v1::DetokenizeRequest request;
   request.set_model(flags.model);
-  request.mutable_token_ids()->Assign(flags.ids.begin(), flags.ids.end());
+  ASSIGN_OR_RETURN(const std::string ids, TextOrInput(flags.ids));
+  RETURN_IF_ERROR(AddIds(ids, request));
   ASSIGN_OR_RETURN(const auto response, UnaryCall<v1::GenerationService>(
                                             flags.client, &GenerationStub::Detokenize, request));
   if (output.json()) {
@@ -95,8 +112,7 @@ void AddTokensCommands(CommandLine& line) {
   add_text(add("encode", "Prints the token ids of a text",
                "  whipsnake tokens encode \"It was a bright cold day\"\n", Encode));
   add("decode", "Prints the text of token ids", "  whipsnake tokens decode 70,1394,358\n", Decode)
-      .AddOption("ids", flags->ids, "The token ids: 70,1394,358")
-      .CommaSeparated()
+      .AddOption("ids", flags->ids, "The token ids: 70,1394,358; '-' reads them from stdin")
       .TypeName("ID,...")
       .Required();
 }

@@ -71,10 +71,11 @@ Setting Live(Setting setting) {
 }
 
 Setting Models() {
-  Setting setting = Named("models", ValueKind::kModels, "[NAME=]DIR",
-                          "A model to load at the start: its directory, or a model of a Hugging "
-                          "Face cache by its path or as Org/Name, which then need no NAME; "
-                          "repeatable. Replaces the model of this name in the file");
+  Setting setting =
+      Named("models", ValueKind::kModels, "[NAME=]DIR",
+            "A model to load at the start: its directory, or a model of a Hugging "
+            "Face cache by its path or as Org/Name. NAME is otherwise Org/Name or the "
+            "last part of the directory; repeatable. Replaces the model of this name in the file");
   setting.flag = "--model";
   setting.get = [](const DaemonOptions& options) { return ModelEntries(options.models); };
   setting.check = [](const DaemonOptions&) { return absl::OkStatus(); };  // by FindFaults
@@ -170,7 +171,8 @@ std::vector<Setting> GenerationSettings() {
                   "Maximum per request")),
       Live(Scalar("max_new_tokens", Integer(1), WHIPSNAKE_PART(limits.new_tokens),
                   "Maximum per request")),
-      Scalar("max_running", Integer(1, kMostRunning), WHIPSNAKE_PART(generator.batching.max_running),
+      Scalar("max_running", Integer(1, kMostRunning),
+             WHIPSNAKE_PART(generator.batching.max_running),
              "Maximum number of running sequences of a model"),
       Live(Scalar("max_waiting", Integer(1), WHIPSNAKE_PART(generator.batching.max_waiting),
                   "Maximum number of requests that wait for a model; further ones are refused")),

@@ -247,10 +247,47 @@ class LocalCommandsTest(unittest.TestCase):
             self.assert_refused(result, 1, "--model: x=" + directory, "/config.json",
                                 "--allow-missing")
             self.assertEqual(result.stderr.count("\n"), 1, result.stderr)
-        self.assert_refused(whipsnake("serve", *free, "--model", self.model), 1, "NAME=DIR")
+        missing = whipsnake("serve", *free, "--model", "Org/Nope")
+        self.assert_refused(missing, 1, '--model: "Org/Nope"', "huggingface/hub")
         daemon = harness.Daemon("--allow-missing", "--model", "x=" + self.path("nowhere"))
         self.assertIn("model failed to load model=x", daemon.read_log())
         self.assertEqual(daemon.close(), 0)
+
+    def test_a_model_is_served_under_the_last_part_of_its_path(self):
+        odd = self.path("a=b")
+        os.mkdir(odd)
+        shutil.copytree(self.model, os.path.join(odd, "second"))
+        daemon = harness.Daemon("--model", self.model + "/.", "--model",
+                                os.path.join(odd, "second") + "/")
+        listed = whipsnake("models", "list", "--json", "--server", daemon.grpc)
+        self.assertEqual(daemon.close(), 0)
+        self.assertEqual([model["name"] for model in json.loads(listed.stdout)["models"]],
+                         sorted([os.path.basename(self.model), "second"]))
+
+    def test_a_link_to_a_file_that_is_not_there_is_an_error(self):
+        for name in ("config.json", "model.safetensors", "tokenizer.json",
+                     "generation_config.json"):
+            with self.subTest(file=name):
+                half = self.path("half-" + name)
+                shutil.copytree(self.model, half)
+                if os.path.exists(os.path.join(half, name)):
+                    os.remove(os.path.join(half, name))
+                os.symlink("../blobs/missing", os.path.join(half, name))
+                result = whipsnake("serve", "--listen", "127.0.0.1:0", "--http", "off", "--model",
+                                   "half=" + half)
+                self.assert_refused(result, 1, name, "a link to ../blobs/missing")
+
+    def test_a_model_warns_of_what_its_generation_config_cannot_have(self):
+        warned = self.path("warned")
+        shutil.copytree(self.model, warned)
+        with open(os.path.join(warned, "generation_config.json"), "w", encoding="utf-8") as file:
+            json.dump({"eos_token_id": [0, 99999], "max_length": 50, "bad_words_ids": [[5]]}, file)
+        daemon = harness.Daemon("--model", "warned=" + warned)
+        log = daemon.read_log()
+        self.assertEqual(daemon.close(), 0)
+        self.assertIn("no end-of-sequence token 99999", log)
+        self.assertIn("max_length 50", log)
+        self.assertIn("bad_words_ids (an array)", log)
 
     def test_serve_names_tensors_that_no_model_has(self):
         odd = self.path("odd")

@@ -45,12 +45,110 @@ class MistakesTest(unittest.TestCase):
         self.assert_wrong(["generate", "It", "was"], "'was'", "quote")
 
     def test_numbers_are_taken_as_they_are_or_refused(self):
-        for seed in ("-4", "18446744073709551616", "1e3", "0x"):
+        for seed in ("-4", "18446744073709551616"):
             with self.subTest(seed=seed):
                 self.assert_wrong(["generate", "--seed=" + seed, "x"], "--seed", f'"{seed}"',
                                   "18446744073709551615")
+        for option in ("--seed", "--max-tokens", "--top-k", "--stop-ids", "--prompt-ids"):
+            for text in ("1e3", "0x10", "five", "1.5"):
+                with self.subTest(option=option, text=text):
+                    self.assert_wrong(["generate", f"{option}={text}", "x"], option,
+                                      f'"{text}" seen, expected an integer')
         self.assert_wrong(["generate", "--max-tokens", "3000000000", "x"], "--max-tokens",
                           "2147483647")
+
+    def options_of(self, kinds):
+        """Yields the commands and options whose values --help shows as one of these."""
+        page = whipsnake("man").stdout.replace("\\-", "-")
+        for section in page.split("\n.SS ")[1:]:
+            command, _, text = section.partition("\n")
+            for option, kind in re.findall(r"\\fB(--[\w-]+)\\fR \\fI(.*?)\\fR", text):
+                if kind in kinds:
+                    yield command.split(), option
+
+    def test_no_real_option_takes_what_is_no_number(self):
+        seen = 0
+        for command, option in self.options_of({"FLOAT", "SECONDS", "X", "NUMBER", "FRACTION"}):
+            if (command[-1], option) in {("generate", "--seed"), ("chat", "--seed"),
+                                         ("generate", "--top-k"), ("chat", "--top-k")}:
+                continue
+            for text in ("nan", "-nan", "inf", "0,8", "abc", "0x10", "1e999"):
+                with self.subTest(command=command, option=option, text=text):
+                    self.assert_wrong([*command, f"{option}={text}"], option, f'"{text}"')
+            seen += 1
+        self.assertGreater(seen, 20)
+
+    def test_an_empty_value_is_refused_wherever_it_is_no_text(self):
+        may_be_empty = {"--system", "--user", "--reply"}
+        kinds = {"TEXT", "FILE", "DIR", "NAME", "RE", "HANDLE", "ID", "MODEL", "ADDRESS", "SIZE",
+                 "HOST[:PORT]", "[NAME=]DIR", "HOST"}
+        seen = 0
+        for command, option in self.options_of(kinds):
+            if option not in may_be_empty:
+                with self.subTest(command=command, option=option):
+                    self.assert_wrong([*command, f"{option}="], option, '"" seen, expected')
+                    self.assert_wrong([*command, option, ""], option, '"" seen, expected')
+                seen += 1
+        self.assertGreater(seen, 60)
+
+    def test_an_option_with_one_value_is_given_once(self):
+        self.assert_wrong(["generate", "--max-tokens", "1", "--max-tokens", "2", "x"],
+                          "--max-tokens: given 2 times, expected once")
+
+    def test_a_list_has_no_gaps(self):
+        for text in ("5,,6", ",5", "5,", ","):
+            self.assert_wrong(["generate", "--prompt-ids", text], "--prompt-ids", f'"{text}"')
+
+    def test_a_prompt_is_given_in_one_way(self):
+        result = whipsnake("generate", "--prompt-ids", "70", "It was")
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("expected one of them", result.stderr)
+
+    def test_a_variable_is_named_where_its_value_is_wrong(self):
+        result = with_environment(["health"], WHIPSNAKE_SERVER="http://x:1")
+        self.assertEqual(result.returncode, 2)
+        self.assertIn("error: WHIPSNAKE_SERVER: ", result.stderr)
+        result = with_environment(["health", "--server", "http://y:1"],
+                                  WHIPSNAKE_SERVER="http://x:1")
+        self.assertIn("error: --server: ", result.stderr)
+
+    def test_help_is_a_command_too(self):
+        for words in ([], ["generate"], ["models", "load"]):
+            result = whipsnake("help", *words)
+            self.assertEqual(result.returncode, 0, result.stderr)
+            self.assertEqual(result.stdout, whipsnake(*words, "--help").stdout)
+        self.assert_wrong(["help", "genrate"], "did you mean 'generate'?")
+        self.assert_wrong(["generate", "-hi"], "there is no option '-i'")
+        for group in ("tokens", "models", "states"):
+            text = whipsnake(group, "--help").stdout
+            examples = text[text.index("Examples:"):]
+            self.assertIn(f"whipsnake {group} ", examples)
+            self.assertNotIn("whipsnake serve", examples)
+
+    def test_an_argument_too_many_is_explained_by_what_the_command_takes(self):
+        self.assert_wrong(["models", "load", "demo", "dir"], '"dir" was not expected',
+                          "the command takes path")
+        self.assert_wrong(["serve", "--port", "1"], "did you mean '--listen'?")
+        self.assert_wrong(["generate", "--host", "x"], "did you mean '--server'?")
+
+    def test_standard_input_that_cannot_be_read_is_an_error(self):
+        for flags in (["tokens", "count", "-"], ["generate", "-"],
+                      ["generate", "--json-schema", "-", "x"], ["init", "--config", "-", "--out",
+                                                                "/nowhere/x"], ["chat"]):
+            for redirection in ("< /", "<&-"):
+                with self.subTest(flags=flags, redirection=redirection):
+                    result = subprocess.run(
+                        ["bash", "-c", f'"$@" {redirection}', "bash", harness.arguments.binary,
+                         *flags], capture_output=True, text=True, check=False,
+                        timeout=harness.PATIENCE)
+                    self.assertEqual(result.returncode, 1, result.stdout)
+                    self.assertIn("stdin cannot be read", result.stderr)
+        result = whipsnake("generate", "--json-schema", "-", "x")
+        self.assertIn("--json-schema: an empty file seen", result.stderr)
+
+    def test_a_text_that_no_request_can_have_is_refused_at_once(self):
+        result = whipsnake("tokens", "count", "-", stdin="x" * (5 << 20))
+        self.assertIn("stdin: more than 4194304 bytes seen", result.stderr)
 
     def test_an_address_that_is_none_is_refused(self):
         self.assert_wrong(["health", "--server", "http://localhost:8500"], "--server", "HOST")
@@ -297,6 +395,47 @@ class ServerCommandsTest(harness.ServedTestCase):
         newline = self.output("tokens", "encode", "--model", "demo", "\n").strip()
         replies = self.chat(["It was", "Then"], "--logit-bias", newline + "=1000")
         self.assertEqual([reply["reply"] for reply in replies], ["\n", "\n"])
+
+    def test_a_chat_refuses_a_line_and_goes_on(self):
+        lines = ["It was", "x" * (5 << 20), "Then", "many words " * 20000, "/state"]
+        result = subprocess.run(
+            [harness.arguments.binary, "chat", "--model", "demo", "--temperature", "0", "--json",
+             "--max-tokens", "12", "--server", self.daemon.grpc],
+            input=b"".join(line.encode() + b"\r\n" for line in lines) + b"\xff\n",
+            capture_output=True, timeout=harness.PATIENCE, check=False)
+        one, large, two, long, shown, invalid = map(json.loads, result.stdout.splitlines())
+        self.assertEqual(result.returncode, 1)
+        self.assertEqual([one, two], self.without_states(self.chat(["It was", "Then"]), one, two))
+        self.assertIn("more than 4194304 bytes", large["error"]["message"])
+        self.assertIn("the prompt", long["error"]["message"])
+        self.assertEqual(shown["state"], two["state"])
+        self.assertIn("not UTF-8", invalid["error"]["message"])
+
+    def without_states(self, replies, *others):
+        """Returns the replies with the states of others."""
+        return [{**reply, "state": other["state"]} for reply, other in zip(replies, others)]
+
+    def test_an_error_names_the_flag_that_was_typed(self):
+        for flag, value in (("--max-tokens", "-1"), ("--temperature", "-1"), ("--top-p", "7"),
+                            ("--stop-ids", "-5"), ("--n", "-2")):
+            with self.subTest(flag=flag):
+                result = self.daemon.client("generate", "--model", "demo", flag, value, "x")
+                self.assertEqual(result.returncode, 1)
+                self.assertTrue(result.stderr.startswith(f"error: {flag}"), result.stderr)
+
+    def test_ids_are_decoded_from_standard_input(self):
+        decode = ["tokens", "decode", "--model", "demo"]
+        ids = self.output("tokens", "encode", "--model", "demo", "It was")
+        self.assertEqual(self.output(*decode, "-", stdin=ids), "It was\n")
+        self.assertEqual(self.output(*decode, "-", stdin=ids.replace(",", ",\n")), "It was\n")
+        self.assertIn('"" seen', self.daemon.client(*decode, "5,,6").stderr)
+
+    def test_numbers_are_decimal(self):
+        ten = self.json_lines("generate", "--model", "demo", "--max-tokens", "010",
+                              "--ignore-eos", "It was")[-1]
+        self.assertEqual(len(ten["token_ids"]), 10)
+        self.assertEqual(self.output("tokens", "decode", "--model", "demo", "010"),
+                         self.output("tokens", "decode", "--model", "demo", "10"))
 
     def test_a_chat_shows_its_state(self):
         reply, shown = self.chat(["It was", "/state"])

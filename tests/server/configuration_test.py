@@ -57,6 +57,20 @@ class Server:
         return code
 
 
+class BoundsTest(unittest.TestCase):
+    """Values that no machine can want."""
+
+    def test_what_costs_at_the_start_has_an_upper_bound(self):
+        for flag, value in (("--max-running", "1000000"), ("--threads", "2000"), ("--data", ""),
+                            ("--model-root", ""), ("--grace-period", "nan"),
+                            ("--checkpoint-interval", "nan"), ("--job-retry-delay", "nan")):
+            with self.subTest(flag=flag):
+                result = whipsnake("serve", "--model", "x", flag, value)
+                self.assertEqual(result.returncode, 2, result.stdout)
+                self.assertIn(f'error: {flag}: ', result.stderr)
+                self.assertIn("expected", result.stderr)
+
+
 class ConfigurationTest(unittest.TestCase):
     def setUp(self):
         # Short, because the path of a socket has at most 107 bytes.
