@@ -45,7 +45,7 @@ class ExpressionPool {
   static constexpr size_t kMaxAlternatives = size_t{1} << 20;  // of all choices in total
   // The limit on the work to make a grammar, in steps of some tens of nanoseconds. An expression
   // counts itself; whoever does other work for the grammar spends it.
-  static constexpr int64_t kMaxGrammarWork = int64_t{1} << 25;
+  static constexpr int64_t kMaxGrammarWork = int64_t{1} << 24;
 
   enum class Kind : uint8_t { kNothing, kEmpty, kBytes, kSequence, kChoice, kRepeat, kRule };
 

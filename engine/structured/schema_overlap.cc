@@ -53,7 +53,7 @@ const SchemaOverlap::Alternatives& SchemaOverlap::FactsOf(const LocatedSchemas& 
 // NOLINTBEGIN(misc-no-recursion): at most kMaxDepth values deep.
 
 bool SchemaOverlap::Avoids(SchemaFacts& a, SchemaFacts& b, int depth) {
-  constexpr int64_t kSteps = 16;  // what it takes to compare what is known
+  constexpr int64_t kSteps = 4;  // to compare what is known of two views
   if (!pool_.Spend(kSteps) || !report_.ok() || a.view().impossible || b.view().impossible) {
     return true;
   }
@@ -74,7 +74,7 @@ bool SchemaOverlap::ValuesAvoid(SchemaFacts& a, SchemaFacts& b, TypeSet common) 
     const bool a_is_smaller = of_a->texts.size() < of_b->texts.size();
     const auto& few = a_is_smaller ? of_a->texts : of_b->texts;
     const auto& many = a_is_smaller ? of_b->texts : of_a->texts;
-    pool_.Spend(4 * std::ssize(few));
+    pool_.Spend(2 * std::ssize(few));
     return std::ranges::none_of(few, [&](const std::string& text) { return many.contains(text); });
   }
   // Values of one view against the keywords of the other.
@@ -100,7 +100,8 @@ bool SchemaOverlap::NumbersAvoid(SchemaFacts& a, SchemaFacts& b) {
 
 bool SchemaOverlap::TextsAvoid(SchemaFacts& a, SchemaFacts& b) {
   const auto exclude = texts_.Exclude(a.text(Reading::kGenerated), b.text(Reading::kValid));
-  if (!exclude.ok()) report_.Refuse(exclude.status());
+  // The whole choice is too large then, not this pattern.
+  if (!exclude.ok() && !pool_.out_of_work()) report_.Refuse(exclude.status());
   return exclude.ok() && *exclude;
 }
 

@@ -40,14 +40,22 @@ absl::Status TaskPool::Run(const std::string& client, std::function<void()> task
   const size_t own = std::ranges::count(waiting_, client, &Task::client);
   const size_t share = std::max<size_t>(options_.max_waiting / 4, 1);
   if (own >= share) return Refusal(" of this client", share);
-  waiting_.push_back({client, std::move(task)});
-  wake_.NotifyOne();
+  int64_t round = round_;
+  for (const Task& other : waiting_) {
+    if (other.client == client) round = std::max(round, other.round + 1);
+  }
+  Insert({client, round, std::move(task)});
   return absl::OkStatus();
 }
 
 void TaskPool::Continue(std::function<void()> task) {
   MutexLock lock(mutex_);
-  waiting_.push_back({"", std::move(task)});
+  Insert({"", round_, std::move(task)});
+}
+
+void TaskPool::Insert(Task task) {
+  const auto later = std::ranges::upper_bound(waiting_, task.round, {}, &Task::round);
+  waiting_.insert(later, std::move(task));
   wake_.NotifyOne();
 }
 
@@ -61,6 +69,7 @@ void TaskPool::Loop() {
       if (waiting_.empty()) return;
       task = std::move(waiting_.front());
       waiting_.pop_front();
+      round_ = task.round;
     }
     RunGuarded(options_.name, task.run);
   }

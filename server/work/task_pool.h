@@ -3,6 +3,7 @@
 #define WHIPSNAKE_SERVER_WORK_TASK_POOL_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <string>
@@ -36,7 +37,8 @@ class TaskPool {
 
   // Queues the task to run on a thread of the pool. Returns RESOURCE_EXHAUSTED, with the task not
   // run, if too many tasks wait, or if a quarter of the allowed waiting tasks belong to this
-  // client. An exception ends only the task, which must itself report the error to its caller.
+  // client. Clients take turns, each in the order of its own tasks. An exception ends only the task,
+  // which must itself report the error to its caller.
   absl::Status Run(const std::string& client, std::function<void()> task);
   // Queues a part of a call that was accepted before. Never refused, and of no client's share, so
   // the caller must bound the number of such calls.
@@ -45,16 +47,20 @@ class TaskPool {
  private:
   struct Task {
     std::string client;  // "" for Continue
+    int64_t round = 0;
     std::function<void()> run;
   };
 
   void Loop();
+  void Insert(Task task) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Refusal(std::string_view owner, size_t limit) const;
 
   const TaskPoolOptions options_;
   engine::Mutex mutex_;
   engine::CondVar wake_;
+  // In the order of their rounds. In each round, every client that waits has one task.
   std::deque<Task> waiting_ ABSL_GUARDED_BY(mutex_);
+  int64_t round_ ABSL_GUARDED_BY(mutex_) = 0;  // of the task that was started last
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<std::thread> threads_;
 };

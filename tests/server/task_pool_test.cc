@@ -5,6 +5,7 @@
 #include <atomic>
 #include <latch>
 #include <new>
+#include <string>
 
 namespace whipsnake::server {
 namespace {
@@ -58,6 +59,26 @@ TEST(TaskPoolTest, OneClientHasAQuarterOfTheQueue) {
   EXPECT_TRUE(absl::IsResourceExhausted(refused)) << refused;
   EXPECT_TRUE(pool.Run("another", [] {}).ok());
   release.count_down();
+}
+
+TEST(TaskPoolTest, ClientsTakeTurns) {
+  std::latch busy(1), release(1);
+  std::string order;  // written by the only thread
+  {
+    TaskPool pool(Options(1, 32));
+    ASSERT_TRUE(pool.Run("a",
+                         [&] {
+                           busy.count_down();
+                           release.wait();
+                         })
+                    .ok());
+    busy.wait();
+    for (const char client : std::string("aaaabbbc")) {
+      ASSERT_TRUE(pool.Run(std::string(1, client), [&order, client] { order += client; }).ok());
+    }
+    release.count_down();
+  }
+  EXPECT_EQ(order, "abcababa");
 }
 
 TEST(TaskPoolTest, AnAcceptedCallGoesOnHoweverManyWait) {
