@@ -30,7 +30,7 @@ absl::Status MissingScope(const Caller& caller, Scope needed, std::string_view w
       "SCOPE_MISSING", {{"scope", std::string(Name(needed))}, {"caller", caller.name}});
 }
 
-void WarnOfReaders(const std::string& path) {
+void WarnOfNameReaders(const std::string& path) {
   struct stat info = {};
   if (stat(path.c_str(), &info) != 0 || (info.st_mode & S_IROTH) == 0) return;
   Log(LogLevel::kWarning, "everyone on this machine may read the names of the tokens",
@@ -54,7 +54,7 @@ absl::StatusOr<std::unique_ptr<AccessControl>> AccessControl::Open(std::string t
   const FileStamp stamp = StampOf(control->path_);
   absl::StatusOr<TokenTable> table = TokenTable::Load(control->path_);
   if (!table.ok()) return FlagError("--tokens", table.status());
-  WarnOfReaders(control->path_);
+  WarnOfNameReaders(control->path_);
   engine::MutexLock lock(control->mutex_);
   control->stamp_ = stamp;
   control->table_ = std::make_shared<TokenTable>(*std::move(table));
@@ -81,7 +81,7 @@ absl::Status AccessControl::Reload() {
     return status;
   }
   Log(LogLevel::kInfo, "the tokens were read again", {{"tokens", size}});
-  WarnOfReaders(path_);
+  WarnOfNameReaders(path_);
   return absl::OkStatus();
 }
 
