@@ -9,7 +9,7 @@
 namespace whipsnake::server {
 namespace {
 
-OptionDescription DescriptionOf(const CLI::Option& option) {
+OptionDescription OptionDescriptionOf(const CLI::Option& option) {
   OptionDescription description;
   const std::vector<std::string>& long_names = option.get_lnames();
   description.name = long_names.empty() ? option.get_single_name() : "--" + long_names.front();
@@ -42,7 +42,7 @@ CommandDescription DescriptionOf(const CLI::App& app) {
                                  .options = {},
                                  .commands = {}};
   for (const CLI::Option* option : app.get_options()) {
-    description.options.push_back(DescriptionOf(*option));
+    description.options.push_back(OptionDescriptionOf(*option));
   }
   for (const CLI::App* below : app.get_subcommands([](const CLI::App*) { return true; })) {
     CommandDescription inner = DescriptionOf(*below);
