@@ -103,8 +103,8 @@ absl::StatusOr<std::shared_ptr<Constraint>> Constraint::Compile(
   MutexLock lock(constraint->mutex_);
   // The first search takes what the grammar has left of the work to compile it.
   const int64_t work = std::min(limits.max_work, work_left);
-  RETURN_IF_ERROR(constraint->RunWithBudget(
-      start.spent_, work, [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  RETURN_IF_ERROR(
+      constraint->RunWithBudget(start.spent_, work, [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
         const auto shortest = constraint->MinTokensToEnd(constraint->automaton_->start());
         constraint->shortest_tokens_ = shortest.value_or(0);
         is_found = shortest.has_value();
@@ -112,8 +112,8 @@ absl::StatusOr<std::shared_ptr<Constraint>> Constraint::Compile(
       }));
   if (!is_found) return OutOfGrammarWork(field);
   is_found = false;
-  RETURN_IF_ERROR(constraint->RunWithBudget(
-      start.spent_, work, [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  RETURN_IF_ERROR(
+      constraint->RunWithBudget(start.spent_, work, [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
         is_found = constraint->FindNextTokens(start, kUnlimited) != nullptr;
         return is_found;
       }));

@@ -271,9 +271,8 @@ class SchemaCompiler {
     for (const ObjectShape::Property& property : shape.properties) {
       const ExactJson name{.kind = JsonKind::kString, .text = property.name};
       const Expression value = Compile(property.schemas);
-      members.push_back(
-          {.text = pool_.Sequence({pool_.Literal(Dump(name)), json_.Colon(), value}),
-           .required = property.required});
+      members.push_back({.text = pool_.Sequence({pool_.Literal(Dump(name)), json_.Colon(), value}),
+                         .required = property.required});
       if (stopped()) return ExpressionPool::kNothing;
       if (value == ExpressionPool::kNothing && property.required && !cause) cause = nothing_;
     }

@@ -28,9 +28,9 @@ struct CompiledSchema {
 };
 
 // Returns INVALID_ARGUMENT with the path of the wrong field, which begins with `field`
-// ("json_schema.properties.age.minimum"), also of a part without which there is no value and which no
-// value satisfies. Returns RESOURCE_EXHAUSTED with the path of the part for which the work of the
-// pool does not suffice. An empty text is the schema of any value.
+// ("json_schema.properties.age.minimum"), also of a part without which there is no value and which
+// no value satisfies. Returns RESOURCE_EXHAUSTED with the path of the part for which the work of
+// the pool does not suffice. An empty text is the schema of any value.
 absl::StatusOr<CompiledSchema> CompileJsonSchema(std::string_view text, std::string_view field,
                                                  ExpressionPool& pool);
 

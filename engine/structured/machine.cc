@@ -166,8 +166,8 @@ std::optional<MachineProduct> Explore(const Machines& machines, std::span<const 
   return Trimmed(product);
 }
 
-std::optional<bool> AcceptNothing(const MachinePointers& machines,
-                                  std::span<const uint8_t> symbols, ExpressionPool& pool) {
+std::optional<bool> AcceptNothing(const MachinePointers& machines, std::span<const uint8_t> symbols,
+                                  ExpressionPool& pool) {
   ProductWalk walk(machines, symbols, kMaxOverlapStates, pool);
   for (uint32_t at = 0; at < walk.size(); ++at) {
     if (walk.Accepts(at)) return false;

@@ -111,8 +111,8 @@ std::optional<MachineProduct> Explore(const Machines& machines, std::span<const 
 
 // Whether no text of `symbols` is accepted by all machines, which stay usable for other calls.
 // Returns nullopt as Explore does, but allows kMaxOverlapStates.
-std::optional<bool> AcceptNothing(const MachinePointers& machines,
-                                  std::span<const uint8_t> symbols, ExpressionPool& pool);
+std::optional<bool> AcceptNothing(const MachinePointers& machines, std::span<const uint8_t> symbols,
+                                  ExpressionPool& pool);
 inline constexpr size_t kMaxOverlapStates = size_t{1} << 16;
 
 // Whether all machines accept the symbols. Returns nullopt if it takes too much work, which is

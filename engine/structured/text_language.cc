@@ -219,7 +219,8 @@ absl::StatusOr<TextMachines> MakeMachines(const TextLanguage& language, Expressi
     excluded.push_back(all);
   }
   if (!excluded.empty()) roots.emplace_back(pool.Choice(excluded), true);
-  const int64_t machine_steps = std::ssize(roots) * kMachineSteps * static_cast<int64_t>(pool.size());
+  const int64_t machine_steps =
+      std::ssize(roots) * kMachineSteps * static_cast<int64_t>(pool.size());
   const bool in_time = budget.Spend(pool.work_spent() + machine_steps);
   if (!in_time || pool.overflowed() || too_large) return TooLarge(language, budget);
   pool.FindLengths(ByteSet::Range(0, static_cast<int>(symbols.size()) - 1));

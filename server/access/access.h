@@ -35,8 +35,8 @@ std::vector<engine::FieldViolation> FindAccessFaults(const AccessOptions& option
 // Thread-safe.
 class Access {
  public:
-  // Reads the files. Returns the error of the first that cannot be used, with its flag as the field.
-  // Logs what an operator should know of them.
+  // Reads the files. Returns the error of the first that cannot be used, with its flag as the
+  // field. Logs what an operator should know of them.
   static absl::StatusOr<std::unique_ptr<Access>> Open(const AccessOptions& options);
 
   const AccessControl& control() const { return *control_; }

@@ -33,8 +33,9 @@ std::vector<std::string> KnownWords(const CLI::App& app, bool options) {
 
 // What other programs name as the first is the second here.
 constexpr std::pair<const char*, const char*> kNamesElsewhere[] = {
-    {"--port", "--listen"},   {"--host", "--listen"},      {"--bind", "--listen"},
-    {"--address", "--listen"}, {"--port", "--server"},     {"--host", "--server"},
+    {"--port", "--listen"},    {"--host", "--listen"},
+    {"--bind", "--listen"},    {"--address", "--listen"},
+    {"--port", "--server"},    {"--host", "--server"},
     {"--address", "--server"}, {"--max-new-tokens", "--max-tokens"}};
 
 // Returns the known word that an unknown one may have meant, or "".
@@ -54,11 +55,12 @@ std::string ExplainArgument(const std::string& word, const CLI::App& command) {
     arguments.push_back(option.name);
     takes_text |= option.value == "TEXT";
   }
-  return absl::StrCat("argument ", engine::Quoted(word), " was not expected",
-                      takes_text ? "; quote a text that has spaces" : "",
-                      takes_text || arguments.empty()
-                          ? ""
-                          : absl::StrCat("; the command takes ", absl::StrJoin(arguments, " and ")));
+  return absl::StrCat(
+      "argument ", engine::Quoted(word), " was not expected",
+      takes_text ? "; quote a text that has spaces" : "",
+      takes_text || arguments.empty()
+          ? ""
+          : absl::StrCat("; the command takes ", absl::StrJoin(arguments, " and ")));
 }
 
 // Explains the first of the words that the parser does not know, which may be values of unknown

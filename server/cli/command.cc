@@ -84,10 +84,20 @@ std::string SourceOf(const CLI::Option& option, const CLI::App& app) {
   return typed ? option.get_name() : option.get_envname();
 }
 
+// Whether the arguments selected the command of these options, or of this group of options. The
+// parser gives the values of variables to the options of all commands.
+bool IsSelected(const CLI::App& options) {
+  const CLI::App* command = &options;
+  while (command->get_name().empty() && command->get_parent() != nullptr) {
+    command = command->get_parent();
+  }
+  return command->parsed();
+}
+
 // The parser's own conversions take octal numbers, NaN, and numbers that are too large.
 template <typename Value>
 absl::Status AssignTexts(const std::vector<std::string>& texts, const OptionRules& rules,
-                       Value& value) {
+                         Value& value) {
   ASSIGN_OR_RETURN(const std::vector<std::string> values, rules.Apply(texts));
   return Target<Value>::Set(values, value);
 }
@@ -225,6 +235,7 @@ Option OptionGroup::AddOption(const std::string& name, Value& value,
   const auto self = std::make_shared<CLI::Option*>();
   const auto set = [rules, self, app = app_, &value](const CLI::results_t&) {
     const CLI::Option& option = **self;
+    if (!IsSelected(*app)) return true;
     const absl::Status status = AssignTexts(option.results(), *rules, value);
     if (status.ok()) return true;
     throw CLI::ValidationError(SourceOf(option, *app), std::string(status.message()));

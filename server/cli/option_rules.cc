@@ -34,9 +34,16 @@ bool Parses(const std::string& text, Number& number) {
   return absl::SimpleAtoi(text, &number);
 }
 
-bool Parses(const std::string& text, float& number) { return absl::SimpleAtof(text, &number); }
+// absl reads hexadecimal numbers too.
+bool IsDecimal(const std::string& text) { return text.find_first_of("xX") == std::string::npos; }
 
-bool Parses(const std::string& text, double& number) { return absl::SimpleAtod(text, &number); }
+bool Parses(const std::string& text, float& number) {
+  return IsDecimal(text) && absl::SimpleAtof(text, &number);
+}
+
+bool Parses(const std::string& text, double& number) {
+  return IsDecimal(text) && absl::SimpleAtod(text, &number);
+}
 
 template <typename Number>
 OptionRules::Step InRange(std::function<bool(Number)> includes, std::string expected) {

@@ -131,7 +131,8 @@ Codec<double> Number(double above, double most) {
           .value_name = "NUMBER",
           .parse = [=](std::string_view place, const std::string& text) -> absl::StatusOr<double> {
             double value = 0;
-            if (absl::SimpleAtod(text, &value) && std::isfinite(value)) return value;
+            const bool decimal = text.find_first_of("xX") == std::string::npos;
+            if (decimal && absl::SimpleAtod(text, &value) && std::isfinite(value)) return value;
             return InvalidField(place, Quoted(text), expected);
           },
           .show = [](const double& value) { return Json(value); },

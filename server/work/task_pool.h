@@ -37,8 +37,8 @@ class TaskPool {
 
   // Queues the task to run on a thread of the pool. Returns RESOURCE_EXHAUSTED, with the task not
   // run, if too many tasks wait, or if a quarter of the allowed waiting tasks belong to this
-  // client. Clients take turns, each in the order of its own tasks. An exception ends only the task,
-  // which must itself report the error to its caller.
+  // client. Clients take turns, each in the order of its own tasks. An exception ends only the
+  // task, which must itself report the error to its caller.
   absl::Status Run(const std::string& client, std::function<void()> task);
   // Queues a part of a call that was accepted before. Never refused, and of no client's share, so
   // the caller must bound the number of such calls.

@@ -166,7 +166,7 @@ class ConfigurationTest(unittest.TestCase):
         self.assertFalse(said["valid"])
         text = "\n".join(error["message"] for error in said["errors"])
         self.assertIn(file + ":2: thread: there is no such field; did you mean threads?", text)
-        self.assertIn(file + ":4: max_running: 0 seen, expected an integer at least 1", text)
+        self.assertIn(file + ":4: max_running: 0 seen, expected an integer from 1 to 16384", text)
         self.assertIn(f"{file}:5: models[0]: {self.path('nowhere')} seen", text)
         self.assertEqual(len(said["errors"]), 3, text)
         self.assertFalse(os.path.exists(self.path("new")))
@@ -203,7 +203,7 @@ class ConfigurationTest(unittest.TestCase):
                     self.assertIn(word, served.stderr)
 
     def test_wrong_flags_are_refused_as_such(self):
-        for flags, word in ((["--threads", "x"], "--threads"), (["--max-running", "0"], "at least 1"),
+        for flags, word in ((["--threads", "x"], "--threads"), (["--max-running", "0"], "from 1 to 16384"),
                             (["--max-runing", "1"], "did you mean '--max-running'"),
                             (["--log-level", "loud"], "debug"),
                             (["--insecure-listen=maybe"], "insecure-listen")):
@@ -237,7 +237,7 @@ class ConfigurationTest(unittest.TestCase):
                         WHIPSNAKE_MAX_NEW_TOKENS="2")
         self.assertEqual(self.generate(server.grpc, 2).returncode, 0)
         refused = self.generate(server.grpc, 3)
-        self.assertIn("max_new_tokens", refused.stderr)
+        self.assertIn("--max-tokens", refused.stderr)
         lines = [json.loads(line) for line in server.log().splitlines()]
         told = {line["field"]: line["value"] for line in lines if line["message"] == "setting"}
         self.assertEqual((told["max_new_tokens"], told["reflection"]), ("2", '"off"'))
@@ -247,7 +247,7 @@ class ConfigurationTest(unittest.TestCase):
     def test_a_hang_up_reloads_what_can_change(self):
         self.config(max_new_tokens=2)
         server = Server(self, "--config", "serve.json", "--max-waiting-tokens", "5000")
-        self.assertIn("max_new_tokens", self.generate(server.grpc, 3).stderr)
+        self.assertIn("--max-tokens", self.generate(server.grpc, 3).stderr)
         self.config(max_new_tokens=3, max_waiting=7, max_waiting_tokens=9, threads=1,
                     log_level="debug")
         line = server.hang_up()
@@ -262,7 +262,7 @@ class ConfigurationTest(unittest.TestCase):
         line = server.hang_up()
         self.assertIn(" error the configuration is not reloaded", line)
         self.assertIn("max_waiting", line)
-        self.assertIn("max_new_tokens", self.generate(server.grpc, 4).stderr)
+        self.assertIn("--max-tokens", self.generate(server.grpc, 4).stderr)
         self.write("{")
         self.assertIn("not reloaded", server.hang_up())
         os.remove(self.path("serve.json"))
@@ -272,7 +272,7 @@ class ConfigurationTest(unittest.TestCase):
         os.rename(self.model, self.path("elsewhere"))
         self.config(max_new_tokens=2)
         self.assertIn("max_new_tokens: 3 to 2", server.hang_up())
-        self.assertIn("max_new_tokens", self.generate(server.grpc, 3).stderr)
+        self.assertIn("--max-tokens", self.generate(server.grpc, 3).stderr)
         self.assertEqual(server.close(), 0)
 
     def test_a_hang_up_without_a_file_changes_nothing(self):

@@ -32,18 +32,23 @@ std::string ListOf(int count, const auto& make) {
 }
 
 std::string OneOfPatterns(int count) {
-  return absl::StrCat("{\"oneOf\":", ListOf(count, [](int i) {
-                        return absl::StrCat(R"({"type":"string","pattern":"^b)", i, "$\"}");
-                      }), "}");
+  return absl::StrCat(
+      "{\"oneOf\":",
+      ListOf(count,
+             [](int i) { return absl::StrCat(R"({"type":"string","pattern":"^b)", i, "$\"}"); }),
+      "}");
 }
 
 std::string OneOfObjects(int count) {
   return absl::StrCat(
-      "{\"oneOf\":", ListOf(count, [](int i) {
-        return absl::StrCat(
-            R"({"properties":{"id":{"type":"string","format":"uuid"},"kind":{"const":"k)", i,
-            R"("}},"required":["id","kind"]})");
-      }), "}");
+      "{\"oneOf\":",
+      ListOf(count,
+             [](int i) {
+               return absl::StrCat(
+                   R"({"properties":{"id":{"type":"string","format":"uuid"},"kind":{"const":"k)", i,
+                   R"("}},"required":["id","kind"]})");
+             }),
+      "}");
 }
 
 TEST(CompileWorkTest, BranchesThatExcludeOneAnotherTakeFewStepsForEachPair) {
@@ -107,17 +112,26 @@ TEST(CompileWorkTest, TooMuchWorkIsNamedByItsPart) {
   const std::vector<Case> cases = {
       {OneOfPatterns(1500), "json_schema.oneOf:"},
       // Each property asks for a product of two patterns with thousands of states.
-      {absl::StrCat(R"({"properties":{"all":{"prefixItems":)", ListOf(100, [](int i) {
-                      return absl::StrCat(
-                          R"({"type":"string","minLength":)", i + 1,
-                          R"(,"allOf":[{"pattern":"^[a-m]*(x[a-z]*){3}$"},{"pattern":"[k-z]*z.{3}$"}],)",
-                          R"("maxLength":)", 250 + i, "}");
-                    }), "}}}"),
+      {absl::StrCat(
+           R"({"properties":{"all":{"prefixItems":)",
+           ListOf(
+               100,
+               [](int i) {
+                 return absl::StrCat(
+                     R"({"type":"string","minLength":)", i + 1,
+                     R"(,"allOf":[{"pattern":"^[a-m]*(x[a-z]*){3}$"},{"pattern":"[k-z]*z.{3}$"}],)",
+                     R"("maxLength":)", 250 + i, "}");
+               }),
+           "}}}"),
        "json_schema.properties.all.prefixItems"},
       // Each step has thousands of remainders, although few tell multiples apart.
-      {absl::StrCat(R"({"properties":{"all":{"prefixItems":)", ListOf(1500, [](int i) {
-                      return absl::StrCat(R"({"type":"integer","multipleOf":8000,"minimum":)", i, "}");
-                    }), "}}}"),
+      {absl::StrCat(R"({"properties":{"all":{"prefixItems":)",
+                    ListOf(1500,
+                           [](int i) {
+                             return absl::StrCat(
+                                 R"({"type":"integer","multipleOf":8000,"minimum":)", i, "}");
+                           }),
+                    "}}}"),
        "json_schema.properties.all.prefixItems"},
   };
   for (const Case& one : cases) {
