@@ -48,7 +48,7 @@ struct DaemonOptions {
   // Whether the HTTP port has the console. Default: if its address is a loopback address.
   std::optional<bool> console;
   std::vector<std::string> console_hosts;  // see ConsoleGuard
-  std::vector<NamedModel> models;  // those to preload are loaded at startup, in this order
+  std::vector<NamedModel> models;          // those to preload are loaded at startup, in this order
   // Whether to serve the other models if one of `models` is missing or cannot be loaded.
   bool allow_missing = false;
   // Options for those of `models` that support them; the log names the models that do not. Empty:

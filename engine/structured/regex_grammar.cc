@@ -335,7 +335,8 @@ class Parser {
     const bool negated = TryConsume('^');
     std::vector<CodePointRange> ranges;  // sorted once, because a class may have many members
     while (!AtEnd() && Peek() != ']') {
-      if (IsPosixClass()) Refuse("a class of POSIX", "\\d, \\w, \\s or ranges; a literal one is \\[");
+      if (IsPosixClass())
+        Refuse("a class of POSIX", "\\d, \\w, \\s or ranges; a literal one is \\[");
       const CodePointSet member = ParseClassMember();
       ranges.insert(ranges.end(), member.ranges().begin(), member.ranges().end());
     }

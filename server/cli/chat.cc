@@ -2,9 +2,9 @@
 //
 // Each reply ends in a saved state, and the next line continues it: the server reads only what is
 // new, however long the session is. The states of all replies are kept, so /undo costs nothing.
-#include <algorithm>
 #include <unistd.h>
 
+#include <algorithm>
 #include <iostream>
 #include <memory>
 #include <optional>

@@ -25,12 +25,13 @@ std::string DefaultsNote(const ClientFlags& flags, const std::string& model) {
   impatient.timeout_seconds = 1;
   v1::GetModelRequest request;
   request.set_name(model);
-  const auto response = UnaryCall<v1::ModelService>(
-      impatient, &v1::ModelService::StubInterface::GetModel, request);
+  const auto response =
+      UnaryCall<v1::ModelService>(impatient, &v1::ModelService::StubInterface::GetModel, request);
   const std::string subject = absl::StrCat("model '", model, "' on ", flags.server);
   if (!response.ok() || !response->model().has_generation_defaults()) {
     return absl::StrCat("\nThe defaults of ", subject, " are not known: ",
-                        response.ok() ? "it is not loaded" : "the server does not tell them", ".\n");
+                        response.ok() ? "it is not loaded" : "the server does not tell them",
+                        ".\n");
   }
   std::vector<std::vector<std::string>> rows;
   for (const auto& [option, value] : DefaultsOf(response->model().generation_defaults())) {

@@ -125,9 +125,10 @@ std::vector<Setting> AddressSettings() {
       ConsoleHosts(),
       Scalar("insecure_listen", Boolean(), WHIPSNAKE_PART(insecure_listen),
              "Allows addresses that other machines can reach, although nothing is encrypted"),
-      Scalar("reflection", OnOffAuto(), WHIPSNAKE_PART(access.reflection),
-             "Server reflection, by which clients ask for the API without a token: on, off, or auto, "
-             "on if there are no tokens"),
+      Scalar(
+          "reflection", OnOffAuto(), WHIPSNAKE_PART(access.reflection),
+          "Server reflection, by which clients ask for the API without a token: on, off, or auto, "
+          "on if there are no tokens"),
   };
 }
 
@@ -229,8 +230,8 @@ std::vector<Setting> ProcessSettings() {
 const std::vector<Setting>& Settings() {
   static const auto& settings = *new std::vector<Setting>([] {
     std::vector<Setting> all;
-    for (auto* group : {&ModelSettings, &AddressSettings, &AccessSettings, &ResourceSettings, &GenerationSettings,
-                        &DataSettings, &ProcessSettings}) {
+    for (auto* group : {&ModelSettings, &AddressSettings, &AccessSettings, &ResourceSettings,
+                        &GenerationSettings, &DataSettings, &ProcessSettings}) {
       for (Setting& setting : group()) all.push_back(std::move(setting));
     }
     return all;

@@ -32,18 +32,23 @@ std::string ListOf(int count, const auto& make) {
 }
 
 std::string OneOfPatterns(int count) {
-  return absl::StrCat("{\"oneOf\":", ListOf(count, [](int i) {
-                        return absl::StrCat(R"({"type":"string","pattern":"^b)", i, "$\"}");
-                      }), "}");
+  return absl::StrCat(
+      "{\"oneOf\":",
+      ListOf(count,
+             [](int i) { return absl::StrCat(R"({"type":"string","pattern":"^b)", i, "$\"}"); }),
+      "}");
 }
 
 std::string OneOfObjects(int count) {
   return absl::StrCat(
-      "{\"oneOf\":", ListOf(count, [](int i) {
-        return absl::StrCat(
-            R"({"properties":{"id":{"type":"string","format":"uuid"},"kind":{"const":"k)", i,
-            R"("}},"required":["id","kind"]})");
-      }), "}");
+      "{\"oneOf\":",
+      ListOf(count,
+             [](int i) {
+               return absl::StrCat(
+                   R"({"properties":{"id":{"type":"string","format":"uuid"},"kind":{"const":"k)", i,
+                   R"("}},"required":["id","kind"]})");
+             }),
+      "}");
 }
 
 TEST(CompileWorkTest, BranchesThatExcludeOneAnotherTakeFewStepsForEachPair) {
@@ -109,15 +114,22 @@ TEST(CompileWorkTest, TooMuchWorkIsNamedByItsPart) {
       // Each item compares all values of the list with its length.
       {absl::StrCat(R"({"$defs":{"v":{"enum":)",
                     ListOf(5000, [](int i) { return absl::StrCat("\"v", i, "\""); }),
-                    R"(}},"prefixItems":)", ListOf(800, [](int i) {
-                      return absl::StrCat(R"({"allOf":[{"$ref":"#/$defs/v"},{"maxLength":)", i + 4,
-                                          "}]}");
-                    }), "}"),
-       "json_schema.prefixItems["},
+                    R"(}},"prefixItems":)",
+                    ListOf(800,
+                           [](int i) {
+                             return absl::StrCat(R"({"allOf":[{"$ref":"#/$defs/v"},{"maxLength":)",
+                                                 i + 4, "}]}");
+                           }),
+                    "}"),
+       "json_schema.$defs.v:"},
       // Each step has thousands of remainders, although few tell multiples apart.
-      {absl::StrCat(R"({"properties":{"all":{"prefixItems":)", ListOf(1500, [](int i) {
-                      return absl::StrCat(R"({"type":"integer","multipleOf":4000,"minimum":)", i, "}");
-                    }), "}}}"),
+      {absl::StrCat(R"({"properties":{"all":{"prefixItems":)",
+                    ListOf(1500,
+                           [](int i) {
+                             return absl::StrCat(
+                                 R"({"type":"integer","multipleOf":4000,"minimum":)", i, "}");
+                           }),
+                    "}}}"),
        "json_schema.properties.all.prefixItems"},
   };
   for (const Case& one : cases) {

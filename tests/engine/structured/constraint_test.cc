@@ -262,9 +262,10 @@ TEST(ConstraintTest, MemoryIsBoundedAndDroppedMasksAreComputedAgain) {
 }
 
 TEST(RegexTest, ClassesOfPosixAreRefused) {
-  EXPECT_EQ(Regex("[[:alpha:]]+").status().message(),
-            "regex: a class of POSIX at character 1 seen, expected \\d, \\w, \\s or ranges; a literal "
-            "one is \\[");
+  EXPECT_EQ(
+      Regex("[[:alpha:]]+").status().message(),
+      "regex: a class of POSIX at character 1 seen, expected \\d, \\w, \\s or ranges; a literal "
+      "one is \\[");
   EXPECT_EQ(Regex("a[x[:digit:]]").field(), "regex");
   EXPECT_TRUE(Regex("[[:]").Accepts(":"));
   EXPECT_TRUE(Regex("[\\[:a:]").Accepts("["));

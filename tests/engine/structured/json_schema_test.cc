@@ -339,7 +339,7 @@ TEST(JsonSchemaTest, RefusesByNameWhatItCannotHonour) {
   EXPECT_EQ(field(R"({"$ref": "#none"})"), "json_schema.$ref");
   EXPECT_EQ(field(R"({"$ref": "#/%zz"})"), "json_schema.$ref");
   EXPECT_EQ(field(R"({"items": {"$id": "x.json"}})"), "json_schema.items.$id");
-  EXPECT_EQ(field(R"({"type": "number", "minimum": 1e900})"), "json_schema");
+  EXPECT_EQ(field(R"({"type": "number", "minimum": 1e900})"), "json_schema.minimum");
   // References that lead back to themselves for the same value.
   EXPECT_EQ(field(R"({"$ref": "#"})"), "json_schema.$ref");
   EXPECT_EQ(field(R"({"anyOf": [{"$ref": "#"}, {"type": "null"}]})"), "json_schema.anyOf[0].$ref");
@@ -364,19 +364,22 @@ TEST(JsonSchemaTest, NamesThePartThatNoValueSatisfies) {
   const auto message = [](const std::string& schema) {
     return std::string(Schema(schema).status().message());
   };
-  EXPECT_EQ(message(R"({"properties": {"user": {"properties": {"name": {}, "age": {"type": "integer",
+  EXPECT_EQ(
+      message(R"({"properties": {"user": {"properties": {"name": {}, "age": {"type": "integer",
                         "minimum": 5, "maximum": 4}}, "required": ["age"]}}, "required": ["user"]})"),
-            "json_schema.properties.user.properties.age: type \"integer\", minimum 5, maximum 4 "
-            "together seen, expected what some value satisfies");
+      "json_schema.properties.user.properties.age: type \"integer\", minimum 5, maximum 4 "
+      "together seen, expected what some value satisfies");
   EXPECT_EQ(message(R"({"type": "array", "minItems": 1, "items": {"type": []}})"),
             "json_schema.items.type: an empty list seen, expected one or more types");
-  EXPECT_EQ(message(R"({"prefixItems": [{"type": "string", "const": 5}, {"enum": [1], "minimum": 2}],
+  EXPECT_EQ(
+      message(R"({"prefixItems": [{"type": "string", "const": 5}, {"enum": [1], "minimum": 2}],
                         "minItems": 2})"),
-            "json_schema.prefixItems[0]: type \"string\", const 5 together seen, expected what some "
-            "value satisfies");
-  EXPECT_EQ(message(R"({"anyOf": [{"type": "string", "minLength": 3, "maxLength": 2}, false]})"),
-            "json_schema.anyOf[0]: type \"string\", minLength 3, maxLength 2 together seen, expected "
-            "what some value satisfies");
+      "json_schema.prefixItems[0]: type \"string\", const 5 together seen, expected what some "
+      "value satisfies");
+  EXPECT_EQ(
+      message(R"({"anyOf": [{"type": "string", "minLength": 3, "maxLength": 2}, false]})"),
+      "json_schema.anyOf[0]: type \"string\", minLength 3, maxLength 2 together seen, expected "
+      "what some value satisfies");
   EXPECT_EQ(message(R"({"anyOf": []})"),
             "json_schema.anyOf: an empty list seen, expected a list of one or more schemas");
   // What may be left out is no fault.

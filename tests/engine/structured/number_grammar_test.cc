@@ -52,8 +52,8 @@ TEST(NumberGrammarTest, NumbersOfAnyExponentAreExactOrRefusedByName) {
   EXPECT_TRUE(Schema(R"({"type": "integer", "maximum": 1e399})").Accepts("5"));
   EXPECT_EQ(Schema(R"({"type": "integer", "minimum": 1e1000})").field(), "json_schema.minimum");
   const std::string large = absl::StrCat("1", std::string(399, '0'));  // 10^399
-  CompiledConstraint exact =
-      Schema(absl::StrCat(R"({"type": "integer", "minimum": )", large, R"(, "maximum": )", large, "}"));
+  CompiledConstraint exact = Schema(
+      absl::StrCat(R"({"type": "integer", "minimum": )", large, R"(, "maximum": )", large, "}"));
   EXPECT_TRUE(exact.Accepts(large));
   EXPECT_FALSE(exact.Accepts(absl::StrCat(large.substr(0, 399), "1")));
   for (const char* malformed : {R"({"const": 1e})", R"({"const": 01})", R"({"const": -})",
