@@ -13,18 +13,69 @@
 namespace whipsnake::engine {
 namespace {
 
+// Whether the text is a JSON number.
+bool IsNumber(std::string_view text) {
+  size_t at = 0;
+  const auto skip_any = [&](std::string_view characters) {
+    const bool is_there = at < text.size() && characters.find(text[at]) != characters.npos;
+    at += is_there ? 1 : 0;
+    return is_there;
+  };
+  const auto skip_digits = [&] {
+    const size_t begin = at;
+    while (skip_any("0123456789")) continue;
+    return at > begin;
+  };
+  skip_any("-");
+  if (!skip_any("0") && !skip_digits()) return false;
+  if (skip_any(".") && !skip_digits()) return false;
+  if (skip_any("eE")) {
+    skip_any("+-");
+    if (!skip_digits()) return false;
+  }
+  return at == text.size();
+}
+
+// Returns the numbers of a JSON text, and writes 0 in the place of each of them, filled up with
+// spaces: the library refuses numbers beyond doubles. All other characters keep their places.
+std::vector<std::string_view> TakeNumbers(std::string_view text, std::string* rest) {
+  constexpr std::string_view kCharacters = "+-.0123456789eE";
+  *rest = text;
+  std::vector<std::string_view> numbers;
+  bool in_string = false;
+  for (size_t at = 0; at < text.size(); ++at) {
+    const char c = text[at];
+    if (c == '"') in_string = !in_string;
+    if (in_string) {
+      at += c == '\\' ? 1 : 0;
+      continue;
+    }
+    if (c != '-' && (c < '0' || c > '9')) continue;
+    const size_t end = std::min(text.find_first_not_of(kCharacters, at), text.size());
+    if (const auto number = text.substr(at, end - at); IsNumber(number)) {
+      numbers.push_back(number);
+      rest->replace(at, number.size(), number.size(), ' ');
+      (*rest)[at] = '0';
+    }
+    at = end - 1;
+  }
+  return numbers;
+}
+
 // Builds the document from the parser's events, of a text that FindJsonFault has accepted.
 class ExactJsonBuilder : public nlohmann::json_sax<nlohmann::json> {
  public:
-  explicit ExactJsonBuilder(ExactJson* root) : root_(root) {}
+  // `numbers` are those of the document, as they are written.
+  ExactJsonBuilder(ExactJson* root, std::vector<std::string_view> numbers)
+      : root_(root), numbers_(std::move(numbers)) {}
 
   bool too_many_keys() const { return too_many_keys_; }
 
   bool null() override { return Add({}); }
   bool boolean(bool value) override { return Add(ExactJson::Boolean(value)); }
-  bool number_integer(int64_t value) override { return AddNumber(std::to_string(value)); }
-  bool number_unsigned(uint64_t value) override { return AddNumber(std::to_string(value)); }
-  bool number_float(double, const std::string& text) override { return AddNumber(text); }
+  bool number_integer(int64_t) override { return AddNumber(); }
+  bool number_unsigned(uint64_t) override { return AddNumber(); }
+  bool number_float(double, const std::string&) override { return AddNumber(); }
   bool string(std::string& text) override {
     return Add({.kind = JsonKind::kString, .text = std::move(text)});
   }
@@ -51,8 +102,8 @@ class ExactJsonBuilder : public nlohmann::json_sax<nlohmann::json> {
     }
     return true;
   }
-  bool AddNumber(std::string text) {
-    return Add({.kind = JsonKind::kNumber, .text = std::move(text)});
+  bool AddNumber() {
+    return Add({.kind = JsonKind::kNumber, .text = std::string(numbers_[next_number_++])});
   }
   bool Open(JsonKind kind) {
     Add({.kind = kind});
@@ -65,6 +116,8 @@ class ExactJsonBuilder : public nlohmann::json_sax<nlohmann::json> {
   }
 
   ExactJson* root_;
+  const std::vector<std::string_view> numbers_;
+  size_t next_number_ = 0;
   std::vector<ExactJson*> open_;  // the enclosing values; none of their lists grows meanwhile
   bool too_many_keys_ = false;
 };
@@ -76,12 +129,14 @@ std::string DumpString(const std::string& text) {
 }  // namespace
 
 absl::StatusOr<ExactJson> ExactJson::Parse(std::string_view text, std::string_view field) {
-  if (const std::string fault = FindJsonFault(text); !fault.empty()) {
+  std::string rest;
+  std::vector<std::string_view> numbers = TakeNumbers(text, &rest);
+  if (const std::string fault = FindJsonFault(rest); !fault.empty()) {
     return InvalidField(field, fault, "a JSON schema, or nothing for any value");
   }
   ExactJson root;
-  ExactJsonBuilder builder(&root);
-  nlohmann::json::sax_parse(text, &builder);
+  ExactJsonBuilder builder(&root, std::move(numbers));
+  nlohmann::json::sax_parse(rest, &builder);
   if (builder.too_many_keys()) {
     return InvalidField(field, absl::StrCat("an object with more than ", kMaxKeys, " keys"),
                         absl::StrCat("at most ", kMaxKeys));

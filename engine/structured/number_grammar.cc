@@ -1,6 +1,7 @@
 #include "engine/structured/number_grammar.h"
 
 #include <algorithm>
+#include <limits>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -232,19 +233,37 @@ Expression NonNegativeIfAny(NumberGrammarBuilder& builder, const Bound& low,
   return builder.NonNegative(low, high);
 }
 
-// A bound that lies outside of all numbers with the digits that are generated is none.
-std::optional<Decimal> WithinDigits(const std::optional<Decimal>& bound, bool is_max) {
+// A bound that lies outside of all numbers with the digits that are generated is none: those have
+// at most one digit more than the other bound.
+std::optional<Decimal> WithinDigits(const std::optional<Decimal>& bound,
+                                    const std::optional<Decimal>& other, bool is_max) {
   constexpr size_t kManyDigits = 40;
-  const bool outward = bound && bound->negative != is_max && bound->whole.size() > kManyDigits;
+  const size_t digits = std::max(kManyDigits, other ? other->whole.size() + 1 : 0);
+  const bool outward = bound && bound->negative != is_max && bound->whole.size() > digits;
   return outward ? std::nullopt : bound;
+}
+
+// The largest finite double, or its negative: beyond it, a reader of JSON may have no number. It is
+// the bound of a range that has none and could reach it, unless the other bound is beyond it too.
+std::optional<Decimal> LargestDouble(const std::optional<Decimal>& other, bool negative) {
+  constexpr double kLargest = std::numeric_limits<double>::max();
+  Decimal largest = *Decimal::Parse(std::to_string(kLargest));
+  largest.negative = negative;
+  if (!other || other->negative != negative) return std::nullopt;
+  const bool may_reach = other->whole.size() + 1 >= largest.whole.size();
+  const auto order = Compare(*other, largest);
+  const bool is_beyond = negative ? order < 0 : order > 0;
+  return may_reach && !is_beyond ? std::optional(largest) : std::nullopt;
 }
 
 // Combines the negative numbers, whose magnitudes run from that of the maximum to that of the
 // minimum, and the others.
 Expression RangeGrammar(const NumberRange& range, bool fractions, ExpressionPool& pool) {
   NumberGrammarBuilder builder(pool, fractions);
-  std::optional<Decimal> min = WithinDigits(range.min, /*is_max=*/false);
-  std::optional<Decimal> max = WithinDigits(range.max, /*is_max=*/true);
+  std::optional<Decimal> min = WithinDigits(range.min, range.max, /*is_max=*/false);
+  std::optional<Decimal> max = WithinDigits(range.max, range.min, /*is_max=*/true);
+  if (!max) max = LargestDouble(min, /*negative=*/false);
+  if (!min) min = LargestDouble(max, /*negative=*/true);
   const Bound zero{"0", "", false};
   const bool max_negative = max && max->negative;
   const bool min_negative = !min || min->negative;

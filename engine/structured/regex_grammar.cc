@@ -335,12 +335,24 @@ class Parser {
     const bool negated = TryConsume('^');
     std::vector<CodePointRange> ranges;  // sorted once, because a class may have many members
     while (!AtEnd() && Peek() != ']') {
+      if (IsPosixClass())
+        Refuse("a class of POSIX", "\\d, \\w, \\s or ranges; a literal one is \\[");
       const CodePointSet member = ParseClassMember();
       ranges.insert(ranges.end(), member.ranges().begin(), member.ranges().end());
     }
     if (!TryConsume(']')) Refuse("the end", "']'");
     const CodePointSet set(std::move(ranges));
     return negated ? set.Complement() : set;
+  }
+
+  // Whether "[:name:]" is here, which ECMA-262 reads as other characters than those of its name.
+  bool IsPosixClass() const {
+    size_t at = position_;
+    const auto is_at = [&](char32_t c) { return at < text_.size() && text_[at] == c; };
+    if (!is_at('[') || (++at, !is_at(':'))) return false;
+    const size_t name = ++at;
+    while (at < text_.size() && text_[at] >= 'a' && text_[at] <= 'z') ++at;
+    return at > name && is_at(':') && (++at, is_at(']'));
   }
 
   CodePointSet ParseClassMember() {

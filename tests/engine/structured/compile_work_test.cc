@@ -111,25 +111,23 @@ TEST(CompileWorkTest, TooMuchWorkIsNamedByItsPart) {
   };
   const std::vector<Case> cases = {
       {OneOfPatterns(1500), "json_schema.oneOf:"},
-      // Each property asks for a product of two patterns with thousands of states.
-      {absl::StrCat(
-           R"({"properties":{"all":{"prefixItems":)",
-           ListOf(
-               100,
-               [](int i) {
-                 return absl::StrCat(
-                     R"({"type":"string","minLength":)", i + 1,
-                     R"(,"allOf":[{"pattern":"^[a-m]*(x[a-z]*){3}$"},{"pattern":"[k-z]*z.{3}$"}],)",
-                     R"("maxLength":)", 250 + i, "}");
-               }),
-           "}}}"),
-       "json_schema.properties.all.prefixItems"},
+      // Each item compares all values of the list with its length.
+      {absl::StrCat(R"({"$defs":{"v":{"enum":)",
+                    ListOf(5000, [](int i) { return absl::StrCat("\"v", i, "\""); }),
+                    R"(}},"prefixItems":)",
+                    ListOf(800,
+                           [](int i) {
+                             return absl::StrCat(R"({"allOf":[{"$ref":"#/$defs/v"},{"maxLength":)",
+                                                 i + 4, "}]}");
+                           }),
+                    "}"),
+       "json_schema.$defs.v:"},
       // Each step has thousands of remainders, although few tell multiples apart.
       {absl::StrCat(R"({"properties":{"all":{"prefixItems":)",
                     ListOf(1500,
                            [](int i) {
                              return absl::StrCat(
-                                 R"({"type":"integer","multipleOf":8000,"minimum":)", i, "}");
+                                 R"({"type":"integer","multipleOf":4000,"minimum":)", i, "}");
                            }),
                     "}}}"),
        "json_schema.properties.all.prefixItems"},

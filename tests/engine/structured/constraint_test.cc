@@ -261,6 +261,16 @@ TEST(ConstraintTest, MemoryIsBoundedAndDroppedMasksAreComputedAgain) {
   EXPECT_LE(peak_bytes, small.max_bytes);
 }
 
+TEST(RegexTest, ClassesOfPosixAreRefused) {
+  EXPECT_EQ(
+      Regex("[[:alpha:]]+").status().message(),
+      "regex: a class of POSIX at character 1 seen, expected \\d, \\w, \\s or ranges; a literal "
+      "one is \\[");
+  EXPECT_EQ(Regex("a[x[:digit:]]").field(), "regex");
+  EXPECT_TRUE(Regex("[[:]").Accepts(":"));
+  EXPECT_TRUE(Regex("[\\[:a:]").Accepts("["));
+}
+
 TEST(ConstraintTest, ExceedingALimitIsResourceExhausted) {
   CompiledConstraint memory(Kind::kRegex, {kHeavy}, {.max_bytes = 60 << 10});
   CompiledConstraint work(Kind::kRegex, {kHeavy}, {.max_work = 100});

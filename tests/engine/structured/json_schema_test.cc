@@ -339,7 +339,7 @@ TEST(JsonSchemaTest, RefusesByNameWhatItCannotHonour) {
   EXPECT_EQ(field(R"({"$ref": "#none"})"), "json_schema.$ref");
   EXPECT_EQ(field(R"({"$ref": "#/%zz"})"), "json_schema.$ref");
   EXPECT_EQ(field(R"({"items": {"$id": "x.json"}})"), "json_schema.items.$id");
-  EXPECT_EQ(field(R"({"type": "number", "minimum": 1e900})"), "json_schema");
+  EXPECT_EQ(field(R"({"type": "number", "minimum": 1e900})"), "json_schema.minimum");
   // References that lead back to themselves for the same value.
   EXPECT_EQ(field(R"({"$ref": "#"})"), "json_schema.$ref");
   EXPECT_EQ(field(R"({"anyOf": [{"$ref": "#"}, {"type": "null"}]})"), "json_schema.anyOf[0].$ref");

@@ -1,5 +1,6 @@
 // Compares the grammars of number ranges with the numbers themselves.
 #include <cmath>
+#include <limits>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -42,6 +43,37 @@ TEST(NumberGrammarTest, OneBoundOrNone) {
     EXPECT_EQ(accepts(R"(, "exclusiveMaximum": -17)", value), value < -17) << value;
     EXPECT_EQ(accepts(R"(, "exclusiveMinimum": 16.5)", value), value > 16.5) << value;
     EXPECT_EQ(accepts(R"(, "maximum": -0.5)", value), value <= -0.5) << value;
+  }
+}
+
+TEST(NumberGrammarTest, NumbersOfAnyExponentAreExactOrRefusedByName) {
+  EXPECT_TRUE(Schema(R"({"const": 1e400})").Accepts("1e400"));
+  EXPECT_TRUE(Schema(R"({"enum": [-1e-500, 12345678901234567890123]})").Accepts("-1e-500"));
+  EXPECT_TRUE(Schema(R"({"type": "integer", "maximum": 1e399})").Accepts("5"));
+  EXPECT_EQ(Schema(R"({"type": "integer", "minimum": 1e1000})").field(), "json_schema.minimum");
+  const std::string large = absl::StrCat("1", std::string(399, '0'));  // 10^399
+  CompiledConstraint exact = Schema(
+      absl::StrCat(R"({"type": "integer", "minimum": )", large, R"(, "maximum": )", large, "}"));
+  EXPECT_TRUE(exact.Accepts(large));
+  EXPECT_FALSE(exact.Accepts(absl::StrCat(large.substr(0, 399), "1")));
+  for (const char* malformed : {R"({"const": 1e})", R"({"const": 01})", R"({"const": -})",
+                                R"({"const": 1.})", R"({"const": +1})", R"({"const": 1 2})"}) {
+    EXPECT_EQ(Schema(malformed).field(), "json_schema") << malformed;
+  }
+}
+
+TEST(NumberGrammarTest, ARangeWithoutABoundEndsAtTheLargestDouble) {
+  const std::string largest = absl::StrFormat("%.0f", std::numeric_limits<double>::max());
+  const std::string more = absl::StrCat("18", largest.substr(2));
+  for (const char* type : {"number", "integer"}) {
+    const std::string start = absl::StrCat(R"({"type": ")", type, "\", ");
+    CompiledConstraint above = Schema(absl::StrCat(start, R"("minimum": 1e308})"));
+    EXPECT_TRUE(above.Accepts(largest));
+    EXPECT_FALSE(above.Accepts(more));
+    CompiledConstraint below = Schema(absl::StrCat(start, R"("maximum": -1e308})"));
+    EXPECT_TRUE(below.Accepts("-" + largest));
+    EXPECT_FALSE(below.Accepts("-" + more));
+    EXPECT_TRUE(Schema(absl::StrCat(start, R"("minimum": )", more, "}")).Accepts(more));
   }
 }
 
