@@ -427,7 +427,7 @@ TEST(ParseGenerationConfig, ListsWhatIsNotDone) {
       "guidance_scale": NaN, "forced_eos_token_id": null, "max_length": 20})")
                   ->ignored,
               ElementsAre("num_beams 4", "penalty_alpha 0.6", "guidance_scale NaN",
-                          "bad_words_ids an array"));
+                          "bad_words_ids (an array)"));
   EXPECT_THAT(ParseGenerationConfig(R"({"num_beams": 1, "temperature": 0.5})")->ignored, IsEmpty());
 }
 
