@@ -387,7 +387,8 @@ class TokenTest(unittest.TestCase):
         path = os.path.join(self.directory.name, "bad.jsonl")
         for text, expected in (
                 ('{"name": "a b"', "line 1"),
-                ('\n# remark\n{"name": "a b", "sha256": "00", "scopes": []}', "line 3: name"),
+                (f'\n# remark\n{{"name": "a b", "sha256": "{"0" * 64}", "scopes": []}}',
+                 "line 3: name"),
                 ('{"name": "a", "sha256": "00", "scopes": []}', "line 1: sha256"),
                 (f'{{"name": "a", "sha256": "{"0" * 64}", "scopes": ["root"]}}', "scopes[0]"),
                 (f'{{"name": "a", "sha256": "{"0" * 64}", "scope": []}}', "line 1: scope"),
@@ -440,7 +441,7 @@ class TokenTest(unittest.TestCase):
             self.assertIn(expected, refused.stderr)
             self.assertEqual(refused.stdout, "")
         for description, expected in (("x" * 257, "257 bytes"), (b"\xff", "UTF-8")):
-            for flags in ([], ["--tokens", path], ["--json"]):
+            for flags in ([], ["--tokens", path]):
                 refused = whipsnake("token", "create", "three", "--description", description, *flags)
                 self.assertEqual(refused.returncode, 1, refused.stdout)
                 self.assertIn("--description", refused.stderr)
