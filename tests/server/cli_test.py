@@ -262,7 +262,7 @@ class LocalCommandsTest(unittest.TestCase):
         listed = whipsnake("models", "list", "--json", "--server", daemon.grpc)
         self.assertEqual(daemon.close(), 0)
         self.assertEqual([model["name"] for model in json.loads(listed.stdout)["models"]],
-                         sorted([os.path.basename(self.model), "second"]))
+                         sorted(["demo", os.path.basename(self.model), "second"]))
 
     def test_a_link_to_a_file_that_is_not_there_is_an_error(self):
         for name in ("config.json", "model.safetensors", "tokenizer.json",
@@ -275,7 +275,10 @@ class LocalCommandsTest(unittest.TestCase):
                 os.symlink("../blobs/missing", os.path.join(half, name))
                 result = whipsnake("serve", "--listen", "127.0.0.1:0", "--http", "off", "--model",
                                    "half=" + half)
-                self.assert_refused(result, 1, name, "a link to ../blobs/missing")
+                self.assertEqual(result.returncode, 1, result.stderr)
+                error = result.stderr[result.stderr.rindex("error: "):]
+                for word in ("--model", name, "a link to ../blobs/missing"):
+                    self.assertIn(word, error)
 
     def test_a_model_warns_of_what_its_generation_config_cannot_have(self):
         warned = self.path("warned")
@@ -715,7 +718,7 @@ class ClientCommandsTest(harness.ServedTestCase):
             answer = self.client("generate", "--json-schema", schema.name, "Once")
             self.assertIn(json.loads(answer.stdout)["n"], (5, 6, 7))
             self.assertIn("warning: structured.json_schema.x-unit: ", answer.stderr)
-            self.assertIn("structured.json_schema", self.client(
+            self.assertIn("error: --json-schema: ", self.client(
                 "generate", "--json-schema", "/proc/self/comm", "Once").stderr)
         self.assertEqual(self.client("generate", "--regex", "a", "--any-json", "x").returncode, 2)
         self.assertEqual(self.client("generate", "--json-schema", "/nowhere", "x").returncode, 1)
@@ -753,7 +756,7 @@ class ClientCommandsTest(harness.ServedTestCase):
     def test_an_error_names_the_field_and_the_model(self):
         bad = self.client("generate", "--top-p", "7", "x")
         self.assertEqual(bad.returncode, 1)
-        self.assertRegex(bad.stderr, r"^error: .*sampling\.top_p.*7")
+        self.assertRegex(bad.stderr, r"^error: --top-p: 7 seen")
         self.assertEqual(bad.stdout, "")
         unknown = self.client("generate", "--model", "nobody", "x")
         self.assertEqual(unknown.returncode, 1)
