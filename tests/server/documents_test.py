@@ -23,7 +23,7 @@ import harness
 PAGES = ["README.md", "docs/command-line.md", "docs/configuration.md", "docs/finetuning.md",
          "docs/freezing.md", "docs/jobs.md", "docs/logs.md", "docs/metrics.md",
          "docs/monitoring.md", "docs/deployment.md", "docs/runbook.md", "docs/quantization.md",
-         "docs/serving.md", "docs/structured-output.md",
+         "docs/security.md", "docs/serving.md", "docs/structured-output.md",
          "docs/transformers.md", "docs/performance.md", "docs/development.md",
          "docs/gpu-runs/README.md"]
 BLOCK = re.compile(r"^<!-- server: (?P<server>.*?) -->$|"
