@@ -119,6 +119,8 @@ Codec<std::string> Word(std::vector<std::string> words) {
 
 Codec<std::string> Path() { return TextCodec(ValueKind::kPath, "DIR"); }
 
+Codec<std::string> File() { return TextCodec(ValueKind::kPath, "FILE"); }
+
 Codec<std::string> Address() { return TextCodec(ValueKind::kAddress, "ADDRESS"); }
 
 Codec<int64_t> Integer(int64_t least, int64_t most) { return IntegerCodec(least, most); }

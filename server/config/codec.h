@@ -36,7 +36,8 @@ struct Codec {
 
 Codec<bool> Boolean();
 Codec<std::string> Word(std::vector<std::string> words);  // or "", which no source can set
-Codec<std::string> Path();
+Codec<std::string> Path();                                // of a directory
+Codec<std::string> File();                                // the path of a file
 Codec<std::string> Address();
 Codec<int64_t> Integer(int64_t least, int64_t most = std::numeric_limits<int64_t>::max());
 Codec<int> SmallInteger(int least, int most = std::numeric_limits<int>::max());

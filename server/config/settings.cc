@@ -1,7 +1,5 @@
 // The table of all settings.
 #include <chrono>
-#include <concepts>
-#include <type_traits>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -139,15 +137,15 @@ std::vector<Setting> AddressSettings() {
 
 std::vector<Setting> AccessSettings() {
   return {
-      Scalar("tokens", Path(), WHIPSNAKE_PART(access.tokens),
+      Scalar("tokens", File(), WHIPSNAKE_PART(access.tokens),
              "File of the tokens that callers need; 'whipsnake token create' adds one. Without it, "
              "everyone who reaches a port may do everything"),
-      Scalar("tls_cert", Path(), WHIPSNAKE_PART(access.tls.certificate),
+      Scalar("tls_cert", File(), WHIPSNAKE_PART(access.tls.certificate),
              "Certificate of the server, then those that lead to its authority, in PEM: both ports "
              "speak TLS"),
-      Scalar("tls_key", Path(), WHIPSNAKE_PART(access.tls.key),
+      Scalar("tls_key", File(), WHIPSNAKE_PART(access.tls.key),
              "Private key of --tls-cert, in PEM"),
-      Scalar("tls_client_ca", Path(), WHIPSNAKE_PART(access.tls.client_ca),
+      Scalar("tls_client_ca", File(), WHIPSNAKE_PART(access.tls.client_ca),
              "Certificates of authorities, in PEM: clients need a certificate of one of them"),
   };
 }
